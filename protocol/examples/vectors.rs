@@ -1,0 +1,242 @@
+//! Makes the committed test vectors of the device protocol: `cargo xtask vectors` runs it.
+//!
+//! Everything comes from fixed seeds and times, so the files are the same on every machine; a test compares them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test or tool run"
+)]
+
+use std::collections::BTreeMap;
+
+use ks_protocol::{
+    document,
+    id::Sequence,
+    key::PrivateKey,
+    message::{
+        Ack, AckRecorded, AckState, AcksRecorded, Command, CommandAck, Firmware, Heartbeat, Keyset, KeysetEntry,
+        Network, NextBeat, Register, Registered, Request, ServerKeyState,
+    },
+    refusal::{RefusalCode, RefusalDocument},
+    signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request, signing_input},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+use serde_json::{Value, json};
+
+const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
+const SERVER_TIME: UnixMs = UnixMs(1_795_458_011_520);
+
+/// Every vector file by name, with its whole content.
+pub(crate) fn all() -> BTreeMap<String, String> {
+    let device = PrivateKey::from_seed(&[0x11; 32]);
+    let server = PrivateKey::from_seed(&[0x22; 32]);
+    let mut made = Made { files: BTreeMap::new(), index: Vec::new(), device, server };
+    made.keys();
+    let register = made.request("register", &register(&made.device));
+    let beat = made.request("heartbeat", &heartbeat());
+    let ack = made.request("command-ack", &command_ack());
+    made.response("register-answer", 200, &register.sig_dev.to_string(), &registered());
+    made.response("heartbeat-answer", 200, &beat.sig_dev.to_string(), &next_beat());
+    made.response("command-ack-answer", 200, &ack.sig_dev.to_string(), &acks_recorded());
+    made.keyset();
+    for code in RefusalCode::ALL {
+        let name = format!("error-{}", code.as_str().to_lowercase().replace('_', "-"));
+        let bound_to = if code.may_be_unbound() { NO_SIG_DEV.to_owned() } else { beat.sig_dev.to_string() };
+        made.response(&name, code.status(), &bound_to, &refusal(*code));
+    }
+    let index = serde_json::to_string_pretty(&made.index).expect("JSON values serialise");
+    made.files.insert("vectors.json".to_owned(), index + "\n");
+    made.files
+}
+
+struct Made {
+    files: BTreeMap<String, String>,
+    index: Vec<Value>,
+    device: PrivateKey,
+    server: PrivateKey,
+}
+
+impl Made {
+    fn keys(&mut self) {
+        let described = |seed: &str, key: &PrivateKey| {
+            json!({
+                "seed_hex": seed.repeat(32),
+                "public_key": key.public_key().to_string(),
+                "key_id": key.public_key().key_id().to_string(),
+                "private_pem": key.to_pem().expect("an Ed25519 key has a PEM"),
+                "public_pem": key.public_pem().expect("an Ed25519 key has a PEM"),
+            })
+        };
+        let next = PrivateKey::from_seed(&[0x33; 32]);
+        let keys = json!({
+            "device": described("11", &self.device),
+            "server": described("22", &self.server),
+            "next_server": described("33", &next),
+        });
+        let text = serde_json::to_string_pretty(&keys).expect("JSON values serialise");
+        self.files.insert("keys.json".to_owned(), text + "\n");
+    }
+
+    fn request<R: Request>(&mut self, name: &str, request: &R) -> SignedRequest {
+        let signed = sign_request(&self.device, request).expect("a message encodes");
+        let context = Context::Request { method: "POST", path: R::PATH };
+        self.index.push(entry(name, "device", &signed.wire, context, json!({ "method": "POST", "path": R::PATH })));
+        self.files.insert(format!("{name}.toon"), signed.wire.clone());
+        signed
+    }
+
+    fn response<T: serde::Serialize>(&mut self, name: &str, status: u16, sig_dev: &str, answer: &T) {
+        let key_id = self.server.public_key().key_id();
+        let wire = seal_response(&self.server, &key_id, status, sig_dev, answer).expect("an answer encodes");
+        let context = Context::Response { status, sig_dev };
+        self.index.push(entry(name, "server", &wire, context, json!({ "status": status, "request_sig_dev": sig_dev })));
+        self.files.insert(format!("{name}.toon"), wire);
+    }
+
+    fn keyset(&mut self) {
+        let next = PrivateKey::from_seed(&[0x33; 32]);
+        let row = |key: &PrivateKey, state| KeysetEntry {
+            key_id: key.public_key().key_id(),
+            state,
+            public_key: key.public_key(),
+        };
+        let keys = vec![row(&self.server, ServerKeyState::Signing), row(&next, ServerKeyState::Announced)];
+        let keyset = Keyset {
+            kind: Default::default(),
+            version: 2,
+            threshold: 1,
+            expires_at: UnixMs(1_803_234_011_520),
+            keys: Rows::truncated(keys),
+            signatures: Rows::default(),
+        };
+        let (old_id, next_id) = (self.server.public_key().key_id(), next.public_key().key_id());
+        let signed = keyset.signed_by(&[(&old_id, &self.server), (&next_id, &next)]).expect("a keyset encodes");
+        self.response("keyset-answer", 200, NO_SIG_DEV, &signed);
+    }
+}
+
+fn entry(name: &str, key: &str, wire: &str, context: Context<'_>, mut about: Value) -> Value {
+    let label = if key == "device" { "SIG_DEV" } else { "SIG_SERV" };
+    let signed = document::split(wire.as_bytes(), label).expect("a sealed document splits");
+    about["name"] = json!(name);
+    about["file"] = json!(format!("{name}.toon"));
+    about["key"] = json!(key);
+    about["signing_input"] = json!(signing_input(context, signed.body));
+    about["signature"] = json!(signed.signature_text);
+    about
+}
+
+fn register(device: &PrivateKey) -> Register {
+    let Sequence { boot_epoch, seq } = Sequence::new(1, 1);
+    Register {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        public_key: device.public_key(),
+        firmware_version: Text::truncated("1.4.2"),
+        otrt: Some(Text::truncated("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA")),
+    }
+}
+
+fn registered() -> Registered {
+    Registered {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        registered_at: SERVER_TIME,
+        next_beat_ms: 21_480,
+        keyset_version: 1,
+        server_time: SERVER_TIME,
+    }
+}
+
+fn heartbeat() -> Heartbeat {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_087);
+    Heartbeat {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        keyset_version: 1,
+        firmware: Firmware { version: Text::truncated("1.4.2"), release_counter: 17 },
+        uptime_s: 64_803,
+        cpu_temp_c: 41.5,
+        free_mem_kib: 118_204,
+        network: Network::Wifi,
+        rssi_dbm: Some(-61),
+        acks: Rows::truncated(vec![
+            ack("cmd-0001", AckState::Succeeded, "rebooted in 11 s"),
+            ack("cmd-0002", AckState::Rejected, "unknown kind \"dance\", ignored"),
+        ]),
+    }
+}
+
+fn ack(command_id: &str, state: AckState, detail: &str) -> Ack {
+    Ack { command_id: command_id.parse().expect("an identifier"), state, detail: Text::truncated(detail) }
+}
+
+fn next_beat() -> NextBeat {
+    let command = |id: &str, kind: &str, argument: &str| Command {
+        command_id: id.parse().expect("an identifier"),
+        kind: Text::truncated(kind),
+        argument: Text::truncated(argument),
+        deadline_at: SERVER_TIME + std::time::Duration::from_hours(1),
+    };
+    NextBeat {
+        kind: Default::default(),
+        server_time: SERVER_TIME,
+        next_beat_ms: 59_212,
+        keyset_version: 1,
+        commands: Rows::truncated(vec![
+            command("cmd-0003", "fetch_logs", "since=2026-11-23"),
+            command("cmd-0004", "reboot", ""),
+        ]),
+    }
+}
+
+fn command_ack() -> CommandAck {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_088);
+    CommandAck {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        acks: Rows::truncated(vec![ack("cmd-0004", AckState::Received, "")]),
+    }
+}
+
+fn acks_recorded() -> AcksRecorded {
+    let recorded =
+        AckRecorded { command_id: "cmd-0004".parse().expect("an identifier"), state: Text::truncated("RECEIVED") };
+    AcksRecorded { kind: Default::default(), acks: Rows::truncated(vec![recorded]), server_time: SERVER_TIME }
+}
+
+fn refusal(code: RefusalCode) -> RefusalDocument {
+    let stale = code == RefusalCode::StaleSequence;
+    let waits = matches!(code, RefusalCode::RateLimited | RefusalCode::Overloaded);
+    let kept = Sequence::new(7, 1_087);
+    RefusalDocument {
+        code,
+        message: code.meaning().to_owned(),
+        retry_after_s: waits.then_some(12),
+        server_boot_epoch: stale.then_some(kept.boot_epoch),
+        server_seq: stale.then_some(kept.seq),
+        server_time: Some(SERVER_TIME),
+    }
+}
+
+#[allow(dead_code, reason = "the test that compares the files includes this module without its main")]
+fn main() -> std::io::Result<()> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    std::fs::create_dir_all(&folder)?;
+    for (name, content) in all() {
+        std::fs::write(folder.join(name), content)?;
+    }
+    Ok(())
+}

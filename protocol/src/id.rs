@@ -1,0 +1,140 @@
+//! Identifiers and the replay pair, each checked when it is made.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Greatest sequence number: 2^53 - 1, so that clients whose numbers are doubles lose nothing.
+pub const SEQ_MAX: u64 = (1 << 53) - 1;
+
+/// Longest identifier, in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not an identifier: expected 1 to 64 characters of A-Z a-z 0-9 . _ - beginning with a letter")]
+pub struct BadId {
+    given: String,
+}
+
+fn checked(given: &str) -> Result<Arc<str>, BadId> {
+    let first_is_letter = given.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let all_allowed = given.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if first_is_letter && all_allowed && given.len() <= ID_BYTES_MAX {
+        Ok(given.into())
+    } else {
+        Err(BadId { given: given.chars().take(ID_BYTES_MAX + 1).collect() })
+    }
+}
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first a letter; cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text of the identifier.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(given: &str) -> Result<Self, BadId> {
+                checked(given).map(Self)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let given = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                given.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// Names one device, for its whole life.
+    DeviceId
+}
+identifier! {
+    /// Names one command.
+    CommandId
+}
+identifier! {
+    /// Names one key of the server: `k` and the first 16 hex digits of the SHA-256 of the public key.
+    KeyId
+}
+
+/// The replay pair: `boot_epoch` rises at each boot, `seq` with each request; together they only ever grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence {
+    /// Boots since the device was made, kept on the device and raised before the first send after a boot.
+    pub boot_epoch: u32,
+    /// Requests since that boot.
+    pub seq: Seq,
+}
+
+impl Sequence {
+    /// A pair from its parts; `seq` above [`SEQ_MAX`] is held at the greatest.
+    pub fn new(boot_epoch: u32, seq: u64) -> Self {
+        Self { boot_epoch, seq: Seq(seq.min(SEQ_MAX)) }
+    }
+}
+
+/// A request's number since boot, at most [`SEQ_MAX`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Seq {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seq = u64::deserialize(deserializer)?;
+        if seq <= SEQ_MAX { Ok(Self(seq)) } else { Err(de::Error::custom(format!("seq {seq} is above {SEQ_MAX}"))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_bounded_and_plain() {
+        for good in ["KS-000042", "a", "K.1_x-y"] {
+            assert_eq!(good.parse::<DeviceId>().unwrap().as_str(), good);
+        }
+        for bad in ["", "1abc", "-x", "a b", "a/b", "é", &"a".repeat(65)] {
+            assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_later_boot_is_greater_than_any_seq() {
+        assert!(Sequence::new(8, 0) > Sequence::new(7, SEQ_MAX));
+        assert!(Sequence::new(7, 11) > Sequence::new(7, 10));
+    }
+}

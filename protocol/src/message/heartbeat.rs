@@ -1,0 +1,120 @@
+//! POST /heartbeat: presence and telemetry up; the next delay and commands down.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::{Ack, request, type_line};
+use crate::{
+    id::{CommandId, DeviceId, Seq},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+
+type_line!(HeartbeatType = "heartbeat");
+type_line!(NextBeatType = "next_beat");
+
+/// The request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// `heartbeat`.
+    #[serde(rename = "type")]
+    pub kind: HeartbeatType,
+    /// The device.
+    pub device_id: DeviceId,
+    /// Replay pair, first part.
+    pub boot_epoch: u32,
+    /// Replay pair, second part.
+    pub seq: Seq,
+    /// The device's clock; for diagnosis, decides nothing.
+    pub sent_at: UnixMs,
+    /// The keyset that the device holds.
+    pub keyset_version: u64,
+    /// The firmware that runs.
+    pub firmware: Firmware,
+    /// Seconds since boot.
+    pub uptime_s: u64,
+    /// Temperature of the processor, in degrees Celsius, from -100 to 200.
+    #[serde(deserialize_with = "plausible_celsius")]
+    pub cpu_temp_c: f64,
+    /// Free memory, in KiB.
+    pub free_mem_kib: u64,
+    /// How the device reaches the network.
+    pub network: Network,
+    /// Strength of the radio signal, in dBm; radio networks only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<i16>,
+    /// What became of commands, piggy-backed.
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub acks: Rows<Ack, 64>,
+}
+request!(Heartbeat, "/heartbeat", 16 * 1024);
+
+fn plausible_celsius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let celsius = f64::deserialize(deserializer)?;
+    if (-100.0..=200.0).contains(&celsius) {
+        Ok(celsius)
+    } else {
+        Err(de::Error::custom(format!("cpu_temp_c is {celsius}, expected -100 to 200")))
+    }
+}
+
+/// The firmware that a device runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firmware {
+    /// Version, for people.
+    pub version: Text<64>,
+    /// Counter of the release, which only grows.
+    pub release_counter: u64,
+}
+
+/// How a device reaches the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// By cable.
+    Ethernet,
+    /// By wireless LAN.
+    Wifi,
+    /// By a mobile network.
+    Cellular,
+}
+
+impl Network {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ethernet => "ethernet",
+            Self::Wifi => "wifi",
+            Self::Cellular => "cellular",
+        }
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextBeat {
+    /// `next_beat`.
+    #[serde(rename = "type")]
+    pub kind: NextBeatType,
+    /// The server's time, which devices trust.
+    pub server_time: UnixMs,
+    /// Milliseconds until the next heartbeat is due; differs from device to device, so that a fleet never beats in step.
+    pub next_beat_ms: u64,
+    /// The keyset in force; see GET /keys.
+    pub keyset_version: u64,
+    /// What to do, oldest first; delivered at least once.
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub commands: Rows<Command, 16>,
+}
+
+/// A command for the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Names the command; a device ignores one that it has seen, but ACKs it again.
+    pub command_id: CommandId,
+    /// What to do: `reboot`, `fetch_logs`, ...
+    pub kind: Text<32>,
+    /// The command's argument; may be empty.
+    pub argument: Text<1024>,
+    /// After this the command is void.
+    pub deadline_at: UnixMs,
+}

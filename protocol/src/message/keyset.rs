@@ -1,0 +1,175 @@
+//! GET /keys: the server's keys, signed so that clients can walk from one version to the next.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::type_line;
+use crate::{
+    document::{self, DocumentError},
+    id::KeyId,
+    key::{BadKey, PrivateKey, PublicKey, Verifier},
+    signature::{Context, Signature, signing_input},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+
+type_line!(KeysetType = "keyset");
+
+/// The server's public keys. Its signatures are over every byte before the `signatures` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyset {
+    /// `keyset`.
+    #[serde(rename = "type")]
+    pub kind: KeysetType,
+    /// Grows by one with each change; version N+1 is signed by keys of N and of N+1.
+    pub version: u64,
+    /// Signatures by known keys that a client must count before it believes.
+    pub threshold: u32,
+    /// After this the keyset must not be believed.
+    pub expires_at: UnixMs,
+    /// The keys.
+    pub keys: Rows<KeysetEntry, 8>,
+    /// Signatures over the lines above.
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub signatures: Rows<KeysetSignature, 16>,
+}
+
+/// One key of a keyset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysetEntry {
+    /// Names the key.
+    pub key_id: KeyId,
+    /// Signs, or is announced.
+    pub state: ServerKeyState,
+    /// The key.
+    pub public_key: PublicKey,
+}
+
+/// Where a server key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServerKeyState {
+    /// Published; does not sign yet.
+    Announced,
+    /// Signs answers.
+    Signing,
+    /// Signs no more; answers by it are still believed.
+    Retired,
+    /// A state that this program does not know yet.
+    #[serde(other)]
+    Unrecognised,
+}
+
+/// A signature over a keyset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysetSignature {
+    /// The key that signed.
+    pub key_id: KeyId,
+    /// 88 characters of base64.
+    pub signature: Text<88>,
+}
+
+/// Why a keyset can't be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysetError {
+    /// Not a keyset.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A key in it is unusable.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// Past its time.
+    #[error("the keyset expired at {0}")]
+    Expired(UnixMs),
+    /// Of an earlier version than is trusted.
+    #[error("the keyset has version {version}, and version {trusted} is trusted already")]
+    Older {
+        /// Version given.
+        version: u64,
+        /// Version trusted.
+        trusted: u64,
+    },
+    /// Too few signatures by trusted keys, or by its own.
+    #[error("the keyset has {valid} valid signatures, expected at least {threshold} by trusted keys and by its own")]
+    TooFewSignatures {
+        /// Those that count.
+        valid: u32,
+        /// Those needed.
+        threshold: u32,
+    },
+}
+
+/// What a client trusts: the keys of one keyset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Version of that keyset; 0 for a key that was pinned at the factory.
+    pub version: u64,
+    /// Signatures by these keys that make another keyset believable.
+    pub threshold: u32,
+    /// The keys.
+    pub keys: Vec<(KeyId, Verifier)>,
+}
+
+impl Trust {
+    /// What a keyset says to trust, whoever signed it: for a factory, which has it from the server itself.
+    pub fn of(keyset: &Keyset) -> Result<Self, BadKey> {
+        let unpacked = |entry: &KeysetEntry| {
+            if entry.key_id == entry.public_key.key_id() { entry.public_key.verifier() } else { Err(BadKey::WrongName) }
+        };
+        let entries = keyset.keys.as_slice().iter();
+        let keys: Vec<_> =
+            entries.map(|entry| Ok((entry.key_id.clone(), unpacked(entry)?))).collect::<Result<_, BadKey>>()?;
+        let names: BTreeSet<&KeyId> = keys.iter().map(|(key_id, _)| key_id).collect();
+        if names.len() < keys.len() {
+            return Err(BadKey::Twice); // or one key would count as two signers
+        }
+        Ok(Self { version: keyset.version, threshold: keyset.threshold, keys })
+    }
+}
+
+impl Keyset {
+    /// Signs the keyset with each of `keys`; what was signed before is replaced.
+    pub fn signed_by(mut self, keys: &[(&KeyId, &PrivateKey)]) -> Result<Self, DocumentError> {
+        self.signatures = Rows::default();
+        let mut body = document::encode(&self)?;
+        body.push('\n');
+        let input = signing_input(Context::Keyset, &body);
+        let sign = |(key_id, key): &(&KeyId, &PrivateKey)| KeysetSignature {
+            key_id: (*key_id).clone(),
+            signature: Text::truncated(&key.sign(input.as_bytes()).to_string()),
+        };
+        self.signatures = Rows::truncated(keys.iter().map(sign).collect());
+        Ok(self)
+    }
+
+    /// Checks the keyset in `body` against what is trusted already, at time `now`, and gives it with what to trust next.
+    ///
+    /// It must be signed by enough keys of the trusted keyset and by enough keys of its own, and be no older.
+    pub fn open(body: &str, trusted: &Trust, now: UnixMs) -> Result<(Self, Trust), KeysetError> {
+        let keyset: Keyset = document::decode(body)?;
+        let signed_bytes = body.find("\nsignatures[").map_or(body, |at| body.get(..=at).unwrap_or(body));
+        let input = signing_input(Context::Keyset, signed_bytes);
+        let is_valid = |(key_id, key): &&(KeyId, Verifier)| {
+            let by_key = keyset.signatures.as_slice().iter().filter(|signature| signature.key_id == *key_id);
+            by_key
+                .filter_map(|signature| Signature::from_base64(signature.signature.as_str()))
+                .any(|signature| key.verifies(input.as_bytes(), &signature))
+        };
+        let next = Trust::of(&keyset)?;
+        for signers in [trusted, &next] {
+            let valid = u32::try_from(signers.keys.iter().filter(is_valid).count()).unwrap_or(u32::MAX);
+            let threshold = signers.threshold.max(1);
+            if valid < threshold {
+                return Err(KeysetError::TooFewSignatures { valid, threshold });
+            }
+        }
+        if keyset.version < trusted.version {
+            return Err(KeysetError::Older { version: keyset.version, trusted: trusted.version });
+        }
+        if now >= keyset.expires_at {
+            return Err(KeysetError::Expired(keyset.expires_at));
+        }
+        Ok((keyset, next))
+    }
+}

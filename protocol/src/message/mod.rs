@@ -1,0 +1,69 @@
+//! The messages, one file per endpoint.
+
+mod command_ack;
+mod heartbeat;
+mod keyset;
+mod register;
+
+pub use command_ack::{Ack, AckRecorded, AckState, AcksRecorded, CommandAck};
+pub use heartbeat::{Command, Firmware, Heartbeat, Network, NextBeat};
+pub use keyset::{Keyset, KeysetEntry, KeysetError, KeysetSignature, ServerKeyState, Trust};
+pub use register::{Register, Registered};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    id::{DeviceId, Sequence},
+    key::PublicKey,
+};
+
+/// What every signed request says, whatever else it says.
+pub trait Request: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The path it is posted to.
+    const PATH: &'static str;
+    /// Greatest body that the endpoint takes, in bytes.
+    const BODY_BYTES_MAX: usize;
+    /// The device that claims to speak.
+    fn device_id(&self) -> &DeviceId;
+    /// The replay pair.
+    fn sequence(&self) -> Sequence;
+    /// The public key that the device says is its own, where the message has one.
+    fn claimed_key(&self) -> Option<&PublicKey> {
+        None
+    }
+}
+
+/// Declares the `type:` line of a message: a type with one value, written as the given word.
+macro_rules! type_line {
+    ($name:ident = $word:literal) => {
+        /// The `type:` line of the message; it has one value.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            /// The one value.
+            #[default]
+            #[serde(rename = $word)]
+            It,
+        }
+    };
+}
+use type_line;
+
+/// Implements [`Request`] for a message with the usual fields.
+macro_rules! request {
+    ($name:ident, $path:literal, $bytes_max:expr $(, $claimed_key:ident)?) => {
+        impl crate::message::Request for $name {
+            const PATH: &'static str = $path;
+            const BODY_BYTES_MAX: usize = $bytes_max;
+            fn device_id(&self) -> &crate::id::DeviceId {
+                &self.device_id
+            }
+            fn sequence(&self) -> crate::id::Sequence {
+                crate::id::Sequence { boot_epoch: self.boot_epoch, seq: self.seq }
+            }
+            $(fn claimed_key(&self) -> Option<&crate::key::PublicKey> {
+                Some(&self.$claimed_key)
+            })?
+        }
+    };
+}
+use request;

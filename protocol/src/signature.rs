@@ -1,0 +1,189 @@
+//! Signing and opening documents, each signature bound to one context (domain separation).
+//!
+//! | signature | over |
+//! | --- | --- |
+//! | `SIG_DEV` | `KS1 METHOD PATH\n`, then the document's bytes before the signature line |
+//! | `SIG_SERV` | `KS1 RESPONSE STATUS SIG_DEV\n`, then the document's bytes before the signature line |
+//! | a keyset's | `KS1 KEYSET\n`, then the keyset's bytes before its signatures |
+//!
+//! A response is bound to the one request that it answers through that request's `SIG_DEV`; where a request has
+//! none (GET /keys, or a document too broken to have one), a `-` stands in its place.
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    document::{self, DocumentError},
+    id::KeyId,
+    key::{PrivateKey, Verifier},
+    message::Request,
+    refusal::RefusalDocument,
+};
+
+/// Label of a device's signature line.
+pub const SIG_DEV: &str = "SIG_DEV";
+/// Label of the server's signature line.
+pub const SIG_SERV: &str = "SIG_SERV";
+/// What stands for SIG_DEV in a response's context where the request had none.
+pub const NO_SIG_DEV: &str = "-";
+
+/// The 64 bytes of an Ed25519 signature (RFC 8032).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signature(pub [u8; 64]);
+
+impl Signature {
+    /// Reads 88 characters of canonical base64.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let mut bytes = [0; 64];
+        match Base64::decode(text, &mut bytes) {
+            Ok(decoded) if decoded.len() == 64 => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 88];
+        f.write_str(Base64::encode(&self.0, &mut text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What a signature is over besides the document: it can serve nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context<'a> {
+    /// A device's request.
+    Request {
+        /// HTTP method, upper case.
+        method: &'a str,
+        /// Path, without a query.
+        path: &'a str,
+    },
+    /// The server's answer.
+    Response {
+        /// HTTP status.
+        status: u16,
+        /// The request's SIG_DEV as it was written, or [`NO_SIG_DEV`].
+        sig_dev: &'a str,
+    },
+    /// A keyset.
+    Keyset,
+}
+
+impl fmt::Display for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { method, path } => writeln!(f, "KS1 {method} {path}"),
+            Self::Response { status, sig_dev } => writeln!(f, "KS1 RESPONSE {status} {sig_dev}"),
+            Self::Keyset => writeln!(f, "KS1 KEYSET"),
+        }
+    }
+}
+
+/// The exact bytes a signature is over.
+pub fn signing_input(context: Context<'_>, body: &str) -> String {
+    let mut input = String::with_capacity(body.len() + 160);
+    let _ = fmt::Write::write_fmt(&mut input, format_args!("{context}")); // writing to a String does not fail
+    input.push_str(body);
+    input
+}
+
+/// Appends the signature line to `body`, which must end in a line feed.
+fn sealed(key: &PrivateKey, context: Context<'_>, label: &str, body: String) -> (String, Signature) {
+    let signature = key.sign(signing_input(context, &body).as_bytes());
+    let mut wire = body;
+    wire.reserve_exact(label.len() + 90);
+    let _ = fmt::Write::write_fmt(&mut wire, format_args!("{label}: {signature}"));
+    (wire, signature)
+}
+
+/// A request ready to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// The bytes to send.
+    pub wire: String,
+    /// The signature, which binds the answer.
+    pub sig_dev: Signature,
+}
+
+/// Signs `request` with the device's `key`.
+pub fn sign_request<R: Request>(key: &PrivateKey, request: &R) -> Result<SignedRequest, DocumentError> {
+    let mut body = document::encode(request)?;
+    body.push('\n');
+    let context = Context::Request { method: "POST", path: R::PATH };
+    let (wire, sig_dev) = sealed(key, context, SIG_DEV, body);
+    Ok(SignedRequest { wire, sig_dev })
+}
+
+/// Seals an answer or a refusal: appends `key_id` and `SIG_SERV`.
+pub fn seal_response<T: Serialize>(
+    key: &PrivateKey,
+    key_id: &KeyId,
+    status: u16,
+    sig_dev: &str,
+    answer: &T,
+) -> Result<String, DocumentError> {
+    let mut body = document::encode(answer)?;
+    let _ = fmt::Write::write_fmt(&mut body, format_args!("\nkey_id: {key_id}\n"));
+    Ok(sealed(key, Context::Response { status, sig_dev }, SIG_SERV, body).0)
+}
+
+/// A verified answer: what was asked for, or a refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply<T> {
+    /// The server did it.
+    Answer(T),
+    /// The server refused, and says why.
+    Refused(RefusalDocument),
+}
+
+/// Why an answer can't be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not a document, or not the one expected.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// Signed by a key that this client does not hold.
+    #[error("the answer names server key `{0}`, which is not in this keyset")]
+    UnknownKey(String),
+    /// The signature is not the server's over this answer to this request.
+    #[error("SIG_SERV does not verify")]
+    BadSignature,
+}
+
+/// Verifies a response and reads it. `keys` are the server's keys that this client trusts.
+pub fn open_response<T: DeserializeOwned>(
+    keys: &[(KeyId, Verifier)],
+    status: u16,
+    sig_dev: &str,
+    wire: &[u8],
+) -> Result<Reply<T>, OpenError> {
+    let signed = document::split(wire, SIG_SERV)?;
+    let named = signed.body.trim_end_matches('\n').rsplit('\n').next().and_then(|line| line.strip_prefix("key_id: "));
+    let named = named.ok_or_else(|| DocumentError::Malformed { what: "no key_id before SIG_SERV".to_owned() })?;
+    let (_, key) = keys
+        .iter()
+        .find(|(key_id, _)| key_id.as_str() == named)
+        .ok_or_else(|| OpenError::UnknownKey(named.chars().take(80).collect()))?;
+    let is_bound_to = |sig_dev| {
+        let input = signing_input(Context::Response { status, sig_dev }, signed.body);
+        key.verifies(input.as_bytes(), &signed.signature)
+    };
+    let is_bound = is_bound_to(sig_dev);
+    match RefusalDocument::read(signed.body) {
+        Some(Ok(refusal)) if is_bound || (refusal.code.may_be_unbound() && is_bound_to(NO_SIG_DEV)) => {
+            Ok(Reply::Refused(refusal))
+        }
+        None if is_bound => Ok(Reply::Answer(document::decode(signed.body)?)),
+        Some(Err(error)) if is_bound => Err(error.into()),
+        _ => Err(OpenError::BadSignature),
+    }
+}

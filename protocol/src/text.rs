@@ -1,0 +1,110 @@
+//! Bounded strings and tables: what is longer than its bound is refused while it is read. And bytes as hex.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A string of at most `MAX` bytes.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Text<const MAX: usize>(String);
+
+impl<const MAX: usize> Text<MAX> {
+    /// The text, cut at a character's border when it is longer than `MAX` bytes.
+    pub fn truncated(text: &str) -> Self {
+        let mut end = text.len().min(MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(text.get(..end).unwrap_or_default().to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.len() <= MAX {
+            Ok(Self(text))
+        } else {
+            Err(de::Error::custom(format!("a text of {} bytes, expected at most {MAX}", text.len())))
+        }
+    }
+}
+
+/// A table of at most `MAX` rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rows<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Default for Rows<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> Rows<T, MAX> {
+    /// The first `MAX` of `rows`.
+    pub fn truncated(mut rows: Vec<T>) -> Self {
+        rows.truncate(MAX);
+        Self(rows)
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rows.
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// The rows, owned.
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Rows<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T, const MAX: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> de::Visitor<'de> for Visitor<T, MAX> {
+            type Value = Rows<T, MAX>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a table of at most {MAX} rows")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
+                let mut kept = Vec::new();
+                while let Some(row) = rows.next_element()? {
+                    if kept.len() == MAX {
+                        return Err(de::Error::custom(format!("more than {MAX} rows")));
+                    }
+                    kept.push(row);
+                }
+                Ok(Rows(kept))
+            }
+        }
+        deserializer.deserialize_seq(Visitor(std::marker::PhantomData))
+    }
+}

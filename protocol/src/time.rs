@@ -1,0 +1,100 @@
+//! Wall-clock time on the wire: one form of RFC 3339, milliseconds, UTC.
+
+use std::{fmt, ops::Add, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Milliseconds since 1970-01-01T00:00:00Z; written as `2026-11-23T18:20:11.482Z` and in no other form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMs(pub u64);
+
+/// The greatest time that is written, `9000-01-01T00:00:00.000Z`: later ones are held here.
+const MAX: u64 = 221_845_392_000_000;
+
+impl UnixMs {
+    /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
+    pub fn since_ms(self, earlier: UnixMs) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This time less `ms`, at least the epoch.
+    #[must_use]
+    pub fn minus_ms(self, ms: u64) -> UnixMs {
+        UnixMs(self.0.saturating_sub(ms))
+    }
+}
+
+impl Add<Duration> for UnixMs {
+    type Output = UnixMs;
+    fn add(self, later: Duration) -> UnixMs {
+        UnixMs(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)).min(MAX))
+    }
+}
+
+impl fmt::Display for UnixMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = i64::try_from(self.0.min(MAX)).unwrap_or_default();
+        let timestamp = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+        write!(f, "{timestamp:.3}")
+    }
+}
+
+/// Why a text is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not a time: expected RFC 3339 in UTC with milliseconds, such as 2026-11-23T18:20:11.482Z")]
+pub struct BadTime {
+    given: String,
+}
+
+impl FromStr for UnixMs {
+    type Err = BadTime;
+    fn from_str(given: &str) -> Result<Self, BadTime> {
+        let bad = || BadTime { given: given.chars().take(40).collect() };
+        let bytes = given.as_bytes();
+        if bytes.len() != 24
+            || bytes.get(10) != Some(&b'T')
+            || bytes.get(19) != Some(&b'.')
+            || bytes.last() != Some(&b'Z')
+        {
+            return Err(bad());
+        }
+        let timestamp: jiff::Timestamp = given.parse().map_err(|_| bad())?;
+        u64::try_from(timestamp.as_millisecond()).map(UnixMs).map_err(|_| bad())
+    }
+}
+
+impl Serialize for UnixMs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixMs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        given.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_form_both_ways() {
+        let at = UnixMs(1_795_458_011_482);
+        assert_eq!(at.to_string(), "2026-11-23T18:20:11.482Z");
+        assert_eq!("2026-11-23T18:20:11.482Z".parse(), Ok(at));
+        for bad in ["2026-11-23T18:20:11Z", "2026-11-23 18:20:11.482Z", "2026-11-23T18:20:11.482+01:00", "", "now"] {
+            assert!(bad.parse::<UnixMs>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn extremes_do_not_overflow() {
+        let last = "9000-01-01T00:00:00.000Z";
+        assert_eq!((UnixMs(u64::MAX) + Duration::MAX).to_string(), last);
+        assert_eq!(last.parse(), Ok(UnixMs(MAX)));
+        assert_eq!(UnixMs(0).minus_ms(5), UnixMs(0));
+    }
+}

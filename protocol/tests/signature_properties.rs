@@ -1,0 +1,157 @@
+//! Goal: what was signed opens to the same message, what was changed does not open, and no bytes make the codec panic.
+//! Method: random messages through sign and open, any one bit flipped, and raw bytes into every decoder.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test or tool run"
+)]
+
+use ks_protocol::{
+    document,
+    id::{DeviceId, Seq, Sequence},
+    key::PrivateKey,
+    message::{
+        Ack, AckState, CommandAck, Firmware, Heartbeat, Keyset, Network, NextBeat, Register, Registered, Request,
+    },
+    refusal::RefusalDocument,
+    signature::{Context, Reply, SIG_DEV, SignedRequest, open_response, seal_response, sign_request, signing_input},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+use proptest::prelude::*;
+
+fn device_key() -> PrivateKey {
+    PrivateKey::from_seed(&[1; 32])
+}
+
+fn server_key() -> PrivateKey {
+    PrivateKey::from_seed(&[2; 32])
+}
+
+/// What the server does with a request, by the device's key alone.
+fn open_request<R: Request>(wire: &[u8]) -> Option<R> {
+    let signed = document::split(wire, SIG_DEV).ok()?;
+    let input = signing_input(Context::Request { method: "POST", path: R::PATH }, signed.body);
+    let key = device_key().public_key().verifier().ok()?;
+    key.verifies(input.as_bytes(), &signed.signature).then(|| document::decode(signed.body).ok())?
+}
+
+prop_compose! {
+    fn any_sequence()(boot_epoch in any::<u32>(), seq in 0..=ks_protocol::id::SEQ_MAX) -> (u32, Seq) {
+        let sequence = Sequence::new(boot_epoch, seq);
+        (sequence.boot_epoch, sequence.seq)
+    }
+}
+
+fn any_device_id() -> impl Strategy<Value = DeviceId> {
+    "[A-Za-z][A-Za-z0-9._-]{0,63}".prop_map(|id| id.parse().unwrap())
+}
+
+fn any_ack() -> impl Strategy<Value = Ack> {
+    let state = prop_oneof![
+        Just(AckState::Received),
+        Just(AckState::Succeeded),
+        Just(AckState::Failed),
+        Just(AckState::Rejected)
+    ];
+    ("[A-Za-z][A-Za-z0-9._-]{0,63}", state, any::<String>()).prop_map(|(id, state, detail)| Ack {
+        command_id: id.parse().unwrap(),
+        state,
+        detail: Text::truncated(&detail),
+    })
+}
+
+prop_compose! {
+    fn any_heartbeat()(
+        device_id in any_device_id(),
+        (boot_epoch, seq) in any_sequence(),
+        sent_at in 0_u64..221_845_392_000_000,
+        version in any::<String>(),
+        release_counter in any::<u64>(),
+        uptime_s in any::<u64>(),
+        tenths in -1_000_i32..2_000,
+        rssi_dbm in proptest::option::of(any::<i16>()),
+        acks in proptest::collection::vec(any_ack(), 0..5),
+    ) -> Heartbeat {
+        Heartbeat {
+            kind: Default::default(),
+            device_id, boot_epoch, seq,
+            sent_at: UnixMs(sent_at),
+            keyset_version: 1,
+            firmware: Firmware { version: Text::truncated(&version), release_counter },
+            uptime_s,
+            cpu_temp_c: f64::from(tenths) / 10.0,
+            free_mem_kib: uptime_s / 3,
+            network: Network::Wifi,
+            rssi_dbm,
+            acks: Rows::truncated(acks),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn signed_request_opens_to_the_same_message(beat in any_heartbeat()) {
+        let SignedRequest { wire, .. } = sign_request(&device_key(), &beat).unwrap();
+        prop_assert_eq!(open_request::<Heartbeat>(wire.as_bytes()), Some(beat));
+    }
+
+    #[test]
+    fn request_with_any_bit_flipped_is_refused(beat in any_heartbeat(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let mut wire = sign_request(&device_key(), &beat).unwrap().wire.into_bytes();
+        let at = at.index(wire.len());
+        wire[at] ^= 1 << bit;
+        prop_assert_eq!(open_request::<Heartbeat>(&wire), None);
+    }
+
+    #[test]
+    fn request_signed_for_one_path_opens_at_no_other(acks in proptest::collection::vec(any_ack(), 0..4), (boot_epoch, seq) in any_sequence()) {
+        let ack = CommandAck {
+            kind: Default::default(), device_id: "K-1".parse().unwrap(), boot_epoch, seq, sent_at: UnixMs(5), acks: Rows::truncated(acks),
+        };
+        let wire = sign_request(&device_key(), &ack).unwrap().wire;
+        prop_assert_eq!(open_request::<CommandAck>(wire.as_bytes()), Some(ack));
+        let signed = document::split(wire.as_bytes(), SIG_DEV).unwrap();
+        let moved = signing_input(Context::Request { method: "POST", path: "/heartbeat" }, signed.body);
+        prop_assert!(!device_key().public_key().verifier().unwrap().verifies(moved.as_bytes(), &signed.signature));
+    }
+
+    #[test]
+    fn response_opens_for_its_own_request_only(delay in any::<u32>(), status in 200_u16..600, other in 200_u16..600, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let key_id = server_key().public_key().key_id();
+        let keys = [(key_id.clone(), server_key().public_key().verifier().unwrap())];
+        let answer = NextBeat { kind: Default::default(), server_time: UnixMs(9), next_beat_ms: u64::from(delay), keyset_version: 1, commands: Rows::default() };
+        let wire = seal_response(&server_key(), &key_id, status, "abc", &answer).unwrap();
+        prop_assert_eq!(open_response::<NextBeat>(&keys, status, "abc", wire.as_bytes()), Ok(Reply::Answer(answer)));
+        prop_assert!(open_response::<NextBeat>(&keys, status, "abd", wire.as_bytes()).is_err());
+        prop_assert!(other == status || open_response::<NextBeat>(&keys, other, "abc", wire.as_bytes()).is_err());
+        let mut flipped = wire.into_bytes();
+        let at = at.index(flipped.len());
+        flipped[at] ^= 1 << bit;
+        prop_assert!(open_response::<NextBeat>(&keys, status, "abc", &flipped).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), toonish in "[a-z:\\[\\]{}0-9,\" \\n\\\\-]{0,300}") {
+        for wire in [bytes.as_slice(), toonish.as_bytes()] {
+            let _ = document::split(wire, SIG_DEV);
+            let text = String::from_utf8_lossy(wire);
+            let _ = document::decode::<Heartbeat>(&text);
+            let _ = document::decode::<Register>(&text);
+            let _ = document::decode::<Registered>(&text);
+            let _ = document::decode::<Keyset>(&text);
+            let _ = RefusalDocument::read(&text);
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_damaged_in_its_text_never_panics(beat in any_heartbeat(), at in any::<prop::sample::Index>(), with in any::<char>()) {
+        let text = document::encode(&beat).unwrap();
+        let chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        let damaged: String = chars.iter().enumerate().map(|(i, c)| if i == at { with } else { *c }).collect();
+        let _ = document::decode::<Heartbeat>(&damaged);
+    }
+}

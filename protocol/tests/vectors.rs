@@ -1,0 +1,56 @@
+//! Goal: the committed vectors are what this code says on the wire, and every one of them opens.
+//! Method: make them again and compare byte for byte; open each with the public keys in `keys.json` alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test or tool run"
+)]
+
+#[path = "../examples/vectors.rs"]
+mod made;
+
+use ks_protocol::{
+    document,
+    key::PublicKey,
+    signature::{Context, signing_input},
+};
+use serde_json::Value;
+
+fn committed(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask vectors`", path.display()))
+}
+
+#[test]
+fn committed_vectors_are_made_by_this_code() {
+    for (name, content) in made::all() {
+        assert_eq!(committed(&name), content, "{name} differs; run `cargo xtask vectors` and read the difference");
+    }
+}
+
+#[test]
+fn every_vector_verifies_from_its_files_alone() {
+    let keys: Value = serde_json::from_str(&committed("keys.json")).unwrap();
+    let index: Vec<Value> = serde_json::from_str(&committed("vectors.json")).unwrap();
+    assert!(index.len() > 20);
+    for vector in index {
+        let text = |field: &str| vector[field].as_str().unwrap_or_default().to_owned();
+        let wire = committed(&text("file"));
+        let (label, context_path, context_sig) = (text("key"), text("path"), text("request_sig_dev"));
+        let is_device = label == "device";
+        let signed = document::split(wire.as_bytes(), if is_device { "SIG_DEV" } else { "SIG_SERV" }).unwrap();
+        let status = u16::try_from(vector["status"].as_u64().unwrap_or_default()).unwrap();
+        let context = if is_device {
+            Context::Request { method: "POST", path: &context_path }
+        } else {
+            Context::Response { status, sig_dev: &context_sig }
+        };
+        let input = signing_input(context, signed.body);
+        assert_eq!(input, text("signing_input"), "{}", text("name"));
+        let key = PublicKey::from_base64(keys[&label]["public_key"].as_str().unwrap()).unwrap().verifier().unwrap();
+        assert!(key.verifies(input.as_bytes(), &signed.signature), "{}", text("name"));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a summary says, in the words that every form of the report shares.
+
+use crate::number;
+use crate::run_folder::{Attacks, Expectation, Ledger, Mode, Summary, Verdict};
+
+/// The code of a success; everything else is a refusal or a failure.
+pub(crate) const OK: &str = "OK";
+
+/// The verdict as one word, so that nobody needs its colour.
+pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+    }
+}
+
+/// What the verdict means to somebody who must decide.
+pub(crate) fn verdict_sentence(summary: &Summary) -> String {
+    match summary.verdict {
+        Verdict::Pass => "Every expectation was met, and the measurement was sound.".into(),
+        Verdict::Inconclusive => {
+            "This run shows nothing either way: too little evidence, or the generator was the limit.".into()
+        }
+        Verdict::Fail => failure_sentence(summary),
+    }
+}
+
+/// What failed, of the three things that can.
+fn failure_sentence(summary: &Summary) -> String {
+    let (count, met) = (summary.expectations.len(), met_count(summary));
+    let missed = format!("{} of {count} expectations not met.", count.saturating_sub(met));
+    let parts = [
+        (met < count, missed.as_str()),
+        (!balances(&summary.ledger), "What was acknowledged is not what was stored."),
+        (attacks(summary).successes > 0, "An attack succeeded."),
+    ];
+    let told: Vec<&str> = parts.iter().filter(|(is_true, _)| *is_true).map(|(_, words)| *words).collect();
+    if told.is_empty() { "The run did not reach its goal.".into() } else { told.join(" ") }
+}
+
+/// The mode as a noun.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Load => "load run",
+        Mode::Rehearse => "rehearsal",
+    }
+}
+
+/// Requests of honest devices that ended: all of them, and those that did not end in a success.
+pub(crate) fn requests(summary: &Summary) -> (u64, u64) {
+    let codes = || summary.requests_by_code.values().flatten();
+    let sum = |all: u64, (_, count): (&String, &u64)| all.saturating_add(*count);
+    (codes().fold(0, sum), codes().filter(|(code, _)| *code != OK).fold(0, sum))
+}
+
+/// Whether nothing was lost, doubled, reordered or misattributed. True of a ledger that was never reconciled, too.
+pub(crate) fn balances(ledger: &Ledger) -> bool {
+    [ledger.lost, ledger.doubled, ledger.reordered, ledger.misattributed].iter().all(|count| *count == 0)
+}
+
+/// The ledger in words.
+pub(crate) fn ledger(ledger: &Ledger) -> String {
+    let count = number::grouped;
+    if !ledger.reconciled {
+        return "Not reconciled: the stored rows could not be asked for, so this run says nothing about lost or doubled data."
+            .into();
+    }
+    let checked = format!(
+        "{} {} checked against what the server stored: {} lost, {} doubled, {} reordered, {} misattributed.",
+        count(ledger.checked),
+        if ledger.checked == 1 { "acknowledgement" } else { "acknowledgements" },
+        count(ledger.lost),
+        count(ledger.doubled),
+        count(ledger.reordered),
+        count(ledger.misattributed),
+    );
+    if ledger.unacknowledged == 0 {
+        return checked;
+    }
+    format!(
+        "{checked} {} more stored, whose acknowledgement never reached the device (allowed: an answer can be lost).",
+        count(ledger.unacknowledged)
+    )
+}
+
+/// What was measured, with its unit.
+pub(crate) fn actual(expectation: &Expectation) -> String {
+    expectation.actual.map_or("no sample".into(), |actual| with_unit(number::measured(actual), &expectation.unit))
+}
+
+/// The bound, with its unit and with signs as people write them.
+pub(crate) fn bound(expectation: &Expectation) -> String {
+    let signs = expectation.bound.replace("<=", "≤").replace(">=", "≥");
+    with_unit(number::group_within(&signs), &expectation.unit)
+}
+
+/// Whether it was met, in words.
+pub(crate) fn met(expectation: &Expectation) -> &'static str {
+    match (expectation.pass, expectation.actual) {
+        (true, Some(_)) => "met",
+        (true, None) => "met (allowed empty)",
+        (false, Some(_)) => "not met",
+        (false, None) => "not met: no sample",
+    }
+}
+
+/// Number of expectations that were met.
+pub(crate) fn met_count(summary: &Summary) -> usize {
+    summary.expectations.iter().filter(|expectation| expectation.pass).count()
+}
+
+/// Attempts and successes of all adversaries together.
+pub(crate) fn attacks(summary: &Summary) -> Attacks {
+    summary.adversaries.values().fold(Attacks::default(), |all, one| Attacks {
+        attempts: all.attempts.saturating_add(one.attempts),
+        successes: all.successes.saturating_add(one.successes),
+    })
+}
+
+/// Text and unit; a rate's unit follows without a space.
+fn with_unit(text: String, unit: &str) -> String {
+    match unit {
+        "" => text,
+        unit if unit.starts_with('/') => format!("{text}{unit}"),
+        unit => format!("{text}\u{a0}{unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_ledger_is_told_in_words() {
+        let told = ledger(&sample::summary().ledger).replace('\u{a0}', " ");
+        assert_eq!(
+            told,
+            "30 000 acknowledgements checked against what the server stored: 0 lost, 0 doubled, 0 reordered, 0 misattributed. \
+             3 more stored, whose acknowledgement never reached the device (allowed: an answer can be lost)."
+        );
+        assert!(ledger(&Ledger::default()).starts_with("Not reconciled"));
+    }
+
+    #[test]
+    fn a_bound_reads_as_people_write_it() {
+        let expectation = |bound: &str, unit: &str| Expectation {
+            name: "heartbeat.p99_ms".into(),
+            actual: Some(12.5),
+            bound: bound.into(),
+            pass: true,
+            unit: unit.into(),
+        };
+        assert_eq!(bound(&expectation("<= 50", "ms")), "≤ 50\u{a0}ms");
+        assert_eq!(bound(&expectation(">= 1000", "/min")), "≥ 1\u{a0}000/min");
+        assert_eq!(actual(&expectation("= 0", "")), "12.5");
+    }
+
+    #[test]
+    fn requests_that_did_not_end_ok_are_counted_over_all_message_types() {
+        assert_eq!(requests(&sample::summary()), (31_100, 100));
+    }
+}

@@ -1,0 +1,66 @@
+//! Draws a run's folder: plots, one self-contained page, Markdown for a CI job, JUnit for a CI server.
+//!
+//! Data flows one way: [`run_folder`] says what a run leaves behind, [`files`] and [`latency_log`] read and write it,
+//! `run.rs` holds one run as read, `plot/` draws its pictures, and `html.rs`, `markdown.rs` and `junit.rs` say it in
+//! words, which `facts.rs`, `number.rs` and `escape.rs` give them. Nothing here runs, times or judges anything: the
+//! verdict is the simulator's, and the same folder always gives the same report.
+
+use std::path::{Path, PathBuf};
+
+mod error;
+mod escape;
+mod facts;
+pub mod files;
+mod html;
+mod junit;
+pub mod latency_log;
+mod markdown;
+mod number;
+mod plot;
+mod run;
+pub mod run_folder;
+#[cfg(test)]
+mod sample;
+
+pub use error::ReportError;
+pub use files::{read_summary, read_ticks, write_summary};
+pub use latency_log::{LatencyLogWriter, read_latency};
+
+/// File name of the page drawn for people.
+pub const REPORT: &str = "report.html";
+/// File name of the short form for a CI job's summary.
+pub const MARKDOWN: &str = "summary.md";
+/// File name of the form for CI servers.
+pub const JUNIT: &str = "junit.xml";
+
+/// What [`draw`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    /// Path of `report.html`.
+    pub report: PathBuf,
+    /// Path of every file written, the report last.
+    pub files: Vec<PathBuf>,
+}
+
+/// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone.
+///
+/// Writes each plot as `.svg` and `.png`, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
+/// and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
+///
+/// Errors: the folder holds no finished run, a file is damaged or of a newer format, or the folder cannot be written.
+pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
+    let run = run::Run::read(dir)?;
+    let mut files = Vec::new();
+    let mut figures = Vec::new();
+    for plot in plot::ALL {
+        let figure = plot.draw(&run).map_err(|cause| ReportError::Undrawable { file: dir.join(plot.name), cause })?;
+        files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
+        files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png)?);
+        figures.push(figure);
+    }
+    files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary).as_bytes())?);
+    files.push(files::replace(dir, JUNIT, junit::suite(&run.summary).as_bytes())?);
+    let report = files::replace(dir, REPORT, html::page(&run, &figures).as_bytes())?;
+    files.push(report.clone());
+    Ok(Drawn { report, files })
+}

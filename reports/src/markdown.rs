@@ -1,0 +1,133 @@
+//! `summary.md`: what fits in a CI job's summary.
+
+#![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clear before quick")]
+
+use crate::escape::markdown as text;
+use crate::facts;
+use crate::number::{grouped, millis, share, span, whole};
+use crate::run_folder::{Summary, Verdict};
+
+/// The whole file.
+pub(crate) fn summary(summary: &Summary) -> String {
+    let sign = match summary.verdict {
+        Verdict::Pass => "✅",
+        Verdict::Fail => "❌",
+        Verdict::Inconclusive => "⚠️",
+    };
+    let mut out = format!(
+        "## {sign} {}: {}\n\n{}\n\n",
+        facts::verdict_word(summary.verdict),
+        text(&summary.scenario),
+        text(&summary.goal)
+    );
+    out.push_str(&reasons(summary));
+    out.push_str(&expectations(summary));
+    out.push_str(&numbers(summary));
+    for note in &summary.notes {
+        out.push_str(&format!("> {}\n>\n", text(note)));
+    }
+    out.push_str(&replay(summary));
+    out
+}
+
+/// Why it is not a pass.
+fn reasons(summary: &Summary) -> String {
+    let mut out: String = summary.reasons.iter().map(|reason| format!("- {}\n", text(reason))).collect();
+    if summary.interrupted {
+        out.push_str("- Interrupted: the run was ended before its time.\n");
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// The table of expectations.
+fn expectations(summary: &Summary) -> String {
+    if summary.expectations.is_empty() {
+        return String::new();
+    }
+    let mut out = "| Expectation | Measured | Bound | Met |\n| --- | ---: | ---: | --- |\n".to_owned();
+    for expectation in &summary.expectations {
+        let sign = if expectation.pass { "✅" } else { "❌" };
+        let (actual, bound) = (facts::actual(expectation), facts::bound(expectation));
+        let (name, actual, bound) = (text(&expectation.name), text(&actual), text(&bound));
+        out.push_str(&format!("| {name} | {actual} | {bound} | {sign} {} |\n", facts::met(expectation)));
+    }
+    out.push('\n');
+    out
+}
+
+/// Load, latency, errors, ledger and attacks, a line each.
+fn numbers(summary: &Summary) -> String {
+    let beats = summary.heartbeats;
+    let (requests, refused) = facts::requests(summary);
+    let mut lines = vec![format!(
+        "**Load:** {} devices for {}, {} heartbeats acknowledged a minute of {} offered",
+        grouped(summary.devices),
+        span(summary.simulated_s),
+        whole(beats.per_min),
+        whole(beats.offered_per_min)
+    )];
+    match summary.latency_ms.get("heartbeat").filter(|latency| latency.count > 0) {
+        Some(of) => {
+            let (p50, p99, max) = (millis(of.p50), millis(of.p99), millis(of.max));
+            lines.push(format!("**Heartbeat response time:** p50 {p50}, p99 {p99}, max {max}"));
+        }
+        None => lines.push("**Heartbeat response time:** no answered heartbeats".into()),
+    }
+    lines.push(format!(
+        "**Errors:** {} of {} requests ({})",
+        grouped(refused),
+        grouped(requests),
+        share(refused, requests)
+    ));
+    lines.push(format!("**Ledger:** {}", facts::ledger(&summary.ledger)));
+    if !summary.adversaries.is_empty() {
+        let attacks = facts::attacks(summary);
+        lines.push(format!(
+            "**Adversaries:** {} attempts, {} successes",
+            grouped(attacks.attempts),
+            grouped(attacks.successes)
+        ));
+    }
+    let mut out: String = lines.iter().map(|line| format!("- {line}\n")).collect();
+    out.push('\n');
+    out
+}
+
+/// The command that runs it again, in a fence that its own text cannot end.
+fn replay(summary: &Summary) -> String {
+    let longest = summary.replay.split(|sign| sign != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let command = summary.replay.replace(['\n', '\r'], " ");
+    let mut out = format!("\nRun it again:\n\n{fence}sh\n{command}\n{fence}\n");
+    if let Some(hash) = &summary.event_log_sha256 {
+        out.push_str(&format!("\nSHA-256 of the event log: {}\n", text(hash)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sample;
+
+    #[test]
+    fn the_summary_fits_a_job_page() {
+        let text = super::summary(&sample::summary()).replace('\u{a0}', " ");
+        assert!(text.starts_with("## ✅ PASS: steady-1000\n"), "{text}");
+        assert!(text.contains("| heartbeat.p99\\_ms | 12.5 ms | ≤ 50 ms | ✅ met |"), "{text}");
+        assert!(text.contains("- **Adversaries:** 500 attempts, 0 successes\n"), "{text}");
+        assert!(text.lines().count() < 30, "{text}");
+    }
+
+    #[test]
+    fn hostile_text_stays_in_its_place() {
+        let mut summary = sample::summary();
+        summary.expectations[0].name = "a|b\n| <script>".into();
+        summary.replay = "x\n```\n# not a heading ````".into();
+        let text = super::summary(&summary);
+        assert!(text.contains("| a\\|b \\| &lt;script&gt; |"), "{text}");
+        assert!(text.contains("\n`````sh\nx ``` # not a heading ````\n`````\n"), "{text}");
+    }
+}

@@ -1,0 +1,88 @@
+//! A chart before it is laid out: what is shown, not where.
+
+use plotters::style::RGBColor;
+
+use super::axis::Axis;
+use crate::run::Run;
+use crate::run_folder::Mode;
+
+/// A titled picture of one or more panels over the same horizontal axis.
+pub(crate) struct Chart {
+    /// What is shown.
+    pub(crate) title: String,
+    /// How to read it, one or two sentences.
+    pub(crate) subtitle: String,
+    /// The picture in words with its main numbers, for those who cannot see it.
+    pub(crate) description: String,
+    /// The horizontal axis.
+    pub(crate) x: Axis,
+    /// Shaded spans of the horizontal axis: name, start, end.
+    pub(crate) bands: Vec<(String, f64, f64)>,
+    /// Panels, from top to bottom.
+    pub(crate) panels: Vec<Panel>,
+    /// What each colour stands for.
+    pub(crate) legend: Vec<(String, RGBColor)>,
+}
+
+/// One plot area.
+pub(crate) struct Panel {
+    /// The vertical axis, whose title stands above the panel.
+    pub(crate) y: Axis,
+    /// Share of the usual height.
+    pub(crate) height: f64,
+    /// What is drawn, from back to front.
+    pub(crate) marks: Vec<Mark>,
+    /// Said in the middle of a panel that has nothing to draw.
+    pub(crate) empty: Option<String>,
+}
+
+/// Something drawn in a panel, in values of its axes.
+pub(crate) enum Mark {
+    /// A line.
+    Line {
+        /// Its corners.
+        points: Vec<(f64, f64)>,
+        /// Its width, pixels.
+        width: f64,
+        /// Its colour.
+        colour: RGBColor,
+    },
+    /// The area between two lines over the same positions: horizontal value, lower and upper vertical value.
+    Area {
+        /// Its corners.
+        points: Vec<(f64, f64, f64)>,
+        /// Its colour.
+        colour: RGBColor,
+    },
+    /// A dot with a text to its upper left.
+    Spot {
+        /// Where.
+        at: (f64, f64),
+        /// The text.
+        text: String,
+        /// Its colour.
+        colour: RGBColor,
+    },
+}
+
+impl Chart {
+    /// A chart over the time of a run, with its phases.
+    pub(crate) fn over_time(run: &Run, title: &str) -> Chart {
+        Chart {
+            title: title.into(),
+            subtitle: String::new(),
+            description: String::new(),
+            x: Axis::time(run.timeline.end_s, run.summary.mode == Mode::Rehearse),
+            bands: run.phases.iter().map(|phase| (phase.name.clone(), phase.from_s, phase.to_s)).collect(),
+            panels: Vec::new(),
+            legend: Vec::new(),
+        }
+    }
+}
+
+impl Panel {
+    /// Draws lines of one kind.
+    pub(crate) fn add_lines(&mut self, lines: Vec<Vec<(f64, f64)>>, width: f64, colour: RGBColor) {
+        self.marks.extend(lines.into_iter().map(|points| Mark::Line { points, width, colour }));
+    }
+}

@@ -1,0 +1,96 @@
+//! The pictures of a report. One file per plot says what it shows (a [`chart::Chart`]); `layout.rs` says where each stroke
+//! goes; `paint.rs` turns strokes into SVG and PNG. A new plot is a new file here and one line in [`ALL`].
+
+mod axis;
+mod chart;
+mod codes_over_time;
+mod heartbeats_per_min;
+mod latency_over_time;
+mod layout;
+mod paint;
+mod percentile_curve;
+mod theme;
+pub(crate) mod timeline;
+
+use crate::run::Run;
+use chart::Chart;
+
+/// Every plot, in the order of the report.
+pub(crate) const ALL: &[Plot] = &[
+    Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart },
+    Plot { name: "latency_over_time", chart: latency_over_time::chart },
+    Plot { name: "percentile_curve", chart: percentile_curve::chart },
+    Plot { name: "codes_over_time", chart: codes_over_time::chart },
+];
+
+/// A kind of picture.
+pub(crate) struct Plot {
+    /// Its file name, without extension.
+    pub(crate) name: &'static str,
+    chart: fn(&Run) -> Chart,
+}
+
+/// A picture of one run.
+pub(crate) struct Figure {
+    /// Its file name, without extension.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) title: String,
+    /// As an SVG document.
+    pub(crate) svg: String,
+    /// As a PNG file, at twice the page's resolution.
+    pub(crate) png: Vec<u8>,
+}
+
+impl Plot {
+    /// Draws the picture of a run.
+    pub(crate) fn draw(&self, run: &Run) -> Result<Figure, String> {
+        theme::register_fonts()?;
+        let chart = (self.chart)(run);
+        let picture = layout::compose(&chart);
+        let description = format!("{}. {}", chart.title, chart.description);
+        Ok(Figure {
+            name: self.name,
+            svg: paint::svg(&picture, &description)?,
+            png: paint::png(&picture)?,
+            title: chart.title,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_folder::Tick;
+    use crate::sample;
+
+    /// A run with these ticks.
+    fn run(ticks: &[Tick]) -> Run {
+        Run::new(sample::summary(), ticks, None)
+    }
+
+    #[test]
+    fn every_plot_draws_even_nothing_at_all() {
+        let mut none = sample::summary();
+        (none.simulated_s, none.phases) = (0.0, Vec::new());
+        for run in [Run::new(none, &[], None), run(&[]), run(&[Tick::default()]), run(&[sample::tick(0.0, 1)])] {
+            for plot in ALL {
+                let figure = plot.draw(&run).unwrap();
+                assert!(figure.svg.starts_with("<svg ") && figure.svg.trim_end().ends_with("</svg>"), "{}", plot.name);
+                assert!(!figure.svg.contains("NaN") && !figure.svg.contains("inf\""), "{}", plot.name);
+                assert!(figure.png.starts_with(b"\x89PNG"), "{}", plot.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_from_the_run_are_escaped_in_pictures() {
+        let mut summary = sample::summary();
+        summary.phases[1].name = "<script>&\u{1}".into();
+        let ticks = [Tick { codes: sample::codes(&[("<b>", 5)]), ..sample::tick(0.0, 10) }];
+        for plot in ALL {
+            let svg = plot.draw(&Run::new(summary.clone(), &ticks, None)).unwrap().svg;
+            assert!(!svg.contains("<script") && !svg.contains("<b>") && !svg.contains('\u{1}'), "{}", plot.name);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One run as read from its folder: all that a report may be drawn from.
+
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+
+use crate::error::ReportError;
+use crate::files;
+use crate::latency_log;
+use crate::plot::timeline::Timeline;
+use crate::run_folder::{Phase, Summary, Tick};
+
+/// A run, ready to be drawn.
+pub(crate) struct Run {
+    /// The run in numbers.
+    pub(crate) summary: Summary,
+    /// Its ticks, gathered into as many points as a picture can show.
+    pub(crate) timeline: Timeline,
+    /// Phases within the time drawn, in order of their start.
+    pub(crate) phases: Vec<Phase>,
+    /// Heartbeat response times in microseconds; none when no heartbeat was answered.
+    pub(crate) latency: Option<Histogram<u64>>,
+}
+
+impl Run {
+    /// Reads the folder.
+    pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
+        let summary = files::read_summary(dir)?;
+        let ticks = files::read_ticks(dir)?;
+        Ok(Run::new(summary, &ticks, latency_log::read_latency(dir)?))
+    }
+
+    /// A run of these parts.
+    pub(crate) fn new(summary: Summary, ticks: &[Tick], latency: Option<Histogram<u64>>) -> Run {
+        let timeline = Timeline::gather(ticks, summary.simulated_s);
+        let within = |phase: &Phase| phase.from_s < timeline.end_s && phase.to_s > phase.from_s;
+        let mut phases: Vec<Phase> = summary.phases.iter().filter(|phase| within(phase)).cloned().collect();
+        phases.sort_by(|a, b| a.from_s.total_cmp(&b.from_s));
+        for phase in &mut phases {
+            phase.from_s = phase.from_s.max(0.0);
+            phase.to_s = phase.to_s.min(timeline.end_s);
+        }
+        Run { summary, timeline, phases, latency }
+    }
+}

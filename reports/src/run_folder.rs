@@ -1,0 +1,244 @@
+//! The run folder: the one contract between the simulator, which writes it, and the report, which is drawn from it alone.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `summary.json` | [`Summary`]: verdict, expectations, totals |
+//! | `ticks.ndjson` | one [`Tick`] a line: what happened in each interval of the run |
+//! | `latency.hlog` | HdrHistogram interval log: heartbeat response times in microseconds, one interval a tick |
+//! | `events.ndjson` | the event log: what happened, in order; a rehearsal's is hashed |
+//! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from the four above |
+//!
+//! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this contract that is written; readers refuse a greater one.
+pub const FORMAT: u32 = 1;
+
+/// File name of the [`Summary`].
+pub const SUMMARY: &str = "summary.json";
+/// File name of the ticks, one JSON object a line.
+pub const TICKS: &str = "ticks.ndjson";
+/// File name of the heartbeat latency histograms (HdrHistogram interval log).
+pub const LATENCY: &str = "latency.hlog";
+/// File name of the event log, one JSON object a line.
+pub const EVENTS: &str = "events.ndjson";
+
+/// How a run ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every expectation held and the measurement was sound.
+    Pass,
+    /// An expectation was not met, or the ledger did not balance.
+    Fail,
+    /// Too little evidence, or the generator itself was the bottleneck.
+    Inconclusive,
+}
+
+/// Which clock a run used, and how it reached the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Real time, over sockets.
+    Load,
+    /// Virtual time, in process.
+    Rehearse,
+}
+
+/// The whole run in numbers; `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of this contract; readers refuse a greater one.
+    pub format: u32,
+    /// Name of the scenario, as its file says.
+    pub scenario: String,
+    /// What the scenario is for, one or two sentences.
+    pub goal: String,
+    /// Load or rehearsal.
+    pub mode: Mode,
+    /// Root seed of every random draw.
+    pub seed: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is not a pass, one sentence each; empty on a pass.
+    pub reasons: Vec<String>,
+    /// Process exit code that goes with the verdict.
+    pub exit_code: u8,
+    /// What the run went against: `embedded server`, a URL, or `in process`.
+    pub target: String,
+    /// Start of the run, RFC 3339 in UTC; a rehearsal says its virtual epoch.
+    pub started_at: String,
+    /// Real seconds the run took.
+    pub wall_s: f64,
+    /// Seconds on the run's own clock; equals `wall_s` in load mode but for start-up.
+    pub simulated_s: f64,
+    /// True when a person or a signal ended the run before its time.
+    pub interrupted: bool,
+    /// Number of honest virtual devices.
+    pub devices: u64,
+    /// Totals of heartbeats.
+    pub heartbeats: Heartbeats,
+    /// Answers by message type, then by code (`OK`, an ERR1 code, or a transport failure such as `TIMEOUT`); honest devices only.
+    pub requests_by_code: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Response time (intended send to verified answer) of answered requests by message type, in milliseconds.
+    pub latency_ms: BTreeMap<String, Percentiles>,
+    /// Service time (actual send to verified answer) of answered requests by message type, in milliseconds.
+    pub service_ms: BTreeMap<String, Percentiles>,
+    /// Answers whose SIG_SERV did not verify.
+    pub bad_server_signatures: u64,
+    /// What the generator saw of itself.
+    pub generator: Generator,
+    /// What devices saw acknowledged, reconciled with what the server stored.
+    pub ledger: Ledger,
+    /// Each adversary's attempts and successes, by kind.
+    pub adversaries: BTreeMap<String, Attacks>,
+    /// Every expectation and whether it was met.
+    pub expectations: Vec<Expectation>,
+    /// Named spans of the run, for marking plots.
+    pub phases: Vec<Phase>,
+    /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
+    pub event_log_sha256: Option<String>,
+    /// A command that runs the same again.
+    pub replay: String,
+    /// What a reader must know to judge the numbers (for example what a rehearsal leaves out).
+    pub notes: Vec<String>,
+}
+
+/// Totals of heartbeats over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeats {
+    /// Handed to the link.
+    pub sent: u64,
+    /// Answered with a verified success.
+    pub acked: u64,
+    /// Neither answered nor failed when the drain ended.
+    pub in_flight_at_end: u64,
+    /// Acknowledged a minute, over the steady part of the run (after the ramp).
+    pub per_min: f64,
+    /// Scheduled a minute over the same part: what was offered.
+    pub offered_per_min: f64,
+}
+
+/// Points of a latency distribution, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Number of samples.
+    pub count: u64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Greatest.
+    pub max: f64,
+}
+
+/// The load generator's view of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// CPU seconds of the simulator's process.
+    pub cpu_s: f64,
+    /// CPU seconds of the embedded server's process; none for a target of somebody else's or in process.
+    pub server_cpu_s: Option<f64>,
+    /// Sends that left more than the tolerated lag after their intended time.
+    pub late_sends: u64,
+    /// Median send lag, milliseconds.
+    pub send_lag_p50_ms: f64,
+    /// 99th percentile of send lag, milliseconds.
+    pub send_lag_p99_ms: f64,
+    /// Achieved over offered sends, in basis points (10 000 is all of them).
+    pub achieved_bp: u32,
+    /// Resident memory of the simulator at its peak, bytes.
+    pub rss_bytes: u64,
+    /// Open sockets at the peak.
+    pub sockets_max: u64,
+}
+
+/// The reconciliation at the end of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Whether stored rows could be asked for and were compared.
+    pub reconciled: bool,
+    /// Acknowledgements compared.
+    pub checked: u64,
+    /// Acknowledged, not stored.
+    pub lost: u64,
+    /// Stored more than once.
+    pub doubled: u64,
+    /// Stored out of order for its device.
+    pub reordered: u64,
+    /// Stored under a device that did not send it.
+    pub misattributed: u64,
+    /// Stored, but its acknowledgement never reached the device (allowed: an answer can be lost).
+    pub unacknowledged: u64,
+}
+
+/// One kind of adversary's score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attacks {
+    /// Requests sent.
+    pub attempts: u64,
+    /// Requests that the server honoured: must be 0.
+    pub successes: u64,
+}
+
+/// One expectation, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Metric by name, with its span: `heartbeat.p99_ms`, `errors during storm`.
+    pub name: String,
+    /// What was measured; none when there was no sample.
+    pub actual: Option<f64>,
+    /// The bound in words: `<= 50`, `>= 1000`, `= 0`.
+    pub bound: String,
+    /// Whether it was met.
+    pub pass: bool,
+    /// Unit of `actual`, as people write it (`ms`, `/min`, `bp`), or empty.
+    pub unit: String,
+}
+
+/// A named span of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Name: `ramp`, `steady`, `storm`, `drain`.
+    pub name: String,
+    /// Start, seconds into the run.
+    pub from_s: f64,
+    /// End, seconds into the run.
+    pub to_s: f64,
+}
+
+/// One interval of the run: a line of `ticks.ndjson`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Start of the interval, seconds into the run.
+    pub at_s: f64,
+    /// Length of the interval, seconds.
+    pub width_s: f64,
+    /// Heartbeats scheduled in the interval.
+    pub offered: u64,
+    /// Heartbeats handed to the link.
+    pub sent: u64,
+    /// Heartbeats acknowledged.
+    pub acked: u64,
+    /// Answers of every message type by code, `OK` included; honest devices only.
+    pub codes: BTreeMap<String, u64>,
+    /// Registered devices at the end of the interval.
+    pub registered: u64,
+    /// Requests in flight at the end of the interval.
+    pub in_flight: u64,
+    /// Send lag at the 99th percentile, milliseconds; none without a send.
+    pub send_lag_p99_ms: Option<f64>,
+    /// Heartbeat response time at the median, milliseconds; none without an answer.
+    pub p50_ms: Option<f64>,
+    /// Heartbeat response time at the 99th percentile, milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Heartbeat response time at its greatest, milliseconds.
+    pub max_ms: Option<f64>,
+}

@@ -1,0 +1,87 @@
+//! A run for unit tests: 1,000 devices for 30 s, passed.
+
+use std::collections::BTreeMap;
+
+use crate::run_folder::{
+    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, Summary, Tick, Verdict,
+};
+
+/// Counts by code.
+pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect()
+}
+
+/// The summary of the run.
+pub(crate) fn summary() -> Summary {
+    let heartbeat = Percentiles { count: 30_000, p50: 1.2, p90: 2.4, p99: 12.5, p999: 30.1, max: 48.2 };
+    Summary {
+        format: FORMAT,
+        scenario: "steady-1000".into(),
+        goal: "A thousand devices beat once a second.".into(),
+        mode: Mode::Load,
+        seed: 42,
+        verdict: Verdict::Pass,
+        reasons: Vec::new(),
+        exit_code: 0,
+        target: "embedded server".into(),
+        started_at: "2027-01-15T08:00:00Z".into(),
+        wall_s: 31.4,
+        simulated_s: 30.0,
+        interrupted: false,
+        devices: 1_000,
+        heartbeats: Heartbeats {
+            sent: 30_100,
+            acked: 30_000,
+            in_flight_at_end: 0,
+            per_min: 59_940.0,
+            offered_per_min: 60_000.0,
+        },
+        requests_by_code: [
+            ("heartbeat".to_owned(), codes(&[("OK", 30_000), ("RATE_LIMITED", 100)])),
+            ("register".to_owned(), codes(&[("OK", 1_000)])),
+        ]
+        .into(),
+        latency_ms: [("heartbeat".to_owned(), heartbeat)].into(),
+        service_ms: [("heartbeat".to_owned(), heartbeat)].into(),
+        bad_server_signatures: 0,
+        generator: Generator {
+            cpu_s: 8.2,
+            achieved_bp: 9_998,
+            rss_bytes: 52_000_000,
+            sockets_max: 64,
+            ..Generator::default()
+        },
+        ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
+        adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0 })].into(),
+        expectations: vec![Expectation {
+            name: "heartbeat.p99_ms".into(),
+            actual: Some(12.5),
+            bound: "<= 50".into(),
+            pass: true,
+            unit: "ms".into(),
+        }],
+        phases: vec![
+            Phase { name: "ramp".into(), from_s: 0.0, to_s: 5.0 },
+            Phase { name: "steady".into(), from_s: 5.0, to_s: 30.0 },
+        ],
+        event_log_sha256: None,
+        replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
+        notes: vec!["Server and generator shared one machine.".into()],
+    }
+}
+
+/// One tick of a second: `offered` beats, all of them acknowledged in a few milliseconds.
+pub(crate) fn tick(at_s: f64, offered: u64) -> Tick {
+    Tick {
+        at_s,
+        width_s: 1.0,
+        offered,
+        sent: offered,
+        acked: offered,
+        codes: codes(&[("OK", offered)]),
+        p50_ms: Some(1.0),
+        p99_ms: Some(5.0),
+        max_ms: Some(9.0),
+        ..Tick::default()
+    }
+}

@@ -1,0 +1,81 @@
+//! The generic cell rate algorithm, as a pure decision.
+//!
+//! Source: ITU-T I.371 (2004), annex A, the virtual scheduling form: one number a subject, the theoretical arrival time.
+
+/// How much is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Sustained, each minute; at least 1.
+    pub per_min: u32,
+    /// At once; at least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// Microseconds that one request costs.
+    fn cost_us(self) -> u64 {
+        60_000_000 / u64::from(self.per_min.max(1))
+    }
+
+    /// Microseconds that may be borrowed.
+    fn tolerance_us(self) -> u64 {
+        self.cost_us().saturating_mul(u64::from(self.burst.max(1) - 1))
+    }
+}
+
+/// One subject's budget: when its next request is due in theory, in microseconds of a clock that never goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gcra {
+    due_us: u64,
+}
+
+impl Gcra {
+    /// Spends one request, or says for how many microseconds to wait; a refusal costs nothing.
+    pub fn spend(&mut self, rate: Rate, now_us: u64) -> Result<(), u64> {
+        self.wait_us(rate, now_us).map_or(Ok(()), Err)?;
+        self.due_us = self.due_us.max(now_us) + rate.cost_us();
+        Ok(())
+    }
+
+    /// Microseconds until a request is allowed; none if it is now.
+    pub fn wait_us(self, rate: Rate, now_us: u64) -> Option<u64> {
+        let earliest = self.due_us.saturating_sub(rate.tolerance_us());
+        (earliest > now_us).then(|| earliest - now_us)
+    }
+
+    /// Whether the whole burst is available again.
+    pub fn is_fresh(self, now_us: u64) -> bool {
+        self.due_us <= now_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let rate = Rate { per_min: 60, burst: 3 };
+        let mut budget = Gcra::default();
+        let at_once = (0..5).filter(|_| budget.spend(rate, 0).is_ok()).count();
+        assert_eq!(at_once, 3);
+        assert_eq!(budget.spend(rate, 0), Err(1_000_000));
+        assert_eq!(budget.spend(rate, 1_000_000), Ok(()));
+        assert_eq!(budget.spend(rate, 1_000_000), Err(1_000_000));
+    }
+
+    proptest! {
+        /// In any span, no more than the burst and the rate's share of the span get through.
+        #[test]
+        fn never_more_than_rate_and_burst(per_min in 1_u32..100_000, burst in 1_u32..100, gaps in proptest::collection::vec(0_u64..2_000_000, 1..200)) {
+            let rate = Rate { per_min, burst };
+            let (mut budget, mut now_us, mut passed) = (Gcra::default(), 0, 0_u64);
+            for gap in gaps {
+                now_us += gap;
+                passed += u64::from(budget.spend(rate, now_us).is_ok());
+            }
+            prop_assert!(passed <= u64::from(burst) + now_us / (60_000_000 / u64::from(per_min)));
+        }
+    }
+}

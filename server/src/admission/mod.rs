@@ -1,0 +1,150 @@
+//! Every check a signed request passes before its handler, cheap before dear.
+//!
+//! media type and size ([`body`]) -> the address's budget ([`AddressBudget`]) -> parse -> device known and not revoked ->
+//! signature -> replay -> the device's budget ([`Gcra`]) -> handler.
+//!
+//! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
+//! An address that has used up its budget is refused before the signature check, unless it is where the named device
+//! was last verified: a neighbour's flood does not shut out the honest devices behind the same address.
+
+mod address_budget;
+mod body;
+mod gcra;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::extract::{ConnectInfo, FromRequest, Request as HttpRequest};
+use ks_protocol::{
+    document::{self, DocumentError},
+    id::Sequence,
+    message::{Register, Request},
+    refusal::RefusalCode,
+    signature::{Context, NO_SIG_DEV, SIG_DEV, Signature, signing_input},
+};
+
+pub use address_budget::AddressBudget;
+pub use gcra::{Gcra, Rate};
+
+use crate::{
+    answer::{self, Refusal, Reply},
+    app::App,
+    registry::Known,
+    store::DeviceStatus,
+};
+
+/// A request that passed every check.
+pub struct Signed<R> {
+    /// What the device says.
+    pub message: R,
+    /// The device in memory.
+    pub known: Arc<Known>,
+    /// Answers this request and no other.
+    pub reply: Reply,
+}
+
+impl<R: Request> FromRequest<App> for Signed<R> {
+    type Rejection = axum::response::Response;
+
+    async fn from_request(request: HttpRequest, app: &App) -> Result<Self, Self::Rejection> {
+        let arrived_us = app.elapsed_us();
+        let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), arrived_us };
+        match admit::<R>(request, app, address, &mut reply).await {
+            Ok((message, known)) => Ok(Self { message, known, reply }),
+            Err(refusal) => {
+                if refusal.costs_the_address() {
+                    app.address_budget.spend(address, arrived_us);
+                }
+                Err(answer::refuse(app, &reply, refusal))
+            }
+        }
+    }
+}
+
+async fn admit<R: Request>(
+    request: HttpRequest,
+    app: &App,
+    address: IpAddr,
+    reply: &mut Reply,
+) -> Result<(R, Arc<Known>), Refusal> {
+    let now_us = reply.arrived_us;
+    let (parts, http_body) = request.into_parts();
+    body::check_media_type(&parts.headers)?;
+    let wire = body::read(http_body, R::BODY_BYTES_MAX, app.config.request_timeout).await?;
+    let address_wait_us = app.address_budget.wait_us(address, now_us);
+    let signed = document::split(&wire, SIG_DEV).map_err(|error| malformed(&error))?;
+    signed.signature_text.clone_into(&mut reply.sig_dev);
+    let message: R = document::decode(signed.body).map_err(|error| malformed(&error))?;
+
+    let known = app.registry.find(message.device_id(), &app.reader).await.map_err(Refusal::from)?;
+    if let Some(wait_us) = address_wait_us.filter(|_| !has_credit(known.as_deref(), app, address, now_us)) {
+        return Err(
+            Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many failing requests from this address")
+        );
+    }
+    let known = known.ok_or_else(|| Refusal::new(RefusalCode::UnknownDevice))?;
+    let input = signing_input(Context::Request { method: "POST", path: R::PATH }, signed.body);
+    let checked = check(&message, &known, input.as_bytes(), &signed.signature);
+    known.standing(|now| match checked {
+        Ok(()) => {
+            now.verified_from = Some(address); // not before: who replays a captured request does not live here
+            let spent = now.budget.spend(app.config.device_rate, now_us);
+            spent.map_err(|wait_us| {
+                Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many requests by this device")
+            })
+        }
+        Err(refusal) => {
+            if refusal.costs_the_address() {
+                let _ = now.failures.spend(app.config.address_failure_rate, now_us); // spent already is spent
+            }
+            Err(refusal)
+        }
+    })?;
+    Ok((message, known))
+}
+
+/// What a known device's request must be: by a device that is not revoked, under the whitelisted key, verified, in its turn.
+fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signature) -> Result<(), Refusal> {
+    let (status, kept) = known.standing(|now| (now.status, now.kept));
+    if status == DeviceStatus::Revoked {
+        return Err(Refusal::new(RefusalCode::Revoked));
+    }
+    if message.claimed_key().is_some_and(|key| *key != known.public_key) {
+        return Err(Refusal::new(RefusalCode::KeyMismatch));
+    }
+    if !known.verifier().is_some_and(|key| key.verifies(input, signature)) {
+        return Err(Refusal::new(RefusalCode::BadSignature));
+    }
+    check_standing::<R>(status, kept, message.sequence())
+}
+
+/// Whether a request may come from an address whose budget is spent: it names a device that was last verified there, and
+/// in whose name too much has not failed itself.
+fn has_credit(known: Option<&Known>, app: &App, address: IpAddr, now_us: u64) -> bool {
+    known.is_some_and(|known| {
+        known.standing(|now| {
+            let is_abused = now.failures.wait_us(app.config.address_failure_rate, now_us).is_some();
+            now.verified_from == Some(address) && !is_abused
+        })
+    })
+}
+
+/// What memory knows of registration and replay; the store has the last word.
+fn check_standing<R: Request>(status: DeviceStatus, kept: Sequence, sequence: Sequence) -> Result<(), Refusal> {
+    if status == DeviceStatus::Whitelisted && R::PATH != Register::PATH {
+        return Err(Refusal::new(RefusalCode::NotRegistered));
+    }
+    if sequence <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
+}
+
+fn malformed(error: &DocumentError) -> Refusal {
+    let code = match error {
+        DocumentError::TooLarge { .. } => RefusalCode::TooLarge,
+        _ => RefusalCode::Malformed,
+    };
+    Refusal::new(code).saying(error.to_string())
+}

@@ -1,0 +1,146 @@
+//! Answer or refusal -> TOON -> signed response: the only place that signs.
+
+use axum::{body::Body, response::Response};
+use hyper::{StatusCode, header};
+use ks_protocol::{
+    MEDIA_TYPE,
+    id::Sequence,
+    refusal::{RefusalCode, RefusalDocument},
+    signature::seal_response,
+};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    metrics::Answered,
+    store::{Denied, StoreError},
+};
+
+/// What binds an answer to its request.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Path of the endpoint.
+    pub path: &'static str,
+    /// The request's SIG_DEV, or `-`.
+    pub sig_dev: String,
+    /// When the request arrived, in microseconds since the start.
+    pub arrived_us: u64,
+}
+
+/// A refusal before it is written and signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: RefusalCode,
+    message: Option<String>,
+    retry_after_s: Option<u64>,
+    kept: Option<Sequence>,
+}
+
+impl Refusal {
+    /// A refusal with the code's own meaning as its message.
+    pub fn new(code: RefusalCode) -> Self {
+        Self { code, message: None, retry_after_s: None, kept: None }
+    }
+
+    /// STALE_SEQUENCE, with the pair that is stored.
+    pub fn stale(kept: Sequence) -> Self {
+        Self { kept: Some(kept), ..Self::new(RefusalCode::StaleSequence) }
+    }
+
+    /// A refusal that ends by itself after `wait_us` microseconds.
+    pub fn wait(code: RefusalCode, wait_us: u64) -> Self {
+        Self { retry_after_s: Some(wait_us.div_ceil(1_000_000).max(1)), ..Self::new(code) }
+    }
+
+    /// The same with a message of its own.
+    #[must_use]
+    pub fn saying(self, message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()), ..self }
+    }
+
+    /// Whether it is spent from the address's budget: only what an honest device does not do, or hardly ever.
+    pub fn costs_the_address(&self) -> bool {
+        use RefusalCode as C;
+        matches!(
+            self.code,
+            C::Malformed
+                | C::BadSignature
+                | C::UnknownDevice
+                | C::KeyMismatch
+                | C::StaleSequence
+                | C::TooLarge
+                | C::UnsupportedMediaType
+                | C::RequestTimeout
+        )
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::QueueFull | StoreError::Closed => Self::wait(RefusalCode::Overloaded, 1_000_000),
+            StoreError::Database(_) => Self::new(RefusalCode::Internal), // the writer has logged it
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unknown => Self::new(RefusalCode::UnknownDevice),
+            Denied::NotRegistered => Self::new(RefusalCode::NotRegistered),
+            Denied::Revoked => Self::new(RefusalCode::Revoked),
+            Denied::Stale { kept } => Self::stale(kept),
+            Denied::KeyMismatch => Self::new(RefusalCode::KeyMismatch),
+            Denied::OtrtRequired => Self::new(RefusalCode::OtrtRequired),
+            Denied::OtrtInvalid => Self::new(RefusalCode::OtrtInvalid),
+            Denied::OtrtUsed => Self::new(RefusalCode::OtrtUsed),
+        }
+    }
+}
+
+/// Signs and sends what a handler made.
+pub fn send<T: Serialize>(app: &App, reply: &Reply, result: Result<T, Refusal>) -> Response {
+    match result {
+        Ok(answer) => sealed(app, reply, "OK", 200, &answer),
+        Err(refusal) => refuse(app, reply, refusal),
+    }
+}
+
+/// Signs and sends a refusal.
+pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
+    let Refusal { code, message, retry_after_s, kept } = refusal;
+    tracing::debug!(path = reply.path, %code, ?message, "refused");
+    let document = RefusalDocument {
+        code,
+        message: message.unwrap_or_else(|| code.meaning().to_owned()),
+        retry_after_s,
+        server_boot_epoch: kept.map(|kept| kept.boot_epoch),
+        server_seq: kept.map(|kept| kept.seq),
+        server_time: Some(app.clock.now()),
+    };
+    let mut response = sealed(app, reply, code.as_str(), code.status(), &document);
+    if let Some(seconds) = retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn sealed<T: Serialize>(app: &App, reply: &Reply, code: &'static str, status: u16, document: &T) -> Response {
+    app.metrics.answers.get_or_create(&Answered { path: reply.path, code }).inc();
+    let took_us = app.elapsed_us().saturating_sub(reply.arrived_us);
+    app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
+    let keyring = &app.keyring;
+    let wire = seal_response(&keyring.signing, &keyring.key_id, status, &reply.sig_dev, document);
+    let (status, wire) = match wire {
+        Ok(wire) => (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), wire),
+        Err(error) => {
+            tracing::error!(%error, path = reply.path, "an answer could not be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, String::new())
+        }
+    };
+    let mut response = Response::new(Body::from(wire));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(MEDIA_TYPE));
+    response
+}

@@ -1,0 +1,42 @@
+//! Injected time: all that server code may ask about it. Waiting is `tokio::time::sleep` and nothing else.
+
+use ks_protocol::time::UnixMs;
+use tokio::time::Instant;
+
+/// Wall-clock time.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> UnixMs;
+}
+
+/// The machine's clock; production's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn now(&self) -> UnixMs {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        UnixMs(0) + since_epoch
+    }
+}
+
+/// Wall time of a rehearsal: a fixed epoch plus tokio's timer, which stands still while it is paused.
+#[derive(Debug, Clone, Copy)]
+pub struct TimerClock {
+    epoch: UnixMs,
+    started: Instant,
+}
+
+impl TimerClock {
+    /// A clock that reads `epoch` now. Must be made on the runtime whose timer it follows.
+    pub fn starting_at(epoch: UnixMs) -> Self {
+        Self { epoch, started: Instant::now() }
+    }
+}
+
+impl Clock for TimerClock {
+    fn now(&self) -> UnixMs {
+        self.epoch + self.started.elapsed()
+    }
+}

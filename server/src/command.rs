@@ -1,0 +1,122 @@
+//! A command's life as a pure state machine.
+//!
+//! | state | Sent | AckReceived | AckSucceeded | AckFailed | AckRejected | DeadlinePassed |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | QUEUED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
+//! | DELIVERED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
+//! | RECEIVED | RECEIVED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
+//! | any other | unchanged: terminal is terminal | | | | | |
+//!
+//! An ACK of a QUEUED command can come: the delivery's commit may be lost in a crash after the answer left.
+
+/// How far a command came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandState {
+    /// Waits for the device's next heartbeat.
+    Queued,
+    /// Sent at least once.
+    Delivered,
+    /// The device has it.
+    Received,
+    /// Done.
+    Succeeded,
+    /// Tried, and failed.
+    Failed,
+    /// The device will not try.
+    Rejected,
+    /// Its deadline passed first.
+    TimedOut,
+}
+
+impl CommandState {
+    /// Every state.
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Delivered, Self::Received, Self::Succeeded, Self::Failed, Self::Rejected, Self::TimedOut];
+
+    /// The word in the store, the API and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Delivered => "DELIVERED",
+            Self::Received => "RECEIVED",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Rejected => "REJECTED",
+            Self::TimedOut => "TIMED_OUT",
+        }
+    }
+
+    /// The state of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether nothing can change it any more.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Rejected | Self::TimedOut)
+    }
+}
+
+/// What can happen to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandEvent {
+    /// It left in an answer.
+    Sent,
+    /// The device keeps it.
+    AckReceived,
+    /// The device did it.
+    AckSucceeded,
+    /// The device tried and failed.
+    AckFailed,
+    /// The device will not try.
+    AckRejected,
+    /// Its time is up.
+    DeadlinePassed,
+}
+
+/// One step of a command's life. No clock, no store, no log: the caller acts on what comes back.
+#[must_use]
+pub fn step(state: CommandState, event: CommandEvent) -> CommandState {
+    use {CommandEvent as E, CommandState as S};
+    match (state, event) {
+        (done, _) if done.is_terminal() => done, // a late ACK changes nothing
+        (S::Received, E::Sent | E::AckReceived) | (_, E::AckReceived) => S::Received,
+        (_, E::Sent) => S::Delivered, // delivery is at least once
+        (_, E::AckSucceeded) => S::Succeeded,
+        (_, E::AckFailed) => S::Failed,
+        (_, E::AckRejected) => S::Rejected,
+        (_, E::DeadlinePassed) => S::TimedOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [CommandEvent; 6] = [
+        CommandEvent::Sent,
+        CommandEvent::AckReceived,
+        CommandEvent::AckSucceeded,
+        CommandEvent::AckFailed,
+        CommandEvent::AckRejected,
+        CommandEvent::DeadlinePassed,
+    ];
+
+    #[test]
+    fn terminal_is_terminal_and_nothing_goes_back() {
+        let rank = |state: CommandState| match state {
+            CommandState::Queued => 0,
+            CommandState::Delivered => 1,
+            CommandState::Received => 2,
+            _ => 3,
+        };
+        for state in CommandState::ALL {
+            assert_eq!(CommandState::from_word(state.as_str()), Some(state));
+            for event in EVENTS {
+                let next = step(state, event);
+                assert!(rank(next) >= rank(state), "{state:?} {event:?} {next:?}");
+                assert!(!state.is_terminal() || next == state, "{state:?} {event:?} {next:?}");
+            }
+        }
+    }
+}

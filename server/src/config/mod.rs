@@ -1,0 +1,310 @@
+//! Settings: read once as text, checked once; whoever holds a [`Config`] asks no further questions.
+
+mod error;
+mod settings;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use ks_protocol::key::PrivateKey;
+
+pub use error::StartError;
+pub use settings::{SETTINGS, Setting};
+
+use crate::{admission::Rate, error_report::Dsn};
+
+/// The server's settings, all in range.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// Where the signing key comes from.
+    pub server_key: ServerKeySource,
+    /// Bearer token of the admin API; without one it is off.
+    pub admin_token: Option<String>,
+    /// Interval that devices are told to keep.
+    pub heartbeat_interval: Duration,
+    /// Whether registering takes a one-time token.
+    pub otrt_required: bool,
+    /// Verified requests of one device.
+    pub device_rate: Rate,
+    /// Failing requests of one address.
+    pub address_failure_rate: Rate,
+    /// How long heartbeats are kept.
+    pub heartbeat_retention: Duration,
+    /// What a commit survives.
+    pub synchronous: Synchronous,
+    /// Writes that share one commit at most.
+    pub commit_group_max: usize,
+    /// Writes that may wait for a commit.
+    pub store_queue_max: usize,
+    /// Open connections at most.
+    pub connections_max: usize,
+    /// Time for a request's body.
+    pub request_timeout: Duration,
+    /// Time from one answer until the next request's head is complete.
+    pub idle_timeout: Duration,
+    /// Time for requests in progress at shutdown.
+    pub shutdown_grace: Duration,
+    /// Least severe log line.
+    pub log_level: String,
+    /// Whether the log is JSON.
+    pub log_json: bool,
+    /// Where errors are reported.
+    pub sentry: Option<Dsn>,
+}
+
+/// Where the signing key comes from.
+#[derive(Debug, Clone)]
+pub enum ServerKeySource {
+    /// Given in the environment.
+    Given(PrivateKey),
+    /// A PEM file.
+    File(PathBuf),
+    /// None given: a development key beside the database, made when it is missing.
+    Development(PathBuf),
+}
+
+/// SQLite's `synchronous` setting: what a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A power cut.
+    Full,
+    /// A crash of the process.
+    Normal,
+    /// Nothing; for rehearsals.
+    Off,
+}
+
+impl Synchronous {
+    /// The word that SQLite takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Normal => "NORMAL",
+            Self::Off => "OFF",
+        }
+    }
+}
+
+impl Config {
+    /// Reads every setting through `var` (the environment at the edge, a map in tests).
+    ///
+    /// # Errors
+    /// Every wrong setting, at once.
+    pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<StartError>> {
+        let mut reader = SettingReader { var, wrong: Vec::new() };
+        let config = Self::read_each(&mut reader);
+        if reader.wrong.is_empty() { Ok(config) } else { Err(reader.wrong) }
+    }
+
+    /// A configuration from `given` settings and defaults; names are as in the environment.
+    pub fn from_map(given: &BTreeMap<String, String>) -> Result<Self, Vec<StartError>> {
+        Self::read(|name| given.get(name).cloned())
+    }
+
+    fn read_each<V: Fn(&str) -> Option<String>>(reader: &mut SettingReader<V>) -> Self {
+        let address: IpAddr = reader.parsed("HOST", [0, 0, 0, 0].into());
+        let port: u16 = reader.number("PORT", 0..=65_535);
+        let database = reader.database();
+        Self {
+            listen: SocketAddr::new(address, port),
+            server_key: reader.server_key(&database),
+            database,
+            admin_token: reader.admin_token(),
+            heartbeat_interval: reader.duration_ms("HEARTBEAT_INTERVAL_MS", 100..=86_400_000),
+            otrt_required: reader.parsed("OTRT_REQUIRED", false),
+            device_rate: Rate {
+                per_min: reader.number("RATE_LIMIT_DEVICE_PER_MIN", 1..=60_000_000),
+                burst: reader.number("RATE_LIMIT_DEVICE_BURST", 1..=1_000_000),
+            },
+            address_failure_rate: Rate {
+                per_min: reader.number("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", 1..=60_000_000),
+                burst: reader.number("RATE_LIMIT_ADDRESS_FAILURES_BURST", 1..=1_000_000),
+            },
+            heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
+            synchronous: reader.one_of(
+                "STORE_SYNCHRONOUS",
+                &[("full", Synchronous::Full), ("normal", Synchronous::Normal), ("off", Synchronous::Off)],
+            ),
+            commit_group_max: reader.number("COMMIT_GROUP_MAX", 1..=4_096),
+            store_queue_max: reader.number("STORE_QUEUE_MAX", 16..=1_000_000),
+            connections_max: reader.number("CONNECTIONS_MAX", 1..=1_000_000),
+            request_timeout: reader.duration_ms("REQUEST_TIMEOUT_MS", 100..=600_000),
+            idle_timeout: reader.duration_ms("IDLE_TIMEOUT_MS", 1_000..=86_400_000),
+            shutdown_grace: reader.duration_ms("SHUTDOWN_GRACE_MS", 0..=600_000),
+            log_level: reader
+                .one_of("LOG_LEVEL", &["error", "warn", "info", "debug", "trace"].map(|level| (level, level)))
+                .to_owned(),
+            log_json: reader.one_of("LOG_FORMAT", &[("text", false), ("json", true)]),
+            sentry: reader.sentry(),
+        }
+    }
+}
+
+/// Reads settings one by one and keeps every error.
+struct SettingReader<V> {
+    var: V,
+    wrong: Vec<StartError>,
+}
+
+impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
+    /// The value given or the default; none when the setting is unset or unknown.
+    fn text(&self, name: &str) -> Option<String> {
+        let default = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
+        let given = (self.var)(name).filter(|value| !value.trim().is_empty());
+        given.or_else(|| default.map(str::to_owned)).filter(|value| !value.is_empty())
+    }
+
+    fn refuse(&mut self, name: &str, given: &str) {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { return };
+        let shown: String = given.chars().take(80).collect();
+        self.wrong.push(StartError::BadSetting {
+            name: name.to_owned(),
+            given: if setting.secret { format!("({} characters, not shown)", given.chars().count()) } else { shown },
+            expected: setting.expected.to_owned(),
+            example: setting.example.to_owned(),
+        });
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, fallback: T) -> T {
+        let given = self.text(name).unwrap_or_default();
+        given.trim().parse().unwrap_or_else(|_| {
+            self.refuse(name, &given);
+            fallback
+        })
+    }
+
+    fn number<T: FromStr + PartialOrd + Copy + Display>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
+        let value = self.parsed(name, *range.start());
+        if !range.contains(&value) {
+            self.refuse(name, &value.to_string());
+        }
+        value
+    }
+
+    fn duration_ms(&mut self, name: &str, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.number(name, range))
+    }
+
+    /// One of a few words; `choices` must not be empty.
+    fn one_of<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
+        let given = self.text(name).unwrap_or_default().to_lowercase();
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == given) {
+            return *value;
+        }
+        self.refuse(name, &given);
+        #[expect(clippy::indexing_slicing, reason = "every caller gives a literal list that is not empty")]
+        choices[0].1
+    }
+
+    fn database(&mut self) -> PathBuf {
+        let given = self.text("DATABASE_URL").unwrap_or_default();
+        let path = given.strip_prefix("file:").or_else(|| given.strip_prefix("sqlite:")).unwrap_or(&given);
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let is_other_scheme = path.contains("://");
+        if path.is_empty() || is_other_scheme || path.contains('?') {
+            self.refuse("DATABASE_URL", &given);
+        }
+        PathBuf::from(path)
+    }
+
+    fn server_key(&mut self, database: &std::path::Path) -> ServerKeySource {
+        let given = self.text("SERVER_PRIVATE_KEY");
+        let file = self.text("SERVER_PRIVATE_KEY_FILE");
+        match (given, file) {
+            (Some(_), Some(file)) => {
+                self.refuse("SERVER_PRIVATE_KEY_FILE", &format!("{file}` and SERVER_PRIVATE_KEY is set too: `"));
+                ServerKeySource::File(file.into())
+            }
+            (Some(pem), None) => {
+                if let Ok(key) = PrivateKey::from_pem(&pem) {
+                    return ServerKeySource::Given(key);
+                }
+                self.refuse("SERVER_PRIVATE_KEY", &pem);
+                ServerKeySource::Development(PathBuf::new())
+            }
+            (None, Some(file)) => ServerKeySource::File(file.into()),
+            (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
+        }
+    }
+
+    fn admin_token(&mut self) -> Option<String> {
+        let token = self.text("ADMIN_TOKEN")?;
+        if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.refuse("ADMIN_TOKEN", &token);
+        }
+        Some(token)
+    }
+
+    fn sentry(&mut self) -> Option<Dsn> {
+        let given = self.text("SENTRY_DSN")?;
+        let parsed = given.parse().ok();
+        if parsed.is_none() {
+            self.refuse("SENTRY_DSN", &given);
+        }
+        parsed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<StartError>> {
+        Config::from_map(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn nothing_set_is_a_working_configuration() {
+        let config = with(&[]).unwrap();
+        assert_eq!(config.listen.port(), 3_000);
+        assert_eq!(config.database, PathBuf::from("./data/ks.sqlite"));
+        assert!(matches!(config.server_key, ServerKeySource::Development(_)));
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named_with_an_example() {
+        let wrong = with(&[
+            ("PORT", "70000"),
+            ("RATE_LIMIT_DEVICE_PER_MIN", "many"),
+            ("DATABASE_URL", "postgres://db/ks"),
+            ("STORE_SYNCHRONOUS", "maybe"),
+            ("ADMIN_TOKEN", "short"),
+            ("SERVER_PRIVATE_KEY", "not a pem"),
+            ("SENTRY_DSN", "nowhere"),
+        ])
+        .unwrap_err();
+        let text: Vec<String> = wrong.iter().map(|error| format!("{error}; {}", error.remedy())).collect();
+        assert_eq!(text.len(), 7, "{text:#?}");
+        assert_eq!(
+            text[0],
+            "PORT is `70000`, expected a whole number from 0 to 65535 (0: any free port); set PORT=3000"
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = with(&[("ADMIN_TOKEN", "hunter2")]).unwrap_err()[0].to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn every_default_and_every_plain_example_is_accepted() {
+        for setting in SETTINGS {
+            let example = setting.example;
+            if !example.contains('$') && !setting.name.ends_with("_FILE") {
+                assert!(with(&[(setting.name, example)]).is_ok(), "{}={example}", setting.name);
+            }
+        }
+    }
+}

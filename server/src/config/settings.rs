@@ -1,0 +1,164 @@
+//! Every setting of the server, declared once: names, defaults, ranges and what they mean.
+//!
+//! The environment, the flags of `ks-server serve`, the `[server]` table of scenarios and docs/configuration.md all come from this table.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Environment variable; the flag is the same in kebab case.
+    pub name: &'static str,
+    /// Value when none is given; empty means unset.
+    pub default: &'static str,
+    /// What a value must be.
+    pub expected: &'static str,
+    /// A value that would do.
+    pub example: &'static str,
+    /// What it is for, one sentence.
+    pub help: &'static str,
+    /// Whether the value must never be shown.
+    pub secret: bool,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    expected: &'static str,
+    example: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { name, default, expected, example, help, secret: false }
+}
+
+const fn secret(mut setting: Setting) -> Setting {
+    setting.secret = true;
+    setting
+}
+
+/// Every setting, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    setting("HOST", "0.0.0.0", "an IP address to listen on", "127.0.0.1", "Address to listen on."),
+    setting("PORT", "3000", "a whole number from 0 to 65535 (0: any free port)", "3000", "Port to listen on."),
+    setting(
+        "DATABASE_URL",
+        "file:./data/ks.sqlite",
+        "`file:` and the path of a SQLite file",
+        "file:./data/prod.sqlite",
+        "Where everything is stored.",
+    ),
+    secret(setting(
+        "SERVER_PRIVATE_KEY",
+        "",
+        "an Ed25519 private key in PKCS#8 PEM; line breaks may be written as \\n",
+        "\"$(cat server-key.pem)\"",
+        "Signs every answer (SIG_SERV). Unset, a development key is made beside the database.",
+    )),
+    setting(
+        "SERVER_PRIVATE_KEY_FILE",
+        "",
+        "the path of a PEM file",
+        "/run/secrets/server-key.pem",
+        "The same from a file; not together with SERVER_PRIVATE_KEY.",
+    ),
+    secret(setting(
+        "ADMIN_TOKEN",
+        "",
+        "at least 16 characters without spaces",
+        "$(openssl rand -hex 32)",
+        "Bearer token of the admin API. Unset, the admin API is off.",
+    )),
+    setting(
+        "HEARTBEAT_INTERVAL_MS",
+        "60000",
+        "a whole number from 100 to 86400000",
+        "60000",
+        "Interval that devices are told to keep, in milliseconds.",
+    ),
+    setting("OTRT_REQUIRED", "false", "true or false", "true", "Whether registering takes a one-time token."),
+    setting(
+        "RATE_LIMIT_DEVICE_PER_MIN",
+        "120",
+        "a whole number from 1 to 60000000",
+        "120",
+        "Verified requests a device may make each minute.",
+    ),
+    setting(
+        "RATE_LIMIT_DEVICE_BURST",
+        "30",
+        "a whole number from 1 to 1000000",
+        "30",
+        "Verified requests a device may make at once.",
+    ),
+    setting(
+        "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
+        "120",
+        "a whole number from 1 to 60000000",
+        "120",
+        "Failing requests an address may make each minute; requests that succeed cost nothing.",
+    ),
+    setting(
+        "RATE_LIMIT_ADDRESS_FAILURES_BURST",
+        "120",
+        "a whole number from 1 to 1000000",
+        "120",
+        "Failing requests an address may make at once.",
+    ),
+    setting(
+        "HEARTBEAT_RETENTION_DAYS",
+        "30",
+        "a whole number from 1 to 3650",
+        "30",
+        "Days for which rows of device_heartbeats are kept.",
+    ),
+    setting(
+        "STORE_SYNCHRONOUS",
+        "full",
+        "full, normal or off",
+        "full",
+        "SQLite's synchronous: full survives a power cut, normal a crash of the process, off is for rehearsals.",
+    ),
+    setting("COMMIT_GROUP_MAX", "256", "a whole number from 1 to 4096", "256", "Writes that share one commit at most."),
+    setting(
+        "STORE_QUEUE_MAX",
+        "8192",
+        "a whole number from 16 to 1000000",
+        "8192",
+        "Writes that may wait for a commit; more are refused as OVERLOADED.",
+    ),
+    setting(
+        "CONNECTIONS_MAX",
+        "100000",
+        "a whole number from 1 to 1000000",
+        "100000",
+        "Open connections at most; more wait in the listen queue.",
+    ),
+    setting(
+        "REQUEST_TIMEOUT_MS",
+        "10000",
+        "a whole number from 100 to 600000",
+        "10000",
+        "Time for a request's body to arrive once its head is read, in milliseconds.",
+    ),
+    setting(
+        "IDLE_TIMEOUT_MS",
+        "900000",
+        "a whole number from 1000 to 86400000",
+        "900000",
+        "Time a connection may take from one answer until the next request's head is complete, in milliseconds.",
+    ),
+    setting(
+        "SHUTDOWN_GRACE_MS",
+        "10000",
+        "a whole number from 0 to 600000",
+        "10000",
+        "Time that requests in progress get when the server is told to stop, in milliseconds.",
+    ),
+    setting("LOG_LEVEL", "info", "error, warn, info, debug or trace", "info", "Least severe log line that is written."),
+    setting("LOG_FORMAT", "text", "text or json", "json", "Form of the log, on standard error."),
+    secret(setting(
+        "SENTRY_DSN",
+        "",
+        "http(s)://PUBLIC_KEY@HOST/PROJECT",
+        "https://0123456789abcdef@sentry.example.com/42",
+        "Where errors are reported. Unset, nowhere.",
+    )),
+];

@@ -1,0 +1,50 @@
+//! POST /heartbeat.
+
+use axum::{extract::State, response::Response};
+use ks_protocol::{
+    message::{Heartbeat, NextBeat, Request},
+    refusal::RefusalCode,
+    text::Rows,
+};
+
+use crate::{
+    admission::Signed,
+    answer::{self, Refusal},
+    app::App,
+    pace,
+    registry::Known,
+    store::{Denied, DeviceStatus, Outcome, Write},
+};
+
+/// Records one beat and says what the device needs next.
+/// Refuses nothing itself: [`Signed`] has made every check before, the store makes the last one.
+pub async fn heartbeat(State(app): State<App>, beat: Signed<Heartbeat>) -> Response {
+    let Signed { message, known, reply } = beat;
+    let result = record(&app, message, &known).await;
+    answer::send(&app, &reply, result)
+}
+
+async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
+    let (received_at, sequence, device_id) = (app.clock.now(), beat.sequence(), beat.device_id.clone());
+    let outcome = app.writer.write(Write::Beat { beat: Box::new(beat), at: received_at }).await?;
+    let Outcome::Beat(result) = outcome else { return Err(Refusal::new(RefusalCode::Internal)) };
+    let due = result.map_err(|denied| remember(known, denied))?;
+    known.stored(sequence);
+    Ok(NextBeat {
+        kind: Default::default(),
+        server_time: received_at,
+        next_beat_ms: pace::next_beat_ms(&device_id, received_at, app.config.heartbeat_interval),
+        keyset_version: app.keyring.keyset_version,
+        commands: Rows::truncated(due.commands),
+    })
+}
+
+/// Takes over in memory what the store knew better, so that the next refusal comes sooner.
+pub(super) fn remember(known: &Known, denied: Denied) -> Refusal {
+    match &denied {
+        Denied::Revoked => known.standing(|standing| standing.status = DeviceStatus::Revoked),
+        Denied::Stale { kept } => known.stored(*kept),
+        _ => {}
+    }
+    denied.into()
+}

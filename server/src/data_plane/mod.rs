@@ -1,0 +1,30 @@
+//! What devices call, one file per endpoint, named as in the protocol's messages.
+
+pub mod command_ack;
+pub mod heartbeat;
+pub mod keyset;
+pub mod register;
+
+use axum::{extract::State, http::Uri, response::Response};
+use ks_protocol::{refusal::RefusalCode, signature::NO_SIG_DEV};
+
+use crate::{
+    answer::{self, Refusal, Reply},
+    app::App,
+};
+
+fn unbound(app: &App, path: &'static str) -> Reply {
+    Reply { path, sig_dev: NO_SIG_DEV.to_owned(), arrived_us: app.elapsed_us() }
+}
+
+/// Any path that is no endpoint's.
+pub async fn not_found(State(app): State<App>, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(80).collect();
+    let refusal = Refusal::new(RefusalCode::NotFound).saying(format!("there is no endpoint {path}"));
+    answer::refuse(&app, &unbound(&app, "other"), refusal)
+}
+
+/// An endpoint called with another method than its own.
+pub async fn method_not_allowed(State(app): State<App>) -> Response {
+    answer::refuse(&app, &unbound(&app, "other"), Refusal::new(RefusalCode::MethodNotAllowed))
+}

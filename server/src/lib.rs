@@ -1,0 +1,26 @@
+//! The fleet backend: data plane for devices, admin API for people.
+//!
+//! A request's way: [`listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
+//! [`store::Store`] -> [`answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
+//! [`edge`] sees the environment, the wall clock, the operating system's randomness and threads.
+
+pub mod admin;
+pub mod admission;
+pub mod answer;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod data_plane;
+pub mod edge;
+pub mod error_report;
+pub mod keyring;
+pub mod listen;
+pub mod metrics;
+pub mod operations;
+pub mod pace;
+pub mod registry;
+pub mod rng;
+pub mod router;
+pub mod store;

@@ -1,0 +1,70 @@
+//! Every metric, declared once with its unit and help; GET /metrics writes them as Prometheus text.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Labels of an answered data-plane request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    /// Path of the endpoint.
+    pub path: &'static str,
+    /// `OK` or the ERR1 code.
+    pub code: &'static str,
+}
+
+/// The server's metrics.
+pub struct Metrics {
+    /// Data-plane requests answered, by path and code.
+    pub answers: Family<Answered, Counter>,
+    /// Seconds from a data-plane request's arrival until its answer is ready, by path.
+    pub answer_seconds: Histogram,
+    /// Commits of the store.
+    pub commits: Counter,
+    /// Commits that failed.
+    pub commit_failures: Counter,
+    /// Writes in one commit.
+    pub commit_group_size: Histogram,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections accepted.
+    pub connections_accepted: Counter,
+    registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        let mut metrics = Self {
+            answers: Family::default(),
+            answer_seconds: Histogram::new(seconds),
+            commits: Counter::default(),
+            commit_failures: Counter::default(),
+            commit_group_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0]),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            registry: Registry::with_prefix("ks"),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("answers", "Data-plane requests answered, by path and code", metrics.answers.clone());
+        let help = "Seconds from a data-plane request's arrival until its answer is ready";
+        registry.register("answer_seconds", help, metrics.answer_seconds.clone());
+        registry.register("store_commits", "Commits of the store", metrics.commits.clone());
+        registry.register("store_commit_failures", "Commits that failed", metrics.commit_failures.clone());
+        registry.register("store_commit_group_size", "Writes in one commit", metrics.commit_group_size.clone());
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// All metrics as Prometheus text.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut rendered = String::new();
+        text::encode(&mut rendered, &self.registry)?;
+        Ok(rendered)
+    }
+}

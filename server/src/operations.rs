@@ -1,0 +1,34 @@
+//! What machines that watch the server call: /health and /metrics.
+
+use axum::{extract::State, response::IntoResponse};
+use hyper::{StatusCode, header};
+use serde_json::json;
+
+use crate::app::App;
+
+/// GET /health: 200 while the store answers, 503 when it does not.
+pub async fn health(State(app): State<App>) -> impl IntoResponse {
+    let store = app.reader.ask(|store| store.devices(0, 1).map(|_| ())).await;
+    let status = if store.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": if store.is_ok() { "ok" } else { "unavailable" },
+        "store": match &store { Ok(()) => "ok".to_owned(), Err(error) => error.to_string() },
+        "version": env!("CARGO_PKG_VERSION"),
+        "server_time": app.clock.now(),
+        "uptime_s": app.started.elapsed().as_secs(),
+        "devices": app.registry.len(),
+        "writes_waiting": app.writer.waiting(),
+    });
+    (status, axum::Json(body))
+}
+
+/// GET /metrics: Prometheus text.
+pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    match app.metrics.render() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,130 @@
+//! What is held in memory of each device, so that a refusal comes before a signature check and a write.
+//!
+//! It only ever refuses *sooner*: the last word on revoked, replay and tokens is the store's, inside the transaction.
+//! A device that is not here is looked up in the store once, so devices imported by another process are found.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+};
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    key::{PublicKey, Verifier},
+};
+
+use crate::{
+    admission::Gcra,
+    store::{DeviceRecord, DeviceStatus, Reader, StoreError},
+};
+
+/// Devices read from the store at a time at start.
+const LOAD_PAGE: usize = 10_000;
+
+/// One device in memory.
+#[derive(Debug)]
+pub struct Known {
+    /// The whitelisted key, as it was written.
+    pub public_key: PublicKey,
+    verifier: OnceLock<Option<Verifier>>,
+    now: Mutex<Standing>,
+}
+
+/// What changes with a device's requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Where it is in its life.
+    pub status: DeviceStatus,
+    /// Greatest replay pair known to be stored.
+    pub kept: Sequence,
+    /// Address of its last request that was verified and no replay.
+    pub verified_from: Option<IpAddr>,
+    /// Its request budget.
+    pub budget: Gcra,
+    /// What failed in its name: forged, replayed, under another key.
+    pub failures: Gcra,
+}
+
+impl Known {
+    fn new(record: &DeviceRecord) -> Self {
+        let standing = Standing {
+            status: record.status,
+            kept: record.sequence,
+            verified_from: None,
+            budget: Gcra::default(),
+            failures: Gcra::default(),
+        };
+        Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
+    }
+
+    /// The key ready to verify with; none if the stored key is no usable point. Unpacked at first use.
+    pub fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.get_or_init(|| self.public_key.verifier().ok()).as_ref()
+    }
+
+    /// Reads or changes the standing.
+    pub fn standing<T>(&self, change: impl FnOnce(&mut Standing) -> T) -> T {
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers a pair that the store has taken.
+    pub fn stored(&self, sequence: Sequence) {
+        self.standing(|standing| standing.kept = standing.kept.max(sequence));
+    }
+}
+
+/// Every known device by name.
+#[derive(Debug, Default)]
+pub struct Registry(RwLock<BTreeMap<DeviceId, Arc<Known>>>);
+
+impl Registry {
+    /// Reads every device from the store.
+    pub async fn load(reader: &Reader) -> Result<Self, StoreError> {
+        let registry = Self::default();
+        let mut after = 0;
+        loop {
+            let page = reader.ask(move |store| store.devices(after, LOAD_PAGE)).await?;
+            let Some(last) = page.last() else { return Ok(registry) };
+            after = last.row;
+            let mut devices = registry.0.write().unwrap_or_else(PoisonError::into_inner);
+            for record in page {
+                devices.insert(record.device_id.clone(), Arc::new(Known::new(&record)));
+            }
+        }
+    }
+
+    /// Number of devices in memory.
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The device in memory, if it is there.
+    pub fn get(&self, device_id: &DeviceId) -> Option<Arc<Known>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(device_id).cloned()
+    }
+
+    /// The device, from memory or else from the store.
+    pub async fn find(&self, device_id: &DeviceId, reader: &Reader) -> Result<Option<Arc<Known>>, StoreError> {
+        if let Some(known) = self.get(device_id) {
+            return Ok(Some(known));
+        }
+        let wanted = device_id.clone();
+        let Some(record) = reader.ask(move |store| store.device(&wanted)).await? else { return Ok(None) };
+        let mut devices = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have been sooner; its entry stays, so that both share one budget.
+        Ok(Some(devices.entry(record.device_id.clone()).or_insert_with(|| Arc::new(Known::new(&record))).clone()))
+    }
+
+    /// Marks devices as revoked at once; called after the store has done so.
+    pub fn revoked(&self, device_ids: &[DeviceId]) {
+        for known in device_ids.iter().filter_map(|device_id| self.get(device_id)) {
+            known.standing(|standing| standing.status = DeviceStatus::Revoked);
+        }
+    }
+}

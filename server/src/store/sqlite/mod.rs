@@ -1,0 +1,228 @@
+//! The SQLite store: WAL, one writer connection, groups of writes in one transaction each.
+
+mod commands;
+mod heartbeats;
+mod provisioning;
+mod reader;
+
+use std::{os::unix::fs::OpenOptionsExt, path::Path};
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    time::UnixMs,
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+
+pub use reader::SqliteReader;
+
+use super::{Denied, DeviceStatus, Outcome, Store, StoreError, Write, migrations};
+use crate::config::{StartError, Synchronous};
+
+/// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
+const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    connection: Connection,
+}
+
+impl SqliteStore {
+    /// Opens the file, made when it is missing, and brings its schema up to date; `now` is written beside migrations.
+    ///
+    /// # Errors
+    /// The folder can't be made, the file is no database, is damaged, or was written by a newer program.
+    pub fn open(path: &Path, synchronous: Synchronous, now: UnixMs) -> Result<Self, StartError> {
+        let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|cause| StartError::File {
+                what: "create",
+                path: folder.to_owned(),
+                cause,
+            })?;
+        }
+        // The file is its owner's alone: it says who was where, and when.
+        let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        made.map_err(|error| bad(error.to_string()))?;
+        let opened = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", synchronous.as_str())?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
+            connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(connection)
+        };
+        let mut connection = opened().map_err(|error| bad(error.to_string()))?;
+        check_integrity(&connection).map_err(bad)?;
+        migrations::migrate(&mut connection, now.0).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { connection })
+    }
+}
+
+/// A quick look for damage: the header, the schema and the ends of each table; the whole file would take too long.
+fn check_integrity(connection: &Connection) -> Result<(), String> {
+    let pages: i64 =
+        connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(|error| error.to_string())?;
+    let tables: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .map_err(|error| error.to_string())?;
+    if pages < 20_000 {
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| error.to_string())?;
+        return if verdict == "ok" { Ok(()) } else { Err(verdict) };
+    }
+    for table in tables {
+        let ends = format!("SELECT (SELECT count(*) FROM (SELECT 1 FROM \"{table}\" LIMIT 100))");
+        connection.query_row(&ends, [], |_| Ok(())).map_err(|error| format!("{table}: {error}"))?;
+    }
+    Ok(())
+}
+
+impl Drop for SqliteStore {
+    /// Copies the write-ahead log back, so that the file alone is the whole database after a graceful stop.
+    fn drop(&mut self) {
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if copied != Ok(0) {
+            tracing::warn!(?copied, "the write-ahead log stays beside the database; both belong together");
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcomes = group.iter().map(|write| apply(&transaction, write)).collect::<Result<_, StoreError>>()?;
+        transaction.commit()?;
+        Ok(outcomes)
+    }
+}
+
+fn apply(transaction: &Transaction<'_>, write: &Write) -> Result<Outcome, StoreError> {
+    Ok(match write {
+        Write::Beat { beat, at } => Outcome::Beat(heartbeats::record(transaction, beat, *at)?),
+        Write::Register { device_id, public_key, sequence, otrt_sha256, otrt_required, at } => {
+            let token = provisioning::Token { sha256: *otrt_sha256, required: *otrt_required };
+            Outcome::Register(provisioning::register(transaction, device_id, public_key, *sequence, token, *at)?)
+        }
+        Write::Acks { device_id, sequence, acks, at } => {
+            Outcome::Acks(commands::record_acks(transaction, device_id, *sequence, acks, *at)?)
+        }
+        Write::Import { devices, actor, at } => {
+            Outcome::Import(provisioning::import(transaction, devices, actor, *at)?)
+        }
+        Write::Revoke { device_ids, reason, actor, at } => {
+            Outcome::Revoke(provisioning::revoke(transaction, device_ids, reason, actor, *at)?)
+        }
+        Write::AddOtrts { tokens_sha256, expires_at, device_id, model, actor, at } => {
+            let bound = (device_id.as_ref(), model.as_deref());
+            provisioning::add_otrts(transaction, tokens_sha256, *expires_at, bound, actor, *at)?;
+            Outcome::OtrtsAdded
+        }
+        Write::Enqueue { commands, kind, argument, deadline_at, actor, at } => {
+            let what = commands::NewCommand { kind, argument, deadline_at: *deadline_at };
+            Outcome::Enqueue(commands::enqueue(transaction, commands, &what, actor, *at)?)
+        }
+        Write::Prune { before, rows_max } => Outcome::Pruned(heartbeats::prune(transaction, *before, *rows_max)?),
+    })
+}
+
+/// A time or counter as SQLite keeps it; beyond i64 it is held at the greatest.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}
+
+fn status_of(number: i64) -> DeviceStatus {
+    match number {
+        0 => DeviceStatus::Whitelisted,
+        1 => DeviceStatus::Registered,
+        _ => DeviceStatus::Revoked, // the CHECK allows 2 only; shut out is the safe reading of anything else
+    }
+}
+
+/// The row of a device and what decides whether it may write.
+struct Standing {
+    row: i64,
+    status: DeviceStatus,
+    kept: Sequence,
+}
+
+fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1",
+    )?;
+    let standing = statement.query_row([device_id.as_str()], |row| {
+        let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
+        Ok(Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept })
+    });
+    Ok(standing.optional()?)
+}
+
+/// Takes the pair for a registered device if it is greater than the one kept. The gate of every signed write.
+fn advance(
+    transaction: &Transaction<'_>,
+    device_id: &DeviceId,
+    sequence: Sequence,
+    at: UnixMs,
+) -> Result<Result<Advanced, Denied>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
+         WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+         RETURNING device, open_commands",
+    )?;
+    let advanced = statement
+        .query_row(
+            params![device_id.as_str(), sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)],
+            |row| Ok(Advanced { row: row.get(0)?, open_commands: row.get(1)? }),
+        )
+        .optional()?;
+    if let Some(advanced) = advanced {
+        return Ok(Ok(advanced));
+    }
+    Ok(Err(match standing(transaction, device_id)? {
+        None => Denied::Unknown,
+        Some(Standing { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
+        Some(Standing { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
+        Some(Standing { kept, .. }) => Denied::Stale { kept },
+    }))
+}
+
+/// A device whose pair was taken.
+struct Advanced {
+    row: i64,
+    open_commands: i64,
+}
+
+/// Appends the audit line of what the same transaction does.
+fn audit(
+    transaction: &Transaction<'_>,
+    at: UnixMs,
+    actor: &str,
+    action: &str,
+    subject: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![integer(at.0), actor, action, subject, detail])?;
+    Ok(())
+}
+
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection)
+}

@@ -1,0 +1,229 @@
+//! Goal: the admin API lets nobody in without the token, takes an inventory as a whole or not at all, pages its lists, and
+//! says what is wrong in problem+json.
+//! Method: requests to a running server, good and bad.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{ADMIN_TOKEN, Device, inventory, start_server};
+
+/// Every admin endpoint, with its method.
+const ENDPOINTS: [(&str, &str); 8] = [
+    ("GET", "/api/devices"),
+    ("POST", "/api/devices/import"),
+    ("POST", "/api/devices/revoke"),
+    ("POST", "/api/devices/KS-1/revoke"),
+    ("POST", "/api/otrts"),
+    ("GET", "/api/commands"),
+    ("POST", "/api/commands"),
+    ("GET", "/api/heartbeats"),
+];
+
+/// Goal: without the token nothing is said, not even what exists.
+/// Method: no, a wrong, a shortened, a lengthened token and another scheme, on every endpoint and on none.
+#[tokio::test]
+async fn without_the_token_every_endpoint_is_401() {
+    let server = start_server(&[]);
+    let endpoints = ENDPOINTS.into_iter().chain([("GET", "/api/nothing"), ("DELETE", "/api/devices")]);
+    let almost = &ADMIN_TOKEN[1..];
+    let wrong = [String::new(), "Bearer".to_owned(), "Bearer ".to_owned(), format!("Bearer {almost}")];
+    let wrong = wrong.into_iter().chain([
+        format!("Bearer {ADMIN_TOKEN}x"),
+        format!("Basic {ADMIN_TOKEN}"),
+        ADMIN_TOKEN.to_owned(),
+    ]);
+    let wrong: Vec<String> = wrong.collect();
+    for (method, path) in endpoints {
+        for authorization in &wrong {
+            let problem = server.admin_as(authorization, method, path, "{}").await.problem(401);
+            assert!(!problem.to_string().contains(ADMIN_TOKEN), "{problem}");
+        }
+    }
+    server.get("/api/nothing").await.problem(404);
+    assert_eq!(server.admin("DELETE", "/api/devices", "").await.status, 405);
+}
+
+/// Goal: a server without a token has no admin API, rather than an open one.
+/// Method: every endpoint, with every sort of authorization.
+#[tokio::test]
+async fn without_admin_token_set_the_admin_api_is_off() {
+    let server = start_server(&[("ADMIN_TOKEN", "")]);
+    for (method, path) in ENDPOINTS {
+        for authorization in ["", "Bearer ", "Bearer undefined"] {
+            let problem = server.admin_as(authorization, method, path, "{}").await.problem(403);
+            assert!(problem["detail"].as_str().unwrap().contains("ADMIN_TOKEN"), "{problem}");
+        }
+    }
+    assert!(server.log().contains("ADMIN_TOKEN is not set: the admin API is off"));
+}
+
+fn places(problem: &Value) -> Vec<(u64, &str)> {
+    let errors = problem["errors"].as_array().unwrap();
+    errors.iter().map(|error| (error["line"].as_u64().unwrap(), error["field"].as_str().unwrap())).collect()
+}
+
+/// Goal: every bad row of an inventory is named by line and column, and then nothing is imported.
+/// Method: good rows around bad ones of each kind; then rows that contradict what is whitelisted.
+#[tokio::test]
+async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
+    let server = start_server(&[]);
+    let (first, second) = (server.device("KS-1"), server.device("KS-2"));
+    let header = "serial,device_id,public_key,manufacturer,model,site\n";
+    let key = server.device("KS-9").key.public_key();
+    let good = first.inventory_row();
+    let bad = format!(
+        "{header}{good}S2,2-bad,{key},Acme,KS-100,north\nS3,KS-3,c2hvcnQ=,Acme,KS-100,north\n,KS-4,{key},Acme,KS-100,north\nS5,KS-5\n{good}{}",
+        second.inventory_row()
+    );
+    let problem = server.import(bad).await.problem(422);
+    assert_eq!(places(&problem), [(3, "device_id"), (4, "public_key"), (5, "serial"), (6, "row"), (7, "device_id")]);
+    assert!(problem["errors"].as_array().unwrap().iter().all(|error| error["what"].as_str().unwrap().len() > 10));
+    for (text, field) in [("", "header"), (header, "file"), ("a,b\n1,2\n", "header"), ("\u{1}\u{2}", "header")] {
+        assert_eq!(places(&server.import(text).await.problem(422)), [(1, field)], "{text:?}");
+    }
+    assert_eq!(server.get("/api/devices").await.done()["devices"], json!([]));
+
+    assert_eq!(server.import(inventory(&[&first])).await.done(), json!({ "added": 1, "unchanged": 0 }));
+    assert_eq!(server.import(inventory(&[&first, &second])).await.done(), json!({ "added": 1, "unchanged": 1 }));
+    let third = server.device("KS-3").inventory_row();
+    let (first_key, new_key) = (first.key.public_key(), server.device("KS-8").key.public_key());
+    let contradicting = format!(
+        "{header}{third}S-KS-4,KS-4,{first_key},Acme,KS-100,north\nS-KS-2,KS-2,{new_key},Acme,KS-100,north\n{}",
+        good.replace("north", "south")
+    );
+    // The same key on two lines of one file is found before the database is asked; hence one contradiction at a time.
+    let problem = server.import(contradicting.replace(&good.replace("north", "south"), "")).await.problem(422);
+    assert_eq!(places(&problem), [(3, "public_key"), (4, "public_key")]);
+    let problem = server.import(format!("{header}{third}{}", good.replace("north", "south"))).await.problem(422);
+    assert_eq!(places(&problem), [(3, "site")]);
+    assert_eq!(server.get("/api/devices").await.done()["devices"].as_array().unwrap().len(), 2);
+}
+
+/// Goal: a whole fleet is imported with one request, and again without harm.
+/// Method: 20 000 rows, twice; the first and the last device register.
+#[tokio::test]
+async fn an_import_of_20_000_rows_works() {
+    const ROWS: usize = 20_000;
+    let server = start_server(&[]);
+    let mut devices: Vec<Device> = (0..ROWS).map(|number| server.device(&format!("KS-{number:06}"))).collect();
+    let csv = inventory(&devices.iter().collect::<Vec<_>>());
+    assert_eq!(server.import(csv.as_str()).await.done(), json!({ "added": ROWS, "unchanged": 0 }));
+    assert_eq!(server.import(csv).await.done(), json!({ "added": 0, "unchanged": ROWS }));
+    devices[0].register(None).await.answer();
+    devices[ROWS - 1].register(None).await.answer();
+    let last = &server.get("/api/devices?after=19999").await.done()["devices"][0];
+    assert_eq!((&last["device_id"], &last["status"]), (&"KS-019999".into(), &"REGISTERED".into()));
+}
+
+/// Walks a list page by page; gives the sizes of the pages and every entry.
+async fn walk(server: &support::Server, list: &str, limit: usize) -> (Vec<usize>, Vec<Value>) {
+    let (mut sizes, mut entries, mut after) = (Vec::new(), Vec::new(), json!(0));
+    while !after.is_null() && sizes.len() < 20 {
+        let mut page = server.get(&format!("/api/{list}?after={after}&limit={limit}")).await.done();
+        let Value::Array(rows) = page[list].take() else { panic!("{page}") };
+        sizes.push(rows.len());
+        entries.extend(rows);
+        after = page["next_after"].take();
+    }
+    (sizes, entries)
+}
+
+/// Goal: a list read page by page is the whole list, each entry once, in order.
+/// Method: devices, heartbeats and commands, with pages that divide the list and pages that do not.
+#[tokio::test]
+async fn lists_are_paged() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 20).await;
+    for device in &mut fleet {
+        device.beat().await.answer();
+        server.enqueue(device, "reboot", "").await;
+    }
+    let expected: Vec<Value> = fleet.iter().map(|device| device.id.as_str().into()).collect();
+    for list in ["devices", "heartbeats", "commands"] {
+        let (sizes, entries) = walk(&server, list, 8).await;
+        assert_eq!(sizes, [8, 8, 4], "{list}");
+        let name = |entry: &Value| if list == "heartbeats" { entry[1].clone() } else { entry["device_id"].clone() };
+        assert_eq!(entries.iter().map(name).collect::<Vec<_>>(), expected, "{list}");
+        assert_eq!(walk(&server, list, 10).await.0, [10, 10, 0], "{list}: a full page can't know that it is the last");
+        assert_eq!(walk(&server, list, 1_000_000).await.0, [20], "{list}");
+        let first = server.get(&format!("/api/{list}?limit=0")).await.done();
+        assert_eq!(first[list].as_array().unwrap().len(), 1, "{list}: at least one row a page");
+        for wrong in ["limit=many", "after=x", "limit=-1", "offset=5"] {
+            server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
+        }
+    }
+    let (_, beats) = walk(&server, "heartbeats", 1_000).await;
+    let row = &beats[0];
+    assert_eq!(json!([row[0], row[1], row[2], row[3], row[4]]), json!([1, "KS-0", 1, 2, 120]));
+    let received_at: ks_protocol::time::UnixMs = row[5].as_str().unwrap().parse().unwrap();
+    assert_eq!(received_at.0.to_string(), server.value::<i64>("SELECT received_at FROM device_heartbeats").to_string());
+}
+
+/// Goal: a misspelt field is refused rather than ignored, and nothing is done.
+/// Method: a good order with one field more, on every endpoint that takes JSON; then what is no JSON.
+#[tokio::test]
+async fn unknown_fields_and_what_is_no_json_are_refused() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let orders = [
+        ("/api/devices/revoke", json!({ "device_ids": ["KS-1"], "reason": "sold" })),
+        ("/api/devices/KS-1/revoke", json!({ "reason": "sold" })),
+        ("/api/otrts", json!({ "count": 1, "ttl_s": 60 })),
+        ("/api/commands", json!({ "device_ids": ["KS-1"], "kind": "reboot", "ttl_s": 60 })),
+    ];
+    for (path, mut order) in orders {
+        let whole = order.to_string();
+        order["dry_run"] = true.into();
+        let problem = server.post(path, &order).await.problem(422);
+        assert!(problem["detail"].as_str().unwrap().contains("dry_run"), "{problem}");
+        server.admin("POST", path, &whole[..whole.len() - 1]).await.problem(400);
+        server.admin("POST", path, "[]").await.problem(422);
+        server.admin("POST", path, "").await.problem(400);
+    }
+    for (path, order) in [
+        ("/api/otrts", json!({ "count": 0, "ttl_s": 60 })),
+        ("/api/otrts", json!({ "count": 1, "ttl_s": 0 })),
+        ("/api/otrts", json!({ "count": 100_001, "ttl_s": 60 })),
+        ("/api/devices/1-bad/revoke", json!({ "reason": "sold" })),
+    ] {
+        server.post(path, &order).await.problem(400);
+    }
+    assert!(device.beat().await.answer().commands.is_empty());
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
+}
+
+/// Goal: a body beyond the bound is refused, and the server goes on.
+/// Method: JSON of 8 MiB and one byte.
+#[tokio::test]
+async fn an_oversize_body_is_refused() {
+    let server = start_server(&[]);
+    let whole = json!({ "count": 1, "ttl_s": 60, "model": "" }).to_string();
+    let filled = whole.replace("\"\"", &format!("\"{}\"", "x".repeat(8 * 1024 * 1024 + 1 - whole.len())));
+    assert_eq!(filled.len(), 8 * 1024 * 1024 + 1);
+    server.admin("POST", "/api/otrts", filled).await.problem(413);
+    server.is_well().await;
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
+}
+
+/// Goal: whoever did something is in the audit, with what it was.
+/// Method: one of each; the audit is read from the database.
+#[tokio::test]
+async fn what_admins_do_is_in_the_audit() {
+    let server = start_server(&[]);
+    let device = server.registered("KS-1").await;
+    server.otrt(json!({})).await;
+    server.enqueue(&device, "reboot", "").await;
+    server.revoke(&device).await.done();
+    let audited: String =
+        server.value("SELECT group_concat(actor || ' ' || action || ' ' || subject, '; ') FROM audit");
+    let expected = "admin-token device.import 1 devices; KS-1 device.register KS-1; admin-token otrt.make 1 tokens; \
+        admin-token command.enqueue 1 devices; admin-token device.revoke KS-1";
+    assert_eq!(audited, expected);
+}

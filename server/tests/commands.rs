@@ -1,0 +1,168 @@
+//! Goal: a command reaches its device with the next heartbeat, is delivered until the device says it has it, and what the
+//! device says of it is what the list shows.
+//! Method: orders through the API, a device's heartbeats and ACKs, the list through the API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::message::{AckState, AcksRecorded, NextBeat};
+use serde_json::json;
+use support::{Server, start_server};
+
+async fn state(server: &Server, command_id: &str) -> String {
+    let listed = server.get("/api/commands").await.done();
+    let commands = listed["commands"].as_array().unwrap();
+    let command = commands.iter().find(|command| command["command_id"] == command_id).unwrap();
+    command["state"].as_str().unwrap().to_owned()
+}
+
+fn ids(beat: &NextBeat) -> Vec<&str> {
+    beat.commands.as_slice().iter().map(|command| command.command_id.as_str()).collect()
+}
+
+fn states(recorded: &AcksRecorded) -> Vec<&str> {
+    recorded.acks.as_slice().iter().map(|ack| ack.state.as_str()).collect()
+}
+
+/// Goal: the whole life of two commands.
+/// Method: one is acknowledged with a heartbeat, the other on its own.
+#[tokio::test]
+async fn a_command_comes_with_the_heartbeat_and_its_acks_show_in_the_list() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    assert!(device.beat().await.answer().commands.is_empty());
+    let reboot = server.enqueue(&device, "reboot", "").await;
+    let fetch = server.enqueue(&device, "fetch_logs", "since: yesterday, \"all\"").await;
+    assert_eq!((state(&server, &reboot).await, state(&server, &fetch).await), ("QUEUED".into(), "QUEUED".into()));
+
+    let beat = device.beat().await.answer();
+    assert_eq!(ids(&beat), [&reboot, &fetch], "oldest first");
+    let brought = &beat.commands.as_slice()[1];
+    assert_eq!((brought.kind.as_str(), brought.argument.as_str()), ("fetch_logs", "since: yesterday, \"all\""));
+    assert!((590_000..=600_000).contains(&brought.deadline_at.since_ms(beat.server_time)), "{beat:?}");
+    assert_eq!(state(&server, &reboot).await, "DELIVERED");
+
+    assert_eq!(ids(&device.beat().await.answer()), [&reboot, &fetch], "delivered at least once: until an ACK");
+    let beat = device.beat_with(&[(&reboot, AckState::Received), (&fetch, AckState::Succeeded)]).await.answer();
+    assert!(beat.commands.is_empty(), "{beat:?}");
+    assert_eq!((state(&server, &reboot).await, state(&server, &fetch).await), ("RECEIVED".into(), "SUCCEEDED".into()));
+
+    let acks = [(reboot.as_str(), AckState::Failed), ("nobody-knows-me", AckState::Succeeded)];
+    assert_eq!(states(&device.ack(&acks).await.answer()), ["FAILED", "UNKNOWN"]);
+    assert_eq!(state(&server, &reboot).await, "FAILED");
+    let detail: String = server.value(&format!("SELECT detail FROM commands WHERE command_id = '{reboot}'"));
+    assert_eq!(detail, "as the test says");
+}
+
+/// Goal: a terminal state stays, whatever is said later.
+/// Method: every other ACK after SUCCEEDED, both ways.
+#[tokio::test]
+async fn a_late_ack_changes_nothing() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let command_id = server.enqueue(&device, "reboot", "").await;
+    device.beat_with(&[(&command_id, AckState::Succeeded)]).await.answer();
+    for late in [AckState::Received, AckState::Failed, AckState::Rejected] {
+        assert_eq!(states(&device.ack(&[(&command_id, late)]).await.answer()), ["SUCCEEDED"]);
+        device.beat_with(&[(&command_id, late)]).await.answer();
+    }
+    assert_eq!(state(&server, &command_id).await, "SUCCEEDED");
+}
+
+/// Goal: nobody can acknowledge another device's command.
+/// Method: the ACK of a second device, which learned the name of the command.
+#[tokio::test]
+async fn another_devices_command_is_unknown() {
+    let server = start_server(&[]);
+    let (mut device, mut other) = (server.registered("KS-1").await, server.registered("KS-2").await);
+    let command_id = server.enqueue(&device, "reboot", "").await;
+    assert_eq!(states(&other.ack(&[(&command_id, AckState::Succeeded)]).await.answer()), ["UNKNOWN"]);
+    assert!(other.beat_with(&[(&command_id, AckState::Succeeded)]).await.answer().commands.is_empty());
+    assert_eq!(ids(&device.beat().await.answer()), [&command_id]);
+}
+
+/// Goal: a command past its deadline is not delivered, and is listed as such.
+/// Method: the deadline is moved into the past in the database.
+#[tokio::test]
+async fn a_command_past_its_deadline_times_out() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let command_id = server.enqueue(&device, "reboot", "").await;
+    server.sqlite().execute("UPDATE commands SET deadline_at = 1", []).unwrap();
+    assert!(device.beat().await.answer().commands.is_empty());
+    assert_eq!(state(&server, &command_id).await, "TIMED_OUT");
+    assert_eq!(states(&device.ack(&[(&command_id, AckState::Succeeded)]).await.answer()), ["TIMED_OUT"]);
+}
+
+/// Goal: commands that a device works on do not hold up the ones behind them.
+/// Method: as many commands as one answer holds are acknowledged as received; one more is queued.
+#[tokio::test]
+async fn commands_in_progress_do_not_hold_up_later_ones() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let mut first = Vec::new();
+    for _ in 0..16 {
+        first.push(server.enqueue(&device, "fetch_logs", "").await);
+    }
+    let later = server.enqueue(&device, "reboot", "").await;
+    assert_eq!(ids(&device.beat().await.answer()), first);
+    let received: Vec<_> = first.iter().map(|command_id| (command_id.as_str(), AckState::Received)).collect();
+    assert_eq!(ids(&device.beat_with(&received).await.answer()), [&later]);
+}
+
+/// Goal: commands outlive a crash of the server.
+/// Method: one queued, one delivered; SIGKILL; both come with the next heartbeat.
+#[tokio::test]
+async fn open_commands_are_delivered_after_kill_9() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let delivered = server.enqueue(&device, "reboot", "").await;
+    device.beat().await.answer();
+    let queued = server.enqueue(&device, "reboot", "").await;
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    assert_eq!(ids(&device.beat().await.answer()), [&delivered, &queued]);
+}
+
+/// Goal: an order says for whom nothing was queued, and is bounded.
+/// Method: an unknown and a revoked device among good ones; orders beyond each bound.
+#[tokio::test]
+async fn an_order_names_the_devices_it_could_not_reach() {
+    let server = start_server(&[]);
+    let fleet = server.fleet("KS", 2).await;
+    server.revoke(&fleet[1]).await.done();
+    let order = |device_ids: &[&str], kind: &str, argument: &str, ttl_s: u64| json!({ "device_ids": device_ids, "kind": kind, "argument": argument, "ttl_s": ttl_s });
+    let done = server.post("/api/commands", &order(&["KS-0", "KS-1", "KS-nobody"], "reboot", "", 60)).await.done();
+    assert_eq!((&done["queued"], &done["refused"]), (&1.into(), &json!(["KS-1", "KS-nobody"])));
+    assert_eq!(done["commands"].as_array().unwrap().len(), 1);
+    assert_eq!(done["commands"][0]["device_id"], "KS-0");
+    for (bad, named) in [
+        (order(&[], "reboot", "", 60), "device_ids"),
+        (order(&["KS-0"], "Reboot!", "", 60), "kind"),
+        (order(&["KS-0"], &"x".repeat(33), "", 60), "kind"),
+        (order(&["KS-0"], "reboot", &"x".repeat(1_025), 60), "argument"),
+        (order(&["KS-0"], "reboot", "two\nlines", 60), "argument"),
+        (order(&["KS-0"], "reboot", "", 0), "ttl_s"),
+    ] {
+        let problem = server.post("/api/commands", &bad).await.problem(400);
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
+    }
+}
+
+/// Goal: an order for a whole fleet that the server does not know is refused device by device, quickly.
+/// Method: as many unknown devices as one order may name.
+#[tokio::test]
+async fn an_order_for_very_many_unknown_devices_is_answered() {
+    let server = start_server(&[]);
+    let device_ids: Vec<String> = (0..100_000).map(|number| format!("KS-{number}")).collect();
+    let order = json!({ "device_ids": device_ids, "kind": "reboot", "ttl_s": 60 });
+    let done = server.post("/api/commands", &order).await.done();
+    assert_eq!((done["queued"].as_u64(), done["refused"].as_array().unwrap().len()), (Some(0), 100_000));
+}

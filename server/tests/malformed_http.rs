@@ -1,0 +1,258 @@
+//! Goal: no bytes on a connection stop the server, make it panic, or touch another connection.
+//! Method: what no client would send, each on a connection of its own; after it the server must be well and a device's
+//! heartbeat, on the connection it had before, is stored.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::{
+    message::NextBeat,
+    refusal::RefusalCode,
+    signature::{NO_SIG_DEV, SignedRequest},
+};
+use support::{
+    Device, HOME, Line, NO_LIMITS, Server, bare_answer, bare_exchange, eventually, read_answer, start_server,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// The server is well, and a neighbour's connection has noticed nothing.
+async fn check_unharmed(server: &Server, neighbour: &mut Device) {
+    neighbour.beat().await.answer();
+    server.is_well().await;
+}
+
+/// Bytes that look random and are the same each time.
+fn garbage(count: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes' generator
+        state.to_be_bytes()[0]
+    };
+    (0..count).map(next).collect()
+}
+
+/// Goal: what is no HTTP is dropped.
+/// Method: bytes of no meaning, a TLS handshake, an HTTP/2 preface, lines without an end.
+#[tokio::test]
+async fn garbage_is_dropped() {
+    let server = start_server(&NO_LIMITS);
+    let mut neighbour = server.registered("KS-1").await;
+    let mut pieces: Vec<Vec<u8>> = (0..20).map(|seed| [&garbage(500, seed)[..], b"\r\n\r\n"].concat()).collect();
+    pieces.push(garbage(100_000, 77));
+    pieces.push(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec());
+    pieces.push(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec());
+    pieces.push([&b"GET /"[..], &b"a".repeat(100_000)].concat());
+    pieces.push(b"GET /health HTTP/9.9\r\n\r\n".to_vec());
+    pieces.push(b"GET http://[::1 HTTP/1.1\r\n\r\n".to_vec());
+    pieces.push(b"\0\0\0\0\r\n\r\n".to_vec());
+    for piece in pieces {
+        let heard = bare_exchange(server.address(), &piece).await;
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4"), "{heard}");
+    }
+    check_unharmed(&server, &mut neighbour).await;
+}
+
+/// Goal: a client that goes away in the middle leaves nothing behind: no row, no connection.
+/// Method: every length of the beginning of a good request, then the connection is closed.
+#[tokio::test]
+async fn half_a_request_is_forgotten() {
+    let server = start_server(&NO_LIMITS);
+    let mut neighbour = server.registered("KS-1").await;
+    let mut device = server.registered("KS-2").await;
+    let message = device.next_heartbeat();
+    let wire = over_http(&device.sign(&message), "");
+    let connections = server.metric("ks_connections").await.unwrap();
+    for end in (0..wire.len()).step_by(7) {
+        let mut stream = Line::bare(server.address(), HOME).await.unwrap();
+        stream.write_all(&wire.as_bytes()[..end]).await.unwrap();
+    }
+    check_unharmed(&server, &mut neighbour).await;
+    eventually("the connections are gone", async || server.metric("ks_connections").await.unwrap() <= connections)
+        .await;
+    assert_eq!(server.beats(), [("KS-1".to_owned(), 1, 2)]);
+    device.send::<NextBeat>("/heartbeat", &device.sign(&message)).await.answer();
+}
+
+/// A signed heartbeat as an HTTP request, with more header lines, each ending in CR LF.
+fn over_http(signed: &SignedRequest, headers: &str) -> String {
+    let (length, wire) = (signed.wire.len(), &signed.wire);
+    format!(
+        "POST /heartbeat HTTP/1.1\r\nhost: a\r\ncontent-type: text/toon\r\n{headers}content-length: {length}\r\n\r\n{wire}"
+    )
+}
+
+/// Goal: a body that trickles is cut off by the time-out, however many bytes come in between.
+/// Method: a byte each few milliseconds, for as long as the server listens.
+#[tokio::test]
+async fn a_body_that_trickles_times_out() {
+    let server = start_server(&[("REQUEST_TIMEOUT_MS", "150")]);
+    let mut neighbour = server.registered("KS-1").await;
+    let stream = Line::bare(server.address(), HOME).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    writing
+        .write_all(b"POST /heartbeat HTTP/1.1\r\nhost: a\r\ncontent-type: text/toon\r\ncontent-length: 10000\r\n\r\n")
+        .await
+        .unwrap();
+    let trickle = tokio::spawn(async move {
+        let mut pause = tokio::time::interval(std::time::Duration::from_millis(5));
+        for _ in 0..9_000 {
+            pause.tick().await;
+            if writing.write_all(b"a").await.is_err() {
+                return; // the server has closed
+            }
+        }
+        panic!("the server has read 9000 bytes in 45 seconds");
+    });
+    let mut head = [0; 12];
+    reading.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 408");
+    trickle.await.unwrap();
+    check_unharmed(&server, &mut neighbour).await;
+}
+
+/// Goal: heads are bounded, in bytes and in lines.
+/// Method: one header of 1 MB, a thousand small ones, a path of 1 MB; the greatest head that fits is served.
+#[tokio::test]
+async fn heads_beyond_the_bound_are_refused() {
+    let server = start_server(&NO_LIMITS);
+    let mut neighbour = server.registered("KS-1").await;
+    let megabyte = "a".repeat(1024 * 1024);
+    let many = "x-header: 1\r\n".repeat(1_000);
+    for head in [
+        format!("GET /health HTTP/1.1\r\nhost: a\r\nx-long: {megabyte}\r\n\r\n"),
+        format!("GET /health HTTP/1.1\r\nhost: a\r\n{many}\r\n"),
+        format!("GET /{megabyte} HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ] {
+        let heard = bare_exchange(server.address(), head.as_bytes()).await;
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4"), "{heard}");
+    }
+    let filling = "a".repeat(12 * 1024);
+    let fits = format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-long: {filling}\r\n\r\n");
+    assert!(bare_exchange(server.address(), fits.as_bytes()).await.starts_with("HTTP/1.1 200 OK"));
+    check_unharmed(&server, &mut neighbour).await;
+}
+
+/// Goal: requests sent without waiting are answered in order, each answer bound to its own request.
+/// Method: two heartbeats, a replay and a GET in one write.
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let (first, second) = (device.next_heartbeat(), device.next_heartbeat());
+    let (first, second) = (device.sign(&first), device.sign(&second));
+    let mut stream = Line::bare(server.address(), HOME).await.unwrap();
+    let wire = [
+        over_http(&first, ""),
+        over_http(&second, ""),
+        over_http(&first, ""),
+        "GET /keys HTTP/1.1\r\nhost: a\r\n\r\n".into(),
+    ];
+    stream.write_all(wire.concat().as_bytes()).await.unwrap();
+    for signed in [&first, &second] {
+        let answer = bare_answer(&mut stream).await;
+        read_answer::<NextBeat>(answer, &signed.sig_dev.to_string()).answer();
+    }
+    let answer = bare_answer(&mut stream).await;
+    read_answer::<NextBeat>(answer, &first.sig_dev.to_string()).refusal(RefusalCode::StaleSequence);
+    let answer = bare_answer(&mut stream).await;
+    read_answer::<ks_protocol::message::Keyset>(answer, NO_SIG_DEV).answer();
+    assert_eq!(server.beats().len(), 2);
+    server.is_well().await;
+}
+
+/// Goal: lengths that contradict each other or mean nothing store nothing that was not signed.
+/// Method: a good heartbeat under each oddity; whatever is stored was answered with 200.
+#[tokio::test]
+async fn odd_lengths_and_transfer_encodings_do_no_harm() {
+    let server = start_server(&[&NO_LIMITS[..], &[("REQUEST_TIMEOUT_MS", "200")]].concat());
+    let mut neighbour = server.registered("KS-1").await;
+    let mut device = server.registered("KS-2").await;
+    let mut stored = 0;
+    let framings = [
+        ("transfer-encoding: gzip", "{wire}"),
+        ("transfer-encoding: gzip, chunked", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked, chunked", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked, identity", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: xchunked", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding:\x0bchunked", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked\r\ntransfer-encoding: identity", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked\r\ncontent-length: 3", "{size}\r\n{wire}\r\n0\r\n\r\n"),
+        (
+            "content-length: 3\r\ntransfer-encoding: chunked",
+            "{size}\r\n{wire}\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n",
+        ),
+        ("transfer-encoding: chunked", "zz\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "-1\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "ffffffffffffffffff\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "7fffffffffffffff\r\n{wire}"),
+        ("transfer-encoding: chunked", "{size}\r\n{wire}0\r\n\r\n"),
+        ("transfer-encoding: chunked", "{size};ext=\"\r\n\"\r\n{wire}\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "{size}\r\n{wire}\r\n0\r\nSIG_DEV: trailer\r\n\r\n"),
+        ("content-length: 5\r\ncontent-length: 6", "{wire}"),
+        ("content-length: -5", "{wire}"),
+        ("content-length: +5", "{wire}"),
+        ("content-length: 99999999999999999999999", "{wire}"),
+        ("content-length: 5, 5", "{wire}"),
+        ("content-length: five", "{wire}"),
+        ("content-encoding: gzip\r\ncontent-length: {length}", "{wire}"),
+    ];
+    for (headers, body) in framings {
+        let message = device.next_heartbeat();
+        let signed = device.sign(&message);
+        let fill = |text: &str| {
+            let length = signed.wire.len();
+            text.replace("{wire}", &signed.wire)
+                .replace("{size}", &format!("{length:x}"))
+                .replace("{length}", &length.to_string())
+        };
+        let start = "POST /heartbeat HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: text/toon\r\n";
+        let request = format!("{start}{}\r\n\r\n{}", fill(headers), fill(body));
+        let heard = bare_exchange(server.address(), request.as_bytes()).await;
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4") || heard.starts_with("HTTP/1.1 200"), "{heard}");
+        stored += usize::from(heard.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(server.beats().len(), stored);
+    check_unharmed(&server, &mut neighbour).await;
+}
+
+/// Goal: very many connections that say nothing don't keep others from being served.
+/// Method: 500 silent connections; then a device on a new one.
+#[tokio::test]
+async fn silent_connections_do_not_keep_others_out() {
+    let server = start_server(&[]);
+    let mut silent = Vec::new();
+    for _ in 0..500 {
+        silent.push(Line::bare(server.address(), HOME).await.unwrap());
+    }
+    let mut device = server.registered("KS-1").await;
+    device.beat().await.answer();
+    eventually("all are accepted", async || server.metric("ks_connections").await.unwrap() > 500.0).await;
+    drop(silent);
+    eventually("all are gone", async || server.metric("ks_connections").await.unwrap() < 5.0).await;
+    check_unharmed(&server, &mut device).await;
+}
+
+/// Goal: connections beyond the greatest number wait; none is lost.
+/// Method: two places, both taken; a third connection is served as soon as one is free.
+#[tokio::test]
+async fn a_connection_beyond_the_greatest_number_waits_for_a_place() {
+    let server = start_server(&[("CONNECTIONS_MAX", "2")]);
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let mut line = Line::new(server.address(), HOME);
+        line.exchange(support::Sent::get("/keys")).await.unwrap();
+        places.push(line);
+    }
+    let mut third = Line::new(server.address(), HOME);
+    let waiting = tokio::spawn(async move { third.exchange(support::Sent::get("/keys")).await.unwrap().status });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(places.pop());
+    assert_eq!(waiting.await.unwrap(), 200);
+}

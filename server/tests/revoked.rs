@@ -1,0 +1,116 @@
+//! Goal: revocation takes effect at once, and a revoked device leaves nothing behind.
+//! Method: requests just after, and while, the revocation is made; the database is read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::{message::AckState, refusal::RefusalCode as Code};
+use serde_json::json;
+use support::{Device, Server, start_server};
+
+/// All that a device can change: heartbeats, its state, its commands.
+fn trace(server: &Server) -> String {
+    server.value(
+        "SELECT json_array((SELECT count(*) FROM device_heartbeats),
+            (SELECT json_group_array(json_array(device, status, boot_epoch, seq, last_seen_at)) FROM device_states),
+            (SELECT json_group_array(json_array(command_id, state, detail)) FROM commands),
+            (SELECT json_group_array(registered_at) FROM devices))",
+    )
+}
+
+/// Goal: the very next request after the revocation's answer is refused, on every endpoint, and nothing of it is stored.
+/// Method: a device that has just beaten and has an open command; every kind of request, on the connection it had.
+#[tokio::test]
+async fn the_next_request_after_the_revocation_is_refused_and_nothing_is_stored() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let command_id = server.enqueue(&device, "reboot", "").await;
+    assert_eq!(device.beat().await.answer().commands.as_slice().len(), 1);
+
+    assert_eq!(server.revoke(&device).await.done()["revoked"], 1);
+    let before = trace(&server);
+    device.beat_with(&[(&command_id, AckState::Succeeded)]).await.refusal(Code::Revoked);
+    device.ack(&[(&command_id, AckState::Succeeded)]).await.refusal(Code::Revoked);
+    device.register(None).await.refusal(Code::Revoked);
+    assert_eq!(trace(&server), before);
+
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    device.beat().await.refusal(Code::Revoked);
+    assert_eq!(trace(&server), before);
+}
+
+/// Goal: a device that was only whitelisted can be revoked, and never registers.
+/// Method: revoke, then register, also with a token.
+#[tokio::test]
+async fn a_device_revoked_before_it_registered_never_registers() {
+    let server = start_server(&[]);
+    let mut device = server.whitelisted("KS-1").await;
+    let token = server.otrt(json!({})).await;
+    server.revoke(&device).await.done();
+    device.register(Some(&token)).await.refusal(Code::Revoked);
+    device.register(None).await.refusal(Code::Revoked);
+    assert_eq!(server.value::<i64>("SELECT count(used_by) FROM otrts"), 0);
+}
+
+/// Goal: the last word is the store's: a heartbeat that memory let in while the revocation waited for its commit is refused.
+/// Method: commits are held; the revocation is queued, the heartbeat after it; then commits go on.
+#[tokio::test]
+async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
+    let server = std::sync::Arc::new(start_server(&[("COMMIT_GROUP_MAX", "1")]));
+    server.until_settled().await;
+    let mut device = server.registered("KS-1").await;
+    let others = server.fleet("KS-other", 2).await;
+    let before = trace(&server);
+
+    let held = server.hold_commits();
+    let beat = |mut device: Device| tokio::spawn(async move { device.beat().await });
+    let others: Vec<_> = others.into_iter().map(beat).collect();
+    server.until_waiting(1).await; // one is in the commit that is held
+    let revoking = tokio::spawn({
+        let (server, order) = (server.clone(), json!({ "device_ids": ["KS-1"], "reason": "stolen" }));
+        async move { server.post("/api/devices/revoke", &order).await }
+    });
+    server.until_waiting(2).await;
+    let message = device.next_heartbeat();
+    let beating = tokio::spawn(async move { device.say::<_, ks_protocol::message::NextBeat>(&message).await });
+    server.until_waiting(3).await;
+    assert_eq!(trace(&server), before);
+    drop(held);
+
+    assert_eq!(revoking.await.unwrap().done()["revoked"], 1);
+    beating.await.unwrap().refusal(Code::Revoked);
+    for other in others {
+        other.await.unwrap().answer();
+    }
+    assert!(server.beats().iter().all(|(device_id, ..)| device_id != "KS-1"), "{:?}", server.beats());
+}
+
+/// Goal: many are revoked in one request; what it did to each is said, and why is in the audit.
+/// Method: two registered devices, one of them twice, and an unknown one.
+#[tokio::test]
+async fn revoking_many_says_what_became_of_each() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 3).await;
+    let order = json!({ "device_ids": ["KS-0", "KS-1", "KS-nobody"], "reason": "sold" });
+    let done = server.post("/api/devices/revoke", &order).await.done();
+    assert_eq!(done, json!({ "revoked": 2, "already_revoked": 0, "unknown": ["KS-nobody"] }));
+    let done = server.post("/api/devices/revoke", &order).await.done();
+    assert_eq!(done, json!({ "revoked": 0, "already_revoked": 2, "unknown": ["KS-nobody"] }));
+    fleet[0].beat().await.refusal(Code::Revoked);
+    fleet[1].beat().await.refusal(Code::Revoked);
+    fleet[2].beat().await.answer();
+    let audited: String = server
+        .value("SELECT json_group_array(json_array(actor, subject, detail)) FROM audit WHERE action = 'device.revoke'");
+    assert_eq!(audited, r#"[["admin-token","KS-0","sold"],["admin-token","KS-1","sold"]]"#);
+    server.post("/api/devices/KS-nobody/revoke", &json!({ "reason": "sold" })).await.problem(404);
+    server.post("/api/devices/KS-2/revoke", &json!({ "reason": " " })).await.problem(400);
+    fleet[2].beat().await.answer();
+}

@@ -1,0 +1,51 @@
+//! Goal: every store keeps every promise of `store::conformance`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+use ks_server::{
+    config::Synchronous,
+    conformance,
+    store::{SqliteReader, SqliteStore, conformance::AT},
+};
+
+conformance!(sqlite, {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ks.sqlite");
+    let store = SqliteStore::open(&path, Synchronous::Off, AT).unwrap();
+    (store, SqliteReader::open(&path).unwrap(), folder)
+});
+
+#[test]
+fn what_was_committed_is_there_after_the_store_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ks.sqlite");
+    for round in 0..3 {
+        let mut store = SqliteStore::open(&path, Synchronous::Full, AT).unwrap();
+        let mut reader = SqliteReader::open(&path).unwrap();
+        if round == 0 {
+            ks_server::store::conformance::beat_is_stored_once_and_read_back(&mut store, &mut reader);
+        }
+        assert_eq!(ks_server::store::StoreReader::heartbeats(&mut reader, 0, 10).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_refused_with_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("foreign.sqlite");
+    std::fs::write(&foreign, "this is no database at all, but it is long enough to look like one ".repeat(100))
+        .unwrap();
+    let error = SqliteStore::open(&foreign, Synchronous::Full, AT).err().unwrap();
+    assert!(error.to_string().contains("foreign.sqlite"), "{error}");
+
+    let truncated = folder.path().join("truncated.sqlite");
+    drop(SqliteStore::open(&truncated, Synchronous::Full, AT).unwrap());
+    let bytes = std::fs::read(&truncated).unwrap();
+    std::fs::write(&truncated, &bytes[..bytes.len() / 2]).unwrap();
+    let error = SqliteStore::open(&truncated, Synchronous::Full, AT).err().unwrap();
+    assert!(error.to_string().contains("truncated.sqlite"), "{error}");
+}

@@ -1,0 +1,229 @@
+//! A device of a test: signs what it says, believes only what the server signed for that very request.
+
+use std::net::IpAddr;
+
+use ks_protocol::{
+    MEDIA_TYPE,
+    document::split,
+    id::{DeviceId, Sequence},
+    key::PrivateKey,
+    message::{
+        Ack, AckState, AcksRecorded, CommandAck, Firmware, Heartbeat, Network, NextBeat, Register, Registered, Request,
+    },
+    refusal::{RefusalCode, RefusalDocument},
+    signature::{
+        Context, NO_SIG_DEV, Reply, SIG_DEV, SIG_SERV, SignedRequest, open_response, sign_request, signing_input,
+    },
+    text::{Rows, Text},
+    time::UnixMs,
+};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::{Answer, Line, Sent, Server, server_key};
+
+/// What every device's clock says; it decides nothing.
+pub(crate) const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
+
+/// A verified answer.
+#[derive(Debug)]
+pub(crate) struct Heard<T> {
+    pub(crate) reply: Reply<T>,
+    pub(crate) raw: Answer,
+}
+
+impl<T> Heard<T> {
+    /// What was asked for.
+    #[track_caller]
+    pub(crate) fn answer(self) -> T {
+        match self.reply {
+            Reply::Answer(answer) => answer,
+            Reply::Refused(refusal) => panic!("refused: {refusal:?}"),
+        }
+    }
+
+    /// A refusal with this code and everything that belongs to it.
+    #[track_caller]
+    pub(crate) fn refusal(self, code: RefusalCode) -> RefusalDocument {
+        let Reply::Refused(refusal) = self.reply else { panic!("an answer instead of {code}: {}", self.raw.text()) };
+        assert_eq!((refusal.code, self.raw.status), (code, code.status()), "{refusal:?}");
+        assert!(self.raw.text().starts_with(&format!("ERR1: {code}\n")), "{}", self.raw.text());
+        assert!(!refusal.message.is_empty() && refusal.server_time.is_some(), "{refusal:?}");
+        let waits = matches!(code, RefusalCode::RateLimited | RefusalCode::Overloaded);
+        assert_eq!(refusal.retry_after_s.is_some(), waits, "{refusal:?}");
+        let header = refusal.retry_after_s.map(|seconds| seconds.to_string());
+        assert_eq!(self.raw.header("retry-after"), header);
+        let names_pair = refusal.server_boot_epoch.is_some() && refusal.server_seq.is_some();
+        assert_eq!(names_pair, code == RefusalCode::StaleSequence, "{refusal:?}");
+        refusal
+    }
+}
+
+/// Verifies SIG_SERV over this answer to the request with that SIG_DEV, and reads the answer. Stricter than a real device,
+/// which may take some refusals bound to `-` instead.
+#[track_caller]
+pub(crate) fn read_answer<T: DeserializeOwned>(raw: Answer, sig_dev: &str) -> Heard<T> {
+    let public = server_key().public_key();
+    let trusted = [(public.key_id(), public.verifier().unwrap())];
+    assert_eq!(raw.header("content-type").as_deref(), Some(MEDIA_TYPE), "{raw:?}");
+    let signed = split(&raw.body, SIG_SERV).unwrap();
+    let input = signing_input(Context::Response { status: raw.status, sig_dev }, signed.body);
+    assert!(trusted[0].1.verifies(input.as_bytes(), &signed.signature), "not bound to {sig_dev}: {raw:?}");
+    match open_response(&trusted, raw.status, sig_dev, &raw.body) {
+        Ok(reply) => Heard { reply, raw },
+        Err(error) => panic!("{error}: {raw:?}"),
+    }
+}
+
+/// A device.
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) key: PrivateKey,
+    /// The pair of its last request.
+    pub(crate) at: Sequence,
+    pub(crate) line: Line,
+}
+
+impl Device {
+    /// The device of that name; its key follows from the name.
+    pub(crate) fn new(device_id: &str, line: Line) -> Self {
+        let key = PrivateKey::from_seed(&Sha256::digest(device_id).into());
+        Self { id: device_id.parse().unwrap(), key, at: Sequence::new(1, 0), line }
+    }
+
+    /// Its row of an inventory.
+    pub(crate) fn inventory_row(&self) -> String {
+        format!("S-{id},{id},{key},Acme,KS-100,north\n", id = self.id, key = self.key.public_key())
+    }
+
+    /// Talks to the server from `address` from now on.
+    pub(crate) fn moves_to(&mut self, server: &Server, address: IpAddr) {
+        self.line = Line::new(server.address(), address);
+    }
+
+    fn advance(&mut self) -> Sequence {
+        self.at = Sequence::new(self.at.boot_epoch, self.at.seq.get() + 1);
+        self.at
+    }
+
+    /// Its next heartbeat.
+    pub(crate) fn next_heartbeat(&mut self) -> Heartbeat {
+        let Sequence { boot_epoch, seq } = self.advance();
+        Heartbeat {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+            keyset_version: 1,
+            firmware: Firmware { version: Text::truncated("1.4.2"), release_counter: 17 },
+            uptime_s: 60 * seq.get(),
+            cpu_temp_c: 41.5,
+            free_mem_kib: 118_204,
+            network: Network::Wifi,
+            rssi_dbm: Some(-61),
+            acks: Rows::default(),
+        }
+    }
+
+    /// Its next registration.
+    pub(crate) fn next_register(&mut self, otrt: Option<&str>) -> Register {
+        let Sequence { boot_epoch, seq } = self.advance();
+        Register {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+            public_key: self.key.public_key(),
+            firmware_version: Text::truncated("1.4.2"),
+            otrt: otrt.map(Text::truncated),
+        }
+    }
+
+    /// Signs a message.
+    pub(crate) fn sign<R: Request>(&self, message: &R) -> SignedRequest {
+        sign_request(&self.key, message).unwrap()
+    }
+
+    /// Signs any text, TOON or not, as a request to `path`.
+    pub(crate) fn sign_text(&self, path: &str, body: &str) -> SignedRequest {
+        let sig_dev = self.key.sign(signing_input(Context::Request { method: "POST", path }, body).as_bytes());
+        SignedRequest { wire: format!("{body}{SIG_DEV}: {sig_dev}"), sig_dev }
+    }
+
+    /// Sends signed bytes, and reads the answer that is bound to them.
+    pub(crate) async fn try_send<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        signed: &SignedRequest,
+    ) -> Result<Heard<T>, String> {
+        let answer = self.line.exchange(Sent::toon(path, signed.wire.as_str())).await?;
+        Ok(read_answer(answer, &signed.sig_dev.to_string()))
+    }
+
+    /// The same where the connection must hold.
+    pub(crate) async fn send<T: DeserializeOwned>(&mut self, path: &str, signed: &SignedRequest) -> Heard<T> {
+        self.try_send(path, signed).await.unwrap()
+    }
+
+    /// Sends what has no signature to bind the answer to.
+    pub(crate) async fn send_unbound(&mut self, sent: Sent<'_>) -> Heard<NextBeat> {
+        read_answer(self.line.exchange(sent).await.unwrap(), NO_SIG_DEV)
+    }
+
+    /// Signs and sends.
+    pub(crate) async fn say<R: Request, T: DeserializeOwned>(&mut self, message: &R) -> Heard<T> {
+        let signed = self.sign(message);
+        self.send(R::PATH, &signed).await
+    }
+
+    /// Registers.
+    pub(crate) async fn register(&mut self, otrt: Option<&str>) -> Heard<Registered> {
+        let message = self.next_register(otrt);
+        self.say(&message).await
+    }
+
+    /// Beats once.
+    pub(crate) async fn beat(&mut self) -> Heard<NextBeat> {
+        let message = self.next_heartbeat();
+        self.say(&message).await
+    }
+
+    /// Beats once; the error is that the server is gone.
+    pub(crate) async fn try_beat(&mut self) -> Result<Heard<NextBeat>, String> {
+        let message = self.next_heartbeat();
+        let signed = self.sign(&message);
+        self.try_send("/heartbeat", &signed).await
+    }
+
+    /// Beats once, with ACKs of commands.
+    pub(crate) async fn beat_with(&mut self, acks: &[(&str, AckState)]) -> Heard<NextBeat> {
+        let message = Heartbeat { acks: acks_of(acks), ..self.next_heartbeat() };
+        self.say(&message).await
+    }
+
+    /// Sends ACKs on their own.
+    pub(crate) async fn ack(&mut self, acks: &[(&str, AckState)]) -> Heard<AcksRecorded> {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let message = CommandAck {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+            acks: acks_of(acks),
+        };
+        self.say(&message).await
+    }
+}
+
+fn acks_of<const MAX: usize>(acks: &[(&str, AckState)]) -> Rows<Ack, MAX> {
+    let detail = Text::truncated("as the test says");
+    let ack = |(command_id, state): &(&str, AckState)| Ack {
+        command_id: command_id.parse().unwrap(),
+        state: *state,
+        detail: detail.clone(),
+    };
+    Rows::truncated(acks.iter().map(ack).collect())
+}

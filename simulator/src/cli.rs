@@ -1,0 +1,361 @@
+//! `ks-fleet`: run, rehearse, check, report. With no arguments it runs the quickstart.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use ks_protocol::refusal::RefusalCode;
+use ks_reports::run_folder::Summary;
+use ks_server::{
+    clock::{Clock, SystemClock},
+    config::{Config, SETTINGS, StartError},
+};
+
+use crate::{
+    console,
+    embedded::SUBCOMMAND,
+    failure::Failure,
+    folder,
+    run::Target,
+    scenario::{self, Mode, Overrides, Plan, ServerSettings, Step, parse_duration, render_all},
+};
+
+/// The scenario of a run without arguments, for a program that was moved away from the project's folder.
+const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../scenarios/quickstart.toml"));
+
+/// Rehearse everything against the real backend: thousands of virtual devices, each with keys and faults of its own.
+#[derive(Debug, Parser)]
+#[command(name = "ks-fleet", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario in its own mode: under load over sockets, or rehearsed
+    Run {
+        /// The scenario's TOML file
+        scenario: PathBuf,
+        /// Go against this server instead of starting one: http://HOST:PORT
+        #[arg(long, value_name = "URL")]
+        target: Option<String>,
+        /// Admin token of the target [env: ADMIN_TOKEN]
+        #[arg(long, value_name = "TOKEN", requires = "target")]
+        admin_token: Option<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Rehearse a scenario: virtual time, the server in process, the same seed gives the same event log
+    Rehearse {
+        /// The scenario's TOML file
+        scenario: PathBuf,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Check scenarios without running them
+    Check {
+        /// The scenarios' TOML files
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+        /// Write one JSON object a mistake to standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw the report of a run folder again
+    Report {
+        /// The run folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+struct Options {
+    /// Number of devices, instead of the scenario's
+    #[arg(long, value_name = "N")]
+    devices: Option<u32>,
+    /// Duration, instead of the scenario's: 30s, 5m, 48h
+    #[arg(long, value_name = "D", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Root seed, instead of the scenario's
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Start of every device's id, instead of the scenario's: for a second run against the same target
+    #[arg(long, value_name = "PREFIX")]
+    id_prefix: Option<String>,
+    /// Run folder [default: reports/runs/SCENARIO-TIME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the summary as JSON to standard output
+    #[arg(long)]
+    json: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Runs `ks-fleet` with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == SUBCOMMAND) {
+        return ks_server::cli::run(arguments.into_iter().skip(1));
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // a closed pipe is no error
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            complain(&format!("error: {failure}\n  what to do: {}", failure.remedy()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    match cli.command {
+        None => {
+            let path = Path::new(QUICKSTART.0);
+            let text = std::fs::read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
+            execute(path, &text, None, None, &Options::default())
+        }
+        Some(Command::Run { scenario, target, admin_token, options }) => {
+            let text = read(&scenario)?;
+            let target = target.map(|url| with_token(url, admin_token)).transpose()?;
+            execute(&scenario, &text, None, target.as_ref(), &options)
+        }
+        Some(Command::Rehearse { scenario, options }) => {
+            let text = read(&scenario)?;
+            execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
+        }
+        Some(Command::Check { scenarios, json }) => check(&scenarios, json),
+        Some(Command::Report { folder }) => {
+            let drawn = ks_reports::draw(&folder)?;
+            say(&drawn.report.display().to_string());
+            Ok(0)
+        }
+    }
+}
+
+fn with_token(url: String, admin_token: Option<String>) -> Result<Target, Failure> {
+    let admin_token = admin_token.or_else(|| ks_server::edge::environment("ADMIN_TOKEN"));
+    let why = "no admin token was given: the factory whitelists devices through the target's admin API".to_owned();
+    let admin_token = admin_token.ok_or_else(|| Failure::Target { target: url.clone(), why })?;
+    Ok(Target { url, admin_token })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = std::fs::metadata(path).and_then(|about| {
+        // One byte more than may be is enough for the check to see that there is too much.
+        let most = u64::try_from(scenario::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        if about.is_file() && about.len() > most {
+            let mut start = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(path)?, most), &mut start)?;
+            return Ok(start);
+        }
+        std::fs::read(path)
+    });
+    read.map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
+}
+
+/// Checks and runs one scenario; gives the exit code of its verdict.
+fn execute(
+    path: &Path,
+    text: &[u8],
+    mode: Option<Mode>,
+    target: Option<&Target>,
+    options: &Options,
+) -> Result<u8, Failure> {
+    let plan = match scenario::check(&path.display().to_string(), text, &KnownSettings) {
+        Ok(plan) => plan,
+        Err(diagnostics) => {
+            complain(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
+            return Ok(2);
+        }
+    };
+    let overrides = Overrides {
+        mode,
+        id_prefix: options.id_prefix.clone(),
+        devices: options.devices,
+        duration: options.duration,
+        seed: options.seed,
+    };
+    let plan = plan.with_overrides(overrides).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))?;
+    let mode = plan.mode;
+    check_possible(&plan, target)?;
+    let out = folder::make(options.out.as_deref(), &plan.name, SystemClock.now())?;
+    let interrupted = interruptible()?;
+    let replay = replay_command(path, mode, &plan, options, target);
+    let summary = match mode {
+        Mode::Load => crate::run::run(&plan, target, &out, replay, interrupted, options.quiet)?,
+        Mode::Rehearse => crate::rehearse::rehearse(&plan, &out, replay, interrupted, options.quiet)?,
+    };
+    let report = folder::report(&out, &summary)?;
+    show(&summary, &report, options)?;
+    Ok(summary.exit_code)
+}
+
+/// Refuses up front what this run could not do when its time comes.
+fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
+    let bad = |why: &str| Err(Failure::BadRequest(why.to_owned()));
+    let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
+    match (plan.mode, target) {
+        (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
+        (Mode::Rehearse, None) if restarts => {
+            bad("the scenario restarts the server, which a rehearsal can't do; use `run`")
+        }
+        (Mode::Load, Some(_)) if restarts => {
+            bad("the scenario restarts the server, which only the run's own can be; leave --target out")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn show(summary: &Summary, report: &Path, options: &Options) -> Result<(), Failure> {
+    let stderr = std::io::stderr();
+    let clear = if stderr.is_terminal() { "\r\x1b[2K" } else { "" };
+    if !options.quiet {
+        complain(&format!("{clear}{}", console::verdict(summary, report, stderr.is_terminal())));
+    }
+    if options.json {
+        let json = serde_json::to_string_pretty(summary);
+        say(&json.map_err(|error| Failure::BadRequest(format!("the summary could not be written: {error}")))?);
+    }
+    Ok(())
+}
+
+/// A flag that the first Ctrl-C or SIGTERM raises; the second one ends the process at once.
+fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let at_once = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
+        let in_peace = at_once.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
+        in_peace.map_err(|error| Failure::BadRequest(format!("signals can't be heard: {error}")))?;
+    }
+    Ok(interrupted)
+}
+
+fn replay_command(path: &Path, mode: Mode, plan: &Plan, options: &Options, target: Option<&Target>) -> String {
+    let verb = match mode {
+        Mode::Load => "run",
+        Mode::Rehearse => "rehearse",
+    };
+    let mut command = format!("ks-fleet {verb} {} --seed {}", path.display(), plan.seed);
+    if let Some(devices) = options.devices {
+        command += &format!(" --devices {devices}");
+    }
+    if let Some(duration) = options.duration {
+        command += &format!(" --duration {}", scenario::format_duration(duration));
+    }
+    if let Some(prefix) = &options.id_prefix {
+        command += &format!(" --id-prefix {prefix}");
+    }
+    if let Some(target) = target {
+        command += &format!(" --target {}", target.url);
+    }
+    command
+}
+
+fn check(scenarios: &[PathBuf], json: bool) -> Result<u8, Failure> {
+    let mut code = 0;
+    for path in scenarios {
+        let text = read(path)?;
+        match scenario::check(&path.display().to_string(), &text, &KnownSettings) {
+            Ok(plan) if !json => say(&format!("{}: {} is sound", path.display(), plan.name)),
+            Ok(_) => {}
+            Err(diagnostics) => {
+                code = 2;
+                if json {
+                    for diagnostic in &diagnostics {
+                        say(&diagnostic.to_json());
+                    }
+                } else {
+                    complain(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
+                }
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// What a scenario may set of the server: the server's own table and its own check.
+struct KnownSettings;
+
+impl ServerSettings for KnownSettings {
+    fn names(&self) -> Vec<&'static str> {
+        // What a run decides itself can't be set: where the server listens and stores, and who may call its admin API.
+        let own = [
+            "HOST",
+            "PORT",
+            "DATABASE_URL",
+            "ADMIN_TOKEN",
+            "SERVER_PRIVATE_KEY",
+            "SERVER_PRIVATE_KEY_FILE",
+            "SENTRY_DSN",
+        ];
+        SETTINGS.iter().map(|setting| setting.name).filter(|name| !own.contains(name)).collect()
+    }
+
+    fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
+        let wrong = Config::from_map(given).err().unwrap_or_default();
+        let named = wrong.into_iter().filter_map(|error| match error {
+            StartError::BadSetting { name, given, expected, .. } => {
+                Some((name, format!("`{given}` is not {expected}")))
+            }
+            _ => None,
+        });
+        named.collect()
+    }
+
+    fn answer_codes(&self) -> Vec<&'static str> {
+        RefusalCode::ALL.iter().map(|code| code.as_str()).collect()
+    }
+}
+
+/// A line on standard output; a closed pipe is no error.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error; a closed pipe is no error.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ks-fleet                                                  the quickstart: 1,000 devices for 30 s against the real server
+  ks-fleet run scenarios/steady.toml --devices 2000 --out /tmp/run
+  ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
+  ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
+  ks-fleet check scenarios/*.toml
+  ks-fleet report reports/runs/quickstart-20260101000000
+
+Exit codes: 0 pass, 99 an expectation was not met, 2 the scenario or the command line is wrong, 3 the target or the
+machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

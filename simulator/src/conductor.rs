@@ -1,0 +1,310 @@
+//! Conducts a run, in real or virtual time alike: plays the timeline, gathers ticks, drains, reconciles.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ks_protocol::id::DeviceId;
+use ks_reports::{
+    LatencyLogWriter,
+    run_folder::{LATENCY, Ledger, TICKS, Tick},
+};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    expect::Judge,
+    fleet::ShardReport,
+    ledger::{DeviceAccount, Reconciliation},
+    measure::{Measurements, MessageType, OK},
+    operator::{Operator, OperatorError},
+    scenario::Plan,
+    shard::RunTime,
+    timeline::{self, Stage},
+};
+
+/// Ticks that a run is cut into at most.
+const TICKS_MAX: u64 = 3_600;
+
+/// Length of a tick of this plan: a second, or more for long runs.
+pub fn tick_length(plan: &Plan) -> Duration {
+    Duration::from_secs(plan.duration.as_secs().div_ceil(TICKS_MAX).max(1))
+}
+
+/// What a person sees while the run goes on.
+pub trait Observer {
+    /// A tick has ended; `registered` devices take part.
+    fn tick(&mut self, tick: &Tick, planned_s: f64);
+    /// The run is in another part: `waiting for answers`, `reconciling`.
+    fn part(&mut self, what: &str);
+    /// Whether a person asked to end the run.
+    fn wants_to_stop(&self) -> bool;
+    /// Sockets that are open now.
+    fn open_sockets(&self) -> u64 {
+        0
+    }
+}
+
+/// What the conductor holds of a run.
+pub struct Run<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The run folder.
+    pub folder: &'a Path,
+    /// The run's time.
+    pub time: RunTime,
+    /// What the timeline acts through.
+    pub stage: Stage,
+    /// What shards report.
+    pub reports: Reports,
+    /// Tells shards to finish.
+    pub finish: watch::Sender<bool>,
+    /// Tells devices to schedule no more beats.
+    pub stop: Arc<AtomicBool>,
+    /// The newest stored heartbeat before the run.
+    pub stored_before: i64,
+}
+
+/// What a run came to.
+pub struct Played {
+    /// Everything that was measured.
+    pub total: Measurements,
+    /// What was measured from the end of the ramp to the end of the run, and for how long.
+    pub steady: (Measurements, Duration),
+    /// The reconciliation.
+    pub ledger: Ledger,
+    /// The judge, with every tick taken.
+    pub judge: Judge,
+    /// How long devices beat, on the run's clock.
+    pub lasted: Duration,
+    /// Ended by a person.
+    pub interrupted: bool,
+    /// What went wrong besides: failed steps, aborts, a ledger that could not be asked for.
+    pub failures: Vec<String>,
+    /// Open sockets at the peak.
+    pub sockets_max: u64,
+}
+
+impl Run<'_> {
+    /// Plays the run to its end.
+    ///
+    /// # Errors
+    /// A file of the run folder can't be written.
+    pub async fn play(mut self, observer: &mut dyn Observer) -> io::Result<Played> {
+        let mut gathered = Gathered::new(&self)?;
+        let interrupted = self.play_timeline(&mut gathered, observer).await?;
+        self.stop.store(true, Ordering::Relaxed);
+        let lasted = self.time.elapsed().min(self.plan.duration);
+        observer.part("waiting for answers");
+        let drain_ends = self.time.elapsed() + self.plan.drain;
+        while gathered.total.in_flight > 0 && self.time.elapsed() < drain_ends {
+            let measured = self.reports.tick(gathered.ticks).await;
+            gathered.take(&measured, observer)?;
+        }
+        let _ = self.finish.send(true); // shards that have ended need not hear it
+        let (accounts, rest) = self.reports.finish().await;
+        gathered.take(&rest, observer)?;
+        observer.part("reconciling with what the server stored");
+        let ledger = match reconcile(&self.stage.operator, self.stored_before, accounts).await {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                self.stage.failures.borrow_mut().push(format!("the ledger could not be reconciled: {error}"));
+                Ledger::default()
+            }
+        };
+        gathered.finish(ledger, lasted, interrupted, self.stage.failures.take())
+    }
+
+    /// Plays the timeline and gathers ticks until the run's time is up, a breach ends it, or a person does (true).
+    async fn play_timeline(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<bool> {
+        let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.stage));
+        let mut timeline_is_over = false;
+        while self.time.elapsed() < self.plan.duration {
+            tokio::select! {
+                biased;
+                () = &mut timeline, if !timeline_is_over => timeline_is_over = true,
+                measured = self.reports.tick(gathered.ticks) => {
+                    let breach = gathered.take(&measured, observer)?;
+                    if let Some(breach) = breach {
+                        self.stage.log.borrow_mut().event(self.time.elapsed(), "aborted", &[("expectation", json!(breach))]);
+                        let why = format!("ended early at {:.0} s: `{breach}` was not met", self.time.elapsed().as_secs_f64());
+                        self.stage.failures.borrow_mut().push(why);
+                        return Ok(false);
+                    }
+                    if observer.wants_to_stop() {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What shards report, put together tick by tick. Shards need not keep step: what comes early is kept.
+pub struct Reports {
+    incoming: mpsc::UnboundedReceiver<ShardReport>,
+    shards: usize,
+    /// By tick: how many shards have reported it, and their sum.
+    ticks: BTreeMap<u64, (usize, Measurements)>,
+    accounts: BTreeMap<DeviceId, DeviceAccount>,
+    finished: usize,
+}
+
+impl Reports {
+    /// What `shards` shards send.
+    pub fn of(incoming: mpsc::UnboundedReceiver<ShardReport>, shards: usize) -> Self {
+        Self { incoming, shards, ticks: BTreeMap::new(), accounts: BTreeMap::new(), finished: 0 }
+    }
+
+    /// What every shard measured in one tick. May be dropped half-way and called again.
+    async fn tick(&mut self, number: u64) -> Measurements {
+        while self.ticks.get(&number).is_none_or(|(heard, _)| *heard < self.shards) {
+            self.next().await;
+        }
+        self.ticks.remove(&number).map(|(_, measured)| measured).unwrap_or_default()
+    }
+
+    /// The accounts of all devices, and what was measured since the last whole tick.
+    async fn finish(mut self) -> (BTreeMap<DeviceId, DeviceAccount>, Measurements) {
+        while self.finished < self.shards {
+            self.next().await;
+        }
+        let mut rest = Measurements::default();
+        self.ticks.values().for_each(|(_, measured)| rest.add(measured));
+        (self.accounts, rest)
+    }
+
+    async fn next(&mut self) {
+        match self.incoming.recv().await {
+            Some(ShardReport::Tick(number, measured)) => {
+                let (heard, sum) = self.ticks.entry(number).or_default();
+                *heard += 1;
+                sum.add(&measured);
+            }
+            Some(ShardReport::Accounts(accounts)) => {
+                self.accounts.extend(accounts);
+                self.finished += 1;
+            }
+            // Every shard has gone without its last word, which only a panic there can do: nothing more will come.
+            None => {
+                self.finished = self.shards;
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+async fn reconcile(
+    operator: &Operator,
+    stored_before: i64,
+    accounts: BTreeMap<DeviceId, DeviceAccount>,
+) -> Result<Ledger, OperatorError> {
+    let mut reconciliation = Reconciliation::of(accounts);
+    operator.stored_heartbeats(stored_before, |device_id, sequence| reconciliation.row(device_id, sequence)).await?;
+    Ok(reconciliation.finish())
+}
+
+/// What has been gathered of a run so far.
+struct Gathered {
+    ticks_file: BufWriter<File>,
+    latency: LatencyLogWriter<BufWriter<File>>,
+    judge: Judge,
+    total: Measurements,
+    steady: (Measurements, Duration),
+    ticks: u64,
+    tick_length: Duration,
+    ramp: Duration,
+    duration: Duration,
+    sockets_max: u64,
+}
+
+impl Gathered {
+    fn new(run: &Run<'_>) -> io::Result<Self> {
+        let create = |name| File::create(run.folder.join(name)).map(BufWriter::new);
+        Ok(Self {
+            ticks_file: create(TICKS)?,
+            latency: LatencyLogWriter::new(create(LATENCY)?, run.time.epoch.0)?,
+            judge: Judge::new(run.plan),
+            total: Measurements::default(),
+            steady: (Measurements::default(), Duration::ZERO),
+            ticks: 0,
+            tick_length: tick_length(run.plan),
+            ramp: run.plan.ramp,
+            duration: run.plan.duration,
+            sockets_max: 0,
+        })
+    }
+
+    /// Takes the next tick. Gives an expectation whose breach ends the run, if there is one.
+    fn take(&mut self, measured: &Measurements, observer: &mut dyn Observer) -> io::Result<Option<String>> {
+        let from = self.tick_length * u32::try_from(self.ticks).unwrap_or(u32::MAX);
+        let to = from + self.tick_length;
+        self.ticks += 1;
+        self.total.add(measured);
+        if from >= self.ramp && to <= self.duration {
+            self.steady.0.add(measured);
+            self.steady.1 += self.tick_length;
+        }
+        let tick = self.tick(from, measured);
+        serde_json::to_writer(&mut self.ticks_file, &tick)?;
+        self.ticks_file.write_all(b"\n")?;
+        let beats = &measured.of(MessageType::Heartbeat).response_us;
+        if !beats.is_empty() {
+            self.latency.write(tick.at_s, tick.width_s, beats)?;
+        }
+        self.sockets_max = self.sockets_max.max(observer.open_sockets());
+        observer.tick(&tick, self.duration.as_secs_f64());
+        Ok(self.judge.take(from, to, measured, &self.total))
+    }
+
+    fn tick(&self, from: Duration, measured: &Measurements) -> Tick {
+        let beats = measured.of(MessageType::Heartbeat);
+        let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
+            (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
+        };
+        Tick {
+            at_s: from.as_secs_f64(),
+            width_s: self.tick_length.as_secs_f64(),
+            offered: measured.offered,
+            sent: beats.sent,
+            acked: beats.code(OK),
+            codes: measured.codes().into_iter().map(|(code, count)| (code.to_owned(), count)).collect(),
+            registered: u64::try_from(self.total.registered).unwrap_or(0),
+            in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
+            send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
+            p50_ms: ms(&beats.response_us, 0.5),
+            p99_ms: ms(&beats.response_us, 0.99),
+            max_ms: ms(&beats.response_us, 1.0),
+        }
+    }
+
+    fn finish(
+        mut self,
+        ledger: Ledger,
+        lasted: Duration,
+        interrupted: bool,
+        failures: Vec<String>,
+    ) -> io::Result<Played> {
+        self.ticks_file.flush()?;
+        self.latency.finish()?;
+        Ok(Played {
+            total: self.total,
+            steady: self.steady,
+            ledger,
+            judge: self.judge,
+            lasted,
+            interrupted,
+            failures,
+            sockets_max: self.sockets_max,
+        })
+    }
+}

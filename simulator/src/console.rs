@@ -1,0 +1,182 @@
+//! What a person sees while a run goes on: one live line on a terminal, a line every few seconds elsewhere.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ks_reports::run_folder::{Summary, Tick, Verdict};
+
+use crate::{conductor::Observer, self_watch::Stopwatch};
+
+/// Real time between two updates on a terminal, and between two lines elsewhere.
+const UPDATE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Progress on standard error.
+pub struct Console {
+    is_terminal: bool,
+    is_quiet: bool,
+    interrupted: Arc<AtomicBool>,
+    sockets: Arc<AtomicU64>,
+    shown: Stopwatch,
+    errors: u64,
+}
+
+impl Console {
+    /// A console that hears Ctrl-C through `interrupted` and counts sockets through `sockets`.
+    pub fn new(is_quiet: bool, interrupted: Arc<AtomicBool>, sockets: Arc<AtomicU64>) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { is_terminal, is_quiet, interrupted, sockets, shown: Stopwatch::started(), errors: 0 }
+    }
+
+    fn show(&self, line: &str) {
+        let mut stderr = std::io::stderr();
+        // A closed standard error is no reason to end a run.
+        let _ = if self.is_terminal { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
+        let _ = stderr.flush();
+    }
+
+    /// A line that stays.
+    pub fn say(&self, line: &str) {
+        if !self.is_quiet {
+            let clear = if self.is_terminal { "\r\x1b[2K" } else { "" };
+            let _ = writeln!(std::io::stderr(), "{clear}{line}");
+        }
+    }
+}
+
+impl Observer for Console {
+    fn tick(&mut self, tick: &Tick, planned_s: f64) {
+        let refused = tick.codes.iter().filter(|(code, _)| *code != "OK").map(|(_, count)| count);
+        self.errors += refused.sum::<u64>();
+        let at_s = tick.at_s + tick.width_s;
+        let every = if self.is_terminal { UPDATE_EVERY.0 } else { UPDATE_EVERY.1 };
+        let is_after_the_end = at_s > planned_s;
+        if self.is_quiet || is_after_the_end || self.shown.elapsed() < every {
+            return;
+        }
+        self.shown = Stopwatch::started();
+        let per_min = tick.acked as f64 * 60.0 / tick.width_s;
+        let p99 = tick.p99_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+        self.show(&format!(
+            "{:>6} / {} | {} devices | {} heartbeats/min | p99 {p99} | {} errors",
+            span(at_s),
+            span(planned_s),
+            grouped(tick.registered),
+            grouped(whole(per_min)),
+            grouped(self.errors),
+        ));
+    }
+
+    fn part(&mut self, what: &str) {
+        if !self.is_quiet {
+            self.show(&format!("{what} ..."));
+        }
+    }
+
+    fn wants_to_stop(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn open_sockets(&self) -> u64 {
+        self.sockets.load(Ordering::Relaxed)
+    }
+}
+
+/// Rounded to a whole number; 0 for what is negative or no number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
+}
+
+/// `30 s`, `12 min 5 s`, `47 h 59 min`.
+pub fn span(seconds: f64) -> String {
+    let whole = whole(seconds);
+    match whole {
+        0..120 => format!("{whole} s"),
+        120..7_200 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+    }
+}
+
+/// `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The end of a run in a few lines.
+pub fn verdict(summary: &Summary, report: &std::path::Path, is_terminal: bool) -> String {
+    let (word, colour) = match summary.verdict {
+        Verdict::Pass => ("PASS", "32"),
+        Verdict::Fail => ("FAIL", "31"),
+        Verdict::Inconclusive => ("INCONCLUSIVE", "33"),
+    };
+    let word = if is_terminal { format!("\x1b[1;{colour}m{word}\x1b[0m") } else { word.to_owned() };
+    let mut text = format!("{word}  {}\n", summary.scenario);
+    for reason in &summary.reasons {
+        text += &format!("  - {reason}\n");
+    }
+    for expectation in &summary.expectations {
+        let mark = if expectation.pass { "met    " } else { "NOT MET" };
+        let actual =
+            expectation.actual.map_or_else(|| "no sample".to_owned(), |actual| number(actual, &expectation.unit));
+        text += &format!("  {mark}  {} {}: {actual}\n", expectation.name, expectation.bound);
+    }
+    let beats = &summary.heartbeats;
+    text += &format!(
+        "  {} devices, {} heartbeats acknowledged, {} a minute\n",
+        grouped(summary.devices),
+        grouped(beats.acked),
+        grouped(whole(beats.per_min))
+    );
+    if let Some(latency) = summary.latency_ms.get("heartbeat") {
+        text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
+    }
+    let ledger = &summary.ledger;
+    if ledger.reconciled {
+        text += &format!(
+            "  ledger: {} checked, {} lost, {} doubled, {} reordered, {} misattributed\n",
+            grouped(ledger.checked),
+            ledger.lost,
+            ledger.doubled,
+            ledger.reordered,
+            ledger.misattributed
+        );
+    }
+    if let Some(hash) = &summary.event_log_sha256 {
+        text += &format!("  event log {hash}\n");
+    }
+    text + &format!("  report: {}", report.display())
+}
+
+fn number(value: f64, unit: &str) -> String {
+    let shown = if value.fract().abs() < 1e-9 { grouped(whole(value)) } else { format!("{value:.2}") };
+    if unit.is_empty() { shown } else { format!("{shown} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!((grouped(0), grouped(999), grouped(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!(
+            (span(30.0), span(125.0), span(172_740.0)),
+            ("30 s".into(), "2 min 5 s".into(), "47 h 59 min".into())
+        );
+        assert_eq!(number(59_987.0, "/min"), "59,987 /min");
+    }
+}

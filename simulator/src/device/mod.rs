@@ -1,0 +1,4 @@
+//! A virtual device: [`machine`] is what it is and says (pure), [`actor`] when it says it.
+
+pub mod actor;
+pub mod machine;

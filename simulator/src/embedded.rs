@@ -1,0 +1,149 @@
+//! The embedded server: the real one, as a process of its own on a temporary SQLite file.
+//!
+//! The process is this very executable, started again with a hidden subcommand that calls the server's own entry point.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use crate::{self_watch, timeline::ServerProcess};
+
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "embedded-server";
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to stop in peace.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running server process; ended when this is dropped.
+pub struct EmbeddedServer {
+    child: Child,
+    /// Held open: the server stops when it ends, so it can't outlive this process.
+    stdin: Option<ChildStdin>,
+    address: SocketAddr,
+    settings: BTreeMap<String, String>,
+    log: PathBuf,
+    /// CPU of earlier processes of this server.
+    earlier_cpu_s: f64,
+    /// The database lives here; removed at the end.
+    _database: tempfile::TempDir,
+}
+
+impl EmbeddedServer {
+    /// Starts a server with these settings on a database of its own; its log goes to `log`.
+    ///
+    /// # Errors
+    /// A sentence that says why it does not run.
+    pub fn start(mut settings: BTreeMap<String, String>, log: PathBuf) -> Result<Self, String> {
+        let database = tempfile::Builder::new().prefix("ks-fleet-").tempdir();
+        let database = database.map_err(|error| format!("no temporary folder for the server's database: {error}"))?;
+        settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.path().join("ks.sqlite").display()));
+        settings.insert("HOST".to_owned(), "127.0.0.1".to_owned());
+        settings.insert("PORT".to_owned(), "0".to_owned());
+        settings.entry("LOG_LEVEL".to_owned()).or_insert_with(|| "info".to_owned());
+        let (child, stdin, address) = spawn(&settings, &log)?;
+        settings.insert("PORT".to_owned(), address.port().to_string());
+        Ok(Self { child, stdin: Some(stdin), address, settings, log, earlier_cpu_s: 0.0, _database: database })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// CPU seconds it has used, over all restarts.
+    pub fn cpu_s(&self) -> Option<f64> {
+        self_watch::cpu_s_of(self.child.id()).map(|now| now + self.earlier_cpu_s)
+    }
+
+    /// Asks the server to stop, and waits until it has; by force if it does not.
+    fn stop(&mut self) -> Result<(), String> {
+        self.stdin = None; // which tells it
+        for _ in 0..STOP_TIMEOUT.as_millis() / 20 {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("the server ended with {status}")),
+                Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        self.kill();
+        Err(format!("the server did not stop within {} s and was killed", STOP_TIMEOUT.as_secs()))
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill(); // it may have ended by itself
+        let _ = self.child.wait();
+    }
+}
+
+impl ServerProcess for EmbeddedServer {
+    fn restart(&mut self, kill: bool) -> Result<(), String> {
+        self.earlier_cpu_s = self.cpu_s().unwrap_or(self.earlier_cpu_s);
+        if kill {
+            self.kill();
+        } else {
+            self.stop()?;
+        }
+        let (child, stdin, address) = spawn(&self.settings, &self.log)?;
+        (self.child, self.stdin, self.address) = (child, Some(stdin), address);
+        Ok(())
+    }
+}
+
+impl Drop for EmbeddedServer {
+    fn drop(&mut self) {
+        if self.stop().is_err() {
+            self.kill();
+        }
+    }
+}
+
+/// Starts the process and waits until it says where it listens.
+fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Child, ChildStdin, SocketAddr), String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program can't find itself: {error}"))?;
+    let opened: std::io::Result<File> = OpenOptions::new().create(true).append(true).open(log);
+    let log_file = opened.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+    let mut child = Command::new(program)
+        .args([SUBCOMMAND, "serve", "--stop-with-stdin"])
+        .env_clear()
+        .envs(settings)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log_file)
+        .spawn()
+        .map_err(|error| format!("the server's process could not be started: {error}"))?;
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("the server's process has no pipes".to_owned());
+    };
+    // Read on a thread, so that a server that says nothing is noticed; the pipe stays open until the server ends.
+    let (said, heard) = mpsc::channel();
+    let reading = std::thread::Builder::new().name("server-stdout".to_owned()).spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if said.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    reading.map_err(|error| format!("the server's output can't be read: {error}"))?;
+    let address = heard
+        .recv_timeout(START_TIMEOUT)
+        .ok()
+        .and_then(|line| line.strip_prefix("listening on http://").and_then(|address| address.parse().ok()));
+    if let Some(address) = address {
+        return Ok((child, stdin, address));
+    }
+    let _ = child.kill(); // it may have ended by itself
+    let _ = child.wait();
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
+    Err(format!("the embedded server did not start; its log says: {}", last.join(" / ")))
+}

@@ -1,0 +1,278 @@
+//! Expectations: metrics by name, held against their bounds over the run, a phase, or each window.
+
+use std::time::Duration;
+
+use ks_reports::run_folder::{Expectation as Judged, Ledger};
+
+use crate::{
+    measure::{Measurements, MessageType, OK},
+    scenario::{Bound, During, Expectation, Metric, Plan},
+};
+
+/// One expectation while the run goes on.
+#[derive(Debug)]
+struct Watched {
+    expectation: Expectation,
+    /// The span in which it counts.
+    span: (Duration, Duration),
+    sum: Sum,
+    /// With windows: the worst full one so far.
+    worst: Option<f64>,
+}
+
+/// What was measured over a span.
+#[derive(Debug, Default)]
+struct Sum {
+    measured: Measurements,
+    length: Duration,
+}
+
+/// Judges a run against all of its expectations.
+#[derive(Debug)]
+pub struct Judge {
+    watched: Vec<Watched>,
+}
+
+/// What only the end of a run tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Final<'a> {
+    /// The whole run.
+    pub total: &'a Measurements,
+    /// The reconciliation.
+    pub ledger: &'a Ledger,
+}
+
+impl Judge {
+    /// A judge of the plan's expectations.
+    pub fn new(plan: &Plan) -> Self {
+        let phases = plan.phases();
+        let span_of = |during: &During| match during {
+            During::WholeRun => (Duration::ZERO, Duration::MAX),
+            During::Phase(name) => phases
+                .iter()
+                .find(|(phase, _, _)| phase == name)
+                .map_or((Duration::ZERO, Duration::ZERO), |(_, from, to)| (*from, *to)),
+        };
+        let watch = |expectation: &Expectation| Watched {
+            span: span_of(&expectation.during),
+            expectation: expectation.clone(),
+            sum: Sum::default(),
+            worst: None,
+        };
+        Self { watched: plan.expectations.iter().map(watch).collect() }
+    }
+
+    /// Takes what was measured from `from` to `to`, and the `total` of the run so far. Gives an expectation whose breach ends
+    /// the run, if there is one.
+    pub fn take(
+        &mut self,
+        from: Duration,
+        to: Duration,
+        measured: &Measurements,
+        total: &Measurements,
+    ) -> Option<String> {
+        let mut abort = None;
+        let so_far = Final { total, ledger: &Ledger::default() };
+        for watched in &mut self.watched {
+            let (start, end) = watched.span;
+            if from < start || from >= end {
+                continue;
+            }
+            watched.sum.measured.add(measured);
+            watched.sum.length += to.saturating_sub(from);
+            if watched.expectation.every.is_some_and(|every| watched.sum.length >= every) {
+                watched.close_window();
+            }
+            if watched.expectation.abort && watched.is_breached(so_far) {
+                abort = Some(watched.expectation.to_string());
+            }
+        }
+        abort
+    }
+
+    /// Every expectation with its verdict.
+    pub fn finish(self, end: Final<'_>) -> Vec<Judged> {
+        self.watched.into_iter().map(|watched| watched.judge(end)).collect()
+    }
+}
+
+impl Watched {
+    fn close_window(&mut self) {
+        let sum = std::mem::take(&mut self.sum);
+        let Some(value) = sum.value(&self.expectation.metric) else { return };
+        let is_worse = |worst: f64| match self.expectation.bound {
+            Bound::Max(_) => value > worst,
+            Bound::Min(_) => value < worst,
+            Bound::Equals(wanted) => (value - wanted).abs() > (worst - wanted).abs(),
+        };
+        if self.worst.is_none_or(is_worse) {
+            self.worst = Some(value);
+        }
+    }
+
+    /// Whether nothing that can still come would mend it.
+    fn is_breached(&self, so_far: Final<'_>) -> bool {
+        self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
+    }
+
+    /// The number as it stands; none without a sample.
+    fn value(&self, so_far: Final<'_>) -> Option<f64> {
+        let metric = &self.expectation.metric;
+        match self.expectation.every {
+            Some(_) => self.worst,
+            None => of_whole_run(metric, so_far).unwrap_or_else(|BySpan| self.sum.value(metric)),
+        }
+    }
+
+    fn judge(self, end: Final<'_>) -> Judged {
+        let actual = self.value(end);
+        let pass = match actual {
+            Some(actual) => self.expectation.bound.holds(actual),
+            None => self.expectation.allow_empty,
+        };
+        let full = self.expectation.to_string();
+        let bound = self.expectation.bound.to_string();
+        let name = full.replacen(&format!(" {bound}"), "", 1);
+        Judged { name, actual, bound, pass, unit: unit(&self.expectation.metric) }
+    }
+}
+
+fn unit(metric: &Metric) -> String {
+    match metric.unit() {
+        "ms" => "ms".to_owned(),
+        "heartbeats/min" => "/min".to_owned(),
+        _ => String::new(), // a plain count needs no unit beside its name
+    }
+}
+
+/// A metric that is summed up over its span, not known as a number of the whole run.
+struct BySpan;
+
+/// Metrics that are numbers of the whole run; none without a sample.
+fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<Option<f64>, BySpan> {
+    let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
+    let attempts: u64 = total.attacks.values().map(|score| score.attempts).sum();
+    let successes: u64 = total.attacks.values().map(|score| score.successes).sum();
+    Ok(match metric {
+        Metric::LedgerLost => ledger_count(ledger.lost),
+        Metric::LedgerDoubled => ledger_count(ledger.doubled),
+        Metric::LedgerReordered => ledger_count(ledger.reordered),
+        Metric::LedgerMisattributed => ledger_count(ledger.misattributed),
+        Metric::AttacksAttempts => Some(attempts as f64),
+        Metric::AttacksSuccesses => (attempts > 0).then_some(successes as f64),
+        Metric::DevicesRegistered => Some(total.registered as f64),
+        Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
+        Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),
+        _ => return Err(BySpan),
+    })
+}
+
+impl Sum {
+    /// The metric over this span; none without a sample.
+    fn value(&self, metric: &Metric) -> Option<f64> {
+        let measured = &self.measured;
+        let beats = measured.of(MessageType::Heartbeat);
+        let registrations = measured.of(MessageType::Register);
+        let quantile_ms = |of: &crate::measure::Measured, quantile| {
+            (!of.response_us.is_empty()).then(|| of.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
+        };
+        let ended: u64 = measured.messages.values().flat_map(|of| of.codes.values()).sum();
+        let counted = |count: u64| (ended > 0).then_some(count as f64);
+        match metric {
+            Metric::Errors => counted(measured.messages.values().map(crate::measure::Measured::errors).sum()),
+            Metric::Codes(code) => counted(measured.messages.values().map(|of| of.code(code.as_str())).sum()),
+            Metric::HeartbeatP50Ms => quantile_ms(beats, 0.5),
+            Metric::HeartbeatP90Ms => quantile_ms(beats, 0.9),
+            Metric::HeartbeatP99Ms => quantile_ms(beats, 0.99),
+            Metric::HeartbeatP999Ms => quantile_ms(beats, 0.999),
+            Metric::HeartbeatMaxMs => quantile_ms(beats, 1.0),
+            Metric::HeartbeatSent => counted(beats.sent),
+            Metric::HeartbeatAcked => counted(beats.code(OK)),
+            Metric::HeartbeatPerMin => {
+                (!self.length.is_zero()).then(|| beats.code(OK) as f64 * 60.0 / self.length.as_secs_f64())
+            }
+            Metric::RegisterAcked => counted(registrations.code(OK)),
+            Metric::RegisterP99Ms => quantile_ms(registrations, 0.99),
+            Metric::BadServerSignatures => counted(measured.bad_server_signatures),
+            _ => None, // of the whole run; see `of_whole_run`
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(metric: &str, bound: Bound) -> Watched {
+        let expectation = Expectation {
+            metric: metric.parse().unwrap(),
+            bound,
+            during: During::WholeRun,
+            every: None,
+            allow_empty: false,
+            abort: true,
+        };
+        Watched {
+            expectation,
+            span: (Duration::from_secs(5), Duration::from_mins(1)),
+            sum: Sum::default(),
+            worst: None,
+        }
+    }
+
+    fn second_with(acked: u64, refused: u64) -> Measurements {
+        let mut measured = Measurements::default();
+        let codes = &mut measured.of_mut(MessageType::Heartbeat).codes;
+        codes.insert(OK, acked);
+        codes.insert("REVOKED", refused);
+        measured
+    }
+
+    fn run(mut watched: Watched, every: Option<u64>, seconds: &[(u64, u64)]) -> (Judged, Option<u64>) {
+        watched.expectation.every = every.map(Duration::from_secs);
+        let mut judge = Judge { watched: vec![watched] };
+        let mut aborted_at = None;
+        for (second, (acked, refused)) in (0..).zip(seconds) {
+            let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
+            let abort = judge.take(from, to, &second_with(*acked, *refused), &Measurements::default());
+            aborted_at = aborted_at.or(abort.map(|_| second));
+        }
+        let (total, ledger) = (Measurements::default(), Ledger::default());
+        (judge.finish(Final { total: &total, ledger: &ledger }).remove(0), aborted_at)
+    }
+
+    #[test]
+    fn only_its_own_span_counts_and_a_breach_aborts() {
+        let mut seconds = vec![(10, 7); 5];
+        seconds.extend([(10, 0), (10, 3), (10, 0)]);
+        let (judged, aborted_at) = run(watched("codes.REVOKED", Bound::Max(0.0)), None, &seconds);
+        assert_eq!((judged.actual, judged.pass, aborted_at), (Some(3.0), false, Some(6)));
+    }
+
+    #[test]
+    fn a_breach_in_a_number_of_the_whole_run_aborts_too() {
+        let mut judge = Judge { watched: vec![watched("attacks.successes", Bound::Max(0.0))] };
+        let mut total = Measurements::default();
+        let mut take = |total: &Measurements| {
+            judge.take(Duration::from_secs(6), Duration::from_secs(7), &Measurements::default(), total)
+        };
+        assert_eq!(take(&total), None);
+        total.attacks.insert("forger", crate::measure::Score { attempts: 9, successes: 1 });
+        assert!(take(&total).is_some());
+    }
+
+    #[test]
+    fn nothing_measured_is_a_failure() {
+        let (judged, _) = run(watched("heartbeat.p99_ms", Bound::Max(50.0)), None, &[(1, 0); 3]);
+        assert_eq!((judged.actual, judged.pass), (None, false));
+        let (judged, _) = run(watched("ledger.lost", Bound::Equals(0.0)), None, &[(1, 0); 9]);
+        assert_eq!((judged.actual, judged.pass), (None, false), "not reconciled");
+    }
+
+    #[test]
+    fn every_full_window_must_hold_and_the_worst_is_shown() {
+        let seconds = [(0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (10, 0), (10, 0), (4, 0), (6, 0), (99, 0)];
+        let (judged, _) = run(watched("heartbeat.per_min", Bound::Min(500.0)), Some(2), &seconds);
+        assert_eq!((judged.actual, judged.pass), (Some(300.0), false));
+    }
+}

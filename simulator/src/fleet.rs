@@ -1,0 +1,276 @@
+//! The fleet: which devices there are, how the factory provisions them, and the shard that runs a part of them.
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use actix::{Actor, Addr};
+use ks_protocol::{
+    id::{DeviceId, KeyId},
+    key::Verifier,
+    message::Trust,
+    time::UnixMs,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    adversary::{Adversary, Knowledge},
+    device::{
+        actor::{Account, Device},
+        machine::{Birth, Machine, device_key},
+    },
+    ledger::DeviceAccount,
+    link::{Link, Network},
+    measure::Measurements,
+    operator::{Operator, OperatorError},
+    scenario::{Adversary as AdversaryPart, Connections, Plan, Share},
+    seed,
+    shard::Shard,
+};
+
+/// Devices in one inventory that the factory sends: the import of one is one transaction.
+const INVENTORY_ROWS: usize = 50_000;
+
+/// A device of the plan, before it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Number within the fleet, from 0.
+    pub number: u32,
+    /// Name.
+    pub device_id: DeviceId,
+    /// Index of its model.
+    pub model: usize,
+    /// Index of its site.
+    pub site: usize,
+    /// When it is switched on, from the start of the run.
+    pub starts_after: Duration,
+}
+
+/// The devices of a plan. The same plan and seed give the same devices.
+pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+    let count = plan.fleet.devices;
+    (0..count)
+        .map(|number| {
+            let device_id: DeviceId = format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()?;
+            let mut rng = seed::stream(plan.seed, device_id.as_str(), "place");
+            let model = draw(&mut rng, &plan.fleet.models);
+            let site = draw(&mut rng, &plan.fleet.sites);
+            let starts_after = plan.ramp * number / count;
+            Ok(DeviceSpec { number, device_id, model, site, starts_after })
+        })
+        .collect()
+}
+
+fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
+    let total = shares.iter().map(|share| u64::from(share.share)).sum();
+    let mut drawn = seed::below(rng, total);
+    for (index, share) in shares.iter().enumerate() {
+        if drawn < u64::from(share.share) {
+            return index;
+        }
+        drawn -= u64::from(share.share);
+    }
+    0
+}
+
+/// What the factory gave the fleet.
+#[derive(Debug, Clone)]
+pub struct Provisioned {
+    /// The server's keys.
+    pub trust: Trust,
+    /// A one-time token for each device, if the fleet has them.
+    pub otrts: Vec<String>,
+}
+
+/// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API.
+pub async fn provision(
+    plan: &Plan,
+    devices: &[DeviceSpec],
+    operator: &Operator,
+    now: UnixMs,
+) -> Result<Provisioned, OperatorError> {
+    let trust = operator.server_keys(now).await?;
+    for part in devices.chunks(INVENTORY_ROWS) {
+        operator.import(inventory(plan, part)).await?;
+    }
+    let otrts = if plan.fleet.otrt { operator.make_otrts(devices.len()).await? } else { Vec::new() };
+    Ok(Provisioned { trust, otrts })
+}
+
+/// The inventory of these devices, as CSV.
+fn inventory(plan: &Plan, devices: &[DeviceSpec]) -> String {
+    let mut csv = String::from("serial,device_id,public_key,manufacturer,model,site\n");
+    let name = |shares: &[Share], index: usize| {
+        shares.get(index).map_or_else(String::new, |share| format!("\"{}\"", share.name.replace('"', "\"\"")))
+    };
+    for DeviceSpec { number, device_id, model, site, .. } in devices {
+        let key = device_key(plan.seed, device_id).public_key();
+        let (model, site) = (name(&plan.fleet.models, *model), name(&plan.fleet.sites, *site));
+        // Marked as simulated, so that nobody takes one for a device that stands somewhere.
+        let _ = writeln!(csv, "SIMULATED-{number},{device_id},{key},simulated,{model},{site}"); // a String takes it all
+    }
+    csv
+}
+
+/// A part of the fleet and all it needs; can be sent to the thread that runs it.
+pub struct ShardPlan {
+    /// Number of the shard, from 0.
+    pub number: usize,
+    /// The devices.
+    pub devices: Vec<DeviceSpec>,
+    /// The adversaries, if they are on this shard.
+    pub adversaries: Vec<AdversaryPart>,
+    /// Names of the whole fleet, for adversaries.
+    pub victims: Vec<DeviceId>,
+    /// What the factory gave; tokens are in the order of the fleet.
+    pub provisioned: Arc<Provisioned>,
+    /// The way to the server.
+    pub network: Arc<dyn Network>,
+    /// Which address a caller has.
+    pub addresses: fn(SocketAddr, Caller) -> SocketAddr,
+    /// The server's address.
+    pub target: SocketAddr,
+    /// The root seed.
+    pub seed: u64,
+    /// The firmware that devices say they run.
+    pub firmware_version: String,
+    /// How connections are had.
+    pub connections: Connections,
+    /// Number of shards, among which shared connections are divided.
+    pub shards: usize,
+    /// Length of a tick.
+    pub tick: Duration,
+}
+
+/// Who calls, for choosing an address.
+#[derive(Debug, Clone, Copy)]
+pub enum Caller {
+    /// An operator.
+    Operator,
+    /// A device by number.
+    Device(u32),
+    /// An adversary by number.
+    Adversary(u32),
+}
+
+/// What a shard reports.
+pub enum ShardReport {
+    /// What was measured in the tick of this number.
+    Tick(u64, Box<Measurements>),
+    /// What devices know of their heartbeats; the last report.
+    Accounts(BTreeMap<DeviceId, DeviceAccount>),
+}
+
+/// Runs a part of the fleet: starts devices at their time, reports each tick, and the accounts when told to finish.
+pub async fn run_shard(
+    plan: ShardPlan,
+    shard: Rc<Shard>,
+    reports: mpsc::UnboundedSender<ShardReport>,
+    mut finish: watch::Receiver<bool>,
+) {
+    let started = shard.time.started;
+    let mut cast = Cast::new(&plan, &shard);
+    cast.start_adversaries();
+    let mut to_start = plan.devices.iter().peekable();
+    let mut tick = 0;
+    loop {
+        let next_tick = started + plan.tick * u32::try_from(tick + 1).unwrap_or(u32::MAX);
+        let next_start = to_start.peek().filter(|_| shard.is_running()).map(|device| started + device.starts_after);
+        tokio::select! {
+            biased;
+            _ = finish.wait_for(|finish| *finish) => break,
+            () = tokio::time::sleep_until(next_start.unwrap_or(next_tick)), if next_start.is_some_and(|start| start < next_tick) => {
+                while let Some(device) = to_start.next_if(|device| started + device.starts_after <= Instant::now()) {
+                    cast.start_device(device);
+                }
+            }
+            () = tokio::time::sleep_until(next_tick) => {
+                let measured = shard.measurements.take();
+                let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // whoever listened has gone
+                tick += 1;
+            }
+        }
+    }
+    let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
+    let _ = reports.send(ShardReport::Accounts(cast.accounts().await));
+}
+
+/// The actors of a shard.
+struct Cast<'a> {
+    plan: &'a ShardPlan,
+    shard: &'a Rc<Shard>,
+    server_keys: Rc<Vec<(KeyId, Verifier)>>,
+    firmware_version: Rc<str>,
+    shared_links: Vec<Rc<dyn Link>>,
+    devices: Vec<(DeviceId, Addr<Device>)>,
+}
+
+impl<'a> Cast<'a> {
+    fn new(plan: &'a ShardPlan, shard: &'a Rc<Shard>) -> Self {
+        let shared = match plan.connections {
+            Connections::PerDevice => 0,
+            Connections::Shared(count) => usize::from(count).div_ceil(plan.shards.max(1)),
+        };
+        let link = |number: usize| {
+            let caller = Caller::Device(u32::try_from(number).unwrap_or(u32::MAX));
+            plan.network.link((plan.addresses)(plan.target, caller))
+        };
+        Self {
+            plan,
+            shard,
+            server_keys: Rc::new(plan.provisioned.trust.keys.clone()),
+            firmware_version: plan.firmware_version.as_str().into(),
+            shared_links: (0..shared).map(link).collect(),
+            devices: Vec::with_capacity(plan.devices.len()),
+        }
+    }
+
+    fn start_device(&mut self, spec: &DeviceSpec) {
+        let number = usize::try_from(spec.number).unwrap_or(usize::MAX);
+        let shared = self.shared_links.get(number.checked_rem(self.shared_links.len()).unwrap_or(0));
+        let link = shared.cloned().unwrap_or_else(|| {
+            self.plan.network.link((self.plan.addresses)(self.plan.target, Caller::Device(spec.number)))
+        });
+        let machine = Machine::new(Birth {
+            device_id: spec.device_id.clone(),
+            root_seed: self.plan.seed,
+            server_keys: Rc::clone(&self.server_keys),
+            keyset_version: self.plan.provisioned.trust.version,
+            firmware_version: Rc::clone(&self.firmware_version),
+            otrt: self.plan.provisioned.otrts.get(number).map(|token| token.as_str().into()),
+            at: self.shard.time.unix_now(),
+        });
+        let device = Device::new(machine, link, spec.site, Rc::clone(self.shard), self.plan.seed);
+        self.devices.push((spec.device_id.clone(), device.start()));
+    }
+
+    fn start_adversaries(&self) {
+        let victims = Rc::new(self.plan.victims.clone());
+        let mut number = 0;
+        for part in &self.plan.adversaries {
+            for _ in 0..part.count {
+                let link = self.plan.network.link((self.plan.addresses)(self.plan.target, Caller::Adversary(number)));
+                let knowledge = Knowledge {
+                    victims: Rc::clone(&victims),
+                    root_seed: self.plan.seed,
+                    server_keys: Rc::clone(&self.server_keys),
+                };
+                let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
+                Adversary::new(part.clone(), knowledge, link, Rc::clone(self.shard), rng).start();
+                number += 1;
+            }
+        }
+    }
+
+    async fn accounts(self) -> BTreeMap<DeviceId, DeviceAccount> {
+        let mut accounts = BTreeMap::new();
+        for (device_id, device) in self.devices {
+            // A device's mailbox closes only with its thread, which is this one.
+            if let Ok(account) = device.send(Account).await {
+                accounts.insert(device_id, account);
+            }
+        }
+        accounts
+    }
+}

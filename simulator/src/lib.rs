@@ -1,0 +1,32 @@
+//! The fleet simulator: thousands of virtual devices against the real backend.
+//!
+//! A scenario's way: [`scenario`] (raw -> checked -> plan) -> [`run`] (real time, sockets) or [`rehearse`] (virtual time,
+//! in process) -> [`fleet`] and [`timeline`] -> [`conductor`] with [`measure`] and [`event_log`] -> [`expect`] and
+//! [`summary`] -> the run folder, from which the report is drawn.
+//!
+//! Devices are strangers to the server: they speak the device protocol, the operator speaks the admin API, and there is
+//! no third way in.
+
+pub mod adversary;
+pub mod cli;
+pub mod conductor;
+pub mod console;
+pub mod device;
+pub mod embedded;
+pub mod event_log;
+pub mod expect;
+pub mod failure;
+pub mod fleet;
+pub mod folder;
+pub mod ledger;
+pub mod link;
+pub mod measure;
+pub mod operator;
+pub mod rehearse;
+pub mod run;
+pub mod scenario;
+pub mod seed;
+pub mod self_watch;
+pub mod shard;
+pub mod summary;
+pub mod timeline;

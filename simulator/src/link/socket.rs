@@ -1,0 +1,144 @@
+//! Links over TCP: one keep-alive HTTP/1.1 connection each, made at the first call and again after it was lost.
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpSocket, sync::Mutex};
+
+use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
+
+/// Greatest answer, in bytes: a page of an admin list.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Greatest read buffer of one connection, in bytes.
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Callers that share one source address: below the usual 28 000 ephemeral ports.
+const CALLERS_PER_ADDRESS: u32 = 20_000;
+
+/// Sockets to one server.
+pub struct SocketNetwork {
+    target: SocketAddr,
+    open: Arc<AtomicU64>,
+}
+
+impl SocketNetwork {
+    /// Every link goes to `target`.
+    pub fn new(target: SocketAddr) -> Self {
+        Self { target, open: Arc::default() }
+    }
+
+    /// Sockets that are open now.
+    pub fn open_sockets(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.open)
+    }
+}
+
+/// The source address of the caller with this number: 127.0.0.1 first, the next one for each 20 000 callers. A server
+/// elsewhere is reached from whatever address the system chooses.
+pub fn source_address(target: SocketAddr, caller: u32) -> SocketAddr {
+    let unspecified: IpAddr =
+        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let address = match target.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::from_bits(0x7f00_0001 + caller / CALLERS_PER_ADDRESS).into(),
+        _ => unspecified,
+    };
+    SocketAddr::new(address, 0)
+}
+
+impl Network for SocketNetwork {
+    fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
+        Rc::new(SocketLink { target: self.target, from, connection: Mutex::new(None), open: Arc::clone(&self.open) })
+    }
+}
+
+type Connection = http1::SendRequest<Full<Bytes>>;
+
+struct SocketLink {
+    target: SocketAddr,
+    from: SocketAddr,
+    connection: Mutex<Option<Connection>>,
+    open: Arc<AtomicU64>,
+}
+
+impl SocketLink {
+    async fn connect(&self) -> Result<Connection, LinkError> {
+        let connect = async {
+            let socket = if self.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if !self.from.ip().is_unspecified() {
+                socket.bind(self.from)?;
+            }
+            let stream = socket.connect(self.target).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        let stream = connect.await.map_err(|_| LinkError::ConnectFailed)?;
+        let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|_| LinkError::ConnectFailed)?;
+        let open = Arc::clone(&self.open);
+        open.fetch_add(1, Ordering::Relaxed);
+        actix::spawn(async move {
+            let _ = connection.await; // its end shows at the next call
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(sender)
+    }
+
+    async fn exchange(&self, mut request: HttpRequest) -> Reply {
+        if let Ok(host) = self.target.to_string().parse() {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let mut place = self.connection.lock().await;
+        // Taken out, and put back only after a whole answer: a call that is dropped half-way takes its connection along.
+        let kept = match place.take() {
+            Some(mut connection) => connection.ready().await.is_ok().then_some(connection),
+            None => None,
+        };
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let response = connection.send_request(request).await.map_err(|_| LinkError::ConnectionLost)?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
+        *place = Some(connection);
+        Ok(HttpAnswer { status, body })
+    }
+}
+
+impl Link for SocketLink {
+    fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
+        Box::pin(self.exchange(request))
+    }
+
+    fn hang_up(&self) {
+        if let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None; // one that is in use ends with its call
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_addresses_spread_over_loopback_only() {
+        let local: SocketAddr = "127.0.0.1:3000".parse().unwrap();
+        assert_eq!(source_address(local, 19_999).ip().to_string(), "127.0.0.1");
+        assert_eq!(source_address(local, 20_000).ip().to_string(), "127.0.0.2");
+        assert_eq!(source_address(local, 6_000_000).ip().to_string(), "127.0.1.45");
+        assert!(source_address("10.1.2.3:80".parse().unwrap(), 20_000).ip().is_unspecified());
+    }
+}

@@ -1,0 +1,201 @@
+//! Measurements: counters and histograms of fixed size, one recorder a thread, taken and merged once a tick.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+/// Longest latency that is told apart, in microseconds: 15 minutes. Longer ones count as that.
+const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
+
+/// What kind of message a request carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageType {
+    /// POST /register.
+    Register,
+    /// POST /heartbeat.
+    Heartbeat,
+    /// POST /commands/ack.
+    CommandAck,
+}
+
+impl MessageType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Register, Self::Heartbeat, Self::CommandAck];
+
+    /// The name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Heartbeat => "heartbeat",
+            Self::CommandAck => "command_ack",
+        }
+    }
+}
+
+/// The code of an answer that was honoured.
+pub const OK: &str = "OK";
+/// The code of an answer that can't be believed or read.
+pub const BAD_ANSWER: &str = "BAD_ANSWER";
+
+/// A histogram of microseconds, three significant digits.
+pub fn histogram() -> Histogram<u64> {
+    // Fixed, valid bounds; the fallback has no bounds to be wrong about.
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("the bounds are valid"))
+}
+
+/// What was measured of one message type.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Handed to the link.
+    pub sent: u64,
+    /// Ended, by code.
+    pub codes: BTreeMap<&'static str, u64>,
+    /// Intended send to verified answer, microseconds; answered requests only.
+    pub response_us: Histogram<u64>,
+    /// Actual send to verified answer, microseconds; answered requests only.
+    pub service_us: Histogram<u64>,
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self { sent: 0, codes: BTreeMap::new(), response_us: histogram(), service_us: histogram() }
+    }
+}
+
+impl Measured {
+    /// Requests that ended with `code`.
+    pub fn code(&self, code: &str) -> u64 {
+        self.codes.get(code).copied().unwrap_or(0)
+    }
+
+    /// Requests that ended without being honoured.
+    pub fn errors(&self) -> u64 {
+        self.codes.iter().filter(|(code, _)| **code != OK).map(|(_, count)| count).sum()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        for (code, count) in &other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        // Histograms of the same bounds always add up.
+        let _ = self.response_us.add(&other.response_us);
+        let _ = self.service_us.add(&other.service_us);
+    }
+}
+
+/// A kind of adversary's score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Requests sent.
+    pub attempts: u64,
+    /// Requests honoured.
+    pub successes: u64,
+}
+
+/// What one thread measured since it was last taken; adds up over threads and ticks.
+#[derive(Debug, Clone)]
+pub struct Measurements {
+    /// By message type.
+    pub messages: BTreeMap<MessageType, Measured>,
+    /// Heartbeats scheduled.
+    pub offered: u64,
+    /// Heartbeats that waited so long behind others that they were given up unsent.
+    pub given_up: u64,
+    /// Time from the moment a heartbeat was due until its timer was served, microseconds.
+    pub send_lag_us: Histogram<u64>,
+    /// Answers whose SIG_SERV did not verify.
+    pub bad_server_signatures: u64,
+    /// By kind of adversary.
+    pub attacks: BTreeMap<&'static str, Score>,
+    /// Commands carried out and acknowledged as such.
+    pub commands_succeeded: u64,
+    /// Commands carried out although they had been before.
+    pub commands_applied_twice: u64,
+    /// Change of the number of registered devices.
+    pub registered: i64,
+    /// Change of the number of requests in flight.
+    pub in_flight: i64,
+}
+
+impl Default for Measurements {
+    fn default() -> Self {
+        Self {
+            messages: MessageType::ALL.into_iter().map(|kind| (kind, Measured::default())).collect(),
+            offered: 0,
+            given_up: 0,
+            send_lag_us: histogram(),
+            bad_server_signatures: 0,
+            attacks: BTreeMap::new(),
+            commands_succeeded: 0,
+            commands_applied_twice: 0,
+            registered: 0,
+            in_flight: 0,
+        }
+    }
+}
+
+impl Measurements {
+    /// What was measured of one message type.
+    pub fn of(&self, kind: MessageType) -> &Measured {
+        #[expect(clippy::indexing_slicing, reason = "every type is put in when measurements are made")]
+        &self.messages[&kind]
+    }
+
+    /// The same, to add to.
+    pub fn of_mut(&mut self, kind: MessageType) -> &mut Measured {
+        self.messages.entry(kind).or_default()
+    }
+
+    /// Adds what another thread or tick measured.
+    pub fn add(&mut self, other: &Self) {
+        for (kind, measured) in &other.messages {
+            self.of_mut(*kind).add(measured);
+        }
+        self.offered += other.offered;
+        self.given_up += other.given_up;
+        let _ = self.send_lag_us.add(&other.send_lag_us); // the same bounds always add up
+        self.bad_server_signatures += other.bad_server_signatures;
+        for (kind, score) in &other.attacks {
+            let sum = self.attacks.entry(kind).or_default();
+            sum.attempts += score.attempts;
+            sum.successes += score.successes;
+        }
+        self.commands_succeeded += other.commands_succeeded;
+        self.commands_applied_twice += other.commands_applied_twice;
+        self.registered += other.registered;
+        self.in_flight += other.in_flight;
+    }
+
+    /// Requests of every type that ended, by code.
+    pub fn codes(&self) -> BTreeMap<&'static str, u64> {
+        let mut codes = BTreeMap::new();
+        for (code, count) in self.messages.values().flat_map(|measured| &measured.codes) {
+            *codes.entry(*code).or_default() += count;
+        }
+        codes
+    }
+}
+
+/// Records into `histogram`, at least 1 and at most its greatest.
+pub fn record(histogram: &mut Histogram<u64>, micros: u64) {
+    histogram.saturating_record(micros.max(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measurements_add_up() {
+        let mut one = Measurements::default();
+        one.of_mut(MessageType::Heartbeat).sent = 2;
+        *one.of_mut(MessageType::Heartbeat).codes.entry(OK).or_default() += 1;
+        *one.of_mut(MessageType::Heartbeat).codes.entry("REVOKED").or_default() += 1;
+        record(&mut one.of_mut(MessageType::Heartbeat).response_us, 1_000);
+        let mut sum = one.clone();
+        sum.add(&one);
+        let beats = sum.of(MessageType::Heartbeat);
+        assert_eq!((beats.sent, beats.code(OK), beats.errors(), beats.response_us.len()), (4, 2, 2, 2));
+    }
+}

@@ -1,0 +1,171 @@
+//! What operators and the factory do: the admin API, called over a link of its own. There is no other way into a server.
+
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{Method, Request, header};
+use ks_protocol::{
+    document,
+    id::{DeviceId, Sequence},
+    message::{Keyset, Trust},
+    signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
+    time::UnixMs,
+};
+use ks_server::admin::heartbeats::HeartbeatPage;
+use serde_json::{Value, json};
+
+use crate::link::{HttpRequest, Link, Network};
+
+/// How long an answer of the admin API is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+/// Heartbeats asked for at a time.
+const PAGE: usize = 10_000;
+
+/// Why an operator could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorError {
+    /// No answer.
+    #[error("{method} {path}: no answer ({code})")]
+    Unreachable {
+        /// HTTP method.
+        method: Method,
+        /// Path.
+        path: String,
+        /// Why.
+        code: &'static str,
+    },
+    /// The server refused.
+    #[error("{method} {path}: {status}, {detail}")]
+    Refused {
+        /// HTTP method.
+        method: Method,
+        /// Path.
+        path: String,
+        /// HTTP status.
+        status: u16,
+        /// What it says.
+        detail: String,
+    },
+    /// The answer is not what this program knows.
+    #[error("{path}: {what}; is this a server of the same version?")]
+    Unintelligible {
+        /// Path.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// An operator with the admin token.
+pub struct Operator {
+    link: Rc<dyn Link>,
+    token: String,
+}
+
+impl Operator {
+    /// An operator on a link of its own, from `from`.
+    pub fn new(network: &dyn Network, from: SocketAddr, token: &str) -> Self {
+        Self { link: network.link(from), token: token.to_owned() }
+    }
+
+    async fn call(&self, method: Method, path: &str, kind: &'static str, body: Bytes) -> Result<Bytes, OperatorError> {
+        let unreachable = |code| OperatorError::Unreachable { method: method.clone(), path: path.to_owned(), code };
+        let unintelligible = |what: String| OperatorError::Unintelligible { path: path.to_owned(), what };
+        let mut request: HttpRequest = Request::new(body.into());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = path.parse().map_err(|_| unintelligible("not a path".to_owned()))?;
+        let bearer = format!("Bearer {}", self.token).parse();
+        let bearer =
+            bearer.map_err(|_| unintelligible("the admin token has characters that HTTP can't carry".to_owned()))?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.link.call(request)).await;
+        let answer = answer.map_err(|_| unreachable("TIMEOUT"))?.map_err(|error| unreachable(error.code()))?;
+        if answer.status == 200 {
+            return Ok(answer.body);
+        }
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let detail = problem.get("detail").and_then(Value::as_str);
+        let mut detail = detail.unwrap_or("no detail").to_owned();
+        if let Some(first) = problem.pointer("/errors/0") {
+            detail = format!("{detail}; first: {first}");
+        }
+        Err(OperatorError::Refused { method, path: path.to_owned(), status: answer.status, detail })
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, OperatorError> {
+        let answer = self.call(Method::POST, path, "application/json", body.to_string().into()).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| OperatorError::Unintelligible { path: path.to_owned(), what: error.to_string() })
+    }
+
+    /// The server's keys, as the factory puts them into devices. The factory trusts what it gets here: a keyset that is
+    /// signed by its own keys.
+    pub async fn server_keys(&self, now: UnixMs) -> Result<Trust, OperatorError> {
+        let path = "/keys";
+        let bad = |what: String| OperatorError::Unintelligible { path: path.to_owned(), what };
+        let body = self.call(Method::GET, path, "text/plain", Bytes::new()).await?;
+        let signed = document::split(&body, SIG_SERV).map_err(|error| bad(error.to_string()))?;
+        let named: Keyset = document::decode(signed.body).map_err(|error| bad(error.to_string()))?;
+        let trusted = Trust::of(&named).map_err(|error| bad(error.to_string()))?;
+        match open_response::<Keyset>(&trusted.keys, 200, NO_SIG_DEV, &body).map_err(|error| bad(error.to_string()))? {
+            Reply::Refused(refusal) => Err(bad(refusal.message)),
+            Reply::Answer(_) => {
+                let opened = Keyset::open(signed.body, &trusted, now);
+                opened.map(|(_, trust)| trust).map_err(|error| bad(error.to_string()))
+            }
+        }
+    }
+
+    /// Whitelists devices from a CSV inventory.
+    pub async fn import(&self, csv: String) -> Result<(), OperatorError> {
+        self.call(Method::POST, "/api/devices/import", "text/csv", csv.into()).await.map(|_| ())
+    }
+
+    /// Makes one-time tokens, each for any device.
+    pub async fn make_otrts(&self, count: usize) -> Result<Vec<String>, OperatorError> {
+        let answer = self.post("/api/otrts", &json!({ "count": count, "ttl_s": 30 * 24 * 3_600 })).await?;
+        let tokens = answer.get("tokens").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Ok(tokens.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Revokes devices.
+    pub async fn revoke(&self, device_ids: &[DeviceId]) -> Result<(), OperatorError> {
+        let what = json!({ "device_ids": device_ids, "reason": "the scenario says so" });
+        self.post("/api/devices/revoke", &what).await.map(|_| ())
+    }
+
+    /// Queues a command for devices.
+    pub async fn send_command(&self, device_ids: &[DeviceId], kind: &str, argument: &str) -> Result<(), OperatorError> {
+        let what = json!({ "device_ids": device_ids, "kind": kind, "argument": argument, "ttl_s": 24 * 3_600 });
+        self.post("/api/commands", &what).await.map(|_| ())
+    }
+
+    /// The row of the newest stored heartbeat; what a run stores comes after it.
+    pub async fn last_heartbeat_row(&self) -> Result<i64, OperatorError> {
+        self.heartbeats(i64::MAX, 1).await.map(|page| page.last_row)
+    }
+
+    /// Gives every heartbeat stored after the row `after` to `each`, in the order of commits.
+    pub async fn stored_heartbeats(
+        &self,
+        after: i64,
+        mut each: impl FnMut(&DeviceId, Sequence),
+    ) -> Result<(), OperatorError> {
+        let mut next = Some(after);
+        while let Some(after) = next {
+            let page = self.heartbeats(after, PAGE).await?;
+            for (_, device_id, boot_epoch, seq, _, _) in &page.heartbeats {
+                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq });
+            }
+            next = page.next_after;
+        }
+        Ok(())
+    }
+
+    async fn heartbeats(&self, after: i64, limit: usize) -> Result<HeartbeatPage, OperatorError> {
+        let path = format!("/api/heartbeats?after={after}&limit={limit}");
+        let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })
+    }
+}

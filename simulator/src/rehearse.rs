@@ -1,0 +1,194 @@
+//! A rehearsal: the server's own router, limiter and store in this process, one thread, tokio's paused clock.
+//!
+//! Nothing in the server knows of it: the edge hands in another clock, another seed, and drives the store's two loops
+//! as tasks of this runtime instead of on threads.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use actix::System;
+use axum::Router;
+use ks_protocol::{key::PrivateKey, time::UnixMs};
+use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_server::{
+    app::{App, Ingredients},
+    clock::TimerClock,
+    config::Config,
+    keyring::Keyring,
+    metrics::Metrics,
+    rng::ServerRng,
+    router::router,
+    store::{SqliteReader, SqliteStore, writer},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    conductor::{Played, Reports, Run, tick_length},
+    console::Console,
+    event_log::EventLog,
+    failure::Failure,
+    fleet::{self, Caller, ShardPlan},
+    link::{Network, faults::Weather, in_process::InProcess},
+    operator::Operator,
+    run::{Surroundings, server_settings, shard},
+    scenario::Plan,
+    seed,
+    self_watch::{self, Resources, Stopwatch},
+    shard::RunTime,
+    summary::{About, summarise},
+    timeline::Stage,
+};
+
+/// When every rehearsal begins, on the wall: 2026-01-01T00:00:00Z.
+const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
+/// The operator's token; nobody else can call a router in this process.
+const ADMIN_TOKEN: &str = "rehearsal-operator";
+/// What every reader of a rehearsal's report must know.
+const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Signatures are real, and virtual latency is 0 where nothing delays it.";
+
+/// Rehearses the plan and gives its summary; the run folder has everything else.
+pub fn rehearse(
+    plan: &Plan,
+    out: &Path,
+    replay: String,
+    interrupted: Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<Summary, Failure> {
+    let stopwatch = Stopwatch::started();
+    let cpu_before = self_watch::own_cpu_s();
+    let database = tempfile::Builder::new().prefix("ks-rehearsal-").tempdir();
+    let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
+    let config = config(plan, database.path())?;
+    let log = EventLog::create(&out.join(EVENTS));
+    let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
+    let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
+    let mut console = Console::new(quiet, interrupted, Arc::new(AtomicU64::new(0)));
+    console.say(&format!("{}: rehearsing {} devices, seed {}", plan.name, plan.fleet.devices, plan.seed));
+
+    let paused = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O asks nothing of the system"))
+    };
+    let played = System::with_tokio_rt(paused).block_on(play(plan, config, out, &log, &mut console))?;
+    let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
+    let event_log_sha256 = finished.map_err(cannot_log)?;
+    let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, server_cpu_s: None, sockets_max: 0 };
+    let about = About {
+        plan,
+        mode: Mode::Rehearse,
+        target: "in process".to_owned(),
+        started_at: EPOCH,
+        wall: stopwatch.elapsed(),
+        resources,
+        event_log_sha256,
+        replay,
+        notes: vec![NOTE.to_owned()],
+    };
+    Ok(summarise(about, played))
+}
+
+/// The server's settings: the scenario's, on a database that need not survive a power cut.
+fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
+    let mut settings: BTreeMap<String, String> = server_settings(plan, ADMIN_TOKEN);
+    settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join("ks.sqlite").display()));
+    settings.entry("STORE_SYNCHRONOUS".to_owned()).or_insert_with(|| "off".to_owned());
+    Config::from_map(&settings)
+        .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+}
+
+/// The server, its clock the runtime's, its randomness the seed's.
+async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
+    let failed = |error: String| Failure::Server(error);
+    let store =
+        SqliteStore::open(&config.database, config.synchronous, EPOCH).map_err(|error| failed(error.to_string()))?;
+    let reading = SqliteReader::open(&config.database).map_err(|error| failed(error.to_string()))?;
+    let metrics = Arc::new(Metrics::default());
+    let (writer, writes) = writer::writer(config.store_queue_max);
+    let (reader, questions) = writer::reader(1_024);
+    actix::spawn(writer::drive_writes(store, writes, config.commit_group_max, Arc::clone(&metrics)));
+    actix::spawn(writer::drive_reads(reading, questions));
+    let ingredients = Ingredients {
+        clock: Arc::new(TimerClock::starting_at(EPOCH)),
+        rng: ServerRng::from_seed(seed::bytes(plan.seed, "server", "randomness")),
+        keyring: Keyring::new(PrivateKey::from_seed(&seed::bytes(plan.seed, "server", "key"))),
+        config,
+        writer,
+        reader,
+        metrics,
+    };
+    let app = App::new(ingredients).await.map_err(|error| failed(error.to_string()))?;
+    actix::spawn(app.clone().background());
+    Ok(router(app))
+}
+
+/// Addresses of a virtual network: every device and adversary has one of its own.
+fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
+    let bits = match caller {
+        Caller::Operator => 0x7f00_0001,                   // 127.0.0.1
+        Caller::Device(number) => 0x0a00_0001 + number,    // 10.0.0.1 and on
+        Caller::Adversary(number) => 0xc612_0001 + number, // 198.18.0.1 and on
+    };
+    SocketAddr::new(Ipv4Addr::from_bits(bits).into(), 0)
+}
+
+async fn play(
+    plan: &Plan,
+    config: Config,
+    out: &Path,
+    log: &Rc<RefCell<EventLog>>,
+    console: &mut Console,
+) -> Result<Played, Failure> {
+    let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let network: Arc<dyn Network> = Arc::new(InProcess::new(server(plan, config).await?));
+    let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
+    let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
+    let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
+    let provisioned = Arc::new(fleet::provision(plan, &devices, &operator, EPOCH).await.map_err(failed)?);
+    let names: Vec<_> = devices.iter().map(|device| device.device_id.clone()).collect();
+    let time = RunTime { started: Instant::now(), epoch: EPOCH };
+    let weather = Arc::new(Weather::fair(plan.fleet.sites.len()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, reports) = mpsc::unbounded_channel();
+    let (finish, finishing) = watch::channel(false);
+    let surroundings = Surroundings { time, weather: Arc::clone(&weather), stop: Arc::clone(&stop) };
+    let shard = Rc::new(shard(plan, surroundings, Some(Rc::clone(log)), !plan.adversaries.is_empty()));
+    let shard_plan = ShardPlan {
+        number: 0,
+        devices,
+        adversaries: plan.adversaries.clone(),
+        victims: names.clone(),
+        provisioned,
+        network,
+        addresses,
+        target: nowhere,
+        seed: plan.seed,
+        firmware_version: plan.fleet.firmware_version.clone(),
+        connections: plan.fleet.connections,
+        shards: 1,
+        tick: tick_length(plan),
+    };
+    actix::spawn(fleet::run_shard(shard_plan, shard, sender, finishing));
+    let stage = Stage {
+        time,
+        operator: Rc::new(operator),
+        weather,
+        devices: Rc::new(names),
+        server: None,
+        log: Rc::clone(log),
+        failures: Rc::default(),
+    };
+    let run = Run { plan, folder: out, time, stage, reports: Reports::of(reports, 1), finish, stop, stored_before: 0 };
+    run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
+}

@@ -1,0 +1,306 @@
+//! A load run: real time, sockets, an embedded server or somebody else's, devices spread over threads.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
+    path::Path,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use actix::{Arbiter, System};
+use ks_protocol::{id::DeviceId, text::hex};
+use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_server::clock::{Clock, SystemClock};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    conductor::{Reports, Run, tick_length},
+    console::Console,
+    embedded::EmbeddedServer,
+    event_log::EventLog,
+    failure::Failure,
+    fleet::{self, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
+    folder,
+    link::{
+        Network,
+        faults::Weather,
+        socket::{SocketNetwork, source_address},
+    },
+    measure::Measurements,
+    operator::{Operator, OperatorError},
+    scenario::{HeartbeatInterval, Plan},
+    self_watch::{self, Resources, Stopwatch},
+    shard::{RunTime, Shard},
+    summary::{About, summarise},
+    timeline::{ServerProcess, Stage},
+};
+
+/// Somebody else's server.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// Its admin token.
+    pub admin_token: String,
+}
+
+/// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
+pub fn server_settings(plan: &Plan, admin_token: &str) -> BTreeMap<String, String> {
+    let mut settings = plan.server.clone();
+    if let HeartbeatInterval::Fixed(interval) = plan.fleet.heartbeat_interval {
+        settings.entry("HEARTBEAT_INTERVAL_MS".to_owned()).or_insert_with(|| interval.as_millis().to_string());
+    }
+    settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| plan.fleet.otrt.to_string());
+    settings.insert("ADMIN_TOKEN".to_owned(), admin_token.to_owned());
+    settings
+}
+
+/// Runs the plan under load and gives its summary; the run folder has everything else.
+pub fn run(
+    plan: &Plan,
+    target: Option<&Target>,
+    out: &Path,
+    replay: String,
+    interrupted: Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<Summary, Failure> {
+    ks_server::edge::raise_open_files_limit();
+    let stopwatch = Stopwatch::started();
+    let server = Server::find(plan, target, out)?;
+    let network = Arc::new(SocketNetwork::new(server.address));
+    let mut console = Console::new(quiet, interrupted, network.open_sockets());
+    console.say(&format!("{}: {} devices against {}", plan.name, plan.fleet.devices, server.described));
+    let log = EventLog::create(&out.join(EVENTS));
+    let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
+    let log = Rc::new(RefCell::new(log));
+    let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
+
+    let played = System::new().block_on(async {
+        let mut run = prepare(plan, &server, network, out, &log).await?;
+        run.stage.server = server.process.clone().map(|process| process as Rc<RefCell<dyn ServerProcess>>);
+        let epoch = run.time.epoch;
+        let played = run.play(&mut console).await;
+        played.map(|played| (played, epoch)).map_err(|cause| Failure::File {
+            what: "write",
+            path: out.to_owned(),
+            cause,
+        })
+    });
+    let (played, started_at) = played?;
+    let finished = Rc::into_inner(log).map(|log| log.into_inner().finish());
+    if let Some(Err(cause)) = finished {
+        return Err(Failure::File { what: "write", path: out.join(EVENTS), cause });
+    }
+    let resources = Resources {
+        cpu_s: self_watch::own_cpu_s() - cpu_before,
+        server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
+        sockets_max: played.sockets_max,
+    };
+    let about = About {
+        plan,
+        mode: Mode::Load,
+        target: server.described.clone(),
+        started_at,
+        wall: stopwatch.elapsed(),
+        resources,
+        event_log_sha256: None,
+        replay,
+        notes: notes(plan, target),
+    };
+    Ok(summarise(about, played))
+}
+
+/// What a reader of the report must know.
+fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
+    let is_ignored = target.is_some() && !plan.server.is_empty();
+    let names = || plan.server.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let note =
+        || format!("The scenario's [server] settings ({}) did not apply: the target has settings of its own.", names());
+    is_ignored.then(note).into_iter().collect()
+}
+
+/// The server of a run.
+struct Server {
+    described: String,
+    address: SocketAddr,
+    admin_token: String,
+    process: Option<Rc<RefCell<EmbeddedServer>>>,
+}
+
+impl Server {
+    fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
+        if let Some(Target { url, admin_token }) = target {
+            let address = address_of(url)?;
+            let (described, admin_token) = (url.clone(), admin_token.clone());
+            return Ok(Self { described, address, admin_token, process: None });
+        }
+        let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
+        let admin_token = hex(&seed);
+        let settings = server_settings(plan, &admin_token);
+        let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
+        let address = process.address();
+        let described = "embedded server, a process of its own".to_owned();
+        Ok(Self { described, address, admin_token, process: Some(Rc::new(RefCell::new(process))) })
+    }
+
+    fn cpu_s(&self) -> Option<f64> {
+        self.process.as_ref().and_then(|process| process.borrow().cpu_s())
+    }
+}
+
+/// The address that `http://HOST:PORT` names.
+fn address_of(url: &str) -> Result<SocketAddr, Failure> {
+    let bad = |why: &str| Failure::Target { target: url.to_owned(), why: why.to_owned() };
+    let uri: hyper::Uri = url.parse().map_err(|_| bad("it is not a URL; expected http://HOST:PORT"))?;
+    if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        return Err(bad("expected http://HOST:PORT; TLS ends at a proxy, and devices are simulated behind it"));
+    }
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let mut addresses =
+        (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
+    addresses.next().ok_or_else(|| bad("the name has no address"))
+}
+
+/// Addresses over sockets: devices share loopback, each adversary has one of its own.
+fn addresses(target: SocketAddr, caller: Caller) -> SocketAddr {
+    match caller {
+        Caller::Operator => source_address(target, 0),
+        Caller::Device(number) => source_address(target, number),
+        Caller::Adversary(number) => {
+            let mut address = source_address(target, 0);
+            if address.ip().is_loopback() {
+                address.set_ip(Ipv4Addr::from_bits(0x7f42_0001 + number).into()); // 127.66.0.1 and on
+            }
+            address
+        }
+    }
+}
+
+/// Provisions the fleet and starts its shards, each on a thread of its own.
+async fn prepare<'a>(
+    plan: &'a Plan,
+    server: &Server,
+    network: Arc<SocketNetwork>,
+    out: &'a Path,
+    log: &Rc<RefCell<EventLog>>,
+) -> Result<Run<'a>, Failure> {
+    let unusable = |error: OperatorError| {
+        let (target, why) = (server.described.clone(), error.to_string());
+        match error {
+            OperatorError::Unreachable { .. } => Failure::Unreachable { target, why },
+            _ => Failure::Target { target, why },
+        }
+    };
+    let operator = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);
+    let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
+    let provisioned = fleet::provision(plan, &devices, &operator, SystemClock.now()).await;
+    let provisioned = Arc::new(provisioned.map_err(unusable)?);
+    let stored_before = operator.last_heartbeat_row().await.map_err(unusable)?;
+    let time = RunTime { started: Instant::now(), epoch: SystemClock.now() };
+    let weather = Arc::new(Weather::fair(plan.fleet.sites.len()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, reports) = mpsc::unbounded_channel();
+    let (finish, finishing) = watch::channel(false);
+    let names: Vec<DeviceId> = devices.iter().map(|device| device.device_id.clone()).collect();
+    let shards = split(plan, devices, &names, &provisioned, network, server.address);
+    let count = shards.len();
+    for shard_plan in shards {
+        let surroundings = Surroundings { time, weather: Arc::clone(&weather), stop: Arc::clone(&stop) };
+        start_shard(plan, shard_plan, surroundings, sender.clone(), finishing.clone());
+    }
+    let stage = Stage {
+        time,
+        operator: Rc::new(operator),
+        weather,
+        devices: Rc::new(names),
+        server: None,
+        log: Rc::clone(log),
+        failures: Rc::default(),
+    };
+    Ok(Run { plan, folder: out, time, stage, reports: Reports::of(reports, count), finish, stop, stored_before })
+}
+
+/// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp.
+fn split(
+    plan: &Plan,
+    devices: Vec<DeviceSpec>,
+    names: &[DeviceId],
+    provisioned: &Arc<Provisioned>,
+    network: Arc<SocketNetwork>,
+    target: SocketAddr,
+) -> Vec<ShardPlan> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = cores.min(devices.len()).max(1);
+    let mut dealt: Vec<Vec<DeviceSpec>> = vec![Vec::new(); count];
+    for (device, shard) in devices.into_iter().zip((0..count).cycle()) {
+        if let Some(hand) = dealt.get_mut(shard) {
+            hand.push(device);
+        }
+    }
+    let network: Arc<dyn Network> = network;
+    let shard = |(number, devices)| ShardPlan {
+        number,
+        devices,
+        adversaries: if number == 0 { plan.adversaries.clone() } else { Vec::new() },
+        victims: if number == 0 { names.to_vec() } else { Vec::new() },
+        provisioned: Arc::clone(provisioned),
+        network: Arc::clone(&network),
+        addresses,
+        target,
+        seed: plan.seed,
+        firmware_version: plan.fleet.firmware_version.clone(),
+        connections: plan.fleet.connections,
+        shards: count,
+        tick: tick_length(plan),
+    };
+    dealt.into_iter().enumerate().map(shard).collect()
+}
+
+/// What all shards share.
+pub struct Surroundings {
+    /// The run's time.
+    pub time: RunTime,
+    /// The network's weather.
+    pub weather: Arc<Weather>,
+    /// Tells devices to schedule no more beats.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The surroundings of one shard's devices.
+pub fn shard(plan: &Plan, with: Surroundings, log: Option<Rc<RefCell<EventLog>>>, is_overheard: bool) -> Shard {
+    let Surroundings { time, weather, stop } = with;
+    Shard {
+        time,
+        ends_at: time.started + plan.duration,
+        interval: plan.fleet.heartbeat_interval,
+        answer_timeout: plan.fleet.answer_timeout,
+        weather,
+        measurements: RefCell::new(Measurements::default()),
+        stopped: stop,
+        log,
+        is_overheard,
+        overheard: RefCell::new(VecDeque::new()),
+    }
+}
+
+fn start_shard(
+    plan: &Plan,
+    shard_plan: ShardPlan,
+    with: Surroundings,
+    reports: mpsc::UnboundedSender<ShardReport>,
+    finish: watch::Receiver<bool>,
+) {
+    let plan = plan.clone();
+    // The arbiter lives on its thread until the system ends; the handle need not be kept.
+    let arbiter = Arbiter::new();
+    arbiter.spawn_fn(move || {
+        let is_overheard = !shard_plan.adversaries.is_empty();
+        let shard = Rc::new(shard(&plan, with, None, is_overheard));
+        actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
+    });
+}

@@ -1,0 +1,66 @@
+//! Judges `[[adversary]]`.
+
+use std::time::Duration;
+
+use super::Known;
+use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
+use crate::scenario::limits;
+use crate::scenario::plan::{Adversary, AdversaryKind};
+use crate::scenario::problem::{Problem, Problems};
+use crate::scenario::raw::{ADVERSARY, RawAdversary};
+use crate::scenario::reader::At;
+use crate::scenario::span_of_time::format_duration;
+
+/// Judges all of them; none if one is wrong.
+pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<Adversary>> {
+    let first_beyond = raw.get(limits::ADVERSARIES_MAX).map(|adversary| adversary.at);
+    at_most(raw.len(), limits::ADVERSARIES_MAX, ADVERSARY.title, first_beyond, problems);
+    let count = raw.len();
+    let raw = raw.into_iter().take(limits::ADVERSARIES_MAX);
+    let adversaries: Vec<_> = raw.filter_map(|raw| check_one(raw, known, problems)).collect();
+    (adversaries.len() == count).then_some(adversaries)
+}
+
+fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> Option<Adversary> {
+    let owner = (ADVERSARY.title, raw.at);
+    let kind = required(raw.kind, "kind", owner, "kind = \"forger\"", problems);
+    let kinds = AdversaryKind::ALL.map(|kind| (kind.as_str(), kind));
+    let kind = one_of("kind", kind.as_ref(), &kinds, problems);
+    let count = required(raw.count, "count", owner, "count = 5", problems);
+    let count = integer_in::<u16>("count", count, &limits::ADVERSARY_COUNT, problems);
+    let interval = or_default(raw.interval, limits::ATTACK_INTERVAL_DEFAULT, raw.at);
+    let interval = duration_in("interval", interval, &limits::ATTACK_INTERVAL, problems);
+    let from = or_default(raw.from, Duration::ZERO, raw.at);
+    let until = match known.duration {
+        Some(end) => or_default(raw.until, end, raw.at),
+        None => None,
+    };
+    let window = check_window(from, until, known, problems);
+    let (from, until) = window?;
+    Some(Adversary { kind: kind?, count: count?.value, interval: interval?.value, from, until })
+}
+
+/// From before until, until at most the end.
+fn check_window(
+    from: Option<At<Duration>>,
+    until: Option<At<Duration>>,
+    known: &Known<'_>,
+    problems: &mut Problems,
+) -> Option<(Duration, Duration)> {
+    let (from, until, end) = (from?, until?, known.duration?);
+    let is_default = until.value == end;
+    if until.value > end {
+        let message = format!("`until` is {}, after the end of the run", format_duration(until.value));
+        let expected = format!("at most {}", format_duration(end));
+        problems.push(Problem::new(until.at, message).expected(expected));
+        None
+    } else if from.value >= until.value {
+        let (name, at) = if is_default { ("the end of the run", from.at) } else { ("`until`", until.at) };
+        let message = format!("`from` is {}, not before {name}", format_duration(from.value));
+        let expected = format!("`from` less than {}", format_duration(until.value));
+        problems.push(Problem::new(at, message).expected(expected));
+        None
+    } else {
+        Some((from.value, until.value))
+    }
+}

@@ -1,0 +1,182 @@
+//! Judges `[fleet]`.
+
+use std::time::Duration;
+
+use super::value::{LABEL, at_most, duration_in, integer_in, misfit, or_default, required, text_like};
+use crate::scenario::limits;
+use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Share};
+use crate::scenario::problem::{Problem, Problems, closest_value, grouped, quoted};
+use crate::scenario::raw::{FLEET, MODEL, RawFleet, RawShare, SITE};
+use crate::scenario::reader::{At, Field, Section};
+use crate::scenario::source::Place;
+use crate::scenario::span_of_time::format_duration;
+
+/// The fleet so far; none: wrong.
+#[derive(Default)]
+pub(super) struct CheckedFleet {
+    pub(super) devices: Option<u32>,
+    heartbeat_interval: Option<HeartbeatInterval>,
+    connections: Option<Connections>,
+    id_prefix: Option<String>,
+    otrt: Option<bool>,
+    answer_timeout: Option<Duration>,
+    firmware_version: Option<String>,
+    models: Option<Vec<Share>>,
+    sites: Option<Vec<Share>>,
+}
+
+impl CheckedFleet {
+    /// The names that a step can give as a site.
+    pub(super) fn site_names(&self) -> Option<Vec<String>> {
+        self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())
+    }
+
+    /// The fleet, if all of it holds.
+    pub(super) fn into_fleet(self) -> Option<Fleet> {
+        Some(Fleet {
+            devices: self.devices?,
+            heartbeat_interval: self.heartbeat_interval?,
+            connections: self.connections?,
+            id_prefix: self.id_prefix?,
+            otrt: self.otrt?,
+            answer_timeout: self.answer_timeout?,
+            firmware_version: self.firmware_version?,
+            models: self.models?,
+            sites: self.sites?,
+        })
+    }
+}
+
+/// Judges all of it.
+pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> CheckedFleet {
+    let devices = required(raw.devices, "devices", (FLEET.title, at), "devices = 1000", problems);
+    let devices = integer_in::<u32>("devices", devices, &limits::DEVICES, problems);
+    let interval_at = match &raw.heartbeat_interval {
+        Field::Given(interval) => interval.at,
+        _ => at,
+    };
+    let heartbeat_interval = check_interval(raw.heartbeat_interval, at, problems);
+    if let (Some(devices), Some(interval)) = (&devices, heartbeat_interval) {
+        check_offered(devices, interval, interval_at, problems);
+    }
+    let timeout = or_default(raw.answer_timeout, limits::ANSWER_TIMEOUT_DEFAULT, at);
+    let firmware_version = or_default(raw.firmware_version, "1.0.0", at);
+    CheckedFleet {
+        devices: devices.map(|devices| devices.value),
+        heartbeat_interval,
+        connections: check_connections(raw.connections, at, problems),
+        id_prefix: check_id_prefix(or_default(raw.id_prefix, "SIM", at), problems),
+        otrt: or_default(raw.otrt, false, at).map(|otrt| otrt.value),
+        answer_timeout: duration_in("answer_timeout", timeout, &limits::ANSWER_TIMEOUT, problems).map(|t| t.value),
+        firmware_version: text_like("firmware_version", firmware_version, LABEL, problems).map(|v| v.value),
+        models: raw.models.and_then(|models| check_shares(models, MODEL, "KS-100", problems)),
+        sites: raw.sites.and_then(|sites| check_shares(sites, SITE, "HQ", problems)),
+    }
+}
+
+fn check_interval(
+    raw: Field<Result<Duration, &'static str>>,
+    at: Place,
+    problems: &mut Problems,
+) -> Option<HeartbeatInterval> {
+    let interval = or_default(raw, Err("server"), at)?;
+    match interval.value {
+        Err(_) => Some(HeartbeatInterval::Server),
+        Ok(fixed) => {
+            let fixed = Some(interval.with(fixed));
+            let fixed = duration_in("heartbeat_interval", fixed, &limits::HEARTBEAT_INTERVAL, problems)?;
+            Some(HeartbeatInterval::Fixed(fixed.value))
+        }
+    }
+}
+
+/// No more heartbeats per second than a generator can hope to send.
+fn check_offered(devices: &At<u32>, interval: HeartbeatInterval, at: Place, problems: &mut Problems) {
+    if let Some(sentence) = offered_too_much(devices.value, interval) {
+        let shortest =
+            Duration::from_millis((u64::from(devices.value) * 1_000).div_ceil(limits::OFFERED_PER_S_MAX.into()));
+        let near = format!("\"{}\"", format_duration(shortest));
+        problems.push(Problem::new(at, sentence).expected("at most 200,000 a second in total").suggest(Some(near)));
+    }
+}
+
+/// A sentence if so many devices would send more heartbeats per second than is allowed.
+pub(in crate::scenario) fn offered_too_much(devices: u32, interval: HeartbeatInterval) -> Option<String> {
+    let HeartbeatInterval::Fixed(each) = interval else { return None };
+    let per_s = interval.offered_per_s(devices)?;
+    let is_too_much = per_s > f64::from(limits::OFFERED_PER_S_MAX);
+    let each = format_duration(each);
+    is_too_much.then(|| {
+        let devices = grouped(devices);
+        format!("{devices} devices, each every {each}, send {} heartbeats a second", grouped(per_s.round()))
+    })
+}
+
+fn check_connections(raw: Field<Result<i64, String>>, at: Place, problems: &mut Problems) -> Option<Connections> {
+    const PER_DEVICE: &str = "per_device";
+    let given = or_default(raw, Err(PER_DEVICE.to_owned()), at)?;
+    match &given.value {
+        Ok(shared) => {
+            let shared = Some(given.with(*shared));
+            let shared = integer_in::<u16>("connections", shared, &limits::CONNECTIONS, problems)?;
+            Some(Connections::Shared(shared.value))
+        }
+        Err(word) if word == PER_DEVICE => Some(Connections::PerDevice),
+        Err(word) => {
+            let near = closest_value(word, [PER_DEVICE]);
+            let near = near.or_else(|| word.parse::<u16>().ok().map(|number| number.to_string()));
+            let message = format!("`connections` is {}", quoted(word));
+            let expected = "\"per_device\", or a number from 1 to 60,000";
+            problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
+            None
+        }
+    }
+}
+
+/// What an `id_prefix` must be.
+pub(in crate::scenario) const ID_PREFIX_EXPECTED: &str = "a letter, then up to 31 of A-Z, a-z, 0-9, `.`, `_` and `-`";
+
+/// Whether a device's id can begin so.
+pub(in crate::scenario) fn is_id_prefix(prefix: &str) -> bool {
+    misfit(prefix, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).is_none()
+        && prefix.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+fn check_id_prefix(prefix: Option<At<String>>, problems: &mut Problems) -> Option<String> {
+    let prefix = prefix?;
+    let wrong = misfit(&prefix.value, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).or_else(|| {
+        let starts_with_letter = prefix.value.starts_with(|c: char| c.is_ascii_alphabetic());
+        (!starts_with_letter).then(|| "does not start with a letter".to_owned())
+    });
+    let Some(wrong) = wrong else { return Some(prefix.value) };
+    problems.push(Problem::new(prefix.at, format!("`id_prefix` {wrong}")).expected(ID_PREFIX_EXPECTED));
+    None
+}
+
+/// Models or sites: each has a name of its own and a weight. Without any, the whole fleet is `default`.
+fn check_shares(raw: Vec<RawShare>, section: Section, default: &str, problems: &mut Problems) -> Option<Vec<Share>> {
+    let title = section.title;
+    if raw.is_empty() {
+        return Some(vec![Share { name: default.to_owned(), share: 1 }]);
+    }
+    let first_beyond = raw.get(limits::SHARES_MAX).map(|share| share.at);
+    at_most(raw.len(), limits::SHARES_MAX, title, first_beyond, problems);
+    let count = raw.len();
+    let mut shares = Vec::new();
+    let mut names: Vec<At<String>> = Vec::new();
+    for RawShare { at, name, share } in raw.into_iter().take(limits::SHARES_MAX) {
+        let name = required(name, "name", (title, at), &format!("name = \"{default}\""), problems);
+        let name = text_like("name", name, LABEL, problems);
+        let share = required(share, "share", (title, at), "share = 1", problems);
+        let share = integer_in::<u32>("share", share, &limits::SHARE, problems);
+        let Some(name) = name else { continue };
+        if let Some(first) = names.iter().find(|first| first.value == name.value) {
+            let message = format!("a second {title} is called {}", quoted(&name.value));
+            problems.push(Problem::new(name.at, message).expected("a name of its own").first_at(first.at));
+        } else if let Some(share) = share {
+            shares.push(Share { name: name.value.clone(), share: share.value });
+        }
+        names.push(name);
+    }
+    (shares.len() == count).then_some(shares)
+}

@@ -1,0 +1,150 @@
+//! Judges a scenario as it was read: every value against its range, then values against each other, all errors at once.
+
+mod adversary;
+mod expect;
+mod fleet;
+mod timeline;
+mod value;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) use fleet::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
+
+use super::ServerSettings;
+use super::limits;
+use super::plan::{Mode, Plan, phases};
+use super::problem::{Problem, Problems, closest, quoted};
+use super::raw::RawScenario;
+use super::reader::{At, Field};
+use super::source::Place;
+use super::span_of_time::format_duration;
+use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
+
+/// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
+struct Known<'a> {
+    mode: Option<Mode>,
+    duration: Option<Duration>,
+    devices: Option<u32>,
+    sites: Option<Vec<String>>,
+    settings: &'a dyn ServerSettings,
+}
+
+/// The plan, if nothing is wrong; otherwise all that is wrong is in `problems`.
+pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &mut Problems) -> Option<Plan> {
+    let file = ("the scenario", Place::FILE);
+    let name = required(raw.name, "name", file, "name = \"my-scenario\"", problems);
+    let name = text_like("name", name, NAME, problems);
+    let goal = required(raw.goal, "goal", file, "goal = \"what the run shall show\"", problems);
+    let goal = text_within("goal", goal, &(1..=limits::GOAL_CHARS_MAX), problems);
+    let mode = check_mode(raw.mode, problems);
+    let seed = integer_in::<u64>("seed", or_default(raw.seed, 1, Place::FILE), &limits::SEED, problems);
+    let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
+    let duration = check_duration(duration, mode, problems);
+    let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
+    let drain = or_default(raw.drain, limits::DRAIN_DEFAULT, Place::FILE);
+    let drain = duration_in("drain", drain, &limits::DRAIN, problems);
+    let fleet = match raw.fleet {
+        Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
+        Field::Wrong => fleet::CheckedFleet::default(),
+        Field::Absent => {
+            let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
+            problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
+            fleet::CheckedFleet::default()
+        }
+    };
+    let known = Known {
+        mode,
+        duration: duration.map(|duration| duration.value),
+        devices: fleet.devices,
+        sites: fleet.site_names(),
+        settings,
+    };
+    let server = check_settings(raw.server, settings, problems);
+    let adversaries = raw.adversaries.and_then(|raw| adversary::check(raw, &known, problems));
+    let timeline = raw.timeline.and_then(|raw| timeline::check(raw, &known, problems));
+    let phases = match (ramp, known.duration, &timeline) {
+        (Some(ramp), Some(end), Some(timeline)) => Some(phases(ramp, end, timeline)),
+        _ => None,
+    };
+    let expectations = raw.expectations.and_then(|raw| expect::check(raw, phases.as_deref(), &known, problems));
+    Some(Plan {
+        name: name?.value,
+        goal: goal?.value,
+        mode: mode?,
+        seed: seed?.value,
+        duration: known.duration?,
+        ramp: ramp?,
+        drain: drain?.value,
+        fleet: fleet.into_fleet()?,
+        server: server?,
+        adversaries: adversaries?,
+        timeline: timeline?,
+        expectations: expectations?,
+    })
+}
+
+fn check_mode(mode: Field<String>, problems: &mut Problems) -> Option<Mode> {
+    let mode = or_default(mode, Mode::Load.as_str(), Place::FILE);
+    let choices = [Mode::Load, Mode::Rehearse].map(|mode| (mode.as_str(), mode));
+    one_of("mode", mode.as_ref(), &choices, problems)
+}
+
+fn check_duration(duration: Option<At<Duration>>, mode: Option<Mode>, problems: &mut Problems) -> Option<At<Duration>> {
+    let duration = duration?;
+    let fits_rehearsal = limits::DURATION_REHEARSE.contains(&duration.value);
+    if mode == Some(Mode::Load) && fits_rehearsal && !limits::DURATION_LOAD.contains(&duration.value) {
+        let message = format!("`duration` is too long for a load run: {}", format_duration(duration.value));
+        let problem = Problem::new(duration.at, message)
+            .expected("1s to 7d")
+            .help("a load run takes real time; `mode = \"rehearse\"` runs up to 90d of virtual time");
+        problems.push(problem);
+        return None;
+    }
+    duration_in("duration", Some(duration), &limits::DURATION_REHEARSE, problems)
+}
+
+fn check_ramp(ramp: Field<Duration>, duration: Option<&At<Duration>>, problems: &mut Problems) -> Option<Duration> {
+    let ramp = or_default(ramp, Duration::ZERO, Place::FILE)?;
+    match duration {
+        Some(duration) if ramp.value >= duration.value => {
+            let message = format!("`ramp` of {} fills the whole run", format_duration(ramp.value));
+            let expected = format!("less than `duration`, which is {}", format_duration(duration.value));
+            problems.push(Problem::new(ramp.at, message).expected(expected));
+            None
+        }
+        _ => Some(ramp.value),
+    }
+}
+
+/// Unknown names here, wrong values by the server's own check.
+fn check_settings(
+    raw: Vec<(At<String>, Field<String>)>,
+    settings: &dyn ServerSettings,
+    problems: &mut Problems,
+) -> Option<BTreeMap<String, String>> {
+    let names = settings.names();
+    let mut all_are_sound = true;
+    let mut given = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (name, value) in raw {
+        if !names.contains(&name.value.as_str()) {
+            let message = format!("unknown setting {} of the server", quoted(&name.value));
+            let near = closest(&name.value, names.iter().copied());
+            let help = format!("the settings are {}", names.join(", "));
+            problems.push(Problem::new(name.at, message).suggest(near).help(help));
+            all_are_sound = false;
+        } else if let Field::Given(value) = value {
+            places.insert(name.value.clone(), value.at);
+            given.insert(name.value, value.value);
+        } else {
+            all_are_sound = false;
+        }
+    }
+    for (name, wrong) in settings.wrong(&given) {
+        let at = places.get(&name).copied().unwrap_or(Place::FILE);
+        problems.push(Problem::new(at, format!("the server refuses {}: {wrong}", quoted(&name))));
+        all_are_sound = false;
+    }
+    all_are_sound.then_some(given)
+}

@@ -1,0 +1,164 @@
+//! Judges `[[timeline]]`, and brings the steps into their order.
+
+use std::time::Duration;
+
+use super::Known;
+use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like, text_within};
+use crate::scenario::limits;
+use crate::scenario::plan::{Mode, OutageScope, Recipients, Step, TimedStep};
+use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
+use crate::scenario::raw::{RawAction, RawStep};
+use crate::scenario::reader::{At, Field};
+use crate::scenario::source::Place;
+use crate::scenario::span_of_time::format_duration;
+
+/// The names of phases that are always there.
+pub(super) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
+
+/// Judges all steps; none if one is wrong. Steps of the same time keep the order of the file.
+pub(super) fn check(raw: Vec<RawStep>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<TimedStep>> {
+    let first_beyond = raw.get(limits::STEPS_MAX).map(|step| step.place);
+    at_most(raw.len(), limits::STEPS_MAX, "[[timeline]]", first_beyond, problems);
+    let count = raw.len();
+    let mut seen = Seen::default();
+    let raw = raw.into_iter().take(limits::STEPS_MAX);
+    let mut steps: Vec<_> = raw.filter_map(|raw| check_one(raw, known, &mut seen, problems)).collect();
+    steps.sort_by_key(|step| step.at);
+    (steps.len() == count).then_some(steps)
+}
+
+/// What earlier steps have used up.
+#[derive(Default)]
+struct Seen {
+    phases: Vec<At<String>>,
+    revoked: u32,
+}
+
+fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Problems) -> Option<TimedStep> {
+    let at = required(raw.at, "at", ("[[timeline]]", raw.place), "at = \"10s\"", problems);
+    let at = check_at(at, known.duration, problems);
+    let action = raw.action?;
+    let owner = |title| (title, raw.place);
+    let step = match action.value {
+        RawAction::Revoke { devices } => {
+            let devices = required(devices, "devices", owner("a `revoke` step"), "devices = 10", problems);
+            check_revoke(devices, known, seen, problems)
+        }
+        RawAction::Outage { length, site } => {
+            let length = required(length, "for", owner("an `outage` step"), "for = \"10s\"", problems);
+            let length = duration_in("for", length, &limits::OUTAGE, problems);
+            let scope = check_site(site, known.sites.as_deref(), problems);
+            length.zip(scope).map(|(length, scope)| Step::Outage { length: length.value, scope })
+        }
+        RawAction::SendCommand { kind, argument, devices } => {
+            let kind = required(kind, "kind", owner("a `send_command` step"), "kind = \"reboot\"", problems);
+            let kind = text_like("kind", kind, WORD, problems);
+            let argument = or_default(argument, "", raw.place);
+            let argument = text_within("argument", argument, &(0..=limits::ARGUMENT_CHARS_MAX), problems);
+            let recipients = check_recipients(devices, known, problems);
+            kind.zip(argument).zip(recipients).map(|((kind, argument), recipients)| Step::SendCommand {
+                kind: kind.value,
+                argument: argument.value,
+                recipients,
+            })
+        }
+        RawAction::RestartServer { kill } => {
+            let is_possible = check_restart(action.at, known.mode, problems);
+            let kill = or_default(kill, false, raw.place);
+            kill.filter(|_| is_possible).map(|kill| Step::RestartServer { kill: kill.value })
+        }
+        RawAction::Phase { name } => {
+            let name = required(name, "name", owner("a `phase` step"), "name = \"storm\"", problems);
+            check_phase(text_like("name", name, NAME, problems), seen, problems)
+        }
+    };
+    Some(TimedStep { at: at?, step: step? })
+}
+
+fn check_at(at: Option<At<Duration>>, end: Option<Duration>, problems: &mut Problems) -> Option<Duration> {
+    let at = at?;
+    match end {
+        Some(end) if at.value > end => {
+            let message = format!("`at` is {}, after the end of the run", format_duration(at.value));
+            problems.push(Problem::new(at.at, message).expected(format!("at most {}", format_duration(end))));
+            None
+        }
+        _ => Some(at.value),
+    }
+}
+
+fn check_revoke(devices: Option<At<i64>>, known: &Known<'_>, seen: &mut Seen, problems: &mut Problems) -> Option<Step> {
+    let devices = check_devices(devices, known, problems)?;
+    seen.revoked = seen.revoked.saturating_add(devices.value);
+    if let Some(fleet) = known.devices.filter(|fleet| seen.revoked > *fleet) {
+        let message = format!("the steps up to this one revoke {} devices", grouped(seen.revoked));
+        let expected = format!("no more than the fleet has, which is {}", grouped(fleet));
+        problems.push(Problem::new(devices.at, message).expected(expected));
+        return None;
+    }
+    Some(Step::Revoke { devices: devices.value })
+}
+
+fn check_recipients(devices: Field<i64>, known: &Known<'_>, problems: &mut Problems) -> Option<Recipients> {
+    match devices {
+        Field::Absent => Some(Recipients::All),
+        Field::Wrong => None,
+        Field::Given(devices) => {
+            check_devices(Some(devices), known, problems).map(|devices| Recipients::Some(devices.value))
+        }
+    }
+}
+
+/// At least one device, at most the fleet.
+fn check_devices(devices: Option<At<i64>>, known: &Known<'_>, problems: &mut Problems) -> Option<At<u32>> {
+    let fleet = known.devices.map_or(*limits::DEVICES.end(), i64::from);
+    let devices = devices?;
+    if devices.value > fleet && known.devices.is_some() {
+        let message = format!("`devices` is {}, more than the fleet has", grouped(devices.value));
+        problems.push(Problem::new(devices.at, message).expected(format!("1 to {}", grouped(fleet))));
+        return None;
+    }
+    integer_in::<u32>("devices", Some(devices), &(1..=fleet), problems)
+}
+
+fn check_site(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems) -> Option<OutageScope> {
+    let site = match site {
+        Field::Absent => return Some(OutageScope::EverySite),
+        Field::Wrong => return None,
+        Field::Given(site) => site,
+    };
+    let sites: Vec<&str> = sites?.iter().map(String::as_str).collect();
+    if sites.contains(&site.value.as_str()) {
+        return Some(OutageScope::Site(site.value));
+    }
+    let near = closest_value(&site.value, sites.iter().copied());
+    let message = format!("the fleet has no site {}", quoted(&site.value));
+    problems.push(Problem::new(site.at, message).expected(any_of(&sites)).suggest(near));
+    None
+}
+
+fn check_restart(at: Place, mode: Option<Mode>, problems: &mut Problems) -> bool {
+    let is_rehearsal = mode == Some(Mode::Rehearse);
+    if is_rehearsal {
+        let problem = Problem::new(at, "a rehearsal cannot restart the server yet")
+            .expected("`mode = \"load\"`, or no such step");
+        problems.push(problem);
+    }
+    !is_rehearsal
+}
+
+fn check_phase(name: Option<At<String>>, seen: &mut Seen, problems: &mut Problems) -> Option<Step> {
+    let name = name?;
+    if BUILT_IN_PHASES.contains(&name.value.as_str()) {
+        let message = format!("every run has a phase `{}` of its own", name.value);
+        problems.push(Problem::new(name.at, message).expected("another name"));
+        return None;
+    }
+    if let Some(first) = seen.phases.iter().find(|first| first.value == name.value) {
+        let message = format!("a second phase is called `{}`", name.value);
+        problems.push(Problem::new(name.at, message).expected("a name of its own").first_at(first.at));
+        return None;
+    }
+    seen.phases.push(name.clone());
+    Some(Step::Phase { name: name.value })
+}

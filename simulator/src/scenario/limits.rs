@@ -1,0 +1,79 @@
+//! Every bound of the scenario format, by name: what the check enforces and what its messages quote.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+const fn hours(count: u64) -> Duration {
+    minutes(count * 60)
+}
+
+/// Bytes of a scenario file; a larger one is refused before it is parsed.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Problems shown for one file; the rest are counted.
+pub(super) const PROBLEMS_SHOWN_MAX: usize = 50;
+/// Syntax errors shown for one file: behind the first few, most are echoes.
+pub(super) const SYNTAX_ERRORS_SHOWN_MAX: usize = 5;
+
+/// Characters of a scenario's, phase's, model's or site's name.
+pub(super) const NAME_CHARS_MAX: usize = 64;
+/// Characters of `goal`.
+pub(super) const GOAL_CHARS_MAX: usize = 400;
+/// Characters of `id_prefix`.
+pub(super) const ID_PREFIX_CHARS_MAX: usize = 32;
+/// Characters of a command's `argument`.
+pub(super) const ARGUMENT_CHARS_MAX: usize = 1_024;
+
+/// The length of a rehearsal, in virtual time.
+pub(super) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(90 * 24);
+/// The length of a load run, in real time.
+pub(super) const DURATION_LOAD: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(7 * 24);
+/// How long to wait for answers after the end.
+pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(5);
+/// `drain` where the file does not say.
+pub(super) const DRAIN_DEFAULT: Duration = Duration::from_secs(5);
+/// A fixed schedule of heartbeats.
+pub(super) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
+/// How long a device waits for an answer.
+pub(super) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5);
+/// `answer_timeout` where the file does not say.
+pub(super) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Between two attempts of one adversary.
+pub(super) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(10)..=hours(24);
+/// `interval` of an adversary where the file does not say.
+pub(super) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+/// How long an outage may last.
+pub(super) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
+/// The shortest window of `every`.
+pub(super) const WINDOW_MIN: Duration = Duration::from_secs(1);
+
+/// The root seed; the upper end is TOML's own.
+pub(super) const SEED: RangeInclusive<i64> = 0..=i64::MAX;
+/// Devices of a fleet.
+pub(super) const DEVICES: RangeInclusive<i64> = 1..=1_000_000;
+/// Keep-alive connections that a fleet shares.
+pub(super) const CONNECTIONS: RangeInclusive<i64> = 1..=60_000;
+/// The weight of a model or a site.
+pub(super) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
+/// Attackers of one `[[adversary]]`.
+pub(super) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
+/// The largest bound of an expectation: whole numbers are exact up to here.
+pub(super) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
+/// Heartbeats per second that a fleet may offer.
+pub(super) const OFFERED_PER_S_MAX: u32 = 200_000;
+
+/// `[[fleet.model]]` or `[[fleet.site]]` tables.
+pub(super) const SHARES_MAX: usize = 1_000;
+/// `[[adversary]]` tables.
+pub(super) const ADVERSARIES_MAX: usize = 100;
+/// `[[timeline]]` tables.
+pub(super) const STEPS_MAX: usize = 1_000;
+/// `[[expect]]` tables.
+pub(super) const EXPECTATIONS_MAX: usize = 200;

@@ -1,0 +1,223 @@
+//! What an expectation can be about: every metric of a run by name, with its unit and when it is known.
+
+use std::str::FromStr;
+
+use super::problem::closest;
+
+/// The start of the name of a metric that counts answers by code.
+const CODES_PREFIX: &str = "codes.";
+/// Characters of an answer's code.
+const CODE_CHARS_MAX: usize = 40;
+
+/// A number that a run yields.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Honest requests that were not answered `OK`, transport failures included.
+    Errors,
+    /// Honest requests by what came of them.
+    Codes(AnswerCode),
+    /// Median response time of heartbeats.
+    HeartbeatP50Ms,
+    /// 90th percentile of the response time of heartbeats.
+    HeartbeatP90Ms,
+    /// 99th percentile of the response time of heartbeats.
+    HeartbeatP99Ms,
+    /// 99.9th percentile of the response time of heartbeats.
+    HeartbeatP999Ms,
+    /// The longest response time of a heartbeat.
+    HeartbeatMaxMs,
+    /// Heartbeats sent.
+    HeartbeatSent,
+    /// Heartbeats answered `OK`.
+    HeartbeatAcked,
+    /// Heartbeats answered `OK`, per minute.
+    HeartbeatPerMin,
+    /// Registrations answered `OK`.
+    RegisterAcked,
+    /// 99th percentile of the response time of registrations.
+    RegisterP99Ms,
+    /// Devices that are registered at the end.
+    DevicesRegistered,
+    /// Requests of adversaries.
+    AttacksAttempts,
+    /// Requests of adversaries that did what they should not.
+    AttacksSuccesses,
+    /// Acknowledged, but not stored.
+    LedgerLost,
+    /// Stored more than once.
+    LedgerDoubled,
+    /// Stored in another order than sent.
+    LedgerReordered,
+    /// Stored under another device.
+    LedgerMisattributed,
+    /// Commands that a device reported as done.
+    CommandsSucceeded,
+    /// Commands that a device carried out more than once.
+    CommandsAppliedTwice,
+    /// Answers whose SIG_SERV does not hold.
+    BadServerSignatures,
+}
+
+/// What came of a request: `OK`, an ERR1 code, or one of `AnswerCode::LOCAL`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AnswerCode {
+    /// With the prefix, so that the metric's name can be borrowed from here.
+    metric: String,
+}
+
+impl AnswerCode {
+    /// The answer that every request hopes for.
+    pub const OK: &'static str = "OK";
+    /// What the simulator itself notes where no answer came, or none that can be read.
+    pub const LOCAL: [&'static str; 4] = ["TIMEOUT", "CONNECT_FAILED", "CONNECTION_LOST", "BAD_ANSWER"];
+
+    /// Takes a code. None unless it is 1 to 40 of A-Z, 0-9 and `_`.
+    pub fn new(code: &str) -> Option<Self> {
+        let fits = (1..=CODE_CHARS_MAX).contains(&code.len());
+        let is_code = fits && code.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');
+        is_code.then(|| Self { metric: format!("{CODES_PREFIX}{code}") })
+    }
+
+    /// The code: `REVOKED`.
+    pub fn as_str(&self) -> &str {
+        self.metric.strip_prefix(CODES_PREFIX).unwrap_or_default()
+    }
+}
+
+/// When a metric is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// At any time: it can be held over a phase or a window.
+    AnyTime,
+    /// It is a number of the whole run, known as it grows.
+    OfWholeRun,
+    /// After the end only, from what the server has stored.
+    AfterEnd,
+}
+
+/// Every metric that has a name of its own, with its unit and when it is known.
+static NAMED: [(Metric, &str, &str, Known); 21] = [
+    (Metric::Errors, "errors", "requests", Known::AnyTime),
+    (Metric::HeartbeatP50Ms, "heartbeat.p50_ms", "ms", Known::AnyTime),
+    (Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime),
+    (Metric::HeartbeatP99Ms, "heartbeat.p99_ms", "ms", Known::AnyTime),
+    (Metric::HeartbeatP999Ms, "heartbeat.p999_ms", "ms", Known::AnyTime),
+    (Metric::HeartbeatMaxMs, "heartbeat.max_ms", "ms", Known::AnyTime),
+    (Metric::HeartbeatSent, "heartbeat.sent", "heartbeats", Known::AnyTime),
+    (Metric::HeartbeatAcked, "heartbeat.acked", "heartbeats", Known::AnyTime),
+    (Metric::HeartbeatPerMin, "heartbeat.per_min", "heartbeats/min", Known::AnyTime),
+    (Metric::RegisterAcked, "register.acked", "registrations", Known::AnyTime),
+    (Metric::RegisterP99Ms, "register.p99_ms", "ms", Known::AnyTime),
+    (Metric::DevicesRegistered, "devices.registered", "devices", Known::OfWholeRun),
+    (Metric::AttacksAttempts, "attacks.attempts", "requests", Known::OfWholeRun),
+    (Metric::AttacksSuccesses, "attacks.successes", "requests", Known::OfWholeRun),
+    (Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd),
+    (Metric::LedgerDoubled, "ledger.doubled", "records", Known::AfterEnd),
+    (Metric::LedgerReordered, "ledger.reordered", "records", Known::AfterEnd),
+    (Metric::LedgerMisattributed, "ledger.misattributed", "records", Known::AfterEnd),
+    (Metric::CommandsSucceeded, "commands.succeeded", "commands", Known::OfWholeRun),
+    (Metric::CommandsAppliedTwice, "commands.applied_twice", "commands", Known::OfWholeRun),
+    (Metric::BadServerSignatures, "bad_server_signatures", "answers", Known::AnyTime),
+];
+
+/// No metric has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown metric `{given}`")]
+pub struct UnknownMetric {
+    /// What was given.
+    pub given: String,
+    /// The name that was probably meant.
+    pub suggestion: Option<String>,
+}
+
+impl Metric {
+    /// The name, as in a scenario: `heartbeat.p99_ms`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Codes(code) => &code.metric,
+            named => row(named).map_or("", |(_, name, _, _)| name),
+        }
+    }
+
+    /// The unit of the number: `ms`, `heartbeats/min`, `requests` ...
+    pub fn unit(&self) -> &'static str {
+        row(self).map_or("requests", |(_, _, unit, _)| unit)
+    }
+
+    /// Every name that a scenario can use; `codes.<CODE>` stands for all of its kind.
+    pub fn names() -> Vec<&'static str> {
+        let mut names: Vec<_> = NAMED.iter().map(|(_, name, _, _)| *name).collect();
+        names.insert(1, "codes.<CODE>");
+        names
+    }
+
+    pub(super) fn known(&self) -> Known {
+        row(self).map_or(Known::AnyTime, |(_, _, _, known)| *known)
+    }
+}
+
+/// The metric's row of the table; none for `codes.*`.
+fn row(metric: &Metric) -> Option<&'static (Metric, &'static str, &'static str, Known)> {
+    NAMED.iter().find(|(named, _, _, _)| named == metric)
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = UnknownMetric;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMetric> {
+        if let Some(code) = name.strip_prefix(CODES_PREFIX) {
+            let near = || AnswerCode::new(&code.to_uppercase().replace('-', "_")).map(|code| code.metric);
+            let unknown = || UnknownMetric { given: name.to_owned(), suggestion: near() };
+            return AnswerCode::new(code).map(Self::Codes).ok_or_else(unknown);
+        }
+        let named = NAMED.iter().find(|(_, known, _, _)| *known == name);
+        named.map(|(metric, _, _, _)| metric.clone()).ok_or_else(|| UnknownMetric {
+            given: name.to_owned(),
+            suggestion: closest(name, NAMED.iter().map(|(_, known, _, _)| *known)).map(str::to_owned),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_as_its_metric_and_has_a_unit() {
+        for name in Metric::names().into_iter().map(|name| name.replace("<CODE>", "REVOKED")) {
+            let metric: Metric = name.parse().expect(&name);
+            assert_eq!(metric.as_str(), name);
+            assert!(!metric.unit().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_comes_with_the_nearest() {
+        for (given, meant) in [
+            ("heartbeat.p99", Some("heartbeat.p99_ms")),
+            ("error", Some("errors")),
+            ("ledger.loss", Some("ledger.lost")),
+            ("misattributed", Some("ledger.misattributed")),
+            ("codes.revoked", Some("codes.REVOKED")),
+            ("codes.", None),
+            ("speed", None),
+        ] {
+            let error = given.parse::<Metric>().expect_err(given);
+            assert_eq!(error.suggestion.as_deref(), meant, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_borrowed_without_its_prefix() {
+        let code = AnswerCode::new("CONNECT_FAILED").expect("a code");
+        assert_eq!(code.as_str(), "CONNECT_FAILED");
+        assert_eq!(Metric::Codes(code).to_string(), "codes.CONNECT_FAILED");
+        assert_eq!(AnswerCode::new("Ok"), None);
+    }
+}

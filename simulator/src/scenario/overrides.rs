@@ -1,0 +1,140 @@
+//! What the command line may change in a checked plan, and the checks that depend on it.
+
+use std::time::Duration;
+
+use super::check::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
+use super::limits;
+use super::plan::{During, Mode, Plan, Recipients, Step};
+use super::problem::grouped;
+use super::span_of_time::format_duration;
+
+/// Changes to a plan; none: as in the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Real or virtual time, whatever the file says.
+    pub mode: Option<Mode>,
+    /// The start of every device's id.
+    pub id_prefix: Option<String>,
+    /// How many devices.
+    pub devices: Option<u32>,
+    /// How long the run lasts. A ramp that no longer fits is scaled down, attacks end with the run at the latest.
+    pub duration: Option<Duration>,
+    /// The root of all randomness: 0 to 2^63 - 1.
+    pub seed: Option<u64>,
+}
+
+impl Plan {
+    /// The plan with the changes made.
+    ///
+    /// Bounds of expectations stay as they are: `heartbeat.per_min >= 55000` fails with a tenth of the devices.
+    /// Errors: one sentence for each thing that is out of range or no longer fits.
+    pub fn with_overrides(&self, overrides: Overrides) -> Result<Plan, Vec<String>> {
+        let mut plan = self.clone();
+        let mut wrong = Vec::new();
+        plan.mode = overrides.mode.unwrap_or(plan.mode);
+        if let Some(prefix) = overrides.id_prefix {
+            if !is_id_prefix(&prefix) {
+                wrong.push(format!("the id prefix is `{prefix}`, expected {ID_PREFIX_EXPECTED}"));
+            }
+            plan.fleet.id_prefix = prefix;
+        }
+        if let Some(seed) = overrides.seed {
+            plan.seed = seed;
+            if i64::try_from(seed).is_err() {
+                wrong.push(format!("the seed is {seed}, expected 0 to {}", i64::MAX));
+            }
+        }
+        if let Some(devices) = overrides.devices {
+            plan.fleet.devices = devices;
+            check_devices(&plan, &mut wrong);
+        }
+        if let Some(duration) = overrides.duration {
+            let limits = match plan.mode {
+                Mode::Load => limits::DURATION_LOAD,
+                Mode::Rehearse => limits::DURATION_REHEARSE,
+            };
+            if limits.contains(&duration) {
+                plan.change_duration(duration);
+                check_times(&plan, &mut wrong);
+            } else {
+                let [given, min, max] = [duration, *limits.start(), *limits.end()].map(format_duration);
+                wrong.push(format!("the duration is {given}, expected {min} to {max} in mode {}", plan.mode.as_str()));
+            }
+        }
+        if wrong.is_empty() { Ok(plan) } else { Err(wrong) }
+    }
+
+    /// Sets the duration, scales a ramp that does not fit, and moves what lasted to the old end to the new one.
+    fn change_duration(&mut self, duration: Duration) {
+        let old_duration = std::mem::replace(&mut self.duration, duration);
+        if self.ramp >= duration {
+            self.ramp = scaled(self.ramp, duration, old_duration);
+        }
+        for adversary in &mut self.adversaries {
+            let lasts_to_end = adversary.until >= old_duration;
+            adversary.until = if lasts_to_end { duration } else { adversary.until.min(duration) };
+        }
+    }
+}
+
+/// `length * new / old`, to the millisecond below.
+fn scaled(length: Duration, new: Duration, old: Duration) -> Duration {
+    let ms = length.as_millis() * new.as_millis() / old.as_millis().max(1);
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// The fleet's own range, the rate it offers, and the steps that name a number of devices.
+fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
+    let devices = plan.fleet.devices;
+    if !limits::DEVICES.contains(&i64::from(devices)) {
+        let max = grouped(limits::DEVICES.end());
+        wrong.push(format!("the fleet has {} devices, expected 1 to {max}", grouped(devices)));
+        return;
+    }
+    if let Some(sentence) = offered_too_much(devices, plan.fleet.heartbeat_interval) {
+        wrong.push(format!("{sentence}, expected at most {}", grouped(limits::OFFERED_PER_S_MAX)));
+    }
+    let mut revoked: u32 = 0;
+    for step in &plan.timeline {
+        let needed = match &step.step {
+            Step::Revoke { devices } => {
+                revoked = revoked.saturating_add(*devices);
+                revoked
+            }
+            Step::SendCommand { recipients: Recipients::Some(count), .. } => *count,
+            _ => 0,
+        };
+        if needed > devices {
+            let (name, at, needed) = (step.step.as_str(), format_duration(step.at), grouped(needed));
+            wrong.push(format!("the `{name}` at {at} needs {needed} devices, the fleet has {}", grouped(devices)));
+        }
+    }
+}
+
+/// Steps, attacks, phases and windows against the new end.
+fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
+    let end = format_duration(plan.duration);
+    for step in plan.timeline.iter().filter(|step| step.at > plan.duration) {
+        let (name, at) = (step.step.as_str(), format_duration(step.at));
+        wrong.push(format!("the `{name}` at {at} is after the end of the run, which lasts {end}"));
+    }
+    for adversary in plan.adversaries.iter().filter(|adversary| adversary.from >= adversary.until) {
+        let (name, from) = (adversary.kind.as_str(), format_duration(adversary.from));
+        wrong.push(format!("the `{name}` from {from} would start no earlier than the run ends, which lasts {end}"));
+    }
+    let phases = plan.phases();
+    for expectation in &plan.expectations {
+        let length = match &expectation.during {
+            During::WholeRun => Some(plan.duration),
+            During::Phase(name) => {
+                phases.iter().find(|(phase, _, _)| phase == name).map(|(_, start, end)| end.saturating_sub(*start))
+            }
+        };
+        let length = length.unwrap_or_default();
+        let needed = expectation.every.unwrap_or(Duration::from_millis(1));
+        if length < needed {
+            let length = format_duration(length);
+            wrong.push(format!("`{expectation}` would have {length} to be measured in: no full window fits"));
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! A scenario that holds: everything is in range, whoever has a `Plan` asks no further questions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::metric::Metric;
+use super::span_of_time::format_duration;
+
+/// What to run. All times count from the start of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What the scenario is called: 1 to 64 of a-z, 0-9 and `-`.
+    pub name: String,
+    /// What the run shall show, in a sentence.
+    pub goal: String,
+    /// Real or virtual time.
+    pub mode: Mode,
+    /// The root of all randomness: 0 to 2^63 - 1.
+    pub seed: u64,
+    /// How long devices beat: 1 s to 7 days under load, to 90 days in a rehearsal.
+    pub duration: Duration,
+    /// Devices start evenly over this long; less than `duration`.
+    pub ramp: Duration,
+    /// How long to wait for answers after the end.
+    pub drain: Duration,
+    /// The honest devices.
+    pub fleet: Fleet,
+    /// Settings of the server under test, by name; each was accepted by the server's own check.
+    pub server: BTreeMap<String, String>,
+    /// The dishonest ones.
+    pub adversaries: Vec<Adversary>,
+    /// What happens when, in this order.
+    pub timeline: Vec<TimedStep>,
+    /// What must be true; at least one.
+    pub expectations: Vec<Expectation>,
+}
+
+/// Which clock a scenario is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Real time, over sockets.
+    Load,
+    /// Virtual time, in process.
+    Rehearse,
+}
+
+/// The honest devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// How many: 1 to 1,000,000.
+    pub devices: u32,
+    /// When a device beats.
+    pub heartbeat_interval: HeartbeatInterval,
+    /// How devices reach the server.
+    pub connections: Connections,
+    /// The start of every device's id.
+    pub id_prefix: String,
+    /// Devices register with one-time tokens.
+    pub otrt: bool,
+    /// How long a device waits for an answer.
+    pub answer_timeout: Duration,
+    /// What devices say they run.
+    pub firmware_version: String,
+    /// At least one, names unique, in the order of the file.
+    pub models: Vec<Share>,
+    /// At least one, names unique, in the order of the file.
+    pub sites: Vec<Share>,
+}
+
+/// When a device sends its next heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatInterval {
+    /// On a schedule of its own, whatever the server says: 100 ms to 24 h.
+    Fixed(Duration),
+    /// As each answer's `next_beat_ms` says.
+    Server,
+}
+
+/// How devices reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Each by a connection of its own.
+    PerDevice,
+    /// All by so many keep-alive connections: 1 to 60,000.
+    Shared(u16),
+}
+
+/// A part of the fleet: a model or a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// What it is called.
+    pub name: String,
+    /// Its weight among its like, at least 1.
+    pub share: u32,
+}
+
+/// Attackers of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adversary {
+    /// What they do.
+    pub kind: AdversaryKind,
+    /// How many: 1 to 10,000.
+    pub count: u16,
+    /// Between two attempts of one of them, at least 10 ms.
+    pub interval: Duration,
+    /// The first attempt.
+    pub from: Duration,
+    /// No attempt from here on; after `from`, at most the run's duration.
+    pub until: Duration,
+}
+
+/// What an attacker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdversaryKind {
+    /// Signs with a key that is not the device's.
+    Forger,
+    /// Sends again, byte for byte, what an honest device sent.
+    Replayer,
+    /// Speaks for a device that nobody has whitelisted.
+    UnknownDevice,
+    /// Has a device's own key.
+    ClonedKey,
+    /// Changes an honest request on its way.
+    Tamperer,
+}
+
+/// A step of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimedStep {
+    /// When; at most the run's duration.
+    pub at: Duration,
+    /// What.
+    pub step: Step,
+}
+
+/// Something that happens during a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The operator revokes devices that are not revoked yet.
+    Revoke {
+        /// How many; all `revoke` steps together revoke no more than there are.
+        devices: u32,
+    },
+    /// The network is gone.
+    Outage {
+        /// How long; it may outlast the run.
+        length: Duration,
+        /// For whom.
+        scope: OutageScope,
+    },
+    /// The operator sends a command.
+    SendCommand {
+        /// What to do: 1 to 32 of a-z and `_`.
+        kind: String,
+        /// With what; may be empty.
+        argument: String,
+        /// To whom.
+        recipients: Recipients,
+    },
+    /// The server stops and starts again. Never in a rehearsal.
+    RestartServer {
+        /// By `kill -9`, not in peace.
+        kill: bool,
+    },
+    /// A phase starts, which lasts until the next one or to the end.
+    Phase {
+        /// What expectations call it.
+        name: String,
+    },
+}
+
+/// Who suffers an outage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutageScope {
+    /// All devices.
+    EverySite,
+    /// The devices of one site of the fleet.
+    Site(String),
+}
+
+/// Who is sent a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipients {
+    /// All devices.
+    All,
+    /// So many, at least 1 and at most all.
+    Some(u32),
+}
+
+/// What must be true of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    /// Of which number.
+    pub metric: Metric,
+    /// What it is compared with.
+    pub bound: Bound,
+    /// When.
+    pub during: During,
+    /// It must hold in each full window of this length; none: over all of `during` at once.
+    pub every: Option<Duration>,
+    /// To have no sample is no failure.
+    pub allow_empty: bool,
+    /// A breach ends the run.
+    pub abort: bool,
+}
+
+/// What a number is compared with; not negative, in the metric's unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// At most this.
+    Max(f64),
+    /// At least this.
+    Min(f64),
+    /// Exactly this.
+    Equals(f64),
+}
+
+/// When an expectation counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum During {
+    /// From start to end.
+    WholeRun,
+    /// In the phase of this name; `Plan::phases` has it.
+    Phase(String),
+}
+
+impl Plan {
+    /// Every phase that an expectation can name: name, start, end (not included).
+    ///
+    /// `ramp` if there is one, `steady` (everything after the ramp), then the timeline's own in order.
+    pub fn phases(&self) -> Vec<(String, Duration, Duration)> {
+        phases(self.ramp, self.duration, &self.timeline)
+    }
+
+    /// Heartbeats per minute that the fleet offers once all devices have started; none where the server decides.
+    pub fn offered_per_min(&self) -> Option<f64> {
+        self.fleet.heartbeat_interval.offered_per_s(self.fleet.devices).map(|per_s| per_s * 60.0)
+    }
+}
+
+/// As `Plan::phases`, before there is a plan.
+pub(super) fn phases(ramp: Duration, end: Duration, timeline: &[TimedStep]) -> Vec<(String, Duration, Duration)> {
+    let mut phases = Vec::new();
+    if !ramp.is_zero() {
+        phases.push(("ramp".to_owned(), Duration::ZERO, ramp));
+    }
+    phases.push(("steady".to_owned(), ramp, end));
+    let named: Vec<(&String, Duration)> = timeline
+        .iter()
+        .filter_map(|step| match &step.step {
+            Step::Phase { name } => Some((name, step.at)),
+            _ => None,
+        })
+        .collect();
+    let ends = named.iter().skip(1).map(|(_, next_start)| *next_start).chain([end]);
+    phases.extend(named.iter().zip(ends).map(|((name, start), end)| ((*name).clone(), *start, end)));
+    phases
+}
+
+impl HeartbeatInterval {
+    /// Heartbeats per second of so many devices; none where the server decides.
+    pub fn offered_per_s(self, devices: u32) -> Option<f64> {
+        match self {
+            Self::Fixed(interval) => Some(f64::from(devices) / interval.as_secs_f64()),
+            Self::Server => None,
+        }
+    }
+}
+
+impl Mode {
+    /// The name, as in a scenario.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Rehearse => "rehearse",
+        }
+    }
+}
+
+impl AdversaryKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Forger, Self::Replayer, Self::UnknownDevice, Self::ClonedKey, Self::Tamperer];
+
+    /// The name, as in a scenario.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forger => "forger",
+            Self::Replayer => "replayer",
+            Self::UnknownDevice => "unknown_device",
+            Self::ClonedKey => "cloned_key",
+            Self::Tamperer => "tamperer",
+        }
+    }
+}
+
+impl Step {
+    /// What a scenario writes after `do`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Revoke { .. } => "revoke",
+            Self::Outage { .. } => "outage",
+            Self::SendCommand { .. } => "send_command",
+            Self::RestartServer { .. } => "restart_server",
+            Self::Phase { .. } => "phase",
+        }
+    }
+}
+
+impl Recipients {
+    /// How many of a fleet of `devices`.
+    pub fn count(self, devices: u32) -> u32 {
+        match self {
+            Self::All => devices,
+            Self::Some(count) => count,
+        }
+    }
+}
+
+impl Bound {
+    /// The number keeps to the bound. A number that is none (NaN) keeps to nothing.
+    pub fn holds(self, actual: f64) -> bool {
+        match self {
+            Self::Max(max) => actual <= max,
+            Self::Min(min) => actual >= min,
+            Self::Equals(wanted) => (actual - wanted).abs() < f64::EPSILON,
+        }
+    }
+
+    /// The number of the bound.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Max(value) | Self::Min(value) | Self::Equals(value) => value,
+        }
+    }
+}
+
+/// `<= 50`
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = match self {
+            Self::Max(_) => "<=",
+            Self::Min(_) => ">=",
+            Self::Equals(_) => "=",
+        };
+        write!(f, "{sign} {}", self.value())
+    }
+}
+
+/// `heartbeat.p99_ms <= 50 during steady, every 10s`: what a report calls it.
+impl std::fmt::Display for Expectation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.metric, self.bound)?;
+        if let During::Phase(phase) = &self.during {
+            write!(f, " during {phase}")?;
+        }
+        if let Some(every) = self.every {
+            write!(f, ", every {}", format_duration(every))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! What the reader and the checks find, by byte range, before it becomes diagnostics; and the guess at what was meant.
+
+use std::fmt::Display;
+
+use super::diagnostic::Diagnostic;
+use super::limits::PROBLEMS_SHOWN_MAX;
+use super::source::Place;
+
+/// Characters of the file's own text that a message quotes.
+const QUOTED_CHARS_MAX: usize = 60;
+
+/// Characters of a suggestion.
+const SUGGESTION_CHARS_MAX: usize = 80;
+/// Names that a list in a message holds.
+const LISTED_MAX: usize = 20;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub(super) at: Place,
+    pub(super) message: String,
+    pub(super) expected: String,
+    pub(super) suggestion: Option<String>,
+    pub(super) help: Option<String>,
+    /// Another place that belongs to it: the first of two.
+    pub(super) first: Option<Place>,
+}
+
+impl Problem {
+    /// What is wrong, and where.
+    pub(super) fn new(at: Place, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), expected: String::new(), suggestion: None, help: None, first: None }
+    }
+
+    /// What was expected: completes "expected ...".
+    pub(super) fn expected(self, expected: impl Into<String>) -> Self {
+        Self { expected: expected.into(), ..self }
+    }
+
+    /// What to write instead; nobody needs one that is longer than a glance.
+    pub(super) fn suggest(self, suggestion: Option<impl Into<String>>) -> Self {
+        let suggestion = suggestion.map(Into::into).filter(|text| text.chars().count() <= SUGGESTION_CHARS_MAX);
+        Self { suggestion, ..self }
+    }
+
+    /// Where the first of two stands, of which this is the second.
+    pub(super) fn first_at(self, first: Place) -> Self {
+        Self { first: Some(first), ..self }
+    }
+
+    /// What else helps.
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+/// All that was found in one file. Bounded: after the first few only the number grows.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    found: Vec<Problem>,
+    not_kept: usize,
+}
+
+impl Problems {
+    /// Takes a problem.
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.found.len() < PROBLEMS_SHOWN_MAX {
+            self.found.push(problem);
+        } else {
+            self.not_kept += 1;
+        }
+    }
+
+    /// Nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// In the order of the file.
+    pub(super) fn into_diagnostics(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
+        self.found.sort_by_key(|problem| problem.at);
+        let mut diagnostics: Vec<_> =
+            self.found.into_iter().map(|problem| Diagnostic::new(path, text, problem)).collect();
+        if self.not_kept > 0 {
+            let message = format!("{} more problems are not shown", self.not_kept);
+            diagnostics.push(Diagnostic::of_file(path, message, ""));
+        }
+        diagnostics
+    }
+}
+
+/// The file's own text for a message: cut if it is long.
+pub(super) fn quoted(text: &str) -> String {
+    let mut chars = text.chars();
+    let start: String = chars.by_ref().take(QUOTED_CHARS_MAX).collect();
+    if chars.next().is_some() { format!("`{start}…`") } else { format!("`{start}`") }
+}
+
+/// `a, b or c`, each in backquotes; a long list is cut.
+pub(super) fn any_of(names: &[&str]) -> String {
+    let mut quoted: Vec<_> = names.iter().take(LISTED_MAX).map(|name| format!("`{name}`")).collect();
+    if names.len() > LISTED_MAX {
+        quoted.push(format!("{} more", names.len() - LISTED_MAX));
+    }
+    match quoted.split_last() {
+        None => "nothing".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+    }
+}
+
+/// `1000000` as `1,000,000`.
+pub(super) fn grouped(number: impl Display) -> String {
+    let digits = number.to_string();
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
+    let mut text = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The candidate that was probably meant, if one is near: by spelling, by a part of the name, or by its words.
+pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.chars().count() > QUOTED_CHARS_MAX {
+        return None;
+    }
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let given = plain(given);
+    let edits_max = given.chars().count().max(3) / 3;
+    let by_spelling = candidates
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&given, &plain(candidate)), *candidate))
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min_by_key(|(edits, _)| *edits);
+    by_spelling.map(|(_, candidate)| candidate).or_else(|| by_words(&given, &candidates))
+}
+
+/// As `closest`, in the quotes that a string has in the file.
+pub(super) fn closest_value<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    closest(given, candidates).map(|near| format!("\"{near}\""))
+}
+
+/// The only candidate that holds all the words given, or whose words are all given.
+fn by_words<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let words = |name: &str| -> Vec<String> { plain(name).split(['_', '.']).map(str::to_owned).collect() };
+    let given = words(given);
+    if given.iter().all(|word| word.len() < 3) {
+        return None;
+    }
+    let mut near = candidates.iter().filter(|candidate| {
+        let candidate = words(candidate);
+        given.iter().all(|word| candidate.contains(word)) || candidate.iter().all(|word| given.contains(word))
+    });
+    match (near.next(), near.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// As names are compared: in small letters, `-` and blanks as `_`.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace(['-', ' '], "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_name_is_found_by_spelling_or_by_words() {
+        let names = ["devices", "heartbeat_interval", "connections", "id_prefix", "otrt", "heartbeat.p99_ms"];
+        for (given, meant) in [
+            ("device", Some("devices")),
+            ("Devices", Some("devices")),
+            ("hearbeat-interval", Some("heartbeat_interval")),
+            ("interval", Some("heartbeat_interval")),
+            ("interval_heartbeat", Some("heartbeat_interval")),
+            ("heartbeat.p99", Some("heartbeat.p99_ms")),
+            ("conections", Some("connections")),
+            ("heartbeat", None), // two names hold it
+            ("speed", None),
+            ("", None),
+        ] {
+            assert_eq!(closest(given, names), meant, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_list_reads_as_a_sentence() {
+        assert_eq!(any_of(&[]), "nothing");
+        assert_eq!(any_of(&["a"]), "`a`");
+        assert_eq!(any_of(&["a", "b", "c"]), "`a`, `b` or `c`");
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let numbers = [0_i64, 999, 1_000, -1_000, 1_234_567].map(grouped);
+        assert_eq!(numbers, ["0", "999", "1,000", "-1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_long_quotation_is_cut() {
+        assert_eq!(quoted(&"x".repeat(61)), format!("`{}…`", "x".repeat(60)));
+    }
+}

@@ -1,0 +1,298 @@
+//! A scenario as the file has it: every key under its type, none of them judged. `check` takes it from here.
+
+use std::time::Duration;
+
+use super::problem::{Problem, Problems, any_of, closest_value, quoted};
+use super::reader::{At, Field, Reader, Section};
+use super::source::Place;
+
+/// The keys of the file itself.
+pub(super) const TOP: Section = Section {
+    title: "the file's top level",
+    keys: &[
+        "name",
+        "goal",
+        "mode",
+        "seed",
+        "duration",
+        "ramp",
+        "drain",
+        "fleet",
+        "server",
+        "adversary",
+        "timeline",
+        "expect",
+    ],
+};
+/// The keys of `[fleet]`.
+pub(super) const FLEET: Section = Section {
+    title: "[fleet]",
+    keys: &[
+        "devices",
+        "heartbeat_interval",
+        "connections",
+        "id_prefix",
+        "otrt",
+        "answer_timeout",
+        "firmware_version",
+        "model",
+        "site",
+    ],
+};
+/// The keys of `[[fleet.model]]`.
+pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
+/// The keys of `[[fleet.site]]`.
+pub(super) const SITE: Section = Section { title: "[[fleet.site]]", keys: &["name", "share"] };
+/// The keys of `[[adversary]]`.
+pub(super) const ADVERSARY: Section =
+    Section { title: "[[adversary]]", keys: &["kind", "count", "interval", "from", "until"] };
+/// The keys of `[[expect]]`.
+pub(super) const EXPECT: Section = Section {
+    title: "[[expect]]",
+    keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
+};
+/// The keys of `[[timeline]]`, by what the step does.
+pub(super) const STEPS: [(&str, Section); 5] = [
+    ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices"] }),
+    ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site"] }),
+    ("send_command", Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices"] }),
+    ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill"] }),
+    ("phase", Section { title: "a `phase` step", keys: &["at", "do", "name"] }),
+];
+
+/// The whole file.
+pub(super) struct RawScenario {
+    pub(super) name: Field<String>,
+    pub(super) goal: Field<String>,
+    pub(super) mode: Field<String>,
+    pub(super) seed: Field<i64>,
+    pub(super) duration: Field<Duration>,
+    pub(super) ramp: Field<Duration>,
+    pub(super) drain: Field<Duration>,
+    pub(super) fleet: Field<RawFleet>,
+    /// Name and value of each setting of the server.
+    pub(super) server: Vec<(At<String>, Field<String>)>,
+    /// None, here and below: it is no list of tables, which is told already.
+    pub(super) adversaries: Option<Vec<RawAdversary>>,
+    pub(super) timeline: Option<Vec<RawStep>>,
+    pub(super) expectations: Option<Vec<RawExpectation>>,
+}
+
+/// `[fleet]`.
+pub(super) struct RawFleet {
+    pub(super) devices: Field<i64>,
+    /// A duration, or the word `server`.
+    pub(super) heartbeat_interval: Field<Result<Duration, &'static str>>,
+    /// A number, or a word.
+    pub(super) connections: Field<Result<i64, String>>,
+    pub(super) id_prefix: Field<String>,
+    pub(super) otrt: Field<bool>,
+    pub(super) answer_timeout: Field<Duration>,
+    pub(super) firmware_version: Field<String>,
+    pub(super) models: Option<Vec<RawShare>>,
+    pub(super) sites: Option<Vec<RawShare>>,
+}
+
+/// `[[fleet.model]]` or `[[fleet.site]]`.
+pub(super) struct RawShare {
+    pub(super) at: Place,
+    pub(super) name: Field<String>,
+    pub(super) share: Field<i64>,
+}
+
+/// `[[adversary]]`.
+pub(super) struct RawAdversary {
+    pub(super) at: Place,
+    pub(super) kind: Field<String>,
+    pub(super) count: Field<i64>,
+    pub(super) interval: Field<Duration>,
+    pub(super) from: Field<Duration>,
+    pub(super) until: Field<Duration>,
+}
+
+/// `[[timeline]]`.
+pub(super) struct RawStep {
+    pub(super) place: Place,
+    pub(super) at: Field<Duration>,
+    /// None: what to do is missing or unknown, which is told already.
+    pub(super) action: Option<At<RawAction>>,
+}
+
+/// What a step does; the place is that of the value of `do`.
+pub(super) enum RawAction {
+    Revoke { devices: Field<i64> },
+    Outage { length: Field<Duration>, site: Field<String> },
+    SendCommand { kind: Field<String>, argument: Field<String>, devices: Field<i64> },
+    RestartServer { kill: Field<bool> },
+    Phase { name: Field<String> },
+}
+
+/// `[[expect]]`.
+pub(super) struct RawExpectation {
+    pub(super) at: Place,
+    pub(super) metric: Field<String>,
+    pub(super) max: Field<f64>,
+    pub(super) min: Field<f64>,
+    pub(super) equals: Field<f64>,
+    pub(super) during: Field<String>,
+    pub(super) every: Field<Duration>,
+    pub(super) allow_empty: Field<bool>,
+    pub(super) abort: Field<bool>,
+}
+
+impl RawScenario {
+    /// Reads the whole file.
+    pub(super) fn read(mut file: Reader<'_>, problems: &mut Problems) -> Self {
+        file.refuse_unknown_keys(TOP, elsewhere, problems);
+        Self {
+            name: file.text("name", problems),
+            goal: file.text("goal", problems),
+            mode: file.text("mode", problems),
+            seed: file.integer("seed", problems),
+            duration: file.duration("duration", problems),
+            ramp: file.duration("ramp", problems),
+            drain: file.duration("drain", problems),
+            fleet: match file.table("fleet", "[fleet]", problems) {
+                Field::Given(At { at, value }) => Field::Given(At { at, value: RawFleet::read(value, problems) }),
+                Field::Absent => Field::Absent,
+                Field::Wrong => Field::Wrong,
+            },
+            server: read_settings(&file, problems),
+            adversaries: read_each(file.tables("adversary", "[[adversary]]", problems), problems, RawAdversary::read),
+            timeline: read_each(file.tables("timeline", "[[timeline]]", problems), problems, RawStep::read),
+            expectations: read_each(file.tables("expect", "[[expect]]", problems), problems, RawExpectation::read),
+        }
+    }
+}
+
+impl RawFleet {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(FLEET, elsewhere, problems);
+        Self {
+            devices: table.integer("devices", problems),
+            heartbeat_interval: table.duration_or("heartbeat_interval", &["server"], problems),
+            connections: table.text_or_integer("connections", problems),
+            id_prefix: table.text("id_prefix", problems),
+            otrt: table.boolean("otrt", problems),
+            answer_timeout: table.duration("answer_timeout", problems),
+            firmware_version: table.text("firmware_version", problems),
+            models: read_each(table.tables("model", MODEL.title, problems), problems, |share, problems| {
+                RawShare::read(share, MODEL, problems)
+            }),
+            sites: read_each(table.tables("site", SITE.title, problems), problems, |share, problems| {
+                RawShare::read(share, SITE, problems)
+            }),
+        }
+    }
+}
+
+impl RawShare {
+    fn read(mut table: Reader<'_>, section: Section, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(section, elsewhere, problems);
+        Self { at: table.at, name: table.text("name", problems), share: table.integer("share", problems) }
+    }
+}
+
+impl RawAdversary {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(ADVERSARY, elsewhere, problems);
+        Self {
+            at: table.at,
+            kind: table.text("kind", problems),
+            count: table.integer("count", problems),
+            interval: table.duration("interval", problems),
+            from: table.duration("from", problems),
+            until: table.duration("until", problems),
+        }
+    }
+}
+
+impl RawStep {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        let action = match table.text("do", problems) {
+            Field::Given(given) => RawAction::read(&mut table, &given, problems),
+            Field::Wrong => None,
+            Field::Absent => {
+                let names = STEPS.map(|(name, _)| name);
+                let message = "this step does not say what to `do`";
+                problems.push(Problem::new(table.at, message).expected(format!("`do` = {}", any_of(&names))));
+                None
+            }
+        };
+        let at = table.duration("at", problems);
+        Self { place: table.at, at, action }
+    }
+}
+
+impl RawAction {
+    fn read(table: &mut Reader<'_>, given: &At<String>, problems: &mut Problems) -> Option<At<Self>> {
+        let names = STEPS.map(|(name, _)| name);
+        let Some((name, section)) = STEPS.into_iter().find(|(name, _)| *name == given.value) else {
+            let message = format!("unknown step {}", quoted(&given.value));
+            let near = closest_value(&given.value, names);
+            problems.push(Problem::new(given.at, message).expected(any_of(&names)).suggest(near));
+            return None;
+        };
+        table.refuse_unknown_keys(section, |key| in_another_step(key).or_else(|| elsewhere(key)), problems);
+        Some(given.with(match name {
+            "revoke" => Self::Revoke { devices: table.integer("devices", problems) },
+            "outage" => Self::Outage { length: table.duration("for", problems), site: table.text("site", problems) },
+            "send_command" => Self::SendCommand {
+                kind: table.text("kind", problems),
+                argument: table.text("argument", problems),
+                devices: table.integer("devices", problems),
+            },
+            "restart_server" => Self::RestartServer { kill: table.boolean("kill", problems) },
+            _ => Self::Phase { name: table.text("name", problems) },
+        }))
+    }
+}
+
+impl RawExpectation {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(EXPECT, elsewhere, problems);
+        Self {
+            at: table.at,
+            metric: table.text("metric", problems),
+            max: table.number("max", problems),
+            min: table.number("min", problems),
+            equals: table.number("equals", problems),
+            during: table.text("during", problems),
+            every: table.duration("every", problems),
+            allow_empty: table.boolean("allow_empty", problems),
+            abort: table.boolean("abort", problems),
+        }
+    }
+}
+
+/// `[server]`: whatever is there, by name.
+fn read_settings(file: &Reader<'_>, problems: &mut Problems) -> Vec<(At<String>, Field<String>)> {
+    let Field::Given(table) = file.table("server", "[server]", problems) else { return Vec::new() };
+    let table = table.value;
+    table.keys().map(|name| (name.with(name.value.to_owned()), table.scalar(name.value, problems))).collect()
+}
+
+fn read_each<T>(
+    tables: Option<Vec<Reader<'_>>>,
+    problems: &mut Problems,
+    read: impl Fn(Reader<'_>, &mut Problems) -> T,
+) -> Option<Vec<T>> {
+    Some(tables?.into_iter().map(|table| read(table, problems)).collect())
+}
+
+/// Where a key does belong that is unknown where it stands.
+fn elsewhere(key: &str) -> Option<String> {
+    let has = |section: &Section| section.keys.contains(&key);
+    if has(&TOP) {
+        return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
+    }
+    let section = [FLEET, ADVERSARY, EXPECT].into_iter().find(has);
+    let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
+    section.map(is_elsewhere).or_else(|| in_another_step(key))
+}
+
+/// Which step has a key.
+fn in_another_step(key: &str) -> Option<String> {
+    let (_, section) = STEPS.into_iter().find(|(_, section)| section.keys.contains(&key))?;
+    Some(format!("`{key}` is a key of {}", section.title))
+}

@@ -1,0 +1,145 @@
+//! What a sound file becomes: defaults, every key, the order of steps, phases.
+
+use std::time::Duration;
+
+use super::{SOUND, changed, plan};
+use crate::scenario::{
+    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode,
+    OutageScope, Recipients, Share, Step,
+};
+
+const fn s(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[test]
+fn what_the_file_does_not_say_has_its_default() {
+    let text = r#"
+        name = "least"
+        goal = "As little as possible."
+        duration = "30s"
+        fleet.devices = 10
+        expect = [{ metric = "errors", max = 0 }]
+    "#;
+    let plan = plan(text);
+    assert_eq!((plan.mode, plan.seed, plan.ramp, plan.drain), (Mode::Load, 1, s(0), s(5)));
+    let share = |name: &str| vec![Share { name: name.to_owned(), share: 1 }];
+    let fleet = Fleet {
+        devices: 10,
+        heartbeat_interval: HeartbeatInterval::Server,
+        connections: Connections::PerDevice,
+        id_prefix: "SIM".to_owned(),
+        otrt: false,
+        answer_timeout: s(10),
+        firmware_version: "1.0.0".to_owned(),
+        models: share("KS-100"),
+        sites: share("HQ"),
+    };
+    assert_eq!(plan.fleet, fleet);
+    assert!(plan.server.is_empty() && plan.adversaries.is_empty() && plan.timeline.is_empty());
+    let expectation = Expectation {
+        metric: Metric::Errors,
+        bound: Bound::Max(0.0),
+        during: During::WholeRun,
+        every: None,
+        allow_empty: false,
+        abort: false,
+    };
+    assert_eq!(plan.expectations, [expectation]);
+    assert_eq!(plan.offered_per_min(), None);
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = changed(
+        "[fleet]\ndevices = 100",
+        "drain = \"0s\"\nmode = \"load\"\nseed = 9223372036854775807\n[fleet]\ndevices = 100\nheartbeat_interval = \
+         \"250ms\"\nconnections = 64\nid_prefix = \"K.1_-\"\notrt = true\nanswer_timeout = \"100ms\"\n\
+         firmware_version = \"2.0.0-rc1\"\nmodel = [{ name = \"A\", share = 7 }, { name = \"B\", share = 3 }]",
+    );
+    let plan = plan(&text);
+    assert_eq!((plan.seed, plan.drain), (i64::MAX.unsigned_abs(), s(0)));
+    assert_eq!(plan.fleet.heartbeat_interval, HeartbeatInterval::Fixed(Duration::from_millis(250)));
+    assert_eq!(plan.offered_per_min(), Some(24_000.0));
+    assert_eq!(plan.fleet.connections, Connections::Shared(64));
+    assert!(plan.fleet.otrt);
+    assert_eq!(plan.fleet.models.len(), 2);
+    assert_eq!(plan.server.get("PORT").map(String::as_str), Some("3000"));
+    let forger = Adversary { kind: AdversaryKind::Forger, count: 5, interval: s(1), from: s(0), until: plan.duration };
+    assert_eq!(plan.adversaries, [forger]);
+}
+
+#[test]
+fn steps_are_sorted_and_steps_of_one_time_keep_their_order() {
+    let text = changed(
+        "at = \"10s\"\ndo = \"phase\"\nname = \"storm\"",
+        r#"at = "20s"
+do = "phase"
+name = "second"
+[[timeline]]
+at = "10s"
+do = "outage"
+for = "1m"
+site = "north"
+[[timeline]]
+at = "10s"
+do = "send_command"
+kind = "reboot"
+[[timeline]]
+at = "0s"
+do = "revoke"
+devices = 100
+[[timeline]]
+at = "30s"
+do = "restart_server"
+kill = true"#,
+    );
+    let steps: Vec<_> = plan(&text).timeline.into_iter().map(|step| (step.at, step.step)).collect();
+    let site = OutageScope::Site("north".to_owned());
+    let (kind, argument) = ("reboot".to_owned(), String::new());
+    let expected = [
+        (s(0), Step::Revoke { devices: 100 }),
+        (s(10), Step::Outage { length: s(60), scope: site }),
+        (s(10), Step::SendCommand { kind, argument, recipients: Recipients::All }),
+        (s(20), Step::Phase { name: "second".to_owned() }),
+        (s(30), Step::RestartServer { kill: true }),
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn a_phase_lasts_until_the_next_or_the_end() {
+    let more = format!("{SOUND}\n[[timeline]]\nat = \"20s\"\ndo = \"phase\"\nname = \"after\"");
+    let phases = plan(&more).phases();
+    let phases: Vec<_> = phases.iter().map(|(name, start, end)| (name.as_str(), *start, *end)).collect();
+    let expected = [("ramp", s(0), s(5)), ("steady", s(5), s(30)), ("storm", s(10), s(20)), ("after", s(20), s(30))];
+    assert_eq!(phases, expected);
+    let no_ramp = plan(&changed("ramp = \"5s\"\n", "")).phases();
+    assert_eq!(no_ramp.first().map(|(name, start, end)| (name.as_str(), *start, *end)), Some(("steady", s(0), s(30))));
+}
+
+#[test]
+fn an_expectation_reads_as_a_sentence_and_judges_numbers() {
+    let text = changed("max = 0", "max = 50.5\nduring = \"storm\"\nevery = \"10s\"\nabort = true");
+    let expectation = plan(&text).expectations.remove(0);
+    assert_eq!(expectation.to_string(), "errors <= 50.5 during storm, every 10s");
+    for (bound, actual, holds) in [
+        (Bound::Max(1.0), 1.0, true),
+        (Bound::Max(1.0), 1.5, false),
+        (Bound::Min(1.0), 1.0, true),
+        (Bound::Min(1.0), 0.5, false),
+        (Bound::Equals(0.0), 0.0, true),
+        (Bound::Equals(0.0), 1.0, false),
+        (Bound::Max(1.0), f64::NAN, false),
+        (Bound::Min(1.0), f64::NAN, false),
+        (Bound::Equals(0.0), f64::NAN, false),
+    ] {
+        assert_eq!(bound.holds(actual), holds, "{bound} of {actual}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
+    let text = format!("\u{feff}{}", SOUND.replace('\n', "\r\n"));
+    assert_eq!(plan(&text), plan(SOUND));
+}

@@ -1,0 +1,189 @@
+//! As `refusals`: the fleet and its adversaries.
+
+use super::refusals::assert_refused;
+
+#[test]
+fn mistakes_in_the_fleet_are_told() {
+    assert_refused(IN_THE_FLEET);
+}
+
+const IN_THE_FLEET: &str = r#"
+- devices = 100
++ devices = 0
+7:11: `devices` is too small: 0; expected 1 to 1,000,000
+
+- devices = 100
++ devices = 1000001
+7:11: `devices` is too large: 1,000,001; expected 1 to 1,000,000
+
+- devices = 100
++ devices = "100"
+7:11: `devices` is a string; expected a whole number; did you mean `100`?
+
+- devices = 100
++ devcies = 100
+7:1: unknown key `devcies` in [fleet]; did you mean `devices`?
+
+- devices = 100
++ devices = 100
++ duration = "3s"
+8:1: unknown key `duration` in [fleet]
+
+- devices = 100
++ devices = 100
++ heartbeat_interval = "99ms"
+8:22: `heartbeat_interval` is too short: 99ms; expected 100ms to 1d
+
+- devices = 100
++ devices = 100
++ heartbeat_interval = 1
+8:22: `heartbeat_interval` is a number without a unit; expected a duration such as "30s" or "1h30m", or "server"; did you mean `"1s"`?
+
+- devices = 100
++ devices = 100
++ heartbeat_interval = "sever"
+8:22: `heartbeat_interval` is `sever`; expected a duration such as "30s" or "1h30m", or "server"; did you mean `"server"`?
+
+- devices = 100
++ devices = 300000
++ heartbeat_interval = "1s"
+8:22: 300,000 devices, each every 1s, send 300,000 heartbeats a second; expected at most 200,000 a second in total; did you mean `"1s500ms"`?
+
+- devices = 100
++ devices = 100
++ connections = 60001
+8:15: `connections` is too large: 60,001; expected 1 to 60,000
+
+- devices = 100
++ devices = 100
++ connections = "per-device"
+8:15: `connections` is `per-device`; expected "per_device", or a number from 1 to 60,000; did you mean `"per_device"`?
+
+- devices = 100
++ devices = 100
++ connections = "50"
+8:15: `connections` is `50`; expected "per_device", or a number from 1 to 60,000; did you mean `50`?
+
+- devices = 100
++ devices = 100
++ connections = false
+8:15: `connections` is a truth value; expected a string or a whole number
+
+- devices = 100
++ devices = 100
++ id_prefix = "1A"
+8:13: `id_prefix` does not start with a letter; expected a letter, then up to 31 of A-Z, a-z, 0-9, `.`, `_` and `-`
+
+- devices = 100
++ devices = 100
++ id_prefix = "A B"
+8:13: `id_prefix` has ` ` in it; expected a letter, then up to 31 of A-Z, a-z, 0-9, `.`, `_` and `-`
+
+- devices = 100
++ devices = 100
++ id_prefix = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+8:13: `id_prefix` has 33 characters; expected a letter, then up to 31 of A-Z, a-z, 0-9, `.`, `_` and `-`
+
+- devices = 100
++ devices = 100
++ otrt = "true"
+8:8: `otrt` is a string; expected `true` or `false`, without quotes; did you mean `true`?
+
+- devices = 100
++ devices = 100
++ answer_timeout = "6m"
+8:18: `answer_timeout` is too long: 6m; expected 100ms to 5m
+
+- devices = 100
++ devices = 100
++ firmware_version = "1 beta"
+8:20: `firmware_version` has ` ` in it; expected 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`; did you mean `"1-beta"`?
+
+- share = 1
++ share = 0
+11:9: `share` is too small: 0; expected 1 to 1,000,000
+
+- share = 1
+9:1: [[fleet.site]] has no `share`; expected `share = 1`
+
+- name = "north"
+9:1: [[fleet.site]] has no `name`; expected `name = "HQ"`
+
+- "north"
++ "nörth"
+10:8: `name` has `ö` in it; expected 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`
+
+- "north"
++ "north site"
+10:8: `name` has ` ` in it; expected 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`; did you mean `"north-site"`?
+
+- share = 1
++ share = 1
++ weight = 2
+12:1: unknown key `weight` in [[fleet.site]]
+
+- [[fleet.site]]
++ [[fleet.model]]
++ name = "a"
++ share = 1
++ [[fleet.model]]
++ name = "a"
++ share = 1
++ [[fleet.site]]
+13:8: a second [[fleet.model]] is called `a`; expected a name of its own
+
+- [[fleet.site]]
++ [fleet.site]
+9:1: `site` is a table; expected a list of tables, each with the header [[fleet.site]]
+"#;
+
+#[test]
+fn mistakes_in_adversaries_are_told() {
+    assert_refused(IN_ADVERSARIES);
+}
+
+const IN_ADVERSARIES: &str = r#"
+- "forger"
++ "forgery"
+17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key` or `tamperer`; did you mean `"forger"`?
+
+- kind = "forger"
+16:1: [[adversary]] has no `kind`; expected `kind = "forger"`
+
+- count = 5
++ count = 0
+18:9: `count` is too small: 0; expected 1 to 10,000
+
+- count = 5
++ count = 10001
+18:9: `count` is too large: 10,001; expected 1 to 10,000
+
+- count = 5
+16:1: [[adversary]] has no `count`; expected `count = 5`
+
+- count = 5
++ count = 5
++ interval = "9ms"
+19:12: `interval` is too short: 9ms; expected 10ms to 1d
+
+- count = 5
++ count = 5
++ from = "30s"
+19:8: `from` is 30s, not before the end of the run; expected `from` less than 30s
+
+- count = 5
++ count = 5
++ from = "9s"
++ until = "9s"
+20:9: `from` is 9s, not before `until`; expected `from` less than 9s
+
+- count = 5
++ count = 5
++ until = "31s"
+19:9: `until` is 31s, after the end of the run; expected at most 30s
+
+- count = 5
++ count = 5
++ unitl = "20s"
+19:1: unknown key `unitl` in [[adversary]]; did you mean `until`?
+"#;

@@ -1,0 +1,304 @@
+//! As `refusals`: what happens and what is expected.
+
+use super::refusals::assert_refused;
+use super::{SOUND, checked, refusals};
+
+#[test]
+fn mistakes_in_steps_are_told() {
+    assert_refused(IN_STEPS);
+}
+
+const IN_STEPS: &str = r#"
+- at = "10s"
++ at = "31s"
+21:6: `at` is 31s, after the end of the run; expected at most 30s
+
+- at = "10s"
+20:1: [[timeline]] has no `at`; expected `at = "10s"`
+
+- do = "phase"
+20:1: this step does not say what to `do`; expected `do` = `revoke`, `outage`, `send_command`, `restart_server` or `phase`
+
+- "phase"
++ "pause"
+22:6: unknown step `pause`; expected `revoke`, `outage`, `send_command`, `restart_server` or `phase`
+
+- "phase"
++ "restart"
+22:6: unknown step `restart`; expected `revoke`, `outage`, `send_command`, `restart_server` or `phase`; did you mean `"restart_server"`?
+
+- "phase"
++ 7
+22:6: `do` is a whole number; expected a string in quotes; did you mean `"7"`?
+
+- name = "storm"
++ nmae = "storm"
+23:1: unknown key `nmae` in a `phase` step; did you mean `name`?
+
+- name = "storm"
++ name = "ramp"
+23:8: every run has a phase `ramp` of its own; expected another name
+
+- name = "storm"
++ name = "The Storm"
+23:8: `name` has `T` in it; expected 1 to 64 of a-z, 0-9 and `-`; did you mean `"the-storm"`?
+
+- name = "storm"
++ name = "storm"
++ [[timeline]]
++ at = "12s"
++ do = "phase"
++ name = "storm"
+27:8: a second phase is called `storm`; expected a name of its own
+
+- "phase"
+- name = "storm"
++ "revoke"
+20:1: a `revoke` step has no `devices`; expected `devices = 10`
+
+- "phase"
+- name = "storm"
++ "revoke"
++ devices = 101
+23:11: `devices` is 101, more than the fleet has; expected 1 to 100
+
+- "phase"
+- name = "storm"
++ "revoke"
++ devices = 0
+23:11: `devices` is too small: 0; expected 1 to 100
+
+- "phase"
+- name = "storm"
++ "revoke"
++ devices = 60
++ [[timeline]]
++ at = "9s"
++ do = "revoke"
++ devices = 50
+27:11: the steps up to this one revoke 110 devices; expected no more than the fleet has, which is 100
+
+- "phase"
+- name = "storm"
++ "outage"
++ for = "10s"
++ site = "nroth"
+24:8: the fleet has no site `nroth`; expected `north`; did you mean `"north"`?
+
+- "phase"
+- name = "storm"
++ "outage"
++ for = "0s"
+23:7: `for` is too short: 0s; expected 1ms to 90d
+
+- "phase"
+- name = "storm"
++ "outage"
++ for = "1s"
++ kill = true
+24:1: unknown key `kill` in an `outage` step
+
+- "phase"
+- name = "storm"
++ "send_command"
+20:1: a `send_command` step has no `kind`; expected `kind = "reboot"`
+
+- "phase"
+- name = "storm"
++ "send_command"
++ kind = "re-boot"
+23:8: `kind` has `-` in it; expected 1 to 32 of a-z and `_`
+
+- "phase"
+- name = "storm"
++ "send_command"
++ kind = "reboot"
++ devices = 200
+24:11: `devices` is 200, more than the fleet has; expected 1 to 100
+
+- "phase"
+- name = "storm"
++ "restart_server"
++ kill = 1
+23:8: `kill` is a whole number; expected `true` or `false`, without quotes
+
+- [[timeline]]
++ [timeline]
+20:1: `timeline` is a table; expected a list of tables, each with the header [[timeline]]
+"#;
+
+#[test]
+fn mistakes_in_expectations_are_told() {
+    assert_refused(IN_EXPECTATIONS);
+}
+
+const IN_EXPECTATIONS: &str = r#"
+- "errors"
++ "error"
+26:10: unknown metric `error`; did you mean `"errors"`?
+
+- "errors"
++ "speed"
+26:10: unknown metric `speed`
+
+- "errors"
++ "codes.REVOKE"
+26:10: no answer has the code `REVOKE`; did you mean `"codes.REVOKED"`?
+
+- "errors"
++ "codes.revoked"
+26:10: unknown metric `codes.revoked`; did you mean `"codes.REVOKED"`?
+
+- "errors"
++ "codes."
+26:10: unknown metric `codes.`
+
+- metric = "errors"
+25:1: [[expect]] has no `metric`; expected `metric = "errors"`
+
+- max = 0
++ mx = 0
+27:1: unknown key `mx` in [[expect]]; did you mean `max`?
+
+- max = 0
+25:1: this expectation has no bound; expected exactly one of `max`, `min` and `equals`
+
+- max = 0
++ max = 0
++ min = 0
+28:7: this expectation has `max` and `min`; expected exactly one of `max`, `min` and `equals`
+
+- max = 0
++ max = -1
+27:7: `max` is -1; expected a number from 0 to 2^53
+
+- max = 0
++ max = nan
+27:7: `max` is NaN; expected a number from 0 to 2^53
+
+- max = 0
++ max = inf
+27:7: `max` is inf; expected a number from 0 to 2^53
+
+- max = 0
++ max = "50"
+27:7: `max` is a string; expected a number; did you mean `50`?
+
+- max = 0
++ max = 1e16
+27:7: `max` is 10000000000000000; expected a number from 0 to 2^53
+
+- max = 0
++ max = 0
++ during = "strom"
+28:10: there is no phase `strom`; expected `ramp`, `steady` or `storm`; did you mean `"storm"`?
+
+- max = 0
++ max = 0
++ during = "10s"
+28:10: there is no phase `10s`; expected `ramp`, `steady` or `storm`
+
+- max = 0
++ max = 0
++ during = "steady"
++ every = "26s"
+29:9: `every` is 26s, but the phase `steady` lasts 25s; expected 1s to 25s
+
+- max = 0
++ max = 0
++ every = "31s"
+28:9: `every` is 31s, but the run lasts 30s; expected 1s to 30s
+
+- max = 0
++ max = 0
++ every = "500ms"
+28:9: `every` is too short: 500ms; expected 1s to 30s
+
+- max = 0
++ max = 0
++ every = 10
+28:9: `every` is a number without a unit; expected a duration such as "30s" or "1h30m"; did you mean `"10s"`?
+
+- max = 0
++ min = 1
++ abort = true
+28:9: whether `errors >= 1` holds is known at the end only; expected `abort` with `max`, with `equals = 0` or with `every`
+
+- max = 0
++ equals = 1
++ abort = true
+28:9: whether `errors = 1` holds is known at the end only; expected `abort` with `max`, with `equals = 0` or with `every`
+
+- max = 0
++ max = 0
++ allow_empty = 0
+28:15: `allow_empty` is a whole number; expected `true` or `false`, without quotes
+
+- "errors"
++ "ledger.lost"
++ during = "steady"
+27:10: `ledger.lost` counts over the whole run; expected no `during` with it
+
+- "errors"
++ "attacks.successes"
++ every = "5s"
+27:9: `attacks.successes` counts over the whole run; expected no `every` with it
+
+- "errors"
++ "ledger.lost"
++ abort = true
+27:9: `ledger.lost` is known after the end only, so it cannot end the run; expected no `abort`
+
+- [[expect]]
+- metric = "errors"
+- max = 0
+1:1: the scenario expects nothing, so it could not fail; expected at least one [[expect]]
+
+- [[expect]]
++ [expect]
+25:1: `expect` is a table; expected a list of tables, each with the header [[expect]]
+"#;
+
+#[test]
+fn a_rehearsal_does_not_restart_the_server() {
+    let rehearsal = SOUND.replace("duration = \"30s\"", "mode = \"rehearse\"\nduration = \"90d\"");
+    assert!(checked(&rehearsal).is_ok());
+    let restarts = rehearsal.replace("\"phase\"\nname = \"storm\"", "\"restart_server\"");
+    let expected = "23:6: a rehearsal cannot restart the server yet; expected `mode = \"load\"`, or no such step";
+    assert_eq!(refusals(&restarts), [expected]);
+}
+
+#[test]
+fn a_phase_without_length_cannot_be_expected_of() {
+    let late = SOUND.replace("at = \"10s\"", "at = \"30s\"").replace("max = 0", "max = 0\nduring = \"storm\"");
+    let expected = "28:10: the phase `storm` has no length: it starts and ends at 30s; \
+                    expected a phase in which something can be measured";
+    assert_eq!(refusals(&late), [expected]);
+}
+
+#[test]
+fn there_is_no_ramp_phase_without_a_ramp() {
+    let text = SOUND.replace("ramp = \"5s\"\n", "").replace("max = 0", "max = 0\nduring = \"ramp\"");
+    assert_eq!(refusals(&text), ["27:10: there is no phase `ramp`; expected `steady` or `storm`"]);
+}
+
+#[test]
+fn a_file_has_so_many_tables_of_a_kind_and_no_more() {
+    for (table, max, message) in [
+        ("[[adversary]]\nkind = \"forger\"\ncount = 1\n", 100, "101 tables [[adversary]]; expected at most 100"),
+        (
+            "[[timeline]]\nat = \"1s\"\ndo = \"outage\"\nfor = \"1s\"\n",
+            1_000,
+            "1,001 tables [[timeline]]; expected at most 1,000",
+        ),
+        ("[[expect]]\nmetric = \"errors\"\nmax = 0\n", 200, "201 tables [[expect]]; expected at most 200"),
+        ("[[fleet.model]]\nname = \"m#\"\nshare = 1\n", 1_000, "1,001 tables [[fleet.model]]; expected at most 1,000"),
+    ] {
+        let there = usize::from(!table.contains("model"));
+        let tables =
+            |count: usize| (there..count).map(|index| table.replace('#', &index.to_string())).collect::<String>();
+        assert!(checked(&format!("{SOUND}{}", tables(max))).is_ok(), "{message}");
+        let wrong = refusals(&format!("{SOUND}{}", tables(max + 1)));
+        assert!(wrong.len() == 1 && wrong[0].ends_with(message), "{wrong:?}");
+    }
+}

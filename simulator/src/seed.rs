@@ -1,0 +1,48 @@
+//! Randomness by stream: `seed(root, device, stream)`, so that adding a draw in one place shifts nothing elsewhere.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+/// The stream named `stream` of the subject named `subject`, under the root seed of the run.
+pub fn stream(root: u64, subject: &str, stream: &str) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(bytes(root, subject, stream))
+}
+
+/// The 32 bytes that the stream is seeded with; also the seed of a simulated key.
+pub fn bytes(root: u64, subject: &str, stream: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"ks-fleet seed\n");
+    hash.update(root.to_be_bytes());
+    for part in [subject, stream] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// A number below `bound` (0 for a bound of 0), by multiplication; the bias is below `bound` / 2^64.
+pub fn below(rng: &mut impl Rng, bound: u64) -> u64 {
+    u64::try_from((u128::from(rng.next_u64()) * u128::from(bound)) >> 64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_apart_and_repeat() {
+        let first = |root, subject, name| stream(root, subject, name).next_u64();
+        assert_eq!(first(1, "SIM-1", "phase"), first(1, "SIM-1", "phase"));
+        assert_ne!(first(1, "SIM-1", "phase"), first(2, "SIM-1", "phase"));
+        assert_ne!(first(1, "SIM-1", "phase"), first(1, "SIM-1", "key"));
+        assert_ne!(first(1, "ab", "c"), first(1, "a", "bc"));
+    }
+
+    #[test]
+    fn below_stays_below() {
+        let mut rng = stream(1, "x", "y");
+        assert!((0..1_000).all(|_| below(&mut rng, 7) < 7));
+        assert_eq!(below(&mut rng, 0), 0);
+    }
+}

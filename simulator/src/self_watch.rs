@@ -1,0 +1,125 @@
+//! The generator watches itself: CPU, memory, sockets, and whether it was the limit. Linux's /proc where there is one.
+
+use std::{fs, time::Duration};
+
+use ks_reports::run_folder::Generator;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::measure::Measurements;
+
+/// A send that left later than this after its time was late, in microseconds.
+pub const LATE_US: u64 = 50_000;
+/// Late sends that are tolerated, in basis points of those that were due.
+const LATE_TOLERATED_BP: u64 = 100;
+
+/// Real time since it was started, whatever the runtime's clock does: for people, never for a decision of the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Duration);
+
+impl Stopwatch {
+    /// Started now.
+    pub fn started() -> Self {
+        Self(monotonic())
+    }
+
+    /// Real time since then.
+    pub fn elapsed(&self) -> Duration {
+        monotonic().saturating_sub(self.0)
+    }
+}
+
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// CPU seconds of this process so far.
+pub fn own_cpu_s() -> f64 {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
+/// CPU seconds of another process so far; none if it is gone or there is no /proc.
+pub fn cpu_s_of(process: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in parentheses may hold spaces; the fields that count come after it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Greatest resident memory of this process so far, in bytes; 0 where there is no /proc.
+pub fn peak_rss_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+    kib.unwrap_or(0) * 1_024
+}
+
+/// What is known of the generator besides its measurements.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Resources {
+    /// CPU seconds of this process during the run.
+    pub cpu_s: f64,
+    /// CPU seconds of the embedded server during the run.
+    pub server_cpu_s: Option<f64>,
+    /// Open sockets at the peak.
+    pub sockets_max: u64,
+}
+
+/// The generator's own figures.
+pub fn generator(measured: &Measurements, resources: Resources) -> Generator {
+    let lag = &measured.send_lag_us;
+    let late_sends = lag.len() - lag.count_between(0, LATE_US);
+    let ms = |quantile| lag.value_at_quantile(quantile) as f64 / 1_000.0;
+    let sent = measured.of(crate::measure::MessageType::Heartbeat).sent;
+    let achieved_bp = (sent * 10_000).checked_div(measured.offered).unwrap_or(10_000);
+    Generator {
+        cpu_s: resources.cpu_s,
+        server_cpu_s: resources.server_cpu_s,
+        late_sends,
+        send_lag_p50_ms: if lag.is_empty() { 0.0 } else { ms(0.5) },
+        send_lag_p99_ms: if lag.is_empty() { 0.0 } else { ms(0.99) },
+        achieved_bp: u32::try_from(achieved_bp).unwrap_or(u32::MAX),
+        rss_bytes: peak_rss_bytes(),
+        sockets_max: resources.sockets_max,
+    }
+}
+
+/// Why the measurement is not sound, if it is not.
+pub fn unsound(measured: &Measurements, generator: &Generator) -> Option<String> {
+    let due = measured.send_lag_us.len();
+    if due > 0 && generator.late_sends * 10_000 > due * LATE_TOLERATED_BP {
+        return Some(format!(
+            "the generator itself was the bottleneck: {} of {due} heartbeats left more than {} ms after their time (send lag p99 {:.0} ms); use fewer devices, a longer interval or more cores",
+            generator.late_sends,
+            LATE_US / 1_000,
+            generator.send_lag_p99_ms
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::record;
+
+    #[test]
+    fn a_generator_that_lags_is_not_sound() {
+        let mut measured = Measurements::default();
+        for number in 0..1_000 {
+            record(&mut measured.send_lag_us, if number < 20 { 80_000 } else { 900 });
+        }
+        let figures = generator(&measured, Resources::default());
+        assert_eq!(figures.late_sends, 20);
+        assert!(unsound(&measured, &figures).unwrap().contains("20 of 1000"));
+    }
+
+    #[test]
+    fn figures_of_this_process_are_there() {
+        assert!(own_cpu_s() > 0.0);
+        assert!(cpu_s_of(std::process::id()).is_some());
+        assert!(peak_rss_bytes() > 1_000_000);
+    }
+}

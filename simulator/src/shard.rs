@@ -1,0 +1,105 @@
+//! What the devices of one thread share: the time, the weather, the measurements.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ks_protocol::{id::DeviceId, time::UnixMs};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval};
+
+/// Honest requests that adversaries may have overheard at most.
+const OVERHEARD_MAX: usize = 64;
+
+/// When the run began, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct RunTime {
+    /// On the timer's clock.
+    pub started: Instant,
+    /// On the wall's.
+    pub epoch: UnixMs,
+}
+
+impl RunTime {
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Wall-clock time now; a simulated device's clock is right.
+    pub fn unix_now(&self) -> UnixMs {
+        self.epoch + self.elapsed()
+    }
+}
+
+/// An honest request that an adversary overheard.
+#[derive(Debug, Clone)]
+pub struct Overheard {
+    /// Who sent it.
+    pub device_id: DeviceId,
+    /// Its bytes.
+    pub wire: String,
+}
+
+/// The surroundings of the devices on one thread.
+pub struct Shard {
+    /// The run's time.
+    pub time: RunTime,
+    /// No beat is scheduled from here on.
+    pub ends_at: Instant,
+    /// When devices beat.
+    pub interval: HeartbeatInterval,
+    /// How long an answer is waited for.
+    pub answer_timeout: Duration,
+    /// The network's weather.
+    pub weather: Arc<Weather>,
+    /// What was measured since the last tick.
+    pub measurements: RefCell<Measurements>,
+    /// True once the run was told to end early.
+    pub stopped: Arc<AtomicBool>,
+    /// Where every exchange is logged; rehearsals only.
+    pub log: Option<Rc<RefCell<EventLog>>>,
+    /// Whether anybody listens in.
+    pub is_overheard: bool,
+    /// What was overheard, oldest first.
+    pub overheard: RefCell<VecDeque<Overheard>>,
+}
+
+impl Shard {
+    /// Whether new beats are still scheduled.
+    pub fn is_running(&self) -> bool {
+        !self.stopped.load(Ordering::Relaxed) && Instant::now() < self.ends_at
+    }
+
+    /// Adds to the measurements.
+    pub fn measure(&self, add: impl FnOnce(&mut Measurements)) {
+        add(&mut self.measurements.borrow_mut());
+    }
+
+    /// Logs an event, where events are logged.
+    pub fn event(&self, event: &str, fields: &[(&str, Value)]) {
+        if let Some(log) = &self.log {
+            log.borrow_mut().event(self.time.elapsed(), event, fields);
+        }
+    }
+
+    /// Lets adversaries have a request that was honoured.
+    pub fn overhear(&self, device_id: &DeviceId, wire: &str) {
+        if self.is_overheard {
+            let mut overheard = self.overheard.borrow_mut();
+            if overheard.len() == OVERHEARD_MAX {
+                overheard.pop_front();
+            }
+            overheard.push_back(Overheard { device_id: device_id.clone(), wire: wire.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! From what a run came to, its summary: verdict first, then the numbers it stands on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::Histogram;
+use ks_protocol::time::UnixMs;
+use ks_reports::run_folder::{Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, Summary, Verdict};
+
+use crate::{
+    conductor::Played,
+    expect::Final,
+    measure::{MessageType, OK},
+    scenario::Plan,
+    self_watch::{self, Resources},
+};
+
+/// What is known of a run besides what was measured.
+pub struct About<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Load or rehearsal.
+    pub mode: Mode,
+    /// What it went against.
+    pub target: String,
+    /// When it began.
+    pub started_at: UnixMs,
+    /// Real time it took.
+    pub wall: Duration,
+    /// CPU and sockets.
+    pub resources: Resources,
+    /// SHA-256 of the event log; rehearsals only.
+    pub event_log_sha256: Option<String>,
+    /// A command that runs the same again.
+    pub replay: String,
+    /// What a reader must know.
+    pub notes: Vec<String>,
+}
+
+/// The summary of a run, with its verdict.
+pub fn summarise(about: About<'_>, played: Played) -> Summary {
+    let Played { total, steady, ledger, judge, lasted, interrupted, failures, .. } = played;
+    let generator = self_watch::generator(&total, about.resources);
+    let expectations = judge.finish(Final { total: &total, ledger: &ledger });
+    let mut reasons = Reasons::default();
+    reasons.hard.extend(ledger_breach(&ledger));
+    reasons.hard.extend(failures);
+    for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
+        reasons.hard.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
+    }
+    reasons.unsound.extend(self_watch::unsound(&total, &generator).filter(|_| about.mode == Mode::Load));
+    if interrupted {
+        reasons.unsound.push(format!(
+            "the run was ended after {:.0} s of {:.0} s",
+            lasted.as_secs_f64(),
+            about.plan.duration.as_secs_f64()
+        ));
+    }
+    let unmet = expectations.iter().filter(|expectation| !expectation.pass);
+    reasons.unmet.extend(unmet.map(|unmet| match unmet.actual {
+        Some(actual) => format!("`{} {}` was not met: {}", unmet.name, unmet.bound, rounded(actual)),
+        None => format!("`{} {}` was not met: there was no sample", unmet.name, unmet.bound),
+    }));
+    let (verdict, exit_code, reasons) = reasons.verdict();
+    let minutes = steady.1.as_secs_f64() / 60.0;
+    let per_min = |count: u64| if minutes > 0.0 { count as f64 / minutes } else { 0.0 };
+    let beats = total.of(MessageType::Heartbeat);
+    Summary {
+        format: FORMAT,
+        scenario: about.plan.name.clone(),
+        goal: about.plan.goal.clone(),
+        mode: about.mode,
+        seed: about.plan.seed,
+        verdict,
+        reasons,
+        exit_code,
+        target: about.target,
+        started_at: about.started_at.to_string(),
+        wall_s: about.wall.as_secs_f64(),
+        simulated_s: lasted.as_secs_f64(),
+        interrupted,
+        devices: u64::from(about.plan.fleet.devices),
+        heartbeats: Heartbeats {
+            sent: beats.sent,
+            acked: beats.code(OK),
+            in_flight_at_end: u64::try_from(total.in_flight).unwrap_or(0),
+            per_min: per_min(steady.0.of(MessageType::Heartbeat).code(OK)),
+            offered_per_min: per_min(steady.0.offered),
+        },
+        requests_by_code: by_type(&total, |of| {
+            let codes: BTreeMap<String, u64> =
+                of.codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
+            (!codes.is_empty()).then_some(codes)
+        }),
+        latency_ms: by_type(&total, |of| percentiles(&of.response_us)),
+        service_ms: by_type(&total, |of| percentiles(&of.service_us)),
+        bad_server_signatures: total.bad_server_signatures,
+        generator,
+        ledger,
+        adversaries: total
+            .attacks
+            .iter()
+            .map(|(kind, score)| ((*kind).to_owned(), Attacks { attempts: score.attempts, successes: score.successes }))
+            .collect(),
+        expectations,
+        phases: phases(about.plan),
+        event_log_sha256: about.event_log_sha256,
+        replay: about.replay,
+        notes: about.notes,
+    }
+}
+
+/// Why a run is not a pass, by weight.
+#[derive(Default)]
+struct Reasons {
+    /// Facts that no measurement error explains.
+    hard: Vec<String>,
+    /// Why the measurement is not to be trusted.
+    unsound: Vec<String>,
+    /// Expectations that were not met.
+    unmet: Vec<String>,
+}
+
+impl Reasons {
+    fn verdict(self) -> (Verdict, u8, Vec<String>) {
+        let (verdict, exit_code) = if !self.hard.is_empty() {
+            (Verdict::Fail, 99)
+        } else if !self.unsound.is_empty() {
+            (Verdict::Inconclusive, 4)
+        } else if !self.unmet.is_empty() {
+            (Verdict::Fail, 99)
+        } else {
+            (Verdict::Pass, 0)
+        };
+        (verdict, exit_code, [self.hard, self.unsound, self.unmet].concat())
+    }
+}
+
+fn ledger_breach(ledger: &Ledger) -> Option<String> {
+    let Ledger { lost, doubled, reordered, misattributed, .. } = *ledger;
+    (lost + doubled + reordered + misattributed > 0).then(|| {
+        format!("the ledger does not balance: {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed")
+    })
+}
+
+fn rounded(value: f64) -> String {
+    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+fn by_type<T>(
+    total: &crate::measure::Measurements,
+    of: impl Fn(&crate::measure::Measured) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let types = MessageType::ALL.into_iter();
+    types.filter_map(|kind| Some((kind.as_str().to_owned(), of(total.of(kind))?))).collect()
+}
+
+fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
+    let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+    (!histogram.is_empty()).then(|| Percentiles {
+        count: histogram.len(),
+        p50: ms(0.5),
+        p90: ms(0.9),
+        p99: ms(0.99),
+        p999: ms(0.999),
+        max: ms(1.0),
+    })
+}
+
+/// The plan's phases; `steady` only where nothing more telling covers it.
+fn phases(plan: &Plan) -> Vec<Phase> {
+    let phases = plan.phases();
+    let has_named = phases.iter().any(|(name, _, _)| name != "ramp" && name != "steady");
+    let shown = phases.into_iter().filter(|(name, _, _)| !(has_named && name == "steady"));
+    shown.map(|(name, from, to)| Phase { name, from_s: from.as_secs_f64(), to_s: to.as_secs_f64() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_outweigh_doubts_and_doubts_outweigh_expectations() {
+        let reasons = |hard: usize, unsound: usize, unmet: usize| Reasons {
+            hard: vec!["h".to_owned(); hard],
+            unsound: vec!["u".to_owned(); unsound],
+            unmet: vec!["m".to_owned(); unmet],
+        };
+        assert_eq!(reasons(0, 0, 0).verdict().1, 0);
+        assert_eq!(reasons(0, 0, 1).verdict().1, 99);
+        assert_eq!(reasons(0, 1, 1).verdict().1, 4);
+        assert_eq!(reasons(1, 1, 1).verdict().1, 99);
+    }
+}

@@ -1,0 +1,123 @@
+//! What operators and nature do during a run, each step at its time, through the admin API, the weather or the process.
+
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+
+use ks_protocol::id::DeviceId;
+use serde_json::json;
+
+use crate::{
+    event_log::EventLog,
+    link::faults::Weather,
+    operator::{Operator, OperatorError},
+    scenario::{OutageScope, Plan, Recipients, Step},
+    seed,
+    shard::RunTime,
+};
+
+/// Who can stop the server and start it again; nobody can if the server is somebody else's.
+pub trait ServerProcess {
+    /// Stops the server, by `kill -9` or in peace, and starts it again on the same database.
+    ///
+    /// # Errors
+    /// A sentence that says why it did not come back.
+    fn restart(&mut self, kill: bool) -> Result<(), String>;
+}
+
+/// What a timeline acts through.
+pub struct Stage {
+    /// The run's time.
+    pub time: RunTime,
+    /// The admin API.
+    pub operator: Rc<Operator>,
+    /// The network's weather.
+    pub weather: Arc<Weather>,
+    /// The fleet by name.
+    pub devices: Rc<Vec<DeviceId>>,
+    /// The server, where it can be restarted.
+    pub server: Option<Rc<RefCell<dyn ServerProcess>>>,
+    /// Where steps are logged.
+    pub log: Rc<RefCell<EventLog>>,
+    /// What went wrong, for the report.
+    pub failures: Rc<RefCell<Vec<String>>>,
+}
+
+/// Plays the whole timeline; ends after its last step.
+pub async fn play(plan: &Plan, stage: &Stage) {
+    let mut revoked = BTreeSet::new();
+    for timed in &plan.timeline {
+        tokio::time::sleep_until(stage.time.started + timed.at).await;
+        let name = timed.step.as_str();
+        let done = act(plan, stage, &timed.step, &mut revoked).await;
+        let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
+        stage.log.borrow_mut().event(stage.time.elapsed(), "step", &[("do", json!(name)), ("outcome", json!(outcome))]);
+        if let Err(why) = done {
+            stage
+                .failures
+                .borrow_mut()
+                .push(format!("the step `{name}` at {} s failed: {why}", timed.at.as_secs_f64()));
+        }
+    }
+}
+
+async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<DeviceId>) -> Result<(), String> {
+    let said = |error: OperatorError| error.to_string();
+    match step {
+        Step::Revoke { devices } => {
+            let chosen = choose(plan.seed, "revoke", &stage.devices, *devices, revoked);
+            revoked.extend(chosen.iter().cloned());
+            stage.operator.revoke(&chosen).await.map_err(said)
+        }
+        Step::SendCommand { kind, argument, recipients } => {
+            let chosen = match recipients {
+                Recipients::All => stage.devices.iter().filter(|device| !revoked.contains(device)).cloned().collect(),
+                Recipients::Some(count) => choose(plan.seed, "send_command", &stage.devices, *count, revoked),
+            };
+            stage.operator.send_command(&chosen, kind, argument).await.map_err(said)
+        }
+        Step::Outage { length, scope } => {
+            let site = match scope {
+                OutageScope::EverySite => None,
+                OutageScope::Site(name) => plan.fleet.sites.iter().position(|site| site.name == *name),
+            };
+            outage(stage, site, *length);
+            Ok(())
+        }
+        Step::RestartServer { kill } => match &stage.server {
+            Some(server) => server.borrow_mut().restart(*kill),
+            None => Err("this run did not start the server, so it can't restart it".to_owned()),
+        },
+        Step::Phase { .. } => Ok(()), // the plan knows when phases are
+    }
+}
+
+/// Takes a site down now and brings it back later, while the timeline goes on.
+fn outage(stage: &Stage, site: Option<usize>, length: Duration) {
+    stage.weather.take_down(site);
+    let (weather, log, time) = (Arc::clone(&stage.weather), Rc::clone(&stage.log), stage.time);
+    actix::spawn(async move {
+        tokio::time::sleep(length).await;
+        weather.bring_up(site);
+        log.borrow_mut().event(time.elapsed(), "outage_ended", &[]);
+    });
+}
+
+/// Chooses `count` devices that are not in `except`, always the same ones for a seed.
+fn choose(
+    root_seed: u64,
+    purpose: &str,
+    devices: &[DeviceId],
+    count: u32,
+    except: &BTreeSet<DeviceId>,
+) -> Vec<DeviceId> {
+    let mut rng = seed::stream(root_seed, purpose, "choose");
+    let mut left: Vec<&DeviceId> = devices.iter().filter(|device| !except.contains(device)).collect();
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let index = seed::below(&mut rng, u64::try_from(left.len()).unwrap_or(0));
+        if left.is_empty() {
+            break;
+        }
+        chosen.push(left.swap_remove(usize::try_from(index).unwrap_or(0)).clone());
+    }
+    chosen
+}

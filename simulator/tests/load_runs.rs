@@ -1,0 +1,167 @@
+//! Goal: a load run is what it says: real sockets, a real server process, a verdict with the exit code that goes with it.
+//! Method: the real executable on small fleets and short runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
+}
+
+fn fleet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ks-fleet"));
+    command.env_remove("ADMIN_TOKEN");
+    command
+}
+
+/// A scenario of 20 devices for a few seconds, with more lines.
+fn scenario(folder: &Path, more: &str) -> PathBuf {
+    let text = format!(
+        "name = \"small\"\ngoal = \"A small fleet.\"\nduration = \"3s\"\nramp = \"500ms\"\n[fleet]\ndevices = 20\nheartbeat_interval = \"200ms\"\nanswer_timeout = \"2s\"\n[server]\nRATE_LIMIT_DEVICE_PER_MIN = 6000\n{more}"
+    );
+    let path = folder.join("small.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+const ALL_IS_WELL: &str =
+    "[[expect]]\nmetric = \"errors\"\nequals = 0\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n";
+
+fn run(folder: &Path, scenario: &Path, flags: &[&str]) -> (Output, Option<Value>) {
+    let out = folder.join("run");
+    let output = fleet().arg("run").arg(scenario).arg("--out").arg(&out).args(flags).output().unwrap();
+    let summary = std::fs::read(out.join("summary.json")).ok().map(|json| serde_json::from_slice(&json).unwrap());
+    (output, summary)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_small_fleet_passes_and_leaves_a_whole_run_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, summary) = run(folder.path(), &scenario(folder.path(), ALL_IS_WELL), &[]);
+    let summary = summary.unwrap_or_else(|| panic!("{}", said(&output)));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(summary["verdict"], "pass");
+    assert!(summary["heartbeats"]["acked"].as_u64().unwrap() > 150);
+    assert_eq!(summary["ledger"]["checked"], summary["heartbeats"]["acked"]);
+    for file in
+        ["report.html", "summary.md", "junit.xml", "events.ndjson", "latency.hlog", "ticks.ndjson", "server.log"]
+    {
+        assert!(folder.path().join("run").join(file).exists(), "{file}");
+    }
+    let again = fleet().arg("report").arg(folder.path().join("run")).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_exit_99() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[[expect]]\nmetric = \"heartbeat.acked\"\nmin = 1000000\n";
+    let (output, summary) = run(folder.path(), &scenario(folder.path(), more), &[]);
+    assert_eq!(output.status.code(), Some(99), "{}", said(&output));
+    assert_eq!(summary.unwrap()["verdict"], "fail");
+}
+
+#[test]
+fn tokens_revocation_commands_and_a_killed_server_in_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "\
+[[timeline]]\nat = \"800ms\"\ndo = \"send_command\"\nkind = \"reboot\"\n\
+[[timeline]]\nat = \"1500ms\"\ndo = \"restart_server\"\nkill = true\n\
+[[timeline]]\nat = \"2s\"\ndo = \"revoke\"\ndevices = 5\n\
+[[expect]]\nmetric = \"codes.REVOKED\"\nequals = 5\n\
+[[expect]]\nmetric = \"commands.succeeded\"\nequals = 20\n\
+[[expect]]\nmetric = \"commands.applied_twice\"\nequals = 0\n\
+[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n\
+[[expect]]\nmetric = \"ledger.doubled\"\nequals = 0\n";
+    let path = scenario(folder.path(), more);
+    let text = std::fs::read_to_string(&path).unwrap().replace("devices = 20\n", "devices = 20\notrt = true\n");
+    std::fs::write(&path, text).unwrap();
+    let (output, summary) = run(folder.path(), &path, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}\n{summary:#?}", said(&output));
+}
+
+#[test]
+fn adversaries_get_nothing_and_honest_devices_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"];
+    let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"50ms\"\n"));
+    let more = adversaries.concat()
+        + ALL_IS_WELL
+        + "[[expect]]\nmetric = \"attacks.attempts\"\nmin = 200\n[[expect]]\nmetric = \"attacks.successes\"\nequals = 0\n";
+    let (output, summary) = run(folder.path(), &scenario(folder.path(), &more), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(summary.unwrap()["adversaries"].as_object().unwrap().len(), 5);
+}
+
+#[test]
+fn ctrl_c_ends_a_run_with_a_report_of_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut running = fleet()
+        .arg("run")
+        .arg(shipped("quickstart.toml"))
+        .args(["--devices", "50", "--out"])
+        .arg(&out)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("50 devices"), "{first}");
+    let process = rustix::process::Pid::from_child(&running);
+    // The first line of progress: the run has begun, so the signal meets it under way.
+    lines.next().unwrap().unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(running.wait().unwrap().code(), Some(4), "{rest:#?}");
+    let summary: Value = serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
+    assert_eq!((&summary["verdict"], &summary["interrupted"]), (&Value::from("inconclusive"), &Value::from(true)));
+    assert!(out.join("report.html").exists());
+}
+
+#[test]
+fn what_is_wrong_is_one_sentence_a_remedy_and_the_documented_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = scenario(folder.path(), ALL_IS_WELL);
+    let bad = folder.path().join("bad.toml");
+    std::fs::write(&bad, "name = \"x\"\ndurration = \"3s\"\n").unwrap();
+    let file = folder.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    let below_a_file = file.join("run").display().to_string();
+    let missing = folder.path().join("missing.toml");
+    let cases: [(&Path, &[&str], i32, &str); 7] = [
+        (&bad, &[], 2, "durration"),
+        (&missing, &[], 2, "missing.toml"),
+        (&good, &["--out", &below_a_file], 3, "a-file"),
+        (&good, &["--target", "http://127.0.0.1:1", "--admin-token", "0123456789abcdef"], 3, "http://127.0.0.1:1"),
+        (&good, &["--target", "http://127.0.0.1:1"], 3, "admin token"),
+        (&good, &["--target", "https://127.0.0.1:1", "--admin-token", "0123456789abcdef"], 3, "http://HOST:PORT"),
+        (&good, &["--devices", "0"], 2, "devices"),
+    ];
+    for (scenario, flags, code, named) in cases {
+        let mut command = fleet();
+        command.arg("run").arg(scenario).args(flags).current_dir(folder.path());
+        let output = command.output().unwrap();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {text}");
+        assert!(text.contains(named) && !text.contains("panicked"), "{flags:?}: {text}");
+    }
+    let report = fleet().arg("report").arg(folder.path()).output().unwrap();
+    assert_eq!(report.status.code(), Some(2), "{}", said(&report));
+}

@@ -1,0 +1,46 @@
+//! The project's chores: `cargo xtask COMMAND`. CI and people run the same. No dependencies, so that it builds at once.
+
+mod bench;
+mod lint;
+mod scenarios;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use shell::{Failed, say};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test         every test of the project: unit, property, end to end, then the scenario suite
+  scenarios    the scenario suite alone, with a release build
+  lint         format, clippy with warnings denied, cargo deny (installed if it is missing)
+  bench        every published number again, into reports/bench/
+  vectors      make protocol/vectors/ again
+  settings     make the table of docs/configuration.md again
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test"] => test::run(),
+        ["scenarios"] => scenarios::run(),
+        ["lint"] => lint::run(),
+        ["bench"] => bench::run(),
+        ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
+        ["settings"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "settings"]),
+        [] | ["help" | "--help" | "-h"] => {
+            say(HELP);
+            Ok(())
+        }
+        other => Err(Failed(format!("there is no command `{}`\n\n{HELP}", other.join(" ")))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            say(&format!("error: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The scenario suite: what is shipped, run as a user runs it. Only scenarios whose verdict does not hang on how fast the
+//! machine is; those that measure speed are run by `cargo xtask bench`.
+
+use crate::shell::{self, Failed, cargo, say};
+
+/// Each with the verb that runs it.
+const SUITE: &[(&str, &str)] = &[
+    ("rehearse", "scenarios/first-light.toml"),
+    ("run", "scenarios/revoked-device.toml"),
+    ("run", "scenarios/forged-and-replayed.toml"),
+    ("run", "scenarios/commands.toml"),
+];
+
+/// Builds, then runs the suite; fails at the first scenario that does not pass.
+pub(crate) fn run() -> Result<(), Failed> {
+    cargo(&["build", "--release"])?;
+    for (verb, scenario) in SUITE {
+        shell::run("target/release/ks-fleet", &[verb, scenario, "--out", "target/scenario-run"])?;
+    }
+    say(&format!("{} scenarios passed", SUITE.len()));
+    Ok(())
+}

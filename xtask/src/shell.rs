@@ -1,0 +1,43 @@
+//! Running other programs, from the project's root, with what they are shown first.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Why a chore failed, one sentence.
+#[derive(Debug)]
+pub(crate) struct Failed(pub(crate) String);
+
+/// A line for whoever watches; a closed pipe is no error.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The project's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Runs a program; fails unless it exits with 0.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    say(&format!("$ {program} {}", arguments.join(" ")));
+    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failed(format!("`{program} {}` ended with {status}", arguments.join(" ")))),
+        Err(error) => Err(Failed(format!("`{program}` can't be run: {error}"))),
+    }
+}
+
+/// Runs cargo, the one that runs this.
+pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Failed> {
+    run(option_env!("CARGO").unwrap_or("cargo"), arguments)
+}
+
+/// Whether a program is there and runs.
+pub(crate) fn exists(program: &str, arguments: &[&str]) -> bool {
+    let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.is_ok_and(|status| status.success())
+}

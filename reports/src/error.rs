@@ -77,3 +77,10 @@ pub enum ReportError {
         cause: String,
     },
 }
+
+impl ReportError {
+    /// Whether the folder is at fault, and not what was to be written into it.
+    pub fn is_of_the_folder(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Unreadable { .. } | Self::Damaged { .. } | Self::Newer { .. })
+    }
+}

@@ -32,7 +32,7 @@ fn failure_sentence(summary: &Summary) -> String {
     let missed = format!("{} of {count} expectations not met.", count.saturating_sub(met));
     let parts = [
         (met < count, missed.as_str()),
-        (!balances(&summary.ledger), "What was acknowledged is not what was stored."),
+        (!summary.ledger.balances(), "What was acknowledged is not what was stored."),
         (attacks(summary).successes > 0, "An attack succeeded."),
     ];
     let told: Vec<&str> = parts.iter().filter(|(is_true, _)| *is_true).map(|(_, words)| *words).collect();
@@ -54,11 +54,6 @@ pub(crate) fn requests(summary: &Summary) -> (u64, u64) {
     (codes().fold(0, sum), codes().filter(|(code, _)| *code != OK).fold(0, sum))
 }
 
-/// Whether nothing was lost, doubled, reordered or misattributed. True of a ledger that was never reconciled, too.
-pub(crate) fn balances(ledger: &Ledger) -> bool {
-    [ledger.lost, ledger.doubled, ledger.reordered, ledger.misattributed].iter().all(|count| *count == 0)
-}
-
 /// The ledger in words.
 pub(crate) fn ledger(ledger: &Ledger) -> String {
     let count = number::grouped;
@@ -66,7 +61,7 @@ pub(crate) fn ledger(ledger: &Ledger) -> String {
         return "Not reconciled: the stored rows could not be asked for, so this run says nothing about lost or doubled data."
             .into();
     }
-    let checked = format!(
+    let mut told = format!(
         "{} {} checked against what the server stored: {} lost, {} doubled, {} reordered, {} misattributed.",
         count(ledger.checked),
         if ledger.checked == 1 { "acknowledgement" } else { "acknowledgements" },
@@ -75,13 +70,21 @@ pub(crate) fn ledger(ledger: &Ledger) -> String {
         count(ledger.reordered),
         count(ledger.misattributed),
     );
-    if ledger.unacknowledged == 0 {
-        return checked;
+    if ledger.unacknowledged > 0 {
+        told += &format!(
+            " {} more stored, whose acknowledgement never reached the device (allowed: an answer can be lost).",
+            count(ledger.unacknowledged)
+        );
     }
-    format!(
-        "{checked} {} more stored, whose acknowledgement never reached the device (allowed: an answer can be lost).",
-        count(ledger.unacknowledged)
-    )
+    if ledger.acks_checked + ledger.acks_misattributed > 0 {
+        told += &format!(
+            " {} ACKs of commands checked: {} lost, {} misattributed.",
+            count(ledger.acks_checked),
+            count(ledger.acks_lost),
+            count(ledger.acks_misattributed),
+        );
+    }
+    told
 }
 
 /// What was measured, with its unit.
@@ -115,6 +118,7 @@ pub(crate) fn attacks(summary: &Summary) -> Attacks {
     summary.adversaries.values().fold(Attacks::default(), |all, one| Attacks {
         attempts: all.attempts.saturating_add(one.attempts),
         successes: all.successes.saturating_add(one.successes),
+        unjudged: all.unjudged.saturating_add(one.unjudged),
     })
 }
 

@@ -161,7 +161,7 @@ fn key_numbers(summary: &Summary) -> String {
     let figure = |(name, value, more): &(&str, String, String)| {
         format!("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", text(name), text(value), text(more))
     };
-    let class = if facts::balances(&summary.ledger) { "ledger" } else { "ledger bad" };
+    let class = if summary.ledger.balances() { "ledger" } else { "ledger bad" };
     let body = format!(
         "<dl class=\"figures\">\n{}</dl>\n<p class=\"{class}\"><strong>Ledger.</strong> {}</p>\n",
         figures.iter().map(figure).collect::<String>(),
@@ -176,18 +176,25 @@ fn adversaries(summary: &Summary) -> String {
         return String::new();
     }
     let row = |(kind, attacks): (&String, &Attacks)| {
-        let (class, words) =
-            if attacks.successes == 0 { ("met", "✓ all refused") } else { ("unmet", "✗ honoured") };
+        let (class, words) = match attacks {
+            Attacks { successes: 1.., .. } => ("unmet", "✗ honoured"),
+            Attacks { attempts: 0, .. } => ("unmet", "✗ never tried"),
+            _ => ("met", "✓ all refused"),
+        };
         let attempts = labelled_cell("attempts", &grouped(attacks.attempts));
         let successes = labelled_cell("successes", &grouped(attacks.successes));
-        format!("{}{attempts}{successes}<td class=\"{class}\">{words}</td>", name_cell(kind))
+        let unjudged = labelled_cell("not judged", &grouped(attacks.unjudged));
+        format!("{}{attempts}{successes}{unjudged}<td class=\"{class}\">{words}</td>", name_cell(kind))
     };
     let rows: Vec<String> = summary.adversaries.iter().map(row).collect();
-    let body = table("cards", "Adversaries", &["Adversary", "#Attempts", "#Successes", "Outcome"], &rows);
+    let columns = ["Adversary", "#Attempts", "#Successes", "#Not judged", "Outcome"];
+    let body = table("cards", "Adversaries", &columns, &rows);
     section(
         "",
         "Adversaries",
-        &format!("{body}<p class=\"muted\">A success is a request that the server honoured; there must be none.</p>\n"),
+        &format!(
+            "{body}<p class=\"muted\">A success is a request that the server honoured; there must be none. Not judged is what had no answer or met a rate limit: it proves nothing.</p>\n"
+        ),
     )
 }
 

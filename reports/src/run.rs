@@ -40,6 +40,10 @@ impl Run {
             phase.from_s = phase.from_s.max(0.0);
             phase.to_s = phase.to_s.min(timeline.end_s);
         }
+        // Where the run's time was up and the last answers were waited for.
+        if !phases.is_empty() && timeline.end_s > summary.simulated_s {
+            phases.push(Phase { name: "drain".to_owned(), from_s: summary.simulated_s, to_s: timeline.end_s });
+        }
         Run { summary, timeline, phases, latency }
     }
 }

@@ -177,15 +177,35 @@ pub struct Ledger {
     pub misattributed: u64,
     /// Stored, but its acknowledgement never reached the device (allowed: an answer can be lost).
     pub unacknowledged: u64,
+    /// ACKs of commands compared: those that the server confirmed.
+    #[serde(default)]
+    pub acks_checked: u64,
+    /// ACKs confirmed, and the command is in another state.
+    #[serde(default)]
+    pub acks_lost: u64,
+    /// Commands that are said to be answered by a device that never answered them.
+    #[serde(default)]
+    pub acks_misattributed: u64,
+}
+
+impl Ledger {
+    /// Whether nothing was lost, doubled, reordered or misattributed.
+    pub fn balances(&self) -> bool {
+        let heartbeats = self.lost + self.doubled + self.reordered + self.misattributed;
+        heartbeats + self.acks_lost + self.acks_misattributed == 0
+    }
 }
 
 /// One kind of adversary's score.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attacks {
-    /// Requests sent.
+    /// Requests that the server judged: honoured, or refused for what was wrong with them.
     pub attempts: u64,
     /// Requests that the server honoured: must be 0.
     pub successes: u64,
+    /// Requests that prove nothing: not answered, or refused for coming too quickly.
+    #[serde(default)]
+    pub unjudged: u64,
 }
 
 /// One expectation, judged.

@@ -52,7 +52,7 @@ pub(crate) fn summary() -> Summary {
             ..Generator::default()
         },
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
-        adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0 })].into(),
+        adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),
         expectations: vec![Expectation {
             name: "heartbeat.p99_ms".into(),
             actual: Some(12.5),

@@ -158,7 +158,9 @@ fn hostile_names_are_shown_and_never_obeyed() {
     summary.expectations = vec![expectation(hostile, Some(1.0), hostile, hostile, false)];
     summary.phases = phases(&[(hostile, 15.0), ("]]>", 30.0)]);
     summary.requests_by_code.insert(hostile.into(), codes(&[(hostile, 3)]));
-    summary.adversaries.insert(hostile.into(), ks_reports::run_folder::Attacks { attempts: 1, successes: 1 });
+    summary
+        .adversaries
+        .insert(hostile.into(), ks_reports::run_folder::Attacks { attempts: 1, successes: 1, unjudged: 0 });
     folder.ticks[3].codes.insert(hostile.into(), 40);
     let (html, markdown, junit) = drawn(&folder);
     assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; ]]&gt;"));

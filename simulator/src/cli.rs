@@ -205,14 +205,23 @@ fn execute(
         Mode::Load => crate::run::run(&plan, target, &out, replay, interrupted, options.quiet)?,
         Mode::Rehearse => crate::rehearse::rehearse(&plan, &out, replay, interrupted, options.quiet)?,
     };
+    show(&summary, options)?; // before anything is written: a full disk must not take the verdict along
     let report = folder::report(&out, &summary)?;
-    show(&summary, &report, options)?;
+    if !options.quiet {
+        complain(&format!("  report: {}", report.display()));
+    }
     Ok(summary.exit_code)
 }
 
 /// Refuses up front what this run could not do when its time comes.
 fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
     let bad = |why: &str| Err(Failure::BadRequest(why.to_owned()));
+    let retention: Option<u64> = plan.server.get("HEARTBEAT_RETENTION_DAYS").and_then(|days| days.parse().ok());
+    if retention.is_some_and(|days| days * 86_400 <= plan.duration.as_secs()) {
+        return bad(
+            "HEARTBEAT_RETENTION_DAYS is no longer than the run: the server would delete what the ledger has to find; raise it or shorten the run",
+        );
+    }
     let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
     match (plan.mode, target) {
         (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
@@ -226,11 +235,11 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
     }
 }
 
-fn show(summary: &Summary, report: &Path, options: &Options) -> Result<(), Failure> {
+fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
     let stderr = std::io::stderr();
     let clear = if stderr.is_terminal() { "\r\x1b[2K" } else { "" };
     if !options.quiet {
-        complain(&format!("{clear}{}", console::verdict(summary, report, stderr.is_terminal())));
+        complain(&format!("{clear}{}", console::verdict(summary, stderr.is_terminal())));
     }
     if options.json {
         let json = serde_json::to_string_pretty(summary);
@@ -250,12 +259,22 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
     Ok(interrupted)
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 fn replay_command(path: &Path, mode: Mode, plan: &Plan, options: &Options, target: Option<&Target>) -> String {
     let verb = match mode {
         Mode::Load => "run",
         Mode::Rehearse => "rehearse",
     };
-    let mut command = format!("ks-fleet {verb} {} --seed {}", path.display(), plan.seed);
+    let mut command = format!("ks-fleet {verb} {} --seed {}", quoted(&path.display().to_string()), plan.seed);
     if let Some(devices) = options.devices {
         command += &format!(" --devices {devices}");
     }
@@ -266,7 +285,7 @@ fn replay_command(path: &Path, mode: Mode, plan: &Plan, options: &Options, targe
         command += &format!(" --id-prefix {prefix}");
     }
     if let Some(target) = target {
-        command += &format!(" --target {}", target.url);
+        command += &format!(" --target {}", quoted(&target.url));
     }
     command
 }

@@ -26,17 +26,24 @@ use crate::{
     ledger::{DeviceAccount, Reconciliation},
     measure::{Measurements, MessageType, OK},
     operator::{Operator, OperatorError},
-    scenario::Plan,
+    scenario::{Mode, Plan},
     shard::RunTime,
     timeline::{self, Stage},
 };
 
 /// Ticks that a run is cut into at most.
 const TICKS_MAX: u64 = 3_600;
+/// Longest tick of a load run, whatever its length.
+const LOAD_TICK_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether a person or a dead server ends the run.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the timeline may take to finish its last step after the end.
+const LAST_STEP_MAX: Duration = Duration::from_secs(10);
 
 /// Length of a tick of this plan: a second, or more for long runs.
 pub fn tick_length(plan: &Plan) -> Duration {
-    Duration::from_secs(plan.duration.as_secs().div_ceil(TICKS_MAX).max(1))
+    let whole = Duration::from_secs(plan.duration.as_secs().div_ceil(TICKS_MAX).max(1));
+    if plan.mode == Mode::Load { whole.min(LOAD_TICK_MAX) } else { whole }
 }
 
 /// What a person sees while the run goes on.
@@ -71,6 +78,8 @@ pub struct Run<'a> {
     pub stop: Arc<AtomicBool>,
     /// The newest stored heartbeat before the run.
     pub stored_before: i64,
+    /// Whether the server is the run's own, so that nobody else can have stored anything.
+    pub is_alone: bool,
 }
 
 /// What a run came to.
@@ -87,10 +96,26 @@ pub struct Played {
     pub lasted: Duration,
     /// Ended by a person.
     pub interrupted: bool,
-    /// What went wrong besides: failed steps, aborts, a ledger that could not be asked for.
+    /// The expectation whose breach ended the run, in a sentence.
+    pub aborted: Option<String>,
+    /// Why the server or a part of the fleet was gone before its time.
+    pub broken: Option<String>,
+    /// What went wrong besides: failed steps, a ledger that could not be asked for.
     pub failures: Vec<String>,
     /// Open sockets at the peak.
     pub sockets_max: u64,
+}
+
+/// Why the devices stopped.
+enum End {
+    /// Their time was up.
+    Over,
+    /// A person asked for it.
+    Interrupted,
+    /// An expectation that must not be breached was.
+    Aborted(String),
+    /// The server or a part of the fleet is gone.
+    Broken(String),
 }
 
 impl Run<'_> {
@@ -100,31 +125,34 @@ impl Run<'_> {
     /// A file of the run folder can't be written.
     pub async fn play(mut self, observer: &mut dyn Observer) -> io::Result<Played> {
         let mut gathered = Gathered::new(&self)?;
-        let interrupted = self.play_timeline(&mut gathered, observer).await?;
+        let mut end = self.play_timeline(&mut gathered, observer).await?;
         self.stop.store(true, Ordering::Relaxed);
         let lasted = self.time.elapsed().min(self.plan.duration);
-        observer.part("waiting for answers");
-        let drain_ends = self.time.elapsed() + self.plan.drain;
-        while gathered.total.in_flight > 0 && self.time.elapsed() < drain_ends {
-            let measured = self.reports.tick(gathered.ticks).await;
-            gathered.take(&measured, observer)?;
+        gathered.end = lasted;
+        if !matches!(end, End::Broken(_)) {
+            observer.part("waiting for answers");
+            end = self.drain(&mut gathered, observer).await?.map_or(end, End::Broken);
         }
         let _ = self.finish.send(true); // shards that have ended need not hear it
-        let (accounts, rest) = self.reports.finish().await;
-        gathered.take(&rest, observer)?;
+        let finished = self.reports.finish().await;
+        if finished.is_err() {
+            end = End::Broken(ShardGone.to_string());
+        }
+        let (accounts, rest) = finished.unwrap_or_default();
+        gathered.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
-        let ledger = match reconcile(&self.stage.operator, self.stored_before, accounts).await {
+        let ledger = match reconcile(&self.stage.operator, self.stored_before, accounts, self.is_alone).await {
             Ok(ledger) => ledger,
             Err(error) => {
                 self.stage.failures.borrow_mut().push(format!("the ledger could not be reconciled: {error}"));
                 Ledger::default()
             }
         };
-        gathered.finish(ledger, lasted, interrupted, self.stage.failures.take())
+        gathered.finish(ledger, lasted, end, self.stage.failures.take())
     }
 
-    /// Plays the timeline and gathers ticks until the run's time is up, a breach ends it, or a person does (true).
-    async fn play_timeline(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<bool> {
+    /// Plays the timeline and gathers ticks until the run's time is up, or something ends it sooner.
+    async fn play_timeline(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<End> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.stage));
         let mut timeline_is_over = false;
         while self.time.elapsed() < self.plan.duration {
@@ -132,22 +160,49 @@ impl Run<'_> {
                 biased;
                 () = &mut timeline, if !timeline_is_over => timeline_is_over = true,
                 measured = self.reports.tick(gathered.ticks) => {
-                    let breach = gathered.take(&measured, observer)?;
-                    if let Some(breach) = breach {
+                    let Ok(measured) = measured else { return Ok(End::Broken(ShardGone.to_string())) };
+                    if let Some(breach) = gathered.take(&measured, gathered.next_end(), observer)? {
                         self.stage.log.borrow_mut().event(self.time.elapsed(), "aborted", &[("expectation", json!(breach))]);
-                        let why = format!("ended early at {:.0} s: `{breach}` was not met", self.time.elapsed().as_secs_f64());
-                        self.stage.failures.borrow_mut().push(why);
-                        return Ok(false);
-                    }
-                    if observer.wants_to_stop() {
-                        return Ok(true);
+                        let at_s = self.time.elapsed().as_secs_f64();
+                        return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
                 }
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if observer.wants_to_stop() {
+                return Ok(End::Interrupted);
+            }
+            if let Some(why) = self.stage.server_ended() {
+                return Ok(End::Broken(why));
             }
         }
-        Ok(false)
+        if !timeline_is_over && tokio::time::timeout(LAST_STEP_MAX, timeline).await.is_err() {
+            let unplayed = self.plan.timeline.get(self.stage.played.get()..).unwrap_or_default();
+            let names: Vec<String> = unplayed.iter().map(ToString::to_string).collect();
+            let why = format!("the timeline was not played to its end: {} not done", names.join(", "));
+            self.stage.failures.borrow_mut().push(why);
+        }
+        Ok(End::Over)
+    }
+
+    /// Waits for answers that are still on their way. Gives why nobody can be waited for, if so.
+    async fn drain(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<Option<String>> {
+        let drain_ends = tokio::time::Instant::now() + self.plan.drain;
+        while gathered.total.in_flight > 0 {
+            match tokio::time::timeout_at(drain_ends, self.reports.tick(gathered.ticks)).await {
+                Ok(Ok(measured)) => gathered.take(&measured, gathered.next_end(), observer).map(|_| ())?,
+                Ok(Err(ShardGone)) => return Ok(Some(ShardGone.to_string())),
+                Err(_) => break, // time is up
+            }
+        }
+        Ok(None)
     }
 }
+
+/// A part of the fleet has ended without its last word, which only a panic can do.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("a part of the fleet ended by itself: this is a defect of the simulator, its message stands above")]
+struct ShardGone;
 
 /// What shards report, put together tick by tick. Shards need not keep step: what comes early is kept.
 pub struct Reports {
@@ -166,39 +221,37 @@ impl Reports {
     }
 
     /// What every shard measured in one tick. May be dropped half-way and called again.
-    async fn tick(&mut self, number: u64) -> Measurements {
+    async fn tick(&mut self, number: u64) -> Result<Measurements, ShardGone> {
         while self.ticks.get(&number).is_none_or(|(heard, _)| *heard < self.shards) {
-            self.next().await;
+            self.next().await?;
         }
-        self.ticks.remove(&number).map(|(_, measured)| measured).unwrap_or_default()
+        Ok(self.ticks.remove(&number).map(|(_, measured)| measured).unwrap_or_default())
     }
 
     /// The accounts of all devices, and what was measured since the last whole tick.
-    async fn finish(mut self) -> (BTreeMap<DeviceId, DeviceAccount>, Measurements) {
+    async fn finish(mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardGone> {
         while self.finished < self.shards {
-            self.next().await;
+            self.next().await?;
         }
         let mut rest = Measurements::default();
         self.ticks.values().for_each(|(_, measured)| rest.add(measured));
-        (self.accounts, rest)
+        Ok((self.accounts, rest))
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Result<(), ShardGone> {
         match self.incoming.recv().await {
             Some(ShardReport::Tick(number, measured)) => {
                 let (heard, sum) = self.ticks.entry(number).or_default();
                 *heard += 1;
                 sum.add(&measured);
+                Ok(())
             }
             Some(ShardReport::Accounts(accounts)) => {
                 self.accounts.extend(accounts);
                 self.finished += 1;
+                Ok(())
             }
-            // Every shard has gone without its last word, which only a panic there can do: nothing more will come.
-            None => {
-                self.finished = self.shards;
-                std::future::pending::<()>().await;
-            }
+            Some(ShardReport::Gone) | None => Err(ShardGone),
         }
     }
 }
@@ -207,9 +260,11 @@ async fn reconcile(
     operator: &Operator,
     stored_before: i64,
     accounts: BTreeMap<DeviceId, DeviceAccount>,
+    is_alone: bool,
 ) -> Result<Ledger, OperatorError> {
-    let mut reconciliation = Reconciliation::of(accounts);
+    let mut reconciliation = Reconciliation::of(accounts, is_alone);
     operator.stored_heartbeats(stored_before, |device_id, sequence| reconciliation.row(device_id, sequence)).await?;
+    operator.commands(|command| reconciliation.command(command)).await?;
     Ok(reconciliation.finish())
 }
 
@@ -224,6 +279,8 @@ struct Gathered {
     tick_length: Duration,
     ramp: Duration,
     duration: Duration,
+    /// From here on devices schedule nothing; what comes is the answers to what they sent before.
+    end: Duration,
     sockets_max: u64,
 }
 
@@ -240,21 +297,37 @@ impl Gathered {
             tick_length: tick_length(run.plan),
             ramp: run.plan.ramp,
             duration: run.plan.duration,
+            end: run.plan.duration,
             sockets_max: 0,
         })
     }
 
-    /// Takes the next tick. Gives an expectation whose breach ends the run, if there is one.
-    fn take(&mut self, measured: &Measurements, observer: &mut dyn Observer) -> io::Result<Option<String>> {
-        let from = self.tick_length * u32::try_from(self.ticks).unwrap_or(u32::MAX);
-        let to = from + self.tick_length;
+    /// When the next tick begins.
+    fn next_start(&self) -> Duration {
+        self.tick_length * u32::try_from(self.ticks).unwrap_or(u32::MAX)
+    }
+
+    /// When the next tick ends, if it is a whole one.
+    fn next_end(&self) -> Duration {
+        self.next_start() + self.tick_length
+    }
+
+    /// Takes the next tick, which lasted until `to`. Gives an expectation whose breach ends the run, if there is one.
+    fn take(
+        &mut self,
+        measured: &Measurements,
+        to: Duration,
+        observer: &mut dyn Observer,
+    ) -> io::Result<Option<String>> {
+        let from = self.next_start();
+        let to = to.max(from);
         self.ticks += 1;
         self.total.add(measured);
-        if from >= self.ramp && to <= self.duration {
+        if from >= self.ramp && to <= self.end {
             self.steady.0.add(measured);
-            self.steady.1 += self.tick_length;
+            self.steady.1 += to.saturating_sub(from);
         }
-        let tick = self.tick(from, measured);
+        let tick = self.tick((from, to), measured);
         serde_json::to_writer(&mut self.ticks_file, &tick)?;
         self.ticks_file.write_all(b"\n")?;
         let beats = &measured.of(MessageType::Heartbeat).response_us;
@@ -263,17 +336,21 @@ impl Gathered {
         }
         self.sockets_max = self.sockets_max.max(observer.open_sockets());
         observer.tick(&tick, self.duration.as_secs_f64());
-        Ok(self.judge.take(from, to, measured, &self.total))
+        if from >= self.end {
+            self.judge.take_tail(self.end, measured);
+            return Ok(None);
+        }
+        Ok(self.judge.take(from, to.min(self.end), measured, &self.total))
     }
 
-    fn tick(&self, from: Duration, measured: &Measurements) -> Tick {
+    fn tick(&self, (from, to): (Duration, Duration), measured: &Measurements) -> Tick {
         let beats = measured.of(MessageType::Heartbeat);
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
         };
         Tick {
             at_s: from.as_secs_f64(),
-            width_s: self.tick_length.as_secs_f64(),
+            width_s: to.saturating_sub(from).as_secs_f64(),
             offered: measured.offered,
             sent: beats.sent,
             acked: beats.code(OK),
@@ -287,15 +364,15 @@ impl Gathered {
         }
     }
 
-    fn finish(
-        mut self,
-        ledger: Ledger,
-        lasted: Duration,
-        interrupted: bool,
-        failures: Vec<String>,
-    ) -> io::Result<Played> {
+    fn finish(mut self, ledger: Ledger, lasted: Duration, end: End, failures: Vec<String>) -> io::Result<Played> {
         self.ticks_file.flush()?;
         self.latency.finish()?;
+        let interrupted = matches!(end, End::Interrupted);
+        let (aborted, broken) = match end {
+            End::Aborted(why) => (Some(why), None),
+            End::Broken(why) => (None, Some(why)),
+            End::Over | End::Interrupted => (None, None),
+        };
         Ok(Played {
             total: self.total,
             steady: self.steady,
@@ -303,6 +380,8 @@ impl Gathered {
             judge: self.judge,
             lasted,
             interrupted,
+            aborted,
+            broken,
             failures,
             sockets_max: self.sockets_max,
         })

@@ -117,7 +117,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// The end of a run in a few lines.
-pub fn verdict(summary: &Summary, report: &std::path::Path, is_terminal: bool) -> String {
+pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     let (word, colour) = match summary.verdict {
         Verdict::Pass => ("PASS", "32"),
         Verdict::Fail => ("FAIL", "31"),
@@ -154,11 +154,15 @@ pub fn verdict(summary: &Summary, report: &std::path::Path, is_terminal: bool) -
             ledger.reordered,
             ledger.misattributed
         );
+        if ledger.acks_checked > 0 {
+            let (checked, lost) = (grouped(ledger.acks_checked), ledger.acks_lost);
+            text += &format!("  ACKs: {checked} checked, {lost} lost, {} misattributed\n", ledger.acks_misattributed);
+        }
     }
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");
     }
-    text + &format!("  report: {}", report.display())
+    text.trim_end().to_owned()
 }
 
 fn number(value: f64, unit: &str) -> String {

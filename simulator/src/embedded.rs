@@ -7,6 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc,
@@ -46,10 +47,9 @@ impl EmbeddedServer {
         let database = database.map_err(|error| format!("no temporary folder for the server's database: {error}"))?;
         settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.path().join("ks.sqlite").display()));
         settings.insert("HOST".to_owned(), "127.0.0.1".to_owned());
-        settings.insert("PORT".to_owned(), "0".to_owned());
+        settings.insert("PORT".to_owned(), free_port()?.to_string());
         settings.entry("LOG_LEVEL".to_owned()).or_insert_with(|| "info".to_owned());
         let (child, stdin, address) = spawn(&settings, &log)?;
-        settings.insert("PORT".to_owned(), address.port().to_string());
         Ok(Self { child, stdin: Some(stdin), address, settings, log, earlier_cpu_s: 0.0, _database: database })
     }
 
@@ -85,6 +85,11 @@ impl EmbeddedServer {
 }
 
 impl ServerProcess for EmbeddedServer {
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        Some(format!("the embedded server ended by itself ({status}); see {}", self.log.display()))
+    }
+
     fn restart(&mut self, kill: bool) -> Result<(), String> {
         self.earlier_cpu_s = self.cpu_s().unwrap_or(self.earlier_cpu_s);
         if kill {
@@ -106,6 +111,16 @@ impl Drop for EmbeddedServer {
     }
 }
 
+/// A port that is free now and stays so: below those that the system gives to connections, so that none of the fleet's
+/// takes it while the server is down between two starts.
+fn free_port() -> Result<u16, String> {
+    // Runs that start together look in different places.
+    let start = u16::try_from(u64::from(std::process::id()) * 7_919 % 10_000).unwrap_or(0);
+    let ports = (0..10_000).map(|offset| 20_000 + (start + offset) % 10_000);
+    let mut free = ports.filter(|port| std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().ok_or_else(|| "no port from 20000 to 29999 is free for the server".to_owned())
+}
+
 /// Starts the process and waits until it says where it listens.
 fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Child, ChildStdin, SocketAddr), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program can't find itself: {error}"))?;
@@ -118,6 +133,8 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Child, C
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log_file)
+        // A group of its own: Ctrl-C is for the run, which stops the server when it needs it no more.
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("the server's process could not be started: {error}"))?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {

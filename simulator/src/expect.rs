@@ -7,6 +7,7 @@ use ks_reports::run_folder::{Expectation as Judged, Ledger};
 use crate::{
     measure::{Measurements, MessageType, OK},
     scenario::{Bound, During, Expectation, Metric, Plan},
+    self_watch,
 };
 
 /// One expectation while the run goes on.
@@ -15,9 +16,16 @@ struct Watched {
     expectation: Expectation,
     /// The span in which it counts.
     span: (Duration, Duration),
+    /// With windows: of the one that is open.
     sum: Sum,
+    /// What came after the end of the run for heartbeats of this span.
+    tail: Measurements,
     /// With windows: the worst full one so far.
     worst: Option<f64>,
+    /// With windows: a full one had no sample.
+    has_empty_window: bool,
+    /// Why a stretch that counts was not measured soundly.
+    unsound: Option<String>,
 }
 
 /// What was measured over a span.
@@ -53,12 +61,7 @@ impl Judge {
                 .find(|(phase, _, _)| phase == name)
                 .map_or((Duration::ZERO, Duration::ZERO), |(_, from, to)| (*from, *to)),
         };
-        let watch = |expectation: &Expectation| Watched {
-            span: span_of(&expectation.during),
-            expectation: expectation.clone(),
-            sum: Sum::default(),
-            worst: None,
-        };
+        let watch = |expectation: &Expectation| Watched::new(expectation.clone(), span_of(&expectation.during));
         Self { watched: plan.expectations.iter().map(watch).collect() }
     }
 
@@ -90,16 +93,49 @@ impl Judge {
         abort
     }
 
-    /// Every expectation with its verdict.
-    pub fn finish(self, end: Final<'_>) -> Vec<Judged> {
-        self.watched.into_iter().map(|watched| watched.judge(end)).collect()
+    /// Takes what still came after the run had ended at `end`: it belongs to whatever span lasted until then, but no time
+    /// went by in it.
+    pub fn take_tail(&mut self, end: Duration, measured: &Measurements) {
+        let lasted_until_end = |watched: &&mut Watched| watched.span.0 < end && watched.span.1 >= end;
+        self.watched.iter_mut().filter(lasted_until_end).for_each(|watched| watched.tail.add(measured));
+    }
+
+    /// Every expectation with its verdict, and why those that were missed may have been missed by the generator.
+    pub fn finish(self, end: Final<'_>) -> (Vec<Judged>, Vec<String>) {
+        let judged: Vec<(Judged, Option<String>)> =
+            self.watched.into_iter().map(|watched| watched.judge(end)).collect();
+        let doubts = judged.iter().filter_map(|(judged, unsound)| {
+            let why = unsound.as_ref().filter(|_| !judged.pass)?;
+            Some(format!("`{} {}` was not measured soundly: {why}", judged.name, judged.bound))
+        });
+        let doubts = doubts.collect();
+        (judged.into_iter().map(|(judged, _)| judged).collect(), doubts)
     }
 }
 
 impl Watched {
+    fn new(expectation: Expectation, span: (Duration, Duration)) -> Self {
+        Self {
+            expectation,
+            span,
+            sum: Sum::default(),
+            tail: Measurements::default(),
+            worst: None,
+            has_empty_window: false,
+            unsound: None,
+        }
+    }
+
     fn close_window(&mut self) {
         let sum = std::mem::take(&mut self.sum);
-        let Some(value) = sum.value(&self.expectation.metric) else { return };
+        self.look_at(&sum.measured);
+        match sum.value(&self.expectation.metric) {
+            Some(value) => self.keep_worst(value),
+            None => self.has_empty_window = true,
+        }
+    }
+
+    fn keep_worst(&mut self, value: f64) {
         let is_worse = |worst: f64| match self.expectation.bound {
             Bound::Max(_) => value > worst,
             Bound::Min(_) => value < worst,
@@ -110,9 +146,20 @@ impl Watched {
         }
     }
 
+    /// Remembers if the generator lagged in this stretch.
+    fn look_at(&mut self, measured: &Measurements) {
+        if self.unsound.is_none() {
+            self.unsound = self_watch::lagged(measured);
+        }
+    }
+
     /// Whether nothing that can still come would mend it.
     fn is_breached(&self, so_far: Final<'_>) -> bool {
-        self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
+        self.is_broken_by_emptiness() || self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
+    }
+
+    fn is_broken_by_emptiness(&self) -> bool {
+        self.has_empty_window && !self.expectation.allow_empty
     }
 
     /// The number as it stands; none without a sample.
@@ -124,17 +171,45 @@ impl Watched {
         }
     }
 
-    fn judge(self, end: Final<'_>) -> Judged {
-        let actual = self.value(end);
+    /// Adds what came after the end: to the whole span, or as a window of its own where only too much of a thing is wrong.
+    fn take_in_tail(&mut self) {
+        let metric = &self.expectation.metric;
+        if *metric == Metric::HeartbeatPerMin {
+            return; // a rate counts what came while time went by
+        }
+        let tail = Sum { measured: std::mem::take(&mut self.tail), length: Duration::ZERO };
+        if self.expectation.every.is_none() {
+            self.sum.measured.add(&tail.measured);
+        } else if is_upper(self.expectation.bound)
+            && let Some(value) = tail.value(metric)
+        {
+            self.keep_worst(value);
+        }
+    }
+
+    fn judge(mut self, end: Final<'_>) -> (Judged, Option<String>) {
+        self.take_in_tail();
+        if self.expectation.every.is_none() {
+            let sum = std::mem::take(&mut self.sum);
+            self.look_at(&sum.measured);
+            self.sum = sum;
+        }
+        let actual = self.value(end).filter(|_| !self.is_broken_by_emptiness());
         let pass = match actual {
             Some(actual) => self.expectation.bound.holds(actual),
-            None => self.expectation.allow_empty,
+            None => self.expectation.allow_empty && !self.is_broken_by_emptiness(),
         };
         let full = self.expectation.to_string();
         let bound = self.expectation.bound.to_string();
         let name = full.replacen(&format!(" {bound}"), "", 1);
-        Judged { name, actual, bound, pass, unit: unit(&self.expectation.metric) }
+        let unit = unit(&self.expectation.metric);
+        (Judged { name, actual, bound, pass, unit }, self.unsound)
     }
+}
+
+/// Whether only too much can breach the bound.
+fn is_upper(bound: Bound) -> bool {
+    matches!(bound, Bound::Max(_)) || bound == Bound::Equals(0.0)
 }
 
 fn unit(metric: &Metric) -> String {
@@ -152,6 +227,7 @@ struct BySpan;
 fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<Option<f64>, BySpan> {
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
     let attempts: u64 = total.attacks.values().map(|score| score.attempts).sum();
+    let each_was_judged = !total.attacks.is_empty() && total.attacks.values().all(|score| score.attempts > 0);
     let successes: u64 = total.attacks.values().map(|score| score.successes).sum();
     Ok(match metric {
         Metric::LedgerLost => ledger_count(ledger.lost),
@@ -159,7 +235,8 @@ fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<O
         Metric::LedgerReordered => ledger_count(ledger.reordered),
         Metric::LedgerMisattributed => ledger_count(ledger.misattributed),
         Metric::AttacksAttempts => Some(attempts as f64),
-        Metric::AttacksSuccesses => (attempts > 0).then_some(successes as f64),
+        // A kind of attack that was never judged was never withstood.
+        Metric::AttacksSuccesses => (successes > 0 || each_was_judged).then_some(successes as f64),
         Metric::DevicesRegistered => Some(total.registered as f64),
         Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
         Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),
@@ -212,12 +289,7 @@ mod tests {
             allow_empty: false,
             abort: true,
         };
-        Watched {
-            expectation,
-            span: (Duration::from_secs(5), Duration::from_mins(1)),
-            sum: Sum::default(),
-            worst: None,
-        }
+        Watched::new(expectation, (Duration::from_secs(5), Duration::from_mins(1)))
     }
 
     fn second_with(acked: u64, refused: u64) -> Measurements {
@@ -238,7 +310,7 @@ mod tests {
             aborted_at = aborted_at.or(abort.map(|_| second));
         }
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        (judge.finish(Final { total: &total, ledger: &ledger }).remove(0), aborted_at)
+        (judge.finish(Final { total: &total, ledger: &ledger }).0.remove(0), aborted_at)
     }
 
     #[test]
@@ -257,7 +329,7 @@ mod tests {
             judge.take(Duration::from_secs(6), Duration::from_secs(7), &Measurements::default(), total)
         };
         assert_eq!(take(&total), None);
-        total.attacks.insert("forger", crate::measure::Score { attempts: 9, successes: 1 });
+        total.attacks.insert("forger", crate::measure::Score { attempts: 9, successes: 1, unjudged: 0 });
         assert!(take(&total).is_some());
     }
 
@@ -267,6 +339,47 @@ mod tests {
         assert_eq!((judged.actual, judged.pass), (None, false));
         let (judged, _) = run(watched("ledger.lost", Bound::Equals(0.0)), None, &[(1, 0); 9]);
         assert_eq!((judged.actual, judged.pass), (None, false), "not reconciled");
+    }
+
+    #[test]
+    fn a_full_window_without_a_sample_is_a_failure() {
+        let mut watched = watched("errors", Bound::Max(0.0));
+        let seconds = [(9, 0), (9, 0), (9, 0), (9, 0), (9, 0), (9, 0), (9, 0), (0, 0), (0, 0), (9, 0)];
+        let (judged, aborted_at) = run(watched, Some(2), &seconds);
+        assert_eq!((judged.actual, judged.pass, aborted_at), (None, false, Some(8)));
+        watched = self::watched("errors", Bound::Max(0.0));
+        watched.expectation.allow_empty = true;
+        assert!(run(watched, Some(2), &seconds).0.pass);
+    }
+
+    #[test]
+    fn what_comes_after_the_end_counts_but_is_no_time() {
+        let ten_seconds = (Duration::ZERO, Duration::from_secs(10));
+        let judged = |metric: &str, bound, every: Option<u64>| {
+            let mut watched = watched(metric, bound);
+            watched.span = ten_seconds;
+            watched.expectation.every = every.map(Duration::from_secs);
+            let mut judge = Judge { watched: vec![watched] };
+            judge.take(Duration::ZERO, Duration::from_secs(10), &second_with(60, 0), &Measurements::default());
+            judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
+            let (total, ledger) = (Measurements::default(), Ledger::default());
+            judge.finish(Final { total: &total, ledger: &ledger }).0.remove(0).actual
+        };
+        assert_eq!(judged("errors", Bound::Equals(0.0), None), Some(2.0));
+        assert_eq!(judged("errors", Bound::Equals(0.0), Some(10)), Some(2.0));
+        assert_eq!(judged("heartbeat.per_min", Bound::Min(360.0), None), Some(360.0));
+        assert_eq!(judged("heartbeat.acked", Bound::Min(60.0), Some(10)), Some(60.0));
+    }
+
+    #[test]
+    fn a_miss_of_a_lagging_generator_is_a_doubt() {
+        let mut judge = Judge { watched: vec![watched("codes.REVOKED", Bound::Max(0.0))] };
+        let mut measured = second_with(1, 1);
+        crate::measure::record(&mut measured.send_lag_us, 400_000);
+        judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
+        let (total, ledger) = (Measurements::default(), Ledger::default());
+        let (_, doubts) = judge.finish(Final { total: &total, ledger: &ledger });
+        assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// This machine lets a process have too few files open.
+    #[error("the run needs {needed} open files, and this machine allows a process {max}")]
+    OpenFiles {
+        /// Connections and the rest.
+        needed: u64,
+        /// The limit, which was raised as far as it goes.
+        max: u64,
+    },
     /// The embedded server did not run.
     #[error("{0}")]
     Server(String),
@@ -65,7 +73,13 @@ impl Failure {
             Self::Target { .. } => {
                 "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token), and for a second run on one database another --id-prefix".to_owned()
             }
+            Self::OpenFiles { .. } => {
+                "raise the hard limit (`ulimit -Hn`), use fewer --devices, or let them share: `connections = 1000`".to_owned()
+            }
             Self::Server(_) => "mend what the server says, in the scenario's [server] table or on this machine".to_owned(),
+            Self::Report(error) if !error.is_of_the_folder() => {
+                "make room, then draw the report with `ks-fleet report`, or run again with another --out".to_owned()
+            }
             Self::Report(_) => "run the scenario again, or name the folder of a finished run".to_owned(),
         }
     }
@@ -73,8 +87,13 @@ impl Failure {
     /// 2 for what the caller wrote, 3 for what the machine or the target refuses.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Report(error) if !error.is_of_the_folder() => 3,
             Self::BadRequest(_) | Self::Scenario { .. } | Self::Report(_) => 2,
-            Self::File { .. } | Self::Target { .. } | Self::Unreachable { .. } | Self::Server(_) => 3,
+            Self::File { .. }
+            | Self::Target { .. }
+            | Self::Unreachable { .. }
+            | Self::OpenFiles { .. }
+            | Self::Server(_) => 3,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, MailboxError};
 use ks_protocol::{
     id::{DeviceId, KeyId},
     key::Verifier,
@@ -160,6 +160,22 @@ pub enum ShardReport {
     Tick(u64, Box<Measurements>),
     /// What devices know of their heartbeats; the last report.
     Accounts(BTreeMap<DeviceId, DeviceAccount>),
+    /// The shard, or a device on it, ended without its last word.
+    Gone,
+}
+
+/// Says so if the shard ends before its time.
+struct LastWord {
+    reports: mpsc::UnboundedSender<ShardReport>,
+    is_said: bool,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if !self.is_said {
+            let _ = self.reports.send(ShardReport::Gone); // whoever listened has gone
+        }
+    }
 }
 
 /// Runs a part of the fleet: starts devices at their time, reports each tick, and the accounts when told to finish.
@@ -170,6 +186,7 @@ pub async fn run_shard(
     mut finish: watch::Receiver<bool>,
 ) {
     let started = shard.time.started;
+    let mut last_word = LastWord { reports: reports.clone(), is_said: false };
     let mut cast = Cast::new(&plan, &shard);
     cast.start_adversaries();
     let mut to_start = plan.devices.iter().peekable();
@@ -192,8 +209,10 @@ pub async fn run_shard(
             }
         }
     }
+    let Ok(accounts) = cast.accounts().await else { return }; // which the last word tells
+    last_word.is_said = true;
     let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
-    let _ = reports.send(ShardReport::Accounts(cast.accounts().await));
+    let _ = reports.send(ShardReport::Accounts(accounts));
 }
 
 /// The actors of a shard.
@@ -263,14 +282,15 @@ impl<'a> Cast<'a> {
         }
     }
 
-    async fn accounts(self) -> BTreeMap<DeviceId, DeviceAccount> {
+    /// Ends every device's part, and gives what each knows.
+    ///
+    /// # Errors
+    /// A device is gone, which only a panic can do.
+    async fn accounts(self) -> Result<BTreeMap<DeviceId, DeviceAccount>, MailboxError> {
         let mut accounts = BTreeMap::new();
         for (device_id, device) in self.devices {
-            // A device's mailbox closes only with its thread, which is this one.
-            if let Ok(account) = device.send(Account).await {
-                accounts.insert(device_id, account);
-            }
+            accounts.insert(device_id, device.send(Account).await?);
         }
-        accounts
+        Ok(accounts)
     }
 }

@@ -1,9 +1,14 @@
 //! The ledger: what devices saw acknowledged, reconciled at the end with what the server stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ks_protocol::id::{DeviceId, Sequence};
+use ks_protocol::{
+    id::{CommandId, DeviceId, Sequence},
+    message::AckState,
+};
 use ks_reports::run_folder::Ledger;
+
+use crate::adversary;
 
 /// A set of replay pairs; runs of consecutive numbers take no more room than one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,13 +80,28 @@ impl Pairs {
     }
 }
 
-/// What one device knows of its own heartbeats.
+/// What one device knows of its own heartbeats and commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceAccount {
     /// Pairs of heartbeats that it sent.
     pub sent: Pairs,
     /// Pairs of heartbeats whose verified answer said that they are stored.
     pub acked: Pairs,
+    /// What it said of each command.
+    pub said: BTreeMap<CommandId, AckState>,
+    /// Commands for which a verified answer said that this is stored.
+    pub confirmed: BTreeSet<CommandId>,
+}
+
+/// A command as the server lists it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct StoredCommand {
+    /// Which.
+    pub command_id: CommandId,
+    /// For whom.
+    pub device_id: DeviceId,
+    /// How far it came, in the server's word.
+    pub state: String,
 }
 
 /// What the server has of one device, as rows come in.
@@ -96,18 +116,23 @@ struct Stored {
 pub struct Reconciliation {
     accounts: BTreeMap<DeviceId, DeviceAccount>,
     stored: BTreeMap<DeviceId, Stored>,
+    is_alone: bool,
     ledger: Ledger,
 }
 
 impl Reconciliation {
-    /// Begins with what devices know.
-    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>) -> Self {
-        Self { accounts, stored: BTreeMap::new(), ledger: Ledger::default() }
+    /// Begins with what devices know. `is_alone`: the server is the run's own, and whatever it stored came from this run.
+    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
+        Self { accounts, stored: BTreeMap::new(), is_alone, ledger: Ledger::default() }
     }
 
-    /// Takes one stored row, in the order of commits. Rows of devices that are not the run's are not its concern.
+    /// Takes one stored row, in the order of commits. On somebody else's server, rows of devices that are not the run's are
+    /// not its concern, unless an adversary of the run goes by that name.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
-        let Some(account) = self.accounts.get(device_id) else { return };
+        let Some(account) = self.accounts.get(device_id) else {
+            self.ledger.misattributed += u64::from(self.is_alone || adversary::may_be_named(device_id));
+            return;
+        };
         if !account.sent.contains(sequence) {
             self.ledger.misattributed += 1;
             return;
@@ -122,7 +147,21 @@ impl Reconciliation {
         }
     }
 
-    /// The result, once every row was taken.
+    /// Takes one command as the server has it.
+    pub fn command(&mut self, command: &StoredCommand) {
+        let Some(account) = self.accounts.get_mut(&command.device_id) else { return };
+        let said = account.said.get(&command.command_id).copied();
+        if account.confirmed.remove(&command.command_id) {
+            self.ledger.acks_checked += 1;
+            // A command whose deadline passed first stays so: terminal is terminal.
+            let is_kept = command.state == "TIMED_OUT" || said.is_some_and(|said| word(said) == command.state);
+            self.ledger.acks_lost += u64::from(!is_kept);
+        }
+        let was_answered = matches!(command.state.as_str(), "RECEIVED" | "SUCCEEDED" | "FAILED" | "REJECTED");
+        self.ledger.acks_misattributed += u64::from(was_answered && said.is_none());
+    }
+
+    /// The result, once every row and every command was taken.
     pub fn finish(mut self) -> Ledger {
         let nothing = Pairs::default();
         for (device_id, account) in &self.accounts {
@@ -130,9 +169,23 @@ impl Reconciliation {
             self.ledger.checked += account.acked.len();
             self.ledger.lost += account.acked.missing_from(seen);
             self.ledger.unacknowledged += seen.missing_from(&account.acked);
+            // Confirmed, and the server does not even list the command.
+            let unlisted = u64::try_from(account.confirmed.len()).unwrap_or(u64::MAX);
+            self.ledger.acks_checked += unlisted;
+            self.ledger.acks_lost += unlisted;
         }
         self.ledger.reconciled = true;
         self.ledger
+    }
+}
+
+/// The server's word for what a device said.
+fn word(said: AckState) -> &'static str {
+    match said {
+        AckState::Received => "RECEIVED",
+        AckState::Succeeded => "SUCCEEDED",
+        AckState::Failed => "FAILED",
+        AckState::Rejected => "REJECTED",
     }
 }
 
@@ -160,8 +213,8 @@ mod tests {
 
     fn reconcile(sent: &[(u32, u64)], acked: &[(u32, u64)], rows: &[(&str, (u32, u64))]) -> Ledger {
         let device: DeviceId = "D".parse().unwrap();
-        let account = DeviceAccount { sent: pairs(sent), acked: pairs(acked) };
-        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device, account)]));
+        let account = DeviceAccount { sent: pairs(sent), acked: pairs(acked), ..DeviceAccount::default() };
+        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device, account)]), false);
         for (device_id, (epoch, seq)) in rows {
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(*epoch, *seq));
         }
@@ -188,7 +241,39 @@ mod tests {
             reordered: 1,
             misattributed: 1,
             unacknowledged: 1,
+            ..Ledger::default()
         };
         assert_eq!(ledger, expected);
+    }
+
+    #[test]
+    fn what_a_stranger_stored_is_misattributed() {
+        let row = |device_id: &str, is_alone| {
+            let mut reconciliation = Reconciliation::of(BTreeMap::new(), is_alone);
+            reconciliation.row(&device_id.parse().unwrap(), Sequence::new(1, 1));
+            reconciliation.finish().misattributed
+        };
+        assert_eq!((row("X", false), row("X", true), row("GHOST-7", false), row("SIM-1-B", false)), (0, 1, 1, 1));
+    }
+
+    #[test]
+    fn acks_are_reconciled_with_the_state_of_each_command() {
+        let id = |name: &str| name.parse::<CommandId>().unwrap();
+        let said = ["kept", "late", "dropped", "unlisted"].map(|name| (id(name), AckState::Succeeded));
+        let account = DeviceAccount {
+            confirmed: said.iter().map(|(id, _)| id.clone()).collect(),
+            said: said.into(),
+            ..DeviceAccount::default()
+        };
+        let device: DeviceId = "D".parse().unwrap();
+        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device.clone(), account)]), true);
+        let states =
+            [("kept", "SUCCEEDED"), ("late", "TIMED_OUT"), ("dropped", "DELIVERED"), ("invented", "SUCCEEDED")];
+        for (name, state) in states {
+            let state = state.to_owned();
+            reconciliation.command(&StoredCommand { command_id: id(name), device_id: device.clone(), state });
+        }
+        let ledger = reconciliation.finish();
+        assert_eq!((ledger.acks_checked, ledger.acks_lost, ledger.acks_misattributed), (4, 2, 1));
     }
 }

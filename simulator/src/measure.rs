@@ -37,10 +37,14 @@ pub const OK: &str = "OK";
 /// The code of an answer that can't be believed or read.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
 
-/// A histogram of microseconds, three significant digits.
+/// The code of a heartbeat that was due and never sent: it waited behind others to the end, or there were too many of them.
+pub const UNSENT: &str = "UNSENT";
+/// The code of a request that had neither an answer nor a failure when the run was over.
+pub const UNANSWERED: &str = "UNANSWERED";
+
+/// A histogram of microseconds, three significant digits. It grows with the greatest value, up to 160 KB.
 pub fn histogram() -> Histogram<u64> {
-    // Fixed, valid bounds; the fallback has no bounds to be wrong about.
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("the bounds are valid"))
+    Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are valid"))
 }
 
 /// What was measured of one message type.
@@ -48,7 +52,7 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Measured {
     /// Handed to the link.
     pub sent: u64,
-    /// Ended, by code.
+    /// Came to an end, by code; what never left or was never answered is here too.
     pub codes: BTreeMap<&'static str, u64>,
     /// Intended send to verified answer, microseconds; answered requests only.
     pub response_us: Histogram<u64>,
@@ -78,7 +82,7 @@ impl Measured {
         for (code, count) in &other.codes {
             *self.codes.entry(code).or_default() += count;
         }
-        // Histograms of the same bounds always add up.
+        // Histograms that grow always add up.
         let _ = self.response_us.add(&other.response_us);
         let _ = self.service_us.add(&other.service_us);
     }
@@ -87,10 +91,12 @@ impl Measured {
 /// A kind of adversary's score.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Score {
-    /// Requests sent.
+    /// Requests that the server judged for what they are: honoured, or refused for what was wrong with them.
     pub attempts: u64,
     /// Requests honoured.
     pub successes: u64,
+    /// Requests that prove nothing: no answer came, or one that says only that the attacker was too quick.
+    pub unjudged: u64,
 }
 
 /// What one thread measured since it was last taken; adds up over threads and ticks.
@@ -100,8 +106,6 @@ pub struct Measurements {
     pub messages: BTreeMap<MessageType, Measured>,
     /// Heartbeats scheduled.
     pub offered: u64,
-    /// Heartbeats that waited so long behind others that they were given up unsent.
-    pub given_up: u64,
     /// Time from the moment a heartbeat was due until its timer was served, microseconds.
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
@@ -123,7 +127,6 @@ impl Default for Measurements {
         Self {
             messages: MessageType::ALL.into_iter().map(|kind| (kind, Measured::default())).collect(),
             offered: 0,
-            given_up: 0,
             send_lag_us: histogram(),
             bad_server_signatures: 0,
             attacks: BTreeMap::new(),
@@ -153,13 +156,13 @@ impl Measurements {
             self.of_mut(*kind).add(measured);
         }
         self.offered += other.offered;
-        self.given_up += other.given_up;
-        let _ = self.send_lag_us.add(&other.send_lag_us); // the same bounds always add up
+        let _ = self.send_lag_us.add(&other.send_lag_us); // histograms that grow always add up
         self.bad_server_signatures += other.bad_server_signatures;
         for (kind, score) in &other.attacks {
             let sum = self.attacks.entry(kind).or_default();
             sum.attempts += score.attempts;
             sum.successes += score.successes;
+            sum.unjudged += score.unjudged;
         }
         self.commands_succeeded += other.commands_succeeded;
         self.commands_applied_twice += other.commands_applied_twice;
@@ -179,7 +182,7 @@ impl Measurements {
 
 /// Records into `histogram`, at least 1 and at most its greatest.
 pub fn record(histogram: &mut Histogram<u64>, micros: u64) {
-    histogram.saturating_record(micros.max(1));
+    let _ = histogram.record(micros.clamp(1, LATENCY_US_MAX)); // it grows to fit
 }
 
 #[cfg(test)]

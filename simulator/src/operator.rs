@@ -12,14 +12,27 @@ use ks_protocol::{
     time::UnixMs,
 };
 use ks_server::admin::heartbeats::HeartbeatPage;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::link::{HttpRequest, Link, Network};
+use crate::{
+    ledger::StoredCommand,
+    link::{HttpRequest, Link, Network},
+};
 
 /// How long an answer of the admin API is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
-/// Heartbeats asked for at a time.
+/// Rows asked for at a time.
 const PAGE: usize = 10_000;
+/// Devices or tokens of one order at most; the API takes no more.
+const AT_ONCE: usize = 100_000;
+
+/// A page of commands.
+#[derive(Debug, Deserialize)]
+struct CommandPage {
+    commands: Vec<StoredCommand>,
+    next_after: Option<i64>,
+}
 
 /// Why an operator could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,21 +137,74 @@ impl Operator {
 
     /// Makes one-time tokens, each for any device.
     pub async fn make_otrts(&self, count: usize) -> Result<Vec<String>, OperatorError> {
-        let answer = self.post("/api/otrts", &json!({ "count": count, "ttl_s": 30 * 24 * 3_600 })).await?;
-        let tokens = answer.get("tokens").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        Ok(tokens.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        let path = "/api/otrts";
+        let mut tokens = Vec::with_capacity(count);
+        while tokens.len() < count {
+            let order = json!({ "count": (count - tokens.len()).min(AT_ONCE), "ttl_s": 30 * 24 * 3_600 });
+            let answer = self.post(path, &order).await?;
+            let made = answer.get("tokens").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let before = tokens.len();
+            tokens.extend(made.iter().filter_map(Value::as_str).map(str::to_owned));
+            if tokens.len() == before {
+                return Err(OperatorError::Unintelligible {
+                    path: path.to_owned(),
+                    what: "no token was made".to_owned(),
+                });
+            }
+        }
+        Ok(tokens)
     }
 
-    /// Revokes devices.
+    /// Revokes devices; each must be known, and not revoked before.
     pub async fn revoke(&self, device_ids: &[DeviceId]) -> Result<(), OperatorError> {
-        let what = json!({ "device_ids": device_ids, "reason": "the scenario says so" });
-        self.post("/api/devices/revoke", &what).await.map(|_| ())
+        let order = |part: &[DeviceId]| json!({ "device_ids": part, "reason": "the scenario says so" });
+        self.for_each_part("/api/devices/revoke", device_ids, order, "revoked").await
     }
 
-    /// Queues a command for devices.
+    /// Queues a command for devices; each must be known, and not revoked.
     pub async fn send_command(&self, device_ids: &[DeviceId], kind: &str, argument: &str) -> Result<(), OperatorError> {
-        let what = json!({ "device_ids": device_ids, "kind": kind, "argument": argument, "ttl_s": 24 * 3_600 });
-        self.post("/api/commands", &what).await.map(|_| ())
+        let order =
+            |part: &[DeviceId]| json!({ "device_ids": part, "kind": kind, "argument": argument, "ttl_s": 24 * 3_600 });
+        self.for_each_part("/api/commands", device_ids, order, "queued").await
+    }
+
+    /// Posts an order for as many devices at a time as the API takes; `done` names the count of those it was done for.
+    async fn for_each_part(
+        &self,
+        path: &str,
+        device_ids: &[DeviceId],
+        order: impl Fn(&[DeviceId]) -> Value,
+        done: &str,
+    ) -> Result<(), OperatorError> {
+        for part in device_ids.chunks(AT_ONCE) {
+            let answer = self.post(path, &order(part)).await?;
+            let count = answer.get(done).and_then(Value::as_u64);
+            if count != u64::try_from(part.len()).ok() {
+                let answer: String = answer.to_string().chars().take(300).collect();
+                let what = format!("expected {} {done}, the answer is {answer}", part.len());
+                return Err(OperatorError::Unintelligible { path: path.to_owned(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection; the next call makes another.
+    pub fn hang_up(&self) {
+        self.link.hang_up();
+    }
+
+    /// Gives every command that the server has to `each`, in the order they were made.
+    pub async fn commands(&self, mut each: impl FnMut(&StoredCommand)) -> Result<(), OperatorError> {
+        let mut next = Some(0);
+        while let Some(after) = next {
+            let path = format!("/api/commands?after={after}&limit={PAGE}");
+            let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
+            let page: CommandPage = serde_json::from_slice(&body)
+                .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
+            page.commands.iter().for_each(&mut each);
+            next = page.next_after;
+        }
+        Ok(())
     }
 
     /// The row of the newest stored heartbeat; what a run stores comes after it.

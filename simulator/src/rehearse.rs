@@ -4,7 +4,7 @@
 //! as tasks of this runtime instead of on threads.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
@@ -188,7 +188,9 @@ async fn play(
         server: None,
         log: Rc::clone(log),
         failures: Rc::default(),
+        played: Cell::default(),
     };
-    let run = Run { plan, folder: out, time, stage, reports: Reports::of(reports, 1), finish, stop, stored_before: 0 };
+    let reports = Reports::of(reports, 1);
+    let run = Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true };
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

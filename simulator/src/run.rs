@@ -1,7 +1,7 @@
 //! A load run: real time, sockets, an embedded server or somebody else's, devices spread over threads.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::Path,
@@ -33,12 +33,15 @@ use crate::{
     },
     measure::Measurements,
     operator::{Operator, OperatorError},
-    scenario::{HeartbeatInterval, Plan},
+    scenario::{Connections, HeartbeatInterval, Plan},
     self_watch::{self, Resources, Stopwatch},
     shard::{RunTime, Shard},
     summary::{About, summarise},
     timeline::{ServerProcess, Stage},
 };
+
+/// Files that a process of a run has open besides its connections, at most.
+const OTHER_FILES: u64 = 64;
 
 /// Somebody else's server.
 #[derive(Debug, Clone)]
@@ -55,6 +58,9 @@ pub fn server_settings(plan: &Plan, admin_token: &str) -> BTreeMap<String, Strin
     if let HeartbeatInterval::Fixed(interval) = plan.fleet.heartbeat_interval {
         settings.entry("HEARTBEAT_INTERVAL_MS".to_owned()).or_insert_with(|| interval.as_millis().to_string());
     }
+    // Retention would take away what the ledger still has to find.
+    let days = plan.duration.as_secs() / 86_400 + 2;
+    settings.entry("HEARTBEAT_RETENTION_DAYS".to_owned()).or_insert_with(|| days.max(30).to_string());
     settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| plan.fleet.otrt.to_string());
     settings.insert("ADMIN_TOKEN".to_owned(), admin_token.to_owned());
     settings
@@ -70,6 +76,7 @@ pub fn run(
     quiet: bool,
 ) -> Result<Summary, Failure> {
     ks_server::edge::raise_open_files_limit();
+    check_open_files(plan)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
@@ -113,6 +120,20 @@ pub fn run(
         notes: notes(plan, target),
     };
     Ok(summarise(about, played))
+}
+
+/// Refuses a run that this machine has too few sockets for, before anything starts. The server's process has the same limit.
+fn check_open_files(plan: &Plan) -> Result<(), Failure> {
+    let adversaries: u64 = plan.adversaries.iter().map(|part| u64::from(part.count)).sum();
+    let connections = match plan.fleet.connections {
+        Connections::PerDevice => u64::from(plan.fleet.devices),
+        Connections::Shared(count) => count.into(),
+    };
+    let needed = connections + adversaries + OTHER_FILES;
+    match self_watch::open_files_max() {
+        Some(max) if max < needed => Err(Failure::OpenFiles { needed, max }),
+        _ => Ok(()),
+    }
 }
 
 /// What a reader of the report must know.
@@ -221,8 +242,10 @@ async fn prepare<'a>(
         server: None,
         log: Rc::clone(log),
         failures: Rc::default(),
+        played: Cell::default(),
     };
-    Ok(Run { plan, folder: out, time, stage, reports: Reports::of(reports, count), finish, stop, stored_before })
+    let (reports, is_alone) = (Reports::of(reports, count), server.process.is_some());
+    Ok(Run { plan, folder: out, time, stage, reports, finish, stop, stored_before, is_alone })
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp.
@@ -235,7 +258,11 @@ fn split(
     target: SocketAddr,
 ) -> Vec<ShardPlan> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = cores.min(devices.len()).max(1);
+    let connections = match plan.fleet.connections {
+        Connections::PerDevice => devices.len(),
+        Connections::Shared(count) => count.into(), // a shard has at least one
+    };
+    let count = cores.min(devices.len()).min(connections).max(1);
     let mut dealt: Vec<Vec<DeviceSpec>> = vec![Vec::new(); count];
     for (device, shard) in devices.into_iter().zip((0..count).cycle()) {
         if let Some(hand) = dealt.get_mut(shard) {

@@ -9,7 +9,7 @@ use ks_reports::run_folder::{Attacks, FORMAT, Heartbeats, Ledger, Mode, Percenti
 use crate::{
     conductor::Played,
     expect::Final,
-    measure::{MessageType, OK},
+    measure::{MessageType, OK, Score},
     scenario::Plan,
     self_watch::{self, Resources},
 };
@@ -38,16 +38,19 @@ pub struct About<'a> {
 
 /// The summary of a run, with its verdict.
 pub fn summarise(about: About<'_>, played: Played) -> Summary {
-    let Played { total, steady, ledger, judge, lasted, interrupted, failures, .. } = played;
+    let Played { total, steady, ledger, judge, lasted, interrupted, aborted, broken, failures, .. } = played;
     let generator = self_watch::generator(&total, about.resources);
-    let expectations = judge.finish(Final { total: &total, ledger: &ledger });
-    let mut reasons = Reasons::default();
+    let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger });
+    let mut reasons = Reasons { broken: broken.into_iter().collect(), ..Reasons::default() };
     reasons.hard.extend(ledger_breach(&ledger));
     reasons.hard.extend(failures);
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
         reasons.hard.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
     }
-    reasons.unsound.extend(self_watch::unsound(&total, &generator).filter(|_| about.mode == Mode::Load));
+    if about.mode == Mode::Load {
+        reasons.unsound.extend(self_watch::unsound(&total));
+        reasons.unsound.extend(doubts);
+    }
     if interrupted {
         reasons.unsound.push(format!(
             "the run was ended after {:.0} s of {:.0} s",
@@ -55,6 +58,7 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
             about.plan.duration.as_secs_f64()
         ));
     }
+    reasons.unmet.extend(aborted);
     let unmet = expectations.iter().filter(|expectation| !expectation.pass);
     reasons.unmet.extend(unmet.map(|unmet| match unmet.actual {
         Some(actual) => format!("`{} {}` was not met: {}", unmet.name, unmet.bound, rounded(actual)),
@@ -96,11 +100,7 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         bad_server_signatures: total.bad_server_signatures,
         generator,
         ledger,
-        adversaries: total
-            .attacks
-            .iter()
-            .map(|(kind, score)| ((*kind).to_owned(), Attacks { attempts: score.attempts, successes: score.successes }))
-            .collect(),
+        adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         phases: phases(about.plan),
         event_log_sha256: about.event_log_sha256,
@@ -109,9 +109,15 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
     }
 }
 
+fn attacks(Score { attempts, successes, unjudged }: Score) -> Attacks {
+    Attacks { attempts, successes, unjudged }
+}
+
 /// Why a run is not a pass, by weight.
 #[derive(Default)]
 struct Reasons {
+    /// The server, or the fleet, was gone before its time.
+    broken: Vec<String>,
     /// Facts that no measurement error explains.
     hard: Vec<String>,
     /// Why the measurement is not to be trusted.
@@ -122,7 +128,9 @@ struct Reasons {
 
 impl Reasons {
     fn verdict(self) -> (Verdict, u8, Vec<String>) {
-        let (verdict, exit_code) = if !self.hard.is_empty() {
+        let (verdict, exit_code) = if !self.broken.is_empty() {
+            (Verdict::Fail, 3)
+        } else if !self.hard.is_empty() {
             (Verdict::Fail, 99)
         } else if !self.unsound.is_empty() {
             (Verdict::Inconclusive, 4)
@@ -131,14 +139,14 @@ impl Reasons {
         } else {
             (Verdict::Pass, 0)
         };
-        (verdict, exit_code, [self.hard, self.unsound, self.unmet].concat())
+        (verdict, exit_code, [self.broken, self.hard, self.unsound, self.unmet].concat())
     }
 }
 
 fn ledger_breach(ledger: &Ledger) -> Option<String> {
-    let Ledger { lost, doubled, reordered, misattributed, .. } = *ledger;
-    (lost + doubled + reordered + misattributed > 0).then(|| {
-        format!("the ledger does not balance: {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed")
+    (!ledger.balances()).then(|| {
+        let Ledger { lost, doubled, reordered, misattributed, acks_lost, acks_misattributed, .. } = *ledger;
+        format!("the ledger does not balance: heartbeats {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed; ACKs {acks_lost} lost, {acks_misattributed} misattributed")
     })
 }
 
@@ -181,6 +189,7 @@ mod tests {
     #[test]
     fn facts_outweigh_doubts_and_doubts_outweigh_expectations() {
         let reasons = |hard: usize, unsound: usize, unmet: usize| Reasons {
+            broken: Vec::new(),
             hard: vec!["h".to_owned(); hard],
             unsound: vec!["u".to_owned(); unsound],
             unmet: vec!["m".to_owned(); unmet],
@@ -189,5 +198,7 @@ mod tests {
         assert_eq!(reasons(0, 0, 1).verdict().1, 99);
         assert_eq!(reasons(0, 1, 1).verdict().1, 4);
         assert_eq!(reasons(1, 1, 1).verdict().1, 99);
+        let gone = Reasons { broken: vec!["b".to_owned()], ..reasons(1, 1, 1) };
+        assert_eq!(gone.verdict().1, 3);
     }
 }

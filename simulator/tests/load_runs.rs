@@ -9,9 +9,11 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -109,30 +111,112 @@ fn adversaries_get_nothing_and_honest_devices_everything() {
     assert_eq!(summary.unwrap()["adversaries"].as_object().unwrap().len(), 5);
 }
 
-#[test]
-fn ctrl_c_ends_a_run_with_a_report_of_what_there_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
+/// A run of the quickstart with 50 devices, under way, in a process group of its own as a shell gives it.
+fn under_way(out: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
     let mut running = fleet()
         .arg("run")
         .arg(shipped("quickstart.toml"))
         .args(["--devices", "50", "--out"])
-        .arg(&out)
+        .arg(out)
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.contains("50 devices"), "{first}");
-    let process = rustix::process::Pid::from_child(&running);
-    // The first line of progress: the run has begun, so the signal meets it under way.
-    lines.next().unwrap().unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    lines.next().unwrap().unwrap(); // the first line of progress
+    (running, lines)
+}
+
+fn summary_in(out: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap()
+}
+
+/// Goal: Ctrl-C on a terminal, which the whole process group hears, ends a run in peace.
+/// Method: SIGINT to the group; the embedded server must outlive it, or the ledger could not be reconciled.
+#[test]
+fn ctrl_c_ends_a_run_with_a_report_of_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let (mut running, lines) = under_way(&out);
+    let group = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert_eq!(running.wait().unwrap().code(), Some(4), "{rest:#?}");
-    let summary: Value = serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
+    let summary = summary_in(&out);
     assert_eq!((&summary["verdict"], &summary["interrupted"]), (&Value::from("inconclusive"), &Value::from(true)));
+    assert_eq!(summary["ledger"]["reconciled"], true);
     assert!(out.join("report.html").exists());
+}
+
+/// Goal: a run whose own server dies ends soon, says so, and exits with 3.
+/// Method: SIGKILL to the child.
+#[test]
+fn a_server_that_dies_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let (mut running, lines) = under_way(&out);
+    let children = format!("/proc/{0}/task/{0}/children", running.id());
+    let server: i32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let server = rustix::process::Pid::from_raw(server).unwrap();
+    rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(running.wait().unwrap().code(), Some(3), "{rest:#?}");
+    let summary = summary_in(&out);
+    assert_eq!(summary["verdict"], "fail");
+    assert!(summary["reasons"][0].as_str().unwrap().contains("the embedded server ended by itself"), "{summary}");
+}
+
+/// Goal: what a server leaves unanswered is an error, and no request that is still away at the end escapes judgement.
+/// Method: somebody else's server, stopped (SIGSTOP) in the middle of a run and continued when it is over.
+#[test]
+fn a_server_that_stops_answering_is_no_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = "0123456789abcdef";
+    let mut server = fleet()
+        .args(["embedded-server", "serve", "--stop-with-stdin"])
+        .env("DATABASE_URL", format!("file:{}", folder.path().join("ks.sqlite").display()))
+        .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_TOKEN", token), ("RATE_LIMIT_DEVICE_PER_MIN", "6000")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let pid = rustix::process::Pid::from_child(&server);
+
+    let more = "[[expect]]\nmetric = \"heartbeat.acked\"\nmin = 1\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+    let path = scenario(folder.path(), more);
+    let mut running = fleet()
+        .arg("run")
+        .arg(&path)
+        .args(["--target", &url, "--admin-token", token, "--out"])
+        .arg(folder.path().join("run"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    // The ramp is over and every device beats five times a second.
+    std::thread::sleep(Duration::from_millis(1_500));
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let waiting = lines.by_ref().map_while(Result::ok).find(|line| line.contains("waiting for answers"));
+    assert!(waiting.is_some());
+    std::thread::sleep(Duration::from_secs(4)); // longer than the answer time-out, and than the drain
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(running.wait().unwrap().code(), Some(99), "{rest:#?}");
+    let summary = summary_in(&folder.path().join("run"));
+    let ended: u64 =
+        summary["requests_by_code"]["heartbeat"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert!(summary["requests_by_code"]["heartbeat"]["UNSENT"].as_u64().unwrap() > 50, "{summary}");
+    assert!(ended >= summary["heartbeats"]["sent"].as_u64().unwrap(), "{summary}");
+    assert_eq!((&summary["ledger"]["lost"], &summary["ledger"]["misattributed"]), (&0.into(), &0.into()), "{summary}");
+    drop(server.stdin.take());
+    server.wait().unwrap();
 }
 
 #[test]

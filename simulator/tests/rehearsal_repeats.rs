@@ -15,12 +15,76 @@ use std::{
 
 use serde_json::Value;
 
-fn scenario() -> PathBuf {
+fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/first-light.toml")
 }
 
-/// Rehearses five minutes of 40 devices in `folder`, and gives the summary.
-fn rehearse(folder: &Path, seed: u64, surroundings: &[(&str, &str)], on_one_core: bool) -> Value {
+/// Everything at once: the server's pace, overlapping outages, commands, revocation, rate limits, every adversary.
+fn eventful(folder: &Path) -> PathBuf {
+    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"];
+    let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"3s\"\n"));
+    let text = format!(
+        r#"
+        name = "eventful"
+        goal = "Everything at once."
+        mode = "rehearse"
+        duration = "10m"
+        ramp = "20s"
+        [fleet]
+        devices = 40
+        otrt = true
+        site = [{{ name = "north", share = 1 }}, {{ name = "south", share = 1 }}]
+        [server]
+        HEARTBEAT_INTERVAL_MS = 10000
+        RATE_LIMIT_DEVICE_BURST = 1
+        RATE_LIMIT_DEVICE_PER_MIN = 8
+        {}
+        [[timeline]]
+        at = "1m"
+        do = "send_command"
+        kind = "reboot"
+        [[timeline]]
+        at = "2m"
+        do = "outage"
+        for = "90s"
+        [[timeline]]
+        at = "150s"
+        do = "outage"
+        for = "10s"
+        site = "north"
+        [[timeline]]
+        at = "170s"
+        do = "send_command"
+        kind = "fetch_logs"
+        [[timeline]]
+        at = "5m"
+        do = "revoke"
+        devices = 5
+        [[expect]]
+        metric = "codes.CONNECT_FAILED"
+        min = 1
+        [[expect]]
+        metric = "codes.RATE_LIMITED"
+        min = 1
+        [[expect]]
+        metric = "codes.REVOKED"
+        min = 5
+        [[expect]]
+        metric = "commands.succeeded"
+        equals = 80
+        [[expect]]
+        metric = "attacks.successes"
+        equals = 0
+        "#,
+        adversaries.concat()
+    );
+    let path = folder.join("eventful.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Rehearses `scenario` in `folder`, and gives the summary.
+fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&str, &str)], on_one_core: bool) -> Value {
     let temporary = folder.join("tmp");
     std::fs::create_dir_all(&temporary).unwrap();
     let fleet = env!("CARGO_BIN_EXE_ks-fleet");
@@ -30,8 +94,9 @@ fn rehearse(folder: &Path, seed: u64, surroundings: &[(&str, &str)], on_one_core
     }
     let output = command
         .arg("rehearse")
-        .arg(scenario())
-        .args(["--devices", "40", "--duration", "20m", "--quiet", "--json", "--seed", &seed.to_string()])
+        .arg(scenario)
+        .args(["--quiet", "--json"])
+        .args(flags)
         .arg("--out")
         .arg(folder.join("run"))
         .env("TMPDIR", &temporary)
@@ -46,22 +111,41 @@ fn hash(summary: &Value) -> &str {
     summary["event_log_sha256"].as_str().expect("a rehearsal has a hash")
 }
 
-#[test]
-fn the_same_seed_gives_the_same_log_wherever_it_runs() {
+/// The same rehearsal here and elsewhere gives the same log.
+fn repeats(scenario: &Path, flags: &[&str]) -> Value {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let here = rehearse(folders[0].path(), 7, &[("TZ", "UTC")], false);
-    let there =
-        rehearse(folders[1].path(), 7, &[("TZ", "Asia/Kathmandu"), ("HOSTNAME", "elsewhere"), ("LANG", "C")], true);
+    let here = rehearse(folders[0].path(), scenario, flags, &[("TZ", "UTC")], false);
+    let elsewhere = [("TZ", "Asia/Kathmandu"), ("HOSTNAME", "elsewhere"), ("LANG", "C")];
+    let there = rehearse(folders[1].path(), scenario, flags, &elsewhere, true);
     assert_eq!(hash(&here), hash(&there));
-    assert!(here["heartbeats"]["acked"].as_u64().unwrap() > 1_000);
     let logs = folders.each_ref().map(|folder| std::fs::read(folder.path().join("run/events.ndjson")).unwrap());
     assert!(logs[0] == logs[1], "the files themselves are the same");
+    here
+}
+
+/// Goal: a quiet hour repeats wherever it runs, and its rate is exact.
+/// Method: twenty minutes of the shipped scenario.
+#[test]
+fn the_same_seed_gives_the_same_log_wherever_it_runs() {
+    let summary = repeats(&shipped(), &["--devices", "40", "--duration", "20m", "--seed", "7"]);
+    assert!(summary["heartbeats"]["acked"].as_u64().unwrap() > 1_000);
+    assert_eq!(summary["heartbeats"]["per_min"], 80.0);
+}
+
+/// Goal: so does a run in which everything goes wrong; and a rate limit or an outage, however long, lets time go on.
+/// Method: a scenario with every kind of step and adversary, in which ACKs are refused for coming too soon.
+#[test]
+fn an_eventful_run_repeats_and_comes_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = repeats(&eventful(folder.path()), &["--seed", "3"]);
+    assert_eq!(summary["verdict"], "pass", "{summary:#}");
 }
 
 #[test]
 fn another_seed_gives_another_log() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let one = rehearse(folders[0].path(), 7, &[], false);
-    let other = rehearse(folders[1].path(), 8, &[], false);
+    let flags = |seed| ["--devices", "40", "--duration", "20m", "--seed", seed];
+    let one = rehearse(folders[0].path(), &shipped(), &flags("7"), &[], false);
+    let other = rehearse(folders[1].path(), &shipped(), &flags("8"), &[], false);
     assert_ne!(hash(&one), hash(&other));
 }

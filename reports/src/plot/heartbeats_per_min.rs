@@ -10,8 +10,10 @@ use crate::run::Run;
 /// Offered as a broad pale line, acknowledged as a thin dark one upon it: where the pale one shows alone, beats went missing.
 pub(crate) fn chart(run: &Run) -> Chart {
     let mut chart = Chart::over_time(run, "Heartbeats per minute: offered and acknowledged");
-    let offered = |point: &Point| point.rate(point.offered, 60.0);
-    let acked = |point: &Point| point.rate(point.acked, 60.0);
+    // After the end nothing is offered: the last answers are no rate.
+    let is_within = |point: &Point| point.from_s < run.summary.simulated_s || point.from_s <= 0.0;
+    let offered = |point: &Point| point.rate(point.offered, 60.0).filter(|_| is_within(point));
+    let acked = |point: &Point| point.rate(point.acked, 60.0).filter(|_| is_within(point));
     let peak = |rate: &dyn Fn(&Point) -> Option<f64>| run.timeline.points.iter().filter_map(rate).fold(0.0, f64::max);
     let (offered_max, acked_max) = (peak(&offered), peak(&acked));
     let beats = run.summary.heartbeats;

@@ -192,8 +192,8 @@ pub(crate) fn normal() -> Folder {
         rss_bytes: 61_400_000,
         sockets_max: 64,
     };
-    summary.adversaries.insert("replayer".into(), Attacks { attempts: 1_200, successes: 0 });
-    summary.adversaries.insert("forger".into(), Attacks { attempts: 800, successes: 0 });
+    summary.adversaries.insert("replayer".into(), Attacks { attempts: 1_200, successes: 0, unjudged: 0 });
+    summary.adversaries.insert("forger".into(), Attacks { attempts: 800, successes: 0, unjudged: 0 });
     summary.expectations = vec![
         expectation("heartbeat.p99_ms during steady", Some(7.424), "<= 50", "ms", true),
         expectation("heartbeat.acked_per_min", Some(58_912.4), ">= 55000", "/min", true),

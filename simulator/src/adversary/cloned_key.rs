@@ -7,7 +7,7 @@ use ks_protocol::id::Sequence;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::{Knowledge, heartbeat, victim};
+use super::{CLONE, Knowledge, heartbeat, victim};
 use crate::{device::machine::device_key, shard::Shard};
 
 pub(super) fn wire(knowledge: &Knowledge, rng: &mut ChaCha8Rng, shard: &Shard) -> Option<String> {
@@ -16,5 +16,5 @@ pub(super) fn wire(knowledge: &Knowledge, rng: &mut ChaCha8Rng, shard: &Shard) -
     if rng.next_u32().is_multiple_of(2) {
         return heartbeat(&device_id, &key, Sequence::new(0, 1), shard);
     }
-    heartbeat(&format!("{device_id}-B").parse().ok()?, &key, Sequence::new(1, 1), shard)
+    heartbeat(&format!("{device_id}{CLONE}").parse().ok()?, &key, Sequence::new(1, 1), shard)
 }

@@ -16,6 +16,7 @@ use ks_protocol::{
     id::{DeviceId, KeyId, Sequence},
     key::{PrivateKey, Verifier},
     message::{Firmware, Heartbeat, Network, NextBeat},
+    refusal::RefusalCode,
     signature::{NO_SIG_DEV, Reply, SIG_DEV, open_response, sign_request},
     text::{Rows, Text},
 };
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 use crate::{
     device::actor::http_request,
     link::{HttpAnswer, Link, LinkError},
-    measure::MessageType,
+    measure::{BAD_ANSWER, MessageType},
     scenario::{Adversary as Part, AdversaryKind},
     shard::Shard,
 };
@@ -66,8 +67,6 @@ impl Adversary {
             adversary.attempt(next, ctx);
         });
         let Some(wire) = self.wire() else { return }; // nothing was overheard yet
-        let kind = self.part.kind.as_str();
-        self.shard.measure(|measured| measured.attacks.entry(kind).or_default().attempts += 1);
         let request = http_request(MessageType::Heartbeat, &wire);
         let (link, timeout) = (Rc::clone(&self.link), self.shard.answer_timeout);
         let called =
@@ -87,16 +86,22 @@ impl Adversary {
 
     fn ended(&mut self, wire: &str, reply: Result<HttpAnswer, LinkError>) {
         let kind = self.part.kind.as_str();
-        let (code, is_honoured) = match reply {
-            Err(error) => (error.code(), false),
+        let (code, fate) = match reply {
+            Err(error) => (error.code(), Fate::Unjudged),
             Ok(answer) => match self.read(wire, &answer) {
-                Some(Reply::Refused(refusal)) => (refusal.code.as_str(), false),
-                Some(Reply::Answer(_)) => ("OK", true),
+                Some(Reply::Refused(refusal)) => (refusal.code.as_str(), fate_of(refusal.code)),
+                Some(Reply::Answer(_)) => ("OK", Fate::Honoured),
                 // Unreadable, but said to be a success: counts as one until somebody has looked.
-                None => ("BAD_ANSWER", (200..300).contains(&answer.status)),
+                None if (200..300).contains(&answer.status) => (BAD_ANSWER, Fate::Honoured),
+                None => (BAD_ANSWER, Fate::Unjudged),
             },
         };
-        self.shard.measure(|measured| measured.attacks.entry(kind).or_default().successes += u64::from(is_honoured));
+        self.shard.measure(|measured| {
+            let score = measured.attacks.entry(kind).or_default();
+            score.attempts += u64::from(fate != Fate::Unjudged);
+            score.successes += u64::from(fate == Fate::Honoured);
+            score.unjudged += u64::from(fate == Fate::Unjudged);
+        });
         self.shard.event("attack", &[("kind", json!(kind)), ("code", json!(code))]);
     }
 
@@ -107,10 +112,41 @@ impl Adversary {
     }
 }
 
+/// Start of the names that nobody whitelisted.
+const GHOST: &str = "GHOST-";
+/// End of the names under which a copied key is used.
+const CLONE: &str = "-B";
+
+/// Whether an adversary may go by this name: nothing may ever be stored under it.
+pub fn may_be_named(device_id: &DeviceId) -> bool {
+    device_id.as_str().starts_with(GHOST) || device_id.as_str().ends_with(CLONE)
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Honoured,
+    Refused,
+    Unjudged,
+}
+
+/// A refusal for being too quick, or for the server's own trouble, says nothing of the attack.
+fn fate_of(code: RefusalCode) -> Fate {
+    use RefusalCode as C;
+    match code {
+        C::RateLimited | C::Overloaded | C::Internal | C::RequestTimeout | C::Unrecognised => Fate::Unjudged,
+        _ => Fate::Refused,
+    }
+}
+
 impl Actor for Adversary {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // Every kind that takes part is in the score, also if none of its attempts is ever judged.
+        self.shard.measure(|measured| {
+            measured.attacks.entry(self.part.kind.as_str()).or_default();
+        });
         let first = self.shard.time.started + self.part.from + spread(&mut self.rng, self.part.interval);
         let wait = first.saturating_duration_since(Instant::now());
         ctx.run_later(wait, move |adversary, ctx| adversary.attempt(first, ctx));

@@ -24,7 +24,7 @@ use super::machine::{Machine, Standing};
 use crate::{
     ledger::DeviceAccount,
     link::{HttpAnswer, HttpRequest, Link, LinkError},
-    measure::{BAD_ANSWER, MessageType, OK, record},
+    measure::{BAD_ANSWER, MessageType, OK, UNANSWERED, UNSENT, record},
     scenario::HeartbeatInterval,
     seed,
     shard::Shard,
@@ -44,12 +44,17 @@ pub struct Device {
     jitter: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
-    is_busy: bool,
-    /// Failures to register or (at the server's pace) to beat, since the last success.
+    /// The kind of the request that is away, if one is.
+    away: Option<MessageType>,
+    /// Failures since the last success.
     failures: u32,
+    /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
+    is_resting: bool,
+    /// Its part in the run is over.
+    is_retired: bool,
 }
 
-/// The request that is away.
+/// A request that is away.
 struct Away {
     kind: MessageType,
     sequence: Sequence,
@@ -61,11 +66,11 @@ struct Away {
 /// What an answer comes to.
 struct Ended {
     code: &'static str,
-    /// Milliseconds until the next beat, as the server says.
-    next_beat_ms: Option<u64>,
+    /// Milliseconds until the next beat or the next try, as the server says.
+    wait_ms: Option<u64>,
 }
 
-/// Ends a device's part in the run: what it knows of its heartbeats.
+/// Ends a device's part in the run: what is still unanswered or unsent is counted as that, and the device gives its account.
 #[derive(Debug, Message)]
 #[rtype(result = "DeviceAccount")]
 pub struct Account;
@@ -74,8 +79,19 @@ impl Device {
     /// A device at a site, ready to start.
     pub fn new(machine: Machine, link: Rc<dyn Link>, site: usize, shard: Rc<Shard>, root_seed: u64) -> Self {
         let jitter = seed::stream(root_seed, machine.device_id().as_str(), "jitter");
-        let (account, waiting) = (DeviceAccount::default(), VecDeque::new());
-        Self { machine, link, site, shard, jitter, account, waiting, is_busy: false, failures: 0 }
+        Self {
+            machine,
+            link,
+            site,
+            shard,
+            jitter,
+            account: DeviceAccount::default(),
+            waiting: VecDeque::new(),
+            away: None,
+            failures: 0,
+            is_resting: false,
+            is_retired: false,
+        }
     }
 
     fn schedule(&self, intended_at: Instant, ctx: &mut Context<Self>) {
@@ -99,11 +115,12 @@ impl Device {
             let lag_us = micros(intended_at.elapsed());
             self.shard.measure(|measured| {
                 measured.offered += 1;
-                measured.given_up += u64::from(!has_room);
                 record(&mut measured.send_lag_us, lag_us);
             });
             if has_room {
                 self.waiting.push_back(intended_at);
+            } else {
+                self.count(MessageType::Heartbeat, UNSENT, 1);
             }
         }
         self.pump(ctx);
@@ -111,17 +128,18 @@ impl Device {
 
     /// Sends what is next, if nothing is away.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.is_busy {
+        if self.away.is_some() || self.is_retired {
             return;
         }
         let now = self.shard.time.unix_now();
+        let may_start = !self.is_resting && self.shard.is_running();
         let (kind, intended_at, signed) = match self.machine.standing() {
             Standing::Revoked => return self.waiting.clear(),
-            Standing::New if self.failures > 0 => return, // the retry has its own timer
-            Standing::New => (MessageType::Register, Instant::now(), self.machine.register(now)),
+            Standing::New if may_start => (MessageType::Register, Instant::now(), self.machine.register(now)),
+            Standing::New => return,
             Standing::Registered => match self.waiting.pop_front() {
                 Some(intended_at) => (MessageType::Heartbeat, intended_at, self.machine.beat(now)),
-                None if self.machine.has_acks() => {
+                None if may_start && self.machine.has_acks() => {
                     (MessageType::CommandAck, Instant::now(), self.machine.acknowledge(now))
                 }
                 None => return,
@@ -137,7 +155,7 @@ impl Device {
     }
 
     fn send(&mut self, away: Away, ctx: &mut Context<Self>) {
-        self.is_busy = true;
+        self.away = Some(away.kind);
         if away.kind == MessageType::Heartbeat {
             self.account.sent.insert(away.sequence);
         }
@@ -153,11 +171,14 @@ impl Device {
 
     /// A request has ended, one way or another.
     fn ended(&mut self, away: &Away, reply: Result<HttpAnswer, LinkError>, ctx: &mut Context<Self>) {
-        self.is_busy = false;
+        if self.is_retired {
+            return; // it was counted as unanswered
+        }
+        self.away = None;
         let was = self.machine.standing();
         let ended = match reply {
             Ok(answer) => self.take(away, &answer).unwrap_or_else(|error| self.unbelievable(&error)),
-            Err(error) => Ended { code: error.code(), next_beat_ms: None },
+            Err(error) => Ended { code: error.code(), wait_ms: None },
         };
         let is_ok = ended.code == OK;
         self.failures = if is_ok { 0 } else { self.failures.saturating_add(1) };
@@ -187,44 +208,73 @@ impl Device {
     /// When to speak again: at the server's word, or after a failure with backoff and jitter.
     fn plan_next(&mut self, kind: MessageType, ended: &Ended, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let at_servers_pace = self.shard.interval == HeartbeatInterval::Server;
-        if self.machine.standing() == Standing::New && self.failures > 0 {
-            let wait = self.backoff();
-            ctx.run_later(wait, |device, ctx| {
-                if device.shard.is_running() {
-                    device.failures = 0;
-                    device.pump(ctx);
-                }
-            });
-        } else if kind == MessageType::Register && ended.code == OK {
-            let first = match (self.shard.interval, ended.next_beat_ms) {
+        let is_failed = ended.code != OK;
+        if is_failed && (kind == MessageType::CommandAck || self.machine.standing() == Standing::New) {
+            self.rest(ended, ctx);
+        } else if kind == MessageType::Register && !is_failed {
+            let first = match (self.shard.interval, ended.wait_ms) {
                 // A phase of its own, so that the fleet is spread over the interval from the first beat on.
                 (HeartbeatInterval::Fixed(interval), _) => Duration::from_millis(seed::below(
                     &mut self.jitter,
                     u64::try_from(interval.as_millis()).unwrap_or(1),
                 )),
-                (HeartbeatInterval::Server, next_beat_ms) => Duration::from_millis(next_beat_ms.unwrap_or(1_000)),
+                (HeartbeatInterval::Server, wait_ms) => Duration::from_millis(wait_ms.unwrap_or(1_000)),
             };
             self.schedule(now + first, ctx);
-        } else if kind == MessageType::Heartbeat && at_servers_pace {
-            let wait = ended.next_beat_ms.map_or_else(|| self.backoff(), Duration::from_millis);
+        } else if kind == MessageType::Heartbeat && self.shard.interval == HeartbeatInterval::Server {
+            let wait = self.wait_after(ended);
             self.schedule(now + wait, ctx);
         }
     }
 
-    /// Doubles with each failure, and is drawn from the upper half of that, so that a fleet does not come back in step.
-    fn backoff(&mut self) -> Duration {
+    /// Rests after a failure, then goes on with what is due. One rest at a time.
+    fn rest(&mut self, ended: &Ended, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.is_resting, true) {
+            return;
+        }
+        let wait = self.wait_after(ended);
+        ctx.run_later(wait, |device, ctx| {
+            device.is_resting = false;
+            device.pump(ctx);
+        });
+    }
+
+    /// As long as the server says, else with backoff: it doubles with each failure, and is drawn from the upper half of
+    /// that, so that a fleet does not come back in step.
+    fn wait_after(&mut self, ended: &Ended) -> Duration {
+        if let Some(wait_ms) = ended.wait_ms {
+            return Duration::from_millis(wait_ms);
+        }
         let (first, longest) = BACKOFF;
         let wait = first.saturating_mul(1 << self.failures.clamp(1, 7) >> 1).min(longest);
         let half_ms = u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX);
         Duration::from_millis(half_ms + seed::below(&mut self.jitter, half_ms + 1))
     }
 
+    fn count(&self, kind: MessageType, code: &'static str, count: u64) {
+        self.shard.measure(|measured| *measured.of_mut(kind).codes.entry(code).or_default() += count);
+    }
+
+    /// Ends its part in the run.
+    fn retire(&mut self) -> DeviceAccount {
+        self.is_retired = true;
+        let unsent = std::mem::take(&mut self.waiting).len();
+        if unsent > 0 {
+            self.count(MessageType::Heartbeat, UNSENT, u64::try_from(unsent).unwrap_or(u64::MAX));
+        }
+        if let Some(kind) = self.away {
+            self.count(kind, UNANSWERED, 1);
+        }
+        let mut account = std::mem::take(&mut self.account);
+        (account.said, account.confirmed) = self.machine.take_commands();
+        account
+    }
+
     fn take(&mut self, away: &Away, answer: &HttpAnswer) -> Result<Ended, OpenError> {
         let sig_dev = away.signed.sig_dev.to_string();
         Ok(match away.kind {
             MessageType::Register => match self.machine.registered(answer.status, &sig_dev, &answer.body)? {
-                Reply::Answer(registered) => Ended { code: OK, next_beat_ms: Some(registered.next_beat_ms) },
+                Reply::Answer(registered) => Ended { code: OK, wait_ms: Some(registered.next_beat_ms) },
                 Reply::Refused(refusal) => refused(&refusal),
             },
             MessageType::Heartbeat => {
@@ -234,12 +284,12 @@ impl Device {
                     measured.commands_applied_twice += carried.twice;
                 });
                 match reply {
-                    Reply::Answer(next) => Ended { code: OK, next_beat_ms: Some(next.next_beat_ms) },
+                    Reply::Answer(next) => Ended { code: OK, wait_ms: Some(next.next_beat_ms) },
                     Reply::Refused(refusal) => refused(&refusal),
                 }
             }
             MessageType::CommandAck => match self.machine.acknowledged(answer.status, &sig_dev, &answer.body)? {
-                Reply::Answer(_) => Ended { code: OK, next_beat_ms: None },
+                Reply::Answer(_) => Ended { code: OK, wait_ms: None },
                 Reply::Refused(refusal) => refused(&refusal),
             },
         })
@@ -248,7 +298,7 @@ impl Device {
     fn unbelievable(&self, error: &OpenError) -> Ended {
         let bad_signature = matches!(error, OpenError::BadSignature | OpenError::UnknownKey(_));
         self.shard.measure(|measured| measured.bad_server_signatures += u64::from(bad_signature));
-        Ended { code: BAD_ANSWER, next_beat_ms: None }
+        Ended { code: BAD_ANSWER, wait_ms: None }
     }
 
     fn log(&self, away: &Away, ended: &Ended) {
@@ -264,17 +314,14 @@ impl Device {
                 ("seq", json!(away.sequence.seq)),
                 ("sent_ms", json!(u64::try_from(sent_ms).unwrap_or(u64::MAX))),
                 ("code", json!(ended.code)),
-                ("next_beat_ms", json!(ended.next_beat_ms)),
+                ("wait_ms", json!(ended.wait_ms)),
             ],
         );
     }
 }
 
 fn refused(refusal: &RefusalDocument) -> Ended {
-    Ended {
-        code: refusal.code.as_str(),
-        next_beat_ms: refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000)),
-    }
+    Ended { code: refusal.code.as_str(), wait_ms: refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000)) }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -306,6 +353,6 @@ impl Actor for Device {
 impl Handler<Account> for Device {
     type Result = MessageResult<Account>;
     fn handle(&mut self, _: Account, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(std::mem::take(&mut self.account))
+        MessageResult(self.retire())
     }
 }

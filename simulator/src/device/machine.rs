@@ -1,6 +1,9 @@
 //! What a device is and says: keys, replay pair, telemetry, commands. Pure: no clock, no network, no timers.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use ks_protocol::{
     document::DocumentError,
@@ -54,6 +57,10 @@ pub struct Machine {
     /// What it really carried out, whatever it remembers: the truth that it is judged by.
     applied: BTreeSet<CommandId>,
     acks: Vec<Ack>,
+    /// What it said of each command, ever.
+    said: BTreeMap<CommandId, AckState>,
+    /// Commands for which the server confirmed what was said.
+    confirmed: BTreeSet<CommandId>,
     reboot_is_due: bool,
 }
 
@@ -114,6 +121,8 @@ impl Machine {
             seen: Vec::new(),
             applied: BTreeSet::new(),
             acks: Vec::new(),
+            said: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
             reboot_is_due: false,
         }
     }
@@ -136,6 +145,11 @@ impl Machine {
     /// Whether ACKs wait to be sent.
     pub fn has_acks(&self) -> bool {
         !self.acks.is_empty()
+    }
+
+    /// What it said of commands, and which of that the server has confirmed; forgotten here.
+    pub fn take_commands(&mut self) -> (BTreeMap<CommandId, AckState>, BTreeSet<CommandId>) {
+        (std::mem::take(&mut self.said), std::mem::take(&mut self.confirmed))
     }
 
     fn advance(&mut self) -> Sequence {
@@ -217,7 +231,8 @@ impl Machine {
         let mut carried = Carried::default();
         match &reply {
             Reply::Answer(next) => {
-                self.acks.clear(); // they came along and are stored
+                // They came along and are stored.
+                self.confirmed.extend(self.acks.drain(..).map(|ack| ack.command_id));
                 for command in next.commands.as_slice() {
                     self.carry_out(command, &mut carried);
                 }
@@ -234,7 +249,9 @@ impl Machine {
             Reply::Answer(recorded) => {
                 let is_recorded =
                     |ack: &Ack| recorded.acks.as_slice().iter().any(|row| row.command_id == ack.command_id);
-                self.acks.retain(|ack| !is_recorded(ack));
+                let (recorded, left): (Vec<Ack>, Vec<Ack>) = self.acks.drain(..).partition(is_recorded);
+                self.confirmed.extend(recorded.into_iter().map(|ack| ack.command_id));
+                self.acks = left;
             }
             Reply::Refused(refusal) => self.refused(refusal),
         }
@@ -271,6 +288,7 @@ impl Machine {
         }
         let (state, detail) = if known { (AckState::Succeeded, "") } else { (AckState::Rejected, "unknown kind") };
         let detail = Text::truncated(detail);
+        self.said.insert(command.command_id.clone(), state);
         self.acks.push(Ack { command_id: command.command_id.clone(), state, detail });
     }
 

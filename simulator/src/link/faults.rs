@@ -1,7 +1,7 @@
 //! The network's weather: what a link suffers on its way to the server.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -15,7 +15,8 @@ pub struct Weather {
 
 #[derive(Debug, Default)]
 struct Site {
-    down: AtomicBool,
+    /// Outages that go on now; they may overlap.
+    down: AtomicU64,
     /// Counts outages, so that a call notices one that came and went.
     outages: AtomicU64,
 }
@@ -26,10 +27,10 @@ impl Weather {
         Self { sites: (0..sites).map(|_| Site::default()).collect() }
     }
 
-    /// Takes one site off the network, or all of them.
+    /// Takes one site off the network, or all of them; each is back after as many [`Weather::bring_up`].
     pub fn take_down(&self, site: Option<usize>) {
         for site in self.chosen(site) {
-            site.down.store(true, Ordering::SeqCst);
+            site.down.fetch_add(1, Ordering::SeqCst);
             site.outages.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -37,7 +38,7 @@ impl Weather {
     /// Brings one site back, or all of them.
     pub fn bring_up(&self, site: Option<usize>) {
         for site in self.chosen(site) {
-            site.down.store(false, Ordering::SeqCst);
+            site.down.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -51,7 +52,7 @@ impl Weather {
     pub async fn call(&self, site: usize, link: &dyn Link, request: HttpRequest, timeout: Duration) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
-        if site.down.load(Ordering::SeqCst) {
+        if site.down.load(Ordering::SeqCst) > 0 {
             link.hang_up();
             return Err(LinkError::ConnectFailed);
         }

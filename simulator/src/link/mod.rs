@@ -27,6 +27,8 @@ pub struct HttpAnswer {
 /// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkError {
+    /// This machine has no more sockets or ports to give: the generator's limit, not the server's.
+    NoSocket,
     /// No connection could be made.
     ConnectFailed,
     /// The connection ended before the answer was whole.
@@ -35,10 +37,14 @@ pub enum LinkError {
     TimedOut,
 }
 
+/// The code of a request that this machine had no socket for.
+pub const NO_SOCKET: &str = "NO_SOCKET";
+
 impl LinkError {
     /// The code under which it is counted.
     pub fn code(self) -> &'static str {
         match self {
+            Self::NoSocket => NO_SOCKET,
             Self::ConnectFailed => "CONNECT_FAILED",
             Self::ConnectionLost => "CONNECTION_LOST",
             Self::TimedOut => "TIMEOUT",

@@ -62,6 +62,14 @@ impl Network for SocketNetwork {
     }
 }
 
+/// Whose limit a connection that could not be made has met.
+fn why_not(error: &std::io::Error) -> LinkError {
+    use rustix::io::Errno as E;
+    let ours = [E::MFILE, E::NFILE, E::ADDRNOTAVAIL, E::ADDRINUSE, E::NOBUFS, E::NOMEM];
+    let is_ours = E::from_io_error(error).is_some_and(|errno| ours.contains(&errno));
+    if is_ours { LinkError::NoSocket } else { LinkError::ConnectFailed }
+}
+
 type Connection = http1::SendRequest<Full<Bytes>>;
 
 struct SocketLink {
@@ -80,9 +88,11 @@ impl SocketLink {
             }
             let stream = socket.connect(self.target).await?;
             stream.set_nodelay(true)?;
+            // Closed without a farewell, as by a network that is gone: a port in TIME_WAIT could not be used for a minute.
+            stream.set_zero_linger()?;
             Ok::<_, std::io::Error>(stream)
         };
-        let stream = connect.await.map_err(|_| LinkError::ConnectFailed)?;
+        let stream = connect.await.map_err(|error| why_not(&error))?;
         let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| LinkError::ConnectFailed)?;
         let open = Arc::clone(&self.open);
@@ -132,6 +142,15 @@ impl Link for SocketLink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_few_files_or_ports_are_our_own_limit() {
+        let code = |errno: rustix::io::Errno| why_not(&errno.into()).code();
+        assert_eq!(
+            (code(rustix::io::Errno::MFILE), code(rustix::io::Errno::CONNREFUSED)),
+            ("NO_SOCKET", "CONNECT_FAILED")
+        );
+    }
 
     #[test]
     fn source_addresses_spread_over_loopback_only() {

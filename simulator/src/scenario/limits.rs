@@ -28,17 +28,17 @@ pub(super) const NAME_CHARS_MAX: usize = 64;
 pub(super) const GOAL_CHARS_MAX: usize = 400;
 /// Characters of `id_prefix`.
 pub(super) const ID_PREFIX_CHARS_MAX: usize = 32;
-/// Characters of a command's `argument`.
-pub(super) const ARGUMENT_CHARS_MAX: usize = 1_024;
+/// Bytes of a command's `argument`.
+pub(super) const ARGUMENT_BYTES_MAX: usize = 1_024;
 
 /// The length of a rehearsal, in virtual time.
 pub(super) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(90 * 24);
 /// The length of a load run, in real time.
 pub(super) const DURATION_LOAD: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(7 * 24);
 /// How long to wait for answers after the end.
-pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(5);
-/// `drain` where the file does not say.
-pub(super) const DRAIN_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(10);
+/// By how much `drain` must outlast `answer_timeout`, so that every request comes to an end; also its default.
+pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 /// A fixed schedule of heartbeats.
 pub(super) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
 /// How long a device waits for an answer.

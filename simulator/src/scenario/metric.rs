@@ -38,7 +38,7 @@ pub enum Metric {
     RegisterP99Ms,
     /// Devices that are registered at the end.
     DevicesRegistered,
-    /// Requests of adversaries.
+    /// Requests of adversaries that the server judged for what they are; not those that met a rate limit or no answer.
     AttacksAttempts,
     /// Requests of adversaries that did what they should not.
     AttacksSuccesses,
@@ -69,7 +69,8 @@ impl AnswerCode {
     /// The answer that every request hopes for.
     pub const OK: &'static str = "OK";
     /// What the simulator itself notes where no answer came, or none that can be read.
-    pub const LOCAL: [&'static str; 4] = ["TIMEOUT", "CONNECT_FAILED", "CONNECTION_LOST", "BAD_ANSWER"];
+    pub const LOCAL: [&'static str; 7] =
+        ["TIMEOUT", "CONNECT_FAILED", "CONNECTION_LOST", "BAD_ANSWER", "NO_SOCKET", "UNSENT", "UNANSWERED"];
 
     /// Takes a code. None unless it is 1 to 40 of A-Z, 0-9 and `_`.
     pub fn new(code: &str) -> Option<Self> {
@@ -149,6 +150,22 @@ impl Metric {
         let mut names: Vec<_> = NAMED.iter().map(|(_, name, _, _)| *name).collect();
         names.insert(1, "codes.<CODE>");
         names
+    }
+
+    /// Whether it only ever rises while a run goes on: what is above a bound then stays above it.
+    pub(super) fn only_rises(&self) -> bool {
+        use Metric as M;
+        let falls_too = matches!(
+            self,
+            M::HeartbeatP50Ms
+                | M::HeartbeatP90Ms
+                | M::HeartbeatP99Ms
+                | M::HeartbeatP999Ms
+                | M::RegisterP99Ms
+                | M::HeartbeatPerMin
+                | M::DevicesRegistered
+        );
+        !falls_too
     }
 
     pub(super) fn known(&self) -> Known {

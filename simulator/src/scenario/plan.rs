@@ -306,6 +306,13 @@ impl Step {
     }
 }
 
+/// `revoke` at 10s
+impl std::fmt::Display for TimedStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` at {}", self.step.as_str(), format_duration(self.at))
+    }
+}
+
 impl Recipients {
     /// How many of a fleet of `devices`.
     pub fn count(self, devices: u32) -> u32 {

@@ -1,6 +1,12 @@
 //! What operators and nature do during a run, each step at its time, through the admin API, the weather or the process.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use ks_protocol::id::DeviceId;
 use serde_json::json;
@@ -21,6 +27,9 @@ pub trait ServerProcess {
     /// # Errors
     /// A sentence that says why it did not come back.
     fn restart(&mut self, kill: bool) -> Result<(), String>;
+
+    /// Why the server runs no more, if it has ended by itself.
+    fn ended(&mut self) -> Option<String>;
 }
 
 /// What a timeline acts through.
@@ -39,6 +48,15 @@ pub struct Stage {
     pub log: Rc<RefCell<EventLog>>,
     /// What went wrong, for the report.
     pub failures: Rc<RefCell<Vec<String>>>,
+    /// How many steps are done, well or badly.
+    pub played: Cell<usize>,
+}
+
+impl Stage {
+    /// Why the run's own server runs no more, if so.
+    pub fn server_ended(&self) -> Option<String> {
+        self.server.as_ref().and_then(|server| server.borrow_mut().ended())
+    }
 }
 
 /// Plays the whole timeline; ends after its last step.
@@ -51,11 +69,9 @@ pub async fn play(plan: &Plan, stage: &Stage) {
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
         stage.log.borrow_mut().event(stage.time.elapsed(), "step", &[("do", json!(name)), ("outcome", json!(outcome))]);
         if let Err(why) = done {
-            stage
-                .failures
-                .borrow_mut()
-                .push(format!("the step `{name}` at {} s failed: {why}", timed.at.as_secs_f64()));
+            stage.failures.borrow_mut().push(format!("the step {timed} failed: {why}"));
         }
+        stage.played.set(stage.played.get() + 1);
     }
 }
 
@@ -83,7 +99,11 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
             Ok(())
         }
         Step::RestartServer { kill } => match &stage.server {
-            Some(server) => server.borrow_mut().restart(*kill),
+            Some(server) => {
+                let restarted = server.borrow_mut().restart(*kill);
+                stage.operator.hang_up(); // its connection was to the server that is gone
+                restarted
+            }
             None => Err("this run did not start the server, so it can't restart it".to_owned()),
         },
         Step::Phase { .. } => Ok(()), // the plan knows when phases are

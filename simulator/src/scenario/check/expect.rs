@@ -224,7 +224,8 @@ fn check_abort(
     if !abort.value {
         return Some(false);
     }
-    let is_known_early = matches!(bound, Bound::Max(_)) || bound == Bound::Equals(0.0) || every.is_some();
+    let is_upper = matches!(bound, Bound::Max(_)) || bound == Bound::Equals(0.0);
+    let is_known_early = every.is_some() || (is_upper && metric.only_rises());
     if metric.known() == MetricIsKnown::AfterEnd {
         let message = format!("`{metric}` is known after the end only, so it cannot end the run");
         problems.push(Problem::new(abort.at, message).expected("no `abort`"));
@@ -232,8 +233,8 @@ fn check_abort(
     } else if is_known_early {
         Some(true)
     } else {
-        let message = format!("whether `{metric} {bound}` holds is known at the end only");
-        let expected = "`abort` with `max`, with `equals = 0` or with `every`";
+        let message = format!("whether `{metric} {bound}` holds is known at the end only: it can still mend");
+        let expected = "`abort` with `every`, or on a count with `max` or `equals = 0`";
         problems.push(Problem::new(abort.at, message).expected(expected));
         None
     }

@@ -19,7 +19,7 @@ pub(super) struct CheckedFleet {
     connections: Option<Connections>,
     id_prefix: Option<String>,
     otrt: Option<bool>,
-    answer_timeout: Option<Duration>,
+    pub(super) answer_timeout: Option<Duration>,
     firmware_version: Option<String>,
     models: Option<Vec<Share>>,
     sites: Option<Vec<Share>>,

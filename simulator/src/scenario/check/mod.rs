@@ -42,8 +42,6 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
-    let drain = or_default(raw.drain, limits::DRAIN_DEFAULT, Place::FILE);
-    let drain = duration_in("drain", drain, &limits::DRAIN, problems);
     let fleet = match raw.fleet {
         Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
         Field::Wrong => fleet::CheckedFleet::default(),
@@ -53,6 +51,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
             fleet::CheckedFleet::default()
         }
     };
+    let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let known = Known {
         mode,
         duration: duration.map(|duration| duration.value),
@@ -75,7 +74,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         seed: seed?.value,
         duration: known.duration?,
         ramp: ramp?,
-        drain: drain?.value,
+        drain: drain?,
         fleet: fleet.into_fleet()?,
         server: server?,
         adversaries: adversaries?,
@@ -115,6 +114,19 @@ fn check_ramp(ramp: Field<Duration>, duration: Option<&At<Duration>>, problems: 
         }
         _ => Some(ramp.value),
     }
+}
+
+/// Long enough for every request to come to an end, so that none escapes judgement.
+fn check_drain(drain: Field<Duration>, answer_timeout: Option<Duration>, problems: &mut Problems) -> Option<Duration> {
+    let needed = answer_timeout? + limits::DRAIN_MARGIN;
+    let drain = duration_in("drain", or_default(drain, needed, Place::FILE), &limits::DRAIN, problems)?;
+    if drain.value >= needed {
+        return Some(drain.value);
+    }
+    let message = format!("`drain` is {}, too short for the last answers", format_duration(drain.value));
+    let expected = format!("at least {}: `answer_timeout` and a second more", format_duration(needed));
+    problems.push(Problem::new(drain.at, message).expected(expected));
+    None
 }
 
 /// Unknown names here, wrong values by the server's own check.

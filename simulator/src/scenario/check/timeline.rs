@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Known;
-use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like, text_within};
+use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like};
 use crate::scenario::limits;
 use crate::scenario::plan::{Mode, OutageScope, Recipients, Step, TimedStep};
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
@@ -54,7 +54,7 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
             let kind = required(kind, "kind", owner("a `send_command` step"), "kind = \"reboot\"", problems);
             let kind = text_like("kind", kind, WORD, problems);
             let argument = or_default(argument, "", raw.place);
-            let argument = text_within("argument", argument, &(0..=limits::ARGUMENT_CHARS_MAX), problems);
+            let argument = check_argument(argument, problems);
             let recipients = check_recipients(devices, known, problems);
             kind.zip(argument).zip(recipients).map(|((kind, argument), recipients)| Step::SendCommand {
                 kind: kind.value,
@@ -73,6 +73,21 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
         }
     };
     Some(TimedStep { at: at?, step: step? })
+}
+
+/// What the admin API takes: bytes, not characters, and none that would break a line.
+fn check_argument(argument: Option<At<String>>, problems: &mut Problems) -> Option<At<String>> {
+    let argument = argument?;
+    let wrong = if argument.value.len() > limits::ARGUMENT_BYTES_MAX {
+        format!("has {} bytes", argument.value.len())
+    } else if argument.value.chars().any(char::is_control) {
+        "has control characters".to_owned()
+    } else {
+        return Some(argument);
+    };
+    let expected = format!("at most {} bytes of text on one line", grouped(limits::ARGUMENT_BYTES_MAX));
+    problems.push(Problem::new(argument.at, format!("`argument` {wrong}")).expected(expected));
+    None
 }
 
 fn check_at(at: Option<At<Duration>>, end: Option<Duration>, problems: &mut Problems) -> Option<Duration> {

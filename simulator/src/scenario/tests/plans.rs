@@ -22,7 +22,7 @@ fn what_the_file_does_not_say_has_its_default() {
         expect = [{ metric = "errors", max = 0 }]
     "#;
     let plan = plan(text);
-    assert_eq!((plan.mode, plan.seed, plan.ramp, plan.drain), (Mode::Load, 1, s(0), s(5)));
+    assert_eq!((plan.mode, plan.seed, plan.ramp, plan.drain), (Mode::Load, 1, s(0), s(11)));
     let share = |name: &str| vec![Share { name: name.to_owned(), share: 1 }];
     let fleet = Fleet {
         devices: 10,
@@ -53,12 +53,12 @@ fn what_the_file_does_not_say_has_its_default() {
 fn every_key_is_read() {
     let text = changed(
         "[fleet]\ndevices = 100",
-        "drain = \"0s\"\nmode = \"load\"\nseed = 9223372036854775807\n[fleet]\ndevices = 100\nheartbeat_interval = \
+        "drain = \"2s\"\nmode = \"load\"\nseed = 9223372036854775807\n[fleet]\ndevices = 100\nheartbeat_interval = \
          \"250ms\"\nconnections = 64\nid_prefix = \"K.1_-\"\notrt = true\nanswer_timeout = \"100ms\"\n\
          firmware_version = \"2.0.0-rc1\"\nmodel = [{ name = \"A\", share = 7 }, { name = \"B\", share = 3 }]",
     );
     let plan = plan(&text);
-    assert_eq!((plan.seed, plan.drain), (i64::MAX.unsigned_abs(), s(0)));
+    assert_eq!((plan.seed, plan.drain), (i64::MAX.unsigned_abs(), s(2)));
     assert_eq!(plan.fleet.heartbeat_interval, HeartbeatInterval::Fixed(Duration::from_millis(250)));
     assert_eq!(plan.offered_per_min(), Some(24_000.0));
     assert_eq!(plan.fleet.connections, Connections::Shared(64));

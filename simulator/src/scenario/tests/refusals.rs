@@ -127,9 +127,14 @@ const AT_THE_TOP_LEVEL: &str = r#"
 4:8: `ramp` has `-` where a digit should be; expected a duration such as "30s" or "1h30m"
 
 - ramp =
-+ drain = "6m"
++ drain = "11m"
 + ramp =
-4:9: `drain` is too long: 6m; expected 0s to 5m
+4:9: `drain` is too long: 11m; expected 0s to 10m
+
+- ramp =
++ drain = "5s"
++ ramp =
+4:9: `drain` is 5s, too short for the last answers; expected at least 11s: `answer_timeout` and a second more
 
 - ramp =
 + speed = 3

@@ -222,12 +222,19 @@ const IN_EXPECTATIONS: &str = r#"
 - max = 0
 + min = 1
 + abort = true
-28:9: whether `errors >= 1` holds is known at the end only; expected `abort` with `max`, with `equals = 0` or with `every`
+28:9: whether `errors >= 1` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
+
+- metric = "errors"
+- max = 0
++ metric = "heartbeat.p99_ms"
++ max = 50
++ abort = true
+28:9: whether `heartbeat.p99_ms <= 50` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
 
 - max = 0
 + equals = 1
 + abort = true
-28:9: whether `errors = 1` holds is known at the end only; expected `abort` with `max`, with `equals = 0` or with `every`
+28:9: whether `errors = 1` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
 
 - max = 0
 + max = 0

@@ -12,6 +12,8 @@ use crate::signature::Signature;
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 /// Greatest nesting, in levels of indentation.
 pub const DEPTH_MAX: usize = 4;
+/// Greatest number of columns of a table. The decoder compares each with all before it.
+pub const COLUMNS_MAX: usize = 32;
 /// Spaces a level of indentation takes.
 const INDENT: usize = 2;
 
@@ -35,6 +37,12 @@ pub enum DocumentError {
     /// Indented more than [`DEPTH_MAX`] levels.
     #[error("line {line} is nested deeper than {DEPTH_MAX} levels")]
     TooDeep {
+        /// Line, from 1.
+        line: usize,
+    },
+    /// A table with more than [`COLUMNS_MAX`] columns.
+    #[error("line {line} has a table of more than {COLUMNS_MAX} columns")]
+    TooWide {
         /// Line, from 1.
         line: usize,
     },
@@ -62,14 +70,37 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(DocumentError::TooLarge { bytes: text.len(), max: DOCUMENT_BYTES_MAX });
     }
-    let too_deep = |line: &str| line.len() - line.trim_start_matches(' ').len() > DEPTH_MAX * INDENT;
-    if let Some(at) = text.split('\n').position(too_deep) {
-        return Err(DocumentError::TooDeep { line: at + 1 });
+    for (index, line) in text.split('\n').enumerate() {
+        if line.len() - line.trim_start_matches(' ').len() > DEPTH_MAX * INDENT {
+            return Err(DocumentError::TooDeep { line: index + 1 });
+        }
+        if columns(line) > COLUMNS_MAX {
+            return Err(DocumentError::TooWide { line: index + 1 });
+        }
     }
     // The line feed before the signature line belongs to what is signed, but not to the TOON document.
     let document = text.strip_suffix('\n').unwrap_or(text);
     serde_toon::from_str_with_options(document, DecodeOptions::strict())
         .map_err(|error| DocumentError::Malformed { what: one_line(&error.to_string()) })
+}
+
+/// Columns that the line declares, if it is the head of a table (`acks[2]{command_id,state}:`): what stands in braces before
+/// the first colon, quoted names taken whole.
+fn columns(line: &str) -> usize {
+    let (mut columns, mut is_quoted, mut is_escaped) = (0, false, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            b':' => break,
+            b'{' => columns += 1,
+            b',' | b'|' | b'\t' if columns > 0 => columns += 1,
+            _ => {}
+        }
+    }
+    columns
 }
 
 /// The decoder's words on one line, short enough for an answer.
@@ -127,6 +158,14 @@ mod tests {
     fn bounds_come_before_the_decoder() {
         let deep = format!("a: 1\n{}b: 2", " ".repeat(10));
         assert_eq!(decode::<Two>(&deep), Err(DocumentError::TooDeep { line: 2 }));
+        let names = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",");
+        let table = |count| decode::<Two>(&format!("a: 1\nb: 2\nx[0]{{{}}}:", names(count)));
+        assert_eq!(table(COLUMNS_MAX), Ok(Two { a: 1, b: 2 }));
+        assert_eq!(table(COLUMNS_MAX + 1), Err(DocumentError::TooWide { line: 3 }));
+        let quoted = format!("a: 1\nb: 2\nx[0]{{\"{}\"}}:", names(COLUMNS_MAX + 1).replace(',', "\",\""));
+        assert_eq!(decode::<Two>(&quoted), Err(DocumentError::TooWide { line: 3 }));
+        let text = format!("a: 1\nb: 2\nnote: \"{{{}}}\"", names(100));
+        assert_eq!(decode::<Two>(&text), Ok(Two { a: 1, b: 2 }), "braces in a text are no table");
         let long = "a".repeat(DOCUMENT_BYTES_MAX + 1);
         assert!(matches!(decode::<Two>(&long), Err(DocumentError::TooLarge { .. })));
     }

@@ -76,6 +76,7 @@ impl RefusalCode {
                 | Self::RequestTimeout
                 | Self::TooLarge
                 | Self::UnsupportedMediaType
+                | Self::RateLimited
                 | Self::Internal
         )
     }

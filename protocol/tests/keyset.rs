@@ -82,6 +82,15 @@ fn a_keyset_lowers_neither_threshold_nor_version() {
 }
 
 #[test]
+fn a_version_has_one_set_of_keys() {
+    let (one, two) = (key(5), key(6));
+    let trusted = pinned(&[&one], 1, 2);
+    assert!(Keyset::open(&keyset(2, &[&one], &[&one]), &trusted, UnixMs(1)).is_ok(), "the same again");
+    let forked = Keyset::open(&keyset(2, &[&one, &two], &[&one, &two]), &trusted, UnixMs(1));
+    assert_eq!(forked.unwrap_err(), KeysetError::Forked(2));
+}
+
+#[test]
 fn a_key_named_twice_does_not_count_twice() {
     let key = key(5);
     assert!(Keyset::open(&keyset(2, &[&key, &key], &[&key]), &pinned(&[&key], 1, 1), UnixMs(1)).is_err());

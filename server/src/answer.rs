@@ -66,6 +66,7 @@ impl Refusal {
             C::Malformed
                 | C::BadSignature
                 | C::UnknownDevice
+                | C::Revoked
                 | C::KeyMismatch
                 | C::StaleSequence
                 | C::TooLarge
@@ -78,7 +79,9 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::QueueFull | StoreError::Closed => Self::wait(RefusalCode::Overloaded, 1_000_000),
+            StoreError::Busy | StoreError::QueueFull | StoreError::Closed => {
+                Self::wait(RefusalCode::Overloaded, 1_000_000)
+            }
             StoreError::Database(_) => Self::new(RefusalCode::Internal), // the writer has logged it
         }
     }

@@ -96,6 +96,7 @@ impl App {
 
     /// The work that goes on beside requests; ends when the store is shut down.
     pub async fn background(self) {
-        retention::run(self.writer.clone(), Arc::clone(&self.clock), self.config.heartbeat_retention).await;
+        let keep = self.config.heartbeat_retention;
+        retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), keep).await;
     }
 }

@@ -45,7 +45,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Vec<StartError>> {
         Some(("serve", flags)) => {
             let config = settings(flags)?;
             let _reporting = edge::start_log(&config).map_err(|error| vec![error])?;
-            one(edge::serve(config, flags.get_flag("stop-with-stdin")))
+            one(edge::serve(&config, flags.get_flag("stop-with-stdin")))
         }
         Some(("migrate", flags)) => one(migrate(&settings(flags)?)),
         Some(("keys", keys)) => match keys.subcommand() {
@@ -94,7 +94,7 @@ fn bad_key(place: &str, error: &ks_protocol::key::BadKey) -> StartError {
 }
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
-    let key = edge::signing_key(&config.server_key, false)?;
+    let key = edge::signing_key(config, edge::MayMake::No)?;
     edge::say(&match format {
         "base64" => key.public_key().to_string(),
         "key-id" => key.public_key().key_id().to_string(),
@@ -105,7 +105,7 @@ fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
 
 fn commit(config: &Config, write: Write) -> Result<Outcome, StartError> {
     let bad = |why: String| StartError::BadDatabase { path: config.database.clone(), why };
-    let mut store = SqliteStore::open(&config.database, config.synchronous, SystemClock.now())?;
+    let mut store = SqliteStore::open_beside(&config.database, config.synchronous, SystemClock.now())?;
     let mut outcomes = store.commit(&[write]).map_err(|error| bad(error.to_string()))?;
     outcomes.pop().ok_or_else(|| bad("the write had no outcome".to_owned()))
 }
@@ -161,7 +161,8 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 /// The whole command line. Settings become flags of the commands that read them.
 pub fn command() -> Command {
     let with_settings = |command: Command| {
-        SETTINGS.iter().fold(command, |command, setting| {
+        // Secrets are no flags: every user of the machine can read a process's command line.
+        SETTINGS.iter().filter(|setting| !setting.secret).fold(command, |command, setting| {
             let default =
                 if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
             let flag = Arg::new(setting.name)

@@ -7,7 +7,7 @@
 //! | RECEIVED | RECEIVED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
 //! | any other | unchanged: terminal is terminal | | | | | |
 //!
-//! An ACK of a QUEUED command can come: the delivery's commit may be lost in a crash after the answer left.
+//! An ACK of a QUEUED command can come: after a restore from a backup, or a power cut with `STORE_SYNCHRONOUS` below full.
 
 /// How far a command came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

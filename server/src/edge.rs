@@ -8,7 +8,12 @@ use std::{
 };
 
 use ks_protocol::key::PrivateKey;
-use tokio::{net::TcpSocket, runtime::Runtime, sync::oneshot};
+use tokio::{
+    net::TcpSocket,
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -30,10 +35,10 @@ use crate::{
 /// Connections that wait to be accepted at most; the kernel may hold fewer.
 const BACKLOG: u32 = 65_535;
 
-/// A setting's value from the environment.
+/// A setting's value from the environment; with a replacement character where it is not UTF-8, which no setting takes.
 pub fn environment(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    std::env::var(name).ok()
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// 32 bytes of the operating system's randomness.
@@ -46,23 +51,37 @@ pub fn os_randomness() -> Result<[u8; 32], StartError> {
     Ok(seed)
 }
 
-/// The signing key that the settings name. A development key is made, with mode 0600, when it is missing and
-/// `may_make`.
-pub fn signing_key(source: &ServerKeySource, may_make: bool) -> Result<PrivateKey, StartError> {
-    let path = match source {
+/// Whether a signing key may be made where none is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayMake {
+    /// A development key, for a server that nobody knows yet.
+    Yes,
+    /// The database has devices, which would not believe a new key.
+    NotForAFleet,
+    /// The key is only looked at.
+    No,
+}
+
+/// The signing key that the settings name. A development key is made, with mode 0600, when it is missing and may be.
+pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, StartError> {
+    let path = match &config.server_key {
         ServerKeySource::Given(key) => return Ok(key.clone()),
         ServerKeySource::File(path) => path,
         ServerKeySource::Development(path) => {
-            if !path.exists() && !may_make {
-                return Err(StartError::BadKey {
-                    place: path.display().to_string(),
-                    why: "it does not exist, and neither SERVER_PRIVATE_KEY nor SERVER_PRIVATE_KEY_FILE is set"
-                        .to_owned(),
-                });
-            }
-            if !path.exists() {
-                write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
-                tracing::warn!(path = %path.display(), "a DEVELOPMENT key was made: never use it in production");
+            match may_make {
+                _ if path.exists() => {}
+                MayMake::Yes => {
+                    write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
+                    tracing::warn!(path = %path.display(), "a DEVELOPMENT key was made: never use it in production");
+                }
+                MayMake::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
+                MayMake::No => {
+                    return Err(StartError::BadKey {
+                        place: path.display().to_string(),
+                        why: "it does not exist, and neither SERVER_PRIVATE_KEY nor SERVER_PRIVATE_KEY_FILE is set"
+                            .to_owned(),
+                    });
+                }
             }
             tracing::warn!(
                 path = %path.display(),
@@ -71,13 +90,26 @@ pub fn signing_key(source: &ServerKeySource, may_make: bool) -> Result<PrivateKe
             path
         }
     };
-    let file = |cause| StartError::File { what: "read", path: path.clone(), cause };
-    let pem = std::fs::read_to_string(path).map_err(file)?;
-    PrivateKey::from_pem(&pem)
-        .map_err(|error| StartError::BadKey { place: path.display().to_string(), why: error.to_string() })
+    let unusable = |why: String| StartError::BadKey { place: path.display().to_string(), why };
+    let pem = read_small(path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::InvalidData => unusable(cause.to_string()),
+        _ => StartError::File { what: "read", path: path.clone(), cause },
+    })?;
+    PrivateKey::from_pem(&pem).map_err(|error| unusable(error.to_string()))
 }
 
-/// Writes a private key that only its owner may read; never over an existing file.
+/// A small text file; whatever is no regular file, or larger than any key, is refused unread.
+fn read_small(path: &Path) -> std::io::Result<String> {
+    const BYTES_MAX: u64 = 64 * 1024;
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() || about.len() > BYTES_MAX {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no file of at most 64 KiB"));
+    }
+    let bytes = std::fs::read(path)?;
+    String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
+}
+
+/// Writes a private key that only its owner may read; whole or not at all, and never over an existing file.
 pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
     use std::os::unix::fs::OpenOptionsExt;
     let pem = key
@@ -87,14 +119,26 @@ pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(file)?;
     }
-    let mut options = std::fs::OpenOptions::new();
-    let mut opened = options.write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
-    opened.write_all(pem.as_bytes()).and_then(|()| opened.sync_all()).map_err(file)
+    // Under another name first, then linked to its own, which fails where there is a file already.
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", std::process::id()));
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut opened = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        opened.write_all(pem.as_bytes())?;
+        opened.sync_all()?;
+        std::fs::hard_link(&unfinished, path)
+    };
+    let written = write();
+    let _ = std::fs::remove_file(&unfinished); // it may never have been made
+    written.map_err(file)
 }
 
 /// A store's two loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
 pub struct StoreThreads {
     threads: Vec<JoinHandle<()>>,
+    /// Completes when one of them has ended.
+    ended: mpsc::Receiver<()>,
 }
 
 impl StoreThreads {
@@ -113,9 +157,26 @@ pub fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Writer, R
     let (writer, writes) = writer::writer(config.store_queue_max);
     let (reader, questions) = writer::reader(1_024);
     let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
-    let writes = thread("store-writer", move || block_on(writer::drive_writes(store, writes, group_max, metrics)))?;
-    let reads = thread("store-reader", move || block_on(writer::drive_reads(reading, questions)))?;
-    Ok((writer, reader, StoreThreads { threads: vec![writes, reads] }))
+    let (alive, ended) = mpsc::channel(1);
+    let (writes_end, reads_end) = (EndsWith(alive.clone()), EndsWith(alive));
+    let writes = thread("store-writer", move || {
+        let _end = writes_end;
+        block_on(writer::drive_writes(store, writes, group_max, metrics));
+    })?;
+    let reads = thread("store-reader", move || {
+        let _end = reads_end;
+        block_on(writer::drive_reads(reading, questions));
+    })?;
+    Ok((writer, reader, StoreThreads { threads: vec![writes, reads], ended }))
+}
+
+/// Says so when it is dropped, as it is when its thread ends, in peace or by a panic.
+struct EndsWith(mpsc::Sender<()>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(()); // one word is enough
+    }
 }
 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
@@ -132,34 +193,50 @@ fn block_on(future: impl Future<Output = ()>) {
 }
 
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
-pub fn serve(config: Config, with_stdin: bool) -> Result<(), StartError> {
+pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     raise_open_files_limit();
     let runtime = Runtime::new().map_err(|cause| StartError::System { what: "start the runtime", cause })?;
-    let listener = runtime.block_on(async { bind(&config) })?;
+    // From the first moment on: a large database takes its time to be looked over.
+    let mut stop = runtime.block_on(async { Stop::listening(with_stdin) })?;
+    let listener = runtime.block_on(async { bind(config) })?;
     let metrics = Arc::new(Metrics::default());
-    let (writer, reader, threads) = start_store(&config, &metrics)?;
-    let keyring = Keyring::new(signing_key(&config.server_key, true)?);
+    let (writer, reader, mut threads) = start_store(config, &metrics)?;
+    let bad_database = |error: crate::store::StoreError| StartError::BadDatabase {
+        path: config.database.clone(),
+        why: error.to_string(),
+    };
+    let has_devices = runtime.block_on(reader.ask(|store| Ok(!store.devices(0, 1)?.is_empty())));
+    let may_make = if has_devices.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
+    let keyring = Keyring::new(signing_key(config, may_make)?);
     let rng = ServerRng::from_seed(os_randomness()?);
     if config.admin_token.is_none() {
         tracing::warn!("ADMIN_TOKEN is not set: the admin API is off");
     }
-    let database = config.database.clone();
-    let bad_database =
-        |error: crate::store::StoreError| StartError::BadDatabase { path: database, why: error.to_string() };
     let served = runtime.block_on(async {
+        let config = config.clone();
         let ingredients = Ingredients { config, clock: Arc::new(SystemClock), rng, keyring, writer, reader, metrics };
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
         tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id, "serving");
         say(&format!("listening on http://{address}"));
         let background = tokio::spawn(app.clone().background());
-        listen::serve(listener, router(app.clone()), app, stop(with_stdin)).await;
+        let mut result = Ok(());
+        let stopped = async {
+            tokio::select! {
+                biased;
+                () = stop.told() => {}
+                _ = threads.ended.recv() => result = Err(StartError::StoreEnded),
+            }
+        };
+        listen::serve(listener, router(app.clone()), app, stopped).await;
         background.abort();
-        Ok(())
+        result
     });
     drop(runtime); // ends every task, so that the store's queues close
     threads.join();
-    tracing::info!("stopped; everything that was answered is on disk");
+    if served.is_ok() {
+        tracing::info!("stopped; everything that was answered is on disk");
+    }
     served
 }
 
@@ -171,35 +248,49 @@ fn bind(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     socket.listen(BACKLOG).map_err(cannot)
 }
 
-/// Completes when the server is told to stop.
-async fn stop(with_stdin: bool) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminated, mut interrupted) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminated), Ok(interrupted)) => (terminated, interrupted),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals can't be heard; only SIGKILL will stop this server");
-            return std::future::pending().await;
-        }
-    };
-    let (parent_gone, heard) = oneshot::channel();
-    if with_stdin {
-        // A plain thread: it may sit in read() for ever, and must not hold up the runtime's end.
-        let watching = thread("stdin", move || {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            let _ = parent_gone.send(());
-        });
-        if let Err(error) = watching {
-            tracing::warn!(%error, "standard input is not watched");
-        }
-    } else {
-        std::mem::forget(parent_gone); // nobody will ever say it
+/// What tells the server to stop.
+struct Stop {
+    terminated: Signal,
+    interrupted: Signal,
+    parent_gone: Option<oneshot::Receiver<()>>,
+}
+
+impl Stop {
+    /// Listens from now on. Must be called on the runtime.
+    fn listening(with_stdin: bool) -> Result<Self, StartError> {
+        let heard = |kind| signal(kind).map_err(|cause| StartError::System { what: "listen to signals", cause });
+        let (terminated, interrupted) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
+        let parent_gone = if with_stdin { Some(stdin_ended()?) } else { None };
+        Ok(Self { terminated, interrupted, parent_gone })
     }
-    tokio::select! {
-        biased;
-        _ = terminated.recv() => tracing::info!("SIGTERM: finishing what was accepted"),
-        _ = interrupted.recv() => tracing::info!("SIGINT: finishing what was accepted"),
-        _ = heard => tracing::info!("standard input ended: finishing what was accepted"),
+
+    /// Completes when the server is told to stop.
+    async fn told(&mut self) {
+        let Self { terminated, interrupted, parent_gone } = self;
+        let parent_gone = async {
+            match parent_gone {
+                Some(gone) => drop(gone.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = terminated.recv() => tracing::info!("SIGTERM: finishing what was accepted"),
+            _ = interrupted.recv() => tracing::info!("SIGINT: finishing what was accepted"),
+            () = parent_gone => tracing::info!("standard input ended: finishing what was accepted"),
+        }
     }
+}
+
+/// Completes when standard input ends. Watched by a plain thread: it may sit in read() for ever, and must not hold up the
+/// runtime's end.
+fn stdin_ended() -> Result<oneshot::Receiver<()>, StartError> {
+    let (ended, heard) = oneshot::channel();
+    thread("stdin", move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = ended.send(());
+    })?;
+    Ok(heard)
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file.

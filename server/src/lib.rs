@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod connection;
 pub mod data_plane;
 pub mod edge;
 pub mod error_report;

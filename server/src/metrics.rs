@@ -19,7 +19,7 @@ pub struct Answered {
 pub struct Metrics {
     /// Data-plane requests answered, by path and code.
     pub answers: Family<Answered, Counter>,
-    /// Seconds from a data-plane request's arrival until its answer is ready, by path.
+    /// Seconds from a data-plane request's head until its answer is ready; what a slow peer takes for the body is in it.
     pub answer_seconds: Histogram,
     /// Commits of the store.
     pub commits: Counter,
@@ -27,6 +27,10 @@ pub struct Metrics {
     pub commit_failures: Counter,
     /// Writes in one commit.
     pub commit_group_size: Histogram,
+    /// Seconds that a commit took.
+    pub commit_seconds: Histogram,
+    /// Writes that were waiting when the last group was taken.
+    pub writes_waiting: Gauge,
     /// Open connections.
     pub connections: Gauge,
     /// Connections accepted.
@@ -36,24 +40,29 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let mut metrics = Self {
             answers: Family::default(),
             answer_seconds: Histogram::new(seconds),
             commits: Counter::default(),
             commit_failures: Counter::default(),
             commit_group_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0]),
+            commit_seconds: Histogram::new(seconds),
+            writes_waiting: Gauge::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
         };
         let registry = &mut metrics.registry;
         registry.register("answers", "Data-plane requests answered, by path and code", metrics.answers.clone());
-        let help = "Seconds from a data-plane request's arrival until its answer is ready";
+        let help = "Seconds from a data-plane request's head until its answer is ready, its body's arrival included";
         registry.register("answer_seconds", help, metrics.answer_seconds.clone());
         registry.register("store_commits", "Commits of the store", metrics.commits.clone());
         registry.register("store_commit_failures", "Commits that failed", metrics.commit_failures.clone());
         registry.register("store_commit_group_size", "Writes in one commit", metrics.commit_group_size.clone());
+        registry.register("store_commit_seconds", "Seconds that a commit took", metrics.commit_seconds.clone());
+        let help = "Writes that were waiting when the last group was taken";
+        registry.register("store_writes_waiting", help, metrics.writes_waiting.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics

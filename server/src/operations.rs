@@ -6,17 +6,22 @@ use serde_json::json;
 
 use crate::app::App;
 
-/// GET /health: 200 while the store answers, 503 when it does not.
+/// GET /health: 200 while the store answers and takes writes, 503 when it does not. Every minute there is a write, so a store
+/// that failed and was mended shows within one, even where nobody sends it anything.
 pub async fn health(State(app): State<App>) -> impl IntoResponse {
-    let store = app.reader.ask(|store| store.devices(0, 1).map(|_| ())).await;
+    let asked = app.reader.ask(|store| store.devices(0, 1).map(|_| ())).await;
+    let store = match app.writer.trouble() {
+        Some(trouble) => Err(trouble.to_owned()),
+        None => asked.map_err(|error| error.to_string()),
+    };
     let status = if store.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if store.is_ok() { "ok" } else { "unavailable" },
-        "store": match &store { Ok(()) => "ok".to_owned(), Err(error) => error.to_string() },
+        "store": match &store { Ok(()) => "ok".to_owned(), Err(trouble) => trouble.clone() },
         "version": env!("CARGO_PKG_VERSION"),
         "server_time": app.clock.now(),
         "uptime_s": app.started.elapsed().as_secs(),
-        "devices": app.registry.len(),
+        "devices_in_memory": app.registry.len(),
         "writes_waiting": app.writer.waiting(),
     });
     (status, axum::Json(body))

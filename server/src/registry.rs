@@ -1,7 +1,7 @@
 //! What is held in memory of each device, so that a refusal comes before a signature check and a write.
 //!
 //! It only ever refuses *sooner*: the last word on revoked, replay and tokens is the store's, inside the transaction.
-//! A device that is not here is looked up in the store once, so devices imported by another process are found.
+//! A device that is not here is looked up in the store, so devices imported by another process are found.
 
 use std::{
     collections::BTreeMap,
@@ -42,8 +42,8 @@ pub struct Standing {
     pub verified_from: Option<IpAddr>,
     /// Its request budget.
     pub budget: Gcra,
-    /// What failed in its name: forged, replayed, under another key.
-    pub failures: Gcra,
+    /// What failed in its name from an address whose own budget was spent.
+    pub credit: Gcra,
 }
 
 impl Known {
@@ -53,7 +53,7 @@ impl Known {
             kept: record.sequence,
             verified_from: None,
             budget: Gcra::default(),
-            failures: Gcra::default(),
+            credit: Gcra::default(),
         };
         Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
     }
@@ -68,9 +68,14 @@ impl Known {
         change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers a pair that the store has taken.
+    /// Remembers a pair that the store has taken: then the device is registered.
     pub fn stored(&self, sequence: Sequence) {
-        self.standing(|standing| standing.kept = standing.kept.max(sequence));
+        self.standing(|standing| {
+            standing.kept = standing.kept.max(sequence);
+            if standing.status == DeviceStatus::Whitelisted {
+                standing.status = DeviceStatus::Registered; // a revocation that came in between stays
+            }
+        });
     }
 }
 

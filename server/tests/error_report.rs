@@ -26,7 +26,7 @@ fn one_report(listener: &TcpListener) -> String {
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (mut request, mut part) = (Vec::new(), [0; 4_096]);
-    while !String::from_utf8_lossy(&request).contains("commit failed") {
+    while !String::from_utf8_lossy(&request).contains("commits fail") {
         let read = stream.read(&mut part).unwrap();
         assert!(read > 0, "the report ended early: {}", String::from_utf8_lossy(&request));
         request.extend_from_slice(&part[..read]);
@@ -46,5 +46,5 @@ async fn a_failed_commit_is_reported_and_the_device_told() {
     device.beat().await.refusal(Code::Internal);
     let report = reported.join().unwrap();
     assert!(report.starts_with("POST /api/42/envelope/"), "{report}");
-    assert!(report.contains("commit failed"), "{report}");
+    assert!(report.contains("commits fail"), "{report}");
 }

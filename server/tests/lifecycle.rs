@@ -145,7 +145,7 @@ async fn health_and_metrics_count_what_happened() {
     let health = server.get("/health").await.done();
     assert_eq!((&health["status"], &health["store"]), (&"ok".into(), &"ok".into()), "{health}");
     assert_eq!(
-        (&health["devices"], &health["writes_waiting"]),
+        (&health["devices_in_memory"], &health["writes_waiting"]),
         (&1.into(), &0.into()),
         "those heard of so far: {health}"
     );
@@ -179,6 +179,23 @@ async fn health_is_503_when_the_store_does_not_answer() {
     server.sqlite().execute_batch("DROP TABLE device_states").unwrap();
     let health = server.get("/health").await;
     assert_eq!((health.status, &health.body["status"]), (503, &"unavailable".into()), "{}", health.body);
+}
+
+/// Goal: a store that takes no writes shows in /health too, and heals by itself within a minute of being mended.
+/// Method: a trigger that refuses every heartbeat, then it is dropped.
+#[tokio::test]
+async fn health_is_503_while_commits_fail() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON device_heartbeats BEGIN SELECT raise(ABORT, 'full'); END";
+    server.sqlite().execute_batch(refuse).unwrap();
+    device.beat().await.refusal(ks_protocol::refusal::RefusalCode::Internal);
+    let health = server.get("/health").await;
+    assert_eq!((health.status, &health.body["store"]), (503, &"the last commit failed; see the log".into()));
+    server.sqlite().execute_batch("DROP TRIGGER refuse").unwrap();
+    device.beat().await.answer();
+    assert_eq!(server.get("/health").await.status, 200);
+    assert_eq!(server.log().matches("commits fail").count(), 1, "{}", server.log());
 }
 
 /// Goal: a server that must not outlive its parent does not.

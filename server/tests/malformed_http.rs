@@ -11,15 +11,20 @@
 
 mod support;
 
+use std::time::Duration;
+
 use ks_protocol::{
     message::NextBeat,
     refusal::RefusalCode,
     signature::{NO_SIG_DEV, SignedRequest},
 };
 use support::{
-    Device, HOME, Line, NO_LIMITS, Server, bare_answer, bare_exchange, eventually, read_answer, start_server,
+    Device, HOME, Line, NO_LIMITS, Sent, Server, bare_answer, bare_exchange, eventually, read_answer, start_server,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// The server is well, and a neighbour's connection has noticed nothing.
 async fn check_unharmed(server: &Server, neighbour: &mut Device) {
@@ -238,21 +243,59 @@ async fn silent_connections_do_not_keep_others_out() {
     check_unharmed(&server, &mut device).await;
 }
 
-/// Goal: connections beyond the greatest number wait; none is lost.
-/// Method: two places, both taken; a third connection is served as soon as one is free.
+/// Goal: a full house keeps nobody out: the connection that is idle longest goes.
+/// Method: two places, both taken by idle connections; a third is served, and the older of the two is closed.
 #[tokio::test]
-async fn a_connection_beyond_the_greatest_number_waits_for_a_place() {
+async fn a_connection_beyond_the_greatest_number_takes_the_place_of_the_longest_idle() {
     let server = start_server(&[("CONNECTIONS_MAX", "2")]);
     let mut places = Vec::new();
     for _ in 0..2 {
-        let mut line = Line::new(server.address(), HOME);
-        line.exchange(support::Sent::get("/keys")).await.unwrap();
+        let mut line = Line::bare(server.address(), HOME).await.unwrap();
+        line.write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert_eq!(bare_answer(&mut line).await.status, 200);
         places.push(line);
     }
     let mut third = Line::new(server.address(), HOME);
-    let waiting = tokio::spawn(async move { third.exchange(support::Sent::get("/keys")).await.unwrap().status });
-    tokio::task::yield_now().await;
-    assert!(!waiting.is_finished());
-    drop(places.pop());
-    assert_eq!(waiting.await.unwrap(), 200);
+    assert_eq!(third.exchange(Sent::get("/keys")).await.unwrap().status, 200);
+    assert_eq!(read_to_end(&mut places[0]).await, 0, "the older one is closed");
+    places[1].write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(bare_answer(&mut places[1]).await.status, 200, "the younger one is not");
+}
+
+/// Bytes that still come until the server closes the connection.
+async fn read_to_end(line: &mut TcpStream) -> usize {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), line.read_to_end(&mut rest)).await.expect("it is closed");
+    read.unwrap_or(0) // closed with a reset is closed too
+}
+
+/// Goal: nobody holds a connection by doing nothing, or too little.
+/// Method: a peer that says nothing, one that sends half a head, one that is silent after an answer; each is cut off.
+#[tokio::test]
+async fn slow_and_silent_peers_are_cut_off() {
+    let server = start_server(&[("REQUEST_TIMEOUT_MS", "200"), ("IDLE_TIMEOUT_MS", "1000")]);
+    let mut silent = Line::bare(server.address(), HOME).await.unwrap();
+    let mut half = Line::bare(server.address(), HOME).await.unwrap();
+    half.write_all(b"GET /keys HTTP/1.1\r\nho").await.unwrap();
+    let mut idle = Line::bare(server.address(), HOME).await.unwrap();
+    idle.write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(bare_answer(&mut idle).await.status, 200);
+    for line in [&mut silent, &mut half, &mut idle] {
+        read_to_end(line).await;
+    }
+    server.is_well().await;
+}
+
+/// Goal: nobody holds a connection, and the memory of its answers, by not reading.
+/// Method: requests for a long answer are sent until the server takes no more of them; none of the answers is read.
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_off() {
+    let server = start_server(&[("REQUEST_TIMEOUT_MS", "300")]);
+    let mut deaf = Line::bare(server.address(), HOME).await.unwrap();
+    let requests = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    // It ends when the server, cut off from writing, closes the connection: the rest can't be sent.
+    let sending = async { while deaf.write_all(&requests).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), sending).await.expect("it is cut off");
+    eventually("it is gone", async || server.metric("ks_connections").await.unwrap() < 2.0).await;
+    server.is_well().await;
 }

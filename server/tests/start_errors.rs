@@ -129,7 +129,9 @@ fn a_malformed_key_file_is_named_and_not_shown() {
     assert!(ran.stderr.contains("ks-server keys generate") && !ran.stderr.contains(&part), "{ran:?}");
 
     world.write("broken.pem", [0xff, 0xfe, 0x00]);
-    check_refused(&world.serve_in_vain(), 3, &[&path]);
+    check_refused(&world.serve_in_vain(), 2, &[&path, "not text"]);
+    world.set("SERVER_PRIVATE_KEY_FILE", "/dev/zero");
+    check_refused(&world.serve_in_vain(), 2, &["/dev/zero", "no file"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/nowhere/key.pem");
     check_refused(&world.serve_in_vain(), 3, &["cannot read /nowhere/key.pem"]);
 }
@@ -139,7 +141,7 @@ fn a_key_given_twice_is_refused() {
     refused_with(
         &[("SERVER_PRIVATE_KEY_FILE", "key.pem")],
         2,
-        &["SERVER_PRIVATE_KEY_FILE", "SERVER_PRIVATE_KEY is set too"],
+        &["SERVER_PRIVATE_KEY and SERVER_PRIVATE_KEY_FILE are both set"],
     );
 }
 
@@ -173,16 +175,16 @@ fn a_folder_that_can_not_be_made_is_named() {
     world.set("DATABASE_URL", &format!("file:{file}/ks.sqlite"));
     check_refused(&world.serve_in_vain(), 3, &[&file]);
     world.set("DATABASE_URL", &format!("file:{}", world.path("").display()));
-    check_refused(&world.serve_in_vain(), 3, &["the database", &world.path("").display().to_string()]);
+    check_refused(&world.serve_in_vain(), 2, &["DATABASE_URL", &world.path("").display().to_string()]);
 }
 
-fn refused_database(world: &World, named: &[&str]) {
+fn refused_database(world: &World, named: &[&str], remedy: &str) {
     let path = world.database().display().to_string();
     let before = std::fs::read(world.database()).unwrap();
     for arguments in [&["serve", "--stop-with-stdin"][..], &["migrate"], &["factory", "make-otrt"]] {
         let ran = world.run(arguments);
         check_refused(&ran, 3, &[&[path.as_str()], named].concat());
-        assert!(ran.stderr.contains("restore it from a backup"), "{ran:?}");
+        assert!(ran.stderr.contains(remedy), "{ran:?}");
     }
     assert!(std::fs::read(world.database()).unwrap() == before, "what is refused must be left as it is");
 }
@@ -192,14 +194,14 @@ fn a_truncated_database_is_refused_and_left_alone() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     cut_in_half(&world.database());
-    refused_database(&world, &[]);
+    refused_database(&world, &[], "restore it from a backup");
 }
 
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let world = world(&[]);
     world.write("ks.sqlite", "this is no database, but it is long enough to look like one ".repeat(100));
-    refused_database(&world, &["not a database"]);
+    refused_database(&world, &["not a database"], "restore it from a backup");
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn a_database_with_a_newer_schema_is_refused_and_left_alone() {
     assert!(migrated.stdout.contains(&format!("schema version {}", ks_server::store::SCHEMA_VERSION)), "{migrated:?}");
     let newer = "INSERT INTO schema_migrations VALUES (999, 'later', x'00', 0)";
     world.sqlite().execute_batch(newer).unwrap();
-    refused_database(&world, &["schema has version 999"]);
+    refused_database(&world, &["has schema version 999"], "use the newer program");
 }
 
 #[test]
@@ -217,7 +219,61 @@ fn a_database_that_another_program_changed_the_history_of_is_refused() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     world.sqlite().execute_batch("UPDATE schema_migrations SET sha256 = x'00' WHERE version = 1").unwrap();
-    refused_database(&world, &["migration 1"]);
+    refused_database(&world, &["migration 1"], "restore it from a backup");
+}
+
+#[test]
+fn a_database_of_another_program_is_refused_and_left_alone() {
+    let world = world(&[]);
+    world.sqlite().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+    refused_database(&world, &["not this program's", "`songs`"], "set DATABASE_URL to another file");
+}
+
+/// Goal: acknowledged writes in a damaged write-ahead log are not passed over in silence.
+/// Method: kill -9 leaves a log with a registration and heartbeats; a byte in the middle of it is changed.
+#[tokio::test]
+async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    for _ in 0..20 {
+        device.beat().await.answer();
+    }
+    server.kill_9();
+    let log = server.path("ks.sqlite-wal");
+    let whole = std::fs::read(&log).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 4] ^= 1;
+    std::fs::write(&log, &damaged).unwrap();
+    check_refused(&server.serve_in_vain(), 3, &["write-ahead log is damaged"]);
+    assert!(std::fs::read(&log).unwrap() == damaged, "it is left as it is");
+    std::fs::write(&log, &whole).unwrap();
+    server.start_again();
+    assert_eq!(server.beats().len(), 20);
+}
+
+/// Goal: a server whose devices know its key never goes on with a new one.
+/// Method: the development key is lost, or a setting misspelt; the database has a device.
+#[tokio::test]
+async fn a_fleet_is_not_given_a_new_key() {
+    let mut server = start_server(&[("SERVER_PRIVATE_KEY", "")]);
+    server.whitelisted("KS-1").await;
+    server.kill_9();
+    let key = server.path("development-server-key.pem");
+    std::fs::remove_file(&key).unwrap();
+    check_refused(&server.serve_in_vain(), 2, &["has devices"]);
+    assert!(!key.exists());
+}
+
+/// Goal: a tool of a newer version does not change the schema under a server that runs.
+/// Method: a database of an older schema; the factory's tools refuse it, `migrate` mends it.
+#[test]
+fn factory_tools_leave_an_older_schema_to_the_server() {
+    let world = world(&[]);
+    assert_eq!(world.run(&["migrate"]).code, Some(0));
+    world.sqlite().execute_batch("UPDATE schema_migrations SET version = version - 1").unwrap();
+    let refused = world.run(&["factory", "make-otrt"]);
+    check_refused(&refused, 3, &["schema version"]);
+    assert!(refused.stderr.contains("run `ks-server migrate`"), "{refused:?}");
 }
 
 /// Goal: migrating is idempotent: deploying twice is no error.

@@ -90,6 +90,9 @@ pub enum KeysetError {
         /// Version trusted.
         trusted: u64,
     },
+    /// Of the version that is trusted, with other keys.
+    #[error("the keyset has version {0} as the trusted one, and other keys")]
+    Forked(u64),
     /// Too few signatures by trusted keys, or by its own.
     #[error("the keyset has {valid} valid signatures, expected at least {threshold} by trusted keys and by its own")]
     TooFewSignatures {
@@ -166,6 +169,10 @@ impl Keyset {
         }
         if keyset.version < trusted.version {
             return Err(KeysetError::Older { version: keyset.version, trusted: trusted.version });
+        }
+        let names = |trust: &Trust| trust.keys.iter().map(|(key_id, _)| key_id.clone()).collect::<BTreeSet<_>>();
+        if keyset.version == trusted.version && names(&next) != names(trusted) {
+            return Err(KeysetError::Forked(keyset.version));
         }
         if now >= keyset.expires_at {
             return Err(KeysetError::Expired(keyset.expires_at));

@@ -58,7 +58,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::QueueFull | StoreError::Closed => {
+            StoreError::Busy | StoreError::QueueFull | StoreError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server has more work than it can take; try again")
             }
             StoreError::Database(_) => Self::internal(),

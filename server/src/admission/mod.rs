@@ -5,26 +5,25 @@
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! An address that has used up its budget is refused before the signature check, unless it is where the named device
-//! was last verified: a neighbour's flood does not shut out the honest devices behind the same address.
+//! was last verified, or the device was not heard yet since the server started: a neighbour's flood does not shut out
+//! the honest devices behind the same address.
 
+mod address;
 mod address_budget;
 mod body;
 mod gcra;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
-use axum::extract::{ConnectInfo, FromRequest, Request as HttpRequest};
+use axum::extract::{FromRequest, Request as HttpRequest};
 use ks_protocol::{
     document::{self, DocumentError},
-    id::Sequence,
-    message::{Register, Request},
+    message::Request,
     refusal::RefusalCode,
     signature::{Context, NO_SIG_DEV, SIG_DEV, Signature, signing_input},
 };
 
+pub use address::{Network, client_address};
 pub use address_budget::AddressBudget;
 pub use gcra::{Gcra, Rate};
 
@@ -34,6 +33,10 @@ use crate::{
     registry::Known,
     store::DeviceStatus,
 };
+
+/// What may fail in a device's name from an address whose budget is spent, before the device's credit there ends: enough
+/// for an honest device that stumbles, too little to make the server check signatures for a flood.
+const CREDIT: Rate = Rate { per_min: 1, burst: 5 };
 
 /// A request that passed every check.
 pub struct Signed<R> {
@@ -50,8 +53,7 @@ impl<R: Request> FromRequest<App> for Signed<R> {
 
     async fn from_request(request: HttpRequest, app: &App) -> Result<Self, Self::Rejection> {
         let arrived_us = app.elapsed_us();
-        let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let address = client_address(request.extensions(), request.headers(), &app.config.trusted_proxies);
         let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), arrived_us };
         match admit::<R>(request, app, address, &mut reply).await {
             Ok((message, known)) => Ok(Self { message, known, reply }),
@@ -75,17 +77,23 @@ async fn admit<R: Request>(
     let (parts, http_body) = request.into_parts();
     body::check_media_type(&parts.headers)?;
     let wire = body::read(http_body, R::BODY_BYTES_MAX, app.config.request_timeout).await?;
-    let address_wait_us = app.address_budget.wait_us(address, now_us);
-    let signed = document::split(&wire, SIG_DEV).map_err(|error| malformed(&error))?;
+    let spent = app.address_budget.wait_us(address, now_us).map(|wait_us| {
+        Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many failing requests from this address")
+    });
+    // An address that has used up its budget is told nothing else, whatever it sends.
+    let or_spent = |refusal: Refusal| spent.clone().unwrap_or(refusal);
+    let signed = document::split(&wire, SIG_DEV).map_err(|error| or_spent(malformed(&error)))?;
     signed.signature_text.clone_into(&mut reply.sig_dev);
-    let message: R = document::decode(signed.body).map_err(|error| malformed(&error))?;
+    let message: R = document::decode(signed.body).map_err(|error| or_spent(malformed(&error)))?;
 
-    let known = app.registry.find(message.device_id(), &app.reader).await.map_err(Refusal::from)?;
-    if let Some(wait_us) = address_wait_us.filter(|_| !has_credit(known.as_deref(), app, address, now_us)) {
-        return Err(
-            Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many failing requests from this address")
-        );
-    }
+    let known = match &spent {
+        // In memory or not at all: the store has better to do than to look up what a flood names.
+        Some(refusal) => {
+            let known = app.registry.get(message.device_id());
+            Some(known.filter(|known| has_credit(known, address, now_us)).ok_or_else(|| refusal.clone())?)
+        }
+        None => app.registry.find(message.device_id(), &app.reader).await.map_err(Refusal::from)?,
+    };
     let known = known.ok_or_else(|| Refusal::new(RefusalCode::UnknownDevice))?;
     let input = signing_input(Context::Request { method: "POST", path: R::PATH }, signed.body);
     let checked = check(&message, &known, input.as_bytes(), &signed.signature);
@@ -98,8 +106,8 @@ async fn admit<R: Request>(
             })
         }
         Err(refusal) => {
-            if refusal.costs_the_address() {
-                let _ = now.failures.spend(app.config.address_failure_rate, now_us); // spent already is spent
+            if spent.is_some() && refusal.costs_the_address() {
+                let _ = now.credit.spend(CREDIT, now_us); // spent already is spent
             }
             Err(refusal)
         }
@@ -108,6 +116,7 @@ async fn admit<R: Request>(
 }
 
 /// What a known device's request must be: by a device that is not revoked, under the whitelisted key, verified, in its turn.
+/// What memory knows of a device only ever refuses sooner; whether it is registered, for one, the store alone decides.
 fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signature) -> Result<(), Refusal> {
     let (status, kept) = known.standing(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked {
@@ -119,26 +128,16 @@ fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signa
     if !known.verifier().is_some_and(|key| key.verifies(input, signature)) {
         return Err(Refusal::new(RefusalCode::BadSignature));
     }
-    check_standing::<R>(status, kept, message.sequence())
+    if message.sequence() <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
 }
 
-/// Whether a request may come from an address whose budget is spent: it names a device that was last verified there, and
-/// in whose name too much has not failed itself.
-fn has_credit(known: Option<&Known>, app: &App, address: IpAddr, now_us: u64) -> bool {
-    known.is_some_and(|known| {
-        known.standing(|now| {
-            let is_abused = now.failures.wait_us(app.config.address_failure_rate, now_us).is_some();
-            now.verified_from == Some(address) && !is_abused
-        })
+/// Whether a request may come from an address whose budget is spent: it names a registered device that was last verified
+/// there, or nowhere since the server started, and not too much has failed on this credit.
+fn has_credit(known: &Known, address: IpAddr, now_us: u64) -> bool {
+    known.standing(|now| {
+        let is_at_home = now.verified_from.is_none_or(|home| home == address);
+        now.status == DeviceStatus::Registered && is_at_home && now.credit.wait_us(CREDIT, now_us).is_none()
     })
-}
-
-/// What memory knows of registration and replay; the store has the last word.
-fn check_standing<R: Request>(status: DeviceStatus, kept: Sequence, sequence: Sequence) -> Result<(), Refusal> {
-    if status == DeviceStatus::Whitelisted && R::PATH != Register::PATH {
-        return Err(Refusal::new(RefusalCode::NotRegistered));
-    }
-    if sequence <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

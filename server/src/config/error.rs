@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::store::SCHEMA_VERSION;
+
 /// `Display` says what is wrong, [`StartError::remedy`] what to do; the edge prints both and exits with [`StartError::exit_code`].
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -17,6 +19,23 @@ pub enum StartError {
         /// A value that would do.
         example: String,
     },
+    /// Two settings say the same thing.
+    #[error("{one} and {other} are both set")]
+    BothSet {
+        /// The one.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// The server has a fleet already, and no key that the fleet could know.
+    #[error("no signing key is given, and the database {database} has devices: they would not believe a new key")]
+    KeyMissing {
+        /// The database.
+        database: PathBuf,
+    },
+    /// The store's thread ended while the server ran.
+    #[error("the store has ended, so nothing can be stored any more")]
+    StoreEnded,
     /// A key can't be read.
     #[error("the key in {place} can't be used: {why}")]
     BadKey {
@@ -40,6 +59,38 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// The database was written by a newer program.
+    #[error("the database {path} has schema version {found}, and this program knows up to {SCHEMA_VERSION}")]
+    NewerDatabase {
+        /// Its file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+    },
+    /// The database was written by an older program, and what was asked for must not change that.
+    #[error("the database {path} has schema version {found}, and this program has {SCHEMA_VERSION}")]
+    OlderDatabase {
+        /// Its file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+    },
+    /// The database is some other program's.
+    #[error("the database {path} is not this program's: it has a table `{table}`")]
+    ForeignDatabase {
+        /// Its file.
+        path: PathBuf,
+        /// One of its tables.
+        table: String,
+    },
+    /// The database's write-ahead log is damaged.
+    #[error("the database {path} can't be used: {damage}")]
+    DamagedLog {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        damage: String,
     },
     /// A file can't be read or written.
     #[error("cannot {what} {path}: {cause}")]
@@ -74,6 +125,11 @@ impl StartError {
     pub fn remedy(&self) -> String {
         match self {
             Self::BadSetting { name, example, .. } => format!("set {name}={example}"),
+            Self::BothSet { .. } => "unset one of them".to_owned(),
+            Self::KeyMissing { .. } => {
+                "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices were given, or put the development key back beside the database".to_owned()
+            }
+            Self::StoreEnded => "see the log; restart the server once the cause is mended".to_owned(),
             Self::BadKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` makes one".to_owned(),
             Self::CannotListen { .. } => {
                 "stop what listens there, or set PORT to a free port (`ss -ltnp` shows who listens)".to_owned()
@@ -82,8 +138,24 @@ impl StartError {
                 "check that {} is a SQLite file of this program that you may write, restore it from a backup, or set DATABASE_URL=file:./data/new.sqlite",
                 path.display()
             ),
-            Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::AlreadyExists => {
+            Self::NewerDatabase { .. } => "use the newer program, or restore the backup from before the upgrade".to_owned(),
+            Self::OlderDatabase { .. } => {
+                "stop the server, run `ks-server migrate`, then start the new server and try again".to_owned()
+            }
+            Self::ForeignDatabase { .. } => "set DATABASE_URL to another file, such as file:./data/ks.sqlite".to_owned(),
+            Self::DamagedLog { .. } => {
+                "restore the database and its log from a backup; to go on without what only the log holds, move the log away (keep it)".to_owned()
+            }
+            Self::File { what: "write", path, cause } if cause.kind() == std::io::ErrorKind::AlreadyExists => {
                 format!("name another file: {} is kept, because a key that is lost can't be made again", path.display())
+            }
+            Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => {
+                format!("make room on the disk of {}", path.display())
+            }
+            Self::File { path, cause, .. }
+                if matches!(cause.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) =>
+            {
+                format!("name another place: a part of {} is a file, not a folder", path.display())
             }
             Self::File { path, .. } => format!("check that {} exists and that you may use it", path.display()),
             Self::BadInventory { .. } => "mend these lines and import the file again; nothing was imported".to_owned(),
@@ -94,8 +166,20 @@ impl StartError {
     /// 2 for what the caller wrote wrong, 3 for what the machine refuses.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BadSetting { .. } | Self::BadKey { .. } | Self::BadInventory { .. } => 2,
-            Self::CannotListen { .. } | Self::BadDatabase { .. } | Self::File { .. } | Self::System { .. } => 3,
+            Self::BadSetting { .. }
+            | Self::BothSet { .. }
+            | Self::KeyMissing { .. }
+            | Self::BadKey { .. }
+            | Self::BadInventory { .. } => 2,
+            Self::StoreEnded
+            | Self::NewerDatabase { .. }
+            | Self::OlderDatabase { .. }
+            | Self::ForeignDatabase { .. }
+            | Self::DamagedLog { .. }
+            | Self::CannotListen { .. }
+            | Self::BadDatabase { .. }
+            | Self::File { .. }
+            | Self::System { .. } => 3,
         }
     }
 }

@@ -18,7 +18,10 @@ use ks_protocol::key::PrivateKey;
 pub use error::StartError;
 pub use settings::{SETTINGS, Setting};
 
-use crate::{admission::Rate, error_report::Dsn};
+use crate::{
+    admission::{Network, Rate},
+    error_report::Dsn,
+};
 
 /// The server's settings, all in range.
 #[derive(Debug, Clone)]
@@ -30,7 +33,9 @@ pub struct Config {
     /// Where the signing key comes from.
     pub server_key: ServerKeySource,
     /// Bearer token of the admin API; without one it is off.
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
+    /// Proxies whose word on a client's address is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Interval that devices are told to keep.
     pub heartbeat_interval: Duration,
     /// Whether registering takes a one-time token.
@@ -61,6 +66,23 @@ pub struct Config {
     pub log_json: bool,
     /// Where errors are reported.
     pub sentry: Option<Dsn>,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
 }
 
 /// Where the signing key comes from.
@@ -103,6 +125,7 @@ impl Config {
     /// Every wrong setting, at once.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<StartError>> {
         let mut reader = SettingReader { var, wrong: Vec::new() };
+        reader.refuse_what_is_no_text();
         let config = Self::read_each(&mut reader);
         if reader.wrong.is_empty() { Ok(config) } else { Err(reader.wrong) }
     }
@@ -121,6 +144,7 @@ impl Config {
             server_key: reader.server_key(&database),
             database,
             admin_token: reader.admin_token(),
+            trusted_proxies: reader.networks("TRUSTED_PROXIES"),
             heartbeat_interval: reader.duration_ms("HEARTBEAT_INTERVAL_MS", 100..=86_400_000),
             otrt_required: reader.parsed("OTRT_REQUIRED", false),
             device_rate: Rate {
@@ -151,6 +175,16 @@ impl Config {
     }
 }
 
+/// A URL without the password that may stand in it.
+fn without_password(url: &str) -> String {
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let (login, place) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:(not shown)@{place}"))
+    });
+    hidden.unwrap_or_else(|| url.to_owned())
+}
+
 /// Reads settings one by one and keeps every error.
 struct SettingReader<V> {
     var: V,
@@ -165,9 +199,18 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         given.or_else(|| default.map(str::to_owned)).filter(|value| !value.is_empty())
     }
 
+    /// A value that is not UTF-8 comes with a replacement character where it is not; no setting has one in it.
+    fn refuse_what_is_no_text(&mut self) {
+        for setting in SETTINGS {
+            if let Some(given) = (self.var)(setting.name).filter(|given| given.contains('\u{fffd}')) {
+                self.refuse(setting.name, &given);
+            }
+        }
+    }
+
     fn refuse(&mut self, name: &str, given: &str) {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { return };
-        let shown: String = given.chars().take(80).collect();
+        let shown: String = without_password(given).chars().take(80).collect();
         self.wrong.push(StartError::BadSetting {
             name: name.to_owned(),
             given: if setting.secret { format!("({} characters, not shown)", given.chars().count()) } else { shown },
@@ -212,7 +255,8 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let path = given.strip_prefix("file:").or_else(|| given.strip_prefix("sqlite:")).unwrap_or(&given);
         let path = path.strip_prefix("//").unwrap_or(path);
         let is_other_scheme = path.contains("://");
-        if path.is_empty() || is_other_scheme || path.contains('?') {
+        let is_special = path == ":memory:" || path.contains('?') || path.ends_with('/');
+        if path.is_empty() || is_other_scheme || is_special {
             self.refuse("DATABASE_URL", &given);
         }
         PathBuf::from(path)
@@ -223,7 +267,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let file = self.text("SERVER_PRIVATE_KEY_FILE");
         match (given, file) {
             (Some(_), Some(file)) => {
-                self.refuse("SERVER_PRIVATE_KEY_FILE", &format!("{file}` and SERVER_PRIVATE_KEY is set too: `"));
+                self.wrong.push(StartError::BothSet { one: "SERVER_PRIVATE_KEY", other: "SERVER_PRIVATE_KEY_FILE" });
                 ServerKeySource::File(file.into())
             }
             (Some(pem), None) => {
@@ -238,12 +282,21 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         }
     }
 
-    fn admin_token(&mut self) -> Option<String> {
+    fn networks(&mut self, name: &str) -> Vec<Network> {
+        let Some(given) = self.text(name) else { return Vec::new() };
+        let parsed: Result<Vec<Network>, _> = given.split(',').map(|network| network.trim().parse()).collect();
+        parsed.unwrap_or_else(|_| {
+            self.refuse(name, &given);
+            Vec::new()
+        })
+    }
+
+    fn admin_token(&mut self) -> Option<Secret> {
         let token = self.text("ADMIN_TOKEN")?;
         if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.refuse("ADMIN_TOKEN", &token);
         }
-        Some(token)
+        Some(Secret(token))
     }
 
     fn sentry(&mut self) -> Option<Dsn> {
@@ -273,6 +326,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_refused_and_not_taken_as_unset() {
+        let wrong = with(&[("OTRT_REQUIRED", "true\u{fffd}"), ("SERVER_PRIVATE_KEY_FILE", "./k\u{fffd}.pem")]);
+        let text: Vec<String> = wrong.unwrap_err().iter().map(ToString::to_string).collect();
+        assert!(text.iter().any(|text| text.starts_with("OTRT_REQUIRED is")), "{text:?}");
+        assert!(text.iter().any(|text| text.starts_with("SERVER_PRIVATE_KEY_FILE is")), "{text:?}");
+    }
+
+    #[test]
+    fn a_key_from_two_places_is_refused() {
+        let wrong = with(&[("SERVER_PRIVATE_KEY", "a"), ("SERVER_PRIVATE_KEY_FILE", "b")]).unwrap_err();
+        assert!(wrong[0].remedy().contains("unset one"), "{wrong:?}");
+    }
+
+    #[test]
     fn every_wrong_setting_is_named_with_an_example() {
         let wrong = with(&[
             ("PORT", "70000"),
@@ -295,6 +362,10 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         let shown = with(&[("ADMIN_TOKEN", "hunter2")]).unwrap_err()[0].to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let shown = with(&[("DATABASE_URL", "postgres://ks:hunter2@db/ks")]).unwrap_err()[0].to_string();
+        assert!(!shown.contains("hunter2") && shown.contains("@db/ks"), "{shown}");
+        let shown = format!("{:?}", with(&[("ADMIN_TOKEN", "hunter2-hunter2-hunter2")]).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 

@@ -67,6 +67,13 @@ pub const SETTINGS: &[Setting] = &[
         "Bearer token of the admin API. Unset, the admin API is off.",
     )),
     setting(
+        "TRUSTED_PROXIES",
+        "",
+        "IP addresses or networks such as 10.0.0.0/8, with commas between them",
+        "127.0.0.1,10.0.0.0/8",
+        "Proxies whose X-Forwarded-For says where a request comes from. Unset, it comes from whoever connects.",
+    ),
+    setting(
         "HEARTBEAT_INTERVAL_MS",
         "60000",
         "a whole number from 100 to 86400000",
@@ -129,14 +136,14 @@ pub const SETTINGS: &[Setting] = &[
         "100000",
         "a whole number from 1 to 1000000",
         "100000",
-        "Open connections at most; more wait in the listen queue.",
+        "Open connections at most; when there are as many, the one that is idle longest is closed for the next.",
     ),
     setting(
         "REQUEST_TIMEOUT_MS",
         "10000",
         "a whole number from 100 to 600000",
         "10000",
-        "Time for a request's body to arrive once its head is read, in milliseconds.",
+        "Time for a request's head to arrive once it has begun, for its body to arrive after that, and for a peer to take more of an answer, in milliseconds.",
     ),
     setting(
         "IDLE_TIMEOUT_MS",

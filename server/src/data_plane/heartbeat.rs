@@ -43,7 +43,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
 pub(super) fn remember(known: &Known, denied: Denied) -> Refusal {
     match &denied {
         Denied::Revoked => known.standing(|standing| standing.status = DeviceStatus::Revoked),
-        Denied::Stale { kept } => known.stored(*kept),
+        Denied::Stale { kept } => known.standing(|standing| standing.kept = standing.kept.max(*kept)),
         _ => {}
     }
     denied.into()

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     pace,
     registry::Known,
-    store::{DeviceStatus, FirstRegistered, Outcome, Write},
+    store::{FirstRegistered, Outcome, Write},
 };
 
 /// Registers a whitelisted device: [`Signed`] has checked that the key it names is the whitelisted one and that it holds it.
@@ -40,11 +40,6 @@ async fn record(app: &App, request: Register, known: &Known) -> Result<Registere
     };
     let FirstRegistered(registered_at) = result.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
-    known.standing(|standing| {
-        if standing.status == DeviceStatus::Whitelisted {
-            standing.status = DeviceStatus::Registered; // a revocation that came in between stays
-        }
-    });
     Ok(Registered {
         kind: Default::default(),
         next_beat_ms: pace::next_beat_ms(&request.device_id, at, app.config.heartbeat_interval),

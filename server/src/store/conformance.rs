@@ -38,7 +38,8 @@ macro_rules! conformance {
                 import_is_all_or_nothing, import_twice_changes_nothing, a_key_serves_one_device,
                 registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
                 command_is_delivered_until_acked, command_times_out, acks_of_strangers_change_nothing,
-                pruning_takes_the_oldest_in_steps, outcomes_come_in_the_order_of_writes,
+                pruning_takes_the_oldest_in_steps, pruning_goes_on_past_rows_from_the_future,
+                pruning_leaves_the_newest_row, outcomes_come_in_the_order_of_writes,
             );
         }
     };
@@ -342,19 +343,57 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
     assert_eq!(reader.commands(0, 10).unwrap()[0].state, CommandState::Queued);
 }
 
-/// Promise: pruning deletes rows older than asked, the oldest first, no more than asked.
+/// Walks once over all heartbeats in steps of three, and gives what each step deleted.
+fn prune(store: &mut impl Store, before: UnixMs, now: UnixMs) -> Vec<usize> {
+    let (mut deleted, mut next) = (Vec::new(), Some(0));
+    while let Some(after) = next {
+        let outcomes = commit(store, &[Write::Prune { before, now, after, rows_max: 3 }]);
+        let [Outcome::Pruned(pruned)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        deleted.push(pruned.deleted);
+        next = pruned.next_after;
+    }
+    deleted
+}
+
+fn beats_at(store: &mut impl Store, minutes: &[u64]) {
+    for (seq, minute) in (2..).zip(minutes) {
+        let at = AT + Duration::from_mins(*minute);
+        commit(store, &[Write::Beat { beat: Box::new(sample_beat("KS-1", (1, seq))), at }]);
+    }
+}
+
+fn seqs_left(reader: &mut impl StoreReader) -> Vec<u64> {
+    reader.heartbeats(0, 99).unwrap().into_iter().map(|row| row.sequence.seq.get()).collect()
+}
+
+/// Promise: pruning deletes rows older than asked in steps, the oldest first, and ends at the first step with nothing to delete.
 pub fn pruning_takes_the_oldest_in_steps(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    for minute in 0..10_u64 {
-        let at = AT + Duration::from_mins(minute);
-        commit(store, &[Write::Beat { beat: Box::new(sample_beat("KS-1", (1, 2 + minute))), at }]);
-    }
-    let prune = |rows_max| Write::Prune { before: AT + Duration::from_mins(5), rows_max };
-    assert_eq!(commit(store, &[prune(3)]), [Outcome::Pruned(3)]);
-    assert_eq!(commit(store, &[prune(3)]), [Outcome::Pruned(2)]);
-    assert_eq!(commit(store, &[prune(3)]), [Outcome::Pruned(0)]);
-    let left: Vec<_> = reader.heartbeats(0, 99).unwrap().into_iter().map(|row| row.sequence.seq.get()).collect();
-    assert_eq!(left, [7, 8, 9, 10, 11]);
+    beats_at(store, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let minute = |minute| AT + Duration::from_mins(minute);
+    assert_eq!(prune(store, minute(5), minute(9)), [3, 2, 0]);
+    assert_eq!(seqs_left(reader), [7, 8, 9, 10, 11]);
+}
+
+/// Promise: rows that a wrong clock stamped in the future do not keep the old ones behind them, and stay.
+pub fn pruning_goes_on_past_rows_from_the_future(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    beats_at(store, &[900, 900, 900, 900, 0, 1, 2, 3, 8, 9]);
+    let minute = |minute| AT + Duration::from_mins(minute);
+    assert_eq!(prune(store, minute(5), minute(9)), [0, 2, 2, 0]);
+    assert_eq!(seqs_left(reader), [2, 3, 4, 5, 10, 11]);
+}
+
+/// Promise: the newest row is kept however old, and no row number is given twice.
+pub fn pruning_leaves_the_newest_row(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    beats_at(store, &[0, 1, 2, 3]);
+    let last = reader.last_heartbeat_row().unwrap();
+    prune(store, AT + Duration::from_hours(1), AT + Duration::from_hours(1));
+    assert_eq!(seqs_left(reader), [5]);
+    commit(store, &[beat("KS-1", (2, 1))]);
+    assert!(reader.last_heartbeat_row().unwrap() > last);
+    assert_eq!(reader.newest_heartbeat_at().unwrap(), Some(AT));
 }
 
 /// Promise: the n-th outcome is the n-th write's.

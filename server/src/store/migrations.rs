@@ -1,10 +1,17 @@
 //! Versioned migrations: each is applied once, in order, in one transaction, and remembered with its hash.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
+use super::sqlite::Schema;
+
 /// Every migration: version, name, SQL. Never edit one that has been released; add the next.
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
+
+/// Every table that they make.
+const TABLES: &[&str] = &["audit", "commands", "device_heartbeats", "device_states", "devices", "otrts"];
 
 /// The schema that this program writes.
 pub const LATEST: i64 = 1;
@@ -18,6 +25,24 @@ pub enum MigrateError {
         /// Version found.
         found: i64,
     },
+    /// The file was written by an older program, and this one may not change it.
+    #[error("its schema has version {found}, this program has {LATEST}")]
+    TooOld {
+        /// Version found.
+        found: i64,
+    },
+    /// The file has tables, and none of them is this program's.
+    #[error("it has a table `{table}`, and is no database of this program")]
+    Foreign {
+        /// One of its tables.
+        table: String,
+    },
+    /// A table of this program is missing.
+    #[error("its table `{table}` is missing")]
+    Missing {
+        /// Which.
+        table: &'static str,
+    },
     /// A migration that was applied differs from the one in this program.
     #[error("migration {version} was applied with other content than this program has")]
     Changed {
@@ -29,8 +54,17 @@ pub enum MigrateError {
     Database(#[from] rusqlite::Error),
 }
 
-/// Brings the schema to [`LATEST`]; gives the versions applied now. `now_ms` is written beside them.
-pub(super) fn migrate(connection: &mut Connection, now_ms: u64) -> Result<Vec<i64>, MigrateError> {
+/// Refuses a database that has tables, and none of this program's; nothing of it is changed.
+pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), MigrateError> {
+    let tables = tables(connection)?;
+    match tables.first() {
+        Some(table) if !tables.contains("schema_migrations") => Err(MigrateError::Foreign { table: table.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Brings the schema to [`LATEST`], as far as `schema` allows; gives the versions applied now. `now_ms` is written beside them.
+pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) -> Result<Vec<i64>, MigrateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -39,8 +73,10 @@ pub(super) fn migrate(connection: &mut Connection, now_ms: u64) -> Result<Vec<i6
     )?;
     let found: Option<i64> =
         transaction.query_row("SELECT max(version) FROM schema_migrations", [], |row| row.get(0)).optional()?.flatten();
-    if let Some(found) = found.filter(|found| *found > LATEST) {
-        return Err(MigrateError::TooNew { found });
+    match found {
+        Some(found) if found > LATEST => return Err(MigrateError::TooNew { found }),
+        Some(found) if found < LATEST && schema == Schema::MakeOrMatch => return Err(MigrateError::TooOld { found }),
+        _ => {}
     }
     let mut applied = Vec::new();
     for (version, name, sql) in MIGRATIONS {
@@ -61,6 +97,50 @@ pub(super) fn migrate(connection: &mut Connection, now_ms: u64) -> Result<Vec<i6
             }
         }
     }
+    let tables = self::tables(&transaction)?;
+    if let Some(table) = TABLES.iter().find(|table| !tables.contains(**table)) {
+        return Err(MigrateError::Missing { table });
+    }
     transaction.commit()?;
     Ok(applied)
+}
+
+/// The tables that are there.
+fn tables(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_tables_is_what_the_migrations_make() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, Schema::Migrate, 0).unwrap();
+        let made = tables(&connection).unwrap();
+        let listed = TABLES.iter().map(|table| (*table).to_owned()).chain(["schema_migrations".to_owned()]);
+        assert_eq!(made, listed.collect());
+        assert_eq!(MIGRATIONS.last().unwrap().0, LATEST);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let foreign = Connection::open_in_memory().unwrap();
+        refuse_foreign(&foreign).unwrap();
+        foreign.execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+        let refused = refuse_foreign(&foreign).unwrap_err();
+        assert!(matches!(refused, MigrateError::Foreign { table } if table == "songs"));
+        assert_eq!(tables(&foreign).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_table_that_is_gone_is_missed() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, Schema::Migrate, 0).unwrap();
+        connection.execute_batch("DROP TABLE audit").unwrap();
+        let refused = migrate(&mut connection, Schema::Migrate, 0).unwrap_err();
+        assert!(matches!(refused, MigrateError::Missing { table: "audit" }));
+    }
 }

@@ -42,6 +42,8 @@ pub trait StoreReader: Send {
     fn heartbeats(&mut self, after: i64, limit: usize) -> Result<Vec<HeartbeatRecord>, StoreError>;
     /// The newest heartbeat's row; 0 when there is none.
     fn last_heartbeat_row(&mut self) -> Result<i64, StoreError>;
+    /// When the newest heartbeat was received.
+    fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
     /// Commands with a row above `after`, at most `limit`, in the order they were made.
     fn commands(&mut self, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
 }
@@ -52,6 +54,9 @@ pub enum StoreError {
     /// The database refused: disk full, I/O error, corruption.
     #[error("the database failed: {0}")]
     Database(String),
+    /// Another program holds the database; nothing was written.
+    #[error("another program is writing to the database")]
+    Busy,
     /// More writes wait than the queue holds.
     #[error("more writes wait than the queue holds")]
     QueueFull,
@@ -229,11 +234,15 @@ pub enum Write {
         /// When.
         at: UnixMs,
     },
-    /// Deletes the oldest heartbeats received before a time, at most `rows_max` of them.
+    /// Looks at the next heartbeats in the order of commits, and deletes those received before a time.
     Prune {
         /// Kept from here on.
         before: UnixMs,
-        /// How many at most.
+        /// What was received after this has a wrong time, and says nothing of the rows behind it.
+        now: UnixMs,
+        /// Rows up to this one were looked at already.
+        after: i64,
+        /// How many rows at most.
         rows_max: usize,
     },
 }
@@ -255,8 +264,17 @@ pub enum Outcome {
     OtrtsAdded,
     /// Of commands: how many were queued, and for whom none was.
     Enqueue(Enqueued),
-    /// Of a pruning step: rows deleted.
-    Pruned(usize),
+    /// Of a pruning step.
+    Pruned(Pruned),
+}
+
+/// What a pruning step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows deleted.
+    pub deleted: usize,
+    /// Where to look next; none when only rows that are kept come behind.
+    pub next_after: Option<i64>,
 }
 
 /// Why the store would not take a device's write: the last word on each of these is its.

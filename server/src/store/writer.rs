@@ -3,9 +3,15 @@
 //! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on threads of their own, a rehearsal
 //! as tasks of its one runtime: that is all that differs, and it is wired at the edge.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{Outcome, Store, StoreError, StoreReader, Write};
 use crate::metrics::Metrics;
@@ -21,16 +27,27 @@ pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 
 /// What handlers hold to write: cheap to clone.
 #[derive(Clone)]
-pub struct Writer(mpsc::Sender<Waiting>);
+pub struct Writer {
+    queue: mpsc::Sender<Waiting>,
+    is_failing: Arc<AtomicBool>,
+}
+
+/// What waits to be written; [`drive_writes`] empties it.
+pub struct WriteQueue {
+    queue: mpsc::Receiver<Waiting>,
+    is_failing: Arc<AtomicBool>,
+}
 
 /// What handlers hold to read: cheap to clone.
 #[derive(Clone)]
 pub struct Reader(mpsc::Sender<Question>);
 
 /// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait.
-pub fn writer(queue_max: usize) -> (Writer, mpsc::Receiver<Waiting>) {
+pub fn writer(queue_max: usize) -> (Writer, WriteQueue) {
     let (sender, receiver) = mpsc::channel(queue_max);
-    (Writer(sender), receiver)
+    let is_failing = Arc::new(AtomicBool::new(false));
+    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing) };
+    (writer, WriteQueue { queue: receiver, is_failing })
 }
 
 /// A reader and the queue that [`drive_reads`] empties.
@@ -46,7 +63,7 @@ impl Writer {
     /// [`StoreError::QueueFull`] at once when too many writes wait; otherwise what the store says.
     pub async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Waiting { write, reply }).map_err(|error| match error {
+        self.queue.try_send(Waiting { write, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
@@ -55,7 +72,15 @@ impl Writer {
 
     /// Writes that wait for their commit now.
     pub fn waiting(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Why nothing can be stored now, if so: the last commit failed, or the store has ended.
+    pub fn trouble(&self) -> Option<&'static str> {
+        if self.queue.is_closed() {
+            return Some("the store has ended");
+        }
+        self.is_failing.load(Ordering::Relaxed).then_some("the last commit failed; see the log")
     }
 }
 
@@ -76,12 +101,8 @@ impl Reader {
 
 /// Empties the queue into `store` until every [`Writer`] is gone: what waits together is committed together, and each
 /// reply leaves only after its group is durable.
-pub async fn drive_writes(
-    mut store: impl Store,
-    mut queue: mpsc::Receiver<Waiting>,
-    group_max: usize,
-    metrics: Arc<Metrics>,
-) {
+pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
+    let WriteQueue { mut queue, is_failing } = from;
     let mut waiting = Vec::with_capacity(group_max);
     let mut group = Vec::with_capacity(group_max);
     let mut replies = Vec::with_capacity(group_max);
@@ -91,18 +112,27 @@ pub async fn drive_writes(
             replies.push(reply);
         }
         metrics.commit_group_size.observe(group.len() as f64);
+        metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        let begun = Instant::now();
         let outcomes = store.commit(&group);
+        metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
         group.clear();
         match outcomes {
             Ok(outcomes) => {
                 metrics.commits.inc();
+                if is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::warn!("commits succeed again");
+                }
                 for (reply, outcome) in replies.drain(..).zip(outcomes) {
                     let _ = reply.send(Ok(outcome)); // whoever asked may be gone; the write stands
                 }
             }
             Err(error) => {
                 metrics.commit_failures.inc();
-                tracing::error!(%error, "commit failed; every write of its group was refused");
+                // Once, and not for each of thousands: the disk may be full.
+                if !is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
+                }
                 for reply in replies.drain(..) {
                     let _ = reply.send(Err(error.clone()));
                 }

@@ -4,7 +4,7 @@ use ks_protocol::{id::Sequence, message::Heartbeat, time::UnixMs};
 use rusqlite::{Transaction, params};
 
 use super::{Denied, StoreError, advance, commands, integer};
-use crate::store::Due;
+use crate::store::{Due, Pruned};
 
 /// Takes the pair, appends the row, applies the ACKs that came along, and gives what is due.
 pub(super) fn record(
@@ -52,13 +52,28 @@ fn insert(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result
     Ok(())
 }
 
-/// Deletes the oldest rows received before `before`. Rows are in the order of commits, so the oldest come first.
-pub(super) fn prune(transaction: &Transaction<'_>, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
+/// One step of retention. Rows are in the order of commits, and so of time, but for those that a wrong clock stamped: the walk
+/// goes on past rows from the future, and ends at a step that finds nothing but rows to keep. The newest row always stays, so
+/// that no row number is ever given twice.
+pub(super) fn prune(
+    transaction: &Transaction<'_>,
+    (before, now): (UnixMs, UnixMs),
+    after: i64,
+    rows_max: usize,
+) -> Result<Pruned, StoreError> {
+    let page = "SELECT id, received_at FROM device_heartbeats
+                WHERE id > ?1 AND id < (SELECT max(id) FROM device_heartbeats) ORDER BY id LIMIT ?2";
+    let (rows, last, are_all_kept): (i64, Option<i64>, bool) = transaction
+        .prepare_cached(&format!(
+            "SELECT count(*), max(id), coalesce(min(received_at >= ?3 AND received_at <= ?4), 1) FROM ({page})"
+        ))?
+        .query_row(params![after, integer(rows_max as u64), integer(before.0), integer(now.0)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let Some(last) = last.filter(|_| !are_all_kept) else { return Ok(Pruned::default()) };
     let deleted = transaction
-        .prepare_cached(
-            "DELETE FROM device_heartbeats WHERE id IN
-                (SELECT id FROM device_heartbeats ORDER BY id LIMIT ?2) AND received_at < ?1",
-        )?
-        .execute(params![integer(before.0), integer(rows_max as u64)])?;
-    Ok(deleted)
+        .prepare_cached("DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
+        .execute(params![after, last, integer(before.0)])?;
+    let is_full = usize::try_from(rows).is_ok_and(|rows| rows == rows_max);
+    Ok(Pruned { deleted, next_after: is_full.then_some(last) })
 }

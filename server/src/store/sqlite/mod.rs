@@ -4,6 +4,7 @@ mod commands;
 mod heartbeats;
 mod provisioning;
 mod reader;
+mod wal;
 
 use std::{os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -15,15 +16,32 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 
 pub use reader::SqliteReader;
 
-use super::{Denied, DeviceStatus, Outcome, Store, StoreError, Write, migrations};
+use super::{Denied, DeviceStatus, MigrateError, Outcome, Store, StoreError, Write, migrations};
 use crate::config::{StartError, Synchronous};
 
+/// How long a commit waits for another program that writes.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
 
+/// Greatest write-ahead log that is kept once it is copied back, in bytes: one that a long reader made grow is cut to this.
+const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+/// Pages up to which the whole database is checked at the start, about 80 MB.
+const CHECKED_WHOLE_PAGES: i64 = 20_000;
+/// Rows at either end of a table that are read at the start of a larger one.
+const CHECKED_ROWS: u32 = 100;
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        Self::Database(in_short(&error))
+    }
+}
+
+/// What SQLite says, without the statement that it says it of.
+fn in_short(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -32,12 +50,39 @@ pub struct SqliteStore {
     connection: Connection,
 }
 
+/// What opening may do to the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// Bring it up to date.
+    Migrate,
+    /// Make it where there is none; leave an older one to the server.
+    MakeOrMatch,
+}
+
 impl SqliteStore {
-    /// Opens the file, made when it is missing, and brings its schema up to date; `now` is written beside migrations.
+    /// Opens the file for a server: it is made when it is missing, looked over for damage, and its schema brought up to date;
+    /// `now` is written beside migrations.
     ///
     /// # Errors
-    /// The folder can't be made, the file is no database, is damaged, or was written by a newer program.
+    /// The folder can't be made, the file is no database of this program, is damaged, or was written by a newer program.
     pub fn open(path: &Path, synchronous: Synchronous, now: UnixMs) -> Result<Self, StartError> {
+        if let Some(damage) =
+            wal::damage(path).map_err(|cause| StartError::File { what: "read", path: path.to_owned(), cause })?
+        {
+            return Err(StartError::DamagedLog { path: path.to_owned(), damage });
+        }
+        Self::open_with(path, synchronous, Schema::Migrate, now)
+    }
+
+    /// Opens the file beside a server that may be running: as [`SqliteStore::open`], but an older schema is refused.
+    ///
+    /// # Errors
+    /// The same, and that the file was written by an older program.
+    pub fn open_beside(path: &Path, synchronous: Synchronous, now: UnixMs) -> Result<Self, StartError> {
+        Self::open_with(path, synchronous, Schema::MakeOrMatch, now)
+    }
+
+    fn open_with(path: &Path, synchronous: Synchronous, schema: Schema, now: UnixMs) -> Result<Self, StartError> {
         let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| StartError::File {
@@ -49,40 +94,66 @@ impl SqliteStore {
         // The file is its owner's alone: it says who was where, and when.
         let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         made.map_err(|error| bad(error.to_string()))?;
-        let opened = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", synchronous.as_str())?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
-            connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
-            connection.set_prepared_statement_cache_capacity(64);
-            Ok(connection)
+        let refused = |error| match error {
+            MigrateError::TooNew { found } => StartError::NewerDatabase { path: path.to_owned(), found },
+            MigrateError::TooOld { found } => StartError::OlderDatabase { path: path.to_owned(), found },
+            MigrateError::Foreign { table } => StartError::ForeignDatabase { path: path.to_owned(), table },
+            MigrateError::Database(error) => bad(in_short(&error)),
+            other => bad(other.to_string()),
         };
-        let mut connection = opened().map_err(|error| bad(error.to_string()))?;
+        let sqlite = |error| bad(in_short(&error));
+        let mut connection = Connection::open(path).map_err(sqlite)?;
+        migrations::refuse_foreign(&connection).map_err(refused)?;
+        configure(&connection, synchronous).map_err(sqlite)?;
         check_integrity(&connection).map_err(bad)?;
-        migrations::migrate(&mut connection, now.0).map_err(|error| bad(error.to_string()))?;
+        let migrated = migrations::migrate(&mut connection, schema, now.0).map_err(refused)?;
+        if !migrated.is_empty() {
+            // So that the file is a whole database from its first second, with its log or without.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(sqlite)?;
+        }
         Ok(Self { connection })
     }
 }
 
-/// A quick look for damage: the header, the schema and the ends of each table; the whole file would take too long.
+fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", synchronous.as_str())?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// A look for damage: all of a small database; of a larger one the schema and both ends of each table, since the whole would
+/// take too long.
 fn check_integrity(connection: &Connection) -> Result<(), String> {
-    let pages: i64 =
-        connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(|error| error.to_string())?;
-    let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
-        .map_err(|error| error.to_string())?;
-    if pages < 20_000 {
-        let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| error.to_string())?;
+    let said = |error: rusqlite::Error| in_short(&error);
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(said)?;
+    if pages < CHECKED_WHOLE_PAGES {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(said)?;
         return if verdict == "ok" { Ok(()) } else { Err(verdict) };
     }
-    for table in tables {
-        let ends = format!("SELECT (SELECT count(*) FROM (SELECT 1 FROM \"{table}\" LIMIT 100))");
-        connection.query_row(&ends, [], |_| Ok(())).map_err(|error| format!("{table}: {error}"))?;
+    let tables: Vec<(String, String)> = connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .map_err(said)?;
+    for (table, sql) in tables {
+        let order = if sql.contains("WITHOUT ROWID") { "1" } else { "rowid" };
+        for direction in ["ASC", "DESC"] {
+            let rows = format!("SELECT * FROM \"{table}\" ORDER BY {order} {direction} LIMIT {CHECKED_ROWS}");
+            let read = connection.prepare(&rows).and_then(|mut statement| {
+                let columns = statement.column_count();
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    (0..columns).try_for_each(|column| row.get_ref(column).map(|_| ()))?;
+                }
+                Ok(())
+            });
+            read.map_err(|error| format!("{table}: {}", in_short(&error)))?;
+        }
     }
     Ok(())
 }
@@ -99,7 +170,11 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy) => StoreError::Busy, // another program writes; nothing was begun
+            _ => error.into(),
+        })?;
         let outcomes = group.iter().map(|write| apply(&transaction, write)).collect::<Result<_, StoreError>>()?;
         transaction.commit()?;
         Ok(outcomes)
@@ -131,7 +206,9 @@ fn apply(transaction: &Transaction<'_>, write: &Write) -> Result<Outcome, StoreE
             let what = commands::NewCommand { kind, argument, deadline_at: *deadline_at };
             Outcome::Enqueue(commands::enqueue(transaction, commands, &what, actor, *at)?)
         }
-        Write::Prune { before, rows_max } => Outcome::Pruned(heartbeats::prune(transaction, *before, *rows_max)?),
+        Write::Prune { before, now, after, rows_max } => {
+            Outcome::Pruned(heartbeats::prune(transaction, (*before, *now), *after, *rows_max)?)
+        }
     })
 }
 
@@ -223,6 +300,6 @@ fn audit(
 fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }

@@ -97,6 +97,12 @@ impl StoreReader for SqliteReader {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
+    fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT received_at FROM device_heartbeats ORDER BY id DESC LIMIT 1")?;
+        Ok(statement.query_row([], |row| time(row, 0)).optional()?.flatten())
+    }
+
     fn commands(&mut self, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT c.id, c.command_id, d.device_id, c.kind, c.state FROM commands c JOIN devices d ON d.id = c.device

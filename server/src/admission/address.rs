@@ -1,0 +1,104 @@
+//! Whose address a request comes from: the peer's, or, behind a proxy that is trusted, the one that the proxy names.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use axum::{
+    extract::ConnectInfo,
+    http::{Extensions, HeaderMap},
+};
+
+/// Proxies that a request may have come through at most; what stands farther left was written by nobody we know.
+const HOPS_MAX: usize = 16;
+
+/// Addresses that begin alike: `10.0.0.0/8`, `fd00::/8`, or a single one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+/// Not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an IP address, or one with a prefix such as 10.0.0.0/8")]
+pub struct BadNetwork;
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+    fn from_str(given: &str) -> Result<Self, BadNetwork> {
+        let (address, prefix) =
+            given.split_once('/').map_or((given, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| BadNetwork)?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(bits), str::parse).map_err(|_| BadNetwork)?;
+        if prefix <= bits { Ok(Self { address, prefix }) } else { Err(BadNetwork) }
+    }
+}
+
+impl Network {
+    /// Whether the address is one of these.
+    pub fn contains(self, address: IpAddr) -> bool {
+        let differ_from = |bits: u32, differing: u128| self.prefix == 0 || differing >> (bits - self.prefix) == 0;
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => differ_from(32, u128::from(ours.to_bits() ^ theirs.to_bits())),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => differ_from(128, ours.to_bits() ^ theirs.to_bits()),
+            _ => false,
+        }
+    }
+}
+
+/// The address that a request comes from. Of `X-Forwarded-For` only what trusted proxies wrote is believed: each appends
+/// the address that it saw, so the last one that is no trusted proxy is the client.
+pub fn client_address(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let mut address = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let named = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok());
+    for hop in named.flat_map(|value| value.rsplit(',')).take(HOPS_MAX) {
+        if !is_trusted(address) {
+            break;
+        }
+        match hop.trim().parse::<IpAddr>() {
+            Ok(before) => address = before.to_canonical(),
+            Err(_) => break, // whatever stands here, the proxy that sent it is as far as we know
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 9)));
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let trusted: Vec<Network> = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        client_address(&extensions, &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        assert_eq!(seen("203.0.113.9", &["1.2.3.4"], &["10.0.0.0/8"]), "203.0.113.9");
+        assert_eq!(seen("10.1.2.3", &["1.2.3.4"], &["10.0.0.0/8"]), "1.2.3.4");
+        assert_eq!(seen("10.1.2.3", &["6.6.6.6, 1.2.3.4, 10.9.9.9"], &["10.0.0.0/8"]), "1.2.3.4");
+        assert_eq!(seen("10.1.2.3", &["6.6.6.6", "1.2.3.4"], &["10.1.2.3"]), "1.2.3.4");
+        assert_eq!(seen("10.1.2.3", &["1.2.3.4, nonsense"], &["10.0.0.0/8"]), "10.1.2.3");
+        assert_eq!(seen("::ffff:10.1.2.3", &["2001:db8::1"], &["10.0.0.0/8"]), "2001:db8::1");
+        assert_eq!(seen("fd00::1", &["2001:db8::1"], &["fd00::/8"]), "2001:db8::1");
+        assert_eq!(seen("10.1.2.3", &[], &["0.0.0.0/0"]), "10.1.2.3");
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/-1", "proxy"] {
+            assert_eq!(bad.parse::<Network>(), Err(BadNetwork), "{bad}");
+        }
+    }
+}

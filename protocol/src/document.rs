@@ -80,8 +80,25 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
     }
     // The line feed before the signature line belongs to what is signed, but not to the TOON document.
     let document = text.strip_suffix('\n').unwrap_or(text);
-    serde_toon::from_str_with_options(document, DecodeOptions::strict())
-        .map_err(|error| DocumentError::Malformed { what: one_line(&error.to_string()) })
+    serde_toon::from_str_with_options(document, DecodeOptions::strict()).map_err(|_| why_not::<T>(document))
+}
+
+/// Decodes once more, keeping track of the field, to say what is wrong and where: dear, and only done for a refusal.
+fn why_not<T: DeserializeOwned>(document: &str) -> DocumentError {
+    let mut decoder = serde_toon::Deserializer::from_str_with_options(document, DecodeOptions::strict());
+    let what = match serde_path_to_error::deserialize::<_, T>(&mut decoder) {
+        Ok(_) => "the document is not as expected".to_owned(), // it was refused a moment ago
+        Err(error) => {
+            // "line 1, column 1" is where the decoder does not know the line.
+            let words = error.inner().to_string();
+            let words = words.rsplit_once("line 1, column 1: ").map_or(words.as_str(), |(_, why)| why);
+            match error.path().to_string().as_str() {
+                "." | "?" => words.to_owned(),
+                field => format!("{field}: {words}"),
+            }
+        }
+    };
+    DocumentError::Malformed { what: one_line(&what) }
 }
 
 /// Columns that the line declares, if it is the head of a table (`acks[2]{command_id,state}:`): what stands in braces before
@@ -149,7 +166,7 @@ mod tests {
     fn decode_is_strict_and_says_the_line() {
         assert_eq!(decode::<Two>("a: 1\nb: 2\n"), Ok(Two { a: 1, b: 2 }));
         let error = decode::<Two>("a: 1\nb: x").unwrap_err().to_string();
-        assert!(error.contains('2'), "names the line: {error}");
+        assert!(error.contains("b: ") && error.contains("line 2"), "names the field and the line: {error}");
         assert!(decode::<Two>("a: 1\na: 1\nb: 2").is_err(), "duplicate keys are refused");
         assert!(decode::<Two>("{\"a\":1,\"b\":2}").is_err(), "JSON is refused");
     }

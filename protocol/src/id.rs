@@ -114,7 +114,11 @@ impl Seq {
 impl<'de> Deserialize<'de> for Seq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let seq = u64::deserialize(deserializer)?;
-        if seq <= SEQ_MAX { Ok(Self(seq)) } else { Err(de::Error::custom(format!("seq {seq} is above {SEQ_MAX}"))) }
+        if seq <= SEQ_MAX {
+            Ok(Self(seq))
+        } else {
+            Err(de::Error::custom(format!("{seq} is out of range, expected 0 to {SEQ_MAX}")))
+        }
     }
 }
 

@@ -37,6 +37,16 @@ pub enum ReportError {
         /// What is wrong with what is there.
         cause: String,
     },
+    /// The files of the folder do not tell of the same run.
+    #[error(
+        "{file} does not belong to the summary beside it: {cause}; a file is cut short, changed or from another run, so run the scenario again"
+    )]
+    Inconsistent {
+        /// The file.
+        file: PathBuf,
+        /// How they differ.
+        cause: String,
+    },
     /// Written by a later version of the program.
     #[error(
         "{file} has format {found}, and this program reads formats up to {known}; draw it with the program that wrote it, or a later one"
@@ -81,6 +91,6 @@ pub enum ReportError {
 impl ReportError {
     /// Whether the folder is at fault, and not what was to be written into it.
     pub fn is_of_the_folder(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Unreadable { .. } | Self::Damaged { .. } | Self::Newer { .. })
+        !matches!(self, Self::Unwritten { .. } | Self::Unwritable { .. } | Self::Undrawable { .. })
     }
 }

@@ -1,10 +1,11 @@
 //! Reading and writing the files of a run folder, `latency.hlog` apart.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::error::ReportError;
 use crate::run_folder::{FORMAT, SUMMARY, Summary, TICKS, Tick};
@@ -67,6 +68,29 @@ pub fn read_ticks(dir: &Path) -> Result<Vec<Tick>, ReportError> {
     }
     ticks.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     Ok(ticks)
+}
+
+/// SHA-256 of a file, in lower-case hex; read piece by piece, because an event log can be large.
+pub(crate) fn sha256(file: &Path) -> Result<String, ReportError> {
+    let hashed = File::open(file).and_then(|mut opened| {
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            match opened.read(&mut piece)? {
+                0 => return Ok(hash.finalize()),
+                read => hash.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
+    });
+    match hashed {
+        Ok(hash) => Ok(hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ReportError::Missing { file: file.to_owned() }),
+        Err(cause) => Err(ReportError::Unreadable { file: file.to_owned(), cause }),
+    }
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(nibble.into(), 16).unwrap_or('?') // four bits are always one
 }
 
 /// The message of a JSON error inside one line, where serde's own "line 1" would mislead.

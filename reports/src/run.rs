@@ -8,7 +8,7 @@ use crate::error::ReportError;
 use crate::files;
 use crate::latency_log;
 use crate::plot::timeline::Timeline;
-use crate::run_folder::{Phase, Summary, Tick};
+use crate::run_folder::{EVENTS, LATENCY, Phase, SUMMARY, Summary, TICKS, Tick};
 
 /// A run, ready to be drawn.
 pub(crate) struct Run {
@@ -23,11 +23,32 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads the folder.
+    /// Reads the folder. Its files must tell of one and the same run: a report drawn from a part of it would look whole.
     pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
         let summary = files::read_summary(dir)?;
         let ticks = files::read_ticks(dir)?;
-        Ok(Run::new(summary, &ticks, latency_log::read_latency(dir)?))
+        let latency = latency_log::read_latency(dir)?;
+        let differs = |name: &str, cause: String| ReportError::Inconsistent { file: dir.join(name), cause };
+        if !(summary.simulated_s >= 0.0 && summary.simulated_s.is_finite()) {
+            return Err(differs(SUMMARY, format!("it says that the run took {} s", summary.simulated_s)));
+        }
+        let acked = ticks.iter().fold(0_u64, |sum, tick| sum.saturating_add(tick.acked));
+        if acked != summary.heartbeats.acked {
+            let said = summary.heartbeats.acked;
+            return Err(differs(TICKS, format!("it has {acked} acknowledged heartbeats, the summary {said}")));
+        }
+        let sampled = latency.as_ref().map_or(0, Histogram::len);
+        let said = summary.latency_ms.get("heartbeat").map_or(0, |of| of.count);
+        if sampled != said {
+            return Err(differs(LATENCY, format!("it has {sampled} response times, the summary {said}")));
+        }
+        if let Some(said) = &summary.event_log_sha256 {
+            let found = files::sha256(&dir.join(EVENTS))?;
+            if found != *said {
+                return Err(differs(EVENTS, format!("its SHA-256 is {found}, the summary has {said}")));
+            }
+        }
+        Ok(Run::new(summary, &ticks, latency))
     }
 
     /// A run of these parts.

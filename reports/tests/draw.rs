@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use ks_reports::run_folder::{LATENCY, Mode, SUMMARY, TICKS, Verdict};
+use ks_reports::run_folder::{EVENTS, LATENCY, Mode, SUMMARY, TICKS, Verdict};
 use ks_reports::{draw, read_latency, read_summary, read_ticks};
 use support::{Folder, codes, expectation, normal, phases, rehearsal, single, unanswered};
 
@@ -121,7 +121,7 @@ fn a_rehearsal_of_three_days_says_hours_and_why_it_failed() {
     let (html, _, junit) = drawn(&rehearsal());
     assert!(html.contains("time since the start, hours, virtual clock"));
     assert!(html.contains("✗ FAIL") && html.contains("9f86d081884c"));
-    assert!(junit.contains("failures=\"2\"") && junit.contains("measured no sample"), "{junit}");
+    assert!(junit.contains("failures=\"3\"") && junit.contains("measured no sample"), "{junit}");
     assert!(html.len() < 600_000, "{} bytes", html.len());
 }
 
@@ -154,7 +154,7 @@ fn hostile_names_are_shown_and_never_obeyed() {
     (summary.scenario, summary.goal, summary.target) = (hostile.into(), hostile.into(), hostile.into());
     (summary.started_at, summary.replay) = (hostile.into(), hostile.into());
     (summary.reasons, summary.notes) = (vec![hostile.into()], vec![hostile.into()]);
-    (summary.verdict, summary.event_log_sha256) = (Verdict::Fail, Some(hostile.into()));
+    summary.verdict = Verdict::Fail;
     summary.expectations = vec![expectation(hostile, Some(1.0), hostile, hostile, false)];
     summary.phases = phases(&[(hostile, 15.0), ("]]>", 30.0)]);
     summary.requests_by_code.insert(hostile.into(), codes(&[(hostile, 3)]));
@@ -188,6 +188,36 @@ fn what_was_written_reads_back() {
     assert_eq!(read_ticks(dir.path()).unwrap(), folder.ticks);
     let samples: u64 = folder.latency.iter().map(hdrhistogram::Histogram::len).sum();
     assert_eq!(read_latency(dir.path()).unwrap().unwrap().len(), samples);
+}
+
+#[test]
+fn a_folder_whose_files_do_not_belong_together_is_refused() {
+    let without_its_last_lines = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        fs::write(file, lines[..lines.len() - 3].join("\n") + "\n").unwrap();
+    };
+    let change = |file: &Path| fs::write(file, "tests").unwrap();
+    let backwards = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replacen("\"simulated_s\": ", "\"simulated_s\": -", 1)).unwrap();
+    };
+    let cases: [(&str, Damage, &str); 6] = [
+        (TICKS, without_its_last_lines, "acknowledged heartbeats, the summary"),
+        (LATENCY, without_its_last_lines, "response times, the summary"),
+        (LATENCY, |file| fs::remove_file(file).unwrap(), "it has 0 response times"),
+        (EVENTS, change, "its SHA-256 is"),
+        (EVENTS, |file| fs::remove_file(file).unwrap(), "is missing"),
+        (SUMMARY, backwards, "the run took -"),
+    ];
+    for (name, damage, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        rehearsal().write(dir.path());
+        damage(&dir.path().join(name));
+        let error = draw(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(expected), "{error}");
+        assert!(!dir.path().join("report.html").exists());
+    }
 }
 
 #[test]

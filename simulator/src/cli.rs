@@ -3,10 +3,13 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,10 +25,14 @@ use crate::{
     console,
     embedded::SUBCOMMAND,
     failure::Failure,
-    folder,
+    folder::RunFolder,
     run::Target,
     scenario::{self, Mode, Overrides, Plan, ServerSettings, Step, parse_duration, render_all},
+    self_watch::Stopwatch,
 };
+
+/// Signals within this time of the first are the same one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The scenario of a run without arguments, for a program that was moved away from the project's folder.
 const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../scenarios/quickstart.toml"));
@@ -102,7 +109,7 @@ struct Options {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
+    parse_duration(text).map_err(|error| format!("{error}; expected a duration such as 30s, 5m or 48h"))
 }
 
 /// Runs `ks-fleet` with these arguments, the program's name first.
@@ -154,23 +161,20 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
 
 fn with_token(url: String, admin_token: Option<String>) -> Result<Target, Failure> {
     let admin_token = admin_token.or_else(|| ks_server::edge::environment("ADMIN_TOKEN"));
-    let why = "no admin token was given: the factory whitelists devices through the target's admin API".to_owned();
-    let admin_token = admin_token.ok_or_else(|| Failure::Target { target: url.clone(), why })?;
-    Ok(Target { url, admin_token })
+    match admin_token.filter(|token| !token.is_empty()) {
+        Some(admin_token) => Target::new(url, admin_token),
+        None => Err(Failure::BadRequest(
+            "--target needs the admin token of the server there (ADMIN_TOKEN or --admin-token): the factory whitelists devices through its admin API".to_owned(),
+        )),
+    }
 }
 
+/// Reads a scenario; of one that is too large only as much as the check needs to see that.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = std::fs::metadata(path).and_then(|about| {
-        // One byte more than may be is enough for the check to see that there is too much.
-        let most = u64::try_from(scenario::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-        if about.is_file() && about.len() > most {
-            let mut start = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(path)?, most), &mut start)?;
-            return Ok(start);
-        }
-        std::fs::read(path)
-    });
-    read.map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
+    let most = u64::try_from(scenario::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut start));
+    read.map(|_| start).map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
 }
 
 /// Checks and runs one scenario; gives the exit code of its verdict.
@@ -198,15 +202,19 @@ fn execute(
     let plan = plan.with_overrides(overrides).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))?;
     let mode = plan.mode;
     check_possible(&plan, target)?;
-    let out = folder::make(options.out.as_deref(), &plan.name, SystemClock.now())?;
+    if let Some(target) = target {
+        target.check_reachable()?; // before an earlier run's folder is emptied
+    }
+    let folder = RunFolder::make(options.out.as_deref(), &plan.name, SystemClock.now())?;
+    let out = folder.path();
     let interrupted = interruptible()?;
     let replay = replay_command(path, mode, &plan, options, target);
     let summary = match mode {
-        Mode::Load => crate::run::run(&plan, target, &out, replay, interrupted, options.quiet)?,
-        Mode::Rehearse => crate::rehearse::rehearse(&plan, &out, replay, interrupted, options.quiet)?,
+        Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet)?,
+        Mode::Rehearse => crate::rehearse::rehearse(&plan, out, replay, interrupted, options.quiet)?,
     };
     show(&summary, options)?; // before anything is written: a full disk must not take the verdict along
-    let report = folder::report(&out, &summary)?;
+    let report = folder.report(&summary)?;
     if !options.quiet {
         complain(&format!("  report: {}", report.display()));
     }
@@ -242,21 +250,38 @@ fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
         complain(&format!("{clear}{}", console::verdict(summary, stderr.is_terminal())));
     }
     if options.json {
-        let json = serde_json::to_string_pretty(summary);
-        say(&json.map_err(|error| Failure::BadRequest(format!("the summary could not be written: {error}")))?);
+        let written = serde_json::to_string_pretty(summary)
+            .map_err(std::io::Error::from)
+            .and_then(|json| writeln!(std::io::stdout(), "{json}"));
+        let written = written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
+        written.map_err(|cause| Failure::File { what: "write", path: "standard output".into(), cause })?;
     }
     Ok(())
 }
 
-/// A flag that the first Ctrl-C or SIGTERM raises; the second one ends the process at once.
+/// A flag that the first Ctrl-C, SIGTERM or SIGHUP raises; one that comes later than a moment after it ends the process.
 fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let deaf = |error: std::io::Error| Failure::Machine { what: "listen to signals", cause: error };
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let at_once = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
-        let in_peace = at_once.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
-        in_peace.map_err(|error| Failure::BadRequest(format!("signals can't be heard: {error}")))?;
-    }
-    Ok(interrupted)
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(deaf)?;
+    let flag = Arc::clone(&interrupted);
+    let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut first: Option<Stopwatch> = None;
+        for _ in signals.forever() {
+            match &first {
+                None => first = Some(Stopwatch::started()),
+                // `timeout` and some shells send each signal twice.
+                Some(first) if first.elapsed() < SAME_SIGNAL => {}
+                Some(_) => {
+                    complain("ended at once, without a report");
+                    std::process::exit(130);
+                }
+            }
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+    listening.map(|_| interrupted).map_err(deaf)
 }
 
 /// A word as a shell takes it.
@@ -317,17 +342,12 @@ struct KnownSettings;
 
 impl ServerSettings for KnownSettings {
     fn names(&self) -> Vec<&'static str> {
-        // What a run decides itself can't be set: where the server listens and stores, and who may call its admin API.
-        let own = [
-            "HOST",
-            "PORT",
-            "DATABASE_URL",
-            "ADMIN_TOKEN",
-            "SERVER_PRIVATE_KEY",
-            "SERVER_PRIVATE_KEY_FILE",
-            "SENTRY_DSN",
-        ];
-        SETTINGS.iter().map(|setting| setting.name).filter(|name| !own.contains(name)).collect()
+        SETTINGS.iter().map(|setting| setting.name).filter(|name| !self.decided_by_run().contains(name)).collect()
+    }
+
+    fn decided_by_run(&self) -> &'static [&'static str] {
+        // Where the server listens and stores, and who may call its admin API.
+        &["HOST", "PORT", "DATABASE_URL", "ADMIN_TOKEN", "SERVER_PRIVATE_KEY", "SERVER_PRIVATE_KEY_FILE", "SENTRY_DSN"]
     }
 
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
@@ -366,7 +386,8 @@ Examples:
   ks-fleet report reports/runs/quickstart-20260101000000
 
 Exit codes: 0 pass, 99 an expectation was not met, 2 the scenario or the command line is wrong, 3 the target or the
-machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound).";
+machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound), 130 ended at once by a
+second Ctrl-C.";
 
 #[cfg(test)]
 mod tests {

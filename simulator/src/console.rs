@@ -33,6 +33,13 @@ impl Console {
         Self { is_terminal, is_quiet, interrupted, sockets, shown: Stopwatch::started(), errors: 0 }
     }
 
+    /// Completes when a person asks to end the run. Real time only: it looks now and then.
+    pub async fn interrupted(&self) {
+        while !self.interrupted.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn show(&self, line: &str) {
         let mut stderr = std::io::stderr();
         // A closed standard error is no reason to end a run.

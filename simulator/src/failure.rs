@@ -34,6 +34,29 @@ pub enum Failure {
         /// Why.
         cause: std::io::Error,
     },
+    /// Another run writes to the folder.
+    #[error("another run is writing to {path}")]
+    FolderBusy {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The folder holds something else than a run.
+    #[error("{path} is not empty, and holds no run")]
+    FolderForeign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A person ended the run before it had begun.
+    #[error("ended before the run began: {0}")]
+    Interrupted(&'static str),
+    /// The operating system refused something else.
+    #[error("cannot {what}: {cause}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        cause: std::io::Error,
+    },
     /// The target can't be reached or would not do what a run needs.
     #[error("the target {target} can't be used: {why}")]
     Target {
@@ -49,6 +72,14 @@ pub enum Failure {
         needed: u64,
         /// The limit, which was raised as far as it goes.
         max: u64,
+    },
+    /// Somebody answers at the target, but no server of this kind.
+    #[error("at {target} is no ks-server: {why}")]
+    NotOurs {
+        /// Which.
+        target: String,
+        /// What it said.
+        why: String,
     },
     /// The embedded server did not run.
     #[error("{0}")]
@@ -67,12 +98,25 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
+            Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
+            Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
+            Self::Interrupted(_) => "run it again".to_owned(),
+            Self::Machine { .. } => "check the limits of this process and machine".to_owned(),
+            Self::File { path, cause, .. }
+                if matches!(cause.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) =>
+            {
+                format!("name another place with --out: a part of {} is a file, not a folder", path.display())
+            }
+            Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => {
+                format!("make room on the disk of {}", path.display())
+            }
             Self::File { path, .. } => {
                 format!("check that {} exists and that you may use it, or name another with --out", path.display())
             }
             Self::Target { .. } => {
                 "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token), and for a second run on one database another --id-prefix".to_owned()
             }
+            Self::NotOurs { .. } => "name the address of a ks-server of this version with --target".to_owned(),
             Self::OpenFiles { .. } => {
                 "raise the hard limit (`ulimit -Hn`), use fewer --devices, or let them share: `connections = 1000`".to_owned()
             }
@@ -88,9 +132,13 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Report(error) if !error.is_of_the_folder() => 3,
-            Self::BadRequest(_) | Self::Scenario { .. } | Self::Report(_) => 2,
-            Self::File { .. }
+            Self::Interrupted(_) => 4,
+            Self::BadRequest(_) | Self::Scenario { .. } | Self::FolderForeign { .. } | Self::Report(_) => 2,
+            Self::FolderBusy { .. }
+            | Self::Machine { .. }
+            | Self::File { .. }
             | Self::Target { .. }
+            | Self::NotOurs { .. }
             | Self::Unreachable { .. }
             | Self::OpenFiles { .. }
             | Self::Server(_) => 3,

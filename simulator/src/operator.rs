@@ -20,8 +20,10 @@ use crate::{
     link::{HttpRequest, Link, Network},
 };
 
-/// How long an answer of the admin API is waited for.
+/// How long an answer of the admin API is waited for; an inventory takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long the first answer is waited for, and those that need no work.
+const QUICK_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rows asked for at a time.
 const PAGE: usize = 10_000;
 /// Devices or tokens of one order at most; the API takes no more.
@@ -92,7 +94,8 @@ impl Operator {
             bearer.map_err(|_| unintelligible("the admin token has characters that HTTP can't carry".to_owned()))?;
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.link.call(request)).await;
+        let timeout = if method == Method::GET { QUICK_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
+        let answer = tokio::time::timeout(timeout, self.link.call(request)).await;
         let answer = answer.map_err(|_| unreachable("TIMEOUT"))?.map_err(|error| unreachable(error.code()))?;
         if answer.status == 200 {
             return Ok(answer.body);

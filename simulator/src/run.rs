@@ -7,6 +7,7 @@ use std::{
     path::Path,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use actix::{Arbiter, System};
@@ -43,6 +44,9 @@ use crate::{
 /// Files that a process of a run has open besides its connections, at most.
 const OTHER_FILES: u64 = 64;
 
+/// How long a target may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Somebody else's server.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -50,6 +54,51 @@ pub struct Target {
     pub url: String,
     /// Its admin token.
     pub admin_token: String,
+    address: SocketAddr,
+}
+
+impl Target {
+    /// A server at a URL.
+    ///
+    /// # Errors
+    /// The URL is not `http://HOST:PORT`, or its host has no address.
+    pub fn new(url: String, admin_token: String) -> Result<Self, Failure> {
+        let bad = |why: &str| Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT"));
+        let uri: hyper::Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
+        let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("TLS ends at a proxy, and devices are simulated behind it")),
+            _ => return Err(bad("it does not begin with http://")),
+        }
+        if authority.as_str().contains('@') {
+            return Err(bad("it has a user in it; the admin token goes into ADMIN_TOKEN"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(bad("it has a path in it"));
+        }
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = match authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((_, port)) => {
+                port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| bad("its port is none"))?
+            }
+            None => 80,
+        };
+        let found = (host, port).to_socket_addrs();
+        let address = found.ok().and_then(|mut addresses| addresses.next());
+        let address = address.ok_or_else(|| bad("its host has no address"))?;
+        Ok(Self { url, admin_token, address })
+    }
+
+    /// Looks whether somebody takes connections there.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn check_reachable(&self) -> Result<(), Failure> {
+        let connected = std::net::TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT);
+        let why = |error: std::io::Error| Failure::Unreachable { target: self.url.clone(), why: error.to_string() };
+        connected.map(drop).map_err(why)
+    }
 }
 
 /// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
@@ -88,7 +137,11 @@ pub fn run(
     let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
-        let mut run = prepare(plan, &server, network, out, &log).await?;
+        let mut run = tokio::select! {
+            biased;
+            prepared = prepare(plan, &server, network, out, &log) => prepared?,
+            () = console.interrupted() => return Err(Failure::Interrupted("the fleet was being provisioned")),
+        };
         run.stage.server = server.process.clone().map(|process| process as Rc<RefCell<dyn ServerProcess>>);
         let epoch = run.time.epoch;
         let played = run.play(&mut console).await;
@@ -155,10 +208,8 @@ struct Server {
 
 impl Server {
     fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
-        if let Some(Target { url, admin_token }) = target {
-            let address = address_of(url)?;
-            let (described, admin_token) = (url.clone(), admin_token.clone());
-            return Ok(Self { described, address, admin_token, process: None });
+        if let Some(Target { url, admin_token, address }) = target.cloned() {
+            return Ok(Self { described: url, address, admin_token, process: None });
         }
         let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
         let admin_token = hex(&seed);
@@ -172,19 +223,6 @@ impl Server {
     fn cpu_s(&self) -> Option<f64> {
         self.process.as_ref().and_then(|process| process.borrow().cpu_s())
     }
-}
-
-/// The address that `http://HOST:PORT` names.
-fn address_of(url: &str) -> Result<SocketAddr, Failure> {
-    let bad = |why: &str| Failure::Target { target: url.to_owned(), why: why.to_owned() };
-    let uri: hyper::Uri = url.parse().map_err(|_| bad("it is not a URL; expected http://HOST:PORT"))?;
-    if uri.scheme_str() != Some("http") || uri.host().is_none() {
-        return Err(bad("expected http://HOST:PORT; TLS ends at a proxy, and devices are simulated behind it"));
-    }
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let mut addresses =
-        (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
-    addresses.next().ok_or_else(|| bad("the name has no address"))
 }
 
 /// Addresses over sockets: devices share loopback, each adversary has one of its own.
@@ -214,7 +252,10 @@ async fn prepare<'a>(
         let (target, why) = (server.described.clone(), error.to_string());
         match error {
             OperatorError::Unreachable { .. } => Failure::Unreachable { target, why },
-            _ => Failure::Target { target, why },
+            OperatorError::Unintelligible { .. } | OperatorError::Refused { status: 404 | 405, .. } => {
+                Failure::NotOurs { target, why }
+            }
+            OperatorError::Refused { .. } => Failure::Target { target, why },
         }
     };
     let operator = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);

@@ -51,6 +51,9 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         reasons.unsound.extend(self_watch::unsound(&total));
         reasons.unsound.extend(doubts);
     }
+    if total.of(MessageType::Heartbeat).sent == 0 {
+        reasons.unsound.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
+    }
     if interrupted {
         reasons.unsound.push(format!(
             "the run was ended after {:.0} s of {:.0} s",

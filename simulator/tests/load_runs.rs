@@ -10,6 +10,7 @@
 
 use std::{
     io::{BufRead, BufReader, Lines},
+    net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
@@ -229,13 +230,26 @@ fn what_is_wrong_is_one_sentence_a_remedy_and_the_documented_code() {
     std::fs::write(&file, "").unwrap();
     let below_a_file = file.join("run").display().to_string();
     let missing = folder.path().join("missing.toml");
-    let cases: [(&Path, &[&str], i32, &str); 7] = [
+    let token = ["--admin-token", "0123456789abcdef"];
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let foreign = folder.path().join("somebodys");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("report.html"), "somebody's own").unwrap();
+    let foreign = foreign.display().to_string();
+    let cases: [(&Path, &[&str], i32, &str); 13] = [
         (&bad, &[], 2, "durration"),
         (&missing, &[], 2, "missing.toml"),
         (&good, &["--out", &below_a_file], 3, "a-file"),
-        (&good, &["--target", "http://127.0.0.1:1", "--admin-token", "0123456789abcdef"], 3, "http://127.0.0.1:1"),
-        (&good, &["--target", "http://127.0.0.1:1"], 3, "admin token"),
-        (&good, &["--target", "https://127.0.0.1:1", "--admin-token", "0123456789abcdef"], 3, "http://HOST:PORT"),
+        (&good, &["--out", &foreign], 2, "somebodys is not empty"),
+        (&good, &["--target", "http://127.0.0.1:1", token[0], token[1]], 3, "http://127.0.0.1:1"),
+        (&good, &["--target", &silent_url, token[0], token[1]], 3, "no answer"),
+        (&good, &["--target", "http://127.0.0.1:1"], 2, "admin token"),
+        (&good, &["--target", "http://127.0.0.1:1", "--admin-token", ""], 2, "admin token"),
+        (&good, &["--target", "https://127.0.0.1:1", token[0], token[1]], 2, "http://HOST:PORT"),
+        (&good, &["--target", "http://127.0.0.1:99999", token[0], token[1]], 2, "its port"),
+        (&good, &["--target", "http://127.0.0.1:1/api", token[0], token[1]], 2, "a path in it"),
+        (Path::new("/dev/zero"), &[], 2, "more than 1,024 KiB"),
         (&good, &["--devices", "0"], 2, "devices"),
     ];
     for (scenario, flags, code, named) in cases {

@@ -53,7 +53,7 @@ fn plausible_celsius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
     if (-100.0..=200.0).contains(&celsius) {
         Ok(celsius)
     } else {
-        Err(de::Error::custom(format!("cpu_temp_c is {celsius}, expected -100 to 200")))
+        Err(de::Error::custom(format!("{celsius} is out of range, expected -100 to 200")))
     }
 }
 

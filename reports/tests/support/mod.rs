@@ -159,7 +159,7 @@ impl Folder {
             log.write(tick.at_s, tick.width_s, micros).unwrap();
         }
         log.finish().unwrap();
-        fs::write(dir.join(EVENTS), "").unwrap();
+        fs::write(dir.join(EVENTS), "test").unwrap(); // whose SHA-256 everybody knows
         write_summary(dir, &self.summary).unwrap();
     }
 }

@@ -39,6 +39,11 @@ pub trait ServerSettings {
     /// The names that `[server]` may set.
     fn names(&self) -> Vec<&'static str>;
 
+    /// Settings that a run decides itself.
+    fn decided_by_run(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Each wrong setting: its name, what is wrong and what was expected. Only known names are given.
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)>;
 

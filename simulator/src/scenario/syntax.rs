@@ -13,8 +13,9 @@ use super::span_of_time::parse_duration;
 /// The text, without a byte order mark.
 pub(super) fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
     if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} KiB", grouped(bytes.len().div_ceil(1024)));
-        return Err(vec![Diagnostic::of_file(path, message, "at most 1,024 KiB")]);
+        let max = grouped(FILE_BYTES_MAX / 1024);
+        let (message, expected) = (format!("the file has more than {max} KiB"), format!("at most {max} KiB"));
+        return Err(vec![Diagnostic::of_file(path, message, &expected)]);
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {

@@ -85,21 +85,31 @@ fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Prob
         Err(unknown) => {
             let message = format!("unknown metric {}", quoted(&unknown.given));
             let help = format!("the metrics are {}", Metric::names().join(", "));
-            problems.push(
-                Problem::new(name.at, message).suggest(unknown.suggestion.map(|near| format!("\"{near}\""))).help(help),
-            );
+            let near = unknown.suggestion.filter(|near| is_known(near, known)).map(|near| format!("\"{near}\""));
+            problems.push(Problem::new(name.at, message).suggest(near).help(help));
             None
         }
     }
 }
 
+/// Whether the check would take this name.
+fn is_known(name: &str, known: &Known<'_>) -> bool {
+    match name.parse::<Metric>() {
+        Ok(Metric::Codes(code)) => codes(known).is_none_or(|codes| codes.contains(&code.as_str())),
+        other => other.is_ok(),
+    }
+}
+
+/// Every code that a request can come to; none if the server's are not known.
+fn codes(known: &Known<'_>) -> Option<Vec<&'static str>> {
+    let of_server = known.settings.answer_codes();
+    let all = [AnswerCode::OK].into_iter().chain(AnswerCode::LOCAL).chain(of_server.iter().copied()).collect();
+    (!of_server.is_empty()).then_some(all)
+}
+
 /// A code that no server answers would count nothing, and `equals = 0` would hold for a slip of the pen.
 fn check_code(code: AnswerCode, at: Place, known: &Known<'_>, problems: &mut Problems) -> Option<AnswerCode> {
-    let of_server = known.settings.answer_codes();
-    if of_server.is_empty() {
-        return Some(code);
-    }
-    let all: Vec<_> = [AnswerCode::OK].into_iter().chain(AnswerCode::LOCAL).chain(of_server).collect();
+    let Some(all) = codes(known) else { return Some(code) };
     if all.contains(&code.as_str()) {
         return Some(code);
     }

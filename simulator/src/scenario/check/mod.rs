@@ -140,7 +140,11 @@ fn check_settings(
     let mut given = BTreeMap::new();
     let mut places = BTreeMap::new();
     for (name, value) in raw {
-        if !names.contains(&name.value.as_str()) {
+        if settings.decided_by_run().contains(&name.value.as_str()) {
+            let message = format!("a run decides {} itself", quoted(&name.value));
+            problems.push(Problem::new(name.at, message).expected("no such setting in a scenario"));
+            all_are_sound = false;
+        } else if !names.contains(&name.value.as_str()) {
             let message = format!("unknown setting {} of the server", quoted(&name.value));
             let near = closest(&name.value, names.iter().copied());
             let help = format!("the settings are {}", names.join(", "));

@@ -248,12 +248,15 @@ fn latencies(summary: &Summary) -> String {
         rows.push(row(message, "response", of));
         rows.extend(summary.service_ms.get(message).map(|of| row(message, "service", of)));
     }
+    for (message, codes) in &summary.other_latency_ms {
+        rows.extend(codes.iter().map(|(code, of)| row(message, &format!("response, <code>{}</code>", text(code)), of)));
+    }
     if rows.is_empty() {
         return String::new();
     }
     let columns = ["Message", "Time", "#Answers", "#p50", "#p90", "#p99", "#p99.9", "#max"];
     let body = table("", "Response and service times by message type", &columns, &rows);
-    let note = "<p class=\"muted\">Response time counts from the intended send, service time from the actual send; both end with the verified answer.</p>\n";
+    let note = "<p class=\"muted\">Response time counts from the intended send, service time from the actual send; both end with the verified answer. Rows with a code are of requests that ended so; the others ended OK.</p>\n";
     section("", "Response and service times", &format!("{body}{note}"))
 }
 

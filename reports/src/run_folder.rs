@@ -87,6 +87,10 @@ pub struct Summary {
     pub latency_ms: BTreeMap<String, Percentiles>,
     /// Service time (actual send to verified answer) of answered requests by message type, in milliseconds.
     pub service_ms: BTreeMap<String, Percentiles>,
+    /// Response time of requests that ended otherwise, by message type and code, in milliseconds; of what never ended, how long
+    /// it had waited.
+    #[serde(default)]
+    pub other_latency_ms: BTreeMap<String, BTreeMap<String, Percentiles>>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
     /// What the generator saw of itself.

@@ -43,6 +43,7 @@ pub(crate) fn summary() -> Summary {
         .into(),
         latency_ms: [("heartbeat".to_owned(), heartbeat)].into(),
         service_ms: [("heartbeat".to_owned(), heartbeat)].into(),
+        other_latency_ms: BTreeMap::new(),
         bad_server_signatures: 0,
         generator: Generator {
             cpu_s: 8.2,

@@ -330,7 +330,7 @@ impl Gathered {
         let tick = self.tick((from, to), measured);
         serde_json::to_writer(&mut self.ticks_file, &tick)?;
         self.ticks_file.write_all(b"\n")?;
-        let beats = &measured.of(MessageType::Heartbeat).response_us;
+        let beats = &measured.of(MessageType::Heartbeat).honoured().response_us;
         if !beats.is_empty() {
             self.latency.write(tick.at_s, tick.width_s, beats)?;
         }
@@ -358,9 +358,9 @@ impl Gathered {
             registered: u64::try_from(self.total.registered).unwrap_or(0),
             in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
             send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
-            p50_ms: ms(&beats.response_us, 0.5),
-            p99_ms: ms(&beats.response_us, 0.99),
-            max_ms: ms(&beats.response_us, 1.0),
+            p50_ms: ms(&beats.honoured().response_us, 0.5),
+            p99_ms: ms(&beats.honoured().response_us, 0.99),
+            max_ms: ms(&beats.honoured().response_us, 1.0),
         }
     }
 

@@ -251,9 +251,11 @@ impl Sum {
         let beats = measured.of(MessageType::Heartbeat);
         let registrations = measured.of(MessageType::Register);
         let quantile_ms = |of: &crate::measure::Measured, quantile| {
-            (!of.response_us.is_empty()).then(|| of.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
+            let times = &of.honoured().response_us;
+            (!times.is_empty()).then(|| times.value_at_quantile(quantile) as f64 / 1_000.0)
         };
-        let ended: u64 = measured.messages.values().flat_map(|of| of.codes.values()).sum();
+        let ended: u64 =
+            measured.messages.values().flat_map(crate::measure::Measured::codes).map(|(_, count)| count).sum();
         let counted = |count: u64| (ended > 0).then_some(count as f64);
         match metric {
             Metric::Errors => counted(measured.messages.values().map(crate::measure::Measured::errors).sum()),
@@ -294,9 +296,9 @@ mod tests {
 
     fn second_with(acked: u64, refused: u64) -> Measurements {
         let mut measured = Measurements::default();
-        let codes = &mut measured.of_mut(MessageType::Heartbeat).codes;
-        codes.insert(OK, acked);
-        codes.insert("REVOKED", refused);
+        let beats = measured.of_mut(MessageType::Heartbeat);
+        (0..acked).for_each(|_| beats.end(OK, 1, None));
+        (0..refused).for_each(|_| beats.end("REVOKED", 1, None));
         measured
     }
 

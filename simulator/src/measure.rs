@@ -47,44 +47,69 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are valid"))
 }
 
-/// What was measured of one message type.
+/// How long requests took that came to one end.
 #[derive(Debug, Clone)]
-pub struct Measured {
-    /// Handed to the link.
-    pub sent: u64,
-    /// Came to an end, by code; what never left or was never answered is here too.
-    pub codes: BTreeMap<&'static str, u64>,
-    /// Intended send to verified answer, microseconds; answered requests only.
+pub struct Times {
+    /// Intended send to the end, microseconds.
     pub response_us: Histogram<u64>,
-    /// Actual send to verified answer, microseconds; answered requests only.
+    /// Actual send to the end, microseconds; of what was sent.
     pub service_us: Histogram<u64>,
 }
 
-impl Default for Measured {
+impl Default for Times {
     fn default() -> Self {
-        Self { sent: 0, codes: BTreeMap::new(), response_us: histogram(), service_us: histogram() }
+        Self { response_us: histogram(), service_us: histogram() }
     }
 }
 
+/// What was measured of one message type.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// Handed to the link.
+    pub sent: u64,
+    /// What came to an end, by code; what never left or was never answered is here too.
+    pub ended: BTreeMap<&'static str, Times>,
+    nothing: Times,
+}
+
 impl Measured {
+    /// Adds a request that came to an end: its code, its response time and, if it was sent, its service time, in microseconds.
+    pub fn end(&mut self, code: &'static str, response_us: u64, service_us: Option<u64>) {
+        let times = self.ended.entry(code).or_default();
+        record(&mut times.response_us, response_us);
+        if let Some(service_us) = service_us {
+            record(&mut times.service_us, service_us);
+        }
+    }
+
+    /// Times of the requests that were honoured.
+    pub fn honoured(&self) -> &Times {
+        self.ended.get(OK).unwrap_or(&self.nothing)
+    }
+
     /// Requests that ended with `code`.
     pub fn code(&self, code: &str) -> u64 {
-        self.codes.get(code).copied().unwrap_or(0)
+        self.ended.get(code).map_or(0, |times| times.response_us.len())
+    }
+
+    /// Requests that ended with each code.
+    pub fn codes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.ended.iter().map(|(code, times)| (*code, times.response_us.len()))
     }
 
     /// Requests that ended without being honoured.
     pub fn errors(&self) -> u64 {
-        self.codes.iter().filter(|(code, _)| **code != OK).map(|(_, count)| count).sum()
+        self.codes().filter(|(code, _)| *code != OK).map(|(_, count)| count).sum()
     }
 
     fn add(&mut self, other: &Self) {
         self.sent += other.sent;
-        for (code, count) in &other.codes {
-            *self.codes.entry(code).or_default() += count;
+        for (code, times) in &other.ended {
+            let sum = self.ended.entry(code).or_default();
+            // Histograms that grow always add up.
+            let _ = sum.response_us.add(&times.response_us);
+            let _ = sum.service_us.add(&times.service_us);
         }
-        // Histograms that grow always add up.
-        let _ = self.response_us.add(&other.response_us);
-        let _ = self.service_us.add(&other.service_us);
     }
 }
 
@@ -173,8 +198,8 @@ impl Measurements {
     /// Requests of every type that ended, by code.
     pub fn codes(&self) -> BTreeMap<&'static str, u64> {
         let mut codes = BTreeMap::new();
-        for (code, count) in self.messages.values().flat_map(|measured| &measured.codes) {
-            *codes.entry(*code).or_default() += count;
+        for (code, count) in self.messages.values().flat_map(Measured::codes) {
+            *codes.entry(code).or_default() += count;
         }
         codes
     }
@@ -193,12 +218,11 @@ mod tests {
     fn measurements_add_up() {
         let mut one = Measurements::default();
         one.of_mut(MessageType::Heartbeat).sent = 2;
-        *one.of_mut(MessageType::Heartbeat).codes.entry(OK).or_default() += 1;
-        *one.of_mut(MessageType::Heartbeat).codes.entry("REVOKED").or_default() += 1;
-        record(&mut one.of_mut(MessageType::Heartbeat).response_us, 1_000);
+        one.of_mut(MessageType::Heartbeat).end(OK, 1_000, Some(900));
+        one.of_mut(MessageType::Heartbeat).end("REVOKED", 2_000, None);
         let mut sum = one.clone();
         sum.add(&one);
         let beats = sum.of(MessageType::Heartbeat);
-        assert_eq!((beats.sent, beats.code(OK), beats.errors(), beats.response_us.len()), (4, 2, 2, 2));
+        assert_eq!((beats.sent, beats.code(OK), beats.errors(), beats.honoured().service_us.len()), (4, 2, 2, 2));
     }
 }

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_generator_without_sockets_is_not_sound() {
         let mut measured = Measurements::default();
-        measured.of_mut(crate::measure::MessageType::Register).codes.insert(NO_SOCKET, 3);
+        (0..3).for_each(|_| measured.of_mut(crate::measure::MessageType::Register).end(NO_SOCKET, 9, None));
         assert!(unsound(&measured).unwrap().contains("no socket for 3 requests"));
     }
 

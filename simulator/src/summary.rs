@@ -94,12 +94,18 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
             offered_per_min: per_min(steady.0.offered),
         },
         requests_by_code: by_type(&total, |of| {
-            let codes: BTreeMap<String, u64> =
-                of.codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
+            let codes: BTreeMap<String, u64> = of.codes().map(|(code, count)| (code.to_owned(), count)).collect();
             (!codes.is_empty()).then_some(codes)
         }),
-        latency_ms: by_type(&total, |of| percentiles(&of.response_us)),
-        service_ms: by_type(&total, |of| percentiles(&of.service_us)),
+        latency_ms: by_type(&total, |of| percentiles(&of.honoured().response_us)),
+        service_ms: by_type(&total, |of| percentiles(&of.honoured().service_us)),
+        other_latency_ms: by_type(&total, |of| {
+            let others = of.ended.iter().filter(|(code, _)| **code != OK);
+            let times: BTreeMap<String, Percentiles> = others
+                .filter_map(|(code, times)| Some(((*code).to_owned(), percentiles(&times.response_us)?)))
+                .collect();
+            (!times.is_empty()).then_some(times)
+        }),
         bad_server_signatures: total.bad_server_signatures,
         generator,
         ledger,

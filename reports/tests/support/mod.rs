@@ -75,6 +75,7 @@ impl Folder {
             requests_by_code: BTreeMap::new(),
             latency_ms: BTreeMap::new(),
             service_ms: BTreeMap::new(),
+            other_latency_ms: BTreeMap::new(),
             bad_server_signatures: 0,
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             ledger: Ledger { reconciled: true, ..Ledger::default() },

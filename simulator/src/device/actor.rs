@@ -44,8 +44,8 @@ pub struct Device {
     jitter: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
-    /// The kind of the request that is away, if one is.
-    away: Option<MessageType>,
+    /// The request that is away, if one is: its kind, and when it was meant to be sent.
+    away: Option<(MessageType, Instant)>,
     /// Failures since the last success.
     failures: u32,
     /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
@@ -120,7 +120,7 @@ impl Device {
             if has_room {
                 self.waiting.push_back(intended_at);
             } else {
-                self.count(MessageType::Heartbeat, UNSENT, 1);
+                self.count(MessageType::Heartbeat, UNSENT, intended_at);
             }
         }
         self.pump(ctx);
@@ -155,7 +155,7 @@ impl Device {
     }
 
     fn send(&mut self, away: Away, ctx: &mut Context<Self>) {
-        self.away = Some(away.kind);
+        self.away = Some((away.kind, away.intended_at));
         if away.kind == MessageType::Heartbeat {
             self.account.sent.insert(away.sequence);
         }
@@ -192,12 +192,7 @@ impl Device {
         self.shard.measure(|measured| {
             measured.in_flight -= 1;
             measured.registered += registered;
-            let of_kind = measured.of_mut(away.kind);
-            *of_kind.codes.entry(ended.code).or_default() += 1;
-            if is_ok {
-                record(&mut of_kind.response_us, response_us);
-                record(&mut of_kind.service_us, service_us);
-            }
+            measured.of_mut(away.kind).end(ended.code, response_us, Some(service_us));
         });
         self.log(away, &ended);
         self.machine.reboot_if_due(self.shard.time.unix_now());
@@ -251,19 +246,20 @@ impl Device {
         Duration::from_millis(half_ms + seed::below(&mut self.jitter, half_ms + 1))
     }
 
-    fn count(&self, kind: MessageType, code: &'static str, count: u64) {
-        self.shard.measure(|measured| *measured.of_mut(kind).codes.entry(code).or_default() += count);
+    /// Counts what will never have an answer, with the time that it has waited so far.
+    fn count(&self, kind: MessageType, code: &'static str, intended_at: Instant) {
+        let waited_us = micros(intended_at.elapsed());
+        self.shard.measure(|measured| measured.of_mut(kind).end(code, waited_us, None));
     }
 
     /// Ends its part in the run.
     fn retire(&mut self) -> DeviceAccount {
         self.is_retired = true;
-        let unsent = std::mem::take(&mut self.waiting).len();
-        if unsent > 0 {
-            self.count(MessageType::Heartbeat, UNSENT, u64::try_from(unsent).unwrap_or(u64::MAX));
+        for intended_at in std::mem::take(&mut self.waiting) {
+            self.count(MessageType::Heartbeat, UNSENT, intended_at);
         }
-        if let Some(kind) = self.away {
-            self.count(kind, UNANSWERED, 1);
+        if let Some((kind, intended_at)) = self.away {
+            self.count(kind, UNANSWERED, intended_at);
         }
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();

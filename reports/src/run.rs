@@ -62,7 +62,8 @@ impl Run {
             phase.to_s = phase.to_s.min(timeline.end_s);
         }
         // Where the run's time was up and the last answers were waited for.
-        if !phases.is_empty() && timeline.end_s > summary.simulated_s {
+        let is_visible = timeline.end_s - summary.simulated_s > timeline.end_s / 100.0;
+        if !phases.is_empty() && is_visible {
             phases.push(Phase { name: "drain".to_owned(), from_s: summary.simulated_s, to_s: timeline.end_s });
         }
         Run { summary, timeline, phases, latency }

@@ -70,10 +70,10 @@ impl Observer for Console {
         let per_min = tick.acked as f64 * 60.0 / tick.width_s;
         let p99 = tick.p99_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         self.show(&format!(
-            "{:>6} / {} | {} devices | {} heartbeats/min | p99 {p99} | {} errors",
+            "{:>6} / {} | {} | {} heartbeats/min | p99 {p99} | {} errors",
             span(at_s),
             span(planned_s),
-            grouped(tick.registered),
+            devices(tick.registered),
             grouped(whole(per_min)),
             grouped(self.errors),
         ));
@@ -110,6 +110,11 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
+/// `1 device`, `1,000 devices`.
+pub fn devices(count: u64) -> String {
+    if count == 1 { "1 device".to_owned() } else { format!("{} devices", grouped(count)) }
+}
+
 /// `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -143,8 +148,8 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     }
     let beats = &summary.heartbeats;
     text += &format!(
-        "  {} devices, {} heartbeats acknowledged, {} a minute\n",
-        grouped(summary.devices),
+        "  {}, {} heartbeats acknowledged, {} a minute\n",
+        devices(summary.devices),
         grouped(beats.acked),
         grouped(whole(beats.per_min))
     );

@@ -36,7 +36,7 @@ use tokio::{
 
 use crate::{
     conductor::{Played, Reports, Run, tick_length},
-    console::Console,
+    console::{Console, devices},
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
@@ -75,7 +75,7 @@ pub fn rehearse(
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
     let mut console = Console::new(quiet, interrupted, Arc::new(AtomicU64::new(0)));
-    console.say(&format!("{}: rehearsing {} devices, seed {}", plan.name, plan.fleet.devices, plan.seed));
+    console.say(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

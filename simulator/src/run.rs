@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     conductor::{Reports, Run, tick_length},
-    console::Console,
+    console::{Console, devices},
     embedded::EmbeddedServer,
     event_log::EventLog,
     failure::Failure,
@@ -130,7 +130,7 @@ pub fn run(
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
     let mut console = Console::new(quiet, interrupted, network.open_sockets());
-    console.say(&format!("{}: {} devices against {}", plan.name, plan.fleet.devices, server.described));
+    console.say(&format!("{}: {} against {}", plan.name, devices(plan.fleet.devices.into()), server.described));
     let log = EventLog::create(&out.join(EVENTS));
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));

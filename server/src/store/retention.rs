@@ -1,4 +1,5 @@
-//! Retention of heartbeats: old rows go in small steps, each a write like any other, so that none stalls the rest.
+//! Retention: old rows go in small steps, each a write like any other, so that none stalls the rest; and what is overdue is
+//! closed in the same way.
 //!
 //! Nothing is deleted on the word of a clock that jumped: after one that went ahead by more than an hour between two looks, or
 //! by more than a day while the server was down, retention rests for a day, so that people can set it right.
@@ -8,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
-use super::{Outcome, Pruned, Reader, Write, Writer};
+use super::{Reader, StoreError, Swept, Transaction, Writer};
 use crate::clock::Clock;
 
 /// Rows looked at in one step: about a millisecond of the writer's time.
@@ -23,31 +24,65 @@ const JUMP_MAX: Duration = Duration::from_hours(1);
 const DOWN_MAX: Duration = Duration::from_hours(24);
 /// How long nothing is deleted after a jump.
 const REST: Duration = Duration::from_hours(24);
+/// How long a device's change is kept for servers to follow, an ended token and a gap for people to look at.
+const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// Deletes heartbeats older than `keep`, until the store is shut down.
-pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, keep: Duration) {
+/// How long rows are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Heartbeats.
+    pub heartbeats: Duration,
+    /// Log lines.
+    pub logs: Duration,
+}
+
+/// Walks over what is old once a minute, until the store is shut down.
+pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, kept: Kept) {
     let newest = reader.ask(|store| store.newest_heartbeat_at()).await.unwrap_or(None);
     let mut watch = ClockWatch::starting(clock.now(), newest);
-    let mut after = 0;
     loop {
         let now = clock.now();
-        let before = if watch.is_trusted(now) { now.minus_ms(ms(keep)) } else { UnixMs(0) };
-        let pause = match writer.write(Write::Prune { before, now, after, rows_max: STEP_ROWS }).await {
-            Ok(Outcome::Pruned(Pruned { next_after: Some(next), .. })) => {
-                after = next;
-                STEP_PAUSE
-            }
-            Err(super::StoreError::Closed) => return,
-            outcome => {
-                if let Err(error) = outcome {
-                    tracing::warn!(%error, "a retention step failed; it will be tried again");
-                }
-                after = 0;
-                WALK_PAUSE
-            }
-        };
-        tokio::time::sleep(pause).await;
+        let before = |kept: Duration| now.minus_ms(ms(kept));
+        let mut walked = sweep(&writer, move |store, _| {
+            let rows = store.close_overdue(now, STEP_ROWS)?;
+            Ok(Swept { rows, next_after: (rows == STEP_ROWS).then_some(0) })
+        })
+        .await;
+        if watch.is_trusted(now) {
+            let heartbeats = before(kept.heartbeats);
+            let logs = before(kept.logs);
+            let traces = before(TRACES_KEPT);
+            walked = walked
+                .and(sweep(&writer, move |store, after| store.prune_heartbeats(heartbeats, now, after, STEP_ROWS)).await)
+                .and(sweep(&writer, move |store, after| store.prune_logs(logs, after, STEP_ROWS)).await)
+                .and(sweep(&writer, move |store, _| forget_traces(store, traces)).await);
+        }
+        match walked {
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "retention failed; it will be tried again"),
+            Ok(()) => {}
+        }
+        tokio::time::sleep(WALK_PAUSE).await;
     }
+}
+
+fn forget_traces(store: &mut dyn Transaction, before: UnixMs) -> Result<Swept, StoreError> {
+    store.forget_gaps(before)?;
+    let rows = store.forget_changes(before, STEP_ROWS)?.max(store.forget_tokens(before, STEP_ROWS)?);
+    Ok(Swept { rows, next_after: (rows == STEP_ROWS).then_some(0) })
+}
+
+/// One walk, step by step.
+async fn sweep(
+    writer: &Writer,
+    step: impl Fn(&mut dyn Transaction, i64) -> Result<Swept, StoreError> + Send + Copy + 'static,
+) -> Result<(), StoreError> {
+    let mut after = 0;
+    while let Some(next) = writer.write(move |store| step(store, after)).await?.next_after {
+        after = next;
+        tokio::time::sleep(STEP_PAUSE).await;
+    }
+    Ok(())
 }
 
 fn ms(duration: Duration) -> u64 {

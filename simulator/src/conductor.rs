@@ -330,9 +330,8 @@ impl Gathered {
         let tick = self.tick((from, to), measured);
         serde_json::to_writer(&mut self.ticks_file, &tick)?;
         self.ticks_file.write_all(b"\n")?;
-        let beats = &measured.of(MessageType::Heartbeat).honoured().response_us;
-        if !beats.is_empty() {
-            self.latency.write(tick.at_s, tick.width_s, beats)?;
+        if let Some(times) = measured.of(MessageType::Heartbeat).honoured() {
+            self.latency.write(tick.at_s, tick.width_s, &times.response_us)?;
         }
         self.sockets_max = self.sockets_max.max(observer.open_sockets());
         observer.tick(&tick, self.duration.as_secs_f64());
@@ -348,6 +347,7 @@ impl Gathered {
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
         };
+        let honoured = |quantile| beats.honoured().and_then(|times| ms(&times.response_us, quantile));
         Tick {
             at_s: from.as_secs_f64(),
             width_s: to.saturating_sub(from).as_secs_f64(),
@@ -358,9 +358,9 @@ impl Gathered {
             registered: u64::try_from(self.total.registered).unwrap_or(0),
             in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
             send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
-            p50_ms: ms(&beats.honoured().response_us, 0.5),
-            p99_ms: ms(&beats.honoured().response_us, 0.99),
-            max_ms: ms(&beats.honoured().response_us, 1.0),
+            p50_ms: honoured(0.5),
+            p99_ms: honoured(0.99),
+            max_ms: honoured(1.0),
         }
     }
 

@@ -128,7 +128,9 @@ impl Watched {
 
     fn close_window(&mut self) {
         let sum = std::mem::take(&mut self.sum);
-        self.look_at(&sum.measured);
+        if self.unsound.is_none() {
+            self.unsound = self_watch::lagged(&sum.measured);
+        }
         match sum.value(&self.expectation.metric) {
             Some(value) => self.keep_worst(value),
             None => self.has_empty_window = true,
@@ -143,13 +145,6 @@ impl Watched {
         };
         if self.worst.is_none_or(is_worse) {
             self.worst = Some(value);
-        }
-    }
-
-    /// Remembers if the generator lagged in this stretch.
-    fn look_at(&mut self, measured: &Measurements) {
-        if self.unsound.is_none() {
-            self.unsound = self_watch::lagged(measured);
         }
     }
 
@@ -180,7 +175,7 @@ impl Watched {
         let tail = Sum { measured: std::mem::take(&mut self.tail), length: Duration::ZERO };
         if self.expectation.every.is_none() {
             self.sum.measured.add(&tail.measured);
-        } else if is_upper(self.expectation.bound)
+        } else if self.expectation.bound.is_upper()
             && let Some(value) = tail.value(metric)
         {
             self.keep_worst(value);
@@ -190,14 +185,12 @@ impl Watched {
     fn judge(mut self, end: Final<'_>) -> (Judged, Option<String>) {
         self.take_in_tail();
         if self.expectation.every.is_none() {
-            let sum = std::mem::take(&mut self.sum);
-            self.look_at(&sum.measured);
-            self.sum = sum;
+            self.unsound = self_watch::lagged(&self.sum.measured);
         }
         let actual = self.value(end).filter(|_| !self.is_broken_by_emptiness());
         let pass = match actual {
             Some(actual) => self.expectation.bound.holds(actual),
-            None => self.expectation.allow_empty && !self.is_broken_by_emptiness(),
+            None => self.expectation.allow_empty,
         };
         let full = self.expectation.to_string();
         let bound = self.expectation.bound.to_string();
@@ -205,11 +198,6 @@ impl Watched {
         let unit = unit(&self.expectation.metric);
         (Judged { name, actual, bound, pass, unit }, self.unsound)
     }
-}
-
-/// Whether only too much can breach the bound.
-fn is_upper(bound: Bound) -> bool {
-    matches!(bound, Bound::Max(_)) || bound == Bound::Equals(0.0)
 }
 
 fn unit(metric: &Metric) -> String {
@@ -251,8 +239,7 @@ impl Sum {
         let beats = measured.of(MessageType::Heartbeat);
         let registrations = measured.of(MessageType::Register);
         let quantile_ms = |of: &crate::measure::Measured, quantile| {
-            let times = &of.honoured().response_us;
-            (!times.is_empty()).then(|| times.value_at_quantile(quantile) as f64 / 1_000.0)
+            of.honoured().map(|times| times.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
         };
         let ended: u64 =
             measured.messages.values().flat_map(crate::measure::Measured::codes).map(|(_, count)| count).sum();

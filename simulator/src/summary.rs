@@ -97,8 +97,8 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
             let codes: BTreeMap<String, u64> = of.codes().map(|(code, count)| (code.to_owned(), count)).collect();
             (!codes.is_empty()).then_some(codes)
         }),
-        latency_ms: by_type(&total, |of| percentiles(&of.honoured().response_us)),
-        service_ms: by_type(&total, |of| percentiles(&of.honoured().service_us)),
+        latency_ms: by_type(&total, |of| percentiles(&of.honoured()?.response_us)),
+        service_ms: by_type(&total, |of| percentiles(&of.honoured()?.service_us)),
         other_latency_ms: by_type(&total, |of| {
             let others = of.ended.iter().filter(|(code, _)| **code != OK);
             let times: BTreeMap<String, Percentiles> = others

@@ -324,6 +324,11 @@ impl Recipients {
 }
 
 impl Bound {
+    /// Whether only too much can breach it; of a count, which is never below 0, `= 0` says so too.
+    pub fn is_upper(self) -> bool {
+        matches!(self, Self::Max(_)) || self == Self::Equals(0.0)
+    }
+
     /// The number keeps to the bound. A number that is none (NaN) keeps to nothing.
     pub fn holds(self, actual: f64) -> bool {
         match self {

@@ -9,7 +9,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 const HEADER_BYTES: usize = 32;
@@ -22,8 +22,7 @@ const MAGIC: u32 = 0x377f_0682;
 /// # Errors
 /// The log can't be read.
 pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
+    let name = log_of(database);
     let file = match File::open(&name) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -55,6 +54,13 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
             commits_behind - 1
         )
     }))
+}
+
+/// Where SQLite keeps the log of a database.
+fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 /// The frames of a log.
@@ -152,9 +158,7 @@ mod tests {
     }
 
     fn told(copy: &Path, log: &[u8]) -> Option<String> {
-        let mut name = copy.as_os_str().to_owned();
-        name.push("-wal");
-        std::fs::write(name, log).unwrap();
+        std::fs::write(log_of(copy), log).unwrap();
         damage(copy).unwrap()
     }
 

@@ -234,8 +234,7 @@ fn check_abort(
     if !abort.value {
         return Some(false);
     }
-    let is_upper = matches!(bound, Bound::Max(_)) || bound == Bound::Equals(0.0);
-    let is_known_early = every.is_some() || (is_upper && metric.only_rises());
+    let is_known_early = every.is_some() || (bound.is_upper() && metric.only_rises());
     if metric.known() == MetricIsKnown::AfterEnd {
         let message = format!("`{metric}` is known after the end only, so it cannot end the run");
         problems.push(Problem::new(abort.at, message).expected("no `abort`"));

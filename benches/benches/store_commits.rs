@@ -3,12 +3,13 @@
 
 use ks_benches::{head, measured, row};
 use ks_fleet::self_watch::Stopwatch;
-use ks_protocol::key::PrivateKey;
+use ks_protocol::{id::Sequence, key::PrivateKey};
 use ks_server::{
     config::Synchronous,
     store::{
-        NewDevice, SqliteStore, Store, Write,
-        conformance::{AT, sample_beat},
+        SqliteStore, Store, Transaction,
+        conformance::{AT, by, commit, sample_beat},
+        devices::{NewDevice, Registration},
     },
 };
 
@@ -32,18 +33,21 @@ fn store(folder: &std::path::Path, synchronous: Synchronous) -> SqliteStore {
         model: "KS-100".to_owned(),
         site: "north".to_owned(),
     };
-    let devices = (0..DEVICES).map(device).collect();
-    let register = |number: u64| Write::Register {
-        device_id: format!("KS-{number:06}").parse().unwrap(),
-        public_key: key(number),
-        sequence: ks_protocol::id::Sequence::new(1, 0),
+    let devices: Vec<NewDevice> = (0..DEVICES).map(device).collect();
+    // A new device's kept pair is (0, 0), which (1, 0) is greater than.
+    let registration = |device: &NewDevice| Registration {
+        device_id: device.device_id.clone(),
+        public_key: device.public_key,
+        sequence: Sequence::new(1, 0),
         otrt_sha256: None,
         otrt_required: false,
-        at: AT,
     };
-    store.commit(&[Write::Import { devices, actor: "bench".to_owned(), at: AT }]).unwrap();
-    // A new device's kept pair is (0, 0), which (1, 0) is greater than.
-    store.commit(&(0..DEVICES).map(register).collect::<Vec<_>>()).unwrap();
+    commit(&mut store, |store| {
+        store.import(&devices, &by())?.unwrap();
+        devices
+            .iter()
+            .try_for_each(|device| store.register(&registration(device), &by()).map(|at| assert_eq!(at, Ok(AT))))
+    });
     store
 }
 
@@ -58,18 +62,21 @@ fn main() {
             let mut next = 0_u64;
             let beats = if group == 1 { 512 } else { BEATS };
             let cost = measured(beats, || {
-                let mut writes: Vec<Write> = (0..beats)
+                let beats: Vec<_> = (0..beats)
                     .map(|_| {
                         next += 1;
                         let device = format!("KS-{:06}", next.wrapping_mul(7_919) % DEVICES);
-                        Write::Beat { beat: Box::new(sample_beat(&device, (1, next))), at: AT }
+                        sample_beat(&device, (1, next))
                     })
                     .collect();
                 let stopwatch = Stopwatch::started();
-                while !writes.is_empty() {
-                    let group: Vec<Write> = writes.drain(..group.min(writes.len())).collect();
-                    let outcomes = store.commit(&group).unwrap();
-                    assert_eq!(outcomes.len(), group.len());
+                for group in beats.chunks(group) {
+                    let group = &mut |transaction: &mut dyn Transaction| {
+                        group
+                            .iter()
+                            .try_for_each(|beat| transaction.record_beat(beat, AT).map(|due| drop(due.unwrap())))
+                    };
+                    store.commit(group).unwrap();
                 }
                 stopwatch.elapsed()
             });

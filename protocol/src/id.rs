@@ -62,6 +62,15 @@ macro_rules! identifier {
                 serializer.serialize_str(&self.0)
             }
         }
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9._-]{0,63}$" })
+            }
+        }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let given = std::borrow::Cow::<str>::deserialize(deserializer)?;
@@ -119,6 +128,16 @@ impl<'de> Deserialize<'de> for Seq {
         } else {
             Err(de::Error::custom(format!("{seq} is out of range, expected 0 to {SEQ_MAX}")))
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Seq {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Seq".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 0, "maximum": SEQ_MAX })
     }
 }
 

@@ -89,6 +89,20 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for PublicKey {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PublicKey".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "The 32 bytes of an Ed25519 public key in base64",
+            "pattern": "^[A-Za-z0-9+/]{43}=$"
+        })
+    }
+}
+
 /// A public key that is known to be usable, unpacked for verifying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier(VerifyingKey);

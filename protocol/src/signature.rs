@@ -5,6 +5,7 @@
 //! | `SIG_DEV` | `KS1 METHOD PATH\n`, then the document's bytes before the signature line |
 //! | `SIG_SERV` | `KS1 RESPONSE STATUS SIG_DEV\n`, then the document's bytes before the signature line |
 //! | a keyset's | `KS1 KEYSET\n`, then the keyset's bytes before its signatures |
+//! | a new key's proof | `KS1 NEW-KEY DEVICE_ID\n` |
 //!
 //! A response is bound to the one request that it answers through that request's `SIG_DEV`; where a request has
 //! none (GET /keys, or a document too broken to have one), a `-` stands in its place.
@@ -76,6 +77,11 @@ pub enum Context<'a> {
     },
     /// A keyset.
     Keyset,
+    /// A device's proof that it holds a new key.
+    NewKey {
+        /// The device.
+        device_id: &'a str,
+    },
 }
 
 impl fmt::Display for Context<'_> {
@@ -84,6 +90,7 @@ impl fmt::Display for Context<'_> {
             Self::Request { method, path } => writeln!(f, "KS1 {method} {path}"),
             Self::Response { status, sig_dev } => writeln!(f, "KS1 RESPONSE {status} {sig_dev}"),
             Self::Keyset => writeln!(f, "KS1 KEYSET"),
+            Self::NewKey { device_id } => writeln!(f, "KS1 NEW-KEY {device_id}"),
         }
     }
 }
@@ -131,9 +138,14 @@ pub fn seal_response<T: Serialize>(
     sig_dev: &str,
     answer: &T,
 ) -> Result<String, DocumentError> {
-    let mut body = document::encode(answer)?;
-    let _ = fmt::Write::write_fmt(&mut body, format_args!("\nkey_id: {key_id}\n"));
-    Ok(sealed(key, Context::Response { status, sig_dev }, SIG_SERV, body).0)
+    Ok(seal_document(key, key_id, status, sig_dev, document::encode(answer)?))
+}
+
+/// The same for a document that is written already, without a line feed at its end.
+pub fn seal_document(key: &PrivateKey, key_id: &KeyId, status: u16, sig_dev: &str, document: String) -> String {
+    let mut body = document;
+    let _ = fmt::Write::write_fmt(&mut body, format_args!("\nkey_id: {key_id}\n")); // writing to a String does not fail
+    sealed(key, Context::Response { status, sig_dev }, SIG_SERV, body).0
 }
 
 /// A verified answer: what was asked for, or a refusal.

@@ -108,3 +108,17 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Rows<T, MA
         deserializer.deserialize_seq(Visitor(std::marker::PhantomData))
     }
 }
+
+#[cfg(feature = "schema")]
+impl<const MAX: usize> schemars::JsonSchema for Text<MAX> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Text{MAX}").into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        // The bound is on bytes, and a character has at least one.
+        schemars::json_schema!({ "type": "string", "maxLength": MAX })
+    }
+}

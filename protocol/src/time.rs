@@ -76,6 +76,21 @@ impl<'de> Deserialize<'de> for UnixMs {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for UnixMs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "RFC 3339 in UTC with milliseconds",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
+            "examples": ["2026-11-23T18:20:11.482Z"]
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,9 @@ use axum::{body::Body, response::Response};
 use hyper::{StatusCode, header};
 use ks_protocol::{
     MEDIA_TYPE,
+    document::{self, DocumentError},
     id::Sequence,
     refusal::{RefusalCode, RefusalDocument},
-    signature::seal_response,
 };
 use serde::Serialize;
 
@@ -98,6 +98,7 @@ impl From<Denied> for Refusal {
             Denied::OtrtRequired => Self::new(RefusalCode::OtrtRequired),
             Denied::OtrtInvalid => Self::new(RefusalCode::OtrtInvalid),
             Denied::OtrtUsed => Self::new(RefusalCode::OtrtUsed),
+            Denied::KeyInUse => Self::new(RefusalCode::KeyInUse),
         }
     }
 }
@@ -105,7 +106,15 @@ impl From<Denied> for Refusal {
 /// Signs and sends what a handler made.
 pub fn send<T: Serialize>(app: &App, reply: &Reply, result: Result<T, Refusal>) -> Response {
     match result {
-        Ok(answer) => sealed(app, reply, "OK", 200, &answer),
+        Ok(answer) => sealed(app, reply, "OK", 200, document::encode(&answer)),
+        Err(refusal) => refuse(app, reply, refusal),
+    }
+}
+
+/// Signs and sends a document that is written already, or a refusal.
+pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) -> Response {
+    match result {
+        Ok(document) => sealed(app, reply, "OK", 200, Ok(document)),
         Err(refusal) => refuse(app, reply, refusal),
     }
 }
@@ -122,21 +131,28 @@ pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
         server_seq: kept.map(|kept| kept.seq),
         server_time: Some(app.clock.now()),
     };
-    let mut response = sealed(app, reply, code.as_str(), code.status(), &document);
+    let mut response = sealed(app, reply, code.as_str(), code.status(), document::encode(&document));
     if let Some(seconds) = retry_after_s {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
-fn sealed<T: Serialize>(app: &App, reply: &Reply, code: &'static str, status: u16, document: &T) -> Response {
+fn sealed(
+    app: &App,
+    reply: &Reply,
+    code: &'static str,
+    status: u16,
+    document: Result<String, DocumentError>,
+) -> Response {
     app.metrics.answers.get_or_create(&Answered { path: reply.path, code }).inc();
     let took_us = app.elapsed_us().saturating_sub(reply.arrived_us);
     app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
-    let keyring = &app.keyring;
-    let wire = seal_response(&keyring.signing, &keyring.key_id, status, &reply.sig_dev, document);
-    let (status, wire) = match wire {
-        Ok(wire) => (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), wire),
+    let (status, wire) = match document {
+        Ok(document) => {
+            let wire = app.keyring.seal(status, &reply.sig_dev, document);
+            (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), wire)
+        }
         Err(error) => {
             tracing::error!(%error, path = reply.path, "an answer could not be written");
             (StatusCode::INTERNAL_SERVER_ERROR, String::new())

@@ -1,6 +1,6 @@
 //! All that a handler may hold: settings, clock, randomness, the store's queues, and what is kept in memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -8,12 +8,18 @@ use crate::{
     admission::AddressBudget,
     clock::Clock,
     config::Config,
-    keyring::Keyring,
+    keyring::{Keyring, KeyringError},
     metrics::Metrics,
     registry::Registry,
     rng::ServerRng,
-    store::{Reader, StoreError, Writer, retention},
+    store::{
+        Reader, StoreError, Writer,
+        retention::{self, Kept},
+    },
 };
+
+/// How often changes by other programs are looked for.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// The server's state, shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -96,7 +102,23 @@ impl App {
 
     /// The work that goes on beside requests; ends when the store is shut down.
     pub async fn background(self) {
-        let keep = self.config.heartbeat_retention;
-        retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), keep).await;
+        let kept = Kept { heartbeats: self.config.heartbeat_retention, logs: self.config.log_retention };
+        let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
+        tokio::join!(retention, self.follow());
+    }
+
+    /// Takes over, every second, what other programs changed: devices and keys.
+    async fn follow(&self) {
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            let devices = self.registry.follow(&self.reader).await;
+            if devices == Err(StoreError::Closed) {
+                return;
+            }
+            let keys = self.keyring.follow(&self.writer, &self.reader, self.clock.now()).await;
+            if let Err(error) = devices.map_err(KeyringError::from).and(keys) {
+                tracing::error!(%error, "what others changed can't be taken over; it will be tried again");
+            }
+        }
     }
 }

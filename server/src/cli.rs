@@ -13,11 +13,12 @@ use crate::{
     config::{Config, SETTINGS, StartError},
     edge,
     rng::ServerRng,
-    store::{ImportProblem, Outcome, SCHEMA_VERSION, SqliteStore, Store, Write},
+    store::{
+        By, SCHEMA_VERSION, SqliteStore, StoreError, Transaction,
+        devices::{ImportProblem, NewOtrts},
+    },
+    vault,
 };
-
-/// Who acts, for the audit.
-const ACTOR: &str = "ks-server factory";
 
 /// Runs `ks-server` with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -81,7 +82,7 @@ fn generate_key(out: Option<&PathBuf>) -> Result<(), StartError> {
     let key = PrivateKey::from_seed(&edge::os_randomness()?);
     match out {
         Some(path) => {
-            edge::write_key(path, &key)?;
+            vault::write_key(path, &key)?;
             edge::say(&format!("{}: private key {}, mode 0600", path.display(), key.public_key().key_id()));
         }
         None => edge::say(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
@@ -103,13 +104,6 @@ fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
     Ok(())
 }
 
-fn commit(config: &Config, write: Write) -> Result<Outcome, StartError> {
-    let bad = |why: String| StartError::BadDatabase { path: config.database.clone(), why };
-    let mut store = SqliteStore::open_beside(&config.database, config.synchronous, SystemClock.now())?;
-    let mut outcomes = store.commit(&[write]).map_err(|error| bad(error.to_string()))?;
-    outcomes.pop().ok_or_else(|| bad("the write had no outcome".to_owned()))
-}
-
 fn import(config: &Config, file: Option<&PathBuf>) -> Result<(), StartError> {
     let path = file.cloned().unwrap_or_default();
     let csv = std::fs::read(&path).map_err(|cause| StartError::File { what: "read", path: path.clone(), cause })?;
@@ -119,18 +113,27 @@ fn import(config: &Config, file: Option<&PathBuf>) -> Result<(), StartError> {
         StartError::BadInventory { path: path.clone(), problems }
     };
     let devices = inventory::parse(&csv).map_err(|problems| bad(&problems))?;
-    match commit(config, Write::Import { devices, actor: ACTOR.to_owned(), at: SystemClock.now() })? {
-        Outcome::Import(Ok(done)) => {
-            edge::say(&format!("{} devices whitelisted, {} were there already", done.added, done.unchanged));
-            Ok(())
-        }
-        Outcome::Import(Err(problems)) => Err(bad(&problems)),
-        other => unexpected(config, &other),
-    }
+    let by = by();
+    let imported = write(config, move |store| store.import(&devices, &by))?;
+    let done = imported.map_err(|problems| bad(&problems))?;
+    edge::say(&format!("{} devices whitelisted, {} were there already", done.added, done.unchanged));
+    Ok(())
 }
 
-fn unexpected(config: &Config, outcome: &Outcome) -> Result<(), StartError> {
-    Err(StartError::BadDatabase { path: config.database.clone(), why: format!("an unexpected outcome: {outcome:?}") })
+/// Writes beside a server that may be running.
+fn write<T: Send + 'static>(
+    config: &Config,
+    what: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StartError> {
+    edge::with_store(config, async |writer, _| {
+        writer.write(what).await.map_err(|error| edge::bad_database(config, &error))
+    })
+}
+
+/// Who acts, for the audit.
+fn by() -> By {
+    let user = edge::environment("SUDO_USER").or_else(|| edge::environment("USER"));
+    By { name: format!("cli:{}", user.as_deref().unwrap_or("unknown")), address: None, at: SystemClock.now() }
 }
 
 fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
@@ -138,24 +141,18 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let count = flags.get_one::<u32>("count").copied().unwrap_or(1);
     let ttl = Duration::from_hours(u64::from(flags.get_one::<u32>("ttl-hours").copied().unwrap_or(24)));
     let tokens: Vec<String> = (0..count).map(|_| Base64UrlUnpadded::encode_string(&rng.bytes_32())).collect();
-    let at = SystemClock.now();
-    let write = Write::AddOtrts {
+    let by = by();
+    let otrts = NewOtrts {
         tokens_sha256: tokens.iter().map(|token| Sha256::digest(token).into()).collect(),
-        expires_at: at + ttl,
+        expires_at: by.at + ttl,
         device_id: flags.get_one::<DeviceId>("device").cloned(),
         model: flags.get_one::<String>("model").cloned(),
-        actor: ACTOR.to_owned(),
-        at,
     };
-    match commit(config, write)? {
-        Outcome::OtrtsAdded => {
-            for token in &tokens {
-                edge::say(token);
-            }
-            Ok(())
-        }
-        other => unexpected(config, &other),
+    write(config, move |store| store.add_otrts(&otrts, &by))?;
+    for token in &tokens {
+        edge::say(token);
     }
+    Ok(())
 }
 
 /// The whole command line. Settings become flags of the commands that read them.

@@ -1,16 +1,20 @@
 //! A command's life as a pure state machine.
 //!
-//! | state | Sent | AckReceived | AckSucceeded | AckFailed | AckRejected | DeadlinePassed |
-//! | --- | --- | --- | --- | --- | --- | --- |
-//! | QUEUED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
-//! | DELIVERED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
-//! | RECEIVED | RECEIVED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT |
-//! | any other | unchanged: terminal is terminal | | | | | |
+//! | state | Sent | AckReceived | AckSucceeded | AckFailed | AckRejected | DeadlinePassed | Canceled |
+//! | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | QUEUED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT | CANCELED |
+//! | DELIVERED | DELIVERED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT | CANCELED |
+//! | RECEIVED | RECEIVED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT | CANCELED |
+//! | any other | unchanged: terminal is terminal | | | | | | |
 //!
 //! An ACK of a QUEUED command can come: after a restore from a backup, or a power cut with `STORE_SYNCHRONOUS` below full.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// How far a command came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CommandState {
     /// Waits for the device's next heartbeat.
     Queued,
@@ -26,12 +30,22 @@ pub enum CommandState {
     Rejected,
     /// Its deadline passed first.
     TimedOut,
+    /// Somebody took it back.
+    Canceled,
 }
 
 impl CommandState {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Delivered, Self::Received, Self::Succeeded, Self::Failed, Self::Rejected, Self::TimedOut];
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Delivered,
+        Self::Received,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Rejected,
+        Self::TimedOut,
+        Self::Canceled,
+    ];
 
     /// The word in the store, the API and on the wire.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +57,7 @@ impl CommandState {
             Self::Failed => "FAILED",
             Self::Rejected => "REJECTED",
             Self::TimedOut => "TIMED_OUT",
+            Self::Canceled => "CANCELED",
         }
     }
 
@@ -53,7 +68,7 @@ impl CommandState {
 
     /// Whether nothing can change it any more.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Rejected | Self::TimedOut)
+        !matches!(self, Self::Queued | Self::Delivered | Self::Received)
     }
 }
 
@@ -72,6 +87,8 @@ pub enum CommandEvent {
     AckRejected,
     /// Its time is up.
     DeadlinePassed,
+    /// An operator took it back, or the device is shut out.
+    Canceled,
 }
 
 /// One step of a command's life. No clock, no store, no log: the caller acts on what comes back.
@@ -86,6 +103,7 @@ pub fn step(state: CommandState, event: CommandEvent) -> CommandState {
         (_, E::AckFailed) => S::Failed,
         (_, E::AckRejected) => S::Rejected,
         (_, E::DeadlinePassed) => S::TimedOut,
+        (_, E::Canceled) => S::Canceled,
     }
 }
 
@@ -93,13 +111,14 @@ pub fn step(state: CommandState, event: CommandEvent) -> CommandState {
 mod tests {
     use super::*;
 
-    const EVENTS: [CommandEvent; 6] = [
+    const EVENTS: [CommandEvent; 7] = [
         CommandEvent::Sent,
         CommandEvent::AckReceived,
         CommandEvent::AckSucceeded,
         CommandEvent::AckFailed,
         CommandEvent::AckRejected,
         CommandEvent::DeadlinePassed,
+        CommandEvent::Canceled,
     ];
 
     #[test]

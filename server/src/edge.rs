@@ -2,7 +2,6 @@
 
 use std::{
     io::{Read, Write as _},
-    path::Path,
     sync::Arc,
     thread::JoinHandle,
 };
@@ -21,15 +20,16 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ServerKeySource, StartError},
     error_report::{self, Reporting},
-    keyring::Keyring,
+    keyring::{Keyring, KeyringError},
     listen,
     metrics::Metrics,
     rng::ServerRng,
     router::router,
     store::{
-        SqliteReader, SqliteStore,
+        By, SqliteReader, SqliteStore, StoreError,
         writer::{self, Reader, Writer},
     },
+    vault::{self, Vault},
 };
 
 /// Connections that wait to be accepted at most; the kernel may hold fewer.
@@ -71,7 +71,7 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
             match may_make {
                 _ if path.exists() => {}
                 MayMake::Yes => {
-                    write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
+                    vault::write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
                     tracing::warn!(path = %path.display(), "a DEVELOPMENT key was made: never use it in production");
                 }
                 MayMake::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
@@ -90,48 +90,7 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
             path
         }
     };
-    let unusable = |why: String| StartError::BadKey { place: path.display().to_string(), why };
-    let pem = read_small(path).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::InvalidData => unusable(cause.to_string()),
-        _ => StartError::File { what: "read", path: path.clone(), cause },
-    })?;
-    PrivateKey::from_pem(&pem).map_err(|error| unusable(error.to_string()))
-}
-
-/// A small text file; whatever is no regular file, or larger than any key, is refused unread.
-fn read_small(path: &Path) -> std::io::Result<String> {
-    const BYTES_MAX: u64 = 64 * 1024;
-    let about = std::fs::metadata(path)?;
-    if !about.is_file() || about.len() > BYTES_MAX {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no file of at most 64 KiB"));
-    }
-    let bytes = std::fs::read(path)?;
-    String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
-}
-
-/// Writes a private key that only its owner may read; whole or not at all, and never over an existing file.
-pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let pem = key
-        .to_pem()
-        .map_err(|error| StartError::BadKey { place: path.display().to_string(), why: error.to_string() })?;
-    let file = |cause| StartError::File { what: "write", path: path.to_owned(), cause };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(file)?;
-    }
-    // Under another name first, then linked to its own, which fails where there is a file already.
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".{}", std::process::id()));
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut opened = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        opened.write_all(pem.as_bytes())?;
-        opened.sync_all()?;
-        std::fs::hard_link(&unfinished, path)
-    };
-    let written = write();
-    let _ = std::fs::remove_file(&unfinished); // it may never have been made
-    written.map_err(file)
+    vault::read_key(path)
 }
 
 /// A store's two loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
@@ -201,13 +160,13 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let listener = runtime.block_on(async { bind(config) })?;
     let metrics = Arc::new(Metrics::default());
     let (writer, reader, mut threads) = start_store(config, &metrics)?;
-    let bad_database = |error: crate::store::StoreError| StartError::BadDatabase {
-        path: config.database.clone(),
-        why: error.to_string(),
-    };
-    let has_devices = runtime.block_on(reader.ask(|store| Ok(!store.devices(0, 1)?.is_empty())));
+    let bad_database = |error| bad_database(config, &error);
+    let has_devices = runtime.block_on(reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())));
     let may_make = if has_devices.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
-    let keyring = Keyring::new(signing_key(config, may_make)?);
+    let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
+    let by = By { name: "ks-server".to_owned(), address: None, at: SystemClock.now() };
+    let keyring = runtime.block_on(Keyring::start(vault, &writer, &reader, &by));
+    let keyring = keyring.map_err(|error| bad_keys(config, error))?;
     let rng = ServerRng::from_seed(os_randomness()?);
     if config.admin_token.is_none() {
         tracing::warn!("ADMIN_TOKEN is not set: the admin API is off");
@@ -217,7 +176,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         let ingredients = Ingredients { config, clock: Arc::new(SystemClock), rng, keyring, writer, reader, metrics };
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
-        tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id, "serving");
+        tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id(), "serving");
         say(&format!("listening on http://{address}"));
         let background = tokio::spawn(app.clone().background());
         let mut result = Ok(());
@@ -238,6 +197,56 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         tracing::info!("stopped; everything that was answered is on disk");
     }
     served
+}
+
+/// What to tell whoever runs a command that the store failed.
+pub fn bad_database(config: &Config, error: &StoreError) -> StartError {
+    StartError::BadDatabase { path: config.database.clone(), why: error.to_string() }
+}
+
+/// What to tell whoever runs a command that the server's keys stand against.
+pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
+    let remedy = match &error {
+        KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) => "",
+        KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
+        KeyringError::Stranding { .. } => {
+            "wait until more devices have fetched the keyset, or give --force and strand them"
+        }
+        KeyringError::Raced => "`ks-server keys status` shows the keys as they are now",
+        KeyringError::NotHeld { .. } => {
+            "bring the PEM file of that key there from where it was made, or set SERVER_KEYS_DIR to where it is"
+        }
+        KeyringError::Stranger { .. } => {
+            "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to a key of the fleet; a new one must be announced first: `ks-server keys announce`"
+        }
+    };
+    match error {
+        KeyringError::Vault(error) => error,
+        KeyringError::Store(error) => bad_database(config, &error),
+        KeyringError::Document(error) => {
+            StartError::BadDatabase { path: config.database.clone(), why: error.to_string() }
+        }
+        other => StartError::Keys(other.to_string(), remedy),
+    }
+}
+
+/// Opens the store beside a server that may be running, and does something with it, on this thread.
+pub fn with_store<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(Writer, Reader) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let store = SqliteStore::open_beside(&config.database, config.synchronous, SystemClock.now())?;
+    let reading = SqliteReader::open(&config.database)?;
+    let (writer, writes) = writer::writer(config.store_queue_max);
+    let (reader, questions) = writer::reader(1_024);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|cause| StartError::System { what: "start the runtime", cause })?;
+    runtime.block_on(async {
+        let writing = writer::drive_writes(store, writes, config.commit_group_max, Arc::new(Metrics::default()));
+        let reading = writer::drive_reads(reading, questions);
+        // The loops end with the work, which takes the last writer and reader with it.
+        tokio::join!(work(writer, reader), writing, reading).0
+    })
 }
 
 fn bind(config: &Config) -> Result<tokio::net::TcpListener, StartError> {

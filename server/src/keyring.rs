@@ -1,52 +1,327 @@
-//! The server's keys and the keyset that clients fetch.
+//! The server's keys in force: which one signs, what keyset says so, and how orders change them.
+//!
+//! The store has the last word: a keyset is what was published there, and every server follows it. Version N+1 is signed by keys
+//! of N and of N+1, so that a device that holds N can believe it, and walk from any version to the newest.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use ks_protocol::{
-    document::DocumentError,
+    document::{self, DocumentError},
     id::KeyId,
     key::PrivateKey,
     message::{Keyset, KeysetEntry, ServerKeyState},
+    signature::seal_document,
     text::Rows,
     time::UnixMs,
 };
 
-/// How long a fetched keyset may be believed.
-const KEYSET_LIFE: Duration = Duration::from_hours(90 * 24);
+use crate::{
+    config::StartError,
+    server_key::{KeyOrder, KeyOrderRefused, step},
+    store::{
+        By, Reader, StoreError, Writer,
+        keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
+    },
+    vault::Vault,
+};
 
-/// The signing key and its name.
+/// How long a published keyset may be believed.
+const KEYSET_LIFE: Duration = Duration::from_hours(90 * 24);
+/// It is published anew, for longer, when less than this is left.
+const KEYSET_RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
+/// A device counts as active when it was heard within this time.
+pub const ACTIVE: Duration = Duration::from_hours(7 * 24);
+
+/// What signs now.
+#[derive(Debug)]
+struct InForce {
+    version: u64,
+    key_id: KeyId,
+    signing: PrivateKey,
+    expires_at: UnixMs,
+}
+
+/// The keys in force, and the private halves.
 #[derive(Debug)]
 pub struct Keyring {
-    /// Signs every answer.
-    pub signing: PrivateKey,
-    /// Its name.
-    pub key_id: KeyId,
-    /// Version of the keyset in force.
-    pub keyset_version: u64,
+    now: RwLock<Arc<InForce>>,
+    vault: Vault,
+}
+
+/// Why the keys can't be used or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The order does not fit the keys.
+    #[error(transparent)]
+    Refused(#[from] KeyOrderRefused),
+    /// Active devices would be left with a key that they don't know.
+    #[error(
+        "{} of {} active devices have not confirmed keyset {version} and would be stranded; at most {stranded_max_bp} in 10,000 may be",
+        holders.active - holders.confirmed, holders.active
+    )]
+    Stranding {
+        /// The keyset that they have not confirmed.
+        version: u64,
+        /// How many there are, and how many have.
+        holders: KeysetHolders,
+        /// The share that may be stranded, in basis points.
+        stranded_max_bp: u64,
+    },
+    /// Somebody else changed the keys at the same moment.
+    #[error("the keys were changed by somebody else at the same moment; look at them, and try again")]
+    Raced,
+    /// A private half is not here.
+    #[error("the private half of key {key_id} is not in {place}")]
+    NotHeld {
+        /// Which.
+        key_id: KeyId,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The key that the settings name is none of the fleet's.
+    #[error("the key of the settings, {given}, is none that the fleet knows: {signing} signs")]
+    Stranger {
+        /// The key given.
+        given: KeyId,
+        /// The key that signs.
+        signing: KeyId,
+    },
+    /// What is published can't be read.
+    #[error("the published keyset can't be read: {0}")]
+    Document(#[from] DocumentError),
+    /// A private key can't be read or kept.
+    #[error(transparent)]
+    Vault(#[from] StartError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The server's keys as the store has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysetState {
+    /// Version of the newest keyset.
+    pub version: u64,
+    /// Until when it may be believed.
+    pub expires_at: UnixMs,
+    /// Every key that was ever published, the oldest first.
+    pub keys: Vec<ServerKeyRecord>,
+}
+
+impl KeysetState {
+    /// The key that signs.
+    pub fn signing(&self) -> Option<&ServerKeyRecord> {
+        self.keys.iter().find(|key| key.status == ServerKeyStatus::Signing)
+    }
+
+    /// Reads it from the store; none before the first keyset.
+    pub async fn read(reader: &Reader) -> Result<Option<Self>, KeyringError> {
+        let asked = reader.ask(|store| {
+            let version = store.keyset_version()?;
+            Ok((version, store.keyset_document(version)?, store.server_keys()?))
+        });
+        let (version, document, keys) = asked.await?;
+        let Some(document) = document else { return Ok(None) };
+        let keyset: Keyset = document::decode(&document)?;
+        Ok(Some(Self { version, expires_at: keyset.expires_at, keys }))
+    }
 }
 
 impl Keyring {
-    /// A keyring of one key.
-    pub fn new(signing: PrivateKey) -> Self {
-        let key_id = signing.public_key().key_id();
-        Self { signing, key_id, keyset_version: 1 }
+    /// The keys that the store has; before the first keyset, one is published with the key that the settings name.
+    ///
+    /// # Errors
+    /// The key that signs is not held here, or the one that the settings name is a stranger.
+    pub async fn start(vault: Vault, writer: &Writer, reader: &Reader, by: &By) -> Result<Self, KeyringError> {
+        let mut state = KeysetState::read(reader).await?;
+        if state.is_none() {
+            let first = KeyOrder::Announce(vault.given().public_key());
+            match publish(&vault, None, &first, "the first key", writer, by).await {
+                Ok(_) | Err(KeyringError::Raced) => state = KeysetState::read(reader).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        let state = state.ok_or(KeyringError::Raced)?;
+        let given = vault.given().public_key().key_id();
+        if let Some(signing) = state.signing().filter(|_| state.keys.iter().all(|key| key.key_id != given)) {
+            return Err(KeyringError::Stranger { given, signing: signing.key_id.clone() });
+        }
+        let now = RwLock::new(Arc::new(in_force(&vault, &state)?));
+        Ok(Self { now, vault })
     }
 
-    /// The keyset in force, signed, to be believed from `now` on for 90 days.
-    pub fn keyset(&self, now: UnixMs) -> Result<Keyset, DocumentError> {
-        let entry = KeysetEntry {
-            key_id: self.key_id.clone(),
-            state: ServerKeyState::Signing,
-            public_key: self.signing.public_key(),
-        };
-        let keyset = Keyset {
-            kind: Default::default(),
-            version: self.keyset_version,
-            threshold: 1,
-            expires_at: now + KEYSET_LIFE,
-            keys: Rows::truncated(vec![entry]),
-            signatures: Rows::default(),
-        };
-        keyset.signed_by(&[(&self.key_id, &self.signing)])
+    fn now(&self) -> Arc<InForce> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Version of the keyset in force.
+    pub fn version(&self) -> u64 {
+        self.now().version
+    }
+
+    /// Name of the key that signs.
+    pub fn key_id(&self) -> KeyId {
+        self.now().key_id.clone()
+    }
+
+    /// The private halves.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Seals an answer: appends `key_id` and SIG_SERV.
+    pub fn seal(&self, status: u16, sig_dev: &str, document: String) -> String {
+        let now = self.now();
+        seal_document(&now.signing, &now.key_id, status, sig_dev, document)
+    }
+
+    /// Takes over what was published since, by this server or another; and publishes the keyset anew before it expires.
+    ///
+    /// # Errors
+    /// The store can't be asked, or a private half is missing. Then what was in force stays so.
+    pub async fn follow(&self, writer: &Writer, reader: &Reader, at: UnixMs) -> Result<(), KeyringError> {
+        let newest = reader.ask(|store| store.keyset_version()).await?;
+        if newest != self.version()
+            && let Some(state) = KeysetState::read(reader).await?
+        {
+            let next = in_force(&self.vault, &state)?;
+            tracing::info!(version = next.version, key_id = %next.key_id, "another keyset is in force");
+            *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        }
+        if self.now().expires_at.since_ms(at) < ms(KEYSET_RENEWED_BEFORE) {
+            let by = By { name: "ks-server".to_owned(), address: None, at };
+            match order(&self.vault, &KeyOrder::Renew, "its time runs out", writer, reader, &by).await {
+                Ok(_) | Err(KeyringError::Raced) => {} // the next look takes it over, whoever published it
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the state says is in force, with the private half that signs.
+fn in_force(vault: &Vault, state: &KeysetState) -> Result<InForce, KeyringError> {
+    let signing = state.signing().ok_or(KeyringError::Refused(KeyOrderRefused::NothingAnnounced))?;
+    let private = held(vault, &signing.key_id)?;
+    Ok(InForce {
+        version: state.version,
+        key_id: signing.key_id.clone(),
+        signing: private,
+        expires_at: state.expires_at,
+    })
+}
+
+fn held(vault: &Vault, key_id: &KeyId) -> Result<PrivateKey, KeyringError> {
+    vault.find(key_id)?.ok_or_else(|| KeyringError::NotHeld { key_id: key_id.clone(), place: vault.place() })
+}
+
+/// How many active devices would not believe answers if the keys changed so. Nobody is stranded by a key that is only
+/// published: that is the way to let everybody know it.
+///
+/// A flip needs devices to hold the keyset that announced the key, a retirement the one in which the new key signs: a device
+/// that holds it, or a later one, knows the key that signs from now on.
+pub async fn stranded(reader: &Reader, state: &KeysetState, now: UnixMs) -> Result<KeysetHolders, KeyringError> {
+    let (version, heard_since) = (state.version, now.minus_ms(ms(ACTIVE)));
+    Ok(reader.ask(move |store| store.keyset_holders(version, heard_since)).await?)
+}
+
+/// Refuses a flip or a retirement that would strand more than `stranded_max_bp` basis points of the active devices.
+///
+/// # Errors
+/// It would.
+pub async fn refuse_to_strand(reader: &Reader, now: UnixMs, stranded_max_bp: u64) -> Result<(), KeyringError> {
+    let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
+    let holders = stranded(reader, &state, now).await?;
+    let stranded = holders.active - holders.confirmed;
+    if stranded * 10_000 > stranded_max_bp * holders.active {
+        return Err(KeyringError::Stranding { version: state.version, holders, stranded_max_bp });
+    }
+    Ok(())
+}
+
+/// Carries out an order, and gives the version of the keyset that says so.
+///
+/// # Errors
+/// The order does not fit the keys, a private half that must sign is not held, or somebody was quicker.
+pub async fn order(
+    vault: &Vault,
+    order: &KeyOrder,
+    why: &str,
+    writer: &Writer,
+    reader: &Reader,
+    by: &By,
+) -> Result<u64, KeyringError> {
+    let state = KeysetState::read(reader).await?;
+    publish(vault, state.as_ref(), order, why, writer, by).await
+}
+
+async fn publish(
+    vault: &Vault,
+    state: Option<&KeysetState>,
+    order: &KeyOrder,
+    why: &str,
+    writer: &Writer,
+    by: &By,
+) -> Result<u64, KeyringError> {
+    let before: &[ServerKeyRecord] = state.map(|state| state.keys.as_slice()).unwrap_or_default();
+    let (keys, subject) = step(before, order, by.at)?;
+    let version = state.map_or(0, |state| state.version) + 1;
+    let keyset = Keyset {
+        kind: Default::default(),
+        version,
+        threshold: 1,
+        expires_at: by.at + KEYSET_LIFE,
+        keys: Rows::truncated(keys.iter().filter_map(entry).collect()),
+        signatures: Rows::default(),
+    };
+    let signers = signers(vault, before, &keys)?;
+    let named: Vec<_> = signers.iter().map(|(key_id, key)| (key_id, key)).collect();
+    let document = document::encode(&keyset.signed_by(&named)?)?;
+    let (action, detail) = (order.action(), why.to_owned());
+    let change = KeysetChange { version, document, keys, action, subject, detail };
+    let by = by.clone();
+    let is_published = writer.write(move |store| store.publish_keyset(&change, &by)).await?;
+    if is_published { Ok(version) } else { Err(KeyringError::Raced) }
+}
+
+/// How a key stands in the keyset; none if it is out of it.
+fn entry(key: &ServerKeyRecord) -> Option<KeysetEntry> {
+    let state = match key.status {
+        ServerKeyStatus::Announced => ServerKeyState::Announced,
+        ServerKeyStatus::Signing => ServerKeyState::Signing,
+        ServerKeyStatus::Retired => ServerKeyState::Retired,
+        ServerKeyStatus::Removed => return None,
+    };
+    Some(KeysetEntry { key_id: key.key_id.clone(), state, public_key: key.public_key })
+}
+
+/// Who signs the next keyset: the keys of it that are held here, and if none of those was in the one before, those that were.
+fn signers(
+    vault: &Vault,
+    before: &[ServerKeyRecord],
+    after: &[ServerKeyRecord],
+) -> Result<Vec<(KeyId, PrivateKey)>, KeyringError> {
+    let is_believed = |keys: &[ServerKeyRecord], key_id: &KeyId| {
+        keys.iter().any(|key| key.key_id == *key_id && key.status != ServerKeyStatus::Removed)
+    };
+    let mut signers = Vec::new();
+    for key in after.iter().filter(|key| key.status != ServerKeyStatus::Removed) {
+        if let Some(private) = vault.find(&key.key_id)? {
+            signers.push((key.key_id.clone(), private));
+        }
+    }
+    if !before.is_empty() && !signers.iter().any(|(key_id, _)| is_believed(before, key_id)) {
+        let old = before.iter().find(|key| key.status == ServerKeyStatus::Signing);
+        if let Some(old) = old {
+            signers.push((old.key_id.clone(), held(vault, &old.key_id)?));
+        }
+    }
+    Ok(signers)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

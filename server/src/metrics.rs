@@ -31,6 +31,8 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Writes that were waiting when the last group was taken.
     pub writes_waiting: Gauge,
+    /// Punches that came under a number that stands for another one.
+    pub punch_conflicts: Counter,
     /// Open connections.
     pub connections: Gauge,
     /// Connections accepted.
@@ -49,6 +51,7 @@ impl Default for Metrics {
             commit_group_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0]),
             commit_seconds: Histogram::new(seconds),
             writes_waiting: Gauge::default(),
+            punch_conflicts: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
@@ -63,6 +66,8 @@ impl Default for Metrics {
         registry.register("store_commit_seconds", "Seconds that a commit took", metrics.commit_seconds.clone());
         let help = "Writes that were waiting when the last group was taken";
         registry.register("store_writes_waiting", help, metrics.writes_waiting.clone());
+        let help = "Punches that came under a number that stands for another one";
+        registry.register("punch_conflicts", help, metrics.punch_conflicts.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics

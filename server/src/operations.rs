@@ -9,7 +9,7 @@ use crate::app::App;
 /// GET /health: 200 while the store answers and takes writes, 503 when it does not. Every minute there is a write, so a store
 /// that failed and was mended shows within one, even where nobody sends it anything.
 pub async fn health(State(app): State<App>) -> impl IntoResponse {
-    let asked = app.reader.ask(|store| store.devices(0, 1).map(|_| ())).await;
+    let asked = app.reader.ask(|store| store.standings(0, 1).map(|_| ())).await;
     let store = match app.writer.trouble() {
         Some(trouble) => Err(trouble.to_owned()),
         None => asked.map_err(|error| error.to_string()),

@@ -1,12 +1,16 @@
 //! What is held in memory of each device, so that a refusal comes before a signature check and a write.
 //!
 //! It only ever refuses *sooner*: the last word on revoked, replay and tokens is the store's, inside the transaction.
-//! A device that is not here is looked up in the store, so devices imported by another process are found.
+//! A device that is not here is looked up in the store, so devices imported by another process are found. Changes of those that
+//! are here are followed: within a second also those by another process.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use ks_protocol::{
@@ -16,11 +20,14 @@ use ks_protocol::{
 
 use crate::{
     admission::Gcra,
-    store::{DeviceRecord, DeviceStatus, Reader, StoreError},
+    store::{
+        Reader, StoreError,
+        devices::{DeviceStatus, StandingRecord},
+    },
 };
 
-/// Devices read from the store at a time at start.
-const LOAD_PAGE: usize = 10_000;
+/// Devices read from the store at a time.
+const PAGE: usize = 10_000;
 
 /// One device in memory.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ pub struct Standing {
 }
 
 impl Known {
-    fn new(record: &DeviceRecord) -> Self {
+    fn new(record: &StandingRecord) -> Self {
         let standing = Standing {
             status: record.status,
             kept: record.sequence,
@@ -81,27 +88,37 @@ impl Known {
 
 /// Every known device by name.
 #[derive(Debug, Default)]
-pub struct Registry(RwLock<BTreeMap<DeviceId, Arc<Known>>>);
+pub struct Registry {
+    devices: RwLock<BTreeMap<DeviceId, Arc<Known>>>,
+    /// The last change that was followed.
+    followed: AtomicI64,
+}
 
 impl Registry {
     /// Reads every device from the store.
     pub async fn load(reader: &Reader) -> Result<Self, StoreError> {
         let registry = Self::default();
+        let last_change = reader.ask(|store| store.last_change()).await?;
+        registry.followed.store(last_change, Ordering::Relaxed);
         let mut after = 0;
         loop {
-            let page = reader.ask(move |store| store.devices(after, LOAD_PAGE)).await?;
+            let page = reader.ask(move |store| store.standings(after, PAGE)).await?;
             let Some(last) = page.last() else { return Ok(registry) };
             after = last.row;
-            let mut devices = registry.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut devices = registry.write();
             for record in page {
                 devices.insert(record.device_id.clone(), Arc::new(Known::new(&record)));
             }
         }
     }
 
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<DeviceId, Arc<Known>>> {
+        self.devices.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Number of devices in memory.
     pub fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.devices.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether there is none.
@@ -111,7 +128,7 @@ impl Registry {
 
     /// The device in memory, if it is there.
     pub fn get(&self, device_id: &DeviceId) -> Option<Arc<Known>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(device_id).cloned()
+        self.devices.read().unwrap_or_else(PoisonError::into_inner).get(device_id).cloned()
     }
 
     /// The device, from memory or else from the store.
@@ -120,16 +137,33 @@ impl Registry {
             return Ok(Some(known));
         }
         let wanted = device_id.clone();
-        let Some(record) = reader.ask(move |store| store.device(&wanted)).await? else { return Ok(None) };
-        let mut devices = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = reader.ask(move |store| store.standing(&wanted)).await? else { return Ok(None) };
         // Another request may have been sooner; its entry stays, so that both share one budget.
+        let mut devices = self.write();
         Ok(Some(devices.entry(record.device_id.clone()).or_insert_with(|| Arc::new(Known::new(&record))).clone()))
     }
 
-    /// Marks devices as revoked at once; called after the store has done so.
-    pub fn revoked(&self, device_ids: &[DeviceId]) {
-        for known in device_ids.iter().filter_map(|device_id| self.get(device_id)) {
-            known.standing(|standing| standing.status = DeviceStatus::Revoked);
+    /// Takes over what changed in the store since it last looked: keys, revocations, re-provisioned devices; by this server
+    /// or another. Called after each change that this server makes, and now and then.
+    ///
+    /// # Errors
+    /// The store can't be asked. Then memory refuses what it refused before, and the store decides what it lets through.
+    pub async fn follow(&self, reader: &Reader) -> Result<(), StoreError> {
+        loop {
+            let after = self.followed.load(Ordering::Relaxed);
+            let changes = reader.ask(move |store| store.changes(after, PAGE)).await?;
+            let Some(last) = changes.last() else { return Ok(()) };
+            let number = last.number;
+            let mut devices = self.write();
+            for change in &changes {
+                // A new entry, so that what was verified under the old key counts no more.
+                devices.insert(change.standing.device_id.clone(), Arc::new(Known::new(&change.standing)));
+            }
+            drop(devices);
+            self.followed.fetch_max(number, Ordering::Relaxed);
+            if changes.len() < PAGE {
+                return Ok(());
+            }
         }
     }
 }

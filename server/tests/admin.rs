@@ -223,7 +223,7 @@ async fn what_admins_do_is_in_the_audit() {
     server.revoke(&device).await.done();
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action || ' ' || subject, '; ') FROM audit");
-    let expected = "admin-token device.import 1 devices; KS-1 device.register KS-1; admin-token otrt.make 1 tokens; \
-        admin-token command.enqueue 1 devices; admin-token device.revoke KS-1";
+    let expected = "ks-server key.announce kb600306cfa76723f; admin-token device.import 1 devices; KS-1 device.register KS-1; admin-token otrt.make 1 tokens; \
+        admin-token command.order 1 devices; admin-token device.revoke KS-1";
     assert_eq!(audited, expected);
 }

@@ -27,9 +27,9 @@ fn what_was_committed_is_there_after_the_store_is_opened_again() {
         let mut store = SqliteStore::open(&path, Synchronous::Full, AT).unwrap();
         let mut reader = SqliteReader::open(&path).unwrap();
         if round == 0 {
-            ks_server::store::conformance::beat_is_stored_once_and_read_back(&mut store, &mut reader);
+            ks_server::store::conformance::heartbeats::beat_is_stored_once_and_read_back(&mut store, &mut reader);
         }
-        assert_eq!(ks_server::store::StoreReader::heartbeats(&mut reader, 0, 10).unwrap().len(), 2);
+        assert_eq!(ks_server::store::heartbeats::HeartbeatReads::heartbeats(&mut reader, 0, 10).unwrap().len(), 2);
     }
 }
 

@@ -27,7 +27,8 @@ use ks_server::{
     metrics::Metrics,
     rng::ServerRng,
     router::router,
-    store::{SqliteReader, SqliteStore, writer},
+    store::{By, SqliteReader, SqliteStore, writer},
+    vault::Vault,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -119,10 +120,13 @@ async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
     let (reader, questions) = writer::reader(1_024);
     actix::spawn(writer::drive_writes(store, writes, config.commit_group_max, Arc::clone(&metrics)));
     actix::spawn(writer::drive_reads(reading, questions));
+    let vault = Vault::in_memory(PrivateKey::from_seed(&seed::bytes(plan.seed, "server", "key")));
+    let by = By { name: "ks-server".to_owned(), address: None, at: EPOCH };
+    let keyring = Keyring::start(vault, &writer, &reader, &by).await.map_err(|error| failed(error.to_string()))?;
     let ingredients = Ingredients {
         clock: Arc::new(TimerClock::starting_at(EPOCH)),
         rng: ServerRng::from_seed(seed::bytes(plan.seed, "server", "randomness")),
-        keyring: Keyring::new(PrivateKey::from_seed(&seed::bytes(plan.seed, "server", "key"))),
+        keyring,
         config,
         writer,
         reader,

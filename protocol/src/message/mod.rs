@@ -1,14 +1,22 @@
 //! The messages, one file per endpoint.
 
+mod attendance;
+mod command;
 mod command_ack;
 mod heartbeat;
 mod keyset;
+mod logs;
 mod register;
+mod rotate_key;
 
+pub use attendance::{Attendance, Direction, PUNCHES_MAX, Punch, PunchMethod, PunchesStored};
+pub use command::{ARGUMENT_BYTES_MAX, AddKey, BadCommand, CommandOrder, Custom, FetchLogs, HaltUpdates, SetConfig};
 pub use command_ack::{Ack, AckRecorded, AckState, AcksRecorded, CommandAck};
 pub use heartbeat::{Command, Firmware, Heartbeat, Network, NextBeat};
 pub use keyset::{Keyset, KeysetEntry, KeysetError, KeysetSignature, ServerKeyState, Trust};
+pub use logs::{LINES_MAX, LogLevel, LogLine, Logs, LogsStored};
 pub use register::{Register, Registered};
+pub use rotate_key::{KeyRotated, RotateKey};
 
 use serde::{Serialize, de::DeserializeOwned};
 

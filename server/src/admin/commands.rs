@@ -1,6 +1,6 @@
 //! /api/commands: queues commands for devices, and lists what became of them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use axum::extract::State;
 use ks_protocol::{
@@ -10,10 +10,13 @@ use ks_protocol::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ACTOR, Json, PageQuery, Problem};
+use super::{Json, PageQuery, Problem, by};
 use crate::{
     app::App,
-    store::{Outcome, Write},
+    store::{
+        commands::{CommandFilter, NewOrder},
+        devices::Selector,
+    },
 };
 
 /// Devices of one order at most.
@@ -49,26 +52,27 @@ pub async fn enqueue(State(app): State<App>, Json(order): Json<Order>) -> Result
     if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
         return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
     }
-    let commands: Vec<(CommandId, DeviceId)> = order
-        .device_ids
-        .into_iter()
-        .map(|device_id| command_id(&app).map(|command_id| (command_id, device_id)))
-        .collect::<Result<_, _>>()?;
-    let at = app.clock.now();
-    let ids: Vec<Value> =
-        commands.iter().map(|(command, device)| json!({ "command_id": command, "device_id": device })).collect();
-    let write = Write::Enqueue {
-        commands,
+    let by = by(&app);
+    let order = NewOrder {
+        order_id: command_id(&app)?,
+        id_seed: app.rng.bytes_32(),
+        client_token: None,
+        request_sha256: [0; 32],
+        which: Selector { device_ids: Some(order.device_ids), ..Selector::default() },
         kind: order.kind,
         argument: order.argument,
-        deadline_at: at + Duration::from_secs(order.ttl_s),
-        actor: ACTOR.to_owned(),
-        at,
+        is_urgent: false,
+        deadline_at: by.at + Duration::from_secs(order.ttl_s),
     };
-    let Outcome::Enqueue(done) = app.writer.write(write).await? else { return Err(Problem::internal()) };
-    let refused: BTreeSet<&str> = done.refused.iter().map(DeviceId::as_str).collect();
-    let is_queued = |entry: &Value| entry["device_id"].as_str().is_some_and(|device_id| !refused.contains(device_id));
-    let ids: Vec<Value> = ids.into_iter().filter(is_queued).collect();
+    let order_id = order.order_id.clone();
+    let ordered = app.writer.write(move |store| store.order(&order, &by)).await?;
+    let done = ordered.map_err(|_| Problem::internal())?;
+    let which = CommandFilter { order_id: Some(order_id), ..CommandFilter::default() };
+    let queued = app.reader.ask(move |store| store.commands(&which, 0, DEVICES_MAX)).await?;
+    let ids: Vec<Value> = queued
+        .iter()
+        .map(|command| json!({ "command_id": command.command_id, "device_id": command.device_id }))
+        .collect();
     Ok(axum::Json(json!({ "queued": done.queued, "refused": done.refused, "commands": ids })))
 }
 
@@ -81,7 +85,7 @@ fn command_id(app: &App) -> Result<CommandId, Problem> {
 /// GET /api/commands?after=ROW&limit=N.
 pub async fn list(State(app): State<App>, PageQuery(page): PageQuery) -> Result<axum::Json<Value>, Problem> {
     let (after, limit) = (page.after, page.limit());
-    let commands = app.reader.ask(move |store| store.commands(after, limit)).await?;
+    let commands = app.reader.ask(move |store| store.commands(&CommandFilter::default(), after, limit)).await?;
     let next = (commands.len() == limit).then(|| commands.last().map(|command| command.row)).flatten();
     let commands: Vec<Value> = commands
         .iter()

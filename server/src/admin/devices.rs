@@ -9,24 +9,20 @@ use ks_protocol::id::DeviceId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ACTOR, Json, PageQuery, Problem, inventory};
+use super::{Json, PageQuery, Problem, by, inventory};
 use crate::{
     app::App,
-    store::{DeviceStatus, ImportProblem, Outcome, Write},
+    store::devices::{DeviceStatus, ImportProblem, Selector},
 };
 
 /// POST /api/devices/import with a CSV body: whitelists all of its rows or none.
 pub async fn import(State(app): State<App>, csv: Bytes) -> Result<axum::Json<Value>, Problem> {
     let devices = inventory::parse(&csv).map_err(|problems| refused(&problems))?;
-    let write = Write::Import { devices, actor: ACTOR.to_owned(), at: app.clock.now() };
-    match app.writer.write(write).await? {
-        Outcome::Import(Ok(imported)) => {
-            tracing::info!(added = imported.added, unchanged = imported.unchanged, "inventory imported");
-            Ok(axum::Json(json!({ "added": imported.added, "unchanged": imported.unchanged })))
-        }
-        Outcome::Import(Err(problems)) => Err(refused(&problems)),
-        _ => Err(Problem::internal()),
-    }
+    let by = by(&app);
+    let imported = app.writer.write(move |store| store.import(&devices, &by)).await?;
+    let imported = imported.map_err(|problems| refused(&problems))?;
+    tracing::info!(added = imported.added, unchanged = imported.unchanged, "inventory imported");
+    Ok(axum::Json(json!({ "added": imported.added, "unchanged": imported.unchanged })))
 }
 
 fn refused(problems: &[ImportProblem]) -> Problem {
@@ -39,7 +35,7 @@ fn refused(problems: &[ImportProblem]) -> Problem {
 /// GET /api/devices?after=ROW&limit=N.
 pub async fn list(State(app): State<App>, PageQuery(page): PageQuery) -> Result<axum::Json<Value>, Problem> {
     let (after, limit) = (page.after, page.limit());
-    let devices = app.reader.ask(move |store| store.devices(after, limit)).await?;
+    let devices = app.reader.ask(move |store| store.devices(&Selector::default(), after, limit)).await?;
     let next = (devices.len() == limit).then(|| devices.last().map(|device| device.row)).flatten();
     let devices: Vec<Value> = devices
         .iter()
@@ -102,10 +98,10 @@ async fn revoke_all(app: &App, what: Revocation) -> Result<axum::Json<Value>, Pr
     if what.reason.trim().is_empty() || what.reason.len() > 500 {
         return Err(Problem::bad_request("reason: expected 1 to 500 bytes, for the audit"));
     }
-    let Revocation { device_ids, reason } = what;
-    let write = Write::Revoke { device_ids, reason, actor: ACTOR.to_owned(), at: app.clock.now() };
-    let Outcome::Revoke(done) = app.writer.write(write).await? else { return Err(Problem::internal()) };
-    app.registry.revoked(&done.revoked);
+    let which = Selector { device_ids: Some(what.device_ids), ..Selector::default() };
+    let by = by(app);
+    let done = app.writer.write(move |store| store.revoke(&which, &what.reason, &by)).await?;
+    app.registry.follow(&app.reader).await?;
     tracing::info!(revoked = done.revoked.len(), "devices revoked");
     Ok(axum::Json(json!({ "revoked": done.revoked.len(), "already_revoked": done.already, "unknown": done.unknown })))
 }

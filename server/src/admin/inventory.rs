@@ -2,7 +2,7 @@
 
 use ks_protocol::{id::DeviceId, key::PublicKey};
 
-use crate::store::{ImportProblem, NewDevice};
+use crate::store::devices::{ImportProblem, NewDevice};
 
 /// The columns; a file may have them in any order.
 pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufacturer", "model", "site"];

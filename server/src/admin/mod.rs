@@ -18,10 +18,15 @@ use sha2::{Digest, Sha256};
 
 pub use problem::Problem;
 
-use crate::app::App;
+use crate::{app::App, store::By};
 
 /// Who acts, for the audit. There is one bearer token, hence one name.
-pub const ACTOR: &str = "admin-token";
+const ACTOR: &str = "admin-token";
+
+/// The caller, for the audit.
+fn by(app: &App) -> By {
+    By { name: ACTOR.to_owned(), address: None, at: app.clock.now() }
+}
 
 /// Rows in one page at most.
 const PAGE_MAX: usize = 10_000;

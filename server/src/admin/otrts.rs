@@ -9,11 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{ACTOR, Json, Problem};
-use crate::{
-    app::App,
-    store::{Outcome, Write},
-};
+use super::{Json, Problem, by};
+use crate::{app::App, store::devices::NewOtrts};
 
 /// Tokens made at a time at most.
 const COUNT_MAX: usize = 100_000;
@@ -38,17 +35,15 @@ pub async fn make(State(app): State<App>, Json(order): Json<Order>) -> Result<ax
     if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
         return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
     }
-    let at = app.clock.now();
-    let expires_at = at + Duration::from_secs(order.ttl_s);
+    let by = by(&app);
+    let expires_at = by.at + Duration::from_secs(order.ttl_s);
     let tokens: Vec<String> = (0..order.count).map(|_| Base64UrlUnpadded::encode_string(&app.rng.bytes_32())).collect();
-    let write = Write::AddOtrts {
+    let otrts = NewOtrts {
         tokens_sha256: tokens.iter().map(|token| Sha256::digest(token).into()).collect(),
         expires_at,
         device_id: order.device_id,
         model: order.model,
-        actor: ACTOR.to_owned(),
-        at,
     };
-    let Outcome::OtrtsAdded = app.writer.write(write).await? else { return Err(Problem::internal()) };
+    app.writer.write(move |store| store.add_otrts(&otrts, &by)).await?;
     Ok(axum::Json(json!({ "tokens": tokens, "expires_at": expires_at })))
 }

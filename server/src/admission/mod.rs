@@ -21,6 +21,7 @@ use ks_protocol::{
     message::Request,
     refusal::RefusalCode,
     signature::{Context, NO_SIG_DEV, SIG_DEV, Signature, signing_input},
+    time::UnixMs,
 };
 
 pub use address::{Network, client_address};
@@ -31,7 +32,7 @@ use crate::{
     answer::{self, Refusal, Reply},
     app::App,
     registry::Known,
-    store::DeviceStatus,
+    store::{By, devices::DeviceStatus},
 };
 
 /// What may fail in a device's name from an address whose budget is spent, before the device's credit there ends: enough
@@ -46,6 +47,15 @@ pub struct Signed<R> {
     pub known: Arc<Known>,
     /// Answers this request and no other.
     pub reply: Reply,
+    /// Where it came from.
+    pub address: IpAddr,
+}
+
+impl<R: Request> Signed<R> {
+    /// The device as who does something, for the audit.
+    pub fn by(&self, at: UnixMs) -> By {
+        By { name: self.message.device_id().to_string(), address: Some(self.address), at }
+    }
 }
 
 impl<R: Request> FromRequest<App> for Signed<R> {
@@ -56,7 +66,7 @@ impl<R: Request> FromRequest<App> for Signed<R> {
         let address = client_address(request.extensions(), request.headers(), &app.config.trusted_proxies);
         let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), arrived_us };
         match admit::<R>(request, app, address, &mut reply).await {
-            Ok((message, known)) => Ok(Self { message, known, reply }),
+            Ok((message, known)) => Ok(Self { message, known, reply, address }),
             Err(refusal) => {
                 if refusal.costs_the_address() {
                     app.address_budget.spend(address, arrived_us);

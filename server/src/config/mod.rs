@@ -32,6 +32,10 @@ pub struct Config {
     pub database: PathBuf,
     /// Where the signing key comes from.
     pub server_key: ServerKeySource,
+    /// Where private keys of later key rotations are kept.
+    pub server_keys: PathBuf,
+    /// Share of active devices that a key rotation may strand, in basis points.
+    pub keys_stranded_max_bp: u64,
     /// Bearer token of the admin API; without one it is off.
     pub admin_token: Option<Secret>,
     /// Proxies whose word on a client's address is believed.
@@ -46,6 +50,8 @@ pub struct Config {
     pub address_failure_rate: Rate,
     /// How long heartbeats are kept.
     pub heartbeat_retention: Duration,
+    /// How long log lines of devices are kept.
+    pub log_retention: Duration,
     /// What a commit survives.
     pub synchronous: Synchronous,
     /// Writes that share one commit at most.
@@ -142,6 +148,10 @@ impl Config {
         Self {
             listen: SocketAddr::new(address, port),
             server_key: reader.server_key(&database),
+            server_keys: reader
+                .text("SERVER_KEYS_DIR")
+                .map_or_else(|| database.with_file_name("server-keys"), Into::into),
+            keys_stranded_max_bp: reader.number("KEYS_STRANDED_MAX_BP", 0..=10_000),
             database,
             admin_token: reader.admin_token(),
             trusted_proxies: reader.networks("TRUSTED_PROXIES"),
@@ -156,6 +166,7 @@ impl Config {
                 burst: reader.number("RATE_LIMIT_ADDRESS_FAILURES_BURST", 1..=1_000_000),
             },
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
+            log_retention: Duration::from_hours(24 * reader.number::<u64>("LOG_RETENTION_DAYS", 1..=3_650)),
             synchronous: reader.one_of(
                 "STORE_SYNCHRONOUS",
                 &[("full", Synchronous::Full), ("normal", Synchronous::Normal), ("off", Synchronous::Off)],

@@ -59,6 +59,20 @@ pub const SETTINGS: &[Setting] = &[
         "/run/secrets/server-key.pem",
         "The same from a file; not together with SERVER_PRIVATE_KEY.",
     ),
+    setting(
+        "SERVER_KEYS_DIR",
+        "",
+        "the path of a folder",
+        "/var/lib/ks/server-keys",
+        "Where private keys of later key rotations are kept. Unset, `server-keys` beside the database.",
+    ),
+    setting(
+        "KEYS_STRANDED_MAX_BP",
+        "100",
+        "a whole number from 0 to 10000",
+        "100",
+        "Share of active devices, in basis points, that flipping to a new server key or retiring an old one may strand.",
+    ),
     secret(setting(
         "ADMIN_TOKEN",
         "",
@@ -115,6 +129,13 @@ pub const SETTINGS: &[Setting] = &[
         "a whole number from 1 to 3650",
         "30",
         "Days for which rows of device_heartbeats are kept.",
+    ),
+    setting(
+        "LOG_RETENTION_DAYS",
+        "30",
+        "a whole number from 1 to 3650",
+        "30",
+        "Days for which log lines of devices are kept.",
     ),
     setting(
         "STORE_SYNCHRONOUS",

@@ -3,7 +3,6 @@
 use axum::{extract::State, response::Response};
 use ks_protocol::{
     message::{AckRecorded, AcksRecorded, CommandAck, Request},
-    refusal::RefusalCode,
     text::{Rows, Text},
 };
 
@@ -12,13 +11,13 @@ use crate::{
     admission::Signed,
     answer::{self, Refusal},
     app::App,
+    command::CommandState,
     registry::Known,
-    store::{Outcome, Write},
 };
 
 /// Records what became of commands, and says what the server holds now.
 pub async fn command_ack(State(app): State<App>, request: Signed<CommandAck>) -> Response {
-    let Signed { message, known, reply } = request;
+    let Signed { message, known, reply, .. } = request;
     let result = record(&app, message, &known).await;
     answer::send(&app, &reply, result)
 }
@@ -27,13 +26,12 @@ async fn record(app: &App, request: CommandAck, known: &Known) -> Result<AcksRec
     let (at, sequence) = (app.clock.now(), request.sequence());
     let acks = request.acks.into_vec();
     let command_ids: Vec<_> = acks.iter().map(|ack| ack.command_id.clone()).collect();
-    let outcome = app.writer.write(Write::Acks { device_id: request.device_id, sequence, acks, at }).await?;
-    let Outcome::Acks(result) = outcome else { return Err(Refusal::new(RefusalCode::Internal)) };
-    let states = result.map_err(|denied| remember(known, denied))?;
+    let recorded = app.writer.write(move |store| store.record_acks(&request.device_id, sequence, &acks, at)).await?;
+    let states = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let recorded = command_ids.into_iter().zip(states).map(|(command_id, state)| AckRecorded {
         command_id,
-        state: Text::truncated(state.map_or("UNKNOWN", crate::command::CommandState::as_str)),
+        state: Text::truncated(state.map_or("UNKNOWN", CommandState::as_str)),
     });
     Ok(AcksRecorded { kind: Default::default(), acks: Rows::truncated(recorded.collect()), server_time: at })
 }

@@ -1,7 +1,11 @@
 //! GET /keys.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
 use ks_protocol::refusal::RefusalCode;
+use serde::Deserialize;
 
 use super::unbound;
 use crate::{
@@ -9,8 +13,25 @@ use crate::{
     app::App,
 };
 
-/// The keyset in force, signed by its own keys and, as every answer, by SIG_SERV. The request is not signed.
-pub async fn keyset(State(app): State<App>) -> Response {
-    let result = app.keyring.keyset(app.clock.now()).map_err(|_| Refusal::new(RefusalCode::Internal));
-    answer::send(&app, &unbound(&app, "/keys"), result)
+/// Which keyset.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    version: Option<u64>,
+}
+
+/// The keyset in force, or with `?version=N` that one, so that a device can walk from version to version. It is signed by keys
+/// of its own and of the one before; the answer, as every one, by SIG_SERV. The request is not signed.
+pub async fn keyset(State(app): State<App>, which: Result<Query<Which>, QueryRejection>) -> Response {
+    let result = find(&app, which).await;
+    answer::send_document(&app, &unbound(&app, "/keys"), result)
+}
+
+async fn find(app: &App, which: Result<Query<Which>, QueryRejection>) -> Result<String, Refusal> {
+    let malformed = |_| Refusal::new(RefusalCode::Malformed).saying("expected ?version=N, a whole number, or nothing");
+    let Query(Which { version }) = which.map_err(malformed)?;
+    let version = version.unwrap_or_else(|| app.keyring.version());
+    let document = app.reader.ask(move |store| store.keyset_document(version)).await?;
+    document
+        .ok_or_else(|| Refusal::new(RefusalCode::NotFound).saying(format!("there is no keyset of version {version}")))
 }

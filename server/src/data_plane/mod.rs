@@ -1,9 +1,12 @@
 //! What devices call, one file per endpoint, named as in the protocol's messages.
 
+pub mod attendance;
 pub mod command_ack;
 pub mod heartbeat;
 pub mod keyset;
+pub mod logs;
 pub mod register;
+pub mod rotate_key;
 
 use axum::{extract::State, http::Uri, response::Response};
 use ks_protocol::{refusal::RefusalCode, signature::NO_SIG_DEV};

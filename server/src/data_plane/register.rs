@@ -1,10 +1,7 @@
 //! POST /register.
 
 use axum::{extract::State, response::Response};
-use ks_protocol::{
-    message::{Register, Registered, Request},
-    refusal::RefusalCode,
-};
+use ks_protocol::message::{Register, Registered, Request};
 use sha2::{Digest, Sha256};
 
 use super::heartbeat::remember;
@@ -13,39 +10,36 @@ use crate::{
     answer::{self, Refusal},
     app::App,
     pace,
-    registry::Known,
-    store::{FirstRegistered, Outcome, Write},
+    store::devices::Registration,
 };
 
 /// Registers a whitelisted device: [`Signed`] has checked that the key it names is the whitelisted one and that it holds it.
 pub async fn register(State(app): State<App>, request: Signed<Register>) -> Response {
-    let Signed { message, known, reply } = request;
-    let result = record(&app, message, &known).await;
+    let reply = request.reply.clone();
+    let result = record(&app, request).await;
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: &App, request: Register, known: &Known) -> Result<Registered, Refusal> {
-    let (at, sequence) = (app.clock.now(), request.sequence());
-    let otrt_sha256 = request.otrt.map(|token| Sha256::digest(token.as_str()).into());
-    let write = Write::Register {
-        device_id: request.device_id.clone(),
-        public_key: request.public_key,
+async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refusal> {
+    let by = request.by(app.clock.now());
+    let Signed { message, known, .. } = request;
+    let (at, sequence, device_id) = (by.at, message.sequence(), message.device_id.clone());
+    let registration = Registration {
+        device_id: message.device_id,
+        public_key: message.public_key,
         sequence,
-        otrt_sha256,
+        otrt_sha256: message.otrt.map(|token| Sha256::digest(token.as_str()).into()),
         otrt_required: app.config.otrt_required,
-        at,
     };
-    let Outcome::Register(result) = app.writer.write(write).await? else {
-        return Err(Refusal::new(RefusalCode::Internal));
-    };
-    let FirstRegistered(registered_at) = result.map_err(|denied| remember(known, denied))?;
+    let registered = app.writer.write(move |store| store.register(&registration, &by)).await?;
+    let registered_at = registered.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     Ok(Registered {
         kind: Default::default(),
-        next_beat_ms: pace::next_beat_ms(&request.device_id, at, app.config.heartbeat_interval),
-        device_id: request.device_id,
+        next_beat_ms: pace::next_beat_ms(&device_id, at, app.config.heartbeat_interval),
+        device_id,
         registered_at,
-        keyset_version: app.keyring.keyset_version,
+        keyset_version: app.keyring.version(),
         server_time: at,
     })
 }

@@ -11,7 +11,28 @@ use super::sqlite::Schema;
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
 
 /// Every table that they make.
-const TABLES: &[&str] = &["audit", "commands", "device_heartbeats", "device_states", "devices", "otrts"];
+const TABLES: &[&str] = &[
+    "audit",
+    "audit_head",
+    "command_orders",
+    "commands",
+    "device_changes",
+    "device_heartbeats",
+    "device_keys",
+    "device_labels",
+    "device_logs",
+    "device_states",
+    "devices",
+    "firmware_history",
+    "keysets",
+    "observation_gaps",
+    "otrts",
+    "punches",
+    "server_alive",
+    "server_keys",
+    "tokens",
+    "users",
+];
 
 /// The schema that this program writes.
 pub const LATEST: i64 = 1;

@@ -1,4 +1,5 @@
-//! Retention of heartbeats: old rows go in small steps, each a write like any other, so that none stalls the rest.
+//! Retention: old rows go in small steps, each a write like any other, so that none stalls the rest; and what is overdue is
+//! closed in the same way.
 //!
 //! Nothing is deleted on the word of a clock that jumped: after one that went ahead by more than an hour between two looks, or
 //! by more than a day while the server was down, retention rests for a day, so that people can set it right.
@@ -8,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
-use super::{Outcome, Pruned, Reader, Write, Writer};
+use super::{Reader, StoreError, Transaction, Writer};
 use crate::clock::Clock;
 
 /// Rows looked at in one step: about a millisecond of the writer's time.
@@ -23,31 +24,102 @@ const JUMP_MAX: Duration = Duration::from_hours(1);
 const DOWN_MAX: Duration = Duration::from_hours(24);
 /// How long nothing is deleted after a jump.
 const REST: Duration = Duration::from_hours(24);
+/// How long a device's change is kept for servers to follow, an ended token and a gap for people to look at.
+const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// Deletes heartbeats older than `keep`, until the store is shut down.
-pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, keep: Duration) {
+/// How long rows are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Heartbeats.
+    pub heartbeats: Duration,
+    /// Log lines.
+    pub logs: Duration,
+}
+
+/// What a server that listens does once a minute at least, in one write with the first step of each walk.
+pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, kept: Kept) {
     let newest = reader.ask(|store| store.newest_heartbeat_at()).await.unwrap_or(None);
     let mut watch = ClockWatch::starting(clock.now(), newest);
-    let mut after = 0;
+    // A start is a gap, however short: nobody listened just before.
+    let mut gap_min_ms = 0;
     loop {
         let now = clock.now();
-        let before = if watch.is_trusted(now) { now.minus_ms(ms(keep)) } else { UnixMs(0) };
-        let pause = match writer.write(Write::Prune { before, now, after, rows_max: STEP_ROWS }).await {
-            Ok(Outcome::Pruned(Pruned { next_after: Some(next), .. })) => {
-                after = next;
-                STEP_PAUSE
-            }
-            Err(super::StoreError::Closed) => return,
-            outcome => {
-                if let Err(error) = outcome {
-                    tracing::warn!(%error, "a retention step failed; it will be tried again");
-                }
-                after = 0;
-                WALK_PAUSE
-            }
-        };
-        tokio::time::sleep(pause).await;
+        let limits = watch.is_trusted(now).then(|| Limits::of(kept, now));
+        match walk(&writer, now, gap_min_ms, limits).await {
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "retention failed; it will be tried again"),
+            Ok(()) => gap_min_ms = 2 * ms(WALK_PAUSE),
+        }
+        tokio::time::sleep(WALK_PAUSE).await;
     }
+}
+
+/// Before which time rows go.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    heartbeats: UnixMs,
+    logs: UnixMs,
+    traces: UnixMs,
+}
+
+impl Limits {
+    fn of(kept: Kept, now: UnixMs) -> Self {
+        let before = |kept: Duration| now.minus_ms(ms(kept));
+        Self { heartbeats: before(kept.heartbeats), logs: before(kept.logs), traces: before(TRACES_KEPT) }
+    }
+}
+
+/// Where each walk is; none once it is over.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    overdue: Option<i64>,
+    heartbeats: Option<i64>,
+    logs: Option<i64>,
+    traces: Option<i64>,
+}
+
+/// All walks side by side, a step of each in one write. Without limits nothing is deleted.
+async fn walk(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limits>) -> Result<(), StoreError> {
+    let start = limits.map(|_| 0);
+    let mut places = Places { overdue: Some(0), heartbeats: start, logs: start, traces: start };
+    loop {
+        places = writer
+            .write(move |store| {
+                store.alive(now, gap_min_ms)?;
+                step(store, now, limits, places)
+            })
+            .await?;
+        if let Places { overdue: None, heartbeats: None, logs: None, traces: None } = places {
+            return Ok(());
+        }
+        tokio::time::sleep(STEP_PAUSE).await;
+    }
+}
+
+fn step(
+    store: &mut dyn Transaction,
+    now: UnixMs,
+    limits: Option<Limits>,
+    places: Places,
+) -> Result<Places, StoreError> {
+    let again = |rows: usize| (rows == STEP_ROWS).then_some(0);
+    let mut next = Places { overdue: None, heartbeats: None, logs: None, traces: None };
+    if places.overdue.is_some() {
+        next.overdue = again(store.close_overdue(now, STEP_ROWS)?);
+    }
+    let Some(limits) = limits else { return Ok(next) };
+    if let Some(after) = places.heartbeats {
+        next.heartbeats = store.prune_heartbeats(limits.heartbeats, now, after, STEP_ROWS)?.next_after;
+    }
+    if let Some(after) = places.logs {
+        next.logs = store.prune_logs(limits.logs, after, STEP_ROWS)?.next_after;
+    }
+    if places.traces.is_some() {
+        store.forget_gaps(limits.traces)?;
+        let rows = store.forget_changes(limits.traces, STEP_ROWS)?;
+        next.traces = again(rows.max(store.forget_tokens(limits.traces, STEP_ROWS)?));
+    }
+    Ok(next)
 }
 
 fn ms(duration: Duration) -> u64 {

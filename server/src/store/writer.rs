@@ -13,13 +13,34 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Outcome, Store, StoreError, StoreReader, Write};
+use super::{Store, StoreError, StoreReader, Transaction};
 use crate::metrics::Metrics;
 
 /// A write that waits for its commit.
-pub struct Waiting {
-    write: Write,
-    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+trait Waiting: Send {
+    /// Runs it inside a transaction. May be run again, in another transaction, if the first one failed.
+    fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), StoreError>;
+    /// Tells whoever waits what became of it.
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct WaitingFor<W, T> {
+    write: W,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Waiting for WaitingFor<W, T> {
+    fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+        self.done = Some((self.write)(transaction)?);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { done, reply, .. } = *self;
+        let done = committed.and_then(|()| done.ok_or(StoreError::Closed));
+        let _ = reply.send(done); // whoever asked may be gone; the write stands
+    }
 }
 
 /// A question that waits for its answer.
@@ -28,13 +49,13 @@ pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 /// What handlers hold to write: cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<Box<dyn Waiting>>,
     is_failing: Arc<AtomicBool>,
 }
 
 /// What waits to be written; [`drive_writes`] empties it.
 pub struct WriteQueue {
-    queue: mpsc::Receiver<Waiting>,
+    queue: mpsc::Receiver<Box<dyn Waiting>>,
     is_failing: Arc<AtomicBool>,
 }
 
@@ -57,13 +78,17 @@ pub fn reader(queue_max: usize) -> (Reader, mpsc::Receiver<Question>) {
 }
 
 impl Writer {
-    /// Writes, and comes back once the write is durable.
+    /// Writes, and comes back once the write is durable, with what it gave.
     ///
     /// # Errors
     /// [`StoreError::QueueFull`] at once when too many writes wait; otherwise what the store says.
-    pub async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { write, reply }).map_err(|error| match error {
+        let waiting = Box::new(WaitingFor { write, done: None, reply });
+        self.queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
@@ -103,39 +128,59 @@ impl Reader {
 /// reply leaves only after its group is durable.
 pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
     let WriteQueue { mut queue, is_failing } = from;
-    let mut waiting = Vec::with_capacity(group_max);
-    let mut group = Vec::with_capacity(group_max);
-    let mut replies = Vec::with_capacity(group_max);
-    while queue.recv_many(&mut waiting, group_max).await > 0 {
-        for Waiting { write, reply } in waiting.drain(..) {
-            group.push(write);
-            replies.push(reply);
-        }
+    let mut group: Vec<Box<dyn Waiting>> = Vec::with_capacity(group_max);
+    while queue.recv_many(&mut group, group_max).await > 0 {
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-        let begun = Instant::now();
-        let outcomes = store.commit(&group);
-        metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
-        group.clear();
-        match outcomes {
-            Ok(outcomes) => {
-                metrics.commits.inc();
-                if is_failing.swap(false, Ordering::Relaxed) {
-                    tracing::warn!("commits succeed again");
-                }
-                for (reply, outcome) in replies.drain(..).zip(outcomes) {
-                    let _ = reply.send(Ok(outcome)); // whoever asked may be gone; the write stands
-                }
+        let committed = commit(&mut store, &mut group, &metrics);
+        match committed {
+            Err(StoreError::Database(_)) if group.len() > 1 => {
+                one_by_one(&mut store, &mut group, &metrics, &is_failing);
             }
-            Err(error) => {
-                metrics.commit_failures.inc();
-                // Once, and not for each of thousands: the disk may be full.
-                if !is_failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
-                }
-                for reply in replies.drain(..) {
-                    let _ = reply.send(Err(error.clone()));
-                }
+            committed => {
+                note(&committed, &metrics, &is_failing);
+                group.drain(..).for_each(|waiting| waiting.reply(committed.clone()));
+            }
+        }
+    }
+}
+
+/// Commits a group in one transaction.
+fn commit(store: &mut impl Store, group: &mut [Box<dyn Waiting>], metrics: &Metrics) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    let committed = store.commit(&mut |transaction| group.iter_mut().try_for_each(|waiting| waiting.run(transaction)));
+    metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
+    committed
+}
+
+/// Commits each of a group that failed on its own, so that a write that the database refuses fails alone. When two in a row
+/// fail, it is the database, and the rest is refused untried.
+fn one_by_one(store: &mut impl Store, group: &mut Vec<Box<dyn Waiting>>, metrics: &Metrics, is_failing: &AtomicBool) {
+    let mut failed_in_a_row = 0;
+    let mut last = Ok(());
+    for mut waiting in group.drain(..) {
+        if failed_in_a_row < 2 {
+            last = commit(store, std::slice::from_mut(&mut waiting), metrics);
+            failed_in_a_row = if last.is_ok() { 0 } else { failed_in_a_row + 1 };
+        }
+        note(&last, metrics, is_failing);
+        waiting.reply(last.clone());
+    }
+}
+
+/// Counts a commit, and says when they begin and cease to fail: once, and not for each of thousands.
+fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &AtomicBool) {
+    match committed {
+        Ok(()) => {
+            metrics.commits.inc();
+            if is_failing.swap(false, Ordering::Relaxed) {
+                tracing::warn!("commits succeed again");
+            }
+        }
+        Err(error) => {
+            metrics.commit_failures.inc();
+            if !is_failing.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
             }
         }
     }

@@ -361,10 +361,10 @@ impl Server {
         eventually("writes wait", async || self.writes_waiting().await >= writes).await;
     }
 
-    /// Waits for retention's first look, so that from here on the store's queue holds nothing but the test's own writes.
+    /// Waits for the first keyset and for retention's first look, so that from here on the store's queue holds nothing but the test's own writes.
     pub(crate) async fn until_settled(&self) {
         let commits = "ks_store_commits_total";
-        eventually("retention has looked", async || self.metric(commits).await.is_some_and(|count| count >= 1.0)).await;
+        eventually("retention has looked", async || self.metric(commits).await.is_some_and(|count| count >= 2.0)).await;
     }
 
     /// Keeps every commit waiting until the hold is dropped: another writer has SQLite's one write lock.

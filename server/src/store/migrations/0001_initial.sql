@@ -1,4 +1,5 @@
--- Devices: what the whitelist says of each. Rarely written.
+-- Devices: what the whitelist says of each. Rarely written. `version` grows with each edit, so that two people's edits can't
+-- overwrite each other unseen.
 CREATE TABLE devices (
     id            INTEGER PRIMARY KEY,
     device_id     TEXT    NOT NULL UNIQUE,
@@ -7,11 +8,26 @@ CREATE TABLE devices (
     manufacturer  TEXT    NOT NULL,
     model         TEXT    NOT NULL,
     site          TEXT    NOT NULL,
+    version       INTEGER NOT NULL DEFAULT 1,
     imported_at   INTEGER NOT NULL,
     registered_at INTEGER,
     revoked_at    INTEGER,
     revoke_reason TEXT
 ) STRICT;
+
+CREATE TABLE device_labels (
+    device INTEGER NOT NULL REFERENCES devices (id),
+    label  TEXT    NOT NULL,
+    PRIMARY KEY (device, label)
+) STRICT, WITHOUT ROWID;
+
+-- Every key that a device ever had: none is ever used again, by anybody.
+CREATE TABLE device_keys (
+    public_key BLOB    PRIMARY KEY CHECK (length(public_key) = 32),
+    device     INTEGER NOT NULL REFERENCES devices (id),
+    since      INTEGER NOT NULL,
+    until      INTEGER
+) STRICT, WITHOUT ROWID;
 
 -- What changes with every request, kept narrow so that a group of commits touches few pages.
 -- status: 0 whitelisted, 1 registered, 2 revoked. The pair (boot_epoch, seq) only ever grows.
@@ -21,7 +37,19 @@ CREATE TABLE device_states (
     boot_epoch       INTEGER NOT NULL DEFAULT 0,
     seq              INTEGER NOT NULL DEFAULT 0,
     last_seen_at     INTEGER,
-    open_commands    INTEGER NOT NULL DEFAULT 0
+    last_heartbeat   INTEGER,
+    open_commands    INTEGER NOT NULL DEFAULT 0,
+    keyset_version   INTEGER NOT NULL DEFAULT 0,
+    release_counter  INTEGER NOT NULL DEFAULT 0,
+    firmware_version TEXT    NOT NULL DEFAULT '',
+    next_line_no     INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+-- Devices whose key or status changed: what servers follow to refresh what they hold in memory.
+CREATE TABLE device_changes (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    device INTEGER NOT NULL,
+    at     INTEGER NOT NULL
 ) STRICT;
 
 -- One row each heartbeat, appended in the order of commits. No secondary index: one in random order would cost
@@ -43,6 +71,15 @@ CREATE TABLE device_heartbeats (
     sent_at          INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE firmware_history (
+    id               INTEGER PRIMARY KEY,
+    device           INTEGER NOT NULL REFERENCES devices (id),
+    firmware_version TEXT    NOT NULL,
+    release_counter  INTEGER NOT NULL,
+    since            INTEGER NOT NULL
+) STRICT;
+CREATE INDEX firmware_history_device ON firmware_history (device, id);
+
 -- One-time registration tokens; only their SHA-256 is known here.
 CREATE TABLE otrts (
     token_sha256    BLOB    PRIMARY KEY CHECK (length(token_sha256) = 32),
@@ -54,27 +91,124 @@ CREATE TABLE otrts (
     used_at         INTEGER
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE commands (
-    id           INTEGER PRIMARY KEY,
-    command_id   TEXT    NOT NULL UNIQUE,
-    device       INTEGER NOT NULL REFERENCES devices (id),
-    kind         TEXT    NOT NULL,
-    argument     TEXT    NOT NULL,
-    state        TEXT    NOT NULL,
-    created_at   INTEGER NOT NULL,
-    deadline_at  INTEGER NOT NULL,
-    delivered_at INTEGER,
-    finished_at  INTEGER,
-    detail       TEXT    NOT NULL DEFAULT ''
+-- One order makes a command for each of its devices. The same client_token asks for the same order.
+CREATE TABLE command_orders (
+    id             INTEGER PRIMARY KEY,
+    order_id       TEXT    NOT NULL UNIQUE,
+    client_token   TEXT    UNIQUE,
+    request_sha256 BLOB    NOT NULL,
+    created_at     INTEGER NOT NULL,
+    queued         INTEGER NOT NULL,
+    refused        INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX commands_open ON commands (device, id) WHERE state IN ('QUEUED', 'DELIVERED', 'RECEIVED');
 
--- Who did what to what, when; appended in the transaction that does it.
+CREATE TABLE commands (
+    id            INTEGER PRIMARY KEY,
+    command_id    TEXT    NOT NULL UNIQUE,
+    order_row     INTEGER NOT NULL REFERENCES command_orders (id),
+    device        INTEGER NOT NULL REFERENCES devices (id),
+    kind          TEXT    NOT NULL,
+    argument      TEXT    NOT NULL,
+    is_urgent     INTEGER NOT NULL,
+    state         TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    deadline_at   INTEGER NOT NULL,
+    delivered_at  INTEGER,
+    finished_at   INTEGER,
+    detail        TEXT    NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX commands_open ON commands (device, is_urgent DESC, id)
+    WHERE state IN ('QUEUED', 'DELIVERED', 'RECEIVED');
+CREATE INDEX commands_due ON commands (deadline_at) WHERE state IN ('QUEUED', 'DELIVERED', 'RECEIVED');
+CREATE INDEX commands_device ON commands (device, id);
+CREATE INDEX commands_order ON commands (order_row, id);
+
+CREATE TABLE device_logs (
+    id          INTEGER PRIMARY KEY,
+    device      INTEGER NOT NULL REFERENCES devices (id),
+    received_at INTEGER NOT NULL,
+    at          INTEGER NOT NULL,
+    level       INTEGER NOT NULL,
+    message     TEXT    NOT NULL
+) STRICT;
+CREATE INDEX device_logs_device ON device_logs (device, id);
+
+-- Punches, named by device and number: that is what makes each exactly one.
+CREATE TABLE punches (
+    device      INTEGER NOT NULL REFERENCES devices (id),
+    punch_no    INTEGER NOT NULL,
+    at          INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    badge       TEXT    NOT NULL,
+    direction   TEXT    NOT NULL,
+    method      TEXT    NOT NULL,
+    PRIMARY KEY (device, punch_no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX punches_at ON punches (at);
+
+-- The server's keys, without their private halves, and every keyset that was published, as it was signed.
+CREATE TABLE server_keys (
+    key_id       TEXT    PRIMARY KEY,
+    public_key   BLOB    NOT NULL CHECK (length(public_key) = 32),
+    state        TEXT    NOT NULL CHECK (state IN ('ANNOUNCED', 'SIGNING', 'RETIRED', 'REMOVED')),
+    announced_at INTEGER NOT NULL,
+    signing_at   INTEGER,
+    removed_at   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keysets (
+    version    INTEGER PRIMARY KEY,
+    document   TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- People who log in, and what they or scripts show instead of a password; only its SHA-256 is known here.
+CREATE TABLE users (
+    id            INTEGER PRIMARY KEY,
+    name          TEXT    NOT NULL UNIQUE,
+    role          TEXT    NOT NULL,
+    password_hash TEXT    NOT NULL,
+    version       INTEGER NOT NULL DEFAULT 1,
+    created_at    INTEGER NOT NULL,
+    disabled_at   INTEGER
+) STRICT;
+CREATE TABLE tokens (
+    id           INTEGER PRIMARY KEY,
+    token_sha256 BLOB    NOT NULL UNIQUE CHECK (length(token_sha256) = 32),
+    kind         TEXT    NOT NULL CHECK (kind IN ('SESSION', 'BEARER')),
+    name         TEXT    NOT NULL,
+    role         TEXT    NOT NULL,
+    user         INTEGER REFERENCES users (id),
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    revoked_at   INTEGER
+) STRICT;
+CREATE INDEX tokens_user ON tokens (user);
+
+-- When servers were alive, and when none was: silence in a gap is ours, not a device's.
+CREATE TABLE server_alive (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE observation_gaps (
+    id      INTEGER PRIMARY KEY,
+    from_at INTEGER NOT NULL,
+    to_at   INTEGER NOT NULL
+) STRICT;
+
+-- Who did what to what, when, from where; appended in the transaction that does it. Each line's hash covers the one before
+-- it, and audit_head the last, so that an edit, a deletion or another order shows.
 CREATE TABLE audit (
     id      INTEGER PRIMARY KEY,
     at      INTEGER NOT NULL,
     actor   TEXT    NOT NULL,
+    address TEXT    NOT NULL,
     action  TEXT    NOT NULL,
     subject TEXT    NOT NULL,
-    detail  TEXT    NOT NULL
+    detail  TEXT    NOT NULL,
+    hash    BLOB    NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TABLE audit_head (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    last INTEGER NOT NULL,
+    hash BLOB    NOT NULL CHECK (length(hash) = 32)
 ) STRICT;

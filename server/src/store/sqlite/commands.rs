@@ -1,93 +1,205 @@
-//! Commands in SQLite: queueing, delivering, recording ACKs. `device_states.open_commands` counts those not yet terminal.
+//! Commands in SQLite: ordering, delivering, recording ACKs. `device_states.open_commands` counts those not yet terminal.
 
 use ks_protocol::{
     id::{CommandId, DeviceId, Sequence},
     message::{Ack, Command},
-    text::Text,
+    text::{Text, hex},
     time::UnixMs,
 };
 use rusqlite::{OptionalExtension, Transaction, params};
+use sha2::{Digest, Sha256};
 
-use super::{Denied, DeviceStatus, StoreError, advance, audit, integer, standing, unsigned};
+use super::{
+    Denied, DeviceStatus, SqliteReader, StoreError, Writes, advance, audit::append, devices::find, filter::Filter,
+    integer, parsed, rows, time, time_if, unsigned, word,
+};
 use crate::{
     command::{CommandEvent, CommandState, step},
-    store::Enqueued,
+    store::{
+        By,
+        commands::{
+            CancelRefused, CommandFilter, CommandReads, CommandRecord, CommandWrites, NewOrder, OrderRefused, Ordered,
+            StateCounts,
+        },
+    },
 };
 
 /// Commands in one answer at most.
-const DELIVERED_AT_ONCE: i64 = 16;
+const DELIVERED_AT_ONCE: usize = 16;
+/// Open commands of a device that one answer looks at.
+const OPEN_LOOKED_AT_MAX: usize = 256;
+/// Refused devices that are named at most.
+const REFUSED_NAMED_MAX: usize = 1_000;
 
-/// What every command of one enqueueing shares.
-pub(super) struct NewCommand<'a> {
-    pub(super) kind: &'a str,
-    pub(super) argument: &'a str,
-    pub(super) deadline_at: UnixMs,
-}
-
-pub(super) fn enqueue(
-    transaction: &Transaction<'_>,
-    commands: &[(CommandId, DeviceId)],
-    what: &NewCommand<'_>,
-    actor: &str,
-    at: UnixMs,
-) -> Result<Enqueued, StoreError> {
-    let mut done = Enqueued::default();
-    for (command_id, device_id) in commands {
-        let row = match standing(transaction, device_id)? {
-            Some(standing) if standing.status != DeviceStatus::Revoked => standing.row,
-            _ => {
-                done.refused.push(device_id.clone());
-                continue;
-            }
-        };
-        transaction
+impl CommandWrites for Writes<'_> {
+    fn order(&mut self, order: &NewOrder, by: &By) -> Result<Result<Ordered, OrderRefused>, StoreError> {
+        if let Some(earlier) = same_order(&self.0, order)? {
+            return Ok(earlier);
+        }
+        let (found, mut refused) = find(&self.0, &order.which)?;
+        let is_open = |status| status != DeviceStatus::Revoked;
+        if order.which.device_ids.is_some() {
+            let revoked = found.iter().filter(|(_, standing)| !is_open(standing.status));
+            refused.extend(revoked.map(|(device_id, _)| device_id.clone()));
+        }
+        let meant: Vec<i64> =
+            found.iter().filter(|(_, standing)| is_open(standing.status)).map(|(_, standing)| standing.row).collect();
+        let order_row = self
+            .0
             .prepare_cached(
-                "INSERT INTO commands (command_id, device, kind, argument, state, created_at, deadline_at)
-                 VALUES (?1, ?2, ?3, ?4, 'QUEUED', ?5, ?6)",
+                "INSERT INTO command_orders (order_id, client_token, request_sha256, created_at, queued, refused)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![
-                command_id.as_str(),
-                row,
-                what.kind,
-                what.argument,
-                integer(at.0),
-                integer(what.deadline_at.0)
+            .insert(params![
+                order.order_id.as_str(),
+                order.client_token,
+                order.request_sha256.as_slice(),
+                integer(by.at.0),
+                rows(meant.len()),
+                rows(refused.len())
             ])?;
-        transaction
-            .prepare_cached("UPDATE device_states SET open_commands = open_commands + 1 WHERE device = ?1")?
-            .execute([row])?;
-        done.queued += 1;
+        for (number, device) in meant.iter().enumerate() {
+            insert(&self.0, order, order_row, number, *device, by.at)?;
+        }
+        let subject = format!("{} devices", meant.len());
+        append(&self.0, "command.order", &subject, &format!("{} {}", order.kind, order.order_id), by)?;
+        let refused_count = refused.len();
+        refused.truncate(REFUSED_NAMED_MAX);
+        let order_id = order.order_id.clone();
+        Ok(Ok(Ordered { order_id, queued: meant.len(), refused, refused_count, is_repeated: false }))
     }
-    let subject = format!("{} devices", done.queued);
-    audit(transaction, at, actor, "command.enqueue", &subject, what.kind)?;
-    Ok(done)
+
+    fn record_acks(
+        &mut self,
+        device_id: &DeviceId,
+        sequence: Sequence,
+        acks: &[Ack],
+        at: UnixMs,
+    ) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError> {
+        match advance(&self.0, device_id, sequence, at)? {
+            Ok(device) => acks.iter().map(|ack| apply_ack(&self.0, device, ack, at)).collect::<Result<_, _>>().map(Ok),
+            Err(denied) => Ok(Err(denied)),
+        }
+    }
+
+    fn cancel(
+        &mut self,
+        command_id: &CommandId,
+        force: bool,
+        by: &By,
+    ) -> Result<Result<CommandState, CancelRefused>, StoreError> {
+        let found = self
+            .0
+            .prepare_cached("SELECT id, device, state FROM commands WHERE command_id = ?1")?
+            .query_row([command_id.as_str()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, word(row, 2, CommandState::from_word)?))
+            })
+            .optional()?;
+        let Some((row, device, state)) = found else { return Ok(Err(CancelRefused::Unknown)) };
+        if state.is_terminal() || (state != CommandState::Queued && !force) {
+            return Ok(Err(CancelRefused::Past(state)));
+        }
+        let next = set_state(&self.0, device, row, state, CommandEvent::Canceled, "canceled by an operator", by.at)?;
+        append(&self.0, "command.cancel", command_id.as_str(), state.as_str(), by)?;
+        Ok(Ok(next))
+    }
+
+    fn close_overdue(&mut self, now: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
+        let overdue = open_commands(
+            &self.0,
+            "SELECT id, device, state FROM commands
+             WHERE deadline_at <= ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY deadline_at LIMIT ?2",
+            integer(now.0),
+            rows_max,
+        )?;
+        for (row, device, state) in &overdue {
+            set_state(&self.0, *device, *row, *state, CommandEvent::DeadlinePassed, "", now)?;
+        }
+        Ok(overdue.len())
+    }
 }
 
-/// Open commands, oldest first, marked as delivered; those whose deadline has passed are closed instead. What the device
-/// has received is left out before the limit applies, so that commands in progress don't hold up the ones behind them.
+/// What was answered to the same client token before.
+fn same_order(
+    transaction: &Transaction<'_>,
+    order: &NewOrder,
+) -> Result<Option<Result<Ordered, OrderRefused>>, StoreError> {
+    let Some(token) = &order.client_token else { return Ok(None) };
+    let found = transaction
+        .prepare_cached("SELECT order_id, request_sha256, queued, refused FROM command_orders WHERE client_token = ?1")?
+        .query_row([token], |row| {
+            let counts = (unsigned(row.get(2)?), unsigned(row.get(3)?));
+            Ok((parsed::<CommandId>(row, 0)?, row.get::<_, Vec<u8>>(1)?, counts))
+        })
+        .optional()?;
+    Ok(found.map(|(order_id, sha256, (queued, refused))| {
+        if sha256 != order.request_sha256 {
+            return Err(OrderRefused::TokenTaken);
+        }
+        let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        let (queued, refused_count) = (count(queued), count(refused));
+        Ok(Ordered { order_id, queued, refused: Vec::new(), refused_count, is_repeated: true })
+    }))
+}
+
+/// One command of an order; its name comes from the order's seed and its number.
+fn insert(
+    transaction: &Transaction<'_>,
+    order: &NewOrder,
+    order_row: i64,
+    number: usize,
+    device: i64,
+    at: UnixMs,
+) -> Result<(), StoreError> {
+    let mut hash = Sha256::new_with_prefix(order.id_seed);
+    hash.update(number.to_be_bytes());
+    let digits = hex(&hash.finalize());
+    transaction
+        .prepare_cached(
+            "INSERT INTO commands (command_id, order_row, device, kind, argument, is_urgent, state, created_at, deadline_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'QUEUED', ?7, ?8)",
+        )?
+        .execute(params![
+            format!("c{}", digits.get(..24).unwrap_or(&digits)),
+            order_row,
+            device,
+            order.kind,
+            order.argument,
+            order.is_urgent,
+            integer(at.0),
+            integer(order.deadline_at.0)
+        ])?;
+    transaction
+        .prepare_cached("UPDATE device_states SET open_commands = open_commands + 1 WHERE device = ?1")?
+        .execute([device])?;
+    Ok(())
+}
+
+/// Open commands, urgent ones first, then the oldest, marked as delivered; those whose deadline has passed are closed. What
+/// the device has received is left out before the limit applies, so that commands in progress don't hold up the ones behind.
 pub(super) fn deliver(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<Vec<Command>, StoreError> {
     let mut statement = transaction.prepare_cached(
-        "SELECT id, command_id, kind, argument, state, deadline_at FROM commands
-         WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND (state <> 'RECEIVED' OR deadline_at <= ?3)
-         ORDER BY id LIMIT ?2",
+        "SELECT id, state, deadline_at, command_id, kind, argument FROM commands
+         WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND (state <> 'RECEIVED' OR deadline_at <= ?2)
+         ORDER BY is_urgent DESC, id LIMIT ?3",
     )?;
     let open = statement
-        .query_map(params![device, DELIVERED_AT_ONCE, integer(at.0)], |row| {
-            let texts: (String, String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
-            Ok((row.get::<_, i64>(0)?, texts, UnixMs(unsigned(row.get(5)?))))
+        .query_map(params![device, integer(at.0), rows(OPEN_LOOKED_AT_MAX)], |row| {
+            let (number, state) = (row.get::<_, i64>(0)?, word(row, 1, CommandState::from_word)?);
+            let (kind, argument): (String, String) = (row.get(4)?, row.get(5)?);
+            let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
+            let deadline_at = time(row, 2)?;
+            Ok((number, state, Command { command_id: parsed(row, 3)?, kind, argument, deadline_at }))
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut delivered = Vec::new();
-    for (row, (command_id, kind, argument, state), deadline_at) in open {
-        let state = known_state(&state)?;
-        if deadline_at <= at {
+    for (row, state, command) in open {
+        if command.deadline_at <= at {
             set_state(transaction, device, row, state, CommandEvent::DeadlinePassed, "", at)?;
-            continue;
+        } else if delivered.len() < DELIVERED_AT_ONCE {
+            set_state(transaction, device, row, state, CommandEvent::Sent, "", at)?;
+            delivered.push(command);
         }
-        set_state(transaction, device, row, state, CommandEvent::Sent, "", at)?;
-        let command_id = command_id.parse().map_err(|error| StoreError::Database(format!("command {row}: {error}")))?;
-        let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
-        delivered.push(Command { command_id, kind, argument, deadline_at });
     }
     Ok(delivered)
 }
@@ -101,31 +213,41 @@ pub(super) fn apply_ack(
 ) -> Result<Option<CommandState>, StoreError> {
     let mut statement =
         transaction.prepare_cached("SELECT id, state FROM commands WHERE command_id = ?1 AND device = ?2")?;
-    let found: Option<(i64, String)> = statement
-        .query_row(params![ack.command_id.as_str(), device], |row| Ok((row.get(0)?, row.get(1)?)))
+    let found = statement
+        .query_row(params![ack.command_id.as_str(), device], |row| {
+            Ok((row.get::<_, i64>(0)?, word(row, 1, CommandState::from_word)?))
+        })
         .optional()?;
     let Some((row, state)) = found else { return Ok(None) };
-    let state = known_state(&state)?;
     set_state(transaction, device, row, state, ack.state.into(), ack.detail.as_str(), at).map(Some)
 }
 
-/// ACKs that came on their own: takes the pair, then applies each.
-pub(super) fn record_acks(
-    transaction: &Transaction<'_>,
-    device_id: &DeviceId,
-    sequence: Sequence,
-    acks: &[Ack],
-    at: UnixMs,
-) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError> {
-    let device = match advance(transaction, device_id, sequence, at)? {
-        Ok(device) => device,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    acks.iter().map(|ack| apply_ack(transaction, device.row, ack, at)).collect::<Result<_, _>>().map(Ok)
+/// Cancels every open command of a device.
+pub(super) fn cancel_open(transaction: &Transaction<'_>, device: i64, why: &str, at: UnixMs) -> Result<(), StoreError> {
+    let open = open_commands(
+        transaction,
+        "SELECT id, device, state FROM commands WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') LIMIT ?2",
+        device,
+        usize::MAX,
+    )?;
+    for (row, device, state) in open {
+        set_state(transaction, device, row, state, CommandEvent::Canceled, why, at)?;
+    }
+    Ok(())
 }
 
-fn known_state(word: &str) -> Result<CommandState, StoreError> {
-    CommandState::from_word(word).ok_or_else(|| StoreError::Database(format!("unknown command state {word}")))
+/// Row, device and state of the commands that `sql` finds.
+fn open_commands(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    parameter: i64,
+    rows_max: usize,
+) -> Result<Vec<(i64, i64, CommandState)>, StoreError> {
+    let mut statement = transaction.prepare_cached(sql)?;
+    let found = statement.query_map(params![parameter, rows(rows_max)], |row| {
+        Ok((row.get(0)?, row.get(1)?, word(row, 2, CommandState::from_word)?))
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 fn set_state(
@@ -154,4 +276,59 @@ fn set_state(
             .execute([device])?;
     }
     Ok(next)
+}
+
+impl CommandReads for SqliteReader {
+    fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
+        let mut filter = Filter::default();
+        filter.and("c.id > ?", after);
+        filter.and_if("o.order_id = ?", which.order_id.as_ref().map(|id| id.as_str().to_owned()));
+        filter.and_if("d.device_id = ?", which.device_id.as_ref().map(|id| id.as_str().to_owned()));
+        if which.open_only {
+            filter.and_that("c.state IN ('QUEUED', 'DELIVERED', 'RECEIVED')");
+        }
+        let sql = format!(
+            "SELECT c.id, c.command_id, o.order_id, d.device_id, c.kind, c.argument, c.is_urgent, c.state, c.created_at,
+                    c.deadline_at, c.delivered_at, c.finished_at, c.detail
+             FROM commands c JOIN devices d ON d.id = c.device JOIN command_orders o ON o.id = c.order_row
+             {} ORDER BY c.id LIMIT {}",
+            filter.clause(),
+            rows(limit)
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            Ok(CommandRecord {
+                row: row.get(0)?,
+                command_id: parsed(row, 1)?,
+                order_id: parsed(row, 2)?,
+                device_id: parsed(row, 3)?,
+                kind: row.get(4)?,
+                argument: row.get(5)?,
+                is_urgent: row.get(6)?,
+                state: word(row, 7, CommandState::from_word)?,
+                created_at: time(row, 8)?,
+                deadline_at: time(row, 9)?,
+                delivered_at: time_if(row, 10)?,
+                finished_at: time_if(row, 11)?,
+                detail: row.get(12)?,
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn order_counts(&mut self, order_id: &CommandId) -> Result<Option<StateCounts>, StoreError> {
+        let row: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM command_orders WHERE order_id = ?1")?
+            .query_row([order_id.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(row) = row else { return Ok(None) };
+        let mut statement = self.connection.prepare_cached(
+            "SELECT state, count(*) FROM commands WHERE order_row = ?1 GROUP BY state ORDER BY state",
+        )?;
+        let counts = statement
+            .query_map([row], |row| Ok((word(row, 0, CommandState::from_word)?, unsigned(row.get(1)?))))?
+            .collect::<Result<_, _>>()?;
+        Ok(Some(counts))
+    }
 }

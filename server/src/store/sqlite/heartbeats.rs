@@ -1,30 +1,92 @@
 //! Heartbeats in SQLite: recording one, pruning the oldest.
 
-use ks_protocol::{id::Sequence, message::Heartbeat, time::UnixMs};
-use rusqlite::{Transaction, params};
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    message::Heartbeat,
+    time::UnixMs,
+};
+use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Denied, StoreError, advance, commands, integer};
-use crate::store::{Due, Pruned};
+use super::{
+    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, parsed, rows, standing, time, time_if,
+    unsigned,
+};
+use crate::store::{
+    Swept,
+    heartbeats::{Due, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatWrites, LastHeartbeat},
+};
 
-/// Takes the pair, appends the row, applies the ACKs that came along, and gives what is due.
-pub(super) fn record(
-    transaction: &Transaction<'_>,
-    beat: &Heartbeat,
-    at: UnixMs,
-) -> Result<Result<Due, Denied>, StoreError> {
-    let sequence = Sequence { boot_epoch: beat.boot_epoch, seq: beat.seq };
-    let device = match advance(transaction, &beat.device_id, sequence, at)? {
-        Ok(device) => device,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    insert(transaction, beat, at)?;
-    if device.open_commands == 0 {
-        return Ok(Ok(Due::default()));
+/// A device whose pair was taken, as it was known before this heartbeat.
+struct Advanced {
+    row: i64,
+    open_commands: i64,
+    keyset_version: i64,
+    release_counter: i64,
+    firmware_version: String,
+}
+
+impl HeartbeatWrites for Writes<'_> {
+    fn record_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Result<Due, Denied>, StoreError> {
+        let Some(device) = advance(&self.0, beat, at)? else {
+            return Ok(Err(standing(&self.0, &beat.device_id)?.map_or(Denied::Unknown, Standing::denied)));
+        };
+        insert(&self.0, beat, at)?;
+        note_changes(&self.0, &device, beat, at)?;
+        if device.open_commands == 0 {
+            return Ok(Ok(Due::default()));
+        }
+        for ack in beat.acks.as_slice() {
+            commands::apply_ack(&self.0, device.row, ack, at)?;
+        }
+        Ok(Ok(Due { commands: commands::deliver(&self.0, device.row, at)? }))
     }
-    for ack in beat.acks.as_slice() {
-        commands::apply_ack(transaction, device.row, ack, at)?;
+
+    fn prune_heartbeats(
+        &mut self,
+        before: UnixMs,
+        now: UnixMs,
+        after: i64,
+        rows_max: usize,
+    ) -> Result<Swept, StoreError> {
+        let (count, last, are_all_kept): (i64, Option<i64>, bool) = self
+            .0
+            .prepare_cached(
+                "SELECT count(*), max(id), coalesce(min(received_at >= ?3 AND received_at <= ?4), 1) FROM
+                    (SELECT id, received_at FROM device_heartbeats
+                     WHERE id > ?1 AND id < (SELECT max(id) FROM device_heartbeats) ORDER BY id LIMIT ?2)",
+            )?
+            .query_row(params![after, rows(rows_max), integer(before.0), integer(now.0)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let Some(last) = last.filter(|_| !are_all_kept) else { return Ok(Swept::default()) };
+        let deleted = self
+            .0
+            .prepare_cached("DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
+            .execute(params![after, last, integer(before.0)])?;
+        Ok(Swept { rows: deleted, next_after: (count == rows(rows_max)).then_some(last) })
     }
-    Ok(Ok(Due { commands: commands::deliver(transaction, device.row, at)? }))
+}
+
+/// Takes the pair for a registered device if it is greater than the one kept: the gate of a heartbeat. Also says which row the
+/// heartbeat will have: the next one.
+fn advance(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result<Option<Advanced>, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
+                last_heartbeat = (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats)
+         WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+         RETURNING device, open_commands, keyset_version, release_counter, firmware_version",
+    )?;
+    let parameters = params![beat.device_id.as_str(), beat.boot_epoch, integer(beat.seq.get()), integer(at.0)];
+    let advanced = statement.query_row(parameters, |row| {
+        Ok(Advanced {
+            row: row.get(0)?,
+            open_commands: row.get(1)?,
+            keyset_version: row.get(2)?,
+            release_counter: row.get(3)?,
+            firmware_version: row.get(4)?,
+        })
+    });
+    Ok(advanced.optional()?)
 }
 
 fn insert(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
@@ -52,28 +114,97 @@ fn insert(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result
     Ok(())
 }
 
-/// One step of retention. Rows are in the order of commits, and so of time, but for those that a wrong clock stamped: the walk
-/// goes on past rows from the future, and ends at a step that finds nothing but rows to keep. The newest row always stays, so
-/// that no row number is ever given twice.
-pub(super) fn prune(
+/// Keeps what the device says of itself, where it says something new.
+fn note_changes(
     transaction: &Transaction<'_>,
-    (before, now): (UnixMs, UnixMs),
-    after: i64,
-    rows_max: usize,
-) -> Result<Pruned, StoreError> {
-    let page = "SELECT id, received_at FROM device_heartbeats
-                WHERE id > ?1 AND id < (SELECT max(id) FROM device_heartbeats) ORDER BY id LIMIT ?2";
-    let (rows, last, are_all_kept): (i64, Option<i64>, bool) = transaction
-        .prepare_cached(&format!(
-            "SELECT count(*), max(id), coalesce(min(received_at >= ?3 AND received_at <= ?4), 1) FROM ({page})"
-        ))?
-        .query_row(params![after, integer(rows_max as u64), integer(before.0), integer(now.0)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    known: &Advanced,
+    beat: &Heartbeat,
+    at: UnixMs,
+) -> Result<(), StoreError> {
+    let (version, counter) = (beat.firmware.version.as_str(), integer(beat.firmware.release_counter));
+    let keyset_version = integer(beat.keyset_version);
+    let is_same_firmware = known.firmware_version == version && known.release_counter == counter;
+    if is_same_firmware && known.keyset_version == keyset_version {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached(
+            "UPDATE device_states SET keyset_version = ?2, release_counter = ?3, firmware_version = ?4 WHERE device = ?1",
+        )?
+        .execute(params![known.row, keyset_version, counter, version])?;
+    if !is_same_firmware {
+        transaction
+            .prepare_cached(
+                "INSERT INTO firmware_history (device, firmware_version, release_counter, since) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![known.row, version, counter, integer(at.0)])?;
+    }
+    Ok(())
+}
+
+impl HeartbeatReads for SqliteReader {
+    fn heartbeats(&mut self, after: i64, limit: usize) -> Result<Vec<HeartbeatRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, device_id, boot_epoch, seq, uptime_s, received_at FROM device_heartbeats WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )?;
+        let found = statement.query_map(params![after, rows(limit)], |row| {
+            Ok(HeartbeatRecord {
+                row: row.get(0)?,
+                device_id: parsed(row, 1)?,
+                sequence: Sequence::new(row.get(2)?, unsigned(row.get(3)?)),
+                uptime_s: unsigned(row.get(4)?),
+                received_at: time(row, 5)?,
+            })
         })?;
-    let Some(last) = last.filter(|_| !are_all_kept) else { return Ok(Pruned::default()) };
-    let deleted = transaction
-        .prepare_cached("DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
-        .execute(params![after, last, integer(before.0)])?;
-    let is_full = usize::try_from(rows).is_ok_and(|rows| rows == rows_max);
-    Ok(Pruned { deleted, next_after: is_full.then_some(last) })
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn last_heartbeat_row(&mut self) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT coalesce(max(id), 0) FROM device_heartbeats")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
+    fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT received_at FROM device_heartbeats ORDER BY id DESC LIMIT 1")?;
+        Ok(statement.query_row([], |row| time_if(row, 0)).optional()?.flatten())
+    }
+
+    fn last_heartbeat(&mut self, device_id: &DeviceId) -> Result<Option<LastHeartbeat>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT h.received_at, h.sent_at, h.boot_epoch, h.seq, h.uptime_s, h.cpu_temp_c, h.free_mem_kib, h.network,
+                    h.rssi_dbm, h.firmware_version
+             FROM devices d JOIN device_states s ON s.device = d.id JOIN device_heartbeats h ON h.id = s.last_heartbeat
+             WHERE d.device_id = ?1 AND h.device_id = ?1",
+        )?;
+        let last = statement.query_row([device_id.as_str()], |row| {
+            Ok(LastHeartbeat {
+                received_at: time(row, 0)?,
+                sent_at: time(row, 1)?,
+                sequence: Sequence::new(row.get(2)?, unsigned(row.get(3)?)),
+                uptime_s: unsigned(row.get(4)?),
+                cpu_temp_c: row.get(5)?,
+                free_mem_kib: unsigned(row.get(6)?),
+                network: row.get(7)?,
+                rssi_dbm: row.get(8)?,
+                firmware_version: row.get(9)?,
+            })
+        });
+        Ok(last.optional()?)
+    }
+
+    fn firmware_history(&mut self, device_id: &DeviceId, limit: usize) -> Result<Vec<FirmwareRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT f.firmware_version, f.release_counter, f.since FROM firmware_history f
+             JOIN devices d ON d.id = f.device WHERE d.device_id = ?1 ORDER BY f.id DESC LIMIT ?2",
+        )?;
+        let found = statement.query_map(params![device_id.as_str(), rows(limit)], |row| {
+            Ok(FirmwareRecord {
+                firmware_version: row.get(0)?,
+                release_counter: unsigned(row.get(1)?),
+                since: time(row, 2)?,
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
 }

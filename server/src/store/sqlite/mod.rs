@@ -1,9 +1,15 @@
 //! The SQLite store: WAL, one writer connection, groups of writes in one transaction each.
 
+mod accounts;
+mod audit;
 mod commands;
+mod devices;
+mod filter;
 mod heartbeats;
-mod provisioning;
-mod reader;
+mod keysets;
+mod logs;
+mod presence;
+mod punches;
 mod wal;
 
 use std::{os::unix::fs::OpenOptionsExt, path::Path};
@@ -12,11 +18,9 @@ use ks_protocol::{
     id::{DeviceId, Sequence},
     time::UnixMs,
 };
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-pub use reader::SqliteReader;
-
-use super::{Denied, DeviceStatus, MigrateError, Outcome, Store, StoreError, Write, migrations};
+use super::{Denied, MigrateError, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
@@ -169,56 +173,63 @@ impl Drop for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+    fn commit(
+        &mut self,
+        group: &mut dyn FnMut(&mut dyn super::Transaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = begun.map_err(|error| match error.sqlite_error_code() {
+        let begun = begun.map_err(|error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DatabaseBusy) => StoreError::Busy, // another program writes; nothing was begun
             _ => error.into(),
         })?;
-        let outcomes = group.iter().map(|write| apply(&transaction, write)).collect::<Result<_, StoreError>>()?;
-        transaction.commit()?;
-        Ok(outcomes)
+        let mut transaction = Writes(begun);
+        group(&mut transaction)?;
+        Ok(transaction.0.commit()?)
     }
 }
 
-fn apply(transaction: &Transaction<'_>, write: &Write) -> Result<Outcome, StoreError> {
-    Ok(match write {
-        Write::Beat { beat, at } => Outcome::Beat(heartbeats::record(transaction, beat, *at)?),
-        Write::Register { device_id, public_key, sequence, otrt_sha256, otrt_required, at } => {
-            let token = provisioning::Token { sha256: *otrt_sha256, required: *otrt_required };
-            Outcome::Register(provisioning::register(transaction, device_id, public_key, *sequence, token, *at)?)
-        }
-        Write::Acks { device_id, sequence, acks, at } => {
-            Outcome::Acks(commands::record_acks(transaction, device_id, *sequence, acks, *at)?)
-        }
-        Write::Import { devices, actor, at } => {
-            Outcome::Import(provisioning::import(transaction, devices, actor, *at)?)
-        }
-        Write::Revoke { device_ids, reason, actor, at } => {
-            Outcome::Revoke(provisioning::revoke(transaction, device_ids, reason, actor, *at)?)
-        }
-        Write::AddOtrts { tokens_sha256, expires_at, device_id, model, actor, at } => {
-            let bound = (device_id.as_ref(), model.as_deref());
-            provisioning::add_otrts(transaction, tokens_sha256, *expires_at, bound, actor, *at)?;
-            Outcome::OtrtsAdded
-        }
-        Write::Enqueue { commands, kind, argument, deadline_at, actor, at } => {
-            let what = commands::NewCommand { kind, argument, deadline_at: *deadline_at };
-            Outcome::Enqueue(commands::enqueue(transaction, commands, &what, actor, *at)?)
-        }
-        Write::Prune { before, now, after, rows_max } => {
-            Outcome::Pruned(heartbeats::prune(transaction, (*before, *now), *after, *rows_max)?)
-        }
-    })
+/// A transaction that goes on: what can be written.
+struct Writes<'c>(Transaction<'c>);
+
+impl super::Transaction for Writes<'_> {}
+
+/// A reader of one SQLite file; sees what is committed.
+pub struct SqliteReader {
+    connection: Connection,
 }
 
-/// A time or counter as SQLite keeps it; beyond i64 it is held at the greatest.
-fn integer(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+impl StoreReader for SqliteReader {}
+
+impl SqliteReader {
+    /// Opens the file, which a store must have made.
+    pub fn open(path: &Path) -> Result<Self, StartError> {
+        let connection = open_read_only(path)
+            .map_err(|error| StartError::BadDatabase { path: path.to_owned(), why: in_short(&error) })?;
+        Ok(Self { connection })
+    }
 }
 
-fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or_default()
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// A number that SQLite can hold. All that is stored is far below.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that was stored by [`integer`].
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// A count of rows for a LIMIT.
+fn rows(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn status_of(number: i64) -> DeviceStatus {
@@ -229,11 +240,58 @@ fn status_of(number: i64) -> DeviceStatus {
     }
 }
 
+fn number_of(status: DeviceStatus) -> i64 {
+    match status {
+        DeviceStatus::Whitelisted => 0,
+        DeviceStatus::Registered => 1,
+        DeviceStatus::Revoked => 2,
+    }
+}
+
+/// A text from the store as an identifier; what is not one was not written by this program.
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(index)?;
+    text.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// A word from the store as one of a few; what is none was not written by this program.
+fn word<T>(row: &Row<'_>, index: usize, of: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    of(&text).ok_or_else(|| {
+        let wrong = format!("`{text}` is no word of this program");
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, wrong.into())
+    })
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<UnixMs> {
+    row.get(index).map(|ms| UnixMs(unsigned(ms)))
+}
+
+fn time_if(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<UnixMs>> {
+    Ok(row.get::<_, Option<i64>>(index)?.map(|ms| UnixMs(unsigned(ms))))
+}
+
 /// The row of a device and what decides whether it may write.
 struct Standing {
     row: i64,
     status: DeviceStatus,
     kept: Sequence,
+}
+
+impl Standing {
+    /// Why a device that is so may not write under this pair.
+    fn denied(self) -> Denied {
+        match self {
+            Self { status: DeviceStatus::Revoked, .. } => Denied::Revoked,
+            Self { status: DeviceStatus::Whitelisted, .. } => Denied::NotRegistered,
+            Self { kept, .. } => Denied::Stale { kept },
+        }
+    }
 }
 
 fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
@@ -247,59 +305,27 @@ fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Optio
     Ok(standing.optional()?)
 }
 
-/// Takes the pair for a registered device if it is greater than the one kept. The gate of every signed write.
+/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row. The gate of every
+/// signed write but a heartbeat, which takes its pair in the same way in the statement that also says what it must be told.
 fn advance(
     transaction: &Transaction<'_>,
     device_id: &DeviceId,
     sequence: Sequence,
     at: UnixMs,
-) -> Result<Result<Advanced, Denied>, StoreError> {
+) -> Result<Result<i64, Denied>, StoreError> {
     let mut statement = transaction.prepare_cached(
         "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
          WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-         RETURNING device, open_commands",
+         RETURNING device",
     )?;
     let advanced = statement
         .query_row(
             params![device_id.as_str(), sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)],
-            |row| Ok(Advanced { row: row.get(0)?, open_commands: row.get(1)? }),
+            |row| row.get(0),
         )
         .optional()?;
-    if let Some(advanced) = advanced {
-        return Ok(Ok(advanced));
+    match advanced {
+        Some(device) => Ok(Ok(device)),
+        None => Ok(Err(standing(transaction, device_id)?.map_or(Denied::Unknown, Standing::denied))),
     }
-    Ok(Err(match standing(transaction, device_id)? {
-        None => Denied::Unknown,
-        Some(Standing { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
-        Some(Standing { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
-        Some(Standing { kept, .. }) => Denied::Stale { kept },
-    }))
-}
-
-/// A device whose pair was taken.
-struct Advanced {
-    row: i64,
-    open_commands: i64,
-}
-
-/// Appends the audit line of what the same transaction does.
-fn audit(
-    transaction: &Transaction<'_>,
-    at: UnixMs,
-    actor: &str,
-    action: &str,
-    subject: &str,
-    detail: &str,
-) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![integer(at.0), actor, action, subject, detail])?;
-    Ok(())
-}
-
-fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
 }

@@ -1,0 +1,70 @@
+//! POST /rotate-key: a device's new key, vouched for by the old one.
+//!
+//! The document is signed (SIG_DEV) with the key that the server knows, and carries a proof by the new one that the device holds
+//! it. A device that had no answer sends it again signed with the *new* key: if the rotation was stored, that is the key the
+//! server knows by now, and the answer is the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::{request, type_line};
+use crate::{
+    id::{DeviceId, Seq},
+    key::{PrivateKey, PublicKey},
+    signature::{Context, Signature, signing_input},
+    text::Text,
+    time::UnixMs,
+};
+
+type_line!(RotateKeyType = "rotate_key");
+type_line!(KeyRotatedType = "key_rotated");
+
+/// The request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateKey {
+    /// `rotate_key`.
+    #[serde(rename = "type")]
+    pub kind: RotateKeyType,
+    /// The device.
+    pub device_id: DeviceId,
+    /// Replay pair, first part.
+    pub boot_epoch: u32,
+    /// Replay pair, second part.
+    pub seq: Seq,
+    /// The device's clock; for diagnosis, decides nothing.
+    pub sent_at: UnixMs,
+    /// The key that the device will sign with from now on; never used before, by anybody.
+    pub new_public_key: PublicKey,
+    /// Signature by the new key over `KS1 NEW-KEY DEVICE_ID\n`: 88 characters of base64.
+    pub proof: Text<88>,
+}
+request!(RotateKey, "/rotate-key", 4 * 1024);
+
+impl RotateKey {
+    /// The proof that `device_id` holds `new_key`.
+    pub fn proof_of(device_id: &DeviceId, new_key: &PrivateKey) -> Text<88> {
+        Text::truncated(&new_key.sign(proof_input(device_id).as_bytes()).to_string())
+    }
+
+    /// Whether the device holds the new key.
+    pub fn is_proven(&self) -> bool {
+        let Some(proof) = Signature::from_base64(self.proof.as_str()) else { return false };
+        let input = proof_input(&self.device_id);
+        self.new_public_key.verifier().is_ok_and(|key| key.verifies(input.as_bytes(), &proof))
+    }
+}
+
+fn proof_input(device_id: &DeviceId) -> String {
+    signing_input(Context::NewKey { device_id: device_id.as_str() }, "")
+}
+
+/// The answer: from now on the server knows the device by the new key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// `key_rotated`.
+    #[serde(rename = "type")]
+    pub kind: KeyRotatedType,
+    /// The key that the server knows now.
+    pub public_key: PublicKey,
+    /// The server's time, which devices trust.
+    pub server_time: UnixMs,
+}

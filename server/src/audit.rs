@@ -1,0 +1,171 @@
+//! The audit's hash chain: each line's hash covers the line and the hash before it, so that an edit, a deletion or another
+//! order shows.
+//!
+//! hash = SHA-256 over `KS1 AUDIT\n`, the hash before (32 bytes; zeros before the first line), number and time (8 bytes each,
+//! big-endian), then actor, address, action, subject and detail, each behind its length (8 bytes, big-endian).
+//!
+//! Whoever can write the whole database can also reckon every hash anew. Against that helps a head (number and hash of the
+//! last line) that was noted elsewhere: the server logs it, and [`Chain`] takes it.
+
+use sha2::{Digest, Sha256};
+
+use crate::store::audit::AuditRecord;
+
+/// The hash before the first line.
+pub const GENESIS: [u8; 32] = [0; 32];
+
+/// The hash of a line behind one with the hash `previous`; what stands in the line's own `hash` is not looked at.
+pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(b"KS1 AUDIT\n");
+    hash.update(previous);
+    hash.update(line.number.to_be_bytes());
+    hash.update(line.at.0.to_be_bytes());
+    for text in [&line.actor, &line.address, &line.action, &line.subject, &line.detail] {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().into()
+}
+
+/// What is wrong with the chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A line is missing, or not in its place.
+    #[error("line {expected} is missing: line {found} stands in its place")]
+    Missing {
+        /// The number that should come.
+        expected: i64,
+        /// The number that came.
+        found: i64,
+    },
+    /// A line is not what was written.
+    #[error("line {0} was changed, or one before it was replaced")]
+    Changed(i64),
+    /// Lines are missing at the end.
+    #[error("the audit ends with line {last}, and line {head} was written: what stood behind is missing")]
+    CutShort {
+        /// The last line found.
+        last: i64,
+        /// The last line written.
+        head: i64,
+    },
+    /// The end is not what was written or noted.
+    #[error("the hash of line {0} is not the one that was noted: the audit was written anew")]
+    OtherHead(i64),
+}
+
+/// A walk along the chain.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    last: i64,
+    hash: [u8; 32],
+    heads: Vec<(i64, [u8; 32])>,
+}
+
+impl Chain {
+    /// A walk from the first line on, which must pass every one of `heads`: numbers and hashes that were noted.
+    pub fn passing(heads: Vec<(i64, [u8; 32])>) -> Self {
+        Self { last: 0, hash: GENESIS, heads }
+    }
+
+    /// Takes the next line.
+    ///
+    /// # Errors
+    /// It is not the next one, or not what was written.
+    pub fn take(&mut self, line: &AuditRecord) -> Result<(), Broken> {
+        if line.number != self.last + 1 {
+            return Err(Broken::Missing { expected: self.last + 1, found: line.number });
+        }
+        let hash = line_hash(&self.hash, line);
+        if hash != line.hash {
+            return Err(Broken::Changed(line.number));
+        }
+        (self.last, self.hash) = (line.number, hash);
+        match self.heads.iter().find(|(number, _)| *number == line.number) {
+            Some((number, noted)) if *noted != hash => Err(Broken::OtherHead(*number)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the walk; gives number and hash of the last line.
+    ///
+    /// # Errors
+    /// There were lines behind it.
+    pub fn finish(self) -> Result<(i64, [u8; 32]), Broken> {
+        match self.heads.iter().map(|(number, _)| *number).max() {
+            Some(head) if head > self.last => Err(Broken::CutShort { last: self.last, head }),
+            _ => Ok((self.last, self.hash)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ks_protocol::time::UnixMs;
+
+    fn lines(count: i64) -> Vec<AuditRecord> {
+        let mut previous = GENESIS;
+        let line = |number| {
+            let mut line = AuditRecord {
+                number,
+                at: UnixMs(7),
+                actor: "anna".to_owned(),
+                address: "10.0.0.1".to_owned(),
+                action: "device.revoke".to_owned(),
+                subject: format!("KS-{number}"),
+                detail: "lost".to_owned(),
+                hash: GENESIS,
+            };
+            line.hash = line_hash(&previous, &line);
+            previous = line.hash;
+            line
+        };
+        (1..=count).map(line).collect()
+    }
+
+    fn walk(lines: &[AuditRecord], heads: Vec<(i64, [u8; 32])>) -> Result<i64, Broken> {
+        let mut chain = Chain::passing(heads);
+        lines.iter().try_for_each(|line| chain.take(line))?;
+        chain.finish().map(|(last, _)| last)
+    }
+
+    #[test]
+    fn every_edit_deletion_and_reordering_shows() {
+        let good = lines(9);
+        let head = vec![(9, good[8].hash)];
+        assert_eq!(walk(&good, head.clone()), Ok(9));
+        assert_eq!(walk(&[], Vec::new()), Ok(0));
+
+        let edits: [fn(&mut AuditRecord); 6] = [
+            |line| line.at = UnixMs(8),
+            |line| line.actor.push('x'),
+            |line| line.address.clear(),
+            |line| line.action.push('x'),
+            |line| line.subject = "KS-99".to_owned(),
+            |line| std::mem::swap(&mut line.subject, &mut line.detail),
+        ];
+        for edit in edits {
+            let mut lines = good.clone();
+            edit(&mut lines[4]);
+            assert_eq!(walk(&lines, head.clone()), Err(Broken::Changed(5)));
+        }
+        let mut deleted = good.clone();
+        deleted.remove(4);
+        assert_eq!(walk(&deleted, head.clone()), Err(Broken::Missing { expected: 5, found: 6 }));
+        let mut swapped = good.clone();
+        swapped.swap(3, 4);
+        assert!(walk(&swapped, head.clone()).is_err());
+        assert_eq!(walk(&good[..7], head.clone()), Err(Broken::CutShort { last: 7, head: 9 }));
+
+        let mut anew = lines(9);
+        anew[4].detail = "found".to_owned();
+        let mut previous = anew[3].hash;
+        for line in &mut anew[4..] {
+            line.hash = line_hash(&previous, line);
+            previous = line.hash;
+        }
+        assert_eq!(walk(&anew, Vec::new()), Ok(9), "the chain alone does not show it");
+        assert_eq!(walk(&anew, vec![(7, good[6].hash)]), Err(Broken::OtherHead(7)), "a noted head does");
+    }
+}

@@ -1,0 +1,45 @@
+//! POST /attendance.
+
+use axum::{extract::State, response::Response};
+use ks_protocol::{
+    id::Sequence,
+    message::{Attendance, PunchesStored, Request},
+    text::Rows,
+};
+
+use super::heartbeat::remember;
+use crate::{
+    admission::Signed,
+    answer::{self, Refusal},
+    app::App,
+    registry::Known,
+    store::punches::PunchBatch,
+};
+
+/// Stores each punch once, and says which numbers stand for another one.
+pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
+    let Signed { message, known, reply, .. } = request;
+    let result = record(&app, message, &known).await;
+    answer::send(&app, &reply, result)
+}
+
+async fn record(app: &App, request: Attendance, known: &Known) -> Result<PunchesStored, Refusal> {
+    let (at, sequence) = (app.clock.now(), request.sequence());
+    let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec() };
+    let device_id = batch.device_id.clone();
+    let stored = app.writer.write(move |store| store.store_punches(&batch, at)).await?;
+    let taken = stored.map_err(|denied| remember(known, denied))?;
+    known.stored(sequence);
+    if !taken.conflicts.is_empty() {
+        app.metrics.punch_conflicts.inc_by(u64::try_from(taken.conflicts.len()).unwrap_or(u64::MAX));
+        tracing::warn!(%device_id, numbers = ?taken.conflicts, "punches under numbers that stand for others");
+    }
+    let conflicts = taken.conflicts.into_iter().map(|number| Sequence::new(0, number).seq).collect();
+    Ok(PunchesStored {
+        kind: Default::default(),
+        stored: taken.stored,
+        known: taken.known,
+        conflicts: Rows::truncated(conflicts),
+        server_time: at,
+    })
+}

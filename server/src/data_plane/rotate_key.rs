@@ -1,0 +1,44 @@
+//! POST /rotate-key.
+
+use axum::{extract::State, response::Response};
+use ks_protocol::{
+    message::{KeyRotated, Request, RotateKey},
+    refusal::RefusalCode,
+};
+
+use super::heartbeat::remember;
+use crate::{
+    admission::Signed,
+    answer::{self, Refusal},
+    app::App,
+    store::devices::KeyRotation,
+};
+
+/// Gives a device the key that it asks for: [`Signed`] has checked that the one the server knows vouches for it.
+pub async fn rotate_key(State(app): State<App>, request: Signed<RotateKey>) -> Response {
+    let reply = request.reply.clone();
+    let result = record(&app, request).await;
+    answer::send(&app, &reply, result)
+}
+
+async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Refusal> {
+    let by = request.by(app.clock.now());
+    let Signed { message, known, .. } = request;
+    if !message.is_proven() {
+        return Err(Refusal::new(RefusalCode::Malformed)
+            .saying("proof: it is not the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
+    }
+    let (at, sequence, public_key) = (by.at, message.sequence(), message.new_public_key);
+    let rotation = KeyRotation {
+        device_id: message.device_id,
+        sequence,
+        signed_with: known.public_key,
+        new_public_key: public_key,
+    };
+    let rotated = app.writer.write(move |store| store.rotate_key(&rotation, &by)).await?;
+    rotated.map_err(|denied| remember(&known, denied))?;
+    known.stored(sequence);
+    // The key in memory is the old one: from here on the new one counts.
+    app.registry.follow(&app.reader).await?;
+    Ok(KeyRotated { kind: Default::default(), public_key, server_time: at })
+}

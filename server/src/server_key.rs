@@ -1,0 +1,235 @@
+//! The life of the server's keys as a pure state machine.
+//!
+//! | order | what it does |
+//! | --- | --- |
+//! | announce | a new key is published as ANNOUNCED; the old one goes on signing |
+//! | flip | the ANNOUNCED key becomes SIGNING, the SIGNING one RETIRED: it signs no more and is still believed |
+//! | retire | each RETIRED key becomes REMOVED: answers by it are believed no more |
+//! | revoke | one key becomes REMOVED at once; if it was SIGNING, the ANNOUNCED one takes its place |
+//! | renew | nothing but the keyset's expiry changes |
+//!
+//! Each makes the next version of the keyset. There is never more than one ANNOUNCED key, and always exactly one SIGNING.
+
+use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
+
+use crate::store::keysets::{ServerKeyRecord, ServerKeyStatus as Status};
+
+/// What to do with the server's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// Publish a new key.
+    Announce(PublicKey),
+    /// Sign with it.
+    Flip,
+    /// Believe the old ones no more.
+    Retire,
+    /// Cut one off.
+    Revoke(KeyId),
+    /// Publish the same keys for longer.
+    Renew,
+}
+
+impl KeyOrder {
+    /// The word in the audit.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Announce(_) => "key.announce",
+            Self::Flip => "key.flip",
+            Self::Retire => "key.retire",
+            Self::Revoke(_) => "key.revoke",
+            Self::Renew => "key.renew",
+        }
+    }
+}
+
+/// Why an order can't be carried out on these keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyOrderRefused {
+    /// A key waits already.
+    #[error("key {0} is announced already: flip to it, or revoke it, first")]
+    AlreadyAnnounced(KeyId),
+    /// The key was published before.
+    #[error("key {0} was published before; a new one is needed")]
+    KnownAlready(KeyId),
+    /// There is no key to flip to.
+    #[error("no key is announced: announce one, and let devices fetch it, first")]
+    NothingAnnounced,
+    /// There is no key to retire.
+    #[error("no key is retired: flip to an announced one first")]
+    NothingRetired,
+    /// No such key.
+    #[error("no key of the keyset is named {0}")]
+    Unknown(KeyId),
+    /// The only one that could sign.
+    #[error("key {0} signs, and no key is announced that could take its place: announce one first")]
+    NothingTakesItsPlace(KeyId),
+}
+
+/// The keys after an order, and the one that it was about. Those REMOVED before are left out, those removed by it are not.
+///
+/// # Errors
+/// The order does not fit the keys as they are.
+pub fn step(
+    keys: &[ServerKeyRecord],
+    order: &KeyOrder,
+    at: UnixMs,
+) -> Result<(Vec<ServerKeyRecord>, KeyId), KeyOrderRefused> {
+    let is_known = |key_id: &KeyId| keys.iter().any(|key| key.key_id == *key_id);
+    let mut after: Vec<ServerKeyRecord> = keys.iter().filter(|key| key.status != Status::Removed).cloned().collect();
+    let named = |status: Status| after.iter().find(|key| key.status == status).map(|key| key.key_id.clone());
+    let (announced, signing) = (named(Status::Announced), named(Status::Signing));
+    let subject = match order {
+        KeyOrder::Announce(public_key) => {
+            let key_id = public_key.key_id();
+            if let Some(announced) = announced {
+                return Err(KeyOrderRefused::AlreadyAnnounced(announced));
+            }
+            if is_known(&key_id) {
+                return Err(KeyOrderRefused::KnownAlready(key_id));
+            }
+            after.push(ServerKeyRecord {
+                key_id: key_id.clone(),
+                public_key: *public_key,
+                // The very first key has nobody to announce it.
+                status: if keys.is_empty() { Status::Signing } else { Status::Announced },
+                announced_at: at,
+                signing_at: keys.is_empty().then_some(at),
+                removed_at: None,
+            });
+            key_id
+        }
+        KeyOrder::Flip => {
+            let next = announced.ok_or(KeyOrderRefused::NothingAnnounced)?;
+            retire(&mut after);
+            sign_with(&mut after, &next, at);
+            next
+        }
+        KeyOrder::Retire => {
+            let retired = named(Status::Retired).ok_or(KeyOrderRefused::NothingRetired)?;
+            after.iter_mut().filter(|key| key.status == Status::Retired).for_each(|key| remove(key, at));
+            retired
+        }
+        KeyOrder::Revoke(key_id) => {
+            let Some(place) = after.iter().position(|key| key.key_id == *key_id) else {
+                return Err(KeyOrderRefused::Unknown(key_id.clone()));
+            };
+            if signing.as_ref() == Some(key_id) {
+                let next = announced.ok_or_else(|| KeyOrderRefused::NothingTakesItsPlace(key_id.clone()))?;
+                sign_with(&mut after, &next, at);
+            }
+            after.iter_mut().skip(place).take(1).for_each(|key| remove(key, at));
+            key_id.clone()
+        }
+        KeyOrder::Renew => signing.ok_or(KeyOrderRefused::NothingAnnounced)?,
+    };
+    Ok((after, subject))
+}
+
+fn retire(keys: &mut [ServerKeyRecord]) {
+    let signing = keys.iter_mut().filter(|key| key.status == Status::Signing);
+    signing.for_each(|key| key.status = Status::Retired);
+}
+
+fn sign_with(keys: &mut [ServerKeyRecord], key_id: &KeyId, at: UnixMs) {
+    for key in keys.iter_mut().filter(|key| key.key_id == *key_id) {
+        key.status = Status::Signing;
+        key.signing_at = Some(at);
+    }
+}
+
+fn remove(key: &mut ServerKeyRecord, at: UnixMs) {
+    key.status = Status::Removed;
+    key.removed_at = Some(at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ks_protocol::key::PrivateKey;
+    use proptest::prelude::*;
+
+    fn public(number: u8) -> PublicKey {
+        PrivateKey::from_seed(&[number; 32]).public_key()
+    }
+
+    fn statuses(keys: &[ServerKeyRecord]) -> Vec<Status> {
+        keys.iter().map(|key| key.status).collect()
+    }
+
+    /// Runs orders and gives the keys, those removed included, as the store would keep them.
+    fn run(orders: &[KeyOrder]) -> Result<Vec<ServerKeyRecord>, KeyOrderRefused> {
+        let mut kept: Vec<ServerKeyRecord> = Vec::new();
+        for order in orders {
+            let (after, _) = step(&kept, order, UnixMs(5))?;
+            kept.retain(|key| after.iter().all(|now| now.key_id != key.key_id));
+            kept.extend(after);
+        }
+        Ok(kept)
+    }
+
+    #[test]
+    fn a_key_goes_from_announced_over_signing_and_retired_to_removed() {
+        let (first, second) = (KeyOrder::Announce(public(1)), KeyOrder::Announce(public(2)));
+        let orders = [first, second, KeyOrder::Flip, KeyOrder::Retire];
+        assert_eq!(statuses(&run(&orders[..1]).unwrap()), [Status::Signing]);
+        assert_eq!(statuses(&run(&orders[..2]).unwrap()), [Status::Signing, Status::Announced]);
+        assert_eq!(statuses(&run(&orders[..3]).unwrap()), [Status::Retired, Status::Signing]);
+        assert_eq!(statuses(&run(&orders).unwrap()), [Status::Removed, Status::Signing]);
+    }
+
+    #[test]
+    fn a_compromised_signing_key_is_replaced_by_the_announced_one_at_once() {
+        let announce = |number| KeyOrder::Announce(public(number));
+        let revoke = KeyOrder::Revoke(public(1).key_id());
+        let keys = run(&[announce(1), announce(2), revoke.clone()]).unwrap();
+        assert_eq!(statuses(&keys), [Status::Removed, Status::Signing]);
+        let alone = run(&[announce(1), revoke]);
+        assert_eq!(alone, Err(KeyOrderRefused::NothingTakesItsPlace(public(1).key_id())));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let announce = |number| KeyOrder::Announce(public(number));
+        let (first, second) = (public(1).key_id(), public(2).key_id());
+        assert_eq!(run(&[announce(1), KeyOrder::Flip]), Err(KeyOrderRefused::NothingAnnounced));
+        assert_eq!(run(&[announce(1), KeyOrder::Retire]), Err(KeyOrderRefused::NothingRetired));
+        assert_eq!(run(&[announce(1), announce(1)]), Err(KeyOrderRefused::KnownAlready(first.clone())));
+        let twice = run(&[announce(1), announce(2), announce(3)]);
+        assert_eq!(twice, Err(KeyOrderRefused::AlreadyAnnounced(second.clone())));
+        assert_eq!(run(&[announce(1), KeyOrder::Revoke(second.clone())]), Err(KeyOrderRefused::Unknown(second)));
+        let again = run(&[announce(1), announce(2), KeyOrder::Flip, KeyOrder::Retire, announce(1)]);
+        assert_eq!(again, Err(KeyOrderRefused::KnownAlready(first)), "a removed key never comes back");
+    }
+
+    fn any_order() -> impl Strategy<Value = KeyOrder> {
+        prop_oneof![
+            (1_u8..6).prop_map(|number| KeyOrder::Announce(public(number))),
+            Just(KeyOrder::Flip),
+            Just(KeyOrder::Retire),
+            (1_u8..6).prop_map(|number| KeyOrder::Revoke(public(number).key_id())),
+            Just(KeyOrder::Renew),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_ordered_one_key_signs_and_each_keyset_shares_a_key_with_the_one_before(
+            orders in prop::collection::vec(any_order(), 0..40)
+        ) {
+            let mut kept = run(&[KeyOrder::Announce(public(1))]).unwrap();
+            for order in &orders {
+                let before: Vec<KeyId> = in_force(&kept);
+                let Ok((after, _)) = step(&kept, order, UnixMs(5)) else { continue };
+                kept.retain(|key| after.iter().all(|now| now.key_id != key.key_id));
+                kept.extend(after);
+                prop_assert_eq!(kept.iter().filter(|key| key.status == Status::Signing).count(), 1);
+                prop_assert!(kept.iter().filter(|key| key.status == Status::Announced).count() <= 1);
+                prop_assert!(in_force(&kept).iter().any(|key_id| before.contains(key_id)));
+            }
+        }
+    }
+
+    fn in_force(keys: &[ServerKeyRecord]) -> Vec<KeyId> {
+        keys.iter().filter(|key| key.status != Status::Removed).map(|key| key.key_id.clone()).collect()
+    }
+}

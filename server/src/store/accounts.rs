@@ -1,0 +1,142 @@
+//! People who log in, and the tokens that they and scripts show.
+
+use ks_protocol::time::UnixMs;
+
+use super::{By, StoreError};
+use crate::role::Role;
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Row; users are paged by it.
+    pub row: i64,
+    /// Name.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// Grows with each edit.
+    pub version: u64,
+    /// When the account was made.
+    pub created_at: UnixMs,
+    /// Since when it is disabled.
+    pub disabled_at: Option<UnixMs>,
+}
+
+/// A change of a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// Another role.
+    pub role: Option<Role>,
+    /// Another password's hash. Ends the user's sessions.
+    pub password_hash: Option<String>,
+    /// Disabled or enabled again. Disabling ends the user's sessions.
+    pub disabled: Option<bool>,
+}
+
+/// Why a user was not made or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserRefused {
+    /// The name is taken.
+    NameTaken,
+    /// No such user.
+    Unknown,
+    /// It has another version by now.
+    Changed {
+        /// The version it has.
+        version: u64,
+    },
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A person's session in a browser, in a cookie.
+    Session,
+    /// A script's, in the `Authorization` header.
+    Bearer,
+}
+
+impl TokenKind {
+    /// The word in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "SESSION",
+            Self::Bearer => "BEARER",
+        }
+    }
+}
+
+/// A new token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its SHA-256.
+    pub token_sha256: [u8; 32],
+    /// What it is for.
+    pub kind: TokenKind,
+    /// What it is called; of a session, the user's name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Of a session, the user's name once more, to which it is bound.
+    pub user: Option<String>,
+    /// Until when it is good.
+    pub expires_at: UnixMs,
+}
+
+/// A token as the store knows it; the token itself is nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Row; tokens are paged and named by it.
+    pub row: i64,
+    /// What it is for.
+    pub kind: TokenKind,
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: UnixMs,
+    /// Until when it is good.
+    pub expires_at: UnixMs,
+    /// Since when it is no more.
+    pub revoked_at: Option<UnixMs>,
+}
+
+/// What can be written of accounts.
+pub trait AccountWrites {
+    /// Makes a user.
+    fn create_user(
+        &mut self,
+        name: &str,
+        role: Role,
+        password_hash: &str,
+        by: &By,
+    ) -> Result<Result<(), UserRefused>, StoreError>;
+    /// Changes a user, if it still has `if_version`; gives the new version.
+    fn edit_user(
+        &mut self,
+        name: &str,
+        edit: &UserEdit,
+        if_version: Option<u64>,
+        by: &By,
+    ) -> Result<Result<u64, UserRefused>, StoreError>;
+    /// Makes a token known, and gives its row.
+    fn add_token(&mut self, token: &NewToken, by: &By) -> Result<i64, StoreError>;
+    /// Ends a token; false if there is no such one.
+    fn revoke_token(&mut self, row: i64, by: &By) -> Result<bool, StoreError>;
+    /// Forgets tokens that ended before a time, at most `rows_max`; gives how many.
+    fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
+}
+
+/// What can be asked of accounts.
+pub trait AccountReads {
+    /// One user, with the password's hash.
+    fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
+    /// Users with a row above `after`, at most `limit`.
+    fn users(&mut self, after: i64, limit: usize) -> Result<Vec<UserRecord>, StoreError>;
+    /// The token of this SHA-256, if it is good at `now`: neither expired nor revoked, and its user not disabled. Its role is
+    /// the user's of now, where it is bound to one.
+    fn good_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError>;
+    /// Tokens with a row above `after`, at most `limit`.
+    fn tokens(&mut self, after: i64, limit: usize) -> Result<Vec<TokenRecord>, StoreError>;
+}

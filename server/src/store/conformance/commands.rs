@@ -1,0 +1,170 @@
+//! Promises about commands: orders, delivery, ACKs.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::{CommandId, Sequence},
+    message::{Ack, AckState},
+    text::{Rows, Text},
+};
+
+use super::{AT, NOTHING_DUE, beat, by, commit, id, named, sample_beat, two_devices};
+use crate::{
+    command::CommandState,
+    store::{
+        Store, StoreReader,
+        commands::{CancelRefused, CommandFilter, NewOrder, OrderRefused, Ordered},
+        devices::Selector,
+    },
+};
+
+/// An order to boot again, within an hour.
+pub fn order_for(order_id: &str, which: Selector) -> NewOrder {
+    NewOrder {
+        order_id: order_id.parse().unwrap(),
+        id_seed: [order_id.len().try_into().unwrap_or(0); 32],
+        client_token: None,
+        request_sha256: [0; 32],
+        which,
+        kind: "reboot".to_owned(),
+        argument: String::new(),
+        is_urgent: false,
+        deadline_at: AT + Duration::from_hours(1),
+    }
+}
+
+fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
+    commit(store, |store| store.order(order, &by())).unwrap()
+}
+
+/// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
+fn queue(store: &mut impl Store, reader: &mut impl StoreReader, order_id: &str, device_ids: &[&str]) -> Vec<CommandId> {
+    let mut new = order_for(order_id, named(device_ids));
+    new.id_seed[..order_id.len()].copy_from_slice(order_id.as_bytes());
+    order(store, &new);
+    let which = CommandFilter { order_id: Some(new.order_id), ..CommandFilter::default() };
+    reader.commands(&which, 0, 10).unwrap().into_iter().map(|command| command.command_id).collect()
+}
+
+fn ack(command_id: &CommandId, state: AckState) -> Ack {
+    Ack { command_id: command_id.clone(), state, detail: Text::default() }
+}
+
+fn due(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Vec<CommandId> {
+    beat(store, device_id, pair).unwrap().commands.into_iter().map(|command| command.command_id).collect()
+}
+
+fn states(reader: &mut impl StoreReader) -> Vec<CommandState> {
+    let every = reader.commands(&CommandFilter::default(), 0, 99).unwrap();
+    every.into_iter().map(|command| command.state).collect()
+}
+
+/// Promise: a command comes with every beat until it is ACKed; its end is final.
+pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let first = queue(store, reader, "o1", &["KS-1"]).remove(0);
+    let second = queue(store, reader, "o2", &["KS-1"]).remove(0);
+    let both = [first.clone(), second.clone()];
+    assert_eq!(due(store, "KS-1", (1, 2)), both);
+    assert_eq!(due(store, "KS-1", (1, 3)), both);
+    assert_eq!(due(store, "KS-2", (1, 3)), []);
+    let mut with_ack = sample_beat("KS-1", (1, 4));
+    with_ack.acks = Rows::truncated(vec![ack(&first, AckState::Succeeded)]);
+    let left = commit(store, |store| store.record_beat(&with_ack, AT)).unwrap();
+    assert_eq!(left.commands[0].command_id, second);
+    let late = [ack(&first, AckState::Failed), ack(&second, AckState::Received), ack(&second, AckState::Rejected)];
+    let recorded = commit(store, |store| store.record_acks(&id("KS-1"), Sequence::new(1, 5), &late, AT));
+    let expected = [CommandState::Succeeded, CommandState::Received, CommandState::Rejected];
+    assert_eq!(recorded.unwrap(), expected.map(Some));
+    assert_eq!(beat(store, "KS-1", (1, 6)), NOTHING_DUE);
+    assert_eq!(states(reader), [CommandState::Succeeded, CommandState::Rejected]);
+}
+
+/// Promise: after its deadline a command is not delivered.
+pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    queue(store, reader, "o1", &["KS-1"]);
+    let late = AT + Duration::from_hours(2);
+    let due = commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 2)), late));
+    assert_eq!(due, NOTHING_DUE);
+    assert_eq!(states(reader), [CommandState::TimedOut]);
+}
+
+/// Promise: a device ACKs its own commands only.
+pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let command = queue(store, reader, "o1", &["KS-1"]).remove(0);
+    let acks = [ack(&command, AckState::Succeeded), ack(&"c9".parse().unwrap(), AckState::Succeeded)];
+    let recorded = commit(store, |store| store.record_acks(&id("KS-2"), Sequence::new(1, 2), &acks, AT));
+    assert_eq!(recorded, Ok(vec![None, None]));
+    assert_eq!(states(reader), [CommandState::Queued]);
+}
+
+/// Promise: an order makes a command for each device that it means and that is not revoked, and names the others.
+pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    let done = order(store, &order_for("o1", named(&["KS-1", "KS-2", "KS-9"])));
+    assert_eq!((done.queued, done.refused_count), (1, 2));
+    assert_eq!(done.refused, [id("KS-9"), id("KS-2")]);
+    let every = order(store, &NewOrder { id_seed: [9; 32], ..order_for("o2", Selector::default()) });
+    assert_eq!((every.queued, every.refused_count), (1, 0), "a revoked device is not meant by a selector");
+    let counts = reader.order_counts(&"o1".parse().unwrap()).unwrap();
+    assert_eq!(counts, Some(vec![(CommandState::Queued, 1)]));
+    assert_eq!(reader.order_counts(&"o9".parse().unwrap()).unwrap(), None);
+}
+
+/// Promise: an order under a client token is carried out once; the token stands for nothing else.
+pub fn the_same_order_again_is_one_order(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let with_token = |order_id, request| NewOrder {
+        client_token: Some("mine".to_owned()),
+        request_sha256: [request; 32],
+        ..order_for(order_id, named(&["KS-1"]))
+    };
+    let first = order(store, &with_token("o1", 1));
+    let again = order(store, &with_token("o2", 1));
+    assert_eq!((again.order_id.as_str(), again.queued, again.is_repeated), ("o1", 1, true));
+    assert!(!first.is_repeated);
+    let other = commit(store, |store| store.order(&with_token("o3", 2), &by()));
+    assert_eq!(other, Err(OrderRefused::TokenTaken));
+    assert_eq!(states(reader).len(), 1);
+}
+
+/// Promise: urgent commands come before those that wait longer.
+pub fn urgent_commands_go_first(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let plain = queue(store, reader, "o1", &["KS-1"]).remove(0);
+    order(store, &NewOrder { is_urgent: true, id_seed: [9; 32], ..order_for("urgent", named(&["KS-1"])) });
+    let due = due(store, "KS-1", (1, 2));
+    assert_eq!((due.len(), &due[1]), (2, &plain));
+}
+
+/// Promise: a command that was not delivered can be canceled, one that was only by force, one that ended not at all.
+pub fn a_canceled_command_is_not_delivered(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let (first, second) =
+        (queue(store, reader, "o1", &["KS-1"]).remove(0), queue(store, reader, "o2", &["KS-2"]).remove(0));
+    let cancel = |store: &mut _, command: &CommandId, force| commit(store, |store| store.cancel(command, force, &by()));
+    assert_eq!(cancel(store, &first, false), Ok(CommandState::Canceled));
+    assert_eq!(due(store, "KS-1", (1, 2)), []);
+    assert_eq!(due(store, "KS-2", (1, 2)), std::slice::from_ref(&second));
+    assert_eq!(cancel(store, &second, false), Err(CancelRefused::Past(CommandState::Delivered)));
+    assert_eq!(cancel(store, &second, true), Ok(CommandState::Canceled));
+    assert_eq!(cancel(store, &second, true), Err(CancelRefused::Past(CommandState::Canceled)));
+    assert_eq!(cancel(store, &"c9".parse().unwrap(), true), Err(CancelRefused::Unknown));
+    assert_eq!(due(store, "KS-2", (1, 3)), []);
+}
+
+/// Promise: open commands past their deadline are closed, so many at a time, also where their device is silent.
+pub fn overdue_commands_are_closed_in_steps(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    for order_id in ["o1", "o2", "o3"] {
+        queue(store, reader, order_id, &["KS-1"]);
+    }
+    let close = |store: &mut _, at| commit(store, |store| store.close_overdue(at, 2));
+    assert_eq!(close(store, AT), 0);
+    let late = AT + Duration::from_hours(1);
+    assert_eq!([close(store, late), close(store, late), close(store, late)], [2, 1, 0]);
+    assert_eq!(states(reader), [CommandState::TimedOut; 3]);
+}

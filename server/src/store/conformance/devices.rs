@@ -1,0 +1,229 @@
+//! Promises about devices: the whitelist, registration and its tokens, keys, revocation.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::Sequence,
+    key::{PrivateKey, PublicKey},
+    time::UnixMs,
+};
+
+use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
+use crate::store::{
+    By, Denied, Store, StoreReader,
+    commands::CommandFilter,
+    conformance::commands::order_for,
+    devices::{
+        DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Registration,
+        Revoked, Selector,
+    },
+};
+
+fn import(store: &mut impl Store, devices: &[NewDevice]) -> Result<Imported, Vec<ImportProblem>> {
+    commit(store, |store| store.import(devices, &by()))
+}
+
+fn register(store: &mut impl Store, registration: &Registration, at: UnixMs) -> Result<UnixMs, Denied> {
+    commit(store, |store| store.register(registration, &By { at, ..by() }))
+}
+
+fn revoke(store: &mut impl Store, which: &Selector) -> Revoked {
+    commit(store, |store| store.revoke(which, "stolen", &by()))
+}
+
+fn public(seed: u8) -> PublicKey {
+    PrivateKey::from_seed(&[seed; 32]).public_key()
+}
+
+/// Promise: a revocation holds for every later write, even in the same group, and takes open commands with it.
+pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    commit(store, |store| store.order(&order_for("o1", named(&["KS-1"])), &by())).unwrap();
+    let outcomes = commit(store, |store| {
+        store.revoke(&named(&["KS-1"]), "stolen", &by())?;
+        let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;
+        Ok((beat, store.register(&registration("KS-1", 1, 3), &by())?))
+    });
+    assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));
+    let acks = commit(store, |store| store.record_acks(&id("KS-1"), Sequence::new(1, 5), &[], AT));
+    assert_eq!(acks, Err(Denied::Revoked));
+    assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
+    assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "others go on");
+    let open = CommandFilter { open_only: true, ..CommandFilter::default() };
+    assert_eq!(reader.commands(&open, 0, 10).unwrap(), []);
+    let device = reader.device(&id("KS-1")).unwrap().unwrap();
+    assert_eq!((device.status, device.revoke_reason.as_deref()), (DeviceStatus::Revoked, Some("stolen")));
+}
+
+/// Promise: revoking says who was revoked now, who before, and who is nobody.
+pub fn revoking_is_idempotent(store: &mut impl Store, _: &mut impl StoreReader) {
+    two_devices(store);
+    revoke(store, &named(&["KS-1"]));
+    let again = Revoked { revoked: vec![id("KS-2")], already: 1, unknown: vec![id("KS-9")] };
+    assert_eq!(revoke(store, &named(&["KS-1", "KS-2", "KS-9"])), again);
+}
+
+/// Promise: a selector means the devices for which all of it is so.
+pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let south = |device: NewDevice| NewDevice { site: "south".to_owned(), ..device };
+    import(store, &[new_device("KS-1", 1), south(new_device("KS-2", 2)), south(new_device("KS-3", 3))]).unwrap();
+    let at_south = Selector { site: Some("south".to_owned()), ..Selector::default() };
+    let other_model = Selector { model: Some("KS-900".to_owned()), ..at_south.clone() };
+    assert_eq!(revoke(store, &other_model), Revoked::default());
+    assert_eq!(revoke(store, &at_south).revoked, [id("KS-2"), id("KS-3")]);
+    let left = Selector { status: Some(DeviceStatus::Whitelisted), ..Selector::default() };
+    let left = reader.devices(&left, 0, 10).unwrap();
+    assert_eq!(left.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>(), ["KS-1"]);
+}
+
+/// Promise: one bad row keeps the whole inventory out, and is named by its line.
+pub fn import_is_all_or_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let bad = NewDevice { line: 3, site: "south".to_owned(), ..new_device("KS-2", 2) };
+    let problems = import(store, &[new_device("KS-3", 3), bad]).unwrap_err();
+    assert_eq!((problems[0].line, problems[0].field), (3, "site"));
+    assert_eq!(reader.device(&id("KS-3")).unwrap(), None);
+}
+
+/// Promise: importing the same inventory again is harmless.
+pub fn import_twice_changes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    revoke(store, &named(&["KS-2"]));
+    let before = reader.devices(&Selector::default(), 0, 10).unwrap();
+    let again = import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]);
+    assert_eq!(again, Ok(Imported { added: 0, unchanged: 2, revoked: 1 }));
+    assert_eq!(reader.devices(&Selector::default(), 0, 10).unwrap(), before);
+}
+
+/// Promise: no two devices share a public key.
+pub fn a_key_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) {
+    two_devices(store);
+    assert_eq!(import(store, &[new_device("KS-3", 1)]).unwrap_err()[0].field, "public_key");
+}
+
+/// Promise: registering again is harmless and gives the first time; the pair still only grows.
+pub fn registering_again_gives_the_first_answer(store: &mut impl Store, _: &mut impl StoreReader) {
+    two_devices(store);
+    let later = AT + Duration::from_mins(1);
+    let again = Registration { otrt_required: true, ..registration("KS-1", 1, 5) };
+    assert_eq!(register(store, &again, later), Ok(AT));
+    assert_eq!(register(store, &again, later), Err(Denied::Stale { kept: Sequence::new(1, 5) }));
+}
+
+fn add_otrt(store: &mut impl Store, token_sha256: [u8; 32], device_id: Option<&str>, model: Option<&str>) {
+    let otrts = NewOtrts {
+        tokens_sha256: vec![token_sha256],
+        expires_at: AT + Duration::from_hours(1),
+        device_id: device_id.map(id),
+        model: model.map(str::to_owned),
+    };
+    commit(store, |store| store.add_otrts(&otrts, &by()));
+}
+
+fn with_otrt(device_id: &str, seed: u8, seq: u64, token: Option<[u8; 32]>) -> Registration {
+    Registration { otrt_sha256: token, otrt_required: true, ..registration(device_id, seed, seq) }
+}
+
+/// Promise: a token serves the one device that used it first, also when two race in one group, and that device again.
+pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) {
+    let token = Some([7; 32]);
+    import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
+    add_otrt(store, [7; 32], None, None);
+    let racing = [
+        with_otrt("KS-1", 1, 1, None),
+        with_otrt("KS-1", 1, 1, token),
+        with_otrt("KS-2", 2, 1, token),
+        with_otrt("KS-1", 1, 2, token),
+    ];
+    let outcomes =
+        commit(store, |store| racing.iter().map(|race| store.register(race, &by())).collect::<Result<Vec<_>, _>>());
+    assert_eq!(outcomes, [Err(Denied::OtrtRequired), Ok(AT), Err(Denied::OtrtUsed), Ok(AT)]);
+}
+
+/// Promise: a token is good for its time and for whom it is bound to.
+pub fn otrt_expires_and_is_bound(store: &mut impl Store, _: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
+    add_otrt(store, [1; 32], None, None);
+    add_otrt(store, [2; 32], Some("KS-2"), None);
+    add_otrt(store, [3; 32], None, Some("KS-900"));
+    let late = AT + Duration::from_hours(1);
+    for (token, at) in [(1, late), (2, AT), (3, AT), (9, AT)] {
+        let refused = register(store, &with_otrt("KS-1", 1, 1, Some([token; 32])), at);
+        assert_eq!(refused, Err(Denied::OtrtInvalid), "{token}");
+    }
+    assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([2; 32])), AT), Ok(AT));
+}
+
+fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<(), Denied> {
+    let rotation = KeyRotation {
+        device_id: id("KS-1"),
+        sequence: Sequence::new(1, seq),
+        signed_with: public(signed_with),
+        new_public_key: public(new),
+    };
+    commit(store, |store| store.rotate_key(&rotation, &by()))
+}
+
+/// Promise: after a rotation the new key counts, the same rotation again is harmless, and no key is ever used again.
+pub fn a_rotated_key_takes_over_and_the_old_one_never_returns(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    assert_eq!(rotate(store, 1, 2, 2), Err(Denied::KeyInUse), "another device's");
+    assert_eq!(rotate(store, 1, 5, 3), Ok(()));
+    assert_eq!(reader.standing(&id("KS-1")).unwrap().unwrap().public_key, public(5));
+    assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key vouches for nothing any more");
+    assert_eq!(rotate(store, 5, 5, 5), Ok(()), "a lost answer strands nobody");
+    assert_eq!(rotate(store, 5, 1, 6), Err(Denied::KeyInUse), "its own old one");
+    assert_eq!(import(store, &[new_device("KS-3", 1)]).unwrap_err()[0].field, "public_key");
+}
+
+/// Promise: re-provisioning takes a key that nobody had, and starts the device anew.
+pub fn a_revoked_device_comes_back_with_a_new_key_only(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    revoke(store, &named(&["KS-1"]));
+    let mut reprovision = |device_id: &str, seed: u8| {
+        commit(store, |store| store.reprovision(&id(device_id), &public(seed), "found", &by()))
+    };
+    assert_eq!(reprovision("KS-1", 1), Err(EditRefused::KeyInUse));
+    assert_eq!(reprovision("KS-1", 2), Err(EditRefused::KeyInUse));
+    assert_eq!(reprovision("KS-9", 9), Err(EditRefused::Unknown));
+    assert_eq!(reprovision("KS-1", 9), Ok(()));
+    let device = reader.device(&id("KS-1")).unwrap().unwrap();
+    assert_eq!(
+        (device.status, device.sequence, device.revoked_at),
+        (DeviceStatus::Whitelisted, Sequence::default(), None)
+    );
+    assert_eq!(register(store, &registration("KS-1", 1, 1), AT), Err(Denied::KeyMismatch));
+    assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
+}
+
+/// Promise: of two people who edit the same version, the second is told.
+pub fn edits_are_refused_when_somebody_was_quicker(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let labels = DeviceEdit { labels: Some(vec!["lab".to_owned(), "door".to_owned()]), site: None };
+    let moved = DeviceEdit { site: Some("south".to_owned()), labels: None };
+    let mut edit =
+        |edit: &DeviceEdit, if_version| commit(store, |store| store.edit_device(&id("KS-1"), edit, if_version, &by()));
+    assert_eq!(edit(&labels, Some(1)), Ok(2));
+    assert_eq!(edit(&moved, Some(1)), Err(EditRefused::Changed { version: 2 }));
+    assert_eq!(edit(&moved, None), Ok(3));
+    let device = reader.device(&id("KS-1")).unwrap().unwrap();
+    assert_eq!((device.site.as_str(), device.labels), ("south", vec!["door".to_owned(), "lab".to_owned()]));
+    let labelled = Selector { label: Some("lab".to_owned()), ..Selector::default() };
+    assert_eq!(reader.devices(&labelled, 0, 10).unwrap().len(), 1);
+}
+
+/// Promise: whoever follows changes hears of every key and status that changed since it last looked.
+pub fn changes_are_followed_in_order(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let start = reader.last_change().unwrap();
+    rotate(store, 1, 5, 3).unwrap();
+    revoke(store, &named(&["KS-2"]));
+    let changes = reader.changes(start, 10).unwrap();
+    let told: Vec<_> =
+        changes.iter().map(|change| (change.standing.device_id.as_str(), change.standing.status)).collect();
+    assert_eq!(told, [("KS-1", DeviceStatus::Registered), ("KS-2", DeviceStatus::Revoked)]);
+    assert_eq!(reader.changes(changes[0].number, 10).unwrap().len(), 1);
+    commit(store, |store| store.forget_changes(AT + Duration::from_secs(1), 10));
+    assert_eq!(reader.changes(start, 10).unwrap(), []);
+    assert_eq!(reader.last_change().unwrap(), changes[1].number, "numbers are never used again");
+}

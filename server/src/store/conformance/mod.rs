@@ -1,0 +1,158 @@
+//! The promises of every store, as functions that any store can be run against: `conformance!(name, open)`.
+//!
+//! `open` gives a fresh store and a way to read it. One function a promise, named after it; one file a topic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "test support: a failure is a failed test"
+)]
+
+pub mod commands;
+pub mod devices;
+pub mod heartbeats;
+pub mod records;
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    key::PrivateKey,
+    message::{Firmware, Heartbeat, Network},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+
+use super::{
+    By, Denied, Store, StoreError, Transaction,
+    devices::{NewDevice, Registration, Selector},
+    heartbeats::Due,
+};
+
+/// The time of the first write.
+pub const AT: UnixMs = UnixMs(1_800_000_000_000);
+
+/// Expands to one test for each promise, each on a fresh store from `$open`, which gives `(store, reader, keep_alive)`.
+#[macro_export]
+macro_rules! conformance {
+    ($name:ident, $open:expr) => {
+        mod $name {
+            use super::*;
+            $crate::conformance!(@each $open; heartbeats:
+                beat_is_stored_once_and_read_back, replayed_beat_is_stale, a_later_boot_starts_seq_again,
+                stranger_and_unregistered_are_denied, writes_of_one_group_come_in_order, a_failed_group_leaves_nothing,
+                what_a_device_runs_is_kept_as_history, pruning_takes_the_oldest_in_steps,
+                pruning_goes_on_past_rows_from_the_future, pruning_leaves_the_newest_row,
+            );
+            $crate::conformance!(@each $open; devices:
+                revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
+                import_is_all_or_nothing, import_twice_changes_nothing, a_key_serves_one_device,
+                registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
+                a_rotated_key_takes_over_and_the_old_one_never_returns, a_revoked_device_comes_back_with_a_new_key_only,
+                edits_are_refused_when_somebody_was_quicker, changes_are_followed_in_order,
+            );
+            $crate::conformance!(@each $open; commands:
+                command_is_delivered_until_acked, command_times_out, acks_of_strangers_change_nothing,
+                an_order_reaches_whom_it_means, the_same_order_again_is_one_order, urgent_commands_go_first,
+                a_canceled_command_is_not_delivered, overdue_commands_are_closed_in_steps,
+            );
+            $crate::conformance!(@each $open; records:
+                a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
+                logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
+                keysets_are_published_one_after_the_other, users_and_their_sessions, tokens_end_when_they_are_told_to,
+                silence_of_the_server_is_a_gap,
+            );
+        }
+    };
+    (@each $open:expr; $topic:ident: $($promise:ident),+ $(,)?) => {
+        $(#[test] fn $promise() {
+            let (mut store, mut reader, _keep_alive) = $open;
+            $crate::store::conformance::$topic::$promise(&mut store, &mut reader);
+        })+
+    };
+}
+
+/// Somebody, at [`AT`].
+pub fn by() -> By {
+    By { name: "test".to_owned(), address: Some([10, 0, 0, 1].into()), at: AT }
+}
+
+/// Commits one write, which must succeed.
+pub fn commit<T>(store: &mut impl Store, mut write: impl FnMut(&mut dyn Transaction) -> Result<T, StoreError>) -> T {
+    let mut done = None;
+    let group = &mut |transaction: &mut dyn Transaction| {
+        done = Some(write(transaction)?);
+        Ok(())
+    };
+    store.commit(group).expect("a healthy store commits");
+    done.expect("a committed write was run")
+}
+
+fn id(text: &str) -> DeviceId {
+    text.parse().expect("an identifier")
+}
+
+/// A device to whitelist, with the key of `seed`.
+pub fn new_device(device_id: &str, seed: u8) -> NewDevice {
+    NewDevice {
+        line: u64::from(seed),
+        device_id: id(device_id),
+        public_key: PrivateKey::from_seed(&[seed; 32]).public_key(),
+        serial: format!("S{seed}"),
+        manufacturer: "Acme".to_owned(),
+        model: "KS-100".to_owned(),
+        site: "north".to_owned(),
+    }
+}
+
+/// A registration without a token, with the pair (1, `seq`).
+pub fn registration(device_id: &str, seed: u8, seq: u64) -> Registration {
+    Registration {
+        device_id: id(device_id),
+        public_key: PrivateKey::from_seed(&[seed; 32]).public_key(),
+        sequence: Sequence::new(1, seq),
+        otrt_sha256: None,
+        otrt_required: false,
+    }
+}
+
+/// A heartbeat for tests.
+pub fn sample_beat(device_id: &str, pair: (u32, u64)) -> Heartbeat {
+    let Sequence { boot_epoch, seq } = Sequence::new(pair.0, pair.1);
+    Heartbeat {
+        kind: Default::default(),
+        device_id: id(device_id),
+        boot_epoch,
+        seq,
+        sent_at: AT,
+        keyset_version: 1,
+        firmware: Firmware { version: Text::truncated("1.0.0"), release_counter: 1 },
+        uptime_s: 60 * pair.1,
+        cpu_temp_c: 41.5,
+        free_mem_kib: 100_000,
+        network: Network::Wifi,
+        rssi_dbm: Some(-60),
+        acks: Rows::default(),
+    }
+}
+
+fn beat(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Result<Due, Denied> {
+    commit(store, |store| store.record_beat(&sample_beat(device_id, pair), AT))
+}
+
+const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new() });
+
+fn named(device_ids: &[&str]) -> Selector {
+    Selector { device_ids: Some(device_ids.iter().map(|text| id(text)).collect()), ..Selector::default() }
+}
+
+/// Imports and registers `KS-1` (key 1) and `KS-2` (key 2) with the pair (1, 1).
+pub fn two_devices(store: &mut impl Store) {
+    let devices = [new_device("KS-1", 1), new_device("KS-2", 2)];
+    let imported = commit(store, |store| store.import(&devices, &by())).unwrap();
+    assert_eq!((imported.added, imported.unchanged), (2, 0));
+    for (device_id, seed) in [("KS-1", 1), ("KS-2", 2)] {
+        let registered = commit(store, |store| store.register(&registration(device_id, seed, 1), &by()));
+        assert_eq!(registered, Ok(AT));
+    }
+}

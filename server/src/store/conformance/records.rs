@@ -1,0 +1,288 @@
+//! Promises about what is kept beside: punches, log lines, the audit, keysets, accounts, gaps.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::{Seq, Sequence},
+    key::PrivateKey,
+    message::{Direction, LogLevel, LogLine, Punch, PunchMethod},
+    text::Text,
+    time::UnixMs,
+};
+
+use super::{AT, by, commit, id, named, two_devices};
+use crate::{
+    audit::Chain,
+    role::Role,
+    store::{
+        By, Denied, Store, StoreReader,
+        accounts::{NewToken, TokenKind, UserEdit, UserRefused},
+        audit::AuditFilter,
+        keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
+        logs::{LogBatch, LogFilter},
+        presence::ObservationGap,
+        punches::{PunchBatch, PunchFilter, PunchesTaken},
+    },
+};
+
+fn seconds(seconds: u64) -> UnixMs {
+    AT + Duration::from_secs(seconds)
+}
+
+fn number(number: u64) -> Seq {
+    Sequence::new(0, number).seq
+}
+
+fn punch(punch_no: u64, badge: &str) -> Punch {
+    Punch {
+        punch_no: number(punch_no),
+        at: seconds(punch_no),
+        badge: Text::truncated(badge),
+        direction: Direction::In,
+        method: PunchMethod::Card,
+    }
+}
+
+fn punch_in(store: &mut impl Store, device_id: &str, seq: u64, punches: Vec<Punch>) -> Result<PunchesTaken, Denied> {
+    let batch = PunchBatch { device_id: id(device_id), sequence: Sequence::new(1, seq), punches };
+    commit(store, |store| store.store_punches(&batch, AT))
+}
+
+fn every_punch() -> PunchFilter {
+    PunchFilter { site: None, device_id: None, since: AT, until: seconds(1_000) }
+}
+
+/// Promise: a punch is stored once under its number; the same again is known, another one is a conflict and changes nothing.
+pub fn a_punch_is_stored_once(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let first = punch_in(store, "KS-1", 2, vec![punch(1, "anna"), punch(2, "ben")]).unwrap();
+    assert_eq!((first.stored, first.known), (2, 0));
+    let again = punch_in(store, "KS-1", 3, vec![punch(2, "ben"), punch(3, "cleo"), punch(1, "eve")]).unwrap();
+    assert_eq!(again, PunchesTaken { stored: 1, known: 1, conflicts: vec![1] });
+    let other = punch_in(store, "KS-2", 2, vec![punch(1, "dora")]).unwrap();
+    assert_eq!(other.stored, 1, "numbers are each device's own");
+    let stale = punch_in(store, "KS-1", 3, vec![punch(9, "anna")]);
+    assert_eq!(stale, Err(Denied::Stale { kept: Sequence::new(1, 3) }));
+    let numbers: Vec<_> = reader.punch_numbers((0, 0), 10).unwrap().into_iter().map(|(_, id, no)| (id, no)).collect();
+    assert_eq!(numbers, [(id("KS-1"), 1), (id("KS-1"), 2), (id("KS-1"), 3), (id("KS-2"), 1)]);
+    let (stored, _) = reader.punches(&every_punch(), None, 10).unwrap();
+    assert_eq!(stored[0].badge, "anna");
+}
+
+/// Promise: punches come in the order of time, page after page, each once.
+pub fn punches_are_paged_in_the_order_of_time(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    punch_in(store, "KS-1", 2, [5, 1, 3].map(|no| punch(no, "anna")).to_vec()).unwrap();
+    punch_in(store, "KS-2", 2, [1, 4, 3].map(|no| punch(no, "ben")).to_vec()).unwrap();
+    let (mut told, mut place) = (Vec::new(), None);
+    loop {
+        let (page, next) = reader.punches(&every_punch(), place, 2).unwrap();
+        told.extend(page.into_iter().map(|punch| (punch.device_id.to_string(), punch.punch_no)));
+        place = next;
+        if place.is_none() {
+            break;
+        }
+    }
+    let expected = [("KS-1", 1), ("KS-2", 1), ("KS-1", 3), ("KS-2", 3), ("KS-2", 4), ("KS-1", 5)];
+    assert_eq!(told, expected.map(|(device, no)| (device.to_owned(), no)));
+    let of_one = PunchFilter { device_id: Some(id("KS-2")), since: seconds(3), ..every_punch() };
+    assert_eq!(reader.punches(&of_one, None, 10).unwrap().0.len(), 2);
+    let nowhere = PunchFilter { site: Some("south".to_owned()), ..every_punch() };
+    assert_eq!(reader.punches(&nowhere, None, 10).unwrap().0, []);
+}
+
+fn send_logs(store: &mut impl Store, seq: u64, first: u64, messages: &[(LogLevel, &str)]) -> Result<u64, Denied> {
+    let line = |(offset, (level, message)): (u64, &(LogLevel, &str))| LogLine {
+        at: seconds(first + offset),
+        level: *level,
+        message: Text::truncated(message),
+    };
+    let batch = LogBatch {
+        device_id: id("KS-1"),
+        sequence: Sequence::new(1, seq),
+        first_line_no: first,
+        lines: (0..).zip(messages).map(line).collect(),
+    };
+    commit(store, |store| store.store_logs(&batch, AT))
+}
+
+fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
+    let page = reader.logs(which, i64::MAX, 10, 100).unwrap();
+    page.lines.into_iter().map(|line| line.message).collect()
+}
+
+/// Promise: a line is stored once by its number, through retries and overlaps; lost ones leave a gap.
+pub fn log_lines_are_stored_once_by_number(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let info = |message| (LogLevel::Info, message);
+    assert_eq!(send_logs(store, 2, 1, &[info("a"), info("b")]), Ok(3));
+    assert_eq!(send_logs(store, 3, 1, &[info("a"), info("b"), info("c")]), Ok(4));
+    assert_eq!(send_logs(store, 4, 9, &[info("z")]), Ok(10));
+    assert_eq!(send_logs(store, 5, 4, &[info("late")]), Ok(10), "numbers only go up");
+    assert_eq!(messages(reader, &LogFilter::default()), ["z", "c", "b", "a"]);
+}
+
+/// Promise: lines are found by device, time, level and text, the newest first, page after page.
+pub fn logs_are_searched_from_the_newest_back(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let lines = [
+        (LogLevel::Error, "Disk full"),
+        (LogLevel::Debug, "tick"),
+        (LogLevel::Warn, "disk slow"),
+        (LogLevel::Info, "door opened"),
+    ];
+    send_logs(store, 2, 1, &lines).unwrap();
+    let text = |text: &str| LogFilter { text: Some(text.to_owned()), ..LogFilter::default() };
+    assert_eq!(messages(reader, &text("DISK")), ["disk slow", "Disk full"]);
+    let bad = LogFilter { level: Some(LogLevel::Warn), ..LogFilter::default() };
+    assert_eq!(messages(reader, &bad), ["disk slow", "Disk full"]);
+    let between = LogFilter { since: Some(seconds(2)), until: Some(seconds(4)), ..LogFilter::default() };
+    assert_eq!(messages(reader, &between), ["disk slow", "tick"]);
+    let of_another = LogFilter { device_id: Some(id("KS-2")), ..LogFilter::default() };
+    assert_eq!(messages(reader, &of_another), Vec::<String>::new());
+    let first = reader.logs(&LogFilter::default(), i64::MAX, 3, 100).unwrap();
+    let rest = reader.logs(&LogFilter::default(), first.next_before.unwrap(), 3, 100).unwrap();
+    assert_eq!((first.lines.len(), rest.lines.len(), rest.next_before), (3, 1, None));
+    let looked_at_two = reader.logs(&text("full"), i64::MAX, 3, 2).unwrap();
+    assert!(looked_at_two.lines.is_empty() && looked_at_two.next_before.is_some(), "{looked_at_two:?}");
+}
+
+/// Promise: lines received before a time are deleted in steps, and no others.
+pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    send_logs(store, 2, 1, &[(LogLevel::Info, "a"), (LogLevel::Info, "b"), (LogLevel::Info, "c")]).unwrap();
+    assert_eq!(commit(store, |store| store.prune_logs(AT, 0, 2)).rows, 0);
+    let first = commit(store, |store| store.prune_logs(seconds(1), 0, 2));
+    assert_eq!(first.rows, 2);
+    assert_eq!(commit(store, |store| store.prune_logs(seconds(1), first.next_after.unwrap(), 2)).rows, 1);
+    assert_eq!(messages(reader, &LogFilter::default()), Vec::<String>::new());
+}
+
+/// Promise: each change leaves its line, chained to the one before, and the head is the last one's.
+pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| store.note("login.failed", "anna", "wrong password", &By { address: None, ..by() }));
+    let lines = reader.audit(&AuditFilter::default(), 0, 100).unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.subject.as_str())).collect();
+    let registered = |device_id| ("device.register", device_id);
+    let expected = [
+        ("device.import", "2 devices"),
+        registered("KS-1"),
+        registered("KS-2"),
+        ("device.revoke", "KS-2"),
+        ("login.failed", "anna"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(
+        (lines[3].actor.as_str(), lines[3].address.as_str(), lines[3].detail.as_str()),
+        ("test", "10.0.0.1", "stolen")
+    );
+    let mut chain = Chain::passing(reader.audit_head().unwrap().into_iter().collect());
+    for line in &lines {
+        chain.take(line).unwrap();
+    }
+    assert_eq!(chain.finish().unwrap().0, 5);
+    let only = |which: AuditFilter| AuditFilter { since: Some(AT), until: Some(seconds(1)), ..which };
+    let about = only(AuditFilter { subject: Some("KS-2".to_owned()), ..AuditFilter::default() });
+    let actions = only(AuditFilter { action: Some("device.".to_owned()), ..AuditFilter::default() });
+    assert_eq!(reader.audit(&about, 0, 100).unwrap().len(), 2);
+    assert_eq!(reader.audit(&actions, 0, 100).unwrap().len(), 4);
+}
+
+/// Promise: a keyset has one next version, whoever publishes it; holders are counted by what they confirmed.
+pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    super::beat(store, "KS-1", (1, 2)).unwrap(); // says that it holds version 1
+    let public_key = PrivateKey::from_seed(&[40; 32]).public_key();
+    let key = ServerKeyRecord {
+        key_id: public_key.key_id(),
+        public_key,
+        status: ServerKeyStatus::Signing,
+        announced_at: AT,
+        signing_at: Some(AT),
+        removed_at: None,
+    };
+    let change = |version, document: &str| KeysetChange {
+        version,
+        document: document.to_owned(),
+        keys: vec![key.clone()],
+        action: "key.announce",
+        subject: key.key_id.clone(),
+        detail: String::new(),
+    };
+    let mut publish = |change: &KeysetChange| commit(store, |store| store.publish_keyset(change, &by()));
+    assert!(publish(&change(1, "one")));
+    assert!(!publish(&change(1, "other")));
+    assert!(!publish(&change(3, "three")));
+    assert!(publish(&change(2, "two")));
+    assert_eq!(reader.keyset_version().unwrap(), 2);
+    assert_eq!(reader.keyset_document(1).unwrap().as_deref(), Some("one"));
+    assert_eq!(reader.keyset_document(3).unwrap(), None);
+    assert_eq!(reader.server_keys().unwrap(), [key]);
+    let holders = |active, confirmed| KeysetHolders { active, confirmed };
+    assert_eq!(reader.keyset_holders(1, AT).unwrap(), holders(2, 1));
+    assert_eq!(reader.keyset_holders(2, AT).unwrap(), holders(2, 0));
+    assert_eq!(reader.keyset_holders(1, seconds(1)).unwrap(), holders(0, 0), "nobody was heard since");
+}
+
+fn token(token_sha256: u8, kind: TokenKind, user: Option<&str>) -> NewToken {
+    NewToken {
+        token_sha256: [token_sha256; 32],
+        kind,
+        name: "anna".to_owned(),
+        role: Role::Operator,
+        user: user.map(str::to_owned),
+        expires_at: seconds(100),
+    }
+}
+
+/// Promise: a session is good while its user is, with the role that the user has now.
+pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let create = |store: &mut _| commit(store, |store| store.create_user("anna", Role::Operator, "hash", &by()));
+    assert_eq!((create(store), create(store)), (Ok(()), Err(UserRefused::NameTaken)));
+    commit(store, |store| store.add_token(&token(1, TokenKind::Session, Some("anna")), &by()));
+    let edit = |store: &mut _, edit: &UserEdit, if_version| {
+        commit(store, |store| store.edit_user("anna", edit, if_version, &by()))
+    };
+    let promoted = UserEdit { role: Some(Role::Admin), ..UserEdit::default() };
+    assert_eq!(edit(store, &promoted, Some(1)), Ok(2));
+    assert_eq!(edit(store, &promoted, Some(1)), Err(UserRefused::Changed { version: 2 }));
+    assert_eq!(reader.good_token(&[1; 32], AT).unwrap().unwrap().role, Role::Admin);
+    assert_eq!(reader.good_token(&[1; 32], seconds(100)).unwrap(), None, "expired");
+    let disabled = UserEdit { disabled: Some(true), ..UserEdit::default() };
+    assert_eq!(edit(store, &disabled, None), Ok(3));
+    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None);
+    let enabled = UserEdit { disabled: Some(false), ..UserEdit::default() };
+    assert_eq!(edit(store, &enabled, None), Ok(4));
+    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None, "an ended session stays ended");
+    let (user, hash) = reader.user("anna").unwrap().unwrap();
+    assert_eq!((user.version, user.disabled_at, hash.as_str()), (4, None, "hash"));
+    assert_eq!((reader.users(0, 10).unwrap().len(), reader.user("ben").unwrap()), (1, None));
+}
+
+/// Promise: a token is good until it expires or is revoked, and is forgotten some time after.
+pub fn tokens_end_when_they_are_told_to(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let first = commit(store, |store| store.add_token(&token(1, TokenKind::Bearer, None), &by()));
+    let second = commit(store, |store| store.add_token(&token(2, TokenKind::Bearer, None), &by()));
+    assert_eq!(reader.good_token(&[2; 32], AT).unwrap().unwrap().row, second);
+    assert_eq!(reader.good_token(&[3; 32], AT).unwrap(), None);
+    assert!(commit(store, |store| store.revoke_token(first, &by())));
+    assert!(!commit(store, |store| store.revoke_token(99, &by())));
+    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None);
+    assert_eq!(reader.tokens(0, 10).unwrap().len(), 2);
+    assert_eq!(commit(store, |store| store.forget_tokens(seconds(100), 10)), 0);
+    assert_eq!(commit(store, |store| store.forget_tokens(seconds(101), 10)), 2);
+}
+
+/// Promise: a time in which no server said that it listens is a gap, if it was long enough.
+pub fn silence_of_the_server_is_a_gap(store: &mut impl Store, reader: &mut impl StoreReader) {
+    for at in [0, 50, 110, 500, 520] {
+        commit(store, |store| store.alive(seconds(at), 60_000));
+    }
+    let gap = ObservationGap { from: seconds(110), to: seconds(500) };
+    assert_eq!(reader.gaps(AT).unwrap(), [gap]);
+    assert_eq!(reader.gaps(seconds(500)).unwrap(), []);
+    commit(store, |store| store.forget_gaps(seconds(501)));
+    assert_eq!(reader.gaps(AT).unwrap(), []);
+}

@@ -1,0 +1,266 @@
+//! Devices: the whitelist, registration and its tokens, keys, revocation, labels.
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    key::PublicKey,
+    time::UnixMs,
+};
+
+use super::{By, Denied, StoreError};
+
+/// Where a device is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceStatus {
+    /// Imported; has not registered.
+    Whitelisted,
+    /// Registered: takes part.
+    Registered,
+    /// Shut out.
+    Revoked,
+}
+
+/// What decides whether a device may speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingRecord {
+    /// Row; devices are paged by it.
+    pub row: i64,
+    /// Name.
+    pub device_id: DeviceId,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where it is in its life.
+    pub status: DeviceStatus,
+    /// Greatest replay pair stored.
+    pub sequence: Sequence,
+}
+
+/// A device as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// Row; devices are paged by it.
+    pub row: i64,
+    /// Name.
+    pub device_id: DeviceId,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Serial number.
+    pub serial: String,
+    /// Who made it.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+    /// Where it stands.
+    pub site: String,
+    /// Labels, in order.
+    pub labels: Vec<String>,
+    /// Grows with each edit.
+    pub version: u64,
+    /// Where it is in its life.
+    pub status: DeviceStatus,
+    /// Greatest replay pair stored.
+    pub sequence: Sequence,
+    /// When it registered first.
+    pub registered_at: Option<UnixMs>,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixMs>,
+    /// Why.
+    pub revoke_reason: Option<String>,
+    /// When it was last heard.
+    pub last_seen_at: Option<UnixMs>,
+    /// The firmware that it last said it runs; empty before its first heartbeat.
+    pub firmware_version: String,
+    /// Its release counter.
+    pub release_counter: u64,
+    /// The keyset that it last said it holds.
+    pub keyset_version: u64,
+}
+
+/// A device to whitelist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDevice {
+    /// Line of the inventory, for errors.
+    pub line: u64,
+    /// Name.
+    pub device_id: DeviceId,
+    /// Key.
+    pub public_key: PublicKey,
+    /// Serial number.
+    pub serial: String,
+    /// Who made it.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+    /// Where it stands.
+    pub site: String,
+}
+
+/// Which devices: those for which all that is given is so. With nothing given, every one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Of these names.
+    pub device_ids: Option<Vec<DeviceId>>,
+    /// Of this model.
+    pub model: Option<String>,
+    /// At this site.
+    pub site: Option<String>,
+    /// That last said they run this firmware.
+    pub firmware_version: Option<String>,
+    /// With this label.
+    pub label: Option<String>,
+    /// In this status.
+    pub status: Option<DeviceStatus>,
+}
+
+/// A verified registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Who.
+    pub device_id: DeviceId,
+    /// The key that signed.
+    pub public_key: PublicKey,
+    /// Its replay pair.
+    pub sequence: Sequence,
+    /// SHA-256 of the one-time token, if one came.
+    pub otrt_sha256: Option<[u8; 32]>,
+    /// Whether a token is demanded.
+    pub otrt_required: bool,
+}
+
+/// A verified rotation of a device's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRotation {
+    /// Who.
+    pub device_id: DeviceId,
+    /// Its replay pair.
+    pub sequence: Sequence,
+    /// The key that signed the request.
+    pub signed_with: PublicKey,
+    /// The key to know it by from now on.
+    pub new_public_key: PublicKey,
+}
+
+/// New one-time tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOtrts {
+    /// SHA-256 of each.
+    pub tokens_sha256: Vec<[u8; 32]>,
+    /// Usable until then.
+    pub expires_at: UnixMs,
+    /// Usable by this device only.
+    pub device_id: Option<DeviceId>,
+    /// Usable by this model only.
+    pub model: Option<String>,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Devices that are new.
+    pub added: usize,
+    /// Devices that were there already, the same in every column.
+    pub unchanged: usize,
+    /// Of these, how many are revoked, and stay so.
+    pub revoked: usize,
+}
+
+/// Why one row of an inventory can't be imported.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImportProblem {
+    /// Line of the inventory, from 1.
+    pub line: u64,
+    /// The column.
+    pub field: &'static str,
+    /// What is wrong and what was expected.
+    pub what: String,
+}
+
+/// What a revocation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Devices that are revoked now and were not before.
+    pub revoked: Vec<DeviceId>,
+    /// Devices that were revoked already.
+    pub already: usize,
+    /// Names that are nobody's.
+    pub unknown: Vec<DeviceId>,
+}
+
+/// Why a device can't be given a new key, or be edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EditRefused {
+    /// No such device.
+    Unknown,
+    /// The key is or was somebody's.
+    KeyInUse,
+    /// It has another version by now.
+    Changed {
+        /// The version it has.
+        version: u64,
+    },
+}
+
+/// What of a device people may edit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceEdit {
+    /// Where it stands.
+    pub site: Option<String>,
+    /// All of its labels.
+    pub labels: Option<Vec<String>>,
+}
+
+/// A device whose key or status changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceChange {
+    /// Number of the change.
+    pub number: i64,
+    /// As it is now.
+    pub standing: StandingRecord,
+}
+
+/// What can be written of devices.
+pub trait DeviceWrites {
+    /// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is.
+    fn import(&mut self, devices: &[NewDevice], by: &By) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError>;
+    /// Registers a whitelisted device, and gives when it registered first.
+    fn register(&mut self, registration: &Registration, by: &By) -> Result<Result<UnixMs, Denied>, StoreError>;
+    /// Makes one-time tokens known.
+    fn add_otrts(&mut self, otrts: &NewOtrts, by: &By) -> Result<(), StoreError>;
+    /// Gives a registered device another key. The same rotation again, signed with the new key, changes nothing.
+    fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError>;
+    /// Shuts devices out; those already revoked stay so. Their open commands are canceled.
+    fn revoke(&mut self, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError>;
+    /// Gives a device a new key and a new start: it is whitelisted, with the pair (0, 0), whatever it was before.
+    fn reprovision(
+        &mut self,
+        device_id: &DeviceId,
+        public_key: &PublicKey,
+        reason: &str,
+        by: &By,
+    ) -> Result<Result<(), EditRefused>, StoreError>;
+    /// Edits a device, if it still has `if_version`; gives its new version.
+    fn edit_device(
+        &mut self,
+        device_id: &DeviceId,
+        edit: &DeviceEdit,
+        if_version: Option<u64>,
+        by: &By,
+    ) -> Result<Result<u64, EditRefused>, StoreError>;
+    /// Forgets changes before a time: every server has long followed them. At most `rows_max` at once.
+    fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
+}
+
+/// What can be asked of devices.
+pub trait DeviceReads {
+    /// One device by name.
+    fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
+    /// Devices with a row above `after`, at most `limit`, in the order of rows.
+    fn devices(&mut self, which: &Selector, after: i64, limit: usize) -> Result<Vec<DeviceRecord>, StoreError>;
+    /// The standing of one device.
+    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError>;
+    /// The standings of devices with a row above `after`, at most `limit`.
+    fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
+    /// Changes above `after`, at most `limit`; a device that changed twice may come once.
+    fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;
+    /// The number of the newest change; 0 when there is none.
+    fn last_change(&mut self) -> Result<i64, StoreError>;
+}

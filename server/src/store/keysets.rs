@@ -1,0 +1,99 @@
+//! The server's keys, and every keyset that was published, as it was signed.
+
+use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
+
+use super::{By, StoreError};
+
+/// Where a server key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKeyStatus {
+    /// Published; does not sign yet.
+    Announced,
+    /// Signs answers.
+    Signing,
+    /// Signs no more; still believed.
+    Retired,
+    /// Believed no more.
+    Removed,
+}
+
+impl ServerKeyStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Announced, Self::Signing, Self::Retired, Self::Removed];
+
+    /// The word in the store and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Announced => "ANNOUNCED",
+            Self::Signing => "SIGNING",
+            Self::Retired => "RETIRED",
+            Self::Removed => "REMOVED",
+        }
+    }
+
+    /// The status of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// A server key, without its private half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerKeyRecord {
+    /// Name.
+    pub key_id: KeyId,
+    /// The key.
+    pub public_key: PublicKey,
+    /// Where it is in its life.
+    pub status: ServerKeyStatus,
+    /// When it was published.
+    pub announced_at: UnixMs,
+    /// Since when it signs, or signed.
+    pub signing_at: Option<UnixMs>,
+    /// Since when it is believed no more.
+    pub removed_at: Option<UnixMs>,
+}
+
+/// A change of the server's keys: all of them as they are afterwards, and the keyset that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysetChange {
+    /// Version of the new keyset.
+    pub version: u64,
+    /// The keyset as it is served, without key_id and SIG_SERV.
+    pub document: String,
+    /// Every key that is not removed, and those removed now.
+    pub keys: Vec<ServerKeyRecord>,
+    /// What was done: `key.announce`, for the audit.
+    pub action: &'static str,
+    /// To which key.
+    pub subject: KeyId,
+    /// Why, or how.
+    pub detail: String,
+}
+
+/// What can be written of the server's keys.
+pub trait KeysetWrites {
+    /// Publishes a keyset; false if another one has the version by now, and nothing was changed.
+    fn publish_keyset(&mut self, change: &KeysetChange, by: &By) -> Result<bool, StoreError>;
+}
+
+/// How many active devices hold which keyset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeysetHolders {
+    /// Registered devices that were heard lately.
+    pub active: u64,
+    /// Of these, those that confirmed this keyset or a later one in a signed heartbeat.
+    pub confirmed: u64,
+}
+
+/// What can be asked of the server's keys.
+pub trait KeysetReads {
+    /// Every key that was ever published, the oldest first.
+    fn server_keys(&mut self) -> Result<Vec<ServerKeyRecord>, StoreError>;
+    /// The newest keyset's version; 0 before the first.
+    fn keyset_version(&mut self) -> Result<u64, StoreError>;
+    /// A keyset's document by its version.
+    fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError>;
+    /// How many devices heard since `heard_since` hold the keyset `version` or a later one.
+    fn keyset_holders(&mut self, version: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError>;
+}

@@ -1,0 +1,83 @@
+//! Log lines of devices: each stored once, by its number.
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    message::{LogLevel, LogLine},
+    time::UnixMs,
+};
+
+use super::{Denied, StoreError, Swept};
+
+/// A verified batch of lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogBatch {
+    /// Who.
+    pub device_id: DeviceId,
+    /// Its replay pair.
+    pub sequence: Sequence,
+    /// Number of the first line.
+    pub first_line_no: u64,
+    /// The lines.
+    pub lines: Vec<LogLine>,
+}
+
+/// A stored line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Row; lines are paged by it.
+    pub row: i64,
+    /// Whose.
+    pub device_id: DeviceId,
+    /// When it was written, by the device's clock.
+    pub at: UnixMs,
+    /// When it was received.
+    pub received_at: UnixMs,
+    /// How bad it is.
+    pub level: LogLevel,
+    /// What happened.
+    pub message: String,
+}
+
+/// Which lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Of this device.
+    pub device_id: Option<DeviceId>,
+    /// Written at or after this.
+    pub since: Option<UnixMs>,
+    /// Written before this.
+    pub until: Option<UnixMs>,
+    /// Of this level or a worse one.
+    pub level: Option<LogLevel>,
+    /// With this in the message; case does not matter.
+    pub text: Option<String>,
+}
+
+/// A page of lines, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The lines that were meant, among those that were looked at.
+    pub lines: Vec<LogRecord>,
+    /// Where to go on; none when there are no older ones. A page can be empty and have one: so many lines were looked at.
+    pub next_before: Option<i64>,
+}
+
+/// What can be written of log lines.
+pub trait LogWrites {
+    /// Stores the lines that are not there yet, and gives the first number that is not.
+    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<u64, Denied>, StoreError>;
+    /// One step of retention, over rows above `after`.
+    fn prune_logs(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
+}
+
+/// What can be asked of log lines.
+pub trait LogReads {
+    /// Lines with a row below `before`, the newest first: at most `limit` of them, among at most `looked_at_max`.
+    fn logs(
+        &mut self,
+        which: &LogFilter,
+        before: i64,
+        limit: usize,
+        looked_at_max: usize,
+    ) -> Result<LogPage, StoreError>;
+}

@@ -1,0 +1,87 @@
+//! Punches: each exactly once, by device and number.
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    message::Punch,
+    time::UnixMs,
+};
+
+use super::{Denied, StoreError};
+
+/// A verified batch of punches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PunchBatch {
+    /// Who.
+    pub device_id: DeviceId,
+    /// Its replay pair.
+    pub sequence: Sequence,
+    /// The punches.
+    pub punches: Vec<Punch>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PunchesTaken {
+    /// New ones.
+    pub stored: u64,
+    /// Those that were there already, the same in every column.
+    pub known: u64,
+    /// Numbers under which another punch is stored.
+    pub conflicts: Vec<u64>,
+}
+
+/// A stored punch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PunchRecord {
+    /// Where it was made.
+    pub device_id: DeviceId,
+    /// Its number there.
+    pub punch_no: u64,
+    /// The device's site.
+    pub site: String,
+    /// When it was made, by the device's clock.
+    pub at: UnixMs,
+    /// When it was received.
+    pub received_at: UnixMs,
+    /// What was held to the reader.
+    pub badge: String,
+    /// Which way.
+    pub direction: String,
+    /// How the person was known.
+    pub method: String,
+}
+
+/// Which punches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PunchFilter {
+    /// At this site.
+    pub site: Option<String>,
+    /// By this device.
+    pub device_id: Option<DeviceId>,
+    /// Made at or after this.
+    pub since: UnixMs,
+    /// Made before this.
+    pub until: UnixMs,
+}
+
+/// Where a page of punches ended: time, device row, number.
+pub type PunchPlace = (UnixMs, i64, u64);
+
+/// What can be written of punches.
+pub trait PunchWrites {
+    /// Takes the pair, and stores the punches that are not there yet.
+    fn store_punches(&mut self, batch: &PunchBatch, at: UnixMs) -> Result<Result<PunchesTaken, Denied>, StoreError>;
+}
+
+/// What can be asked of punches.
+pub trait PunchReads {
+    /// Punches behind `after` in the order of time, at most `limit`, with the place of the last one.
+    fn punches(
+        &mut self,
+        which: &PunchFilter,
+        after: Option<PunchPlace>,
+        limit: usize,
+    ) -> Result<(Vec<PunchRecord>, Option<PunchPlace>), StoreError>;
+    /// Numbers of the punches stored of each device, in order, of devices with a row above `after`, at most `limit` rows.
+    fn punch_numbers(&mut self, after: (i64, u64), limit: usize) -> Result<Vec<(i64, DeviceId, u64)>, StoreError>;
+}

@@ -1,0 +1,83 @@
+//! The server's keys in SQLite.
+
+use ks_protocol::{key::PublicKey, time::UnixMs};
+use rusqlite::{OptionalExtension, params};
+
+use super::{SqliteReader, StoreError, Writes, audit::append, integer, parsed, time, time_if, unsigned, word};
+use crate::store::{
+    By,
+    keysets::{KeysetChange, KeysetHolders, KeysetReads, KeysetWrites, ServerKeyRecord, ServerKeyStatus},
+};
+
+impl KeysetWrites for Writes<'_> {
+    fn publish_keyset(&mut self, change: &KeysetChange, by: &By) -> Result<bool, StoreError> {
+        let newest: i64 =
+            self.0.prepare_cached("SELECT coalesce(max(version), 0) FROM keysets")?.query_row([], |row| row.get(0))?;
+        if unsigned(newest) + 1 != change.version {
+            return Ok(false);
+        }
+        self.0
+            .prepare_cached("INSERT INTO keysets (version, document, created_at) VALUES (?1, ?2, ?3)")?
+            .execute(params![integer(change.version), change.document, integer(by.at.0)])?;
+        for key in &change.keys {
+            self.0
+                .prepare_cached(
+                    "INSERT INTO server_keys (key_id, public_key, state, announced_at, signing_at, removed_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, signing_at = excluded.signing_at,
+                        removed_at = excluded.removed_at",
+                )?
+                .execute(params![
+                    key.key_id.as_str(),
+                    key.public_key.0.as_slice(),
+                    key.status.as_str(),
+                    integer(key.announced_at.0),
+                    key.signing_at.map(|at| integer(at.0)),
+                    key.removed_at.map(|at| integer(at.0))
+                ])?;
+        }
+        append(&self.0, change.action, change.subject.as_str(), &change.detail, by)?;
+        Ok(true)
+    }
+}
+
+impl KeysetReads for SqliteReader {
+    fn server_keys(&mut self) -> Result<Vec<ServerKeyRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT key_id, public_key, state, announced_at, signing_at, removed_at FROM server_keys
+             ORDER BY announced_at, key_id",
+        )?;
+        let found = statement.query_map([], |row| {
+            Ok(ServerKeyRecord {
+                key_id: parsed(row, 0)?,
+                public_key: PublicKey(row.get(1)?),
+                status: word(row, 2, ServerKeyStatus::from_word)?,
+                announced_at: time(row, 3)?,
+                signing_at: time_if(row, 4)?,
+                removed_at: time_if(row, 5)?,
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn keyset_version(&mut self) -> Result<u64, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT coalesce(max(version), 0) FROM keysets")?;
+        Ok(unsigned(statement.query_row([], |row| row.get(0))?))
+    }
+
+    fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT document FROM keysets WHERE version = ?1")?;
+        Ok(statement.query_row([integer(version)], |row| row.get(0)).optional()?)
+    }
+
+    fn keyset_holders(&mut self, version: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*), coalesce(sum(keyset_version >= ?1), 0) FROM device_states
+             WHERE status = 1 AND last_seen_at >= ?2",
+        )?;
+        let holders = statement.query_row(params![integer(version), integer(heard_since.0)], |row| {
+            Ok(KeysetHolders { active: unsigned(row.get(0)?), confirmed: unsigned(row.get(1)?) })
+        });
+        Ok(holders?)
+    }
+}

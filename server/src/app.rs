@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    admission::AddressBudget,
+    admin::login,
+    admission::{AddressBudget, FailureBudget},
     clock::Clock,
     config::Config,
     keyring::{Keyring, KeyringError},
     metrics::Metrics,
+    password::Passwords,
     registry::Registry,
     rng::ServerRng,
     store::{
@@ -43,6 +45,10 @@ pub struct Parts {
     pub registry: Registry,
     /// What failing requests cost their address.
     pub address_budget: AddressBudget,
+    /// Hashing and checking passwords.
+    pub passwords: Passwords,
+    /// What logins that fail cost.
+    pub login_throttle: LoginThrottle,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// When the server started, on the timer's clock.
@@ -63,8 +69,18 @@ pub struct Ingredients {
     pub writer: Writer,
     /// Questions to the store.
     pub reader: Reader,
+    /// Hashing and checking passwords.
+    pub passwords: Passwords,
     /// Counters.
     pub metrics: Arc<Metrics>,
+}
+
+/// What logins that fail cost: the address they come from, and the name they are for.
+pub struct LoginThrottle {
+    /// By address.
+    pub addresses: AddressBudget,
+    /// By name.
+    pub names: FailureBudget<String>,
 }
 
 impl std::ops::Deref for App {
@@ -77,9 +93,13 @@ impl std::ops::Deref for App {
 impl App {
     /// Reads the devices into memory and is ready to serve.
     pub async fn new(with: Ingredients) -> Result<Self, StoreError> {
-        let Ingredients { config, clock, rng, keyring, writer, reader, metrics } = with;
+        let Ingredients { config, clock, rng, keyring, writer, reader, passwords, metrics } = with;
         let registry = Registry::load(&reader).await?;
         let address_budget = AddressBudget::new(config.address_failure_rate);
+        let login_throttle = LoginThrottle {
+            addresses: AddressBudget::new(login::FAILURES_OF_ADDRESS),
+            names: FailureBudget::new(login::FAILURES_OF_NAME),
+        };
         let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
@@ -90,6 +110,8 @@ impl App {
             reader,
             registry,
             address_budget,
+            passwords,
+            login_throttle,
             metrics,
             started,
         })))

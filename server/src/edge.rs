@@ -23,6 +23,7 @@ use crate::{
     keyring::{Keyring, KeyringError},
     listen,
     metrics::Metrics,
+    password,
     rng::ServerRng,
     router::router,
     store::{
@@ -168,12 +169,16 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let keyring = runtime.block_on(Keyring::start(vault, &writer, &reader, &by));
     let keyring = keyring.map_err(|error| bad_keys(config, error))?;
     let rng = ServerRng::from_seed(os_randomness()?);
+    let (passwords, queue) = password::passwords();
+    let hashing = thread("passwords", move || block_on(password::drive(queue)))?;
+    threads.threads.push(hashing);
     if config.admin_token.is_none() {
-        tracing::warn!("ADMIN_TOKEN is not set: the admin API is off");
+        tracing::info!("ADMIN_TOKEN is not set: only users and tokens of `ks-server admin` may call the admin API");
     }
     let served = runtime.block_on(async {
         let config = config.clone();
-        let ingredients = Ingredients { config, clock: Arc::new(SystemClock), rng, keyring, writer, reader, metrics };
+        let clock = Arc::new(SystemClock);
+        let ingredients = Ingredients { config, clock, rng, keyring, writer, reader, passwords, metrics };
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
         tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id(), "serving");
@@ -336,6 +341,23 @@ pub fn start_log(config: &Config) -> Result<Reporting, StartError> {
         complain(&format!("the log could not start: {error}"));
     }
     Ok(reporting)
+}
+
+/// Reads from standard input while what is typed there is not shown, if it is a terminal.
+pub fn without_echo<T>(read: impl FnOnce() -> T) -> T {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = std::io::stdin();
+    let before = tcgetattr(&stdin).ok(); // none if it is no terminal
+    if let Some(before) = &before {
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &silent); // then it is shown
+    }
+    let read = read();
+    if let Some(before) = &before {
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, before);
+    }
+    read
 }
 
 /// A line on standard output; a closed pipe is no error.

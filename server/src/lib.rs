@@ -22,6 +22,8 @@ pub mod listen;
 pub mod metrics;
 pub mod operations;
 pub mod pace;
+pub mod password;
+pub mod presence;
 pub mod registry;
 pub mod rng;
 pub mod role;

@@ -63,6 +63,14 @@ impl Access {
     /// Who may do everything.
     pub const ADMIN: Self = Self::Roles(&[Role::Admin]);
 
+    /// The roles in words.
+    pub fn told(self) -> String {
+        match self {
+            Self::Everybody => "everybody".to_owned(),
+            Self::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "),
+        }
+    }
+
     /// Whether somebody with this role, or nobody in particular, may call.
     pub fn allows(self, role: Option<Role>) -> bool {
         match self {

@@ -1,32 +1,14 @@
-//! Every route in one list: data plane, admin API, operations.
+//! Every route of devices and machines; those of people and scripts are in [`admin::routes`].
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    middleware,
     routing::{get, post},
 };
 
 use crate::{admin, app::App, data_plane, operations};
 
-/// Greatest inventory, in bytes: a million rows.
-const INVENTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Greatest JSON body, in bytes: a hundred thousand device names.
-const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// The whole server as one service; sockets and rehearsals call the same.
+/// The whole server as one service: what sockets serve and what a rehearsal calls in process is the same.
 pub fn router(app: App) -> Router {
-    let admin = Router::new()
-        .route("/devices", get(admin::devices::list))
-        .route("/devices/import", post(admin::devices::import).layer(DefaultBodyLimit::max(INVENTORY_BYTES_MAX)))
-        .route("/devices/revoke", post(admin::devices::revoke))
-        .route("/devices/{device_id}/revoke", post(admin::devices::revoke_one))
-        .route("/otrts", post(admin::otrts::make))
-        .route("/commands", get(admin::commands::list).post(admin::commands::enqueue))
-        .route("/heartbeats", get(admin::heartbeats::list))
-        .fallback(admin::not_found)
-        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(app.clone(), admin::require_token));
     Router::new()
         .route("/register", post(data_plane::register::register))
         .route("/heartbeat", post(data_plane::heartbeat::heartbeat))
@@ -38,7 +20,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(data_plane::method_not_allowed)
         .route("/health", get(operations::health))
         .route("/metrics", get(operations::metrics))
-        .nest("/api", admin)
+        .nest("/api", admin::router(&app))
         .fallback(data_plane::not_found)
         .with_state(app)
 }

@@ -1,5 +1,4 @@
-//! Goal: the admin API lets nobody in without the token, takes an inventory as a whole or not at all, pages its lists, and
-//! says what is wrong in problem+json.
+//! Goal: the admin API takes an inventory as a whole or not at all, pages its lists, and says what is wrong in problem+json.
 //! Method: requests to a running server, good and bad.
 #![allow(
     clippy::unwrap_used,
@@ -12,57 +11,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{ADMIN_TOKEN, Device, inventory, start_server};
-
-/// Every admin endpoint, with its method.
-const ENDPOINTS: [(&str, &str); 8] = [
-    ("GET", "/api/devices"),
-    ("POST", "/api/devices/import"),
-    ("POST", "/api/devices/revoke"),
-    ("POST", "/api/devices/KS-1/revoke"),
-    ("POST", "/api/otrts"),
-    ("GET", "/api/commands"),
-    ("POST", "/api/commands"),
-    ("GET", "/api/heartbeats"),
-];
-
-/// Goal: without the token nothing is said, not even what exists.
-/// Method: no, a wrong, a shortened, a lengthened token and another scheme, on every endpoint and on none.
-#[tokio::test]
-async fn without_the_token_every_endpoint_is_401() {
-    let server = start_server(&[]);
-    let endpoints = ENDPOINTS.into_iter().chain([("GET", "/api/nothing"), ("DELETE", "/api/devices")]);
-    let almost = &ADMIN_TOKEN[1..];
-    let wrong = [String::new(), "Bearer".to_owned(), "Bearer ".to_owned(), format!("Bearer {almost}")];
-    let wrong = wrong.into_iter().chain([
-        format!("Bearer {ADMIN_TOKEN}x"),
-        format!("Basic {ADMIN_TOKEN}"),
-        ADMIN_TOKEN.to_owned(),
-    ]);
-    let wrong: Vec<String> = wrong.collect();
-    for (method, path) in endpoints {
-        for authorization in &wrong {
-            let problem = server.admin_as(authorization, method, path, "{}").await.problem(401);
-            assert!(!problem.to_string().contains(ADMIN_TOKEN), "{problem}");
-        }
-    }
-    server.get("/api/nothing").await.problem(404);
-    assert_eq!(server.admin("DELETE", "/api/devices", "").await.status, 405);
-}
-
-/// Goal: a server without a token has no admin API, rather than an open one.
-/// Method: every endpoint, with every sort of authorization.
-#[tokio::test]
-async fn without_admin_token_set_the_admin_api_is_off() {
-    let server = start_server(&[("ADMIN_TOKEN", "")]);
-    for (method, path) in ENDPOINTS {
-        for authorization in ["", "Bearer ", "Bearer undefined"] {
-            let problem = server.admin_as(authorization, method, path, "{}").await.problem(403);
-            assert!(problem["detail"].as_str().unwrap().contains("ADMIN_TOKEN"), "{problem}");
-        }
-    }
-    assert!(server.log().contains("ADMIN_TOKEN is not set: the admin API is off"));
-}
+use support::{Device, inventory, start_server};
 
 fn places(problem: &Value) -> Vec<(u64, &str)> {
     let errors = problem["errors"].as_array().unwrap();
@@ -83,15 +32,21 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
         second.inventory_row()
     );
     let problem = server.import(bad).await.problem(422);
-    assert_eq!(places(&problem), [(3, "device_id"), (4, "public_key"), (5, "serial"), (6, "row"), (7, "device_id")]);
+    assert_eq!(
+        places(&problem),
+        [(3, "device_id"), (4, "public_key"), (5, "serial"), (6, "row"), (7, "device_id"), (7, "public_key")]
+    );
     assert!(problem["errors"].as_array().unwrap().iter().all(|error| error["what"].as_str().unwrap().len() > 10));
     for (text, field) in [("", "header"), (header, "file"), ("a,b\n1,2\n", "header"), ("\u{1}\u{2}", "header")] {
         assert_eq!(places(&server.import(text).await.problem(422)), [(1, field)], "{text:?}");
     }
-    assert_eq!(server.get("/api/devices").await.done()["devices"], json!([]));
+    assert_eq!(server.get("/api/devices").await.done()["items"], json!([]));
 
-    assert_eq!(server.import(inventory(&[&first])).await.done(), json!({ "added": 1, "unchanged": 0 }));
-    assert_eq!(server.import(inventory(&[&first, &second])).await.done(), json!({ "added": 1, "unchanged": 1 }));
+    assert_eq!(server.import(inventory(&[&first])).await.done(), json!({ "added": 1, "unchanged": 0, "revoked": 0 }));
+    assert_eq!(
+        server.import(inventory(&[&first, &second])).await.done(),
+        json!({ "added": 1, "unchanged": 1, "revoked": 0 })
+    );
     let third = server.device("KS-3").inventory_row();
     let (first_key, new_key) = (first.key.public_key(), server.device("KS-8").key.public_key());
     let contradicting = format!(
@@ -103,7 +58,7 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
     assert_eq!(places(&problem), [(3, "public_key"), (4, "public_key")]);
     let problem = server.import(format!("{header}{third}{}", good.replace("north", "south"))).await.problem(422);
     assert_eq!(places(&problem), [(3, "site")]);
-    assert_eq!(server.get("/api/devices").await.done()["devices"].as_array().unwrap().len(), 2);
+    assert_eq!(server.get("/api/devices").await.done()["items"].as_array().unwrap().len(), 2);
 }
 
 /// Goal: a whole fleet is imported with one request, and again without harm.
@@ -114,23 +69,23 @@ async fn an_import_of_20_000_rows_works() {
     let server = start_server(&[]);
     let mut devices: Vec<Device> = (0..ROWS).map(|number| server.device(&format!("KS-{number:06}"))).collect();
     let csv = inventory(&devices.iter().collect::<Vec<_>>());
-    assert_eq!(server.import(csv.as_str()).await.done(), json!({ "added": ROWS, "unchanged": 0 }));
-    assert_eq!(server.import(csv).await.done(), json!({ "added": 0, "unchanged": ROWS }));
+    assert_eq!(server.import(csv.as_str()).await.done(), json!({ "added": ROWS, "unchanged": 0, "revoked": 0 }));
+    assert_eq!(server.import(csv).await.done(), json!({ "added": 0, "unchanged": ROWS, "revoked": 0 }));
     devices[0].register(None).await.answer();
     devices[ROWS - 1].register(None).await.answer();
-    let last = &server.get("/api/devices?after=19999").await.done()["devices"][0];
+    let last = &server.get("/api/devices?cursor=19999").await.done()["items"][0];
     assert_eq!((&last["device_id"], &last["status"]), (&"KS-019999".into(), &"REGISTERED".into()));
 }
 
 /// Walks a list page by page; gives the sizes of the pages and every entry.
 async fn walk(server: &support::Server, list: &str, limit: usize) -> (Vec<usize>, Vec<Value>) {
-    let (mut sizes, mut entries, mut after) = (Vec::new(), Vec::new(), json!(0));
-    while !after.is_null() && sizes.len() < 20 {
-        let mut page = server.get(&format!("/api/{list}?after={after}&limit={limit}")).await.done();
-        let Value::Array(rows) = page[list].take() else { panic!("{page}") };
+    let (mut sizes, mut entries, mut after) = (Vec::new(), Vec::new(), json!("0"));
+    while let Some(cursor) = after.as_str().map(str::to_owned).filter(|_| sizes.len() < 20) {
+        let mut page = server.get(&format!("/api/{list}?cursor={cursor}&limit={limit}")).await.done();
+        let Value::Array(rows) = page["items"].take() else { panic!("{page}") };
         sizes.push(rows.len());
         entries.extend(rows);
-        after = page["next_after"].take();
+        after = page["next_cursor"].take();
     }
     (sizes, entries)
 }
@@ -152,10 +107,8 @@ async fn lists_are_paged() {
         let name = |entry: &Value| if list == "heartbeats" { entry[1].clone() } else { entry["device_id"].clone() };
         assert_eq!(entries.iter().map(name).collect::<Vec<_>>(), expected, "{list}");
         assert_eq!(walk(&server, list, 10).await.0, [10, 10, 0], "{list}: a full page can't know that it is the last");
-        assert_eq!(walk(&server, list, 1_000_000).await.0, [20], "{list}");
-        let first = server.get(&format!("/api/{list}?limit=0")).await.done();
-        assert_eq!(first[list].as_array().unwrap().len(), 1, "{list}: at least one row a page");
-        for wrong in ["limit=many", "after=x", "limit=-1", "offset=5"] {
+        assert_eq!(walk(&server, list, 10_000).await.0, [20], "{list}");
+        for wrong in ["limit=many", "cursor=x", "limit=-1", "limit=0", "limit=10001", "offset=5"] {
             server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
         }
     }
@@ -173,18 +126,18 @@ async fn unknown_fields_and_what_is_no_json_are_refused() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let orders = [
-        ("/api/devices/revoke", json!({ "device_ids": ["KS-1"], "reason": "sold" })),
+        ("/api/devices/revoke", json!({ "which": { "device_ids": ["KS-1"] }, "reason": "sold" })),
         ("/api/devices/KS-1/revoke", json!({ "reason": "sold" })),
         ("/api/otrts", json!({ "count": 1, "ttl_s": 60 })),
-        ("/api/commands", json!({ "device_ids": ["KS-1"], "kind": "reboot", "ttl_s": 60 })),
+        ("/api/commands", json!({ "which": { "device_ids": ["KS-1"] }, "command": { "kind": "reboot" }, "ttl_s": 60 })),
     ];
     for (path, mut order) in orders {
         let whole = order.to_string();
         order["dry_run"] = true.into();
-        let problem = server.post(path, &order).await.problem(422);
+        let problem = server.post(path, &order).await.problem(400);
         assert!(problem["detail"].as_str().unwrap().contains("dry_run"), "{problem}");
         server.admin("POST", path, &whole[..whole.len() - 1]).await.problem(400);
-        server.admin("POST", path, "[]").await.problem(422);
+        server.admin("POST", path, "[]").await.problem(400);
         server.admin("POST", path, "").await.problem(400);
     }
     for (path, order) in [

@@ -17,7 +17,7 @@ use support::{Server, start_server};
 
 async fn state(server: &Server, command_id: &str) -> String {
     let listed = server.get("/api/commands").await.done();
-    let commands = listed["commands"].as_array().unwrap();
+    let commands = listed["items"].as_array().unwrap();
     let command = commands.iter().find(|command| command["command_id"] == command_id).unwrap();
     command["state"].as_str().unwrap().to_owned()
 }
@@ -38,13 +38,13 @@ async fn a_command_comes_with_the_heartbeat_and_its_acks_show_in_the_list() {
     let mut device = server.registered("KS-1").await;
     assert!(device.beat().await.answer().commands.is_empty());
     let reboot = server.enqueue(&device, "reboot", "").await;
-    let fetch = server.enqueue(&device, "fetch_logs", "since: yesterday, \"all\"").await;
+    let fetch = server.enqueue(&device, "fetch_logs", "level: warn").await;
     assert_eq!((state(&server, &reboot).await, state(&server, &fetch).await), ("QUEUED".into(), "QUEUED".into()));
 
     let beat = device.beat().await.answer();
     assert_eq!(ids(&beat), [&reboot, &fetch], "oldest first");
     let brought = &beat.commands.as_slice()[1];
-    assert_eq!((brought.kind.as_str(), brought.argument.as_str()), ("fetch_logs", "since: yesterday, \"all\""));
+    assert_eq!((brought.kind.as_str(), brought.argument.as_str()), ("fetch_logs", "level: warn"));
     assert!((590_000..=600_000).contains(&brought.deadline_at.since_ms(beat.server_time)), "{beat:?}");
     assert_eq!(state(&server, &reboot).await, "DELIVERED");
 
@@ -138,18 +138,20 @@ async fn an_order_names_the_devices_it_could_not_reach() {
     let server = start_server(&[]);
     let fleet = server.fleet("KS", 2).await;
     server.revoke(&fleet[1]).await.done();
-    let order = |device_ids: &[&str], kind: &str, argument: &str, ttl_s: u64| json!({ "device_ids": device_ids, "kind": kind, "argument": argument, "ttl_s": ttl_s });
-    let done = server.post("/api/commands", &order(&["KS-0", "KS-1", "KS-nobody"], "reboot", "", 60)).await.done();
+    let order = |device_ids: &[&str], kind: &str, argument: &str, ttl_s: u64| json!({ "which": { "device_ids": device_ids }, "command": { "kind": "custom", "argument": { "kind": kind, "argument": argument } }, "ttl_s": ttl_s });
+    let done = server.post("/api/commands", &order(&["KS-0", "KS-1", "KS-nobody"], "dance", "", 60)).await.done();
     assert_eq!((&done["queued"], &done["refused"]), (&1.into(), &json!(["KS-nobody", "KS-1"])));
-    assert_eq!(done["commands"].as_array().unwrap().len(), 1);
-    assert_eq!(done["commands"][0]["device_id"], "KS-0");
+    let queued = server.get("/api/commands").await.done();
+    assert_eq!(queued["items"].as_array().unwrap().len(), 1);
+    assert_eq!(queued["items"][0]["device_id"], "KS-0");
     for (bad, named) in [
-        (order(&[], "reboot", "", 60), "device_ids"),
+        (order(&[], "dance", "", 60), "device_ids"),
         (order(&["KS-0"], "Reboot!", "", 60), "kind"),
-        (order(&["KS-0"], &"x".repeat(33), "", 60), "kind"),
-        (order(&["KS-0"], "reboot", &"x".repeat(1_025), 60), "argument"),
-        (order(&["KS-0"], "reboot", "two\nlines", 60), "argument"),
-        (order(&["KS-0"], "reboot", "", 0), "ttl_s"),
+        (order(&["KS-0"], &"x".repeat(33), "", 60), "command"),
+        (order(&["KS-0"], "reboot", "", 60), "kind"),
+        (order(&["KS-0"], "dance", &"x".repeat(1_025), 60), "command"),
+        (order(&["KS-0"], "dance", "a\tb", 60), "argument"),
+        (order(&["KS-0"], "dance", "", 0), "ttl_s"),
     ] {
         let problem = server.post("/api/commands", &bad).await.problem(400);
         assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
@@ -162,7 +164,7 @@ async fn an_order_names_the_devices_it_could_not_reach() {
 async fn an_order_for_very_many_unknown_devices_is_answered() {
     let server = start_server(&[]);
     let device_ids: Vec<String> = (0..100_000).map(|number| format!("KS-{number}")).collect();
-    let order = json!({ "device_ids": device_ids, "kind": "reboot", "ttl_s": 60 });
+    let order = json!({ "which": { "device_ids": device_ids }, "command": { "kind": "reboot" }, "ttl_s": 60 });
     let done = server.post("/api/commands", &order).await.done();
     assert_eq!((done["queued"].as_u64(), done["refused"].as_array().unwrap().len()), (Some(0), 1_000));
 }

@@ -62,7 +62,7 @@ async fn an_imported_device_registers_and_its_heartbeats_are_stored_as_said() {
     assert_eq!(stored(1), expected);
     assert_eq!(server.value::<i64>("SELECT count(*) FROM device_heartbeats"), 2);
 
-    let listed = &server.get("/api/devices").await.done()["devices"][0];
+    let listed = &server.get("/api/devices").await.done()["items"][0];
     assert_eq!(
         (&listed["status"], &listed["boot_epoch"], &listed["seq"]),
         (&"REGISTERED".into(), &1.into(), &3.into())

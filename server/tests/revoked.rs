@@ -75,7 +75,7 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     let others: Vec<_> = others.into_iter().map(beat).collect();
     server.until_waiting(1).await; // one is in the commit that is held
     let revoking = tokio::spawn({
-        let (server, order) = (server.clone(), json!({ "device_ids": ["KS-1"], "reason": "stolen" }));
+        let (server, order) = (server.clone(), json!({ "which": { "device_ids": ["KS-1"] }, "reason": "stolen" }));
         async move { server.post("/api/devices/revoke", &order).await }
     });
     server.until_waiting(2).await;
@@ -99,7 +99,7 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
 async fn revoking_many_says_what_became_of_each() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 3).await;
-    let order = json!({ "device_ids": ["KS-0", "KS-1", "KS-nobody"], "reason": "sold" });
+    let order = json!({ "which": { "device_ids": ["KS-0", "KS-1", "KS-nobody"] }, "reason": "sold" });
     let done = server.post("/api/devices/revoke", &order).await.done();
     assert_eq!(done, json!({ "revoked": 2, "already_revoked": 0, "unknown": ["KS-nobody"] }));
     let done = server.post("/api/devices/revoke", &order).await.done();

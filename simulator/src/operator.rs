@@ -7,7 +7,7 @@ use hyper::{Method, Request, header};
 use ks_protocol::{
     document,
     id::{DeviceId, Sequence},
-    message::{Keyset, Trust},
+    message::{CommandOrder, Keyset, Trust},
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
@@ -32,8 +32,8 @@ const AT_ONCE: usize = 100_000;
 /// A page of commands.
 #[derive(Debug, Deserialize)]
 struct CommandPage {
-    commands: Vec<StoredCommand>,
-    next_after: Option<i64>,
+    items: Vec<StoredCommand>,
+    next_cursor: Option<String>,
 }
 
 /// Why an operator could not do it.
@@ -160,14 +160,14 @@ impl Operator {
 
     /// Revokes devices; each must be known, and not revoked before.
     pub async fn revoke(&self, device_ids: &[DeviceId]) -> Result<(), OperatorError> {
-        let order = |part: &[DeviceId]| json!({ "device_ids": part, "reason": "the scenario says so" });
+        let order = |part: &[DeviceId]| json!({ "which": { "device_ids": part }, "reason": "the scenario says so" });
         self.for_each_part("/api/devices/revoke", device_ids, order, "revoked").await
     }
 
     /// Queues a command for devices; each must be known, and not revoked.
-    pub async fn send_command(&self, device_ids: &[DeviceId], kind: &str, argument: &str) -> Result<(), OperatorError> {
+    pub async fn send_command(&self, device_ids: &[DeviceId], command: &CommandOrder) -> Result<(), OperatorError> {
         let order =
-            |part: &[DeviceId]| json!({ "device_ids": part, "kind": kind, "argument": argument, "ttl_s": 24 * 3_600 });
+            |part: &[DeviceId]| json!({ "which": { "device_ids": part }, "command": command, "ttl_s": 24 * 3_600 });
         self.for_each_part("/api/commands", device_ids, order, "queued").await
     }
 
@@ -198,21 +198,21 @@ impl Operator {
 
     /// Gives every command that the server has to `each`, in the order they were made.
     pub async fn commands(&self, mut each: impl FnMut(&StoredCommand)) -> Result<(), OperatorError> {
-        let mut next = Some(0);
-        while let Some(after) = next {
-            let path = format!("/api/commands?after={after}&limit={PAGE}");
+        let mut next = Some("0".to_owned());
+        while let Some(cursor) = next {
+            let path = format!("/api/commands?cursor={cursor}&limit={PAGE}");
             let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
             let page: CommandPage = serde_json::from_slice(&body)
                 .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
-            page.commands.iter().for_each(&mut each);
-            next = page.next_after;
+            page.items.iter().for_each(&mut each);
+            next = page.next_cursor;
         }
         Ok(())
     }
 
     /// The row of the newest stored heartbeat; what a run stores comes after it.
     pub async fn last_heartbeat_row(&self) -> Result<i64, OperatorError> {
-        self.heartbeats(i64::MAX, 1).await.map(|page| page.last_row)
+        self.heartbeats(&i64::MAX.to_string(), 1).await.map(|page| page.last_row)
     }
 
     /// Gives every heartbeat stored after the row `after` to `each`, in the order of commits.
@@ -221,19 +221,19 @@ impl Operator {
         after: i64,
         mut each: impl FnMut(&DeviceId, Sequence),
     ) -> Result<(), OperatorError> {
-        let mut next = Some(after);
-        while let Some(after) = next {
-            let page = self.heartbeats(after, PAGE).await?;
-            for (_, device_id, boot_epoch, seq, _, _) in &page.heartbeats {
+        let mut next = Some(after.to_string());
+        while let Some(cursor) = next {
+            let page = self.heartbeats(&cursor, PAGE).await?;
+            for (_, device_id, boot_epoch, seq, _, _) in &page.items {
                 each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq });
             }
-            next = page.next_after;
+            next = page.next_cursor;
         }
         Ok(())
     }
 
-    async fn heartbeats(&self, after: i64, limit: usize) -> Result<HeartbeatPage, OperatorError> {
-        let path = format!("/api/heartbeats?after={after}&limit={limit}");
+    async fn heartbeats(&self, cursor: &str, limit: usize) -> Result<HeartbeatPage, OperatorError> {
+        let path = format!("/api/heartbeats?cursor={cursor}&limit={limit}");
         let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
         serde_json::from_slice(&body).map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })
     }

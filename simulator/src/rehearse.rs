@@ -25,6 +25,7 @@ use ks_server::{
     config::Config,
     keyring::Keyring,
     metrics::Metrics,
+    password,
     rng::ServerRng,
     router::router,
     store::{By, SqliteReader, SqliteStore, writer},
@@ -120,6 +121,8 @@ async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
     let (reader, questions) = writer::reader(1_024);
     actix::spawn(writer::drive_writes(store, writes, config.commit_group_max, Arc::clone(&metrics)));
     actix::spawn(writer::drive_reads(reading, questions));
+    let (passwords, hashing) = password::passwords();
+    actix::spawn(password::drive(hashing));
     let vault = Vault::in_memory(PrivateKey::from_seed(&seed::bytes(plan.seed, "server", "key")));
     let by = By { name: "ks-server".to_owned(), address: None, at: EPOCH };
     let keyring = Keyring::start(vault, &writer, &reader, &by).await.map_err(|error| failed(error.to_string()))?;
@@ -130,6 +133,7 @@ async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
         config,
         writer,
         reader,
+        passwords,
         metrics,
     };
     let app = App::new(ingredients).await.map_err(|error| failed(error.to_string()))?;

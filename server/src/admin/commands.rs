@@ -1,102 +1,240 @@
-//! /api/commands: queues commands for devices, and lists what became of them.
+//! /api/commands: orders for devices, and what became of them.
 
 use std::time::Duration;
 
-use axum::extract::State;
 use ks_protocol::{
     id::{CommandId, DeviceId},
+    message::{BadCommand, CommandOrder},
     text::hex,
+    time::UnixMs,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::{Json, PageQuery, Problem, by};
+use super::{
+    Problem,
+    devices::is_plain,
+    page::{self, Page},
+    route::{Call, Json, JsonBody, Nothing, Query},
+    which::Which,
+};
 use crate::{
-    app::App,
+    command::CommandState,
     store::{
-        commands::{CommandFilter, NewOrder},
+        commands::{CancelRefused, CommandFilter, CommandRecord, NewOrder, Ordered},
         devices::Selector,
     },
 };
 
-/// Devices of one order at most.
-const DEVICES_MAX: usize = 100_000;
 /// Longest time a command may wait, in seconds: 30 days.
 const TTL_S_MAX: u64 = 30 * 24 * 3_600;
 
-/// One command for several devices.
-#[derive(Debug, Deserialize)]
+/// A command for several devices.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    device_ids: Vec<DeviceId>,
-    kind: String,
-    #[serde(default)]
-    argument: String,
+    which: Which,
+    command: CommandOrder,
+    /// How long it may wait for its device, in seconds.
+    #[schemars(range(min = 1, max = 2_592_000))]
     ttl_s: u64,
+    /// The caller's own name for the order: the same again is answered the same, and nothing is ordered twice.
+    #[schemars(length(min = 1, max = 64))]
+    client_token: Option<String>,
 }
 
-/// POST /api/commands: queues the command; each device gets it with its next heartbeat.
-pub async fn enqueue(State(app): State<App>, Json(order): Json<Order>) -> Result<axum::Json<Value>, Problem> {
-    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if order.kind.is_empty() || order.kind.len() > 32 || !is_word(&order.kind) {
-        return Err(Problem::bad_request("kind: expected 1 to 32 characters of a-z and _"));
+/// What an order did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OrderDone {
+    order_id: CommandId,
+    /// Commands queued, one for each device.
+    queued: usize,
+    /// Devices that were named and are unknown or revoked; the first thousand. Left out when the order is repeated.
+    refused: Vec<DeviceId>,
+    /// How many there were.
+    refused_count: usize,
+    /// Whether it was ordered before, under the same client token.
+    repeated: bool,
+}
+
+impl From<Ordered> for OrderDone {
+    fn from(done: Ordered) -> Self {
+        let Ordered { order_id, queued, refused, refused_count, is_repeated } = done;
+        Self { order_id, queued, refused, refused_count, repeated: is_repeated }
     }
-    // Without control characters an argument grows to twice its size at most when it is quoted, so that the sixteen
-    // commands of one answer stay well below the greatest document.
-    if order.argument.len() > 1_024 || order.argument.chars().any(char::is_control) {
-        return Err(Problem::bad_request("argument: expected at most 1024 bytes without control characters"));
-    }
-    if !(1..=DEVICES_MAX).contains(&order.device_ids.len()) {
-        return Err(Problem::bad_request(format!("device_ids: expected 1 to {DEVICES_MAX} devices")));
-    }
+}
+
+/// Queues a command; each device gets it with its next heartbeat.
+pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<OrderDone>, Problem> {
     if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
         return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
     }
-    let by = by(&app);
-    let order = NewOrder {
-        order_id: command_id(&app)?,
-        id_seed: app.rng.bytes_32(),
-        client_token: None,
-        request_sha256: [0; 32],
-        which: Selector { device_ids: Some(order.device_ids), ..Selector::default() },
-        kind: order.kind,
-        argument: order.argument,
-        is_urgent: false,
+    if order.client_token.as_ref().is_some_and(|token| !is_plain(token, 64)) {
+        return Err(Problem::bad_request("client_token: expected 1 to 64 bytes of text"));
+    }
+    let (kind, argument) =
+        order.command.to_wire().map_err(|error: BadCommand| Problem::bad_request(format!("command: {error}")))?;
+    let which = order.which.selector()?;
+    let by = call.by();
+    let new = NewOrder {
+        order_id: order_id(&call)?,
+        id_seed: call.app.rng.bytes_32(),
+        client_token: order.client_token,
+        request_sha256: request_sha256(&which, &kind, &argument, order.ttl_s),
+        which,
+        kind,
+        argument,
+        is_urgent: order.command.is_urgent(),
         deadline_at: by.at + Duration::from_secs(order.ttl_s),
     };
-    let order_id = order.order_id.clone();
-    let ordered = app.writer.write(move |store| store.order(&order, &by)).await?;
-    let done = ordered.map_err(|_| Problem::internal())?;
-    let which = CommandFilter { order_id: Some(order_id), ..CommandFilter::default() };
-    let queued = app.reader.ask(move |store| store.commands(&which, 0, DEVICES_MAX)).await?;
-    let ids: Vec<Value> = queued
-        .iter()
-        .map(|command| json!({ "command_id": command.command_id, "device_id": command.device_id }))
-        .collect();
-    Ok(axum::Json(json!({ "queued": done.queued, "refused": done.refused, "commands": ids })))
+    let ordered = call.app.writer.write(move |store| store.order(&new, &by)).await?;
+    let done = ordered.map_err(|_| Problem::conflict("client_token: it stands for another order already"))?;
+    Ok(Json(done.into()))
 }
 
-/// `c` and 24 hex digits of randomness.
-fn command_id(app: &App) -> Result<CommandId, Problem> {
-    let digits = hex(&app.rng.bytes_32());
-    format!("c{}", digits.get(..24).unwrap_or(&digits)).parse().map_err(|_| Problem::internal())
+/// What was asked for, so that one client token does not stand for two things.
+fn request_sha256(which: &Selector, kind: &str, argument: &str, ttl_s: u64) -> [u8; 32] {
+    Sha256::digest(format!("{which:?}\n{kind}\n{argument}\n{ttl_s}")).into()
 }
 
-/// GET /api/commands?after=ROW&limit=N.
-pub async fn list(State(app): State<App>, PageQuery(page): PageQuery) -> Result<axum::Json<Value>, Problem> {
-    let (after, limit) = (page.after, page.limit());
-    let commands = app.reader.ask(move |store| store.commands(&CommandFilter::default(), after, limit)).await?;
-    let next = (commands.len() == limit).then(|| commands.last().map(|command| command.row)).flatten();
-    let commands: Vec<Value> = commands
-        .iter()
-        .map(|command| {
-            json!({
-                "command_id": command.command_id,
-                "device_id": command.device_id,
-                "kind": command.kind,
-                "state": command.state.as_str(),
-            })
-        })
-        .collect();
-    Ok(axum::Json(json!({ "commands": commands, "next_after": next })))
+/// `o` and 24 hex digits of randomness.
+fn order_id(call: &Call) -> Result<CommandId, Problem> {
+    let digits = hex(&call.app.rng.bytes_32());
+    format!("o{}", digits.get(..24).unwrap_or(&digits)).parse().map_err(|_| Problem::internal())
+}
+
+/// A command.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Command {
+    command_id: CommandId,
+    order_id: CommandId,
+    device_id: DeviceId,
+    /// Kind on the wire.
+    kind: String,
+    /// Argument on the wire: a TOON document.
+    argument: String,
+    /// Whether it goes before other commands.
+    urgent: bool,
+    state: CommandState,
+    created_at: UnixMs,
+    /// Void after this.
+    deadline_at: UnixMs,
+    delivered_at: Option<UnixMs>,
+    finished_at: Option<UnixMs>,
+    /// What the device said of it last.
+    detail: String,
+}
+
+impl From<CommandRecord> for Command {
+    fn from(record: CommandRecord) -> Self {
+        Self {
+            command_id: record.command_id,
+            order_id: record.order_id,
+            device_id: record.device_id,
+            kind: record.kind,
+            argument: record.argument,
+            urgent: record.is_urgent,
+            state: record.state,
+            created_at: record.created_at,
+            deadline_at: record.deadline_at,
+            delivered_at: record.delivered_at,
+            finished_at: record.finished_at,
+            detail: record.detail,
+        }
+    }
+}
+
+impl Command {
+    /// In one line, for people.
+    pub(super) fn told(&self) -> String {
+        format!("{}  {} {} since {}", self.command_id, self.kind, self.state.as_str(), self.created_at)
+    }
+}
+
+/// Which commands, and which page of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandsQuery {
+    /// Of this order.
+    order_id: Option<CommandId>,
+    /// For this device.
+    device_id: Option<DeviceId>,
+    /// Only those that have not ended.
+    #[serde(default)]
+    open: bool,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Rows of the page, 100 unless it is said.
+    #[schemars(range(min = 1, max = 10_000))]
+    limit: Option<usize>,
+}
+
+/// Lists commands in the order they were made.
+pub async fn list(call: Call, Query(query): Query<CommandsQuery>) -> Result<Json<Page<Command>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let which = CommandFilter { order_id: query.order_id, device_id: query.device_id, open_only: query.open };
+    let commands = call.app.reader.ask(move |store| store.commands(&which, after, limit)).await?;
+    Ok(Json(Page::of(commands, limit, |command| command.row, Command::from)))
+}
+
+/// How many commands are in a state.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StateCount {
+    state: CommandState,
+    commands: u64,
+}
+
+/// How far an order came.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OrderProgress {
+    order_id: CommandId,
+    counts: Vec<StateCount>,
+    /// Whether every command has ended.
+    finished: bool,
+}
+
+/// Says how far an order came.
+pub async fn progress(call: Call, _: Nothing) -> Result<Json<OrderProgress>, Problem> {
+    let order_id: CommandId = call.path("order_id")?;
+    let wanted = order_id.clone();
+    let counts = call.app.reader.ask(move |store| store.order_counts(&wanted)).await?;
+    let counts = counts.ok_or_else(|| Problem::not_found(format!("no order is named {order_id}")))?;
+    let finished = counts.iter().all(|(state, _)| state.is_terminal());
+    let counts = counts.into_iter().map(|(state, commands)| StateCount { state, commands }).collect();
+    Ok(Json(OrderProgress { order_id, counts, finished }))
+}
+
+/// How to cancel.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cancellation {
+    /// Also if the device may have it already, whatever it makes of it.
+    #[serde(default)]
+    force: bool,
+}
+
+/// A command's state.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StateNow {
+    command_id: CommandId,
+    state: CommandState,
+}
+
+/// Takes a command back.
+pub async fn cancel(call: Call, JsonBody(how): JsonBody<Cancellation>) -> Result<Json<StateNow>, Problem> {
+    let command_id: CommandId = call.path("command_id")?;
+    let (by, which) = (call.by(), command_id.clone());
+    let canceled = call.app.writer.write(move |store| store.cancel(&which, how.force, &by)).await?;
+    match canceled {
+        Ok(state) => Ok(Json(StateNow { command_id, state })),
+        Err(CancelRefused::Unknown) => Err(Problem::not_found(format!("no command is named {command_id}"))),
+        Err(CancelRefused::Past(state)) if state.is_terminal() => {
+            Err(Problem::conflict(format!("the command has ended as {}", state.as_str())))
+        }
+        Err(CancelRefused::Past(state)) => Err(Problem::conflict(format!(
+            "the command is {}, so the device may have it; `force` cancels it all the same",
+            state.as_str()
+        ))),
+    }
 }

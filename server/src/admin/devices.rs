@@ -1,107 +1,242 @@
-//! /api/devices: whitelisting by CSV, listing, revoking.
+//! /api/devices: listing, editing, revoking.
 
-use axum::{
-    body::Bytes,
-    extract::{Path, State},
+use ks_protocol::{
+    id::{DeviceId, Seq},
+    key::PublicKey,
+    time::UnixMs,
 };
-use hyper::StatusCode;
-use ks_protocol::id::DeviceId;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Json, PageQuery, Problem, by, inventory};
-use crate::{
-    app::App,
-    store::devices::{DeviceStatus, ImportProblem, Selector},
+use super::{
+    Problem,
+    page::{self, Page},
+    route::{Call, Json, JsonBody, Nothing, Query, Versioned},
+    which::Which,
 };
+use crate::store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector};
 
-/// POST /api/devices/import with a CSV body: whitelists all of its rows or none.
-pub async fn import(State(app): State<App>, csv: Bytes) -> Result<axum::Json<Value>, Problem> {
-    let devices = inventory::parse(&csv).map_err(|problems| refused(&problems))?;
-    let by = by(&app);
-    let imported = app.writer.write(move |store| store.import(&devices, &by)).await?;
-    let imported = imported.map_err(|problems| refused(&problems))?;
-    tracing::info!(added = imported.added, unchanged = imported.unchanged, "inventory imported");
-    Ok(axum::Json(json!({ "added": imported.added, "unchanged": imported.unchanged })))
+/// Labels of one device at most.
+const LABELS_MAX: usize = 32;
+/// Bytes of a site or a label at most.
+const NAME_BYTES_MAX: usize = 128;
+
+/// A device.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Device {
+    pub(super) device_id: DeviceId,
+    public_key: PublicKey,
+    serial: String,
+    pub(super) manufacturer: String,
+    pub(super) model: String,
+    pub(super) site: String,
+    labels: Vec<String>,
+    pub(super) status: DeviceStatus,
+    /// Grows with each edit.
+    version: u64,
+    /// Greatest replay pair stored, first part.
+    boot_epoch: u32,
+    /// Second part.
+    seq: Seq,
+    registered_at: Option<UnixMs>,
+    revoked_at: Option<UnixMs>,
+    revoke_reason: Option<String>,
+    pub(super) last_seen_at: Option<UnixMs>,
+    /// The firmware that it last said it runs; empty before its first heartbeat.
+    firmware_version: String,
+    release_counter: u64,
+    /// The server's keyset that it last said it holds.
+    keyset_version: u64,
 }
 
-fn refused(problems: &[ImportProblem]) -> Problem {
-    let errors =
-        problems.iter().map(|problem| json!({ "line": problem.line, "field": problem.field, "what": problem.what }));
-    let detail = format!("{} rows can't be imported; nothing was imported", problems.len());
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with_errors(errors.collect())
+impl From<DeviceRecord> for Device {
+    fn from(record: DeviceRecord) -> Self {
+        Self {
+            device_id: record.device_id,
+            public_key: record.public_key,
+            serial: record.serial,
+            manufacturer: record.manufacturer,
+            model: record.model,
+            site: record.site,
+            labels: record.labels,
+            status: record.status,
+            version: record.version,
+            boot_epoch: record.sequence.boot_epoch,
+            seq: record.sequence.seq,
+            registered_at: record.registered_at,
+            revoked_at: record.revoked_at,
+            revoke_reason: record.revoke_reason,
+            last_seen_at: record.last_seen_at,
+            firmware_version: record.firmware_version,
+            release_counter: record.release_counter,
+            keyset_version: record.keyset_version,
+        }
+    }
 }
 
-/// GET /api/devices?after=ROW&limit=N.
-pub async fn list(State(app): State<App>, PageQuery(page): PageQuery) -> Result<axum::Json<Value>, Problem> {
-    let (after, limit) = (page.after, page.limit());
-    let devices = app.reader.ask(move |store| store.devices(&Selector::default(), after, limit)).await?;
-    let next = (devices.len() == limit).then(|| devices.last().map(|device| device.row)).flatten();
-    let devices: Vec<Value> = devices
-        .iter()
-        .map(|device| {
-            json!({
-                "device_id": device.device_id,
-                "public_key": device.public_key,
-                "model": device.model,
-                "site": device.site,
-                "status": match device.status {
-                    DeviceStatus::Whitelisted => "WHITELISTED",
-                    DeviceStatus::Registered => "REGISTERED",
-                    DeviceStatus::Revoked => "REVOKED",
-                },
-                "boot_epoch": device.sequence.boot_epoch,
-                "seq": device.sequence.seq,
-                "registered_at": device.registered_at,
-                "last_seen_at": device.last_seen_at,
-            })
-        })
-        .collect();
-    Ok(axum::Json(json!({ "devices": devices, "next_after": next })))
+/// Which devices, and which page of them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DevicesQuery {
+    /// Of this model.
+    model: Option<String>,
+    /// At this site.
+    site: Option<String>,
+    /// That last said they run this firmware.
+    firmware_version: Option<String>,
+    /// With this label.
+    label: Option<String>,
+    /// In this status.
+    status: Option<DeviceStatus>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Rows of the page, 100 unless it is said.
+    #[schemars(range(min = 1, max = 10_000))]
+    limit: Option<usize>,
+}
+
+impl DevicesQuery {
+    /// As the store takes it.
+    pub fn selector(&self) -> Selector {
+        Selector {
+            device_ids: None,
+            model: self.model.clone(),
+            site: self.site.clone(),
+            firmware_version: self.firmware_version.clone(),
+            label: self.label.clone(),
+            status: self.status,
+        }
+    }
+}
+
+/// Lists devices.
+pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<Device>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let which = query.selector();
+    let devices = call.app.reader.ask(move |store| store.devices(&which, after, limit)).await?;
+    Ok(Json(Page::of(devices, limit, |device| device.row, Device::from)))
+}
+
+/// The device of that name.
+pub(super) async fn find(call: &Call, device_id: &DeviceId) -> Result<DeviceRecord, Problem> {
+    let wanted = device_id.clone();
+    let found = call.app.reader.ask(move |store| store.device(&wanted)).await?;
+    found.ok_or_else(|| nobody(device_id))
+}
+
+/// 404.
+pub(super) fn nobody(device_id: &DeviceId) -> Problem {
+    Problem::not_found(format!("no device is named {device_id}"))
+}
+
+/// One device.
+pub async fn get(call: Call, _: Nothing) -> Result<Versioned<Device>, Problem> {
+    let device = find(&call, &call.path("device_id")?).await?;
+    Ok(Versioned(device.version, device.into()))
+}
+
+/// What of a device people may edit; what is left out stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// Where it stands.
+    #[schemars(length(min = 1, max = 128))]
+    site: Option<String>,
+    /// All of its labels.
+    #[schemars(length(max = 32))]
+    labels: Option<Vec<String>>,
+}
+
+/// Edits a device.
+pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versioned<Device>, Problem> {
+    let device_id: DeviceId = call.path("device_id")?;
+    let Edit { site, labels } = edit;
+    let is_name = |text: &String| is_plain(text, NAME_BYTES_MAX);
+    if site.as_ref().is_some_and(|site| !is_name(site)) {
+        return Err(Problem::bad_request(format!("site: expected 1 to {NAME_BYTES_MAX} bytes of text")));
+    }
+    if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX || !labels.iter().all(is_name)) {
+        let detail = format!("labels: expected at most {LABELS_MAX}, each of 1 to {NAME_BYTES_MAX} bytes of text");
+        return Err(Problem::bad_request(detail));
+    }
+    let (edit, if_version, by, edited) =
+        (DeviceEdit { site, labels }, call.if_version()?, call.by(), device_id.clone());
+    let done = call.app.writer.write(move |store| store.edit_device(&edited, &edit, if_version, &by)).await?;
+    done.map_err(|refused| edit_refused(&refused, &device_id))?;
+    let device = find(&call, &device_id).await?;
+    Ok(Versioned(device.version, device.into()))
+}
+
+/// Why an edit was refused, for the caller.
+pub(super) fn edit_refused(refused: &EditRefused, device_id: &DeviceId) -> Problem {
+    match refused {
+        EditRefused::Unknown => nobody(device_id),
+        EditRefused::KeyInUse => Problem::conflict("public_key: a device has or had this key; no key is used twice"),
+        EditRefused::Changed { version } => Problem::changed(*version),
+    }
+}
+
+/// Text of so many bytes, without control characters.
+pub(super) fn is_plain(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// A reason that says something, for the audit.
+pub(super) fn check_reason(reason: &str) -> Result<(), Problem> {
+    if reason.trim().is_empty() || !is_plain(reason, 500) {
+        return Err(Problem::bad_request("reason: expected 1 to 500 bytes on one line, for the audit"));
+    }
+    Ok(())
 }
 
 /// Which devices to revoke, and why.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
-    device_ids: Vec<DeviceId>,
+    which: Which,
+    /// Why, for the audit.
+    #[schemars(length(min = 1, max = 500))]
     reason: String,
 }
 
-/// Why to revoke one device.
-#[derive(Debug, Deserialize)]
+/// Why to do something to one device.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
+    /// Why, for the audit.
+    #[schemars(length(min = 1, max = 500))]
     reason: String,
 }
 
-/// POST /api/devices/revoke: takes effect with the answer.
-pub async fn revoke(State(app): State<App>, Json(what): Json<Revocation>) -> Result<axum::Json<Value>, Problem> {
-    revoke_all(&app, what).await
+/// What a revocation did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RevocationDone {
+    /// Devices that are revoked now and were not before.
+    revoked: usize,
+    /// Devices that were revoked already.
+    already_revoked: usize,
+    /// Names that are nobody's.
+    unknown: Vec<DeviceId>,
 }
 
-/// POST /api/devices/{device_id}/revoke: the same for one.
-pub async fn revoke_one(
-    State(app): State<App>,
-    Path(device_id): Path<String>,
-    Json(why): Json<Reason>,
-) -> Result<axum::Json<Value>, Problem> {
-    let device_id: DeviceId = device_id.parse().map_err(|error| Problem::bad_request(format!("{error}")))?;
-    let known = app.registry.find(&device_id, &app.reader).await?;
-    if known.is_none() {
-        return Err(Problem::not_found(format!("no device is named {device_id}")));
-    }
-    revoke_all(&app, Revocation { device_ids: vec![device_id], reason: why.reason }).await
+/// Shuts devices out; holds with the answer.
+pub async fn revoke(call: Call, JsonBody(what): JsonBody<Revocation>) -> Result<Json<RevocationDone>, Problem> {
+    revoke_all(&call, what).await
 }
 
-async fn revoke_all(app: &App, what: Revocation) -> Result<axum::Json<Value>, Problem> {
-    if what.reason.trim().is_empty() || what.reason.len() > 500 {
-        return Err(Problem::bad_request("reason: expected 1 to 500 bytes, for the audit"));
-    }
-    let which = Selector { device_ids: Some(what.device_ids), ..Selector::default() };
-    let by = by(app);
-    let done = app.writer.write(move |store| store.revoke(&which, &what.reason, &by)).await?;
-    app.registry.follow(&app.reader).await?;
+/// The same for one.
+pub async fn revoke_one(call: Call, JsonBody(why): JsonBody<Reason>) -> Result<Json<RevocationDone>, Problem> {
+    let device_id: DeviceId = call.path("device_id")?;
+    find(&call, &device_id).await?;
+    revoke_all(&call, Revocation { which: Which::one(device_id), reason: why.reason }).await
+}
+
+async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone>, Problem> {
+    check_reason(&what.reason)?;
+    let (which, reason, by) = (what.which.selector()?, what.reason, call.by());
+    let done = call.app.writer.write(move |store| store.revoke(&which, &reason, &by)).await?;
+    call.app.registry.follow(&call.app.reader).await?;
     tracing::info!(revoked = done.revoked.len(), "devices revoked");
-    Ok(axum::Json(json!({ "revoked": done.revoked.len(), "already_revoked": done.already, "unknown": done.unknown })))
+    let (revoked, already_revoked) = (done.revoked.len(), done.already);
+    Ok(Json(RevocationDone { revoked, already_revoked, unknown: done.unknown }))
 }

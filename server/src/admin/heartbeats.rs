@@ -1,38 +1,53 @@
 //! /api/heartbeats: stored heartbeats in the order of commits, for reconciliation; rows as arrays, because there are many.
 
-use axum::extract::State;
 use ks_protocol::{
     id::{DeviceId, Seq},
     time::UnixMs,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PageQuery, Problem};
-use crate::app::App;
+use super::{
+    Problem,
+    page::{self, Page},
+    route::{Call, Json, Query},
+};
 
-/// One page of heartbeats.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct HeartbeatPage {
-    /// `[row, device_id, boot_epoch, seq, uptime_s, received_at]`.
-    pub heartbeats: Vec<(i64, DeviceId, u32, Seq, u64, UnixMs)>,
-    /// The newest row there is; what is stored from now on comes after it.
-    pub last_row: i64,
-    /// `after` of the next page; none on the last.
-    pub next_after: Option<i64>,
+/// Which page of a list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// Where the page before ended.
+    pub(super) cursor: Option<String>,
+    /// Rows of the page, 100 unless it is said.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) limit: Option<usize>,
 }
 
-/// GET /api/heartbeats?after=ROW&limit=N.
-pub async fn list(State(app): State<App>, PageQuery(page): PageQuery) -> Result<axum::Json<HeartbeatPage>, Problem> {
-    let (after, limit) = (page.after, page.limit());
-    let asked = app.reader.ask(move |store| Ok((store.heartbeats(after, limit)?, store.last_heartbeat_row()?)));
+/// One page of heartbeats.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HeartbeatPage {
+    /// `[row, device_id, boot_epoch, seq, uptime_s, received_at]`.
+    pub items: Vec<(i64, DeviceId, u32, Seq, u64, UnixMs)>,
+    /// The newest row there is; what is stored from now on comes after it.
+    pub last_row: i64,
+    /// `cursor` of the next page; none on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Lists heartbeats; a cursor is a row.
+pub async fn list(call: Call, Query(query): Query<PageQuery>) -> Result<Json<HeartbeatPage>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let asked = call.app.reader.ask(move |store| Ok((store.heartbeats(after, limit)?, store.last_heartbeat_row()?)));
     let (rows, last_row) = asked.await?;
-    let next_after = (rows.len() == limit).then(|| rows.last().map(|row| row.row)).flatten();
-    let heartbeats = rows
-        .into_iter()
-        .map(|row| {
+    let Page { items, next_cursor } = Page::of(
+        rows,
+        limit,
+        |row| row.row,
+        |row| {
             let (boot_epoch, seq) = (row.sequence.boot_epoch, row.sequence.seq);
             (row.row, row.device_id, boot_epoch, seq, row.uptime_s, row.received_at)
-        })
-        .collect();
-    Ok(axum::Json(HeartbeatPage { heartbeats, last_row, next_after }))
+        },
+    );
+    Ok(Json(HeartbeatPage { items, last_row, next_cursor }))
 }

@@ -2,7 +2,7 @@
 
 use ks_protocol::{id::DeviceId, key::PublicKey};
 
-use crate::store::devices::{ImportProblem, NewDevice};
+use crate::store::devices::{DeviceRecord, ImportProblem, NewDevice};
 
 /// The columns; a file may have them in any order.
 pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufacturer", "model", "site"];
@@ -16,7 +16,7 @@ const PROBLEMS_MAX: usize = 1_000;
 /// Reads an inventory.
 ///
 /// # Errors
-/// Every bad row with its line and column, the first thousand of them; then nothing may be imported.
+/// Every fault with its line and column, the first thousand of them; then nothing may be imported.
 pub fn parse(csv_bytes: &[u8]) -> Result<Vec<NewDevice>, Vec<ImportProblem>> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(csv_bytes);
     let places = columns(&mut reader).map_err(|problem| vec![problem])?;
@@ -27,14 +27,15 @@ pub fn parse(csv_bytes: &[u8]) -> Result<Vec<NewDevice>, Vec<ImportProblem>> {
             Ok(row) => device(&row, places),
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
-                Err(ImportProblem { line, field: "row", what: without_prefix(&error) })
+                Err(vec![ImportProblem { line, field: "row", what: without_prefix(&error) }])
             }
         };
         match found.and_then(|device| first_of_its_name(device, &mut seen)) {
             Ok(device) => devices.push(device),
-            Err(problem) => problems.push(problem),
+            Err(faults) => problems.extend(faults),
         }
         if problems.len() >= PROBLEMS_MAX {
+            problems.truncate(PROBLEMS_MAX);
             break;
         }
         if devices.len() > ROWS_MAX {
@@ -47,6 +48,26 @@ pub fn parse(csv_bytes: &[u8]) -> Result<Vec<NewDevice>, Vec<ImportProblem>> {
         problems.push(ImportProblem { line: 1, field: "file", what: "there is no row below the header".to_owned() });
     }
     if problems.is_empty() { Ok(devices) } else { Err(problems) }
+}
+
+/// So many faults, in words.
+pub fn faults(count: usize) -> String {
+    match count {
+        1 => "1 fault".to_owned(),
+        count if count >= PROBLEMS_MAX => format!("{count} faults or more"),
+        count => format!("{count} faults"),
+    }
+}
+
+/// Devices as rows of an inventory.
+pub fn rows(devices: &[DeviceRecord]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for device in devices {
+        let key = device.public_key.to_string();
+        let row = [&device.serial, device.device_id.as_str(), &key, &device.manufacturer, &device.model, &device.site];
+        let _ = writer.write_record(row); // six fields each time, into memory: it does not fail
+    }
+    writer.into_inner().unwrap_or_default()
 }
 
 fn without_prefix(error: &csv::Error) -> String {
@@ -72,37 +93,44 @@ fn columns(reader: &mut csv::Reader<&[u8]>) -> Result<[usize; 6], ImportProblem>
     Ok(places)
 }
 
-fn device(row: &csv::StringRecord, places: [usize; 6]) -> Result<NewDevice, ImportProblem> {
+/// One row, or everything that is wrong with it.
+fn device(row: &csv::StringRecord, places: [usize; 6]) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = row.position().map_or(0, csv::Position::line);
     let [serial, device_id, public_key, manufacturer, model, site] =
         places.map(|place| row.get(place).unwrap_or_default());
-    let bad = |field: &'static str, what: String| ImportProblem { line, field, what };
+    let mut faults = Vec::new();
+    let mut fault = |field: &'static str, what: String| faults.push(ImportProblem { line, field, what });
     for (field, text) in [("serial", serial), ("manufacturer", manufacturer), ("model", model), ("site", site)] {
         if text.is_empty() || text.len() > FIELD_BYTES_MAX || text.chars().any(char::is_control) {
-            let what = format!("`{}`: expected 1 to {FIELD_BYTES_MAX} bytes of text", text.escape_debug());
-            return Err(bad(field, what));
+            fault(field, format!("`{}`: expected 1 to {FIELD_BYTES_MAX} bytes of text", text.escape_debug()));
         }
     }
-    let device_id: DeviceId = device_id.parse().map_err(|error| bad("device_id", format!("{error}")))?;
-    let public_key = PublicKey::from_base64(public_key).map_err(|error| bad("public_key", error.to_string()))?;
-    public_key.verifier().map_err(|error| bad("public_key", error.to_string()))?;
-    let [serial, manufacturer, model, site] = [serial, manufacturer, model, site].map(str::to_owned);
-    Ok(NewDevice { line, device_id, public_key, serial, manufacturer, model, site })
+    let device_id = device_id.parse::<DeviceId>().map_err(|error| fault("device_id", error.to_string()));
+    let public_key = PublicKey::from_base64(public_key).and_then(|key| key.verifier().map(|_| key));
+    let public_key = public_key.map_err(|error| fault("public_key", error.to_string()));
+    match (device_id, public_key) {
+        (Ok(device_id), Ok(public_key)) if faults.is_empty() => {
+            let [serial, manufacturer, model, site] = [serial, manufacturer, model, site].map(str::to_owned);
+            Ok(NewDevice { line, device_id, public_key, serial, manufacturer, model, site })
+        }
+        _ => Err(faults),
+    }
 }
 
 /// Refuses a name or a key that stood on an earlier line.
 fn first_of_its_name(
     device: NewDevice,
     seen: &mut std::collections::BTreeMap<Vec<u8>, u64>,
-) -> Result<NewDevice, ImportProblem> {
+) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = device.line;
     let names = [("device_id", device.device_id.as_str().as_bytes()), ("public_key", device.public_key.0.as_slice())];
+    let mut faults = Vec::new();
     for (field, name) in names {
         if let Some(earlier) = seen.insert(name.to_vec(), line) {
-            return Err(ImportProblem { line, field, what: format!("the same {field} is on line {earlier}") });
+            faults.push(ImportProblem { line, field, what: format!("the same {field} is on line {earlier}") });
         }
     }
-    Ok(device)
+    if faults.is_empty() { Ok(device) } else { Err(faults) }
 }
 
 #[cfg(test)]
@@ -132,7 +160,17 @@ mod tests {
             format!("{HEADER}{}S2,2-bad,x,A,M,s\nS3,KS-3,c2hvcnQ=,A,M,s\n,KS-4,x,A,M,s\nS5,KS-5\n{}", row(1), row(1));
         let problems = parse(text.as_bytes()).unwrap_err();
         let places: Vec<_> = problems.iter().map(|problem| (problem.line, problem.field)).collect();
-        assert_eq!(places, [(3, "device_id"), (4, "public_key"), (5, "serial"), (6, "row"), (7, "device_id")]);
+        let expected = [
+            (3, "device_id"),
+            (3, "public_key"),
+            (4, "public_key"),
+            (5, "serial"),
+            (5, "public_key"),
+            (6, "row"),
+            (7, "device_id"),
+            (7, "public_key"),
+        ];
+        assert_eq!(places, expected);
     }
 
     #[test]

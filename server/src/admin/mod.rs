@@ -1,90 +1,147 @@
-//! What people and scripts call: JSON under /api, `Authorization: Bearer $ADMIN_TOKEN`, errors as problem+json (RFC 9457).
+//! What people and scripts call: JSON under /api, errors as problem+json (RFC 9457), every route in the list of [`routes`].
+//!
+//! A call's way: [`route`] (who calls: [`auth`]; may they: [`crate::role::Access`]; what do they send) -> handler -> store.
+//! The OpenAPI document at /api/openapi.json comes from the same list and the same types; /api/docs shows it.
 
+pub mod accounts;
+pub mod attendance;
+pub mod audit;
+pub mod auth;
 pub mod commands;
 pub mod devices;
 pub mod heartbeats;
 pub mod inventory;
-pub mod otrts;
+pub mod keys;
+pub mod login;
+pub mod logs;
+pub mod openapi;
+pub mod page;
+pub mod presence;
 mod problem;
+pub mod provisioning;
+pub mod route;
+pub mod which;
 
 use axum::{
-    extract::{Query, Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    Router,
+    extract::{Request, State},
 };
-use hyper::header::AUTHORIZATION;
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use hyper::StatusCode;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use problem::Problem;
 
-use crate::{app::App, store::By};
+use crate::{app::App, role::Access};
+use auth::Caller;
+use route::{
+    Method::{Delete, Get, Patch, Post},
+    Route,
+};
 
-/// Who acts, for the audit. There is one bearer token, hence one name.
-const ACTOR: &str = "admin-token";
-
-/// The caller, for the audit.
-fn by(app: &App) -> By {
-    By { name: ACTOR.to_owned(), address: None, at: app.clock.now() }
+/// Every route of the admin API: how it is called, where, by whom, what it does.
+pub fn routes() -> Vec<Route> {
+    use Access as A;
+    vec![
+        Route::new(Post, "/login", A::Everybody, "Log in; the session comes as a cookie", login::login),
+        Route::new(Post, "/logout", A::ANY_ROLE, "End the session or token of this call", login::logout),
+        Route::new(Get, "/me", A::ANY_ROLE, "Who this call is made by", login::me),
+        Route::new(Get, "/devices", A::LOOK_AT_DEVICES, "List devices", devices::list),
+        Route::new(Post, "/devices", A::PROVISION, "Whitelist one device", provisioning::enroll),
+        Route::new(
+            Post,
+            "/devices/import",
+            A::PROVISION,
+            "Whitelist an inventory, all of it or nothing",
+            provisioning::import,
+        ),
+        Route::new(Get, "/devices/export", A::LOOK_AT_DEVICES, "The inventory as CSV", provisioning::export),
+        Route::new(Get, "/devices/logs", A::LOOK, "Search log lines of devices, the newest first", logs::list),
+        Route::new(Post, "/devices/revoke", A::OPERATE, "Shut devices out; holds with the answer", devices::revoke),
+        Route::new(Get, "/devices/{device_id}", A::LOOK_AT_DEVICES, "One device", devices::get),
+        Route::new(Patch, "/devices/{device_id}", A::OPERATE, "Edit a device's site and labels", devices::edit),
+        Route::new(Post, "/devices/{device_id}/revoke", A::OPERATE, "Shut one device out", devices::revoke_one),
+        Route::new(
+            Post,
+            "/devices/{device_id}/reprovision",
+            A::PROVISION,
+            "Give a device a new key and a new start",
+            provisioning::reprovision,
+        ),
+        Route::new(
+            Get,
+            "/devices/{device_id}/investigate",
+            A::LOOK,
+            "Everything at hand about a device that is silent",
+            presence::investigate,
+        ),
+        Route::new(Post, "/otrts", A::PROVISION, "Make one-time registration tokens", provisioning::make_otrts),
+        Route::new(Get, "/commands", A::LOOK, "List commands", commands::list),
+        Route::new(Post, "/commands", A::OPERATE, "Order a command for devices", commands::order),
+        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "How far an order came", commands::progress),
+        Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Take a command back", commands::cancel),
+        Route::new(Get, "/heartbeats", A::LOOK, "Stored heartbeats in the order of commits", heartbeats::list),
+        Route::new(Get, "/attendance", A::LOOK, "List punches in the order they were made", attendance::list),
+        Route::new(Get, "/attendance/export", A::LOOK, "A day's punches as CSV", attendance::export),
+        Route::new(Get, "/presence", A::LOOK, "Who is there, by model and site", presence::fleet),
+        Route::new(Get, "/keys", A::LOOK, "The server's keys, and who knows them", keys::status),
+        Route::new(Post, "/keys/announce", A::ADMIN, "Make a new server key and publish it", keys::announce),
+        Route::new(Post, "/keys/flip", A::ADMIN, "Sign with the announced key", keys::flip),
+        Route::new(Post, "/keys/retire", A::ADMIN, "Believe the retired keys no more", keys::retire),
+        Route::new(Post, "/keys/revoke", A::ADMIN, "Cut off a compromised key at once", keys::revoke),
+        Route::new(Get, "/audit", A::ADMIN, "List what was done, the oldest first", audit::list),
+        Route::new(Get, "/audit/export", A::ADMIN, "All that was done, as NDJSON", audit::export),
+        Route::new(Get, "/audit/verify", A::ADMIN, "Whether the audit is whole", audit::verify),
+        Route::new(Get, "/users", A::ADMIN, "List users", accounts::users),
+        Route::new(Post, "/users", A::ADMIN, "Make a user", accounts::create_user),
+        Route::new(
+            Patch,
+            "/users/{name}",
+            A::ADMIN,
+            "Change a user's role or password, or disable the user",
+            accounts::edit_user,
+        ),
+        Route::new(Get, "/tokens", A::ADMIN, "List tokens and sessions", accounts::tokens),
+        Route::new(Post, "/tokens", A::ADMIN, "Make a token for a script", accounts::create_token),
+        Route::new(Delete, "/tokens/{row}", A::ADMIN, "End a token or session", accounts::revoke_token),
+        Route::new(Get, "/openapi.json", A::Everybody, "The OpenAPI document of this API", openapi::document),
+        Route::new(Get, "/docs", A::Everybody, "This API as a page", openapi::page),
+    ]
 }
 
-/// Rows in one page at most.
-const PAGE_MAX: usize = 10_000;
-
-/// Lets a request through if it carries the admin token. Every route under /api passes here.
-pub async fn require_token(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(expected) = &app.config.admin_token else {
-        return Problem::forbidden("the admin API is off: start the server with ADMIN_TOKEN set").into_response();
-    };
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    // Hashes are compared, so that the time taken says nothing about the token.
-    let matches = given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(expected.reveal()));
-    if matches { next.run(request).await } else { Problem::unauthorized().into_response() }
-}
-
-/// Any other path under /api.
-pub async fn not_found() -> Problem {
-    Problem::not_found("there is no such endpoint")
-}
-
-/// Which page of a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Page {
-    #[serde(default)]
-    after: i64,
-    limit: Option<usize>,
-}
-
-impl Page {
-    fn limit(&self) -> usize {
-        self.limit.unwrap_or(1_000).clamp(1, PAGE_MAX)
+/// The routes as axum serves them, below /api.
+pub fn router(app: &App) -> Router<App> {
+    let routes = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.service()));
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    match &app.config.admin_web_origin {
+        None => routes,
+        Some(origin) => routes.layer(cors(origin)),
     }
 }
 
-/// A query string that is refused as problem+json.
-pub struct PageQuery(pub Page);
+/// Lets a page from that origin call, with its cookie.
+fn cors(origin: &str) -> CorsLayer {
+    use hyper::{Method, header};
+    let origin = origin.parse().map_or_else(|_| AllowOrigin::list([]), AllowOrigin::exact);
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
+        .expose_headers([header::ETAG, header::RETRY_AFTER])
+}
 
-impl axum::extract::FromRequestParts<App> for PageQuery {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut hyper::http::request::Parts, app: &App) -> Result<Self, Problem> {
-        match Query::<Page>::from_request_parts(parts, app).await {
-            Ok(Query(page)) => Ok(Self(page)),
-            Err(_) => Err(Problem::bad_request("expected ?after=ROW&limit=1..10000, both optional whole numbers")),
-        }
+/// Any other path under /api; nothing is said to strangers, not even what exists.
+async fn not_found(State(app): State<App>, request: Request) -> Problem {
+    match Caller::of(&app, request.method(), request.headers()).await {
+        Ok(_) => Problem::not_found("there is no such endpoint; GET /api/openapi.json lists them"),
+        Err(problem) => problem,
     }
 }
 
-/// A JSON body that is refused as problem+json.
-pub struct Json<T>(pub T);
-
-impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<App> for Json<T> {
-    type Rejection = Problem;
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, app).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem::new(rejection.status(), rejection.body_text())),
-        }
+/// Another method than the endpoint's own.
+async fn method_not_allowed(State(app): State<App>, request: Request) -> Problem {
+    match Caller::of(&app, request.method(), request.headers()).await {
+        Ok(_) => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the endpoint takes other methods"),
+        Err(problem) => problem,
     }
 }

@@ -9,8 +9,8 @@
 //! the honest devices behind the same address.
 
 mod address;
-mod address_budget;
 mod body;
+mod failure_budget;
 mod gcra;
 
 use std::{net::IpAddr, sync::Arc};
@@ -25,7 +25,7 @@ use ks_protocol::{
 };
 
 pub use address::{Network, client_address};
-pub use address_budget::AddressBudget;
+pub use failure_budget::{AddressBudget, FailureBudget};
 pub use gcra::{Gcra, Rate};
 
 use crate::{

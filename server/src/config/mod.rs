@@ -36,8 +36,10 @@ pub struct Config {
     pub server_keys: PathBuf,
     /// Share of active devices that a key rotation may strand, in basis points.
     pub keys_stranded_max_bp: u64,
-    /// Bearer token of the admin API; without one it is off.
+    /// A bearer token with the role admin that is stored nowhere.
     pub admin_token: Option<Secret>,
+    /// Where the admin web is served, if not by this server.
+    pub admin_web_origin: Option<String>,
     /// Proxies whose word on a client's address is believed.
     pub trusted_proxies: Vec<Network>,
     /// Interval that devices are told to keep.
@@ -154,6 +156,7 @@ impl Config {
             keys_stranded_max_bp: reader.number("KEYS_STRANDED_MAX_BP", 0..=10_000),
             database,
             admin_token: reader.admin_token(),
+            admin_web_origin: reader.origin("ADMIN_WEB_ORIGIN"),
             trusted_proxies: reader.networks("TRUSTED_PROXIES"),
             heartbeat_interval: reader.duration_ms("HEARTBEAT_INTERVAL_MS", 100..=86_400_000),
             otrt_required: reader.parsed("OTRT_REQUIRED", false),
@@ -308,6 +311,17 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             self.refuse("ADMIN_TOKEN", &token);
         }
         Some(Secret(token))
+    }
+
+    /// Scheme, host and port, as a browser writes them.
+    fn origin(&mut self, name: &str) -> Option<String> {
+        let given = self.text(name)?;
+        let host = given.strip_prefix("https://").or_else(|| given.strip_prefix("http://"));
+        let is_host_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+        if !host.is_some_and(|host| !host.is_empty() && host.bytes().all(is_host_byte)) {
+            self.refuse(name, &given);
+        }
+        Some(given)
     }
 
     fn sentry(&mut self) -> Option<Dsn> {

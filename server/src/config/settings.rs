@@ -78,8 +78,15 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "at least 16 characters without spaces",
         "$(openssl rand -hex 32)",
-        "Bearer token of the admin API. Unset, the admin API is off.",
+        "Bearer token with the role admin, for the first steps. Unset, only users and tokens made by `ks-server admin` may call.",
     )),
+    setting(
+        "ADMIN_WEB_ORIGIN",
+        "",
+        "scheme, host and port in lower case, without a path",
+        "https://admin.example.com",
+        "Where the admin web is served, if not by this server: pages from there may call the admin API.",
+    ),
     setting(
         "TRUSTED_PROXIES",
         "",

@@ -1,6 +1,8 @@
 //! People who log in, and the tokens that they and scripts show.
 
 use ks_protocol::time::UnixMs;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{By, StoreError};
 use crate::role::Role;
@@ -48,7 +50,8 @@ pub enum UserRefused {
 }
 
 /// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TokenKind {
     /// A person's session in a browser, in a cookie.
     Session,

@@ -6,10 +6,14 @@ use ks_protocol::{
     time::UnixMs,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{By, Denied, StoreError};
 
 /// Where a device is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DeviceStatus {
     /// Imported; has not registered.
     Whitelisted,

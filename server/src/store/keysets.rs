@@ -1,11 +1,14 @@
 //! The server's keys, and every keyset that was published, as it was signed.
 
 use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{By, StoreError};
 
 /// Where a server key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerKeyStatus {
     /// Published; does not sign yet.
     Announced,

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::key::PrivateKey;
+use ks_protocol::{key::PrivateKey, message::CommandOrder};
 use rusqlite::types::FromSql;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -306,9 +306,26 @@ impl Server {
         body: impl Into<String>,
     ) -> Json {
         let headers = [("content-type", "application/json"), ("authorization", authorization)];
-        let headers: Vec<_> = headers.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        self.call(method, path, &headers, body).await
+    }
+
+    /// The same with these headers; those without a value are left out.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Json {
+        let headers: Vec<_> = headers.iter().copied().filter(|(_, value)| !value.is_empty()).collect();
         let sent = Sent { method, path, headers: &headers, body: body.into().into_bytes() };
-        Json::of(&Line::new(self.address(), HOME).exchange(sent).await.unwrap())
+        Json::of(Line::new(self.address(), HOME).exchange(sent).await.unwrap())
+    }
+
+    /// A bearer token with this role.
+    pub(crate) async fn token(&self, role: &str) -> String {
+        let order = json!({ "name": format!("test-{role}"), "role": role, "ttl_s": 600 });
+        format!("Bearer {}", self.post("/api/tokens", &order).await.done()["token"].as_str().unwrap())
     }
 
     /// GET of an admin or operations endpoint.
@@ -340,8 +357,11 @@ impl Server {
 
     /// Queues one command for one device, and gives its name.
     pub(crate) async fn enqueue(&self, device: &Device, kind: &str, argument: &str) -> String {
-        let order = json!({ "device_ids": [device.id.as_str()], "kind": kind, "argument": argument, "ttl_s": 600 });
-        self.post("/api/commands", &order).await.done()["commands"][0]["command_id"].as_str().unwrap().to_owned()
+        let command = CommandOrder::from_wire(kind, argument).unwrap();
+        let order = json!({ "which": { "device_ids": [device.id.as_str()] }, "command": command, "ttl_s": 600 });
+        let order_id = self.post("/api/commands", &order).await.done()["order_id"].as_str().unwrap().to_owned();
+        let commands = self.get(&format!("/api/commands?order_id={order_id}")).await.done();
+        commands["items"][0]["command_id"].as_str().unwrap().to_owned()
     }
 
     /// A metric's value; none while it is not there. `name` with its labels, as it is written.
@@ -403,13 +423,20 @@ pub(crate) struct Json {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) body: Value,
+    answer: Answer,
 }
 
 impl Json {
-    fn of(answer: &Answer) -> Self {
+    fn of(answer: Answer) -> Self {
         let text = answer.text();
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Self { status: answer.status, content_type: answer.header("content-type").unwrap_or_default(), body }
+        let content_type = answer.header("content-type").unwrap_or_default();
+        Self { status: answer.status, content_type, body, answer }
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.answer.header(name)
     }
 
     /// The body of an answer that must be a success.

@@ -1,5 +1,6 @@
 //! A scenario that holds: everything is in range, whoever has a `Plan` asks no further questions.
 
+use ks_protocol::message::CommandOrder;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -150,10 +151,8 @@ pub enum Step {
     },
     /// The operator sends a command.
     SendCommand {
-        /// What to do: 1 to 32 of a-z and `_`.
-        kind: String,
-        /// With what; may be empty.
-        argument: String,
+        /// What to do.
+        command: CommandOrder,
         /// To whom.
         recipients: Recipients,
     },

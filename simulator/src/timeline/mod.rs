@@ -83,12 +83,12 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
             revoked.extend(chosen.iter().cloned());
             stage.operator.revoke(&chosen).await.map_err(said)
         }
-        Step::SendCommand { kind, argument, recipients } => {
+        Step::SendCommand { command, recipients } => {
             let chosen = match recipients {
                 Recipients::All => stage.devices.iter().filter(|device| !revoked.contains(device)).cloned().collect(),
                 Recipients::Some(count) => choose(plan.seed, "send_command", &stage.devices, *count, revoked),
             };
-            stage.operator.send_command(&chosen, kind, argument).await.map_err(said)
+            stage.operator.send_command(&chosen, command).await.map_err(said)
         }
         Step::Outage { length, scope } => {
             let site = match scope {

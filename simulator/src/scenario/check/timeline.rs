@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ks_protocol::message::CommandOrder;
+
 use super::Known;
 use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like};
 use crate::scenario::limits;
@@ -56,11 +58,8 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
             let argument = or_default(argument, "", raw.place);
             let argument = check_argument(argument, problems);
             let recipients = check_recipients(devices, known, problems);
-            kind.zip(argument).zip(recipients).map(|((kind, argument), recipients)| Step::SendCommand {
-                kind: kind.value,
-                argument: argument.value,
-                recipients,
-            })
+            let command = kind.zip(argument).and_then(|(kind, argument)| check_command(&kind, &argument, problems));
+            command.zip(recipients).map(|(command, recipients)| Step::SendCommand { command, recipients })
         }
         RawAction::RestartServer { kill } => {
             let is_possible = check_restart(action.at, known.mode, problems);
@@ -75,17 +74,29 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
     Some(TimedStep { at: at?, step: step? })
 }
 
-/// What the admin API takes: bytes, not characters, and none that would break a line.
+/// The argument must be the kind's, as it stands on the wire: `level: warn`.
+fn check_command(kind: &At<String>, argument: &At<String>, problems: &mut Problems) -> Option<CommandOrder> {
+    let command = CommandOrder::from_wire(&kind.value, &argument.value);
+    let command = command.and_then(|command| command.to_wire().map(|_| command));
+    let refused = |error| {
+        let message = format!("`argument` is none of {}: {error}", quoted(&kind.value));
+        let expected = "the fields of its argument, such as `argument = \"level: warn\"`";
+        problems.push(Problem::new(argument.at, message).expected(expected));
+    };
+    command.map_err(refused).ok()
+}
+
+/// What the admin API takes: bytes, not characters, and none but line feeds that control.
 fn check_argument(argument: Option<At<String>>, problems: &mut Problems) -> Option<At<String>> {
     let argument = argument?;
     let wrong = if argument.value.len() > limits::ARGUMENT_BYTES_MAX {
         format!("has {} bytes", argument.value.len())
-    } else if argument.value.chars().any(char::is_control) {
+    } else if argument.value.chars().any(|c| c.is_control() && c != '\n') {
         "has control characters".to_owned()
     } else {
         return Some(argument);
     };
-    let expected = format!("at most {} bytes of text on one line", grouped(limits::ARGUMENT_BYTES_MAX));
+    let expected = format!("at most {} bytes of text", grouped(limits::ARGUMENT_BYTES_MAX));
     problems.push(Problem::new(argument.at, format!("`argument` {wrong}")).expected(expected));
     None
 }

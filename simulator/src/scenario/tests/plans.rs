@@ -1,5 +1,6 @@
 //! What a sound file becomes: defaults, every key, the order of steps, phases.
 
+use ks_protocol::message::CommandOrder;
 use std::time::Duration;
 
 use super::{SOUND, changed, plan};
@@ -96,11 +97,11 @@ kill = true"#,
     );
     let steps: Vec<_> = plan(&text).timeline.into_iter().map(|step| (step.at, step.step)).collect();
     let site = OutageScope::Site("north".to_owned());
-    let (kind, argument) = ("reboot".to_owned(), String::new());
+    let command = CommandOrder::Reboot;
     let expected = [
         (s(0), Step::Revoke { devices: 100 }),
         (s(10), Step::Outage { length: s(60), scope: site }),
-        (s(10), Step::SendCommand { kind, argument, recipients: Recipients::All }),
+        (s(10), Step::SendCommand { command, recipients: Recipients::All }),
         (s(20), Step::Phase { name: "second".to_owned() }),
         (s(30), Step::RestartServer { kill: true }),
     ];

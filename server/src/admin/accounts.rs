@@ -1,0 +1,208 @@
+//! /api/users and /api/tokens: people who log in, and tokens for scripts.
+
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ks_protocol::time::UnixMs;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem,
+    auth::token_sha256,
+    heartbeats::PageQuery,
+    page::{self, Page},
+    route::{Call, Done, Json, JsonBody, Nothing, Query, Versioned},
+};
+use crate::{
+    rng::ServerRng,
+    role::Role,
+    store::accounts::{NewToken, TokenKind, TokenRecord, UserEdit, UserRecord, UserRefused},
+};
+
+/// Longest life of a token, in seconds: a year.
+pub const TOKEN_TTL_S_MAX: u64 = 365 * 24 * 3_600;
+
+/// Whether a text can name a user or a token: so that it stands well in a log, a path and an address.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+fn check_name(text: &str) -> Result<(), Problem> {
+    if is_name(text) {
+        Ok(())
+    } else {
+        Err(Problem::bad_request("name: expected 1 to 64 of A-Z, a-z, 0-9, . _ - and @"))
+    }
+}
+
+/// Somebody who may log in.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct User {
+    name: String,
+    role: Role,
+    /// Grows with each edit.
+    version: u64,
+    created_at: UnixMs,
+    disabled_at: Option<UnixMs>,
+}
+
+impl From<UserRecord> for User {
+    fn from(record: UserRecord) -> Self {
+        let UserRecord { name, role, version, created_at, disabled_at, .. } = record;
+        Self { name, role, version, created_at, disabled_at }
+    }
+}
+
+/// Lists users.
+pub async fn users(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<User>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let users = call.app.reader.ask(move |store| store.users(after, limit)).await?;
+    Ok(Json(Page::of(users, limit, |user| user.row, User::from)))
+}
+
+/// A user to make.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._@-]{1,64}$"))]
+    name: String,
+    role: Role,
+    /// 12 characters at least.
+    #[schemars(length(min = 12, max = 256))]
+    password: String,
+}
+
+/// Makes a user.
+pub async fn create_user(call: Call, JsonBody(new): JsonBody<NewUser>) -> Result<Versioned<User>, Problem> {
+    let NewUser { name, role, password } = new;
+    check_name(&name)?;
+    let password_hash = hashed(&call, password).await?;
+    let (by, made) = (call.by(), name.clone());
+    let created = call.app.writer.write(move |store| store.create_user(&made, role, &password_hash, &by)).await?;
+    created.map_err(|refused| user_refused(&refused, &name))?;
+    find(&call, &name).await
+}
+
+async fn hashed(call: &Call, password: String) -> Result<String, Problem> {
+    let salt = call.app.rng.bytes_32();
+    let hashed = call.app.passwords.hash(password, salt).await.ok_or_else(Problem::overloaded)?;
+    hashed.map_err(Problem::bad_request)
+}
+
+async fn find(call: &Call, name: &str) -> Result<Versioned<User>, Problem> {
+    let wanted = name.to_owned();
+    let found = call.app.reader.ask(move |store| store.user(&wanted)).await?;
+    let (user, _) = found.ok_or_else(|| user_refused(&UserRefused::Unknown, name))?;
+    Ok(Versioned(user.version, user.into()))
+}
+
+fn user_refused(refused: &UserRefused, name: &str) -> Problem {
+    match refused {
+        UserRefused::NameTaken => Problem::conflict(format!("name: there is a user {name} already")),
+        UserRefused::Unknown => Problem::not_found(format!("no user is named {name}")),
+        UserRefused::Changed { version } => Problem::changed(*version),
+    }
+}
+
+/// What of a user to change; what is left out stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditUser {
+    role: Option<Role>,
+    /// Another password: ends the user's sessions.
+    #[schemars(length(min = 12, max = 256))]
+    password: Option<String>,
+    /// Disabling ends the user's sessions.
+    disabled: Option<bool>,
+}
+
+/// Changes a user.
+pub async fn edit_user(call: Call, JsonBody(edit): JsonBody<EditUser>) -> Result<Versioned<User>, Problem> {
+    let name: String = call.path("name")?;
+    let EditUser { role, password, disabled } = edit;
+    let password_hash = match password {
+        Some(password) => Some(hashed(&call, password).await?),
+        None => None,
+    };
+    let edit = UserEdit { role, password_hash, disabled };
+    let (by, edited, if_version) = (call.by(), name.clone(), call.if_version()?);
+    let done = call.app.writer.write(move |store| store.edit_user(&edited, &edit, if_version, &by)).await?;
+    done.map_err(|refused| user_refused(&refused, &name))?;
+    find(&call, &name).await
+}
+
+/// A token, without the token itself, or a session.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Token {
+    row: i64,
+    kind: TokenKind,
+    name: String,
+    role: Role,
+    created_at: UnixMs,
+    expires_at: UnixMs,
+    revoked_at: Option<UnixMs>,
+}
+
+impl From<TokenRecord> for Token {
+    fn from(record: TokenRecord) -> Self {
+        let TokenRecord { row, kind, name, role, created_at, expires_at, revoked_at } = record;
+        Self { row, kind, name, role, created_at, expires_at, revoked_at }
+    }
+}
+
+/// Lists tokens and sessions.
+pub async fn tokens(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<Token>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let tokens = call.app.reader.ask(move |store| store.tokens(after, limit)).await?;
+    Ok(Json(Page::of(tokens, limit, |token| token.row, Token::from)))
+}
+
+/// A token to make.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenOrder {
+    /// What it is called, for the audit.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._@-]{1,64}$"))]
+    name: String,
+    role: Role,
+    /// How long it is good, in seconds.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    ttl_s: u64,
+}
+
+/// A new token, which is shown here and never again.
+#[derive(Serialize, JsonSchema)]
+pub struct TokenMade {
+    row: i64,
+    token: String,
+    expires_at: UnixMs,
+}
+
+/// Makes a token.
+pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> Result<Json<TokenMade>, Problem> {
+    check_name(&order.name)?;
+    if !(1..=TOKEN_TTL_S_MAX).contains(&order.ttl_s) {
+        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TOKEN_TTL_S_MAX} seconds")));
+    }
+    let by = call.by();
+    let expires_at = by.at + Duration::from_secs(order.ttl_s);
+    let (token, new) = new_token(&call.app.rng, order.name, order.role, expires_at);
+    let row = call.app.writer.write(move |store| store.add_token(&new, &by)).await?;
+    Ok(Json(TokenMade { row, token, expires_at }))
+}
+
+/// A new token, and what the store keeps of it.
+pub fn new_token(rng: &ServerRng, name: String, role: Role, expires_at: UnixMs) -> (String, NewToken) {
+    let token = format!("ks_{}", Base64UrlUnpadded::encode_string(&rng.bytes_32()));
+    let token_sha256 = token_sha256(&token);
+    (token, NewToken { token_sha256, kind: TokenKind::Bearer, name, role, user: None, expires_at })
+}
+
+/// Ends a token or a session.
+pub async fn revoke_token(call: Call, _: Nothing) -> Result<Done, Problem> {
+    let (row, by): (i64, _) = (call.path("row")?, call.by());
+    let was_there = call.app.writer.write(move |store| store.revoke_token(row, &by)).await?;
+    if was_there { Ok(Done) } else { Err(Problem::not_found(format!("there is no token {row}"))) }
+}

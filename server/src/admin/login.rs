@@ -1,0 +1,112 @@
+//! /api/login, /api/logout, /api/me: people in browsers. Scripts have tokens of their own.
+
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ks_protocol::time::UnixMs;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem,
+    auth::{COOKIE, token_sha256},
+    route::{Call, Json, JsonBody, Nothing, WithCookie},
+};
+use crate::{
+    admission::Rate,
+    role::Role,
+    store::{
+        By,
+        accounts::{NewToken, TokenKind},
+    },
+};
+
+/// How long a session lasts.
+const SESSION_LIFE: Duration = Duration::from_hours(12);
+/// Logins that may fail from one address.
+pub const FAILURES_OF_ADDRESS: Rate = Rate { per_min: 10, burst: 10 };
+/// Logins that may fail under one name, from wherever: who guesses locks nobody out for longer than a few seconds.
+pub const FAILURES_OF_NAME: Rate = Rate { per_min: 20, burst: 20 };
+
+/// Name and password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Who.
+    #[schemars(length(max = 64))]
+    name: String,
+    /// The password.
+    #[schemars(length(max = 256))]
+    password: String,
+}
+
+/// Who is logged in.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Me {
+    /// Who: `user:anna`, `token:ci`, `admin-token`.
+    name: String,
+    /// What they may do.
+    role: Option<Role>,
+    /// When the session ends; none for a token.
+    expires_at: Option<UnixMs>,
+}
+
+/// Logs in; the session comes as a cookie.
+pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithCookie<Me>, Problem> {
+    let Call { app, address, .. } = &call;
+    let now_us = app.elapsed_us();
+    let Login { name, password } = login;
+    if name.len() > 64 || password.len() > crate::password::BYTES_MAX {
+        return Err(Problem::bad_request("name: at most 64 bytes; password: at most 256 bytes"));
+    }
+    let throttle = &app.login_throttle;
+    let waits = [throttle.addresses.wait_us(*address, now_us), throttle.names.wait_us(&name, now_us)];
+    if let Some(wait_us) = waits.into_iter().flatten().max() {
+        return Err(Problem::wait("too many logins failed; wait", wait_us));
+    }
+    let wanted = name.clone();
+    let found = app.reader.ask(move |store| store.user(&wanted)).await?;
+    let enabled = found.filter(|(user, _)| user.disabled_at.is_none());
+    let hash = enabled.as_ref().map(|(_, hash)| hash.clone());
+    let is_right = app.passwords.is_right(password, hash).await.ok_or_else(Problem::overloaded)?;
+    let Some((user, _)) = enabled.filter(|_| is_right) else {
+        throttle.addresses.spend(*address, now_us);
+        throttle.names.spend(name.clone(), now_us);
+        let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
+        app.writer.write(move |store| store.note("login.failed", &name, "", &by)).await?;
+        return Err(Problem::unauthorized("name or password is wrong"));
+    };
+    let token = Base64UrlUnpadded::encode_string(&app.rng.bytes_32());
+    let by = By { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
+    let (at, role) = (by.at, user.role);
+    let session = NewToken {
+        token_sha256: token_sha256(&token),
+        kind: TokenKind::Session,
+        name: user.name.clone(),
+        role,
+        user: Some(user.name),
+        expires_at: at + SESSION_LIFE,
+    };
+    let (expires_at, me) = (session.expires_at, by.name.clone());
+    app.writer.write(move |store| store.add_token(&session, &by)).await?;
+    let cookie = cookie(&token, SESSION_LIFE);
+    Ok(WithCookie(cookie, Me { name: me, role: Some(role), expires_at: Some(expires_at) }))
+}
+
+fn cookie(token: &str, life: Duration) -> String {
+    format!("{COOKIE}={token}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Strict", life.as_secs())
+}
+
+/// Ends the session, or the token, that the call was made with.
+pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
+    let by = call.by();
+    if let Some(row) = call.caller.token {
+        call.app.writer.write(move |store| store.revoke_token(row, &by)).await?;
+    }
+    Ok(WithCookie(cookie("", Duration::ZERO), Me { name: call.caller.name, role: None, expires_at: None }))
+}
+
+/// Says who calls.
+pub async fn me(call: Call, _: Nothing) -> Result<Json<Me>, Problem> {
+    Ok(Json(Me { name: call.caller.name, role: call.caller.role, expires_at: None }))
+}

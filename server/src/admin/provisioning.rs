@@ -1,0 +1,196 @@
+//! Provisioning: enrolling one device, importing and exporting inventories, one-time tokens, re-provisioning.
+
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hyper::StatusCode;
+use ks_protocol::{id::DeviceId, key::PublicKey, time::UnixMs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem,
+    devices::{Device, DevicesQuery, check_reason, edit_refused, find, is_plain},
+    inventory,
+    page::Csv,
+    problem::Place,
+    route::{Call, CsvBody, Json, JsonBody, Query, Versioned},
+};
+use crate::{
+    rng::ServerRng,
+    store::devices::{ImportProblem, NewDevice, NewOtrts, Selector},
+};
+
+/// Greatest inventory, in bytes: a million rows.
+pub const INVENTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Tokens made at a time at most.
+const OTRTS_MAX: usize = 100_000;
+/// Longest life of a token, in seconds: 90 days.
+const TTL_S_MAX: u64 = 90 * 24 * 3_600;
+/// Devices read from the store at a time.
+const PAGE: usize = 2_000;
+
+/// What an import did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ImportDone {
+    /// Devices that are new.
+    added: usize,
+    /// Devices that were there already, the same in every column.
+    unchanged: usize,
+    /// Of these, how many are revoked, and stay so.
+    revoked: usize,
+}
+
+/// Whitelists all rows of an inventory or none.
+pub async fn import(call: Call, CsvBody(csv): CsvBody<INVENTORY_BYTES_MAX>) -> Result<Json<ImportDone>, Problem> {
+    let devices = inventory::parse(&csv).map_err(|problems| refused(&problems))?;
+    drop(csv);
+    import_all(&call, devices).await
+}
+
+async fn import_all(call: &Call, devices: Vec<NewDevice>) -> Result<Json<ImportDone>, Problem> {
+    let by = call.by();
+    let imported = call.app.writer.write(move |store| store.import(&devices, &by)).await?;
+    let done = imported.map_err(|problems| refused(&problems))?;
+    tracing::info!(added = done.added, unchanged = done.unchanged, "inventory imported");
+    Ok(Json(ImportDone { added: done.added, unchanged: done.unchanged, revoked: done.revoked }))
+}
+
+fn refused(problems: &[ImportProblem]) -> Problem {
+    let place = |problem: &ImportProblem| Place {
+        line: problem.line,
+        field: problem.field.to_owned(),
+        what: problem.what.clone(),
+    };
+    let detail = format!("{} in this inventory; nothing was imported", inventory::faults(problems.len()));
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with_errors(problems.iter().map(place).collect())
+}
+
+/// A device to whitelist.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    device_id: DeviceId,
+    /// Of the key that the device made, or that the factory injects. The private half never comes here.
+    public_key: PublicKey,
+    #[schemars(length(min = 1, max = 128))]
+    serial: String,
+    #[schemars(length(min = 1, max = 128))]
+    manufacturer: String,
+    #[schemars(length(min = 1, max = 128))]
+    model: String,
+    #[schemars(length(min = 1, max = 128))]
+    site: String,
+}
+
+/// Whitelists one device.
+pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Json<ImportDone>, Problem> {
+    let texts =
+        [("serial", &new.serial), ("manufacturer", &new.manufacturer), ("model", &new.model), ("site", &new.site)];
+    if let Some((field, _)) = texts.into_iter().find(|(_, text)| !is_plain(text, 128)) {
+        return Err(Problem::bad_request(format!("{field}: expected 1 to 128 bytes of text")));
+    }
+    new.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
+    let Enrolment { device_id, public_key, serial, manufacturer, model, site } = new;
+    let device = NewDevice { line: 1, device_id, public_key, serial, manufacturer, model, site };
+    import_all(&call, vec![device]).await
+}
+
+/// Gives the inventory as it can be imported.
+pub async fn export(call: Call, Query(query): Query<DevicesQuery>) -> Result<Csv, Problem> {
+    let (reader, which) = (call.app.reader.clone(), query.selector());
+    Ok(Csv::by("inventory.csv", |mut pieces| async move {
+        if !pieces.send(format!("{}\n", inventory::COLUMNS.join(","))).await {
+            return;
+        }
+        let mut after = 0;
+        loop {
+            let which: Selector = which.clone();
+            let devices = match reader.ask(move |store| store.devices(&which, after, PAGE)).await {
+                Ok(devices) => devices,
+                Err(error) => return pieces.fail(error),
+            };
+            let Some(last) = devices.last() else { return };
+            after = last.row;
+            if !pieces.send(inventory::rows(&devices)).await {
+                return;
+            }
+        }
+    }))
+}
+
+/// What tokens to make.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtrtOrder {
+    /// How many.
+    #[schemars(range(min = 1, max = 100_000))]
+    count: usize,
+    /// How long they are good, in seconds.
+    #[schemars(range(min = 1, max = 7_776_000))]
+    ttl_s: u64,
+    /// Usable by this device only.
+    device_id: Option<DeviceId>,
+    /// Usable by devices of this model only.
+    model: Option<String>,
+}
+
+/// New tokens, which are shown here and never again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OtrtsMade {
+    tokens: Vec<String>,
+    expires_at: UnixMs,
+}
+
+/// Makes one-time registration tokens.
+pub async fn make_otrts(call: Call, JsonBody(order): JsonBody<OtrtOrder>) -> Result<Json<OtrtsMade>, Problem> {
+    if !(1..=OTRTS_MAX).contains(&order.count) {
+        return Err(Problem::bad_request(format!("count: expected 1 to {OTRTS_MAX}")));
+    }
+    if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
+        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
+    }
+    let by = call.by();
+    let expires_at = by.at + Duration::from_secs(order.ttl_s);
+    let (tokens, otrts) = otrts(&call.app.rng, order.count, expires_at, order.device_id, order.model);
+    call.app.writer.write(move |store| store.add_otrts(&otrts, &by)).await?;
+    Ok(Json(OtrtsMade { tokens, expires_at }))
+}
+
+/// New tokens, and what the store keeps of them.
+pub fn otrts(
+    rng: &ServerRng,
+    count: usize,
+    expires_at: UnixMs,
+    device_id: Option<DeviceId>,
+    model: Option<String>,
+) -> (Vec<String>, NewOtrts) {
+    let tokens: Vec<String> = (0..count).map(|_| Base64UrlUnpadded::encode_string(&rng.bytes_32())).collect();
+    let tokens_sha256 = tokens.iter().map(|token| super::auth::token_sha256(token)).collect();
+    (tokens, NewOtrts { tokens_sha256, expires_at, device_id, model })
+}
+
+/// A new key for a device, and why.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reprovisioning {
+    /// A key that no device ever had.
+    public_key: PublicKey,
+    /// Why, for the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+}
+
+/// Gives a device a new key and a new start, also a revoked one: it must register again.
+pub async fn reprovision(call: Call, JsonBody(what): JsonBody<Reprovisioning>) -> Result<Versioned<Device>, Problem> {
+    let device_id: DeviceId = call.path("device_id")?;
+    let Reprovisioning { public_key, reason } = what;
+    check_reason(&reason)?;
+    public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
+    let (by, whose) = (call.by(), device_id.clone());
+    let done = call.app.writer.write(move |store| store.reprovision(&whose, &public_key, &reason, &by)).await?;
+    done.map_err(|refused| edit_refused(&refused, &device_id))?;
+    call.app.registry.follow(&call.app.reader).await?;
+    let device = find(&call, &device_id).await?;
+    Ok(Versioned(device.version, device.into()))
+}

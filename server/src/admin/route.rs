@@ -1,0 +1,365 @@
+//! A route of the admin API: who may call it, what it takes and gives, and the handler. There is no other way to make one, so
+//! none can do without a rule, or without its place in the OpenAPI document.
+
+use std::{net::IpAddr, pin::Pin, str::FromStr, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Query as AxumQuery, RawPathParams, Request, State},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{HeaderMap, StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Problem, auth::Caller};
+use crate::{admission::client_address, app::App, role::Access, store::By};
+
+/// Greatest JSON body, in bytes: a hundred thousand device names.
+const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How a route is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Looks.
+    Get,
+    /// Acts.
+    Post,
+    /// Changes a part.
+    Patch,
+    /// Ends something.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Patch => MethodFilter::PATCH,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+type Handler = Arc<dyn Fn(App, Request) -> Answering + Send + Sync>;
+
+/// One route.
+#[derive(Clone)]
+pub struct Route {
+    /// How it is called.
+    pub method: Method,
+    /// Where, below `/api`; parameters in braces.
+    pub path: &'static str,
+    /// By whom.
+    pub access: Access,
+    /// What it does, one sentence.
+    pub summary: &'static str,
+    /// What it takes, for the OpenAPI document.
+    pub takes: fn(&mut SchemaGenerator) -> Takes,
+    /// What it gives.
+    pub gives: fn(&mut SchemaGenerator) -> Gives,
+    handler: Handler,
+}
+
+/// What a route takes.
+#[derive(Debug, Default)]
+pub struct Takes {
+    /// Schema of an object whose properties are query parameters.
+    pub query: Option<Value>,
+    /// Media type and schema of the body.
+    pub body: Option<(&'static str, Value)>,
+}
+
+/// What a route gives when it succeeds.
+#[derive(Debug)]
+pub struct Gives {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type and schema of the body.
+    pub body: Option<(&'static str, Value)>,
+    /// Whether an ETag comes with it, and If-Match may be sent.
+    pub has_etag: bool,
+}
+
+impl Route {
+    /// A route. `handler` is called once the caller is known and allowed, and what was sent is read.
+    pub fn new<I: Input, O: Output, F>(
+        method: Method,
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: impl Fn(Call, I) -> F + Send + Sync + Clone + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<O, Problem>> + Send,
+    {
+        let handler: Handler = Arc::new(move |app, request| {
+            let handler = handler.clone();
+            Box::pin(async move {
+                let answered = async {
+                    let (call, parts, body) = Call::admit(app, request, access).await?;
+                    let input = I::read(&call, &parts, body).await?;
+                    handler(call, input).await
+                };
+                answered.await.map_or_else(IntoResponse::into_response, Output::into_response)
+            })
+        });
+        Self { method, path, access, summary, takes: I::describe, gives: O::describe, handler }
+    }
+
+    /// As axum takes it.
+    pub fn service(&self) -> MethodRouter<App> {
+        let handler = Arc::clone(&self.handler);
+        on(self.method.filter(), move |State(app): State<App>, request: Request| handler(app, request))
+    }
+}
+
+/// One call of a route by somebody who may.
+pub struct Call {
+    /// The server's state.
+    pub app: App,
+    /// Who calls; on a route for everybody, whoever it is.
+    pub caller: Caller,
+    /// From where.
+    pub address: IpAddr,
+    parameters: Vec<(String, String)>,
+    if_match: Option<String>,
+}
+
+impl Call {
+    async fn admit(
+        app: App,
+        request: Request,
+        access: Access,
+    ) -> Result<(Self, hyper::http::request::Parts, Body), Problem> {
+        let (mut parts, body) = request.into_parts();
+        let address = client_address(&parts.extensions, &parts.headers, &app.config.trusted_proxies);
+        let caller = match access {
+            Access::Everybody => Caller::anybody(),
+            Access::Roles(_) => {
+                let caller = Caller::of(&app, &parts.method, &parts.headers).await?;
+                if !access.allows(caller.role) {
+                    return Err(Problem::forbidden(format!(
+                        "{} may not do this: it takes the role {}",
+                        caller.told(),
+                        access.told()
+                    )));
+                }
+                caller
+            }
+        };
+        let parameters = RawPathParams::from_request_parts(&mut parts, &()).await;
+        let parameters = parameters.map_err(|_| Problem::bad_request("the path is not UTF-8"))?;
+        let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let if_match = text_of(&parts.headers, &header::IF_MATCH).map(str::to_owned);
+        Ok((Self { app, caller, address, parameters, if_match }, parts, body))
+    }
+
+    /// The caller, for the audit.
+    pub fn by(&self) -> By {
+        By { name: self.caller.name.clone(), address: Some(self.address), at: self.app.clock.now() }
+    }
+
+    /// A parameter of the path.
+    ///
+    /// # Errors
+    /// It is not what was expected there.
+    pub fn path<T: FromStr>(&self, name: &str) -> Result<T, Problem>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let given = self.parameters.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
+        given.parse().map_err(|error: T::Err| Problem::bad_request(format!("{name}: {error}")))
+    }
+
+    /// The version that the caller has seen, if it says so.
+    ///
+    /// # Errors
+    /// It is no ETag of this API.
+    pub fn if_version(&self) -> Result<Option<u64>, Problem> {
+        let Some(given) = self.if_match.as_deref().filter(|given| *given != "*") else { return Ok(None) };
+        let number = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::parse);
+        match number {
+            Some(Ok(version)) => Ok(Some(version)),
+            _ => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
+        }
+    }
+}
+
+/// A header's value, if it is text.
+pub(super) fn text_of<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What a handler takes.
+pub trait Input: Sized + Send {
+    /// For the OpenAPI document.
+    fn describe(schemas: &mut SchemaGenerator) -> Takes;
+    /// Reads it.
+    fn read(
+        call: &Call,
+        parts: &hyper::http::request::Parts,
+        body: Body,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send;
+}
+
+/// Nothing is taken.
+pub struct Nothing;
+
+impl Input for Nothing {
+    fn describe(_: &mut SchemaGenerator) -> Takes {
+        Takes::default()
+    }
+    async fn read(_: &Call, _: &hyper::http::request::Parts, _: Body) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+}
+
+/// A query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Takes {
+        Takes { query: Some(T::json_schema(schemas).into()), body: None }
+    }
+    async fn read(_: &Call, parts: &hyper::http::request::Parts, _: Body) -> Result<Self, Problem> {
+        let read = AxumQuery::<T>::try_from_uri(&parts.uri);
+        read.map(|AxumQuery(query)| Self(query)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+/// A JSON body.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Takes {
+        Takes { query: None, body: Some(("application/json", schemas.subschema_for::<T>().into())) }
+    }
+    async fn read(call: &Call, parts: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+        let kind = text_of(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
+        if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type: expected application/json"));
+        }
+        let bytes = read_body(call, body, JSON_BYTES_MAX).await?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let place = error.path().to_string();
+            let what = error.inner().to_string();
+            Problem::bad_request(if place == "." { what } else { format!("{place}: {what}") })
+        })?;
+        json.end().map_err(|error| Problem::bad_request(error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+/// A CSV body of at most so many bytes.
+pub struct CsvBody<const BYTES_MAX: usize>(pub Bytes);
+
+impl<const BYTES_MAX: usize> Input for CsvBody<BYTES_MAX> {
+    fn describe(_: &mut SchemaGenerator) -> Takes {
+        Takes { query: None, body: Some(("text/csv", serde_json::json!({ "type": "string" }))) }
+    }
+    async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+        read_body(call, body, BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn read_body(call: &Call, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let timeout = call.app.config.request_timeout;
+    match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("the body is larger than the {bytes_max} bytes that this endpoint takes");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+        }
+        Ok(Err(_)) => Err(Problem::bad_request("the body did not arrive whole")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    }
+}
+
+/// What a handler gives.
+pub trait Output {
+    /// For the OpenAPI document.
+    fn describe(schemas: &mut SchemaGenerator) -> Gives;
+    /// The answer.
+    fn into_response(self) -> Response;
+}
+
+/// A JSON document.
+pub struct Json<T>(pub T);
+
+impl<T: Serialize + JsonSchema> Output for Json<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Gives {
+        let body = Some(("application/json", schemas.subschema_for::<T>().into()));
+        Gives { status: 200, body, has_etag: false }
+    }
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// A JSON document that several people may edit, with its version as ETag.
+pub struct Versioned<T>(pub u64, pub T);
+
+impl<T: Serialize + JsonSchema> Output for Versioned<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Gives {
+        Gives { has_etag: true, ..Json::<T>::describe(schemas) }
+    }
+    fn into_response(self) -> Response {
+        ([(header::ETAG, format!("\"{}\"", self.0))], axum::Json(self.1)).into_response()
+    }
+}
+
+/// Done, and nothing more to say.
+pub struct Done;
+
+impl Output for Done {
+    fn describe(_: &mut SchemaGenerator) -> Gives {
+        Gives { status: 204, body: None, has_etag: false }
+    }
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+/// A JSON document with a cookie, or the end of one.
+pub struct WithCookie<T>(pub String, pub T);
+
+impl<T: Serialize + JsonSchema> Output for WithCookie<T> {
+    fn describe(schemas: &mut SchemaGenerator) -> Gives {
+        Json::<T>::describe(schemas)
+    }
+    fn into_response(self) -> Response {
+        ([(header::SET_COOKIE, self.0)], axum::Json(self.1)).into_response()
+    }
+}
+
+/// A page for people.
+pub struct Html(pub &'static str);
+
+impl Output for Html {
+    fn describe(_: &mut SchemaGenerator) -> Gives {
+        Gives { status: 200, body: Some(("text/html", serde_json::json!({ "type": "string" }))), has_etag: false }
+    }
+    fn into_response(self) -> Response {
+        // Everything is in the page itself; it loads nothing from elsewhere.
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
+        ([(header::CONTENT_SECURITY_POLICY, policy)], axum::response::Html(self.0)).into_response()
+    }
+}

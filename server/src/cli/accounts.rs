@@ -1,0 +1,231 @@
+//! `ks-server admin`: people who may log in, and tokens for scripts; straight in the database, so that the first can be made.
+
+use std::{
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
+use crate::{
+    admin::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
+    config::{Config, StartError},
+    edge, password,
+    rng::ServerRng,
+    store::accounts::{UserEdit, UserRefused},
+};
+
+/// Rows shown at most.
+const ROWS_MAX: usize = 10_000;
+
+pub(super) fn command() -> Command {
+    let name = || Arg::new("NAME").required(true).help("Who");
+    let user = parent("user", "People who may log in")
+        .subcommand(with_settings(
+            Command::new("create")
+                .about("Make a user; the password is read from standard input")
+                .after_help("Examples:\n  ks-server admin user create anna --role operator\n  pass show ks/anna | ks-server admin user create anna --role operator")
+                .arg(name())
+                .arg(role()),
+        ))
+        .subcommand(with_settings(Command::new("list").about("List users").arg(json())))
+        .subcommand(with_settings(
+            Command::new("set-password").about("Give a user another password, and end all sessions").arg(name()),
+        ))
+        .subcommand(with_settings(
+            Command::new("disable").about("Let a user log in no more, and end all sessions").arg(name()),
+        ))
+        .subcommand(with_settings(Command::new("enable").about("Let a user log in again").arg(name())));
+    let token = parent("token", "Tokens for scripts")
+        .subcommand(with_settings(
+            Command::new("create")
+                .about("Make a token; it is shown once")
+                .after_help("Examples:\n  ks-server admin token create --role viewer --ttl 1h\n  TOKEN=$(ks-server admin token create --name ci --role operator --ttl 90d)")
+                .arg(text("name", "NAME", "What it is called, for the audit").default_value("cli"))
+                .arg(role())
+                .arg(
+                    text("ttl", "TIME", "How long it is good: 30m, 12h, 90d; a year at most")
+                        .required(true)
+                        .value_parser(time_to_live),
+                ),
+        ))
+        .subcommand(with_settings(Command::new("list").about("List tokens and sessions").arg(json())))
+        .subcommand(with_settings(
+            Command::new("revoke")
+                .about("End a token or session")
+                .arg(Arg::new("ROW").required(true).value_parser(value_parser!(i64)).help("Its number in the list")),
+        ));
+    parent("admin", "Users and tokens of the admin API, straight in the database").subcommand(user).subcommand(token)
+}
+
+/// `90d` as a duration.
+fn time_to_live(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a whole number and s, m, h or d, from 1s to 365d, such as 12h".to_owned();
+    let unit = text.chars().next_back().ok_or_else(expected)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 24 * 3_600,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text.get(..text.len() - 1).and_then(|number| number.parse().ok()).ok_or_else(expected)?;
+    let ttl_s = number.checked_mul(seconds).filter(|ttl_s| (1..=TOKEN_TTL_S_MAX).contains(ttl_s));
+    ttl_s.map(Duration::from_secs).ok_or_else(expected)
+}
+
+pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> Ended {
+    let config = settings(flags)?;
+    match (whose, name) {
+        ("user", "list") => list_users(&config, flags)?,
+        ("user", "create") => create_user(&config, flags)?,
+        ("user", change) => edit_user(&config, change, flags)?,
+        (_, "create") => create_token(&config, flags)?,
+        (_, "list") => list_tokens(&config, flags)?,
+        _ => revoke_token(&config, flags)?,
+    }
+    Ok(())
+}
+
+fn wrong(name: &str, given: &str, expected: impl Into<String>) -> StartError {
+    let (name, given, expected) = (name.to_owned(), given.to_owned(), expected.into());
+    StartError::BadSetting { name, given, expected, example: String::new() }
+}
+
+/// A password from standard input, which is not shown where it is typed; hashed.
+fn read_password() -> Result<String, StartError> {
+    let is_terminal = std::io::stdin().is_terminal();
+    if is_terminal {
+        let _ = write!(std::io::stderr(), "Password ({} characters at least): ", password::CHARS_MIN);
+    }
+    let mut line = String::new();
+    let read = edge::without_echo(|| std::io::stdin().lock().read_line(&mut line));
+    read.map_err(|cause| StartError::System { what: "read the password", cause })?;
+    if is_terminal {
+        edge::complain("");
+    }
+    let hashed = password::hash(line.trim_end_matches(['\n', '\r']), &edge::os_randomness()?);
+    hashed.map_err(|expected| wrong("the password", "(not shown)", expected))
+}
+
+fn user_refused(name: &str, refused: &UserRefused) -> StartError {
+    let expected = match refused {
+        UserRefused::NameTaken => "a name that no user has",
+        UserRefused::Unknown => "the name of a user; `ks-server admin user list` shows them",
+        UserRefused::Changed { .. } => "a user that nobody else edits at this moment",
+    };
+    wrong("NAME", name, expected)
+}
+
+fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let (name, role) = (given(flags, "NAME").to_owned(), role_of(flags));
+    if !is_name(&name) {
+        return Err(wrong("NAME", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
+    }
+    let (hash, by, made) = (read_password()?, by(), name.clone());
+    edge::with_store(config, async |writer, _| {
+        let created = writer.write(move |store| store.create_user(&made, role, &hash, &by)).await;
+        let created = created.map_err(|error| edge::bad_database(config, &error))?;
+        created.map_err(|refused| user_refused(&name, &refused))?;
+        edge::say(&format!("{name} may log in as {}", role.as_str()));
+        Ok(())
+    })
+}
+
+fn edit_user(config: &Config, change: &str, flags: &ArgMatches) -> Result<(), StartError> {
+    let name = given(flags, "NAME").to_owned();
+    let edit = match change {
+        "set-password" => UserEdit { password_hash: Some(read_password()?), ..UserEdit::default() },
+        change => UserEdit { disabled: Some(change == "disable"), ..UserEdit::default() },
+    };
+    let (by, edited) = (by(), name.clone());
+    edge::with_store(config, async |writer, _| {
+        let done = writer.write(move |store| store.edit_user(&edited, &edit, None, &by)).await;
+        let done = done.map_err(|error| edge::bad_database(config, &error))?;
+        done.map_err(|refused| user_refused(&name, &refused))?;
+        edge::say(&format!("{name}: done"));
+        Ok(())
+    })
+}
+
+fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    edge::with_store(config, async |_, reader| {
+        let users = reader.ask(|store| store.users(0, ROWS_MAX)).await;
+        let users = users.map_err(|error| edge::bad_database(config, &error))?;
+        if flags.get_flag("json") {
+            output::json(&users.into_iter().map(crate::admin::accounts::User::from).collect::<Vec<_>>());
+            return Ok(());
+        }
+        let row = |user: &crate::store::accounts::UserRecord| {
+            let disabled = output::or_dash(user.disabled_at);
+            vec![user.name.clone(), user.role.as_str().to_owned(), user.created_at.to_string(), disabled]
+        };
+        output::table(&["name", "role", "made", "disabled"], &users.iter().map(row).collect::<Vec<_>>());
+        Ok(())
+    })
+}
+
+fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let name = given(flags, "name").to_owned();
+    if !is_name(&name) {
+        return Err(wrong("--name", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
+    }
+    let ttl = flags.get_one::<Duration>("ttl").copied().unwrap_or_default();
+    let by = by();
+    let rng = ServerRng::from_seed(edge::os_randomness()?);
+    let (token, new) = new_token(&rng, name, role_of(flags), by.at + ttl);
+    edge::with_store(config, async |writer, _| {
+        let added = writer.write(move |store| store.add_token(&new, &by)).await;
+        added.map_err(|error| edge::bad_database(config, &error))
+    })?;
+    edge::say(&token);
+    Ok(())
+}
+
+fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    edge::with_store(config, async |_, reader| {
+        let tokens = reader.ask(|store| store.tokens(0, ROWS_MAX)).await;
+        let tokens = tokens.map_err(|error| edge::bad_database(config, &error))?;
+        if flags.get_flag("json") {
+            output::json(&tokens.into_iter().map(crate::admin::accounts::Token::from).collect::<Vec<_>>());
+            return Ok(());
+        }
+        let row = |token: &crate::store::accounts::TokenRecord| {
+            let kind = token.kind.as_str().to_lowercase();
+            let (role, ends) = (token.role.as_str().to_owned(), token.expires_at.to_string());
+            vec![token.row.to_string(), kind, token.name.clone(), role, ends, output::or_dash(token.revoked_at)]
+        };
+        let heads = ["row", "kind", "name", "role", "expires", "revoked"];
+        output::table(&heads, &tokens.iter().map(row).collect::<Vec<_>>());
+        Ok(())
+    })
+}
+
+fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let row = flags.get_one::<i64>("ROW").copied().unwrap_or_default();
+    let by = by();
+    let was_there = edge::with_store(config, async |writer, _| {
+        let revoked = writer.write(move |store| store.revoke_token(row, &by)).await;
+        revoked.map_err(|error| edge::bad_database(config, &error))
+    })?;
+    if !was_there {
+        return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));
+    }
+    edge::say(&format!("token {row} is no good any more"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_is_a_number_and_a_unit() {
+        assert_eq!(time_to_live("1h"), Ok(Duration::from_hours(1)));
+        assert_eq!(time_to_live("365d"), Ok(Duration::from_hours(365 * 24)));
+        for wrong in ["", "h", "1", "0s", "366d", "1.5h", "-1h", "99999999999999999999d", "1é"] {
+            assert!(time_to_live(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `ks-server device`: what is known of one device.
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use ks_protocol::id::DeviceId;
+
+use super::{Ended, json, output, parent, settings, with_settings};
+use crate::{
+    admin::presence::{Investigation, gather},
+    clock::{Clock, SystemClock},
+    config::StartError,
+    edge,
+};
+
+pub(super) fn command() -> Command {
+    let investigate = Command::new("investigate")
+        .about("Everything at hand about a device that is silent")
+        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("Which"))
+        .arg(json());
+    parent("device", "One device").subcommand(with_settings(investigate))
+}
+
+pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
+    let config = settings(flags)?;
+    let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID") else { return Ok(()) }; // clap demands it
+    let found = edge::with_store(&config, async |_, reader| {
+        let found = gather(&reader, SystemClock.now(), config.heartbeat_interval, device_id).await;
+        found.map_err(|error| edge::bad_database(&config, &error))
+    })?;
+    let about = found.ok_or_else(|| StartError::BadSetting {
+        name: "DEVICE_ID".to_owned(),
+        given: device_id.to_string(),
+        expected: "the name of a whitelisted device; `ks-server factory export` lists them".to_owned(),
+        example: String::new(),
+    })?;
+    if flags.get_flag("json") {
+        output::json(&about);
+    } else {
+        show(&about);
+    }
+    Ok(())
+}
+
+fn show(about: &Investigation) {
+    for line in about.told() {
+        edge::say(&line);
+    }
+}

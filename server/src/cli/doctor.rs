@@ -1,0 +1,227 @@
+//! `ks-server doctor`: looks at settings, keys, database, clock and disk, and says what to mend. Changes nothing.
+
+use std::{path::Path, time::Duration};
+
+use clap::{ArgMatches, Command};
+use ks_protocol::time::UnixMs;
+use serde::Serialize;
+
+use super::{Ended, Failed, json, output, with_settings};
+use crate::{
+    admin::audit::walk,
+    clock::{Clock, SystemClock},
+    config::{Config, ServerKeySource, StartError},
+    edge,
+    keyring::{self, KeyringError, KeysetState},
+    store::{Reader, StoreError},
+    vault::Vault,
+};
+
+/// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
+const DISK_FREE_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
+/// Open files that the fleet's connections need at least.
+const OPEN_FILES_MIN: u64 = 4_096;
+/// When this program was written: no clock can be before.
+const WRITTEN_AT: UnixMs = UnixMs(1_793_000_000_000);
+
+pub(super) fn command() -> Command {
+    let doctor = Command::new("doctor")
+        .about("Check settings, keys, database, clock and disk, and say what to mend")
+        .after_help("Exit codes: 0 well, 1 something is wrong.")
+        .arg(json());
+    with_settings(doctor)
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    Ok,
+    Warning,
+    Bad,
+}
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    health: Health,
+    /// How it is.
+    found: String,
+    /// What to do, if it is not well.
+    remedy: Option<String>,
+}
+
+fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Ok, found: found.into(), remedy: None }
+}
+
+fn warning(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Warning, found: found.into(), remedy: Some(remedy.into()) }
+}
+
+fn bad(what: &'static str, error: &StartError) -> Finding {
+    Finding { what, health: Health::Bad, found: error.to_string(), remedy: Some(error.remedy()) }
+}
+
+pub(super) fn run(flags: &ArgMatches, config: Result<Config, Vec<StartError>>) -> Ended {
+    let findings = match config {
+        Err(errors) => errors.iter().map(|error| bad("settings", error)).collect(),
+        Ok(config) => look(&config),
+    };
+    if flags.get_flag("json") {
+        output::json(&findings);
+    } else {
+        show(&findings);
+    }
+    if findings.iter().any(|finding| finding.health == Health::Bad) { Err(Failed::Found) } else { Ok(()) }
+}
+
+fn show(findings: &[Finding]) {
+    for finding in findings {
+        let word = match finding.health {
+            Health::Ok => "ok  ",
+            Health::Warning => "WARN",
+            Health::Bad => "BAD ",
+        };
+        edge::say(&format!("{word}  {:<9} {}", finding.what, finding.found));
+        if let Some(remedy) = &finding.remedy {
+            edge::say(&format!("{:16}what to do: {remedy}", ""));
+        }
+    }
+}
+
+fn look(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![ok("settings", "every setting is in range")];
+    if config.admin_token.is_some() {
+        let remedy =
+            "for every day use users and tokens of `ks-server admin`, which end and are told apart in the audit";
+        findings.push(warning("settings", "ADMIN_TOKEN is set: it has every right and never expires", remedy));
+    }
+    findings.push(disk(config));
+    findings.push(open_files());
+    let now = SystemClock.now();
+    if now < WRITTEN_AT {
+        let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
+        findings.push(warning("clock", format!("it is {now}, before this program was written"), remedy));
+    }
+    let key = edge::signing_key(config, edge::MayMake::No);
+    match (&key, &config.server_key) {
+        (Ok(_), ServerKeySource::Development(path)) => findings.push(warning(
+            "keys",
+            format!("the signing key is a development key ({})", path.display()),
+            "in production give your own: `ks-server keys generate --out FILE`, then SERVER_PRIVATE_KEY_FILE=FILE",
+        )),
+        (Ok(key), _) => findings.push(ok("keys", format!("the settings name {}", key.public_key().key_id()))),
+        (Err(_), ServerKeySource::Development(_)) => {
+            findings.push(ok("keys", "none yet: a development key is made at the first start"));
+        }
+        (Err(error), _) => findings.push(bad("keys", error)),
+    }
+    if !config.database.exists() {
+        findings.push(ok("database", format!("{} is made at the first start", config.database.display())));
+        return findings;
+    }
+    let looked = edge::with_store(config, async |_, reader| Ok(look_inside(config, key.ok(), &reader, now).await));
+    match looked {
+        Ok(inside) => findings.extend(inside),
+        Err(error) => findings.push(bad("database", &error)),
+    }
+    findings
+}
+
+async fn look_inside(
+    config: &Config,
+    key: Option<ks_protocol::key::PrivateKey>,
+    reader: &Reader,
+    now: UnixMs,
+) -> Vec<Finding> {
+    let failed = |error: &StoreError| bad("database", &edge::bad_database(config, error));
+    let mut findings = Vec::new();
+    match reader.ask(|store| store.newest_heartbeat_at()).await {
+        Err(error) => return vec![failed(&error)],
+        Ok(newest) => {
+            let newest_text = output::or_dash(newest);
+            let found = format!("{} is sound; the newest heartbeat is from {newest_text}", config.database.display());
+            findings.push(ok("database", found));
+            if newest.is_some_and(|newest| newest.since_ms(now) > 60_000) {
+                let remedy = "set the clock (`timedatectl set-ntp true`): it is behind, or was ahead before";
+                findings.push(warning("clock", format!("it is {now}, and a heartbeat is from {newest_text}"), remedy));
+            } else {
+                findings.push(ok("clock", format!("it is {now}")));
+            }
+        }
+    }
+    match walk(reader, Vec::new()).await {
+        Err(error) => findings.push(failed(&error)),
+        Ok(Ok((number, _))) => findings.push(ok("audit", format!("{number} lines, whole"))),
+        Ok(Err(broken)) => findings.push(Finding {
+            what: "audit",
+            health: Health::Bad,
+            found: broken.to_string(),
+            remedy: Some("compare with an export or a backup from before".to_owned()),
+        }),
+    }
+    if let Some(key) = key {
+        findings.extend(keys(config, &Vault::in_folder(key, &config.server_keys), reader, now).await);
+    }
+    findings
+}
+
+/// What stands against signing with the keys that the fleet knows.
+async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> Option<Finding> {
+    let look = async || {
+        let Some(state) = KeysetState::read(reader).await? else { return Ok(None) };
+        let Some(signing) = state.signing() else { return Ok(None) };
+        let given = vault.given().public_key().key_id();
+        if state.keys.iter().all(|key| key.key_id != given) {
+            return Err(KeyringError::Stranger { given, signing: signing.key_id.clone() });
+        }
+        if vault.find(&signing.key_id)?.is_none() {
+            return Err(KeyringError::NotHeld { key_id: signing.key_id.clone(), place: vault.place() });
+        }
+        let holders = keyring::stranded(reader, &state, now).await?;
+        let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
+        let found = format!(
+            "{} signs; keyset {version} is confirmed by {confirmed} of {active} active devices",
+            signing.key_id
+        );
+        let left = Duration::from_millis(state.expires_at.since_ms(now));
+        if left < Duration::from_hours(7 * 24) {
+            let remedy = "start the server: it publishes the keyset anew";
+            return Ok(Some(warning("keys", format!("keyset {version} expires at {}", state.expires_at), remedy)));
+        }
+        Ok(Some(ok("keys", found)))
+    };
+    look().await.unwrap_or_else(|error| Some(bad("keys", &edge::bad_keys(config, error))))
+}
+
+fn disk(config: &Config) -> Finding {
+    let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    match rustix::fs::statvfs(there) {
+        Ok(about) => {
+            let free = about.f_bavail.saturating_mul(about.f_frsize);
+            let found = format!("{} GiB free on the disk of {}", free / (1 << 30), there.display());
+            if free < DISK_FREE_BYTES_MIN {
+                return warning("disk", found, "make room, or lower HEARTBEAT_RETENTION_DAYS and LOG_RETENTION_DAYS");
+            }
+            ok("disk", found)
+        }
+        Err(error) => warning("disk", format!("{}: {error}", there.display()), "check that the folder can be read"),
+    }
+}
+
+fn open_files() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    match limit {
+        Some(limit) if limit < OPEN_FILES_MIN => warning(
+            "limits",
+            format!("{limit} open files at most, and each connection is one"),
+            "raise it: LimitNOFILE= of the systemd unit, or `ulimit -n`",
+        ),
+        limit => {
+            ok("limits", format!("{} open files at most", limit.map_or("any number of".to_owned(), |l| l.to_string())))
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `ks-server factory`: provisioning, straight in the database, beside a server that may be running.
+
+use std::{io::Write as _, path::PathBuf, time::Duration};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use ks_protocol::{
+    id::DeviceId,
+    key::{PrivateKey, PublicKey},
+};
+
+use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
+use crate::{
+    admin::{inventory, provisioning},
+    config::{Config, StartError},
+    edge,
+    rng::ServerRng,
+    store::{
+        StoreError, Transaction,
+        devices::{ImportProblem, Imported, NewDevice, Selector},
+    },
+    vault,
+};
+
+/// Devices read from the store at a time.
+const PAGE: usize = 2_000;
+
+pub(super) fn command() -> Command {
+    let number = |name: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(name).long(name).default_value(default).value_parser(value_parser!(u32).range(1..=100_000)).help(help)
+    };
+    let file = |help: &'static str| Arg::new("FILE").value_parser(value_parser!(PathBuf)).help(help);
+    let device = || text("device", "DEVICE_ID", "Usable by this device only").value_parser(value_parser!(DeviceId));
+    let enroll = Command::new("enroll")
+        .about("Whitelist one device: with the key that it made, or with one that is made here for it")
+        .after_help("Examples:\n  ks-server factory enroll KS-42 --public-key 'BASE64' --serial S42 --manufacturer Acme --model KS-100 --site north\n  ks-server factory enroll KS-42 --key-out ks-42.pem --serial S42 --manufacturer Acme --model KS-100 --site north")
+        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("Its name"))
+        .arg(text("public-key", "BASE64", "The key that the device made").conflicts_with("key-out"))
+        .arg(
+            text("key-out", "FILE", "Make a key, and write its private half here (mode 0600) to inject into the device")
+                .value_parser(value_parser!(PathBuf))
+                .required_unless_present("public-key"),
+        )
+        .args(["serial", "manufacturer", "model", "site"].map(|name| text(name, "TEXT", "Of the device").required(true)));
+    parent("factory", "Provision devices, straight in the database")
+        .subcommand(with_settings(enroll.arg(json())))
+        .subcommand(with_settings(
+            Command::new("import")
+                .about("Whitelist the devices of an inventory, all or none")
+                .arg(file("CSV with the columns serial,device_id,public_key,manufacturer,model,site").required(true))
+                .arg(json()),
+        ))
+        .subcommand(with_settings(
+            Command::new("export")
+                .about("Write the inventory as CSV")
+                .arg(file("Where to [default: standard output]"))
+                .arg(text("model", "MODEL", "Of this model only"))
+                .arg(text("site", "SITE", "At this site only")),
+        ))
+        .subcommand(with_settings(
+            Command::new("make-otrt")
+                .about("Make one-time registration tokens; each is shown once")
+                .arg(number("count", "1", "How many"))
+                .arg(number("ttl-hours", "24", "Life, in hours"))
+                .arg(device())
+                .arg(text("model", "MODEL", "Usable by devices of this model only"))
+                .arg(json()),
+        ))
+}
+
+pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+    let config = settings(flags)?;
+    match name {
+        "enroll" => enroll(&config, flags)?,
+        "import" => import(&config, flags)?,
+        "export" => export(&config, flags)?,
+        _ => make_otrts(&config, flags)?,
+    }
+    Ok(())
+}
+
+/// Writes beside a server that may be running.
+fn write<T: Send + 'static>(
+    config: &Config,
+    what: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StartError> {
+    edge::with_store(config, async |writer, _| {
+        writer.write(what).await.map_err(|error| edge::bad_database(config, &error))
+    })
+}
+
+/// What is wrong with an inventory, for people.
+fn bad(path: PathBuf, problems: &[ImportProblem]) -> StartError {
+    let line = |problem: &ImportProblem| format!("\n  line {}, {}: {}", problem.line, problem.field, problem.what);
+    let lines = problems.iter().map(line).collect::<String>();
+    StartError::BadInventory { path, problems: format!("{}{lines}", inventory::faults(problems.len())) }
+}
+
+fn said(done: Imported, flags: &ArgMatches) {
+    let Imported { added, unchanged, revoked } = done;
+    if flags.get_flag("json") {
+        output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
+        return;
+    }
+    edge::say(&format!("{added} devices whitelisted, {unchanged} were there already"));
+    if revoked > 0 {
+        edge::say(&format!("{revoked} of them are revoked, and stay so: re-provision them with a new key"));
+    }
+}
+
+fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let path = flags.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
+    let csv = std::fs::read(&path).map_err(|cause| StartError::File { what: "read", path: path.clone(), cause })?;
+    let devices = inventory::parse(&csv).map_err(|problems| bad(path.clone(), &problems))?;
+    let by = by();
+    let imported = write(config, move |store| store.import(&devices, &by))?;
+    said(imported.map_err(|problems| bad(path, &problems))?, flags);
+    Ok(())
+}
+
+fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let wrong = |name: &str, given: String, expected: String| StartError::BadSetting {
+        name: name.to_owned(),
+        given,
+        expected,
+        example: String::new(),
+    };
+    let key_out = flags.get_one::<PathBuf>("key-out");
+    let made = match key_out {
+        Some(_) => Some(PrivateKey::from_seed(&edge::os_randomness()?)),
+        None => None,
+    };
+    let public_key = if let Some(key) = &made {
+        key.public_key()
+    } else {
+        let text = given(flags, "public-key");
+        let parsed = PublicKey::from_base64(text).and_then(|key| key.verifier().map(|_| key));
+        parsed.map_err(|error| wrong("--public-key", text.to_owned(), error.to_string()))?
+    };
+    let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
+    let [serial, manufacturer, model, site] =
+        ["serial", "manufacturer", "model", "site"].map(|name| given(flags, name).to_owned());
+    for (name, text) in
+        [("--serial", &serial), ("--manufacturer", &manufacturer), ("--model", &model), ("--site", &site)]
+    {
+        if text.is_empty() || text.len() > 128 || text.chars().any(char::is_control) {
+            return Err(wrong(name, text.clone(), "1 to 128 bytes of text".to_owned()));
+        }
+    }
+    if let (Some(path), Some(key)) = (key_out, &made) {
+        vault::write_key(path, key)?;
+    }
+    let device = NewDevice { line: 1, device_id, public_key, serial, manufacturer, model, site };
+    let by = by();
+    let imported = write(config, move |store| store.import(std::slice::from_ref(&device), &by));
+    let done = imported.and_then(|imported| imported.map_err(|problems| bad(PathBuf::from("the device"), &problems)));
+    if done.is_err()
+        && let Some(path) = key_out
+    {
+        let _ = std::fs::remove_file(path); // made a moment ago, for a device that was not taken
+    }
+    said(done?, flags);
+    Ok(())
+}
+
+fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let which = Selector {
+        model: flags.get_one::<String>("model").cloned(),
+        site: flags.get_one::<String>("site").cloned(),
+        ..Selector::default()
+    };
+    let path = flags.get_one::<PathBuf>("FILE");
+    let refused = |cause| StartError::File { what: "write", path: path.cloned().unwrap_or_default(), cause };
+    let mut out: Box<dyn std::io::Write> = match path {
+        Some(path) => Box::new(std::fs::File::create(path).map_err(refused)?),
+        None => Box::new(std::io::stdout()),
+    };
+    writeln!(out, "{}", inventory::COLUMNS.join(",")).map_err(refused)?;
+    edge::with_store(config, async |_, reader| {
+        let mut after = 0;
+        loop {
+            let which = which.clone();
+            let asked = reader.ask(move |store| store.devices(&which, after, PAGE)).await;
+            let devices = asked.map_err(|error| edge::bad_database(config, &error))?;
+            let Some(last) = devices.last() else { return Ok(()) };
+            after = last.row;
+            out.write_all(&inventory::rows(&devices)).map_err(refused)?;
+        }
+    })
+}
+
+fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let rng = ServerRng::from_seed(edge::os_randomness()?);
+    let count = flags.get_one::<u32>("count").copied().unwrap_or(1);
+    let ttl = Duration::from_hours(u64::from(flags.get_one::<u32>("ttl-hours").copied().unwrap_or(24)));
+    let by = by();
+    let expires_at = by.at + ttl;
+    let (device_id, model) = (flags.get_one::<DeviceId>("device").cloned(), flags.get_one::<String>("model").cloned());
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let (tokens, otrts) = provisioning::otrts(&rng, count, expires_at, device_id.clone(), model);
+    let is_known = write(config, move |store| store.add_otrts(&otrts, &by)).and_then(|()| known(config, device_id))?;
+    if flags.get_flag("json") {
+        output::json(&serde_json::json!({ "tokens": tokens, "expires_at": expires_at }));
+    } else {
+        for token in &tokens {
+            edge::say(token);
+        }
+    }
+    if !is_known {
+        edge::complain("note: that device is not whitelisted yet; the token works once it is");
+    }
+    Ok(())
+}
+
+/// Whether a device is whitelisted; true without one.
+fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
+    let Some(device_id) = device_id else { return Ok(true) };
+    edge::with_store(config, async |_, reader| {
+        let found = reader.ask(move |store| store.standing(&device_id)).await;
+        found.map(|found| found.is_some()).map_err(|error| edge::bad_database(config, &error))
+    })
+}

@@ -1,0 +1,157 @@
+//! `ks-server keys`: making a key, and the life of the server's keys.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ks_protocol::{
+    id::KeyId,
+    key::{BadKey, PrivateKey},
+};
+
+use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
+use crate::{
+    admin::keys::KeysStatus,
+    clock::{Clock, SystemClock},
+    config::{Config, StartError},
+    edge,
+    keyring::{self, KeyringError, KeysetState},
+    server_key::{KeyOrder, step},
+    store::{Reader, Writer},
+    vault::{self, Vault},
+};
+
+pub(super) fn command() -> Command {
+    let reason = || text("reason", "TEXT", "Why, for the audit").default_value("ordered on the command line");
+    let force = || {
+        Arg::new("force").long("force").action(ArgAction::SetTrue).help("Whatever number of devices is stranded by it")
+    };
+    let change = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(reason()).arg(json());
+    let generate = Command::new("generate").about("Make a private key (PKCS#8 PEM)").arg(
+        text("out", "FILE", "Write it here with mode 0600, never over a file [default: standard output]")
+            .value_parser(value_parser!(PathBuf)),
+    );
+    let export = Command::new("export-pubkey")
+        .about("Print the public key of the key that the settings name")
+        .arg(text("format", "FORM", "Form of the key").value_parser(["pem", "base64", "key-id"]).default_value("pem"));
+    let announce = change("announce", "Publish a new key; the old one goes on signing until you flip").arg(
+        text("key", "FILE", "This private key (PEM) [default: a new one, kept in SERVER_KEYS_DIR]")
+            .value_parser(value_parser!(PathBuf)),
+    );
+    let revoke = change("revoke", "Cut off a compromised key at once; an announced one takes its place")
+        .arg(Arg::new("KEY_ID").required(true).value_parser(value_parser!(KeyId)).help("Which"));
+    parent("keys", "The server's keys: announce, let devices fetch, flip, retire")
+        .after_help("A rotation, step by step:\n  ks-server keys announce      devices fetch the new keyset with their next heartbeats\n  ks-server keys status        until nobody would be stranded\n  ks-server keys flip          the new key signs; the old one is still believed\n  ks-server keys retire        the old one is believed no more")
+        .subcommand(generate)
+        .subcommand(with_settings(export))
+        .subcommand(with_settings(Command::new("status").about("The keys as they are, and who knows them").arg(json())))
+        .subcommand(with_settings(announce))
+        .subcommand(with_settings(change("flip", "Sign with the announced key").arg(force())))
+        .subcommand(with_settings(change("retire", "Believe the retired keys no more").arg(force())))
+        .subcommand(with_settings(revoke))
+}
+
+pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+    if name == "generate" {
+        return Ok(generate(flags.get_one::<PathBuf>("out"))?);
+    }
+    let config = settings(flags)?;
+    if name == "export-pubkey" {
+        return Ok(export_public_key(&config, given(flags, "format"))?);
+    }
+    let changed =
+        edge::with_store(&config, async |writer, reader| match change(name, flags, &config, &writer, &reader).await {
+            Ok(status) => Ok(status),
+            Err(error) => Err(edge::bad_keys(&config, error)),
+        })?;
+    if flags.get_flag("json") {
+        output::json(&changed);
+    } else {
+        show(&changed);
+    }
+    Ok(())
+}
+
+/// Carries out what was asked for, and gives the keys as they are then.
+async fn change(
+    name: &str,
+    flags: &ArgMatches,
+    config: &Config,
+    writer: &Writer,
+    reader: &Reader,
+) -> Result<KeysStatus, KeyringError> {
+    let by = by();
+    let read = async || {
+        let state = KeysetState::read(reader).await?;
+        state.ok_or_else(|| {
+            let why = "no keyset was published yet: start the server once".to_owned();
+            KeyringError::Vault(StartError::BadDatabase { path: config.database.clone(), why })
+        })
+    };
+    if name != "status" {
+        let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
+        let order = match name {
+            "announce" => {
+                let key = match flags.get_one::<PathBuf>("key") {
+                    Some(path) => vault::read_key(path)?,
+                    None => PrivateKey::from_seed(&edge::os_randomness()?),
+                };
+                let order = KeyOrder::Announce(key.public_key());
+                step(&read().await?.keys, &order, by.at)?; // before a private half is kept that nobody would use
+                vault.keep(&key)?;
+                order
+            }
+            "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
+                Some(key_id) => KeyOrder::Revoke(key_id.clone()),
+                None => return Err(KeyringError::Raced), // clap demands it
+            },
+            "flip" => KeyOrder::Flip,
+            _ => KeyOrder::Retire,
+        };
+        if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
+            keyring::refuse_to_strand(reader, by.at, config.keys_stranded_max_bp).await?;
+        }
+        keyring::order(&vault, &order, given(flags, "reason"), writer, reader, &by).await?;
+    }
+    let state = read().await?;
+    let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;
+    Ok(KeysStatus::of(state, holders))
+}
+
+fn show(status: &KeysStatus) {
+    let row = |key: &crate::admin::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
+    output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>());
+    edge::say(&format!(
+        "\nkeyset {}, to be believed until {}\n{} of {} active devices have confirmed it; a flip or retirement now would strand {}",
+        status.keyset_version,
+        status.expires_at,
+        status.confirmed_devices,
+        status.active_devices,
+        status.stranded_devices
+    ));
+}
+
+fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
+    let key = PrivateKey::from_seed(&edge::os_randomness()?);
+    match out {
+        Some(path) => {
+            vault::write_key(path, &key)?;
+            edge::say(&format!("{}: private key {}, mode 0600", path.display(), key.public_key().key_id()));
+        }
+        None => edge::say(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
+    }
+    Ok(())
+}
+
+fn bad_key(place: &str, error: &BadKey) -> StartError {
+    StartError::BadKey { place: place.to_owned(), why: error.to_string() }
+}
+
+fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
+    let key = edge::signing_key(config, edge::MayMake::No)?;
+    edge::say(&match format {
+        "base64" => key.public_key().to_string(),
+        "key-id" => key.public_key().key_id().to_string(),
+        _ => key.public_pem().map_err(|error| bad_key("the server's key", &error))?.trim_end().to_owned(),
+    });
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! `ks-server`: one file a subcommand. Exit codes: 0 done, 1 looked and found something wrong, 2 what the caller wrote is wrong,
+//! 3 the machine refuses.
+
+mod accounts;
+mod audit;
+mod device;
+mod doctor;
+mod factory;
+mod keys;
+mod output;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
+use clap_complete::Shell;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Config, SETTINGS, StartError},
+    edge,
+    role::Role,
+    store::{By, SCHEMA_VERSION, SqliteStore},
+};
+
+/// Why a command did not end well.
+enum Failed {
+    /// It could not be done.
+    Errors(Vec<StartError>),
+    /// It was done, and found something wrong, which it has said.
+    Found,
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        Self::Errors(vec![error])
+    }
+}
+
+/// How a command ends.
+type Ended = Result<(), Failed>;
+
+/// Runs `ks-server` with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print(); // a closed pipe is no error
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(&matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Found) => ExitCode::FAILURE,
+        Err(Failed::Errors(errors)) => {
+            for error in &errors {
+                edge::complain(&format!("error: {error}\n  what to do: {}", error.remedy()));
+            }
+            ExitCode::from(errors.first().map_or(3, StartError::exit_code))
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Ended {
+    match matches.subcommand() {
+        Some(("serve", flags)) => {
+            let config = settings(flags)?;
+            let _reporting = edge::start_log(&config)?;
+            Ok(edge::serve(&config, flags.get_flag("stop-with-stdin"))?)
+        }
+        Some(("migrate", flags)) => migrate(&settings(flags)?),
+        Some(("doctor", flags)) => doctor::run(flags, Config::read(|name| setting(flags, name))),
+        Some(("completions", flags)) => {
+            completions(flags);
+            Ok(())
+        }
+        Some(("man", _)) => man(),
+        Some(("keys", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| keys::run(name, flags)),
+        Some(("factory", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| factory::run(name, flags)),
+        Some(("device", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| device::run(name, flags)),
+        Some(("audit", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| audit::run(name, flags)),
+        Some(("admin", of)) => match of.subcommand() {
+            Some((whose, of)) => of.subcommand().map_or(Ok(()), |(name, flags)| accounts::run(whose, name, flags)),
+            None => Ok(()), // clap has shown the help
+        },
+        _ => Ok(()), // clap has shown the help
+    }
+}
+
+/// A setting from its flag, else from the environment.
+fn setting(flags: &ArgMatches, name: &str) -> Option<String> {
+    let flag = flags.try_get_one::<String>(name).ok().flatten().cloned();
+    flag.or_else(|| edge::environment(name))
+}
+
+/// All settings.
+fn settings(flags: &ArgMatches) -> Result<Config, Failed> {
+    Config::read(|name| setting(flags, name)).map_err(Failed::Errors)
+}
+
+/// Who acts, for the audit.
+fn by() -> By {
+    let user = edge::environment("SUDO_USER").or_else(|| edge::environment("USER"));
+    By { name: format!("cli:{}", user.as_deref().unwrap_or("unknown")), address: None, at: SystemClock.now() }
+}
+
+fn migrate(config: &Config) -> Ended {
+    SqliteStore::open(&config.database, config.synchronous, SystemClock.now())?;
+    edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()));
+    Ok(())
+}
+
+fn completions(flags: &ArgMatches) {
+    if let Some(shell) = flags.get_one::<Shell>("SHELL") {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut command(), "ks-server", &mut script);
+        edge::say(String::from_utf8_lossy(&script).trim_end());
+    }
+}
+
+fn man() -> Ended {
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(command()).render(&mut page);
+    rendered.map_err(|cause| StartError::System { what: "write the man page", cause })?;
+    edge::say(String::from_utf8_lossy(&page).trim_end());
+    Ok(())
+}
+
+/// A command that reads the settings: each is a flag. Secrets are none: every user of the machine can read a command line.
+fn with_settings(command: Command) -> Command {
+    SETTINGS.iter().filter(|setting| !setting.secret).fold(command, |command, setting| {
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+        let flag = Arg::new(setting.name)
+            .long(setting.name.to_lowercase().replace('_', "-"))
+            .value_name("VALUE")
+            .allow_hyphen_values(true)
+            .help(format!("{} [env: {}]{default}", setting.help, setting.name))
+            .help_heading("Settings")
+            .hide_short_help(true);
+        command.arg(flag)
+    })
+}
+
+/// A command with subcommands.
+fn parent(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about).subcommand_required(true).arg_required_else_help(true)
+}
+
+/// `--json`.
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("JSON, for machines")
+}
+
+/// `--NAME`, a text that must be given.
+fn text(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value_name).help(help)
+}
+
+/// `--role`.
+fn role() -> Arg {
+    let roles = PossibleValuesParser::new(Role::ALL.map(Role::as_str));
+    text("role", "ROLE", "What may be done with it").value_parser(roles).required(true)
+}
+
+/// The role given by [`role`].
+fn role_of(flags: &ArgMatches) -> Role {
+    let word = flags.get_one::<String>("role").map_or("", String::as_str);
+    Role::from_word(word).unwrap_or(Role::Viewer) // clap lets no other word through
+}
+
+/// The text of a flag or argument; empty if it is not given.
+fn given<'f>(flags: &'f ArgMatches, name: &str) -> &'f str {
+    flags.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// The whole command line. Settings become flags of the commands that read them.
+pub fn command() -> Command {
+    let stop_with_stdin = Arg::new("stop-with-stdin")
+        .long("stop-with-stdin")
+        .action(ArgAction::SetTrue)
+        .help("Stop when standard input ends: for a server that must not outlive its parent");
+    let serve = Command::new("serve").about("Serve devices and the admin API").arg(stop_with_stdin);
+    let migrate = Command::new("migrate").about("Bring the database's schema up to date, then exit");
+    let shell = Arg::new("SHELL").required(true).value_parser(value_parser!(Shell)).help("For this shell");
+    Command::new("ks-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The fleet backend of KS Attendance")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_settings(serve))
+        .subcommand(with_settings(migrate))
+        .subcommand(doctor::command())
+        .subcommand(factory::command())
+        .subcommand(device::command())
+        .subcommand(keys::command())
+        .subcommand(accounts::command())
+        .subcommand(audit::command())
+        .subcommand(Command::new("completions").about("Print a script that completes this command line").arg(shell))
+        .subcommand(Command::new("man").about("Print the man page"))
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ks-server serve                                       port 3000, ./data/ks.sqlite, a development key
+  PORT=8080 DATABASE_URL=file:./data/prod.sqlite ks-server serve
+  ks-server doctor                                      what is wrong on this machine, and what to do about it
+  ks-server factory import inventory.csv                whitelist devices
+  ks-server admin user create anna --role operator      somebody who may log in
+  ks-server admin token create --role viewer --ttl 1h   a token for a script, shown once
+  ks-server device investigate KS-000042                why is it silent?
+  ks-server keys status                                 the server's keys, and who knows them
+  ks-server audit verify                                whether the record of what was done is whole
+  ks-server completions bash > /etc/bash_completion.d/ks-server
+
+Settings come from the environment or from flags: `ks-server serve --help` lists them.
+Exit codes: 0 done, 1 looked and found something wrong, 2 what you wrote is wrong, 3 the machine refuses.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

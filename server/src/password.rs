@@ -1,0 +1,112 @@
+//! Passwords: argon2id, one at a time on a loop of its own, so that a hash's 19 MiB and its tenth of a second are paid once at
+//! a time and hold up nothing else.
+//!
+//! Parameters: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet); hashes are PHC strings that carry theirs.
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Passwords that may wait for their turn.
+const WAITING_MAX: usize = 16;
+/// Shortest password, in characters.
+pub const CHARS_MIN: usize = 12;
+/// Longest password, in bytes.
+pub const BYTES_MAX: usize = 256;
+/// What is compared with where there is no such user, so that an answer takes as long.
+const NOBODYS_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Hashes a password with 16 bytes of salt.
+///
+/// # Errors
+/// It is too short or too long; the sentence says what was expected.
+pub fn hash(password: &str, salt: &[u8; 32]) -> Result<String, String> {
+    if password.chars().count() < CHARS_MIN || password.len() > BYTES_MAX {
+        return Err(format!("password: expected {CHARS_MIN} characters at least, and {BYTES_MAX} bytes at most"));
+    }
+    let salt = salt.get(..16).unwrap_or(salt);
+    let hashed = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
+    hashed.map(|hash| hash.to_string()).map_err(|error| format!("password: {error}"))
+}
+
+/// Whether a password is the one that was hashed; without a hash it never is, which takes as long.
+fn is_right(password: &str, hash: Option<&str>) -> bool {
+    let parsed = PasswordHash::new(hash.unwrap_or(NOBODYS_HASH));
+    let verified = parsed.is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+    verified && hash.is_some()
+}
+
+/// Work for the loop.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What handlers hold: cheap to clone.
+#[derive(Clone)]
+pub struct Passwords(mpsc::Sender<Work>);
+
+/// Passwords that wait; [`drive`] empties it.
+pub struct PasswordQueue(mpsc::Receiver<Work>);
+
+/// A handle and the queue that [`drive`] empties.
+pub fn passwords() -> (Passwords, PasswordQueue) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (Passwords(sender), PasswordQueue(receiver))
+}
+
+/// Works until every [`Passwords`] is gone.
+pub async fn drive(mut queue: PasswordQueue) {
+    while let Some(work) = queue.0.recv().await {
+        work();
+    }
+}
+
+impl Passwords {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move || {
+            let _ = reply.send(work()); // whoever asked may be gone
+        });
+        self.0.try_send(work).ok()?;
+        answer.await.ok()
+    }
+
+    /// Whether a password is the one that was hashed. None when too many wait.
+    pub async fn is_right(&self, password: String, hash: Option<String>) -> Option<bool> {
+        self.run(move || is_right(&password, hash.as_deref())).await
+    }
+
+    /// Hashes a password, as [`hash`] does. None when too many wait.
+    pub async fn hash(&self, password: String, salt: [u8; 32]) -> Option<Result<String, String>> {
+        self.run(move || hash(&password, &salt)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_password_that_was_hashed_is_right() {
+        let (passwords, queue) = passwords();
+        let loop_ = tokio::spawn(drive(queue));
+        let hashed = passwords.hash("correct horse".to_owned(), [7; 32]).await.unwrap().unwrap();
+        assert!(hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hashed}");
+        let is_right = async |password: &str, hash: Option<&str>| {
+            passwords.is_right(password.to_owned(), hash.map(str::to_owned)).await.unwrap()
+        };
+        assert!(is_right("correct horse", Some(&hashed)).await);
+        assert!(!is_right("correct horsf", Some(&hashed)).await);
+        assert!(!is_right("correct horse", None).await);
+        assert!(!is_right("correct horse", Some("no hash")).await);
+        assert!(passwords.hash("short".to_owned(), [7; 32]).await.unwrap().is_err());
+        drop(passwords);
+        loop_.await.unwrap();
+    }
+
+    #[test]
+    fn the_hash_of_nobody_can_be_compared_with() {
+        assert!(PasswordHash::new(NOBODYS_HASH).is_ok());
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{request, type_line};
 use crate::{
-    id::{DeviceId, Seq},
+    id::{DeviceId, Seq, Sequence},
     key::{PrivateKey, PublicKey},
     signature::{Context, Signature, signing_input},
     text::Text,
@@ -40,9 +40,12 @@ pub struct RotateKey {
 request!(RotateKey, "/rotate-key", 4 * 1024);
 
 impl RotateKey {
-    /// The proof that `device_id` holds `new_key`.
-    pub fn proof_of(device_id: &DeviceId, new_key: &PrivateKey) -> Text<88> {
-        Text::truncated(&new_key.sign(proof_input(device_id).as_bytes()).to_string())
+    /// A request to know the device by `new_key`, with the proof that it holds it.
+    pub fn new(device_id: DeviceId, sequence: Sequence, sent_at: UnixMs, new_key: &PrivateKey) -> Self {
+        let Sequence { boot_epoch, seq } = sequence;
+        let proof = Text::truncated(&new_key.sign(proof_input(&device_id).as_bytes()).to_string());
+        let new_public_key = new_key.public_key();
+        Self { kind: RotateKeyType::default(), device_id, boot_epoch, seq, sent_at, new_public_key, proof }
     }
 
     /// Whether the device holds the new key.

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use ks_protocol::{
     MEDIA_TYPE,
     document::split,
-    id::{DeviceId, Sequence},
-    key::PrivateKey,
+    id::{DeviceId, KeyId, Sequence},
+    key::{PrivateKey, Verifier},
     message::{
-        Ack, AckState, AcksRecorded, CommandAck, Firmware, Heartbeat, Network, NextBeat, Register, Registered, Request,
+        Ack, AckState, AcksRecorded, Attendance, CommandAck, Firmware, Heartbeat, KeyRotated, LogLine, Logs,
+        LogsStored, Network, NextBeat, Punch, PunchesStored, Register, Registered, Request, RotateKey,
     },
     refusal::{RefusalCode, RefusalDocument},
     signature::{
@@ -64,7 +65,16 @@ impl<T> Heard<T> {
 #[track_caller]
 pub(crate) fn read_answer<T: DeserializeOwned>(raw: Answer, sig_dev: &str) -> Heard<T> {
     let public = server_key().public_key();
-    let trusted = [(public.key_id(), public.verifier().unwrap())];
+    read_answer_of([(public.key_id(), public.verifier().unwrap())], raw, sig_dev)
+}
+
+/// The same where the server signs with this key.
+#[track_caller]
+pub(crate) fn read_answer_of<T: DeserializeOwned>(
+    trusted: [(KeyId, Verifier); 1],
+    raw: Answer,
+    sig_dev: &str,
+) -> Heard<T> {
     assert_eq!(raw.header("content-type").as_deref(), Some(MEDIA_TYPE), "{raw:?}");
     let signed = split(&raw.body, SIG_SERV).unwrap();
     let input = signing_input(Context::Response { status: raw.status, sig_dev }, signed.body);
@@ -200,6 +210,47 @@ impl Device {
     /// Beats once, with ACKs of commands.
     pub(crate) async fn beat_with(&mut self, acks: &[(&str, AckState)]) -> Heard<NextBeat> {
         let message = Heartbeat { acks: acks_of(acks), ..self.next_heartbeat() };
+        self.say(&message).await
+    }
+
+    /// Sends log lines, the first of them with that number.
+    pub(crate) async fn send_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> Heard<LogsStored> {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let message = Logs {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+            first_line_no: Sequence::new(0, first_line_no).seq,
+            lines: Rows::truncated(lines),
+        };
+        self.say(&message).await
+    }
+
+    /// Its next batch of punches.
+    pub(crate) fn next_attendance(&mut self, punches: Vec<Punch>) -> Attendance {
+        let Sequence { boot_epoch, seq } = self.advance();
+        Attendance {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+            punches: Rows::truncated(punches),
+        }
+    }
+
+    /// Sends punches.
+    pub(crate) async fn punch(&mut self, punches: Vec<Punch>) -> Heard<PunchesStored> {
+        let message = self.next_attendance(punches);
+        self.say(&message).await
+    }
+
+    /// Asks to be known by another key, with a signature by the one it has.
+    pub(crate) async fn rotate_to(&mut self, new: &PrivateKey) -> Heard<KeyRotated> {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let message = RotateKey::new(self.id.clone(), Sequence { boot_epoch, seq }, SENT_AT, new);
         self.say(&message).await
     }
 

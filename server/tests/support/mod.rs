@@ -24,7 +24,7 @@ use rusqlite::types::FromSql;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use device::{Device, Heard, read_answer};
+pub(crate) use device::{Device, Heard, read_answer, read_answer_of};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
 
 /// Bearer token of every server that is not told otherwise.

@@ -1,0 +1,125 @@
+//! Goal: a punch is stored exactly once by its device and number, through retries, days offline and crashes; and comes out as
+//! a day's file.
+//! Method: devices send punches, in part again; the admin API and its export are asked for them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::Sequence,
+    message::{Direction, Punch, PunchMethod, PunchesStored},
+    refusal::RefusalCode as Code,
+    text::Text,
+    time::UnixMs,
+};
+use serde_json::Value;
+use support::{Server, start_server};
+
+/// 2026-11-23T23:30:00Z: half an hour after midnight in Berlin.
+const START: UnixMs = UnixMs(1_795_476_600_000);
+
+fn punch(punch_no: u64, badge: &str) -> Punch {
+    Punch {
+        punch_no: Sequence::new(0, punch_no).seq,
+        at: START + Duration::from_hours(punch_no - 1),
+        badge: Text::truncated(badge),
+        direction: if punch_no % 2 == 1 { Direction::In } else { Direction::Out },
+        method: PunchMethod::Card,
+    }
+}
+
+async fn numbers(server: &Server) -> Vec<u64> {
+    let page = server.get("/api/attendance?limit=10000").await.done();
+    page["items"].as_array().unwrap().iter().map(|punch| punch["punch_no"].as_u64().unwrap()).collect()
+}
+
+/// Goal: exactly once, whatever is sent again.
+/// Method: overlapping batches, one whose answer was lost in a kill -9, one sent twice at the same moment.
+#[tokio::test]
+async fn each_punch_is_stored_once_through_retries_and_a_crash() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let counts = |stored: PunchesStored| (stored.stored, stored.known);
+    assert_eq!(counts(device.punch(vec![punch(1, "anna"), punch(2, "anna")]).await.answer()), (2, 0));
+    assert_eq!(counts(device.punch(vec![punch(2, "anna"), punch(3, "ben")]).await.answer()), (1, 1));
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    let all: Vec<Punch> = (1..=5).map(|no| punch(no, if no < 3 { "anna" } else { "ben" })).collect();
+    assert_eq!(counts(device.punch(all).await.answer()), (2, 3));
+    assert_eq!(numbers(&server).await, [1, 2, 3, 4, 5]);
+}
+
+/// Goal: a number stands for one punch for ever: another one under it is told, and does not replace the first.
+/// Method: a device that lost its counter counts from 1 again.
+#[tokio::test]
+async fn another_punch_under_a_taken_number_is_told_and_not_stored() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    device.punch(vec![punch(1, "anna")]).await.answer();
+    let answer = device.punch(vec![punch(1, "eve"), punch(2, "eve")]).await.answer();
+    assert_eq!((answer.stored, answer.known), (1, 0));
+    assert_eq!(answer.conflicts.as_slice(), [Sequence::new(0, 1).seq]);
+    let badges: String = server.value("SELECT group_concat(badge) FROM punches ORDER BY punch_no");
+    assert_eq!(badges, "anna,eve");
+    assert_eq!(server.metric("ks_punch_conflicts_total").await, Some(1.0));
+}
+
+/// Goal: a batch is bounded, and a revoked device stores nothing.
+/// Method: one punch more than a batch holds; a revocation.
+#[tokio::test]
+async fn batches_are_bounded_and_a_revoked_device_stores_nothing() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let most: Vec<Punch> = (1..=256).map(|no| punch(no, "anna")).collect();
+    assert_eq!(device.punch(most).await.answer().stored, 256);
+    let message = device.next_attendance(vec![punch(300, "anna")]);
+    let text = device.sign(&message).wire;
+    let row = text.lines().find(|line| line.trim_start().starts_with("300,")).unwrap().to_owned();
+    let body = text.split_once("SIG_DEV").unwrap().0.replace("punches[1]", "punches[257]");
+    let body = body.replace(&row, &vec![row.clone(); 257].join("\n"));
+    let signed = device.sign_text("/attendance", &body);
+    device.send::<PunchesStored>("/attendance", &signed).await.refusal(Code::Malformed);
+    server.revoke(&device).await.done();
+    device.punch(vec![punch(400, "anna")]).await.refusal(Code::Revoked);
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM punches"), 256);
+}
+
+/// Goal: a day at a place is the place's day, and comes whole.
+/// Method: punches around midnight in Berlin and in UTC, at two sites; the export of each.
+#[tokio::test]
+async fn a_day_is_exported_as_the_place_has_it() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    fleet[0].punch((1..=3).map(|no| punch(no, "=anna")).collect()).await.answer();
+    fleet[1].punch(vec![punch(1, "ben")]).await.answer();
+    server.admin("PATCH", "/api/devices/KS-1", r#"{"site": "south"}"#).await.done();
+    let export = async |query: &str| {
+        let file = server.get(&format!("/api/attendance/export?{query}")).await;
+        assert_eq!((file.status, file.content_type.as_str()), (200, "text/csv; charset=utf-8"), "{}", file.body);
+        let Value::String(text) = file.body else { panic!("{}", file.body) };
+        text.lines().skip(1).map(|line| line.split(',').take(3).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(export("day=2026-11-23").await, ["north KS-0 1", "south KS-1 1"], "by UTC");
+    assert_eq!(export("day=2026-11-24").await, ["north KS-0 2", "north KS-0 3"]);
+    let berlin = export("day=2026-11-24&utc_offset_min=60").await;
+    assert_eq!(berlin, ["north KS-0 1", "south KS-1 1", "north KS-0 2", "north KS-0 3"]);
+    assert_eq!(export("day=2026-11-24&utc_offset_min=60&site=south").await, ["south KS-1 1"]);
+    let Value::String(text) = server.get("/api/attendance/export?day=2026-11-23&device_id=KS-0").await.body else {
+        panic!()
+    };
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows[0], "site,device_id,punch_no,at,badge,direction,method,received_at");
+    assert!(rows[1].starts_with("north,KS-0,1,2026-11-23T23:30:00.000Z,'=anna,in,card,2"), "{}", rows[1]);
+    for wrong in ["", "day=yesterday", "day=2026-02-30", "day=2026-11-24&utc_offset_min=9999"] {
+        server.get(&format!("/api/attendance/export?{wrong}")).await.problem(400);
+    }
+}

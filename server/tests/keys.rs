@@ -1,0 +1,239 @@
+//! Goal: keys change hands without anybody being lost or let in: a device's, signed by its old one; the server's, along a chain
+//! of keysets that a device can walk whatever version it holds.
+//! Method: devices and admins on a running server, with restarts in between.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::{
+    document::split,
+    id::{KeyId, Sequence},
+    key::{PrivateKey, Verifier},
+    message::{Heartbeat, Keyset, KeysetError, NextBeat, Trust},
+    refusal::RefusalCode as Code,
+    signature::{NO_SIG_DEV, SIG_SERV, open_response},
+    time::UnixMs,
+};
+use serde_json::{Value, json};
+use support::{Device, Line, Sent, Server, read_answer_of, server_key, start_server, world};
+
+fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from_seed(&[seed; 32])
+}
+
+/// Goal: a device gets a new key from its old one alone, at once, through a lost answer and a restart.
+/// Method: a rotation, the same again signed with the new key, heartbeats by both keys.
+#[tokio::test]
+async fn a_device_rotates_its_key() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let (old, new) = (device.key.clone(), key(7));
+    assert_eq!(device.rotate_to(&new).await.answer().public_key, new.public_key());
+    device.beat().await.refusal(Code::BadSignature);
+    device.key = new.clone();
+    device.beat().await.answer();
+    assert_eq!(device.rotate_to(&new).await.answer().public_key, new.public_key(), "the answer was lost");
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    device.beat().await.answer();
+    device.rotate_to(&old).await.refusal(Code::KeyInUse);
+    let audited: String =
+        server.value("SELECT group_concat(actor || ' ' || action) FROM audit WHERE action LIKE '%key'");
+    assert_eq!(audited, "KS-1 device.rotate_key");
+}
+
+/// Goal: nobody rotates a key without holding the old and the new one.
+/// Method: a proof by another key; a key that another device has; a stranger's signature.
+#[tokio::test]
+async fn a_rotation_without_both_keys_is_refused() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    let other = fleet[1].key.clone();
+    fleet[0].rotate_to(&other).await.refusal(Code::KeyInUse);
+    let mut thief = server.device("KS-0");
+    thief.at = Sequence::new(9, 0);
+    thief.key = key(8);
+    thief.rotate_to(&key(8)).await.refusal(Code::BadSignature);
+    let mut message =
+        ks_protocol::message::RotateKey::new(fleet[0].id.clone(), Sequence::new(5, 1), UnixMs(0), &key(8));
+    message.new_public_key = key(9).public_key();
+    let refusal = fleet[0].say::<_, ks_protocol::message::KeyRotated>(&message).await.refusal(Code::Malformed);
+    assert!(refusal.message.starts_with("proof"), "{refusal:?}");
+    fleet[0].at = Sequence::new(5, 1);
+    fleet[0].beat().await.answer();
+}
+
+/// Goal: a revoked device comes back by re-provisioning alone, with a key that nobody ever had.
+/// Method: its old key, another's, a new one.
+#[tokio::test]
+async fn a_revoked_device_comes_back_with_a_new_key() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    server.revoke(&device).await.done();
+    let reprovision = async |key: &PrivateKey| {
+        let what = json!({ "public_key": key.public_key(), "reason": "found in a drawer" });
+        server.post("/api/devices/KS-1/reprovision", &what).await
+    };
+    reprovision(&device.key).await.problem(409);
+    server.import(support::inventory(&[&device])).await.done();
+    device.beat().await.refusal(Code::Revoked);
+    assert_eq!(reprovision(&key(7)).await.done()["status"], "WHITELISTED");
+    device.beat().await.refusal(Code::BadSignature);
+    device.key = key(7);
+    device.at = Sequence::new(1, 0);
+    device.beat().await.refusal(Code::NotRegistered);
+    device.register(None).await.answer();
+    device.beat().await.answer();
+}
+
+async fn change(server: &Server, what: &str, force: bool) -> support::Json {
+    let change = json!({ "reason": "a test says so", "force": force });
+    server.post(&format!("/api/keys/{what}"), &change).await
+}
+
+/// The keyset of that version, as a device gets it: checked against what it trusts, if that lets it.
+async fn fetch(server: &Server, version: Option<u64>, trusted: &Trust) -> Result<Trust, KeysetError> {
+    let path = version.map_or_else(|| "/keys".to_owned(), |version| format!("/keys?version={version}"));
+    let answer = Line::new(server.address(), support::HOME).exchange(Sent::get(&path)).await.unwrap();
+    let signed = split(&answer.body, SIG_SERV).unwrap();
+    let opened = Keyset::step(signed.body, trusted).map(|(_, next)| next);
+    if opened.is_ok() {
+        open_response::<Keyset>(&newest(server).await, answer.status, NO_SIG_DEV, &answer.body).unwrap();
+    }
+    opened
+}
+
+/// The keys of the newest keyset, which answers are signed with, believed here without a look.
+async fn newest(server: &Server) -> Vec<(KeyId, Verifier)> {
+    let answer = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
+    let body = split(&answer.body, SIG_SERV).unwrap().body.to_owned();
+    Trust::of(&ks_protocol::document::decode(&body).unwrap()).unwrap().keys
+}
+
+fn pinned() -> Trust {
+    let public = server_key().public_key();
+    Trust { version: 0, threshold: 1, keys: vec![(public.key_id(), public.verifier().unwrap())] }
+}
+
+async fn beat_with_keyset(device: &mut Device, version: u64) {
+    let message = Heartbeat { keyset_version: version, ..device.next_heartbeat() };
+    device.say::<_, NextBeat>(&message).await.answer();
+}
+
+/// Goal: a whole rotation of the server's key; nobody is stranded unseen; whoever was away walks the chain afterwards.
+/// Method: announce, flip and retire with two devices, one of which never fetches; then a walk from the pinned key.
+#[tokio::test]
+async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    change(&server, "flip", false).await.problem(409);
+    let announced = change(&server, "announce", false).await.done();
+    assert_eq!((&announced["keyset_version"], &announced["stranded_devices"]), (&2.into(), &2.into()));
+    change(&server, "announce", false).await.problem(409);
+    let refused = change(&server, "flip", false).await.problem(409);
+    assert!(refused["detail"].as_str().unwrap().starts_with("2 of 2 active devices"), "{refused}");
+    beat_with_keyset(&mut fleet[0], 2).await;
+    assert!(change(&server, "flip", false).await.problem(409)["detail"].as_str().unwrap().starts_with("1 of 2"));
+    let flipped = change(&server, "flip", true).await.done();
+    let state = |keys: &Value, nth: usize| keys["keys"][nth]["status"].as_str().unwrap().to_owned();
+    assert_eq!([state(&flipped, 0), state(&flipped, 1)], ["RETIRED", "SIGNING"]);
+
+    // Answers are signed with the new key from the very next one on.
+    let signing = newest(&server).await;
+    let new = signing.iter().find(|(key_id, _)| *key_id != server_key().public_key().key_id()).unwrap().clone();
+    let beat = fleet[0].next_heartbeat();
+    let signed = fleet[0].sign(&beat);
+    let raw = fleet[0].line.exchange(Sent::toon("/heartbeat", signed.wire.as_str())).await.unwrap();
+    read_answer_of::<NextBeat>([new.clone()], raw, &signed.sig_dev.to_string()).answer();
+
+    change(&server, "retire", true).await.done();
+    let mut trusted = pinned();
+    assert_eq!(
+        fetch(&server, None, &trusted).await.unwrap_err(),
+        KeysetError::TooFewSignatures { valid: 0, threshold: 1 }
+    );
+    for version in 1..=4 {
+        trusted = fetch(&server, Some(version), &trusted).await.unwrap();
+        assert_eq!(trusted.version, version);
+    }
+    assert_eq!(trusted.keys, [new]);
+    let audited: String = server.value("SELECT group_concat(action) FROM audit WHERE action LIKE 'key.%'");
+    assert_eq!(audited, "key.announce,key.announce,key.flip,key.retire");
+}
+
+/// Goal: a compromised key is cut off at once: no answer is signed with it, and no device that fetches believes it.
+/// Method: an announced key takes over; without one the order is refused.
+#[tokio::test]
+async fn a_compromised_server_key_is_cut_off_at_once() {
+    let server = start_server(&[]);
+    server.fleet("KS", 1).await;
+    let old = server_key().public_key().key_id();
+    let cut_off = json!({ "key_id": old, "reason": "leaked" });
+    server.post("/api/keys/revoke", &cut_off).await.problem(409);
+    change(&server, "announce", false).await.done();
+    server.post("/api/keys/revoke", &cut_off).await.done();
+    let keys = newest(&server).await;
+    assert!(keys.len() == 1 && keys[0].0 != old, "{keys:?}");
+    server.post("/api/keys/revoke", &json!({ "key_id": "k0000000000000000", "reason": "leaked" })).await.problem(409);
+}
+
+/// Goal: the new key outlives the process; a server that lacks it does not start, and says what to bring.
+/// Method: a flip, a restart; the same without the folder of keys.
+#[tokio::test]
+async fn a_rotated_key_outlives_the_process() {
+    let mut server = start_server(&[]);
+    change(&server, "announce", false).await.done();
+    change(&server, "flip", false).await.done();
+    server.kill_9();
+    server.start_again();
+    let keys = newest(&server).await;
+    assert_eq!(keys.len(), 2);
+    server.terminate();
+    server.ended().await;
+    std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
+    let ran = server.serve_in_vain();
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("is not in") && ran.stderr.contains("SERVER_KEYS_DIR"), "{ran:?}");
+}
+
+/// Goal: a server whose settings name a key that the fleet does not know does not sign with it.
+/// Method: the database of one key, started with another.
+#[tokio::test]
+async fn a_strangers_key_is_refused_at_the_start() {
+    let mut server = start_server(&[]);
+    server.terminate();
+    server.ended().await;
+    let mut other = world(&[("SERVER_PRIVATE_KEY", &key(1).to_pem().unwrap())]);
+    other.set("DATABASE_URL", &format!("file:{}", server.database().display()));
+    let ran = other.serve_in_vain();
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("none that the fleet knows") && ran.stderr.contains("keys announce"), "{ran:?}");
+}
+
+/// Goal: the same by the command line beside a running server, which takes it over within a second or two.
+/// Method: announce and flip by `ks-server keys`; the server's own answers.
+#[tokio::test]
+async fn the_command_line_rotates_beside_a_running_server() {
+    let server = start_server(&[]);
+    for (command, version) in [("announce", "2"), ("flip", "3"), ("retire", "4")] {
+        let ran = server.run(&["keys", command, "--json"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("\"keyset_version\": {version}")), "{ran:?}");
+    }
+    support::eventually("the server signs with the new key", async || {
+        let keys = newest(&server).await;
+        let answer = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
+        keys.len() == 1 && answer.text().contains(&format!("\nkey_id: {}\n", keys[0].0))
+    })
+    .await;
+    let again = server.run(&["keys", "flip"]);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    assert!(again.stderr.contains("no key is announced"), "{again:?}");
+}

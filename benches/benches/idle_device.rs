@@ -27,6 +27,7 @@ use ks_fleet::{
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
 };
+use ks_protocol::message::Trust;
 use ks_protocol::{key::PrivateKey, message::Registered, signature::seal_response, time::UnixMs};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -68,6 +69,8 @@ fn shard() -> Rc<Shard> {
         ends_at: started + Duration::from_hours(1),
         interval: HeartbeatInterval::Fixed(Duration::from_mins(1)),
         answer_timeout: Duration::from_secs(10),
+        shifts: Vec::new(),
+        trusted: RefCell::default(),
         weather: Arc::new(Weather::fair(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
@@ -79,7 +82,11 @@ fn shard() -> Rc<Shard> {
 
 async fn bytes_per_device() -> usize {
     let server = PrivateKey::from_seed(&[2; 32]);
-    let keys: ServerKeys = Rc::new(vec![(server.public_key().key_id(), server.public_key().verifier().unwrap())]);
+    let keys: ServerKeys = Rc::new(Trust {
+        version: 1,
+        threshold: 1,
+        keys: vec![(server.public_key().key_id(), server.public_key().verifier().unwrap())],
+    });
     let (link, shard): (Rc<dyn Link>, _) = (Rc::new(Registrar(server)), shard());
     let mut devices = Vec::with_capacity(DEVICES as usize);
     let heap = Region::new(HEAP);
@@ -88,7 +95,6 @@ async fn bytes_per_device() -> usize {
             device_id: format!("SIM-{number:06}").parse().unwrap(),
             root_seed: 1,
             server_keys: Rc::clone(&keys),
-            keyset_version: 1,
             firmware_version: "1.0.0".into(),
             otrt: None,
             at: UnixMs(0),

@@ -193,7 +193,7 @@ fn next_beat() -> NextBeat {
         next_beat_ms: 59_212,
         keyset_version: 1,
         commands: Rows::truncated(vec![
-            command("cmd-0003", "fetch_logs", "since=2026-11-23"),
+            command("cmd-0003", "fetch_logs", "level: warn"),
             command("cmd-0004", "reboot", ""),
         ]),
     }

@@ -190,13 +190,26 @@ pub struct Ledger {
     /// Commands that are said to be answered by a device that never answered them.
     #[serde(default)]
     pub acks_misattributed: u64,
+    /// Punches stored.
+    #[serde(default)]
+    pub punches_stored: u64,
+    /// Punches that the server confirmed, and has not.
+    #[serde(default)]
+    pub punches_lost: u64,
+    /// Punches stored more than once.
+    #[serde(default)]
+    pub punches_doubled: u64,
+    /// Punches stored that nobody made there.
+    #[serde(default)]
+    pub punches_misattributed: u64,
 }
 
 impl Ledger {
     /// Whether nothing was lost, doubled, reordered or misattributed.
     pub fn balances(&self) -> bool {
         let heartbeats = self.lost + self.doubled + self.reordered + self.misattributed;
-        heartbeats + self.acks_lost + self.acks_misattributed == 0
+        let punches = self.punches_lost + self.punches_doubled + self.punches_misattributed;
+        heartbeats + self.acks_lost + self.acks_misattributed + punches == 0
     }
 }
 

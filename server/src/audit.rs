@@ -5,7 +5,7 @@
 //! big-endian), then actor, address, action, subject and detail, each behind its length (8 bytes, big-endian).
 //!
 //! Whoever can write the whole database can also reckon every hash anew. Against that helps a head (number and hash of the
-//! last line) that was noted elsewhere: the server logs it, and [`Chain`] takes it.
+//! last line) that was noted elsewhere: the server logs it at each start, and [`Chain`] takes it.
 
 use sha2::{Digest, Sha256};
 

@@ -6,7 +6,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use ks_protocol::key::PrivateKey;
+use ks_protocol::{key::PrivateKey, text::hex};
 use tokio::{
     net::TcpSocket,
     runtime::Runtime,
@@ -182,6 +182,13 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
         tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id(), "serving");
+        // So that the log, wherever it is kept, holds heads that no edit of the database can reach.
+        if let Some((line, hash)) = app.reader.ask(|store| store.audit_head()).await.map_err(bad_database)? {
+            tracing::info!(
+                head = format!("{line}:{}", hex(&hash)),
+                "the audit ends here; `ks-server audit verify --head` takes it"
+            );
+        }
         say(&format!("listening on http://{address}"));
         let background = tokio::spawn(app.clone().background());
         let mut result = Ok(());

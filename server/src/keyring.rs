@@ -231,9 +231,15 @@ pub async fn stranded(reader: &Reader, state: &KeysetState, now: UnixMs) -> Resu
 /// Refuses a flip or a retirement that would strand more than `stranded_max_bp` basis points of the active devices.
 ///
 /// # Errors
-/// It would.
-pub async fn refuse_to_strand(reader: &Reader, now: UnixMs, stranded_max_bp: u64) -> Result<(), KeyringError> {
+/// It would, or it does not fit the keys anyway.
+pub async fn refuse_to_strand(
+    reader: &Reader,
+    order: &KeyOrder,
+    now: UnixMs,
+    stranded_max_bp: u64,
+) -> Result<(), KeyringError> {
     let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
+    step(&state.keys, order, now)?;
     let holders = stranded(reader, &state, now).await?;
     let stranded = holders.active - holders.confirmed;
     if stranded * 10_000 > stranded_max_bp * holders.active {
@@ -268,6 +274,9 @@ async fn publish(
 ) -> Result<u64, KeyringError> {
     let before: &[ServerKeyRecord] = state.map(|state| state.keys.as_slice()).unwrap_or_default();
     let (keys, subject) = step(before, order, by.at)?;
+    for key in keys.iter().filter(|key| key.status == ServerKeyStatus::Signing) {
+        held(vault, &key.key_id)?; // or nobody could sign once it is published
+    }
     let version = state.map_or(0, |state| state.version) + 1;
     let keyset = Keyset {
         kind: Default::default(),

@@ -25,11 +25,11 @@ const NOBODYS_HASH: &str =
 /// It is too short or too long; the sentence says what was expected.
 pub fn hash(password: &str, salt: &[u8; 32]) -> Result<String, String> {
     if password.chars().count() < CHARS_MIN || password.len() > BYTES_MAX {
-        return Err(format!("password: expected {CHARS_MIN} characters at least, and {BYTES_MAX} bytes at most"));
+        return Err(format!("{CHARS_MIN} characters at least, and {BYTES_MAX} bytes at most"));
     }
     let salt = salt.get(..16).unwrap_or(salt);
     let hashed = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
-    hashed.map(|hash| hash.to_string()).map_err(|error| format!("password: {error}"))
+    hashed.map(|hash| hash.to_string()).map_err(|error| format!("a password that can be hashed ({error})"))
 }
 
 /// Whether a password is the one that was hashed; without a hash it never is, which takes as long.

@@ -14,6 +14,9 @@ use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
 
 use crate::store::keysets::{ServerKeyRecord, ServerKeyStatus as Status};
 
+/// Keys of one keyset at most, as the message holds them.
+pub const KEYS_MAX: usize = 8;
+
 /// What to do with the server's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyOrder {
@@ -51,6 +54,9 @@ pub enum KeyOrderRefused {
     /// The key was published before.
     #[error("key {0} was published before; a new one is needed")]
     KnownAlready(KeyId),
+    /// A keyset holds no more.
+    #[error("the keyset holds {KEYS_MAX} keys already: retire or revoke old ones first")]
+    TooMany,
     /// There is no key to flip to.
     #[error("no key is announced: announce one, and let devices fetch it, first")]
     NothingAnnounced,
@@ -86,6 +92,9 @@ pub fn step(
             }
             if is_known(&key_id) {
                 return Err(KeyOrderRefused::KnownAlready(key_id));
+            }
+            if after.len() >= KEYS_MAX {
+                return Err(KeyOrderRefused::TooMany);
             }
             after.push(ServerKeyRecord {
                 key_id: key_id.clone(),
@@ -199,6 +208,17 @@ mod tests {
         assert_eq!(run(&[announce(1), KeyOrder::Revoke(second.clone())]), Err(KeyOrderRefused::Unknown(second)));
         let again = run(&[announce(1), announce(2), KeyOrder::Flip, KeyOrder::Retire, announce(1)]);
         assert_eq!(again, Err(KeyOrderRefused::KnownAlready(first)), "a removed key never comes back");
+    }
+
+    #[test]
+    fn a_keyset_never_holds_more_keys_than_its_message() {
+        let mut orders = vec![KeyOrder::Announce(public(1))];
+        for number in 2..=8 {
+            orders.extend([KeyOrder::Announce(public(number)), KeyOrder::Flip]);
+        }
+        assert_eq!(run(&orders).unwrap().len(), KEYS_MAX);
+        orders.push(KeyOrder::Announce(public(9)));
+        assert_eq!(run(&orders), Err(KeyOrderRefused::TooMany));
     }
 
     fn any_order() -> impl Strategy<Value = KeyOrder> {

@@ -151,7 +151,7 @@ async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain()
     let beat = fleet[0].next_heartbeat();
     let signed = fleet[0].sign(&beat);
     let raw = fleet[0].line.exchange(Sent::toon("/heartbeat", signed.wire.as_str())).await.unwrap();
-    read_answer_of::<NextBeat>([new.clone()], raw, &signed.sig_dev.to_string()).answer();
+    read_answer_of::<NextBeat>(std::array::from_ref(&new), raw, &signed.sig_dev.to_string()).answer();
 
     change(&server, "retire", true).await.done();
     let mut trusted = pinned();
@@ -233,6 +233,14 @@ async fn the_command_line_rotates_beside_a_running_server() {
         keys.len() == 1 && answer.text().contains(&format!("\nkey_id: {}\n", keys[0].0))
     })
     .await;
+    server.run(&["keys", "announce"]);
+    std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
+    let without = server.run(&["keys", "flip", "--force"]);
+    assert_eq!(without.code, Some(2), "{without:?}");
+    assert!(without.stderr.contains("is not in"), "nobody could sign: {without:?}");
+    std::fs::rename(server.path("elsewhere"), server.path("server-keys")).unwrap();
+    let revoked = server.value::<String>("SELECT key_id FROM server_keys WHERE state = 'ANNOUNCED'");
+    assert_eq!(server.run(&["keys", "revoke", &revoked]).code, Some(0));
     let again = server.run(&["keys", "flip"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");

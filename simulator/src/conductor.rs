@@ -265,6 +265,7 @@ async fn reconcile(
     let mut reconciliation = Reconciliation::of(accounts, is_alone);
     operator.stored_heartbeats(stored_before, |device_id, sequence| reconciliation.row(device_id, sequence)).await?;
     operator.commands(|command| reconciliation.command(command)).await?;
+    operator.punches(|punch| reconciliation.punch(punch)).await?;
     Ok(reconciliation.finish())
 }
 

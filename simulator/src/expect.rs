@@ -226,6 +226,11 @@ fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<O
         // A kind of attack that was never judged was never withstood.
         Metric::AttacksSuccesses => (successes > 0 || each_was_judged).then_some(successes as f64),
         Metric::DevicesRegistered => Some(total.registered as f64),
+        Metric::PunchesStored => ledger_count(ledger.punches_stored),
+        Metric::PunchesLost => ledger_count(ledger.punches_lost),
+        Metric::PunchesDoubled => ledger_count(ledger.punches_doubled),
+        Metric::PunchesMade => Some(total.punches_made as f64),
+        Metric::KeysRotated => Some(total.keys_rotated as f64),
         Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
         Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),
         _ => return Err(BySpan),

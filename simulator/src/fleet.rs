@@ -3,12 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, MailboxError};
-use ks_protocol::{
-    id::{DeviceId, KeyId},
-    key::Verifier,
-    message::Trust,
-    time::UnixMs,
-};
+use ks_protocol::{id::DeviceId, message::Trust, time::UnixMs};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -24,7 +19,7 @@ use crate::{
     link::{Link, Network},
     measure::Measurements,
     operator::{Operator, OperatorError},
-    scenario::{Adversary as AdversaryPart, Connections, Plan, Share},
+    scenario::{Adversary as AdversaryPart, Connections, Otrt, Plan, Share},
     seed,
     shard::Shard,
 };
@@ -79,7 +74,7 @@ fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
 pub struct Provisioned {
     /// The server's keys.
     pub trust: Trust,
-    /// A one-time token for each device, if the fleet has them.
+    /// A one-time token for each device, or one for all of them, if the fleet has them.
     pub otrts: Vec<String>,
 }
 
@@ -94,7 +89,11 @@ pub async fn provision(
     for part in devices.chunks(INVENTORY_ROWS) {
         operator.import(inventory(plan, part)).await?;
     }
-    let otrts = if plan.fleet.otrt { operator.make_otrts(devices.len()).await? } else { Vec::new() };
+    let otrts = match plan.fleet.otrt {
+        Otrt::None => Vec::new(),
+        Otrt::Each => operator.make_otrts(devices.len()).await?,
+        Otrt::Shared => operator.make_otrts(1).await?,
+    };
     Ok(Provisioned { trust, otrts })
 }
 
@@ -219,7 +218,7 @@ pub async fn run_shard(
 struct Cast<'a> {
     plan: &'a ShardPlan,
     shard: &'a Rc<Shard>,
-    server_keys: Rc<Vec<(KeyId, Verifier)>>,
+    server_keys: Rc<Trust>,
     firmware_version: Rc<str>,
     shared_links: Vec<Rc<dyn Link>>,
     devices: Vec<(DeviceId, Addr<Device>)>,
@@ -238,7 +237,7 @@ impl<'a> Cast<'a> {
         Self {
             plan,
             shard,
-            server_keys: Rc::new(plan.provisioned.trust.keys.clone()),
+            server_keys: Rc::new(plan.provisioned.trust.clone()),
             firmware_version: plan.firmware_version.as_str().into(),
             shared_links: (0..shared).map(link).collect(),
             devices: Vec::with_capacity(plan.devices.len()),
@@ -251,13 +250,14 @@ impl<'a> Cast<'a> {
         let link = shared.cloned().unwrap_or_else(|| {
             self.plan.network.link((self.plan.addresses)(self.plan.target, Caller::Device(spec.number)))
         });
+        let otrts = &self.plan.provisioned.otrts;
+        let only_one = otrts.first().filter(|_| otrts.len() == 1);
         let machine = Machine::new(Birth {
             device_id: spec.device_id.clone(),
             root_seed: self.plan.seed,
             server_keys: Rc::clone(&self.server_keys),
-            keyset_version: self.plan.provisioned.trust.version,
             firmware_version: Rc::clone(&self.firmware_version),
-            otrt: self.plan.provisioned.otrts.get(number).map(|token| token.as_str().into()),
+            otrt: otrts.get(number).or(only_one).map(|token| token.as_str().into()),
             at: self.shard.time.unix_now(),
         });
         let device = Device::new(machine, link, spec.site, Rc::clone(self.shard), self.plan.seed);

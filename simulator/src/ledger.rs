@@ -8,7 +8,7 @@ use ks_protocol::{
 };
 use ks_reports::run_folder::Ledger;
 
-use crate::adversary;
+use crate::{adversary, device::machine::badge};
 
 /// A set of replay pairs; runs of consecutive numbers take no more room than one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,6 +91,10 @@ pub struct DeviceAccount {
     pub said: BTreeMap<CommandId, AckState>,
     /// Commands for which a verified answer said that this is stored.
     pub confirmed: BTreeSet<CommandId>,
+    /// Punches that were made there: numbers 1 to this.
+    pub punches_made: u64,
+    /// Numbers of those for which a verified answer said that they are stored.
+    pub punches_acked: Pairs,
 }
 
 /// A command as the server lists it.
@@ -104,9 +108,21 @@ pub struct StoredCommand {
     pub state: String,
 }
 
+/// A punch as the server lists it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct StoredPunch {
+    /// Where it was made.
+    pub device_id: DeviceId,
+    /// Its number there.
+    pub punch_no: u64,
+    /// Whose.
+    pub badge: String,
+}
+
 /// What the server has of one device, as rows come in.
 #[derive(Debug, Default)]
 struct Stored {
+    punches: Pairs,
     seen: Pairs,
     last: Option<Sequence>,
 }
@@ -161,6 +177,19 @@ impl Reconciliation {
         self.ledger.acks_misattributed += u64::from(was_answered && said.is_none());
     }
 
+    /// Takes one punch as the server has it.
+    pub fn punch(&mut self, punch: &StoredPunch) {
+        let Some(account) = self.accounts.get(&punch.device_id) else { return };
+        let is_ours = (1..=account.punches_made).contains(&punch.punch_no)
+            && badge(&punch.device_id, punch.punch_no) == punch.badge;
+        if !is_ours {
+            self.ledger.punches_misattributed += 1;
+            return;
+        }
+        let stored = self.stored.entry(punch.device_id.clone()).or_default();
+        self.ledger.punches_doubled += u64::from(!stored.punches.insert(Sequence::new(0, punch.punch_no)));
+    }
+
     /// The result, once every row and every command was taken.
     pub fn finish(mut self) -> Ledger {
         let nothing = Pairs::default();
@@ -169,6 +198,9 @@ impl Reconciliation {
             self.ledger.checked += account.acked.len();
             self.ledger.lost += account.acked.missing_from(seen);
             self.ledger.unacknowledged += seen.missing_from(&account.acked);
+            let punches = self.stored.get(device_id).map_or(&nothing, |stored| &stored.punches);
+            self.ledger.punches_stored += punches.len();
+            self.ledger.punches_lost += account.punches_acked.missing_from(punches);
             // Confirmed, and the server does not even list the command.
             let unlisted = u64::try_from(account.confirmed.len()).unwrap_or(u64::MAX);
             self.ledger.acks_checked += unlisted;

@@ -16,11 +16,27 @@ pub enum MessageType {
     Heartbeat,
     /// POST /commands/ack.
     CommandAck,
+    /// POST /attendance.
+    Attendance,
+    /// POST /logs.
+    Logs,
+    /// POST /rotate-key.
+    RotateKey,
+    /// GET /keys.
+    Keyset,
 }
 
 impl MessageType {
     /// Every type.
-    pub const ALL: [Self; 3] = [Self::Register, Self::Heartbeat, Self::CommandAck];
+    pub const ALL: [Self; 7] = [
+        Self::Register,
+        Self::Heartbeat,
+        Self::CommandAck,
+        Self::Attendance,
+        Self::Logs,
+        Self::RotateKey,
+        Self::Keyset,
+    ];
 
     /// The name in reports.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +44,10 @@ impl MessageType {
             Self::Register => "register",
             Self::Heartbeat => "heartbeat",
             Self::CommandAck => "command_ack",
+            Self::Attendance => "attendance",
+            Self::Logs => "logs",
+            Self::RotateKey => "rotate_key",
+            Self::Keyset => "keyset",
         }
     }
 }
@@ -37,6 +57,8 @@ pub const OK: &str = "OK";
 /// The code of an answer that can't be believed or read.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
 
+/// The code of an answer by a server key that the device does not know yet: it fetches the keyset, and says so again.
+pub const UNKNOWN_KEY: &str = "UNKNOWN_KEY";
 /// The code of a heartbeat that was due and never sent: it waited behind others to the end, or there were too many of them.
 pub const UNSENT: &str = "UNSENT";
 /// The code of a request that had neither an answer nor a failure when the run was over.
@@ -140,6 +162,10 @@ pub struct Measurements {
     pub commands_succeeded: u64,
     /// Commands carried out although they had been before.
     pub commands_applied_twice: u64,
+    /// Punches that people made.
+    pub punches_made: u64,
+    /// Devices' keys that were rotated.
+    pub keys_rotated: u64,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -156,6 +182,8 @@ impl Default for Measurements {
             attacks: BTreeMap::new(),
             commands_succeeded: 0,
             commands_applied_twice: 0,
+            punches_made: 0,
+            keys_rotated: 0,
             registered: 0,
             in_flight: 0,
         }
@@ -190,6 +218,8 @@ impl Measurements {
         }
         self.commands_succeeded += other.commands_succeeded;
         self.commands_applied_twice += other.commands_applied_twice;
+        self.punches_made += other.punches_made;
+        self.keys_rotated += other.keys_rotated;
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, header};
 use ks_protocol::{
     document,
-    id::{DeviceId, Sequence},
+    id::{DeviceId, KeyId, Sequence},
     message::{CommandOrder, Keyset, Trust},
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    ledger::StoredCommand,
+    ledger::{StoredCommand, StoredPunch},
     link::{HttpRequest, Link, Network},
 };
 
@@ -34,6 +34,25 @@ const AT_ONCE: usize = 100_000;
 struct CommandPage {
     items: Vec<StoredCommand>,
     next_cursor: Option<String>,
+}
+
+/// A page of punches.
+#[derive(Debug, Deserialize)]
+struct PunchPage {
+    items: Vec<StoredPunch>,
+    next_cursor: Option<String>,
+}
+
+/// What is asked of the server's keys.
+#[derive(Debug, Deserialize)]
+struct KeysStatus {
+    keys: Vec<ServerKey>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ServerKey {
+    key_id: KeyId,
+    status: String,
 }
 
 /// Why an operator could not do it.
@@ -191,6 +210,24 @@ impl Operator {
         Ok(())
     }
 
+    /// Takes a step of the rotation of the server's key: `announce`, `flip` or `retire`.
+    pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
+        let change = json!({ "reason": "the scenario says so", "force": force });
+        self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())
+    }
+
+    /// Cuts off the server key that signs, as if it had leaked; an announced one takes its place.
+    pub async fn revoke_server_key(&self) -> Result<(), OperatorError> {
+        let path = "/api/keys";
+        let bad = |what: String| OperatorError::Unintelligible { path: path.to_owned(), what };
+        let body = self.call(Method::GET, path, "text/plain", Bytes::new()).await?;
+        let status: KeysStatus = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+        let signing = status.keys.iter().find(|key| key.status == "SIGNING");
+        let signing = signing.ok_or_else(|| bad("no key signs".to_owned()))?;
+        let cut_off = json!({ "key_id": signing.key_id, "reason": "the scenario says that it leaked" });
+        self.post("/api/keys/revoke", &cut_off).await.map(|_| ())
+    }
+
     /// Ends the connection; the next call makes another.
     pub fn hang_up(&self) {
         self.link.hang_up();
@@ -206,6 +243,19 @@ impl Operator {
                 .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
             page.items.iter().for_each(&mut each);
             next = page.next_cursor;
+        }
+        Ok(())
+    }
+
+    /// Gives every punch that the server has to `each`, in the order they were made.
+    pub async fn punches(&self, mut each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
+        let mut next = Some(format!("/api/attendance?limit={PAGE}"));
+        while let Some(path) = next {
+            let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
+            let page: PunchPage = serde_json::from_slice(&body)
+                .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
+            page.items.iter().for_each(&mut each);
+            next = page.next_cursor.map(|cursor| format!("/api/attendance?limit={PAGE}&cursor={cursor}"));
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ use crate::{
     },
     measure::Measurements,
     operator::{Operator, OperatorError},
-    scenario::{Connections, HeartbeatInterval, Plan},
+    scenario::{Connections, HeartbeatInterval, Otrt, Plan, Step},
     self_watch::{self, Resources, Stopwatch},
     shard::{RunTime, Shard},
     summary::{About, summarise},
@@ -110,7 +110,7 @@ pub fn server_settings(plan: &Plan, admin_token: &str) -> BTreeMap<String, Strin
     // Retention would take away what the ledger still has to find.
     let days = plan.duration.as_secs() / 86_400 + 2;
     settings.entry("HEARTBEAT_RETENTION_DAYS".to_owned()).or_insert_with(|| days.max(30).to_string());
-    settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| plan.fleet.otrt.to_string());
+    settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| (plan.fleet.otrt != Otrt::None).to_string());
     settings.insert("ADMIN_TOKEN".to_owned(), admin_token.to_owned());
     settings
 }
@@ -347,6 +347,8 @@ pub fn shard(plan: &Plan, with: Surroundings, log: Option<Rc<RefCell<EventLog>>>
         ends_at: time.started + plan.duration,
         interval: plan.fleet.heartbeat_interval,
         answer_timeout: plan.fleet.answer_timeout,
+        shifts: shifts(plan),
+        trusted: RefCell::default(),
         weather,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
@@ -354,6 +356,15 @@ pub fn shard(plan: &Plan, with: Surroundings, log: Option<Rc<RefCell<EventLog>>>
         is_overheard,
         overheard: RefCell::new(VecDeque::new()),
     }
+}
+
+/// When people punch at every device, and how often at each.
+fn shifts(plan: &Plan) -> Vec<(Duration, u32)> {
+    let punches = plan.timeline.iter().filter_map(|timed| match timed.step {
+        Step::Punch { per_device } => Some((timed.at, per_device)),
+        _ => None,
+    });
+    punches.collect()
 }
 
 fn start_shard(

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
     sync::{
         Arc,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::{id::DeviceId, message::Trust, time::UnixMs};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -60,6 +60,10 @@ pub struct Shard {
     pub interval: HeartbeatInterval,
     /// How long an answer is waited for.
     pub answer_timeout: Duration,
+    /// When everybody punches at once, and how often each.
+    pub shifts: Vec<(Duration, u32)>,
+    /// The server's keys that devices trust, by version of the keyset: those that trust the same hold it once.
+    pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
     /// The network's weather.
     pub weather: Arc<Weather>,
     /// What was measured since the last tick.
@@ -78,6 +82,13 @@ impl Shard {
     /// Whether new beats are still scheduled.
     pub fn is_running(&self) -> bool {
         !self.stopped.load(Ordering::Relaxed) && Instant::now() < self.ends_at
+    }
+
+    /// The same keys, as other devices hold them in memory.
+    pub fn shared(&self, keys: &Rc<Trust>) -> Rc<Trust> {
+        let mut trusted = self.trusted.borrow_mut();
+        let held = trusted.entry(keys.version).or_insert_with(|| Rc::clone(keys));
+        Rc::clone(if held == keys { held } else { keys })
     }
 
     /// Adds to the measurements.

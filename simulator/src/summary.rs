@@ -155,7 +155,8 @@ impl Reasons {
 fn ledger_breach(ledger: &Ledger) -> Option<String> {
     (!ledger.balances()).then(|| {
         let Ledger { lost, doubled, reordered, misattributed, acks_lost, acks_misattributed, .. } = *ledger;
-        format!("the ledger does not balance: heartbeats {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed; ACKs {acks_lost} lost, {acks_misattributed} misattributed")
+        let Ledger { punches_lost, punches_doubled, punches_misattributed, .. } = *ledger;
+        format!("the ledger does not balance: heartbeats {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed; ACKs {acks_lost} lost, {acks_misattributed} misattributed; punches {punches_lost} lost, {punches_doubled} doubled, {punches_misattributed} misattributed")
     })
 }
 

@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask COMMAND`. CI and people run the same. No dependencies, so that it builds at once.
 
 mod bench;
+mod fuzz;
 mod lint;
 mod scenarios;
 mod shell;
@@ -16,6 +17,7 @@ cargo xtask COMMAND
   test         every test of the project: unit, property, end to end, then the scenario suite
   scenarios    the scenario suite alone, with a release build
   lint         format, clippy with warnings denied, cargo deny (installed if it is missing)
+  fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
   bench        every published number again, into reports/bench/
   vectors      make protocol/vectors/ again
   settings     make the table of docs/configuration.md again
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["scenarios"] => scenarios::run(),
         ["lint"] => lint::run(),
+        ["fuzz"] => fuzz::run(),
         ["bench"] => bench::run(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["settings"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "settings"]),

@@ -9,6 +9,13 @@ const SUITE: &[(&str, &str)] = &[
     ("run", "scenarios/revoked-device.toml"),
     ("run", "scenarios/forged-and-replayed.toml"),
     ("run", "scenarios/commands.toml"),
+    ("run", "scenarios/otrt-race.toml"),
+    ("run", "scenarios/revoke-under-load.toml"),
+    ("run", "scenarios/rotate-server-key.toml"),
+    ("run", "scenarios/device-key-compromise.toml"),
+    ("rehearse", "scenarios/offline-for-a-week.toml"),
+    ("run", "scenarios/command-fanout.toml"),
+    ("run", "scenarios/attendance-rush.toml"),
 ];
 
 /// Builds, then runs the suite; fails at the first scenario that does not pass.

@@ -22,8 +22,13 @@ pub(crate) fn root() -> &'static Path {
 
 /// Runs a program; fails unless it exits with 0.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    run_in(root(), program, arguments)
+}
+
+/// The same in this folder.
+pub(crate) fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), Failed> {
     say(&format!("$ {program} {}", arguments.join(" ")));
-    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    let status = Command::new(program).args(arguments).current_dir(folder).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failed(format!("`{program} {}` ended with {status}", arguments.join(" ")))),

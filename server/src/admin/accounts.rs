@@ -88,7 +88,7 @@ pub async fn create_user(call: Call, JsonBody(new): JsonBody<NewUser>) -> Result
 async fn hashed(call: &Call, password: String) -> Result<String, Problem> {
     let salt = call.app.rng.bytes_32();
     let hashed = call.app.passwords.hash(password, salt).await.ok_or_else(Problem::overloaded)?;
-    hashed.map_err(Problem::bad_request)
+    hashed.map_err(|expected| Problem::bad_request(format!("password: expected {expected}")))
 }
 
 async fn find(call: &Call, name: &str) -> Result<Versioned<User>, Problem> {

@@ -63,6 +63,7 @@ pub struct AuditQuery {
     /// Before this.
     until: Option<UnixMs>,
     /// Where the page before ended.
+    #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]
@@ -73,9 +74,12 @@ pub struct AuditQuery {
 pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Page<Line>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let AuditQuery { actor, action, subject, since, until, .. } = query;
-    let is_word = |action: &String| action.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'));
+    let is_word = |action: &String| {
+        (1..=40).contains(&action.len())
+            && action.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'))
+    };
     if action.as_ref().is_some_and(|action| !is_word(action)) {
-        return Err(Problem::bad_request("action: expected a-z, _ and dots, such as device.revoke"));
+        return Err(Problem::bad_request("action: expected 1 to 40 of a-z, _ and dots, such as device.revoke"));
     }
     let which = AuditFilter { actor, action, subject, since, until };
     let lines = call.app.reader.ask(move |store| store.audit(&which, after, limit)).await?;

@@ -164,6 +164,7 @@ pub struct CommandsQuery {
     #[serde(default)]
     open: bool,
     /// Where the page before ended.
+    #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]

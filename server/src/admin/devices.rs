@@ -89,30 +89,18 @@ pub struct DevicesQuery {
     /// In this status.
     status: Option<DeviceStatus>,
     /// Where the page before ended.
+    #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
 }
 
-impl DevicesQuery {
-    /// As the store takes it.
-    pub fn selector(&self) -> Selector {
-        Selector {
-            device_ids: None,
-            model: self.model.clone(),
-            site: self.site.clone(),
-            firmware_version: self.firmware_version.clone(),
-            label: self.label.clone(),
-            status: self.status,
-        }
-    }
-}
-
 /// Lists devices.
 pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<Device>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let which = query.selector();
+    let DevicesQuery { model, site, firmware_version, label, status, .. } = query;
+    let which = Selector { device_ids: None, model, site, firmware_version, label, status };
     let devices = call.app.reader.ask(move |store| store.devices(&which, after, limit)).await?;
     Ok(Json(Page::of(devices, limit, |device| device.row, Device::from)))
 }

@@ -18,6 +18,7 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
     /// Where the page before ended.
+    #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     pub(super) cursor: Option<String>,
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]

@@ -122,7 +122,7 @@ async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<Ke
     check_reason(&change.reason)?;
     if !change.force {
         let most = call.app.config.keys_stranded_max_bp;
-        keyring::refuse_to_strand(&call.app.reader, call.app.clock.now(), most).await.map_err(problem)?;
+        keyring::refuse_to_strand(&call.app.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
     }
     carry_out(call, order, &change.reason).await
 }

@@ -64,18 +64,21 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     if let Some(wait_us) = waits.into_iter().flatten().max() {
         return Err(Problem::wait("too many logins failed; wait", wait_us));
     }
+    // Taken as failed until it has succeeded, so that many at the same moment are as many.
+    throttle.addresses.spend(*address, now_us);
+    throttle.names.spend(name.clone(), now_us);
     let wanted = name.clone();
     let found = app.reader.ask(move |store| store.user(&wanted)).await?;
     let enabled = found.filter(|(user, _)| user.disabled_at.is_none());
     let hash = enabled.as_ref().map(|(_, hash)| hash.clone());
     let is_right = app.passwords.is_right(password, hash).await.ok_or_else(Problem::overloaded)?;
     let Some((user, _)) = enabled.filter(|_| is_right) else {
-        throttle.addresses.spend(*address, now_us);
-        throttle.names.spend(name.clone(), now_us);
         let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
         app.writer.write(move |store| store.note("login.failed", &name, "", &by)).await?;
         return Err(Problem::unauthorized("name or password is wrong"));
     };
+    throttle.addresses.refund(*address);
+    throttle.names.refund(&name);
     let token = Base64UrlUnpadded::encode_string(&app.rng.bytes_32());
     let by = By { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
     let (at, role) = (by.at, user.role);

@@ -30,6 +30,7 @@ pub struct LogsQuery {
     #[schemars(length(max = 200))]
     text: Option<String>,
     /// Where the page before ended.
+    #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]
@@ -63,8 +64,8 @@ impl Line {
 
 /// Lists lines. A page may be empty and have a next one: so many lines were looked at.
 pub async fn list(call: Call, Query(query): Query<LogsQuery>) -> Result<Json<Page<Line>>, Problem> {
-    if query.text.as_ref().is_some_and(|text| text.len() > 800) {
-        return Err(Problem::bad_request("text: expected at most 800 bytes"));
+    if query.text.as_ref().is_some_and(|text| text.chars().count() > 200) {
+        return Err(Problem::bad_request("text: expected at most 200 characters"));
     }
     let (limit, before) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), i64::MAX)?);
     let LogsQuery { device_id, since, until, level, text, .. } = query;

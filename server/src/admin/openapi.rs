@@ -117,10 +117,10 @@ fn parameters(route: &Route, query: Option<Value>, takes_etag: bool) -> Vec<Valu
     let in_path = route.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = in_path
         .map(|name| {
-            let schema = if name == "row" {
-                json!({ "type": "integer", "format": "int64" })
-            } else {
-                json!({ "type": "string" })
+            let schema = match name {
+                "row" => json!({ "type": "integer", "format": "int64" }),
+                "name" => json!({ "type": "string", "pattern": "^[A-Za-z0-9._@-]{1,64}$" }),
+                _ => json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9._-]{0,63}$" }),
             };
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
@@ -132,7 +132,7 @@ fn parameters(route: &Route, query: Option<Value>, takes_etag: bool) -> Vec<Valu
         let is_required = required.contains(&name.as_str());
         parameters.push(json!({ "name": name, "in": "query", "required": is_required, "schema": in_query(schema) }));
     }
-    if takes_etag && route.method != super::route::Method::Get {
+    if takes_etag && route.method == super::route::Method::Patch {
         let text = "The ETag that the caller has seen: refused with 412 if there is a newer one";
         let schema = json!({ "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" });
         parameters.push(

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+/// A clock that says less was never set: 2020-01-01.
+const CLOCK_SET_AFTER: UnixMs = UnixMs(1_577_836_800_000);
 /// Devices read from the store at a time.
 const PAGE: usize = 10_000;
 
@@ -75,7 +77,7 @@ pub struct FleetPresence {
     total: Counts,
     models: BTreeMap<String, Counts>,
     sites: BTreeMap<String, Counts>,
-    /// Times of the last week in which no server listened; they count as nobody's silence.
+    /// Times of the last month in which no server listened; they count as nobody's silence.
     observation_gaps: Vec<Gap>,
 }
 
@@ -327,7 +329,9 @@ fn findings(about: &Investigation) -> Vec<String> {
             .push(format!("{offline} of {devices} devices at its site are silent: look at the site's network first"));
     }
     if let Some(last) = &about.last_heartbeat {
-        if last.clock_ahead_ms.abs() > 5 * 60 * 1_000 {
+        if last.sent_at < CLOCK_SET_AFTER {
+            findings.push("its clock was not set at its last heartbeat".to_owned());
+        } else if last.clock_ahead_ms.abs() > 5 * 60 * 1_000 {
             findings.push(format!("its clock was {} s off at its last heartbeat", last.clock_ahead_ms / 1_000));
         }
         if last.rssi_dbm.is_some_and(|rssi| rssi < -80) {

@@ -23,7 +23,7 @@ pub(super) struct ProblemDocument {
     /// What is wrong, and what was expected.
     detail: String,
     /// Each place that is wrong, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    devices::{Device, DevicesQuery, check_reason, edit_refused, find, is_plain},
+    devices::{Device, check_reason, edit_refused, find, is_plain},
     inventory,
     page::Csv,
     problem::Place,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     rng::ServerRng,
-    store::devices::{ImportProblem, NewDevice, NewOtrts, Selector},
+    store::devices::{DeviceStatus, ImportProblem, NewDevice, NewOtrts, Selector},
 };
 
 /// Greatest inventory, in bytes: a million rows.
@@ -96,9 +96,22 @@ pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Js
     import_all(&call, vec![device]).await
 }
 
+/// Which devices.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportQuery {
+    /// Of this model.
+    model: Option<String>,
+    /// At this site.
+    site: Option<String>,
+    /// In this status.
+    status: Option<DeviceStatus>,
+}
+
 /// Gives the inventory as it can be imported.
-pub async fn export(call: Call, Query(query): Query<DevicesQuery>) -> Result<Csv, Problem> {
-    let (reader, which) = (call.app.reader.clone(), query.selector());
+pub async fn export(call: Call, Query(query): Query<ExportQuery>) -> Result<Csv, Problem> {
+    let ExportQuery { model, site, status } = query;
+    let (reader, which) = (call.app.reader.clone(), Selector { model, site, status, ..Selector::default() });
     Ok(Csv::by("inventory.csv", |mut pieces| async move {
         if !pieces.send(format!("{}\n", inventory::COLUMNS.join(","))).await {
             return;

@@ -41,6 +41,14 @@ impl<K: Ord> FailureBudget<K> {
         }
         let _ = spent.entry(subject).or_default().spend(self.rate, now_us); // already empty is empty
     }
+
+    /// Gives back what [`FailureBudget::spend`] took: it was no failure after all.
+    pub fn refund(&self, subject: &K) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(budget) = spent.get_mut(subject) {
+            budget.refund(self.rate);
+        }
+    }
 }
 
 /// The budgets of addresses; those of one IPv6 network share one.
@@ -56,6 +64,11 @@ impl AddressBudget {
     /// Microseconds until the address may fail again; none if it may now.
     pub fn wait_us(&self, address: IpAddr, now_us: u64) -> Option<u64> {
         self.0.wait_us(&network_of(address), now_us)
+    }
+
+    /// Gives back what [`AddressBudget::spend`] took.
+    pub fn refund(&self, address: IpAddr) {
+        self.0.refund(&network_of(address));
     }
 
     /// Spends one failure.

@@ -37,6 +37,11 @@ impl Gcra {
         Ok(())
     }
 
+    /// Gives back what one request cost.
+    pub fn refund(&mut self, rate: Rate) {
+        self.due_us = self.due_us.saturating_sub(rate.cost_us());
+    }
+
     /// Microseconds until a request is allowed; none if it is now.
     pub fn wait_us(self, rate: Rate, now_us: u64) -> Option<u64> {
         let earliest = self.due_us.saturating_sub(rate.tolerance_us());

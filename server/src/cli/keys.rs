@@ -83,8 +83,8 @@ async fn change(
     let read = async || {
         let state = KeysetState::read(reader).await?;
         state.ok_or_else(|| {
-            let why = "no keyset was published yet: start the server once".to_owned();
-            KeyringError::Vault(StartError::BadDatabase { path: config.database.clone(), why })
+            let why = format!("no keyset was published in {} yet", config.database.display());
+            KeyringError::Vault(StartError::Keys(why, "start the server once: it publishes the first"))
         })
     };
     if name != "status" {
@@ -108,7 +108,7 @@ async fn change(
             _ => KeyOrder::Retire,
         };
         if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-            keyring::refuse_to_strand(reader, by.at, config.keys_stranded_max_bp).await?;
+            keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
         }
         keyring::order(&vault, &order, given(flags, "reason"), writer, reader, &by).await?;
     }

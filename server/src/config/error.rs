@@ -127,6 +127,7 @@ impl StartError {
     /// What to do, one sentence.
     pub fn remedy(&self) -> String {
         match self {
+            Self::BadSetting { expected, example, .. } if example.is_empty() => format!("give {expected}"),
             Self::BadSetting { name, example, .. } => format!("set {name}={example}"),
             Self::BothSet { .. } => "unset one of them".to_owned(),
             Self::KeyMissing { .. } => {

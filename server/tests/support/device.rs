@@ -65,13 +65,13 @@ impl<T> Heard<T> {
 #[track_caller]
 pub(crate) fn read_answer<T: DeserializeOwned>(raw: Answer, sig_dev: &str) -> Heard<T> {
     let public = server_key().public_key();
-    read_answer_of([(public.key_id(), public.verifier().unwrap())], raw, sig_dev)
+    read_answer_of(&[(public.key_id(), public.verifier().unwrap())], raw, sig_dev)
 }
 
 /// The same where the server signs with this key.
 #[track_caller]
 pub(crate) fn read_answer_of<T: DeserializeOwned>(
-    trusted: [(KeyId, Verifier); 1],
+    trusted: &[(KeyId, Verifier); 1],
     raw: Answer,
     sig_dev: &str,
 ) -> Heard<T> {
@@ -79,7 +79,7 @@ pub(crate) fn read_answer_of<T: DeserializeOwned>(
     let signed = split(&raw.body, SIG_SERV).unwrap();
     let input = signing_input(Context::Response { status: raw.status, sig_dev }, signed.body);
     assert!(trusted[0].1.verifies(input.as_bytes(), &signed.signature), "not bound to {sig_dev}: {raw:?}");
-    match open_response(&trusted, raw.status, sig_dev, &raw.body) {
+    match open_response(trusted, raw.status, sig_dev, &raw.body) {
         Ok(reply) => Heard { reply, raw },
         Err(error) => panic!("{error}: {raw:?}"),
     }

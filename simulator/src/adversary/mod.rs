@@ -13,9 +13,9 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use ks_protocol::{
-    id::{DeviceId, KeyId, Sequence},
-    key::{PrivateKey, Verifier},
-    message::{Firmware, Heartbeat, Network, NextBeat},
+    id::{DeviceId, Sequence},
+    key::PrivateKey,
+    message::{Firmware, Heartbeat, Network, NextBeat, Trust},
     refusal::RefusalCode,
     signature::{NO_SIG_DEV, Reply, SIG_DEV, open_response, sign_request},
     text::{Rows, Text},
@@ -39,7 +39,7 @@ pub struct Knowledge {
     /// The run's root seed: how a stolen key is had.
     pub root_seed: u64,
     /// To tell an honoured request from a refused one.
-    pub server_keys: Rc<Vec<(KeyId, Verifier)>>,
+    pub server_keys: Rc<Trust>,
 }
 
 /// One adversary.
@@ -107,7 +107,7 @@ impl Adversary {
 
     fn read(&self, wire: &str, answer: &HttpAnswer) -> Option<Reply<NextBeat>> {
         let sig_dev = wire.rsplit_once("\nSIG_DEV: ").map_or(NO_SIG_DEV, |(_, signature)| signature);
-        let keys = &self.knowledge.server_keys;
+        let keys = &self.knowledge.server_keys.keys;
         [sig_dev, NO_SIG_DEV].into_iter().find_map(|bound| open_response(keys, answer.status, bound, &answer.body).ok())
     }
 }

@@ -12,9 +12,9 @@ use hyper::{Request, header};
 use ks_protocol::{
     MEDIA_TYPE,
     id::Sequence,
-    message::{CommandAck, Heartbeat, Register, Request as _},
-    refusal::RefusalDocument,
-    signature::{OpenError, Reply, SignedRequest},
+    message::{Attendance, CommandAck, Heartbeat, Logs, Register, Request as _, RotateKey},
+    refusal::{RefusalCode, RefusalDocument},
+    signature::{NO_SIG_DEV, OpenError, Reply},
 };
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -24,7 +24,7 @@ use super::machine::{Machine, Standing};
 use crate::{
     ledger::DeviceAccount,
     link::{HttpAnswer, HttpRequest, Link, LinkError},
-    measure::{BAD_ANSWER, MessageType, OK, UNANSWERED, UNSENT, record},
+    measure::{BAD_ANSWER, MessageType, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
     scenario::HeartbeatInterval,
     seed,
     shard::Shard,
@@ -60,7 +60,8 @@ struct Away {
     sequence: Sequence,
     intended_at: Instant,
     sent_at: Instant,
-    signed: SignedRequest,
+    wire: String,
+    sig_dev: String,
 }
 
 /// What an answer comes to.
@@ -131,30 +132,50 @@ impl Device {
         if self.away.is_some() || self.is_retired {
             return;
         }
-        let now = self.shard.time.unix_now();
         let may_start = !self.is_resting && self.shard.is_running();
-        let (kind, intended_at, signed) = match self.machine.standing() {
+        let (kind, intended_at) = match self.machine.standing() {
             Standing::Revoked => return self.waiting.clear(),
-            Standing::New if may_start => (MessageType::Register, Instant::now(), self.machine.register(now)),
+            Standing::New if may_start => (MessageType::Register, Instant::now()),
             Standing::New => return,
-            Standing::Registered => match self.waiting.pop_front() {
-                Some(intended_at) => (MessageType::Heartbeat, intended_at, self.machine.beat(now)),
-                None if may_start && self.machine.has_acks() => {
-                    (MessageType::CommandAck, Instant::now(), self.machine.acknowledge(now))
-                }
-                None => return,
+            Standing::Registered => match (self.waiting.pop_front(), self.machine.due()) {
+                (Some(intended_at), _) => (MessageType::Heartbeat, intended_at),
+                (None, Some(kind)) if may_start => (kind, Instant::now()),
+                _ => return,
             },
         };
-        // A message of ours always encodes; were it not so, it would show as a beat that is never sent.
-        if let Ok(signed) = signed {
-            self.send(
-                Away { kind, sequence: self.machine.sequence(), intended_at, sent_at: Instant::now(), signed },
-                ctx,
-            );
-        }
+        self.send(kind, intended_at, ctx);
     }
 
-    fn send(&mut self, away: Away, ctx: &mut Context<Self>) {
+    /// The next message of that kind: its bytes, and its signature or what stands for it.
+    fn message(&mut self, kind: MessageType) -> Option<(String, String)> {
+        let now = self.shard.time.unix_now();
+        let signed = match kind {
+            MessageType::Keyset => return Some((String::new(), NO_SIG_DEV.to_owned())),
+            MessageType::Register => self.machine.register(now),
+            MessageType::Heartbeat => self.machine.beat(now),
+            MessageType::CommandAck => self.machine.acknowledge(now),
+            MessageType::Attendance => self.machine.attendance(now),
+            MessageType::Logs => self.machine.logs(now),
+            MessageType::RotateKey => self.machine.rotate_key(now),
+        };
+        // A message of ours always encodes; were it not so, it would show as a beat that is never sent.
+        signed.ok().map(|signed| (signed.wire, signed.sig_dev.to_string()))
+    }
+
+    /// A shift starts: everybody punches at once.
+    fn shift_starts(&mut self, punches: u32, ctx: &mut Context<Self>) {
+        if self.is_retired || self.machine.standing() == Standing::Revoked {
+            return;
+        }
+        self.machine.punch(punches, self.shard.time.unix_now());
+        self.shard.measure(|measured| measured.punches_made += u64::from(punches));
+        self.pump(ctx);
+    }
+
+    fn send(&mut self, kind: MessageType, intended_at: Instant, ctx: &mut Context<Self>) {
+        let Some((wire, sig_dev)) = self.message(kind) else { return };
+        let sequence = self.machine.sequence();
+        let away = Away { kind, sequence, intended_at, sent_at: Instant::now(), wire, sig_dev };
         self.away = Some((away.kind, away.intended_at));
         if away.kind == MessageType::Heartbeat {
             self.account.sent.insert(away.sequence);
@@ -163,7 +184,10 @@ impl Device {
             measured.of_mut(away.kind).sent += 1;
             measured.in_flight += 1;
         });
-        let request = http_request(away.kind, &away.signed.wire);
+        let request = match self.machine.wanted_keyset().filter(|_| kind == MessageType::Keyset) {
+            Some(version) => keyset_request(version),
+            None => http_request(away.kind, &away.wire),
+        };
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
         let called = async move { shard.weather.call(site, &*link, request, shard.answer_timeout).await };
         ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(&away, reply, ctx)));
@@ -184,7 +208,7 @@ impl Device {
         self.failures = if is_ok { 0 } else { self.failures.saturating_add(1) };
         if is_ok && away.kind == MessageType::Heartbeat {
             self.account.acked.insert(away.sequence);
-            self.shard.overhear(self.machine.device_id(), &away.signed.wire);
+            self.shard.overhear(self.machine.device_id(), &away.wire);
         }
         let (response_us, service_us) = (micros(away.intended_at.elapsed()), micros(away.sent_at.elapsed()));
         let registered =
@@ -204,7 +228,8 @@ impl Device {
     fn plan_next(&mut self, kind: MessageType, ended: &Ended, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let is_failed = ended.code != OK;
-        if is_failed && (kind == MessageType::CommandAck || self.machine.standing() == Standing::New) {
+        let speaks_unasked = !matches!(kind, MessageType::Register | MessageType::Heartbeat);
+        if is_failed && (speaks_unasked || self.machine.standing() == Standing::New) {
             self.rest(ended, ctx);
         } else if kind == MessageType::Register && !is_failed {
             let first = match (self.shard.interval, ended.wait_ms) {
@@ -263,18 +288,20 @@ impl Device {
         }
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();
+        (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account
     }
 
     fn take(&mut self, away: &Away, answer: &HttpAnswer) -> Result<Ended, OpenError> {
-        let sig_dev = away.signed.sig_dev.to_string();
+        let HttpAnswer { status, body, .. } = answer;
+        let (status, sig_dev) = (*status, away.sig_dev.as_str());
         Ok(match away.kind {
-            MessageType::Register => match self.machine.registered(answer.status, &sig_dev, &answer.body)? {
+            MessageType::Register => match self.machine.registered(status, sig_dev, body)? {
                 Reply::Answer(registered) => Ended { code: OK, wait_ms: Some(registered.next_beat_ms) },
                 Reply::Refused(refusal) => refused(&refusal),
             },
             MessageType::Heartbeat => {
-                let (reply, carried) = self.machine.beaten(answer.status, &sig_dev, &answer.body)?;
+                let (reply, carried) = self.machine.beaten(status, sig_dev, body)?;
                 self.shard.measure(|measured| {
                     measured.commands_succeeded += carried.succeeded;
                     measured.commands_applied_twice += carried.twice;
@@ -284,15 +311,28 @@ impl Device {
                     Reply::Refused(refusal) => refused(&refusal),
                 }
             }
-            MessageType::CommandAck => match self.machine.acknowledged(answer.status, &sig_dev, &answer.body)? {
-                Reply::Answer(_) => Ended { code: OK, wait_ms: None },
-                Reply::Refused(refusal) => refused(&refusal),
-            },
+            MessageType::CommandAck => said(self.machine.acknowledged(status, sig_dev, body)?),
+            MessageType::Attendance => said(self.machine.punched(status, sig_dev, body)?),
+            MessageType::Logs => said(self.machine.logged(status, sig_dev, body)?),
+            MessageType::RotateKey => {
+                let (reply, is_rotated) = self.machine.key_rotated(status, sig_dev, body)?;
+                self.shard.measure(|measured| measured.keys_rotated += u64::from(is_rotated));
+                said(reply)
+            }
+            MessageType::Keyset => {
+                let refused = self.machine.take_keyset(status, body)?;
+                let shared = self.shard.shared(self.machine.server_keys());
+                self.machine.share_server_keys(shared);
+                Ended { code: refused.map_or(OK, RefusalCode::as_str), wait_ms: None }
+            }
         })
     }
 
     fn unbelievable(&self, error: &OpenError) -> Ended {
-        let bad_signature = matches!(error, OpenError::BadSignature | OpenError::UnknownKey(_));
+        if matches!(error, OpenError::UnknownKey(_)) {
+            return Ended { code: UNKNOWN_KEY, wait_ms: None };
+        }
+        let bad_signature = matches!(error, OpenError::BadSignature);
         self.shard.measure(|measured| measured.bad_server_signatures += u64::from(bad_signature));
         Ended { code: BAD_ANSWER, wait_ms: None }
     }
@@ -316,6 +356,14 @@ impl Device {
     }
 }
 
+/// What a reply comes to that says nothing of when to speak again.
+fn said<T>(reply: Reply<T>) -> Ended {
+    match reply {
+        Reply::Answer(_) => Ended { code: OK, wait_ms: None },
+        Reply::Refused(refusal) => refused(&refusal),
+    }
+}
+
 fn refused(refusal: &RefusalDocument) -> Ended {
     Ended { code: refusal.code.as_str(), wait_ms: refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000)) }
 }
@@ -330,6 +378,10 @@ pub fn http_request(kind: MessageType, wire: &str) -> HttpRequest {
         MessageType::Register => Register::PATH,
         MessageType::Heartbeat => Heartbeat::PATH,
         MessageType::CommandAck => CommandAck::PATH,
+        MessageType::Attendance => Attendance::PATH,
+        MessageType::Logs => Logs::PATH,
+        MessageType::RotateKey => RotateKey::PATH,
+        MessageType::Keyset => "/keys",
     };
     let mut request = Request::new(Bytes::copy_from_slice(wire.as_bytes()).into());
     *request.method_mut() = hyper::Method::POST;
@@ -338,10 +390,24 @@ pub fn http_request(kind: MessageType, wire: &str) -> HttpRequest {
     request
 }
 
+/// GET /keys of that version.
+fn keyset_request(version: u64) -> HttpRequest {
+    let mut request = Request::new(Bytes::new().into());
+    // Digits never make it no path.
+    *request.uri_mut() = format!("/keys?version={version}").parse().unwrap_or(hyper::Uri::from_static("/keys"));
+    request
+}
+
 impl Actor for Device {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        for (at, punches) in self.shard.shifts.iter().copied() {
+            // A device that is switched on later missed it.
+            if let Some(wait) = (self.shard.time.started + at).checked_duration_since(Instant::now()) {
+                ctx.run_later(wait, move |device, ctx| device.shift_starts(punches, ctx));
+            }
+        }
         self.pump(ctx);
     }
 }

@@ -1,32 +1,37 @@
 //! What a device is and says: keys, replay pair, telemetry, commands. Pure: no clock, no network, no timers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
 use ks_protocol::{
-    document::DocumentError,
-    id::{CommandId, DeviceId, KeyId, Sequence},
-    key::{PrivateKey, Verifier},
+    document::{self, DocumentError},
+    id::{CommandId, DeviceId, Sequence},
+    key::PrivateKey,
     message::{
-        Ack, AckState, AcksRecorded, Command, CommandAck, Firmware, Heartbeat, Network, NextBeat, Register, Registered,
+        Ack, AckState, AcksRecorded, Attendance, Command, CommandAck, CommandOrder, Direction, Firmware, Heartbeat,
+        KeyRotated, Keyset, LINES_MAX, LogLevel, LogLine, Logs, LogsStored, Network, NextBeat, PUNCHES_MAX, Punch,
+        PunchMethod, PunchesStored, Register, Registered, RotateKey, Trust,
     },
     refusal::{RefusalCode, RefusalDocument},
-    signature::{OpenError, Reply, SignedRequest, open_response, sign_request},
+    signature::{NO_SIG_DEV, OpenError, Reply, SIG_SERV, SignedRequest, open_response, sign_request},
     text::{Rows, Text},
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 
-use crate::seed;
+use crate::{ledger::Pairs, measure::MessageType, seed};
 
 /// Command names that a device remembers, to tell a second delivery from a new command.
 const REMEMBERED_COMMANDS: usize = 256;
 
-/// The server's keys, as the factory gave them to a whole batch of devices.
-pub type ServerKeys = Rc<Vec<(KeyId, Verifier)>>;
+/// Log lines that a device keeps; the oldest go.
+const KEPT_LINES: usize = 512;
+
+/// The server's keys that a device trusts; devices that trust the same share them.
+pub type ServerKeys = Rc<Trust>;
 
 /// Where a device is in its life, as it sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,24 @@ pub enum Standing {
 pub struct Machine {
     device_id: DeviceId,
     key: PrivateKey,
+    root_seed: u64,
     server_keys: ServerKeys,
-    keyset_version: u64,
+    /// The keyset to fetch next: a newer one is out, or an answer names a key that is not known.
+    wanted_keyset: Option<u64>,
+    /// Keys made so far, the factory's among them.
+    keys_made: u32,
+    /// A new key that the server does not confirm yet.
+    rotating: Option<Box<Rotation>>,
+    /// Punches made, in numbers; a number is never used for another.
+    punches_made: u64,
+    /// Punches that the server has not confirmed: what flash keeps while the network is gone.
+    punches: VecDeque<Punch>,
+    /// Numbers of the punches that it has confirmed.
+    punches_acked: Pairs,
+    /// Number of the first line in `lines`.
+    first_line_no: u64,
+    lines: VecDeque<LogLine>,
+    logs_wanted: bool,
     firmware_version: Rc<str>,
     otrt: Option<Rc<str>>,
     standing: Standing,
@@ -64,6 +85,12 @@ pub struct Machine {
     reboot_is_due: bool,
 }
 
+/// A change of the device's key that is under way.
+struct Rotation {
+    new: PrivateKey,
+    command_id: CommandId,
+}
+
 /// What a machine is made from.
 pub struct Birth {
     /// Its name.
@@ -72,8 +99,6 @@ pub struct Birth {
     pub root_seed: u64,
     /// What the factory put in of the server.
     pub server_keys: ServerKeys,
-    /// The keyset that these are of.
-    pub keyset_version: u64,
     /// What it says it runs.
     pub firmware_version: Rc<str>,
     /// Its one-time token, if the fleet has them.
@@ -85,6 +110,13 @@ pub struct Birth {
 /// The private key of a simulated device: made from the seed, so that a run repeats; no secret from anyone with the seed.
 pub fn device_key(root_seed: u64, device_id: &DeviceId) -> PrivateKey {
     PrivateKey::from_seed(&seed::bytes(root_seed, device_id.as_str(), "key"))
+}
+
+/// The badge that makes a punch: it follows from the device and the number, so that a stored punch can be told from another.
+pub fn badge(device_id: &DeviceId, punch_no: u64) -> String {
+    let bytes = seed::bytes(punch_no, device_id.as_str(), "badge");
+    let number = bytes.iter().take(3).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    format!("B{number:08}")
 }
 
 /// What carrying out commands did.
@@ -99,7 +131,7 @@ pub struct Carried {
 impl Machine {
     /// A device that was just switched on for the first time.
     pub fn new(birth: Birth) -> Self {
-        let Birth { device_id, root_seed, server_keys, keyset_version, firmware_version, otrt, at } = birth;
+        let Birth { device_id, root_seed, server_keys, firmware_version, otrt, at } = birth;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -109,8 +141,17 @@ impl Machine {
         Self {
             key: device_key(root_seed, &device_id),
             device_id,
+            root_seed,
             server_keys,
-            keyset_version,
+            wanted_keyset: None,
+            keys_made: 1,
+            rotating: None,
+            punches_made: 0,
+            punches: VecDeque::new(),
+            punches_acked: Pairs::default(),
+            first_line_no: 1,
+            lines: VecDeque::new(),
+            logs_wanted: false,
             firmware_version,
             otrt,
             standing: Standing::New,
@@ -142,9 +183,37 @@ impl Machine {
         self.sequence
     }
 
-    /// Whether ACKs wait to be sent.
-    pub fn has_acks(&self) -> bool {
-        !self.acks.is_empty()
+    /// What a registered device has to say besides its heartbeats, the most pressing first.
+    pub fn due(&self) -> Option<MessageType> {
+        [
+            (self.wanted_keyset.is_some(), MessageType::Keyset),
+            (self.rotating.is_some(), MessageType::RotateKey),
+            (!self.acks.is_empty(), MessageType::CommandAck),
+            (!self.punches.is_empty(), MessageType::Attendance),
+            (self.logs_wanted && !self.lines.is_empty(), MessageType::Logs),
+        ]
+        .into_iter()
+        .find_map(|(is_due, kind)| is_due.then_some(kind))
+    }
+
+    /// Numbers of the punches that were made, and of those that the server confirmed.
+    pub fn take_punches(&mut self) -> (u64, Pairs) {
+        (self.punches_made, std::mem::take(&mut self.punches_acked))
+    }
+
+    /// What it trusts.
+    pub fn server_keys(&self) -> &ServerKeys {
+        &self.server_keys
+    }
+
+    /// Holds the same keys in memory that others share.
+    pub fn share_server_keys(&mut self, shared: ServerKeys) {
+        self.server_keys = shared;
+    }
+
+    /// The version of the keyset to fetch.
+    pub fn wanted_keyset(&self) -> Option<u64> {
+        self.wanted_keyset
     }
 
     /// What it said of commands, and which of that the server has confirmed; forgotten here.
@@ -184,7 +253,7 @@ impl Machine {
             boot_epoch,
             seq,
             sent_at: now,
-            keyset_version: self.keyset_version,
+            keyset_version: self.server_keys.version,
             firmware: Firmware { version: Text::truncated(&self.firmware_version), release_counter: 1 },
             uptime_s,
             cpu_temp_c: 35.0 + warmth,
@@ -211,15 +280,174 @@ impl Machine {
         sign_request(&self.key, &request)
     }
 
-    fn open<T: DeserializeOwned>(&self, status: u16, sig_dev: &str, body: &[u8]) -> Result<Reply<T>, OpenError> {
-        open_response(&self.server_keys, status, sig_dev, body)
+    /// Somebody punches, so many times.
+    pub fn punch(&mut self, count: u32, now: UnixMs) {
+        for _ in 0..count {
+            self.punches_made += 1;
+            self.punches.push_back(Punch {
+                punch_no: Sequence::new(0, self.punches_made).seq,
+                at: now,
+                badge: Text::truncated(&badge(&self.device_id, self.punches_made)),
+                direction: if self.punches_made % 2 == 1 { Direction::In } else { Direction::Out },
+                method: PunchMethod::Card,
+            });
+        }
+        self.note(LogLevel::Info, &format!("{count} punches made, {} not sent yet", self.punches.len()), now);
+    }
+
+    /// Writes a line into its log.
+    fn note(&mut self, level: LogLevel, message: &str, now: UnixMs) {
+        if self.lines.len() == KEPT_LINES {
+            self.lines.pop_front();
+            self.first_line_no += 1;
+        }
+        self.lines.push_back(LogLine { at: now, level, message: Text::truncated(message) });
+    }
+
+    /// The oldest of its unconfirmed punches, signed.
+    pub fn attendance(&mut self, now: UnixMs) -> Result<SignedRequest, DocumentError> {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let request = Attendance {
+            kind: Default::default(),
+            device_id: self.device_id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: now,
+            punches: Rows::truncated(self.punches.iter().take(PUNCHES_MAX).cloned().collect()),
+        };
+        sign_request(&self.key, &request)
+    }
+
+    /// Takes the answer to punches.
+    pub fn punched(&mut self, status: u16, sig_dev: &str, body: &[u8]) -> Result<Reply<PunchesStored>, OpenError> {
+        let reply = self.open::<PunchesStored>(status, sig_dev, body)?;
+        match &reply {
+            Reply::Answer(stored) => {
+                // Nothing else is sent at the same time, so these are the ones that went.
+                let sent = self.punches.len().min(PUNCHES_MAX);
+                for punch in self.punches.drain(..sent) {
+                    if !stored.conflicts.as_slice().contains(&punch.punch_no) {
+                        self.punches_acked.insert(Sequence::new(0, punch.punch_no.get()));
+                    }
+                }
+            }
+            Reply::Refused(refusal) => self.refused(refusal),
+        }
+        Ok(reply)
+    }
+
+    /// The oldest of its log lines, signed.
+    pub fn logs(&mut self, now: UnixMs) -> Result<SignedRequest, DocumentError> {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let request = Logs {
+            kind: Default::default(),
+            device_id: self.device_id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: now,
+            first_line_no: Sequence::new(0, self.first_line_no).seq,
+            lines: Rows::truncated(self.lines.iter().take(LINES_MAX).cloned().collect()),
+        };
+        sign_request(&self.key, &request)
+    }
+
+    /// Takes the answer to log lines: what the server has can go.
+    pub fn logged(&mut self, status: u16, sig_dev: &str, body: &[u8]) -> Result<Reply<LogsStored>, OpenError> {
+        let reply = self.open::<LogsStored>(status, sig_dev, body)?;
+        match &reply {
+            Reply::Answer(stored) => {
+                while self.first_line_no < stored.next_line_no.get() && self.lines.pop_front().is_some() {
+                    self.first_line_no += 1;
+                }
+                self.logs_wanted = !self.lines.is_empty();
+            }
+            Reply::Refused(refusal) => self.refused(refusal),
+        }
+        Ok(reply)
+    }
+
+    /// Its wish to be known by its new key, signed by the one that it has.
+    pub fn rotate_key(&mut self, now: UnixMs) -> Result<SignedRequest, DocumentError> {
+        let sequence = self.advance();
+        let new = self.rotating.as_ref().map_or(&self.key, |rotation| &rotation.new);
+        let request = RotateKey::new(self.device_id.clone(), sequence, now, new);
+        sign_request(&self.key, &request)
+    }
+
+    /// Takes the answer to that. True if the server knows the new key from now on.
+    pub fn key_rotated(
+        &mut self,
+        status: u16,
+        sig_dev: &str,
+        body: &[u8],
+    ) -> Result<(Reply<KeyRotated>, bool), OpenError> {
+        let reply = self.open::<KeyRotated>(status, sig_dev, body)?;
+        let mut is_rotated = false;
+        match &reply {
+            Reply::Answer(_) => {
+                if let Some(rotation) = self.rotating.take() {
+                    let Rotation { new, command_id } = *rotation;
+                    self.key = new;
+                    self.answer(&command_id, AckState::Succeeded, "");
+                    is_rotated = true;
+                }
+            }
+            // An answer was lost, and the server knows the new key already: it can vouch for itself.
+            Reply::Refused(refusal) if refusal.code == RefusalCode::BadSignature => {
+                if let Some(rotation) = &self.rotating {
+                    self.key = rotation.new.clone();
+                }
+            }
+            Reply::Refused(refusal) => self.refused(refusal),
+        }
+        Ok((reply, is_rotated))
+    }
+
+    /// Takes the next keyset of the chain: its own signatures say whether to believe it, whatever key signed the answer,
+    /// which may be one that only a later keyset makes known. Gives the code of a refusal.
+    pub fn take_keyset(&mut self, status: u16, body: &[u8]) -> Result<Option<RefusalCode>, OpenError> {
+        let signed = document::split(body, SIG_SERV)?;
+        if let Some(refusal) = RefusalDocument::read(signed.body) {
+            // There is no newer one; or the server will not say, and it is asked again.
+            let code = refusal.map(|refusal| refusal.code)?;
+            self.wanted_keyset = self.wanted_keyset.filter(|_| code != RefusalCode::NotFound);
+            return Ok(Some(code));
+        }
+        let (_, next) = Keyset::step(signed.body, &self.server_keys).map_err(|_| OpenError::BadSignature)?;
+        let is_known = open_response::<Keyset>(&next.keys, status, NO_SIG_DEV, body);
+        self.wanted_keyset = match is_known {
+            // The answer is signed by a key of a later keyset: there is one.
+            Err(OpenError::UnknownKey(_)) => Some(next.version + 1),
+            Err(error) => return Err(error),
+            Ok(_) => self.wanted_keyset.filter(|wanted| *wanted > next.version),
+        };
+        self.server_keys = Rc::new(next);
+        Ok(None)
+    }
+
+    /// A keyset of that version is out.
+    fn heard_of_keyset(&mut self, version: u64) {
+        if version > self.server_keys.version {
+            self.wanted_keyset = Some(self.server_keys.version + 1);
+        }
+    }
+
+    fn open<T: DeserializeOwned>(&mut self, status: u16, sig_dev: &str, body: &[u8]) -> Result<Reply<T>, OpenError> {
+        let opened = open_response(&self.server_keys.keys, status, sig_dev, body);
+        if let Err(OpenError::UnknownKey(_)) = &opened {
+            self.wanted_keyset = Some(self.server_keys.version + 1);
+        }
+        opened
     }
 
     /// Takes the answer to a registration.
     pub fn registered(&mut self, status: u16, sig_dev: &str, body: &[u8]) -> Result<Reply<Registered>, OpenError> {
         let reply = self.open::<Registered>(status, sig_dev, body)?;
         match &reply {
-            Reply::Answer(_) => self.standing = Standing::Registered,
+            Reply::Answer(registered) => {
+                self.standing = Standing::Registered;
+                self.heard_of_keyset(registered.keyset_version);
+            }
             Reply::Refused(refusal) => self.refused(refusal),
         }
         Ok(reply)
@@ -233,8 +461,9 @@ impl Machine {
             Reply::Answer(next) => {
                 // They came along and are stored.
                 self.confirmed.extend(self.acks.drain(..).map(|ack| ack.command_id));
+                self.heard_of_keyset(next.keyset_version);
                 for command in next.commands.as_slice() {
-                    self.carry_out(command, &mut carried);
+                    self.carry_out(command, &mut carried, next.server_time);
                 }
             }
             Reply::Refused(refusal) => self.refused(refusal),
@@ -273,23 +502,55 @@ impl Machine {
     }
 
     /// Carries out a command once, whatever the number of deliveries; ACKs it each time.
-    fn carry_out(&mut self, command: &Command, carried: &mut Carried) {
-        let known = matches!(command.kind.as_str(), "reboot" | "fetch_logs" | "set_config");
-        if !self.seen.contains(&command.command_id) {
+    fn carry_out(&mut self, command: &Command, carried: &mut Carried, now: UnixMs) {
+        let command_id = &command.command_id;
+        let order = match CommandOrder::from_wire(command.kind.as_str(), command.argument.as_str()) {
+            Ok(CommandOrder::Custom(_)) => return self.answer(command_id, AckState::Rejected, "unknown kind"),
+            Err(error) => return self.answer(command_id, AckState::Rejected, &error.to_string()),
+            Ok(order) => order,
+        };
+        let is_new = !self.seen.contains(command_id);
+        if is_new {
             if self.seen.len() == REMEMBERED_COMMANDS {
                 self.seen.remove(0);
             }
-            self.seen.push(command.command_id.clone());
-            if known {
-                carried.succeeded += 1;
-                carried.twice += u64::from(!self.applied.insert(command.command_id.clone()));
-                self.reboot_is_due |= command.kind.as_str() == "reboot";
-            }
+            self.seen.push(command_id.clone());
+            carried.succeeded += 1;
+            carried.twice += u64::from(!self.applied.insert(command_id.clone()));
+            self.apply(&order, command_id, now);
         }
-        let (state, detail) = if known { (AckState::Succeeded, "") } else { (AckState::Rejected, "unknown kind") };
-        let detail = Text::truncated(detail);
-        self.said.insert(command.command_id.clone(), state);
-        self.acks.push(Ack { command_id: command.command_id.clone(), state, detail });
+        // It is done once the server knows the new key.
+        let is_under_way = self.rotating.as_ref().is_some_and(|rotation| rotation.command_id == *command_id);
+        if !is_under_way {
+            self.answer(command_id, AckState::Succeeded, "");
+        }
+    }
+
+    fn apply(&mut self, order: &CommandOrder, command_id: &CommandId, now: UnixMs) {
+        match order {
+            CommandOrder::Reboot => self.reboot_is_due = true,
+            CommandOrder::FetchLogs(_) => {
+                self.note(LogLevel::Info, "an operator asked for this log", now);
+                self.logs_wanted = true;
+            }
+            CommandOrder::AddKey(argument) => self.heard_of_keyset(argument.keyset_version),
+            CommandOrder::RotateKey if self.rotating.is_none() => {
+                self.keys_made += 1;
+                let purpose = format!("key {}", self.keys_made);
+                let new = PrivateKey::from_seed(&seed::bytes(self.root_seed, self.device_id.as_str(), &purpose));
+                self.rotating = Some(Box::new(Rotation { new, command_id: command_id.clone() }));
+            }
+            // A simulated device has no settings that show, and no update to halt.
+            CommandOrder::SetConfig(_)
+            | CommandOrder::HaltUpdates(_)
+            | CommandOrder::RotateKey
+            | CommandOrder::Custom(_) => {}
+        }
+    }
+
+    fn answer(&mut self, command_id: &CommandId, state: AckState, detail: &str) {
+        self.said.insert(command_id.clone(), state);
+        self.acks.push(Ack { command_id: command_id.clone(), state, detail: Text::truncated(detail) });
     }
 
     /// Boots again if a command said so and its ACK is stored.
@@ -310,7 +571,11 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ks_protocol::{document, key::PublicKey, signature::seal_response};
+    use ks_protocol::{
+        key::PublicKey,
+        message::{KeysetEntry, ServerKeyState},
+        signature::seal_response,
+    };
 
     fn server() -> PrivateKey {
         PrivateKey::from_seed(&[9; 32])
@@ -321,8 +586,11 @@ mod tests {
         Machine::new(Birth {
             device_id: "SIM-1".parse().unwrap(),
             root_seed: 1,
-            server_keys: Rc::new(vec![(key.key_id(), key.verifier().unwrap())]),
-            keyset_version: 1,
+            server_keys: Rc::new(Trust {
+                version: 1,
+                threshold: 1,
+                keys: vec![(key.key_id(), key.verifier().unwrap())],
+            }),
             firmware_version: "1.0.0".into(),
             otrt: None,
             at: UnixMs(0),
@@ -401,5 +669,113 @@ mod tests {
         let body = document::split(wire.as_bytes(), "SIG_DEV").unwrap().body;
         let beat: Heartbeat = document::decode(body).unwrap();
         assert_eq!((beat.boot_epoch, beat.seq.get(), beat.uptime_s), (2, 1, 60));
+    }
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from_seed(&[seed; 32])
+    }
+
+    /// The answer to GET /keys: a keyset of `keys`, signed by `signers`, the answer by `answered_by`.
+    fn keyset(version: u64, keys: &[u8], signers: &[u8], answered_by: u8) -> String {
+        let entry = |seed: &u8| KeysetEntry {
+            key_id: key(*seed).public_key().key_id(),
+            state: ServerKeyState::Signing,
+            public_key: key(*seed).public_key(),
+        };
+        let keyset = Keyset {
+            kind: Default::default(),
+            version,
+            threshold: 1,
+            expires_at: UnixMs(1), // long ago: those on the way may have expired
+            keys: Rows::truncated(keys.iter().map(entry).collect()),
+            signatures: Rows::default(),
+        };
+        let signers: Vec<_> = signers.iter().map(|seed| (key(*seed).public_key().key_id(), key(*seed))).collect();
+        let named: Vec<_> = signers.iter().map(|(key_id, key)| (key_id, key)).collect();
+        let keyset = keyset.signed_by(&named).unwrap();
+        let by = key(answered_by);
+        seal_response(&by, &by.public_key().key_id(), 200, NO_SIG_DEV, &keyset).unwrap()
+    }
+
+    #[test]
+    fn a_device_that_was_away_walks_the_chain_to_the_key_that_signs() {
+        let mut device = machine(); // trusts key 9, of keyset 1
+        device.standing = Standing::Registered;
+        let sig = device.beat(UnixMs(1)).unwrap().sig_dev.to_string();
+        let by_newest =
+            seal_response(&key(7), &key(7).public_key().key_id(), 200, &sig, &next_beat(Vec::new())).unwrap();
+        assert!(matches!(device.beaten(200, &sig, by_newest.as_bytes()), Err(OpenError::UnknownKey(_))));
+        assert_eq!((device.due(), device.wanted_keyset()), (Some(MessageType::Keyset), Some(2)));
+        // 9 -> 9 and 8 -> 8 -> 8 and 7: each is signed by a key of the one before.
+        let walk = [keyset(2, &[9, 8], &[9, 8], 7), keyset(3, &[8], &[8], 7), keyset(4, &[8, 7], &[8, 7], 7)];
+        for answer in &walk {
+            assert_eq!(device.take_keyset(200, answer.as_bytes()), Ok(None));
+        }
+        assert_eq!((device.server_keys().version, device.wanted_keyset()), (4, None));
+        let sig = device.beat(UnixMs(2)).unwrap().sig_dev.to_string();
+        let by_newest =
+            seal_response(&key(7), &key(7).public_key().key_id(), 200, &sig, &next_beat(Vec::new())).unwrap();
+        assert!(device.beaten(200, &sig, by_newest.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_keyset_that_no_trusted_key_signed_is_not_believed() {
+        let mut device = machine();
+        for forged in [keyset(2, &[6], &[6], 6), keyset(2, &[9, 6], &[6], 9), keyset(0, &[9], &[9], 9)] {
+            assert_eq!(device.take_keyset(200, forged.as_bytes()), Err(OpenError::BadSignature));
+        }
+        assert_eq!(device.server_keys().version, 1);
+    }
+
+    #[test]
+    fn punches_are_kept_until_the_server_confirms_them() {
+        let mut device = machine();
+        device.standing = Standing::Registered;
+        device.punch(300, UnixMs(5));
+        assert_eq!(device.due(), Some(MessageType::Attendance));
+        let stored = PunchesStored {
+            kind: Default::default(),
+            stored: 256,
+            known: 0,
+            conflicts: Rows::default(),
+            server_time: UnixMs(5),
+        };
+        let first = device.attendance(UnixMs(6)).unwrap(); // its answer is lost
+        let again = device.attendance(UnixMs(7)).unwrap();
+        let numbers =
+            |wire: &str| wire.lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(numbers(&first.wire), numbers(&again.wire), "the same punches under the same numbers");
+        let sig = again.sig_dev.to_string();
+        device.punched(200, &sig, sealed(200, &sig, &stored).as_bytes()).unwrap();
+        assert_eq!((device.punches.len(), device.punches_acked.len()), (44, 256));
+        device.punch(1, UnixMs(8));
+        assert_eq!(device.take_punches().0, 301);
+    }
+
+    #[test]
+    fn a_rotation_whose_answer_was_lost_is_ended_by_the_new_key() {
+        let mut device = machine();
+        device.standing = Standing::Registered;
+        let old = device.key.public_key();
+        let mut carried = Carried::default();
+        device.carry_out(&command("c1", "rotate_key"), &mut carried, UnixMs(1));
+        assert_eq!((device.due(), carried.succeeded), (Some(MessageType::RotateKey), 1));
+        let sig = device.rotate_key(UnixMs(2)).unwrap().sig_dev.to_string();
+        let refusal = RefusalDocument {
+            code: RefusalCode::BadSignature,
+            message: String::new(),
+            retry_after_s: None,
+            server_boot_epoch: None,
+            server_seq: None,
+            server_time: None,
+        };
+        let refused = sealed(401, &sig, &refusal); // the first answer was lost: the server knows the new key already
+        assert!(!device.key_rotated(401, &sig, refused.as_bytes()).unwrap().1);
+        assert_ne!(device.key.public_key(), old);
+        let sig = device.rotate_key(UnixMs(3)).unwrap().sig_dev.to_string();
+        let public_key = device.key.public_key();
+        let rotated = KeyRotated { kind: Default::default(), public_key, server_time: UnixMs(3) };
+        assert!(device.key_rotated(200, &sig, sealed(200, &sig, &rotated).as_bytes()).unwrap().1);
+        assert_eq!(device.due(), Some(MessageType::CommandAck), "it is acknowledged once it is done");
     }
 }

@@ -28,6 +28,8 @@ pub(super) const NAME_CHARS_MAX: usize = 64;
 pub(super) const GOAL_CHARS_MAX: usize = 400;
 /// Characters of `id_prefix`.
 pub(super) const ID_PREFIX_CHARS_MAX: usize = 32;
+/// Punches at each device that one step makes.
+pub(super) const PUNCHES: RangeInclusive<i64> = 1..=1_000;
 /// Bytes of a command's `argument`.
 pub(super) const ARGUMENT_BYTES_MAX: usize = 1_024;
 

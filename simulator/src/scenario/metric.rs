@@ -54,6 +54,16 @@ pub enum Metric {
     CommandsSucceeded,
     /// Commands that a device carried out more than once.
     CommandsAppliedTwice,
+    /// Punches that people made.
+    PunchesMade,
+    /// Punches that the server has at the end.
+    PunchesStored,
+    /// Confirmed punches that it has not.
+    PunchesLost,
+    /// Punches that it has more than once.
+    PunchesDoubled,
+    /// Devices' keys that were rotated.
+    KeysRotated,
     /// Answers whose SIG_SERV does not hold.
     BadServerSignatures,
 }
@@ -69,8 +79,16 @@ impl AnswerCode {
     /// The answer that every request hopes for.
     pub const OK: &'static str = "OK";
     /// What the simulator itself notes where no answer came, or none that can be read.
-    pub const LOCAL: [&'static str; 7] =
-        ["TIMEOUT", "CONNECT_FAILED", "CONNECTION_LOST", "BAD_ANSWER", "NO_SOCKET", "UNSENT", "UNANSWERED"];
+    pub const LOCAL: [&'static str; 8] = [
+        "TIMEOUT",
+        "CONNECT_FAILED",
+        "CONNECTION_LOST",
+        "BAD_ANSWER",
+        "UNKNOWN_KEY",
+        "NO_SOCKET",
+        "UNSENT",
+        "UNANSWERED",
+    ];
 
     /// Takes a code. None unless it is 1 to 40 of A-Z, 0-9 and `_`.
     pub fn new(code: &str) -> Option<Self> {
@@ -97,7 +115,7 @@ pub(super) enum Known {
 }
 
 /// Every metric that has a name of its own, with its unit and when it is known.
-static NAMED: [(Metric, &str, &str, Known); 21] = [
+static NAMED: [(Metric, &str, &str, Known); 26] = [
     (Metric::Errors, "errors", "requests", Known::AnyTime),
     (Metric::HeartbeatP50Ms, "heartbeat.p50_ms", "ms", Known::AnyTime),
     (Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime),
@@ -118,6 +136,11 @@ static NAMED: [(Metric, &str, &str, Known); 21] = [
     (Metric::LedgerMisattributed, "ledger.misattributed", "records", Known::AfterEnd),
     (Metric::CommandsSucceeded, "commands.succeeded", "commands", Known::OfWholeRun),
     (Metric::CommandsAppliedTwice, "commands.applied_twice", "commands", Known::OfWholeRun),
+    (Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun),
+    (Metric::PunchesStored, "punches.stored", "punches", Known::AfterEnd),
+    (Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd),
+    (Metric::PunchesDoubled, "punches.doubled", "punches", Known::AfterEnd),
+    (Metric::KeysRotated, "keys.rotated", "keys", Known::OfWholeRun),
     (Metric::BadServerSignatures, "bad_server_signatures", "answers", Known::AnyTime),
 ];
 

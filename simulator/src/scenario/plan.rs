@@ -56,8 +56,8 @@ pub struct Fleet {
     pub connections: Connections,
     /// The start of every device's id.
     pub id_prefix: String,
-    /// Devices register with one-time tokens.
-    pub otrt: bool,
+    /// Which one-time tokens devices register with.
+    pub otrt: Otrt,
     /// How long a device waits for an answer.
     pub answer_timeout: Duration,
     /// What devices say they run.
@@ -66,6 +66,17 @@ pub struct Fleet {
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
+}
+
+/// One-time tokens of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otrt {
+    /// None.
+    None,
+    /// One for each device.
+    Each,
+    /// One for all of them, which only one can use.
+    Shared,
 }
 
 /// When a device sends its next heartbeat.
@@ -156,6 +167,20 @@ pub enum Step {
         /// To whom.
         recipients: Recipients,
     },
+    /// A shift starts: people punch at every device.
+    Punch {
+        /// How many at each: 1 to 1,000.
+        per_device: u32,
+    },
+    /// The operator takes a step of the rotation of the server's key.
+    RotateServerKey {
+        /// Which.
+        step: KeyStep,
+        /// Whoever is stranded by it.
+        force: bool,
+    },
+    /// The operator cuts off the server key that signs.
+    RevokeServerKey,
     /// The server stops and starts again. Never in a rehearsal.
     RestartServer {
         /// By `kill -9`, not in peace.
@@ -166,6 +191,31 @@ pub enum Step {
         /// What expectations call it.
         name: String,
     },
+}
+
+/// A step of the rotation of the server's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStep {
+    /// A new key is published.
+    Announce,
+    /// It signs.
+    Flip,
+    /// The old one is believed no more.
+    Retire,
+}
+
+impl KeyStep {
+    /// Every step, in their order.
+    pub const ALL: [Self; 3] = [Self::Announce, Self::Flip, Self::Retire];
+
+    /// The word in scenarios and in the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Announce => "announce",
+            Self::Flip => "flip",
+            Self::Retire => "retire",
+        }
+    }
 }
 
 /// Who suffers an outage.
@@ -299,6 +349,9 @@ impl Step {
             Self::Revoke { .. } => "revoke",
             Self::Outage { .. } => "outage",
             Self::SendCommand { .. } => "send_command",
+            Self::Punch { .. } => "punch",
+            Self::RotateServerKey { .. } => "rotate_server_key",
+            Self::RevokeServerKey => "revoke_server_key",
             Self::RestartServer { .. } => "restart_server",
             Self::Phase { .. } => "phase",
         }

@@ -33,6 +33,7 @@ pub(super) const FLEET: Section = Section {
         "connections",
         "id_prefix",
         "otrt",
+        "otrt_shared",
         "answer_timeout",
         "firmware_version",
         "model",
@@ -52,10 +53,13 @@ pub(super) const EXPECT: Section = Section {
     keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
 };
 /// The keys of `[[timeline]]`, by what the step does.
-pub(super) const STEPS: [(&str, Section); 5] = [
+pub(super) const STEPS: [(&str, Section); 8] = [
     ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices"] }),
     ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site"] }),
     ("send_command", Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices"] }),
+    ("punch", Section { title: "a `punch` step", keys: &["at", "do", "per_device"] }),
+    ("rotate_server_key", Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force"] }),
+    ("revoke_server_key", Section { title: "a `revoke_server_key` step", keys: &["at", "do"] }),
     ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill"] }),
     ("phase", Section { title: "a `phase` step", keys: &["at", "do", "name"] }),
 ];
@@ -87,6 +91,7 @@ pub(super) struct RawFleet {
     pub(super) connections: Field<Result<i64, String>>,
     pub(super) id_prefix: Field<String>,
     pub(super) otrt: Field<bool>,
+    pub(super) otrt_shared: Field<bool>,
     pub(super) answer_timeout: Field<Duration>,
     pub(super) firmware_version: Field<String>,
     pub(super) models: Option<Vec<RawShare>>,
@@ -123,6 +128,9 @@ pub(super) enum RawAction {
     Revoke { devices: Field<i64> },
     Outage { length: Field<Duration>, site: Field<String> },
     SendCommand { kind: Field<String>, argument: Field<String>, devices: Field<i64> },
+    Punch { per_device: Field<i64> },
+    RotateServerKey { step: Field<String>, force: Field<bool> },
+    RevokeServerKey,
     RestartServer { kill: Field<bool> },
     Phase { name: Field<String> },
 }
@@ -174,6 +182,7 @@ impl RawFleet {
             connections: table.text_or_integer("connections", problems),
             id_prefix: table.text("id_prefix", problems),
             otrt: table.boolean("otrt", problems),
+            otrt_shared: table.boolean("otrt_shared", problems),
             answer_timeout: table.duration("answer_timeout", problems),
             firmware_version: table.text("firmware_version", problems),
             models: read_each(table.tables("model", MODEL.title, problems), problems, |share, problems| {
@@ -242,6 +251,11 @@ impl RawAction {
                 argument: table.text("argument", problems),
                 devices: table.integer("devices", problems),
             },
+            "punch" => Self::Punch { per_device: table.integer("per_device", problems) },
+            "rotate_server_key" => {
+                Self::RotateServerKey { step: table.text("step", problems), force: table.boolean("force", problems) }
+            }
+            "revoke_server_key" => Self::RevokeServerKey,
             "restart_server" => Self::RestartServer { kill: table.boolean("kill", problems) },
             _ => Self::Phase { name: table.text("name", problems) },
         }))

@@ -98,6 +98,10 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
             outage(stage, site, *length);
             Ok(())
         }
+        Step::RotateServerKey { step, force } => {
+            stage.operator.rotate_server_key(step.as_str(), *force).await.map_err(said)
+        }
+        Step::RevokeServerKey => stage.operator.revoke_server_key().await.map_err(said),
         Step::RestartServer { kill } => match &stage.server {
             Some(server) => {
                 let restarted = server.borrow_mut().restart(*kill);
@@ -106,7 +110,8 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
             }
             None => Err("this run did not start the server, so it can't restart it".to_owned()),
         },
-        Step::Phase { .. } => Ok(()), // the plan knows when phases are
+        // The plan knows when phases are, and devices when shifts start.
+        Step::Phase { .. } | Step::Punch { .. } => Ok(()),
     }
 }
 

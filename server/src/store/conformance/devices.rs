@@ -168,6 +168,8 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
 pub fn a_rotated_key_takes_over_and_the_old_one_never_returns(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!(rotate(store, 1, 2, 2), Err(Denied::KeyInUse), "another device's");
+    let kept = reader.standing(&id("KS-1")).unwrap().unwrap().sequence;
+    assert_eq!(kept, Sequence::new(1, 1), "a refusal leaves the pair as it was");
     assert_eq!(rotate(store, 1, 5, 3), Ok(()));
     assert_eq!(reader.standing(&id("KS-1")).unwrap().unwrap().public_key, public(5));
     assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key vouches for nothing any more");

@@ -106,22 +106,28 @@ impl DeviceWrites for Writes<'_> {
 
     fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError> {
         let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
+        let Some(standing) = standing(&self.0, device_id)? else { return Ok(Err(Denied::Unknown)) };
+        if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
+            return Ok(Err(standing.denied()));
+        }
+        // Before the pair is taken: a refusal leaves everything as it was.
+        let current: Vec<u8> = self
+            .0
+            .prepare_cached("SELECT public_key FROM devices WHERE id = ?1")?
+            .query_row([standing.row], |row| row.get(0))?;
+        if current != signed_with.0 {
+            return Ok(Err(Denied::KeyMismatch)); // rotated in between, by somebody who has the old key too
+        }
+        let is_repeated = current == new_public_key.0;
+        if !is_repeated && is_known_key(&self.0, new_public_key)? {
+            return Ok(Err(Denied::KeyInUse));
+        }
         let device = match advance(&self.0, device_id, *sequence, by.at)? {
             Ok(device) => device,
             Err(denied) => return Ok(Err(denied)),
         };
-        let current: Vec<u8> = self
-            .0
-            .prepare_cached("SELECT public_key FROM devices WHERE id = ?1")?
-            .query_row([device], |row| row.get(0))?;
-        if current != signed_with.0 {
-            return Ok(Err(Denied::KeyMismatch)); // rotated in between, by somebody who has the old key too
-        }
-        if current == new_public_key.0 {
+        if is_repeated {
             return Ok(Ok(()));
-        }
-        if is_known_key(&self.0, new_public_key)? {
-            return Ok(Err(Denied::KeyInUse));
         }
         set_key(&self.0, device, new_public_key, by.at)?;
         append(&self.0, "device.rotate_key", device_id.as_str(), &new_public_key.to_string(), by)?;
@@ -167,7 +173,8 @@ impl DeviceWrites for Writes<'_> {
         // What the old key signed is worth nothing any more, so the pair may begin again.
         self.0
             .prepare_cached(
-                "UPDATE device_states SET status = 0, boot_epoch = 0, seq = 0, keyset_version = 0 WHERE device = ?1",
+                "UPDATE device_states SET status = 0, boot_epoch = 0, seq = 0, keyset_version = 0, next_line_no = 1
+                 WHERE device = ?1",
             )?
             .execute([row])?;
         self.0

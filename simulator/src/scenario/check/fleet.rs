@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::value::{LABEL, at_most, duration_in, integer_in, misfit, or_default, required, text_like};
 use crate::scenario::limits;
-use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Share};
+use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, grouped, quoted};
 use crate::scenario::raw::{FLEET, MODEL, RawFleet, RawShare, SITE};
 use crate::scenario::reader::{At, Field, Section};
@@ -18,7 +18,7 @@ pub(super) struct CheckedFleet {
     heartbeat_interval: Option<HeartbeatInterval>,
     connections: Option<Connections>,
     id_prefix: Option<String>,
-    otrt: Option<bool>,
+    otrt: Option<Otrt>,
     pub(super) answer_timeout: Option<Duration>,
     firmware_version: Option<String>,
     models: Option<Vec<Share>>,
@@ -66,12 +66,21 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
         heartbeat_interval,
         connections: check_connections(raw.connections, at, problems),
         id_prefix: check_id_prefix(or_default(raw.id_prefix, "SIM", at), problems),
-        otrt: or_default(raw.otrt, false, at).map(|otrt| otrt.value),
+        otrt: check_otrt(raw.otrt, raw.otrt_shared, at),
         answer_timeout: duration_in("answer_timeout", timeout, &limits::ANSWER_TIMEOUT, problems).map(|t| t.value),
         firmware_version: text_like("firmware_version", firmware_version, LABEL, problems).map(|v| v.value),
         models: raw.models.and_then(|models| check_shares(models, MODEL, "KS-100", problems)),
         sites: raw.sites.and_then(|sites| check_shares(sites, SITE, "HQ", problems)),
     }
+}
+
+fn check_otrt(otrt: Field<bool>, shared: Field<bool>, at: Place) -> Option<Otrt> {
+    let (each, shared) = (or_default(otrt, false, at)?.value, or_default(shared, false, at)?.value);
+    Some(match (each, shared) {
+        (_, true) => Otrt::Shared,
+        (true, false) => Otrt::Each,
+        (false, false) => Otrt::None,
+    })
 }
 
 fn check_interval(

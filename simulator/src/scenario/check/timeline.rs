@@ -7,7 +7,7 @@ use ks_protocol::message::CommandOrder;
 use super::Known;
 use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like};
 use crate::scenario::limits;
-use crate::scenario::plan::{Mode, OutageScope, Recipients, Step, TimedStep};
+use crate::scenario::plan::{KeyStep, Mode, OutageScope, Recipients, Step, TimedStep};
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::raw::{RawAction, RawStep};
 use crate::scenario::reader::{At, Field};
@@ -61,6 +61,18 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
             let command = kind.zip(argument).and_then(|(kind, argument)| check_command(&kind, &argument, problems));
             command.zip(recipients).map(|(command, recipients)| Step::SendCommand { command, recipients })
         }
+        RawAction::Punch { per_device } => {
+            let per_device = required(per_device, "per_device", owner("a `punch` step"), "per_device = 1", problems);
+            let per_device = integer_in::<u32>("per_device", per_device, &limits::PUNCHES, problems);
+            per_device.map(|count| Step::Punch { per_device: count.value })
+        }
+        RawAction::RotateServerKey { step, force } => {
+            let step = required(step, "step", owner("a `rotate_server_key` step"), "step = \"announce\"", problems);
+            let force = or_default(force, false, raw.place);
+            let step = check_key_step(step, problems);
+            step.zip(force).map(|(step, force)| Step::RotateServerKey { step, force: force.value })
+        }
+        RawAction::RevokeServerKey => Some(Step::RevokeServerKey),
         RawAction::RestartServer { kill } => {
             let is_possible = check_restart(action.at, known.mode, problems);
             let kill = or_default(kill, false, raw.place);
@@ -72,6 +84,18 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
         }
     };
     Some(TimedStep { at: at?, step: step? })
+}
+
+fn check_key_step(step: Option<At<String>>, problems: &mut Problems) -> Option<KeyStep> {
+    let step = step?;
+    let names = KeyStep::ALL.map(KeyStep::as_str);
+    let found = KeyStep::ALL.into_iter().find(|known| known.as_str() == step.value);
+    if found.is_none() {
+        let near = closest_value(&step.value, names);
+        let message = format!("`step` is {}", quoted(&step.value));
+        problems.push(Problem::new(step.at, message).expected(any_of(&names)).suggest(near));
+    }
+    found
 }
 
 /// The argument must be the kind's, as it stands on the wire: `level: warn`.

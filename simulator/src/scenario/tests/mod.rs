@@ -67,7 +67,7 @@ struct Permissive;
 
 impl ServerSettings for Permissive {
     fn names(&self) -> Vec<&'static str> {
-        vec!["RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "RATE_LIMIT_DEVICE_PER_MIN"]
+        vec!["RATE_LIMIT_ADDRESS_FAILURES_BURST", "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "RATE_LIMIT_DEVICE_PER_MIN"]
     }
 
     fn wrong(&self, _given: &BTreeMap<String, String>) -> Vec<(String, String)> {

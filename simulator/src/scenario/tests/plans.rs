@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{SOUND, changed, plan};
 use crate::scenario::{
-    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode,
+    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode, Otrt,
     OutageScope, Recipients, Share, Step,
 };
 
@@ -30,7 +30,7 @@ fn what_the_file_does_not_say_has_its_default() {
         heartbeat_interval: HeartbeatInterval::Server,
         connections: Connections::PerDevice,
         id_prefix: "SIM".to_owned(),
-        otrt: false,
+        otrt: Otrt::None,
         answer_timeout: s(10),
         firmware_version: "1.0.0".to_owned(),
         models: share("KS-100"),
@@ -63,7 +63,7 @@ fn every_key_is_read() {
     assert_eq!(plan.fleet.heartbeat_interval, HeartbeatInterval::Fixed(Duration::from_millis(250)));
     assert_eq!(plan.offered_per_min(), Some(24_000.0));
     assert_eq!(plan.fleet.connections, Connections::Shared(64));
-    assert!(plan.fleet.otrt);
+    assert_eq!(plan.fleet.otrt, Otrt::Each);
     assert_eq!(plan.fleet.models.len(), 2);
     assert_eq!(plan.server.get("PORT").map(String::as_str), Some("3000"));
     let forger = Adversary { kind: AdversaryKind::Forger, count: 5, interval: s(1), from: s(0), until: plan.duration };

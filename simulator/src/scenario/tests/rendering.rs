@@ -16,8 +16,8 @@ fn a_misspelt_key_is_underlined_and_the_right_one_named() {
 8 | heartbeat_intervall = "1s"
   | ^^^^^^^^^^^^^^^^^^^ did you mean `heartbeat_interval`?
   |
-  = help: the keys of [fleet] are devices, heartbeat_interval, connections, id_prefix, otrt, answer_timeout,
-          firmware_version, model, site
+  = help: the keys of [fleet] are devices, heartbeat_interval, connections, id_prefix, otrt, otrt_shared,
+          answer_timeout, firmware_version, model, site
 "#;
     assert_eq!(shown(&changed("devices = 100", "devices = 100\nheartbeat_intervall = \"1s\"")), expected);
 }
@@ -34,7 +34,7 @@ fn an_unknown_metric_comes_with_the_nearest_and_the_list() {
            heartbeat.p999_ms, heartbeat.max_ms, heartbeat.sent, heartbeat.acked, heartbeat.per_min,
            register.acked, register.p99_ms, devices.registered, attacks.attempts, attacks.successes, ledger.lost,
            ledger.doubled, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
-           bad_server_signatures
+           punches.made, punches.stored, punches.lost, punches.doubled, keys.rotated, bad_server_signatures
 "#;
     assert_eq!(shown(&changed("\"errors\"", "\"heartbeat.p99\"")), expected);
 }

@@ -1,0 +1,113 @@
+//! The admin API against its own OpenAPI document: schemathesis sends what the document allows and what it does not, as each
+//! role, and looks for a 5xx or an answer that is not in the document.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::shell::{self, Failed, cargo, root, say};
+
+/// The fuzzer, pinned, so that a run says the same tomorrow.
+const FUZZER: &str = "schemathesis==4.32.5";
+/// Every role; admin comes with the token of the settings, which no call can end.
+const ROLES: [&str; 5] = ["viewer", "operator", "release_manager", "factory", "admin"];
+/// What answers are held to. That valid data is accepted is none of it: whether a device exists is in no schema.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth,missing_required_header";
+/// Cases of each operation that are drawn besides the systematic ones.
+const EXAMPLES: &str = "25";
+/// Seconds that are spent on one role.
+const ROLE_S_MAX: &str = "15";
+/// Token of the server under test, which nobody else can reach.
+const ADMIN_TOKEN: &str = "token-of-the-fuzzed-server";
+
+/// Installs the fuzzer, starts a server, and lets it loose as each role.
+pub(crate) fn run() -> Result<(), Failed> {
+    let schemathesis = installed()?;
+    cargo(&["build", "--package", "ks-server"])?;
+    let folder = root().join("target/fuzz/server");
+    let _ = std::fs::remove_dir_all(&folder); // it may not be there
+    std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
+    let server = Server::start(&folder)?;
+    for role in ROLES {
+        say(&format!("fuzzing the admin API as {role}"));
+        let token = if role == "admin" { ADMIN_TOKEN.to_owned() } else { server.token(role)? };
+        let document = format!("http://{}/api/openapi.json", server.address);
+        let header = format!("Authorization: Bearer {token}");
+        let program = schemathesis.to_string_lossy();
+        let arguments = ["run", &document, "--header", &header, "--checks", CHECKS, "--max-examples", EXAMPLES];
+        let arguments =
+            [&arguments[..], &["--phases", "examples,coverage,fuzzing", "--seed", "1", "--no-color"]].concat();
+        // Logging out would end the token of the run.
+        let arguments = [&arguments[..], &["--exclude-path", "/api/logout", "--warnings", "off"]].concat();
+        shell::run_in(&root().join("target/fuzz"), &program, &[&arguments[..], &["--max-time", ROLE_S_MAX]].concat())?;
+    }
+    server.finish()
+}
+
+/// The fuzzer in a virtual environment of its own, installed if it is missing.
+fn installed() -> Result<PathBuf, Failed> {
+    let environment = root().join("target/fuzz/python");
+    let program = environment.join("bin/schemathesis");
+    let mark = environment.join(FUZZER);
+    if !mark.exists() {
+        say("schemathesis is installed into target/fuzz/python, which takes a minute");
+        let place = environment.to_string_lossy().into_owned();
+        shell::run("python3", &["-m", "venv", "--clear", &place])?;
+        shell::run(&environment.join("bin/pip").to_string_lossy(), &["install", "--quiet", FUZZER])?;
+        std::fs::write(&mark, "").map_err(|error| Failed(format!("{}: {error}", mark.display())))?;
+    }
+    Ok(program)
+}
+
+/// A server of its own, on a free port; it ends with this program, whose end closes its standard input.
+struct Server {
+    child: Child,
+    address: String,
+    folder: PathBuf,
+}
+
+fn ks_server(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(root().join("target/debug/ks-server"));
+    command.args(arguments).current_dir(folder).env("HOST", "127.0.0.1").env("PORT", "0");
+    command.env("ADMIN_TOKEN", ADMIN_TOKEN).env("STORE_SYNCHRONOUS", "off").env("DATABASE_URL", "file:./ks.sqlite");
+    command
+}
+
+impl Server {
+    fn start(folder: &Path) -> Result<Self, Failed> {
+        let failed = |error: std::io::Error| Failed(format!("the server can't be started: {error}"));
+        let log = std::fs::File::create(folder.join("server.log")).map_err(failed)?;
+        let mut command = ks_server(folder, &["serve", "--stop-with-stdin"]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn();
+        let mut child = child.map_err(failed)?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.as_mut() {
+            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+        }
+        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let address = address.ok_or_else(|| Failed(format!("the server said `{line}`; see {}", folder.display())))?;
+        Ok(Self { child, address, folder: folder.to_owned() })
+    }
+
+    /// A token with this role, made by the command line beside the server.
+    fn token(&self, role: &str) -> Result<String, Failed> {
+        let made = ks_server(&self.folder, &["admin", "token", "create", "--role", role, "--ttl", "1h"]).output();
+        let made = made.map_err(|error| Failed(format!("a token can't be made: {error}")))?;
+        let token = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        if token.is_empty() { Err(Failed(String::from_utf8_lossy(&made.stderr).into_owned())) } else { Ok(token) }
+    }
+
+    /// Ends it, if it still runs and nothing panicked.
+    fn finish(mut self) -> Result<(), Failed> {
+        let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
+        let has_ended = self.child.try_wait().is_ok_and(|status| status.is_some());
+        if has_ended || log.contains("panicked") {
+            return Err(Failed(format!("the server did not survive; see {}", self.folder.display())));
+        }
+        let _ = self.child.kill(); // nothing of it is kept
+        let _ = self.child.wait();
+        Ok(())
+    }
+}

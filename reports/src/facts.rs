@@ -84,6 +84,15 @@ pub(crate) fn ledger(ledger: &Ledger) -> String {
             count(ledger.acks_misattributed),
         );
     }
+    if ledger.punches_stored + ledger.punches_lost > 0 {
+        told += &format!(
+            " {} punches stored: {} lost, {} doubled, {} misattributed.",
+            count(ledger.punches_stored),
+            count(ledger.punches_lost),
+            count(ledger.punches_doubled),
+            count(ledger.punches_misattributed),
+        );
+    }
     told
 }
 

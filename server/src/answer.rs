@@ -58,6 +58,11 @@ impl Refusal {
         Self { message: Some(message.into()), ..self }
     }
 
+    /// Whether the device is shut out.
+    pub fn is_revoked(&self) -> bool {
+        self.code == RefusalCode::Revoked
+    }
+
     /// Whether it is spent from the address's budget: only what an honest device does not do, or hardly ever.
     pub fn costs_the_address(&self) -> bool {
         use RefusalCode as C;

@@ -51,6 +51,8 @@ pub struct Standing {
     pub budget: Gcra,
     /// What failed in its name from an address whose own budget was spent.
     pub credit: Gcra,
+    /// Lines of the audit that its refused attempts may write.
+    pub noted: Gcra,
 }
 
 impl Known {
@@ -61,6 +63,7 @@ impl Known {
             verified_from: None,
             budget: Gcra::default(),
             credit: Gcra::default(),
+            noted: Gcra::default(),
         };
         Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
     }

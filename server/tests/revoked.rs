@@ -114,3 +114,23 @@ async fn revoking_many_says_what_became_of_each() {
     server.post("/api/devices/KS-2/revoke", &json!({ "reason": " " })).await.problem(400);
     fleet[2].beat().await.answer();
 }
+
+/// Goal: that a revoked device goes on trying is in the audit, and nobody can fill the audit with it.
+/// Method: several attempts of the device; attempts of a forger in the name of another revoked one.
+#[tokio::test]
+async fn the_attempts_of_a_revoked_device_leave_one_line_in_the_audit() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    for device in &fleet {
+        server.revoke(device).await.done();
+    }
+    for _ in 0..5 {
+        fleet[0].beat().await.refusal(Code::Revoked);
+    }
+    fleet[1].key = ks_protocol::key::PrivateKey::from_seed(&[8; 32]);
+    fleet[1].beat().await.refusal(Code::Revoked);
+    let audited: String = server.value(
+        "SELECT json_group_array(json_array(actor, address, subject, detail)) FROM audit WHERE action = 'device.refused'",
+    );
+    assert_eq!(audited, r#"[["KS-0","127.0.0.1","KS-0","/heartbeat"]]"#);
+}

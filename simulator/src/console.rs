@@ -170,6 +170,15 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
             let (checked, lost) = (grouped(ledger.acks_checked), ledger.acks_lost);
             text += &format!("  ACKs: {checked} checked, {lost} lost, {} misattributed\n", ledger.acks_misattributed);
         }
+        if ledger.punches_stored + ledger.punches_lost > 0 {
+            text += &format!(
+                "  punches: {} stored, {} lost, {} doubled, {} misattributed\n",
+                grouped(ledger.punches_stored),
+                ledger.punches_lost,
+                ledger.punches_doubled,
+                ledger.punches_misattributed
+            );
+        }
     }
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");

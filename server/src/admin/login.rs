@@ -71,14 +71,20 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     let found = app.reader.ask(move |store| store.user(&wanted)).await?;
     let enabled = found.filter(|(user, _)| user.disabled_at.is_none());
     let hash = enabled.as_ref().map(|(_, hash)| hash.clone());
-    let is_right = app.passwords.is_right(password, hash).await.ok_or_else(Problem::overloaded)?;
+    let refund = || {
+        throttle.addresses.refund(*address);
+        throttle.names.refund(&name);
+    };
+    let Some(is_right) = app.passwords.is_right(password, hash).await else {
+        refund();
+        return Err(Problem::overloaded());
+    };
     let Some((user, _)) = enabled.filter(|_| is_right) else {
         let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
         app.writer.write(move |store| store.note("login.failed", &name, "", &by)).await?;
         return Err(Problem::unauthorized("name or password is wrong"));
     };
-    throttle.addresses.refund(*address);
-    throttle.names.refund(&name);
+    refund();
     let token = Base64UrlUnpadded::encode_string(&app.rng.bytes_32());
     let by = By { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
     let (at, role) = (by.at, user.role);

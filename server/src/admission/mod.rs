@@ -35,6 +35,9 @@ use crate::{
     store::{By, devices::DeviceStatus},
 };
 
+/// Lines of the audit that the attempts of one revoked device may write.
+const NOTES: Rate = Rate { per_min: 1, burst: 1 };
+
 /// What may fail in a device's name from an address whose budget is spent, before the device's credit there ends: enough
 /// for an honest device that stumbles, too little to make the server check signatures for a flood.
 const CREDIT: Rate = Rate { per_min: 1, burst: 5 };
@@ -107,6 +110,9 @@ async fn admit<R: Request>(
     let known = known.ok_or_else(|| Refusal::new(RefusalCode::UnknownDevice))?;
     let input = signing_input(Context::Request { method: "POST", path: R::PATH }, signed.body);
     let checked = check(&message, &known, input.as_bytes(), &signed.signature);
+    if matches!(&checked, Err(refusal) if refusal.is_revoked()) {
+        note_revoked(app, &message, &known, &input, &signed.signature, address, now_us).await;
+    }
     known.standing(|now| match checked {
         Ok(()) => {
             now.verified_from = Some(address); // not before: who replays a captured request does not live here
@@ -123,6 +129,34 @@ async fn admit<R: Request>(
         }
     })?;
     Ok((message, known))
+}
+
+/// Leaves a line in the audit that a revoked device tried: once a minute at most, and only if it was the device, so that nobody
+/// else can fill the audit in its name. The refusal does not hang on it.
+async fn note_revoked<R: Request>(
+    app: &App,
+    message: &R,
+    known: &Known,
+    input: &str,
+    signature: &Signature,
+    address: IpAddr,
+    now_us: u64,
+) {
+    if known.standing(|now| now.noted.wait_us(NOTES, now_us)).is_some() {
+        return;
+    }
+    if !known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), signature)) {
+        return;
+    }
+    if known.standing(|now| now.noted.spend(NOTES, now_us)).is_err() {
+        return;
+    }
+    let device_id = message.device_id().to_string();
+    let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
+    let noted = app.writer.write(move |store| store.note("device.refused", &device_id, R::PATH, &by)).await;
+    if let Err(error) = noted {
+        tracing::warn!(%error, "the attempt of a revoked device is not in the audit");
+    }
 }
 
 /// What a known device's request must be: by a device that is not revoked, under the whitelisted key, verified, in its turn.

@@ -87,6 +87,7 @@ pub struct Machine {
 
 /// A change of the device's key that is under way.
 struct Rotation {
+    old: PrivateKey,
     new: PrivateKey,
     command_id: CommandId,
 }
@@ -386,16 +387,23 @@ impl Machine {
         match &reply {
             Reply::Answer(_) => {
                 if let Some(rotation) = self.rotating.take() {
-                    let Rotation { new, command_id } = *rotation;
+                    let Rotation { new, command_id, .. } = *rotation;
                     self.key = new;
                     self.answer(&command_id, AckState::Succeeded, "");
                     is_rotated = true;
                 }
             }
-            // An answer was lost, and the server knows the new key already: it can vouch for itself.
+            // An answer was lost, and the server may know the new key already: the other one vouches for it, in turns.
             Reply::Refused(refusal) if refusal.code == RefusalCode::BadSignature => {
                 if let Some(rotation) = &self.rotating {
-                    self.key = rotation.new.clone();
+                    let is_old = self.key.public_key() == rotation.old.public_key();
+                    self.key = if is_old { rotation.new.clone() } else { rotation.old.clone() };
+                }
+            }
+            Reply::Refused(refusal) if refusal.code == RefusalCode::KeyInUse => {
+                let new = self.make_key();
+                if let Some(rotation) = &mut self.rotating {
+                    rotation.new = new;
                 }
             }
             Reply::Refused(refusal) => self.refused(refusal),
@@ -535,10 +543,8 @@ impl Machine {
             }
             CommandOrder::AddKey(argument) => self.heard_of_keyset(argument.keyset_version),
             CommandOrder::RotateKey if self.rotating.is_none() => {
-                self.keys_made += 1;
-                let purpose = format!("key {}", self.keys_made);
-                let new = PrivateKey::from_seed(&seed::bytes(self.root_seed, self.device_id.as_str(), &purpose));
-                self.rotating = Some(Box::new(Rotation { new, command_id: command_id.clone() }));
+                let (old, new) = (self.key.clone(), self.make_key());
+                self.rotating = Some(Box::new(Rotation { old, new, command_id: command_id.clone() }));
             }
             // A simulated device has no settings that show, and no update to halt.
             CommandOrder::SetConfig(_)
@@ -546,6 +552,12 @@ impl Machine {
             | CommandOrder::RotateKey
             | CommandOrder::Custom(_) => {}
         }
+    }
+
+    fn make_key(&mut self) -> PrivateKey {
+        self.keys_made += 1;
+        let purpose = format!("key {}", self.keys_made);
+        PrivateKey::from_seed(&seed::bytes(self.root_seed, self.device_id.as_str(), &purpose))
     }
 
     fn answer(&mut self, command_id: &CommandId, state: AckState, detail: &str) {
@@ -772,6 +784,11 @@ mod tests {
         let refused = sealed(401, &sig, &refusal); // the first answer was lost: the server knows the new key already
         assert!(!device.key_rotated(401, &sig, refused.as_bytes()).unwrap().1);
         assert_ne!(device.key.public_key(), old);
+        let sig = device.rotate_key(UnixMs(2)).unwrap().sig_dev.to_string();
+        device.key_rotated(401, &sig, sealed(401, &sig, &refusal).as_bytes()).unwrap();
+        assert_eq!(device.key.public_key(), old, "it was not lost after all: the old key vouches again");
+        let sig = device.rotate_key(UnixMs(2)).unwrap().sig_dev.to_string();
+        device.key_rotated(401, &sig, sealed(401, &sig, &refusal).as_bytes()).unwrap();
         let sig = device.rotate_key(UnixMs(3)).unwrap().sig_dev.to_string();
         let public_key = device.key.public_key();
         let rotated = KeyRotated { kind: Default::default(), public_key, server_time: UnixMs(3) };

@@ -1,0 +1,118 @@
+//! Goal: the factory provisions devices by tool and by API alike: one by one or by inventory, in and out, with tokens that one
+//! device uses, however many race.
+//! Method: `ks-server factory` and the admin API beside each other on a running server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::{key::PrivateKey, refusal::RefusalCode as Code};
+use serde_json::{Value, json};
+use support::start_server;
+
+/// Goal: option A (the device made its key) and option B (the factory makes it) by tool and by API.
+/// Method: one device each way; all register.
+#[tokio::test]
+async fn a_device_is_enrolled_with_its_own_key_or_with_one_made_for_it() {
+    let server = start_server(&[]);
+    let about = ["--serial", "S1", "--manufacturer", "Acme", "--model", "KS-100", "--site", "north"];
+    let mut own = server.device("KS-own");
+    let key = own.key.public_key().to_string();
+    let ran = server.run(&[&["factory", "enroll", "KS-own", "--public-key", &key], &about[..]].concat());
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1 devices whitelisted, 0 were there already\n"), "{ran:?}");
+    own.register(None).await.answer();
+
+    let ran = server.run(&[&["factory", "enroll", "KS-made", "--key-out", "made.pem"], &about[..]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let mut made = server.device("KS-made");
+    made.key = PrivateKey::from_pem(&std::fs::read_to_string(server.path("made.pem")).unwrap()).unwrap();
+    made.register(None).await.answer();
+    let taken = server.run(&[&["factory", "enroll", "KS-made", "--key-out", "other.pem"], &about[..]].concat());
+    assert_eq!(taken.code, Some(2), "{taken:?}");
+    assert!(!server.path("other.pem").exists(), "no key is left over for a device that was not taken");
+
+    let mut by_api = server.device("KS-api");
+    let new = json!({
+        "device_id": "KS-api", "public_key": by_api.key.public_key(), "serial": "S3", "manufacturer": "Acme",
+        "model": "KS-100", "site": "north",
+    });
+    let factory = server.token("factory").await;
+    server.admin_as(&factory, "POST", "/api/devices", new.to_string()).await.done();
+    by_api.register(None).await.answer();
+    server.admin_as(&factory, "POST", "/api/devices/revoke", "{}").await.problem(403);
+}
+
+/// Goal: what goes out can come in again, the same.
+/// Method: an inventory with quotes and commas is exported by both ways and imported into another server.
+#[tokio::test]
+async fn an_inventory_goes_out_and_in_again() {
+    let server = start_server(&[]);
+    let (first, second) = (server.device("KS-1"), server.device("KS-2"));
+    let odd = second.inventory_row().replace(",north\n", ",\"north, \"\"old\"\" wing\"\n");
+    let csv = support::inventory(&[&first]) + &odd;
+    server.import(csv.as_str()).await.done();
+    let by_api = server.get("/api/devices/export").await;
+    assert_eq!(by_api.content_type, "text/csv; charset=utf-8");
+    assert_eq!(by_api.body, Value::String(csv.clone()));
+    assert_eq!(server.run(&["factory", "export"]).stdout, csv);
+    assert_eq!(server.run(&["factory", "export", "out.csv"]).code, Some(0));
+    let other = start_server(&[]);
+    let file = server.path("out.csv");
+    let ran = other.run(&["factory", "import", file.to_str().unwrap(), "--json"]);
+    let done: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(done, json!({ "added": 2, "unchanged": 0, "revoked": 0 }));
+    assert_eq!(other.run(&["factory", "export", "--site", "north"]).stdout, support::inventory(&[&first]));
+}
+
+/// Goal: one token, a thousand devices at the same moment: exactly one registers.
+/// Method: each on a connection of its own; then the winner again, and a loser.
+#[tokio::test]
+async fn a_thousand_devices_race_for_one_token() {
+    const RACERS: usize = 1_000;
+    let limits = support::NO_LIMITS.into_iter().chain([("OTRT_REQUIRED", "true")]).collect::<Vec<_>>();
+    let server = start_server(&limits);
+    let devices: Vec<_> = (0..RACERS).map(|number| server.device(&format!("KS-{number}"))).collect();
+    server.whitelist(&devices.iter().collect::<Vec<_>>()).await;
+    let token = server.otrt(json!({})).await;
+    let racing = devices.into_iter().map(|mut device| {
+        let token = token.clone();
+        tokio::spawn(async move {
+            let heard = device.register(Some(&token)).await;
+            let has_won = heard.raw.status == 200;
+            if !has_won {
+                heard.refusal(Code::OtrtUsed);
+            }
+            (device, has_won)
+        })
+    });
+    let racing: Vec<_> = racing.collect();
+    let (mut winners, mut losers) = (Vec::new(), Vec::new());
+    for race in racing {
+        let (device, has_won) = race.await.unwrap();
+        if has_won { &mut winners } else { &mut losers }.push(device);
+    }
+    assert_eq!((winners.len(), losers.len()), (1, RACERS - 1));
+    winners[0].register(Some(&token)).await.answer();
+    losers[0].register(Some(&token)).await.refusal(Code::OtrtUsed);
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM devices WHERE registered_at IS NOT NULL"), 1);
+}
+
+/// Goal: a token for a device that is not whitelisted yet is made, and said so.
+/// Method: the tool with an unknown and with a known device.
+#[tokio::test]
+async fn a_token_for_a_device_that_nobody_knows_is_noted() {
+    let server = start_server(&[]);
+    let unknown = server.run(&["factory", "make-otrt", "--device", "KS-later"]);
+    assert_eq!(unknown.code, Some(0));
+    assert!(unknown.stderr.contains("not whitelisted yet"), "{unknown:?}");
+    server.whitelisted("KS-later").await;
+    let known = server.run(&["factory", "make-otrt", "--device", "KS-later", "--json"]);
+    assert_eq!((known.code, known.stderr.as_str()), (Some(0), ""));
+    let made: Value = serde_json::from_str(&known.stdout).unwrap();
+    assert_eq!(made["tokens"].as_array().unwrap().len(), 1);
+}

@@ -16,8 +16,9 @@ use ks_protocol::{
     id::Sequence,
     key::PrivateKey,
     message::{
-        Ack, AckRecorded, AckState, AcksRecorded, Command, CommandAck, Firmware, Heartbeat, Keyset, KeysetEntry,
-        Network, NextBeat, Register, Registered, Request, ServerKeyState,
+        Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware, Heartbeat,
+        KeyRotated, Keyset, KeysetEntry, LogLevel, LogLine, Logs, LogsStored, Network, NextBeat, Punch, PunchMethod,
+        PunchesStored, Register, Registered, Request, RotateKey, ServerKeyState,
     },
     refusal::{RefusalCode, RefusalDocument},
     signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request, signing_input},
@@ -41,6 +42,16 @@ pub(crate) fn all() -> BTreeMap<String, String> {
     made.response("register-answer", 200, &register.sig_dev.to_string(), &registered());
     made.response("heartbeat-answer", 200, &beat.sig_dev.to_string(), &next_beat());
     made.response("command-ack-answer", 200, &ack.sig_dev.to_string(), &acks_recorded());
+    let logs = made.request("logs", &logs());
+    made.response("logs-answer", 200, &logs.sig_dev.to_string(), &logs_stored());
+    let attendance = made.request("attendance", &attendance());
+    made.response("attendance-answer", 200, &attendance.sig_dev.to_string(), &punches_stored());
+    let new = PrivateKey::from_seed(&[0x44; 32]);
+    let device_id = "KS-000042".parse().expect("an identifier");
+    let rotation = RotateKey::new(device_id, Sequence::new(7, 1_091), SENT_AT, &new);
+    let rotation = made.request("rotate-key", &rotation);
+    let rotated = KeyRotated { kind: Default::default(), public_key: new.public_key(), server_time: SERVER_TIME };
+    made.response("rotate-key-answer", 200, &rotation.sig_dev.to_string(), &rotated);
     made.keyset();
     for code in RefusalCode::ALL {
         let name = format!("error-{}", code.as_str().to_lowercase().replace('_', "-"));
@@ -75,6 +86,7 @@ impl Made {
             "device": described("11", &self.device),
             "server": described("22", &self.server),
             "next_server": described("33", &next),
+            "next_device": described("44", &PrivateKey::from_seed(&[0x44; 32])),
         });
         let text = serde_json::to_string_pretty(&keys).expect("JSON values serialise");
         self.files.insert("keys.json".to_owned(), text + "\n");
@@ -215,6 +227,59 @@ fn acks_recorded() -> AcksRecorded {
     let recorded =
         AckRecorded { command_id: "cmd-0004".parse().expect("an identifier"), state: Text::truncated("RECEIVED") };
     AcksRecorded { kind: Default::default(), acks: Rows::truncated(vec![recorded]), server_time: SERVER_TIME }
+}
+
+fn time(text: &str) -> UnixMs {
+    text.parse().expect("a time")
+}
+
+fn logs() -> Logs {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_089);
+    let line = |at, level, message: &str| LogLine { at: time(at), level, message: Text::truncated(message) };
+    Logs {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        first_line_no: Sequence::new(0, 4_711).seq,
+        lines: Rows::truncated(vec![
+            line("2026-11-23T18:19:58.004Z", LogLevel::Warn, "clock was 3 s off"),
+            line("2026-11-23T18:19:59.120Z", LogLevel::Error, "reader does not answer: timeout"),
+        ]),
+    }
+}
+
+fn logs_stored() -> LogsStored {
+    LogsStored { kind: Default::default(), next_line_no: Sequence::new(0, 4_713).seq, server_time: SERVER_TIME }
+}
+
+fn attendance() -> Attendance {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_090);
+    let punch = |punch_no, at, badge: &str, direction, method| Punch {
+        punch_no: Sequence::new(0, punch_no).seq,
+        at: time(at),
+        badge: Text::truncated(badge),
+        direction,
+        method,
+    };
+    Attendance {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        punches: Rows::truncated(vec![
+            punch(312, "2026-11-23T07:58:12.000Z", "04A2B9C1", Direction::In, PunchMethod::Card),
+            punch(313, "2026-11-23T17:02:40.512Z", "04A2B9C1", Direction::Out, PunchMethod::Card),
+            punch(311, "2026-11-23T17:03:05.250Z", "4711", Direction::Out, PunchMethod::Pin),
+        ]),
+    }
+}
+
+fn punches_stored() -> PunchesStored {
+    let conflicts = Rows::truncated(vec![Sequence::new(0, 311).seq]);
+    PunchesStored { kind: Default::default(), stored: 2, known: 0, conflicts, server_time: SERVER_TIME }
 }
 
 fn refusal(code: RefusalCode) -> RefusalDocument {

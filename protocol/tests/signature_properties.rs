@@ -13,7 +13,8 @@ use ks_protocol::{
     id::{DeviceId, Seq, Sequence},
     key::PrivateKey,
     message::{
-        Ack, AckState, CommandAck, Firmware, Heartbeat, Keyset, Network, NextBeat, Register, Registered, Request,
+        Ack, AckState, Attendance, CommandAck, CommandOrder, Direction, Firmware, Heartbeat, Keyset, LogLevel, LogLine,
+        Logs, Network, NextBeat, Punch, PunchMethod, Register, Registered, Request, RotateKey, SetConfig,
     },
     refusal::RefusalDocument,
     signature::{Context, Reply, SIG_DEV, SignedRequest, open_response, seal_response, sign_request, signing_input},
@@ -91,7 +92,72 @@ prop_compose! {
     }
 }
 
+fn any_log_line() -> impl Strategy<Value = LogLine> {
+    (0_u64..221_845_392_000_000, prop::sample::select(&LogLevel::ALL), any::<String>())
+        .prop_map(|(at, level, message)| LogLine { at: UnixMs(at), level, message: Text::truncated(&message) })
+}
+
+fn any_punch() -> impl Strategy<Value = Punch> {
+    let direction = prop_oneof![Just(Direction::In), Just(Direction::Out), Just(Direction::Unknown)];
+    let method = prop_oneof![Just(PunchMethod::Card), Just(PunchMethod::Pin), Just(PunchMethod::Other)];
+    (0..=ks_protocol::id::SEQ_MAX, 0_u64..221_845_392_000_000, any::<String>(), direction, method).prop_map(
+        |(punch_no, at, badge, direction, method)| Punch {
+            punch_no: Sequence::new(0, punch_no).seq,
+            at: UnixMs(at),
+            badge: Text::truncated(&badge),
+            direction,
+            method,
+        },
+    )
+}
+
 proptest! {
+    #[test]
+    fn signed_batches_open_to_the_same_message(
+        device_id in any_device_id(),
+        (boot_epoch, seq) in any_sequence(),
+        lines in proptest::collection::vec(any_log_line(), 0..6),
+        punches in proptest::collection::vec(any_punch(), 0..6),
+    ) {
+        let (kind, sent_at, lines) = (Default::default(), UnixMs(5), Rows::truncated(lines));
+        let logs = Logs { kind, device_id: device_id.clone(), boot_epoch, seq, sent_at, first_line_no: seq, lines };
+        let wire = sign_request(&device_key(), &logs).unwrap().wire;
+        prop_assert_eq!(open_request::<Logs>(wire.as_bytes()), Some(logs));
+        let (kind, punches) = (Default::default(), Rows::truncated(punches));
+        let batch = Attendance { kind, device_id, boot_epoch, seq, sent_at, punches };
+        let wire = sign_request(&device_key(), &batch).unwrap().wire;
+        prop_assert_eq!(open_request::<Attendance>(wire.as_bytes()), Some(batch));
+    }
+
+    #[test]
+    fn a_new_keys_proof_holds_for_its_device_and_its_key_only(
+        device_id in any_device_id(), other in any_device_id(), seed in any::<[u8; 32]>(), at in 0_usize..88,
+    ) {
+        let new = PrivateKey::from_seed(&seed);
+        let rotation = RotateKey::new(device_id.clone(), Sequence::new(1, 2), UnixMs(5), &new);
+        prop_assert!(rotation.is_proven());
+        let wire = sign_request(&device_key(), &rotation).unwrap().wire;
+        prop_assert_eq!(open_request::<RotateKey>(wire.as_bytes()), Some(rotation.clone()));
+        let moved = RotateKey { device_id: other.clone(), ..rotation.clone() };
+        prop_assert!(!moved.is_proven() || other == device_id);
+        let another = RotateKey { new_public_key: device_key().public_key(), ..rotation.clone() };
+        prop_assert!(!another.is_proven());
+        let mut damaged: Vec<char> = rotation.proof.as_str().chars().collect();
+        damaged[at] = if damaged[at] == 'A' { 'B' } else { 'A' };
+        let damaged: String = damaged.into_iter().collect();
+        let forged = RotateKey { proof: Text::truncated(&damaged), ..rotation };
+        prop_assert!(!forged.is_proven());
+    }
+
+    #[test]
+    fn a_settings_command_goes_over_the_wire_and_back(name in any::<String>(), value in any::<String>()) {
+        let order = CommandOrder::SetConfig(SetConfig { name: Text::truncated(&name), value: Text::truncated(&value) });
+        // What has control characters that a line can't carry, or grows too long, is refused and never sent as something else.
+        if let Ok((kind, argument)) = order.to_wire() {
+            prop_assert_eq!(CommandOrder::from_wire(&kind, &argument), Ok(order));
+        }
+    }
+
     #[test]
     fn signed_request_opens_to_the_same_message(beat in any_heartbeat()) {
         let SignedRequest { wire, .. } = sign_request(&device_key(), &beat).unwrap();
@@ -142,6 +208,12 @@ proptest! {
             let _ = document::decode::<Register>(&text);
             let _ = document::decode::<Registered>(&text);
             let _ = document::decode::<Keyset>(&text);
+            let _ = document::decode::<Logs>(&text);
+            let _ = document::decode::<Attendance>(&text);
+            let _ = document::decode::<RotateKey>(&text);
+            for kind in ["fetch_logs", "set_config", "add_key", "halt_updates", "dance"] {
+                let _ = CommandOrder::from_wire(kind, &text);
+            }
             let _ = RefusalDocument::read(&text);
         }
     }

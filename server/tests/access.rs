@@ -189,7 +189,8 @@ async fn a_person_logs_in_and_out() {
     assert_eq!(login.body["name"], "user:anna");
     let session = cookie(&login);
     let look = async || server.call("GET", "/api/me", &[("cookie", &session)], "").await;
-    assert_eq!(look().await.done()["role"], "operator");
+    let me = look().await.done();
+    assert_eq!((&me["role"], &me["expires_at"]), (&"operator".into(), &login.body["expires_at"]));
     let own_page = [("cookie", session.as_str()), ("sec-fetch-site", "same-origin")];
     assert!(
         server.call("POST", "/api/logout", &own_page, "").await.header("set-cookie").unwrap().contains("Max-Age=0")

@@ -4,6 +4,7 @@
 //! this server's own pages, or from ADMIN_WEB_ORIGIN: `Sec-Fetch-Site` and `Origin` say from where, and no page can set them.
 
 use hyper::{HeaderMap, Method, header};
+use ks_protocol::time::UnixMs;
 use sha2::{Digest, Sha256};
 
 use super::{Problem, route::text_of};
@@ -21,6 +22,8 @@ pub struct Caller {
     pub role: Option<Role>,
     /// The stored token that was shown, if it was one.
     pub token: Option<i64>,
+    /// When that ends.
+    pub expires_at: Option<UnixMs>,
 }
 
 /// SHA-256 of a token: what is stored, and compared, instead of it.
@@ -31,7 +34,7 @@ pub fn token_sha256(token: &str) -> [u8; 32] {
 impl Caller {
     /// Whoever it is, on a route for everybody.
     pub fn anybody() -> Self {
-        Self { name: "anybody".to_owned(), role: None, token: None }
+        Self { name: "anybody".to_owned(), role: None, token: None, expires_at: None }
     }
 
     /// Who calls.
@@ -53,7 +56,8 @@ impl Caller {
         // Hashes are compared, so that the time taken says nothing about the token.
         let root = app.config.admin_token.as_ref().map(|token| token_sha256(token.reveal()));
         if kind == TokenKind::Bearer && root == Some(sha256) {
-            return Ok(Self { name: "admin-token".to_owned(), role: Some(Role::Admin), token: None });
+            let name = "admin-token".to_owned();
+            return Ok(Self { name, role: Some(Role::Admin), token: None, expires_at: None });
         }
         let now = app.clock.now();
         let good = app.reader.ask(move |store| store.good_token(&sha256, now)).await?;
@@ -67,7 +71,7 @@ impl Caller {
             TokenKind::Session => format!("user:{}", token.name),
             TokenKind::Bearer => format!("token:{}", token.name),
         };
-        Ok(Self { name, role: Some(token.role), token: Some(token.row) })
+        Ok(Self { name, role: Some(token.role), token: Some(token.row), expires_at: Some(token.expires_at) })
     }
 
     /// Name and role, for people.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    auth::{COOKIE, token_sha256},
+    auth::{COOKIE, Caller, token_sha256},
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub struct Me {
     name: String,
     /// What they may do.
     role: Option<Role>,
-    /// When the session ends; none for a token.
+    /// When the session or token ends; none for ADMIN_TOKEN, and after a logout.
     expires_at: Option<UnixMs>,
 }
 
@@ -117,5 +117,6 @@ pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
 
 /// Says who calls.
 pub async fn me(call: Call, _: Nothing) -> Result<Json<Me>, Problem> {
-    Ok(Json(Me { name: call.caller.name, role: call.caller.role, expires_at: None }))
+    let Caller { name, role, expires_at, .. } = call.caller;
+    Ok(Json(Me { name, role, expires_at }))
 }

@@ -230,12 +230,17 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
             "HEARTBEAT_RETENTION_DAYS is no longer than the run: the server would delete what the ledger has to find; raise it or shorten the run",
         );
     }
+    let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey { .. } | Step::RevokeServerKey);
+    let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
     let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
     match (plan.mode, target) {
         (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
         (Mode::Rehearse, None) if restarts => {
             bad("the scenario restarts the server, which a rehearsal can't do; use `run`")
         }
+        (Mode::Load, Some(_)) if changes_keys => bad(
+            "the scenario changes the server's keys for good, which only the run's own may suffer; leave --target out",
+        ),
         (Mode::Load, Some(_)) if restarts => {
             bad("the scenario restarts the server, which only the run's own can be; leave --target out")
         }

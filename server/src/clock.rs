@@ -3,6 +3,11 @@
 use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
+/// A length of time in milliseconds.
+pub fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Wall-clock time.
 pub trait Clock: Send + Sync {
     /// The time now.

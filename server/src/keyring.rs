@@ -19,6 +19,7 @@ use ks_protocol::{
 };
 
 use crate::{
+    clock::ms,
     config::StartError,
     server_key::{KeyOrder, KeyOrderRefused, step},
     store::{
@@ -248,6 +249,25 @@ pub async fn refuse_to_strand(
     Ok(())
 }
 
+/// Keeps a new key and publishes it, and gives the version of the keyset that says so. Refused before a private half is kept
+/// that nobody would use.
+///
+/// # Errors
+/// The keys are not such that one can be announced, the key can't be kept, or somebody was quicker.
+pub async fn announce(
+    vault: &Vault,
+    state: &KeysetState,
+    key: &PrivateKey,
+    why: &str,
+    writer: &Writer,
+    by: &By,
+) -> Result<u64, KeyringError> {
+    let order = KeyOrder::Announce(key.public_key());
+    step(&state.keys, &order, by.at)?;
+    vault.keep(key)?;
+    publish(vault, Some(state), &order, why, writer, by).await
+}
+
 /// Carries out an order, and gives the version of the keyset that says so.
 ///
 /// # Errors
@@ -329,8 +349,4 @@ fn signers(
         }
     }
     Ok(signers)
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

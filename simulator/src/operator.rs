@@ -11,8 +11,8 @@ use ks_protocol::{
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
-use ks_server::admin::heartbeats::HeartbeatPage;
-use serde::Deserialize;
+use ks_server::admin::{heartbeats::HeartbeatPage, page::Page};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,20 +28,6 @@ const QUICK_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE: usize = 10_000;
 /// Devices or tokens of one order at most; the API takes no more.
 const AT_ONCE: usize = 100_000;
-
-/// A page of commands.
-#[derive(Debug, Deserialize)]
-struct CommandPage {
-    items: Vec<StoredCommand>,
-    next_cursor: Option<String>,
-}
-
-/// A page of punches.
-#[derive(Debug, Deserialize)]
-struct PunchPage {
-    items: Vec<StoredPunch>,
-    next_cursor: Option<String>,
-}
 
 /// What is asked of the server's keys.
 #[derive(Debug, Deserialize)]
@@ -234,28 +220,28 @@ impl Operator {
     }
 
     /// Gives every command that the server has to `each`, in the order they were made.
-    pub async fn commands(&self, mut each: impl FnMut(&StoredCommand)) -> Result<(), OperatorError> {
-        let mut next = Some("0".to_owned());
-        while let Some(cursor) = next {
-            let path = format!("/api/commands?cursor={cursor}&limit={PAGE}");
-            let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
-            let page: CommandPage = serde_json::from_slice(&body)
-                .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
-            page.items.iter().for_each(&mut each);
-            next = page.next_cursor;
-        }
-        Ok(())
+    pub async fn commands(&self, each: impl FnMut(&StoredCommand)) -> Result<(), OperatorError> {
+        self.for_each_item("/api/commands", each).await
     }
 
     /// Gives every punch that the server has to `each`, in the order they were made.
-    pub async fn punches(&self, mut each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
-        let mut next = Some(format!("/api/attendance?limit={PAGE}"));
+    pub async fn punches(&self, each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
+        self.for_each_item("/api/attendance", each).await
+    }
+
+    /// Reads a list page by page.
+    async fn for_each_item<T: DeserializeOwned>(
+        &self,
+        list: &str,
+        mut each: impl FnMut(&T),
+    ) -> Result<(), OperatorError> {
+        let mut next = Some(format!("{list}?limit={PAGE}"));
         while let Some(path) = next {
             let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
-            let page: PunchPage = serde_json::from_slice(&body)
+            let page: Page<T> = serde_json::from_slice(&body)
                 .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
             page.items.iter().for_each(&mut each);
-            next = page.next_cursor.map(|cursor| format!("/api/attendance?limit={PAGE}&cursor={cursor}"));
+            next = page.next_cursor.map(|cursor| format!("{list}?limit={PAGE}&cursor={cursor}"));
         }
         Ok(())
     }

@@ -1,6 +1,11 @@
 //! Inventory as CSV: `serial,device_id,public_key,manufacturer,model,site`, checked row by row, every bad row named.
 
-use ks_protocol::{id::DeviceId, key::PublicKey};
+use ks_protocol::{
+    id::DeviceId,
+    key::{BadKey, PublicKey},
+};
+
+use super::devices::is_plain;
 
 use crate::store::devices::{DeviceRecord, ImportProblem, NewDevice};
 
@@ -93,6 +98,20 @@ fn columns(reader: &mut csv::Reader<&[u8]>) -> Result<[usize; 6], ImportProblem>
     Ok(places)
 }
 
+/// Whether a text can be a serial, a manufacturer, a model or a site.
+pub fn is_field(text: &str) -> bool {
+    is_plain(text, FIELD_BYTES_MAX)
+}
+
+/// A public key that can be verified with, from base64.
+///
+/// # Errors
+/// It is none.
+pub fn usable_key(text: &str) -> Result<PublicKey, BadKey> {
+    let key = PublicKey::from_base64(text)?;
+    key.verifier().map(|_| key)
+}
+
 /// One row, or everything that is wrong with it.
 fn device(row: &csv::StringRecord, places: [usize; 6]) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = row.position().map_or(0, csv::Position::line);
@@ -101,12 +120,12 @@ fn device(row: &csv::StringRecord, places: [usize; 6]) -> Result<NewDevice, Vec<
     let mut faults = Vec::new();
     let mut fault = |field: &'static str, what: String| faults.push(ImportProblem { line, field, what });
     for (field, text) in [("serial", serial), ("manufacturer", manufacturer), ("model", model), ("site", site)] {
-        if text.is_empty() || text.len() > FIELD_BYTES_MAX || text.chars().any(char::is_control) {
+        if !is_field(text) {
             fault(field, format!("`{}`: expected 1 to {FIELD_BYTES_MAX} bytes of text", text.escape_debug()));
         }
     }
     let device_id = device_id.parse::<DeviceId>().map_err(|error| fault("device_id", error.to_string()));
-    let public_key = PublicKey::from_base64(public_key).and_then(|key| key.verifier().map(|_| key));
+    let public_key = usable_key(public_key);
     let public_key = public_key.map_err(|error| fault("public_key", error.to_string()));
     match (device_id, public_key) {
         (Ok(device_id), Ok(public_key)) if faults.is_empty() => {

@@ -94,12 +94,11 @@ pub struct CutOff {
 pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&change.reason)?;
     let key = PrivateKey::from_seed(&call.app.rng.bytes_32());
-    // Refused before a private half is kept that nobody would use.
-    let state = KeysetState::read(&call.app.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
-    let order = KeyOrder::Announce(key.public_key());
-    crate::server_key::step(&state.keys, &order, call.app.clock.now()).map_err(|refused| problem(refused.into()))?;
-    call.app.keyring.vault().keep(&key).map_err(|error| problem(error.into()))?;
-    carry_out(call, &order, &change.reason).await
+    let (app, by) = (&call.app, call.by());
+    let state = KeysetState::read(&app.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
+    let vault = app.keyring.vault();
+    keyring::announce(vault, &state, &key, &change.reason, &app.writer, &by).await.map_err(problem)?;
+    in_force(call).await
 }
 
 /// Signs with the announced key from now on.
@@ -130,7 +129,13 @@ async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<Ke
 async fn carry_out(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatus>, Problem> {
     let (app, by) = (&call.app, call.by());
     keyring::order(app.keyring.vault(), order, why, &app.writer, &app.reader, &by).await.map_err(problem)?;
-    app.keyring.follow(&app.writer, &app.reader, by.at).await.map_err(problem)?;
+    in_force(call).await
+}
+
+/// Has this server take over what was published, at once, and says how the keys are.
+async fn in_force(call: Call) -> Result<Json<KeysStatus>, Problem> {
+    let Call { app, .. } = &call;
+    app.keyring.follow(&app.writer, &app.reader, app.clock.now()).await.map_err(problem)?;
     status(call, Nothing).await
 }
 

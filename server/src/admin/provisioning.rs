@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    devices::{Device, check_reason, edit_refused, find, is_plain},
+    devices::{Device, check_reason, edit_refused, find},
     inventory,
     page::Csv,
     problem::Place,
@@ -87,7 +87,7 @@ pub struct Enrolment {
 pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Json<ImportDone>, Problem> {
     let texts =
         [("serial", &new.serial), ("manufacturer", &new.manufacturer), ("model", &new.model), ("site", &new.site)];
-    if let Some((field, _)) = texts.into_iter().find(|(_, text)| !is_plain(text, 128)) {
+    if let Some((field, _)) = texts.into_iter().find(|(_, text)| !inventory::is_field(text)) {
         return Err(Problem::bad_request(format!("{field}: expected 1 to 128 bytes of text")));
     }
     new.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;

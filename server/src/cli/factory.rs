@@ -3,10 +3,7 @@
 use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use ks_protocol::{
-    id::DeviceId,
-    key::{PrivateKey, PublicKey},
-};
+use ks_protocol::{id::DeviceId, key::PrivateKey};
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
@@ -133,8 +130,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         key.public_key()
     } else {
         let text = given(flags, "public-key");
-        let parsed = PublicKey::from_base64(text).and_then(|key| key.verifier().map(|_| key));
-        parsed.map_err(|error| wrong("--public-key", text.to_owned(), error.to_string()))?
+        inventory::usable_key(text).map_err(|error| wrong("--public-key", text.to_owned(), error.to_string()))?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
     let [serial, manufacturer, model, site] =
@@ -142,7 +138,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     for (name, text) in
         [("--serial", &serial), ("--manufacturer", &manufacturer), ("--model", &model), ("--site", &site)]
     {
-        if text.is_empty() || text.len() > 128 || text.chars().any(char::is_control) {
+        if !inventory::is_field(text) {
             return Err(wrong(name, text.clone(), "1 to 128 bytes of text".to_owned()));
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, StartError},
     edge,
     keyring::{self, KeyringError, KeysetState},
-    server_key::{KeyOrder, step},
+    server_key::KeyOrder,
     store::{Reader, Writer},
     vault::{self, Vault},
 };
@@ -89,28 +89,29 @@ async fn change(
     };
     if name != "status" {
         let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
+        let why = given(flags, "reason");
         let order = match name {
             "announce" => {
                 let key = match flags.get_one::<PathBuf>("key") {
                     Some(path) => vault::read_key(path)?,
                     None => PrivateKey::from_seed(&edge::os_randomness()?),
                 };
-                let order = KeyOrder::Announce(key.public_key());
-                step(&read().await?.keys, &order, by.at)?; // before a private half is kept that nobody would use
-                vault.keep(&key)?;
-                order
+                keyring::announce(&vault, &read().await?, &key, why, writer, &by).await?;
+                None
             }
             "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
-                Some(key_id) => KeyOrder::Revoke(key_id.clone()),
+                Some(key_id) => Some(KeyOrder::Revoke(key_id.clone())),
                 None => return Err(KeyringError::Raced), // clap demands it
             },
-            "flip" => KeyOrder::Flip,
-            _ => KeyOrder::Retire,
+            "flip" => Some(KeyOrder::Flip),
+            _ => Some(KeyOrder::Retire),
         };
-        if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-            keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+        if let Some(order) = order {
+            if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
+                keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+            }
+            keyring::order(&vault, &order, why, writer, reader, &by).await?;
         }
-        keyring::order(&vault, &order, given(flags, "reason"), writer, reader, &by).await?;
     }
     let state = read().await?;
     let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;

@@ -10,7 +10,7 @@ use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
 use super::{Reader, StoreError, Transaction, Writer};
-use crate::clock::Clock;
+use crate::clock::{Clock, ms};
 
 /// Rows looked at in one step: about a millisecond of the writer's time.
 const STEP_ROWS: usize = 1_000;
@@ -120,10 +120,6 @@ fn step(
         next.traces = again(rows.max(store.forget_tokens(limits.traces, STEP_ROWS)?));
     }
     Ok(next)
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Compares the clock with the timer, which knows no jumps.

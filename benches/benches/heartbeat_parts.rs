@@ -28,6 +28,7 @@ fn main() {
         next_beat_ms: 59_212,
         keyset_version: 1,
         commands: Rows::default(),
+        firmware: None,
     };
     let sealed = seal_response(&server, &key_id, 200, &sig_dev, &answer).unwrap();
     let opened = || {

@@ -26,6 +26,7 @@ use ks_fleet::{
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
+    truth::Truth,
 };
 use ks_protocol::message::Trust;
 use ks_protocol::{key::PrivateKey, message::Registered, signature::seal_response, time::UnixMs};
@@ -71,6 +72,7 @@ fn shard() -> Rc<Shard> {
         answer_timeout: Duration::from_secs(10),
         shifts: Vec::new(),
         trusted: RefCell::default(),
+        truth: Truth::default(),
         weather: Arc::new(Weather::fair(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
@@ -86,6 +88,7 @@ async fn bytes_per_device() -> usize {
         version: 1,
         threshold: 1,
         keys: vec![(server.public_key().key_id(), server.public_key().verifier().unwrap())],
+        firmware_keys: Vec::new(),
     });
     let (link, shard): (Rc<dyn Link>, _) = (Rc::new(Registrar(server)), shard());
     let mut devices = Vec::with_capacity(DEVICES as usize);
@@ -95,11 +98,12 @@ async fn bytes_per_device() -> usize {
             device_id: format!("SIM-{number:06}").parse().unwrap(),
             root_seed: 1,
             server_keys: Rc::clone(&keys),
+            model: "KS-100".into(),
             firmware_version: "1.0.0".into(),
             otrt: None,
             at: UnixMs(0),
         });
-        devices.push(Device::new(machine, Rc::clone(&link), 0, Rc::clone(&shard), 1).start());
+        devices.push(Device::new(machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1).start());
     }
     // A millisecond of virtual time: every device has registered, and waits for its first heartbeat.
     tokio::time::sleep(Duration::from_millis(1)).await;

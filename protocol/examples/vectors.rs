@@ -208,6 +208,7 @@ fn next_beat() -> NextBeat {
             command("cmd-0003", "fetch_logs", "level: warn"),
             command("cmd-0004", "reboot", ""),
         ]),
+        firmware: None,
     }
 }
 

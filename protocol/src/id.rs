@@ -93,6 +93,15 @@ identifier! {
     KeyId
 }
 
+identifier! {
+    /// Names one release of firmware.
+    ReleaseId
+}
+identifier! {
+    /// Names one rollout of a release.
+    RolloutId
+}
+
 /// The replay pair: `boot_epoch` rises at each boot, `seq` with each request; together they only ever grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence {

@@ -5,6 +5,7 @@
 //! | `SIG_DEV` | `KS1 METHOD PATH\n`, then the document's bytes before the signature line |
 //! | `SIG_SERV` | `KS1 RESPONSE STATUS SIG_DEV\n`, then the document's bytes before the signature line |
 //! | a keyset's | `KS1 KEYSET\n`, then the keyset's bytes before its signatures |
+//! | `FW_SIG` | `KS1 FIRMWARE\n`, then the manifest's bytes before the signature line |
 //! | a new key's proof | `KS1 NEW-KEY DEVICE_ID\n` |
 //!
 //! A response is bound to the one request that it answers through that request's `SIG_DEV`; where a request has
@@ -77,6 +78,8 @@ pub enum Context<'a> {
     },
     /// A keyset.
     Keyset,
+    /// A firmware manifest.
+    Firmware,
     /// A device's proof that it holds a new key.
     NewKey {
         /// The device.
@@ -90,6 +93,7 @@ impl fmt::Display for Context<'_> {
             Self::Request { method, path } => writeln!(f, "KS1 {method} {path}"),
             Self::Response { status, sig_dev } => writeln!(f, "KS1 RESPONSE {status} {sig_dev}"),
             Self::Keyset => writeln!(f, "KS1 KEYSET"),
+            Self::Firmware => writeln!(f, "KS1 FIRMWARE"),
             Self::NewKey { device_id } => writeln!(f, "KS1 NEW-KEY {device_id}"),
         }
     }

@@ -36,7 +36,7 @@ fn keyset(version: u64, keys: &[&PrivateKey], signed_by: &[&PrivateKey]) -> Stri
 
 fn pinned(keys: &[&PrivateKey], threshold: u32, version: u64) -> Trust {
     let unpacked = |key: &&PrivateKey| (key.public_key().key_id(), key.public_key().verifier().unwrap());
-    Trust { version, threshold, keys: keys.iter().map(unpacked).collect() }
+    Trust { version, threshold, keys: keys.iter().map(unpacked).collect(), firmware_keys: Vec::new() }
 }
 
 fn key(seed: u8) -> PrivateKey {

@@ -188,7 +188,7 @@ proptest! {
     fn response_opens_for_its_own_request_only(delay in any::<u32>(), status in 200_u16..600, other in 200_u16..600, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         let key_id = server_key().public_key().key_id();
         let keys = [(key_id.clone(), server_key().public_key().verifier().unwrap())];
-        let answer = NextBeat { kind: Default::default(), server_time: UnixMs(9), next_beat_ms: u64::from(delay), keyset_version: 1, commands: Rows::default() };
+        let answer = NextBeat { kind: Default::default(), server_time: UnixMs(9), next_beat_ms: u64::from(delay), keyset_version: 1, firmware: None, commands: Rows::default() };
         let wire = seal_response(&server_key(), &key_id, status, "abc", &answer).unwrap();
         prop_assert_eq!(open_response::<NextBeat>(&keys, status, "abc", wire.as_bytes()), Ok(Reply::Answer(answer)));
         prop_assert!(open_response::<NextBeat>(&keys, status, "abd", wire.as_bytes()).is_err());

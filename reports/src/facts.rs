@@ -1,7 +1,7 @@
 //! What a summary says, in the words that every form of the report shares.
 
 use crate::number;
-use crate::run_folder::{Attacks, Expectation, Ledger, Mode, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, Verdict};
 
 /// The code of a success; everything else is a refusal or a failure.
 pub(crate) const OK: &str = "OK";
@@ -37,6 +37,11 @@ fn failure_sentence(summary: &Summary) -> String {
     ];
     let told: Vec<&str> = parts.iter().filter(|(is_true, _)| *is_true).map(|(_, words)| *words).collect();
     if told.is_empty() { "The run did not reach its goal.".into() } else { told.join(" ") }
+}
+
+/// The blast radius of a release, with the numbers as all others on the page.
+pub(crate) fn rollout(rollout: &RolloutSummary) -> String {
+    rollout.told(number::grouped)
 }
 
 /// The mode as a noun.

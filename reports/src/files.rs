@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::error::ReportError;
-use crate::run_folder::{FORMAT, SUMMARY, Summary, TICKS, Tick};
+use crate::run_folder::{DECISIONS, FORMAT, ROLLOUTS, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
 /// Reads `summary.json` of the folder.
 ///
@@ -52,22 +52,48 @@ pub fn write_summary(dir: &Path, summary: &Summary) -> Result<(), ReportError> {
 /// Errors: it is missing, or a line is not a whole [`Tick`] (the last one of a killed run often is not).
 pub fn read_ticks(dir: &Path) -> Result<Vec<Tick>, ReportError> {
     let file = dir.join(TICKS);
-    let text = read(&file)?;
-    let mut ticks = Vec::new();
+    lines(&file, &read(&file)?, "one tick as a JSON object", |tick: &Tick| tick.at_s)
+}
+
+/// Reads `rollouts.ndjson` of the folder, in order of time; nothing when it is not there.
+///
+/// Errors: it cannot be read, or a line is not a whole [`RolloutSample`].
+pub fn read_rollouts(dir: &Path) -> Result<Vec<RolloutSample>, ReportError> {
+    let file = dir.join(ROLLOUTS);
+    lines(&file, &read_if_there(&file)?, "one sample of a rollout as a JSON object", |sample: &RolloutSample| {
+        sample.at_s
+    })
+}
+
+/// Reads `decisions.ndjson` of the folder, in order of time; nothing when it is not there.
+///
+/// Errors: it cannot be read, or a line is not a whole [`RolloutDecision`].
+pub fn read_decisions(dir: &Path) -> Result<Vec<RolloutDecision>, ReportError> {
+    let file = dir.join(DECISIONS);
+    lines(&file, &read_if_there(&file)?, "one decision as a JSON object", |decision: &RolloutDecision| decision.at_s)
+}
+
+/// Each line of a file as JSON, blank ones left out, in order of time.
+fn lines<T: DeserializeOwned>(
+    file: &Path,
+    text: &[u8],
+    expected: &'static str,
+    at_s: fn(&T) -> f64,
+) -> Result<Vec<T>, ReportError> {
+    let mut all = Vec::new();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let tick = serde_json::from_slice::<Tick>(line).map_err(|cause| ReportError::Damaged {
-            file: file.clone(),
+        all.push(serde_json::from_slice(line).map_err(|cause| ReportError::Damaged {
+            file: file.to_owned(),
             line: number + 1,
-            expected: "one tick as a JSON object",
+            expected,
             cause: without_line(&cause),
-        })?;
-        ticks.push(tick);
+        })?);
     }
-    ticks.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
-    Ok(ticks)
+    all.sort_by(|a, b| at_s(a).total_cmp(&at_s(b)));
+    Ok(all)
 }
 
 /// SHA-256 of a file, in lower-case hex; read piece by piece, because an event log can be large.
@@ -105,6 +131,14 @@ fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
         io::ErrorKind::NotFound => ReportError::Missing { file: file.to_owned() },
         _ => ReportError::Unreadable { file: file.to_owned(), cause },
     })
+}
+
+/// All bytes of a file that may be absent.
+fn read_if_there(file: &Path) -> Result<Vec<u8>, ReportError> {
+    match read(file) {
+        Err(ReportError::Missing { .. }) => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 /// Writes `bytes` to `dir/name` by way of a temporary name, so that nobody ever sees half a file.

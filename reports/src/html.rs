@@ -9,6 +9,8 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, Summary, Verdict};
 
+mod rollout;
+
 /// The page's looks.
 const STYLE: &str = include_str!("report.css");
 
@@ -18,6 +20,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let sections = [
         verdict(summary),
         expectations(summary),
+        rollout::section(run, figures),
         key_numbers(summary),
         adversaries(summary),
         plots(figures),
@@ -84,6 +87,9 @@ fn verdict(summary: &Summary) -> String {
         Verdict::Inconclusive => ("verdict inconclusive", "?"),
     };
     let mut body = format!("<p>{}</p>\n", facts::verdict_sentence(summary));
+    if let Some(rollout) = &summary.rollout {
+        body.push_str(&format!("<p><strong>Rollout.</strong> {}</p>\n", text(&facts::rollout(rollout))));
+    }
     if !summary.reasons.is_empty() {
         let reasons: String = summary.reasons.iter().map(|reason| format!("<li>{}</li>\n", text(reason))).collect();
         body.push_str(&format!("<ul>\n{reasons}</ul>\n"));
@@ -198,8 +204,13 @@ fn adversaries(summary: &Summary) -> String {
     )
 }
 
-/// The pictures, in the page itself.
+/// The pictures of any run, in the page itself.
 fn plots(figures: &[Figure]) -> String {
+    section("plots", "Plots", &pictures(figures.iter().filter(|figure| !figure.is_of_rollout)))
+}
+
+/// Pictures, one below the other.
+fn pictures<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
     let figure = |figure: &Figure| {
         let svg = figure.svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
         format!(
@@ -209,7 +220,7 @@ fn plots(figures: &[Figure]) -> String {
         )
     };
     let hint = "<p class=\"muted swipe\">Swipe a plot sideways to see all of it.</p>\n".to_owned();
-    section("plots", "Plots", &(hint + &figures.iter().map(figure).collect::<String>()))
+    hint + &figures.map(figure).collect::<String>()
 }
 
 /// Requests by message type and by how they ended.
@@ -380,6 +391,8 @@ mod tests {
         summary.expectations[0].unit.clone_from(&hostile);
         summary.phases[0].name.clone_from(&hostile);
         summary.adversaries.insert(hostile.clone(), Attacks::default());
+        let named = crate::run_folder::RolloutSummary { release: hostile.clone(), ..sample::rollout() };
+        summary.rollout = Some(named);
         summary.requests_by_code.insert(hostile.clone(), sample::codes(&[(&hostile, 1)]));
         summary.latency_ms.insert(hostile, Percentiles::default());
         let page = page_of(summary);

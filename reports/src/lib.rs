@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod blast_radius;
 mod error;
 mod escape;
 mod facts;
@@ -23,7 +24,7 @@ pub mod run_folder;
 mod sample;
 
 pub use error::ReportError;
-pub use files::{read_summary, read_ticks, write_summary};
+pub use files::{read_decisions, read_rollouts, read_summary, read_ticks, write_summary};
 pub use latency_log::{LatencyLogWriter, read_latency};
 
 /// File name of the page drawn for people.
@@ -42,9 +43,10 @@ pub struct Drawn {
     pub files: Vec<PathBuf>,
 }
 
-/// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone.
+/// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its
+/// `rollouts.ndjson` and `decisions.ndjson` where there are any.
 ///
-/// Writes each plot as `.svg` and `.png`, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
+/// Writes each plot that has something to show as `.svg` and `.png`, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
 /// and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
 ///
 /// Errors: the folder holds no finished run, a file is damaged or of a newer format, or the folder cannot be written.
@@ -52,7 +54,7 @@ pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
     let run = run::Run::read(dir)?;
     let mut files = Vec::new();
     let mut figures = Vec::new();
-    for plot in plot::ALL {
+    for plot in plot::ALL.iter().filter(|plot| plot.is_drawn(&run)) {
         let figure = plot.draw(&run).map_err(|cause| ReportError::Undrawable { file: dir.join(plot.name), cause })?;
         files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
         files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png)?);

@@ -20,6 +20,9 @@ pub(crate) fn summary(summary: &Summary) -> String {
         text(&summary.scenario),
         text(&summary.goal)
     );
+    if let Some(rollout) = &summary.rollout {
+        out.push_str(&format!("**Rollout:** {}\n\n", text(&facts::rollout(rollout))));
+    }
     out.push_str(&reasons(summary));
     out.push_str(&expectations(summary));
     out.push_str(&numbers(summary));
@@ -119,6 +122,16 @@ mod tests {
         assert!(text.contains("| heartbeat.p99\\_ms | 12.5 ms | ≤ 50 ms | ✅ met |"), "{text}");
         assert!(text.contains("- **Adversaries:** 500 attempts, 0 successes\n"), "{text}");
         assert!(text.lines().count() < 30, "{text}");
+    }
+
+    #[test]
+    fn a_rollout_is_told_above_the_reasons() {
+        let mut summary = sample::summary();
+        summary.rollout = Some(crate::run_folder::RolloutSummary { release: "1.1|<b>".into(), ..sample::rollout() });
+        summary.reasons = vec!["a gate failed".into()];
+        let text = super::summary(&summary).replace('\u{a0}', " ");
+        let told = "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 3 000 devices (0.23 %) before it was aborted";
+        assert!(text.find(told).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use hdrhistogram::Histogram;
 use crate::error::ReportError;
 use crate::files;
 use crate::latency_log;
+use crate::plot::rollouts::Rollouts;
 use crate::plot::timeline::Timeline;
-use crate::run_folder::{EVENTS, LATENCY, Phase, SUMMARY, Summary, TICKS, Tick};
+use crate::run_folder::{EVENTS, LATENCY, Phase, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
 /// A run, ready to be drawn.
 pub(crate) struct Run {
@@ -20,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) phases: Vec<Phase>,
     /// Heartbeat response times in microseconds; none when no heartbeat was answered.
     pub(crate) latency: Option<Histogram<u64>>,
+    /// Its rollouts of firmware, one after the other.
+    pub(crate) rollouts: Rollouts,
 }
 
 impl Run {
@@ -48,7 +51,8 @@ impl Run {
                 return Err(differs(EVENTS, format!("its SHA-256 is {found}, the summary has {said}")));
             }
         }
-        Ok(Run::new(summary, &ticks, latency))
+        let (samples, decisions) = (files::read_rollouts(dir)?, files::read_decisions(dir)?);
+        Ok(Run::new(summary, &ticks, latency).with_rollouts(&samples, decisions))
     }
 
     /// A run of these parts.
@@ -66,6 +70,15 @@ impl Run {
         if !phases.is_empty() && is_visible {
             phases.push(Phase { name: "drain".to_owned(), from_s: summary.simulated_s, to_s: timeline.end_s });
         }
-        Run { summary, timeline, phases, latency }
+        Run { summary, timeline, phases, latency, rollouts: Rollouts::default() }
+    }
+
+    /// The same run with these rollouts, both in order of time. The time axis reaches to the last of them.
+    pub(crate) fn with_rollouts(mut self, samples: &[RolloutSample], decisions: Vec<RolloutDecision>) -> Run {
+        let last_s = samples.last().map_or(0.0, |sample| sample.at_s);
+        let last_s = decisions.last().map_or(last_s, |decision| last_s.max(decision.at_s));
+        self.timeline.end_s = self.timeline.end_s.max(last_s);
+        self.rollouts = Rollouts::gather(samples, decisions, self.timeline.end_s);
+        self
     }
 }

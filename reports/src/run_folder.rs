@@ -6,7 +6,9 @@
 //! | `ticks.ndjson` | one [`Tick`] a line: what happened in each interval of the run |
 //! | `latency.hlog` | HdrHistogram interval log: heartbeat response times in microseconds, one interval a tick |
 //! | `events.ndjson` | the event log: what happened, in order; a rehearsal's is hashed |
-//! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from the four above |
+//! | `rollouts.ndjson` | one [`RolloutSample`] a line; only of a run that rolls firmware out |
+//! | `decisions.ndjson` | one [`RolloutDecision`] a line; only of a run that rolls firmware out |
+//! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from those above |
 //!
 //! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.
 
@@ -25,6 +27,10 @@ pub const TICKS: &str = "ticks.ndjson";
 pub const LATENCY: &str = "latency.hlog";
 /// File name of the event log, one JSON object a line.
 pub const EVENTS: &str = "events.ndjson";
+/// File name of the samples of rollouts, one JSON object a line; may be absent.
+pub const ROLLOUTS: &str = "rollouts.ndjson";
+/// File name of the decisions of rollouts, one JSON object a line; may be absent.
+pub const DECISIONS: &str = "decisions.ndjson";
 
 /// How a run ended, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +115,9 @@ pub struct Summary {
     pub replay: String,
     /// What a reader must know to judge the numbers (for example what a rehearsal leaves out).
     pub notes: Vec<String>,
+    /// How the run's rollout of firmware ended; none when the run had no rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSummary>,
 }
 
 /// Totals of heartbeats over a run.
@@ -278,4 +287,85 @@ pub struct Tick {
     pub p99_ms: Option<f64>,
     /// Heartbeat response time at its greatest, milliseconds.
     pub max_ms: Option<f64>,
+}
+
+/// A rollout at one moment: a line of `rollouts.ndjson`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RolloutSample {
+    /// Seconds into the run.
+    pub at_s: f64,
+    /// Which rollout.
+    pub rollout_id: String,
+    /// Its state: `RUNNING`, `WAITING`, `PAUSED`, `ABORTED`, `ROLLING_BACK`, `COMPLETED`.
+    pub state: String,
+    /// The stage it is in, from 0.
+    pub stage: u32,
+    /// Number of its stages.
+    pub stages: u32,
+    /// Share of the targets that the stage offers the release to, in basis points.
+    pub share_bp: u32,
+    /// Devices that the rollout is for.
+    pub targets: u64,
+    /// Devices by how far their update is: `pending`, `offered`, `downloading`, `installing`, `confirming`, `confirmed`, `failed`,
+    /// `rejected`, `timed_out`, `lost`, `rolled_back`, `false_success`.
+    pub counts: BTreeMap<String, u64>,
+    /// Devices by the firmware version that they say they run.
+    pub versions: BTreeMap<String, u64>,
+    /// Devices that the release has really broken so far: ground truth, which the server does not know.
+    pub broken: u64,
+    /// What the gate saw; none before it was judged.
+    pub gate: Option<GateSample>,
+}
+
+/// A gate at one moment: what was observed, how sure that is, and what was made of it. Shares are in parts per million.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSample {
+    /// Failures among the devices with an outcome.
+    pub share_ppm: u64,
+    /// Lower end of the band in which the true share is.
+    pub lower_ppm: u64,
+    /// Upper end of that band.
+    pub upper_ppm: u64,
+    /// The share that is allowed.
+    pub threshold_ppm: u64,
+    /// `PASS`, `FAIL` or `INCONCLUSIVE`.
+    pub verdict: String,
+}
+
+/// A decision about a rollout: a line of `decisions.ndjson`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutDecision {
+    /// Seconds into the run.
+    pub at_s: f64,
+    /// Which rollout.
+    pub rollout_id: String,
+    /// What was decided: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`.
+    pub decision: String,
+    /// The stage it was in, from 0.
+    pub stage: u32,
+    /// Why, in words, with the numbers.
+    pub why: String,
+}
+
+/// How a rollout ended, as it really was: the server knows only a part of this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutSummary {
+    /// Which rollout.
+    pub rollout_id: String,
+    /// The release, as people name it (`1.1.0`).
+    pub release: String,
+    /// Its state when the run ended.
+    pub state: String,
+    /// Devices that the rollout was for.
+    pub targets: u64,
+    /// Devices that had the release.
+    pub updated_devices: u64,
+    /// Devices that the release really broke: ground truth.
+    pub broken_devices: u64,
+    /// Those as a share of the whole fleet, in basis points.
+    pub broken_share_of_fleet_bp: u64,
+    /// When the engine first acted against the release, seconds into the run.
+    pub detected_at_s: Option<f64>,
+    /// When the first device broke, seconds into the run.
+    pub first_broken_at_s: Option<f64>,
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::run_folder::{
-    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, Summary, Tick, Verdict,
+    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, RolloutSummary, Summary,
+    Tick, Verdict,
 };
 
 /// Counts by code.
@@ -68,6 +69,7 @@ pub(crate) fn summary() -> Summary {
         event_log_sha256: None,
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         notes: vec!["Server and generator shared one machine.".into()],
+        rollout: None,
     }
 }
 
@@ -84,5 +86,20 @@ pub(crate) fn tick(at_s: f64, offered: u64) -> Tick {
         p99_ms: Some(5.0),
         max_ms: Some(9.0),
         ..Tick::default()
+    }
+}
+
+/// How a bad release ended: 7 of 3,000 devices broken, aborted.
+pub(crate) fn rollout() -> RolloutSummary {
+    RolloutSummary {
+        rollout_id: "rol-1".into(),
+        release: "1.1.0".into(),
+        state: "ABORTED".into(),
+        targets: 3_000,
+        updated_devices: 150,
+        broken_devices: 7,
+        broken_share_of_fleet_bp: 23,
+        detected_at_s: Some(11_400.0),
+        first_broken_at_s: Some(3_600.0),
     }
 }

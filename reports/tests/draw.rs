@@ -10,14 +10,17 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use ks_reports::run_folder::{EVENTS, LATENCY, Mode, SUMMARY, TICKS, Verdict};
-use ks_reports::{draw, read_latency, read_summary, read_ticks};
-use support::{Folder, codes, expectation, normal, phases, rehearsal, single, unanswered};
+use ks_reports::run_folder::{DECISIONS, EVENTS, LATENCY, Mode, ROLLOUTS, SUMMARY, TICKS, Verdict};
+use ks_reports::{draw, read_decisions, read_latency, read_rollouts, read_summary, read_ticks};
+use support::{
+    Folder, bad_rollout, codes, expectation, good_rollout, hotfix, normal, phases, rehearsal, single, unanswered,
+};
 
 /// What is done to a file before the folder is drawn.
 type Damage = fn(&Path);
 
 const PLOTS: [&str; 4] = ["heartbeats_per_min", "latency_over_time", "percentile_curve", "codes_over_time"];
+const ROLLOUT_PLOTS: [&str; 4] = ["rollout_stages", "rollout_outcomes", "gate_statistic", "firmware_distribution"];
 
 /// Writes and draws a folder, checks what holds for every report, and gives back page, Markdown and JUnit.
 fn drawn(folder: &Folder) -> (String, String, String) {
@@ -25,12 +28,13 @@ fn drawn(folder: &Folder) -> (String, String, String) {
     folder.write(dir.path());
     let drawn = draw(dir.path()).unwrap();
     assert_eq!(drawn.report, dir.path().join("report.html"));
-    assert_eq!(drawn.files.len(), 11);
+    let plots = if folder.rollouts.is_empty() { PLOTS.to_vec() } else { [ROLLOUT_PLOTS, PLOTS].concat() };
+    assert_eq!(drawn.files.len(), plots.len() * 2 + 3);
     assert!(drawn.files.iter().all(|file| file.is_file()));
     let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.retain(|name| name.to_string_lossy().starts_with('.'));
     assert!(names.is_empty(), "temporary files are left: {names:?}");
-    for plot in PLOTS {
+    for plot in plots {
         assert_picture_shows_something(&dir.path().join(format!("{plot}.png")));
         let svg = fs::read_to_string(dir.path().join(format!("{plot}.svg"))).unwrap();
         assert_well_formed(&svg);
@@ -147,6 +151,57 @@ fn a_run_without_a_single_tick_is_drawn() {
 }
 
 #[test]
+fn a_bad_rollout_is_told_at_the_top_and_drawn() {
+    let (html, markdown, _) = drawn(&bad_rollout());
+    let told = "Release 1.1.0 broke 7 of 3 000 devices (0.23 %) before it was aborted 5 h 42 min after the first one broke; \
+                150 devices had it.";
+    let plain = html.replace('\u{a0}', " ");
+    let place = |what: &str| plain.find(what).unwrap_or_else(|| panic!("{what} is not on the page"));
+    assert!(place("✗ FAIL") < place(told) && place(told) < place("<h2>Expectations"));
+    assert!(place("<h2>Rollout") < place("id=\"rollout_stages\"") && place("<h2>Rollout") < place("<h2>Key numbers"));
+    assert!(plain.contains("9 of 142 executed failed: lower limit 3.9 % &gt; 1 %"));
+    assert!(plain.contains("really broken (7)") && plain.contains("At the end: FAIL, "));
+    assert_eq!(html.matches("<svg ").count(), 8);
+    assert!(html.len() < 800_000, "{} bytes", html.len());
+    assert!(markdown.replace('\u{a0}', " ").contains(told));
+}
+
+#[test]
+fn a_good_rollout_and_a_hotfix_after_a_bad_one_are_drawn() {
+    let (html, _, _) = drawn(&good_rollout());
+    let plain = html.replace('\u{a0}', " ");
+    assert!(plain.contains("Release 1.1.0 reached 3 000 of 3 000 devices and broke none."));
+    assert!(plain.contains("no update went wrong") || plain.contains("failed (12)"));
+    let (html, _, _) = drawn(&hotfix());
+    assert!(html.contains("2 rollouts, one after the other") && html.contains("1.1.1"));
+}
+
+#[test]
+fn one_sample_of_a_rollout_is_enough_and_none_draws_nothing() {
+    let mut folder = normal();
+    folder.rollouts = bad_rollout().rollouts;
+    folder.rollouts.drain(..100);
+    folder.rollouts.truncate(1);
+    let (html, _, _) = drawn(&folder);
+    assert!(html.contains("<h2>Rollout"));
+    let (html, markdown, _) = drawn(&normal());
+    assert!(!html.contains("Rollout") && !markdown.contains("Rollout"));
+}
+
+#[test]
+fn a_damaged_rollout_is_refused_in_one_sentence() {
+    for (name, expected) in [(ROLLOUTS, "expected one sample of a rollout"), (DECISIONS, "expected one decision")] {
+        let dir = tempfile::tempdir().unwrap();
+        bad_rollout().write(dir.path());
+        let file = dir.path().join(name);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 30]).unwrap();
+        let error = draw(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(expected) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn hostile_names_are_shown_and_never_obeyed() {
     let hostile = "<script>alert('x')</script> ]]> & \" \u{0}\u{1b} | `x` <!--";
     let mut folder = normal();
@@ -162,6 +217,20 @@ fn hostile_names_are_shown_and_never_obeyed() {
         .adversaries
         .insert(hostile.into(), ks_reports::run_folder::Attacks { attempts: 1, successes: 1, unjudged: 0 });
     folder.ticks[3].codes.insert(hostile.into(), 40);
+    let bad = bad_rollout();
+    (folder.rollouts, folder.decisions) = (bad.rollouts, bad.decisions);
+    for sample in &mut folder.rollouts {
+        sample.state = hostile.into();
+        sample.gate.iter_mut().for_each(|gate| gate.verdict = hostile.into());
+        sample.counts.insert(hostile.into(), 7);
+        sample.versions.insert(hostile.into(), 7);
+    }
+    for decision in &mut folder.decisions {
+        (decision.decision, decision.why) = (hostile.into(), hostile.into());
+    }
+    let told = bad.summary.rollout.unwrap();
+    folder.summary.rollout =
+        Some(ks_reports::run_folder::RolloutSummary { release: hostile.into(), state: hostile.into(), ..told });
     let (html, markdown, junit) = drawn(&folder);
     assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; ]]&gt;"));
     assert!(!html.contains("<!--"));
@@ -182,10 +251,13 @@ fn drawing_again_gives_the_same_bytes() {
 #[test]
 fn what_was_written_reads_back() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = normal();
+    let (mut folder, bad) = (normal(), bad_rollout());
+    (folder.rollouts, folder.decisions, folder.summary.rollout) = (bad.rollouts, bad.decisions, bad.summary.rollout);
     folder.write(dir.path());
     assert_eq!(read_summary(dir.path()).unwrap(), folder.summary);
     assert_eq!(read_ticks(dir.path()).unwrap(), folder.ticks);
+    assert_eq!(read_rollouts(dir.path()).unwrap(), folder.rollouts);
+    assert_eq!(read_decisions(dir.path()).unwrap(), folder.decisions);
     let samples: u64 = folder.latency.iter().map(hdrhistogram::Histogram::len).sum();
     assert_eq!(read_latency(dir.path()).unwrap().unwrap().len(), samples);
 }

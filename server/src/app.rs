@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     admin::login,
     admission::{AddressBudget, FailureBudget},
+    artifacts::Artifacts,
     clock::Clock,
     config::Config,
     keyring::{Keyring, KeyringError},
@@ -14,6 +15,7 @@ use crate::{
     password::Passwords,
     registry::Registry,
     rng::ServerRng,
+    rollout::driver::{self, Rollouts},
     store::{
         Reader, StoreError, Writer,
         retention::{self, Kept},
@@ -43,6 +45,10 @@ pub struct Parts {
     pub reader: Reader,
     /// Devices in memory.
     pub registry: Registry,
+    /// Firmware images.
+    pub artifacts: Artifacts,
+    /// Has rollouts looked at.
+    pub rollouts: Rollouts,
     /// What failing requests cost their address.
     pub address_budget: AddressBudget,
     /// Hashing and checking passwords.
@@ -69,6 +75,8 @@ pub struct Ingredients {
     pub writer: Writer,
     /// Questions to the store.
     pub reader: Reader,
+    /// Firmware images.
+    pub artifacts: Artifacts,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
     /// Counters.
@@ -93,7 +101,7 @@ impl std::ops::Deref for App {
 impl App {
     /// Reads the devices into memory and is ready to serve.
     pub async fn new(with: Ingredients) -> Result<Self, StoreError> {
-        let Ingredients { config, clock, rng, keyring, writer, reader, passwords, metrics } = with;
+        let Ingredients { config, clock, rng, keyring, writer, reader, artifacts, passwords, metrics } = with;
         let registry = Registry::load(&reader).await?;
         let address_budget = AddressBudget::new(config.address_failure_rate);
         let login_throttle = LoginThrottle {
@@ -109,6 +117,8 @@ impl App {
             writer,
             reader,
             registry,
+            artifacts,
+            rollouts: Rollouts::default(),
             address_budget,
             passwords,
             login_throttle,
@@ -126,7 +136,7 @@ impl App {
     pub async fn background(self) {
         let kept = Kept { heartbeats: self.config.heartbeat_retention, logs: self.config.log_retention };
         let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
-        tokio::join!(retention, self.follow());
+        tokio::join!(retention, self.follow(), driver::run(&self));
     }
 
     /// Takes over, every second, what other programs changed: devices and keys.

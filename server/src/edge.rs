@@ -7,6 +7,7 @@ use std::{
 };
 
 use ks_protocol::{key::PrivateKey, text::hex};
+use object_store::local::LocalFileSystem;
 use tokio::{
     net::TcpSocket,
     runtime::Runtime,
@@ -17,8 +18,9 @@ use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util:
 
 use crate::{
     app::{App, Ingredients},
+    artifacts::Artifacts,
     clock::{Clock, SystemClock},
-    config::{Config, ServerKeySource, StartError},
+    config::{Config, FirmwareKeySource, ServerKeySource, StartError},
     error_report::{self, Reporting},
     keyring::{Keyring, KeyringError},
     listen,
@@ -94,6 +96,24 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
     vault::read_key(path)
 }
 
+/// The key that signs releases in place of the server's, if the settings name one.
+pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
+    match &config.firmware_key {
+        None => Ok(None),
+        Some(FirmwareKeySource::Given(key)) => Ok(Some(key.clone())),
+        Some(FirmwareKeySource::File(path)) => vault::read_key(path).map(Some),
+    }
+}
+
+/// The folder of firmware images, made when it is missing.
+pub fn artifacts(config: &Config) -> Result<Artifacts, StartError> {
+    let path = &config.artifacts;
+    let unusable = |cause| StartError::File { what: "create", path: path.clone(), cause };
+    std::fs::create_dir_all(path).map_err(unusable)?;
+    let folder = LocalFileSystem::new_with_prefix(path).map_err(|error| unusable(std::io::Error::other(error)))?;
+    Ok(Artifacts::new(Arc::new(folder.with_automatic_cleanup(true)), config.artifact_limits))
+}
+
 /// A store's two loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
 pub struct StoreThreads {
     threads: Vec<JoinHandle<()>>,
@@ -167,7 +187,8 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
     let by = By { name: "ks-server".to_owned(), address: None, at: SystemClock.now() };
     let keyring = runtime.block_on(Keyring::start(vault, &writer, &reader, &by));
-    let keyring = keyring.map_err(|error| bad_keys(config, error))?;
+    let keyring = keyring.map_err(|error| bad_keys(config, error))?.with_firmware_key(firmware_key(config)?);
+    let artifacts = artifacts(config)?;
     let rng = ServerRng::from_seed(os_randomness()?);
     let (passwords, queue) = password::passwords();
     let hashing = thread("passwords", move || block_on(password::drive(queue)))?;
@@ -178,7 +199,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let served = runtime.block_on(async {
         let config = config.clone();
         let clock = Arc::new(SystemClock);
-        let ingredients = Ingredients { config, clock, rng, keyring, writer, reader, passwords, metrics };
+        let ingredients = Ingredients { config, clock, rng, keyring, writer, reader, artifacts, passwords, metrics };
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
         tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id(), "serving");
@@ -219,7 +240,8 @@ pub fn bad_database(config: &Config, error: &StoreError) -> StartError {
 /// What to tell whoever runs a command that the server's keys stand against.
 pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     let remedy = match &error {
-        KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) => "",
+        KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) | KeyringError::Key(_) => "",
+        KeyringError::NoFirmwareKey => "sign the manifest offline, with `ks-server firmware sign`",
         KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
         KeyringError::Stranding { .. } => {
             "wait until more devices have fetched the keyset, or give --force and strand them"

@@ -11,8 +11,9 @@ use std::{
 use ks_protocol::{
     document::{self, DocumentError},
     id::KeyId,
-    key::PrivateKey,
-    message::{Keyset, KeysetEntry, ServerKeyState},
+    key::{BadKey, PrivateKey},
+    manifest::Manifest,
+    message::{Keyset, KeysetEntry, ServerKeyState, Trust, UpdateClass},
     signature::seal_document,
     text::Rows,
     time::UnixMs,
@@ -43,6 +44,7 @@ struct InForce {
     key_id: KeyId,
     signing: PrivateKey,
     expires_at: UnixMs,
+    trust: Trust,
 }
 
 /// The keys in force, and the private halves.
@@ -50,6 +52,7 @@ struct InForce {
 pub struct Keyring {
     now: RwLock<Arc<InForce>>,
     vault: Vault,
+    firmware_key: Option<PrivateKey>,
 }
 
 /// Why the keys can't be used or changed.
@@ -93,6 +96,12 @@ pub enum KeyringError {
     /// What is published can't be read.
     #[error("the published keyset can't be read: {0}")]
     Document(#[from] DocumentError),
+    /// A key of what is published can't be used.
+    #[error("the published keyset can't be used: {0}")]
+    Key(#[from] BadKey),
+    /// No private half is here that may sign firmware.
+    #[error("the keyset has a firmware key, and its private half is not here")]
+    NoFirmwareKey,
     /// A private key can't be read or kept.
     #[error(transparent)]
     Vault(#[from] StartError),
@@ -110,6 +119,8 @@ pub struct KeysetState {
     pub expires_at: UnixMs,
     /// Every key that was ever published, the oldest first.
     pub keys: Vec<ServerKeyRecord>,
+    /// What a device trusts that holds the newest keyset.
+    pub trust: Trust,
 }
 
 impl KeysetState {
@@ -127,7 +138,8 @@ impl KeysetState {
         let (version, document, keys) = asked.await?;
         let Some(document) = document else { return Ok(None) };
         let keyset: Keyset = document::decode(&document)?;
-        Ok(Some(Self { version, expires_at: keyset.expires_at, keys }))
+        let trust = Trust::of(&keyset)?;
+        Ok(Some(Self { version, expires_at: keyset.expires_at, keys, trust }))
     }
 }
 
@@ -151,7 +163,40 @@ impl Keyring {
             return Err(KeyringError::Stranger { given, signing: signing.key_id.clone() });
         }
         let now = RwLock::new(Arc::new(in_force(&vault, &state)?));
-        Ok(Self { now, vault })
+        Ok(Self { now, vault, firmware_key: None })
+    }
+
+    /// The same with a key of its own for firmware.
+    #[must_use]
+    pub fn with_firmware_key(self, firmware_key: Option<PrivateKey>) -> Self {
+        Self { firmware_key, ..self }
+    }
+
+    /// The key that signs firmware here: the one of the settings if the keyset has it, the server's if the keyset has none for
+    /// firmware.
+    ///
+    /// # Errors
+    /// The keyset has a firmware key that is not here: sign offline.
+    pub fn firmware_signer(&self) -> Result<PrivateKey, KeyringError> {
+        let now = self.now();
+        let given = self.firmware_key.as_ref();
+        let is_published = |key: &&PrivateKey| {
+            let key_id = key.public_key().key_id();
+            now.trust.firmware_keys.iter().any(|(published, _)| *published == key_id)
+        };
+        match given.filter(is_published) {
+            Some(key) => Ok(key.clone()),
+            None if now.trust.firmware_keys.is_empty() => Ok(now.signing.clone()),
+            None => Err(KeyringError::NoFirmwareKey),
+        }
+    }
+
+    /// A manifest that devices would believe, as far as its signature goes.
+    ///
+    /// # Errors
+    /// They would not: its key is not in force, or FW_SIG does not hold.
+    pub fn open_manifest(&self, signed: &str) -> Result<Manifest, UpdateClass> {
+        Manifest::open(signed, self.now().trust.firmware_signers())
     }
 
     fn now(&self) -> Arc<InForce> {
@@ -212,6 +257,7 @@ fn in_force(vault: &Vault, state: &KeysetState) -> Result<InForce, KeyringError>
         key_id: signing.key_id.clone(),
         signing: private,
         expires_at: state.expires_at,
+        trust: state.trust.clone(),
     })
 }
 
@@ -322,6 +368,7 @@ fn entry(key: &ServerKeyRecord) -> Option<KeysetEntry> {
         ServerKeyStatus::Announced => ServerKeyState::Announced,
         ServerKeyStatus::Signing => ServerKeyState::Signing,
         ServerKeyStatus::Retired => ServerKeyState::Retired,
+        ServerKeyStatus::Firmware => ServerKeyState::Firmware,
         ServerKeyStatus::Removed => return None,
     };
     Some(KeysetEntry { key_id: key.key_id.clone(), state, public_key: key.public_key })
@@ -333,11 +380,12 @@ fn signers(
     before: &[ServerKeyRecord],
     after: &[ServerKeyRecord],
 ) -> Result<Vec<(KeyId, PrivateKey)>, KeyringError> {
-    let is_believed = |keys: &[ServerKeyRecord], key_id: &KeyId| {
-        keys.iter().any(|key| key.key_id == *key_id && key.status != ServerKeyStatus::Removed)
-    };
+    // Firmware keys vouch for firmware only.
+    let may_sign = |key: &ServerKeyRecord| !matches!(key.status, ServerKeyStatus::Removed | ServerKeyStatus::Firmware);
+    let is_believed =
+        |keys: &[ServerKeyRecord], key_id: &KeyId| keys.iter().any(|key| key.key_id == *key_id && may_sign(key));
     let mut signers = Vec::new();
-    for key in after.iter().filter(|key| key.status != ServerKeyStatus::Removed) {
+    for key in after.iter().filter(|key| may_sign(key)) {
         if let Some(private) = vault.find(&key.key_id)? {
             signers.push((key.key_id.clone(), private));
         }

@@ -58,6 +58,8 @@ impl Access {
     pub const LOOK_AT_DEVICES: Self = Self::ANY_ROLE;
     /// Who may act on the fleet.
     pub const OPERATE: Self = Self::Roles(&[Role::Operator, Role::ReleaseManager, Role::Admin]);
+    /// Who may make releases, and roll them out.
+    pub const RELEASE: Self = Self::Roles(&[Role::ReleaseManager, Role::Admin]);
     /// Who may provision devices.
     pub const PROVISION: Self = Self::Roles(&[Role::Factory, Role::Admin]);
     /// Who may do everything.

@@ -16,6 +16,8 @@ pub fn router(app: App) -> Router {
         .route("/logs", post(data_plane::logs::logs))
         .route("/attendance", post(data_plane::attendance::attendance))
         .route("/rotate-key", post(data_plane::rotate_key::rotate_key))
+        .route("/firmware/status", post(data_plane::firmware_status::firmware_status))
+        .route("/firmware/artifacts/{sha256}", get(data_plane::artifact::artifact))
         .route("/keys", get(data_plane::keyset::keyset))
         .method_not_allowed_fallback(data_plane::method_not_allowed)
         .route("/health", get(operations::health))

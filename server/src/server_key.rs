@@ -6,6 +6,7 @@
 //! | flip | the ANNOUNCED key becomes SIGNING, the SIGNING one RETIRED: it signs no more and is still believed |
 //! | retire | each RETIRED key becomes REMOVED: answers by it are believed no more |
 //! | revoke | one key becomes REMOVED at once; if it was SIGNING, the ANNOUNCED one takes its place |
+//! | add_firmware | a key is published that signs firmware and nothing else (FIRMWARE) |
 //! | renew | nothing but the keyset's expiry changes |
 //!
 //! Each makes the next version of the keyset. There is never more than one ANNOUNCED key, and always exactly one SIGNING.
@@ -22,6 +23,8 @@ pub const KEYS_MAX: usize = 8;
 pub enum KeyOrder {
     /// Publish a new key.
     Announce(PublicKey),
+    /// Publish a key that signs firmware and nothing else.
+    AddFirmware(PublicKey),
     /// Sign with it.
     Flip,
     /// Believe the old ones no more.
@@ -37,6 +40,7 @@ impl KeyOrder {
     pub fn action(&self) -> &'static str {
         match self {
             Self::Announce(_) => "key.announce",
+            Self::AddFirmware(_) => "key.add_firmware",
             Self::Flip => "key.flip",
             Self::Retire => "key.retire",
             Self::Revoke(_) => "key.revoke",
@@ -85,24 +89,29 @@ pub fn step(
     let named = |status: Status| after.iter().find(|key| key.status == status).map(|key| key.key_id.clone());
     let (announced, signing) = (named(Status::Announced), named(Status::Signing));
     let subject = match order {
-        KeyOrder::Announce(public_key) => {
+        KeyOrder::Announce(_) if announced.is_some() => {
+            return Err(announced.map_or(KeyOrderRefused::TooMany, KeyOrderRefused::AlreadyAnnounced));
+        }
+        KeyOrder::Announce(public_key) | KeyOrder::AddFirmware(public_key) => {
             let key_id = public_key.key_id();
-            if let Some(announced) = announced {
-                return Err(KeyOrderRefused::AlreadyAnnounced(announced));
-            }
             if is_known(&key_id) {
                 return Err(KeyOrderRefused::KnownAlready(key_id));
             }
             if after.len() >= KEYS_MAX {
                 return Err(KeyOrderRefused::TooMany);
             }
+            let status = match order {
+                KeyOrder::AddFirmware(_) => Status::Firmware,
+                // The very first key has nobody to announce it.
+                _ if keys.is_empty() => Status::Signing,
+                _ => Status::Announced,
+            };
             after.push(ServerKeyRecord {
                 key_id: key_id.clone(),
                 public_key: *public_key,
-                // The very first key has nobody to announce it.
-                status: if keys.is_empty() { Status::Signing } else { Status::Announced },
+                status,
                 announced_at: at,
-                signing_at: keys.is_empty().then_some(at),
+                signing_at: (status == Status::Signing).then_some(at),
                 removed_at: None,
             });
             key_id

@@ -64,8 +64,6 @@ fn the_matrix_of_roles_and_routes_is_this() {
         matrix += &format!("{} {}: {}\n", route.method.as_str(), route.path, route.access.told());
     }
     let expected = "\
-POST /login: everybody
-POST /logout: viewer or operator or release_manager or factory or admin
 POST /devices: factory or admin
 POST /devices/import: factory or admin
 POST /devices/revoke: operator or release_manager or admin
@@ -75,10 +73,25 @@ POST /devices/{device_id}/reprovision: factory or admin
 POST /otrts: factory or admin
 POST /commands: operator or release_manager or admin
 POST /commands/{command_id}/cancel: operator or release_manager or admin
+POST /artifacts: release_manager or admin
+POST /releases: release_manager or admin
+POST /releases/signed: release_manager or admin
+POST /releases/{release_id}/stage: release_manager or admin
+POST /releases/{release_id}/activate: release_manager or admin
+POST /releases/{release_id}/revoke: release_manager or admin
+POST /rollouts: release_manager or admin
+POST /rollouts/plan: release_manager or admin
+POST /rollouts/{rollout_id}/pause: operator or release_manager or admin
+POST /rollouts/{rollout_id}/resume: release_manager or admin
+POST /rollouts/{rollout_id}/approve: release_manager or admin
+POST /rollouts/{rollout_id}/abort: operator or release_manager or admin
+POST /login: everybody
+POST /logout: viewer or operator or release_manager or factory or admin
 POST /keys/announce: admin
 POST /keys/flip: admin
 POST /keys/retire: admin
 POST /keys/revoke: admin
+POST /keys/firmware: admin
 POST /users: admin
 PATCH /users/{name}: admin
 POST /tokens: admin

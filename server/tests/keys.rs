@@ -119,7 +119,12 @@ async fn newest(server: &Server) -> Vec<(KeyId, Verifier)> {
 
 fn pinned() -> Trust {
     let public = server_key().public_key();
-    Trust { version: 0, threshold: 1, keys: vec![(public.key_id(), public.verifier().unwrap())] }
+    Trust {
+        version: 0,
+        threshold: 1,
+        keys: vec![(public.key_id(), public.verifier().unwrap())],
+        firmware_keys: Vec::new(),
+    }
 }
 
 async fn beat_with_keyset(device: &mut Device, version: u64) {

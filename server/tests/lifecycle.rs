@@ -123,10 +123,10 @@ async fn the_keyset_opens_with_the_exported_public_key() {
     assert_eq!((entry.public_key, entry.state), (public_key, ServerKeyState::Signing));
 
     let pinned = vec![(public_key.key_id(), public_key.verifier().unwrap())];
-    let trusted = Trust { version: 0, threshold: 1, keys: pinned.clone() };
+    let trusted = Trust { version: 0, threshold: 1, keys: pinned.clone(), firmware_keys: Vec::new() };
     let document = text.rsplit_once("SIG_SERV: ").unwrap().0;
     let (opened, next) = Keyset::open(document, &trusted, UnixMs(0)).unwrap();
-    assert_eq!((opened, next), (heard, Trust { version: 1, threshold: 1, keys: pinned }));
+    assert_eq!((opened, next), (heard, Trust { version: 1, threshold: 1, keys: pinned, firmware_keys: Vec::new() }));
 }
 
 /// Goal: /health and /metrics say what is so, without a token.

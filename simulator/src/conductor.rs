@@ -15,7 +15,7 @@ use std::{
 use ks_protocol::id::DeviceId;
 use ks_reports::{
     LatencyLogWriter,
-    run_folder::{LATENCY, Ledger, TICKS, Tick},
+    run_folder::{LATENCY, Ledger, RolloutSummary, TICKS, Tick},
 };
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use crate::{
     ledger::{DeviceAccount, Reconciliation},
     measure::{Measurements, MessageType, OK},
     operator::{Operator, OperatorError},
+    rollout_watch::{RolloutWatch, Seen},
     scenario::{Mode, Plan},
     shard::RunTime,
     timeline::{self, Stage},
@@ -92,6 +93,10 @@ pub struct Played {
     pub ledger: Ledger,
     /// The judge, with every tick taken.
     pub judge: Judge,
+    /// The rollouts as they were at the end.
+    pub rollouts: Seen,
+    /// The one that matters most, in a sentence or two.
+    pub rollout: Option<RolloutSummary>,
     /// How long devices beat, on the run's clock.
     pub lasted: Duration,
     /// Ended by a person.
@@ -148,7 +153,12 @@ impl Run<'_> {
                 Ledger::default()
             }
         };
-        gathered.finish(ledger, lasted, end, self.stage.failures.take())
+        let watched = gathered.watch.finish(&self.stage.operator, self.time.epoch, lasted, &gathered.total).await;
+        if let Err(error) = watched {
+            self.stage.failures.borrow_mut().push(format!("what became of the rollouts is not known: {error}"));
+        }
+        let rollout = gathered.watch.write(self.folder, self.time.epoch, &gathered.total)?;
+        gathered.finish(ledger, lasted, end, self.stage.failures.take()).map(|played| Played { rollout, ..played })
     }
 
     /// Plays the timeline and gathers ticks until the run's time is up, or something ends it sooner.
@@ -166,6 +176,7 @@ impl Run<'_> {
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
+                    gathered.watch.look(&self.stage.operator, self.time.elapsed(), &gathered.total).await?;
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -274,6 +285,7 @@ struct Gathered {
     ticks_file: BufWriter<File>,
     latency: LatencyLogWriter<BufWriter<File>>,
     judge: Judge,
+    watch: RolloutWatch,
     total: Measurements,
     steady: (Measurements, Duration),
     ticks: u64,
@@ -292,6 +304,7 @@ impl Gathered {
             ticks_file: create(TICKS)?,
             latency: LatencyLogWriter::new(create(LATENCY)?, run.time.epoch.0)?,
             judge: Judge::new(run.plan),
+            watch: RolloutWatch::new(run.plan, run.folder)?,
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
@@ -379,6 +392,8 @@ impl Gathered {
             steady: self.steady,
             ledger,
             judge: self.judge,
+            rollouts: self.watch.seen,
+            rollout: None,
             lasted,
             interrupted,
             aborted,

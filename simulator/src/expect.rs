@@ -6,6 +6,7 @@ use ks_reports::run_folder::{Expectation as Judged, Ledger};
 
 use crate::{
     measure::{Measurements, MessageType, OK},
+    rollout_watch::Seen,
     scenario::{Bound, During, Expectation, Metric, Plan},
     self_watch,
 };
@@ -48,6 +49,8 @@ pub struct Final<'a> {
     pub total: &'a Measurements,
     /// The reconciliation.
     pub ledger: &'a Ledger,
+    /// The rollouts, as they were at the end.
+    pub rollouts: &'a Seen,
 }
 
 impl Judge {
@@ -75,7 +78,8 @@ impl Judge {
         total: &Measurements,
     ) -> Option<String> {
         let mut abort = None;
-        let so_far = Final { total, ledger: &Ledger::default() };
+        let (ledger, rollouts) = (Ledger::default(), Seen::default());
+        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts };
         for watched in &mut self.watched {
             let (start, end) = watched.span;
             if from < start || from >= end {
@@ -212,10 +216,11 @@ fn unit(metric: &Metric) -> String {
 struct BySpan;
 
 /// Metrics that are numbers of the whole run; none without a sample.
-fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<Option<f64>, BySpan> {
+fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -> Result<Option<f64>, BySpan> {
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
     let attempts: u64 = total.attacks.values().map(|score| score.attempts).sum();
     let each_was_judged = !total.attacks.is_empty() && total.attacks.values().all(|score| score.attempts > 0);
+    let decided = |what| (!rollouts.rollouts.is_empty()).then(|| rollouts.decisions(what) as f64);
     let successes: u64 = total.attacks.values().map(|score| score.successes).sum();
     Ok(match metric {
         Metric::LedgerLost => ledger_count(ledger.lost),
@@ -230,6 +235,17 @@ fn of_whole_run(metric: &Metric, Final { total, ledger }: Final<'_>) -> Result<O
         Metric::PunchesLost => ledger_count(ledger.punches_lost),
         Metric::PunchesDoubled => ledger_count(ledger.punches_doubled),
         Metric::PunchesMade => Some(total.punches_made as f64),
+        Metric::Updated(version) => Some(total.updated.get(version.as_str()).copied().unwrap_or(0) as f64),
+        Metric::Running(version) => Some(total.running.get(version.as_str()).copied().unwrap_or(0) as f64),
+        Metric::RolloutBroken => Some(total.broken as f64),
+        Metric::RolloutAborted => decided("aborted"),
+        Metric::RolloutPaused => decided("paused"),
+        Metric::RolloutPromoted => decided("promoted"),
+        Metric::RolloutCompleted => decided("completed"),
+        Metric::RolloutDetectionS => rollouts
+            .detected_at
+            .zip(rollouts.first_broken_at)
+            .map(|(detected, broken)| detected.saturating_sub(broken).as_secs_f64()),
         Metric::KeysRotated => Some(total.keys_rotated as f64),
         Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
         Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),
@@ -304,7 +320,7 @@ mod tests {
             aborted_at = aborted_at.or(abort.map(|_| second));
         }
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        (judge.finish(Final { total: &total, ledger: &ledger }).0.remove(0), aborted_at)
+        (judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() }).0.remove(0), aborted_at)
     }
 
     #[test]
@@ -357,7 +373,7 @@ mod tests {
             judge.take(Duration::ZERO, Duration::from_secs(10), &second_with(60, 0), &Measurements::default());
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
             let (total, ledger) = (Measurements::default(), Ledger::default());
-            judge.finish(Final { total: &total, ledger: &ledger }).0.remove(0).actual
+            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() }).0.remove(0).actual
         };
         assert_eq!(judged("errors", Bound::Equals(0.0), None), Some(2.0));
         assert_eq!(judged("errors", Bound::Equals(0.0), Some(10)), Some(2.0));
@@ -372,7 +388,7 @@ mod tests {
         crate::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) = judge.finish(Final { total: &total, ledger: &ledger });
+        let (_, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() });
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 

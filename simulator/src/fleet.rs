@@ -134,12 +134,21 @@ pub struct ShardPlan {
     pub seed: u64,
     /// The firmware that devices say they run.
     pub firmware_version: String,
+    /// Names of the models, by index.
+    pub models: Vec<String>,
+    /// Names of the sites, by index.
+    pub sites: Vec<String>,
     /// How connections are had.
     pub connections: Connections,
     /// Number of shards, among which shared connections are divided.
     pub shards: usize,
     /// Length of a tick.
     pub tick: Duration,
+}
+
+/// What they are called, in their order.
+pub fn names(shares: &[Share]) -> Vec<String> {
+    shares.iter().map(|share| share.name.clone()).collect()
 }
 
 /// Who calls, for choosing an address.
@@ -220,6 +229,8 @@ struct Cast<'a> {
     shard: &'a Rc<Shard>,
     server_keys: Rc<Trust>,
     firmware_version: Rc<str>,
+    models: Vec<Rc<str>>,
+    sites: Vec<Rc<str>>,
     shared_links: Vec<Rc<dyn Link>>,
     devices: Vec<(DeviceId, Addr<Device>)>,
 }
@@ -239,6 +250,8 @@ impl<'a> Cast<'a> {
             shard,
             server_keys: Rc::new(plan.provisioned.trust.clone()),
             firmware_version: plan.firmware_version.as_str().into(),
+            models: plan.models.iter().map(|name| name.as_str().into()).collect(),
+            sites: plan.sites.iter().map(|name| name.as_str().into()).collect(),
             shared_links: (0..shared).map(link).collect(),
             devices: Vec::with_capacity(plan.devices.len()),
         }
@@ -256,11 +269,13 @@ impl<'a> Cast<'a> {
             device_id: spec.device_id.clone(),
             root_seed: self.plan.seed,
             server_keys: Rc::clone(&self.server_keys),
+            model: self.models.get(spec.model).cloned().unwrap_or_default(),
             firmware_version: Rc::clone(&self.firmware_version),
             otrt: otrts.get(number).or(only_one).map(|token| token.as_str().into()),
             at: self.shard.time.unix_now(),
         });
-        let device = Device::new(machine, link, spec.site, Rc::clone(self.shard), self.plan.seed);
+        let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
+        let device = Device::new(machine, link, site, Rc::clone(self.shard), self.plan.seed);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 

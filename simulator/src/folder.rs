@@ -8,7 +8,7 @@ use std::{
 };
 
 use ks_protocol::time::UnixMs;
-use ks_reports::run_folder::{EVENTS, LATENCY, SUMMARY, Summary, TICKS};
+use ks_reports::run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, Summary, TICKS};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
@@ -52,8 +52,18 @@ impl RunFolder {
             let _ = fs::remove_file(path.join(LOCK)); // which was not there before
             return Err(Failure::FolderForeign { path });
         }
-        let ours =
-            [SUMMARY, TICKS, LATENCY, EVENTS, ks_reports::REPORT, ks_reports::MARKDOWN, ks_reports::JUNIT, SERVER_LOG];
+        let ours = [
+            SUMMARY,
+            TICKS,
+            ROLLOUTS,
+            DECISIONS,
+            LATENCY,
+            EVENTS,
+            ks_reports::REPORT,
+            ks_reports::MARKDOWN,
+            ks_reports::JUNIT,
+            SERVER_LOG,
+        ];
         for name in ours {
             let of_earlier_run = path.join(name);
             match fs::remove_file(&of_earlier_run) {

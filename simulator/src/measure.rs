@@ -24,11 +24,15 @@ pub enum MessageType {
     RotateKey,
     /// GET /keys.
     Keyset,
+    /// POST /firmware/status.
+    FirmwareStatus,
+    /// GET /firmware/artifacts/{sha256}.
+    Artifact,
 }
 
 impl MessageType {
     /// Every type.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Heartbeat,
         Self::CommandAck,
@@ -36,6 +40,8 @@ impl MessageType {
         Self::Logs,
         Self::RotateKey,
         Self::Keyset,
+        Self::FirmwareStatus,
+        Self::Artifact,
     ];
 
     /// The name in reports.
@@ -48,6 +54,8 @@ impl MessageType {
             Self::Logs => "logs",
             Self::RotateKey => "rotate_key",
             Self::Keyset => "keyset",
+            Self::FirmwareStatus => "firmware_status",
+            Self::Artifact => "artifact",
         }
     }
 }
@@ -166,6 +174,12 @@ pub struct Measurements {
     pub punches_made: u64,
     /// Devices' keys that were rotated.
     pub keys_rotated: u64,
+    /// Devices that booted a release for the first time, by its version: the truth.
+    pub updated: BTreeMap<String, u64>,
+    /// Devices that a release has bricked or killed: the truth.
+    pub broken: u64,
+    /// Change of the number of living devices that run a version: the truth.
+    pub running: BTreeMap<String, i64>,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -184,6 +198,9 @@ impl Default for Measurements {
             commands_applied_twice: 0,
             punches_made: 0,
             keys_rotated: 0,
+            updated: BTreeMap::new(),
+            broken: 0,
+            running: BTreeMap::new(),
             registered: 0,
             in_flight: 0,
         }
@@ -220,6 +237,13 @@ impl Measurements {
         self.commands_applied_twice += other.commands_applied_twice;
         self.punches_made += other.punches_made;
         self.keys_rotated += other.keys_rotated;
+        for (version, count) in &other.updated {
+            *self.updated.entry(version.clone()).or_default() += count;
+        }
+        self.broken += other.broken;
+        for (version, change) in &other.running {
+            *self.running.entry(version.clone()).or_default() += change;
+        }
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }

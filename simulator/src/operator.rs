@@ -1,23 +1,27 @@
 //! What operators and the factory do: the admin API, called over a link of its own. There is no other way into a server.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Method, Request, header};
 use ks_protocol::{
     document,
-    id::{DeviceId, KeyId, Sequence},
+    id::{DeviceId, KeyId, RolloutId, Sequence},
     message::{CommandOrder, Keyset, Trust},
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
-use ks_server::admin::{heartbeats::HeartbeatPage, page::Page};
+use ks_server::{
+    admin::{heartbeats::HeartbeatPage, page::Page},
+    rollout::policy::Policy,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
     ledger::{StoredCommand, StoredPunch},
     link::{HttpRequest, Link, Network},
+    scenario::RolloutOrder,
 };
 
 /// How long an answer of the admin API is waited for; an inventory takes its time.
@@ -40,6 +44,81 @@ struct ServerKey {
     key_id: KeyId,
     status: String,
 }
+
+/// A release to make.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRelease<'a> {
+    /// Its name.
+    pub release_id: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Its counter.
+    pub release_counter: u64,
+    /// The models that it is for.
+    pub models: &'a [String],
+}
+
+/// A rollout, as far as a report needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SeenRollout {
+    /// Its name.
+    pub rollout_id: RolloutId,
+    /// The version of what it rolls out.
+    pub version: String,
+    /// Whether it goes on.
+    pub status: String,
+    /// The stage, from 0.
+    pub stage: u32,
+    /// How many there are.
+    pub stages: u32,
+    /// The share that it is offered to.
+    pub share_bp: u32,
+    /// Devices that it is for.
+    pub targets: u64,
+    /// Devices by how far their update is.
+    pub updates: BTreeMap<String, u64>,
+    /// Devices by the version that they say they run.
+    pub versions: BTreeMap<String, u64>,
+    /// What each gate says.
+    pub gates: Vec<SeenGate>,
+}
+
+/// A gate's reading, as far as a report needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SeenGate {
+    /// Whom it judges.
+    pub of: String,
+    /// The threshold.
+    pub threshold_bp: u64,
+    /// What it says.
+    pub verdict: String,
+    /// Devices with an outcome.
+    pub executed: u64,
+    /// The share of failures.
+    pub share_ppm: u64,
+    /// Its lower limit.
+    pub lower_ppm: u64,
+    /// Its upper limit.
+    pub upper_ppm: u64,
+}
+
+/// A decision of the engine or a person.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SeenDecision {
+    /// When.
+    pub at: UnixMs,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub decision: String,
+    /// In which stage, from 0.
+    pub stage: u32,
+    /// Why.
+    pub why: String,
+}
+
+/// What the audit says of everything that a scenario orders.
+const WHY: &str = "the scenario says so";
 
 /// Why an operator could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +244,7 @@ impl Operator {
 
     /// Revokes devices; each must be known, and not revoked before.
     pub async fn revoke(&self, device_ids: &[DeviceId]) -> Result<(), OperatorError> {
-        let order = |part: &[DeviceId]| json!({ "which": { "device_ids": part }, "reason": "the scenario says so" });
+        let order = |part: &[DeviceId]| json!({ "which": { "device_ids": part }, "reason": WHY });
         self.for_each_part("/api/devices/revoke", device_ids, order, "revoked").await
     }
 
@@ -198,7 +277,7 @@ impl Operator {
 
     /// Takes a step of the rotation of the server's key: `announce`, `flip` or `retire`.
     pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
-        let change = json!({ "reason": "the scenario says so", "force": force });
+        let change = json!({ "reason": WHY, "force": force });
         self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())
     }
 
@@ -212,6 +291,64 @@ impl Operator {
         let signing = signing.ok_or_else(|| bad("no key signs".to_owned()))?;
         let cut_off = json!({ "key_id": signing.key_id, "reason": "the scenario says that it leaked" });
         self.post("/api/keys/revoke", &cut_off).await.map(|_| ())
+    }
+
+    /// Uploads an image and makes it an ACTIVE release of these models, signed by the server.
+    pub async fn release(&self, release: &NewRelease<'_>, image: Vec<u8>) -> Result<(), OperatorError> {
+        let path = "/api/artifacts";
+        let uploaded = self.call(Method::POST, path, "application/octet-stream", image.into()).await?;
+        let bad = |what: String| OperatorError::Unintelligible { path: path.to_owned(), what };
+        let uploaded: Value = serde_json::from_slice(&uploaded).map_err(|error| bad(error.to_string()))?;
+        let sha256 = uploaded.get("sha256").cloned().ok_or_else(|| bad("no sha256".to_owned()))?;
+        let NewRelease { release_id, version, release_counter, models } = release;
+        let draft = json!({
+            "release_id": release_id, "version": version, "release_counter": release_counter, "models": models,
+            "sha256": sha256,
+        });
+        self.post("/api/releases", &draft).await?;
+        let reason = json!({ "reason": WHY });
+        for step in ["stage", "activate"] {
+            self.post(&format!("/api/releases/{release_id}/{step}"), &reason).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a release back for good.
+    pub async fn revoke_release(&self, release_id: &str) -> Result<(), OperatorError> {
+        self.post(&format!("/api/releases/{release_id}/revoke"), &json!({ "reason": WHY })).await.map(|_| ())
+    }
+
+    /// Rolls a release out to the whole fleet.
+    pub async fn roll_out(
+        &self,
+        rollout_id: &RolloutId,
+        release_id: &str,
+        policy: &Policy,
+    ) -> Result<(), OperatorError> {
+        let wanted = json!({
+            "rollout_id": rollout_id, "release_id": release_id, "which": { "all": true }, "policy": policy, "reason": WHY,
+        });
+        self.post("/api/rollouts", &wanted).await.map(|_| ())
+    }
+
+    /// Orders a rollout about.
+    pub async fn order_rollout(&self, rollout_id: &RolloutId, order: RolloutOrder) -> Result<(), OperatorError> {
+        let (word, body) = match order {
+            RolloutOrder::Abort => ("abort", json!({ "reason": WHY, "roll_back": false })),
+            RolloutOrder::AbortAndRollBack => ("abort", json!({ "reason": WHY, "roll_back": true })),
+            other => (other.as_str(), json!({ "reason": WHY })),
+        };
+        self.post(&format!("/api/rollouts/{rollout_id}/{word}"), &body).await.map(|_| ())
+    }
+
+    /// Gives every rollout as it is now to `each`, in the order they were made.
+    pub async fn rollouts(&self, each: impl FnMut(&SeenRollout)) -> Result<(), OperatorError> {
+        self.for_each_item("/api/rollouts", each).await
+    }
+
+    /// Gives every decision of a rollout to `each`, the oldest first.
+    pub async fn trace(&self, rollout_id: &RolloutId, each: impl FnMut(&SeenDecision)) -> Result<(), OperatorError> {
+        self.for_each_item(&format!("/api/rollouts/{rollout_id}/trace"), each).await
     }
 
     /// Ends the connection; the next call makes another.

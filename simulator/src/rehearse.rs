@@ -21,6 +21,7 @@ use ks_protocol::{key::PrivateKey, time::UnixMs};
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
 use ks_server::{
     app::{App, Ingredients},
+    artifacts::{Artifacts, InMemory},
     clock::TimerClock,
     config::Config,
     keyring::Keyring,
@@ -130,6 +131,7 @@ async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
         clock: Arc::new(TimerClock::starting_at(EPOCH)),
         rng: ServerRng::from_seed(seed::bytes(plan.seed, "server", "randomness")),
         keyring,
+        artifacts: Artifacts::new(Arc::new(InMemory::new()), config.artifact_limits),
         config,
         writer,
         reader,
@@ -183,6 +185,8 @@ async fn play(
         target: nowhere,
         seed: plan.seed,
         firmware_version: plan.fleet.firmware_version.clone(),
+        models: fleet::names(&plan.fleet.models),
+        sites: fleet::names(&plan.fleet.sites),
         connections: plan.fleet.connections,
         shards: 1,
         tick: tick_length(plan),

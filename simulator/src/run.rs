@@ -39,6 +39,7 @@ use crate::{
     shard::{RunTime, Shard},
     summary::{About, summarise},
     timeline::{ServerProcess, Stage},
+    truth::Truth,
 };
 
 /// Files that a process of a run has open besides its connections, at most.
@@ -322,6 +323,8 @@ fn split(
         target,
         seed: plan.seed,
         firmware_version: plan.fleet.firmware_version.clone(),
+        models: fleet::names(&plan.fleet.models),
+        sites: fleet::names(&plan.fleet.sites),
         connections: plan.fleet.connections,
         shards: count,
         tick: tick_length(plan),
@@ -349,6 +352,7 @@ pub fn shard(plan: &Plan, with: Surroundings, log: Option<Rc<RefCell<EventLog>>>
         answer_timeout: plan.fleet.answer_timeout,
         shifts: shifts(plan),
         trusted: RefCell::default(),
+        truth: Truth::of(plan),
         weather,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,

@@ -15,7 +15,9 @@ use ks_protocol::{id::DeviceId, message::Trust, time::UnixMs};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval};
+use crate::{
+    event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval, truth::Truth,
+};
 
 /// Honest requests that adversaries may have overheard at most.
 const OVERHEARD_MAX: usize = 64;
@@ -64,6 +66,8 @@ pub struct Shard {
     pub shifts: Vec<(Duration, u32)>,
     /// The server's keys that devices trust, by version of the keyset: those that trust the same hold it once.
     pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
+    /// How releases really behave.
+    pub truth: Truth,
     /// The network's weather.
     pub weather: Arc<Weather>,
     /// What was measured since the last tick.

@@ -38,9 +38,11 @@ pub struct About<'a> {
 
 /// The summary of a run, with its verdict.
 pub fn summarise(about: About<'_>, played: Played) -> Summary {
-    let Played { total, steady, ledger, judge, lasted, interrupted, aborted, broken, failures, .. } = played;
+    let Played {
+        total, steady, ledger, judge, rollouts, rollout, lasted, interrupted, aborted, broken, failures, ..
+    } = played;
     let generator = self_watch::generator(&total, about.resources);
-    let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger });
+    let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &rollouts });
     let mut reasons = Reasons { broken: broken.into_iter().collect(), ..Reasons::default() };
     reasons.hard.extend(ledger_breach(&ledger));
     reasons.hard.extend(failures);
@@ -109,6 +111,7 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         bad_server_signatures: total.bad_server_signatures,
         generator,
         ledger,
+        rollout,
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         phases: phases(about.plan),

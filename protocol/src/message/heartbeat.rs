@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::{Ack, request, type_line};
 use crate::{
     id::{CommandId, DeviceId, Seq},
+    manifest::MANIFEST_BYTES_MAX,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -104,6 +105,16 @@ pub struct NextBeat {
     /// What to do, oldest first; delivered at least once.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub commands: Rows<Command, 16>,
+    /// A release to update to, if the device's turn has come; said again with each answer until the update is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Offer>,
+}
+
+/// A release that the device shall update to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The signed manifest, byte for byte; see [`crate::manifest`].
+    pub manifest: Text<MANIFEST_BYTES_MAX>,
 }
 
 /// A command for the device.

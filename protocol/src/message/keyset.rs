@@ -56,6 +56,8 @@ pub enum ServerKeyState {
     Signing,
     /// Signs no more; answers by it are still believed.
     Retired,
+    /// Signs firmware manifests and nothing else. Where a keyset has such a key, no other key's FW_SIG counts.
+    Firmware,
     /// A state that this program does not know yet.
     #[serde(other)]
     Unrecognised,
@@ -110,24 +112,38 @@ pub struct Trust {
     pub version: u64,
     /// Signatures by these keys that make another keyset believable.
     pub threshold: u32,
-    /// The keys.
+    /// The keys that sign answers and keysets.
     pub keys: Vec<(KeyId, Verifier)>,
+    /// The keys that sign firmware and nothing else; without one, those that sign answers sign firmware too.
+    pub firmware_keys: Vec<(KeyId, Verifier)>,
 }
 
 impl Trust {
+    /// Whose FW_SIG counts.
+    pub fn firmware_signers(&self) -> &[(KeyId, Verifier)] {
+        if self.firmware_keys.is_empty() { &self.keys } else { &self.firmware_keys }
+    }
+
+    fn names(&self) -> BTreeSet<&KeyId> {
+        self.keys.iter().chain(&self.firmware_keys).map(|(key_id, _)| key_id).collect()
+    }
+
     /// What a keyset says to trust, whoever signed it: for a factory, which has it from the server itself.
     pub fn of(keyset: &Keyset) -> Result<Self, BadKey> {
         let unpacked = |entry: &KeysetEntry| {
             if entry.key_id == entry.public_key.key_id() { entry.public_key.verifier() } else { Err(BadKey::WrongName) }
         };
-        let entries = keyset.keys.as_slice().iter();
-        let keys: Vec<_> =
-            entries.map(|entry| Ok((entry.key_id.clone(), unpacked(entry)?))).collect::<Result<_, BadKey>>()?;
-        let names: BTreeSet<&KeyId> = keys.iter().map(|(key_id, _)| key_id).collect();
-        if names.len() < keys.len() {
+        let mut trust =
+            Self { version: keyset.version, threshold: keyset.threshold, keys: Vec::new(), firmware_keys: Vec::new() };
+        for entry in keyset.keys.as_slice() {
+            let is_for_firmware = entry.state == ServerKeyState::Firmware;
+            let keys = if is_for_firmware { &mut trust.firmware_keys } else { &mut trust.keys };
+            keys.push((entry.key_id.clone(), unpacked(entry)?));
+        }
+        if trust.names().len() < keyset.keys.as_slice().len() {
             return Err(BadKey::Twice); // or one key would count as two signers
         }
-        Ok(Self { version: keyset.version, threshold: keyset.threshold, keys })
+        Ok(trust)
     }
 }
 
@@ -177,8 +193,7 @@ impl Keyset {
         if keyset.version < trusted.version {
             return Err(KeysetError::Older { version: keyset.version, trusted: trusted.version });
         }
-        let names = |trust: &Trust| trust.keys.iter().map(|(key_id, _)| key_id.clone()).collect::<BTreeSet<_>>();
-        if keyset.version == trusted.version && names(&next) != names(trusted) {
+        if keyset.version == trusted.version && next.names() != trusted.names() {
             return Err(KeysetError::Forked(keyset.version));
         }
         Ok((keyset, next))

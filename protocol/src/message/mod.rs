@@ -3,6 +3,7 @@
 mod attendance;
 mod command;
 mod command_ack;
+mod firmware_status;
 mod heartbeat;
 mod keyset;
 mod logs;
@@ -12,7 +13,8 @@ mod rotate_key;
 pub use attendance::{Attendance, Direction, PUNCHES_MAX, Punch, PunchMethod, PunchesStored};
 pub use command::{ARGUMENT_BYTES_MAX, AddKey, BadCommand, CommandOrder, Custom, FetchLogs, HaltUpdates, SetConfig};
 pub use command_ack::{Ack, AckRecorded, AckState, AcksRecorded, CommandAck};
-pub use heartbeat::{Command, Firmware, Heartbeat, Network, NextBeat};
+pub use firmware_status::{FirmwareStatus, FirmwareStatusRecorded, UpdateClass, UpdateStep};
+pub use heartbeat::{Command, Firmware, Heartbeat, Network, NextBeat, Offer};
 pub use keyset::{Keyset, KeysetEntry, KeysetError, KeysetSignature, ServerKeyState, Trust};
 pub use logs::{LINES_MAX, LogLevel, LogLine, Logs, LogsStored};
 pub use register::{Register, Registered};
@@ -54,7 +56,7 @@ macro_rules! type_line {
         }
     };
 }
-use type_line;
+pub(crate) use type_line;
 
 /// Implements [`Request`] for a message with the usual fields.
 macro_rules! request {

@@ -20,7 +20,19 @@ impl Axis {
         if max <= 0.0 || !max.is_finite() {
             return Axis { title: title.into(), ticks: vec![(0.0, "0".into())], low: 0.0, high: 1.0, is_log: false };
         }
-        let step = human_step(max / 5.0);
+        Axis::in_steps(title, max, human_step(max / 5.0))
+    }
+
+    /// The same for whole things, which nobody counts by halves.
+    pub(crate) fn count(title: &str, max: f64) -> Axis {
+        if max <= 0.0 || !max.is_finite() {
+            return Axis::from_zero(title, max);
+        }
+        Axis::in_steps(title, max, one_two_five(max / 5.0, true).max(1.0))
+    }
+
+    /// From nought in steps to a little over `max`.
+    fn in_steps(title: &str, max: f64, step: f64) -> Axis {
         let count = (max * 1.02 / step).ceil();
         let ticks = steps(count).map(|nth| (nth * step, number::compact(nth * step))).collect();
         Axis { title: title.into(), ticks, low: 0.0, high: count * step, is_log: false }
@@ -146,6 +158,13 @@ mod tests {
         assert_eq!(labels(&Axis::from_zero("", 0.0)), ["0"]);
         assert_eq!(labels(&Axis::from_zero("", 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1", "1.2"]);
         assert_eq!(labels(&Axis::from_zero("", 4.0)), ["0", "1", "2", "3", "4", "5"]);
+    }
+
+    #[test]
+    fn whole_things_are_counted_in_whole_steps() {
+        assert_eq!(labels(&Axis::count("", 12.0)), ["0", "5", "10", "15"]);
+        assert_eq!(labels(&Axis::count("", 1.0)), ["0", "1", "2"]);
+        assert_eq!(labels(&Axis::count("", 0.0)), ["0"]);
     }
 
     #[test]

@@ -18,10 +18,22 @@ pub(crate) struct Chart {
     pub(crate) x: Axis,
     /// Shaded spans of the horizontal axis: name, start, end.
     pub(crate) bands: Vec<(String, f64, f64)>,
+    /// Moments of the horizontal axis, marked over all panels.
+    pub(crate) flags: Vec<Flag>,
     /// Panels, from top to bottom.
     pub(crate) panels: Vec<Panel>,
     /// What each colour stands for.
     pub(crate) legend: Vec<(String, RGBColor)>,
+}
+
+/// A moment with a short name.
+pub(crate) struct Flag {
+    /// When.
+    pub(crate) at: f64,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its colour.
+    pub(crate) colour: RGBColor,
 }
 
 /// One plot area.
@@ -74,6 +86,7 @@ impl Chart {
             description: String::new(),
             x: Axis::time(run.timeline.end_s, run.summary.mode == Mode::Rehearse),
             bands: run.phases.iter().map(|phase| (phase.name.clone(), phase.from_s, phase.to_s)).collect(),
+            flags: Vec::new(),
             panels: Vec::new(),
             legend: Vec::new(),
         }

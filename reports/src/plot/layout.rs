@@ -4,6 +4,7 @@ use plotters::style::RGBColor;
 
 use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
+use super::names::{self, NAME_MAX, Name};
 use super::theme::{self, INK, MARGIN, MUTED, TEXT, TITLE};
 use crate::escape;
 
@@ -51,8 +52,6 @@ struct Frame {
 
 /// Height of a line of text.
 const LINE: f64 = 21.0;
-/// Longest name of a phase or code that is shown whole.
-const NAME_MAX: usize = 28;
 
 /// Lays a chart out.
 pub(crate) fn compose(chart: &Chart) -> Picture {
@@ -62,7 +61,7 @@ pub(crate) fn compose(chart: &Chart) -> Picture {
     let left = MARGIN + labels.fold(30.0, f64::max) + 10.0;
     let right = theme::WIDTH - MARGIN - 8.0;
     let mut y = sheet.heading(chart);
-    let names = place_names(chart, left, right);
+    let names = names::above(chart, left, right);
     let rows = names.iter().map(|name| name.row + 1).max().unwrap_or(0);
     for (nth, panel) in chart.panels.iter().enumerate() {
         sheet.text((MARGIN, y + LINE / 2.0), &panel.y.title, MUTED, Anchor::Start);
@@ -82,40 +81,6 @@ pub(crate) fn compose(chart: &Chart) -> Picture {
     }
     y += LINE * 2.0;
     Picture { width: theme::WIDTH, height: y + MARGIN / 2.0, shapes: sheet.shapes }
-}
-
-/// The name of a band, placed so that it covers no other.
-struct Name {
-    text: String,
-    middle: f64,
-    half_width: f64,
-    row: u32,
-    band_middle: f64,
-}
-
-/// Places the names of bands in up to three rows above the first panel; one that still does not fit is left out.
-fn place_names(chart: &Chart, left: f64, right: f64) -> Vec<Name> {
-    let mut placed: Vec<Name> = Vec::new();
-    for (name, from, to) in &chart.bands {
-        let text = escape::label(name, NAME_MAX);
-        let half_width = theme::text_width(&text, TEXT, false) / 2.0;
-        let at = |value| left + chart.x.place(value) * (right - left);
-        let band_middle = f64::midpoint(at(*from), at(*to));
-        let (first, last) = (left + half_width, right - half_width);
-        if first > last {
-            continue;
-        }
-        let middle = band_middle.clamp(first, last);
-        let is_free = |row: &u32| {
-            placed
-                .iter()
-                .all(|other| other.row != *row || (other.middle - middle).abs() > other.half_width + half_width + 10.0)
-        };
-        if let Some(row) = (0..3).find(is_free) {
-            placed.push(Name { text, middle, half_width, row, band_middle });
-        }
-    }
-    placed
 }
 
 /// The shapes so far.
@@ -194,6 +159,10 @@ impl Sheet {
         for mark in &panel.marks {
             self.mark(mark, &chart.x, &panel.y, frame);
         }
+        for flag in &chart.flags {
+            let x = frame.x(&chart.x, flag.at);
+            self.line((x, frame.top), (x, frame.bottom), 1.4, flag.colour);
+        }
         self.spots(panel, &chart.x, frame);
         self.line((frame.left, frame.bottom), (frame.right, frame.bottom), 1.4, MUTED);
         if let Some(words) = &panel.empty {
@@ -264,16 +233,16 @@ impl Sheet {
         }
     }
 
-    /// Names of bands above the first panel; one in an upper row has a stroke down to its band, behind other names.
+    /// Names above the first panel; one that is not right above it has a stroke down to what it names, behind other names.
     fn names(&mut self, names: &[Name], frame: Frame) {
         let height = |name: &Name| frame.top - 12.0 - f64::from(name.row) * LINE;
-        for name in names.iter().filter(|name| name.row > 0) {
-            self.line((name.band_middle, height(name)), (name.band_middle, frame.top), 1.0, theme::PHASE_EDGE);
+        for name in names.iter().filter(|name| name.has_stroke) {
+            self.line((name.target, height(name) - 8.0), (name.target, frame.top), 1.2, name.stroke);
         }
         for name in names {
             let (y, half_width) = (height(name), name.half_width + 3.0);
             self.rectangle((name.middle - half_width, y - 9.0), (name.middle + half_width, y + 9.0), theme::PAPER);
-            self.text((name.middle, y), &name.text, MUTED, Anchor::Middle);
+            self.text((name.middle, y), &name.text, name.colour, Anchor::Middle);
         }
     }
 

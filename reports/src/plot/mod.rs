@@ -4,11 +4,18 @@
 mod axis;
 mod chart;
 mod codes_over_time;
+mod firmware_distribution;
+mod gate_statistic;
 mod heartbeats_per_min;
 mod latency_over_time;
 mod layout;
+mod names;
 mod paint;
 mod percentile_curve;
+mod rollout_outcomes;
+mod rollout_stages;
+pub(crate) mod rollouts;
+mod stack;
 mod theme;
 pub(crate) mod timeline;
 
@@ -17,10 +24,14 @@ use chart::Chart;
 
 /// Every plot, in the order of the report.
 pub(crate) const ALL: &[Plot] = &[
-    Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart },
-    Plot { name: "latency_over_time", chart: latency_over_time::chart },
-    Plot { name: "percentile_curve", chart: percentile_curve::chart },
-    Plot { name: "codes_over_time", chart: codes_over_time::chart },
+    Plot { name: "rollout_stages", chart: rollout_stages::chart, needs: Needs::Rollout },
+    Plot { name: "rollout_outcomes", chart: rollout_outcomes::chart, needs: Needs::Rollout },
+    Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: Needs::Gate },
+    Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: Needs::Rollout },
+    Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: Needs::Nothing },
+    Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Nothing },
+    Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Nothing },
+    Plot { name: "codes_over_time", chart: codes_over_time::chart, needs: Needs::Nothing },
 ];
 
 /// A kind of picture.
@@ -28,6 +39,18 @@ pub(crate) struct Plot {
     /// Its file name, without extension.
     pub(crate) name: &'static str,
     chart: fn(&Run) -> Chart,
+    needs: Needs,
+}
+
+/// What a run must have for a plot to be drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Every run has it, and a run in which nothing happened says so.
+    Nothing,
+    /// Samples of a rollout.
+    Rollout,
+    /// Samples of a rollout whose gate was judged.
+    Gate,
 }
 
 /// A picture of one run.
@@ -36,6 +59,8 @@ pub(crate) struct Figure {
     pub(crate) name: &'static str,
     /// What it shows.
     pub(crate) title: String,
+    /// Whether it shows a rollout of firmware.
+    pub(crate) is_of_rollout: bool,
     /// As an SVG document.
     pub(crate) svg: String,
     /// As a PNG file, at twice the page's resolution.
@@ -43,6 +68,15 @@ pub(crate) struct Figure {
 }
 
 impl Plot {
+    /// Whether the run has what this plot shows.
+    pub(crate) fn is_drawn(&self, run: &Run) -> bool {
+        match self.needs {
+            Needs::Nothing => true,
+            Needs::Rollout => run.rollouts.samples().next().is_some(),
+            Needs::Gate => run.rollouts.samples().any(|sample| sample.gate.is_some()),
+        }
+    }
+
     /// Draws the picture of a run.
     pub(crate) fn draw(&self, run: &Run) -> Result<Figure, String> {
         theme::register_fonts()?;
@@ -54,6 +88,7 @@ impl Plot {
             svg: paint::svg(&picture, &description)?,
             png: paint::png(&picture)?,
             title: chart.title,
+            is_of_rollout: self.needs != Needs::Nothing,
         })
     }
 }

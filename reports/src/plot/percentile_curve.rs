@@ -42,6 +42,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
             ticks.collect(),
         ),
         bands: Vec::new(),
+        flags: Vec::new(),
         panels: Vec::new(),
         legend: Vec::new(),
     };

@@ -53,6 +53,40 @@ pub(crate) const REFUSALS: [RGBColor; 6] = [
     RGBColor(150, 156, 164),
 ];
 
+/// A decision that took a rollout on.
+pub(crate) const DECISION: RGBColor = RGBColor(74, 84, 97);
+/// A decision against a release, and a threshold.
+pub(crate) const ALARM: RGBColor = RGBColor(176, 28, 46);
+/// Updates on their way, the furthest first: confirmed is the strongest, pending the palest, halted without a hue.
+pub(crate) const CALM: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(64, 148, 200),
+    RGBColor(114, 178, 217),
+    RGBColor(158, 203, 230),
+    RGBColor(194, 221, 239),
+    RGBColor(204, 212, 221),
+    RGBColor(150, 156, 164),
+];
+/// Updates that went wrong.
+pub(crate) const LOUD: [RGBColor; 7] = [
+    RGBColor(213, 94, 0),
+    RGBColor(96, 48, 150),
+    RGBColor(240, 190, 30),
+    RGBColor(218, 88, 165),
+    RGBColor(128, 0, 32),
+    RGBColor(255, 70, 70),
+    RGBColor(60, 60, 60),
+];
+/// Firmware versions, the oldest first; the last is for the rest together.
+pub(crate) const VERSIONS: [RGBColor; 6] = [
+    RGBColor(190, 201, 213),
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 140, 105),
+    RGBColor(204, 121, 167),
+    RGBColor(110, 116, 124),
+];
+
 static REGULAR: &[u8] = include_bytes!("../../fonts/dejavu-sans-regular.ttf");
 static BOLD: &[u8] = include_bytes!("../../fonts/dejavu-sans-bold.ttf");
 

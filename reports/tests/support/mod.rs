@@ -6,12 +6,17 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+mod rollout;
+
 use hdrhistogram::Histogram;
 use ks_reports::run_folder::{
-    Attacks, EVENTS, Expectation, FORMAT, Generator, Heartbeats, LATENCY, Ledger, Mode, Percentiles, Phase, Summary,
-    TICKS, Tick, Verdict,
+    Attacks, DECISIONS, EVENTS, Expectation, FORMAT, Generator, Heartbeats, LATENCY, Ledger, Mode, Percentiles, Phase,
+    ROLLOUTS, RolloutDecision, RolloutSample, Summary, TICKS, Tick, Verdict,
 };
 use ks_reports::{LatencyLogWriter, write_summary};
+use serde::Serialize;
+
+pub(crate) use rollout::{bad_rollout, good_rollout, hotfix};
 
 /// A run to be written to a folder.
 pub(crate) struct Folder {
@@ -21,6 +26,10 @@ pub(crate) struct Folder {
     pub(crate) ticks: Vec<Tick>,
     /// Response times of each tick, in microseconds.
     pub(crate) latency: Vec<Histogram<u64>>,
+    /// What goes to `rollouts.ndjson`, which is absent without any.
+    pub(crate) rollouts: Vec<RolloutSample>,
+    /// What goes to `decisions.ndjson`, which is absent without any.
+    pub(crate) decisions: Vec<RolloutDecision>,
 }
 
 /// A small generator of numbers that look random and are the same each time.
@@ -85,8 +94,9 @@ impl Folder {
             event_log_sha256: None,
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             notes: Vec::new(),
+            rollout: None,
         };
-        Folder { summary, ticks, latency }
+        Folder { summary, ticks, latency, rollouts: Vec::new(), decisions: Vec::new() }
     }
 
     /// Gives tick `nth` its beats: offered, acknowledged, other codes, and the typical response time in microseconds.
@@ -148,12 +158,13 @@ impl Folder {
     /// Writes the folder as the simulator does: the summary last.
     pub(crate) fn write(&self, dir: &Path) {
         fs::create_dir_all(dir).unwrap();
-        let mut ticks = BufWriter::new(File::create(dir.join(TICKS)).unwrap());
-        for tick in &self.ticks {
-            serde_json::to_writer(&mut ticks, tick).unwrap();
-            ticks.write_all(b"\n").unwrap();
+        write_lines(&dir.join(TICKS), &self.ticks);
+        if !self.rollouts.is_empty() {
+            write_lines(&dir.join(ROLLOUTS), &self.rollouts);
         }
-        ticks.flush().unwrap();
+        if !self.decisions.is_empty() {
+            write_lines(&dir.join(DECISIONS), &self.decisions);
+        }
         let log = BufWriter::new(File::create(dir.join(LATENCY)).unwrap());
         let mut log = LatencyLogWriter::new(log, 1_800_000_000_000).unwrap();
         for (tick, micros) in self.ticks.iter().zip(&self.latency) {
@@ -163,6 +174,16 @@ impl Folder {
         fs::write(dir.join(EVENTS), "test").unwrap(); // whose SHA-256 everybody knows
         write_summary(dir, &self.summary).unwrap();
     }
+}
+
+/// One JSON object a line.
+fn write_lines(file: &Path, all: &[impl Serialize]) {
+    let mut out = BufWriter::new(File::create(file).unwrap());
+    for one in all {
+        serde_json::to_writer(&mut out, one).unwrap();
+        out.write_all(b"\n").unwrap();
+    }
+    out.flush().unwrap();
 }
 
 /// A passed load run: 1,000 devices for 30 s.

@@ -1,6 +1,10 @@
 //! /api/keys: the server's keys, and how they change.
 
-use ks_protocol::{id::KeyId, key::PrivateKey, time::UnixMs};
+use ks_protocol::{
+    id::KeyId,
+    key::{PrivateKey, PublicKey},
+    time::UnixMs,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +105,24 @@ pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
     in_force(call).await
 }
 
+/// A key that signs firmware, and why it is needed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirmwareKey {
+    /// Its public half; the private one stays where it was made.
+    public_key: PublicKey,
+    /// Why, for the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+}
+
+/// Publishes a key that signs firmware and nothing else: from then on no other key's FW_SIG counts.
+pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> Result<Json<KeysStatus>, Problem> {
+    check_reason(&key.reason)?;
+    key.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
+    carry_out(call, &KeyOrder::AddFirmware(key.public_key), &key.reason).await
+}
+
 /// Signs with the announced key from now on.
 pub async fn flip(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
     guarded(call, &KeyOrder::Flip, change).await
@@ -144,6 +166,10 @@ fn problem(error: KeyringError) -> Problem {
         KeyringError::Store(error) => error.into(),
         KeyringError::Vault(error) => {
             tracing::error!(%error, "a private key can't be kept or read");
+            Problem::internal()
+        }
+        KeyringError::Key(error) => {
+            tracing::error!(%error, "a key of the keyset can't be used");
             Problem::internal()
         }
         KeyringError::Document(error) => {

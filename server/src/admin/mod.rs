@@ -19,6 +19,8 @@ pub mod page;
 pub mod presence;
 mod problem;
 pub mod provisioning;
+pub mod releases;
+pub mod rollouts;
 pub mod route;
 pub mod which;
 
@@ -40,11 +42,13 @@ use route::{
 
 /// Every route of the admin API: how it is called, where, by whom, what it does.
 pub fn routes() -> Vec<Route> {
+    [of_devices(), of_firmware(), of_the_server()].concat()
+}
+
+/// Devices, and what they are told and tell.
+fn of_devices() -> Vec<Route> {
     use Access as A;
     vec![
-        Route::new(Post, "/login", A::Everybody, "Log in; the session comes as a cookie", login::login),
-        Route::new(Post, "/logout", A::ANY_ROLE, "End the session or token of this call", login::logout),
-        Route::new(Get, "/me", A::ANY_ROLE, "Who this call is made by", login::me),
         Route::new(Get, "/devices", A::LOOK_AT_DEVICES, "List devices", devices::list),
         Route::new(Post, "/devices", A::PROVISION, "Whitelist one device", provisioning::enroll),
         Route::new(
@@ -83,11 +87,89 @@ pub fn routes() -> Vec<Route> {
         Route::new(Get, "/attendance", A::LOOK, "List punches in the order they were made", attendance::list),
         Route::new(Get, "/attendance/export", A::LOOK, "A day's punches as CSV", attendance::export),
         Route::new(Get, "/presence", A::LOOK, "Who is there, by model and site", presence::fleet),
+    ]
+}
+
+/// Releases, and how they reach devices.
+fn of_firmware() -> Vec<Route> {
+    use Access as A;
+    vec![
+        Route::new(Post, "/artifacts", A::RELEASE, "Upload a firmware image", releases::upload),
+        Route::new(Get, "/releases", A::LOOK, "List releases", releases::list),
+        Route::new(Post, "/releases", A::RELEASE, "Draft a release that the server signs", releases::draft),
+        Route::new(
+            Post,
+            "/releases/signed",
+            A::RELEASE,
+            "Draft a release that was signed offline",
+            releases::draft_signed,
+        ),
+        Route::new(Get, "/releases/{release_id}", A::LOOK, "One release, with its manifest", releases::get),
+        Route::new(
+            Post,
+            "/releases/{release_id}/stage",
+            A::RELEASE,
+            "Sign a draft; from here on it never changes",
+            releases::stage,
+        ),
+        Route::new(
+            Post,
+            "/releases/{release_id}/activate",
+            A::RELEASE,
+            "Let rollouts offer a staged release",
+            releases::activate,
+        ),
+        Route::new(
+            Post,
+            "/releases/{release_id}/revoke",
+            A::RELEASE,
+            "Take a release back for good, and abort its rollouts",
+            releases::revoke,
+        ),
+        Route::new(Get, "/rollouts", A::LOOK, "List rollouts", rollouts::list),
+        Route::new(Post, "/rollouts", A::RELEASE, "Roll a release out", rollouts::create),
+        Route::new(Post, "/rollouts/plan", A::RELEASE, "What a rollout would do; nothing is done", rollouts::plan),
+        Route::new(Get, "/rollouts/{rollout_id}", A::LOOK, "One rollout, as it is now", rollouts::get),
+        Route::new(Get, "/rollouts/{rollout_id}/trace", A::LOOK, "Why it did what it did", rollouts::trace),
+        Route::new(Get, "/rollouts/{rollout_id}/updates", A::LOOK, "How far each of its devices is", rollouts::updates),
+        Route::new(Post, "/rollouts/{rollout_id}/pause", A::OPERATE, "Offer nothing more for now", rollouts::pause),
+        Route::new(Post, "/rollouts/{rollout_id}/resume", A::RELEASE, "Go on with a paused rollout", rollouts::resume),
+        Route::new(
+            Post,
+            "/rollouts/{rollout_id}/approve",
+            A::RELEASE,
+            "Let a stage be promoted that waits for a person",
+            rollouts::approve,
+        ),
+        Route::new(
+            Post,
+            "/rollouts/{rollout_id}/abort",
+            A::OPERATE,
+            "End a rollout, and stop devices that are downloading",
+            rollouts::abort,
+        ),
+    ]
+}
+
+/// Who may do what, the server's keys, and what was done.
+fn of_the_server() -> Vec<Route> {
+    use Access as A;
+    vec![
+        Route::new(Post, "/login", A::Everybody, "Log in; the session comes as a cookie", login::login),
+        Route::new(Post, "/logout", A::ANY_ROLE, "End the session or token of this call", login::logout),
+        Route::new(Get, "/me", A::ANY_ROLE, "Who this call is made by", login::me),
         Route::new(Get, "/keys", A::LOOK, "The server's keys, and who knows them", keys::status),
         Route::new(Post, "/keys/announce", A::ADMIN, "Make a new server key and publish it", keys::announce),
         Route::new(Post, "/keys/flip", A::ADMIN, "Sign with the announced key", keys::flip),
         Route::new(Post, "/keys/retire", A::ADMIN, "Believe the retired keys no more", keys::retire),
         Route::new(Post, "/keys/revoke", A::ADMIN, "Cut off a compromised key at once", keys::revoke),
+        Route::new(
+            Post,
+            "/keys/firmware",
+            A::ADMIN,
+            "Publish a key that signs firmware and nothing else",
+            keys::add_firmware,
+        ),
         Route::new(Get, "/audit", A::ADMIN, "List what was done, the oldest first", audit::list),
         Route::new(Get, "/audit/export", A::ADMIN, "All that was done, as NDJSON", audit::export),
         Route::new(Get, "/audit/verify", A::ADMIN, "Whether the audit is whole", audit::verify),

@@ -203,7 +203,7 @@ impl Call {
 }
 
 /// A header's value, if it is text.
-pub(super) fn text_of<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -277,6 +277,19 @@ impl<const BYTES_MAX: usize> Input for CsvBody<BYTES_MAX> {
     }
     async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
         read_body(call, body, BYTES_MAX).await.map(Self)
+    }
+}
+
+/// Bytes of any kind and length, read by the handler as they come.
+pub struct Upload(pub Body);
+
+impl Input for Upload {
+    fn describe(_: &mut SchemaGenerator) -> Takes {
+        let body = serde_json::json!({ "type": "string", "format": "binary" });
+        Takes { query: None, body: Some(("application/octet-stream", body)) }
+    }
+    async fn read(_: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+        Ok(Self(body))
     }
 }
 

@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::key::PrivateKey;
+use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX};
 
 pub use error::StartError;
 pub use settings::{SETTINGS, Setting};
 
 use crate::{
     admission::{Network, Rate},
+    artifacts::ArtifactLimits,
     error_report::Dsn,
 };
 
@@ -34,6 +35,12 @@ pub struct Config {
     pub server_key: ServerKeySource,
     /// Where private keys of later key rotations are kept.
     pub server_keys: PathBuf,
+    /// Signs releases in place of the server's key.
+    pub firmware_key: Option<FirmwareKeySource>,
+    /// Where firmware images are kept.
+    pub artifacts: PathBuf,
+    /// How much they may take.
+    pub artifact_limits: ArtifactLimits,
     /// Share of active devices that a key rotation may strand, in basis points.
     pub keys_stranded_max_bp: u64,
     /// A bearer token with the role admin that is stored nowhere.
@@ -104,6 +111,15 @@ pub enum ServerKeySource {
     Development(PathBuf),
 }
 
+/// Where the key that signs releases comes from.
+#[derive(Debug, Clone)]
+pub enum FirmwareKeySource {
+    /// Given in the environment.
+    Given(PrivateKey),
+    /// A PEM file.
+    File(PathBuf),
+}
+
 /// SQLite's `synchronous` setting: what a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Synchronous {
@@ -153,6 +169,14 @@ impl Config {
             server_keys: reader
                 .text("SERVER_KEYS_DIR")
                 .map_or_else(|| database.with_file_name("server-keys"), Into::into),
+            firmware_key: reader.firmware_key(),
+            artifacts: reader.text("ARTIFACTS_DIR").map_or_else(|| database.with_file_name("artifacts"), Into::into),
+            artifact_limits: ArtifactLimits {
+                downloads_max: reader.number("ARTIFACT_DOWNLOADS_MAX", 1..=100_000),
+                bytes_per_s_max: reader.number("ARTIFACT_BYTES_PER_S_MAX", 1_024..=100_000_000_000),
+                artifact_bytes_max: reader.number("ARTIFACT_BYTES_MAX", 1..=ARTIFACT_BYTES_MAX),
+                stall: reader.duration_ms("REQUEST_TIMEOUT_MS", 100..=600_000),
+            },
             keys_stranded_max_bp: reader.number("KEYS_STRANDED_MAX_BP", 0..=10_000),
             database,
             admin_token: reader.admin_token(),
@@ -293,6 +317,24 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             }
             (None, Some(file)) => ServerKeySource::File(file.into()),
             (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
+        }
+    }
+
+    fn firmware_key(&mut self) -> Option<FirmwareKeySource> {
+        match (self.text("FIRMWARE_PRIVATE_KEY"), self.text("FIRMWARE_PRIVATE_KEY_FILE")) {
+            (Some(_), Some(file)) => {
+                let (one, other) = ("FIRMWARE_PRIVATE_KEY", "FIRMWARE_PRIVATE_KEY_FILE");
+                self.wrong.push(StartError::BothSet { one, other });
+                Some(FirmwareKeySource::File(file.into()))
+            }
+            (Some(pem), None) => {
+                let key = PrivateKey::from_pem(&pem);
+                if key.is_err() {
+                    self.refuse("FIRMWARE_PRIVATE_KEY", &pem);
+                }
+                key.ok().map(FirmwareKeySource::Given)
+            }
+            (None, file) => file.map(|file| FirmwareKeySource::File(file.into())),
         }
     }
 

@@ -28,12 +28,16 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
     let recorded = app.writer.write(move |store| store.record_beat(&beat, received_at)).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    if due.is_update_further {
+        app.rollouts.wake();
+    }
     Ok(NextBeat {
         kind: Default::default(),
         server_time: received_at,
         next_beat_ms: pace::next_beat_ms(&device_id, received_at, app.config.heartbeat_interval),
         keyset_version: app.keyring.version(),
         commands: Rows::truncated(due.commands),
+        firmware: due.firmware,
     })
 }
 

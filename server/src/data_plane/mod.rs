@@ -1,7 +1,9 @@
 //! What devices call, one file per endpoint, named as in the protocol's messages.
 
+pub mod artifact;
 pub mod attendance;
 pub mod command_ack;
+pub mod firmware_status;
 pub mod heartbeat;
 pub mod keyset;
 pub mod logs;

@@ -2,7 +2,7 @@
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
-    message::{Command, Heartbeat},
+    message::{Command, Heartbeat, Offer},
     time::UnixMs,
 };
 
@@ -62,6 +62,10 @@ pub struct FirmwareRecord {
 pub struct Due {
     /// Open commands, urgent ones first, then the oldest.
     pub commands: Vec<Command>,
+    /// A release to update to, if its turn has come.
+    pub firmware: Option<Offer>,
+    /// Whether the heartbeat took the device's update any further.
+    pub is_update_further: bool,
 }
 
 /// What can be written of heartbeats.

@@ -16,13 +16,15 @@ pub enum ServerKeyStatus {
     Signing,
     /// Signs no more; still believed.
     Retired,
+    /// Signs firmware and nothing else.
+    Firmware,
     /// Believed no more.
     Removed,
 }
 
 impl ServerKeyStatus {
     /// Every status.
-    pub const ALL: [Self; 4] = [Self::Announced, Self::Signing, Self::Retired, Self::Removed];
+    pub const ALL: [Self; 5] = [Self::Announced, Self::Signing, Self::Retired, Self::Firmware, Self::Removed];
 
     /// The word in the store and the API.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl ServerKeyStatus {
             Self::Announced => "ANNOUNCED",
             Self::Signing => "SIGNING",
             Self::Retired => "RETIRED",
+            Self::Firmware => "FIRMWARE",
             Self::Removed => "REMOVED",
         }
     }

@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migratio
 
 /// Every table that they make.
 const TABLES: &[&str] = &[
+    "artifacts",
     "audit",
     "audit_head",
     "command_orders",
@@ -28,9 +29,13 @@ const TABLES: &[&str] = &[
     "observation_gaps",
     "otrts",
     "punches",
+    "releases",
+    "rollout_decisions",
+    "rollouts",
     "server_alive",
     "server_keys",
     "tokens",
+    "updates",
     "users",
 ];
 

@@ -15,7 +15,9 @@ pub mod logs;
 mod migrations;
 pub mod presence;
 pub mod punches;
+pub mod releases;
 pub mod retention;
+pub mod rollouts;
 mod sqlite;
 pub mod writer;
 
@@ -36,6 +38,8 @@ use keysets::{KeysetReads, KeysetWrites};
 use logs::{LogReads, LogWrites};
 use presence::{PresenceReads, PresenceWrites};
 use punches::{PunchReads, PunchWrites};
+use releases::{ReleaseReads, ReleaseWrites};
+use rollouts::{RolloutReads, RolloutWrites};
 
 /// Where writes become durable.
 pub trait Store: Send {
@@ -61,6 +65,8 @@ pub trait Transaction:
     + LogWrites
     + PresenceWrites
     + PunchWrites
+    + ReleaseWrites
+    + RolloutWrites
 {
 }
 
@@ -76,6 +82,8 @@ pub trait StoreReader:
     + LogReads
     + PresenceReads
     + PunchReads
+    + ReleaseReads
+    + RolloutReads
 {
 }
 

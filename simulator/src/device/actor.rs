@@ -12,7 +12,7 @@ use hyper::{Request, header};
 use ks_protocol::{
     MEDIA_TYPE,
     id::Sequence,
-    message::{Attendance, CommandAck, Heartbeat, Logs, Register, Request as _, RotateKey},
+    message::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, Request as _, RotateKey},
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, OpenError, Reply},
 };
@@ -20,7 +20,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::machine::{Machine, Standing};
+use super::{
+    firmware::{Next, Piece},
+    machine::{Machine, Standing},
+};
 use crate::{
     ledger::DeviceAccount,
     link::{HttpAnswer, HttpRequest, Link, LinkError},
@@ -28,7 +31,13 @@ use crate::{
     scenario::HeartbeatInterval,
     seed,
     shard::Shard,
+    truth::{Fate, Subject},
 };
+
+/// How long it takes to write an image into a slot.
+const INSTALL_TIME: Duration = Duration::from_secs(20);
+/// How long it takes to boot.
+const BOOT_TIME: Duration = Duration::from_secs(40);
 
 /// Beats that wait behind others at most; more are given up, and counted.
 const WAITING_BEATS_MAX: usize = 256;
@@ -40,8 +49,12 @@ pub struct Device {
     machine: Machine,
     link: Rc<dyn Link>,
     site: usize,
+    site_name: Rc<str>,
+    root_seed: u64,
     shard: Rc<Shard>,
     jitter: ChaCha8Rng,
+    /// Which of its answers are lost.
+    luck: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
     /// The request that is away, if one is: its kind, and when it was meant to be sent.
@@ -50,6 +63,8 @@ pub struct Device {
     failures: u32,
     /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
     is_resting: bool,
+    /// It boots: it says nothing, and hears nothing.
+    is_off: bool,
     /// Its part in the run is over.
     is_retired: bool,
 }
@@ -78,19 +93,30 @@ pub struct Account;
 
 impl Device {
     /// A device at a site, ready to start.
-    pub fn new(machine: Machine, link: Rc<dyn Link>, site: usize, shard: Rc<Shard>, root_seed: u64) -> Self {
+    pub fn new(
+        machine: Machine,
+        link: Rc<dyn Link>,
+        (site, site_name): (usize, Rc<str>),
+        shard: Rc<Shard>,
+        root_seed: u64,
+    ) -> Self {
         let jitter = seed::stream(root_seed, machine.device_id().as_str(), "jitter");
+        let luck = seed::stream(root_seed, machine.device_id().as_str(), "luck");
         Self {
             machine,
             link,
             site,
+            site_name,
+            root_seed,
             shard,
             jitter,
+            luck,
             account: DeviceAccount::default(),
             waiting: VecDeque::new(),
             away: None,
             failures: 0,
             is_resting: false,
+            is_off: false,
             is_retired: false,
         }
     }
@@ -105,13 +131,14 @@ impl Device {
 
     /// The moment of a beat has come.
     fn beat_due(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
-        if !self.shard.is_running() || self.machine.standing() == Standing::Revoked {
+        let is_over = matches!(self.machine.standing(), Standing::Revoked | Standing::Dead);
+        if !self.shard.is_running() || is_over {
             return;
         }
         if let HeartbeatInterval::Fixed(interval) = self.shard.interval {
             self.schedule(intended_at + interval, ctx);
         }
-        if self.machine.standing() == Standing::Registered {
+        if self.machine.standing() == Standing::Registered && !self.is_off {
             let has_room = self.waiting.len() < WAITING_BEATS_MAX;
             let lag_us = micros(intended_at.elapsed());
             self.shard.measure(|measured| {
@@ -129,12 +156,12 @@ impl Device {
 
     /// Sends what is next, if nothing is away.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.away.is_some() || self.is_retired {
+        if self.away.is_some() || self.is_retired || self.is_off {
             return;
         }
         let may_start = !self.is_resting && self.shard.is_running();
         let (kind, intended_at) = match self.machine.standing() {
-            Standing::Revoked => return self.waiting.clear(),
+            Standing::Revoked | Standing::Dead => return self.waiting.clear(),
             Standing::New if may_start => (MessageType::Register, Instant::now()),
             Standing::New => return,
             Standing::Registered => match (self.waiting.pop_front(), self.machine.due()) {
@@ -150,7 +177,8 @@ impl Device {
     fn message(&mut self, kind: MessageType) -> Option<(String, String)> {
         let now = self.shard.time.unix_now();
         let signed = match kind {
-            MessageType::Keyset => return Some((String::new(), NO_SIG_DEV.to_owned())),
+            MessageType::Keyset | MessageType::Artifact => return Some((String::new(), NO_SIG_DEV.to_owned())),
+            MessageType::FirmwareStatus => self.machine.firmware_status(now)?,
             MessageType::Register => self.machine.register(now),
             MessageType::Heartbeat => self.machine.beat(now),
             MessageType::CommandAck => self.machine.acknowledge(now),
@@ -164,7 +192,7 @@ impl Device {
 
     /// A shift starts: everybody punches at once.
     fn shift_starts(&mut self, punches: u32, ctx: &mut Context<Self>) {
-        if self.is_retired || self.machine.standing() == Standing::Revoked {
+        if self.is_retired || matches!(self.machine.standing(), Standing::Revoked | Standing::Dead) {
             return;
         }
         self.machine.punch(punches, self.shard.time.unix_now());
@@ -184,12 +212,14 @@ impl Device {
             measured.of_mut(away.kind).sent += 1;
             measured.in_flight += 1;
         });
-        let request = match self.machine.wanted_keyset().filter(|_| kind == MessageType::Keyset) {
-            Some(version) => keyset_request(version),
-            None => http_request(away.kind, &away.wire),
+        let request = match (kind, self.machine.wanted_keyset(), self.machine.firmware.wanted()) {
+            (MessageType::Keyset, Some(version), _) => keyset_request(version),
+            (MessageType::Artifact, _, Some(piece)) => artifact_request(piece),
+            _ => http_request(away.kind, &away.wire),
         };
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
-        let called = async move { shard.weather.call(site, &*link, request, shard.answer_timeout).await };
+        let drawn = seed::below(&mut self.luck, 10_000);
+        let called = async move { shard.weather.call(site, &*link, request, shard.answer_timeout, drawn).await };
         ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(&away, reply, ctx)));
     }
 
@@ -221,7 +251,96 @@ impl Device {
         self.log(away, &ended);
         self.machine.reboot_if_due(self.shard.time.unix_now());
         self.plan_next(away.kind, &ended, ctx);
+        self.go_on_with_update(ctx);
         self.pump(ctx);
+    }
+
+    /// Takes the next step of an update that needs no answer.
+    fn go_on_with_update(&mut self, ctx: &mut Context<Self>) {
+        match self.machine.firmware.take_next() {
+            None => {}
+            Some(Next::Install) => {
+                ctx.run_later(INSTALL_TIME, |device, ctx| {
+                    if let Some(release_counter) = device.machine.firmware.installing() {
+                        let is_written = device.fate(release_counter) != Fate::InstallFails;
+                        device.machine.firmware.installed(is_written);
+                        device.pump(ctx);
+                    }
+                });
+            }
+            Some(Next::Reboot) => {
+                self.is_off = true;
+                self.link.hang_up();
+                ctx.run_later(BOOT_TIME, Self::booted);
+            }
+        }
+    }
+
+    fn fate(&self, release_counter: u64) -> Fate {
+        let subject = Subject {
+            device_id: self.machine.device_id(),
+            model: self.machine.firmware.model(),
+            site: &self.site_name,
+        };
+        self.shard.truth.fate(release_counter, self.root_seed, &subject)
+    }
+
+    /// It is up again after an update, or will never be.
+    fn booted(&mut self, ctx: &mut Context<Self>) {
+        let Some(release_counter) = self.machine.firmware.installing() else { return };
+        let fate = self.fate(release_counter);
+        if fate == Fate::Bricks {
+            return self.die("bricked");
+        }
+        self.is_off = false;
+        self.machine.reboot(self.shard.time.unix_now());
+        let into_new = matches!(fate, Fate::Good | Fate::Dies(_));
+        let before = self.machine.firmware.running().version.to_string();
+        self.machine.firmware.booted(into_new, into_new || fate == Fate::Lies);
+        let runs = self.machine.firmware.running().version.to_string();
+        if into_new {
+            self.shard.measure(|measured| {
+                *measured.updated.entry(runs.clone()).or_default() += 1;
+                *measured.running.entry(before).or_default() -= 1;
+                *measured.running.entry(runs.clone()).or_default() += 1;
+            });
+        }
+        self.tell("booted", &runs);
+        if let Fate::Dies(after) = fate {
+            ctx.run_later(after, move |device, _| {
+                // Unless it runs something else by then.
+                if device.machine.firmware.running().release_counter == release_counter {
+                    device.die("died");
+                }
+            });
+        }
+        if self.shard.interval == HeartbeatInterval::Server {
+            self.schedule(Instant::now(), ctx);
+        }
+        self.pump(ctx);
+    }
+
+    /// Its firmware has killed it.
+    fn die(&mut self, how: &str) {
+        if self.is_retired || self.machine.standing() == Standing::Dead {
+            return;
+        }
+        let was_registered = i64::from(self.machine.standing() == Standing::Registered);
+        let runs = self.machine.firmware.running().version.to_string();
+        self.tell(how, &runs);
+        self.machine.die();
+        self.waiting.clear();
+        self.shard.measure(|measured| {
+            measured.broken += 1;
+            measured.registered -= was_registered;
+            *measured.running.entry(runs).or_default() -= 1;
+        });
+    }
+
+    /// Notes in the event log what really became of it.
+    fn tell(&self, what: &str, version: &str) {
+        let device_id = json!(self.machine.device_id());
+        self.shard.event("firmware", &[("device_id", device_id), ("what", json!(what)), ("version", json!(version))]);
     }
 
     /// When to speak again: at the server's word, or after a failure with backoff and jitter.
@@ -319,6 +438,8 @@ impl Device {
                 self.shard.measure(|measured| measured.keys_rotated += u64::from(is_rotated));
                 said(reply)
             }
+            MessageType::FirmwareStatus => said(self.machine.status_recorded(status, sig_dev, body)?),
+            MessageType::Artifact => self.take_piece(status, body),
             MessageType::Keyset => {
                 let refused = self.machine.take_keyset(status, body)?;
                 let shared = self.shard.shared(self.machine.server_keys());
@@ -326,6 +447,23 @@ impl Device {
                 Ended { code: refused.map_or(OK, RefusalCode::as_str), wait_ms: None }
             }
         })
+    }
+
+    /// Takes a piece of an artifact. Nothing but the manifest's hash vouches for it, nor for a refusal in its place.
+    fn take_piece(&mut self, status: u16, body: &[u8]) -> Ended {
+        let from = self.machine.firmware.wanted().map_or(0, |piece| piece.from);
+        let now = self.shard.time.unix_now();
+        if status == 206 || (status == 200 && from == 0) {
+            self.machine.firmware.fetched(Some(body), now);
+            return Ended { code: OK, wait_ms: None };
+        }
+        self.machine.firmware.fetched(None, now);
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let document = text.rsplit_once('\n').map_or(text, |(document, _)| document);
+        match RefusalDocument::read(document) {
+            Some(Ok(refusal)) => refused(&refusal),
+            _ => Ended { code: BAD_ANSWER, wait_ms: None },
+        }
     }
 
     fn unbelievable(&self, error: &OpenError) -> Ended {
@@ -381,7 +519,9 @@ pub fn http_request(kind: MessageType, wire: &str) -> HttpRequest {
         MessageType::Attendance => Attendance::PATH,
         MessageType::Logs => Logs::PATH,
         MessageType::RotateKey => RotateKey::PATH,
+        MessageType::FirmwareStatus => FirmwareStatus::PATH,
         MessageType::Keyset => "/keys",
+        MessageType::Artifact => "/firmware/artifacts/",
     };
     let mut request = Request::new(Bytes::copy_from_slice(wire.as_bytes()).into());
     *request.method_mut() = hyper::Method::POST;
@@ -398,10 +538,28 @@ fn keyset_request(version: u64) -> HttpRequest {
     request
 }
 
+/// GET /firmware/artifacts/{sha256} of a piece; the rest of another artifact would be worth nothing.
+fn artifact_request(piece: Piece) -> HttpRequest {
+    let Piece { sha256, from, to } = piece;
+    let mut request = Request::new(Bytes::new().into());
+    // Hex digits never make it no path, nor no header.
+    let path = format!("/firmware/artifacts/{sha256}");
+    *request.uri_mut() = path.parse().unwrap_or(hyper::Uri::from_static("/firmware/artifacts/"));
+    let headers = [(header::RANGE, format!("bytes={from}-{to}")), (header::IF_RANGE, format!("\"{sha256}\""))];
+    for (name, value) in headers {
+        if let Ok(value) = value.parse() {
+            request.headers_mut().insert(name, value);
+        }
+    }
+    request
+}
+
 impl Actor for Device {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let runs = self.machine.firmware.running().version.to_string();
+        self.shard.measure(|measured| *measured.running.entry(runs).or_default() += 1);
         for (at, punches) in self.shard.shifts.iter().copied() {
             // A device that is switched on later missed it.
             if let Some(wait) = (self.shard.time.started + at).checked_duration_since(Instant::now()) {

@@ -10,9 +10,10 @@ use ks_protocol::{
     id::{CommandId, DeviceId, Sequence},
     key::PrivateKey,
     message::{
-        Ack, AckState, AcksRecorded, Attendance, Command, CommandAck, CommandOrder, Direction, Firmware, Heartbeat,
-        KeyRotated, Keyset, LINES_MAX, LogLevel, LogLine, Logs, LogsStored, Network, NextBeat, PUNCHES_MAX, Punch,
-        PunchMethod, PunchesStored, Register, Registered, RotateKey, Trust,
+        Ack, AckState, AcksRecorded, Attendance, Command, CommandAck, CommandOrder, Direction, Firmware,
+        FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, LINES_MAX, LogLevel, LogLine, Logs,
+        LogsStored, Network, NextBeat, PUNCHES_MAX, Punch, PunchMethod, PunchesStored, Register, Registered, RotateKey,
+        Trust,
     },
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, OpenError, Reply, SIG_SERV, SignedRequest, open_response, sign_request},
@@ -22,6 +23,7 @@ use ks_protocol::{
 use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 
+use super::firmware::FirmwareSlots;
 use crate::{ledger::Pairs, measure::MessageType, seed};
 
 /// Command names that a device remembers, to tell a second delivery from a new command.
@@ -42,6 +44,8 @@ pub enum Standing {
     Registered,
     /// Told that it is revoked: silent for good.
     Revoked,
+    /// A brick: its firmware has killed it.
+    Dead,
 }
 
 /// A device's own state.
@@ -66,7 +70,8 @@ pub struct Machine {
     first_line_no: u64,
     lines: VecDeque<LogLine>,
     logs_wanted: bool,
-    firmware_version: Rc<str>,
+    /// What runs, and the update that is under way.
+    pub firmware: FirmwareSlots,
     otrt: Option<Rc<str>>,
     standing: Standing,
     sequence: Sequence,
@@ -100,7 +105,9 @@ pub struct Birth {
     pub root_seed: u64,
     /// What the factory put in of the server.
     pub server_keys: ServerKeys,
-    /// What it says it runs.
+    /// Its model.
+    pub model: Rc<str>,
+    /// What the factory put in as firmware.
     pub firmware_version: Rc<str>,
     /// Its one-time token, if the fleet has them.
     pub otrt: Option<Rc<str>>,
@@ -132,7 +139,7 @@ pub struct Carried {
 impl Machine {
     /// A device that was just switched on for the first time.
     pub fn new(birth: Birth) -> Self {
-        let Birth { device_id, root_seed, server_keys, firmware_version, otrt, at } = birth;
+        let Birth { device_id, root_seed, server_keys, model, firmware_version, otrt, at } = birth;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -153,7 +160,7 @@ impl Machine {
             first_line_no: 1,
             lines: VecDeque::new(),
             logs_wanted: false,
-            firmware_version,
+            firmware: FirmwareSlots::new(model, firmware_version),
             otrt,
             standing: Standing::New,
             sequence: Sequence::new(1, 0),
@@ -190,8 +197,10 @@ impl Machine {
             (self.wanted_keyset.is_some(), MessageType::Keyset),
             (self.rotating.is_some(), MessageType::RotateKey),
             (!self.acks.is_empty(), MessageType::CommandAck),
+            (self.firmware.to_report().is_some(), MessageType::FirmwareStatus),
             (!self.punches.is_empty(), MessageType::Attendance),
             (self.logs_wanted && !self.lines.is_empty(), MessageType::Logs),
+            (self.firmware.wanted().is_some(), MessageType::Artifact),
         ]
         .into_iter()
         .find_map(|(is_due, kind)| is_due.then_some(kind))
@@ -237,7 +246,7 @@ impl Machine {
             seq,
             sent_at: now,
             public_key: self.key.public_key(),
-            firmware_version: Text::truncated(&self.firmware_version),
+            firmware_version: Text::truncated(&self.firmware.running().version),
             otrt: self.otrt.as_deref().map(Text::truncated),
         };
         sign_request(&self.key, &request)
@@ -255,7 +264,10 @@ impl Machine {
             seq,
             sent_at: now,
             keyset_version: self.server_keys.version,
-            firmware: Firmware { version: Text::truncated(&self.firmware_version), release_counter: 1 },
+            firmware: Firmware {
+                version: Text::truncated(&self.firmware.running().version),
+                release_counter: self.firmware.running().release_counter,
+            },
             uptime_s,
             cpu_temp_c: 35.0 + warmth,
             free_mem_kib: 96_000 + seed::below(&mut self.telemetry, 32_000),
@@ -367,6 +379,45 @@ impl Machine {
         Ok(reply)
     }
 
+    /// What it has to say of its update, signed. None if it has nothing to say.
+    pub fn firmware_status(&mut self, now: UnixMs) -> Option<Result<SignedRequest, DocumentError>> {
+        let report = self.firmware.to_report()?.clone();
+        let Sequence { boot_epoch, seq } = self.advance();
+        let request = FirmwareStatus {
+            kind: Default::default(),
+            device_id: self.device_id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: now,
+            release_id: report.release_id,
+            step: report.step,
+            received_bytes: report.received_bytes,
+            class: report.class,
+            detail: Text::default(),
+        };
+        Some(sign_request(&self.key, &request))
+    }
+
+    /// Takes the answer to that.
+    pub fn status_recorded(
+        &mut self,
+        status: u16,
+        sig_dev: &str,
+        body: &[u8],
+    ) -> Result<Reply<FirmwareStatusRecorded>, OpenError> {
+        let reply = self.open::<FirmwareStatusRecorded>(status, sig_dev, body)?;
+        match &reply {
+            Reply::Answer(recorded) => self.firmware.reported(recorded.go_on),
+            Reply::Refused(refusal) => self.refused(refusal),
+        }
+        Ok(reply)
+    }
+
+    /// Its firmware has killed it.
+    pub fn die(&mut self) {
+        self.standing = Standing::Dead;
+    }
+
     /// Its wish to be known by its new key, signed by the one that it has.
     pub fn rotate_key(&mut self, now: UnixMs) -> Result<SignedRequest, DocumentError> {
         let sequence = self.advance();
@@ -470,6 +521,9 @@ impl Machine {
                 // They came along and are stored.
                 self.confirmed.extend(self.acks.drain(..).map(|ack| ack.command_id));
                 self.heard_of_keyset(next.keyset_version);
+                if let Some(offer) = &next.firmware {
+                    self.firmware.offered(&offer.manifest, &self.server_keys, next.server_time);
+                }
                 for command in next.commands.as_slice() {
                     self.carry_out(command, &mut carried, next.server_time);
                 }
@@ -546,11 +600,11 @@ impl Machine {
                 let (old, new) = (self.key.clone(), self.make_key());
                 self.rotating = Some(Box::new(Rotation { old, new, command_id: command_id.clone() }));
             }
-            // A simulated device has no settings that show, and no update to halt.
-            CommandOrder::SetConfig(_)
-            | CommandOrder::HaltUpdates(_)
-            | CommandOrder::RotateKey
-            | CommandOrder::Custom(_) => {}
+            CommandOrder::HaltUpdates(argument) => {
+                self.firmware.halt(argument.release_id.as_ref().map(Text::as_str));
+            }
+            // A simulated device has no settings that show.
+            CommandOrder::SetConfig(_) | CommandOrder::RotateKey | CommandOrder::Custom(_) => {}
         }
     }
 
@@ -602,7 +656,9 @@ mod tests {
                 version: 1,
                 threshold: 1,
                 keys: vec![(key.key_id(), key.verifier().unwrap())],
+                firmware_keys: Vec::new(),
             }),
+            model: "KS-100".into(),
             firmware_version: "1.0.0".into(),
             otrt: None,
             at: UnixMs(0),
@@ -629,6 +685,7 @@ mod tests {
             next_beat_ms: 60_000,
             keyset_version: 1,
             commands: Rows::truncated(commands),
+            firmware: None,
         }
     }
 

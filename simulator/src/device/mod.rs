@@ -1,4 +1,5 @@
 //! A virtual device: [`machine`] is what it is and says (pure), [`actor`] when it says it.
 
 pub mod actor;
+pub mod firmware;
 pub mod machine;

@@ -11,6 +11,8 @@ use super::{HttpRequest, Link, LinkError, Reply};
 #[derive(Debug)]
 pub struct Weather {
     sites: Vec<Site>,
+    /// Answers that are lost, in basis points.
+    loss_bp: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ struct Site {
 impl Weather {
     /// Fair weather over `sites` sites.
     pub fn fair(sites: usize) -> Self {
-        Self { sites: (0..sites).map(|_| Site::default()).collect() }
+        Self { sites: (0..sites).map(|_| Site::default()).collect(), loss_bp: AtomicU64::new(0) }
     }
 
     /// Takes one site off the network, or all of them; each is back after as many [`Weather::bring_up`].
@@ -42,14 +44,31 @@ impl Weather {
         }
     }
 
+    /// Loses that share of all answers from now on, in basis points.
+    pub fn lose(&self, share_bp: u16) {
+        self.loss_bp.store(share_bp.into(), Ordering::SeqCst);
+    }
+
+    /// Whether an answer is lost, by a number drawn from 0 to 9,999.
+    fn is_lost(&self, drawn: u64) -> bool {
+        drawn < self.loss_bp.load(Ordering::SeqCst)
+    }
+
     fn chosen(&self, site: Option<usize>) -> impl Iterator<Item = &Site> {
         let (from, count) = site.map_or((0, usize::MAX), |site| (site, 1));
         self.sites.iter().skip(from).take(count)
     }
 
     /// Sends a request from a site; no answer comes during an outage, nor if one began while the request was away: then
-    /// the server may have done what was asked, as in life.
-    pub async fn call(&self, site: usize, link: &dyn Link, request: HttpRequest, timeout: Duration) -> Reply {
+    /// the server may have done what was asked, as in life. `drawn`, from 0 to 9,999, decides whether the answer is lost.
+    pub async fn call(
+        &self,
+        site: usize,
+        link: &dyn Link,
+        request: HttpRequest,
+        timeout: Duration,
+        drawn: u64,
+    ) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
         if site.down.load(Ordering::SeqCst) > 0 {
@@ -57,7 +76,7 @@ impl Weather {
             return Err(LinkError::ConnectFailed);
         }
         let reply = tokio::time::timeout(timeout, link.call(request)).await.unwrap_or(Err(LinkError::TimedOut));
-        if site.outages.load(Ordering::SeqCst) != outages_before {
+        if site.outages.load(Ordering::SeqCst) != outages_before || self.is_lost(drawn) {
             link.hang_up();
             return Err(LinkError::ConnectionLost);
         }

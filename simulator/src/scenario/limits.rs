@@ -56,6 +56,17 @@ pub(super) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
 /// The shortest window of `every`.
 pub(super) const WINDOW_MIN: Duration = Duration::from_secs(1);
 
+/// A share in basis points.
+pub(super) const SHARE_BP: RangeInclusive<i64> = 0..=10_000;
+/// The counter of a release; the factory's firmware has 1.
+pub(super) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_991;
+/// The image of a release, in KiB.
+pub(super) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
+/// `[[firmware]]` tables.
+pub(super) const FIRMWARE_MAX: usize = 100;
+/// `[[policy]]` tables.
+pub(super) const POLICIES_MAX: usize = 100;
+
 /// The root seed; the upper end is TOML's own.
 pub(super) const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 /// Devices of a fleet.

@@ -6,6 +6,9 @@ use super::problem::closest;
 
 /// The start of the name of a metric that counts answers by code.
 const CODES_PREFIX: &str = "codes.";
+/// The starts of the names of metrics that count devices by version.
+const UPDATED_PREFIX: &str = "updated.";
+const RUNNING_PREFIX: &str = "running.";
 /// Characters of an answer's code.
 const CODE_CHARS_MAX: usize = 40;
 
@@ -64,8 +67,47 @@ pub enum Metric {
     PunchesDoubled,
     /// Devices' keys that were rotated.
     KeysRotated,
+    /// Devices that really booted a version: ground truth.
+    Updated(Version),
+    /// Living devices that really run a version: ground truth.
+    Running(Version),
+    /// Devices that a release has really broken: ground truth.
+    RolloutBroken,
+    /// Rollouts that were aborted.
+    RolloutAborted,
+    /// How often a rollout was paused.
+    RolloutPaused,
+    /// Stages that were promoted.
+    RolloutPromoted,
+    /// Rollouts that were completed.
+    RolloutCompleted,
+    /// Seconds from the first device that was really broken until the engine stopped a rollout.
+    RolloutDetectionS,
     /// Answers whose SIG_SERV does not hold.
     BadServerSignatures,
+}
+
+/// A firmware version that a metric counts devices of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// With the prefix, so that the metric's name can be borrowed from here.
+    metric: String,
+    prefix: &'static str,
+}
+
+impl Version {
+    /// The version of a metric `<prefix><version>`; none if the name is no such metric.
+    fn of(name: &str, prefix: &'static str) -> Option<Self> {
+        let version = name.strip_prefix(prefix)?;
+        let is_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = (1..=64).contains(&version.len()) && version.chars().all(is_version);
+        fits.then(|| Self { metric: name.to_owned(), prefix })
+    }
+
+    /// The version: `1.1.0`.
+    pub fn as_str(&self) -> &str {
+        self.metric.strip_prefix(self.prefix).unwrap_or_default()
+    }
 }
 
 /// What came of a request: `OK`, an ERR1 code, or one of `AnswerCode::LOCAL`.
@@ -115,7 +157,7 @@ pub(super) enum Known {
 }
 
 /// Every metric that has a name of its own, with its unit and when it is known.
-static NAMED: [(Metric, &str, &str, Known); 26] = [
+static NAMED: [(Metric, &str, &str, Known); 32] = [
     (Metric::Errors, "errors", "requests", Known::AnyTime),
     (Metric::HeartbeatP50Ms, "heartbeat.p50_ms", "ms", Known::AnyTime),
     (Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime),
@@ -141,6 +183,12 @@ static NAMED: [(Metric, &str, &str, Known); 26] = [
     (Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd),
     (Metric::PunchesDoubled, "punches.doubled", "punches", Known::AfterEnd),
     (Metric::KeysRotated, "keys.rotated", "keys", Known::OfWholeRun),
+    (Metric::RolloutBroken, "rollout.broken_devices", "devices", Known::OfWholeRun),
+    (Metric::RolloutAborted, "rollout.aborted", "rollouts", Known::AfterEnd),
+    (Metric::RolloutPaused, "rollout.paused", "decisions", Known::AfterEnd),
+    (Metric::RolloutPromoted, "rollout.promoted", "decisions", Known::AfterEnd),
+    (Metric::RolloutCompleted, "rollout.completed", "rollouts", Known::AfterEnd),
+    (Metric::RolloutDetectionS, "rollout.detection_s", "s", Known::AfterEnd),
     (Metric::BadServerSignatures, "bad_server_signatures", "answers", Known::AnyTime),
 ];
 
@@ -159,19 +207,24 @@ impl Metric {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Codes(code) => &code.metric,
+            Self::Updated(version) | Self::Running(version) => &version.metric,
             named => row(named).map_or("", |(_, name, _, _)| name),
         }
     }
 
     /// The unit of the number: `ms`, `heartbeats/min`, `requests` ...
     pub fn unit(&self) -> &'static str {
-        row(self).map_or("requests", |(_, _, unit, _)| unit)
+        match self {
+            Self::Updated(_) | Self::Running(_) => "devices",
+            named => row(named).map_or("requests", |(_, _, unit, _)| unit),
+        }
     }
 
     /// Every name that a scenario can use; `codes.<CODE>` stands for all of its kind.
     pub fn names() -> Vec<&'static str> {
         let mut names: Vec<_> = NAMED.iter().map(|(_, name, _, _)| *name).collect();
         names.insert(1, "codes.<CODE>");
+        names.extend(["updated.<VERSION>", "running.<VERSION>"]);
         names
     }
 
@@ -187,12 +240,16 @@ impl Metric {
                 | M::RegisterP99Ms
                 | M::HeartbeatPerMin
                 | M::DevicesRegistered
+                | M::Running(_)
         );
         !falls_too
     }
 
     pub(super) fn known(&self) -> Known {
-        row(self).map_or(Known::AnyTime, |(_, _, _, known)| *known)
+        match self {
+            Self::Updated(_) | Self::Running(_) => Known::OfWholeRun,
+            named => row(named).map_or(Known::AnyTime, |(_, _, _, known)| *known),
+        }
     }
 }
 
@@ -216,6 +273,11 @@ impl FromStr for Metric {
             let unknown = || UnknownMetric { given: name.to_owned(), suggestion: near() };
             return AnswerCode::new(code).map(Self::Codes).ok_or_else(unknown);
         }
+        for (prefix, of) in [(UPDATED_PREFIX, Self::Updated as fn(Version) -> Self), (RUNNING_PREFIX, Self::Running)] {
+            if let Some(version) = Version::of(name, prefix) {
+                return Ok(of(version));
+            }
+        }
         let named = NAMED.iter().find(|(_, known, _, _)| *known == name);
         named.map(|(metric, _, _, _)| metric.clone()).ok_or_else(|| UnknownMetric {
             given: name.to_owned(),
@@ -230,7 +292,9 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_as_its_metric_and_has_a_unit() {
-        for name in Metric::names().into_iter().map(|name| name.replace("<CODE>", "REVOKED")) {
+        for name in
+            Metric::names().into_iter().map(|name| name.replace("<CODE>", "REVOKED").replace("<VERSION>", "1.1.0"))
+        {
             let metric: Metric = name.parse().expect(&name);
             assert_eq!(metric.as_str(), name);
             assert!(!metric.unit().is_empty());

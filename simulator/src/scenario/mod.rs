@@ -26,8 +26,8 @@ pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric};
 pub use overrides::Overrides;
 pub use plan::{
-    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, KeyStep, Mode, Otrt,
-    OutageScope, Plan, Recipients, Share, Step, TimedStep,
+    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval, KeyStep,
+    Mode, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, release_id,
 };
 pub use span_of_time::{DurationError, format_duration, parse_duration};
 

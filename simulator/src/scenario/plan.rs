@@ -1,6 +1,7 @@
 //! A scenario that holds: everything is in range, whoever has a `Plan` asks no further questions.
 
-use ks_protocol::message::CommandOrder;
+use ks_protocol::{id::RolloutId, message::CommandOrder};
+use ks_server::rollout::policy::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ pub struct Plan {
     pub fleet: Fleet,
     /// Settings of the server under test, by name; each was accepted by the server's own check.
     pub server: BTreeMap<String, String>,
+    /// Releases, and how they really behave.
+    pub firmware: Vec<Firmware>,
+    /// Rollout policies by name.
+    pub policies: BTreeMap<String, Policy>,
     /// The dishonest ones.
     pub adversaries: Vec<Adversary>,
     /// What happens when, in this order.
@@ -66,6 +71,63 @@ pub struct Fleet {
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
+}
+
+/// A release, and how it really behaves: hidden from the server. The shares are of the devices that install it, in basis
+/// points, each device having one fate; together at most 10,000.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firmware {
+    /// Its version; the release is called `fw-VERSION`.
+    pub version: String,
+    /// Its counter, above 1, which the factory's firmware has.
+    pub release_counter: u64,
+    /// Length of its image, in bytes.
+    pub size_bytes: u64,
+    /// Devices on which it can't be written into the slot.
+    pub install_fails_bp: u16,
+    /// Devices on which it does not boot, so that the old firmware runs again.
+    pub boot_fails_bp: u16,
+    /// Devices that never come back.
+    pub bricks_bp: u16,
+    /// Devices that die later.
+    pub dies_bp: u16,
+    /// After about how long.
+    pub dies_after: Duration,
+    /// Devices that say they run it, and do not.
+    pub lies_bp: u16,
+    /// It misbehaves on this model only.
+    pub only_model: Option<String>,
+    /// It misbehaves at this site only.
+    pub only_site: Option<String>,
+}
+
+impl Firmware {
+    /// A release that does no harm.
+    pub fn good(version: &str, release_counter: u64) -> Self {
+        Self {
+            version: version.to_owned(),
+            release_counter,
+            size_bytes: 256 * 1024,
+            install_fails_bp: 0,
+            boot_fails_bp: 0,
+            bricks_bp: 0,
+            dies_bp: 0,
+            dies_after: Duration::from_hours(1),
+            lies_bp: 0,
+            only_model: None,
+            only_site: None,
+        }
+    }
+
+    /// What its release is called.
+    pub fn release_id(&self) -> String {
+        release_id(&self.version)
+    }
+}
+
+/// What the release of a version is called.
+pub fn release_id(version: &str) -> String {
+    format!("fw-{version}")
 }
 
 /// One-time tokens of a fleet.
@@ -181,6 +243,34 @@ pub enum Step {
     },
     /// The operator cuts off the server key that signs.
     RevokeServerKey,
+    /// The operator releases firmware, and rolls it out.
+    StartRollout {
+        /// Its version; one of the scenario's.
+        firmware: String,
+        /// The policy's name; one of the scenario's.
+        policy: String,
+        /// What the rollout is called.
+        rollout_id: RolloutId,
+    },
+    /// The operator orders a rollout about.
+    OrderRollout {
+        /// Which.
+        rollout_id: RolloutId,
+        /// What.
+        order: RolloutOrder,
+    },
+    /// The operator takes a release back for good.
+    RevokeRelease {
+        /// Its version.
+        firmware: String,
+    },
+    /// The network loses answers.
+    Loss {
+        /// How long.
+        length: Duration,
+        /// Answers that are lost, in basis points.
+        share_bp: u16,
+    },
     /// The server stops and starts again. Never in a rehearsal.
     RestartServer {
         /// By `kill -9`, not in peace.
@@ -191,6 +281,37 @@ pub enum Step {
         /// What expectations call it.
         name: String,
     },
+}
+
+/// What an operator can order of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RolloutOrder {
+    /// Offer nothing more for now.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Let the stage be promoted.
+    Approve,
+    /// End it.
+    Abort,
+    /// End it, and give those that took the release the policy's `roll_back_to`.
+    AbortAndRollBack,
+}
+
+impl RolloutOrder {
+    /// Every order.
+    pub const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Approve, Self::Abort, Self::AbortAndRollBack];
+
+    /// The word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Approve => "approve",
+            Self::Abort => "abort",
+            Self::AbortAndRollBack => "abort_and_roll_back",
+        }
+    }
 }
 
 /// A step of the rotation of the server's key.
@@ -281,6 +402,11 @@ impl Plan {
         phases(self.ramp, self.duration, &self.timeline)
     }
 
+    /// Whether anything is rolled out.
+    pub fn has_rollouts(&self) -> bool {
+        self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout { .. }))
+    }
+
     /// Heartbeats per minute that the fleet offers once all devices have started; none where the server decides.
     pub fn offered_per_min(&self) -> Option<f64> {
         self.fleet.heartbeat_interval.offered_per_s(self.fleet.devices).map(|per_s| per_s * 60.0)
@@ -352,6 +478,10 @@ impl Step {
             Self::Punch { .. } => "punch",
             Self::RotateServerKey { .. } => "rotate_server_key",
             Self::RevokeServerKey => "revoke_server_key",
+            Self::StartRollout { .. } => "start_rollout",
+            Self::OrderRollout { .. } => "order_rollout",
+            Self::RevokeRelease { .. } => "revoke_release",
+            Self::Loss { .. } => "loss",
             Self::RestartServer { .. } => "restart_server",
             Self::Phase { .. } => "phase",
         }

@@ -19,6 +19,8 @@ pub(super) const TOP: Section = Section {
         "drain",
         "fleet",
         "server",
+        "firmware",
+        "policy",
         "adversary",
         "timeline",
         "expect",
@@ -44,6 +46,23 @@ pub(super) const FLEET: Section = Section {
 pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
 /// The keys of `[[fleet.site]]`.
 pub(super) const SITE: Section = Section { title: "[[fleet.site]]", keys: &["name", "share"] };
+/// The keys of `[[firmware]]`.
+pub(super) const FIRMWARE: Section = Section {
+    title: "[[firmware]]",
+    keys: &[
+        "version",
+        "counter",
+        "size_kib",
+        "install_fails_bp",
+        "boot_fails_bp",
+        "bricks_bp",
+        "dies_bp",
+        "dies_after",
+        "lies_bp",
+        "only_model",
+        "only_site",
+    ],
+};
 /// The keys of `[[adversary]]`.
 pub(super) const ADVERSARY: Section =
     Section { title: "[[adversary]]", keys: &["kind", "count", "interval", "from", "until"] };
@@ -53,13 +72,20 @@ pub(super) const EXPECT: Section = Section {
     keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
 };
 /// The keys of `[[timeline]]`, by what the step does.
-pub(super) const STEPS: [(&str, Section); 8] = [
+pub(super) const STEPS: [(&str, Section); 12] = [
     ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices"] }),
     ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site"] }),
     ("send_command", Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices"] }),
     ("punch", Section { title: "a `punch` step", keys: &["at", "do", "per_device"] }),
     ("rotate_server_key", Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force"] }),
     ("revoke_server_key", Section { title: "a `revoke_server_key` step", keys: &["at", "do"] }),
+    (
+        "start_rollout",
+        Section { title: "a `start_rollout` step", keys: &["at", "do", "firmware", "policy", "rollout"] },
+    ),
+    ("order_rollout", Section { title: "an `order_rollout` step", keys: &["at", "do", "rollout", "order"] }),
+    ("revoke_release", Section { title: "a `revoke_release` step", keys: &["at", "do", "firmware"] }),
+    ("loss", Section { title: "a `loss` step", keys: &["at", "do", "for", "share_bp"] }),
     ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill"] }),
     ("phase", Section { title: "a `phase` step", keys: &["at", "do", "name"] }),
 ];
@@ -77,6 +103,8 @@ pub(super) struct RawScenario {
     /// Name and value of each setting of the server.
     pub(super) server: Vec<(At<String>, Field<String>)>,
     /// None, here and below: it is no list of tables, which is told already.
+    pub(super) firmware: Option<Vec<RawFirmware>>,
+    pub(super) policies: Option<Vec<RawPolicy>>,
     pub(super) adversaries: Option<Vec<RawAdversary>>,
     pub(super) timeline: Option<Vec<RawStep>>,
     pub(super) expectations: Option<Vec<RawExpectation>>,
@@ -105,6 +133,29 @@ pub(super) struct RawShare {
     pub(super) share: Field<i64>,
 }
 
+/// `[[firmware]]`.
+pub(super) struct RawFirmware {
+    pub(super) at: Place,
+    pub(super) version: Field<String>,
+    pub(super) counter: Field<i64>,
+    pub(super) size_kib: Field<i64>,
+    pub(super) install_fails_bp: Field<i64>,
+    pub(super) boot_fails_bp: Field<i64>,
+    pub(super) bricks_bp: Field<i64>,
+    pub(super) dies_bp: Field<i64>,
+    pub(super) dies_after: Field<Duration>,
+    pub(super) lies_bp: Field<i64>,
+    pub(super) only_model: Field<String>,
+    pub(super) only_site: Field<String>,
+}
+
+/// `[[policy]]`: a name, and what the server's own check judges.
+pub(super) struct RawPolicy {
+    pub(super) at: Place,
+    pub(super) name: Field<String>,
+    pub(super) policy: serde_json::Value,
+}
+
 /// `[[adversary]]`.
 pub(super) struct RawAdversary {
     pub(super) at: Place,
@@ -131,6 +182,10 @@ pub(super) enum RawAction {
     Punch { per_device: Field<i64> },
     RotateServerKey { step: Field<String>, force: Field<bool> },
     RevokeServerKey,
+    StartRollout { firmware: Field<String>, policy: Field<String>, rollout: Field<String> },
+    OrderRollout { rollout: Field<String>, order: Field<String> },
+    RevokeRelease { firmware: Field<String> },
+    Loss { length: Field<Duration>, share_bp: Field<i64> },
     RestartServer { kill: Field<bool> },
     Phase { name: Field<String> },
 }
@@ -166,6 +221,10 @@ impl RawScenario {
                 Field::Wrong => Field::Wrong,
             },
             server: read_settings(&file, problems),
+            firmware: read_each(file.tables("firmware", FIRMWARE.title, problems), problems, RawFirmware::read),
+            policies: read_each(file.tables("policy", "[[policy]]", problems), problems, |table, problems| {
+                RawPolicy::read(&table, problems)
+            }),
             adversaries: read_each(file.tables("adversary", "[[adversary]]", problems), problems, RawAdversary::read),
             timeline: read_each(file.tables("timeline", "[[timeline]]", problems), problems, RawStep::read),
             expectations: read_each(file.tables("expect", "[[expect]]", problems), problems, RawExpectation::read),
@@ -199,6 +258,32 @@ impl RawShare {
     fn read(mut table: Reader<'_>, section: Section, problems: &mut Problems) -> Self {
         table.refuse_unknown_keys(section, elsewhere, problems);
         Self { at: table.at, name: table.text("name", problems), share: table.integer("share", problems) }
+    }
+}
+
+impl RawFirmware {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(FIRMWARE, elsewhere, problems);
+        Self {
+            at: table.at,
+            version: table.text("version", problems),
+            counter: table.integer("counter", problems),
+            size_kib: table.integer("size_kib", problems),
+            install_fails_bp: table.integer("install_fails_bp", problems),
+            boot_fails_bp: table.integer("boot_fails_bp", problems),
+            bricks_bp: table.integer("bricks_bp", problems),
+            dies_bp: table.integer("dies_bp", problems),
+            dies_after: table.duration("dies_after", problems),
+            lies_bp: table.integer("lies_bp", problems),
+            only_model: table.text("only_model", problems),
+            only_site: table.text("only_site", problems),
+        }
+    }
+}
+
+impl RawPolicy {
+    fn read(table: &Reader<'_>, problems: &mut Problems) -> Self {
+        Self { at: table.at, name: table.text("name", problems), policy: table.json_without("name") }
     }
 }
 
@@ -256,6 +341,18 @@ impl RawAction {
                 Self::RotateServerKey { step: table.text("step", problems), force: table.boolean("force", problems) }
             }
             "revoke_server_key" => Self::RevokeServerKey,
+            "start_rollout" => Self::StartRollout {
+                firmware: table.text("firmware", problems),
+                policy: table.text("policy", problems),
+                rollout: table.text("rollout", problems),
+            },
+            "order_rollout" => {
+                Self::OrderRollout { rollout: table.text("rollout", problems), order: table.text("order", problems) }
+            }
+            "revoke_release" => Self::RevokeRelease { firmware: table.text("firmware", problems) },
+            "loss" => {
+                Self::Loss { length: table.duration("for", problems), share_bp: table.integer("share_bp", problems) }
+            }
             "restart_server" => Self::RestartServer { kill: table.boolean("kill", problems) },
             _ => Self::Phase { name: table.text("name", problems) },
         }))
@@ -300,7 +397,7 @@ fn elsewhere(key: &str) -> Option<String> {
     if has(&TOP) {
         return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
     }
-    let section = [FLEET, ADVERSARY, EXPECT].into_iter().find(has);
+    let section = [FLEET, FIRMWARE, ADVERSARY, EXPECT].into_iter().find(has);
     let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
     section.map(is_elsewhere).or_else(|| in_another_step(key))
 }

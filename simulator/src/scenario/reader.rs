@@ -9,6 +9,22 @@ use super::problem::{Problem, Problems, any_of, closest, closest_value, grouped,
 use super::source::Place;
 use super::span_of_time::parse_duration;
 
+/// A value as JSON.
+fn json(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::String(text) => text.to_string().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.as_str().to_owned().into(), Into::into),
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(serde_json::Value::Null, Into::into),
+        DeValue::Boolean(truth) => (*truth).into(),
+        DeValue::Datetime(date) => date.to_string().into(),
+        DeValue::Array(values) => values.iter().map(|value| json(value.get_ref())).collect(),
+        DeValue::Table(table) => {
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect()
+        }
+    }
+}
+
 /// A value and its place in the file.
 #[derive(Debug, Clone)]
 pub(super) struct At<T> {
@@ -87,6 +103,12 @@ impl<'a> Reader<'a> {
             };
             problems.push(problem);
         }
+    }
+
+    /// The whole table but one key, as JSON: for what somebody else judges. Dates become their text.
+    pub(super) fn json_without(&self, left_out: &str) -> serde_json::Value {
+        let entries = self.table.iter().filter(|(key, _)| key.get_ref().as_ref() != left_out);
+        entries.map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect()
     }
 
     /// A string.

@@ -8,16 +8,18 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::id::DeviceId;
+use ks_protocol::id::{DeviceId, RolloutId};
 use serde_json::json;
 
 use crate::{
     event_log::EventLog,
+    fleet,
     link::faults::Weather,
-    operator::{Operator, OperatorError},
-    scenario::{OutageScope, Plan, Recipients, Step},
+    operator::{NewRelease, Operator, OperatorError},
+    scenario::{OutageScope, Plan, Recipients, Step, release_id},
     seed,
     shard::RunTime,
+    truth,
 };
 
 /// Who can stop the server and start it again; nobody can if the server is somebody else's.
@@ -61,11 +63,11 @@ impl Stage {
 
 /// Plays the whole timeline; ends after its last step.
 pub async fn play(plan: &Plan, stage: &Stage) {
-    let mut revoked = BTreeSet::new();
+    let (mut revoked, mut released) = (BTreeSet::new(), BTreeSet::new());
     for timed in &plan.timeline {
         tokio::time::sleep_until(stage.time.started + timed.at).await;
         let name = timed.step.as_str();
-        let done = act(plan, stage, &timed.step, &mut revoked).await;
+        let done = act(plan, stage, &timed.step, &mut revoked, &mut released).await;
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
         stage.log.borrow_mut().event(stage.time.elapsed(), "step", &[("do", json!(name)), ("outcome", json!(outcome))]);
         if let Err(why) = done {
@@ -75,7 +77,13 @@ pub async fn play(plan: &Plan, stage: &Stage) {
     }
 }
 
-async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<DeviceId>) -> Result<(), String> {
+async fn act(
+    plan: &Plan,
+    stage: &Stage,
+    step: &Step,
+    revoked: &mut BTreeSet<DeviceId>,
+    released: &mut BTreeSet<String>,
+) -> Result<(), String> {
     let said = |error: OperatorError| error.to_string();
     match step {
         Step::Revoke { devices } => {
@@ -102,6 +110,17 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
             stage.operator.rotate_server_key(step.as_str(), *force).await.map_err(said)
         }
         Step::RevokeServerKey => stage.operator.revoke_server_key().await.map_err(said),
+        Step::StartRollout { firmware, policy, rollout_id } => {
+            start_rollout(plan, stage, firmware, policy, rollout_id, released).await
+        }
+        Step::OrderRollout { rollout_id, order } => {
+            stage.operator.order_rollout(rollout_id, *order).await.map_err(said)
+        }
+        Step::RevokeRelease { firmware } => stage.operator.revoke_release(&release_id(firmware)).await.map_err(said),
+        Step::Loss { length, share_bp } => {
+            loss(stage, *length, *share_bp);
+            Ok(())
+        }
         Step::RestartServer { kill } => match &stage.server {
             Some(server) => {
                 let restarted = server.borrow_mut().restart(*kill);
@@ -113,6 +132,49 @@ async fn act(plan: &Plan, stage: &Stage, step: &Step, revoked: &mut BTreeSet<Dev
         // The plan knows when phases are, and devices when shifts start.
         Step::Phase { .. } | Step::Punch { .. } => Ok(()),
     }
+}
+
+/// Makes the release, and what the policy would roll back to, unless they are made already; then rolls it out.
+async fn start_rollout(
+    plan: &Plan,
+    stage: &Stage,
+    version: &str,
+    policy: &str,
+    rollout_id: &RolloutId,
+    released: &mut BTreeSet<String>,
+) -> Result<(), String> {
+    let policy = plan.policies.get(policy).ok_or("the scenario has no such policy")?;
+    let wanted = release_id(version);
+    let back = policy.roll_back_to.as_ref().map(ToString::to_string);
+    let models = fleet::names(&plan.fleet.models);
+    for release_id in [Some(wanted.clone()), back].into_iter().flatten() {
+        let Some(firmware) = plan.firmware.iter().find(|firmware| firmware.release_id() == release_id) else {
+            continue; // then the server says that there is none
+        };
+        if !released.insert(release_id.clone()) {
+            continue;
+        }
+        let release = NewRelease {
+            release_id: &release_id,
+            version: &firmware.version,
+            release_counter: firmware.release_counter,
+            models: &models,
+        };
+        let image = truth::image(plan.seed, firmware);
+        stage.operator.release(&release, image).await.map_err(|error| error.to_string())?;
+    }
+    stage.operator.roll_out(rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
+}
+
+/// Loses answers from now on, for a while.
+fn loss(stage: &Stage, length: Duration, share_bp: u16) {
+    stage.weather.lose(share_bp);
+    let (weather, log, time) = (Arc::clone(&stage.weather), Rc::clone(&stage.log), stage.time);
+    actix::spawn(async move {
+        tokio::time::sleep(length).await;
+        weather.lose(0);
+        log.borrow_mut().event(time.elapsed(), "loss_ended", &[]);
+    });
 }
 
 /// Takes a site down now and brings it back later, while the timeline goes on.

@@ -29,7 +29,8 @@ CREATE TABLE device_keys (
     until      INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- What changes with every request, kept narrow so that a group of commits touches few pages.
+-- What changes with every request, kept narrow so that a group of commits touches few pages. `rollout` is the open rollout in
+-- which the device has been offered a release, none for most: that is all that a heartbeat looks at.
 -- status: 0 whitelisted, 1 registered, 2 revoked. The pair (boot_epoch, seq) only ever grows.
 CREATE TABLE device_states (
     device           INTEGER PRIMARY KEY REFERENCES devices (id),
@@ -42,7 +43,8 @@ CREATE TABLE device_states (
     keyset_version   INTEGER NOT NULL DEFAULT 0,
     release_counter  INTEGER NOT NULL DEFAULT 0,
     firmware_version TEXT    NOT NULL DEFAULT '',
-    next_line_no     INTEGER NOT NULL DEFAULT 1
+    next_line_no     INTEGER NOT NULL DEFAULT 1,
+    rollout          INTEGER
 ) STRICT;
 
 -- Devices whose key or status changed: what servers follow to refresh what they hold in memory.
@@ -150,7 +152,7 @@ CREATE INDEX punches_at ON punches (at);
 CREATE TABLE server_keys (
     key_id       TEXT    PRIMARY KEY,
     public_key   BLOB    NOT NULL CHECK (length(public_key) = 32),
-    state        TEXT    NOT NULL CHECK (state IN ('ANNOUNCED', 'SIGNING', 'RETIRED', 'REMOVED')),
+    state        TEXT    NOT NULL CHECK (state IN ('ANNOUNCED', 'SIGNING', 'RETIRED', 'FIRMWARE', 'REMOVED')),
     announced_at INTEGER NOT NULL,
     signing_at   INTEGER,
     removed_at   INTEGER
@@ -160,6 +162,77 @@ CREATE TABLE keysets (
     document   TEXT    NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
+
+-- Firmware: artifacts by their hash, and releases, whose manifest never changes once it is signed.
+CREATE TABLE artifacts (
+    sha256     BLOB    PRIMARY KEY CHECK (length(sha256) = 32),
+    size_bytes INTEGER NOT NULL,
+    stored_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE releases (
+    id              INTEGER PRIMARY KEY,
+    release_id      TEXT    NOT NULL UNIQUE,
+    product         TEXT    NOT NULL,
+    version         TEXT    NOT NULL,
+    release_counter INTEGER NOT NULL,
+    sha256          BLOB    NOT NULL CHECK (length(sha256) = 32),
+    manifest        TEXT    NOT NULL,
+    state           TEXT    NOT NULL CHECK (state IN ('DRAFT', 'STAGED', 'ACTIVE', 'REVOKED')),
+    created_at      INTEGER NOT NULL,
+    changed_at      INTEGER NOT NULL,
+    reason          TEXT    NOT NULL DEFAULT '',
+    UNIQUE (product, release_counter)
+) STRICT;
+CREATE INDEX releases_sha256 ON releases (sha256);
+
+-- Rollouts: the policy as it was given, and the engine's state, both as JSON. Who is in it was settled when it was made.
+CREATE TABLE rollouts (
+    id         INTEGER PRIMARY KEY,
+    rollout_id TEXT    NOT NULL UNIQUE,
+    release    INTEGER NOT NULL REFERENCES releases (id),
+    policy     TEXT    NOT NULL,
+    state      TEXT    NOT NULL,
+    status     TEXT    NOT NULL,
+    is_open    INTEGER NOT NULL DEFAULT 1,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX rollouts_open ON rollouts (id) WHERE is_open = 1;
+CREATE TABLE updates (
+    rollout          INTEGER NOT NULL REFERENCES rollouts (id),
+    device           INTEGER NOT NULL REFERENCES devices (id),
+    is_open          INTEGER NOT NULL DEFAULT 1,
+    stage            INTEGER NOT NULL,
+    enters_bp        INTEGER NOT NULL,
+    bucket           INTEGER NOT NULL,
+    model            TEXT    NOT NULL,
+    site             TEXT    NOT NULL,
+    state            TEXT    NOT NULL,
+    boot_epoch       INTEGER NOT NULL DEFAULT 0,
+    said_done        INTEGER NOT NULL DEFAULT 0,
+    offered_at       INTEGER,
+    progress_at      INTEGER NOT NULL DEFAULT 0,
+    confirming_since INTEGER,
+    ended_at         INTEGER,
+    class            TEXT,
+    detail           TEXT    NOT NULL DEFAULT '',
+    PRIMARY KEY (rollout, device)
+) STRICT, WITHOUT ROWID;
+-- A device is never in two rollouts.
+CREATE UNIQUE INDEX updates_open ON updates (device) WHERE is_open = 1;
+CREATE INDEX updates_device ON updates (device);
+CREATE INDEX updates_turn ON updates (rollout, state, enters_bp, bucket);
+-- Why a rollout did what it did, with the numbers.
+CREATE TABLE rollout_decisions (
+    id      INTEGER PRIMARY KEY,
+    rollout INTEGER NOT NULL REFERENCES rollouts (id),
+    at      INTEGER NOT NULL,
+    actor   TEXT    NOT NULL,
+    what    TEXT    NOT NULL,
+    stage   INTEGER NOT NULL,
+    why     TEXT    NOT NULL,
+    gates   TEXT    NOT NULL
+) STRICT;
+CREATE INDEX rollout_decisions_rollout ON rollout_decisions (rollout, id);
 
 -- People who log in, and what they or scripts show instead of a password; only its SHA-256 is known here.
 CREATE TABLE users (

@@ -8,8 +8,8 @@ use ks_protocol::{
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, parsed, rows, standing, time, time_if,
-    unsigned,
+    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, parsed, rollouts, rows, standing, time,
+    time_if, unsigned,
 };
 use crate::store::{
     Swept,
@@ -23,6 +23,7 @@ struct Advanced {
     keyset_version: i64,
     release_counter: i64,
     firmware_version: String,
+    rollout: Option<i64>,
 }
 
 impl HeartbeatWrites for Writes<'_> {
@@ -32,13 +33,17 @@ impl HeartbeatWrites for Writes<'_> {
         };
         insert(&self.0, beat, at)?;
         note_changes(&self.0, &device, beat, at)?;
-        if device.open_commands == 0 {
-            return Ok(Ok(Due::default()));
+        let mut due = Due::default();
+        if let Some(rollout) = device.rollout {
+            (due.firmware, due.is_update_further) = rollouts::take_beat(&self.0, rollout, device.row, beat, at)?;
         }
-        for ack in beat.acks.as_slice() {
-            commands::apply_ack(&self.0, device.row, ack, at)?;
+        if device.open_commands > 0 {
+            for ack in beat.acks.as_slice() {
+                commands::apply_ack(&self.0, device.row, ack, at)?;
+            }
+            due.commands = commands::deliver(&self.0, device.row, at)?;
         }
-        Ok(Ok(Due { commands: commands::deliver(&self.0, device.row, at)? }))
+        Ok(Ok(due))
     }
 
     fn prune_heartbeats(
@@ -74,7 +79,7 @@ fn advance(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Resul
         "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
                 last_heartbeat = (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats)
          WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-         RETURNING device, open_commands, keyset_version, release_counter, firmware_version",
+         RETURNING device, open_commands, keyset_version, release_counter, firmware_version, rollout",
     )?;
     let parameters = params![beat.device_id.as_str(), beat.boot_epoch, integer(beat.seq.get()), integer(at.0)];
     let advanced = statement.query_row(parameters, |row| {
@@ -84,6 +89,7 @@ fn advance(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Resul
             keyset_version: row.get(2)?,
             release_counter: row.get(3)?,
             firmware_version: row.get(4)?,
+            rollout: row.get(5)?,
         })
     });
     Ok(advanced.optional()?)

@@ -10,6 +10,8 @@ mod keysets;
 mod logs;
 mod presence;
 mod punches;
+mod releases;
+mod rollouts;
 mod wal;
 
 use std::{os::unix::fs::OpenOptionsExt, path::Path};

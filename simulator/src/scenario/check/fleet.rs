@@ -26,6 +26,11 @@ pub(super) struct CheckedFleet {
 }
 
 impl CheckedFleet {
+    /// The names that firmware can give as a model.
+    pub(super) fn model_names(&self) -> Option<Vec<String>> {
+        self.models.as_ref().map(|models| models.iter().map(|model| model.name.clone()).collect())
+    }
+
     /// The names that a step can give as a site.
     pub(super) fn site_names(&self) -> Option<Vec<String>> {
         self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod expect;
+mod firmware;
 mod fleet;
 mod timeline;
 mod value;
@@ -26,7 +27,12 @@ struct Known<'a> {
     mode: Option<Mode>,
     duration: Option<Duration>,
     devices: Option<u32>,
+    models: Option<Vec<String>>,
     sites: Option<Vec<String>>,
+    /// Versions of the scenario's firmware.
+    firmware: Vec<String>,
+    /// Names of the scenario's policies.
+    policies: Vec<String>,
     settings: &'a dyn ServerSettings,
 }
 
@@ -52,13 +58,18 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         }
     };
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
-    let known = Known {
+    let mut known = Known {
         mode,
         duration: duration.map(|duration| duration.value),
         devices: fleet.devices,
+        models: fleet.model_names(),
         sites: fleet.site_names(),
+        firmware: Vec::new(),
+        policies: Vec::new(),
         settings,
     };
+    let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
+    let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
     let adversaries = raw.adversaries.and_then(|raw| adversary::check(raw, &known, problems));
     let timeline = raw.timeline.and_then(|raw| timeline::check(raw, &known, problems));
@@ -77,6 +88,8 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         drain: drain?,
         fleet: fleet.into_fleet()?,
         server: server?,
+        firmware: firmware?,
+        policies: policies?,
         adversaries: adversaries?,
         timeline: timeline?,
         expectations: expectations?,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use ks_protocol::id::{BadId, RolloutId};
 use ks_protocol::message::CommandOrder;
 
 use super::Known;
-use super::value::{NAME, WORD, at_most, duration_in, integer_in, or_default, required, text_like};
+use super::firmware::named;
+use super::value::{NAME, WORD, at_most, duration_in, integer_in, one_of, or_default, required, text_like};
 use crate::scenario::limits;
-use crate::scenario::plan::{KeyStep, Mode, OutageScope, Recipients, Step, TimedStep};
+use crate::scenario::plan::{KeyStep, Mode, OutageScope, Recipients, RolloutOrder, Step, TimedStep};
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::raw::{RawAction, RawStep};
 use crate::scenario::reader::{At, Field};
@@ -33,6 +35,7 @@ pub(super) fn check(raw: Vec<RawStep>, known: &Known<'_>, problems: &mut Problem
 #[derive(Default)]
 struct Seen {
     phases: Vec<At<String>>,
+    rollouts: Vec<String>,
     revoked: u32,
 }
 
@@ -73,6 +76,43 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
             step.zip(force).map(|(step, force)| Step::RotateServerKey { step, force: force.value })
         }
         RawAction::RevokeServerKey => Some(Step::RevokeServerKey),
+        RawAction::StartRollout { firmware, policy, rollout } => {
+            let title = "a `start_rollout` step";
+            let firmware = required(firmware, "firmware", owner(title), "firmware = \"1.1.0\"", problems);
+            let firmware = check_firmware(firmware, known, problems);
+            let policy = required(policy, "policy", owner(title), "policy = \"careful\"", problems);
+            let policy =
+                policy.and_then(|policy| named(&policy, "the scenario has no [[policy]]", &known.policies, problems));
+            let default =
+                firmware.as_ref().map_or_else(|| "rollout".to_owned(), |version| format!("rollout-{version}"));
+            let rollout_id = check_rollout_id(or_default(rollout, default, raw.place), problems);
+            let (firmware, policy, rollout_id) = (firmware?, policy?, rollout_id?);
+            seen.rollouts.push(rollout_id.to_string());
+            Some(Step::StartRollout { firmware, policy, rollout_id })
+        }
+        RawAction::OrderRollout { rollout, order } => {
+            let title = "an `order_rollout` step";
+            let rollout = required(rollout, "rollout", owner(title), "rollout = \"rollout-1.1.0\"", problems);
+            let rollout = rollout.and_then(|rollout| {
+                let found = named(&rollout, "no earlier step starts a rollout", &seen.rollouts, problems);
+                found.and_then(|name| name.parse().ok())
+            });
+            let order = required(order, "order", owner(title), "order = \"abort\"", problems);
+            let order = check_order(order, problems);
+            rollout.zip(order).map(|(rollout_id, order)| Step::OrderRollout { rollout_id, order })
+        }
+        RawAction::RevokeRelease { firmware } => {
+            let title = "a `revoke_release` step";
+            let firmware = required(firmware, "firmware", owner(title), "firmware = \"1.1.0\"", problems);
+            check_firmware(firmware, known, problems).map(|firmware| Step::RevokeRelease { firmware })
+        }
+        RawAction::Loss { length, share_bp } => {
+            let length = required(length, "for", owner("a `loss` step"), "for = \"10s\"", problems);
+            let length = duration_in("for", length, &limits::OUTAGE, problems);
+            let share_bp = required(share_bp, "share_bp", owner("a `loss` step"), "share_bp = 500", problems);
+            let share_bp = integer_in::<u16>("share_bp", share_bp, &limits::SHARE_BP, problems);
+            length.zip(share_bp).map(|(length, share)| Step::Loss { length: length.value, share_bp: share.value })
+        }
         RawAction::RestartServer { kill } => {
             let is_possible = check_restart(action.at, known.mode, problems);
             let kill = or_default(kill, false, raw.place);
@@ -84,6 +124,23 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
         }
     };
     Some(TimedStep { at: at?, step: step? })
+}
+
+fn check_firmware(firmware: Option<At<String>>, known: &Known<'_>, problems: &mut Problems) -> Option<String> {
+    named(&firmware?, "the scenario has no [[firmware]] of version", &known.firmware, problems)
+}
+
+fn check_rollout_id(rollout: Option<At<String>>, problems: &mut Problems) -> Option<RolloutId> {
+    let rollout = rollout?;
+    let parsed = rollout.value.parse();
+    let refused = |error: BadId| problems.push(Problem::new(rollout.at, format!("`rollout`: {error}")));
+    parsed.map_err(refused).ok()
+}
+
+fn check_order(order: Option<At<String>>, problems: &mut Problems) -> Option<RolloutOrder> {
+    let order = order?;
+    let choices = RolloutOrder::ALL.map(|order| (order.as_str(), order));
+    one_of("order", Some(&order), &choices, problems)
 }
 
 fn check_key_step(step: Option<At<String>>, problems: &mut Problems) -> Option<KeyStep> {

@@ -67,7 +67,13 @@ struct Permissive;
 
 impl ServerSettings for Permissive {
     fn names(&self) -> Vec<&'static str> {
-        vec!["RATE_LIMIT_ADDRESS_FAILURES_BURST", "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "RATE_LIMIT_DEVICE_PER_MIN"]
+        vec![
+            "ARTIFACT_BYTES_PER_S_MAX",
+            "ARTIFACT_DOWNLOADS_MAX",
+            "RATE_LIMIT_ADDRESS_FAILURES_BURST",
+            "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
+            "RATE_LIMIT_DEVICE_PER_MIN",
+        ]
     }
 
     fn wrong(&self, _given: &BTreeMap<String, String>) -> Vec<(String, String)> {

@@ -34,7 +34,9 @@ fn an_unknown_metric_comes_with_the_nearest_and_the_list() {
            heartbeat.p999_ms, heartbeat.max_ms, heartbeat.sent, heartbeat.acked, heartbeat.per_min,
            register.acked, register.p99_ms, devices.registered, attacks.attempts, attacks.successes, ledger.lost,
            ledger.doubled, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
-           punches.made, punches.stored, punches.lost, punches.doubled, keys.rotated, bad_server_signatures
+           punches.made, punches.stored, punches.lost, punches.doubled, keys.rotated, rollout.broken_devices,
+           rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,
+           bad_server_signatures, updated.<VERSION>, running.<VERSION>
 "#;
     assert_eq!(shown(&changed("\"errors\"", "\"heartbeat.p99\"")), expected);
 }

@@ -1,0 +1,107 @@
+//! The page's section on a rollout of firmware: its blast radius in numbers, its pictures, and each decision with its reason.
+
+use super::{labelled_cell, name_cell, pictures, table, text};
+use crate::number::{grouped, measured, share, span};
+use crate::plot::Figure;
+use crate::run::Run;
+use crate::run_folder::{RolloutDecision, RolloutSummary};
+
+/// Most decisions that the page shows; a rollout that flaps can make thousands.
+const DECISIONS_MAX: usize = 200;
+
+/// The section; empty when the run rolled nothing out.
+pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
+    let summary = run.summary.rollout.as_ref();
+    let decisions = &run.rollouts.decisions;
+    let mut drawn = figures.iter().filter(|figure| figure.is_of_rollout).peekable();
+    if summary.is_none() && decisions.is_empty() && drawn.peek().is_none() {
+        return String::new();
+    }
+    let mut body = summary.map(numbers).unwrap_or_default();
+    if drawn.peek().is_some() {
+        body += &pictures(drawn);
+    }
+    body += &trace(decisions);
+    super::section("plots", "Rollout", &body)
+}
+
+/// The blast radius in numbers.
+fn numbers(of: &RolloutSummary) -> String {
+    let after_start = |at_s: Option<f64>| at_s.map_or("–".to_owned(), span);
+    let fleet = format!("{}\u{a0}%", measured(of.broken_share_of_fleet_bp as f64 / 100.0));
+    let figures = [
+        ("Release", of.release.clone(), format!("rollout {}", of.rollout_id)),
+        ("Ended as", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
+        (
+            "Devices that had it",
+            grouped(of.updated_devices),
+            format!("{} of {} targets", share(of.updated_devices, of.targets), grouped(of.targets)),
+        ),
+        ("Devices really broken", grouped(of.broken_devices), format!("{fleet} of the whole fleet")),
+        ("First device broke", after_start(of.first_broken_at_s), "after the start".into()),
+        ("First act against it", after_start(of.detected_at_s), "after the start".into()),
+    ];
+    let figures = figures.map(|(name, value, more)| {
+        format!("<div><dt>{name}</dt><dd>{}<small>{}</small></dd></div>\n", text(&value), text(&more))
+    });
+    format!("<dl class=\"figures\">\n{}</dl>\n", figures.concat())
+}
+
+/// Each decision with the reason that was given for it.
+fn trace(decisions: &[RolloutDecision]) -> String {
+    if decisions.is_empty() {
+        return String::new();
+    }
+    let is_one =
+        decisions.iter().all(|decision| decisions.first().is_some_and(|of| of.rollout_id == decision.rollout_id));
+    let row = |decision: &RolloutDecision| {
+        let whose = if is_one { String::new() } else { format!(" · {}", decision.rollout_id) };
+        format!(
+            "{}{}{}<td>{}</td>",
+            name_cell(&(decision.decision.replace('_', " ") + &whose)),
+            labelled_cell("after", &span(decision.at_s)),
+            labelled_cell("stage", &(u64::from(decision.stage) + 1).to_string()),
+            text(&decision.why),
+        )
+    };
+    let rows: Vec<String> = decisions.iter().take(DECISIONS_MAX).map(row).collect();
+    let body = table("cards", "Decisions", &["Decision", "#After", "#Stage", "Why"], &rows);
+    let more = decisions.len().saturating_sub(DECISIONS_MAX);
+    let note = if more > 0 {
+        format!("<p class=\"muted\">{} more are in decisions.ndjson.</p>\n", grouped(more as u64))
+    } else {
+        String::new()
+    };
+    format!("<h3>Decisions</h3>\n{body}{note}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_run_without_a_rollout_has_no_such_section() {
+        assert_eq!(section(&Run::new(sample::summary(), &[], None), &[]), "");
+    }
+
+    #[test]
+    fn decisions_are_escaped_and_bounded() {
+        let decision = RolloutDecision {
+            at_s: 60.0,
+            rollout_id: "rol-1".into(),
+            decision: "<b>".into(),
+            stage: 0,
+            why: "<script>".into(),
+        };
+        let mut summary = sample::summary();
+        summary.rollout = Some(sample::rollout());
+        let run = Run::new(summary, &[], None).with_rollouts(&[], vec![decision; 250]);
+        let page = section(&run, &[]).replace('\u{a0}', " ");
+        assert!(!page.contains("<script") && !page.contains("<b>") && page.contains("&lt;script&gt;"));
+        assert!(
+            page.contains("50 more are in decisions.ndjson") && page.contains("0.23 % of the whole fleet"),
+            "{page}"
+        );
+    }
+}

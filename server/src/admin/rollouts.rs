@@ -1,0 +1,385 @@
+//! /api/rollouts: planned, made, watched, ordered about.
+
+use std::collections::BTreeMap;
+
+use ks_protocol::{
+    id::{DeviceId, ReleaseId, RolloutId},
+    message::UpdateClass,
+    time::UnixMs,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem,
+    devices::check_reason,
+    page::{self, Page},
+    route::{Call, Json, JsonBody, Nothing, Query},
+    which::Which,
+};
+use crate::{
+    app::App,
+    clock::ms,
+    rollout::{
+        self,
+        driver::{self, CreateError},
+        plan::{Plan, Wish},
+        policy::Policy,
+        step::{GateReading, Order, Status, Tally, read_gates},
+        update::UpdateState,
+    },
+    store::{
+        StoreError,
+        devices::Selector,
+        rollouts::{DecisionRecord, RolloutRecord, UpdateFilter, UpdateRecord},
+    },
+};
+
+/// A rollout that somebody wishes for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Its name, never used for another. Who comes when follows from it.
+    rollout_id: RolloutId,
+    /// What to roll out; it must be ACTIVE.
+    release_id: ReleaseId,
+    /// To whom; devices that run it, are of another model or in another rollout are left out.
+    which: Which,
+    /// How.
+    policy: Policy,
+    /// Why, for the trace and the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+}
+
+impl Wanted {
+    fn take(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
+        check_reason(&self.reason)?;
+        let Self { rollout_id, release_id, which, policy, reason } = self;
+        Ok((Wish { rollout_id, policy }, release_id, which.selector()?, reason))
+    }
+}
+
+/// Says what would happen; nothing does.
+pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Plan>, Problem> {
+    let (wish, release_id, which, _) = wanted.take()?;
+    let interval_ms = ms(call.app.config.heartbeat_interval);
+    let planned = driver::plan(&wish, &release_id, which, &call.app.reader, interval_ms).await;
+    planned.map(|(plan, _)| Json(plan)).map_err(problem)
+}
+
+/// Makes it; the first devices are offered the release at once.
+pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Rollout>, Problem> {
+    let (wish, release_id, which, reason) = wanted.take()?;
+    let (app, by) = (&call.app, call.by());
+    let rollout_id = wish.rollout_id.clone();
+    let interval_ms = ms(app.config.heartbeat_interval);
+    driver::create(wish, &release_id, which, &reason, &app.writer, &app.reader, &by, interval_ms)
+        .await
+        .map_err(problem)?;
+    app.rollouts.wake();
+    shown(app, &rollout_id).await
+}
+
+fn problem(error: CreateError) -> Problem {
+    match error {
+        CreateError::Store(error) => error.into(),
+        CreateError::UnknownRelease(_) => Problem::not_found(error.to_string()),
+        CreateError::Nonsense(_) | CreateError::RollBackTo(_) => Problem::bad_request(error.to_string()),
+        CreateError::Refused(_) => Problem::conflict(error.to_string()),
+    }
+}
+
+/// A rollout as it is now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Rollout {
+    pub(crate) rollout_id: RolloutId,
+    pub(crate) release_id: ReleaseId,
+    pub(crate) version: String,
+    pub(crate) status: Status,
+    /// The stage, from 0.
+    pub(crate) stage: usize,
+    /// How many there are.
+    pub(crate) stages: usize,
+    /// Share of the targets that the release is offered to, in basis points.
+    pub(crate) share_bp: u16,
+    pub(crate) targets: u32,
+    /// Devices by how far their update is.
+    pub(crate) updates: BTreeMap<UpdateState, u32>,
+    /// The same of each stage.
+    pub(crate) updates_by_stage: Vec<BTreeMap<UpdateState, u32>>,
+    /// Devices by the version that they say they run.
+    pub(crate) versions: BTreeMap<String, u64>,
+    /// What each gate says now.
+    pub(crate) gates: Vec<GateReading>,
+    /// Confirmed devices that are silent: nothing is promoted until they are heard, or lost.
+    pub(crate) silent_confirmed: u32,
+    /// Whether its devices are still watched.
+    pub(crate) open: bool,
+    pub(crate) created_at: UnixMs,
+    pub(crate) stage_began_at: UnixMs,
+    /// When enough devices of the stage had an outcome: the bake time counts from here.
+    pub(crate) evidence_at: Option<UnixMs>,
+    /// Sites whose silence is excused because all of them was dark, and until when.
+    pub(crate) dark_sites: BTreeMap<String, UnixMs>,
+    pub(crate) policy: Policy,
+}
+
+impl Rollout {
+    /// From what the store has.
+    pub(crate) fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
+        let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
+        let counts = |stage: Option<usize>| {
+            let mut counts = BTreeMap::new();
+            for cell in tally.cells.iter().filter(|cell| stage.is_none_or(|stage| cell.stage == stage)) {
+                *counts.entry(cell.state).or_default() += cell.count;
+            }
+            counts
+        };
+        Self {
+            rollout_id,
+            release_id: release.release_id,
+            version: release.version,
+            status: state.status,
+            stage: state.stage,
+            stages: policy.stages.len(),
+            share_bp: state.share_bp(&policy),
+            targets: tally.count(|_| true),
+            updates: counts(None),
+            updates_by_stage: (0..policy.stages.len()).map(|stage| counts(Some(stage))).collect(),
+            versions: versions.into_iter().collect(),
+            gates: read_gates(&policy, state.stage, tally).unwrap_or_default(),
+            silent_confirmed: tally.suspects,
+            open: !state.is_closed,
+            created_at,
+            stage_began_at: state.stage_began_at,
+            evidence_at: state.evidence_at,
+            dark_sites: state.dark_until,
+            policy,
+        }
+    }
+}
+
+/// Which rollouts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    limit: Option<usize>,
+}
+
+/// Lists rollouts in the order they were made.
+pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Rollout>>, Problem> {
+    let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
+    let silent_before = silent_before(&call.app);
+    let asked = call.app.reader.ask(move |store| {
+        let mut found = Vec::new();
+        for record in store.rollouts(after, limit)? {
+            let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
+            found.push((record.row, Rollout::of(record, &tally, versions)));
+        }
+        Ok(found)
+    });
+    Ok(Json(Page::of(asked.await?, limit, |(row, _)| *row, |(_, rollout)| rollout)))
+}
+
+fn silent_before(app: &App) -> UnixMs {
+    app.clock.now().minus_ms(3 * ms(app.config.heartbeat_interval))
+}
+
+/// Says how one rollout is.
+pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
+    shown(&call.app, &call.path("rollout_id")?).await
+}
+
+async fn shown(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
+    let (wanted, silent_before) = (rollout_id.clone(), silent_before(app));
+    let asked = app.reader.ask(move |store| {
+        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
+        let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
+        Ok(Some(Rollout::of(record, &tally, versions)))
+    });
+    asked.await?.map(Json).ok_or_else(|| unknown(rollout_id))
+}
+
+fn unknown(rollout_id: &RolloutId) -> Problem {
+    Problem::not_found(format!("there is no rollout {rollout_id}"))
+}
+
+/// An order, and why.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// Why, for the trace and the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+}
+
+/// An order to abort.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Abort {
+    /// Why, for the trace and the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+    /// Also give those that took the release the policy's `roll_back_to`.
+    #[serde(default)]
+    roll_back: bool,
+}
+
+/// Offers nothing more for now; what is under way goes on, and gates are judged.
+pub async fn pause(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
+    carry_out(call, Order::Pause, ordered.reason).await
+}
+
+/// Goes on with a paused rollout.
+pub async fn resume(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
+    carry_out(call, Order::Resume, ordered.reason).await
+}
+
+/// Lets the stage be promoted, where the policy asks for a person.
+pub async fn approve(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
+    carry_out(call, Order::Approve, ordered.reason).await
+}
+
+/// Ends it: the release is not offered again, and devices that are downloading are told to stop.
+pub async fn abort(call: Call, JsonBody(abort): JsonBody<Abort>) -> Result<Json<Rollout>, Problem> {
+    carry_out(call, Order::Abort { roll_back: abort.roll_back }, abort.reason).await
+}
+
+async fn carry_out(call: Call, order: Order, reason: String) -> Result<Json<Rollout>, Problem> {
+    check_reason(&reason)?;
+    let rollout_id: RolloutId = call.path("rollout_id")?;
+    let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
+    let with = app.look();
+    if order == (Order::Abort { roll_back: true }) && !can_roll_back(app, &rollout_id).await? {
+        return Err(Problem::conflict(
+            "the policy names no `roll_back_to`; abort without roll_back, and make a rollout of a release with a higher counter",
+        ));
+    }
+    let done = app.writer.write(move |store| driver::order(store, &wanted, &order, &reason, &by, with)).await?;
+    match done {
+        None => return Err(unknown(&rollout_id)),
+        Some(Err(unfit)) => return Err(Problem::conflict(unfit.to_string())),
+        Some(Ok(())) => app.rollouts.wake(),
+    }
+    shown(app, &rollout_id).await
+}
+
+async fn can_roll_back(app: &App, rollout_id: &RolloutId) -> Result<bool, StoreError> {
+    let wanted = rollout_id.clone();
+    let found = app.reader.ask(move |store| store.rollout(&wanted)).await?;
+    Ok(found.is_none_or(|rollout| rollout.policy.roll_back_to.is_some()))
+}
+
+/// A decision, with the numbers that it was made from.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Decision {
+    pub(crate) at: UnixMs,
+    /// A person, or `rollout-engine`.
+    pub(crate) actor: String,
+    /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `gap`, `alert`.
+    pub(crate) decision: String,
+    /// In which stage, from 0.
+    pub(crate) stage: usize,
+    pub(crate) why: String,
+    /// What every gate said.
+    pub(crate) gates: Vec<GateReading>,
+}
+
+impl From<DecisionRecord> for Decision {
+    fn from(record: DecisionRecord) -> Self {
+        let DecisionRecord { at, actor, what, stage, why, gates, .. } = record;
+        Self { at, actor, decision: what, stage, why, gates }
+    }
+}
+
+/// The decision trace, the oldest first.
+pub async fn trace(call: Call, Query(list): Query<List>) -> Result<Json<Page<Decision>>, Problem> {
+    let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
+    let rollout_id: RolloutId = call.path("rollout_id")?;
+    let wanted = rollout_id.clone();
+    let asked = call.app.reader.ask(move |store| match store.rollout(&wanted)? {
+        Some(rollout) => store.decisions(rollout.row, after, limit).map(Some),
+        None => Ok(None),
+    });
+    let found = asked.await?.ok_or_else(|| unknown(&rollout_id))?;
+    Ok(Json(Page::of(found, limit, |decision| decision.row, Decision::from)))
+}
+
+/// Which updates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Updates {
+    /// That are so far.
+    state: Option<UpdateState>,
+    /// At this site.
+    site: Option<String>,
+    /// Of this model.
+    model: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    limit: Option<usize>,
+}
+
+/// A device's update.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeviceUpdate {
+    device_id: DeviceId,
+    model: String,
+    site: String,
+    /// The stage that adds it, from 0.
+    stage: usize,
+    state: UpdateState,
+    offered_at: Option<UnixMs>,
+    /// When it last got further.
+    progress_at: UnixMs,
+    confirming_since: Option<UnixMs>,
+    ended_at: Option<UnixMs>,
+    /// What the device says went wrong.
+    class: Option<UpdateClass>,
+    /// What it said last.
+    detail: String,
+    last_seen_at: Option<UnixMs>,
+}
+
+impl From<UpdateRecord> for DeviceUpdate {
+    fn from(record: UpdateRecord) -> Self {
+        let UpdateRecord { device_id, model, site, stage, update, detail, last_seen_at, .. } = record;
+        let rollout::update::Update { state, offered_at, progress_at, confirming_since, ended_at, class, .. } = update;
+        Self {
+            device_id,
+            model,
+            site,
+            stage,
+            state,
+            offered_at,
+            progress_at,
+            confirming_since,
+            ended_at,
+            class,
+            detail,
+            last_seen_at,
+        }
+    }
+}
+
+/// The devices of a rollout, and how far each is.
+pub async fn updates(call: Call, Query(which): Query<Updates>) -> Result<Json<Page<DeviceUpdate>>, Problem> {
+    let (limit, after) = (page::limit(which.limit)?, page::after(which.cursor.as_deref(), 0)?);
+    let Updates { state, site, model, .. } = which;
+    let filter = UpdateFilter { state, site, model };
+    let rollout_id: RolloutId = call.path("rollout_id")?;
+    let wanted = rollout_id.clone();
+    let asked = call.app.reader.ask(move |store| match store.rollout(&wanted)? {
+        Some(rollout) => store.updates(rollout.row, &filter, after, limit).map(Some),
+        None => Ok(None),
+    });
+    let found = asked.await?.ok_or_else(|| unknown(&rollout_id))?;
+    Ok(Json(Page::of(found, limit, |update| update.device_row, DeviceUpdate::from)))
+}

@@ -1,0 +1,225 @@
+//! Firmware images by their hash: uploads that are hashed on the way, downloads within bounds that leave heartbeats alone.
+//!
+//! Where they are kept is an object store's business: a folder, memory (in a rehearsal), or an S3-compatible service.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, channel::Channel};
+use ks_protocol::text::{Sha256, hex};
+pub use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
+use sha2::Digest;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// Bytes that are read, paced and sent at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Parts of an upload that are on their way to the store at a time.
+const PARTS_AT_ONCE: usize = 2;
+/// Bytes of one part, at least what S3 takes.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// How much artifacts may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactLimits {
+    /// Downloads at a time.
+    pub downloads_max: usize,
+    /// Bytes a second of all downloads together.
+    pub bytes_per_s_max: u64,
+    /// Bytes of one artifact.
+    pub artifact_bytes_max: u64,
+    /// How long a peer may take for a piece, and a piece of an upload to arrive.
+    pub stall: Duration,
+}
+
+/// The artifacts.
+#[derive(Debug, Clone)]
+pub struct Artifacts(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Arc<dyn ObjectStore>,
+    limits: ArtifactLimits,
+    downloads: Arc<Semaphore>,
+    /// When the next byte may leave.
+    next_at: Mutex<Instant>,
+}
+
+/// Why an artifact can't be kept or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// More bytes than an artifact may have.
+    #[error("the artifact is larger than the {0} bytes that ARTIFACT_BYTES_MAX allows")]
+    TooLarge(u64),
+    /// The upload broke off, or stalled.
+    #[error("the artifact did not arrive whole")]
+    BrokenOff,
+    /// There are no bytes.
+    #[error("the artifact is empty")]
+    Empty,
+    /// It is not here.
+    #[error("there is no such artifact")]
+    Missing,
+    /// As many downloads as may be are under way.
+    #[error("as many downloads as may be are under way")]
+    Busy,
+    /// The place where artifacts are kept failed.
+    #[error("the place where artifacts are kept failed: {0}")]
+    Store(object_store::Error),
+}
+
+impl From<object_store::Error> for ArtifactError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            error => Self::Store(error),
+        }
+    }
+}
+
+fn path_of(sha256: Sha256) -> Path {
+    Path::from(format!("artifacts/{sha256}"))
+}
+
+impl Artifacts {
+    /// Artifacts kept in `store`.
+    pub fn new(store: Arc<dyn ObjectStore>, limits: ArtifactLimits) -> Self {
+        let downloads = Arc::new(Semaphore::new(limits.downloads_max));
+        Self(Arc::new(Parts { store, limits, downloads, next_at: Mutex::new(Instant::now()) }))
+    }
+
+    /// Keeps what `body` brings, hashed on the way; gives its hash and length. `name` must be nobody else's: under it the bytes
+    /// wait until they are whole.
+    ///
+    /// # Errors
+    /// It is too large, broke off, is empty, or can't be kept. Then nothing is.
+    pub async fn upload(&self, mut body: Body, name: &str) -> Result<(Sha256, u64), ArtifactError> {
+        let Parts { store, limits, .. } = &*self.0;
+        let incoming = Path::from(format!("incoming/{name}"));
+        let upload = store.put_multipart(&incoming).await?;
+        let mut write = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut hash = sha2::Sha256::new();
+        let mut bytes = 0_u64;
+        let arrived = loop {
+            let piece = match tokio::time::timeout(limits.stall, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(None) if bytes == 0 => break Err(ArtifactError::Empty),
+                Ok(None) => break Ok(()),
+                Ok(Some(Err(_))) | Err(_) => break Err(ArtifactError::BrokenOff),
+            };
+            bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if bytes > limits.artifact_bytes_max {
+                break Err(ArtifactError::TooLarge(limits.artifact_bytes_max));
+            }
+            hash.update(&piece);
+            write.wait_for_capacity(PARTS_AT_ONCE).await?;
+            write.put(piece);
+        };
+        if let Err(error) = arrived {
+            let _ = write.abort().await; // what is left of it is nobody's
+            return Err(error);
+        }
+        write.finish().await?;
+        let sha256 = Sha256(hash.finalize().into());
+        store.rename(&incoming, &path_of(sha256)).await?;
+        Ok((sha256, bytes))
+    }
+
+    /// Keeps an artifact that is in memory; gives its hash.
+    ///
+    /// # Errors
+    /// It can't be kept.
+    pub async fn keep(&self, artifact: Bytes) -> Result<Sha256, ArtifactError> {
+        let sha256 = Sha256(sha2::Sha256::digest(&artifact).into());
+        self.0.store.put(&path_of(sha256), PutPayload::from_bytes(artifact)).await?;
+        Ok(sha256)
+    }
+
+    /// A part of an artifact as a body that is read while it is sent.
+    ///
+    /// # Errors
+    /// As many downloads as may be are under way, or it is not here.
+    pub async fn download(&self, sha256: Sha256, range: Range<u64>) -> Result<Body, ArtifactError> {
+        let permit = Arc::clone(&self.0.downloads).try_acquire_owned().map_err(|_| ArtifactError::Busy)?;
+        // The first piece is read before the answer begins, so that a missing file is no broken answer.
+        let first = self.piece(sha256, &range).await?;
+        if range.end - range.start <= u64::try_from(first.len()).unwrap_or(0) {
+            self.pace(first.len()).await;
+            return Ok(Body::from(first));
+        }
+        let (sender, body) = Channel::new(1);
+        tokio::spawn(self.clone().send(sha256, range, first, sender, permit));
+        Ok(Body::new(body))
+    }
+
+    async fn send(
+        self,
+        sha256: Sha256,
+        mut range: Range<u64>,
+        first: Bytes,
+        mut sender: http_body_util::channel::Sender<Bytes, ArtifactError>,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let mut next = Ok(first);
+        loop {
+            let piece = match next {
+                Ok(piece) => piece,
+                Err(error) => return sender.abort(error),
+            };
+            range.start += u64::try_from(piece.len()).unwrap_or(0);
+            self.pace(piece.len()).await;
+            // Whoever does not take a piece in time gives up the place to somebody who will.
+            match tokio::time::timeout(self.0.limits.stall, sender.send_data(piece)).await {
+                Ok(Ok(())) if range.start < range.end => next = self.piece(sha256, &range).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// The first piece of the range.
+    async fn piece(&self, sha256: Sha256, range: &Range<u64>) -> Result<Bytes, ArtifactError> {
+        let end = range.end.min(range.start.saturating_add(PIECE_BYTES as u64));
+        Ok(self.0.store.get_range(&path_of(sha256), range.start..end).await?)
+    }
+
+    /// Waits until so many bytes may leave.
+    async fn pace(&self, bytes: usize) {
+        let length = Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64);
+        let at = {
+            let mut next_at = self.0.next_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = (*next_at).max(Instant::now());
+            *next_at = at + length;
+            at
+        };
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+/// A name that nobody else has, for an upload.
+pub fn upload_name(dice: [u8; 32]) -> String {
+    hex(&dice)
+}
+
+/// What a Range header asks for of an artifact of so many bytes (RFC 9110, 14): one range of bytes, or the whole. None: it
+/// can't be satisfied. What is not understood asks for the whole, as the standard has it.
+pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bool)> {
+    let whole = Some((0..size_bytes, false));
+    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return whole };
+    let Some((from, to)) = spec.split_once('-') else { return whole };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let range = match (number(from), number(to), from.trim().is_empty(), to.trim().is_empty()) {
+        (Some(from), Some(to), ..) if from <= to => from..to.saturating_add(1).min(size_bytes),
+        (Some(from), _, _, true) => from..size_bytes,
+        (_, Some(last), true, _) => size_bytes.saturating_sub(last)..size_bytes,
+        _ => return whole,
+    };
+    (range.start < range.end).then_some((range, true))
+}

@@ -1,0 +1,30 @@
+//! POST /firmware/status.
+
+use axum::{extract::State, response::Response};
+use ks_protocol::message::{FirmwareStatus, FirmwareStatusRecorded, Request};
+
+use super::heartbeat::remember;
+use crate::{
+    admission::Signed,
+    answer::{self, Refusal},
+    app::App,
+    registry::Known,
+};
+
+/// Records how far a device says its update is, and tells it whether to go on.
+pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareStatus>) -> Response {
+    let Signed { message, known, reply, .. } = request;
+    let result = record(&app, message, &known).await;
+    answer::send(&app, &reply, result)
+}
+
+async fn record(app: &App, status: FirmwareStatus, known: &Known) -> Result<FirmwareStatusRecorded, Refusal> {
+    let (at, sequence) = (app.clock.now(), status.sequence());
+    let taken = app.writer.write(move |store| store.record_status(sequence, &status, at)).await?;
+    let taken = taken.map_err(|denied| remember(known, denied))?;
+    known.stored(sequence);
+    if taken.has_changed {
+        app.rollouts.wake();
+    }
+    Ok(FirmwareStatusRecorded { kind: Default::default(), go_on: taken.go_on, server_time: at })
+}

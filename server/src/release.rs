@@ -1,0 +1,307 @@
+//! Releases of firmware: what makes one, and the steps of its life, for the API and the command line alike.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    document,
+    id::{KeyId, ReleaseId},
+    key::PrivateKey,
+    manifest::{MANIFEST_BYTES_MAX, MODELS_MAX, Manifest},
+    message::UpdateClass,
+    text::{Rows, Sha256, Text},
+    time::UnixMs,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    keyring::{Keyring, KeyringError},
+    rollout::{driver::Look, plan},
+    store::{
+        By, Reader, StoreError, Transaction, Writer,
+        releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
+    },
+};
+
+/// How long a release may be installed at most, in days.
+pub const VALID_DAYS_MAX: u32 = 3_650;
+
+/// What makes a release, before its manifest is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseFields {
+    /// Its name; never used for another.
+    pub release_id: ReleaseId,
+    /// What kind of product it is for.
+    #[serde(default = "default_product")]
+    pub product: String,
+    /// The models that it is for.
+    pub models: Vec<String>,
+    /// Version, for people.
+    pub version: String,
+    /// Grows with each release of the product.
+    pub release_counter: u64,
+    /// SHA-256 of its artifact, 64 hex digits.
+    pub sha256: Sha256,
+    /// The least counter that must be installed before.
+    #[serde(default)]
+    pub min_counter: Option<u64>,
+    /// Not to be installed before this; now, unless it is said.
+    #[serde(default)]
+    pub not_before: Option<UnixMs>,
+    /// How long it may be installed from then on, in days.
+    #[serde(default = "default_valid_days")]
+    #[schemars(range(min = 1, max = 3_650))]
+    pub valid_days: u32,
+}
+
+fn default_product() -> String {
+    "ks-terminal".to_owned()
+}
+fn default_valid_days() -> u32 {
+    365
+}
+
+/// Why a release can't be made, or not go on in its life.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// A field is out of range.
+    #[error("{0}")]
+    Field(String),
+    /// The signed manifest is none that devices would believe.
+    #[error("manifest: {}", told(*.0))]
+    Manifest(UpdateClass),
+    /// The signed manifest is not that of the draft.
+    #[error("manifest: it is not that of the draft; a release never changes")]
+    OtherManifest,
+    /// The artifact has another length than the manifest says.
+    #[error("the artifact has {is} bytes, and the manifest says {said}")]
+    Size {
+        /// Its length.
+        is: u64,
+        /// What the manifest says.
+        said: u64,
+    },
+    /// The store would not.
+    #[error(transparent)]
+    Refused(#[from] ReleaseRefused),
+    /// The keys would not.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn told(class: UpdateClass) -> String {
+    match class {
+        UpdateClass::BadSignature => {
+            "FW_SIG is not by a key of the keyset that may sign firmware, or it is no manifest; \
+            `ks-server keys status` shows the keys, and `ks-server keys add-firmware-key` publishes one"
+                .to_owned()
+        }
+        class => format!("devices would refuse it ({})", class.as_str()),
+    }
+}
+
+impl ReleaseFields {
+    /// The manifest that says so.
+    ///
+    /// # Errors
+    /// A field is out of range.
+    pub fn manifest(&self, size_bytes: u64, key_id: KeyId, now: UnixMs) -> Result<Manifest, ReleaseError> {
+        let bad = |field: &str, expected: &str| Err(ReleaseError::Field(format!("{field}: expected {expected}")));
+        let is_label = |text: &str| {
+            (1..=64).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
+        };
+        let expected = "1 to 64 of A-Z a-z 0-9 . _ - +";
+        if !is_label(&self.product) {
+            return bad("product", expected);
+        }
+        if !is_label(&self.version) {
+            return bad("version", expected);
+        }
+        let is_model = |model: &String| (1..=64).contains(&model.len()) && !model.chars().any(char::is_control);
+        if !(1..=MODELS_MAX).contains(&self.models.len()) || !self.models.iter().all(is_model) {
+            return bad("models", &format!("1 to {MODELS_MAX} models of 1 to 64 bytes"));
+        }
+        if self.release_counter == 0 || self.release_counter > ks_protocol::id::SEQ_MAX {
+            return bad("release_counter", "1 to 2^53 - 1");
+        }
+        if self.min_counter.is_some_and(|least| least >= self.release_counter) {
+            return bad("min_counter", "less than release_counter");
+        }
+        if !(1..=VALID_DAYS_MAX).contains(&self.valid_days) {
+            return bad("valid_days", &format!("1 to {VALID_DAYS_MAX}"));
+        }
+        let not_before = self.not_before.unwrap_or(now);
+        Ok(Manifest {
+            kind: Default::default(),
+            release_id: self.release_id.clone(),
+            product: Text::truncated(&self.product),
+            models: Rows::truncated(self.models.iter().map(|model| Text::truncated(model)).collect()),
+            version: Text::truncated(&self.version),
+            release_counter: self.release_counter,
+            sha256: self.sha256,
+            size_bytes,
+            min_counter: self.min_counter,
+            not_before,
+            expires_at: not_before + Duration::from_hours(24 * u64::from(self.valid_days)),
+            key_id,
+        })
+    }
+
+    /// The same, signed: what an air-gapped machine makes.
+    ///
+    /// # Errors
+    /// A field is out of range.
+    pub fn signed(&self, size_bytes: u64, key: &PrivateKey, now: UnixMs) -> Result<String, ReleaseError> {
+        sign(&self.manifest(size_bytes, key.public_key().key_id(), now)?, key)
+    }
+}
+
+fn sign(manifest: &Manifest, key: &PrivateKey) -> Result<String, ReleaseError> {
+    let signed = manifest.signed_by(key).map_err(|error| ReleaseError::Field(error.to_string()))?;
+    let bytes = signed.len();
+    if bytes > MANIFEST_BYTES_MAX {
+        let most = MANIFEST_BYTES_MAX;
+        return Err(ReleaseError::Field(format!("the manifest has {bytes} bytes, expected at most {most}")));
+    }
+    Ok(signed)
+}
+
+/// A release as the store takes it.
+fn new_release(manifest: &Manifest, text: String) -> NewRelease {
+    NewRelease {
+        release_id: manifest.release_id.clone(),
+        product: manifest.product.to_string(),
+        version: manifest.version.to_string(),
+        release_counter: manifest.release_counter,
+        sha256: manifest.sha256,
+        manifest: text,
+    }
+}
+
+/// Keeps a draft that this server shall sign when it is staged. Its artifact must be here.
+///
+/// # Errors
+/// A field is out of range, the artifact is missing, or a name or counter is taken.
+pub async fn draft(
+    fields: &ReleaseFields,
+    keyring: &Keyring,
+    writer: &Writer,
+    reader: &Reader,
+    by: &By,
+) -> Result<ReleaseId, ReleaseError> {
+    let sha256 = fields.sha256;
+    let size_bytes = reader.ask(move |store| store.artifact_bytes(sha256)).await?;
+    let size_bytes = size_bytes.ok_or(ReleaseRefused::NoArtifact(sha256))?;
+    let key_id = keyring.firmware_signer()?.public_key().key_id();
+    let manifest = fields.manifest(size_bytes, key_id, by.at)?;
+    let text = document::encode(&manifest).map_err(|error| ReleaseError::Field(error.to_string()))?;
+    keep(&manifest, text, writer, by).await
+}
+
+/// Keeps a draft that was signed offline.
+///
+/// # Errors
+/// Devices would not believe it, or a name or counter is taken.
+pub async fn draft_signed(
+    signed: &str,
+    keyring: &Keyring,
+    writer: &Writer,
+    by: &By,
+) -> Result<ReleaseId, ReleaseError> {
+    let manifest = keyring.open_manifest(signed).map_err(ReleaseError::Manifest)?;
+    if by.at >= manifest.expires_at {
+        return Err(ReleaseError::Manifest(UpdateClass::Freeze));
+    }
+    keep(&manifest, signed.to_owned(), writer, by).await
+}
+
+async fn keep(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
+    let (new, by) = (new_release(manifest, text), by.clone());
+    writer.write(move |store| store.draft_release(&new, &by)).await??;
+    Ok(manifest.release_id.clone())
+}
+
+/// Stages a draft: signs it unless it was signed offline, and holds it against its artifact. From here on it never changes.
+///
+/// # Errors
+/// The artifact is missing or another, the signature is not to be believed, or it is no draft.
+pub async fn stage(
+    release: &ReleaseRecord,
+    keyring: &Keyring,
+    writer: &Writer,
+    reader: &Reader,
+    reason: &str,
+    by: &By,
+) -> Result<(), ReleaseError> {
+    let manifest = plan::read(&release.manifest).map_err(ReleaseError::Field)?;
+    let signed = if keyring.open_manifest(&release.manifest).is_ok() {
+        release.manifest.clone()
+    } else {
+        let key = keyring.firmware_signer()?;
+        // The key may have changed since the draft was written.
+        sign(&Manifest { key_id: key.public_key().key_id(), ..manifest.clone() }, &key)?
+    };
+    keyring.open_manifest(&signed).map_err(ReleaseError::Manifest)?;
+    let sha256 = release.sha256;
+    let is = reader.ask(move |store| store.artifact_bytes(sha256)).await?;
+    let is = is.ok_or(ReleaseRefused::NoArtifact(sha256))?;
+    if is != manifest.size_bytes {
+        return Err(ReleaseError::Size { is, said: manifest.size_bytes });
+    }
+    let (state, release_id) = (ReleaseState::Staged, release.release_id.clone());
+    let change = ReleaseChange { release_id, state, manifest: Some(signed), reason: reason.to_owned() };
+    let by = by.clone();
+    Ok(writer.write(move |store| store.change_release(&change, &by)).await??)
+}
+
+/// Lets rollouts offer a staged release.
+///
+/// # Errors
+/// It is not staged, or devices would not believe it any more.
+pub async fn activate(
+    release: &ReleaseRecord,
+    keyring: &Keyring,
+    writer: &Writer,
+    reason: &str,
+    by: &By,
+) -> Result<(), ReleaseError> {
+    if release.state == ReleaseState::Staged {
+        let manifest = keyring.open_manifest(&release.manifest).map_err(ReleaseError::Manifest)?;
+        if by.at >= manifest.expires_at {
+            return Err(ReleaseError::Manifest(UpdateClass::Freeze));
+        }
+    }
+    let (state, release_id) = (ReleaseState::Active, release.release_id.clone());
+    let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };
+    let by = by.clone();
+    Ok(writer.write(move |store| store.change_release(&change, &by)).await??)
+}
+
+/// Takes a release back for good: it is offered no more from the same moment on, and its open rollouts are aborted.
+///
+/// # Errors
+/// There is no such release.
+pub async fn revoke(
+    release_id: &ReleaseId,
+    writer: &Writer,
+    reason: &str,
+    by: &By,
+    with: Look,
+) -> Result<(), ReleaseError> {
+    let (state, release_id) = (ReleaseState::Revoked, release_id.clone());
+    let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };
+    let by = by.clone();
+    let revoke = move |store: &mut dyn Transaction| {
+        let changed = store.change_release(&change, &by)?;
+        if changed.is_ok() {
+            crate::rollout::driver::abort_all_of(store, &change.release_id, &change.reason, &by, with)?;
+        }
+        Ok(changed)
+    };
+    Ok(writer.write(revoke).await??)
+}

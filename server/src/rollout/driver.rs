@@ -1,0 +1,395 @@
+//! Looks at every open rollout, and has each step stored with all that follows from it, in one transaction.
+//!
+//! A look is due when a device's update got anywhere, and every half minute. Everything that it needs is read inside the
+//! transaction and everything that it decides is written there: a server that is killed at any moment leaves either the step
+//! whole or nothing of it, and several servers on one database can't both take it.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::{CommandId, ReleaseId, RolloutId},
+    message::{CommandOrder, HaltUpdates},
+    text::{Text, hex},
+    time::UnixMs,
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use super::{
+    gate::Test,
+    plan::{self, Nonsense, Plan, Wish},
+    policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+    step::{Decision, Effect, Event, GAP_MS, Order, State, Step, Unfit, step},
+    update::{self, Patience, UpdateEvent},
+};
+use crate::{
+    app::App,
+    clock::ms,
+    store::{
+        By, Reader, StoreError, Transaction, Writer,
+        commands::NewOrder,
+        devices::Selector,
+        releases::ReleaseState,
+        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, Target},
+    },
+};
+
+/// How often a rollout is looked at when nothing happens.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked at most when much happens.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// Devices heard within this time say whether their site is dark.
+const BYSTANDER: Duration = Duration::from_hours(24);
+/// Fewer bystanders than this say nothing about their site.
+const BYSTANDERS_MIN: u32 = 3;
+/// How long a device has to take HALT_UPDATES.
+const HALT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Who decides, for the trace and the audit.
+const ENGINE: &str = "rollout-engine";
+
+/// Has rollouts looked at before their time.
+#[derive(Debug, Default)]
+pub struct Rollouts(Notify);
+
+impl Rollouts {
+    /// Something happened that a rollout may decide on.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    async fn due(&self) {
+        let _ = tokio::time::timeout(LOOK_EVERY, self.0.notified()).await; // then it is time anyway
+    }
+}
+
+/// What a look needs besides the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Now.
+    pub at: UnixMs,
+    /// What devices are told to keep, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// Randomness for names of commands.
+    pub dice: [u8; 32],
+}
+
+/// Looks at rollouts until the store is shut down.
+pub async fn run(app: &App) {
+    loop {
+        match look_at_all(app).await {
+            Ok(()) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::error!(%error, "rollouts could not be looked at; it will be tried again"),
+        }
+        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+        app.rollouts.due().await;
+    }
+}
+
+async fn look_at_all(app: &App) -> Result<(), StoreError> {
+    let open = app.reader.ask(|store| store.open_rollout_ids()).await?;
+    for rollout_id in open {
+        let with = app.look();
+        let looked = app.writer.write(move |store| look(store, &rollout_id, with));
+        looked.await?;
+    }
+    Ok(())
+}
+
+impl App {
+    /// What a look at a rollout needs, now.
+    pub fn look(&self) -> Look {
+        Look {
+            at: self.clock.now(),
+            heartbeat_interval_ms: ms(self.config.heartbeat_interval),
+            dice: self.rng.bytes_32(),
+        }
+    }
+}
+
+/// One look at one rollout.
+pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> Result<(), StoreError> {
+    let Some(mut rollout) = store.rollout_now(rollout_id)? else { return Ok(()) };
+    if rollout.state.is_closed {
+        return Ok(());
+    }
+    let late_ms = 2 * with.heartbeat_interval_ms;
+    let at = with.at;
+    let is_new_minute = at.0 / 60_000 != rollout.state.looked_at.0 / 60_000;
+    if is_new_minute {
+        look_for_dark_sites(store, &mut rollout, at, at.minus_ms(late_ms))?;
+        let patience = Patience::of(&rollout.policy);
+        // After a gap, silence counts from its end on.
+        let is_gap = at.since_ms(rollout.state.looked_at) > GAP_MS;
+        for watched in store.watched(rollout.row, at.minus_ms(patience.lost_after_ms()))? {
+            let since = if is_gap { at } else { rollout.state.silence_counts_from(&watched.site) };
+            let heard_at = watched.last_seen_at.unwrap_or_default();
+            let next = update::step(&watched.update, UpdateEvent::Look { heard_at, since }, at, patience);
+            if next != watched.update {
+                store.save_update(rollout.row, watched.device_row, &next)?;
+            }
+        }
+    }
+    let tally = store.tally_now(rollout.row, at.minus_ms(late_ms + with.heartbeat_interval_ms))?;
+    // An order only can be unfit; a look never is.
+    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(()) };
+    let by = By { name: ENGINE.to_owned(), address: None, at };
+    carry_out(store, &rollout, step, &by, with)
+}
+
+/// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
+fn look_for_dark_sites(
+    store: &mut dyn Transaction,
+    rollout: &mut RolloutRecord,
+    at: UnixMs,
+    silent_before: UnixMs,
+) -> Result<(), StoreError> {
+    for site in store.silence(rollout.row, at.minus_ms(ms(BYSTANDER)), silent_before)? {
+        if site.devices >= BYSTANDERS_MIN && 2 * site.silent > site.devices {
+            rollout.state.dark_until.insert(site.site, at);
+        }
+    }
+    let oldest = at.minus_ms(ms(BYSTANDER));
+    rollout.state.dark_until.retain(|_, until| *until > oldest);
+    Ok(())
+}
+
+/// Why there is no such rollout.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is no such release.
+    #[error("there is no release {0}")]
+    UnknownRelease(ReleaseId),
+    /// It makes no sense.
+    #[error(transparent)]
+    Nonsense(#[from] Nonsense),
+    /// What an abort would roll back to does not do.
+    #[error("policy.roll_back_to: {0}")]
+    RollBackTo(String),
+    /// The store would not.
+    #[error(transparent)]
+    Refused(#[from] RolloutRefused),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What would happen, and the targets as the store takes them.
+///
+/// # Errors
+/// It makes no sense, or there is no such release.
+pub async fn plan(
+    wish: &Wish,
+    release_id: &ReleaseId,
+    which: Selector,
+    reader: &Reader,
+    heartbeat_interval_ms: u64,
+) -> Result<(Plan, Vec<Target>), CreateError> {
+    let (wanted, back) = (release_id.clone(), wish.policy.roll_back_to.clone());
+    let asked = reader.ask(move |store| {
+        let Some(release) = store.release(&wanted)? else { return Ok(None) };
+        let back = back.map_or(Ok(None), |back| store.release(&back))?;
+        let candidates = store.candidates(&release, &which)?;
+        Ok(Some((release, back, candidates)))
+    });
+    let (release, back, candidates) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
+    if let Some(wanted) = &wish.policy.roll_back_to {
+        let back = back.ok_or_else(|| CreateError::RollBackTo(format!("there is no release {wanted}")))?;
+        let does = back.state == ReleaseState::Active
+            && back.product == release.product
+            && back.release_counter > release.release_counter;
+        if !does {
+            let expected = format!(
+                "expected an ACTIVE release of the same product with a counter above {}; {wanted} is {} with counter {}",
+                release.release_counter,
+                back.state.as_str(),
+                back.release_counter
+            );
+            return Err(CreateError::RollBackTo(expected));
+        }
+    }
+    Ok(plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?)
+}
+
+/// Makes a rollout.
+///
+/// # Errors
+/// It makes no sense, or somebody was quicker.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and the API and the command line hold them apart"
+)]
+pub async fn create(
+    wish: Wish,
+    release_id: &ReleaseId,
+    which: Selector,
+    why: &str,
+    writer: &Writer,
+    reader: &Reader,
+    by: &By,
+    heartbeat_interval_ms: u64,
+) -> Result<Plan, CreateError> {
+    let (plan, targets) = plan(&wish, release_id, which, reader, heartbeat_interval_ms).await?;
+    let Wish { rollout_id, policy } = wish;
+    let state = State::new(&policy, by.at);
+    let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
+    let new = NewRollout { rollout_id, release_id, policy, state, targets, why };
+    writer.write(move |store| store.create_rollout(&new, &by)).await??;
+    Ok(plan)
+}
+
+/// Aborts every open rollout of a release.
+pub fn abort_all_of(
+    store: &mut dyn Transaction,
+    release_id: &ReleaseId,
+    why: &str,
+    by: &By,
+    with: Look,
+) -> Result<(), StoreError> {
+    for rollout_id in store.open_rollouts_of(release_id)? {
+        // One that is over takes no order, and needs none.
+        order(store, &rollout_id, &Order::Abort { roll_back: false }, why, by, with)?;
+    }
+    Ok(())
+}
+
+/// A person's order, carried out.
+pub fn order(
+    store: &mut dyn Transaction,
+    rollout_id: &RolloutId,
+    order: &Order,
+    why: &str,
+    by: &By,
+    with: Look,
+) -> Result<Option<Result<(), Unfit>>, StoreError> {
+    let Some(rollout) = store.rollout_now(rollout_id)? else { return Ok(None) };
+    let mut step = match step(&rollout.policy, &rollout.state, &Event::Order(order), with.at) {
+        Ok(step) => step,
+        Err(unfit) => return Ok(Some(Err(unfit))),
+    };
+    for decision in &mut step.decisions {
+        why.clone_into(&mut decision.why);
+    }
+    carry_out(store, &rollout, step, by, with).map(|()| Some(Ok(())))
+}
+
+fn carry_out(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    step: Step,
+    by: &By,
+    with: Look,
+) -> Result<(), StoreError> {
+    let Step { mut state, effects, mut decisions } = step;
+    for effect in effects {
+        match effect {
+            Effect::Offer(count) => {
+                let offering = Offering {
+                    count,
+                    stage: state.stage,
+                    site_unavailable_max: rollout.policy.site_unavailable_max,
+                    heard_since: with.at.minus_ms(3 * with.heartbeat_interval_ms),
+                    at: with.at,
+                };
+                let offered = store.offer(rollout.row, &offering)?;
+                state.offered(offered);
+            }
+            Effect::Halt => halt(store, rollout, by, with)?,
+            Effect::Close => store.close_rollout(rollout.row)?,
+            Effect::RollBack(release_id) => {
+                if let Err(why) = roll_back(store, rollout, &release_id, by, with)? {
+                    let why = format!("the roll back to {release_id} could not begin: {why}");
+                    tracing::error!(rollout_id = %rollout.rollout_id, %why, "a person must act");
+                    decisions.push(Decision { what: "alert", stage: state.stage, why, gates: Vec::new() });
+                }
+            }
+        }
+    }
+    for decision in &decisions {
+        tracing::info!(rollout_id = %rollout.rollout_id, what = decision.what, stage = decision.stage, why = %decision.why, "rollout");
+        store.decide(rollout.row, decision, by)?;
+    }
+    store.save_rollout(rollout.row, &state)
+}
+
+/// Takes back offers, and tells devices that are downloading to stop.
+fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Look) -> Result<(), StoreError> {
+    let downloading = store.halt(rollout.row, with.at)?;
+    if downloading.is_empty() {
+        return Ok(());
+    }
+    let release_id = Text::truncated(rollout.release.release_id.as_str());
+    let command = CommandOrder::HaltUpdates(HaltUpdates { release_id: Some(release_id) });
+    let (kind, argument) = command.to_wire().map_err(|error| StoreError::Database(error.to_string()))?;
+    let digest = Sha256::new().chain_update(with.dice).chain_update(rollout.rollout_id.as_str()).finalize();
+    let digits = hex(&digest);
+    let name = format!("o{}", digits.get(..24).unwrap_or(&digits));
+    let order_id: CommandId = name.parse().map_err(|_| StoreError::Database("a hex name is none".to_owned()))?;
+    let order = NewOrder {
+        order_id,
+        id_seed: digest.into(),
+        client_token: None,
+        request_sha256: digest.into(),
+        which: Selector { device_ids: Some(downloading), ..Selector::default() },
+        kind,
+        argument,
+        is_urgent: command.is_urgent(),
+        deadline_at: with.at + HALT_TTL,
+    };
+    store.order(&order, by).map(|_| ())
+}
+
+/// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.
+fn roll_back(
+    store: &mut dyn Transaction,
+    from: &RolloutRecord,
+    release_id: &ReleaseId,
+    by: &By,
+    with: Look,
+) -> Result<Result<(), String>, StoreError> {
+    let Some(release) = store.release_now(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
+    let which = Selector { device_ids: Some(store.took(from.row)?), ..Selector::default() };
+    if which.device_ids.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Ok(())); // nobody took it
+    }
+    let mut candidates = store.candidates_now(&release, &which)?;
+    for candidate in &mut candidates {
+        candidate.failures = 0; // whoever took the bad one needs this one, whatever else went wrong
+    }
+    let Ok(rollout_id) = format!("{}-back", from.rollout_id).parse() else {
+        return Ok(Err("its name would be too long".to_owned()));
+    };
+    let wish = Wish { rollout_id, policy: roll_back_policy(&from.policy) };
+    let planned = plan::plan(&wish, &release, candidates, 0);
+    let targets = match planned {
+        Ok((_, targets)) => targets,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let Wish { rollout_id, policy } = wish;
+    let new = NewRollout {
+        rollout_id,
+        release_id: release_id.clone(),
+        state: State::new(&policy, with.at),
+        policy,
+        targets,
+        why: format!("rolls back {}", from.rollout_id),
+    };
+    Ok(store.create_rollout(&new, by)?.map_err(|refused| refused.to_string()))
+}
+
+/// All at once, at the pace of the policy that was aborted; paused if it goes wrong for many.
+fn roll_back_policy(of: &Policy) -> Policy {
+    Policy {
+        stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
+        gates: vec![Gate {
+            threshold_bp: 2_000,
+            min_executed: 1,
+            test: Test::ClopperPearson { confidence_bp: 9_500 },
+            scope: Scope::Cumulative,
+            action: Action::Pause,
+            outcomes: of.gates.first().map(|gate| gate.outcomes.clone()).unwrap_or_default(),
+        }],
+        roll_back_to: None,
+        ..of.clone()
+    }
+}

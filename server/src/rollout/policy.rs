@@ -1,0 +1,309 @@
+//! A rollout's policy: stages, gates, pace and patience; one that makes no sense is refused with the reason.
+
+use ks_protocol::id::ReleaseId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    gate::{self, Test},
+    update::Outcome,
+};
+
+/// Stages of a rollout at most.
+const STAGES_MAX: usize = 20;
+/// Gates of a rollout at most.
+const GATES_MAX: usize = 20;
+/// Longest time that a policy can name, in seconds: 90 days.
+const SECONDS_MAX: u64 = 90 * 86_400;
+/// All of a population, in basis points.
+pub const WHOLE_BP: u16 = 10_000;
+
+/// How a release shall reach its population.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// One after the other; shares only grow.
+    pub stages: Vec<Stage>,
+    /// What stops it. At least one.
+    pub gates: Vec<Gate>,
+    /// Updates under way at a time at most.
+    #[serde(default = "default_in_flight_max")]
+    pub in_flight_max: u32,
+    /// Updates started within a minute at most.
+    #[serde(default = "default_starts_per_min")]
+    pub starts_per_min: u32,
+    /// Devices of one site that may be out of service for it at a time: under way, or lost.
+    #[serde(default)]
+    pub site_unavailable_max: Option<u32>,
+    /// How long heartbeats must show the new firmware until it counts as CONFIRMED, in seconds.
+    #[serde(default = "default_confirm_window_s")]
+    pub confirm_window_s: u64,
+    /// How long a download or an installation may stand still until it counts as TIMED_OUT, in seconds.
+    #[serde(default = "default_progress_timeout_s")]
+    pub progress_timeout_s: u64,
+    /// How long a device may be silent, once it has begun to install, until it counts as LOST, in seconds.
+    #[serde(default = "default_lost_after_s")]
+    pub lost_after_s: u64,
+    /// How long a stage may take until the rollout pauses and says so, in seconds.
+    #[serde(default = "default_max_wait_s")]
+    pub max_wait_s: u64,
+    /// What `abort_and_roll_back` installs: a release with a higher counter that brings the old firmware.
+    #[serde(default)]
+    pub roll_back_to: Option<ReleaseId>,
+}
+
+fn default_in_flight_max() -> u32 {
+    500
+}
+fn default_starts_per_min() -> u32 {
+    200
+}
+fn default_confirm_window_s() -> u64 {
+    15 * 60
+}
+fn default_progress_timeout_s() -> u64 {
+    3_600
+}
+fn default_lost_after_s() -> u64 {
+    3_600
+}
+fn default_max_wait_s() -> u64 {
+    14 * 86_400
+}
+
+/// One stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Share of the population that the release is offered to by now, in basis points.
+    pub share_bp: u16,
+    /// Devices of the stage that must have an outcome before it can be promoted.
+    pub min_executed: u32,
+    /// How long the stage is watched after that many have, in seconds.
+    pub bake_s: u64,
+    /// Who promotes it.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// Who promotes a stage whose gates pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// The engine.
+    #[default]
+    Auto,
+    /// A person.
+    Manual,
+}
+
+/// What must hold of the outcomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Which outcomes count as failures; every one but CONFIRMED unless it is said.
+    #[serde(default = "every_failure")]
+    pub outcomes: Vec<Outcome>,
+    /// The share of failures among executed devices that is too much, in basis points.
+    pub threshold_bp: u16,
+    /// Executed devices below which nothing is proven.
+    pub min_executed: u32,
+    /// How the share is judged.
+    pub test: Test,
+    /// Over which devices.
+    #[serde(default)]
+    pub scope: Scope,
+    /// What a FAIL does.
+    #[serde(default)]
+    pub action: Action,
+}
+
+fn every_failure() -> Vec<Outcome> {
+    Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect()
+}
+
+/// Over which devices a gate judges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Those that the current stage added.
+    Stage,
+    /// All that have an outcome.
+    #[default]
+    Cumulative,
+    /// Those of each model on its own.
+    Model,
+    /// Those of each site on its own.
+    Site,
+    /// Those of each model at each site on its own.
+    Stratum,
+}
+
+/// What a gate does that fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing more is offered until a person resumes.
+    Pause,
+    /// It is over.
+    #[default]
+    Abort,
+    /// It is over, and those that took the release get `roll_back_to`.
+    AbortAndRollBack,
+}
+
+impl Policy {
+    /// All that is wrong with it, a sentence each; nothing if it makes sense.
+    pub fn nonsense(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut unless = |holds: bool, sentence: &dyn Fn() -> String| {
+            if !holds {
+                wrong.push(sentence());
+            }
+        };
+        unless((1..=STAGES_MAX).contains(&self.stages.len()), &|| format!("stages: expected 1 to {STAGES_MAX}"));
+        unless((1..=GATES_MAX).contains(&self.gates.len()), &|| {
+            format!("gates: expected 1 to {GATES_MAX}; without one nothing could stop a bad release")
+        });
+        let mut before = 0;
+        for (number, stage) in self.stages.iter().enumerate() {
+            let name = |field: &str| format!("stages[{number}].{field}");
+            unless((1..=WHOLE_BP).contains(&stage.share_bp), &|| {
+                format!("{}: expected 1 to {WHOLE_BP} basis points", name("share_bp"))
+            });
+            unless(stage.share_bp > before, &|| {
+                format!("{}: expected more than {before}, the share of the stage before", name("share_bp"))
+            });
+            unless(stage.min_executed >= 1, &|| {
+                format!("{}: expected at least 1; completion alone proves nothing", name("min_executed"))
+            });
+            unless(stage.bake_s <= SECONDS_MAX, &|| format!("{}: expected at most {SECONDS_MAX}", name("bake_s")));
+            before = stage.share_bp;
+        }
+        for (number, gate) in self.gates.iter().enumerate() {
+            let name = |field: &str| format!("gates[{number}].{field}");
+            unless(!gate.outcomes.is_empty() && !gate.outcomes.contains(&Outcome::Confirmed), &|| {
+                format!("{}: expected at least one, and not CONFIRMED", name("outcomes"))
+            });
+            unless(gate.threshold_bp < WHOLE_BP, &|| {
+                format!("{}: expected 0 to {} basis points", name("threshold_bp"), WHOLE_BP - 1)
+            });
+            unless(gate.min_executed >= 1, &|| format!("{}: expected at least 1", name("min_executed")));
+            if let Err(why) = gate::check(gate.test, gate.threshold_bp) {
+                unless(false, &|| format!("{}: {why}", name("test")));
+            }
+            let can_roll_back = gate.action != Action::AbortAndRollBack || self.roll_back_to.is_some();
+            unless(can_roll_back, &|| {
+                format!("{}: abort_and_roll_back needs `roll_back_to`, a release with a higher counter", name("action"))
+            });
+        }
+        for (name, value) in [("in_flight_max", self.in_flight_max), ("starts_per_min", self.starts_per_min)] {
+            unless((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000"));
+        }
+        unless(self.site_unavailable_max != Some(0), &|| {
+            "site_unavailable_max: expected at least 1, or nothing; with 0 no site could ever update".to_owned()
+        });
+        for (name, value, least) in [
+            ("confirm_window_s", self.confirm_window_s, 1),
+            ("progress_timeout_s", self.progress_timeout_s, 60),
+            ("lost_after_s", self.lost_after_s, 60),
+            ("max_wait_s", self.max_wait_s, 60),
+        ] {
+            unless((least..=SECONDS_MAX).contains(&value), &|| format!("{name}: expected {least} to {SECONDS_MAX}"));
+        }
+        wrong
+    }
+
+    /// What makes no sense of it in this fleet: `devices` are those that each stage adds, `heartbeat_interval_s` is what devices
+    /// are told to keep.
+    pub fn misfit(&self, devices: &[u32], heartbeat_interval_s: u64) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (number, (stage, devices)) in self.stages.iter().zip(devices).enumerate() {
+            if stage.min_executed > *devices {
+                let least = stage.min_executed;
+                wrong.push(format!(
+                    "stages[{number}].min_executed: expected at most {devices}, the devices that the stage adds, or it could never be promoted; it is {least}"
+                ));
+            }
+        }
+        let least = 3 * heartbeat_interval_s;
+        if self.lost_after_s < least {
+            wrong.push(format!(
+                "lost_after_s: expected at least {least}, three heartbeat intervals, or a device that is only late would count as lost"
+            ));
+        }
+        wrong
+    }
+
+    /// The stage in which a device comes that enters at this share; none if no stage reaches it.
+    pub fn stage_of(&self, enters_bp: u16) -> Option<usize> {
+        self.stages.iter().position(|stage| enters_bp <= stage.share_bp)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The playbook's policy: 5 % for a day, then all.
+    pub(crate) fn playbook() -> Policy {
+        let stage = |share_bp, min_executed, bake_s| Stage { share_bp, min_executed, bake_s, approval: Approval::Auto };
+        Policy {
+            stages: vec![stage(500, 50, 86_400), stage(WHOLE_BP, 100, 3_600)],
+            gates: vec![Gate {
+                outcomes: every_failure(),
+                threshold_bp: 50,
+                min_executed: 50,
+                test: Test::Raw,
+                scope: Scope::Cumulative,
+                action: Action::Abort,
+            }],
+            in_flight_max: 500,
+            starts_per_min: 200,
+            site_unavailable_max: None,
+            confirm_window_s: 900,
+            progress_timeout_s: 3_600,
+            lost_after_s: 3_600,
+            max_wait_s: 14 * 86_400,
+            roll_back_to: None,
+        }
+    }
+
+    #[test]
+    fn the_playbook_makes_sense_and_reads_back() {
+        assert_eq!(playbook().nonsense(), Vec::<String>::new());
+        let json = serde_json::to_string(&playbook()).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), playbook());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_reason() {
+        let wrong = |change: &dyn Fn(&mut Policy)| {
+            let mut policy = playbook();
+            change(&mut policy);
+            policy.nonsense().join("; ")
+        };
+        for (said, change) in [
+            ("nothing could stop", (&|p: &mut Policy| p.gates.clear()) as &dyn Fn(&mut Policy)),
+            ("stages: expected 1", &|p| p.stages.clear()),
+            ("the share of the stage before", &|p| p.stages[1].share_bp = 500),
+            ("completion alone proves nothing", &|p| p.stages[0].min_executed = 0),
+            ("roll_back_to", &|p| p.gates[0].action = Action::AbortAndRollBack),
+            ("not CONFIRMED", &|p| p.gates[0].outcomes = vec![Outcome::Confirmed]),
+            ("no site could ever update", &|p| p.site_unavailable_max = Some(0)),
+            ("in_flight_max", &|p| p.in_flight_max = 0),
+            ("gates[0].test", &|p| {
+                p.gates[0].test = Test::Sprt { p0_bp: 100, p1_bp: 50, alpha_bp: 500, beta_bp: 500 };
+            }),
+        ] {
+            assert!(wrong(change).contains(said), "{said}: {}", wrong(change));
+        }
+    }
+
+    #[test]
+    fn a_stage_that_could_never_be_promoted_is_refused() {
+        assert_eq!(playbook().misfit(&[50, 950], 60), Vec::<String>::new());
+        assert!(playbook().misfit(&[49, 950], 60)[0].contains("at most 49"));
+        assert!(playbook().misfit(&[50, 950], 1_300)[0].contains("lost_after_s"));
+    }
+}

@@ -1,0 +1,500 @@
+//! A rollout as a pure state machine: (policy, state, event, time) -> (state, effects, decisions). No clock, no store, no dice.
+//!
+//! | status | what it means |
+//! | --- | --- |
+//! | RUNNING | devices of the stage are offered the release; gates are judged |
+//! | WAITING | every gate passes and the stage is baked; a person must approve |
+//! | PAUSED | nothing more is offered; gates are judged all the same |
+//! | ABORTED | nothing is offered ever again; what was under way is watched to its end |
+//! | COMPLETED | every stage passed |
+//!
+//! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
+//! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ks_protocol::{id::ReleaseId, time::UnixMs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    gate::{Judged, Verdict, judge},
+    policy::{Action, Approval, Gate, Policy, Scope, Stage},
+    update::{Outcome, UpdateState},
+};
+use crate::clock::ms;
+
+/// How far apart two looks may be: more is a gap, in which nobody listened.
+pub const GAP_MS: u64 = 3 * 60_000;
+/// Credit that one start costs; a minute earns `starts_per_min` of them.
+const START_COST: u64 = 60_000;
+
+/// Whether a rollout goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// It does.
+    Running,
+    /// A person must approve the next stage.
+    Waiting,
+    /// A person, a gate or an error stopped it for now.
+    Paused,
+    /// It is over, and was not to be.
+    Aborted,
+    /// It is over, and every stage passed.
+    Completed,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Paused, Self::Aborted, Self::Completed];
+
+    /// The word in the store, the API and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Paused => "PAUSED",
+            Self::Aborted => "ABORTED",
+            Self::Completed => "COMPLETED",
+        }
+    }
+
+    /// Whether the release is never offered again.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Aborted | Self::Completed)
+    }
+}
+
+/// All that a rollout remembers besides its devices' updates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Whether it goes on.
+    pub status: Status,
+    /// The stage, from 0.
+    pub stage: usize,
+    /// When the stage began.
+    pub stage_began_at: UnixMs,
+    /// When enough of its devices had an outcome.
+    pub evidence_at: Option<UnixMs>,
+    /// Time since then in which nobody listened, in milliseconds.
+    pub unobserved_ms: u64,
+    /// A person approved the stage.
+    pub approved: bool,
+    /// When it was looked at last.
+    pub looked_at: UnixMs,
+    /// Since when somebody listens without a gap.
+    pub observing_since: UnixMs,
+    /// What new starts may cost.
+    pub credit: u64,
+    /// Until when a site's silence says nothing, because all of it was dark.
+    pub dark_until: BTreeMap<String, UnixMs>,
+    /// Nothing is watched any more.
+    pub is_closed: bool,
+}
+
+impl State {
+    /// A rollout that begins now.
+    pub fn new(policy: &Policy, now: UnixMs) -> Self {
+        Self {
+            status: Status::Running,
+            stage: 0,
+            stage_began_at: now,
+            evidence_at: None,
+            unobserved_ms: 0,
+            approved: false,
+            looked_at: now,
+            observing_since: now,
+            credit: u64::from(policy.starts_per_min) * START_COST,
+            dark_until: BTreeMap::new(),
+            is_closed: false,
+        }
+    }
+
+    /// From when on the silence of a device at this site says anything.
+    pub fn silence_counts_from(&self, site: &str) -> UnixMs {
+        self.dark_until.get(site).map_or(self.observing_since, |until| self.observing_since.max(*until))
+    }
+
+    /// The share that the release is offered to, in basis points.
+    pub fn share_bp(&self, policy: &Policy) -> u16 {
+        policy.stages.get(self.stage).map_or(0, |stage| stage.share_bp)
+    }
+}
+
+/// Devices of one stage and stratum that are equally far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// The stage that adds them.
+    pub stage: usize,
+    /// Their model.
+    pub model: String,
+    /// Their site.
+    pub site: String,
+    /// How far their updates are.
+    pub state: UpdateState,
+    /// How many they are.
+    pub count: u32,
+}
+
+/// How far the devices of a rollout are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Every kind of device that there is.
+    pub cells: Vec<Cell>,
+    /// Confirmed devices that are silent right now and not yet lost: while there are any, nothing is promoted.
+    pub suspects: u32,
+}
+
+impl Tally {
+    /// Devices of cells that are so.
+    pub fn count(&self, is_so: impl Fn(&Cell) -> bool) -> u32 {
+        self.cells.iter().filter(|cell| is_so(cell)).map(|cell| cell.count).sum()
+    }
+}
+
+/// What happens to a rollout.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// Somebody looks at its devices.
+    Look(&'a Tally),
+    /// A person orders something.
+    Order(&'a Order),
+    /// The engine could not judge.
+    Error(&'a str),
+}
+
+/// What a person can order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Offer nothing more for now.
+    Pause,
+    /// Go on.
+    Resume,
+    /// The stage may be promoted.
+    Approve,
+    /// End it.
+    Abort {
+        /// And give those that took the release the policy's `roll_back_to`.
+        roll_back: bool,
+    },
+}
+
+impl Order {
+    /// The word in the audit and the trace.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Approve => "approve",
+            Self::Abort { .. } => "abort",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Offer the release to so many more devices at most.
+    Offer(u32),
+    /// Tell devices that have not begun to install to stop.
+    Halt,
+    /// Start a rollout of this release to those that took the one that was aborted.
+    RollBack(ReleaseId),
+    /// Watch the devices no more.
+    Close,
+}
+
+/// A decision, with the numbers that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided: `promoted`, `aborted`, ...
+    pub what: &'static str,
+    /// In which stage.
+    pub stage: usize,
+    /// Why, in a sentence.
+    pub why: String,
+    /// What every gate said.
+    pub gates: Vec<GateReading>,
+}
+
+/// What a gate said of one group of devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GateReading {
+    /// Number of the gate in the policy, from 0.
+    pub gate: usize,
+    /// Of whom: `all`, `stage 1`, a model, a site, or both.
+    pub of: String,
+    /// The threshold, in basis points.
+    pub threshold_bp: u16,
+    /// What it said, and from which numbers.
+    #[serde(flatten)]
+    pub judged: Judged,
+}
+
+/// What an event comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The rollout afterwards.
+    pub state: State,
+    /// What is to be done.
+    pub effects: Vec<Effect>,
+    /// What was decided.
+    pub decisions: Vec<Decision>,
+}
+
+/// An order that does not fit the rollout's status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the rollout is {}: it takes no order to {}", status.as_str(), order)]
+pub struct Unfit {
+    status: Status,
+    order: &'static str,
+}
+
+/// One step of a rollout. The state must be stored together with all that follows from it.
+///
+/// # Errors
+/// An order that does not fit.
+pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+    let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
+    match event {
+        Event::Order(order) => step.order(policy, order),
+        Event::Error(why) => {
+            Ok(step.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new()))
+        }
+        Event::Look(tally) => Ok(step.look(policy, tally, at)),
+    }
+}
+
+/// What every gate says of a tally, in the order of the policy.
+pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<GateReading>, String> {
+    let mut readings = Vec::new();
+    for (number, gate) in policy.gates.iter().enumerate() {
+        for (of, (failed, executed, _)) in groups(gate, stage, tally) {
+            let judged = judge(gate.test, gate.threshold_bp, gate.min_executed, failed, executed);
+            let judged = judged.map_err(|error| format!("gate {number} of {of}: {error}"))?;
+            readings.push(GateReading { gate: number, of, threshold_bp: gate.threshold_bp, judged });
+        }
+    }
+    Ok(readings)
+}
+
+/// The groups that a gate judges: failed, executed, and how many devices it will have by this stage.
+fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
+    let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
+    for cell in tally.cells.iter().filter(|cell| cell.stage <= stage) {
+        let of = match gate.scope {
+            Scope::Cumulative => "all".to_owned(),
+            Scope::Stage if cell.stage != stage => continue,
+            Scope::Stage => format!("stage {}", stage + 1),
+            Scope::Model => cell.model.clone(),
+            Scope::Site => cell.site.clone(),
+            Scope::Stratum => format!("{} at {}", cell.model, cell.site),
+        };
+        let (failed, executed, devices) = groups.entry(of).or_default();
+        *devices += cell.count;
+        if let Some(outcome) = cell.state.outcome() {
+            *executed += cell.count;
+            *failed += if gate.outcomes.contains(&outcome) { cell.count } else { 0 };
+        }
+    }
+    groups
+}
+
+/// Whether a gate lets the stage pass: no group fails, and each that is large enough to prove anything does. A group that
+/// is too small can only fail; but one group at least must have proven something.
+fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]) -> bool {
+    policy.gates.iter().enumerate().all(|(number, gate)| {
+        let devices = groups(gate, stage, tally);
+        let of_gate = || readings.iter().filter(|reading| reading.gate == number);
+        let is_large = |reading: &GateReading| {
+            devices.get(&reading.of).is_some_and(|(_, _, devices)| *devices >= gate.min_executed)
+        };
+        of_gate().any(|reading| reading.judged.verdict == Verdict::Pass)
+            && of_gate().filter(|reading| is_large(reading)).all(|reading| reading.judged.verdict == Verdict::Pass)
+    })
+}
+
+impl Step {
+    fn decide(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) {
+        self.decisions.push(Decision { what, stage: self.state.stage, why, gates });
+    }
+
+    fn stop_for_now(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
+        if matches!(self.state.status, Status::Running | Status::Waiting) {
+            self.state.status = Status::Paused;
+            self.decide(what, why, gates);
+        }
+        self
+    }
+
+    fn abort(mut self, policy: &Policy, why: String, roll_back: bool, gates: Vec<GateReading>) -> Self {
+        self.state.status = Status::Aborted;
+        self.decide("aborted", why, gates);
+        self.effects.push(Effect::Halt);
+        if let Some(release_id) = policy.roll_back_to.as_ref().filter(|_| roll_back) {
+            // From here on the devices belong to the rollout that rolls them back.
+            self.state.is_closed = true;
+            self.effects.extend([Effect::Close, Effect::RollBack(release_id.clone())]);
+        }
+        self
+    }
+
+    fn order(mut self, policy: &Policy, order: &Order) -> Result<Self, Unfit> {
+        use Status as S;
+        let said = "a person ordered it".to_owned();
+        match (order, self.state.status) {
+            (Order::Pause, S::Running | S::Waiting) => Ok(self.stop_for_now("paused", said, Vec::new())),
+            (Order::Resume, S::Paused) => {
+                self.state.status = S::Running;
+                // The stage's time begins anew, or a pause because it was over would come again at once.
+                self.state.stage_began_at = self.state.looked_at;
+                self.decide("resumed", said, Vec::new());
+                Ok(self)
+            }
+            (Order::Approve, S::Running | S::Waiting) if !self.state.approved => {
+                self.state.approved = true;
+                self.state.status = S::Running;
+                self.decide("approved", said, Vec::new());
+                Ok(self)
+            }
+            (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
+                Ok(self.abort(policy, said, *roll_back, Vec::new()))
+            }
+            (order, status) => Err(Unfit { status, order: order.as_str() }),
+        }
+    }
+
+    fn look(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
+        let passed_ms = at.since_ms(self.state.looked_at);
+        self.state.looked_at = self.state.looked_at.max(at);
+        if passed_ms > GAP_MS {
+            self.state.observing_since = at;
+            self.state.unobserved_ms += if self.state.evidence_at.is_some() { passed_ms } else { 0 };
+            let why = format!("nobody listened for {} s, which proves nothing", passed_ms / 1_000);
+            self.decide("gap", why, Vec::new());
+        }
+        let in_flight = tally.count(|cell| cell.state.is_in_flight());
+        if self.state.status.is_over() {
+            if in_flight == 0 && !self.state.is_closed {
+                self.state.is_closed = true;
+                self.effects.push(Effect::Close);
+            }
+            return self;
+        }
+        let Some(stage) = policy.stages.get(self.state.stage).copied() else {
+            return self.stop_for_now("paused", "the policy has no such stage".to_owned(), Vec::new());
+        };
+        let executed = tally.count(|cell| cell.stage == self.state.stage && cell.state.outcome().is_some());
+        if executed >= stage.min_executed && self.state.evidence_at.is_none() {
+            self.state.evidence_at = Some(at);
+        }
+        let readings = match read_gates(policy, self.state.stage, tally) {
+            Ok(readings) => readings,
+            Err(why) => {
+                return self.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new());
+            }
+        };
+        if let Some(failed) = readings.iter().find(|reading| reading.judged.verdict == Verdict::Fail) {
+            let action = policy.gates.get(failed.gate).map_or(Action::Pause, |gate| gate.action);
+            let why = failed.told();
+            return match action {
+                Action::Pause => self.stop_for_now("paused", why, readings),
+                Action::Abort => self.abort(policy, why, false, readings),
+                Action::AbortAndRollBack => self.abort(policy, why, true, readings),
+            };
+        }
+        if self.state.status == Status::Paused {
+            return self;
+        }
+        self.promote(policy, stage, tally, readings, at).offer(policy, tally, in_flight, passed_ms)
+    }
+
+    /// Goes on to the next stage, or ends, if all that it takes is there.
+    fn promote(mut self, policy: &Policy, stage: Stage, tally: &Tally, gates: Vec<GateReading>, at: UnixMs) -> Self {
+        let waited_ms = at.since_ms(self.state.stage_began_at);
+        let is_overdue = waited_ms > ms(Duration::from_secs(policy.max_wait_s));
+        let baked_ms = self.state.evidence_at.map(|since| at.since_ms(since).saturating_sub(self.state.unobserved_ms));
+        let is_baked = baked_ms.is_some_and(|baked_ms| baked_ms >= ms(Duration::from_secs(stage.bake_s)));
+        if !(is_baked && tally.suspects == 0 && passes(policy, self.state.stage, tally, &gates)) {
+            if is_overdue {
+                let why = format!("the stage is not decided after {} s", waited_ms / 1_000);
+                return self.stop_for_now("paused", why, gates);
+            }
+            return self;
+        }
+        if stage.approval == Approval::Manual && !self.state.approved {
+            if self.state.status == Status::Running {
+                self.state.status = Status::Waiting;
+                self.decide("waiting", "every gate passes; a person must approve".to_owned(), gates);
+            }
+            return self;
+        }
+        let why = format!(
+            "every gate passes, {} devices of the stage have an outcome, and it was watched for {} s since",
+            tally.count(|cell| cell.stage == self.state.stage && cell.state.outcome().is_some()),
+            baked_ms.unwrap_or_default() / 1_000
+        );
+        if self.state.stage + 1 < policy.stages.len() {
+            self.decide("promoted", why, gates);
+            self.state.stage += 1;
+            self.state.stage_began_at = at;
+            (self.state.evidence_at, self.state.unobserved_ms, self.state.approved) = (None, 0, false);
+            return self;
+        }
+        let unreached = tally.count(|cell| cell.state == UpdateState::Pending);
+        let under_way = tally.count(|cell| cell.state.is_in_flight());
+        if under_way == 0 && (unreached == 0 || is_overdue) {
+            let rest = if unreached == 0 { String::new() } else { format!("; {unreached} devices were never reached") };
+            self.state.status = Status::Completed;
+            self.decide("completed", why + &rest, gates);
+        }
+        self
+    }
+
+    fn offer(mut self, policy: &Policy, tally: &Tally, in_flight: u32, passed_ms: u64) -> Self {
+        if self.state.status.is_over() || self.state.status == Status::Paused {
+            return self;
+        }
+        let per_min = u64::from(policy.starts_per_min);
+        self.state.credit = (self.state.credit + passed_ms.min(60_000) * per_min).min(per_min * START_COST);
+        let pending = tally.count(|cell| cell.stage <= self.state.stage && cell.state == UpdateState::Pending);
+        let affordable = u32::try_from(self.state.credit / START_COST).unwrap_or(u32::MAX);
+        let count = pending.min(affordable).min(policy.in_flight_max.saturating_sub(in_flight));
+        if count > 0 {
+            self.effects.push(Effect::Offer(count));
+        }
+        self
+    }
+}
+
+impl State {
+    /// So many were really offered: they cost their credit.
+    pub fn offered(&mut self, count: u32) {
+        self.credit = self.credit.saturating_sub(u64::from(count) * START_COST);
+    }
+}
+
+impl GateReading {
+    /// The reading in a sentence.
+    pub fn told(&self) -> String {
+        let Judged { failed, executed, .. } = self.judged;
+        let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
+        format!(
+            "gate {} of {}: {failed} of {executed} executed devices failed, the threshold is {whole}.{hundredths:02} %",
+            self.gate + 1,
+            self.of
+        )
+    }
+}
+
+/// Outcomes that a tally holds, for reports.
+pub fn outcomes(tally: &Tally) -> BTreeMap<Outcome, u32> {
+    let mut outcomes = BTreeMap::new();
+    for cell in &tally.cells {
+        if let Some(outcome) = cell.state.outcome() {
+            *outcomes.entry(outcome).or_default() += cell.count;
+        }
+    }
+    outcomes
+}

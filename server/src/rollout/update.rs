@@ -1,0 +1,469 @@
+//! One device's update as a pure state machine: it ends in exactly one outcome, and what counts is what signed heartbeats show.
+//!
+//! | state | event | next |
+//! | --- | --- | --- |
+//! | PENDING | its turn has come | OFFERED |
+//! | OFFERED, DOWNLOADING | status DOWNLOADING | DOWNLOADING |
+//! | OFFERED, DOWNLOADING | status INSTALLING, REBOOTING | INSTALLING |
+//! | OFFERED to INSTALLING | a beat with the new counter after a new boot | CONFIRMING |
+//! | CONFIRMING | beats go on to say so for the window | CONFIRMED |
+//! | INSTALLING | a beat after a boot with the old counter | ROLLED_BACK, or FALSE_SUCCESS if it had said SUCCEEDED |
+//! | CONFIRMING, CONFIRMED | a beat with another counter | ROLLED_BACK |
+//! | any but outcomes | status FAILED, REJECTED, ROLLED_BACK, HALTED | that |
+//! | OFFERED, DOWNLOADING, INSTALLING | no progress in time | TIMED_OUT (an offer that nobody took up: PENDING) |
+//! | INSTALLING, CONFIRMING, CONFIRMED | silence | LOST |
+//!
+//! "Unknown" is never success, and silence is failure once its time is up. Other outcomes than CONFIRMED are final.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    message::{UpdateClass, UpdateStep},
+    time::UnixMs,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use crate::clock::ms;
+
+/// How an update ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// Signed heartbeats show the new firmware after a new boot, for the whole window.
+    Confirmed,
+    /// The device says that it failed.
+    Failed,
+    /// The device refused the manifest or the artifact.
+    Rejected,
+    /// No progress in time.
+    TimedOut,
+    /// Silent after it began to install.
+    Lost,
+    /// Came back with the old firmware.
+    RolledBack,
+    /// Said that it succeeded; its signed heartbeats say otherwise.
+    FalseSuccess,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] = [
+        Self::Confirmed,
+        Self::Failed,
+        Self::Rejected,
+        Self::TimedOut,
+        Self::Lost,
+        Self::RolledBack,
+        Self::FalseSuccess,
+    ];
+
+    /// Whether it is any but CONFIRMED.
+    pub fn is_failure(self) -> bool {
+        self != Self::Confirmed
+    }
+}
+
+/// How far an update is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UpdateState {
+    /// Its turn has not come.
+    Pending,
+    /// Its heartbeats are answered with the offer.
+    Offered,
+    /// It fetches the artifact.
+    Downloading,
+    /// It installs, or boots into what it installed.
+    Installing,
+    /// It shows the new firmware, not for long enough yet.
+    Confirming,
+    /// An outcome.
+    Confirmed,
+    /// An outcome.
+    Failed,
+    /// An outcome.
+    Rejected,
+    /// An outcome.
+    TimedOut,
+    /// An outcome.
+    Lost,
+    /// An outcome.
+    RolledBack,
+    /// An outcome.
+    FalseSuccess,
+    /// Stopped before it installed anything, because the rollout was aborted. Not executed.
+    Halted,
+}
+
+impl UpdateState {
+    /// Every state.
+    pub const ALL: [Self; 13] = [
+        Self::Pending,
+        Self::Offered,
+        Self::Downloading,
+        Self::Installing,
+        Self::Confirming,
+        Self::Confirmed,
+        Self::Failed,
+        Self::Rejected,
+        Self::TimedOut,
+        Self::Lost,
+        Self::RolledBack,
+        Self::FalseSuccess,
+        Self::Halted,
+    ];
+
+    /// The word in the store, the API and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Offered => "OFFERED",
+            Self::Downloading => "DOWNLOADING",
+            Self::Installing => "INSTALLING",
+            Self::Confirming => "CONFIRMING",
+            Self::Confirmed => "CONFIRMED",
+            Self::Failed => "FAILED",
+            Self::Rejected => "REJECTED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Lost => "LOST",
+            Self::RolledBack => "ROLLED_BACK",
+            Self::FalseSuccess => "FALSE_SUCCESS",
+            Self::Halted => "HALTED",
+        }
+    }
+
+    /// The state of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// The outcome, if it is one.
+    pub fn outcome(self) -> Option<Outcome> {
+        Some(match self {
+            Self::Confirmed => Outcome::Confirmed,
+            Self::Failed => Outcome::Failed,
+            Self::Rejected => Outcome::Rejected,
+            Self::TimedOut => Outcome::TimedOut,
+            Self::Lost => Outcome::Lost,
+            Self::RolledBack => Outcome::RolledBack,
+            Self::FalseSuccess => Outcome::FalseSuccess,
+            _ => return None,
+        })
+    }
+
+    /// Whether the update is on its way: offered, and without an outcome.
+    pub fn is_in_flight(self) -> bool {
+        matches!(self, Self::Offered | Self::Downloading | Self::Installing | Self::Confirming)
+    }
+
+    /// Whether the device has nothing of the release in a slot yet, and can still be stopped.
+    pub fn may_be_halted(self) -> bool {
+        matches!(self, Self::Offered | Self::Downloading)
+    }
+}
+
+/// A device's update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Update {
+    /// How far it is.
+    pub state: UpdateState,
+    /// Counter of the release that it is to.
+    pub to_counter: u64,
+    /// The boot that the device was in when it last told of its update, or when it was offered.
+    pub boot_epoch: u32,
+    /// It said SUCCEEDED.
+    pub said_done: bool,
+    /// When it was offered.
+    pub offered_at: Option<UnixMs>,
+    /// When it last got further.
+    pub progress_at: UnixMs,
+    /// Since when heartbeats show the new firmware.
+    pub confirming_since: Option<UnixMs>,
+    /// When it came to its outcome.
+    pub ended_at: Option<UnixMs>,
+    /// What the device says went wrong.
+    pub class: Option<UpdateClass>,
+}
+
+/// How patient a policy is, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    confirm_window_ms: u64,
+    progress_timeout_ms: u64,
+    lost_after_ms: u64,
+}
+
+impl Patience {
+    /// That of a policy.
+    pub fn of(policy: &Policy) -> Self {
+        let as_ms = |seconds| ms(Duration::from_secs(seconds));
+        Self {
+            confirm_window_ms: as_ms(policy.confirm_window_s),
+            progress_timeout_ms: as_ms(policy.progress_timeout_s),
+            lost_after_ms: as_ms(policy.lost_after_s),
+        }
+    }
+
+    /// How long a device may be silent.
+    pub fn lost_after_ms(&self) -> u64 {
+        self.lost_after_ms
+    }
+}
+
+/// What happens to an update.
+#[derive(Debug, Clone, Copy)]
+pub enum UpdateEvent {
+    /// The device tells of it.
+    Status {
+        /// How far it says it is.
+        step: UpdateStep,
+        /// What it says went wrong.
+        class: Option<UpdateClass>,
+        /// The boot that it is in.
+        boot_epoch: u32,
+    },
+    /// A heartbeat.
+    Beat {
+        /// Counter of what it says it runs.
+        release_counter: u64,
+        /// The boot that it is in.
+        boot_epoch: u32,
+    },
+    /// Time has passed: the device was last heard then. Silence and standstill count from `since` on at the earliest: before,
+    /// nobody listened, or its whole site was dark.
+    Look {
+        /// When it was last heard.
+        heard_at: UnixMs,
+        /// From when on silence says anything.
+        since: UnixMs,
+    },
+}
+
+/// The update after the event. Nothing changes an outcome but CONFIRMED, which is watched as long as the rollout is open.
+pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience) -> Update {
+    use UpdateState as S;
+    let mut next = *before;
+    if matches!(before.state, S::Pending | S::Halted)
+        || (before.state.outcome().is_some() && before.state != S::Confirmed)
+    {
+        return next;
+    }
+    match event {
+        UpdateEvent::Status { step, class, boot_epoch } if before.state != S::Confirmed => {
+            said(&mut next, step, class, at);
+            if matches!(step, UpdateStep::Downloading | UpdateStep::Installing | UpdateStep::Rebooting) {
+                next.boot_epoch = boot_epoch; // the new firmware must come in a later boot
+            }
+        }
+        UpdateEvent::Status { .. } => {}
+        UpdateEvent::Beat { release_counter, boot_epoch } => {
+            shown(&mut next, release_counter, boot_epoch, at, patience);
+        }
+        UpdateEvent::Look { heard_at, since } => looked_at(&mut next, heard_at.max(since), since, at, patience),
+    }
+    if next.state != before.state {
+        next.progress_at = at;
+        next.ended_at = next.state.outcome().map(|_| at);
+    }
+    next
+}
+
+fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: UnixMs) {
+    use UpdateState as S;
+    next.class = class.or(next.class);
+    match step {
+        UpdateStep::Downloading if next.state.may_be_halted() => {
+            next.state = S::Downloading;
+            next.progress_at = at;
+        }
+        UpdateStep::Installing | UpdateStep::Rebooting if next.state != S::Confirming => {
+            next.state = S::Installing;
+            next.progress_at = at;
+        }
+        UpdateStep::Downloading | UpdateStep::Installing | UpdateStep::Rebooting => {}
+        UpdateStep::Succeeded => next.said_done = true,
+        UpdateStep::Failed => next.state = S::Failed,
+        UpdateStep::Rejected => next.state = S::Rejected,
+        UpdateStep::RolledBack => next.state = S::RolledBack,
+        UpdateStep::Halted => next.state = S::Halted,
+    }
+}
+
+fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
+    use UpdateState as S;
+    let (is_new, has_booted) = (release_counter == next.to_counter, boot_epoch > next.boot_epoch);
+    match next.state {
+        S::Confirming if is_new => {
+            let since = next.confirming_since.unwrap_or(at);
+            if at.since_ms(since) >= patience.confirm_window_ms {
+                next.state = S::Confirmed;
+            }
+        }
+        S::Confirmed if is_new => {}
+        S::Confirming | S::Confirmed => next.state = S::RolledBack,
+        _ if is_new && has_booted => {
+            next.state = S::Confirming;
+            next.confirming_since = Some(at);
+        }
+        // It says that it is done, and shows the old firmware, or never booted into the new one.
+        _ if next.said_done => next.state = S::FalseSuccess,
+        S::Installing if has_booted => next.state = S::RolledBack,
+        // The old firmware goes on while the new one comes; the power may have been cut meanwhile.
+        _ => {}
+    }
+}
+
+fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
+    use UpdateState as S;
+    let is_silent = at.since_ms(silent_from) > patience.lost_after_ms;
+    let stands_still = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
+    match next.state {
+        S::Offered if stands_still => {
+            next.state = S::Pending; // not executed; its turn comes again
+            next.offered_at = None;
+        }
+        S::Downloading if stands_still => next.state = S::TimedOut,
+        S::Installing | S::Confirming | S::Confirmed if is_silent => next.state = S::Lost,
+        S::Installing if stands_still && !is_silent => {
+            // Heard all the while, and neither done nor failed.
+            next.state = S::TimedOut;
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: u64 = 60_000;
+    const PATIENCE: Patience =
+        Patience { confirm_window_ms: 15 * MINUTE, progress_timeout_ms: 60 * MINUTE, lost_after_ms: 30 * MINUTE };
+
+    fn offered() -> Update {
+        Update {
+            state: UpdateState::Offered,
+            to_counter: 7,
+            boot_epoch: 3,
+            said_done: false,
+            offered_at: Some(UnixMs(0)),
+            progress_at: UnixMs(0),
+            confirming_since: None,
+            ended_at: None,
+            class: None,
+        }
+    }
+
+    fn status(step: UpdateStep) -> UpdateEvent {
+        UpdateEvent::Status { step, class: None, boot_epoch: 3 }
+    }
+
+    fn beat(release_counter: u64, boot_epoch: u32) -> UpdateEvent {
+        UpdateEvent::Beat { release_counter, boot_epoch }
+    }
+
+    fn look(heard_min: u64, since_min: u64) -> UpdateEvent {
+        UpdateEvent::Look { heard_at: UnixMs(heard_min * MINUTE), since: UnixMs(since_min * MINUTE) }
+    }
+
+    /// Where it ends after these events, each at its minute.
+    fn after(events: &[(u64, UpdateEvent)]) -> Update {
+        events
+            .iter()
+            .fold(offered(), |update, (minute, event)| step(&update, *event, UnixMs(minute * MINUTE), PATIENCE))
+    }
+
+    #[test]
+    fn an_update_is_confirmed_by_beats_alone_over_the_whole_window() {
+        use UpdateStep as U;
+        let way = [(1, status(U::Downloading)), (2, status(U::Installing)), (3, beat(7, 4)), (17, beat(7, 4))];
+        assert_eq!(after(&way).state, UpdateState::Confirming);
+        let confirmed = after(&[way.as_slice(), &[(18, beat(7, 4))]].concat());
+        assert_eq!((confirmed.state, confirmed.ended_at), (UpdateState::Confirmed, Some(UnixMs(18 * MINUTE))));
+        let said_only = after(&[(1, status(U::Downloading)), (2, status(U::Installing)), (3, status(U::Succeeded))]);
+        assert_eq!(said_only.state, UpdateState::Installing, "to say so is no proof");
+    }
+
+    #[test]
+    fn who_says_done_and_shows_otherwise_is_a_false_success() {
+        use UpdateStep as U;
+        let claimed = [(2, status(U::Installing)), (3, status(U::Succeeded))];
+        for lie in [beat(6, 3), beat(6, 4), beat(7, 3)] {
+            assert_eq!(after(&[claimed.as_slice(), &[(4, lie)]].concat()).state, UpdateState::FalseSuccess);
+        }
+    }
+
+    #[test]
+    fn the_old_firmware_after_a_boot_is_a_roll_back() {
+        use UpdateStep as U;
+        let installing = (2, status(U::Installing));
+        assert_eq!(after(&[installing, (3, beat(6, 3))]).state, UpdateState::Installing, "it has not booted yet");
+        assert_eq!(after(&[installing, (3, beat(6, 4))]).state, UpdateState::RolledBack);
+        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (900, beat(6, 5))];
+        assert_eq!(after(&confirmed).state, UpdateState::RolledBack, "also hours later");
+    }
+
+    #[test]
+    fn silence_is_failure_once_its_time_is_up() {
+        use UpdateStep as U;
+        let installing = (2, status(U::Installing));
+        assert_eq!(after(&[installing, (32, look(2, 0))]).state, UpdateState::Installing);
+        assert_eq!(after(&[installing, (33, look(2, 0))]).state, UpdateState::Lost);
+        assert_eq!(after(&[installing, (60, look(2, 31))]).state, UpdateState::Installing, "nobody listened until 31");
+        assert_eq!(after(&[installing, (63, look(62, 0))]).state, UpdateState::TimedOut, "heard, but stuck");
+        assert_eq!(after(&[(1, status(U::Downloading)), (62, look(61, 0))]).state, UpdateState::TimedOut);
+        assert_eq!(
+            after(&[(61, look(60, 0))]).state,
+            UpdateState::Pending,
+            "an offer that nobody took up is no failure"
+        );
+        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, look(18, 0))];
+        assert_eq!(after(&confirmed).state, UpdateState::Lost, "a confirmed device that dies later");
+    }
+
+    #[test]
+    fn a_power_cut_during_the_download_is_no_roll_back() {
+        let way = [(1, status(UpdateStep::Downloading)), (2, beat(6, 4)), (3, beat(6, 5))];
+        assert_eq!(after(&way).state, UpdateState::Downloading);
+    }
+
+    fn any_event() -> impl Strategy<Value = UpdateEvent> {
+        use UpdateStep as U;
+        let steps = [
+            U::Downloading,
+            U::Installing,
+            U::Rebooting,
+            U::Succeeded,
+            U::Failed,
+            U::Rejected,
+            U::RolledBack,
+            U::Halted,
+        ];
+        prop_oneof![
+            prop::sample::select(steps.to_vec()).prop_map(status),
+            (5_u64..9, 2_u32..6).prop_map(|(counter, epoch)| beat(counter, epoch)),
+            (0_u64..100, 0_u64..100).prop_map(|(heard, since)| look(heard, since)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_outcome_is_final_and_confirmed_needs_a_beat_with_the_new_counter(
+            events in prop::collection::vec((0_u64..30, any_event()), 0..40)
+        ) {
+            let (mut update, mut minute, mut has_shown) = (offered(), 0, false);
+            for (wait, event) in events {
+                minute += wait;
+                let next = step(&update, event, UnixMs(minute * MINUTE), PATIENCE);
+                has_shown |= matches!(event, UpdateEvent::Beat { release_counter: 7, .. });
+                let was_final = update.state.outcome().is_some_and(Outcome::is_failure);
+                prop_assert!(!was_final || next == update, "{:?} -> {:?}", update, next);
+                prop_assert!(next.state != UpdateState::Confirmed || has_shown);
+                update = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Releases of firmware: artifacts by their hash, and manifests with where each is in its life.
+
+use ks_protocol::{id::ReleaseId, text::Sha256, time::UnixMs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{By, StoreError};
+
+/// Where a release is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ReleaseState {
+    /// Written, not signed yet.
+    Draft,
+    /// Signed, its artifact is here: nothing of it changes any more.
+    Staged,
+    /// Rollouts may offer it.
+    Active,
+    /// Never offered again.
+    Revoked,
+}
+
+impl ReleaseState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Draft, Self::Staged, Self::Active, Self::Revoked];
+
+    /// The word in the store and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "DRAFT",
+            Self::Staged => "STAGED",
+            Self::Active => "ACTIVE",
+            Self::Revoked => "REVOKED",
+        }
+    }
+
+    /// The state of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether a release may go from here to there: DRAFT -> STAGED -> ACTIVE, and REVOKED from anywhere.
+    pub fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Draft, Self::Staged)
+                | (Self::Staged, Self::Active)
+                | (Self::Draft | Self::Staged | Self::Active, Self::Revoked)
+        )
+    }
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseRecord {
+    /// Row; releases are paged by it.
+    pub row: i64,
+    /// Name.
+    pub release_id: ReleaseId,
+    /// Product.
+    pub product: String,
+    /// Version, for people.
+    pub version: String,
+    /// Counter.
+    pub release_counter: u64,
+    /// Its artifact.
+    pub sha256: Sha256,
+    /// The manifest: unsigned while it is a draft that the server shall sign.
+    pub manifest: String,
+    /// Where it is in its life.
+    pub state: ReleaseState,
+    /// When it was written.
+    pub created_at: UnixMs,
+    /// When it came to where it is.
+    pub changed_at: UnixMs,
+    /// Why, if somebody said.
+    pub reason: String,
+}
+
+/// A release to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelease {
+    /// Name.
+    pub release_id: ReleaseId,
+    /// Product.
+    pub product: String,
+    /// Version.
+    pub version: String,
+    /// Counter.
+    pub release_counter: u64,
+    /// Artifact.
+    pub sha256: Sha256,
+    /// Manifest.
+    pub manifest: String,
+}
+
+/// Why a release can't be kept, or not become what it shall.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseRefused {
+    /// No such release.
+    #[error("there is no release {0}")]
+    Unknown(ReleaseId),
+    /// The name stands for another one.
+    #[error("there is a release {0} already; a release never changes, so give this one another name")]
+    NameTaken(ReleaseId),
+    /// The counter stands for another one.
+    #[error("release {0} of this product has that release_counter already; it must grow with each release")]
+    CounterTaken(ReleaseId),
+    /// The artifact is not here.
+    #[error("artifact {0} is not here; upload it first")]
+    NoArtifact(Sha256),
+    /// It is somewhere else in its life.
+    #[error("release {release_id} is {}, and can't become {}", is.as_str(), wanted.as_str())]
+    State {
+        /// Which.
+        release_id: ReleaseId,
+        /// Where it is.
+        is: ReleaseState,
+        /// Where it should go.
+        wanted: ReleaseState,
+    },
+}
+
+/// A change of where a release is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseChange {
+    /// Which.
+    pub release_id: ReleaseId,
+    /// Where it goes.
+    pub state: ReleaseState,
+    /// The signed manifest, where it comes with the change.
+    pub manifest: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What can be written of releases.
+pub trait ReleaseWrites {
+    /// A release, as this transaction sees it.
+    fn release_now(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
+    /// Notes that an artifact is kept.
+    fn keep_artifact(&mut self, sha256: Sha256, size_bytes: u64, by: &By) -> Result<(), StoreError>;
+    /// Keeps a draft. The same again changes nothing.
+    fn draft_release(&mut self, new: &NewRelease, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError>;
+    /// Takes a release on in its life.
+    fn change_release(&mut self, change: &ReleaseChange, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError>;
+}
+
+/// What can be asked of releases.
+pub trait ReleaseReads {
+    /// A release by its name.
+    fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
+    /// Releases with a row above `after`, at most `limit`, in the order they were made.
+    fn releases(&mut self, after: i64, limit: usize) -> Result<Vec<ReleaseRecord>, StoreError>;
+    /// Length of an artifact that is kept, in bytes.
+    fn artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
+    /// The same of an artifact that devices may fetch: a release that needs it is ACTIVE.
+    fn offered_artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
+}

@@ -27,6 +27,9 @@ const PARTS_AT_ONCE: usize = 2;
 /// Bytes of one part, at least what S3 takes.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
+/// When whoever finds no room is told to come again, at the earliest and at the latest.
+const COME_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
+
 /// How much artifacts may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArtifactLimits {
@@ -51,6 +54,8 @@ struct Parts {
     downloads: Arc<Semaphore>,
     /// When the next byte may leave.
     next_at: Mutex<Instant>,
+    /// When those are served who were told to come again.
+    queue_ends_at: Mutex<Instant>,
 }
 
 /// Why an artifact can't be kept or sent.
@@ -68,9 +73,9 @@ pub enum ArtifactError {
     /// It is not here.
     #[error("there is no such artifact")]
     Missing,
-    /// As many downloads as may be are under way.
+    /// As many downloads as may be are under way; there is room after so long.
     #[error("as many downloads as may be are under way")]
-    Busy,
+    Busy(Duration),
     /// The place where artifacts are kept failed.
     #[error("the place where artifacts are kept failed: {0}")]
     Store(object_store::Error),
@@ -93,7 +98,8 @@ impl Artifacts {
     /// Artifacts kept in `store`.
     pub fn new(store: Arc<dyn ObjectStore>, limits: ArtifactLimits) -> Self {
         let downloads = Arc::new(Semaphore::new(limits.downloads_max));
-        Self(Arc::new(Parts { store, limits, downloads, next_at: Mutex::new(Instant::now()) }))
+        let (next_at, queue_ends_at) = (Mutex::new(Instant::now()), Mutex::new(Instant::now()));
+        Self(Arc::new(Parts { store, limits, downloads, next_at, queue_ends_at }))
     }
 
     /// Keeps what `body` brings, hashed on the way; gives its hash and length. `name` must be nobody else's: under it the bytes
@@ -148,7 +154,9 @@ impl Artifacts {
     /// # Errors
     /// As many downloads as may be are under way, or it is not here.
     pub async fn download(&self, sha256: Sha256, range: Range<u64>) -> Result<Body, ArtifactError> {
-        let permit = Arc::clone(&self.0.downloads).try_acquire_owned().map_err(|_| ArtifactError::Busy)?;
+        let Ok(permit) = Arc::clone(&self.0.downloads).try_acquire_owned() else {
+            return Err(ArtifactError::Busy(self.place_in_queue(range.end - range.start)));
+        };
         // The first piece is read before the answer begins, so that a missing file is no broken answer.
         let first = self.piece(sha256, &range).await?;
         if range.end - range.start <= u64::try_from(first.len()).unwrap_or(0) {
@@ -188,6 +196,17 @@ impl Artifacts {
     async fn piece(&self, sha256: Sha256, range: &Range<u64>) -> Result<Bytes, ArtifactError> {
         let end = range.end.min(range.start.saturating_add(PIECE_BYTES as u64));
         Ok(self.0.store.get_range(&path_of(sha256), range.start..end).await?)
+    }
+
+    /// How long until it is the turn of so many bytes, if those who were told so before come in their turn: so that a fleet
+    /// does not come back all at once, again and again.
+    fn place_in_queue(&self, bytes: u64) -> Duration {
+        let now = Instant::now();
+        let mut queue_ends_at = self.0.queue_ends_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = queue_ends_at.saturating_duration_since(now).clamp(COME_AGAIN.0, COME_AGAIN.1);
+        let length = Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64);
+        *queue_ends_at = ((*queue_ends_at).max(now) + length).min(now + COME_AGAIN.1);
+        wait
     }
 
     /// Waits until so many bytes may leave.

@@ -260,7 +260,7 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
         KeyringError::Document(error) => {
             StartError::BadDatabase { path: config.database.clone(), why: error.to_string() }
         }
-        other => StartError::Keys(other.to_string(), remedy),
+        other => StartError::Refused(other.to_string(), remedy),
     }
 }
 
@@ -273,7 +273,7 @@ pub fn with_store<T>(
     let reading = SqliteReader::open(&config.database)?;
     let (writer, writes) = writer::writer(config.store_queue_max);
     let (reader, questions) = writer::reader(1_024);
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|cause| StartError::System { what: "start the runtime", cause })?;
     runtime.block_on(async {
         let writing = writer::drive_writes(store, writes, config.commit_group_max, Arc::new(Metrics::default()));

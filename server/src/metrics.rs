@@ -15,6 +15,13 @@ pub struct Answered {
     pub code: &'static str,
 }
 
+/// Labels of a decision of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Decided {
+    /// What was decided: `promoted`, `aborted`, ...
+    pub what: &'static str,
+}
+
 /// The server's metrics.
 pub struct Metrics {
     /// Data-plane requests answered, by path and code.
@@ -33,6 +40,14 @@ pub struct Metrics {
     pub writes_waiting: Gauge,
     /// Punches that came under a number that stands for another one.
     pub punch_conflicts: Counter,
+    /// Decisions of rollouts, by what was decided.
+    pub rollout_decisions: Family<Decided, Counter>,
+    /// Open rollouts, when they were looked at last.
+    pub rollouts_open: Gauge,
+    /// Bytes of firmware images sent.
+    pub artifact_bytes: Counter,
+    /// Downloads of firmware refused because as many as may be were under way.
+    pub artifact_refusals: Counter,
     /// Open connections.
     pub connections: Gauge,
     /// Connections accepted.
@@ -52,6 +67,10 @@ impl Default for Metrics {
             commit_seconds: Histogram::new(seconds),
             writes_waiting: Gauge::default(),
             punch_conflicts: Counter::default(),
+            rollout_decisions: Family::default(),
+            rollouts_open: Gauge::default(),
+            artifact_bytes: Counter::default(),
+            artifact_refusals: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
@@ -68,6 +87,13 @@ impl Default for Metrics {
         registry.register("store_writes_waiting", help, metrics.writes_waiting.clone());
         let help = "Punches that came under a number that stands for another one";
         registry.register("punch_conflicts", help, metrics.punch_conflicts.clone());
+        let help = "Decisions of rollouts, by what was decided";
+        registry.register("rollout_decisions", help, metrics.rollout_decisions.clone());
+        let help = "Open rollouts, when they were looked at last";
+        registry.register("rollouts_open", help, metrics.rollouts_open.clone());
+        registry.register("artifact_bytes", "Bytes of firmware images sent", metrics.artifact_bytes.clone());
+        let help = "Downloads of firmware refused because as many as may be were under way";
+        registry.register("artifact_refusals", help, metrics.artifact_refusals.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics

@@ -153,7 +153,7 @@ impl Run<'_> {
                 Ledger::default()
             }
         };
-        let watched = gathered.watch.finish(&self.stage.operator, self.time.epoch, lasted, &gathered.total).await;
+        let watched = gathered.watch.finish(&self.stage.watcher, self.time.epoch, lasted, &gathered.total).await;
         if let Err(error) = watched {
             self.stage.failures.borrow_mut().push(format!("what became of the rollouts is not known: {error}"));
         }
@@ -176,7 +176,7 @@ impl Run<'_> {
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
-                    gathered.watch.look(&self.stage.operator, self.time.elapsed(), &gathered.total).await?;
+                    gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total).await?;
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }

@@ -162,6 +162,7 @@ async fn play(
 ) -> Result<Played, Failure> {
     let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let network: Arc<dyn Network> = Arc::new(InProcess::new(server(plan, config).await?));
+    let watched = Arc::clone(&network);
     let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
     let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
@@ -195,6 +196,7 @@ async fn play(
     let stage = Stage {
         time,
         operator: Rc::new(operator),
+        watcher: Operator::new(&*watched, addresses(nowhere, Caller::Operator), ADMIN_TOKEN),
         weather,
         devices: Rc::new(names),
         server: None,

@@ -260,6 +260,7 @@ async fn prepare<'a>(
         }
     };
     let operator = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);
+    let watcher = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
     let provisioned = fleet::provision(plan, &devices, &operator, SystemClock.now()).await;
     let provisioned = Arc::new(provisioned.map_err(unusable)?);
@@ -279,6 +280,7 @@ async fn prepare<'a>(
     let stage = Stage {
         time,
         operator: Rc::new(operator),
+        watcher,
         weather,
         devices: Rc::new(names),
         server: None,

@@ -29,7 +29,6 @@ use crate::{
         update::UpdateState,
     },
     store::{
-        StoreError,
         devices::Selector,
         rollouts::{DecisionRecord, RolloutRecord, UpdateFilter, UpdateRecord},
     },
@@ -68,17 +67,24 @@ pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json
     planned.map(|(plan, _)| Json(plan)).map_err(problem)
 }
 
+/// A rollout that was made, and what it will do: who is in which stage, and the power of its gates.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Created {
+    rollout: Rollout,
+    plan: Plan,
+}
+
 /// Makes it; the first devices are offered the release at once.
-pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Rollout>, Problem> {
+pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Created>, Problem> {
     let (wish, release_id, which, reason) = wanted.take()?;
     let (app, by) = (&call.app, call.by());
     let rollout_id = wish.rollout_id.clone();
     let interval_ms = ms(app.config.heartbeat_interval);
-    driver::create(wish, &release_id, which, &reason, &app.writer, &app.reader, &by, interval_ms)
-        .await
-        .map_err(problem)?;
+    let created = driver::create(wish, &release_id, which, &reason, &app.writer, &app.reader, &by, interval_ms).await;
+    let plan = created.map_err(problem)?;
     app.rollouts.wake();
-    shown(app, &rollout_id).await
+    let Json(rollout) = shown(app, &rollout_id).await?;
+    Ok(Json(Created { rollout, plan }))
 }
 
 fn problem(error: CreateError) -> Problem {
@@ -255,11 +261,6 @@ async fn carry_out(call: Call, order: Order, reason: String) -> Result<Json<Roll
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
     let with = app.look();
-    if order == (Order::Abort { roll_back: true }) && !can_roll_back(app, &rollout_id).await? {
-        return Err(Problem::conflict(
-            "the policy names no `roll_back_to`; abort without roll_back, and make a rollout of a release with a higher counter",
-        ));
-    }
     let done = app.writer.write(move |store| driver::order(store, &wanted, &order, &reason, &by, with)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),
@@ -267,12 +268,6 @@ async fn carry_out(call: Call, order: Order, reason: String) -> Result<Json<Roll
         Some(Ok(())) => app.rollouts.wake(),
     }
     shown(app, &rollout_id).await
-}
-
-async fn can_roll_back(app: &App, rollout_id: &RolloutId) -> Result<bool, StoreError> {
-    let wanted = rollout_id.clone();
-    let found = app.reader.ask(move |store| store.rollout(&wanted)).await?;
-    Ok(found.is_none_or(|rollout| rollout.policy.roll_back_to.is_some()))
 }
 
 /// A decision, with the numbers that it was made from.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::KeyId,
-    key::{BadKey, PrivateKey},
+    key::{BadKey, PrivateKey, PublicKey},
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -39,6 +39,15 @@ pub(super) fn command() -> Command {
     );
     let revoke = change("revoke", "Cut off a compromised key at once; an announced one takes its place")
         .arg(Arg::new("KEY_ID").required(true).value_parser(value_parser!(KeyId)).help("Which"));
+    let add_firmware = change(
+        "add-firmware-key",
+        "Publish a key that signs firmware and nothing else; from then on no other key's FW_SIG counts",
+    )
+    .arg(
+        text("public-key", "BASE64", "Its public half, as `keys generate` and `keys export-pubkey` print it")
+            .required(true)
+            .value_parser(PublicKey::from_base64),
+    );
     parent("keys", "The server's keys: announce, let devices fetch, flip, retire")
         .after_help("A rotation, step by step:\n  ks-server keys announce      devices fetch the new keyset with their next heartbeats\n  ks-server keys status        until nobody would be stranded\n  ks-server keys flip          the new key signs; the old one is still believed\n  ks-server keys retire        the old one is believed no more")
         .subcommand(generate)
@@ -48,6 +57,7 @@ pub(super) fn command() -> Command {
         .subcommand(with_settings(change("flip", "Sign with the announced key").arg(force())))
         .subcommand(with_settings(change("retire", "Believe the retired keys no more").arg(force())))
         .subcommand(with_settings(revoke))
+        .subcommand(with_settings(add_firmware))
 }
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
@@ -84,7 +94,7 @@ async fn change(
         let state = KeysetState::read(reader).await?;
         state.ok_or_else(|| {
             let why = format!("no keyset was published in {} yet", config.database.display());
-            KeyringError::Vault(StartError::Keys(why, "start the server once: it publishes the first"))
+            KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first"))
         })
     };
     if name != "status" {
@@ -103,6 +113,7 @@ async fn change(
                 Some(key_id) => Some(KeyOrder::Revoke(key_id.clone())),
                 None => return Err(KeyringError::Raced), // clap demands it
             },
+            "add-firmware-key" => flags.get_one::<PublicKey>("public-key").copied().map(KeyOrder::AddFirmware),
             "flip" => Some(KeyOrder::Flip),
             _ => Some(KeyOrder::Retire),
         };
@@ -136,7 +147,12 @@ fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
     match out {
         Some(path) => {
             vault::write_key(path, &key)?;
-            edge::say(&format!("{}: private key {}, mode 0600", path.display(), key.public_key().key_id()));
+            let public = key.public_key();
+            edge::say(&format!(
+                "{}: private key {}, mode 0600; its public half is {public}",
+                path.display(),
+                public.key_id()
+            ));
         }
         None => edge::say(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
     }

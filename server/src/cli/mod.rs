@@ -6,8 +6,10 @@ mod audit;
 mod device;
 mod doctor;
 mod factory;
+mod firmware;
 mod keys;
 mod output;
+mod rollout;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -76,6 +78,8 @@ fn dispatch(matches: &ArgMatches) -> Ended {
         Some(("man", _)) => man(),
         Some(("keys", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| keys::run(name, flags)),
         Some(("factory", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| factory::run(name, flags)),
+        Some(("firmware", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| firmware::run(name, flags)),
+        Some(("rollout", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| rollout::run(name, flags)),
         Some(("device", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| device::run(name, flags)),
         Some(("audit", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| audit::run(name, flags)),
         Some(("admin", of)) => match of.subcommand() {
@@ -193,6 +197,8 @@ pub fn command() -> Command {
         .subcommand(doctor::command())
         .subcommand(factory::command())
         .subcommand(device::command())
+        .subcommand(firmware::command())
+        .subcommand(rollout::command())
         .subcommand(keys::command())
         .subcommand(accounts::command())
         .subcommand(audit::command())
@@ -209,6 +215,8 @@ Examples:
   ks-server admin user create anna --role operator      somebody who may log in
   ks-server admin token create --role viewer --ttl 1h   a token for a script, shown once
   ks-server device investigate KS-000042                why is it silent?
+  ks-server firmware add --help                         a release: image, manifest, signature
+  ks-server rollout plan --help                         who would get it when, and what the gates can prove
   ks-server keys status                                 the server's keys, and who knows them
   ks-server audit verify                                whether the record of what was done is whole
   ks-server completions bash > /etc/bash_completion.d/ks-server

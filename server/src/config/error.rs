@@ -33,9 +33,9 @@ pub enum StartError {
         /// The database.
         database: PathBuf,
     },
-    /// The server's keys can't be used or changed.
+    /// What was ordered does not fit what is: the keys, a release, a rollout. With what to do.
     #[error("{0}")]
-    Keys(String, &'static str),
+    Refused(String, &'static str),
     /// The store's thread ended while the server ran.
     #[error("the store has ended, so nothing can be stored any more")]
     StoreEnded,
@@ -133,7 +133,7 @@ impl StartError {
             Self::KeyMissing { .. } => {
                 "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices were given, or put the development key back beside the database".to_owned()
             }
-            Self::Keys(_, remedy) => (*remedy).to_owned(),
+            Self::Refused(_, remedy) => (*remedy).to_owned(),
             Self::StoreEnded => "see the log; restart the server once the cause is mended".to_owned(),
             Self::BadKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` makes one".to_owned(),
             Self::CannotListen { .. } => {
@@ -174,7 +174,7 @@ impl StartError {
             Self::BadSetting { .. }
             | Self::BothSet { .. }
             | Self::KeyMissing { .. }
-            | Self::Keys(..)
+            | Self::Refused(..)
             | Self::BadKey { .. }
             | Self::BadInventory { .. } => 2,
             Self::StoreEnded

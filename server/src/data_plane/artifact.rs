@@ -50,16 +50,20 @@ async fn find(app: &App, sha256: &str, headers: &HeaderMap) -> Result<Response, 
     };
     let length = range.end - range.start;
     let content_range = format!("bytes {}-{}/{size_bytes}", range.start, range.end - 1);
-    let body = app.artifacts.download(sha256, range).await.map_err(refusal)?;
+    let body = app.artifacts.download(sha256, range).await.map_err(|error| refusal(app, error))?;
+    app.metrics.artifact_bytes.inc_by(length);
     let status = if is_part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let whole = response(status, &etag, body).with(header::CONTENT_LENGTH, &length.to_string());
     Ok(if is_part { whole.with(header::CONTENT_RANGE, &content_range) } else { whole })
 }
 
-fn refusal(error: ArtifactError) -> Refusal {
+fn refusal(app: &App, error: ArtifactError) -> Refusal {
     match error {
-        ArtifactError::Busy => Refusal::wait(RefusalCode::Overloaded, 2_000_000)
-            .saying("as many downloads as may be are under way; come again"),
+        ArtifactError::Busy(wait) => {
+            app.metrics.artifact_refusals.inc();
+            Refusal::wait(RefusalCode::Overloaded, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
+                .saying("as many downloads as may be are under way; come again")
+        }
         ArtifactError::Missing => Refusal::new(RefusalCode::NotFound).saying("the artifact's bytes are gone"),
         error => {
             tracing::error!(%error, "an artifact could not be read");

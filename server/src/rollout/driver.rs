@@ -25,12 +25,13 @@ use super::{
 use crate::{
     app::App,
     clock::ms,
+    metrics::Decided,
     store::{
         By, Reader, StoreError, Transaction, Writer,
         commands::NewOrder,
         devices::Selector,
-        releases::ReleaseState,
-        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, Target},
+        releases::{ReleaseRecord, ReleaseState},
+        rollouts::{Candidate, NewRollout, Offering, RolloutRecord, RolloutRefused, Target},
     },
 };
 
@@ -88,10 +89,13 @@ pub async fn run(app: &App) {
 
 async fn look_at_all(app: &App) -> Result<(), StoreError> {
     let open = app.reader.ask(|store| store.open_rollout_ids()).await?;
+    app.metrics.rollouts_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
     for rollout_id in open {
         let with = app.look();
-        let looked = app.writer.write(move |store| look(store, &rollout_id, with));
-        looked.await?;
+        let decided = app.writer.write(move |store| look(store, &rollout_id, with)).await?;
+        for what in decided {
+            app.metrics.rollout_decisions.get_or_create(&Decided { what }).inc();
+        }
     }
     Ok(())
 }
@@ -107,11 +111,11 @@ impl App {
     }
 }
 
-/// One look at one rollout.
-pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> Result<(), StoreError> {
-    let Some(mut rollout) = store.rollout_now(rollout_id)? else { return Ok(()) };
+/// One look at one rollout; gives what was decided.
+pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> Result<Vec<&'static str>, StoreError> {
+    let Some(mut rollout) = store.rollout_now(rollout_id)? else { return Ok(Vec::new()) };
     if rollout.state.is_closed {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let late_ms = 2 * with.heartbeat_interval_ms;
     let at = with.at;
@@ -132,9 +136,11 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     }
     let tally = store.tally_now(rollout.row, at.minus_ms(late_ms + with.heartbeat_interval_ms))?;
     // An order only can be unfit; a look never is.
-    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(()) };
+    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(Vec::new()) };
     let by = By { name: ENGINE.to_owned(), address: None, at };
-    carry_out(store, &rollout, step, &by, with)
+    let decided = step.decisions.iter().map(|decision| decision.what).collect();
+    carry_out(store, &rollout, step, &by, with)?;
+    Ok(decided)
 }
 
 /// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
@@ -174,7 +180,7 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-/// What would happen, and the targets as the store takes them.
+/// What would happen, and the targets as the store takes them. The release need not be ACTIVE yet.
 ///
 /// # Errors
 /// It makes no sense, or there is no such release.
@@ -185,6 +191,17 @@ pub async fn plan(
     reader: &Reader,
     heartbeat_interval_ms: u64,
 ) -> Result<(Plan, Vec<Target>), CreateError> {
+    let (release, candidates) = gather(wish, release_id, which, reader).await?;
+    Ok(plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?)
+}
+
+/// The release, and the devices that it could be for.
+async fn gather(
+    wish: &Wish,
+    release_id: &ReleaseId,
+    which: Selector,
+    reader: &Reader,
+) -> Result<(ReleaseRecord, Vec<Candidate>), CreateError> {
     let (wanted, back) = (release_id.clone(), wish.policy.roll_back_to.clone());
     let asked = reader.ask(move |store| {
         let Some(release) = store.release(&wanted)? else { return Ok(None) };
@@ -193,22 +210,20 @@ pub async fn plan(
         Ok(Some((release, back, candidates)))
     });
     let (release, back, candidates) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
-    if let Some(wanted) = &wish.policy.roll_back_to {
-        let back = back.ok_or_else(|| CreateError::RollBackTo(format!("there is no release {wanted}")))?;
-        let does = back.state == ReleaseState::Active
-            && back.product == release.product
-            && back.release_counter > release.release_counter;
-        if !does {
-            let expected = format!(
-                "expected an ACTIVE release of the same product with a counter above {}; {wanted} is {} with counter {}",
-                release.release_counter,
-                back.state.as_str(),
-                back.release_counter
-            );
-            return Err(CreateError::RollBackTo(expected));
-        }
+    let Some(wanted) = &wish.policy.roll_back_to else { return Ok((release, candidates)) };
+    let back = back.ok_or_else(|| CreateError::RollBackTo(format!("there is no release {wanted}")))?;
+    let does = back.state == ReleaseState::Active
+        && back.product == release.product
+        && back.release_counter > release.release_counter;
+    if does {
+        return Ok((release, candidates));
     }
-    Ok(plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?)
+    Err(CreateError::RollBackTo(format!(
+        "expected an ACTIVE release of the same product with a counter above {}; {wanted} is {} with counter {}",
+        release.release_counter,
+        back.state.as_str(),
+        back.release_counter
+    )))
 }
 
 /// Makes a rollout.
@@ -229,7 +244,11 @@ pub async fn create(
     by: &By,
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
-    let (plan, targets) = plan(&wish, release_id, which, reader, heartbeat_interval_ms).await?;
+    let (release, candidates) = gather(&wish, release_id, which, reader).await?;
+    if release.state != ReleaseState::Active {
+        return Err(RolloutRefused::NotActive(release.release_id).into());
+    }
+    let (plan, targets) = plan::plan(&wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
     let Wish { rollout_id, policy } = wish;
     let state = State::new(&policy, by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    policy::{Policy, Scope, WHOLE_BP},
-    power::{Power, power},
+    policy::{Gate, Policy, Scope, WHOLE_BP},
+    power::{Power, clean_needed, power},
     share::places,
 };
 use crate::store::{
@@ -55,6 +55,9 @@ pub struct PlannedStage {
     pub by_model: BTreeMap<String, u32>,
     /// Those that it adds, by site.
     pub by_site: BTreeMap<String, u32>,
+    /// Those that it adds, by model and site.
+    #[serde(skip)]
+    pub by_stratum: BTreeMap<String, u32>,
     /// How long the stage takes at best, in seconds.
     pub at_best_s: u64,
 }
@@ -132,11 +135,13 @@ pub fn plan(
     }
     if targets.is_empty() {
         let reasons: Vec<String> = left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        let reasons = if reasons.is_empty() { "the selector means none".to_owned() } else { reasons.join(", ") };
+        let reasons =
+            if reasons.is_empty() { "the selector means no registered device".to_owned() } else { reasons.join(", ") };
         return Err(Nonsense::Nobody(reasons));
     }
     let stages = stages(policy, &targets);
-    let wrong = policy.misfit(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
+    let mut wrong = policy.misfit(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
+    wrong.extend(gates_that_never_pass(policy, &stages));
     if !wrong.is_empty() {
         return Err(Nonsense::Policy(wrong));
     }
@@ -185,14 +190,26 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         let added: Vec<&Target> = targets.iter().filter(|target| target.stage == number).collect();
         let adds = count(added.len());
         devices += adds;
-        let (mut by_model, mut by_site): (BTreeMap<String, u32>, BTreeMap<String, u32>) = Default::default();
-        for target in added {
-            *by_model.entry(target.model.clone()).or_default() += 1;
-            *by_site.entry(target.site.clone()).or_default() += 1;
-        }
+        let counted = |name: fn(&Target) -> String| {
+            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+            for target in &added {
+                *counts.entry(name(target)).or_default() += 1;
+            }
+            counts
+        };
+        let (by_model, by_site) = (counted(|target| target.model.clone()), counted(|target| target.site.clone()));
+        let by_stratum = counted(|target| format!("{} at {}", target.model, target.site));
         let evidence_s = started_s(policy, stage.min_executed) + policy.confirm_window_s + stage.bake_s;
         let all_s = if number == last { started_s(policy, adds) + policy.confirm_window_s } else { 0 };
-        PlannedStage { share_bp: stage.share_bp, adds, devices, by_model, by_site, at_best_s: evidence_s.max(all_s) }
+        PlannedStage {
+            share_bp: stage.share_bp,
+            adds,
+            devices,
+            by_model,
+            by_site,
+            by_stratum,
+            at_best_s: evidence_s.max(all_s),
+        }
     });
     planned.collect()
 }
@@ -205,25 +222,165 @@ fn started_s(policy: &Policy, devices: u32) -> u64 {
     by_pace.max(by_room)
 }
 
-fn powers(policy: &Policy, stages: &[PlannedStage]) -> Vec<GatePower> {
-    let Some(first) = stages.first() else { return Vec::new() };
-    let of = |scope| match scope {
-        Scope::Stage | Scope::Cumulative => first.adds,
-        Scope::Model => first.by_model.values().copied().max().unwrap_or(0),
-        Scope::Site => first.by_site.values().copied().max().unwrap_or(0),
-        Scope::Stratum => first.adds / count(first.by_model.len().max(1) * first.by_site.len().max(1)).max(1),
+/// Devices of the largest group that a gate judges by the end of a stage.
+fn largest_group(scope: Scope, stages: &[PlannedStage]) -> u32 {
+    let largest = |of: fn(&PlannedStage) -> &BTreeMap<String, u32>| {
+        let mut groups: BTreeMap<&String, u32> = BTreeMap::new();
+        for (name, devices) in stages.iter().flat_map(of) {
+            *groups.entry(name).or_default() += devices;
+        }
+        groups.into_values().max().unwrap_or(0)
     };
-    let gates = policy.gates.iter().enumerate();
-    gates
-        .map(|(number, gate)| {
-            let power = power(gate.test, gate.threshold_bp, gate.min_executed, of(gate.scope));
-            GatePower { gate: number, power }
-        })
-        .collect()
+    match scope {
+        Scope::Stage => stages.last().map_or(0, |stage| stage.adds),
+        Scope::Cumulative => stages.last().map_or(0, |stage| stage.devices),
+        Scope::Model => largest(|stage| &stage.by_model),
+        Scope::Site => largest(|stage| &stage.by_site),
+        Scope::Stratum => largest(|stage| &stage.by_stratum),
+    }
+}
+
+/// Gates that could not pass in some stage even if not one device failed: the rollout would wait there for nothing.
+fn gates_that_never_pass(policy: &Policy, stages: &[PlannedStage]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (number, gate) in policy.gates.iter().enumerate() {
+        for stage in 1..=stages.len() {
+            let devices = largest_group(gate.scope, stages.get(..stage).unwrap_or_default());
+            if clean_needed(gate.test, gate.threshold_bp, gate.min_executed, devices).is_none() {
+                wrong.push(format!(
+                    "gates[{number}]: it can't pass in stage {stage}: it judges {devices} devices there, and proves nothing with so few; expected a larger share, a smaller min_executed or a test that asks for less"
+                ));
+                break;
+            }
+        }
+    }
+    wrong
+}
+
+fn powers(policy: &Policy, stages: &[PlannedStage]) -> Vec<GatePower> {
+    let first = stages.get(..1).unwrap_or_default();
+    let of_gate = |(number, gate): (usize, &Gate)| {
+        let devices = largest_group(gate.scope, first);
+        GatePower { gate: number, power: power(gate.test, gate.threshold_bp, gate.min_executed, devices) }
+    };
+    policy.gates.iter().enumerate().map(of_gate).collect()
 }
 
 /// A share in percent, for people.
 pub fn percent(share_bp: u16) -> String {
     let (whole, hundredths) = (share_bp / 100, share_bp % 100);
     if share_bp > WHOLE_BP || hundredths == 0 { format!("{whole} %") } else { format!("{whole}.{hundredths:02} %") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        rollout::{gate::Test, policy::tests::playbook},
+        store::releases::ReleaseState,
+    };
+    use ks_protocol::{
+        text::{Rows, Sha256, Text},
+        time::UnixMs,
+    };
+
+    fn release(models: &[&str]) -> ReleaseRecord {
+        let manifest = Manifest {
+            kind: Default::default(),
+            release_id: "fw-2".parse().unwrap(),
+            product: Text::truncated("ks-terminal"),
+            models: Rows::truncated(models.iter().map(|model| Text::truncated(model)).collect()),
+            version: Text::truncated("2"),
+            release_counter: 2,
+            sha256: Sha256([0; 32]),
+            size_bytes: 1,
+            min_counter: None,
+            not_before: UnixMs(0),
+            expires_at: UnixMs(1),
+            key_id: "k1".parse().unwrap(),
+        };
+        ReleaseRecord {
+            row: 1,
+            release_id: "fw-2".parse().unwrap(),
+            product: "ks-terminal".to_owned(),
+            version: "2".to_owned(),
+            release_counter: 2,
+            sha256: Sha256([0; 32]),
+            manifest: document::encode(&manifest).unwrap(),
+            state: ReleaseState::Active,
+            created_at: UnixMs(0),
+            changed_at: UnixMs(0),
+            reason: String::new(),
+        }
+    }
+
+    fn devices(count: i64) -> Vec<Candidate> {
+        let device = |row: i64| Candidate {
+            row,
+            device_id: format!("KS-{row}").parse().unwrap(),
+            model: if row % 4 == 0 { "KS-200" } else { "KS-100" }.to_owned(),
+            site: format!("s{}", row % 3),
+            release_counter: 1,
+            is_in_a_rollout: false,
+            failures: 0,
+            has_failed_this: false,
+        };
+        (0..count).map(device).collect()
+    }
+
+    fn wish(change: impl Fn(&mut Policy)) -> Wish {
+        let mut policy = playbook();
+        change(&mut policy);
+        Wish { rollout_id: "spring".parse().unwrap(), policy }
+    }
+
+    #[test]
+    fn a_plan_says_who_comes_when_and_the_same_name_gives_the_same() {
+        let planned = || plan(&wish(|_| {}), &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap();
+        let (first, targets) = planned();
+        assert_eq!((first.targets, first.stages[0].adds + first.stages[1].adds), (1_000, 1_000));
+        assert!((45..=55).contains(&first.stages[0].adds), "5 % of 1,000: {}", first.stages[0].adds);
+        assert_eq!(first.first_devices.len(), usize::try_from(first.stages[0].adds).unwrap());
+        assert!(first.at_best_s >= 86_400 + 3_600);
+        assert_eq!(planned(), (first, targets));
+    }
+
+    #[test]
+    fn who_is_left_out_is_counted_by_the_reason() {
+        let mut fleet = devices(400);
+        fleet[0].release_counter = 2;
+        fleet[1].is_in_a_rollout = true;
+        fleet[2].failures = 3;
+        fleet[3].has_failed_this = true;
+        let small = wish(|policy| {
+            policy.stages[0].min_executed = 5;
+            policy.gates[0].min_executed = 5;
+        });
+        let (planned, _) = plan(&small, &release(&["KS-100"]), fleet, 60).unwrap();
+        let reasons: Vec<_> = planned.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        assert_eq!(
+            reasons,
+            [
+                "1 failed with this release before",
+                "1 in another open rollout",
+                "1 in quarantine after three failed updates",
+                "100 of another model"
+            ],
+            "the one that runs it is of the other model too"
+        );
+    }
+
+    #[test]
+    fn a_gate_that_could_never_pass_is_refused() {
+        let exact = wish(|policy| policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 });
+        let refused = plan(&exact, &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap_err().to_string();
+        assert!(refused.contains("gates[0]: it can't pass in stage 1"), "50 devices don't show 0.5 %: {refused}");
+        assert!(plan(&exact, &release(&["KS-100", "KS-200"]), devices(13_000), 60).is_ok(), "650 do");
+    }
+
+    #[test]
+    fn nobody_is_no_rollout() {
+        let refused = plan(&wish(|_| {}), &release(&["KS-900"]), devices(10), 60).unwrap_err();
+        assert_eq!(refused.to_string(), "no device would get the release: 10 of another model");
+    }
 }

@@ -243,12 +243,22 @@ pub struct Step {
     pub decisions: Vec<Decision>,
 }
 
-/// An order that does not fit the rollout's status.
+/// An order that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the rollout is {}: it takes no order to {}", status.as_str(), order)]
-pub struct Unfit {
-    status: Status,
-    order: &'static str,
+pub enum Unfit {
+    /// Not the rollout's status.
+    #[error("the rollout is {}: it takes no order to {order}", status.as_str())]
+    Status {
+        /// What it is.
+        status: Status,
+        /// What was ordered.
+        order: &'static str,
+    },
+    /// There is nothing to roll back to.
+    #[error(
+        "the policy names no `roll_back_to`: abort without rolling back, and roll out a release with a higher counter"
+    )]
+    NoWayBack,
 }
 
 /// One step of a rollout. The state must be stored together with all that follows from it.
@@ -358,10 +368,11 @@ impl Step {
                 self.decide("approved", said, Vec::new());
                 Ok(self)
             }
+            (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => Err(Unfit::NoWayBack),
             (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
                 Ok(self.abort(policy, said, *roll_back, Vec::new()))
             }
-            (order, status) => Err(Unfit { status, order: order.as_str() }),
+            (order, status) => Err(Unfit::Status { status, order: order.as_str() }),
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part of this one")]
 
 mod device;
+mod firmware;
 mod http;
 
 use std::{
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use device::{Device, Heard, read_answer, read_answer_of};
+pub(crate) use firmware::{at_once, offered};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
 
 /// Bearer token of every server that is not told otherwise.

@@ -40,6 +40,8 @@ pub struct Stage {
     pub time: RunTime,
     /// The admin API.
     pub operator: Rc<Operator>,
+    /// The same on a link of its own, for looking while the timeline acts.
+    pub watcher: Operator,
     /// The network's weather.
     pub weather: Arc<Weather>,
     /// The fleet by name.
@@ -125,6 +127,7 @@ async fn act(
             Some(server) => {
                 let restarted = server.borrow_mut().restart(*kill);
                 stage.operator.hang_up(); // its connection was to the server that is gone
+                stage.watcher.hang_up();
                 restarted
             }
             None => Err("this run did not start the server, so it can't restart it".to_owned()),

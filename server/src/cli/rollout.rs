@@ -1,0 +1,361 @@
+//! `ks-server rollout`: plan, make, watch and order rollouts, also beside a server that runs.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ks_protocol::id::{DeviceId, ReleaseId, RolloutId};
+
+use super::{Ended, Failed, by, firmware::look, given, json, output, parent, settings, text, with_settings};
+use crate::{
+    admin::rollouts::{Decision, Rollout},
+    clock::{Clock, SystemClock, ms},
+    config::{Config, StartError},
+    edge,
+    rollout::{
+        driver::{self, CreateError},
+        plan::{Plan, Wish, percent},
+        policy::Policy,
+        step::{Order, Status},
+    },
+    store::{Reader, StoreError, Writer, devices::Selector},
+};
+
+/// How often `watch` looks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+const WAY: &str = "\
+  ks-server rollout plan    --rollout spring --release fw-1.4.0 --policy careful.toml --all
+  ks-server rollout create  --rollout spring --release fw-1.4.0 --policy careful.toml --all
+  ks-server rollout watch   spring
+  ks-server rollout abort   spring --reason 'terminals in Lyon reboot'
+
+A policy is a TOML or JSON file; docs/rollouts.md explains each field:
+  stages = [ { share_bp = 500, min_executed = 50, bake_s = 86400 }, { share_bp = 10000, min_executed = 500, bake_s = 3600 } ]
+  gates  = [ { threshold_bp = 50, min_executed = 50, test = { kind = \"raw\" }, action = \"abort\" } ]";
+
+pub(super) fn command() -> Command {
+    let reason =
+        || text("reason", "TEXT", "Why, for the trace and the audit").default_value("ordered on the command line");
+    let which = || Arg::new("ROLLOUT").required(true).value_parser(value_parser!(RolloutId)).help("Which");
+    let order = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(which()).arg(reason());
+    let roll_back = Arg::new("roll-back")
+        .long("roll-back")
+        .action(ArgAction::SetTrue)
+        .help("Also give those that took the release the policy's roll_back_to");
+    let once = Arg::new("once").long("once").action(ArgAction::SetTrue).help("Look once, and exit");
+    parent("rollout", "How a release reaches the fleet: stages, gates, decisions")
+        .after_help(WAY)
+        .subcommand(with_settings(wanted(Command::new("plan").about(
+            "Who would be in each stage, how long it takes at best, and what the gates can prove; nothing is done",
+        ))))
+        .subcommand(with_settings(
+            wanted(Command::new("create").about("Begin it; a running server takes it up within half a minute"))
+                .arg(reason()),
+        ))
+        .subcommand(with_settings(Command::new("list").about("Every rollout, the oldest first").arg(json())))
+        .subcommand(with_settings(
+            Command::new("watch")
+                .about("Show how far it is until it is over")
+                .after_help("Exit codes: 0 completed (or --once), 1 aborted.")
+                .arg(which())
+                .arg(once)
+                .arg(json()),
+        ))
+        .subcommand(with_settings(order("pause", "Offer nothing more for now")))
+        .subcommand(with_settings(order("resume", "Go on")))
+        .subcommand(with_settings(order("approve", "Let a stage be promoted that waits for a person")))
+        .subcommand(with_settings(order("abort", "End it, and stop devices that are downloading").arg(roll_back)))
+        .subcommand(with_settings(
+            Command::new("trace").about("Why it did what it did, with the numbers").arg(which()).arg(json()),
+        ))
+}
+
+/// What a rollout is made of, as flags.
+fn wanted(command: Command) -> Command {
+    let select = |name: &'static str, value: &'static str, help: &'static str| text(name, value, help);
+    command
+        .arg(
+            text("rollout", "NAME", "What it is called, never used for another; who comes when follows from it")
+                .required(true)
+                .value_parser(value_parser!(RolloutId)),
+        )
+        .arg(text("release", "RELEASE_ID", "What to roll out").required(true).value_parser(value_parser!(ReleaseId)))
+        .arg(text("policy", "FILE", "How: TOML or JSON").required(true).value_parser(value_parser!(PathBuf)))
+        .arg(
+            text("device", "DEVICE_ID", "To this device; may be given again")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(DeviceId)),
+        )
+        .arg(select("model", "MODEL", "To devices of this model"))
+        .arg(select("site", "SITE", "To devices at this site"))
+        .arg(select("label", "LABEL", "To devices with this label"))
+        .arg(select("firmware-version", "VERSION", "To devices that last said they run this"))
+        .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("To every device that it is for"))
+        .arg(json())
+}
+
+fn selector(flags: &ArgMatches) -> Result<Selector, StartError> {
+    let text = |name: &str| flags.get_one::<String>(name).cloned();
+    let device_ids: Option<Vec<DeviceId>> = flags.get_many("device").map(|named| named.cloned().collect());
+    let selector = Selector {
+        device_ids,
+        model: text("model"),
+        site: text("site"),
+        firmware_version: text("firmware-version"),
+        label: text("label"),
+        status: None,
+    };
+    match (selector == Selector::default(), flags.get_flag("all")) {
+        (true, false) => Err(StartError::Refused(
+            "nothing says to whom".to_owned(),
+            "give --device, --model, --site, --label or --firmware-version; or --all",
+        )),
+        (false, true) => {
+            Err(StartError::Refused("--all goes with no other choice".to_owned(), "leave one of them out"))
+        }
+        _ => Ok(selector),
+    }
+}
+
+fn policy(flags: &ArgMatches) -> Result<Policy, StartError> {
+    let path = flags.get_one::<PathBuf>("policy").cloned().unwrap_or_default(); // clap demands it
+    let text =
+        std::fs::read_to_string(&path).map_err(|cause| StartError::File { what: "read", path: path.clone(), cause })?;
+    let is_json = path.extension().is_some_and(|extension| extension == "json");
+    let parsed = if is_json {
+        let mut json = serde_json::Deserializer::from_str(&text);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
+    } else {
+        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
+    };
+    parsed.map_err(|why: String| {
+        StartError::Refused(format!("{}: {why}", path.display()), "docs/rollouts.md explains each field of a policy")
+    })
+}
+
+fn refused(config: &Config, error: CreateError) -> StartError {
+    match error {
+        CreateError::Store(error) => edge::bad_database(config, &error),
+        other => {
+            StartError::Refused(other.to_string(), "`ks-server firmware list` and `rollout list` show what there is")
+        }
+    }
+}
+
+fn unknown(rollout_id: &RolloutId) -> StartError {
+    StartError::Refused(format!("there is no rollout {rollout_id}"), "`ks-server rollout list` shows them")
+}
+
+pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+    let config = settings(flags)?;
+    match name {
+        "plan" | "create" => Ok(plan_or_create(&config, name, flags)?),
+        "list" => Ok(list(&config, flags.get_flag("json"))?),
+        "watch" => watch(&config, flags),
+        "trace" => Ok(trace(&config, flags)?),
+        _ => Ok(order(&config, name, flags)?),
+    }
+}
+
+fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartError> {
+    let (which, policy) = (selector(flags)?, policy(flags)?);
+    let (Some(rollout_id), Some(release_id)) =
+        (flags.get_one::<RolloutId>("rollout").cloned(), flags.get_one::<ReleaseId>("release"))
+    else {
+        return Ok(()); // clap demands them
+    };
+    let wish = Wish { rollout_id: rollout_id.clone(), policy };
+    let interval_ms = ms(config.heartbeat_interval);
+    let plan = edge::with_store(config, async |writer, reader| {
+        let planned = if name == "plan" {
+            driver::plan(&wish, release_id, which.clone(), &reader, interval_ms).await.map(|(plan, _)| plan)
+        } else {
+            let why = given(flags, "reason");
+            let wish = wish.clone();
+            driver::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), interval_ms).await
+        };
+        planned.map_err(|error| refused(config, error))
+    })?;
+    if flags.get_flag("json") {
+        output::json(&plan);
+    } else {
+        show_plan(&plan);
+        if name == "create" {
+            edge::say(&format!(
+                "\nrollout {rollout_id} begins; `ks-server rollout watch {rollout_id}` shows how far it is"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn show_plan(plan: &Plan) {
+    let by = |counts: &std::collections::BTreeMap<String, u32>| {
+        let mut most: Vec<_> = counts.iter().collect();
+        most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let rest = most.len().saturating_sub(4);
+        let mut told: Vec<String> = most.iter().take(4).map(|(name, count)| format!("{name} {count}")).collect();
+        told.extend((rest > 0).then(|| format!("{rest} more")));
+        told.join(", ")
+    };
+    let rows: Vec<Vec<String>> = (1..)
+        .zip(&plan.stages)
+        .map(|(number, stage): (u32, _)| {
+            vec![
+                number.to_string(),
+                percent(stage.share_bp),
+                stage.adds.to_string(),
+                stage.devices.to_string(),
+                told_s(stage.at_best_s),
+                by(&stage.by_model),
+                by(&stage.by_site),
+            ]
+        })
+        .collect();
+    output::table(&["stage", "share", "adds", "devices", "at best", "models", "sites"], &rows);
+    edge::say(&format!("\n{} devices in {} at best", plan.targets, told_s(plan.at_best_s)));
+    for (why, count) in &plan.left_out {
+        edge::say(&format!("left out: {count} {why}"));
+    }
+    for gate in &plan.power {
+        edge::say(&format!("\ngate {}: {}", gate.gate + 1, gate.power.sentence));
+        let rows: Vec<Vec<String>> =
+            gate.power.rows.iter().map(|row| vec![percent(row.bug_bp), percent(row.promoted_bp)]).collect();
+        output::table(&["breaks of the devices", "is promoted, of the times"], &rows);
+    }
+}
+
+/// Seconds as a person says them.
+fn told_s(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes} min"),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
+    let silent_before = SystemClock.now().minus_ms(3 * ms(config.heartbeat_interval));
+    let wanted = rollout_id.clone();
+    let asked = reader.ask(move |store| {
+        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
+        let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
+        Ok(Some(Rollout::of(record, &tally, versions)))
+    });
+    asked.await
+}
+
+fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
+    let rollouts = edge::with_store(config, async |_, reader| {
+        let found = reader.ask(|store| store.rollouts(0, usize::MAX)).await;
+        let found = found.map_err(|error| edge::bad_database(config, &error))?;
+        let mut rollouts = Vec::new();
+        for record in found {
+            let seen = look_at(config, &reader, &record.rollout_id).await;
+            rollouts.extend(seen.map_err(|error| edge::bad_database(config, &error))?);
+        }
+        Ok(rollouts)
+    })?;
+    if is_json {
+        output::json(&rollouts);
+        return Ok(());
+    }
+    let row = |rollout: &Rollout| {
+        let stage = format!("{} of {}", rollout.stage + 1, rollout.stages);
+        let name = [rollout.rollout_id.to_string(), rollout.release_id.to_string()];
+        let state = [rollout.status.as_str().to_owned(), stage, percent(rollout.share_bp), rollout.targets.to_string()];
+        name.into_iter().chain(state).collect()
+    };
+    let rows: Vec<Vec<String>> = rollouts.iter().map(row).collect();
+    output::table(&["rollout", "release", "status", "stage", "share", "devices"], &rows);
+    Ok(())
+}
+
+fn watch(config: &Config, flags: &ArgMatches) -> Ended {
+    let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
+    let (once, is_json) = (flags.get_flag("once"), flags.get_flag("json"));
+    let status = edge::with_store(config, async |_, reader| {
+        let mut last = String::new();
+        loop {
+            let seen = look_at(config, &reader, rollout_id).await;
+            let seen = seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
+            let told = if is_json { serde_json::to_string(&seen).unwrap_or_default() } else { told(&seen) };
+            if told != last {
+                edge::say(&told);
+                last = told;
+            }
+            if once || seen.status.is_over() && !seen.open {
+                return Ok(seen.status);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    })?;
+    if status == Status::Aborted && !once { Err(Failed::Found) } else { Ok(()) }
+}
+
+/// A rollout on one line.
+fn told(rollout: &Rollout) -> String {
+    let updates: Vec<String> =
+        rollout.updates.iter().map(|(state, count)| format!("{count} {}", state.as_str().to_lowercase())).collect();
+    let gates: Vec<String> = rollout
+        .gates
+        .iter()
+        .map(|gate| format!("gate {} of {}: {:?}", gate.gate + 1, gate.of, gate.judged.verdict).to_lowercase())
+        .collect();
+    let stage = format!("stage {} of {} ({})", rollout.stage + 1, rollout.stages, percent(rollout.share_bp));
+    format!("{} {} {stage}: {}; {}", SystemClock.now(), rollout.status.as_str(), updates.join(", "), gates.join(", "))
+}
+
+fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
+    let decisions = edge::with_store(config, async |_, reader| {
+        let wanted = rollout_id.clone();
+        let found = reader.ask(move |store| match store.rollout(&wanted)? {
+            Some(rollout) => store.decisions(rollout.row, 0, usize::MAX).map(Some),
+            None => Ok(None),
+        });
+        let found = found.await.map_err(|error| edge::bad_database(config, &error))?;
+        Ok(found.ok_or_else(|| unknown(rollout_id))?.into_iter().map(Decision::from).collect::<Vec<_>>())
+    })?;
+    if flags.get_flag("json") {
+        output::json(&decisions);
+        return Ok(());
+    }
+    for decision in decisions {
+        let Decision { at, actor, decision, stage, why, gates } = decision;
+        edge::say(&format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1));
+        for gate in gates {
+            let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
+            edge::say(&format!("                          {verdict}: {}", gate.told()));
+        }
+    }
+    Ok(())
+}
+
+fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartError> {
+    let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT").cloned() else { return Ok(()) }; // clap demands it
+    let order = match name {
+        "pause" => Order::Pause,
+        "resume" => Order::Resume,
+        "approve" => Order::Approve,
+        _ => Order::Abort { roll_back: flags.get_flag("roll-back") },
+    };
+    let (with, why) = (look(config)?, given(flags, "reason").to_owned());
+    let seen = edge::with_store(config, async |writer: Writer, reader: Reader| {
+        let (wanted, order, why, by) = (rollout_id.clone(), order.clone(), why.clone(), by());
+        let done = writer.write(move |store| driver::order(store, &wanted, &order, &why, &by, with)).await;
+        match done.map_err(|error| edge::bad_database(config, &error))? {
+            None => Err(unknown(&rollout_id)),
+            Some(Err(unfit)) => {
+                Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows how it is"))
+            }
+            Some(Ok(())) => {
+                let seen = look_at(config, &reader, &rollout_id).await;
+                seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(&rollout_id))
+            }
+        }
+    })?;
+    edge::say(&told(&seen));
+    Ok(())
+}

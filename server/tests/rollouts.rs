@@ -1,0 +1,336 @@
+//! Goal: a release reaches devices as its policy says, and a rollout loses nothing by a crash.
+//! Method: the real server over sockets; devices that say what the test wants; `kill -9` where it hurts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use ks_protocol::message::{UpdateClass, UpdateStep};
+use serde_json::{Value, json};
+use support::{Device, NO_LIMITS, Server, at_once, eventually, offered, start_server, world};
+
+/// The release that devices of these tests run before: see the heartbeats of [`support::Device`].
+const BEFORE: u64 = 17;
+/// The one that they are to run.
+const NEXT: u64 = 18;
+
+async fn until_offered(device: &mut Device) {
+    eventually("the offer comes", async || offered(&device.beat_running(BEFORE).await).is_some()).await;
+}
+
+/// From the offer to the boot into the new release.
+async fn updates(device: &mut Device) {
+    until_offered(device).await;
+    assert!(device.tells("fw-18", UpdateStep::Downloading, None).await);
+    assert!(device.tells("fw-18", UpdateStep::Installing, None).await);
+    assert!(device.tells("fw-18", UpdateStep::Rebooting, None).await);
+    device.reboots();
+}
+
+async fn until_confirmed(server: &Server, device: &mut Device, rollout_id: &str) {
+    let path = format!("/api/rollouts/{rollout_id}/updates?state=CONFIRMED");
+    eventually("it is confirmed", async || {
+        device.beat_running(NEXT).await;
+        let confirmed = server.get(&path).await.done();
+        confirmed["items"].as_array().unwrap().iter().any(|update| update["device_id"] == device.id.as_str())
+    })
+    .await;
+}
+
+async fn until_status(server: &Server, rollout_id: &str, status: &str) {
+    eventually(status, async || server.rollout(rollout_id).await["status"] == status).await;
+}
+
+/// Goal: the whole way of one device: offered, told of, confirmed by its beats alone; then the rollout is complete.
+/// Method: every step as a device takes it; the manifest is verified as a device does.
+#[tokio::test]
+async fn a_device_is_offered_the_release_and_confirmed_by_its_heartbeats() {
+    let server = start_server(&NO_LIMITS);
+    let mut device = server.registered("KS-1").await;
+    assert!(device.beat_running(BEFORE).await.firmware.is_none());
+    let sha256 = server.released("fw-18", NEXT, b"an image").await;
+    let created = server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
+    assert_eq!(created["plan"]["targets"], 1);
+    until_offered(&mut device).await;
+    let manifest = offered(&device.beat_running(BEFORE).await).unwrap();
+    assert_eq!((manifest.release_counter, manifest.sha256.to_string(), manifest.size_bytes), (NEXT, sha256, 8));
+    updates(&mut device).await;
+    assert!(device.tells("fw-18", UpdateStep::Succeeded, None).await);
+    assert!(device.beat_running(NEXT).await.firmware.is_none(), "nothing is offered to who has it");
+    until_confirmed(&server, &mut device, "spring").await;
+    until_status(&server, "spring", "COMPLETED").await;
+    assert_eq!(server.decisions("spring").await, ["created", "completed"]);
+    let audit = server.get("/api/audit?action=rollout.").await.done();
+    assert_eq!(audit["items"].as_array().unwrap().len(), 2, "{audit}");
+    assert_eq!(server.metric("ks_rollout_decisions_total{what=\"completed\"}").await, Some(1.0));
+}
+
+/// Goal: a gate that fails ends it at once, and who is still downloading is told to stop, in its next answer and by a command.
+/// Method: four devices; one fails, one has only begun.
+#[tokio::test]
+async fn a_failed_gate_aborts_and_halts_who_is_downloading() {
+    let server = start_server(&NO_LIMITS);
+    let mut fleet = server.fleet("KS", 4).await;
+    for device in &mut fleet {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    server.roll_out("spring", "fw-18", at_once(4, 2_000)).await.done();
+    let [failing, downloading, waiting, ..] = &mut fleet[..] else { panic!() };
+    for device in [&mut *failing, &mut *downloading, &mut *waiting] {
+        until_offered(device).await;
+    }
+    assert!(downloading.tells("fw-18", UpdateStep::Downloading, None).await);
+    failing.tells("fw-18", UpdateStep::Failed, Some(UpdateClass::InstallFailed)).await;
+    until_status(&server, "spring", "ABORTED").await;
+    assert!(waiting.beat_running(BEFORE).await.firmware.is_none(), "an aborted rollout offers nothing more");
+    let next = downloading.beat_running(BEFORE).await;
+    assert!(next.firmware.is_none());
+    assert_eq!(next.commands.as_slice()[0].kind.as_str(), "halt_updates");
+    assert!(
+        !downloading.tells("fw-18", UpdateStep::Installing, None).await
+            || server.rollout("spring").await["open"] == true
+    );
+    let halted = server.get("/api/rollouts/spring/updates?state=HALTED").await.done();
+    assert_eq!(halted["items"].as_array().unwrap().len(), 2, "who waited, and who was never offered it: {halted}");
+    let trace = server.get("/api/rollouts/spring/trace").await.done();
+    let aborted = &trace["items"][1];
+    assert_eq!((&aborted["decision"], &aborted["actor"]), (&"aborted".into(), &"rollout-engine".into()));
+    assert_eq!((&aborted["gates"][0]["failed"], &aborted["gates"][0]["verdict"]), (&1.into(), &"FAIL".into()));
+}
+
+/// Goal: a download that was told to stop stops: the answer to its next status says so.
+/// Method: an abort by a person while one device downloads.
+#[tokio::test]
+async fn a_person_aborts_and_the_next_status_is_told_to_stop() {
+    let server = start_server(&NO_LIMITS);
+    let mut device = server.registered("KS-1").await;
+    device.beat_running(BEFORE).await;
+    server.released("fw-18", NEXT, b"an image").await;
+    server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
+    until_offered(&mut device).await;
+    assert!(device.tells("fw-18", UpdateStep::Downloading, None).await);
+    server.order_rollout("spring", "abort").await.done();
+    assert!(!device.tells("fw-18", UpdateStep::Downloading, None).await);
+    assert!(!device.tells("fw-18", UpdateStep::Halted, None).await);
+    assert!(device.beat_running(BEFORE).await.firmware.is_none());
+    eventually("it is closed", async || server.rollout("spring").await["open"] == false).await;
+    server.order_rollout("spring", "resume").await.problem(409);
+    // The device was never executed: it is free for the next rollout of the same release.
+    server.roll_out("summer", "fw-18", at_once(1, 50)).await.done();
+    until_offered(&mut device).await;
+}
+
+/// Goal: pause holds offers back, resume lets them go on; a stage that asks for a person waits for one.
+/// Method: two stages, the first to be approved; every order at its time and at a wrong one.
+#[tokio::test]
+async fn a_person_pauses_resumes_and_approves() {
+    let server = start_server(&NO_LIMITS);
+    let mut fleet = server.fleet("KS", 10).await;
+    for device in &mut fleet {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    let mut policy = at_once(1, 50);
+    policy["stages"] = json!([
+        { "share_bp": 1_000, "min_executed": 1, "bake_s": 0, "approval": "manual" },
+        { "share_bp": 10_000, "min_executed": 1, "bake_s": 0 },
+    ]);
+    let created = server.roll_out("spring", "fw-18", policy).await.done();
+    let first = created["plan"]["first_devices"][0].as_str().unwrap().to_owned();
+    server.order_rollout("spring", "pause").await.done();
+    server.order_rollout("spring", "pause").await.problem(409);
+    let at = fleet.iter().position(|device| device.id.as_str() == first).unwrap();
+    assert!(fleet[at].beat_running(BEFORE).await.firmware.is_none(), "paused");
+    server.order_rollout("spring", "resume").await.done();
+    updates(&mut fleet[at]).await;
+    until_confirmed(&server, &mut fleet[at], "spring").await;
+    until_status(&server, "spring", "WAITING").await;
+    for (number, device) in fleet.iter_mut().enumerate().filter(|(number, _)| *number != at) {
+        assert!(device.beat_running(BEFORE).await.firmware.is_none(), "device {number} is of the next stage");
+    }
+    server.order_rollout("spring", "approve").await.done();
+    let next = usize::from(at == 0);
+    until_offered(&mut fleet[next]).await;
+    let wanted = ["created", "paused", "resumed", "waiting", "approved", "promoted"];
+    assert_eq!(server.decisions("spring").await, wanted);
+    server.post("/api/rollouts/spring/abort", &json!({ "reason": "x", "roll_back": true })).await.problem(409);
+    server.order_rollout("winter", "pause").await.problem(404);
+}
+
+/// Goal: a rollout goes on exactly where it was, whenever the server is killed.
+/// Method: a fleet updates while the server is killed between any two of its steps; nothing is offered twice over, nobody is
+/// forgotten, and the trace reads as if nothing had happened.
+#[tokio::test]
+async fn a_rollout_goes_on_where_it_was_after_kill_9_at_any_moment() {
+    let mut server = start_server(&NO_LIMITS);
+    let mut fleet = server.fleet("KS", 6).await;
+    for device in &mut fleet {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    server.roll_out("spring", "fw-18", at_once(6, 50)).await.done();
+    for number in 0..fleet.len() {
+        for step in 0..5 {
+            let device = &mut fleet[number];
+            match step {
+                0 => until_offered(device).await,
+                1 => assert!(device.tells("fw-18", UpdateStep::Downloading, None).await),
+                2 => assert!(device.tells("fw-18", UpdateStep::Installing, None).await),
+                3 => {
+                    device.reboots();
+                    device.beat_running(NEXT).await;
+                }
+                _ => until_confirmed(&server, device, "spring").await,
+            }
+            if step == number % 5 || step == 4 {
+                let before = server.rollout("spring").await;
+                server.kill_9();
+                server.start_again();
+                for device in &mut fleet {
+                    device.moves_to(&server, support::HOME);
+                }
+                let after = server.rollout("spring").await;
+                assert_eq!(after["updates"], before["updates"], "device {number} after step {step}");
+            }
+        }
+    }
+    until_status(&server, "spring", "COMPLETED").await;
+    assert_eq!(server.decisions("spring").await, ["created", "completed"]);
+    assert_eq!(server.rollout("spring").await["updates"], json!({ "CONFIRMED": 6 }));
+}
+
+/// Goal: an abort holds across a crash: it was answered, so it is on disk.
+/// Method: abort, kill, start; the device is offered nothing.
+#[tokio::test]
+async fn an_abort_that_was_answered_holds_after_kill_9() {
+    let mut server = start_server(&NO_LIMITS);
+    let mut device = server.registered("KS-1").await;
+    device.beat_running(BEFORE).await;
+    server.released("fw-18", NEXT, b"an image").await;
+    server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
+    until_offered(&mut device).await;
+    server.order_rollout("spring", "abort").await.done();
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    for _ in 0..3 {
+        assert!(device.beat_running(BEFORE).await.firmware.is_none());
+        tokio::time::sleep(Duration::from_millis(300)).await; // the engine looks meanwhile
+    }
+    assert_eq!(server.rollout("spring").await["status"], "ABORTED");
+}
+
+/// Goal: a release taken back is offered to nobody from the same answer on, and its rollouts end.
+/// Method: revoke it while it is offered.
+#[tokio::test]
+async fn a_revoked_release_is_offered_to_nobody() {
+    let server = start_server(&NO_LIMITS);
+    let mut device = server.registered("KS-1").await;
+    device.beat_running(BEFORE).await;
+    server.released("fw-18", NEXT, b"an image").await;
+    server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
+    until_offered(&mut device).await;
+    server.post("/api/releases/fw-18/revoke", &json!({ "reason": "a test" })).await.done();
+    assert!(device.beat_running(BEFORE).await.firmware.is_none());
+    assert_eq!(server.rollout("spring").await["status"], "ABORTED");
+    server.roll_out("summer", "fw-18", at_once(1, 50)).await.problem(409);
+    server.post("/api/releases/fw-18/activate", &json!({ "reason": "a test" })).await.problem(409);
+}
+
+/// Goal: what makes no sense is refused when it is asked for, with the reason; what makes sense comes with its power.
+/// Method: policies of every kind of nonsense, through the API.
+#[tokio::test]
+async fn nonsense_is_refused_and_sense_comes_with_its_power() {
+    let server = start_server(&NO_LIMITS);
+    let mut fleet = server.fleet("KS", 60).await;
+    for device in &mut fleet {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut policy = at_once(50, 50);
+        change(&mut policy);
+        policy
+    };
+    for (said, change) in [
+        ("gates: expected 1", (&|policy: &mut Value| policy["gates"] = json!([])) as &dyn Fn(&mut Value)),
+        ("could never be promoted", &|policy| policy["stages"][0]["min_executed"] = json!(61)),
+        ("proves nothing with so few", &|policy| {
+            policy["gates"][0]["test"] = json!({ "kind": "clopper_pearson", "confidence_bp": 9_500 });
+        }),
+        ("three heartbeat intervals", &|policy| policy["lost_after_s"] = json!(100)),
+        ("roll_back_to", &|policy| policy["roll_back_to"] = json!("fw-99")),
+        ("unknown field", &|policy| policy["gates"][0]["treshold_bp"] = json!(1)),
+    ] {
+        let refused = server.roll_out("spring", "fw-18", changed(change)).await.problem(400);
+        assert!(refused["detail"].as_str().unwrap().contains(said), "{said}: {refused}");
+    }
+    server.roll_out("spring", "fw-99", at_once(50, 50)).await.problem(404);
+    let created = server.roll_out("spring", "fw-18", at_once(50, 50)).await.done();
+    let power = &created["plan"]["power"][0];
+    assert_eq!(power["executed"], 60);
+    assert!(power["sentence"].as_str().unwrap().contains("598 clean devices"), "{power}");
+    server.roll_out("spring", "fw-18", at_once(50, 50)).await.problem(400); // all of them are in a rollout
+    assert_eq!(server.decisions("spring").await, ["created"]);
+}
+
+/// Goal: a release signed on a machine without a network is taken, and no other key's signature once the keyset has a
+/// firmware key.
+/// Method: the command line from the key to the rollout, beside the running server.
+#[tokio::test]
+async fn a_release_signed_offline_is_rolled_out_from_the_command_line() {
+    let server = world(&NO_LIMITS).start();
+    let mut device = server.registered("KS-1").await;
+    device.beat_running(BEFORE).await;
+    server.write("ks.img", b"an image");
+    let ok = |arguments: &[&str]| {
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.stdout
+    };
+    let made = ok(&["keys", "generate", "--out", "firmware.pem"]);
+    let public = made.trim_end().rsplit(' ').next().unwrap().to_owned();
+    let sign = [
+        "firmware",
+        "sign",
+        "--key",
+        "firmware.pem",
+        "--artifact",
+        "ks.img",
+        "--release-id",
+        "fw-18",
+        "--version",
+        "18",
+        "--counter",
+        "18",
+        "--model",
+        "KS-100",
+    ];
+    server.write("fw-18.toon", ok(&sign));
+    let add = ["firmware", "add", "--artifact", "ks.img", "--manifest", "fw-18.toon"];
+    let stranger = server.run(&add);
+    assert!(stranger.code == Some(2) && stranger.stderr.contains("add-firmware-key"), "{stranger:?}");
+    ok(&["keys", "add-firmware-key", "--public-key", &public]);
+    assert!(ok(&add).contains("DRAFT"));
+    assert!(ok(&["firmware", "stage", "fw-18"]).contains("STAGED"));
+    assert!(ok(&["firmware", "activate", "fw-18"]).contains("ACTIVE"));
+    server.write("p.toml", "stages = [{ share_bp = 10000, min_executed = 1, bake_s = 0 }]\ngates = [{ threshold_bp = 50, min_executed = 1, test = { kind = \"raw\" } }]\n");
+    let wanted = |verb| ["rollout", verb, "--rollout", "spring", "--release", "fw-18", "--policy", "p.toml", "--all"];
+    assert!(ok(&wanted("plan")).contains("1 devices"));
+    assert!(ok(&["rollout", "list"]).lines().count() == 1, "a plan does nothing");
+    assert!(ok(&wanted("create")).contains("598 clean devices"));
+    assert!(ok(&["rollout", "watch", "spring", "--once"]).contains("RUNNING stage 1 of 1"));
+    assert!(ok(&["rollout", "pause", "spring", "--reason", "lunch"]).contains("PAUSED"));
+    assert!(ok(&["rollout", "trace", "spring"]).contains("lunch"));
+    assert_eq!(server.run(&["rollout", "approve", "spring"]).code, Some(2));
+    assert!(ok(&["rollout", "abort", "spring"]).contains("ABORTED"));
+    assert_eq!(server.run(&["rollout", "watch", "summer"]).code, Some(2));
+}

@@ -15,14 +15,16 @@ use ks_protocol::{
     document,
     id::Sequence,
     key::PrivateKey,
+    manifest::Manifest,
     message::{
-        Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware, Heartbeat,
-        KeyRotated, Keyset, KeysetEntry, LogLevel, LogLine, Logs, LogsStored, Network, NextBeat, Punch, PunchMethod,
-        PunchesStored, Register, Registered, Request, RotateKey, ServerKeyState,
+        Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware, FirmwareStatus,
+        FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, KeysetEntry, LogLevel, LogLine, Logs, LogsStored,
+        Network, NextBeat, Offer, Punch, PunchMethod, PunchesStored, Register, Registered, Request, RotateKey,
+        ServerKeyState, UpdateClass, UpdateStep,
     },
     refusal::{RefusalCode, RefusalDocument},
     signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request, signing_input},
-    text::{Rows, Text},
+    text::{Rows, Sha256, Text},
     time::UnixMs,
 };
 use serde_json::{Value, json};
@@ -52,6 +54,16 @@ pub(crate) fn all() -> BTreeMap<String, String> {
     let rotation = made.request("rotate-key", &rotation);
     let rotated = KeyRotated { kind: Default::default(), public_key: new.public_key(), server_time: SERVER_TIME };
     made.response("rotate-key-answer", 200, &rotation.sig_dev.to_string(), &rotated);
+    let status = made.request("firmware-status", &firmware_status());
+    let recorded = FirmwareStatusRecorded { kind: Default::default(), go_on: true, server_time: SERVER_TIME };
+    made.response("firmware-status-answer", 200, &status.sig_dev.to_string(), &recorded);
+    let manifest = made.manifest();
+    let offer = NextBeat {
+        commands: Rows::default(),
+        firmware: Some(Offer { manifest: Text::truncated(&manifest) }),
+        ..next_beat()
+    };
+    made.response("heartbeat-answer-with-an-offer", 200, &beat.sig_dev.to_string(), &offer);
     made.keyset();
     for code in RefusalCode::ALL {
         let name = format!("error-{}", code.as_str().to_lowercase().replace('_', "-"));
@@ -87,6 +99,7 @@ impl Made {
             "server": described("22", &self.server),
             "next_server": described("33", &next),
             "next_device": described("44", &PrivateKey::from_seed(&[0x44; 32])),
+            "firmware": described("55", &PrivateKey::from_seed(&[0x55; 32])),
         });
         let text = serde_json::to_string_pretty(&keys).expect("JSON values serialise");
         self.files.insert("keys.json".to_owned(), text + "\n");
@@ -106,6 +119,29 @@ impl Made {
         let context = Context::Response { status, sig_dev };
         self.index.push(entry(name, "server", &wire, context, json!({ "status": status, "request_sig_dev": sig_dev })));
         self.files.insert(format!("{name}.toon"), wire);
+    }
+
+    /// A signed manifest; its key is one that signs firmware and nothing else.
+    fn manifest(&mut self) -> String {
+        let key = PrivateKey::from_seed(&[0x55; 32]);
+        let manifest = Manifest {
+            kind: Default::default(),
+            release_id: "fw-1.5.0".parse().expect("an identifier"),
+            product: Text::truncated("ks-terminal"),
+            models: Rows::truncated(vec![Text::truncated("KS-100"), Text::truncated("KS-200")]),
+            version: Text::truncated("1.5.0"),
+            release_counter: 18,
+            sha256: Sha256([0xab; 32]),
+            size_bytes: 8_388_608,
+            min_counter: Some(12),
+            not_before: SENT_AT,
+            expires_at: SENT_AT + std::time::Duration::from_hours(24 * 365),
+            key_id: key.public_key().key_id(),
+        };
+        let wire = manifest.signed_by(&key).expect("a manifest encodes");
+        self.index.push(entry("manifest", "firmware", &wire, Context::Firmware, json!({})));
+        self.files.insert("manifest.toon".to_owned(), wire.clone());
+        wire
     }
 
     fn keyset(&mut self) {
@@ -131,7 +167,11 @@ impl Made {
 }
 
 fn entry(name: &str, key: &str, wire: &str, context: Context<'_>, mut about: Value) -> Value {
-    let label = if key == "device" { "SIG_DEV" } else { "SIG_SERV" };
+    let label = match key {
+        "device" => "SIG_DEV",
+        "firmware" => "FW_SIG",
+        _ => "SIG_SERV",
+    };
     let signed = document::split(wire.as_bytes(), label).expect("a sealed document splits");
     about["name"] = json!(name);
     about["file"] = json!(format!("{name}.toon"));
@@ -190,6 +230,22 @@ fn heartbeat() -> Heartbeat {
 
 fn ack(command_id: &str, state: AckState, detail: &str) -> Ack {
     Ack { command_id: command_id.parse().expect("an identifier"), state, detail: Text::truncated(detail) }
+}
+
+fn firmware_status() -> FirmwareStatus {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_092);
+    FirmwareStatus {
+        kind: Default::default(),
+        device_id: "KS-000042".parse().expect("an identifier"),
+        boot_epoch,
+        seq,
+        sent_at: SENT_AT,
+        release_id: "fw-1.5.0".parse().expect("an identifier"),
+        step: UpdateStep::Rejected,
+        received_bytes: 8_388_608,
+        class: Some(UpdateClass::HashMismatch),
+        detail: Text::truncated("fetched twice"),
+    }
 }
 
 fn next_beat() -> NextBeat {

@@ -40,14 +40,13 @@ fn every_vector_verifies_from_its_files_alone() {
         let text = |field: &str| vector[field].as_str().unwrap_or_default().to_owned();
         let wire = committed(&text("file"));
         let (label, context_path, context_sig) = (text("key"), text("path"), text("request_sig_dev"));
-        let is_device = label == "device";
-        let signed = document::split(wire.as_bytes(), if is_device { "SIG_DEV" } else { "SIG_SERV" }).unwrap();
         let status = u16::try_from(vector["status"].as_u64().unwrap_or_default()).unwrap();
-        let context = if is_device {
-            Context::Request { method: "POST", path: &context_path }
-        } else {
-            Context::Response { status, sig_dev: &context_sig }
+        let (line, context) = match label.as_str() {
+            "device" => ("SIG_DEV", Context::Request { method: "POST", path: &context_path }),
+            "firmware" => ("FW_SIG", Context::Firmware),
+            _ => ("SIG_SERV", Context::Response { status, sig_dev: &context_sig }),
         };
+        let signed = document::split(wire.as_bytes(), line).unwrap();
         let input = signing_input(context, signed.body);
         assert_eq!(input, text("signing_input"), "{}", text("name"));
         let key = PublicKey::from_base64(keys[&label]["public_key"].as_str().unwrap()).unwrap().verifier().unwrap();

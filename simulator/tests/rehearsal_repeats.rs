@@ -83,6 +83,64 @@ fn eventful(folder: &Path) -> PathBuf {
     path
 }
 
+/// A canary of which much goes wrong: bricks, deaths, lies, lost answers, an outage, an abort that rolls back.
+fn canary(folder: &Path) -> PathBuf {
+    let text = r#"
+        name = "canary"
+        goal = "A canary repeats."
+        mode = "rehearse"
+        duration = "3h"
+        ramp = "1m"
+        [fleet]
+        devices = 80
+        heartbeat_interval = "1m"
+        site = [{ name = "north", share = 1 }, { name = "south", share = 1 }]
+        [[firmware]]
+        version = "2"
+        counter = 2
+        bricks_bp = 1000
+        dies_bp = 1000
+        dies_after = "40m"
+        lies_bp = 500
+        [[firmware]]
+        version = "3"
+        counter = 3
+        [[policy]]
+        name = "p"
+        lost_after_s = 600
+        roll_back_to = "fw-3"
+        stages = [{ share_bp = 5000, min_executed = 20, bake_s = 3600 }, { share_bp = 10000, min_executed = 20, bake_s = 60 }]
+        gates = [{ threshold_bp = 1200, min_executed = 35, test = { kind = "raw" }, action = "abort_and_roll_back" }]
+        [[timeline]]
+        at = "10m"
+        do = "start_rollout"
+        firmware = "2"
+        policy = "p"
+        [[timeline]]
+        at = "10m"
+        do = "loss"
+        for = "30m"
+        share_bp = 1000
+        [[timeline]]
+        at = "20m"
+        do = "outage"
+        for = "15m"
+        site = "south"
+        [[expect]]
+        metric = "rollout.aborted"
+        equals = 1
+        [[expect]]
+        metric = "updated.3"
+        min = 1
+        [[expect]]
+        metric = "running.2"
+        equals = 0
+    "#;
+    let path = folder.join("canary.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
 /// Rehearses `scenario` in `folder`, and gives the summary.
 fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&str, &str)], on_one_core: bool) -> Value {
     let temporary = folder.join("tmp");
@@ -139,6 +197,22 @@ fn an_eventful_run_repeats_and_comes_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let summary = repeats(&eventful(folder.path()), &["--seed", "3"]);
     assert_eq!(summary["verdict"], "pass", "{summary:#}");
+}
+
+/// Goal: so does a canary, with every draw of fate, and with the decisions of the engine.
+/// Method: one in which devices brick, die and lie while answers are lost, until the engine rolls the rest back.
+#[test]
+fn a_canary_repeats_with_all_its_decisions() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = canary(folder.path());
+    let summary = repeats(&scenario, &["--seed", "4"]);
+    assert_eq!(summary["verdict"], "pass", "{summary:#}");
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let decisions = folders.map(|folder| {
+        rehearse(folder.path(), &scenario, &["--seed", "4"], &[], false);
+        std::fs::read_to_string(folder.path().join("run/decisions.ndjson")).unwrap()
+    });
+    assert_eq!(decisions[0], decisions[1]);
 }
 
 #[test]

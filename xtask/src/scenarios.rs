@@ -16,6 +16,15 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/offline-for-a-week.toml"),
     ("run", "scenarios/command-fanout.toml"),
     ("run", "scenarios/attendance-rush.toml"),
+    ("rehearse", "scenarios/canary-good-release.toml"),
+    ("rehearse", "scenarios/canary-2pct-brick.toml"),
+    ("rehearse", "scenarios/canary-late-failure.toml"),
+    ("rehearse", "scenarios/canary-one-model.toml"),
+    ("rehearse", "scenarios/lying-firmware.toml"),
+    ("rehearse", "scenarios/site-outage-during-canary.toml"),
+    ("rehearse", "scenarios/firmware-rollback.toml"),
+    ("rehearse", "scenarios/abort-and-roll-back.toml"),
+    ("run", "scenarios/download-storm.toml"),
 ];
 
 /// Builds, then runs the suite; fails at the first scenario that does not pass.

@@ -110,7 +110,7 @@ impl Artifacts {
     pub async fn upload(&self, mut body: Body, name: &str) -> Result<(Sha256, u64), ArtifactError> {
         let Parts { store, limits, .. } = &*self.0;
         let incoming = Path::from(format!("incoming/{name}"));
-        let upload = store.put_multipart(&incoming).await?;
+        let upload = store.put_multipart(&incoming).await.map_err(ArtifactError::Store)?;
         let mut write = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         let mut hash = sha2::Sha256::new();
         let mut bytes = 0_u64;
@@ -126,16 +126,16 @@ impl Artifacts {
                 break Err(ArtifactError::TooLarge(limits.artifact_bytes_max));
             }
             hash.update(&piece);
-            write.wait_for_capacity(PARTS_AT_ONCE).await?;
+            write.wait_for_capacity(PARTS_AT_ONCE).await.map_err(ArtifactError::Store)?;
             write.put(piece);
         };
         if let Err(error) = arrived {
             let _ = write.abort().await; // what is left of it is nobody's
             return Err(error);
         }
-        write.finish().await?;
+        write.finish().await.map_err(ArtifactError::Store)?;
         let sha256 = Sha256(hash.finalize().into());
-        store.rename(&incoming, &path_of(sha256)).await?;
+        store.rename(&incoming, &path_of(sha256)).await.map_err(ArtifactError::Store)?;
         Ok((sha256, bytes))
     }
 

@@ -97,7 +97,7 @@ async fn an_upload_that_is_too_large_empty_or_broken_leaves_nothing() {
     assert_eq!(bare_answer(&mut half).await.status, 400, "it stalled");
     let files = |folder: &str| {
         let entries = std::fs::read_dir(server.path("artifacts").join(folder));
-        entries.map(|entries| entries.filter(|entry| entry.as_ref().unwrap().path().is_file()).count()).unwrap_or(0)
+        entries.map_or(0, |entries| entries.filter(|entry| entry.as_ref().unwrap().path().is_file()).count())
     };
     assert_eq!((files("artifacts"), files("incoming")), (0, 0));
     server.upload(image(1_000)).await.done();

@@ -7,7 +7,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::shell::{self, Failed, cargo, root, say};
+use crate::{
+    python,
+    shell::{self, Failed, cargo, root, say},
+};
 
 /// The fuzzer, pinned, so that a run says the same tomorrow.
 const FUZZER: &str = "schemathesis==4.32.5";
@@ -24,7 +27,7 @@ const ADMIN_TOKEN: &str = "token-of-the-fuzzed-server";
 
 /// Installs the fuzzer, starts a server, and lets it loose as each role.
 pub(crate) fn run() -> Result<(), Failed> {
-    let schemathesis = installed()?;
+    let schemathesis = python::installed("fuzz", FUZZER, "schemathesis")?;
     cargo(&["build", "--package", "ks-server"])?;
     let folder = root().join("target/fuzz/server");
     let _ = std::fs::remove_dir_all(&folder); // it may not be there
@@ -44,21 +47,6 @@ pub(crate) fn run() -> Result<(), Failed> {
         shell::run_in(&root().join("target/fuzz"), &program, &[&arguments[..], &["--max-time", ROLE_S_MAX]].concat())?;
     }
     server.finish()
-}
-
-/// The fuzzer in a virtual environment of its own, installed if it is missing.
-fn installed() -> Result<PathBuf, Failed> {
-    let environment = root().join("target/fuzz/python");
-    let program = environment.join("bin/schemathesis");
-    let mark = environment.join(FUZZER);
-    if !mark.exists() {
-        say("schemathesis is installed into target/fuzz/python, which takes a minute");
-        let place = environment.to_string_lossy().into_owned();
-        shell::run("python3", &["-m", "venv", "--clear", &place])?;
-        shell::run(&environment.join("bin/pip").to_string_lossy(), &["install", "--quiet", FUZZER])?;
-        std::fs::write(&mark, "").map_err(|error| Failed(format!("{}: {error}", mark.display())))?;
-    }
-    Ok(program)
 }
 
 /// A server of its own, on a free port; it ends with this program, whose end closes its standard input.

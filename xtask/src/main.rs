@@ -3,6 +3,8 @@
 mod bench;
 mod fuzz;
 mod lint;
+mod python;
+mod s3;
 mod scenarios;
 mod shell;
 mod test;
@@ -18,6 +20,7 @@ cargo xtask COMMAND
   scenarios    the scenario suite alone, with a release build
   lint         format, clippy with warnings denied, cargo deny (installed if it is missing)
   fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
+  s3           firmware images in an S3-compatible store, started for it; needs Python 3
   bench        every published number again, into reports/bench/
   vectors      make protocol/vectors/ again
   settings     make the table of docs/configuration.md again
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         ["scenarios"] => scenarios::run(),
         ["lint"] => lint::run(),
         ["fuzz"] => fuzz::run(),
+        ["s3"] => s3::run(),
         ["bench"] => bench::run(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["settings"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "settings"]),

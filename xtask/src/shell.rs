@@ -27,9 +27,17 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), Failed> {
 
 /// The same in this folder.
 pub(crate) fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    ended(Command::new(program).current_dir(folder), program, arguments)
+}
+
+/// The same at the root, with these variables.
+pub(crate) fn run_with(variables: &[(&str, &str)], program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    ended(Command::new(program).current_dir(root()).envs(variables.iter().copied()), program, arguments)
+}
+
+fn ended(command: &mut Command, program: &str, arguments: &[&str]) -> Result<(), Failed> {
     say(&format!("$ {program} {}", arguments.join(" ")));
-    let status = Command::new(program).args(arguments).current_dir(folder).status();
-    match status {
+    match command.args(arguments).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failed(format!("`{program} {}` ended with {status}", arguments.join(" ")))),
         Err(error) => Err(Failed(format!("`{program}` can't be run: {error}"))),

@@ -1,7 +1,7 @@
 //! Every test of the project.
 
 use crate::{
-    fuzz, scenarios,
+    fuzz, s3, scenarios,
     shell::{Failed, cargo, exists},
 };
 
@@ -9,7 +9,7 @@ use crate::{
 pub(crate) fn run() -> Result<(), Failed> {
     let needs = [
         ("cc", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
-        ("python3", "Python 3, which runs the API fuzzer: `apt-get install python3-venv`"),
+        ("python3", "Python 3, which runs the API fuzzer and an S3 store: `apt-get install python3-venv`"),
         ("taskset", "taskset, which holds a rehearsal on one core: `apt-get install util-linux`"),
     ];
     let missing: Vec<&str> =
@@ -19,6 +19,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     }
     cargo(&["test", "--workspace", "--all-targets"])?;
     cargo(&["test", "--workspace", "--doc"])?;
+    s3::run()?;
     fuzz::run()?;
     scenarios::run()
 }

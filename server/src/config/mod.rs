@@ -38,7 +38,7 @@ pub struct Config {
     /// Signs releases in place of the server's key.
     pub firmware_key: Option<FirmwareKeySource>,
     /// Where firmware images are kept.
-    pub artifacts: PathBuf,
+    pub artifacts: ArtifactPlace,
     /// How much they may take.
     pub artifact_limits: ArtifactLimits,
     /// Share of active devices that a key rotation may strand, in basis points.
@@ -111,6 +111,28 @@ pub enum ServerKeySource {
     Development(PathBuf),
 }
 
+/// Where firmware images are kept.
+#[derive(Debug, Clone)]
+pub enum ArtifactPlace {
+    /// A folder.
+    Folder(PathBuf),
+    /// A bucket of an S3-compatible store.
+    S3(Bucket),
+}
+
+/// A bucket, and how to get at it.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// The store's URL; Amazon's own if there is none.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Id and secret of an access key; without them requests are not signed.
+    pub access_key: Option<(String, Secret)>,
+}
+
 /// Where the key that signs releases comes from.
 #[derive(Debug, Clone)]
 pub enum FirmwareKeySource {
@@ -170,7 +192,7 @@ impl Config {
                 .text("SERVER_KEYS_DIR")
                 .map_or_else(|| database.with_file_name("server-keys"), Into::into),
             firmware_key: reader.firmware_key(),
-            artifacts: reader.text("ARTIFACTS_DIR").map_or_else(|| database.with_file_name("artifacts"), Into::into),
+            artifacts: reader.artifacts(&database),
             artifact_limits: ArtifactLimits {
                 downloads_max: reader.number("ARTIFACT_DOWNLOADS_MAX", 1..=100_000),
                 bytes_per_s_max: reader.number("ARTIFACT_BYTES_PER_S_MAX", 1_024..=100_000_000_000),
@@ -318,6 +340,33 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             (None, Some(file)) => ServerKeySource::File(file.into()),
             (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
         }
+    }
+
+    fn artifacts(&mut self, database: &std::path::Path) -> ArtifactPlace {
+        let folder = self.text("ARTIFACTS_DIR");
+        let Some(name) = self.text("ARTIFACTS_S3_BUCKET") else {
+            let folder = folder.map_or_else(|| database.with_file_name("artifacts"), Into::into);
+            return ArtifactPlace::Folder(folder);
+        };
+        if folder.is_some() {
+            let (one, other) = ("ARTIFACTS_DIR", "ARTIFACTS_S3_BUCKET");
+            self.wrong.push(StartError::BothSet { one, other });
+        }
+        let access_key = match (self.text("S3_ACCESS_KEY_ID"), self.text("S3_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => Some((id, Secret(secret))),
+            (None, None) => None,
+            (id, secret) => {
+                let given = id.or(secret).unwrap_or_default();
+                self.refuse(if given.is_empty() { "S3_ACCESS_KEY_ID" } else { "S3_SECRET_ACCESS_KEY" }, "");
+                None
+            }
+        };
+        ArtifactPlace::S3(Bucket {
+            name,
+            endpoint: self.origin("S3_ENDPOINT"),
+            region: self.text("S3_REGION").unwrap_or_default(),
+            access_key,
+        })
     }
 
     fn firmware_key(&mut self) -> Option<FirmwareKeySource> {

@@ -85,7 +85,10 @@ impl Line {
 
     /// Sends one request and waits for its answer.
     pub(crate) async fn exchange(&mut self, sent: Sent<'_>) -> Result<Answer, String> {
-        let mut request = Request::builder().method(sent.method).uri(sent.path).header("host", "server.test");
+        let mut request = Request::builder().method(sent.method).uri(sent.path);
+        if sent.headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "server.test");
+        }
         for (name, value) in sent.headers {
             request = request.header(*name, *value);
         }

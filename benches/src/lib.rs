@@ -1,5 +1,7 @@
 //! What the benchmarks share: rounds of a thing, the median and the spread, side by side in one run.
 
+pub mod fleet;
+
 use std::{io::Write, time::Duration};
 
 use ks_fleet::self_watch::Stopwatch;

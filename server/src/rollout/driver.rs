@@ -31,7 +31,7 @@ use crate::{
         commands::NewOrder,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
-        rollouts::{Candidate, NewRollout, Offering, RolloutRecord, RolloutRefused, Target},
+        rollouts::{Candidate, NewRollout, Offering, RolloutRecord, RolloutRefused, Target, UpdateRecord},
     },
 };
 
@@ -121,11 +121,17 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     let at = with.at;
     let is_new_minute = at.0 / 60_000 != rollout.state.looked_at.0 / 60_000;
     if is_new_minute {
-        look_for_dark_sites(store, &mut rollout, at, at.minus_ms(late_ms))?;
+        let silent_before = at.minus_ms(late_ms);
+        let watched = store.watched(rollout.row, silent_before)?;
+        let is_silent = |update: &UpdateRecord| update.last_seen_at.is_none_or(|heard| heard < silent_before);
+        if watched.iter().any(is_silent) {
+            // Dear, and only of interest when somebody's silence is to be judged.
+            look_for_dark_sites(store, &mut rollout, at, silent_before)?;
+        }
         let patience = Patience::of(&rollout.policy);
         // After a gap, silence counts from its end on.
         let is_gap = at.since_ms(rollout.state.looked_at) > GAP_MS;
-        for watched in store.watched(rollout.row, at.minus_ms(patience.lost_after_ms()))? {
+        for watched in watched {
             let since = if is_gap { at } else { rollout.state.silence_counts_from(&watched.site) };
             let heard_at = watched.last_seen_at.unwrap_or_default();
             let next = update::step(&watched.update, UpdateEvent::Look { heard_at, since }, at, patience);

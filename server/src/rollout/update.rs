@@ -205,11 +205,6 @@ impl Patience {
             lost_after_ms: as_ms(policy.lost_after_s),
         }
     }
-
-    /// How long a device may be silent.
-    pub fn lost_after_ms(&self) -> u64 {
-        self.lost_after_ms
-    }
 }
 
 /// What happens to an update.

@@ -220,6 +220,8 @@ CREATE TABLE updates (
 -- A device is never in two rollouts.
 CREATE UNIQUE INDEX updates_open ON updates (device) WHERE is_open = 1;
 CREATE INDEX updates_device ON updates (device);
+-- The tally of a rollout is read from this alone, in its order.
+CREATE INDEX updates_tally ON updates (rollout, stage, model, site, state);
 CREATE INDEX updates_turn ON updates (rollout, state, enters_bp, bucket);
 -- Why a rollout did what it did, with the numbers.
 CREATE TABLE rollout_decisions (

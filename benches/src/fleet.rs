@@ -1,0 +1,49 @@
+//! A fleet in a store, for the benchmarks that need one.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a failure here is a failed benchmark")]
+
+use std::path::Path;
+
+use ks_protocol::{id::Sequence, key::PrivateKey};
+use ks_server::{
+    config::Synchronous,
+    store::{
+        SqliteStore,
+        conformance::{AT, by, commit},
+        devices::{NewDevice, Registration},
+    },
+};
+
+/// A store in `folder` with so many registered devices, `KS-000000` and on, at ten sites.
+pub fn store_with(folder: &Path, devices: u64, synchronous: Synchronous) -> SqliteStore {
+    let mut store = SqliteStore::open(&folder.join("ks.sqlite"), synchronous, AT).unwrap();
+    let key = |number: u64| {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        PrivateKey::from_seed(&seed).public_key()
+    };
+    let device = |number: u64| NewDevice {
+        line: number,
+        device_id: format!("KS-{number:06}").parse().unwrap(),
+        public_key: key(number),
+        serial: "S".to_owned(),
+        manufacturer: "Acme".to_owned(),
+        model: "KS-100".to_owned(),
+        site: format!("site-{}", number % 10),
+    };
+    let devices: Vec<NewDevice> = (0..devices).map(device).collect();
+    // A new device's kept pair is (0, 0), which (1, 0) is greater than.
+    let registration = |device: &NewDevice| Registration {
+        device_id: device.device_id.clone(),
+        public_key: device.public_key,
+        sequence: Sequence::new(1, 0),
+        otrt_sha256: None,
+        otrt_required: false,
+    };
+    commit(&mut store, |store| {
+        store.import(&devices, &by())?.unwrap();
+        devices
+            .iter()
+            .try_for_each(|device| store.register(&registration(device), &by()).map(|at| assert_eq!(at, Ok(AT))))
+    });
+    store
+}

@@ -256,7 +256,7 @@ pub async fn create(
     }
     let (plan, targets) = plan::plan(&wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
     let Wish { rollout_id, policy } = wish;
-    let state = State::new(&policy, by.at);
+    let state = State::new(by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
     let new = NewRollout { rollout_id, release_id, policy, state, targets, why };
     writer.write(move |store| store.create_rollout(&new, &by)).await??;
@@ -394,7 +394,7 @@ fn roll_back(
     let new = NewRollout {
         rollout_id,
         release_id: release_id.clone(),
-        state: State::new(&policy, with.at),
+        state: State::new(with.at),
         policy,
         targets,
         why: format!("rolls back {}", from.rollout_id),

@@ -13,4 +13,6 @@ pub mod power;
 mod scaled;
 pub mod share;
 pub mod step;
+#[cfg(test)]
+mod tests;
 pub mod update;

@@ -44,7 +44,7 @@ pub struct Policy {
     /// How long a device may be silent, once it has begun to install, until it counts as LOST, in seconds.
     #[serde(default = "default_lost_after_s")]
     pub lost_after_s: u64,
-    /// How long a stage may take until the rollout pauses and says so, in seconds.
+    /// How long a stage may take until the rollout pauses and says so, in seconds. Waiting for a person is not among it.
     #[serde(default = "default_max_wait_s")]
     pub max_wait_s: u64,
     /// What `abort_and_roll_back` installs: a release with a higher counter that brings the old firmware.
@@ -140,7 +140,7 @@ pub enum Scope {
 }
 
 /// What a gate does that fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Nothing more is offered until a person resumes.

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     gate::{Judged, Verdict, judge},
     policy::{Action, Approval, Gate, Policy, Scope, Stage},
-    update::{Outcome, UpdateState},
+    update::UpdateState,
 };
 use crate::clock::ms;
 
 /// How far apart two looks may be: more is a gap, in which nobody listened.
 pub const GAP_MS: u64 = 3 * 60_000;
-/// Credit that one start costs; a minute earns `starts_per_min` of them.
-const START_COST: u64 = 60_000;
+/// The time over which starts are counted: no minute, wherever it begins, sees more than `starts_per_min`.
+const MINUTE_MS: u64 = 60_000;
 
 /// Whether a rollout goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -85,8 +85,8 @@ pub struct State {
     pub looked_at: UnixMs,
     /// Since when somebody listens without a gap.
     pub observing_since: UnixMs,
-    /// What new starts may cost.
-    pub credit: u64,
+    /// Updates started within the last minute: when, and how many.
+    pub starts: Vec<(UnixMs, u32)>,
     /// Until when a site's silence says nothing, because all of it was dark.
     pub dark_until: BTreeMap<String, UnixMs>,
     /// Nothing is watched any more.
@@ -95,7 +95,7 @@ pub struct State {
 
 impl State {
     /// A rollout that begins now.
-    pub fn new(policy: &Policy, now: UnixMs) -> Self {
+    pub fn new(now: UnixMs) -> Self {
         Self {
             status: Status::Running,
             stage: 0,
@@ -105,7 +105,7 @@ impl State {
             approved: false,
             looked_at: now,
             observing_since: now,
-            credit: u64::from(policy.starts_per_min) * START_COST,
+            starts: Vec::new(),
             dark_until: BTreeMap::new(),
             is_closed: false,
         }
@@ -160,8 +160,6 @@ pub enum Event<'a> {
     Look(&'a Tally),
     /// A person orders something.
     Order(&'a Order),
-    /// The engine could not judge.
-    Error(&'a str),
 }
 
 /// What a person can order.
@@ -269,9 +267,6 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
     let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
     match event {
         Event::Order(order) => step.order(policy, order),
-        Event::Error(why) => {
-            Ok(step.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new()))
-        }
         Event::Look(tally) => Ok(step.look(policy, tally, at)),
     }
 }
@@ -406,9 +401,12 @@ impl Step {
                 return self.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new());
             }
         };
-        if let Some(failed) = readings.iter().find(|reading| reading.judged.verdict == Verdict::Fail) {
-            let action = policy.gates.get(failed.gate).map_or(Action::Pause, |gate| gate.action);
-            let why = failed.told();
+        // Of several that fail, the one that does most: a pause must not keep another gate from ending it.
+        let action_of =
+            |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
+        let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
+        if let Some(failed) = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate))) {
+            let (action, why) = (action_of(failed), failed.told());
             return match action {
                 Action::Pause => self.stop_for_now("paused", why, readings),
                 Action::Abort => self.abort(policy, why, false, readings),
@@ -418,7 +416,7 @@ impl Step {
         if self.state.status == Status::Paused {
             return self;
         }
-        self.promote(policy, stage, tally, readings, at).offer(policy, tally, in_flight, passed_ms)
+        self.promote(policy, stage, tally, readings, at).offer(policy, tally, in_flight)
     }
 
     /// Goes on to the next stage, or ends, if all that it takes is there.
@@ -463,15 +461,17 @@ impl Step {
         self
     }
 
-    fn offer(mut self, policy: &Policy, tally: &Tally, in_flight: u32, passed_ms: u64) -> Self {
+    fn offer(mut self, policy: &Policy, tally: &Tally, in_flight: u32) -> Self {
         if self.state.status.is_over() || self.state.status == Status::Paused {
             return self;
         }
-        let per_min = u64::from(policy.starts_per_min);
-        self.state.credit = (self.state.credit + passed_ms.min(60_000) * per_min).min(per_min * START_COST);
+        let now = self.state.looked_at;
+        self.state.starts.retain(|(at, _)| now.since_ms(*at) < MINUTE_MS);
+        let started: u32 = self.state.starts.iter().map(|(_, count)| count).sum();
         let pending = tally.count(|cell| cell.stage <= self.state.stage && cell.state == UpdateState::Pending);
-        let affordable = u32::try_from(self.state.credit / START_COST).unwrap_or(u32::MAX);
-        let count = pending.min(affordable).min(policy.in_flight_max.saturating_sub(in_flight));
+        let count = pending
+            .min(policy.starts_per_min.saturating_sub(started))
+            .min(policy.in_flight_max.saturating_sub(in_flight));
         if count > 0 {
             self.effects.push(Effect::Offer(count));
         }
@@ -480,9 +480,11 @@ impl Step {
 }
 
 impl State {
-    /// So many were really offered: they cost their credit.
+    /// So many were really offered at this look.
     pub fn offered(&mut self, count: u32) {
-        self.credit = self.credit.saturating_sub(u64::from(count) * START_COST);
+        if count > 0 {
+            self.starts.push((self.looked_at, count));
+        }
     }
 }
 
@@ -497,15 +499,4 @@ impl GateReading {
             self.of
         )
     }
-}
-
-/// Outcomes that a tally holds, for reports.
-pub fn outcomes(tally: &Tally) -> BTreeMap<Outcome, u32> {
-    let mut outcomes = BTreeMap::new();
-    for cell in &tally.cells {
-        if let Some(outcome) = cell.state.outcome() {
-            *outcomes.entry(outcome).or_default() += cell.count;
-        }
-    }
-    outcomes
 }

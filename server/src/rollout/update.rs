@@ -316,8 +316,9 @@ fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, 
     let stands_still = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
     match next.state {
         S::Offered if stands_still => {
-            next.state = S::Pending; // not executed; its turn comes again
-            next.offered_at = None;
+            // Not executed; its turn comes again, and nothing of this one is remembered.
+            next.state = S::Pending;
+            (next.offered_at, next.said_done, next.class) = (None, false, None);
         }
         S::Downloading if stands_still => next.state = S::TimedOut,
         S::Installing | S::Confirming | S::Confirmed if is_silent => next.state = S::Lost,

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod devices;
 pub mod heartbeats;
 pub mod records;
+pub mod rollouts;
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -61,6 +62,20 @@ macro_rules! conformance {
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
                 keysets_are_published_one_after_the_other, users_and_their_sessions, tokens_end_when_they_are_told_to,
                 silence_of_the_server_is_a_gap,
+            );
+            $crate::conformance!(@each $open; rollouts:
+                a_release_goes_its_way_and_never_changes, a_counter_serves_one_release,
+                an_artifact_must_be_here_to_stage, an_artifact_is_offered_only_while_a_release_is_active,
+                a_device_is_never_in_two_rollouts, offers_follow_the_order_and_the_site_budget,
+                who_is_away_is_not_offered, a_heartbeat_brings_the_offer_until_the_update_is_under_way,
+                a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none,
+                beats_confirm_and_statuses_move_an_update, a_confirmed_device_is_watched_while_the_rollout_is_open,
+                a_tally_counts_everybody_and_who_is_silent, a_site_is_silent_by_its_bystanders,
+                an_abort_takes_offers_back_and_names_who_downloads, closing_frees_the_devices_for_another_rollout,
+                decisions_are_kept_in_order_with_their_numbers, a_status_of_a_replayed_pair_is_denied,
+                an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
+                who_has_no_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
+                an_offer_made_again_forgets_the_last_one,
             );
         }
     };

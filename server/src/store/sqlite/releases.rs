@@ -104,6 +104,8 @@ impl ReleaseWrites for Writes<'_> {
         if *state == ReleaseState::Staged && artifact_bytes(&self.0, known.sha256)?.is_none() {
             return Ok(Err(ReleaseRefused::NoArtifact(known.sha256)));
         }
+        // From STAGED on nothing of it changes any more.
+        let manifest = manifest.as_ref().filter(|_| *state == ReleaseState::Staged);
         self.0
             .prepare_cached(
                 "UPDATE releases SET state = ?2, manifest = coalesce(?3, manifest), changed_at = ?4, reason = ?5 WHERE id = ?1",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId, Sequence},
-    message::{FirmwareStatus, Heartbeat, Offer, UpdateClass},
+    message::{FirmwareStatus, Heartbeat, Offer, UpdateClass, UpdateStep},
     text::Text,
     time::UnixMs,
 };
@@ -389,7 +389,7 @@ impl RolloutWrites for Writes<'_> {
     }
 
     fn took(&mut self, rollout: i64) -> Result<Vec<DeviceId>, StoreError> {
-        devices_in(&self.0, rollout, "u.state IN ('CONFIRMED', 'CONFIRMING', 'INSTALLING', 'TIMED_OUT')")
+        devices_in(&self.0, rollout, "u.state IN ('CONFIRMED', 'CONFIRMING', 'INSTALLING', 'TIMED_OUT', 'LOST')")
     }
 
     fn candidates_now(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError> {
@@ -465,8 +465,9 @@ impl RolloutWrites for Writes<'_> {
                 .prepare_cached("UPDATE updates SET detail = ?3 WHERE rollout = ?1 AND device = ?2")?
                 .execute(params![rollout, device, status.detail.as_str()])?;
         }
-        // Who has begun to install is past the point; who has not asks whether to go on.
-        let go_on = now.may_go_on() || !next.state.may_be_halted() && next.state != UpdateState::Halted;
+        // Nothing is in a slot yet: the device asks whether to go on. Later it can't stop any more.
+        let asks = matches!(status.step, UpdateStep::Downloading | UpdateStep::Installing);
+        let go_on = !asks || (now.may_go_on() && next.state.is_in_flight());
         Ok(Ok(StatusTaken { go_on, has_changed: has_changed && next.state != now.update.state }))
     }
 }

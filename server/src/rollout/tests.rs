@@ -1,0 +1,1018 @@
+//! The engine against a small fleet: properties over any policy, fleet and run of events, then the cases that need a story.
+
+use std::collections::BTreeMap;
+
+use ks_protocol::time::UnixMs;
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+
+use super::{
+    gate::{Test, Verdict, judge},
+    policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
+    step::{Cell, Decision, Effect, Event, GAP_MS, Order, State, Status, Step, Tally, Unfit, read_gates, step},
+    update::{Outcome, UpdateState},
+};
+
+/// When every story begins.
+const BEGIN: UnixMs = UnixMs(1_800_000_000_000);
+const MINUTE: u64 = 60_000;
+
+// ---- The fleet -----------------------------------------------------------------------------------------------------
+
+/// A device of the fleet.
+#[derive(Debug, Clone)]
+struct Device {
+    stage: usize,
+    model: &'static str,
+    site: &'static str,
+    state: UpdateState,
+}
+
+/// Devices that take offers and come to outcomes, so that every tally is one that could be.
+#[derive(Debug, Clone)]
+struct Fleet {
+    devices: Vec<Device>,
+    /// How many of a hundred fail, by model.
+    failing: [u64; 2],
+}
+
+const MODELS: [&str; 2] = ["KS-100", "KS-200"];
+const SITES: [&str; 2] = ["north", "south"];
+
+/// The next number of a row that looks like chance (SplitMix64).
+fn roll(dice: &mut u64) -> u64 {
+    *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*dice ^ *dice >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ mixed >> 31
+}
+
+impl Fleet {
+    /// A quarter of the devices in each stage but the last, the rest there.
+    fn new(count: usize, stages: usize, failing: [u64; 2]) -> Self {
+        let device = |number: usize| Device {
+            stage: (number % 4).min(stages - 1),
+            model: MODELS[number / 4 % 2],
+            site: SITES[number / 8 % 2],
+            state: UpdateState::Pending,
+        };
+        Self { devices: (0..count).map(device).collect(), failing }
+    }
+
+    fn tally(&self, suspects: u32) -> Tally {
+        let mut cells: BTreeMap<_, u32> = BTreeMap::new();
+        for Device { stage, model, site, state } in &self.devices {
+            *cells.entry((*stage, *model, *site, *state)).or_default() += 1;
+        }
+        let cells = cells.into_iter().map(|((stage, model, site, state), count)| Cell {
+            stage,
+            model: model.to_owned(),
+            site: site.to_owned(),
+            state,
+            count,
+        });
+        let tally = Tally { cells: cells.collect(), suspects: 0 };
+        Tally { suspects: suspects.min(tally.count(|cell| cell.state == UpdateState::Confirmed)), ..tally }
+    }
+
+    fn is_so(&mut self, so: impl Fn(&Device) -> bool) -> impl Iterator<Item = &mut Device> {
+        self.devices.iter_mut().filter(move |device| so(device))
+    }
+
+    fn offer(&mut self, count: u32, stage: usize) -> u32 {
+        let waiting = self.is_so(|device| device.state == UpdateState::Pending && device.stage <= stage);
+        let offered = waiting.take(count as usize).map(|device| device.state = UpdateState::Offered);
+        u32::try_from(offered.count()).unwrap()
+    }
+
+    fn halt(&mut self) {
+        for device in self.is_so(|device| matches!(device.state, UpdateState::Pending | UpdateState::Offered)) {
+            device.state = UpdateState::Halted;
+        }
+    }
+
+    /// Some devices get further, some fail.
+    fn move_on(&mut self, dice: &mut u64) {
+        use UpdateState as S;
+        let failing = self.failing;
+        for device in &mut self.devices {
+            let fails = roll(dice) % 100 < failing[usize::from(device.model == MODELS[1])];
+            device.state = match (device.state, roll(dice) % 8) {
+                (S::Offered, 0) => S::Pending,
+                (S::Offered, 1..=5) => S::Downloading,
+                (S::Downloading, 0..=5) if fails => [S::Failed, S::Rejected, S::TimedOut][(roll(dice) % 3) as usize],
+                (S::Downloading, 0..=5) => S::Installing,
+                (S::Installing, 0..=5) if fails => [S::RolledBack, S::FalseSuccess, S::Lost][(roll(dice) % 3) as usize],
+                (S::Installing, 0..=5) => S::Confirming,
+                (S::Confirming, 0..=5) => S::Confirmed,
+                (S::Confirmed, 0) if fails && roll(dice).is_multiple_of(8) => S::Lost,
+                (state, _) => state,
+            };
+        }
+    }
+}
+
+// ---- Stories -------------------------------------------------------------------------------------------------------
+
+/// What happens next in a story.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// Time passes, the fleet moves on, and somebody looks.
+    Look {
+        wait_ms: u64,
+        dice: u64,
+        suspects: u32,
+    },
+    Order(Order),
+}
+
+#[derive(Debug, Clone)]
+struct Story {
+    policy: Policy,
+    fleet: Fleet,
+    happenings: Vec<Happening>,
+}
+
+/// One event of a story and what it came to.
+#[derive(Debug, Clone, PartialEq)]
+struct Moment {
+    at: UnixMs,
+    before: State,
+    /// What was seen, if somebody looked.
+    seen: Option<Tally>,
+    order: Option<Order>,
+    step: Result<Step, Unfit>,
+    /// Devices that were really offered the release.
+    offered: u32,
+    after: State,
+}
+
+impl Moment {
+    fn decided(&self, what: &str) -> Option<&Decision> {
+        self.decisions().iter().find(|decision| decision.what == what)
+    }
+    fn decisions(&self) -> &[Decision] {
+        self.step.as_ref().map_or(&[], |step| &step.decisions)
+    }
+    fn effects(&self) -> &[Effect] {
+        self.step.as_ref().map_or(&[], |step| &step.effects)
+    }
+}
+
+/// The state as a server that was killed reads it back.
+fn reread(state: &State) -> State {
+    serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
+}
+
+/// Plays a story as the driver does. `restarts`: the server is killed after every event.
+fn play(story: &Story, restarts: bool) -> Vec<Moment> {
+    let Story { policy, mut fleet, happenings } = story.clone();
+    let (mut at, mut state) = (BEGIN, State::new(BEGIN));
+    let mut moments = Vec::new();
+    for happening in happenings {
+        let before = state.clone();
+        let (seen, order, step, mut dice) = match happening {
+            Happening::Look { wait_ms, mut dice, suspects } => {
+                at.0 += wait_ms;
+                fleet.move_on(&mut dice);
+                let tally = fleet.tally(suspects);
+                let looked = step(&policy, &state, &Event::Look(&tally), at);
+                (Some(tally), None, looked, dice)
+            }
+            Happening::Order(order) => {
+                let ordered = step(&policy, &state, &Event::Order(&order), at);
+                (None, Some(order), ordered, 0)
+            }
+        };
+        let mut offered = 0;
+        if let Ok(step) = &step {
+            state = step.state.clone();
+            for effect in &step.effects {
+                match effect {
+                    // A site's budget, or devices that are away, may let fewer through.
+                    Effect::Offer(count) => {
+                        let count = if roll(&mut dice).is_multiple_of(4) { count / 2 } else { *count };
+                        offered = fleet.offer(count, state.stage);
+                        state.offered(offered);
+                    }
+                    Effect::Halt => fleet.halt(),
+                    Effect::RollBack(_) | Effect::Close => {}
+                }
+            }
+        }
+        if roll(&mut dice).is_multiple_of(16) {
+            state.dark_until.insert(SITES[(dice % 2) as usize].to_owned(), at); // as the driver does
+        }
+        if restarts {
+            state = reread(&state);
+        }
+        moments.push(Moment { at, before, seen, order, step, offered, after: state.clone() });
+    }
+    moments
+}
+
+fn any_gate() -> impl Strategy<Value = Gate> {
+    let tests = vec![
+        Test::Raw,
+        Test::Raw,
+        Test::ClopperPearson { confidence_bp: 7_000 },
+        Test::Sprt { p0_bp: 500, p1_bp: 6_000, alpha_bp: 1_000, beta_bp: 1_000 },
+    ];
+    let scopes = vec![Scope::Stage, Scope::Cumulative, Scope::Model, Scope::Site, Scope::Stratum];
+    let actions = vec![Action::Pause, Action::Abort, Action::AbortAndRollBack];
+    let outcomes = vec![
+        Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect(),
+        vec![Outcome::Lost, Outcome::RolledBack, Outcome::FalseSuccess],
+    ];
+    let select = prop::sample::select::<u16>;
+    (
+        prop::sample::select(tests),
+        select(vec![1_000, 3_000, 5_000]),
+        1_u32..=5,
+        prop::sample::select(scopes),
+        prop::sample::select(actions),
+        prop::sample::select(outcomes),
+    )
+        .prop_map(|(test, threshold_bp, min_executed, scope, action, outcomes)| Gate {
+            outcomes,
+            threshold_bp,
+            min_executed,
+            test,
+            scope,
+            action,
+        })
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let stage = (1_u32..=4, prop::sample::select(vec![0_u64, 60, 300, 900]), prop::bool::weighted(0.25));
+    (
+        prop::collection::vec(stage, 1..=3),
+        prop::collection::vec(any_gate(), 1..=2),
+        1_u32..=20,
+        1_u32..=20,
+        prop::sample::select(vec![1_800_u64, 7_200, 86_400]),
+        any::<bool>(),
+    )
+        .prop_map(|(stages, gates, in_flight_max, starts_per_min, max_wait_s, can_roll_back)| {
+            let shares = [[WHOLE_BP, 0, 0], [2_500, WHOLE_BP, 0], [2_500, 5_000, WHOLE_BP]][stages.len() - 1];
+            let stages = stages.into_iter().zip(shares).map(|((min_executed, bake_s, is_manual), share_bp)| Stage {
+                share_bp,
+                min_executed,
+                bake_s,
+                approval: if is_manual { Approval::Manual } else { Approval::Auto },
+            });
+            let roll_back_to = can_roll_back.then(|| "fw-back".parse().unwrap());
+            Policy {
+                stages: stages.collect(),
+                gates,
+                in_flight_max,
+                starts_per_min,
+                max_wait_s,
+                roll_back_to,
+                ..playbook()
+            }
+        })
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    let wait_ms = prop_oneof![
+        40 => 0..90_000_u64,
+        2 => (GAP_MS - 2)..=(GAP_MS + 2),
+        2 => (GAP_MS + 1)..(20 * MINUTE),
+    ];
+    let suspects = prop_oneof![15 => Just(0_u32), 1 => 1..3_u32];
+    let look = (wait_ms, any::<u64>(), suspects);
+    prop_oneof![
+        800 => look.prop_map(|(wait_ms, dice, suspects)| Happening::Look { wait_ms, dice, suspects }),
+        40 => Just(Happening::Order(Order::Resume)),
+        30 => Just(Happening::Order(Order::Approve)),
+        15 => Just(Happening::Order(Order::Pause)),
+        1 => any::<bool>().prop_map(|roll_back| Happening::Order(Order::Abort { roll_back })),
+    ]
+}
+
+fn any_story() -> impl Strategy<Value = Story> {
+    let failing = || prop::sample::select(vec![0_u64, 0, 0, 2, 10, 40]);
+    (any_policy(), 16_usize..64, failing(), failing(), prop::collection::vec(any_happening(), 30..160)).prop_map(
+        |(policy, count, one, other, happenings)| {
+            let fleet = Fleet::new(count, policy.stages.len(), [one, other]);
+            Story { policy, fleet, happenings }
+        },
+    )
+}
+
+/// What a gate says of each of its groups, reckoned here anew: devices of the group, and the verdict.
+fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
+    let mut groups: BTreeMap<(&str, &str), [u32; 3]> = BTreeMap::new();
+    for cell in &tally.cells {
+        let is_meant = if gate.scope == Scope::Stage { cell.stage == stage } else { cell.stage <= stage };
+        if !is_meant {
+            continue;
+        }
+        let of = match gate.scope {
+            Scope::Stage | Scope::Cumulative => ("", ""),
+            Scope::Model => (cell.model.as_str(), ""),
+            Scope::Site => ("", cell.site.as_str()),
+            Scope::Stratum => (cell.model.as_str(), cell.site.as_str()),
+        };
+        let [devices, executed, failed] = groups.entry(of).or_default();
+        *devices += cell.count;
+        *executed += cell.state.outcome().map_or(0, |_| cell.count);
+        *failed += cell.state.outcome().filter(|outcome| gate.outcomes.contains(outcome)).map_or(0, |_| cell.count);
+    }
+    let judged = |[devices, executed, failed]: [u32; 3]| {
+        (devices, judge(gate.test, gate.threshold_bp, gate.min_executed, failed, executed).unwrap().verdict)
+    };
+    groups.into_values().map(judged).collect()
+}
+
+/// What the gates that fail ask for.
+fn failing(policy: &Policy, stage: usize, tally: &Tally) -> Vec<Action> {
+    let fails = |gate: &&Gate| verdicts(gate, stage, tally).iter().any(|(_, verdict)| *verdict == Verdict::Fail);
+    policy.gates.iter().filter(fails).map(|gate| gate.action).collect()
+}
+
+fn executed(stage: usize, tally: &Tally) -> u32 {
+    tally.count(|cell| cell.stage == stage && cell.state.outcome().is_some())
+}
+
+/// Goal: the stories are not idle, or the properties below would prove nothing.
+#[test]
+fn stories_come_to_every_kind_of_decision() {
+    let mut runner = TestRunner::deterministic();
+    let mut decided: BTreeMap<&str, u32> = BTreeMap::new();
+    for _ in 0..300 {
+        let story = any_story().new_tree(&mut runner).unwrap().current();
+        for moment in play(&story, false) {
+            for decision in moment.decisions() {
+                *decided.entry(decision.what).or_default() += 1;
+            }
+        }
+    }
+    for what in ["promoted", "completed", "aborted", "paused", "resumed", "waiting", "approved", "gap"] {
+        assert!(decided.get(what).is_some_and(|count| *count >= 30), "{what} of {decided:?}");
+    }
+}
+
+proptest! {
+    /// Promise (a): a share never shrinks, a stage never goes back, and only a promotion leads to the next, one at a time.
+    #[test]
+    fn a_share_never_shrinks_and_a_stage_never_goes_back(story in any_story()) {
+        for Moment { before, after, step, .. } in play(&story, false) {
+            prop_assert!(after.share_bp(&story.policy) >= before.share_bp(&story.policy));
+            let promoted = step.map_or(0, |step| step.decisions.iter().filter(|decision| decision.what == "promoted").count());
+            prop_assert!(promoted <= 1);
+            prop_assert_eq!(after.stage, before.stage + promoted);
+            prop_assert!(after.stage < story.policy.stages.len());
+            prop_assert!(after.looked_at >= before.looked_at);
+        }
+    }
+
+    /// Promise (b): once it is aborted, it offers nothing, decides nothing but that nobody listened, and takes no order.
+    #[test]
+    fn an_aborted_rollout_offers_nothing_more(
+        mut story in any_story(), cut in 0_usize..60, roll_back: bool, then in prop::collection::vec(any_happening(), 1..60)
+    ) {
+        story.happenings.truncate(cut);
+        let roll_back = roll_back && story.policy.roll_back_to.is_some(); // or it would be refused
+        story.happenings.push(Happening::Order(Order::Abort { roll_back }));
+        story.happenings.extend(then);
+        let moments = play(&story, false);
+        let aborted = moments.iter().position(|moment| moment.decided("aborted").is_some());
+        let over = moments.iter().position(|moment| moment.after.status.is_over());
+        prop_assert!(over.is_some(), "an order to abort ends what is not over yet");
+        let Some(aborted) = aborted else { return Ok(()) }; // it had been completed
+        let at_once = moments[aborted].effects();
+        let halts = at_once.iter().filter(|effect| **effect == Effect::Halt).count();
+        prop_assert_eq!((halts, moments[aborted].offered), (1, 0));
+        prop_assert!(!at_once.iter().any(|effect| matches!(effect, Effect::Offer(_))));
+        let mut closed = usize::from(at_once.contains(&Effect::Close));
+        for moment in &moments[aborted + 1..] {
+            prop_assert_eq!(moment.after.status, Status::Aborted);
+            prop_assert!(moment.order.is_none() || moment.step.is_err());
+            prop_assert!(moment.decisions().iter().all(|decision| decision.what == "gap"));
+            prop_assert!(moment.effects().iter().all(|effect| *effect == Effect::Close), "{:?}", moment.effects());
+            closed += moment.effects().len();
+        }
+        prop_assert!(closed <= 1, "closed {closed} times");
+        prop_assert_eq!(closed == 1, moments.last().unwrap().after.is_closed);
+    }
+
+    /// Promise (c): a stage is passed on enough outcomes, PASS of every gate, the whole bake time, and nobody silent; a manual
+    /// one by an approval too.
+    #[test]
+    fn nothing_is_promoted_without_evidence(story in any_story()) {
+        let (mut evidence_at, mut gaps_ms, mut approved) = (None, 0, false);
+        for moment in play(&story, false) {
+            if moment.order == Some(Order::Approve) && moment.step.is_ok() {
+                approved = true;
+            }
+            let passed = moment.decided("promoted").or(moment.decided("completed"));
+            let Some(tally) = &moment.seen else {
+                prop_assert!(passed.is_none(), "only a look can promote");
+                continue;
+            };
+            let stage_number = moment.before.stage;
+            let stage = story.policy.stages[stage_number];
+            let passed_ms = moment.at.since_ms(moment.before.looked_at);
+            if evidence_at.is_some() && passed_ms > GAP_MS {
+                gaps_ms += passed_ms;
+            }
+            if executed(stage_number, tally) >= stage.min_executed {
+                evidence_at.get_or_insert(moment.at);
+            }
+            let Some(passed) = passed else { continue };
+            prop_assert!(matches!(moment.before.status, Status::Running | Status::Waiting));
+            prop_assert!(executed(stage_number, tally) >= stage.min_executed);
+            prop_assert_eq!(tally.suspects, 0);
+            let baked_ms = moment.at.since_ms(evidence_at.unwrap()).saturating_sub(gaps_ms);
+            prop_assert!(baked_ms >= stage.bake_s * 1_000, "{baked_ms} of {} s", stage.bake_s);
+            prop_assert!(stage.approval == Approval::Auto || approved);
+            for gate in &story.policy.gates {
+                let said = verdicts(gate, stage_number, tally);
+                prop_assert!(said.iter().any(|(_, verdict)| *verdict == Verdict::Pass), "{said:?}");
+                prop_assert!(said.iter().all(|(_, verdict)| *verdict != Verdict::Fail), "{said:?}");
+                let is_large = |devices: u32| devices >= gate.min_executed;
+                prop_assert!(said.iter().all(|(devices, verdict)| !is_large(*devices) || *verdict == Verdict::Pass));
+            }
+            prop_assert_eq!(&passed.gates, &read_gates(&story.policy, stage_number, tally).unwrap(), "its numbers are kept");
+            prop_assert_eq!(passed.stage, stage_number);
+            if passed.what == "completed" {
+                prop_assert_eq!(tally.count(|cell| cell.state.is_in_flight()), 0);
+            }
+            (evidence_at, gaps_ms, approved) = (None, 0, false);
+        }
+    }
+
+    /// Promise (c), the other way round: what has all of it is promoted at the very look, or waits for a person.
+    #[test]
+    fn what_has_all_the_evidence_is_promoted_at_once(story in any_story()) {
+        for moment in play(&story, false) {
+            let Moment { before, after, seen: Some(tally), .. } = &moment else { continue };
+            let Some(evidence_at) = before.evidence_at else { continue };
+            let stage = story.policy.stages[before.stage];
+            let is_open = matches!(before.status, Status::Running | Status::Waiting);
+            let is_last = before.stage + 1 == story.policy.stages.len();
+            let passed_ms = moment.at.since_ms(before.looked_at);
+            let gap_ms = if passed_ms > GAP_MS { passed_ms } else { 0 };
+            let baked_ms = moment.at.since_ms(evidence_at).saturating_sub(before.unobserved_ms + gap_ms);
+            let passes = story.policy.gates.iter().all(|gate| {
+                verdicts(gate, before.stage, tally).iter().all(|(_, verdict)| *verdict == Verdict::Pass)
+            });
+            if is_open && !is_last && passes && tally.suspects == 0 && baked_ms >= stage.bake_s * 1_000 {
+                if stage.approval == Approval::Auto || before.approved {
+                    prop_assert!(moment.decided("promoted").is_some());
+                } else {
+                    prop_assert_eq!(after.status, Status::Waiting);
+                }
+            }
+        }
+    }
+
+    /// Promise (d): a server that is killed between any two events decides and does the same as one that is not.
+    #[test]
+    fn a_restart_between_any_two_events_changes_nothing(story in any_story()) {
+        let (whole, restarted) = (play(&story, false), play(&story, true));
+        for (one, other) in whole.iter().zip(&restarted) {
+            prop_assert_eq!(one, other);
+        }
+    }
+
+    /// Promise (e): a gap is time in which nobody listened, whatever the status: it is noted, is no bake time, and silence
+    /// counts from its end on; what is no gap changes nothing of that.
+    #[test]
+    fn a_gap_is_no_bake_time_and_excuses_silence(story in any_story()) {
+        for moment in play(&story, false) {
+            let Moment { before, after, .. } = &moment;
+            let passed_ms = moment.at.since_ms(before.looked_at);
+            let is_gap = moment.seen.is_some() && passed_ms > GAP_MS;
+            prop_assert_eq!(moment.decided("gap").is_some(), is_gap);
+            prop_assert_eq!(after.observing_since, if is_gap { moment.at } else { before.observing_since });
+            if is_gap {
+                prop_assert!(SITES.iter().all(|site| after.silence_counts_from(site) == moment.at));
+            }
+            if before.stage == after.stage {
+                let lost_ms = if is_gap && before.evidence_at.is_some() { passed_ms } else { 0 };
+                prop_assert_eq!(after.unobserved_ms, before.unobserved_ms + lost_ms);
+                prop_assert!(before.evidence_at.is_none() || after.evidence_at == before.evidence_at);
+            } else {
+                prop_assert_eq!((after.evidence_at, after.unobserved_ms, after.approved), (None, 0, false));
+                prop_assert_eq!(after.stage_began_at, moment.at);
+            }
+        }
+    }
+
+    /// Promise (f): a gate that fails acts at the very look, in whatever status an open rollout is; none that does not fail does.
+    #[test]
+    fn a_failing_gate_acts_in_any_status(story in any_story()) {
+        for moment in play(&story, false) {
+            let Some(tally) = moment.seen.as_ref().filter(|_| !moment.before.status.is_over()) else { continue };
+            let failing = failing(&story.policy, moment.before.stage, tally);
+            if failing.is_empty() {
+                prop_assert!(moment.decided("aborted").is_none());
+                continue;
+            }
+            prop_assert_eq!((moment.offered, moment.after.stage), (0, moment.before.stage));
+            prop_assert!(matches!(moment.after.status, Status::Paused | Status::Aborted));
+            prop_assert!(!moment.effects().iter().any(|effect| matches!(effect, Effect::Offer(_))));
+            if !failing.contains(&Action::Pause) {
+                prop_assert_eq!(moment.after.status, Status::Aborted);
+                prop_assert!(moment.effects().contains(&Effect::Halt));
+            }
+            let rolls_back = moment.effects().iter().any(|effect| matches!(effect, Effect::RollBack(_)));
+            prop_assert!(!rolls_back || failing.contains(&Action::AbortAndRollBack));
+        }
+    }
+
+    /// Promise (i): no more is under way than is allowed, and no minute, wherever it begins, sees more starts than it may.
+    #[test]
+    fn starts_keep_to_the_pace_and_the_room(story in any_story()) {
+        let moments = play(&story, false);
+        for moment in &moments {
+            let Some(tally) = &moment.seen else { prop_assert_eq!(moment.offered, 0); continue };
+            let in_flight = tally.count(|cell| cell.state.is_in_flight()) + moment.offered;
+            prop_assert!(moment.offered == 0 || in_flight <= story.policy.in_flight_max, "{in_flight}");
+            prop_assert!(moment.offered == 0 || matches!(moment.after.status, Status::Running | Status::Waiting));
+        }
+        for (first, begin) in moments.iter().enumerate() {
+            let within = moments[first..].iter().take_while(|moment| moment.at.since_ms(begin.at) < MINUTE);
+            let started: u32 = within.map(|moment| moment.offered).sum();
+            prop_assert!(started <= story.policy.starts_per_min, "{started} within a minute of {:?}", begin.at);
+        }
+    }
+
+    /// Promise (k): an order fits or is refused by the status and the way back that there is, and a refused one changes nothing.
+    #[test]
+    fn an_order_fits_the_status_or_is_refused(story in any_story()) {
+        use Status as S;
+        let has_way_back = story.policy.roll_back_to.is_some();
+        for moment in play(&story, false) {
+            let Some(order) = &moment.order else { continue };
+            let status = moment.before.status;
+            let fits = match order {
+                Order::Pause => matches!(status, S::Running | S::Waiting),
+                Order::Resume => status == S::Paused,
+                Order::Approve => matches!(status, S::Running | S::Waiting) && !moment.before.approved,
+                Order::Abort { roll_back } => !status.is_over() && (has_way_back || !roll_back),
+            };
+            prop_assert_eq!(moment.step.is_ok(), fits, "{:?} while {:?}", order, status);
+            prop_assert!(!fits || moment.decisions().len() == 1, "every order is in the trace");
+        }
+    }
+}
+
+// ---- Cases ---------------------------------------------------------------------------------------------------------
+
+fn at(seconds: u64) -> UnixMs {
+    UnixMs(BEGIN.0 + seconds * 1_000)
+}
+
+fn stage(share_bp: u16, min_executed: u32, bake_s: u64) -> Stage {
+    Stage { share_bp, min_executed, bake_s, approval: Approval::Auto }
+}
+
+/// Raw, against a tenth, after ten devices; every failure counts.
+fn gate(scope: Scope, action: Action) -> Gate {
+    Gate { threshold_bp: 1_000, min_executed: 10, scope, action, ..playbook().gates.remove(0) }
+}
+
+/// Two stages that ten outcomes and ten minutes pass, one gate over all, that aborts.
+fn small() -> Policy {
+    Policy {
+        stages: vec![stage(5_000, 10, 600), stage(WHOLE_BP, 10, 600)],
+        gates: vec![gate(Scope::Cumulative, Action::Abort)],
+        ..playbook()
+    }
+}
+
+fn manual() -> Policy {
+    let mut policy = small();
+    policy.stages[0].approval = Approval::Manual;
+    policy
+}
+
+fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u32) -> Cell {
+    Cell { stage, model: of.0.to_owned(), site: of.1.to_owned(), state, count }
+}
+
+/// Devices of the first stage, all of one kind, that are so far.
+fn seen(counts: &[(UpdateState, u32)]) -> Tally {
+    let kind = (MODELS[0], SITES[0]);
+    Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), suspects: 0 }
+}
+
+/// A rollout in a test: looks at it and orders something.
+struct Rollout {
+    policy: Policy,
+    state: State,
+}
+
+impl Rollout {
+    fn new(policy: Policy) -> Self {
+        assert_eq!(policy.nonsense(), Vec::<String>::new());
+        Self { state: State::new(BEGIN), policy }
+    }
+
+    fn happen(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+        let step = step(&self.policy, &self.state, event, at)?;
+        self.state = step.state.clone();
+        Ok(step)
+    }
+
+    fn look(&mut self, seconds: u64, tally: &Tally) -> Step {
+        self.happen(&Event::Look(tally), at(seconds)).unwrap()
+    }
+
+    /// Looks every minute from here to there; gives the decisions with when they were made.
+    fn watch(&mut self, seconds: std::ops::RangeInclusive<u64>, tally: &Tally) -> Vec<(u64, &'static str)> {
+        let mut decided = Vec::new();
+        for second in seconds.step_by(60) {
+            decided.extend(self.look(second, tally).decisions.into_iter().map(|decision| (second, decision.what)));
+        }
+        decided
+    }
+
+    fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, Unfit> {
+        self.happen(&Event::Order(order), at(seconds))
+    }
+}
+
+const NO_DECISION: [(u64, &str); 0] = [];
+
+fn whats(step: &Step) -> Vec<&'static str> {
+    step.decisions.iter().map(|decision| decision.what).collect()
+}
+
+#[test]
+fn a_stage_is_promoted_when_its_bake_time_is_over_and_not_a_millisecond_before() {
+    let mut rollout = Rollout::new(small());
+    assert_eq!(rollout.watch(0..=60, &seen(&[(UpdateState::Confirmed, 9)])), NO_DECISION);
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    assert_eq!(rollout.watch(120..=719, &good), NO_DECISION);
+    assert_eq!(rollout.happen(&Event::Look(&good), UnixMs(at(720).0 - 1)).unwrap().decisions, []);
+    let promoted = rollout.look(720, &good);
+    assert_eq!(whats(&promoted), ["promoted"]);
+    let why = &promoted.decisions[0].why;
+    assert!(why.contains("10 devices") && why.contains("600 s"), "{why}");
+    assert_eq!((rollout.state.stage, rollout.state.share_bp(&rollout.policy)), (1, WHOLE_BP));
+    assert_eq!(rollout.watch(721..=9_000, &good), NO_DECISION, "the outcomes of a stage promote no other");
+}
+
+#[test]
+fn completion_alone_promotes_nothing() {
+    let mut policy = small();
+    policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 };
+    let mut rollout = Rollout::new(policy);
+    let all_done = seen(&[(UpdateState::Confirmed, 20)]);
+    let readings = read_gates(&rollout.policy, 0, &all_done).unwrap();
+    assert_eq!(readings[0].judged.verdict, Verdict::Inconclusive, "20 devices prove nothing about a tenth");
+    assert_eq!(rollout.watch(0..=86_400, &all_done), NO_DECISION);
+    assert_eq!((rollout.state.stage, rollout.state.status), (0, Status::Running));
+    assert_eq!(rollout.watch(86_460..=86_460, &seen(&[(UpdateState::Confirmed, 40)])), [(86_460, "promoted")]);
+}
+
+#[test]
+fn a_silent_confirmed_device_holds_the_promotion() {
+    let mut rollout = Rollout::new(small());
+    let suspicious = Tally { suspects: 1, ..seen(&[(UpdateState::Confirmed, 12)]) };
+    assert_eq!(rollout.watch(0..=7_200, &suspicious), NO_DECISION);
+    assert_eq!(rollout.watch(7_260..=7_260, &Tally { suspects: 0, ..suspicious }), [(7_260, "promoted")]);
+}
+
+#[test]
+fn the_last_stage_waits_for_everybody_and_then_completes_and_closes() {
+    let mut policy = small();
+    policy.stages.remove(0);
+    let mut rollout = Rollout::new(policy);
+    let one_left = |state| seen(&[(UpdateState::Confirmed, 30), (state, 1)]);
+    assert_eq!(rollout.watch(0..=3_600, &one_left(UpdateState::Pending)), NO_DECISION);
+    assert_eq!(rollout.watch(3_660..=7_200, &one_left(UpdateState::Confirming)), NO_DECISION);
+    let done = one_left(UpdateState::Confirmed);
+    assert_eq!(rollout.watch(7_260..=7_260, &done), [(7_260, "completed")]);
+    assert_eq!(rollout.look(7_290, &done).effects, [Effect::Close]);
+    assert_eq!(rollout.look(7_320, &done).effects, []);
+}
+
+#[test]
+fn a_last_stage_that_never_reaches_a_device_completes_when_it_is_overdue_and_says_so() {
+    let policy = Policy { max_wait_s: 7_200, stages: vec![stage(WHOLE_BP, 10, 600)], ..small() };
+    let mut rollout = Rollout::new(policy);
+    let one_away = seen(&[(UpdateState::Confirmed, 30), (UpdateState::Pending, 1)]);
+    assert_eq!(rollout.watch(0..=7_200, &one_away), NO_DECISION);
+    let completed = rollout.look(7_201, &one_away);
+    assert!(completed.decisions[0].why.contains("1 devices were never reached"), "{:?}", completed.decisions);
+    assert_eq!((whats(&completed), rollout.state.status), (vec!["completed"], Status::Completed));
+}
+
+#[test]
+fn a_gap_is_no_bake_time_and_three_minutes_are_none() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let gap_s = GAP_MS / 1_000;
+    let mut rollout = Rollout::new(small());
+    for second in [0, gap_s, 2 * gap_s, 3 * gap_s] {
+        assert_eq!(whats(&rollout.look(second, &good)), Vec::<&str>::new(), "{second}");
+    }
+    assert_eq!(whats(&rollout.look(600, &good)), ["promoted"], "looks as far apart as that are no gap");
+
+    let mut rollout = Rollout::new(small());
+    rollout.look(0, &good);
+    let gap = rollout.look(10_000, &good);
+    assert_eq!(whats(&gap), ["gap"], "10,000 s in which nobody listened");
+    assert!(gap.decisions[0].why.contains("10000 s"), "{:?}", gap.decisions);
+    assert_eq!(rollout.state.silence_counts_from("north"), at(10_000));
+    assert_eq!(rollout.watch(10_060..=10_599, &good), NO_DECISION);
+    assert_eq!(whats(&rollout.look(10_600, &good)), ["promoted"]);
+}
+
+#[test]
+fn silence_of_a_dark_site_counts_from_the_later_of_its_end_and_the_gap() {
+    let mut rollout = Rollout::new(small());
+    rollout.state.dark_until.insert("north".to_owned(), at(100));
+    let from = |rollout: &Rollout| ["north", "south"].map(|site| rollout.state.silence_counts_from(site));
+    assert_eq!(from(&rollout), [at(100), BEGIN]);
+    rollout.look(5_000, &Tally::default());
+    assert_eq!(from(&rollout), [at(5_000); 2]);
+    rollout.state.dark_until.insert("north".to_owned(), at(6_000));
+    assert_eq!(from(&rollout), [at(6_000), at(5_000)]);
+}
+
+#[test]
+fn gates_act_while_it_is_paused_or_waits() {
+    let bad = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Lost, 3)]);
+    let mut paused = Rollout::new(small());
+    paused.order(0, &Order::Pause).unwrap();
+    assert_eq!(paused.watch(0..=600, &Tally::default()), NO_DECISION);
+    let mut waiting = Rollout::new(manual());
+    assert_eq!(waiting.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)])), [(600, "waiting")]);
+    for rollout in [&mut paused, &mut waiting] {
+        let aborted = rollout.look(660, &bad);
+        assert_eq!(aborted.effects, [Effect::Halt]);
+        let [decision] = aborted.decisions.as_slice() else { panic!("{:?}", aborted.decisions) };
+        assert_eq!((decision.what, decision.gates[0].judged.failed), ("aborted", 3));
+        assert!(decision.why.contains("3 of 13") && decision.why.contains("10.00 %"), "{}", decision.why);
+        assert_eq!(rollout.state.status, Status::Aborted);
+    }
+}
+
+#[test]
+fn an_aborted_rollout_is_watched_until_nothing_is_under_way() {
+    let mut rollout = Rollout::new(small());
+    assert_eq!(rollout.order(0, &Order::Abort { roll_back: false }).unwrap().effects, [Effect::Halt]);
+    let under_way = seen(&[(UpdateState::Installing, 1), (UpdateState::Halted, 9)]);
+    assert_eq!(rollout.look(60, &under_way).effects, []);
+    assert_eq!(rollout.look(120, &seen(&[(UpdateState::Confirmed, 1)])).effects, [Effect::Close]);
+    assert_eq!(rollout.look(180, &seen(&[(UpdateState::Confirmed, 1)])).effects, []);
+}
+
+#[test]
+fn a_roll_back_hands_the_devices_over_at_once() {
+    let mut policy = Policy { roll_back_to: Some("fw-back".parse().unwrap()), ..small() };
+    policy.gates[0].action = Action::AbortAndRollBack;
+    let back = [Effect::Halt, Effect::Close, Effect::RollBack("fw-back".parse().unwrap())];
+    let bad = seen(&[(UpdateState::Confirmed, 8), (UpdateState::RolledBack, 5), (UpdateState::Installing, 2)]);
+    let mut by_gate = Rollout::new(policy.clone());
+    assert_eq!(by_gate.look(60, &bad).effects, back);
+    let mut by_order = Rollout::new(policy.clone());
+    assert_eq!(by_order.order(60, &Order::Abort { roll_back: true }).unwrap().effects, back);
+    for rollout in [&mut by_gate, &mut by_order] {
+        assert!(rollout.state.is_closed);
+        assert_eq!(rollout.look(120, &bad).effects, [], "closed once");
+    }
+    let mut without = Rollout::new(policy);
+    assert_eq!(without.order(60, &Order::Abort { roll_back: false }).unwrap().effects, [Effect::Halt]);
+}
+
+#[test]
+fn a_manual_stage_waits_for_a_person_and_goes_on_when_one_approves() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let mut rollout = Rollout::new(manual());
+    assert_eq!(rollout.watch(0..=3_600, &good), [(600, "waiting")], "said once");
+    assert_eq!((rollout.state.status, rollout.state.stage), (Status::Waiting, 0));
+    let approved = rollout.order(3_601, &Order::Approve).unwrap();
+    assert_eq!((whats(&approved), rollout.state.status, rollout.state.stage), (vec!["approved"], Status::Running, 0));
+    assert_eq!(rollout.watch(3_602..=3_602, &good), [(3_602, "promoted")]);
+    assert!(!rollout.state.approved, "an approval is for one stage");
+}
+
+#[test]
+fn an_approval_stands_in_for_no_evidence() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let mut early = Rollout::new(manual());
+    early.order(0, &Order::Approve).unwrap();
+    assert_eq!(early.watch(0..=660, &good), [(600, "promoted")], "given before, it counts once the evidence is there");
+
+    let mut late = Rollout::new(manual());
+    late.watch(0..=600, &good);
+    late.order(601, &Order::Approve).unwrap();
+    let suspicious = Tally { suspects: 1, ..good.clone() };
+    assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed when it was asked does not any more");
+    assert_eq!(late.watch(1_260..=1_260, &good), [(1_260, "promoted")]);
+}
+
+#[test]
+fn a_stage_that_takes_too_long_pauses_and_says_so_and_a_resume_gives_it_time_again() {
+    let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..small() });
+    let few = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Pending, 1)]);
+    assert_eq!(rollout.watch(0..=3_600, &few), NO_DECISION);
+    let paused = rollout.look(3_601, &few);
+    assert_eq!((whats(&paused), paused.effects.as_slice()), (vec!["paused"], [].as_slice()));
+    assert!(paused.decisions[0].why.contains("not decided after 3601 s"), "{:?}", paused.decisions);
+    assert_eq!(rollout.watch(3_660..=9_000, &few), NO_DECISION, "said once");
+    assert_eq!(whats(&rollout.order(9_001, &Order::Resume).unwrap()), ["resumed"]);
+    assert_eq!(rollout.watch(9_060..=12_600, &few), NO_DECISION, "it has its time again");
+    assert_eq!(rollout.watch(12_660..=12_720, &few), [(12_660, "paused")]);
+}
+
+#[test]
+fn offers_keep_to_the_pace_and_the_room() {
+    let mut rollout = Rollout::new(Policy { starts_per_min: 60, in_flight_max: 100, ..small() });
+    let fleet = |in_flight| seen(&[(UpdateState::Pending, 500), (UpdateState::Downloading, in_flight)]);
+    assert_eq!(rollout.look(0, &fleet(0)).effects, [Effect::Offer(60)], "all that a minute may see");
+    rollout.state.offered(50);
+    assert_eq!(rollout.look(10, &fleet(50)).effects, [Effect::Offer(10)], "what was not offered is still there");
+    rollout.state.offered(10);
+    assert_eq!(rollout.look(59, &fleet(60)).effects, [], "the minute is not over");
+    assert_eq!(rollout.look(60, &fleet(60)).effects, [Effect::Offer(40)], "50 may start, and there is room for 40");
+    rollout.state.offered(40);
+    assert_eq!(rollout.look(130, &fleet(100)).effects, [], "there is no room");
+    assert_eq!(rollout.look(100_000, &fleet(0)).effects, [Effect::Offer(60)], "a gap earns nothing");
+    let waiting = seen(&[(UpdateState::Pending, 3)]);
+    assert_eq!(rollout.look(100_001, &waiting).effects, [Effect::Offer(3)], "no more than there are");
+    let later = Tally { cells: vec![cell(1, (MODELS[0], SITES[0]), UpdateState::Pending, 9)], suspects: 0 };
+    assert_eq!(rollout.look(100_002, &later).effects, [], "the next stage's turn has not come");
+}
+
+#[test]
+fn nothing_is_offered_while_it_is_paused() {
+    let mut rollout = Rollout::new(Policy { starts_per_min: 60, ..small() });
+    let waiting = seen(&[(UpdateState::Pending, 500)]);
+    rollout.look(0, &waiting);
+    rollout.state.offered(60);
+    rollout.order(1, &Order::Pause).unwrap();
+    for second in [60, 120] {
+        assert_eq!(rollout.look(second, &waiting).effects, []);
+    }
+    rollout.order(121, &Order::Resume).unwrap();
+    assert_eq!(rollout.look(122, &waiting).effects, [Effect::Offer(60)]);
+}
+
+#[test]
+fn a_clock_that_goes_back_earns_nothing_and_bakes_nothing() {
+    let mut rollout = Rollout::new(small());
+    let good = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Pending, 500)]);
+    rollout.look(500, &good);
+    rollout.state.offered(200);
+    let back = rollout.look(100, &good);
+    assert_eq!((back.effects.as_slice(), rollout.state.looked_at), ([].as_slice(), at(500)));
+    assert_eq!(rollout.watch(600..=1_099, &good), NO_DECISION);
+    assert_eq!(rollout.watch(1_100..=1_100, &good), [(1_100, "promoted")]);
+}
+
+/// A fleet in which the second model, at the south, fails; the cumulative share stays low.
+fn one_model_breaks(failed: u32) -> Tally {
+    let (old, new) = ((MODELS[0], "north"), (MODELS[1], "south"));
+    let cells = vec![
+        cell(0, old, UpdateState::Confirmed, 180),
+        cell(0, (MODELS[1], "north"), UpdateState::Confirmed, 20),
+        cell(0, new, UpdateState::Confirmed, 20 - failed),
+        cell(0, new, UpdateState::FalseSuccess, failed),
+    ];
+    Tally { cells, suspects: 0 }
+}
+
+#[test]
+fn a_gate_by_model_or_stratum_catches_what_breaks_one_kind() {
+    let with =
+        |scope| Policy { gates: vec![gate(Scope::Cumulative, Action::Abort), gate(scope, Action::Pause)], ..small() };
+    let mut cumulative = Rollout::new(small());
+    assert_eq!(cumulative.watch(0..=600, &one_model_breaks(6)), [(600, "promoted")], "6 of 220 are fine");
+    for (scope, of, failed) in
+        [(Scope::Model, "KS-200", 6), (Scope::Stratum, "KS-200 at south", 3), (Scope::Site, "south", 3)]
+    {
+        let mut rollout = Rollout::new(with(scope));
+        let paused = rollout.look(60, &one_model_breaks(failed));
+        assert_eq!(whats(&paused), ["paused"], "{scope:?}");
+        let Decision { why, gates, .. } = &paused.decisions[0];
+        assert!(why.starts_with(&format!("gate 2 of {of}: {failed} of")), "{why}");
+        assert_eq!(gates[0].judged.verdict, Verdict::Pass, "the cumulative gate still passes");
+        let is_fail = |reading: &&super::step::GateReading| reading.judged.verdict == Verdict::Fail;
+        assert_eq!(gates.iter().filter(is_fail).count(), 1);
+    }
+    let mut by_model = Rollout::new(with(Scope::Model));
+    assert_eq!(by_model.watch(0..=600, &one_model_breaks(3)), [(600, "promoted")], "3 of 40 are a model's fine share");
+}
+
+#[test]
+fn a_stage_gate_sees_the_stage_only() {
+    let policy = Policy { gates: vec![gate(Scope::Stage, Action::Abort)], ..small() };
+    let mut rollout = Rollout::new(policy.clone());
+    rollout.state.stage = 1;
+    let kind = (MODELS[0], SITES[0]);
+    let cells = |failed| {
+        vec![
+            cell(0, kind, UpdateState::Confirmed, 500),
+            cell(1, kind, UpdateState::Confirmed, 10),
+            cell(1, kind, UpdateState::Failed, failed),
+        ]
+    };
+    let read = |failed| read_gates(&policy, 1, &Tally { cells: cells(failed), suspects: 0 }).unwrap().remove(0);
+    assert_eq!((read(1).of.as_str(), read(1).judged.verdict), ("stage 2", Verdict::Pass));
+    assert_eq!((read(2).judged.executed, read(2).judged.verdict), (12, Verdict::Fail));
+}
+
+#[test]
+fn a_group_too_small_to_judge_can_only_fail() {
+    let policy = Policy { gates: vec![gate(Scope::Model, Action::Abort)], ..small() };
+    let with = |of_small: &[(UpdateState, u32)]| {
+        let mut cells = vec![cell(0, (MODELS[0], "north"), UpdateState::Confirmed, 50)];
+        cells.extend(of_small.iter().map(|(state, count)| cell(0, (MODELS[1], "north"), *state, *count)));
+        Tally { cells, suspects: 0 }
+    };
+    let watch = |tally: &Tally| Rollout::new(policy.clone()).watch(0..=600, tally);
+    let (confirmed, failed, waiting) = (UpdateState::Confirmed, UpdateState::Failed, UpdateState::Pending);
+    assert_eq!(watch(&with(&[(confirmed, 9)])), [(600, "promoted")], "9 never prove anything, and hold up nobody");
+    assert_eq!(watch(&with(&[(waiting, 9)])), [(600, "promoted")]);
+    assert_eq!(watch(&with(&[(confirmed, 8), (failed, 1)])), [(600, "promoted")], "one failure of ten would be fine");
+    assert_eq!(watch(&with(&[(confirmed, 7), (failed, 2)])), [(0, "aborted")], "two are too many even of ten");
+    assert_eq!(
+        watch(&with(&[(confirmed, 9), (waiting, 1)])),
+        NO_DECISION,
+        "10 will prove something: it waits for them"
+    );
+    let small_only = Tally { cells: with(&[(confirmed, 9)]).cells.split_off(1), suspects: 0 };
+    let policy = Policy { stages: vec![stage(5_000, 5, 600), stage(WHOLE_BP, 5, 600)], ..policy.clone() };
+    assert_eq!(Rollout::new(policy).watch(0..=7_200, &small_only), NO_DECISION, "one group must have proven something");
+}
+
+#[test]
+fn only_the_outcomes_that_a_gate_names_count() {
+    let mut policy = small();
+    policy.gates[0].outcomes = vec![Outcome::Lost];
+    let mut rollout = Rollout::new(policy);
+    let others = seen(&[(UpdateState::Confirmed, 1), (UpdateState::TimedOut, 20), (UpdateState::Halted, 9)]);
+    assert_eq!(rollout.watch(0..=60, &others), NO_DECISION);
+    let lost = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Lost, 2)]);
+    assert_eq!(rollout.watch(120..=120, &lost), [(120, "aborted")]);
+}
+
+#[test]
+fn an_order_that_does_not_fit_is_refused_and_says_why() {
+    use Status as S;
+    let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
+    for (status, fitting) in [
+        (S::Running, [true, false, true, true]),
+        (S::Waiting, [true, false, true, true]),
+        (S::Paused, [false, true, false, true]),
+        (S::Aborted, [false; 4]),
+        (S::Completed, [false; 4]),
+    ] {
+        for (order, fits) in orders.iter().zip(fitting) {
+            let mut rollout = Rollout::new(small());
+            rollout.state.status = status;
+            let done = rollout.order(60, order);
+            assert_eq!(done.is_ok(), fits, "{order:?} while {status:?}");
+            if let Err(unfit) = done {
+                let said = format!("the rollout is {}: it takes no order to {}", status.as_str(), order.as_str());
+                assert_eq!(unfit.to_string(), said);
+            }
+        }
+    }
+    let mut rollout = Rollout::new(manual());
+    rollout.order(0, &Order::Approve).unwrap();
+    assert!(rollout.order(0, &Order::Approve).is_err(), "approved already");
+}
+
+/// The policy's doc: "Updates started within a minute at most."
+#[test]
+fn no_more_than_starts_per_min_begin_within_any_minute() {
+    let mut rollout = Rollout::new(Policy { starts_per_min: 200, in_flight_max: 10_000, ..small() });
+    let waiting = seen(&[(UpdateState::Pending, 10_000)]);
+    let mut started = 0;
+    for second in [0, 30, 59] {
+        for effect in rollout.look(second, &waiting).effects {
+            let Effect::Offer(count) = effect else { panic!("{effect:?}") };
+            rollout.state.offered(count);
+            started += count;
+        }
+    }
+    assert!(started <= 200, "{started} within 59 s");
+}
+
+/// The policy's doc of an action: "What a gate does that fails: it is over."
+#[test]
+fn a_gate_that_aborts_is_not_shadowed_by_one_that_pauses() {
+    let strict = Gate { threshold_bp: 5_000, ..gate(Scope::Cumulative, Action::Abort) };
+    let policy = Policy { gates: vec![gate(Scope::Cumulative, Action::Pause), strict], ..small() };
+    let mut rollout = Rollout::new(policy);
+    assert_eq!(rollout.watch(0..=60, &seen(&[(UpdateState::Confirmed, 8), (UpdateState::Lost, 2)])), [(0, "paused")]);
+    let disaster = seen(&[(UpdateState::Confirmed, 2), (UpdateState::Lost, 98)]);
+    assert_eq!(rollout.watch(120..=240, &disaster), [(120, "aborted")]);
+    assert_eq!(rollout.state.status, Status::Aborted);
+}
+
+/// Whoever waits for a person has said so already, and goes on waiting.
+#[test]
+fn a_stage_that_nobody_approves_goes_on_waiting() {
+    let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    assert_eq!(rollout.watch(0..=7_200, &good), [(600, "waiting")]);
+}

@@ -1,0 +1,748 @@
+//! Promises about releases, rollouts and the updates of their devices.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::{ReleaseId, Sequence},
+    message::{FirmwareStatus, Heartbeat, Offer, UpdateClass, UpdateStep},
+    text::{Sha256, Text},
+    time::UnixMs,
+};
+
+use super::{AT, by, commit, id, named, new_device, registration, sample_beat, two_devices};
+use crate::{
+    rollout::{
+        gate::{Judged, Verdict},
+        policy::Policy,
+        share::Place,
+        step::{Cell, Decision, GateReading, State, Status},
+        update::{Update, UpdateState},
+    },
+    store::{
+        By, Denied, Store, StoreReader,
+        audit::AuditFilter,
+        devices::Selector,
+        heartbeats::Due,
+        releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
+        rollouts::{
+            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusTaken, Target, UpdateFilter, UpdateRecord,
+        },
+    },
+};
+
+/// The artifact of every release here.
+const ARTIFACT: Sha256 = Sha256([7; 32]);
+
+fn minutes(minutes: u64) -> UnixMs {
+    AT + Duration::from_mins(minutes)
+}
+
+fn by_at(at: UnixMs) -> By {
+    By { at, ..by() }
+}
+
+/// The store holds manifests and does not read them.
+fn manifest_of(release_id: &str) -> String {
+    format!("manifest of {release_id}\nFW_SIG: signed")
+}
+
+fn new_release(release_id: &str, release_counter: u64) -> NewRelease {
+    NewRelease {
+        release_id: release_id.parse().unwrap(),
+        product: "ks-terminal".to_owned(),
+        version: format!("{release_counter}.0.0"),
+        release_counter,
+        sha256: ARTIFACT,
+        manifest: format!("draft of {release_id}"),
+    }
+}
+
+fn draft(store: &mut impl Store, new: &NewRelease) -> Result<(), ReleaseRefused> {
+    commit(store, |store| store.draft_release(new, &by()))
+}
+
+fn change_with(
+    store: &mut impl Store,
+    release_id: &str,
+    state: ReleaseState,
+    manifest: Option<&str>,
+    at: UnixMs,
+) -> Result<(), ReleaseRefused> {
+    let reason = format!("to {}", state.as_str());
+    let change =
+        ReleaseChange { release_id: release_id.parse().unwrap(), state, manifest: manifest.map(str::to_owned), reason };
+    commit(store, |store| store.change_release(&change, &by_at(at)))
+}
+
+fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Result<(), ReleaseRefused> {
+    let signed = manifest_of(release_id);
+    change_with(store, release_id, state, (state == ReleaseState::Staged).then_some(signed.as_str()), AT)
+}
+
+/// An ACTIVE release.
+fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
+    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    draft(store, &new_release(release_id, release_counter)).unwrap();
+    change(store, release_id, ReleaseState::Staged).unwrap();
+    change(store, release_id, ReleaseState::Active).unwrap();
+}
+
+/// Two stages; a quarter of an hour confirms.
+fn policy() -> Policy {
+    serde_json::from_value(serde_json::json!({
+        "stages": [
+            { "share_bp": 5_000, "min_executed": 1, "bake_s": 60 },
+            { "share_bp": 10_000, "min_executed": 1, "bake_s": 60 },
+        ],
+        "gates": [{ "threshold_bp": 1_000, "min_executed": 1, "test": { "kind": "raw" } }],
+    }))
+    .unwrap()
+}
+
+/// The row of a device, as the store gives it to whoever plans a rollout.
+fn row_of(reader: &mut impl StoreReader, release_id: &str, device_id: &str) -> i64 {
+    let release = stored_release(reader, release_id);
+    let candidates = reader.candidates(&release, &named(&[device_id])).unwrap();
+    assert_eq!(candidates.len(), 1, "{device_id}");
+    candidates[0].row
+}
+
+/// A rollout to make: each device with its stage, and the share at which it enters.
+fn new_rollout(
+    reader: &mut impl StoreReader,
+    rollout_id: &str,
+    release_id: &str,
+    devices: &[(&str, usize, u16)],
+) -> NewRollout {
+    let mut targets = Vec::new();
+    for (device_id, stage, enters_bp) in devices {
+        let device = reader.device(&id(device_id)).unwrap().unwrap();
+        targets.push(Target {
+            row: row_of(reader, release_id, device_id),
+            stage: *stage,
+            place: Place { bucket: 5, enters_bp: *enters_bp },
+            model: device.model,
+            site: device.site,
+        });
+    }
+    NewRollout {
+        rollout_id: rollout_id.parse().unwrap(),
+        release_id: release_id.parse().unwrap(),
+        policy: policy(),
+        state: State::new(AT),
+        targets,
+        why: "it is time".to_owned(),
+    }
+}
+
+fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
+    commit(store, |store| store.create_rollout(new, &by()))
+}
+
+/// A rollout, as it is stored.
+fn stored(reader: &mut impl StoreReader, rollout_id: &str) -> RolloutRecord {
+    reader.rollout(&rollout_id.parse().unwrap()).unwrap().unwrap()
+}
+
+/// A release, as it is stored.
+fn stored_release(reader: &mut impl StoreReader, release_id: &str) -> ReleaseRecord {
+    reader.release(&release_id.parse().unwrap()).unwrap().unwrap()
+}
+
+/// `KS-1` (first stage) and `KS-2` (second), heard at [`AT`], in the rollout `r1` of the ACTIVE release `fw-2`. Gives its row.
+fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
+    two_devices(store);
+    for device_id in ["KS-1", "KS-2"] {
+        assert_eq!(said(store, old(device_id, (1, 2)), AT).firmware, None);
+    }
+    active(store, "fw-2", 2);
+    let new = new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 100), ("KS-2", 1, 9_000)]);
+    create(store, &new).unwrap();
+    stored(reader, "r1").row
+}
+
+/// Everybody's turn has come.
+fn everybody() -> Offering {
+    Offering { count: 100, stage: 1, site_unavailable_max: None, heard_since: AT, at: AT }
+}
+
+fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
+    commit(store, |store| store.offer(rollout, &offering))
+}
+
+/// A heartbeat of a device that runs the old firmware.
+fn old(device_id: &str, pair: (u32, u64)) -> Heartbeat {
+    sample_beat(device_id, pair)
+}
+
+/// A heartbeat of a device that runs the new one.
+fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
+    let mut beat = sample_beat(device_id, pair);
+    (beat.firmware.version, beat.firmware.release_counter) = (Text::truncated("2.0.0"), 2);
+    beat
+}
+
+fn said(store: &mut impl Store, beat: Heartbeat, at: UnixMs) -> Due {
+    commit(store, |store| store.record_beat(&beat, at)).unwrap()
+}
+
+fn the_offer() -> Option<Offer> {
+    Some(Offer { manifest: Text::truncated(&manifest_of("fw-2")) })
+}
+
+fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
+    let Sequence { boot_epoch, seq } = Sequence::new(pair.0, pair.1);
+    FirmwareStatus {
+        kind: Default::default(),
+        device_id: id(device_id),
+        boot_epoch,
+        seq,
+        sent_at: AT,
+        release_id: "fw-2".parse().unwrap(),
+        step,
+        received_bytes: 500,
+        class: None,
+        detail: Text::truncated(&format!("said {step:?}")),
+    }
+}
+
+fn tell(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
+    let sequence = Sequence { boot_epoch: status.boot_epoch, seq: status.seq };
+    commit(store, |store| store.record_status(sequence, status, at))
+}
+
+/// A device tells how far it is, at [`AT`]; gives whether it may go on.
+fn goes_on(store: &mut impl Store, device_id: &str, pair: (u32, u64), step: UpdateStep) -> bool {
+    tell(store, &status(device_id, pair, step), AT).unwrap().go_on
+}
+
+fn updates(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateRecord> {
+    reader.updates(rollout, &UpdateFilter::default(), 0, 100).unwrap()
+}
+
+fn states(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateState> {
+    updates(reader, rollout).into_iter().map(|record| record.update.state).collect()
+}
+
+/// Puts updates where a test wants them: each device's state.
+fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, wanted: &[(&str, UpdateState)]) {
+    for record in updates(reader, rollout) {
+        if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
+            let update = Update { state: *state, ..record.update };
+            commit(store, |store| store.save_update(rollout, record.device_row, &update));
+        }
+    }
+}
+
+/// Whitelists and registers more devices, each at its site, heard at [`AT`].
+fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
+    for (device_id, seed, site) in devices {
+        let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
+        commit(store, |store| store.import(std::slice::from_ref(&new), &by())).unwrap();
+        commit(store, |store| store.register(&registration(device_id, *seed, 1), &by())).unwrap();
+        said(store, old(device_id, (1, 2)), AT);
+    }
+}
+
+/// Promise: a release goes DRAFT, STAGED, ACTIVE, REVOKED, never back and past none; its name stands for it alone, and once it is
+/// staged nothing of it changes. What is said again changes nothing.
+pub fn a_release_goes_its_way_and_never_changes(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use ReleaseState as S;
+    let name: ReleaseId = "fw-2".parse().unwrap();
+    let refused = |is, wanted| Err(ReleaseRefused::State { release_id: "fw-2".parse().unwrap(), is, wanted });
+    assert_eq!(change(store, "fw-2", S::Staged), Err(ReleaseRefused::Unknown(name.clone())));
+    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    assert_eq!([draft(store, &new_release("fw-2", 2)), draft(store, &new_release("fw-2", 2))], [Ok(()), Ok(())]);
+    let taken = Err(ReleaseRefused::NameTaken(name.clone()));
+    assert_eq!(draft(store, &NewRelease { manifest: "another".to_owned(), ..new_release("fw-2", 3) }), taken);
+    assert_eq!(change(store, "fw-2", S::Active), refused(S::Draft, S::Active), "unsigned");
+    assert_eq!(change_with(store, "fw-2", S::Staged, Some("signed"), minutes(1)), Ok(()));
+    let staged = reader.release(&name).unwrap().unwrap();
+    assert_eq!((staged.state, staged.manifest.as_str(), staged.reason.as_str()), (S::Staged, "signed", "to STAGED"));
+    assert_eq!((staged.created_at, staged.changed_at), (AT, minutes(1)));
+    assert_eq!(change_with(store, "fw-2", S::Staged, Some("signed anew"), minutes(2)), Ok(()), "said again");
+    assert_eq!(draft(store, &NewRelease { manifest: "another".to_owned(), ..new_release("fw-2", 2) }), taken);
+    assert_eq!(reader.release(&name).unwrap().unwrap(), staged);
+    assert_eq!(change(store, "fw-2", S::Draft), refused(S::Staged, S::Draft));
+    assert_eq!(change(store, "fw-2", S::Active), Ok(()));
+    for back in [S::Draft, S::Staged] {
+        assert_eq!(change(store, "fw-2", back), refused(S::Active, back));
+    }
+    assert_eq!(change_with(store, "fw-2", S::Revoked, None, minutes(3)), Ok(()));
+    for back in [S::Draft, S::Staged, S::Active] {
+        assert_eq!(change(store, "fw-2", back), refused(S::Revoked, back));
+    }
+    let revoked = reader.release(&name).unwrap().unwrap();
+    assert_eq!((revoked.state, revoked.changed_at), (S::Revoked, minutes(3)));
+    assert_eq!((revoked.manifest, revoked.release_counter, revoked.sha256), ("signed".to_owned(), 2, ARTIFACT));
+    let steps = AuditFilter { action: Some("release.".to_owned()), ..AuditFilter::default() };
+    assert_eq!(reader.audit(&steps, 0, 99).unwrap().len(), 4, "one line a change, none for what changed nothing");
+    draft(store, &new_release("fw-3", 3)).unwrap();
+    assert_eq!(change(store, "fw-3", S::Revoked), Ok(()), "also a draft can be taken back");
+    let listed = reader.releases(0, 9).unwrap();
+    assert_eq!(listed.iter().map(|release| release.release_id.as_str()).collect::<Vec<_>>(), ["fw-2", "fw-3"]);
+    assert_eq!(reader.releases(listed[0].row, 9).unwrap(), listed[1..], "paged by row");
+}
+
+/// Promise: a counter of a product stands for one release, also once that is revoked.
+pub fn a_counter_serves_one_release(store: &mut impl Store, reader: &mut impl StoreReader) {
+    draft(store, &new_release("fw-2", 2)).unwrap();
+    let taken = Err(ReleaseRefused::CounterTaken("fw-2".parse().unwrap()));
+    assert_eq!(draft(store, &new_release("fw-2b", 2)), taken);
+    change(store, "fw-2", ReleaseState::Revoked).unwrap();
+    assert_eq!(draft(store, &new_release("fw-2b", 2)), taken);
+    assert_eq!(reader.release(&"fw-2b".parse().unwrap()).unwrap(), None);
+    let of_another = NewRelease { product: "ks-gate".to_owned(), ..new_release("gate-2", 2) };
+    assert_eq!([draft(store, &of_another), draft(store, &new_release("fw-3", 3))], [Ok(()), Ok(())]);
+}
+
+/// Promise: a release is staged only once its artifact is kept; an artifact is kept once.
+pub fn an_artifact_must_be_here_to_stage(store: &mut impl Store, reader: &mut impl StoreReader) {
+    draft(store, &new_release("fw-2", 2)).unwrap();
+    commit(store, |store| store.keep_artifact(Sha256([8; 32]), 5, &by()));
+    assert_eq!(change(store, "fw-2", ReleaseState::Staged), Err(ReleaseRefused::NoArtifact(ARTIFACT)));
+    assert_eq!(reader.release(&"fw-2".parse().unwrap()).unwrap().unwrap().state, ReleaseState::Draft);
+    assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), None);
+    for _ in 0..2 {
+        commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    }
+    assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), Some(1_000));
+    assert_eq!(change(store, "fw-2", ReleaseState::Staged), Ok(()));
+    let uploads = AuditFilter { action: Some("artifact.".to_owned()), ..AuditFilter::default() };
+    assert_eq!(reader.audit(&uploads, 0, 99).unwrap().len(), 2, "one line for each artifact");
+}
+
+/// Promise: devices may fetch an artifact while a release that needs it is ACTIVE, and at no other time.
+pub fn an_artifact_is_offered_only_while_a_release_is_active(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use ReleaseState as S;
+    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), None);
+    draft(store, &new_release("fw-2", 2)).unwrap();
+    for (state, offered) in [(S::Staged, None), (S::Active, Some(1_000)), (S::Revoked, None)] {
+        change(store, "fw-2", state).unwrap();
+        assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), offered, "{state:?}");
+    }
+    assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), Some(1_000), "it is kept all the same");
+    active(store, "fw-3", 3);
+    assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), Some(1_000), "another release needs it too");
+}
+
+/// Promise: a device is in one open rollout at most; a rollout that would take it is not made at all. Nor is one of a name that
+/// is taken, or of a release that is not ACTIVE.
+pub fn a_device_is_never_in_two_rollouts(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    active(store, "fw-2", 2);
+    active(store, "fw-3", 3);
+    let first = new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 100)]);
+    assert_eq!(
+        [create(store, &first), create(store, &first)],
+        [Ok(()), Err(RolloutRefused::NameTaken("r1".parse().unwrap()))]
+    );
+    let release = reader.release(&"fw-3".parse().unwrap()).unwrap().unwrap();
+    let candidates = reader.candidates(&release, &Selector::default()).unwrap();
+    let taken: Vec<_> = candidates.iter().map(|device| (device.device_id.as_str(), device.is_in_a_rollout)).collect();
+    assert_eq!(taken, [("KS-1", true), ("KS-2", false)]);
+    let both = new_rollout(reader, "r2", "fw-3", &[("KS-2", 0, 100), ("KS-1", 0, 200)]);
+    assert_eq!(create(store, &both), Err(RolloutRefused::InAnother));
+    assert_eq!(reader.rollout(&"r2".parse().unwrap()).unwrap(), None, "nothing of it is stored");
+    assert!(!reader.candidates(&release, &named(&["KS-2"])).unwrap()[0].is_in_a_rollout);
+    draft(store, &new_release("fw-4", 4)).unwrap();
+    let other = new_rollout(reader, "r2", "fw-4", &[("KS-2", 0, 100)]);
+    assert_eq!(create(store, &other), Err(RolloutRefused::NotActive("fw-4".parse().unwrap())));
+    assert_eq!(create(store, &new_rollout(reader, "r2", "fw-3", &[("KS-2", 0, 100)])), Ok(()));
+    let open = reader.open_rollout_ids().unwrap();
+    assert_eq!(open.iter().map(|rollout_id| rollout_id.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
+    let of_one = commit(store, |store| store.open_rollouts_of(&"fw-3".parse().unwrap()));
+    assert_eq!(of_one, ["r2".parse().unwrap()]);
+    let rollouts = reader.rollouts(0, 9).unwrap();
+    assert_eq!(rollouts[0], stored(reader, "r1"));
+    assert_eq!((&rollouts[0].policy, &rollouts[0].state), (&first.policy, &first.state), "as they were given");
+    assert_eq!(reader.rollouts(rollouts[0].row, 9).unwrap(), rollouts[1..], "paged by row");
+}
+
+/// Promise: offers go by stage, then by share, so many at most; of each site so many at most are under way or lost at a time.
+pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use UpdateState as S;
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "s"), ("KS-5", 5, "s")]);
+    active(store, "fw-2", 2);
+    let devices = [("KS-1", 0, 300), ("KS-2", 0, 200), ("KS-3", 0, 100), ("KS-4", 0, 400), ("KS-5", 1, 9_000)];
+    create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
+    let rollout = stored(reader, "r1").row;
+    let first_stage = Offering { stage: 0, ..everybody() };
+    assert_eq!(offer(store, rollout, Offering { count: 2, ..first_stage }), 2);
+    let (no, yes) = (S::Pending, S::Offered);
+    assert_eq!(states(reader, rollout), [no, yes, yes, no, no], "the least share comes first");
+    let budget = |most| Offering { site_unavailable_max: Some(most), ..first_stage };
+    assert_eq!(offer(store, rollout, budget(2)), 1, "the north has its two, the south has room");
+    assert_eq!(states(reader, rollout), [no, yes, yes, yes, no]);
+    put(store, reader, rollout, &[("KS-2", S::Confirmed), ("KS-3", S::Lost)]);
+    assert_eq!(offer(store, rollout, budget(1)), 0, "who is lost is out of service");
+    for under_way in [S::Downloading, S::Installing, S::Confirming] {
+        put(store, reader, rollout, &[("KS-3", under_way)]);
+        assert_eq!(offer(store, rollout, budget(1)), 0, "{under_way:?}");
+    }
+    put(store, reader, rollout, &[("KS-3", S::Failed)]);
+    assert_eq!(offer(store, rollout, budget(1)), 1, "who failed runs the old firmware");
+    assert_eq!(states(reader, rollout), [yes, S::Confirmed, S::Failed, yes, no]);
+    assert_eq!(offer(store, rollout, first_stage), 0, "the last one's stage has not come");
+    let at = minutes(5);
+    assert_eq!(offer(store, rollout, Offering { at, ..everybody() }), 1);
+    let last = updates(reader, rollout).remove(4);
+    let Update { state, offered_at, progress_at, boot_epoch, to_counter, .. } = last.update;
+    assert_eq!((state, offered_at, progress_at, boot_epoch, to_counter), (S::Offered, Some(at), at, 1, 2));
+}
+
+/// Promise: a device that was not heard lately, or that is revoked, is passed over, and the next one's turn comes.
+pub fn who_is_away_is_not_offered(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    more_devices(store, &[("KS-3", 3, "north")]); // registered, and in no rollout
+    said(store, old("KS-2", (1, 3)), minutes(10));
+    let one = Offering { count: 1, heard_since: minutes(9), at: minutes(10), ..everybody() };
+    assert_eq!(offer(store, rollout, one), 1);
+    assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered], "KS-1 is away");
+    assert_eq!(offer(store, rollout, one), 0);
+    said(store, old("KS-1", (1, 3)), minutes(10));
+    commit(store, |store| store.revoke(&named(&["KS-1"]), "stolen", &by()));
+    assert_eq!(offer(store, rollout, one), 0, "who is revoked gets nothing");
+    assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered]);
+}
+
+/// Promise: every heartbeat of a device whose turn has come is answered with the signed manifest, byte for byte, until it has
+/// begun to install; nobody else's is.
+pub fn a_heartbeat_brings_the_offer_until_the_update_is_under_way(
+    store: &mut impl Store,
+    reader: &mut impl StoreReader,
+) {
+    let rollout = rolled_out(store, reader);
+    assert_eq!(said(store, old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
+    assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 1);
+    for seq in [4, 5] {
+        assert_eq!(said(store, old("KS-1", (1, seq)), AT), Due { firmware: the_offer(), ..Due::default() });
+    }
+    assert_eq!(said(store, old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
+    assert!(goes_on(store, "KS-1", (1, 6), UpdateStep::Downloading));
+    assert_eq!(said(store, old("KS-1", (1, 7)), AT).firmware, the_offer(), "it may have been cut off");
+    assert!(goes_on(store, "KS-1", (1, 8), UpdateStep::Installing));
+    assert_eq!(said(store, old("KS-1", (1, 9)), AT).firmware, None);
+    assert_eq!(states(reader, rollout), [UpdateState::Installing, UpdateState::Pending]);
+}
+
+/// Promise: while a rollout is paused, offers that nobody took up yet are held back and what is being fetched goes on; of a
+/// revoked release nothing is offered and nobody goes on, whatever the rollout says.
+pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
+    store: &mut impl Store,
+    reader: &mut impl StoreReader,
+) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
+    let save = |store: &mut _, status| {
+        let state = State { status, ..State::new(AT) };
+        commit(store, |store| store.save_rollout(rollout, &state));
+    };
+    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| said(store, old(device, (1, seq)), AT).firmware);
+    assert_eq!(asked(store, 4), [the_offer(), the_offer()]);
+    save(store, Status::Paused);
+    assert_eq!(asked(store, 5), [None, the_offer()]);
+    assert_eq!(stored(reader, "r1").state.status, Status::Paused);
+    save(store, Status::Waiting);
+    assert_eq!(asked(store, 6), [the_offer(), the_offer()]);
+    save(store, Status::Aborted);
+    assert_eq!(asked(store, 7), [None, None]);
+    assert!(!goes_on(store, "KS-2", (1, 8), UpdateStep::Downloading));
+    save(store, Status::Running);
+    assert_eq!(asked(store, 9), [the_offer(), the_offer()]);
+    change(store, "fw-2", ReleaseState::Revoked).unwrap();
+    assert_eq!(asked(store, 10), [None, None]);
+    assert!(!goes_on(store, "KS-1", (1, 11), UpdateStep::Downloading));
+    assert!(!goes_on(store, "KS-2", (1, 11), UpdateStep::Downloading));
+    assert!(goes_on(store, "KS-2", (1, 12), UpdateStep::Installing), "who has begun to install is past the point");
+}
+
+/// Promise: what a device says moves its update and is kept; beats with the new counter after a boot confirm it, and the beat
+/// that takes it further says so. What it says of another release moves nothing.
+pub fn beats_confirm_and_statuses_move_an_update(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use UpdateState as S;
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    let taken = |has_changed| Ok(StatusTaken { go_on: true, has_changed });
+    assert_eq!(tell(store, &status("KS-1", (1, 3), UpdateStep::Downloading), minutes(1)), taken(true));
+    assert_eq!(tell(store, &status("KS-1", (1, 4), UpdateStep::Downloading), minutes(2)), taken(false), "no further");
+    let of_another =
+        FirmwareStatus { release_id: "fw-9".parse().unwrap(), ..status("KS-1", (1, 5), UpdateStep::Failed) };
+    assert_eq!(tell(store, &of_another, minutes(2)), Ok(StatusTaken { go_on: false, has_changed: false }));
+    assert_eq!(states(reader, rollout), [S::Downloading, S::Offered]);
+    assert_eq!(updates(reader, rollout)[0].update.progress_at, minutes(2), "progress was heard all the same");
+    assert_eq!(tell(store, &status("KS-1", (1, 6), UpdateStep::Installing), minutes(3)), taken(true));
+    let first = said(store, new("KS-1", (2, 1)), minutes(4));
+    assert_eq!((first.firmware, first.is_update_further), (None, true));
+    assert!(!said(store, new("KS-1", (2, 2)), minutes(18)).is_update_further);
+    assert_eq!(states(reader, rollout), [S::Confirming, S::Offered]);
+    assert!(said(store, new("KS-1", (2, 3)), minutes(19)).is_update_further, "a quarter of an hour");
+    let failed =
+        FirmwareStatus { class: Some(UpdateClass::BadSignature), ..status("KS-2", (1, 3), UpdateStep::Rejected) };
+    assert!(tell(store, &failed, minutes(20)).unwrap().has_changed);
+    let [one, other] = updates(reader, rollout).try_into().unwrap();
+    assert_eq!((one.update.state, one.update.ended_at, one.stage), (S::Confirmed, Some(minutes(19)), 0));
+    assert_eq!((one.update.confirming_since, one.last_seen_at), (Some(minutes(4)), Some(minutes(19))));
+    assert_eq!((other.update.state, other.update.class), (S::Rejected, Some(UpdateClass::BadSignature)));
+    assert_eq!((other.update.ended_at, other.detail.as_str(), other.stage), (Some(minutes(20)), "said Rejected", 1));
+    assert_eq!(reader.versions(rollout).unwrap(), [("1.0.0".to_owned(), 1), ("2.0.0".to_owned(), 1)]);
+    let which = |state| UpdateFilter { state: Some(state), ..UpdateFilter::default() };
+    assert_eq!(reader.updates(rollout, &which(S::Rejected), 0, 9).unwrap(), std::slice::from_ref(&other));
+    assert_eq!(reader.updates(rollout, &UpdateFilter::default(), one.device_row, 9).unwrap(), [other], "paged by row");
+    let at_site = |site: &str| UpdateFilter { site: Some(site.to_owned()), ..UpdateFilter::default() };
+    assert_eq!(reader.updates(rollout, &at_site("south"), 0, 9).unwrap(), []);
+    assert_eq!(reader.updates(rollout, &at_site("north"), 0, 1).unwrap(), [one]);
+    assert_eq!(said(store, old("KS-2", (1, 4)), minutes(21)).firmware, None, "an outcome is final");
+    assert_eq!(states(reader, rollout), [S::Confirmed, S::Rejected]);
+}
+
+/// Promise: a confirmed device that comes back with the old firmware has rolled back, as long as its rollout is open.
+pub fn a_confirmed_device_is_watched_while_the_rollout_is_open(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Confirmed)]);
+    assert!(said(store, old("KS-1", (2, 1)), minutes(60)).is_update_further);
+    assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
+    commit(store, |store| store.close_rollout(rollout));
+    assert!(!said(store, old("KS-2", (2, 1)), minutes(60)).is_update_further);
+    assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
+}
+
+/// Promise: a tally counts every device in its cell; confirmed devices that are silent are suspects. Those for which time
+/// matters are watched.
+pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use UpdateState as S;
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "s"), ("KS-4", 4, "s"), ("KS-5", 5, "s")]);
+    active(store, "fw-2", 2);
+    let devices = [("KS-1", 0, 1), ("KS-2", 0, 2), ("KS-3", 0, 3), ("KS-4", 1, 4), ("KS-5", 1, 5)];
+    create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
+    let rollout = stored(reader, "r1").row;
+    put(
+        store,
+        reader,
+        rollout,
+        &[("KS-1", S::Confirmed), ("KS-2", S::Confirmed), ("KS-3", S::Lost), ("KS-4", S::Installing)],
+    );
+    said(store, new("KS-2", (2, 1)), minutes(30));
+    let tally = reader.tally(rollout, minutes(30)).unwrap();
+    let cell = |stage, site: &str, state, count| Cell {
+        stage,
+        model: "KS-100".to_owned(),
+        site: site.to_owned(),
+        state,
+        count,
+    };
+    let mut cells = tally.cells.clone();
+    cells.sort_by_key(|cell| (cell.stage, cell.state));
+    assert_eq!(
+        cells,
+        [
+            cell(0, "n", S::Confirmed, 2),
+            cell(0, "s", S::Lost, 1),
+            cell(1, "s", S::Pending, 1),
+            cell(1, "s", S::Installing, 1)
+        ]
+    );
+    assert_eq!(tally.suspects, 1, "KS-1, last heard at the beginning");
+    assert_eq!(reader.tally(rollout, AT).unwrap().suspects, 0);
+    assert_eq!(commit(store, |store| store.tally_now(rollout, minutes(30))), tally);
+    let watched = |store: &mut _, silent_before| {
+        let watched = commit(store, |store| store.watched(rollout, silent_before));
+        watched.into_iter().map(|record| record.device_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(watched(store, minutes(30)), ["KS-1", "KS-4"]);
+    assert_eq!(watched(store, AT), ["KS-4"], "who is heard needs no watching");
+}
+
+/// Promise: a site's silence is told by its devices that were heard lately and have not begun to update.
+pub fn a_site_is_silent_by_its_bystanders(store: &mut impl Store, reader: &mut impl StoreReader) {
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n")]);
+    active(store, "fw-2", 2);
+    create(store, &new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 1), ("KS-2", 0, 2)])).unwrap();
+    let rollout = stored(reader, "r1").row;
+    put(store, reader, rollout, &[("KS-1", UpdateState::Installing)]);
+    said(store, old("KS-3", (1, 3)), minutes(10));
+    let silence = |store: &mut _, since| {
+        let silence = commit(store, |store| store.silence(rollout, since, minutes(5)));
+        silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        silence(store, AT),
+        [("n".to_owned(), 3, 2)],
+        "KS-2 waits, KS-4 is in no rollout; KS-1 may be rebooting"
+    );
+    assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "who was away before says nothing");
+}
+
+/// Promise: an abort takes back what nobody has begun, and names those that are downloading; who has begun to install goes on.
+pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use UpdateState as S;
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "n")]);
+    active(store, "fw-2", 2);
+    let devices = [("KS-1", 0, 1), ("KS-2", 0, 2), ("KS-3", 0, 3), ("KS-4", 0, 4), ("KS-5", 1, 9_000)];
+    create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
+    let rollout = stored(reader, "r1").row;
+    assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 4);
+    assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
+    assert!(goes_on(store, "KS-3", (1, 3), UpdateStep::Installing));
+    put(store, reader, rollout, &[("KS-4", S::Failed)]);
+    let state = State { status: Status::Aborted, ..State::new(AT) };
+    let named = commit(store, |store| {
+        store.save_rollout(rollout, &state)?;
+        store.halt(rollout, minutes(1))
+    });
+    assert_eq!(named, [id("KS-2")]);
+    let after = [S::Halted, S::Downloading, S::Installing, S::Failed, S::Halted];
+    assert_eq!(states(reader, rollout), after);
+    assert_eq!(updates(reader, rollout)[0].update.ended_at, Some(minutes(1)));
+    for (device_id, seq) in [("KS-1", 4), ("KS-2", 4), ("KS-5", 4)] {
+        assert_eq!(said(store, old(device_id, (1, seq)), minutes(2)).firmware, None, "{device_id}");
+    }
+    assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Downloading), "its offer was taken back");
+    assert!(!goes_on(store, "KS-2", (1, 5), UpdateStep::Downloading), "not installed yet: it must stop");
+    assert!(goes_on(store, "KS-3", (1, 5), UpdateStep::Rebooting), "past the point");
+    assert_eq!(states(reader, rollout), after);
+    tell(store, &status("KS-2", (1, 6), UpdateStep::Halted), minutes(3)).unwrap();
+    assert!(said(store, new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
+    assert_eq!(states(reader, rollout), [S::Halted, S::Halted, S::Confirming, S::Failed, S::Halted]);
+    let took = commit(store, |store| store.took(rollout));
+    assert_eq!(took, [id("KS-3")]);
+    assert_eq!(offer(store, rollout, everybody()), 0, "nobody waits any more");
+}
+
+/// Promise: once a rollout is closed its devices are free for another, their beats move nothing of it, and how they fared is
+/// remembered.
+pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    active(store, "fw-3", 3);
+    offer(store, rollout, everybody());
+    assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Downloading));
+    tell(store, &status("KS-2", (1, 3), UpdateStep::Failed), AT).unwrap();
+    let next = new_rollout(reader, "r2", "fw-3", &[("KS-1", 0, 100), ("KS-2", 0, 200)]);
+    assert_eq!(create(store, &next), Err(RolloutRefused::InAnother));
+    commit(store, |store| store.close_rollout(rollout));
+    assert_eq!(reader.open_rollout_ids().unwrap(), []);
+    assert_eq!(said(store, old("KS-1", (1, 4)), AT).firmware, None);
+    assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Installing), "nothing of it is to be installed");
+    assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed]);
+    let mut fared = |release_id: &str| {
+        let release = stored_release(reader, release_id);
+        let candidates = reader.candidates(&release, &Selector::default()).unwrap();
+        candidates.iter().map(|device| (device.failures, device.has_failed_this)).collect::<Vec<_>>()
+    };
+    assert_eq!(fared("fw-2"), [(0, false), (1, true)]);
+    assert_eq!(fared("fw-3"), [(0, false), (1, false)]);
+    assert_eq!(create(store, &next), Ok(()));
+    let second = stored(reader, "r2").row;
+    assert_eq!(offer(store, second, everybody()), 2);
+    let offered = said(store, old("KS-2", (1, 4)), AT).firmware.unwrap();
+    assert_eq!(offered.manifest.as_str(), manifest_of("fw-3"));
+    assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed], "the old one is as it was");
+}
+
+/// Promise: decisions are kept in the order they were made, each with who, when, why and every number, and are in the audit.
+pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    let judged = Judged {
+        verdict: Verdict::Pass,
+        failed: 1,
+        executed: 300,
+        share_ppm: 3_333,
+        lower_ppm: 170,
+        upper_ppm: 15_712,
+    };
+    let reading = |gate, of: &str| GateReading { gate, of: of.to_owned(), threshold_bp: 250, judged };
+    let gates = vec![reading(0, "all"), reading(1, "KS-100 at north")];
+    let decide = |store: &mut _, what, stage, gates: &[GateReading], name: &str, at| {
+        let decision = Decision { what, stage, why: format!("why it was {what}"), gates: gates.to_vec() };
+        commit(store, |store| store.decide(rollout, &decision, &By { name: name.to_owned(), ..by_at(at) }));
+    };
+    decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));
+    decide(store, "paused", 1, &[], "alice", minutes(2));
+    let trace = reader.decisions(rollout, 0, 99).unwrap();
+    let told: Vec<_> =
+        trace.iter().map(|line| (line.what.as_str(), line.stage, line.actor.as_str(), line.at)).collect();
+    assert_eq!(
+        told,
+        [("created", 0, "test", AT), ("promoted", 0, "rollout-engine", minutes(1)), ("paused", 1, "alice", minutes(2))]
+    );
+    assert!(trace[0].why.contains("fw-2 to 2 devices: it is time"), "{}", trace[0].why);
+    assert_eq!((trace[1].why.as_str(), &trace[1].gates), ("why it was promoted", &gates));
+    assert_eq!(reader.decisions(rollout, trace[0].row, 1).unwrap(), trace[1..2], "paged by row");
+    assert_eq!(reader.decisions(rollout + 1, 0, 99).unwrap(), [], "of this rollout");
+    let which = AuditFilter { subject: Some("r1".to_owned()), ..AuditFilter::default() };
+    let mut audited: Vec<_> = reader.audit(&which, 0, 99).unwrap().into_iter().map(|line| line.action).collect();
+    audited.sort_unstable();
+    assert_eq!(audited, ["rollout.created", "rollout.paused", "rollout.promoted"]);
+}
+
+/// Promise: a status whose pair was seen is denied and moves nothing; so is one of a device that may not write.
+pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    assert!(goes_on(store, "KS-1", (1, 9), UpdateStep::Downloading));
+    let stale = Err(Denied::Stale { kept: Sequence::new(1, 9) });
+    for pair in [(1, 9), (1, 8), (0, 99)] {
+        assert_eq!(tell(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
+    }
+    assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Offered]);
+    let beat = commit(store, |store| store.record_beat(&old("KS-1", (1, 9)), AT));
+    assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
+    assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
+    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    assert_eq!(tell(store, &status("KS-2", (1, 9), UpdateStep::Failed), AT), Err(Denied::Revoked));
+    assert_eq!(states(reader, rollout)[1], UpdateState::Offered);
+}
+
+/// Promise: a device that looks too long at its offer waits for its turn again, and the offer is taken from it until then.
+pub fn an_offer_that_lapsed_is_made_again(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
+    assert_eq!(said(store, old("KS-1", (2, 1)), minutes(1)).firmware, None);
+    assert_eq!(offer(store, rollout, Offering { at: minutes(2), ..everybody() }), 1);
+    assert_eq!(said(store, old("KS-1", (2, 2)), minutes(2)).firmware, the_offer());
+    let update = updates(reader, rollout)[0].update;
+    assert_eq!((update.boot_epoch, update.offered_at), (2, Some(minutes(2))), "a boot after this offer must show it");
+}
+
+/// Promise: once it is staged, nothing of a release changes; so says [`ReleaseState::Staged`].
+pub fn a_staged_manifest_is_not_changed_by_activation(store: &mut impl Store, reader: &mut impl StoreReader) {
+    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    draft(store, &new_release("fw-2", 2)).unwrap();
+    change(store, "fw-2", ReleaseState::Staged).unwrap();
+    for state in [ReleaseState::Active, ReleaseState::Revoked] {
+        let _ = change_with(store, "fw-2", state, Some("another manifest"), AT); // refused, or passed over
+        assert_eq!(stored_release(reader, "fw-2").manifest, manifest_of("fw-2"), "{state:?}");
+    }
+}
+
+/// Promise: a device that holds no offer (its turn has not come, or its offer lapsed) is not told to go on: nobody would watch it.
+pub fn who_has_no_offer_may_not_go_on(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, Offering { stage: 0, ..everybody() });
+    put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]); // it looked at its offer for too long
+    assert!(!goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading), "its turn has not come");
+    assert!(!goes_on(store, "KS-1", (1, 3), UpdateStep::Downloading), "its offer lapsed");
+    assert_eq!(states(reader, rollout), [UpdateState::Pending; 2]);
+}
+
+/// Promise: a roll back is for all that took the release or may have it in a slot: also for those that fell silent with it.
+pub fn a_lost_device_is_rolled_back_too(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Lost)]);
+    assert_eq!(commit(store, |store| store.took(rollout)), [id("KS-1"), id("KS-2")]);
+}
+
+/// Promise: an offer that is made again begins anew: what a device said under the one that lapsed is no claim under this one.
+pub fn an_offer_made_again_forgets_the_last_one(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let rollout = rolled_out(store, reader);
+    offer(store, rollout, everybody());
+    assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Succeeded));
+    put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
+    assert_eq!(offer(store, rollout, everybody()), 1);
+    assert_eq!(said(store, old("KS-1", (1, 4)), minutes(1)).firmware, the_offer());
+    assert_eq!(states(reader, rollout)[0], UpdateState::Offered);
+}

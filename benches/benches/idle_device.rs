@@ -100,6 +100,7 @@ async fn bytes_per_device() -> usize {
             server_keys: Rc::clone(&keys),
             model: "KS-100".into(),
             firmware_version: "1.0.0".into(),
+            release_counter: 1,
             otrt: None,
             at: UnixMs(0),
         });

@@ -2,28 +2,31 @@
 
 use sha2::{Digest, Sha256 as Hasher};
 
-use crate::{manifest::Manifest, message::UpdateClass, text::Sha256, time::UnixMs};
+use crate::{manifest::Manifest, message::UpdateClass, text::Sha256};
 
-/// How long a download may be as slow as it likes: a radio link that comes and goes.
+/// How long the fetching may be as slow as it likes, in milliseconds: a radio link that comes and goes.
 const GRACE_MS: u64 = 10 * 60 * 1_000;
-/// After that, the least rate on the whole: 1 KiB a second, so that 10 MB take three hours at most.
+/// After that, the least rate on the whole: 1 KiB a second, so that 10 MB take three hours of fetching at most.
 const BYTES_PER_S_MIN: u64 = 1_024;
 
 /// A download, from its first byte to its last. Its hash goes along, so the bytes need not be read again.
+///
+/// What counts for its pace is the time in which pieces were on their way, not that in which the device was off, without a
+/// network, or told to come again: whoever withholds a file keeps it from being installed, and that is all.
 #[derive(Debug, Clone)]
 pub struct Download {
     sha256: Sha256,
     size_bytes: u64,
     received_bytes: u64,
     hasher: Hasher,
-    began_at: UnixMs,
+    fetching_ms: u64,
 }
 
 impl Download {
-    /// A download of the manifest's artifact that begins now.
-    pub fn of(manifest: &Manifest, now: UnixMs) -> Self {
+    /// A download of the manifest's artifact.
+    pub fn of(manifest: &Manifest) -> Self {
         let Manifest { sha256, size_bytes, .. } = *manifest;
-        Self { sha256, size_bytes, received_bytes: 0, hasher: Hasher::new(), began_at: now }
+        Self { sha256, size_bytes, received_bytes: 0, hasher: Hasher::new(), fetching_ms: 0 }
     }
 
     /// Bytes that are here.
@@ -36,33 +39,21 @@ impl Download {
         self.size_bytes - self.received_bytes
     }
 
-    /// Takes the next piece.
+    /// Takes the next piece, which was so long on its way, in milliseconds.
     ///
     /// # Errors
-    /// [`UpdateClass::EndlessData`]: more bytes than the manifest says. Nothing of the piece is kept.
-    pub fn take(&mut self, piece: &[u8]) -> Result<(), UpdateClass> {
+    /// [`UpdateClass::EndlessData`]: more bytes than the manifest says; nothing of the piece is kept.
+    /// [`UpdateClass::SlowRetrieval`]: somebody drips, to keep the device busy for ever.
+    pub fn take(&mut self, piece: &[u8], took_ms: u64) -> Result<(), UpdateClass> {
         let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         if bytes > self.missing_bytes() {
             return Err(UpdateClass::EndlessData);
         }
         self.hasher.update(piece);
         self.received_bytes += bytes;
-        Ok(())
-    }
-
-    /// Whether it goes on fast enough.
-    ///
-    /// # Errors
-    /// [`UpdateClass::SlowRetrieval`]: somebody drips, to keep the device from updating.
-    pub fn check_pace(&self, now: UnixMs) -> Result<(), UpdateClass> {
-        let slow_ms = now.since_ms(self.began_at).saturating_sub(GRACE_MS);
-        let is_too_slow = self.received_bytes < slow_ms / 1_000 * BYTES_PER_S_MIN;
-        if is_too_slow { Err(UpdateClass::SlowRetrieval) } else { Ok(()) }
-    }
-
-    /// The device was off for a while: that time was nobody's drip.
-    pub fn was_off(&mut self, off_ms: u64) {
-        self.began_at = UnixMs(self.began_at.0.saturating_add(off_ms));
+        self.fetching_ms = self.fetching_ms.saturating_add(took_ms);
+        let due_bytes = self.fetching_ms.saturating_sub(GRACE_MS) / 1_000 * BYTES_PER_S_MIN;
+        if self.received_bytes < due_bytes { Err(UpdateClass::SlowRetrieval) } else { Ok(()) }
     }
 
     /// Last check, once nothing is missing: the hash.
@@ -85,7 +76,7 @@ mod tests {
             size_bytes: u64::try_from(artifact.len()).unwrap(),
             received_bytes: 0,
             hasher: Hasher::new(),
-            began_at: UnixMs(0),
+            fetching_ms: 0,
         }
     }
 
@@ -93,7 +84,7 @@ mod tests {
     fn pieces_of_any_size_make_the_whole() {
         let mut download = download(b"twelve bytes");
         for piece in [b"twe".as_slice(), b"", b"lve bytes"] {
-            download.take(piece).unwrap();
+            download.take(piece, 10).unwrap();
         }
         assert_eq!((download.missing_bytes(), download.finish()), (0, Ok(())));
     }
@@ -101,21 +92,19 @@ mod tests {
     #[test]
     fn too_much_too_little_and_other_bytes_are_told_apart() {
         let mut endless = download(b"1234");
-        endless.take(b"123").unwrap();
-        assert_eq!(endless.take(b"45"), Err(UpdateClass::EndlessData));
+        endless.take(b"123", 0).unwrap();
+        assert_eq!(endless.take(b"45", 0), Err(UpdateClass::EndlessData));
         assert_eq!(endless.clone().finish(), Err(UpdateClass::HashMismatch), "not whole");
         let mut other = download(b"1234");
-        other.take(b"1235").unwrap();
+        other.take(b"1235", 0).unwrap();
         assert_eq!(other.finish(), Err(UpdateClass::HashMismatch));
     }
 
     #[test]
-    fn a_drip_is_given_up_but_a_pause_with_the_power_off_is_none() {
+    fn a_drip_is_given_up() {
         let mut drip = download(&vec![0; 1_000_000]);
-        drip.take(&[0; 1_000]).unwrap();
-        assert_eq!(drip.check_pace(UnixMs(GRACE_MS)), Ok(()));
-        assert_eq!(drip.check_pace(UnixMs(GRACE_MS + 2_000)), Err(UpdateClass::SlowRetrieval));
-        drip.was_off(2_000);
-        assert_eq!(drip.check_pace(UnixMs(GRACE_MS + 2_000)), Ok(()));
+        assert_eq!(drip.take(&[0; 1_000], GRACE_MS), Ok(()));
+        assert_eq!(drip.take(&[0; 1_000], 1_000), Ok(()), "2,000 bytes, and 1,024 are due");
+        assert_eq!(drip.take(&[0; 10], 1_000), Err(UpdateClass::SlowRetrieval));
     }
 }

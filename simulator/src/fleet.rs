@@ -24,6 +24,8 @@ use crate::{
     shard::Shard,
 };
 
+/// Counter of the firmware that the factory puts in; releases of a scenario have greater ones.
+const FACTORY_COUNTER: u64 = 1;
 /// Devices in one inventory that the factory sends: the import of one is one transaction.
 const INVENTORY_ROWS: usize = 50_000;
 
@@ -271,6 +273,7 @@ impl<'a> Cast<'a> {
             server_keys: Rc::clone(&self.server_keys),
             model: self.models.get(spec.model).cloned().unwrap_or_default(),
             firmware_version: Rc::clone(&self.firmware_version),
+            release_counter: FACTORY_COUNTER,
             otrt: otrts.get(number).or(only_one).map(|token| token.as_str().into()),
             at: self.shard.time.unix_now(),
         });

@@ -439,7 +439,7 @@ impl Device {
                 said(reply)
             }
             MessageType::FirmwareStatus => said(self.machine.status_recorded(status, sig_dev, body)?),
-            MessageType::Artifact => self.take_piece(status, body),
+            MessageType::Artifact => self.take_piece(status, body, away.sent_at.elapsed()),
             MessageType::Keyset => {
                 let refused = self.machine.take_keyset(status, body)?;
                 let shared = self.shard.shared(self.machine.server_keys());
@@ -450,14 +450,12 @@ impl Device {
     }
 
     /// Takes a piece of an artifact. Nothing but the manifest's hash vouches for it, nor for a refusal in its place.
-    fn take_piece(&mut self, status: u16, body: &[u8]) -> Ended {
+    fn take_piece(&mut self, status: u16, body: &[u8], took: Duration) -> Ended {
         let from = self.machine.firmware.wanted().map_or(0, |piece| piece.from);
-        let now = self.shard.time.unix_now();
         if status == 206 || (status == 200 && from == 0) {
-            self.machine.firmware.fetched(Some(body), now);
+            self.machine.firmware.fetched(body, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             return Ended { code: OK, wait_ms: None };
         }
-        self.machine.firmware.fetched(None, now);
         let text = std::str::from_utf8(body).unwrap_or_default();
         let document = text.rsplit_once('\n').map_or(text, |(document, _)| document);
         match RefusalDocument::read(document) {

@@ -63,6 +63,7 @@ pub struct Piece {
 #[derive(Debug)]
 struct Update {
     manifest: Manifest,
+    offer: Text<MANIFEST_BYTES_MAX>,
     phase: Phase,
 }
 
@@ -83,15 +84,15 @@ pub struct FirmwareSlots {
     update: Option<Box<Update>>,
     /// What waits to be said, the oldest first.
     reports: Vec<Report>,
-    /// The manifest that was refused last: each is refused, and told, once.
+    /// The offer that was refused, or failed, last: each is, and is told, once.
     refused: Option<Text<MANIFEST_BYTES_MAX>>,
     next: Option<Next>,
 }
 
 impl FirmwareSlots {
     /// A device of that model that runs what the factory put in.
-    pub fn new(model: Rc<str>, version: Rc<str>) -> Self {
-        let running = Slot { version, release_counter: 1 };
+    pub fn new(model: Rc<str>, version: Rc<str>, release_counter: u64) -> Self {
+        let running = Slot { version, release_counter };
         Self { model, running, update: None, reports: Vec::new(), refused: None, next: None }
     }
 
@@ -120,9 +121,10 @@ impl FirmwareSlots {
         match Manifest::accept(offer.as_str(), trust, installed, server_time) {
             Ok((_, Wanted::AlreadyThere)) => {}
             Ok((manifest, Wanted::Yes)) => {
-                let download = Download::of(&manifest, server_time);
+                let download = Download::of(&manifest);
                 self.report(&manifest.release_id, UpdateStep::Downloading, 0, None);
-                self.update = Some(Box::new(Update { manifest, phase: Phase::Downloading(download) }));
+                let (offer, phase) = (offer.clone(), Phase::Downloading(download));
+                self.update = Some(Box::new(Update { manifest, offer, phase }));
             }
             Err(class) => {
                 self.refused = Some(offer.clone());
@@ -146,18 +148,18 @@ impl FirmwareSlots {
         Some(Piece { sha256: update.manifest.sha256, from, to })
     }
 
-    /// Takes a piece of the artifact, or that none came: an answer that is no piece is none.
-    pub fn fetched(&mut self, piece: Option<&[u8]>, now: UnixMs) {
+    /// Takes a piece of the artifact, which was so long on its way.
+    pub fn fetched(&mut self, piece: &[u8], took_ms: u64) {
         let Some(update) = &mut self.update else { return };
         let Phase::Downloading(download) = &mut update.phase else { return };
-        let taken = piece.map_or(Ok(()), |piece| download.take(piece)).and_then(|()| download.check_pace(now));
+        let taken = download.take(piece, took_ms);
         let received = download.received_bytes();
         let is_whole = download.missing_bytes() == 0;
         let checked = taken.and_then(|()| if is_whole { download.clone().finish() } else { Ok(()) });
         let release_id = update.manifest.release_id.clone();
         match checked {
             Err(class) => {
-                self.update = None;
+                self.give_up();
                 self.report(&release_id, UpdateStep::Rejected, received, Some(class));
             }
             Ok(()) if is_whole => {
@@ -214,7 +216,7 @@ impl FirmwareSlots {
             self.report(&release_id, UpdateStep::Rebooting, received_bytes, None);
             self.next = Some(Next::Reboot);
         } else {
-            self.update = None;
+            self.give_up();
             self.report(&release_id, UpdateStep::Failed, 0, Some(UpdateClass::InstallFailed));
         }
     }
@@ -222,6 +224,9 @@ impl FirmwareSlots {
     /// It has booted: into the new slot, or, when that did not boot, into the old one. `claims` is what it says of it.
     pub fn booted(&mut self, into_new: bool, claims: bool) {
         let Some(update) = self.update.take() else { return };
+        if !into_new {
+            self.refused = Some(update.offer);
+        }
         let Manifest { release_id, version, release_counter, .. } = update.manifest;
         if into_new {
             self.running = Slot { version: version.as_str().into(), release_counter };
@@ -232,6 +237,11 @@ impl FirmwareSlots {
             (UpdateStep::RolledBack, Some(UpdateClass::BootFailed))
         };
         self.report(&release_id, step, 0, class);
+    }
+
+    /// Ends the update, and takes no such offer again: what failed once is not tried for ever.
+    fn give_up(&mut self) {
+        self.refused = self.update.take().map(|update| update.offer).or(self.refused.take());
     }
 
     fn report(&mut self, release_id: &ReleaseId, step: UpdateStep, received_bytes: u64, class: Option<UpdateClass>) {

@@ -109,6 +109,8 @@ pub struct Birth {
     pub model: Rc<str>,
     /// What the factory put in as firmware.
     pub firmware_version: Rc<str>,
+    /// Its counter.
+    pub release_counter: u64,
     /// Its one-time token, if the fleet has them.
     pub otrt: Option<Rc<str>>,
     /// When it was switched on.
@@ -139,7 +141,7 @@ pub struct Carried {
 impl Machine {
     /// A device that was just switched on for the first time.
     pub fn new(birth: Birth) -> Self {
-        let Birth { device_id, root_seed, server_keys, model, firmware_version, otrt, at } = birth;
+        let Birth { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } = birth;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -160,7 +162,7 @@ impl Machine {
             first_line_no: 1,
             lines: VecDeque::new(),
             logs_wanted: false,
-            firmware: FirmwareSlots::new(model, firmware_version),
+            firmware: FirmwareSlots::new(model, firmware_version, release_counter),
             otrt,
             standing: Standing::New,
             sequence: Sequence::new(1, 0),
@@ -521,7 +523,8 @@ impl Machine {
                 // They came along and are stored.
                 self.confirmed.extend(self.acks.drain(..).map(|ack| ack.command_id));
                 self.heard_of_keyset(next.keyset_version);
-                if let Some(offer) = &next.firmware {
+                // A newer keyset may have cut off the key that signed it: the keyset first, the offer comes again.
+                if let Some(offer) = next.firmware.as_ref().filter(|_| self.wanted_keyset.is_none()) {
                     self.firmware.offered(&offer.manifest, &self.server_keys, next.server_time);
                 }
                 for command in next.commands.as_slice() {
@@ -660,6 +663,7 @@ mod tests {
             }),
             model: "KS-100".into(),
             firmware_version: "1.0.0".into(),
+            release_counter: 1,
             otrt: None,
             at: UnixMs(0),
         })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ks_protocol::{
-    id::{ReleaseId, Sequence},
+    id::{ReleaseId, RolloutId, Sequence},
     message::{FirmwareStatus, Heartbeat, Offer, UpdateClass, UpdateStep},
     text::{Sha256, Text},
     time::UnixMs,
@@ -153,7 +153,7 @@ fn stored_release(reader: &mut impl StoreReader, release_id: &str) -> ReleaseRec
 fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
     two_devices(store);
     for device_id in ["KS-1", "KS-2"] {
-        assert_eq!(said(store, old(device_id, (1, 2)), AT).firmware, None);
+        assert_eq!(said(store, &old(device_id, (1, 2)), AT).firmware, None);
     }
     active(store, "fw-2", 2);
     let new = new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 100), ("KS-2", 1, 9_000)]);
@@ -182,12 +182,12 @@ fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     beat
 }
 
-fn said(store: &mut impl Store, beat: Heartbeat, at: UnixMs) -> Due {
-    commit(store, |store| store.record_beat(&beat, at)).unwrap()
+fn said(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
+    commit(store, |store| store.record_beat(beat, at)).unwrap()
 }
 
-fn the_offer() -> Option<Offer> {
-    Some(Offer { manifest: Text::truncated(&manifest_of("fw-2")) })
+fn the_offer() -> Offer {
+    Offer { manifest: Text::truncated(&manifest_of("fw-2")) }
 }
 
 fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
@@ -240,7 +240,7 @@ fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
         commit(store, |store| store.import(std::slice::from_ref(&new), &by())).unwrap();
         commit(store, |store| store.register(&registration(device_id, *seed, 1), &by())).unwrap();
-        said(store, old(device_id, (1, 2)), AT);
+        said(store, &old(device_id, (1, 2)), AT);
     }
 }
 
@@ -351,7 +351,7 @@ pub fn a_device_is_never_in_two_rollouts(store: &mut impl Store, reader: &mut im
     assert_eq!(create(store, &other), Err(RolloutRefused::NotActive("fw-4".parse().unwrap())));
     assert_eq!(create(store, &new_rollout(reader, "r2", "fw-3", &[("KS-2", 0, 100)])), Ok(()));
     let open = reader.open_rollout_ids().unwrap();
-    assert_eq!(open.iter().map(|rollout_id| rollout_id.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
+    assert_eq!(open.iter().map(RolloutId::as_str).collect::<Vec<_>>(), ["r1", "r2"]);
     let of_one = commit(store, |store| store.open_rollouts_of(&"fw-3".parse().unwrap()));
     assert_eq!(of_one, ["r2".parse().unwrap()]);
     let rollouts = reader.rollouts(0, 9).unwrap();
@@ -396,12 +396,12 @@ pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reade
 pub fn who_is_away_is_not_offered(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     more_devices(store, &[("KS-3", 3, "north")]); // registered, and in no rollout
-    said(store, old("KS-2", (1, 3)), minutes(10));
+    said(store, &old("KS-2", (1, 3)), minutes(10));
     let one = Offering { count: 1, heard_since: minutes(9), at: minutes(10), ..everybody() };
     assert_eq!(offer(store, rollout, one), 1);
     assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered], "KS-1 is away");
     assert_eq!(offer(store, rollout, one), 0);
-    said(store, old("KS-1", (1, 3)), minutes(10));
+    said(store, &old("KS-1", (1, 3)), minutes(10));
     commit(store, |store| store.revoke(&named(&["KS-1"]), "stolen", &by()));
     assert_eq!(offer(store, rollout, one), 0, "who is revoked gets nothing");
     assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered]);
@@ -414,16 +414,16 @@ pub fn a_heartbeat_brings_the_offer_until_the_update_is_under_way(
     reader: &mut impl StoreReader,
 ) {
     let rollout = rolled_out(store, reader);
-    assert_eq!(said(store, old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
+    assert_eq!(said(store, &old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
     assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 1);
     for seq in [4, 5] {
-        assert_eq!(said(store, old("KS-1", (1, seq)), AT), Due { firmware: the_offer(), ..Due::default() });
+        assert_eq!(said(store, &old("KS-1", (1, seq)), AT), Due { firmware: Some(the_offer()), ..Due::default() });
     }
-    assert_eq!(said(store, old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
+    assert_eq!(said(store, &old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
     assert!(goes_on(store, "KS-1", (1, 6), UpdateStep::Downloading));
-    assert_eq!(said(store, old("KS-1", (1, 7)), AT).firmware, the_offer(), "it may have been cut off");
+    assert_eq!(said(store, &old("KS-1", (1, 7)), AT).firmware, Some(the_offer()), "it may have been cut off");
     assert!(goes_on(store, "KS-1", (1, 8), UpdateStep::Installing));
-    assert_eq!(said(store, old("KS-1", (1, 9)), AT).firmware, None);
+    assert_eq!(said(store, &old("KS-1", (1, 9)), AT).firmware, None);
     assert_eq!(states(reader, rollout), [UpdateState::Installing, UpdateState::Pending]);
 }
 
@@ -440,18 +440,18 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
         let state = State { status, ..State::new(AT) };
         commit(store, |store| store.save_rollout(rollout, &state));
     };
-    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| said(store, old(device, (1, seq)), AT).firmware);
-    assert_eq!(asked(store, 4), [the_offer(), the_offer()]);
+    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| said(store, &old(device, (1, seq)), AT).firmware);
+    assert_eq!(asked(store, 4), [Some(the_offer()), Some(the_offer())]);
     save(store, Status::Paused);
-    assert_eq!(asked(store, 5), [None, the_offer()]);
+    assert_eq!(asked(store, 5), [None, Some(the_offer())]);
     assert_eq!(stored(reader, "r1").state.status, Status::Paused);
     save(store, Status::Waiting);
-    assert_eq!(asked(store, 6), [the_offer(), the_offer()]);
+    assert_eq!(asked(store, 6), [Some(the_offer()), Some(the_offer())]);
     save(store, Status::Aborted);
     assert_eq!(asked(store, 7), [None, None]);
     assert!(!goes_on(store, "KS-2", (1, 8), UpdateStep::Downloading));
     save(store, Status::Running);
-    assert_eq!(asked(store, 9), [the_offer(), the_offer()]);
+    assert_eq!(asked(store, 9), [Some(the_offer()), Some(the_offer())]);
     change(store, "fw-2", ReleaseState::Revoked).unwrap();
     assert_eq!(asked(store, 10), [None, None]);
     assert!(!goes_on(store, "KS-1", (1, 11), UpdateStep::Downloading));
@@ -474,11 +474,11 @@ pub fn beats_confirm_and_statuses_move_an_update(store: &mut impl Store, reader:
     assert_eq!(states(reader, rollout), [S::Downloading, S::Offered]);
     assert_eq!(updates(reader, rollout)[0].update.progress_at, minutes(2), "progress was heard all the same");
     assert_eq!(tell(store, &status("KS-1", (1, 6), UpdateStep::Installing), minutes(3)), taken(true));
-    let first = said(store, new("KS-1", (2, 1)), minutes(4));
+    let first = said(store, &new("KS-1", (2, 1)), minutes(4));
     assert_eq!((first.firmware, first.is_update_further), (None, true));
-    assert!(!said(store, new("KS-1", (2, 2)), minutes(18)).is_update_further);
+    assert!(!said(store, &new("KS-1", (2, 2)), minutes(18)).is_update_further);
     assert_eq!(states(reader, rollout), [S::Confirming, S::Offered]);
-    assert!(said(store, new("KS-1", (2, 3)), minutes(19)).is_update_further, "a quarter of an hour");
+    assert!(said(store, &new("KS-1", (2, 3)), minutes(19)).is_update_further, "a quarter of an hour");
     let failed =
         FirmwareStatus { class: Some(UpdateClass::BadSignature), ..status("KS-2", (1, 3), UpdateStep::Rejected) };
     assert!(tell(store, &failed, minutes(20)).unwrap().has_changed);
@@ -494,7 +494,7 @@ pub fn beats_confirm_and_statuses_move_an_update(store: &mut impl Store, reader:
     let at_site = |site: &str| UpdateFilter { site: Some(site.to_owned()), ..UpdateFilter::default() };
     assert_eq!(reader.updates(rollout, &at_site("south"), 0, 9).unwrap(), []);
     assert_eq!(reader.updates(rollout, &at_site("north"), 0, 1).unwrap(), [one]);
-    assert_eq!(said(store, old("KS-2", (1, 4)), minutes(21)).firmware, None, "an outcome is final");
+    assert_eq!(said(store, &old("KS-2", (1, 4)), minutes(21)).firmware, None, "an outcome is final");
     assert_eq!(states(reader, rollout), [S::Confirmed, S::Rejected]);
 }
 
@@ -503,10 +503,10 @@ pub fn a_confirmed_device_is_watched_while_the_rollout_is_open(store: &mut impl 
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Confirmed)]);
-    assert!(said(store, old("KS-1", (2, 1)), minutes(60)).is_update_further);
+    assert!(said(store, &old("KS-1", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
     commit(store, |store| store.close_rollout(rollout));
-    assert!(!said(store, old("KS-2", (2, 1)), minutes(60)).is_update_further);
+    assert!(!said(store, &old("KS-2", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
 }
 
@@ -525,7 +525,7 @@ pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader
         rollout,
         &[("KS-1", S::Confirmed), ("KS-2", S::Confirmed), ("KS-3", S::Lost), ("KS-4", S::Installing)],
     );
-    said(store, new("KS-2", (2, 1)), minutes(30));
+    said(store, &new("KS-2", (2, 1)), minutes(30));
     let tally = reader.tally(rollout, minutes(30)).unwrap();
     let cell = |stage, site: &str, state, count| Cell {
         stage,
@@ -563,7 +563,7 @@ pub fn a_site_is_silent_by_its_bystanders(store: &mut impl Store, reader: &mut i
     create(store, &new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 1), ("KS-2", 0, 2)])).unwrap();
     let rollout = stored(reader, "r1").row;
     put(store, reader, rollout, &[("KS-1", UpdateState::Installing)]);
-    said(store, old("KS-3", (1, 3)), minutes(10));
+    said(store, &old("KS-3", (1, 3)), minutes(10));
     let silence = |store: &mut _, since| {
         let silence = commit(store, |store| store.silence(rollout, since, minutes(5)));
         silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
@@ -598,14 +598,14 @@ pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store
     assert_eq!(states(reader, rollout), after);
     assert_eq!(updates(reader, rollout)[0].update.ended_at, Some(minutes(1)));
     for (device_id, seq) in [("KS-1", 4), ("KS-2", 4), ("KS-5", 4)] {
-        assert_eq!(said(store, old(device_id, (1, seq)), minutes(2)).firmware, None, "{device_id}");
+        assert_eq!(said(store, &old(device_id, (1, seq)), minutes(2)).firmware, None, "{device_id}");
     }
     assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Downloading), "its offer was taken back");
     assert!(!goes_on(store, "KS-2", (1, 5), UpdateStep::Downloading), "not installed yet: it must stop");
     assert!(goes_on(store, "KS-3", (1, 5), UpdateStep::Rebooting), "past the point");
     assert_eq!(states(reader, rollout), after);
     tell(store, &status("KS-2", (1, 6), UpdateStep::Halted), minutes(3)).unwrap();
-    assert!(said(store, new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
+    assert!(said(store, &new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
     assert_eq!(states(reader, rollout), [S::Halted, S::Halted, S::Confirming, S::Failed, S::Halted]);
     let took = commit(store, |store| store.took(rollout));
     assert_eq!(took, [id("KS-3")]);
@@ -624,7 +624,7 @@ pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, rea
     assert_eq!(create(store, &next), Err(RolloutRefused::InAnother));
     commit(store, |store| store.close_rollout(rollout));
     assert_eq!(reader.open_rollout_ids().unwrap(), []);
-    assert_eq!(said(store, old("KS-1", (1, 4)), AT).firmware, None);
+    assert_eq!(said(store, &old("KS-1", (1, 4)), AT).firmware, None);
     assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Installing), "nothing of it is to be installed");
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed]);
     let mut fared = |release_id: &str| {
@@ -637,7 +637,7 @@ pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, rea
     assert_eq!(create(store, &next), Ok(()));
     let second = stored(reader, "r2").row;
     assert_eq!(offer(store, second, everybody()), 2);
-    let offered = said(store, old("KS-2", (1, 4)), AT).firmware.unwrap();
+    let offered = said(store, &old("KS-2", (1, 4)), AT).firmware.unwrap();
     assert_eq!(offered.manifest.as_str(), manifest_of("fw-3"));
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed], "the old one is as it was");
 }
@@ -701,9 +701,9 @@ pub fn an_offer_that_lapsed_is_made_again(store: &mut impl Store, reader: &mut i
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
-    assert_eq!(said(store, old("KS-1", (2, 1)), minutes(1)).firmware, None);
+    assert_eq!(said(store, &old("KS-1", (2, 1)), minutes(1)).firmware, None);
     assert_eq!(offer(store, rollout, Offering { at: minutes(2), ..everybody() }), 1);
-    assert_eq!(said(store, old("KS-1", (2, 2)), minutes(2)).firmware, the_offer());
+    assert_eq!(said(store, &old("KS-1", (2, 2)), minutes(2)).firmware, Some(the_offer()));
     let update = updates(reader, rollout)[0].update;
     assert_eq!((update.boot_epoch, update.offered_at), (2, Some(minutes(2))), "a boot after this offer must show it");
 }
@@ -743,6 +743,6 @@ pub fn an_offer_made_again_forgets_the_last_one(store: &mut impl Store, reader: 
     assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Succeeded));
     put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
     assert_eq!(offer(store, rollout, everybody()), 1);
-    assert_eq!(said(store, old("KS-1", (1, 4)), minutes(1)).firmware, the_offer());
+    assert_eq!(said(store, &old("KS-1", (1, 4)), minutes(1)).firmware, Some(the_offer()));
     assert_eq!(states(reader, rollout)[0], UpdateState::Offered);
 }

@@ -316,9 +316,8 @@ fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, 
     let stands_still = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
     match next.state {
         S::Offered if stands_still => {
-            // Not executed; its turn comes again, and nothing of this one is remembered.
-            next.state = S::Pending;
-            (next.offered_at, next.said_done, next.class) = (None, false, None);
+            next.state = S::Pending; // not executed; its turn comes again, and begins anew
+            next.offered_at = None;
         }
         S::Downloading if stands_still => next.state = S::TimedOut,
         S::Installing | S::Confirming | S::Confirmed if is_silent => next.state = S::Lost,

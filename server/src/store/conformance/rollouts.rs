@@ -456,7 +456,8 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
     assert_eq!(asked(store, 10), [None, None]);
     assert!(!goes_on(store, "KS-1", (1, 11), UpdateStep::Downloading));
     assert!(!goes_on(store, "KS-2", (1, 11), UpdateStep::Downloading));
-    assert!(goes_on(store, "KS-2", (1, 12), UpdateStep::Installing), "who has begun to install is past the point");
+    assert!(!goes_on(store, "KS-2", (1, 12), UpdateStep::Installing), "nothing is in a slot yet");
+    assert!(goes_on(store, "KS-2", (1, 13), UpdateStep::Rebooting), "who boots into it is past the point");
 }
 
 /// Promise: what a device says moves its update and is kept; beats with the new counter after a boot confirm it, and the beat

@@ -362,7 +362,8 @@ impl RolloutWrites for Writes<'_> {
         for (device, boot_epoch) in &offered {
             self.0
                 .prepare_cached(
-                    "UPDATE updates SET state = 'OFFERED', boot_epoch = ?3, offered_at = ?4, progress_at = ?4
+                    "UPDATE updates SET state = 'OFFERED', boot_epoch = ?3, offered_at = ?4, progress_at = ?4, said_done = 0,
+                        class = NULL
                      WHERE rollout = ?1 AND device = ?2",
                 )?
                 .execute(params![rollout, device, boot_epoch, integer(at.0)])?;

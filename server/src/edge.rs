@@ -280,6 +280,9 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
         KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) | KeyringError::Key(_) => "",
         KeyringError::NoFirmwareKey => "sign the manifest offline, with `ks-server firmware sign`",
         KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
+        KeyringError::StopsRollouts(_) => {
+            "let the rollouts end, or abort them, first; or give --force, and their devices reject the release"
+        }
         KeyringError::Stranding { .. } => {
             "wait until more devices have fetched the keyset, or give --force and strand them"
         }

@@ -22,10 +22,12 @@ use ks_protocol::{
 use crate::{
     clock::ms,
     config::StartError,
+    rollout::plan,
     server_key::{KeyOrder, KeyOrderRefused, step},
     store::{
         By, Reader, StoreError, Writer,
         keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
+        rollouts::RolloutRecord,
     },
     vault::Vault,
 };
@@ -74,6 +76,9 @@ pub enum KeyringError {
         /// The share that may be stranded, in basis points.
         stranded_max_bp: u64,
     },
+    /// Devices would not believe what is being rolled out.
+    #[error("devices would no longer believe what is being rolled out: {}", .0.join(", "))]
+    StopsRollouts(Vec<String>),
     /// Somebody else changed the keys at the same moment.
     #[error("the keys were changed by somebody else at the same moment; look at them, and try again")]
     Raced,
@@ -275,6 +280,32 @@ pub async fn stranded(reader: &Reader, state: &KeysetState, now: UnixMs) -> Resu
     Ok(reader.ask(move |store| store.keyset_holders(version, heard_since)).await?)
 }
 
+/// Refuses an order after which devices would no longer believe a release that is being rolled out.
+///
+/// # Errors
+/// There is one, or the order does not fit anyway.
+pub async fn refuse_to_stop_rollouts(reader: &Reader, order: &KeyOrder, now: UnixMs) -> Result<(), KeyringError> {
+    let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
+    let (after, _) = step(&state.keys, order, now)?;
+    let in_state = |status: fn(ServerKeyStatus) -> bool| -> Vec<KeyId> {
+        after.iter().filter(|key| status(key.status)).map(|key| key.key_id.clone()).collect()
+    };
+    let for_firmware = in_state(|status| status == ServerKeyStatus::Firmware);
+    let others = in_state(|status| !matches!(status, ServerKeyStatus::Firmware | ServerKeyStatus::Removed));
+    let signers = if for_firmware.is_empty() { others } else { for_firmware };
+    let asked = reader.ask(|store| {
+        let ids = store.open_rollout_ids()?;
+        ids.iter().map(|id| store.rollout(id)).collect::<Result<Vec<_>, _>>()
+    });
+    let is_stopped = |rollout: &RolloutRecord| {
+        !rollout.state.status.is_over()
+            && plan::read(&rollout.release.manifest).is_ok_and(|manifest| !signers.contains(&manifest.key_id))
+    };
+    let stopped: Vec<_> = asked.await?.into_iter().flatten().filter(is_stopped).collect();
+    let names: Vec<String> = stopped.iter().map(|rollout| rollout.rollout_id.to_string()).collect();
+    if names.is_empty() { Ok(()) } else { Err(KeyringError::StopsRollouts(names)) }
+}
+
 /// Refuses a flip or a retirement that would strand more than `stranded_max_bp` basis points of the active devices.
 ///
 /// # Errors
@@ -285,8 +316,8 @@ pub async fn refuse_to_strand(
     now: UnixMs,
     stranded_max_bp: u64,
 ) -> Result<(), KeyringError> {
+    refuse_to_stop_rollouts(reader, order, now).await?;
     let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
-    step(&state.keys, order, now)?;
     let holders = stranded(reader, &state, now).await?;
     let stranded = holders.active - holders.confirmed;
     if stranded * 10_000 > stranded_max_bp * holders.active {

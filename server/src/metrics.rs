@@ -101,6 +101,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts what was decided of rollouts.
+    pub fn decided(&self, decisions: &[&'static str]) {
+        for what in decisions {
+            self.rollout_decisions.get_or_create(&Decided { what }).inc();
+        }
+    }
+
     /// All metrics as Prometheus text.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut rendered = String::new();

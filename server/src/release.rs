@@ -213,6 +213,8 @@ pub async fn draft_signed(
     writer: &Writer,
     by: &By,
 ) -> Result<ReleaseId, ReleaseError> {
+    // The line feed that an editor puts at the end is none of the signature line's.
+    let signed = signed.trim_end_matches(['\n', '\r']);
     let manifest = keyring.open_manifest(signed).map_err(ReleaseError::Manifest)?;
     if by.at >= manifest.expires_at {
         return Err(ReleaseError::Manifest(UpdateClass::Freeze));

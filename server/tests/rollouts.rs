@@ -278,8 +278,18 @@ async fn nonsense_is_refused_and_sense_comes_with_its_power() {
     let power = &created["plan"]["power"][0];
     assert_eq!(power["executed"], 60);
     assert!(power["sentence"].as_str().unwrap().contains("598 clean devices"), "{power}");
-    server.roll_out("spring", "fw-18", at_once(50, 50)).await.problem(400); // all of them are in a rollout
-    assert_eq!(server.decisions("spring").await, ["created"]);
+    server.roll_out("spring", "fw-18", at_once(50, 50)).await.problem(409); // the name is taken
+    server.roll_out("summer", "fw-18", at_once(50, 50)).await.problem(400); // all of them are in a rollout
+    // A firmware key would make devices reject what the server's key signed: not while it is on its way.
+    let key =
+        json!({ "public_key": ks_protocol::key::PrivateKey::from_seed(&[7; 32]).public_key(), "reason": "a test" });
+    let refused = server.post("/api/keys/firmware", &key).await.problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("spring"), "{refused}");
+    server.order_rollout("spring", "abort").await.done();
+    server.post("/api/keys/firmware", &key).await.done();
+    server.roll_out("autumn", "fw-18", at_once(50, 50)).await.problem(409); // nobody would believe it now
+    assert_eq!(server.decisions("spring").await, ["created", "aborted"]);
+    assert_eq!(server.metric("ks_rollout_decisions_total{what=\"aborted\"}").await, Some(1.0));
 }
 
 /// Goal: a release signed on a machine without a network is taken, and no other key's signature once the keyset has a

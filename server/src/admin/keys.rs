@@ -111,6 +111,9 @@ pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
 pub struct FirmwareKey {
     /// Its public half; the private one stays where it was made.
     public_key: PublicKey,
+    /// Even if devices would no longer believe a release that is being rolled out.
+    #[serde(default)]
+    force: bool,
     /// Why, for the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
@@ -120,7 +123,12 @@ pub struct FirmwareKey {
 pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&key.reason)?;
     key.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
-    carry_out(call, &KeyOrder::AddFirmware(key.public_key), &key.reason).await
+    let order = KeyOrder::AddFirmware(key.public_key);
+    if !key.force {
+        let now = call.app.clock.now();
+        keyring::refuse_to_stop_rollouts(&call.app.reader, &order, now).await.map_err(problem)?;
+    }
+    carry_out(call, &order, &key.reason).await
 }
 
 /// Signs with the announced key from now on.
@@ -175,6 +183,9 @@ fn problem(error: KeyringError) -> Problem {
         KeyringError::Document(error) => {
             tracing::error!(%error, "a keyset can't be read");
             Problem::internal()
+        }
+        KeyringError::StopsRollouts(_) => {
+            Problem::conflict(format!("{error}; let the rollouts end, or abort them, or send `force`"))
         }
         KeyringError::Stranding { .. } => {
             Problem::conflict(format!("{error}; wait until more have fetched it, or send `force`"))

@@ -92,7 +92,11 @@ fn problem(error: CreateError) -> Problem {
         CreateError::Store(error) => error.into(),
         CreateError::UnknownRelease(_) => Problem::not_found(error.to_string()),
         CreateError::Nonsense(_) | CreateError::RollBackTo(_) => Problem::bad_request(error.to_string()),
-        CreateError::Refused(_) => Problem::conflict(error.to_string()),
+        CreateError::Refused(_) | CreateError::Unbelievable(_) => Problem::conflict(error.to_string()),
+        CreateError::Keys(error) => {
+            tracing::error!(%error, "the keys can't be read");
+            Problem::internal()
+        }
     }
 }
 
@@ -265,7 +269,10 @@ async fn carry_out(call: Call, order: Order, reason: String) -> Result<Json<Roll
     match done {
         None => return Err(unknown(&rollout_id)),
         Some(Err(unfit)) => return Err(Problem::conflict(unfit.to_string())),
-        Some(Ok(())) => app.rollouts.wake(),
+        Some(Ok(decided)) => {
+            app.metrics.decided(&decided);
+            app.rollouts.wake();
+        }
     }
     shown(app, &rollout_id).await
 }
@@ -333,7 +340,7 @@ pub struct DeviceUpdate {
     state: UpdateState,
     offered_at: Option<UnixMs>,
     /// When it last got further.
-    progress_at: UnixMs,
+    progress_at: Option<UnixMs>,
     confirming_since: Option<UnixMs>,
     ended_at: Option<UnixMs>,
     /// What the device says went wrong.
@@ -354,7 +361,7 @@ impl From<UpdateRecord> for DeviceUpdate {
             stage,
             state,
             offered_at,
-            progress_at,
+            progress_at: (progress_at > UnixMs(0)).then_some(progress_at),
             confirming_since,
             ended_at,
             class,

@@ -105,6 +105,14 @@ fn look(config: &Config) -> Vec<Finding> {
         let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
         findings.push(warning("clock", format!("it is {now}, before this program was written"), remedy));
     }
+    match edge::firmware_key(config) {
+        Ok(None) => {}
+        Ok(Some(key)) => {
+            findings
+                .push(ok("firmware", format!("{} signs releases, if the keyset has it", key.public_key().key_id())));
+        }
+        Err(error) => findings.push(bad("firmware", &error)),
+    }
     let key = edge::signing_key(config, edge::MayMake::No);
     match (&key, &config.server_key) {
         (Ok(_), ServerKeySource::Development(path)) => findings.push(warning(

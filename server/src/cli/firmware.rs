@@ -216,13 +216,13 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
     shown(config, reader, &release_id).await
 }
 
-/// A manifest from a file; the line feed that an editor or `>` puts at its end is none of its signature line's.
+/// A manifest from a file.
 fn read_manifest(path: &Path) -> Result<String, StartError> {
     let unreadable = |cause| StartError::File { what: "read", path: path.to_owned(), cause };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();
     file.take(MANIFEST_BYTES_MAX as u64 + 2).read_to_string(&mut text).map_err(unreadable)?;
-    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    Ok(text)
 }
 
 async fn change(

@@ -47,6 +47,12 @@ pub(super) fn command() -> Command {
         text("public-key", "BASE64", "Its public half, as `keys generate` and `keys export-pubkey` print it")
             .required(true)
             .value_parser(PublicKey::from_base64),
+    )
+    .arg(
+        Arg::new("force")
+            .long("force")
+            .action(ArgAction::SetTrue)
+            .help("Even if devices would no longer believe a release that is being rolled out"),
     );
     parent("keys", "The server's keys: announce, let devices fetch, flip, retire")
         .after_help("A rotation, step by step:\n  ks-server keys announce      devices fetch the new keyset with their next heartbeats\n  ks-server keys status        until nobody would be stranded\n  ks-server keys flip          the new key signs; the old one is still believed\n  ks-server keys retire        the old one is believed no more")
@@ -120,6 +126,9 @@ async fn change(
         if let Some(order) = order {
             if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
                 keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+            }
+            if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
+                keyring::refuse_to_stop_rollouts(reader, &order, by.at).await?;
             }
             keyring::order(&vault, &order, why, writer, reader, &by).await?;
         }

@@ -15,7 +15,7 @@ use crate::{
         driver::{self, CreateError},
         plan::{Plan, Wish, percent},
         policy::Policy,
-        step::{Order, Status},
+        step::{GateReading, Order, Status},
     },
     store::{Reader, StoreError, Writer, devices::Selector},
 };
@@ -136,6 +136,7 @@ fn policy(flags: &ArgMatches) -> Result<Policy, StartError> {
 fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => edge::bad_database(config, &error),
+        CreateError::Keys(error) => edge::bad_keys(config, error),
         other => {
             StartError::Refused(other.to_string(), "`ks-server firmware list` and `rollout list` show what there is")
         }
@@ -282,10 +283,11 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
             let seen = seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
             let told = if is_json { serde_json::to_string(&seen).unwrap_or_default() } else { told(&seen) };
             if told != last {
-                edge::say(&told);
+                let now = SystemClock.now();
+                edge::say(&if is_json { told.clone() } else { format!("{now} {told}") });
                 last = told;
             }
-            if once || seen.status.is_over() && !seen.open {
+            if once || seen.status.is_over() {
                 return Ok(seen.status);
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -298,13 +300,13 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
 fn told(rollout: &Rollout) -> String {
     let updates: Vec<String> =
         rollout.updates.iter().map(|(state, count)| format!("{count} {}", state.as_str().to_lowercase())).collect();
-    let gates: Vec<String> = rollout
-        .gates
-        .iter()
-        .map(|gate| format!("gate {} of {}: {:?}", gate.gate + 1, gate.of, gate.judged.verdict).to_lowercase())
-        .collect();
+    let told_of = |gate: &GateReading| {
+        let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
+        format!("gate {} of {}: {verdict}", gate.gate + 1, gate.of)
+    };
+    let gates: Vec<String> = rollout.gates.iter().map(told_of).collect();
     let stage = format!("stage {} of {} ({})", rollout.stage + 1, rollout.stages, percent(rollout.share_bp));
-    format!("{} {} {stage}: {}; {}", SystemClock.now(), rollout.status.as_str(), updates.join(", "), gates.join(", "))
+    format!("{} {stage}: {}; {}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
 }
 
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
@@ -350,7 +352,7 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
             Some(Err(unfit)) => {
                 Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows how it is"))
             }
-            Some(Ok(())) => {
+            Some(Ok(_)) => {
                 let seen = look_at(config, &reader, &rollout_id).await;
                 seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(&rollout_id))
             }

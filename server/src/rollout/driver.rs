@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ks_protocol::{
     id::{CommandId, ReleaseId, RolloutId},
+    manifest::Manifest,
     message::{CommandOrder, HaltUpdates},
     text::{Text, hex},
     time::UnixMs,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     app::App,
     clock::ms,
-    metrics::Decided,
+    keyring::{KeyringError, KeysetState},
     store::{
         By, Reader, StoreError, Transaction, Writer,
         commands::NewOrder,
@@ -93,9 +94,7 @@ async fn look_at_all(app: &App) -> Result<(), StoreError> {
     for rollout_id in open {
         let with = app.look();
         let decided = app.writer.write(move |store| look(store, &rollout_id, with)).await?;
-        for what in decided {
-            app.metrics.rollout_decisions.get_or_create(&Decided { what }).inc();
-        }
+        app.metrics.decided(&decided);
     }
     Ok(())
 }
@@ -144,9 +143,7 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     // An order only can be unfit; a look never is.
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(Vec::new()) };
     let by = By { name: ENGINE.to_owned(), address: None, at };
-    let decided = step.decisions.iter().map(|decision| decision.what).collect();
-    carry_out(store, &rollout, step, &by, with)?;
-    Ok(decided)
+    carry_out(store, &rollout, step, &by, with)
 }
 
 /// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
@@ -178,6 +175,14 @@ pub enum CreateError {
     /// What an abort would roll back to does not do.
     #[error("policy.roll_back_to: {0}")]
     RollBackTo(String),
+    /// Devices would not believe it.
+    #[error(
+        "devices would not believe release {0}: the key that signed it may not sign firmware any more; release it again"
+    )]
+    Unbelievable(ReleaseId),
+    /// The keys can't be read.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
     /// The store would not.
     #[error(transparent)]
     Refused(#[from] RolloutRefused),
@@ -254,6 +259,14 @@ pub async fn create(
     if release.state != ReleaseState::Active {
         return Err(RolloutRefused::NotActive(release.release_id).into());
     }
+    let name = wish.rollout_id.clone();
+    if reader.ask(move |store| store.rollout(&name)).await?.is_some() {
+        return Err(RolloutRefused::NameTaken(wish.rollout_id).into());
+    }
+    let is_believed = |state: &KeysetState| Manifest::open(&release.manifest, state.trust.firmware_signers()).is_ok();
+    if !KeysetState::read(reader).await?.as_ref().is_some_and(is_believed) {
+        return Err(CreateError::Unbelievable(release.release_id));
+    }
     let (plan, targets) = plan::plan(&wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
     let Wish { rollout_id, policy } = wish;
     let state = State::new(by.at);
@@ -278,7 +291,7 @@ pub fn abort_all_of(
     Ok(())
 }
 
-/// A person's order, carried out.
+/// A person's order, carried out; gives what was decided. None: there is no such rollout.
 pub fn order(
     store: &mut dyn Transaction,
     rollout_id: &RolloutId,
@@ -286,7 +299,7 @@ pub fn order(
     why: &str,
     by: &By,
     with: Look,
-) -> Result<Option<Result<(), Unfit>>, StoreError> {
+) -> Result<Option<Result<Vec<&'static str>, Unfit>>, StoreError> {
     let Some(rollout) = store.rollout_now(rollout_id)? else { return Ok(None) };
     let mut step = match step(&rollout.policy, &rollout.state, &Event::Order(order), with.at) {
         Ok(step) => step,
@@ -295,7 +308,7 @@ pub fn order(
     for decision in &mut step.decisions {
         why.clone_into(&mut decision.why);
     }
-    carry_out(store, &rollout, step, by, with).map(|()| Some(Ok(())))
+    carry_out(store, &rollout, step, by, with).map(|decided| Some(Ok(decided)))
 }
 
 fn carry_out(
@@ -304,7 +317,7 @@ fn carry_out(
     step: Step,
     by: &By,
     with: Look,
-) -> Result<(), StoreError> {
+) -> Result<Vec<&'static str>, StoreError> {
     let Step { mut state, effects, mut decisions } = step;
     for effect in effects {
         match effect {
@@ -334,7 +347,8 @@ fn carry_out(
         tracing::info!(rollout_id = %rollout.rollout_id, what = decision.what, stage = decision.stage, why = %decision.why, "rollout");
         store.decide(rollout.row, decision, by)?;
     }
-    store.save_rollout(rollout.row, &state)
+    store.save_rollout(rollout.row, &state)?;
+    Ok(decisions.iter().map(|decision| decision.what).collect())
 }
 
 /// Takes back offers, and tells devices that are downloading to stop.

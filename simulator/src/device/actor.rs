@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
+    backoff::Backoff,
     firmware::{Next, Piece},
     machine::{Machine, Standing},
 };
@@ -41,8 +42,6 @@ const BOOT_TIME: Duration = Duration::from_secs(40);
 
 /// Beats that wait behind others at most; more are given up, and counted.
 const WAITING_BEATS_MAX: usize = 256;
-/// First and longest wait of a device that could not reach the server, before jitter.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// A virtual device.
 pub struct Device {
@@ -52,15 +51,13 @@ pub struct Device {
     site_name: Rc<str>,
     root_seed: u64,
     shard: Rc<Shard>,
-    jitter: ChaCha8Rng,
+    backoff: Backoff,
     /// Which of its answers are lost.
     luck: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
     /// The request that is away, if one is: its kind, and when it was meant to be sent.
     away: Option<(MessageType, Instant)>,
-    /// Failures since the last success.
-    failures: u32,
     /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
     is_resting: bool,
     /// It boots: it says nothing, and hears nothing.
@@ -100,7 +97,11 @@ impl Device {
         shard: Rc<Shard>,
         root_seed: u64,
     ) -> Self {
-        let jitter = seed::stream(root_seed, machine.device_id().as_str(), "jitter");
+        let interval = match shard.interval {
+            HeartbeatInterval::Fixed(interval) => Some(interval),
+            HeartbeatInterval::Server => None,
+        };
+        let backoff = Backoff::new(interval, seed::stream(root_seed, machine.device_id().as_str(), "jitter"));
         let luck = seed::stream(root_seed, machine.device_id().as_str(), "luck");
         Self {
             machine,
@@ -109,12 +110,11 @@ impl Device {
             site_name,
             root_seed,
             shard,
-            jitter,
+            backoff,
             luck,
             account: DeviceAccount::default(),
             waiting: VecDeque::new(),
             away: None,
-            failures: 0,
             is_resting: false,
             is_off: false,
             is_retired: false,
@@ -235,7 +235,9 @@ impl Device {
             Err(error) => Ended { code: error.code(), wait_ms: None },
         };
         let is_ok = ended.code == OK;
-        self.failures = if is_ok { 0 } else { self.failures.saturating_add(1) };
+        if is_ok || ended.wait_ms.is_some() {
+            self.backoff.answered();
+        }
         if is_ok && away.kind == MessageType::Heartbeat {
             self.account.acked.insert(away.sequence);
             self.shard.overhear(self.machine.device_id(), &away.wire);
@@ -353,10 +355,7 @@ impl Device {
         } else if kind == MessageType::Register && !is_failed {
             let first = match (self.shard.interval, ended.wait_ms) {
                 // A phase of its own, so that the fleet is spread over the interval from the first beat on.
-                (HeartbeatInterval::Fixed(interval), _) => Duration::from_millis(seed::below(
-                    &mut self.jitter,
-                    u64::try_from(interval.as_millis()).unwrap_or(1),
-                )),
+                (HeartbeatInterval::Fixed(interval), _) => self.backoff.up_to(interval),
                 (HeartbeatInterval::Server, wait_ms) => Duration::from_millis(wait_ms.unwrap_or(1_000)),
             };
             self.schedule(now + first, ctx);
@@ -378,16 +377,16 @@ impl Device {
         });
     }
 
-    /// As long as the server says, else with backoff: it doubles with each failure, and is drawn from the upper half of
-    /// that, so that a fleet does not come back in step.
+    /// As the server says, else with backoff.
     fn wait_after(&mut self, ended: &Ended) -> Duration {
-        if let Some(wait_ms) = ended.wait_ms {
-            return Duration::from_millis(wait_ms);
+        match ended.wait_ms.map(Duration::from_millis) {
+            None => self.backoff.failed(),
+            Some(told) if ended.code != OK => self.backoff.told(told),
+            Some(next_beat) => {
+                self.backoff.heard_interval(next_beat);
+                next_beat
+            }
         }
-        let (first, longest) = BACKOFF;
-        let wait = first.saturating_mul(1 << self.failures.clamp(1, 7) >> 1).min(longest);
-        let half_ms = u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX);
-        Duration::from_millis(half_ms + seed::below(&mut self.jitter, half_ms + 1))
     }
 
     /// Counts what will never have an answer, with the time that it has waited so far.

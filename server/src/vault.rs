@@ -6,7 +6,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ks_protocol::{id::KeyId, key::PrivateKey};
@@ -14,16 +14,16 @@ use ks_protocol::{id::KeyId, key::PrivateKey};
 use crate::config::StartError;
 
 /// Where private keys are kept.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Vault {
     given: PrivateKey,
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Place {
     Folder(PathBuf),
-    Memory(Mutex<BTreeMap<KeyId, PrivateKey>>),
+    Memory(Arc<Mutex<BTreeMap<KeyId, PrivateKey>>>),
 }
 
 impl Vault {
@@ -32,9 +32,9 @@ impl Vault {
         Self { given, place: Place::Folder(folder.to_owned()) }
     }
 
-    /// The same in memory.
+    /// The same in memory; clones share it.
     pub fn in_memory(given: PrivateKey) -> Self {
-        Self { given, place: Place::Memory(Mutex::default()) }
+        Self { given, place: Place::Memory(Arc::default()) }
     }
 
     /// The key that the settings name: the first one that signs.

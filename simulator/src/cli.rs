@@ -235,9 +235,6 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
     let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
     match (plan.mode, target) {
         (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
-        (Mode::Rehearse, None) if restarts => {
-            bad("the scenario restarts the server, which a rehearsal can't do; use `run`")
-        }
         (Mode::Load, Some(_)) if changes_keys => bad(
             "the scenario changes the server's keys for good, which only the run's own may suffer; leave --target out",
         ),

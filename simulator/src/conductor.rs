@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -138,6 +139,7 @@ impl Run<'_> {
             observer.part("waiting for answers");
             end = self.drain(&mut gathered, observer).await?.map_or(end, End::Broken);
         }
+        self.bring_server_up().await;
         let _ = self.finish.send(true); // shards that have ended need not hear it
         let finished = self.reports.finish().await;
         if finished.is_err() {
@@ -159,6 +161,15 @@ impl Run<'_> {
         }
         let rollout = gathered.watch.write(self.folder, self.time.epoch, &gathered.total)?;
         gathered.finish(ledger, lasted, end, self.stage.failures.take()).map(|played| Played { rollout, ..played })
+    }
+
+    /// Whoever reckons up needs the server, also when it was to be down beyond the end.
+    async fn bring_server_up(&self) {
+        if let Some(server) = &self.stage.server
+            && let Err(why) = Rc::clone(server).bring_up().await
+        {
+            self.stage.failures.borrow_mut().push(format!("the server did not come back at the end: {why}"));
+        }
     }
 
     /// Plays the timeline and gathers ticks until the run's time is up, or something ends it sooner.

@@ -3,6 +3,7 @@
 //! The process is this very executable, started again with a hidden subcommand that calls the server's own entry point.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{BufRead, BufReader},
@@ -10,11 +11,16 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
+    rc::Rc,
     sync::mpsc,
     time::Duration,
 };
 
-use crate::{self_watch, timeline::ServerProcess};
+use crate::{
+    scenario::Moment,
+    self_watch,
+    timeline::{Acting, ServerProcess},
+};
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "embedded-server";
@@ -25,16 +31,22 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running server process; ended when this is dropped.
 pub struct EmbeddedServer {
-    child: Child,
-    /// Held open: the server stops when it ends, so it can't outlive this process.
-    stdin: Option<ChildStdin>,
+    process: RefCell<Process>,
     address: SocketAddr,
     settings: BTreeMap<String, String>,
     log: PathBuf,
     /// CPU of earlier processes of this server.
-    earlier_cpu_s: f64,
+    earlier_cpu_s: Cell<f64>,
+    /// Stopped by order, until it is started again.
+    is_down: Cell<bool>,
     /// The database lives here; removed at the end.
     _database: tempfile::TempDir,
+}
+
+struct Process {
+    child: Child,
+    /// Held open: the server stops when it ends, so it can't outlive this process.
+    stdin: Option<ChildStdin>,
 }
 
 impl EmbeddedServer {
@@ -49,8 +61,16 @@ impl EmbeddedServer {
         settings.insert("HOST".to_owned(), "127.0.0.1".to_owned());
         settings.insert("PORT".to_owned(), free_port()?.to_string());
         settings.entry("LOG_LEVEL".to_owned()).or_insert_with(|| "info".to_owned());
-        let (child, stdin, address) = spawn(&settings, &log)?;
-        Ok(Self { child, stdin: Some(stdin), address, settings, log, earlier_cpu_s: 0.0, _database: database })
+        let (process, address) = spawn(&settings, &log)?;
+        Ok(Self {
+            process: RefCell::new(process),
+            address,
+            settings,
+            log,
+            earlier_cpu_s: Cell::default(),
+            is_down: Cell::default(),
+            _database: database,
+        })
     }
 
     /// Where it listens.
@@ -60,9 +80,23 @@ impl EmbeddedServer {
 
     /// CPU seconds it has used, over all restarts.
     pub fn cpu_s(&self) -> Option<f64> {
-        self_watch::cpu_s_of(self.child.id()).map(|now| now + self.earlier_cpu_s)
+        if self.is_down.get() {
+            return Some(self.earlier_cpu_s.get());
+        }
+        self_watch::cpu_s_of(self.process.borrow().child.id()).map(|now| now + self.earlier_cpu_s.get())
     }
 
+    fn start_again(&self) -> Result<(), String> {
+        if self.is_down.get() {
+            let (process, _) = spawn(&self.settings, &self.log)?;
+            self.process.replace(process);
+            self.is_down.set(false);
+        }
+        Ok(())
+    }
+}
+
+impl Process {
     /// Asks the server to stop, and waits until it has; by force if it does not.
     fn stop(&mut self) -> Result<(), String> {
         self.stdin = None; // which tells it
@@ -85,28 +119,46 @@ impl EmbeddedServer {
 }
 
 impl ServerProcess for EmbeddedServer {
-    fn ended(&mut self) -> Option<String> {
-        let status = self.child.try_wait().ok().flatten()?;
-        Some(format!("the embedded server ended by itself ({status}); see {}", self.log.display()))
+    fn restart(self: Rc<Self>, kill: bool, _moment: Moment, down_for: Duration) -> Acting {
+        Box::pin(async move {
+            if !self.is_down.get() {
+                self.earlier_cpu_s.set(self.cpu_s().unwrap_or(self.earlier_cpu_s.get()));
+                if kill {
+                    self.process.borrow_mut().kill();
+                } else {
+                    self.process.borrow_mut().stop()?;
+                }
+                self.is_down.set(true);
+            }
+            if down_for.is_zero() {
+                return self.start_again();
+            }
+            actix::spawn(async move {
+                tokio::time::sleep(down_for).await;
+                let _ = self.start_again(); // at the end of the run it is started again, and that is told
+            });
+            Ok(())
+        })
     }
 
-    fn restart(&mut self, kill: bool) -> Result<(), String> {
-        self.earlier_cpu_s = self.cpu_s().unwrap_or(self.earlier_cpu_s);
-        if kill {
-            self.kill();
-        } else {
-            self.stop()?;
+    fn bring_up(self: Rc<Self>) -> Acting {
+        Box::pin(async move { self.start_again() })
+    }
+
+    fn ended(&self) -> Option<String> {
+        if self.is_down.get() {
+            return None;
         }
-        let (child, stdin, address) = spawn(&self.settings, &self.log)?;
-        (self.child, self.stdin, self.address) = (child, Some(stdin), address);
-        Ok(())
+        let status = self.process.borrow_mut().child.try_wait().ok().flatten()?;
+        Some(format!("the embedded server ended by itself ({status}); see {}", self.log.display()))
     }
 }
 
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
-        if self.stop().is_err() {
-            self.kill();
+        let process = self.process.get_mut();
+        if process.stop().is_err() {
+            process.kill();
         }
     }
 }
@@ -122,7 +174,7 @@ fn free_port() -> Result<u16, String> {
 }
 
 /// Starts the process and waits until it says where it listens.
-fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Child, ChildStdin, SocketAddr), String> {
+fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process, SocketAddr), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program can't find itself: {error}"))?;
     let opened: std::io::Result<File> = OpenOptions::new().create(true).append(true).open(log);
     let log_file = opened.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
@@ -155,7 +207,7 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Child, C
         .ok()
         .and_then(|line| line.strip_prefix("listening on http://").and_then(|address| address.parse().ok()));
     if let Some(address) = address {
-        return Ok((child, stdin, address));
+        return Ok((Process { child, stdin: Some(stdin) }, address));
     }
     let _ = child.kill(); // it may have ended by itself
     let _ = child.wait();

@@ -143,7 +143,7 @@ pub fn run(
             prepared = prepare(plan, &server, network, out, &log) => prepared?,
             () = console.interrupted() => return Err(Failure::Interrupted("the fleet was being provisioned")),
         };
-        run.stage.server = server.process.clone().map(|process| process as Rc<RefCell<dyn ServerProcess>>);
+        run.stage.server = server.process.clone().map(|process| process as Rc<dyn ServerProcess>);
         let epoch = run.time.epoch;
         let played = run.play(&mut console).await;
         played.map(|played| (played, epoch)).map_err(|cause| Failure::File {
@@ -204,7 +204,7 @@ struct Server {
     described: String,
     address: SocketAddr,
     admin_token: String,
-    process: Option<Rc<RefCell<EmbeddedServer>>>,
+    process: Option<Rc<EmbeddedServer>>,
 }
 
 impl Server {
@@ -218,11 +218,11 @@ impl Server {
         let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
         let address = process.address();
         let described = "embedded server, a process of its own".to_owned();
-        Ok(Self { described, address, admin_token, process: Some(Rc::new(RefCell::new(process))) })
+        Ok(Self { described, address, admin_token, process: Some(Rc::new(process)) })
     }
 
     fn cpu_s(&self) -> Option<f64> {
-        self.process.as_ref().and_then(|process| process.borrow().cpu_s())
+        self.process.as_ref().and_then(|process| process.cpu_s())
     }
 }
 
@@ -284,6 +284,7 @@ async fn prepare<'a>(
         weather,
         devices: Rc::new(names),
         server: None,
+        disk: None,
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),

@@ -23,7 +23,21 @@ pub fn bytes(root: u64, subject: &str, stream: &str) -> [u8; 32] {
 
 /// A number below `bound` (0 for a bound of 0), by multiplication; the bias is below `bound` / 2^64.
 pub fn below(rng: &mut impl Rng, bound: u64) -> u64 {
-    u64::try_from((u128::from(rng.next_u64()) * u128::from(bound)) >> 64).unwrap_or(0)
+    below_by(rng.next_u64(), bound)
+}
+
+/// The same, by a number that was drawn already.
+pub fn below_by(drawn: u64, bound: u64) -> u64 {
+    u64::try_from((u128::from(drawn) * u128::from(bound)) >> 64).unwrap_or(0)
+}
+
+/// One of the numbers that follow from one draw, each independent of the others (the finaliser of SplitMix64, Steele,
+/// Lea and Flood 2014).
+pub fn nth(lot: u64, number: u64) -> u64 {
+    let mut mixed = lot.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

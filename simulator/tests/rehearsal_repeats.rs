@@ -141,6 +141,61 @@ fn canary(folder: &Path) -> PathBuf {
     path
 }
 
+/// A server that crashes and a network and a disk that fail, in all the ways that there are.
+fn falling_apart(folder: &Path) -> PathBuf {
+    let steps = [
+        "at = \"1m\"\ndo = \"restart_server\"\nkill = true\nfor = \"20s\"",
+        "at = \"2m\"\ndo = \"restart_server\"\nmoment = \"before_commit\"",
+        "at = \"3m\"\ndo = \"restart_server\"\nmoment = \"after_commit\"\nfor = \"5s\"",
+        "at = \"4m\"\ndo = \"disk_full\"\nfor = \"30s\"",
+        "at = \"4m10s\"\ndo = \"restart_server\"",
+        "at = \"5m\"\ndo = \"disk_errors\"\nfor = \"1m\"\nshare_bp = 3000",
+        "at = \"5m\"\ndo = \"send_command\"\nkind = \"fetch_logs\"",
+        "at = \"6m\"\ndo = \"delay\"\nfor = \"2m\"\nlongest = \"12s\"",
+        "at = \"6m\"\ndo = \"duplicate\"\nfor = \"2m\"\nshare_bp = 2000",
+        "at = \"6m\"\ndo = \"punch\"\nper_device = 3",
+        "at = \"7m\"\ndo = \"loss\"\nfor = \"1m\"\nshare_bp = 1000\nof = \"requests\"",
+        "at = \"8m\"\ndo = \"outage\"\nfor = \"30s\"\nhalf_open = true",
+        "at = \"599s\"\ndo = \"restart_server\"\nfor = \"1h\"",
+    ];
+    let text = format!(
+        r#"
+        name = "falling-apart"
+        goal = "Nothing that was acknowledged is lost, whatever breaks."
+        mode = "rehearse"
+        duration = "10m"
+        ramp = "20s"
+        [fleet]
+        devices = 30
+        heartbeat_interval = "10s"
+        otrt = true
+        {}
+        [[expect]]
+        metric = "codes.CONNECT_FAILED"
+        min = 1
+        [[expect]]
+        metric = "codes.CONNECTION_LOST"
+        min = 1
+        [[expect]]
+        metric = "codes.TIMEOUT"
+        min = 1
+        [[expect]]
+        metric = "codes.INTERNAL"
+        min = 1
+        [[expect]]
+        metric = "ledger.lost"
+        equals = 0
+        [[expect]]
+        metric = "commands.succeeded"
+        equals = 30
+        "#,
+        steps.map(|step| format!("[[timeline]]\n{step}\n")).concat()
+    );
+    let path = folder.join("falling-apart.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
 /// Rehearses `scenario` in `folder`, and gives the summary.
 fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&str, &str)], on_one_core: bool) -> Value {
     let temporary = folder.join("tmp");
@@ -213,6 +268,15 @@ fn a_canary_repeats_with_all_its_decisions() {
         std::fs::read_to_string(folder.path().join("run/decisions.ndjson")).unwrap()
     });
     assert_eq!(decisions[0], decisions[1]);
+}
+
+/// Goal: so does a run in which the server crashes, the disk fails and the network loses, delays and doubles what is sent;
+/// and nothing that a device saw acknowledged is lost.
+#[test]
+fn a_run_in_which_everything_breaks_repeats_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = repeats(&falling_apart(folder.path()), &["--seed", "5"]);
+    assert_eq!(summary["verdict"], "pass", "{summary:#}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use ks_protocol::{
     signature::{NO_SIG_DEV, OpenError, Reply},
 };
 use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -52,7 +53,7 @@ pub struct Device {
     root_seed: u64,
     shard: Rc<Shard>,
     backoff: Backoff,
-    /// Which of its answers are lost.
+    /// What becomes of its requests and answers.
     luck: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
@@ -218,8 +219,8 @@ impl Device {
             _ => http_request(away.kind, &away.wire),
         };
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
-        let drawn = seed::below(&mut self.luck, 10_000);
-        let called = async move { shard.weather.call(site, &*link, request, shard.answer_timeout, drawn).await };
+        let lot = self.luck.next_u64();
+        let called = async move { shard.weather.call(site, &link, request, shard.answer_timeout, lot).await };
         ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(&away, reply, ctx)));
     }
 
@@ -272,6 +273,9 @@ impl Device {
             }
             Some(Next::Reboot) => {
                 self.is_off = true;
+                // What waited for the answer that has just come is gone with the device's memory: it never was due.
+                let gone = u64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+                self.shard.measure(|measured| measured.offered -= gone);
                 self.link.hang_up();
                 ctx.run_later(BOOT_TIME, Self::booted);
             }

@@ -1,32 +1,66 @@
 //! The network's weather: what a link suffers on its way to the server.
 
 use std::{
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+
 use super::{HttpRequest, Link, LinkError, Reply};
+use crate::seed;
+
+/// A duplicate comes at most so much later than what it is one of.
+const DUPLICATE_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// The weather over every site, shared by all threads.
 #[derive(Debug)]
 pub struct Weather {
     sites: Vec<Site>,
+    /// Requests that are lost, in basis points.
+    requests_lost_bp: AtomicU64,
     /// Answers that are lost, in basis points.
-    loss_bp: AtomicU64,
+    answers_lost_bp: AtomicU64,
+    /// Requests that come twice, in basis points.
+    duplicated_bp: AtomicU64,
+    /// The longest way there, and the longest way back, in milliseconds.
+    longest_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Site {
     /// Outages that go on now; they may overlap.
     down: AtomicU64,
+    /// Partitions that let requests through and no answers.
+    half_open: AtomicU64,
     /// Counts outages, so that a call notices one that came and went.
     outages: AtomicU64,
+}
+
+/// What the weather makes of one request.
+struct Passage {
+    there: Duration,
+    back: Duration,
+    is_lost: bool,
+    is_answer_lost: bool,
+    /// When a second one comes, after the first has been sent.
+    again_after: Option<Duration>,
 }
 
 impl Weather {
     /// Fair weather over `sites` sites.
     pub fn fair(sites: usize) -> Self {
-        Self { sites: (0..sites).map(|_| Site::default()).collect(), loss_bp: AtomicU64::new(0) }
+        Self {
+            sites: (0..sites).map(|_| Site::default()).collect(),
+            requests_lost_bp: AtomicU64::new(0),
+            answers_lost_bp: AtomicU64::new(0),
+            duplicated_bp: AtomicU64::new(0),
+            longest_ms: AtomicU64::new(0),
+        }
     }
 
     /// Takes one site off the network, or all of them; each is back after as many [`Weather::bring_up`].
@@ -44,14 +78,38 @@ impl Weather {
         }
     }
 
-    /// Loses that share of all answers from now on, in basis points.
-    pub fn lose(&self, share_bp: u16) {
-        self.loss_bp.store(share_bp.into(), Ordering::SeqCst);
+    /// Lets requests of one site, or of all of them, through, and no answers; until as many [`Weather::open`].
+    pub fn half_open(&self, site: Option<usize>) {
+        for site in self.chosen(site) {
+            site.half_open.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
-    /// Whether an answer is lost, by a number drawn from 0 to 9,999.
-    fn is_lost(&self, drawn: u64) -> bool {
-        drawn < self.loss_bp.load(Ordering::SeqCst)
+    /// Lets answers through again.
+    pub fn open(&self, site: Option<usize>) {
+        for site in self.chosen(site) {
+            site.half_open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Loses that share of all requests from now on, in basis points.
+    pub fn lose_requests(&self, share_bp: u16) {
+        self.requests_lost_bp.store(share_bp.into(), Ordering::SeqCst);
+    }
+
+    /// Loses that share of all answers from now on, in basis points.
+    pub fn lose_answers(&self, share_bp: u16) {
+        self.answers_lost_bp.store(share_bp.into(), Ordering::SeqCst);
+    }
+
+    /// Sends that share of all requests twice from now on, in basis points.
+    pub fn duplicate(&self, share_bp: u16) {
+        self.duplicated_bp.store(share_bp.into(), Ordering::SeqCst);
+    }
+
+    /// Lets each request, and each answer, take up to so long from now on.
+    pub fn delay(&self, longest: Duration) {
+        self.longest_ms.store(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     fn chosen(&self, site: Option<usize>) -> impl Iterator<Item = &Site> {
@@ -59,15 +117,30 @@ impl Weather {
         self.sites.iter().skip(from).take(count)
     }
 
+    /// What becomes of a request that drew `lot`.
+    fn passage(&self, lot: u64) -> Passage {
+        let below = |number, bound| seed::below_by(seed::nth(lot, number), bound);
+        let is_hit = |number, share_bp: &AtomicU64| below(number, 10_000) < share_bp.load(Ordering::SeqCst);
+        let longest_ms = self.longest_ms.load(Ordering::SeqCst).saturating_add(1);
+        let later_ms = u64::try_from(DUPLICATE_AFTER_MAX.as_millis()).unwrap_or(u64::MAX);
+        Passage {
+            there: Duration::from_millis(below(0, longest_ms)),
+            back: Duration::from_millis(below(1, longest_ms)),
+            is_lost: is_hit(2, &self.requests_lost_bp),
+            is_answer_lost: is_hit(3, &self.answers_lost_bp),
+            again_after: is_hit(4, &self.duplicated_bp).then(|| Duration::from_millis(below(5, later_ms))),
+        }
+    }
+
     /// Sends a request from a site; no answer comes during an outage, nor if one began while the request was away: then
-    /// the server may have done what was asked, as in life. `drawn`, from 0 to 9,999, decides whether the answer is lost.
+    /// the server may have done what was asked, as in life. `lot`, any number, decides what becomes of it.
     pub async fn call(
         &self,
         site: usize,
-        link: &dyn Link,
+        link: &Rc<dyn Link>,
         request: HttpRequest,
         timeout: Duration,
-        drawn: u64,
+        lot: u64,
     ) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
@@ -75,11 +148,43 @@ impl Weather {
             link.hang_up();
             return Err(LinkError::ConnectFailed);
         }
-        let reply = tokio::time::timeout(timeout, link.call(request)).await.unwrap_or(Err(LinkError::TimedOut));
-        if site.outages.load(Ordering::SeqCst) != outages_before || self.is_lost(drawn) {
+        let gives_up_at = Instant::now() + timeout;
+        let passage = self.passage(lot);
+        if let Some(after) = passage.again_after {
+            deliver(link, request.clone(), passage.there + after, Duration::ZERO);
+        }
+        let reply = if passage.is_lost {
+            Err(LinkError::ConnectionLost)
+        } else if passage.there.is_zero() && passage.back.is_zero() {
+            timeout_at(gives_up_at, link.call(request)).await.unwrap_or(Err(LinkError::TimedOut))
+        } else {
+            // On its own: it arrives also when nobody waits for it any more.
+            let answer = deliver(link, request, passage.there, passage.back);
+            let answer = timeout_at(gives_up_at, answer).await;
+            answer.map_or(Err(LinkError::TimedOut), |answer| answer.unwrap_or(Err(LinkError::ConnectionLost)))
+        };
+        if site.half_open.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep_until(gives_up_at).await;
+            link.hang_up();
+            return Err(LinkError::TimedOut);
+        }
+        if site.outages.load(Ordering::SeqCst) != outages_before || passage.is_lost || passage.is_answer_lost {
             link.hang_up();
             return Err(LinkError::ConnectionLost);
         }
         reply
     }
+}
+
+/// Sends a request after a while, and gives its answer a while after it came.
+fn deliver(link: &Rc<dyn Link>, request: HttpRequest, there: Duration, back: Duration) -> oneshot::Receiver<Reply> {
+    let (arrives, answer) = oneshot::channel();
+    let link = Rc::clone(link);
+    actix::spawn(async move {
+        sleep(there).await;
+        let reply = link.call(request).await;
+        sleep(back).await;
+        let _ = arrives.send(reply); // whoever waited may have given up
+    });
+    answer
 }

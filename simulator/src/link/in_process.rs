@@ -1,33 +1,50 @@
 //! Links of a rehearsal: the server's own router called as a service, no sockets, no hyper.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
+use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
-/// The router of one server, which lives in this process.
+/// Where the server of a rehearsal is to be reached, while it is up.
+#[derive(Clone)]
 pub struct InProcess {
-    router: Router,
+    up: Arc<watch::Sender<Option<Router>>>,
 }
 
 impl InProcess {
-    /// Every link calls `router`.
-    pub fn new(router: Router) -> Self {
-        Self { router }
+    /// Nobody is there yet.
+    pub fn down() -> Self {
+        Self { up: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// From now on every link calls `router`; whoever waits for an answer of the one before has lost it.
+    pub fn bring_up(&self, router: Router) {
+        self.up.send_replace(Some(router));
+    }
+
+    /// From now on nobody answers, and whoever waits for an answer has lost it.
+    pub fn take_down(&self) {
+        self.up.send_replace(None);
+    }
+
+    /// Whether somebody answers.
+    pub fn is_up(&self) -> bool {
+        self.up.borrow().is_some()
     }
 }
 
 impl Network for InProcess {
     fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
-        Rc::new(InProcessLink { router: self.router.clone(), from })
+        Rc::new(InProcessLink { server: self.up.subscribe(), from })
     }
 }
 
 struct InProcessLink {
-    router: Router,
+    server: watch::Receiver<Option<Router>>,
     from: SocketAddr,
 }
 
@@ -35,15 +52,23 @@ impl Link for InProcessLink {
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.from));
-        let answered = self.router.clone().oneshot(request);
+        let mut server = self.server.clone();
         Box::pin(async move {
-            let response = match answered.await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            let Some(router) = server.borrow_and_update().clone() else { return Err(LinkError::ConnectFailed) };
+            let answer = async {
+                let response = match router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+                let status = response.status().as_u16();
+                let body = response.into_body().collect().await.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
+                Ok(HttpAnswer { status, body })
             };
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
-            Ok(HttpAnswer { status, body })
+            tokio::select! {
+                biased; // what a server that is gone would have said is not heard
+                _ = server.changed() => Err(LinkError::ConnectionLost),
+                answer = answer => answer,
+            }
         })
     }
 

@@ -53,6 +53,8 @@ pub(super) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(10)..=hours(24);
 pub(super) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
 pub(super) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
+/// The longest way of a request through a slow network.
+pub(super) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
 /// The shortest window of `every`.
 pub(super) const WINDOW_MIN: Duration = Duration::from_secs(1);
 

@@ -27,7 +27,7 @@ pub use metric::{AnswerCode, Metric, UnknownMetric};
 pub use overrides::Overrides;
 pub use plan::{
     Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval, KeyStep,
-    Mode, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, release_id,
+    Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, release_id,
 };
 pub use span_of_time::{DurationError, format_duration, parse_duration};
 

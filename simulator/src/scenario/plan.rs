@@ -221,6 +221,8 @@ pub enum Step {
         length: Duration,
         /// For whom.
         scope: OutageScope,
+        /// Requests arrive, and answers don't: the partition that a firewall makes of a connection.
+        half_open: bool,
     },
     /// The operator sends a command.
     SendCommand {
@@ -264,23 +266,97 @@ pub enum Step {
         /// Its version.
         firmware: String,
     },
-    /// The network loses answers.
+    /// The network loses what is sent.
     Loss {
         /// How long.
         length: Duration,
-        /// Answers that are lost, in basis points.
+        /// How many are lost, in basis points.
+        share_bp: u16,
+        /// What is lost.
+        of: Lost,
+    },
+    /// The network takes its time, so that what was sent later may arrive sooner. Rehearsals only.
+    Delay {
+        /// How long.
+        length: Duration,
+        /// The longest way of a request or an answer; each is drawn from nothing to this.
+        longest: Duration,
+    },
+    /// Something on the way sends requests twice. Rehearsals only.
+    Duplicate {
+        /// How long.
+        length: Duration,
+        /// How many of them, in basis points.
         share_bp: u16,
     },
-    /// The server stops and starts again. Never in a rehearsal.
+    /// Commits of the server's store fail. Rehearsals only.
+    Disk {
+        /// How long.
+        length: Duration,
+        /// How many of them, in basis points; none where the disk is full, and all fail.
+        errors_bp: Option<u16>,
+    },
+    /// The server stops and starts again.
     RestartServer {
-        /// By `kill -9`, not in peace.
+        /// By `kill -9`, not in peace. In a rehearsal it always is.
         kill: bool,
+        /// Until it starts again.
+        down_for: Duration,
+        /// When it stops.
+        moment: Moment,
     },
     /// A phase starts, which lasts until the next one or to the end.
     Phase {
         /// What expectations call it.
         name: String,
     },
+}
+
+/// What a network loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Requests: the server never hears of them.
+    Requests,
+    /// Answers: the server did what was asked.
+    Answers,
+}
+
+impl Lost {
+    /// Either.
+    pub const ALL: [Self; 2] = [Self::Requests, Self::Answers];
+
+    /// The word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Answers => "answers",
+        }
+    }
+}
+
+/// When a server that is to stop does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// At once.
+    Now,
+    /// When it is about to commit next: nothing of that is stored. Rehearsals only.
+    BeforeCommit,
+    /// When it has committed next, and told nobody yet. Rehearsals only.
+    AfterCommit,
+}
+
+impl Moment {
+    /// Every moment.
+    pub const ALL: [Self; 3] = [Self::Now, Self::BeforeCommit, Self::AfterCommit];
+
+    /// The word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::BeforeCommit => "before_commit",
+            Self::AfterCommit => "after_commit",
+        }
+    }
 }
 
 /// What an operator can order of a rollout.
@@ -482,6 +558,10 @@ impl Step {
             Self::OrderRollout { .. } => "order_rollout",
             Self::RevokeRelease { .. } => "revoke_release",
             Self::Loss { .. } => "loss",
+            Self::Delay { .. } => "delay",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Disk { errors_bp: None, .. } => "disk_full",
+            Self::Disk { errors_bp: Some(_), .. } => "disk_errors",
             Self::RestartServer { .. } => "restart_server",
             Self::Phase { .. } => "phase",
         }

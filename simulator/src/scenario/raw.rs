@@ -72,9 +72,9 @@ pub(super) const EXPECT: Section = Section {
     keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
 };
 /// The keys of `[[timeline]]`, by what the step does.
-pub(super) const STEPS: [(&str, Section); 12] = [
+pub(super) const STEPS: [(&str, Section); 16] = [
     ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices"] }),
-    ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site"] }),
+    ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site", "half_open"] }),
     ("send_command", Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices"] }),
     ("punch", Section { title: "a `punch` step", keys: &["at", "do", "per_device"] }),
     ("rotate_server_key", Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force"] }),
@@ -85,8 +85,12 @@ pub(super) const STEPS: [(&str, Section); 12] = [
     ),
     ("order_rollout", Section { title: "an `order_rollout` step", keys: &["at", "do", "rollout", "order"] }),
     ("revoke_release", Section { title: "a `revoke_release` step", keys: &["at", "do", "firmware"] }),
-    ("loss", Section { title: "a `loss` step", keys: &["at", "do", "for", "share_bp"] }),
-    ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill"] }),
+    ("loss", Section { title: "a `loss` step", keys: &["at", "do", "for", "share_bp", "of"] }),
+    ("delay", Section { title: "a `delay` step", keys: &["at", "do", "for", "longest"] }),
+    ("duplicate", Section { title: "a `duplicate` step", keys: &["at", "do", "for", "share_bp"] }),
+    ("disk_full", Section { title: "a `disk_full` step", keys: &["at", "do", "for"] }),
+    ("disk_errors", Section { title: "a `disk_errors` step", keys: &["at", "do", "for", "share_bp"] }),
+    ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill", "for", "moment"] }),
     ("phase", Section { title: "a `phase` step", keys: &["at", "do", "name"] }),
 ];
 
@@ -177,7 +181,7 @@ pub(super) struct RawStep {
 /// What a step does; the place is that of the value of `do`.
 pub(super) enum RawAction {
     Revoke { devices: Field<i64> },
-    Outage { length: Field<Duration>, site: Field<String> },
+    Outage { length: Field<Duration>, site: Field<String>, half_open: Field<bool> },
     SendCommand { kind: Field<String>, argument: Field<String>, devices: Field<i64> },
     Punch { per_device: Field<i64> },
     RotateServerKey { step: Field<String>, force: Field<bool> },
@@ -185,8 +189,12 @@ pub(super) enum RawAction {
     StartRollout { firmware: Field<String>, policy: Field<String>, rollout: Field<String> },
     OrderRollout { rollout: Field<String>, order: Field<String> },
     RevokeRelease { firmware: Field<String> },
-    Loss { length: Field<Duration>, share_bp: Field<i64> },
-    RestartServer { kill: Field<bool> },
+    Loss { length: Field<Duration>, share_bp: Field<i64>, of: Field<String> },
+    Delay { length: Field<Duration>, longest: Field<Duration> },
+    Duplicate { length: Field<Duration>, share_bp: Field<i64> },
+    DiskFull { length: Field<Duration> },
+    DiskErrors { length: Field<Duration>, share_bp: Field<i64> },
+    RestartServer { kill: Field<bool>, down_for: Field<Duration>, moment: Field<String> },
     Phase { name: Field<String> },
 }
 
@@ -330,7 +338,11 @@ impl RawAction {
         table.refuse_unknown_keys(section, |key| in_another_step(key).or_else(|| elsewhere(key)), problems);
         Some(given.with(match name {
             "revoke" => Self::Revoke { devices: table.integer("devices", problems) },
-            "outage" => Self::Outage { length: table.duration("for", problems), site: table.text("site", problems) },
+            "outage" => Self::Outage {
+                length: table.duration("for", problems),
+                site: table.text("site", problems),
+                half_open: table.boolean("half_open", problems),
+            },
             "send_command" => Self::SendCommand {
                 kind: table.text("kind", problems),
                 argument: table.text("argument", problems),
@@ -350,10 +362,28 @@ impl RawAction {
                 Self::OrderRollout { rollout: table.text("rollout", problems), order: table.text("order", problems) }
             }
             "revoke_release" => Self::RevokeRelease { firmware: table.text("firmware", problems) },
-            "loss" => {
-                Self::Loss { length: table.duration("for", problems), share_bp: table.integer("share_bp", problems) }
+            "loss" => Self::Loss {
+                length: table.duration("for", problems),
+                share_bp: table.integer("share_bp", problems),
+                of: table.text("of", problems),
+            },
+            "delay" => {
+                Self::Delay { length: table.duration("for", problems), longest: table.duration("longest", problems) }
             }
-            "restart_server" => Self::RestartServer { kill: table.boolean("kill", problems) },
+            "duplicate" => Self::Duplicate {
+                length: table.duration("for", problems),
+                share_bp: table.integer("share_bp", problems),
+            },
+            "disk_full" => Self::DiskFull { length: table.duration("for", problems) },
+            "disk_errors" => Self::DiskErrors {
+                length: table.duration("for", problems),
+                share_bp: table.integer("share_bp", problems),
+            },
+            "restart_server" => Self::RestartServer {
+                kill: table.boolean("kill", problems),
+                down_for: table.duration("for", problems),
+                moment: table.text("moment", problems),
+            },
             _ => Self::Phase { name: table.text("name", problems) },
         }))
     }

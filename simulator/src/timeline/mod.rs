@@ -3,6 +3,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    future::Future,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -16,7 +18,8 @@ use crate::{
     fleet,
     link::faults::Weather,
     operator::{NewRelease, Operator, OperatorError},
-    scenario::{OutageScope, Plan, Recipients, Step, release_id},
+    rehearse::disk::Disk,
+    scenario::{Lost, Moment, OutageScope, Plan, Recipients, Step, release_id},
     seed,
     shard::RunTime,
     truth,
@@ -24,15 +27,25 @@ use crate::{
 
 /// Who can stop the server and start it again; nobody can if the server is somebody else's.
 pub trait ServerProcess {
-    /// Stops the server, by `kill -9` or in peace, and starts it again on the same database.
+    /// Stops the server, by `kill -9` or in peace, and starts it again on the same database, after `down_for` or at once.
+    /// Comes back when it has stopped, or has got the order to stop at a later moment.
     ///
     /// # Errors
-    /// A sentence that says why it did not come back.
-    fn restart(&mut self, kill: bool) -> Result<(), String>;
+    /// A sentence that says why it did not stop, or, where that is known by now, why it did not come back.
+    fn restart(self: Rc<Self>, kill: bool, moment: Moment, down_for: Duration) -> Acting;
+
+    /// Sees to it that the server is up.
+    ///
+    /// # Errors
+    /// A sentence that says why it is not.
+    fn bring_up(self: Rc<Self>) -> Acting;
 
     /// Why the server runs no more, if it has ended by itself.
-    fn ended(&mut self) -> Option<String>;
+    fn ended(&self) -> Option<String>;
 }
+
+/// What is done to a server.
+pub type Acting = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What a timeline acts through.
 pub struct Stage {
@@ -47,7 +60,9 @@ pub struct Stage {
     /// The fleet by name.
     pub devices: Rc<Vec<DeviceId>>,
     /// The server, where it can be restarted.
-    pub server: Option<Rc<RefCell<dyn ServerProcess>>>,
+    pub server: Option<Rc<dyn ServerProcess>>,
+    /// Its disk, where that can be made to fail.
+    pub disk: Option<Arc<Disk>>,
     /// Where steps are logged.
     pub log: Rc<RefCell<EventLog>>,
     /// What went wrong, for the report.
@@ -59,7 +74,7 @@ pub struct Stage {
 impl Stage {
     /// Why the run's own server runs no more, if so.
     pub fn server_ended(&self) -> Option<String> {
-        self.server.as_ref().and_then(|server| server.borrow_mut().ended())
+        self.server.as_ref().and_then(|server| server.ended())
     }
 }
 
@@ -100,12 +115,19 @@ async fn act(
             };
             stage.operator.send_command(&chosen, command).await.map_err(said)
         }
-        Step::Outage { length, scope } => {
+        Step::Outage { length, scope, half_open } => {
             let site = match scope {
                 OutageScope::EverySite => None,
                 OutageScope::Site(name) => plan.fleet.sites.iter().position(|site| site.name == *name),
             };
-            outage(stage, site, *length);
+            let weather = Arc::clone(&stage.weather);
+            if *half_open {
+                weather.half_open(site);
+                later(stage, *length, "outage_ended", move || weather.open(site));
+            } else {
+                weather.take_down(site);
+                later(stage, *length, "outage_ended", move || weather.bring_up(site));
+            }
             Ok(())
         }
         Step::RotateServerKey { step, force } => {
@@ -119,13 +141,45 @@ async fn act(
             stage.operator.order_rollout(rollout_id, *order).await.map_err(said)
         }
         Step::RevokeRelease { firmware } => stage.operator.revoke_release(&release_id(firmware)).await.map_err(said),
-        Step::Loss { length, share_bp } => {
-            loss(stage, *length, *share_bp);
+        Step::Loss { length, share_bp, of } => {
+            let weather = Arc::clone(&stage.weather);
+            let lose = match of {
+                Lost::Requests => Weather::lose_requests,
+                Lost::Answers => Weather::lose_answers,
+            };
+            lose(&weather, *share_bp);
+            later(stage, *length, "loss_ended", move || lose(&weather, 0));
             Ok(())
         }
-        Step::RestartServer { kill } => match &stage.server {
+        Step::Delay { length, longest } => {
+            let weather = Arc::clone(&stage.weather);
+            weather.delay(*longest);
+            later(stage, *length, "delay_ended", move || weather.delay(Duration::ZERO));
+            Ok(())
+        }
+        Step::Duplicate { length, share_bp } => {
+            let weather = Arc::clone(&stage.weather);
+            weather.duplicate(*share_bp);
+            later(stage, *length, "duplicate_ended", move || weather.duplicate(0));
+            Ok(())
+        }
+        Step::Disk { length, errors_bp } => {
+            let disk = Arc::clone(stage.disk.as_ref().ok_or("this run's server is on a disk that obeys nobody")?);
+            match errors_bp {
+                None => {
+                    disk.fill();
+                    later(stage, *length, "disk_full_ended", move || disk.free());
+                }
+                Some(share_bp) => {
+                    disk.fail(*share_bp);
+                    later(stage, *length, "disk_errors_ended", move || disk.fail(0));
+                }
+            }
+            Ok(())
+        }
+        Step::RestartServer { kill, down_for, moment } => match &stage.server {
             Some(server) => {
-                let restarted = server.borrow_mut().restart(*kill);
+                let restarted = Rc::clone(server).restart(*kill, *moment, *down_for).await;
                 stage.operator.hang_up(); // its connection was to the server that is gone
                 stage.watcher.hang_up();
                 restarted
@@ -169,25 +223,13 @@ async fn start_rollout(
     stage.operator.roll_out(rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
 }
 
-/// Loses answers from now on, for a while.
-fn loss(stage: &Stage, length: Duration, share_bp: u16) {
-    stage.weather.lose(share_bp);
-    let (weather, log, time) = (Arc::clone(&stage.weather), Rc::clone(&stage.log), stage.time);
+/// Ends a fault after `length`, while the timeline goes on.
+fn later(stage: &Stage, length: Duration, what: &'static str, end: impl FnOnce() + 'static) {
+    let (log, time) = (Rc::clone(&stage.log), stage.time);
     actix::spawn(async move {
         tokio::time::sleep(length).await;
-        weather.lose(0);
-        log.borrow_mut().event(time.elapsed(), "loss_ended", &[]);
-    });
-}
-
-/// Takes a site down now and brings it back later, while the timeline goes on.
-fn outage(stage: &Stage, site: Option<usize>, length: Duration) {
-    stage.weather.take_down(site);
-    let (weather, log, time) = (Arc::clone(&stage.weather), Rc::clone(&stage.log), stage.time);
-    actix::spawn(async move {
-        tokio::time::sleep(length).await;
-        weather.bring_up(site);
-        log.borrow_mut().event(time.elapsed(), "outage_ended", &[]);
+        end();
+        log.borrow_mut().event(time.elapsed(), what, &[]);
     });
 }
 

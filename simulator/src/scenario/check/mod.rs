@@ -2,6 +2,7 @@
 
 mod adversary;
 mod expect;
+mod faults;
 mod firmware;
 mod fleet;
 mod timeline;

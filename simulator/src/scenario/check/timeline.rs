@@ -6,14 +6,14 @@ use ks_protocol::id::{BadId, RolloutId};
 use ks_protocol::message::CommandOrder;
 
 use super::Known;
+use super::faults;
 use super::firmware::named;
-use super::value::{NAME, WORD, at_most, duration_in, integer_in, one_of, or_default, required, text_like};
+use super::value::{NAME, WORD, at_most, integer_in, one_of, or_default, required, text_like};
 use crate::scenario::limits;
-use crate::scenario::plan::{KeyStep, Mode, OutageScope, Recipients, RolloutOrder, Step, TimedStep};
+use crate::scenario::plan::{KeyStep, OutageScope, Recipients, RolloutOrder, Step, TimedStep};
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::raw::{RawAction, RawStep};
 use crate::scenario::reader::{At, Field};
-use crate::scenario::source::Place;
 use crate::scenario::span_of_time::format_duration;
 
 /// The names of phases that are always there.
@@ -48,12 +48,6 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
         RawAction::Revoke { devices } => {
             let devices = required(devices, "devices", owner("a `revoke` step"), "devices = 10", problems);
             check_revoke(devices, known, seen, problems)
-        }
-        RawAction::Outage { length, site } => {
-            let length = required(length, "for", owner("an `outage` step"), "for = \"10s\"", problems);
-            let length = duration_in("for", length, &limits::OUTAGE, problems);
-            let scope = check_site(site, known.sites.as_deref(), problems);
-            length.zip(scope).map(|(length, scope)| Step::Outage { length: length.value, scope })
         }
         RawAction::SendCommand { kind, argument, devices } => {
             let kind = required(kind, "kind", owner("a `send_command` step"), "kind = \"reboot\"", problems);
@@ -106,22 +100,11 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
             let firmware = required(firmware, "firmware", owner(title), "firmware = \"1.1.0\"", problems);
             check_firmware(firmware, known, problems).map(|firmware| Step::RevokeRelease { firmware })
         }
-        RawAction::Loss { length, share_bp } => {
-            let length = required(length, "for", owner("a `loss` step"), "for = \"10s\"", problems);
-            let length = duration_in("for", length, &limits::OUTAGE, problems);
-            let share_bp = required(share_bp, "share_bp", owner("a `loss` step"), "share_bp = 500", problems);
-            let share_bp = integer_in::<u16>("share_bp", share_bp, &limits::SHARE_BP, problems);
-            length.zip(share_bp).map(|(length, share)| Step::Loss { length: length.value, share_bp: share.value })
-        }
-        RawAction::RestartServer { kill } => {
-            let is_possible = check_restart(action.at, known.mode, problems);
-            let kill = or_default(kill, false, raw.place);
-            kill.filter(|_| is_possible).map(|kill| Step::RestartServer { kill: kill.value })
-        }
         RawAction::Phase { name } => {
             let name = required(name, "name", owner("a `phase` step"), "name = \"storm\"", problems);
             check_phase(text_like("name", name, NAME, problems), seen, problems)
         }
+        fault => faults::check(fault, action.at, raw.place, known, problems),
     };
     Some(TimedStep { at: at?, step: step? })
 }
@@ -228,7 +211,12 @@ fn check_devices(devices: Option<At<i64>>, known: &Known<'_>, problems: &mut Pro
     integer_in::<u32>("devices", Some(devices), &(1..=fleet), problems)
 }
 
-fn check_site(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems) -> Option<OutageScope> {
+/// The site that a fault is for, or all of them.
+pub(super) fn check_site(
+    site: Field<String>,
+    sites: Option<&[String]>,
+    problems: &mut Problems,
+) -> Option<OutageScope> {
     let site = match site {
         Field::Absent => return Some(OutageScope::EverySite),
         Field::Wrong => return None,
@@ -242,16 +230,6 @@ fn check_site(site: Field<String>, sites: Option<&[String]>, problems: &mut Prob
     let message = format!("the fleet has no site {}", quoted(&site.value));
     problems.push(Problem::new(site.at, message).expected(any_of(&sites)).suggest(near));
     None
-}
-
-fn check_restart(at: Place, mode: Option<Mode>, problems: &mut Problems) -> bool {
-    let is_rehearsal = mode == Some(Mode::Rehearse);
-    if is_rehearsal {
-        let problem = Problem::new(at, "a rehearsal cannot restart the server yet")
-            .expected("`mode = \"load\"`, or no such step");
-        problems.push(problem);
-    }
-    !is_rehearsal
 }
 
 fn check_phase(name: Option<At<String>>, seen: &mut Seen, problems: &mut Problems) -> Option<Step> {

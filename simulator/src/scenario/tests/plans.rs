@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{SOUND, changed, plan};
 use crate::scenario::{
-    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode, Otrt,
-    OutageScope, Recipients, Share, Step,
+    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode, Moment,
+    Otrt, OutageScope, Recipients, Share, Step,
 };
 
 const fn s(count: u64) -> Duration {
@@ -100,10 +100,10 @@ kill = true"#,
     let command = CommandOrder::Reboot;
     let expected = [
         (s(0), Step::Revoke { devices: 100 }),
-        (s(10), Step::Outage { length: s(60), scope: site }),
+        (s(10), Step::Outage { length: s(60), scope: site, half_open: false }),
         (s(10), Step::SendCommand { command, recipients: Recipients::All }),
         (s(20), Step::Phase { name: "second".to_owned() }),
-        (s(30), Step::RestartServer { kill: true }),
+        (s(30), Step::RestartServer { kill: true, down_for: s(0), moment: Moment::Now }),
     ];
     assert_eq!(steps, expected);
 }

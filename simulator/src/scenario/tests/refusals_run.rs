@@ -17,15 +17,15 @@ const IN_STEPS: &str = r#"
 20:1: [[timeline]] has no `at`; expected `at = "10s"`
 
 - do = "phase"
-20:1: this step does not say what to `do`; expected `do` = `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `restart_server` or `phase`
+20:1: this step does not say what to `do`; expected `do` = `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `restart_server` or `phase`
 
 - "phase"
 + "pause"
-22:6: unknown step `pause`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `restart_server` or `phase`
+22:6: unknown step `pause`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `restart_server` or `phase`
 
 - "phase"
 + "restart"
-22:6: unknown step `restart`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `restart_server` or `phase`; did you mean `"restart_server"`?
+22:6: unknown step `restart`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `restart_server` or `phase`; did you mean `"restart_server"`?
 
 - "phase"
 + 7
@@ -267,12 +267,22 @@ const IN_EXPECTATIONS: &str = r#"
 "#;
 
 #[test]
-fn a_rehearsal_does_not_restart_the_server() {
-    let rehearsal = SOUND.replace("duration = \"30s\"", "mode = \"rehearse\"\nduration = \"90d\"");
-    assert!(checked(&rehearsal).is_ok());
-    let restarts = rehearsal.replace("\"phase\"\nname = \"storm\"", "\"restart_server\"");
-    let expected = "23:6: a rehearsal cannot restart the server yet; expected `mode = \"load\"`, or no such step";
-    assert_eq!(refusals(&restarts), [expected]);
+fn only_a_rehearsal_has_a_network_and_a_disk_that_obey() {
+    let faults = [
+        "\"delay\"\nfor = \"1s\"\nlongest = \"2s\"",
+        "\"duplicate\"\nfor = \"1s\"\nshare_bp = 100",
+        "\"disk_full\"\nfor = \"1s\"",
+        "\"disk_errors\"\nfor = \"1s\"\nshare_bp = 100",
+        "\"restart_server\"\nmoment = \"after_commit\"",
+    ];
+    for fault in faults {
+        let loaded = SOUND.replace("\"phase\"\nname = \"storm\"", fault);
+        let expected = "22:6: only a rehearsal has a network and a disk that do as they are told; \
+                        expected `mode = \"rehearse\"`, or no such step";
+        assert_eq!(refusals(&loaded), [expected]);
+        let rehearsed = loaded.replace("duration = \"30s\"", "mode = \"rehearse\"\nduration = \"90d\"");
+        assert!(checked(&rehearsed).is_ok());
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A rehearsal: the server's own router, limiter and store in this process, one thread, tokio's paused clock.
-//!
-//! Nothing in the server knows of it: the edge hands in another clock, another seed, and drives the store's two loops
-//! as tasks of this runtime instead of on threads.
+
+pub mod disk;
+mod server;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,26 +16,15 @@ use std::{
 };
 
 use actix::System;
-use axum::Router;
-use ks_protocol::{key::PrivateKey, time::UnixMs};
+use ks_protocol::time::UnixMs;
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
-use ks_server::{
-    app::{App, Ingredients},
-    artifacts::{Artifacts, InMemory},
-    clock::TimerClock,
-    config::Config,
-    keyring::Keyring,
-    metrics::Metrics,
-    password,
-    rng::ServerRng,
-    router::router,
-    store::{By, SqliteReader, SqliteStore, writer},
-    vault::Vault,
-};
+use ks_server::config::Config;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
+
+use server::VirtualServer;
 
 use crate::{
     conductor::{Played, Reports, Run, tick_length},
@@ -47,7 +36,6 @@ use crate::{
     operator::Operator,
     run::{Surroundings, server_settings, shard},
     scenario::Plan,
-    seed,
     self_watch::{self, Resources, Stopwatch},
     shard::RunTime,
     summary::{About, summarise},
@@ -111,38 +99,6 @@ fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
         .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
-/// The server, its clock the runtime's, its randomness the seed's.
-async fn server(plan: &Plan, config: Config) -> Result<Router, Failure> {
-    let failed = |error: String| Failure::Server(error);
-    let store =
-        SqliteStore::open(&config.database, config.synchronous, EPOCH).map_err(|error| failed(error.to_string()))?;
-    let reading = SqliteReader::open(&config.database).map_err(|error| failed(error.to_string()))?;
-    let metrics = Arc::new(Metrics::default());
-    let (writer, writes) = writer::writer(config.store_queue_max);
-    let (reader, questions) = writer::reader(1_024);
-    actix::spawn(writer::drive_writes(store, writes, config.commit_group_max, Arc::clone(&metrics)));
-    actix::spawn(writer::drive_reads(reading, questions));
-    let (passwords, hashing) = password::passwords();
-    actix::spawn(password::drive(hashing));
-    let vault = Vault::in_memory(PrivateKey::from_seed(&seed::bytes(plan.seed, "server", "key")));
-    let by = By { name: "ks-server".to_owned(), address: None, at: EPOCH };
-    let keyring = Keyring::start(vault, &writer, &reader, &by).await.map_err(|error| failed(error.to_string()))?;
-    let ingredients = Ingredients {
-        clock: Arc::new(TimerClock::starting_at(EPOCH)),
-        rng: ServerRng::from_seed(seed::bytes(plan.seed, "server", "randomness")),
-        keyring,
-        artifacts: Artifacts::new(Arc::new(InMemory::new()), config.artifact_limits),
-        config,
-        writer,
-        reader,
-        passwords,
-        metrics,
-    };
-    let app = App::new(ingredients).await.map_err(|error| failed(error.to_string()))?;
-    actix::spawn(app.clone().background());
-    Ok(router(app))
-}
-
 /// Addresses of a virtual network: every device and adversary has one of its own.
 fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
     let bits = match caller {
@@ -161,7 +117,10 @@ async fn play(
     console: &mut Console,
 ) -> Result<Played, Failure> {
     let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    let network: Arc<dyn Network> = Arc::new(InProcess::new(server(plan, config).await?));
+    let reached = InProcess::down();
+    let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
+    server.start().await.map_err(Failure::Server)?;
+    let network: Arc<dyn Network> = Arc::new(reached);
     let watched = Arc::clone(&network);
     let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
     let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
@@ -199,7 +158,8 @@ async fn play(
         watcher: Operator::new(&*watched, addresses(nowhere, Caller::Operator), ADMIN_TOKEN),
         weather,
         devices: Rc::new(names),
-        server: None,
+        disk: Some(Arc::clone(&server.disk)),
+        server: Some(server),
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),

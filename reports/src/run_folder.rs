@@ -109,6 +109,9 @@ pub struct Summary {
     pub expectations: Vec<Expectation>,
     /// Named spans of the run, for marking plots.
     pub phases: Vec<Phase>,
+    /// What the server must keep whatever the scenario expects, and whether it did; rehearsals only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promises: Option<Vec<PromiseJudged>>,
     /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
     pub event_log_sha256: Option<String>,
     /// A command that runs the same again.
@@ -118,6 +121,15 @@ pub struct Summary {
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
+}
+
+/// A promise, and whether it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromiseJudged {
+    /// What is promised.
+    pub promise: String,
+    /// How it was not kept, a sentence each; empty if it was.
+    pub breaches: Vec<String>,
 }
 
 /// Totals of heartbeats over a run.

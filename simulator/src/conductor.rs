@@ -24,11 +24,13 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     expect::Judge,
     fleet::ShardReport,
-    ledger::{DeviceAccount, Reconciliation},
+    ledger::{DeviceAccount, Reconciliation, StoredCommand},
     measure::{Measurements, MessageType, OK},
-    operator::{Operator, OperatorError},
+    operator::OperatorError,
+    promises::{self, Breach, Ending},
     rollout_watch::{RolloutWatch, Seen},
     scenario::{Mode, Plan},
+    self_watch,
     shard::RunTime,
     timeline::{self, Stage},
 };
@@ -82,6 +84,8 @@ pub struct Run<'a> {
     pub stored_before: i64,
     /// Whether the server is the run's own, so that nobody else can have stored anything.
     pub is_alone: bool,
+    /// Rehearsals that go on in this process at a time.
+    pub rehearsals: u64,
 }
 
 /// What a run came to.
@@ -110,6 +114,8 @@ pub struct Played {
     pub failures: Vec<String>,
     /// Open sockets at the peak.
     pub sockets_max: u64,
+    /// Promises that were not kept; none where nobody could see it.
+    pub breaches: Option<Vec<Breach>>,
 }
 
 /// Why the devices stopped.
@@ -148,11 +154,12 @@ impl Run<'_> {
         let (accounts, rest) = finished.unwrap_or_default();
         gathered.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
-        let ledger = match reconcile(&self.stage.operator, self.stored_before, accounts, self.is_alone).await {
-            Ok(ledger) => ledger,
+        let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
+        let (ledger, commands) = match self.reconcile(accounts).await {
+            Ok(reconciled) => reconciled,
             Err(error) => {
                 self.stage.failures.borrow_mut().push(format!("the ledger could not be reconciled: {error}"));
-                Ledger::default()
+                Default::default()
             }
         };
         let watched = gathered.watch.finish(&self.stage.watcher, self.time.epoch, lasted, &gathered.total).await;
@@ -160,7 +167,45 @@ impl Run<'_> {
             self.stage.failures.borrow_mut().push(format!("what became of the rollouts is not known: {error}"));
         }
         let rollout = gathered.watch.write(self.folder, self.time.epoch, &gathered.total)?;
-        gathered.finish(ledger, lasted, end, self.stage.failures.take()).map(|played| Played { rollout, ..played })
+        let ending = Ending {
+            plan: self.plan,
+            epoch: self.time.epoch,
+            lasted,
+            alive: &alive,
+            commands: &commands,
+            ledger: &ledger,
+            rollouts: &gathered.watch.seen,
+            attacks: &gathered.total.attacks,
+            memory_bytes: Some((self_watch::peak_rss_bytes(), self.rehearsals)),
+        };
+        let breaches = self.stage.witness.as_ref().map(|witness| promises::judge(witness, &ending));
+        let played = gathered.finish(ledger, lasted, end, self.stage.failures.take())?;
+        Ok(Played { rollout, breaches, ..played })
+    }
+
+    /// Compares what devices know with what is stored; also gives every command.
+    async fn reconcile(
+        &self,
+        accounts: BTreeMap<DeviceId, DeviceAccount>,
+    ) -> Result<(Ledger, Vec<StoredCommand>), OperatorError> {
+        let (operator, witness) = (&self.stage.operator, self.stage.witness.as_ref());
+        let mut reconciliation = Reconciliation::of(accounts, self.is_alone);
+        let mut commands = Vec::new();
+        let each = |device_id: &DeviceId, sequence| {
+            reconciliation.row(device_id, sequence);
+            if let Some(witness) = witness {
+                witness.stored(device_id, sequence);
+            }
+        };
+        operator.stored_heartbeats(self.stored_before, each).await?;
+        operator
+            .commands(|command| {
+                reconciliation.command(command);
+                commands.push(command.clone());
+            })
+            .await?;
+        operator.punches(|punch| reconciliation.punch(punch)).await?;
+        Ok((reconciliation.finish(), commands))
     }
 
     /// Whoever reckons up needs the server, also when it was to be down beyond the end.
@@ -251,13 +296,13 @@ impl Reports {
     }
 
     /// The accounts of all devices, and what was measured since the last whole tick.
-    async fn finish(mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardGone> {
+    async fn finish(&mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardGone> {
         while self.finished < self.shards {
             self.next().await?;
         }
         let mut rest = Measurements::default();
         self.ticks.values().for_each(|(_, measured)| rest.add(measured));
-        Ok((self.accounts, rest))
+        Ok((std::mem::take(&mut self.accounts), rest))
     }
 
     async fn next(&mut self) -> Result<(), ShardGone> {
@@ -276,19 +321,6 @@ impl Reports {
             Some(ShardReport::Gone) | None => Err(ShardGone),
         }
     }
-}
-
-async fn reconcile(
-    operator: &Operator,
-    stored_before: i64,
-    accounts: BTreeMap<DeviceId, DeviceAccount>,
-    is_alone: bool,
-) -> Result<Ledger, OperatorError> {
-    let mut reconciliation = Reconciliation::of(accounts, is_alone);
-    operator.stored_heartbeats(stored_before, |device_id, sequence| reconciliation.row(device_id, sequence)).await?;
-    operator.commands(|command| reconciliation.command(command)).await?;
-    operator.punches(|punch| reconciliation.punch(punch)).await?;
-    Ok(reconciliation.finish())
 }
 
 /// What has been gathered of a run so far.
@@ -405,6 +437,7 @@ impl Gathered {
             judge: self.judge,
             rollouts: self.watch.seen,
             rollout: None,
+            breaches: None,
             lasted,
             interrupted,
             aborted,

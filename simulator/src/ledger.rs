@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ks_protocol::{
     id::{CommandId, DeviceId, Sequence},
     message::AckState,
+    time::UnixMs,
 };
 use ks_reports::run_folder::Ledger;
 
@@ -69,7 +70,7 @@ impl Pairs {
     }
 
     /// How many pairs are here and not in `other`.
-    fn missing_from(&self, other: &Pairs) -> u64 {
+    pub fn missing_from(&self, other: &Pairs) -> u64 {
         let pairs = self.runs.iter().flat_map(|(epoch, runs)| runs.iter().map(move |run| (*epoch, *run)));
         let count = |(epoch, (first, last)): (u32, (u64, u64))| {
             let held = other.runs.get(&epoch).map(Vec::as_slice).unwrap_or_default();
@@ -95,6 +96,8 @@ pub struct DeviceAccount {
     pub punches_made: u64,
     /// Numbers of those for which a verified answer said that they are stored.
     pub punches_acked: Pairs,
+    /// It is neither dead nor revoked.
+    pub is_alive: bool,
 }
 
 /// A command as the server lists it.
@@ -106,6 +109,8 @@ pub struct StoredCommand {
     pub device_id: DeviceId,
     /// How far it came, in the server's word.
     pub state: String,
+    /// When it was made.
+    pub created_at: UnixMs,
 }
 
 /// A punch as the server lists it.
@@ -303,7 +308,12 @@ mod tests {
             [("kept", "SUCCEEDED"), ("late", "TIMED_OUT"), ("dropped", "DELIVERED"), ("invented", "SUCCEEDED")];
         for (name, state) in states {
             let state = state.to_owned();
-            reconciliation.command(&StoredCommand { command_id: id(name), device_id: device.clone(), state });
+            reconciliation.command(&StoredCommand {
+                command_id: id(name),
+                device_id: device.clone(),
+                state,
+                created_at: UnixMs(0),
+            });
         }
         let ledger = reconciliation.finish();
         assert_eq!((ledger.acks_checked, ledger.acks_lost, ledger.acks_misattributed), (4, 2, 1));

@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod link;
 pub mod measure;
 pub mod operator;
+pub mod promises;
 pub mod rehearse;
 pub mod rollout_watch;
 pub mod run;

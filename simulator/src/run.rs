@@ -285,12 +285,13 @@ async fn prepare<'a>(
         devices: Rc::new(names),
         server: None,
         disk: None,
+        witness: None,
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),
     };
     let (reports, is_alone) = (Reports::of(reports, count), server.process.is_some());
-    Ok(Run { plan, folder: out, time, stage, reports, finish, stop, stored_before, is_alone })
+    Ok(Run { plan, folder: out, time, stage, reports, finish, stop, stored_before, is_alone, rehearsals: 1 })
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp.

@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use ks_protocol::time::UnixMs;
-use ks_reports::run_folder::{Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, Summary, Verdict};
+use ks_reports::run_folder::{
+    Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PromiseJudged, Summary, Verdict,
+};
 
 use crate::{
     conductor::Played,
     expect::Final,
     measure::{MessageType, OK, Score},
+    promises::{Breach, Promise},
     scenario::Plan,
     self_watch::{self, Resources},
 };
@@ -39,13 +42,29 @@ pub struct About<'a> {
 /// The summary of a run, with its verdict.
 pub fn summarise(about: About<'_>, played: Played) -> Summary {
     let Played {
-        total, steady, ledger, judge, rollouts, rollout, lasted, interrupted, aborted, broken, failures, ..
+        total,
+        steady,
+        ledger,
+        judge,
+        rollouts,
+        rollout,
+        lasted,
+        interrupted,
+        aborted,
+        broken,
+        failures,
+        breaches,
+        ..
     } = played;
     let generator = self_watch::generator(&total, about.resources);
     let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &rollouts });
     let mut reasons = Reasons { broken: broken.into_iter().collect(), ..Reasons::default() };
     reasons.hard.extend(ledger_breach(&ledger));
     reasons.hard.extend(failures);
+    for Breach { promise, what, at } in breaches.iter().flatten() {
+        let at_s = at.as_secs_f64();
+        reasons.hard.push(format!("the promise \"{}\" was not kept, seen at {at_s:.1} s: {what}", promise.as_str()));
+    }
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
         reasons.hard.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
     }
@@ -115,10 +134,23 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         phases: phases(about.plan),
+        promises: breaches.map(|breaches| promises(&breaches)),
         event_log_sha256: about.event_log_sha256,
         replay: about.replay,
         notes: about.notes,
     }
+}
+
+fn promises(breaches: &[Breach]) -> Vec<PromiseJudged> {
+    let judged = |promise: Promise| PromiseJudged {
+        promise: promise.as_str().to_owned(),
+        breaches: breaches
+            .iter()
+            .filter(|breach| breach.promise == promise)
+            .map(|breach| breach.what.clone())
+            .collect(),
+    };
+    Promise::ALL.into_iter().map(judged).collect()
 }
 
 fn attacks(Score { attempts, successes, unjudged }: Score) -> Attacks {

@@ -411,6 +411,7 @@ impl Device {
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
+        account.is_alive = !matches!(self.machine.standing(), Standing::Revoked | Standing::Dead);
         account
     }
 

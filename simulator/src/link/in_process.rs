@@ -8,17 +8,19 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
+use crate::promises::Witness;
 
 /// Where the server of a rehearsal is to be reached, while it is up.
 #[derive(Clone)]
 pub struct InProcess {
     up: Arc<watch::Sender<Option<Router>>>,
+    witness: Arc<Witness>,
 }
 
 impl InProcess {
-    /// Nobody is there yet.
-    pub fn down() -> Self {
-        Self { up: Arc::new(watch::Sender::new(None)) }
+    /// Nobody is there yet; `witness` sees what is answered later.
+    pub fn down(witness: Arc<Witness>) -> Self {
+        Self { up: Arc::new(watch::Sender::new(None)), witness }
     }
 
     /// From now on every link calls `router`; whoever waits for an answer of the one before has lost it.
@@ -39,17 +41,19 @@ impl InProcess {
 
 impl Network for InProcess {
     fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
-        Rc::new(InProcessLink { server: self.up.subscribe(), from })
+        Rc::new(InProcessLink { server: self.up.subscribe(), witness: Arc::clone(&self.witness), from })
     }
 }
 
 struct InProcessLink {
     server: watch::Receiver<Option<Router>>,
+    witness: Arc<Witness>,
     from: SocketAddr,
 }
 
 impl Link for InProcessLink {
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
+        let (path, sent) = (request.uri().path().to_owned(), request.body().clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.from));
         let mut server = self.server.clone();
@@ -62,6 +66,10 @@ impl Link for InProcessLink {
                 };
                 let status = response.status().as_u16();
                 let body = response.into_body().collect().await.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
+                if status == 200 {
+                    let Ok(sent) = sent.collect().await;
+                    self.witness.exchange(&path, &sent.to_bytes(), &body);
+                }
                 Ok(HttpAnswer { status, body })
             };
             tokio::select! {

@@ -34,6 +34,7 @@ use crate::{
     fleet::{self, Caller, ShardPlan},
     link::{Network, faults::Weather, in_process::InProcess},
     operator::Operator,
+    promises::Witness,
     run::{Surroundings, server_settings, shard},
     scenario::Plan,
     self_watch::{self, Resources, Stopwatch},
@@ -117,7 +118,8 @@ async fn play(
     console: &mut Console,
 ) -> Result<Played, Failure> {
     let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    let reached = InProcess::down();
+    let witness = Arc::new(Witness::at_the_start());
+    let reached = InProcess::down(Arc::clone(&witness));
     let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
     server.start().await.map_err(Failure::Server)?;
     let network: Arc<dyn Network> = Arc::new(reached);
@@ -160,11 +162,13 @@ async fn play(
         devices: Rc::new(names),
         disk: Some(Arc::clone(&server.disk)),
         server: Some(server),
+        witness: Some(witness),
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),
     };
     let reports = Reports::of(reports, 1);
-    let run = Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true };
+    let run =
+        Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true, rehearsals: 1 };
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

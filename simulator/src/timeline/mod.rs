@@ -18,6 +18,7 @@ use crate::{
     fleet,
     link::faults::Weather,
     operator::{NewRelease, Operator, OperatorError},
+    promises::Witness,
     rehearse::disk::Disk,
     scenario::{Lost, Moment, OutageScope, Plan, Recipients, Step, release_id},
     seed,
@@ -63,6 +64,8 @@ pub struct Stage {
     pub server: Option<Rc<dyn ServerProcess>>,
     /// Its disk, where that can be made to fail.
     pub disk: Option<Arc<Disk>>,
+    /// Who sees what the server answers, where it is in this process.
+    pub witness: Option<Arc<Witness>>,
     /// Where steps are logged.
     pub log: Rc<RefCell<EventLog>>,
     /// What went wrong, for the report.

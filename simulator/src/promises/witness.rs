@@ -1,0 +1,219 @@
+//! Sees each exchange at the server's door, and keeps what promises are judged by.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ks_protocol::{
+    document,
+    id::{DeviceId, Sequence},
+    message::{AcksRecorded, CommandAck, FirmwareStatus, Heartbeat, Register, Request as _, UpdateStep},
+    signature::{SIG_DEV, SIG_SERV},
+};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Breach, Promise, TOLD_MAX};
+use crate::ledger::Pairs;
+
+/// Stands at the door of a rehearsal's server.
+pub struct Witness {
+    started: Instant,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// By the device's name.
+    pub(super) devices: BTreeMap<String, DeviceSeen>,
+    /// When each release was offered last.
+    pub(super) offered_last: BTreeMap<String, Duration>,
+    /// When each release was taken back.
+    pub(super) releases_revoked: BTreeMap<String, Duration>,
+    /// Who registered with a token.
+    tokens: BTreeMap<String, String>,
+    /// What the server said of commands that are over.
+    commands_over: BTreeMap<String, String>,
+    pub(super) breaches: Vec<Breach>,
+}
+
+/// What was seen of one device.
+#[derive(Default)]
+pub(super) struct DeviceSeen {
+    /// Pairs of all requests that were honoured.
+    honoured: Pairs,
+    /// Pairs of heartbeats that were honoured.
+    pub(super) beats: Pairs,
+    /// Pairs of heartbeats that are stored.
+    pub(super) stored: Pairs,
+    /// When the last one was honoured.
+    pub(super) last_at: Duration,
+    revoked_at: Option<Duration>,
+    /// What it says that it runs.
+    version: String,
+    /// By release.
+    pub(super) updates: BTreeMap<String, UpdateSeen>,
+    /// Since when it says that it runs a version, by version.
+    pub(super) runs_since: BTreeMap<String, Duration>,
+}
+
+/// What was seen of one device's update to one release.
+#[derive(Default)]
+pub(super) struct UpdateSeen {
+    /// When it was first offered.
+    pub(super) offered_at: Option<Duration>,
+    /// When the device said that it failed.
+    pub(super) failed_at: Option<Duration>,
+    /// When the device said that it is done.
+    pub(super) said_done_at: Option<Duration>,
+}
+
+impl Witness {
+    /// A witness that has seen nothing; the run starts now, on its own runtime.
+    pub fn at_the_start() -> Self {
+        Self { started: Instant::now(), seen: Mutex::default() }
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees an exchange that the server ended with 200.
+    pub fn exchange(&self, path: &str, request: &[u8], answer: &[u8]) {
+        let at = self.started.elapsed();
+        if let Some(order) = path.strip_prefix("/api/") {
+            return self.seen().operator(at, order, request);
+        }
+        if let (Ok(request), Ok(answer)) = (std::str::from_utf8(request), std::str::from_utf8(answer)) {
+            self.seen().device(at, path, request, answer);
+        }
+    }
+
+    /// Takes a heartbeat that the server has stored.
+    pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
+        self.seen().devices.entry(device_id.to_string()).or_default().stored.insert(sequence);
+    }
+}
+
+impl Seen {
+    pub(super) fn breach(&mut self, promise: Promise, at: Duration, what: String) {
+        if self.breaches.len() < TOLD_MAX {
+            self.breaches.push(Breach { promise, what, at });
+        }
+    }
+
+    /// An operator's order was carried out.
+    fn operator(&mut self, at: Duration, order: &str, request: &[u8]) {
+        if order == "devices/revoke" {
+            let order: Value = serde_json::from_slice(request).unwrap_or_default();
+            let named = order.pointer("/which/device_ids").and_then(Value::as_array).map(Vec::as_slice);
+            for device_id in named.unwrap_or_default().iter().filter_map(Value::as_str) {
+                self.devices.entry(device_id.to_owned()).or_default().revoked_at.get_or_insert(at);
+            }
+        } else if let Some(release_id) = order.strip_prefix("releases/").and_then(|rest| rest.strip_suffix("/revoke")) {
+            self.releases_revoked.entry(release_id.to_owned()).or_insert(at);
+        }
+    }
+
+    /// A device's request was honoured.
+    fn device(&mut self, at: Duration, path: &str, request: &str, answer: &str) {
+        // Their order is the protocol's: the type, then who, then the pair.
+        let mut lines = request.lines();
+        let mut field = |name: &str| lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let Some(device_id) = field("device_id").map(|name| name.trim_matches('"')) else { return };
+        let (Some(boot_epoch), Some(seq)) = (field("boot_epoch"), field("seq")) else { return };
+        let (Ok(boot_epoch), Ok(seq)) = (boot_epoch.parse(), seq.parse()) else { return };
+        let sequence = Sequence::new(boot_epoch, seq);
+        let device = match self.devices.get_mut(device_id) {
+            Some(device) => device,
+            None => self.devices.entry(device_id.to_owned()).or_default(),
+        };
+        device.last_at = at;
+        let is_first = device.honoured.insert(sequence);
+        let revoked_at = device.revoked_at.filter(|revoked_at| *revoked_at < at);
+        if path == Heartbeat::PATH {
+            device.beats.insert(sequence);
+            self.beat(at, device_id, request, answer);
+        }
+        if !is_first {
+            let what = format!("{device_id}: {path} with the pair ({boot_epoch}, {seq}) was honoured twice");
+            self.breach(Promise::StoredOnce, at, what);
+        }
+        if revoked_at.is_some() {
+            let what = format!("{device_id}: {path} was honoured after the device was revoked");
+            self.breach(Promise::TerminalStays, at, what);
+        }
+        match path {
+            Register::PATH => self.registered(at, device_id, request),
+            FirmwareStatus::PATH => self.said_of_update(at, device_id, request),
+            CommandAck::PATH => self.acknowledged(at, answer),
+            _ => {}
+        }
+    }
+
+    fn beat(&mut self, at: Duration, device_id: &str, request: &str, answer: &str) {
+        let Some(device) = self.devices.get_mut(device_id) else { return };
+        let version = request.split_once("\n  version: ").map_or("", |(_, rest)| rest.lines().next().unwrap_or(""));
+        let version = version.trim_matches('"');
+        if device.version != version {
+            version.clone_into(&mut device.version);
+            device.runs_since.insert(version.to_owned(), at);
+        }
+        if !answer.contains("manifest: ") {
+            return;
+        }
+        // Inside a string its line feeds are written as `\n`, its quotes as `\"`.
+        let offered = answer.split_once("release_id: ").map(|(_, rest)| rest);
+        let Some(release_id) = offered.and_then(|rest| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
+        else {
+            return;
+        };
+        device.updates.entry(release_id.to_owned()).or_default().offered_at.get_or_insert(at);
+        self.offered_last.insert(release_id.to_owned(), at);
+    }
+
+    fn registered(&mut self, at: Duration, device_id: &str, request: &str) {
+        let Ok(signed) = document::split(request.as_bytes(), SIG_DEV) else { return };
+        let Ok(Register { otrt: Some(token), .. }) = document::decode(signed.body) else { return };
+        let first = self.tokens.entry(token.as_str().to_owned()).or_insert_with(|| device_id.to_owned());
+        if first != device_id {
+            let what = format!("{device_id} registered with the one-time token that {first} had used");
+            self.breach(Promise::TokenOnce, at, what);
+        }
+    }
+
+    fn said_of_update(&mut self, at: Duration, device_id: &str, request: &str) {
+        let Ok(signed) = document::split(request.as_bytes(), SIG_DEV) else { return };
+        let Ok(FirmwareStatus { release_id, step, .. }) = document::decode(signed.body) else { return };
+        let Some(device) = self.devices.get_mut(device_id) else { return };
+        let update = device.updates.entry(release_id.to_string()).or_default();
+        match step {
+            UpdateStep::Succeeded => update.said_done_at.get_or_insert(at),
+            UpdateStep::Failed | UpdateStep::Rejected | UpdateStep::RolledBack => update.failed_at.get_or_insert(at),
+            _ => return,
+        };
+    }
+
+    fn acknowledged(&mut self, at: Duration, answer: &str) {
+        let Ok(signed) = document::split(answer.as_bytes(), SIG_SERV) else { return };
+        let Ok(AcksRecorded { acks, .. }) = document::decode(signed.body) else { return };
+        for ack in acks.as_slice() {
+            self.command_is(at, ack.command_id.as_str(), ack.state.as_str());
+        }
+    }
+
+    /// The server says, here or in a list, how far a command is.
+    pub(super) fn command_is(&mut self, at: Duration, command_id: &str, state: &str) {
+        if let Some(before) = self.commands_over.get(command_id) {
+            if before != state {
+                let what = format!("the command {command_id} was {before}, and is {state}");
+                self.breach(Promise::TerminalStays, at, what);
+            }
+        } else if matches!(state, "SUCCEEDED" | "FAILED" | "REJECTED" | "TIMED_OUT" | "CANCELED") {
+            self.commands_over.insert(command_id.to_owned(), state.to_owned());
+        }
+    }
+}

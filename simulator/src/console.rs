@@ -33,6 +33,11 @@ impl Console {
         Self { is_terminal, is_quiet, interrupted, sockets, shown: Stopwatch::started(), errors: 0 }
     }
 
+    /// A console of a rehearsal, which has no sockets.
+    pub fn rehearsing(is_quiet: bool, interrupted: Arc<AtomicBool>) -> Self {
+        Self::new(is_quiet, interrupted, Arc::default())
+    }
+
     /// Completes when a person asks to end the run. Real time only: it looks now and then.
     pub async fn interrupted(&self) {
         while !self.interrupted.load(Ordering::Relaxed) {

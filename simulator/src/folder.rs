@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::failure::Failure;
 
 /// Where runs land by default, from the project's root.
-const RUNS: &str = "reports/runs";
+pub const RUNS: &str = "reports/runs";
 /// Held as long as a run writes into the folder.
 const LOCK: &str = ".lock";
 /// Log of the embedded server, in the run folder.

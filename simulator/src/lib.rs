@@ -15,9 +15,12 @@ pub mod device;
 pub mod embedded;
 pub mod event_log;
 pub mod expect;
+pub mod explore;
 pub mod failure;
+
 pub mod fleet;
 pub mod folder;
+pub mod known_settings;
 pub mod ledger;
 pub mod link;
 pub mod measure;

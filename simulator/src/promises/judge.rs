@@ -18,7 +18,7 @@ use crate::{
     measure::Score,
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
-    scenario::{HeartbeatInterval, Moment, Plan, Step, release_id},
+    scenario::{HeartbeatInterval, Moment, Otrt, Plan, Step, release_id},
 };
 
 /// Intervals without an honoured request, in fair weather, after which a device is starved.
@@ -197,7 +197,11 @@ fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
     let patience = (interval(ending.plan) * STARVED_INTERVALS).max(STARVED_AFTER_MIN);
     let fair_since = fair_since(ending.plan) + interval(ending.plan);
     let Some(judged_from) = ending.lasted.checked_sub(patience).filter(|from| *from >= fair_since) else { return };
-    for device_id in ending.alive {
+    // Of a fleet that shares one token all but one device stay outside.
+    let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
+    let is_outside = |device_id: &DeviceId| may_be_outside && !seen.devices.contains_key(device_id.as_str());
+    let alive: BTreeSet<&DeviceId> = ending.alive.iter().filter(|device_id| !is_outside(device_id)).collect();
+    for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
             let what = format!("{device_id}: nothing of it was honoured in the last {patience:?}");
@@ -205,7 +209,7 @@ fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
         }
     }
     for command in ending.commands.iter().filter(|command| matches!(command.state.as_str(), "QUEUED" | "DELIVERED")) {
-        if since(ending.epoch, command.created_at) < judged_from && ending.alive.contains(&command.device_id) {
+        if since(ending.epoch, command.created_at) < judged_from && alive.contains(&command.device_id) {
             let StoredCommand { command_id, device_id, state, .. } = command;
             let what = format!("{device_id}: its command {command_id} is still {state} after {patience:?}");
             seen.breach(Promise::NobodyStarves, ending.lasted, what);

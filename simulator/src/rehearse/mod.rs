@@ -9,10 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use actix::System;
@@ -50,14 +47,25 @@ const ADMIN_TOKEN: &str = "rehearsal-operator";
 /// What every reader of a rehearsal's report must know.
 const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Signatures are real, and virtual latency is 0 where nothing delays it.";
 
+/// What is to be rehearsed.
+#[derive(Debug)]
+pub struct Rehearsal<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The run folder.
+    pub out: &'a Path,
+    /// A command that runs the same again.
+    pub replay: String,
+    /// Rehearsals that go on in this process at a time, this one among them.
+    pub beside: u64,
+}
+
 /// Rehearses the plan and gives its summary; the run folder has everything else.
-pub fn rehearse(
-    plan: &Plan,
-    out: &Path,
-    replay: String,
-    interrupted: Arc<AtomicBool>,
-    quiet: bool,
-) -> Result<Summary, Failure> {
+///
+/// # Errors
+/// The server did not start, or a file can't be written.
+pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
+    let Rehearsal { plan, out, replay, beside } = rehearsal;
     let stopwatch = Stopwatch::started();
     let cpu_before = self_watch::own_cpu_s();
     let database = tempfile::Builder::new().prefix("ks-rehearsal-").tempdir();
@@ -66,14 +74,13 @@ pub fn rehearse(
     let log = EventLog::create(&out.join(EVENTS));
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
-    let mut console = Console::new(quiet, interrupted, Arc::new(AtomicU64::new(0)));
     console.say(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O asks nothing of the system"))
     };
-    let played = System::with_tokio_rt(paused).block_on(play(plan, config, out, &log, &mut console))?;
+    let played = System::with_tokio_rt(paused).block_on(play(plan, config, (out, beside), &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
     let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, server_cpu_s: None, sockets_max: 0 };
@@ -113,7 +120,7 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 async fn play(
     plan: &Plan,
     config: Config,
-    out: &Path,
+    (out, rehearsals): (&Path, u64),
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<Played, Failure> {
@@ -169,6 +176,6 @@ async fn play(
     };
     let reports = Reports::of(reports, 1);
     let run =
-        Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true, rehearsals: 1 };
+        Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true, rehearsals };
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

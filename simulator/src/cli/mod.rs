@@ -1,7 +1,6 @@
 //! `ks-fleet`: run, rehearse, check, report. With no arguments it runs the quickstart.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     io::{ErrorKind, IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -14,20 +13,22 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use ks_protocol::refusal::RefusalCode;
 use ks_reports::run_folder::Summary;
-use ks_server::{
-    clock::{Clock, SystemClock},
-    config::{Config, SETTINGS, StartError},
-};
+use ks_server::clock::{Clock, SystemClock};
+
+mod explore;
+
+use explore::ExploreOptions;
 
 use crate::{
-    console,
+    console::{self, Console},
     embedded::SUBCOMMAND,
     failure::Failure,
     folder::RunFolder,
+    known_settings::KnownSettings,
+    rehearse::Rehearsal,
     run::Target,
-    scenario::{self, Mode, Overrides, Plan, ServerSettings, Step, parse_duration, render_all},
+    scenario::{self, Mode, Overrides, Plan, Step, parse_duration, render_all},
     self_watch::Stopwatch,
 };
 
@@ -35,7 +36,7 @@ use crate::{
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The scenario of a run without arguments, for a program that was moved away from the project's folder.
-const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../scenarios/quickstart.toml"));
+const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../../scenarios/quickstart.toml"));
 
 /// Rehearse everything against the real backend: thousands of virtual devices, each with keys and faults of its own.
 #[derive(Debug, Parser)]
@@ -67,6 +68,9 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Rehearse random scenarios on every core until a promise is broken: lost heartbeats, tokens used twice, offers after
+    /// an abort
+    Explore(ExploreOptions),
     /// Check scenarios without running them
     Check {
         /// The scenarios' TOML files
@@ -150,6 +154,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(&scenario)?;
             execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
         }
+        Some(Command::Explore(options)) => explore::run(&options, &interruptible()?),
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),
         Some(Command::Report { folder }) => {
             let drawn = ks_reports::draw(&folder)?;
@@ -211,7 +216,10 @@ fn execute(
     let replay = replay_command(path, mode, &plan, options, target);
     let summary = match mode {
         Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet)?,
-        Mode::Rehearse => crate::rehearse::rehearse(&plan, out, replay, interrupted, options.quiet)?,
+        Mode::Rehearse => {
+            let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1 };
+            crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))?
+        }
     };
     show(&summary, options)?; // before anything is written: a full disk must not take the verdict along
     let report = folder.report(&summary)?;
@@ -337,35 +345,6 @@ fn check(scenarios: &[PathBuf], json: bool) -> Result<u8, Failure> {
         }
     }
     Ok(code)
-}
-
-/// What a scenario may set of the server: the server's own table and its own check.
-struct KnownSettings;
-
-impl ServerSettings for KnownSettings {
-    fn names(&self) -> Vec<&'static str> {
-        SETTINGS.iter().map(|setting| setting.name).filter(|name| !self.decided_by_run().contains(name)).collect()
-    }
-
-    fn decided_by_run(&self) -> &'static [&'static str] {
-        // Where the server listens and stores, and who may call its admin API.
-        &["HOST", "PORT", "DATABASE_URL", "ADMIN_TOKEN", "SERVER_PRIVATE_KEY", "SERVER_PRIVATE_KEY_FILE", "SENTRY_DSN"]
-    }
-
-    fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
-        let wrong = Config::from_map(given).err().unwrap_or_default();
-        let named = wrong.into_iter().filter_map(|error| match error {
-            StartError::BadSetting { name, given, expected, .. } => {
-                Some((name, format!("`{given}` is not {expected}")))
-            }
-            _ => None,
-        });
-        named.collect()
-    }
-
-    fn answer_codes(&self) -> Vec<&'static str> {
-        RefusalCode::ALL.iter().map(|code| code.as_str()).collect()
-    }
 }
 
 /// A line on standard output; a closed pipe is no error.

@@ -1,0 +1,130 @@
+//! `ks-fleet explore`: shows how far it is, and what it found.
+
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use super::{complain, say};
+use crate::{
+    console::{grouped, span},
+    explore::{self, Explored, Found, SCENARIO, Search},
+    failure::Failure,
+    folder::RUNS,
+};
+
+/// What `explore` is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExploreOptions {
+    /// Explore for so long
+    #[arg(long, value_name = "M", default_value_t = 5)]
+    minutes: u64,
+    /// The first seed; each scenario takes the next [default: another one each time]
+    #[arg(long, value_name = "S")]
+    from_seed: Option<u64>,
+    /// Rehearse so many scenarios at most
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    count: u64,
+    /// Keep what is found in a folder under this one
+    #[arg(long, value_name = "DIR", default_value = RUNS)]
+    out: PathBuf,
+    /// Write what was explored as JSON to standard output
+    #[arg(long)]
+    json: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Explores, and gives the exit code: 99 if a promise was broken.
+pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let from_seed = match options.from_seed {
+        Some(seed) => seed,
+        None => a_new_seed()?,
+    };
+    let time = Duration::from_secs(options.minutes.saturating_mul(60));
+    let search = Search { from_seed, time, count: options.count };
+    let is_terminal = std::io::stderr().is_terminal();
+    if !options.quiet {
+        complain(&format!("exploring from seed {from_seed}"));
+    }
+    let tell = |explored: &Explored, elapsed: Duration| {
+        if !options.quiet && (is_terminal || elapsed.as_secs().is_multiple_of(10)) {
+            complain(&format!("{} | {}", span(elapsed.as_secs_f64()), told(explored)));
+        }
+    };
+    let explored = explore::explore(search, &options.out, stop, tell)?;
+    if options.json {
+        say(&as_json(&search, &explored));
+    }
+    if let Some(found) = &explored.found {
+        show(found);
+        return Ok(99);
+    }
+    if !options.quiet {
+        complain(&format!("every promise was kept: {}", told(&explored)));
+    }
+    Ok(0)
+}
+
+fn a_new_seed() -> Result<u64, Failure> {
+    let bytes = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
+    // 32 bits are enough to be new, and short enough to be typed.
+    Ok(bytes.iter().take(4).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
+}
+
+fn told(explored: &Explored) -> String {
+    format!(
+        "{} scenarios, {} heartbeats, {} of virtual time",
+        grouped(explored.scenarios),
+        grouped(explored.heartbeats),
+        span(explored.simulated_s)
+    )
+}
+
+fn show(found: &Found) {
+    complain(&format!("BROKEN PROMISE, seed {}", found.seed));
+    found.breaches.iter().for_each(|what| complain(&format!("  - {what}")));
+    if !found.events.is_empty() {
+        complain("the last events of the run:");
+        found.events.iter().for_each(|event| complain(&format!("  {event}")));
+    }
+    let commit = commit().unwrap_or_else(|| "not known".to_owned());
+    complain(&format!("commit: {commit}"));
+    complain(&format!("replay: ks-fleet rehearse {}", found.folder.join(SCENARIO).display()));
+    complain(&format!(
+        "    or: ks-fleet explore --from-seed {} --count 1   (with this version of the program)",
+        found.seed
+    ));
+}
+
+fn as_json(search: &Search, explored: &Explored) -> String {
+    let found = explored.found.as_ref().map(|found| {
+        json!({
+            "seed": found.seed,
+            "breaches": found.breaches,
+            "scenario": found.folder.join(SCENARIO),
+            "events": found.events,
+            "commit": commit(),
+        })
+    });
+    let explored = json!({
+        "from_seed": search.from_seed,
+        "scenarios": explored.scenarios,
+        "heartbeats": explored.heartbeats,
+        "simulated_s": explored.simulated_s,
+        "found": found,
+    });
+    explored.to_string()
+}
+
+/// The commit that is checked out here; nothing else says which program this was.
+fn commit() -> Option<String> {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
+}

@@ -1,0 +1,255 @@
+//! Draws a scenario from a seed: a fleet, faults, crashes, adversaries, orders, rollouts. Written as a scenario's file, so that
+//! what was found can be read, kept and rehearsed again.
+
+use std::fmt::Write as _;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::seed;
+
+/// Heartbeats that a scenario has at most, about: many small scenarios find more than a few large ones.
+const BEATS_MAX: u64 = 4_000;
+
+/// The scenario of a seed. The same seed gives the same text; a later version of this program may give another, so it is the
+/// text that is kept.
+pub(super) fn scenario(root_seed: u64) -> String {
+    let mut dice = Dice(seed::stream(root_seed, "explore", "scenario"));
+    let interval_s = dice.of(&[10, 30, 60, 300]);
+    let devices = dice.between(2, 40);
+    let beats_min = 40; // of each device, so that it sees every fault, and fair weather after it
+    let duration_s = interval_s * dice.between(beats_min, (BEATS_MAX / devices).clamp(beats_min, 400)) + 3_600;
+    let mut drawn = Drawn { dice, text: String::new(), devices, interval_s, duration_s };
+    drawn.top(root_seed);
+    drawn.fleet();
+    drawn.server();
+    drawn.adversaries();
+    let steps = drawn.rollouts() + &drawn.steps();
+    drawn.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n"
+}
+
+struct Dice(ChaCha8Rng);
+
+impl Dice {
+    /// A number from `least` to `most`.
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + seed::below(&mut self.0, most.saturating_sub(least) + 1)
+    }
+
+    /// One of them.
+    fn of<T: Copy + Default>(&mut self, choices: &[T]) -> T {
+        let most = u64::try_from(choices.len()).unwrap_or(0);
+        let index = usize::try_from(seed::below(&mut self.0, most)).unwrap_or(0);
+        choices.get(index).copied().unwrap_or_default()
+    }
+
+    /// True in so many of a hundred cases.
+    fn in_100(&mut self, cases: u64) -> bool {
+        seed::below(&mut self.0, 100) < cases
+    }
+}
+
+struct Drawn {
+    dice: Dice,
+    text: String,
+    devices: u64,
+    interval_s: u64,
+    duration_s: u64,
+}
+
+impl Drawn {
+    fn line(&mut self, line: &str) {
+        let _ = writeln!(self.text, "{line}"); // a String takes it all
+    }
+
+    fn top(&mut self, root_seed: u64) {
+        let duration_s = self.duration_s;
+        self.line(&format!("name = \"explored-{root_seed}\""));
+        self.line("goal = \"Whatever happens, every promise is kept.\"");
+        self.line("mode = \"rehearse\"");
+        self.line(&format!("seed = {}\nduration = \"{duration_s}s\"", root_seed >> 1));
+        let ramp_s = self.dice.between(0, self.interval_s);
+        self.line(&format!("ramp = \"{ramp_s}s\""));
+    }
+
+    fn fleet(&mut self) {
+        let (devices, interval_s) = (self.devices, self.interval_s);
+        self.line(&format!("\n[fleet]\ndevices = {devices}\nid_prefix = \"EX\""));
+        if self.dice.in_100(50) {
+            self.line(&format!("heartbeat_interval = \"{interval_s}s\""));
+        }
+        if self.dice.in_100(50) {
+            self.line("otrt = true");
+        } else if self.dice.in_100(6) {
+            self.line("otrt_shared = true");
+        }
+        let timeout_s = self.dice.between(1, 10);
+        self.line(&format!("answer_timeout = \"{timeout_s}s\""));
+        for (part, names) in [("model", ["KS-100", "KS-200"]), ("site", ["north", "south"])] {
+            for name in names {
+                let share = self.dice.between(1, 5);
+                self.line(&format!("\n[[fleet.{part}]]\nname = \"{name}\"\nshare = {share}"));
+            }
+        }
+    }
+
+    fn server(&mut self) {
+        let interval_ms = self.interval_s * 1_000;
+        self.line(&format!("\n[server]\nHEARTBEAT_INTERVAL_MS = {interval_ms}"));
+        let settings: [(&str, &[u64]); 6] = [
+            ("COMMIT_GROUP_MAX", &[1, 2, 8, 256]),
+            ("STORE_QUEUE_MAX", &[16, 64, 8_192]),
+            ("RATE_LIMIT_DEVICE_BURST", &[2, 10, 30]),
+            ("RATE_LIMIT_DEVICE_PER_MIN", &[30, 120]),
+            ("ARTIFACT_DOWNLOADS_MAX", &[1, 4, 64]),
+            ("ARTIFACT_BYTES_PER_S_MAX", &[20_000, 50_000_000]),
+        ];
+        for (name, values) in settings {
+            if self.dice.in_100(40) {
+                let value = self.dice.of(values);
+                self.line(&format!("{name} = {value}"));
+            }
+        }
+    }
+
+    fn adversaries(&mut self) {
+        for kind in ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"] {
+            // A cloned key takes a device's pairs away from it, and whoever clones it can starve it.
+            if self.dice.in_100(if kind == "replayer" { 50 } else { 20 }) && kind != "cloned_key" {
+                let (count, interval_s) = (self.dice.between(1, 2), self.dice.between(10, 120));
+                self.line(&format!(
+                    "\n[[adversary]]\nkind = \"{kind}\"\ncount = {count}\ninterval = \"{interval_s}s\""
+                ));
+            }
+        }
+    }
+
+    /// Firmware, policies, and the steps that roll them out.
+    fn rollouts(&mut self) -> String {
+        let mut steps = String::new();
+        if self.devices < 4 || self.dice.in_100(30) {
+            return steps;
+        }
+        let count = self.dice.between(1, 2);
+        let mut at_s = self.dice.between(60, self.duration_s / 4);
+        for number in 1..=count {
+            self.firmware(number + 1);
+            self.policy(number, count);
+            let _ = writeln!(
+                steps,
+                "\n[[timeline]]\nat = \"{at_s}s\"\ndo = \"start_rollout\"\nfirmware = \"{}.0\"\npolicy = \"p{number}\"",
+                number + 1
+            );
+            for _ in 0..self.dice.between(0, 3) {
+                let order = self.dice.of(&["pause", "resume", "approve", "approve", "abort", "abort_and_roll_back"]);
+                let ordered_at_s = self.dice.between(at_s, self.duration_s);
+                let _ = writeln!(
+                    steps,
+                    "\n[[timeline]]\nat = \"{ordered_at_s}s\"\ndo = \"order_rollout\"\nrollout = \"rollout-{}.0\"\norder = \"{order}\"",
+                    number + 1
+                );
+            }
+            if self.dice.in_100(15) {
+                let revoked_at_s = self.dice.between(at_s, self.duration_s);
+                let _ = writeln!(
+                    steps,
+                    "\n[[timeline]]\nat = \"{revoked_at_s}s\"\ndo = \"revoke_release\"\nfirmware = \"{}.0\"",
+                    number + 1
+                );
+            }
+            at_s = self.dice.between(at_s, self.duration_s / 2);
+        }
+        steps
+    }
+
+    fn firmware(&mut self, counter: u64) {
+        let size_kib = self.dice.of(&[8, 64, 200]);
+        self.line(&format!("\n[[firmware]]\nversion = \"{counter}.0\"\ncounter = {counter}\nsize_kib = {size_kib}"));
+        for fault in ["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp"] {
+            if self.dice.in_100(25) {
+                let share_bp = self.dice.of(&[300, 1_000, 3_000]);
+                self.line(&format!("{fault} = {share_bp}"));
+            }
+        }
+    }
+
+    fn policy(&mut self, number: u64, count: u64) {
+        let first_bp = self.dice.of(&[2_000, 5_000]);
+        let bake_s = self.dice.of(&[0, 60, 600]);
+        let approval = self.dice.of(&["auto", "auto", "manual"]);
+        let in_flight_max = self.dice.of(&[1, 5, 100]);
+        let starts_per_min = self.dice.of(&[1, 10, 1_000]);
+        let confirm_window_s = self.dice.of(&[1, 60, 900]);
+        let lost_after_s = self.dice.of(&[600, 1_800]).max(2 * self.interval_s);
+        let threshold_bp = self.dice.of(&[500, 2_000]);
+        let test = self.dice.of(&["{ kind = \"raw\" }", "{ kind = \"clopper_pearson\", confidence_bp = 6000 }"]);
+        let action = self.dice.of(&["pause", "abort", "abort"]);
+        self.line(&format!(
+            "\n[[policy]]\nname = \"p{number}\"\nin_flight_max = {in_flight_max}\nstarts_per_min = {starts_per_min}\nconfirm_window_s = {confirm_window_s}\nlost_after_s = {lost_after_s}\nprogress_timeout_s = {lost_after_s}"
+        ));
+        // The second release may be rolled back to the first, never the first to one that does not exist.
+        if number == 1 && count == 2 {
+            self.line("roll_back_to = \"fw-3.0\"");
+        }
+        self.line(&format!(
+            "stages = [{{ share_bp = {first_bp}, min_executed = 1, bake_s = {bake_s}, approval = \"{approval}\" }}, {{ share_bp = 10000, min_executed = 1, bake_s = {bake_s} }}]\ngates = [{{ threshold_bp = {threshold_bp}, min_executed = 1, test = {test}, action = \"{action}\" }}]"
+        ));
+    }
+
+    /// What else happens: most of it in the first two thirds, so that fair weather comes after it.
+    fn steps(&mut self) -> String {
+        let mut steps = String::new();
+        let until_s = self.duration_s.saturating_sub(3_600).max(1);
+        let mut revoked = 0;
+        for _ in 0..self.dice.between(2, 14) {
+            let at_s = self.dice.between(0, until_s);
+            let length_s = self.dice.of(&[1, 30, 120, 600, 1_800]);
+            let share_bp = self.dice.of(&[100, 1_000, 3_000]);
+            let site = self.dice.of(&["", "site = \"north\"\n", "site = \"south\"\n"]);
+            let what = self.dice.between(0, 15);
+            let step = match what {
+                0 if revoked < self.devices / 4 => {
+                    revoked += 1;
+                    "\"revoke\"\ndevices = 1".to_owned()
+                }
+                0 | 1 => format!(
+                    "\"send_command\"\nkind = \"{}\"",
+                    self.dice.of(&["reboot", "fetch_logs", "fetch_logs", "rotate_key"])
+                ),
+                2 => format!("\"punch\"\nper_device = {}", self.dice.between(1, 300)),
+                3 | 4 => format!("\"outage\"\nfor = \"{length_s}s\"\n{site}half_open = {}", self.dice.in_100(50)),
+                5 => format!("\"loss\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}\nof = \"requests\""),
+                6 => format!("\"loss\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
+                7 => format!("\"delay\"\nfor = \"{length_s}s\"\nlongest = \"{}s\"", self.dice.between(1, 30)),
+                8 | 9 => format!("\"duplicate\"\nfor = \"{length_s}s\"\nshare_bp = {}", share_bp * 3),
+                10 => format!("\"disk_full\"\nfor = \"{length_s}s\""),
+                11 => format!("\"disk_errors\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
+                12 if self.dice.in_100(50) => {
+                    format!("\"rotate_server_key\"\nstep = \"{}\"", self.dice.of(&["announce", "flip", "retire"]))
+                }
+                _ => format!(
+                    "\"restart_server\"\nfor = \"{}s\"\nmoment = \"{}\"",
+                    self.dice.of(&[0, 1, 60, 600]),
+                    self.dice.of(&["now", "before_commit", "after_commit", "after_commit"])
+                ),
+            };
+            let _ = writeln!(steps, "\n[[timeline]]\nat = \"{at_s}s\"\ndo = {step}");
+        }
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_gives_a_sound_scenario_and_always_the_same() {
+        for root_seed in (0..300).chain([u64::MAX]) {
+            let text = scenario(root_seed);
+            assert_eq!(text, scenario(root_seed));
+            let checked =
+                crate::scenario::check("explored.toml", text.as_bytes(), &crate::known_settings::KnownSettings);
+            assert!(checked.is_ok(), "{root_seed}: {:?}\n{text}", checked.err());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Explores: rehearses one drawn scenario after another, on every core, until a promise is broken or the time is up.
+
+mod draw;
+
+use std::{
+    io::{BufRead, BufReader},
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use ks_reports::run_folder::{EVENTS, Summary};
+
+use crate::{
+    console::Console,
+    failure::Failure,
+    known_settings::KnownSettings,
+    rehearse::{Rehearsal, rehearse},
+    scenario,
+    self_watch::Stopwatch,
+};
+
+/// The drawn scenario, in the folder of what was found.
+pub const SCENARIO: &str = "scenario.toml";
+/// Events before a breach that are told.
+const EVENTS_TOLD: usize = 25;
+
+/// What to explore.
+#[derive(Debug, Clone, Copy)]
+pub struct Search {
+    /// The first seed; each scenario takes the next.
+    pub from_seed: u64,
+    /// For how long.
+    pub time: Duration,
+    /// Scenarios at most.
+    pub count: u64,
+}
+
+/// What was explored.
+#[derive(Debug, Default)]
+pub struct Explored {
+    /// Scenarios that were rehearsed to their end.
+    pub scenarios: u64,
+    /// Heartbeats in them.
+    pub heartbeats: u64,
+    /// Virtual seconds in them.
+    pub simulated_s: f64,
+    /// The first broken promise.
+    pub found: Option<Found>,
+}
+
+/// A broken promise.
+#[derive(Debug)]
+pub struct Found {
+    /// The seed of the scenario.
+    pub seed: u64,
+    /// What was broken, a sentence each.
+    pub breaches: Vec<String>,
+    /// The folder of that rehearsal, with its scenario.
+    pub folder: PathBuf,
+    /// The last events before the first breach.
+    pub events: Vec<String>,
+}
+
+/// What a thread says of one scenario.
+enum Said {
+    Rehearsed(Box<Summary>),
+    Broken(u64, Vec<String>, tempfile::TempDir),
+    Failed(Failure),
+}
+
+/// Explores until something is found, the time or the scenarios are over, or `stop` is raised. `tell` hears how far it is, about
+/// once a second. What is found is kept in a folder under `keep_in`.
+///
+/// # Errors
+/// A folder can't be made or written.
+pub fn explore(
+    search: Search,
+    keep_in: &Path,
+    stop: &Arc<AtomicBool>,
+    mut tell: impl FnMut(&Explored, Duration),
+) -> Result<Explored, Failure> {
+    let stopwatch = Stopwatch::started();
+    let next = AtomicU64::new(0);
+    let ends = AtomicBool::new(false);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut explored = Explored::default();
+    std::thread::scope(|scope| {
+        let (said, heard) = mpsc::channel();
+        for _ in 0..threads {
+            let (said, next, ends) = (said.clone(), &next, &ends);
+            scope.spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= search.count {
+                        break;
+                    }
+                    if said.send(one(search.from_seed.wrapping_add(number), threads)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(said);
+        let mut told = Duration::ZERO;
+        let mut outcome = Ok(());
+        while let Ok(said) = heard.recv() {
+            match said {
+                Said::Rehearsed(summary) => {
+                    explored.scenarios += 1;
+                    explored.heartbeats += summary.heartbeats.acked;
+                    explored.simulated_s += summary.simulated_s;
+                }
+                Said::Broken(seed, breaches, folder) => match keep(seed, breaches, &folder, keep_in) {
+                    // Of several that are found while threads come to their end, the smallest seed is told.
+                    Ok(found) if explored.found.as_ref().is_none_or(|before| seed < before.seed) => {
+                        explored.found = Some(found);
+                    }
+                    Ok(_) => {}
+                    Err(failure) => outcome = Err(failure),
+                },
+                Said::Failed(failure) => outcome = Err(failure),
+            }
+            let elapsed = stopwatch.elapsed();
+            let is_over = elapsed >= search.time || stop.load(Ordering::Relaxed);
+            if is_over || explored.found.is_some() || outcome.is_err() {
+                ends.store(true, Ordering::Relaxed);
+            }
+            if elapsed.saturating_sub(told) >= Duration::from_secs(1) {
+                told = elapsed;
+                tell(&explored, elapsed);
+            }
+        }
+        outcome
+    })?;
+    Ok(explored)
+}
+
+/// Rehearses the scenario of one seed.
+fn one(seed: u64, threads: usize) -> Said {
+    let folder = match tempfile::Builder::new().prefix("ks-explore-").tempdir() {
+        Ok(folder) => folder,
+        Err(cause) => return Said::Failed(Failure::File { what: "create", path: std::env::temp_dir(), cause }),
+    };
+    let text = draw::scenario(seed);
+    let path = folder.path().join(SCENARIO);
+    if let Err(cause) = std::fs::write(&path, &text) {
+        return Said::Failed(Failure::File { what: "write", path, cause });
+    }
+    let plan = match scenario::check(SCENARIO, text.as_bytes(), &KnownSettings) {
+        Ok(plan) => plan,
+        Err(wrong) => {
+            let wrong = scenario::render_all(&wrong, false);
+            return Said::Broken(seed, vec![format!("the scenario of this seed is not sound: {wrong}")], folder);
+        }
+    };
+    let rehearsal = Rehearsal {
+        plan: &plan,
+        out: folder.path(),
+        replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
+        beside: u64::try_from(threads).unwrap_or(1),
+    };
+    // A panic in server code is a finding like any other.
+    let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rehearse(rehearsal, Console::rehearsing(true, Arc::default()))
+    }));
+    match rehearsed {
+        Err(_) => Said::Broken(seed, vec!["it panicked; the message stands above".to_owned()], folder),
+        Ok(Err(failure)) => Said::Broken(seed, vec![format!("it did not come to its end: {failure}")], folder),
+        Ok(Ok(summary)) => {
+            let breaches = summary.promises.iter().flatten();
+            let mut breaches: Vec<String> = breaches
+                .flat_map(|judged| judged.breaches.iter().map(|what| format!("{}: {what}", judged.promise)))
+                .collect();
+            if summary.exit_code == 3 {
+                breaches.extend(summary.reasons.iter().cloned());
+            }
+            if breaches.is_empty() { Said::Rehearsed(Box::new(summary)) } else { Said::Broken(seed, breaches, folder) }
+        }
+    }
+}
+
+/// Keeps the folder of what was found.
+fn keep(seed: u64, breaches: Vec<String>, folder: &tempfile::TempDir, keep_in: &Path) -> Result<Found, Failure> {
+    let kept = keep_in.join(format!("explored-{seed}"));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| Failure::File { what: "write", path, cause }
+    };
+    std::fs::create_dir_all(&kept).map_err(failed(&kept))?;
+    let entries = std::fs::read_dir(folder.path()).map_err(failed(&kept))?;
+    for entry in entries.flatten() {
+        let to = kept.join(entry.file_name());
+        std::fs::copy(entry.path(), &to).map_err(failed(&to))?;
+    }
+    let events = last_events(&kept.join(EVENTS));
+    Ok(Found { seed, breaches, folder: kept, events })
+}
+
+/// The last lines of an event log; none where there is none.
+fn last_events(path: &Path) -> Vec<String> {
+    let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
+    let mut last = std::collections::VecDeque::with_capacity(EVENTS_TOLD);
+    for line in BufReader::new(file).lines().map_while(Result::ok) {
+        if last.len() == EVENTS_TOLD {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last.into()
+}

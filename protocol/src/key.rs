@@ -10,6 +10,8 @@ use ed25519_dalek::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "modelled")]
+use crate::modelled;
 use crate::{id::KeyId, signature::Signature, text::hex};
 
 /// Why a key can't be used.
@@ -51,8 +53,12 @@ impl PublicKey {
 
     /// The key ready to verify with: the point unpacked, keys of small order refused.
     pub fn verifier(&self) -> Result<Verifier, BadKey> {
+        #[cfg(feature = "modelled")]
+        if modelled::is_on() {
+            return Ok(Verifier(Verifying::Modelled(*self)));
+        }
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadKey::NotAPoint)?;
-        if key.is_weak() { Err(BadKey::NotAPoint) } else { Ok(Verifier(key)) }
+        if key.is_weak() { Err(BadKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
     }
 
     /// The identifier of this key as a server key.
@@ -105,56 +111,101 @@ impl schemars::JsonSchema for PublicKey {
 
 /// A public key that is known to be usable, unpacked for verifying.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verifier(VerifyingKey);
+pub struct Verifier(Verifying);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verifying {
+    Ed25519(VerifyingKey),
+    #[cfg(feature = "modelled")]
+    Modelled(PublicKey),
+}
 
 impl Verifier {
     /// Whether `signature` is this key's over `bytes`, strictly: no malleable S, no small-order R (RFC 8032, 5.1.7).
     pub fn verifies(&self, bytes: &[u8], signature: &Signature) -> bool {
-        self.0.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        match &self.0 {
+            Verifying::Ed25519(key) => {
+                key.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+            }
+            #[cfg(feature = "modelled")]
+            Verifying::Modelled(key) => modelled::signature(key, bytes) == *signature,
+        }
     }
 
     /// The key's bytes.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.to_bytes())
+        match &self.0 {
+            Verifying::Ed25519(key) => PublicKey(key.to_bytes()),
+            #[cfg(feature = "modelled")]
+            Verifying::Modelled(key) => *key,
+        }
     }
 }
 
 /// An Ed25519 private key. `Debug` shows the public half only; the bytes are wiped when it is dropped.
 #[derive(Clone)]
-pub struct PrivateKey(SigningKey);
+pub struct PrivateKey(Signing);
+
+#[derive(Clone)]
+enum Signing {
+    Ed25519(Box<SigningKey>),
+    #[cfg(feature = "modelled")]
+    Modelled(PublicKey),
+}
 
 impl PrivateKey {
     /// The key whose seed is `seed` (RFC 8032, 5.1.5).
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        #[cfg(feature = "modelled")]
+        if modelled::is_on() {
+            return Self(Signing::Modelled(modelled::public_key(seed)));
+        }
+        Self(Signing::Ed25519(Box::new(SigningKey::from_bytes(seed))))
+    }
+
+    /// The key itself; a modelled one is none that a file could hold.
+    fn ed25519(&self) -> Result<&SigningKey, BadKey> {
+        match &self.0 {
+            Signing::Ed25519(key) => Ok(key),
+            #[cfg(feature = "modelled")]
+            Signing::Modelled(_) => Err(BadKey::NotPem),
+        }
     }
 
     /// Reads a PKCS#8 PEM. Line breaks may be written as `\n`, as environment files must.
     pub fn from_pem(pem: &str) -> Result<Self, BadKey> {
         let pem = pem.trim().replace("\\n", "\n");
-        SigningKey::from_pkcs8_pem(&pem).map(Self).map_err(|_| BadKey::NotPem)
+        SigningKey::from_pkcs8_pem(&pem).map(|key| Self(Signing::Ed25519(Box::new(key)))).map_err(|_| BadKey::NotPem)
     }
 
     /// The key as PKCS#8 PEM.
     pub fn to_pem(&self) -> Result<String, BadKey> {
         // Without the public half (version 1 of RFC 5958), which every other program can read.
-        let pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        let pair = KeypairBytes { secret_key: self.ed25519()?.to_bytes(), public_key: None };
         pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| BadKey::NotPem)
     }
 
     /// The public half as SPKI PEM.
     pub fn public_pem(&self) -> Result<String, BadKey> {
-        self.0.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| BadKey::NotPem)
+        self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| BadKey::NotPem)
     }
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        match &self.0 {
+            Signing::Ed25519(key) => PublicKey(key.verifying_key().to_bytes()),
+            #[cfg(feature = "modelled")]
+            Signing::Modelled(public) => *public,
+        }
     }
 
     /// The signature over `bytes`.
     pub fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes).to_bytes())
+        match &self.0 {
+            Signing::Ed25519(key) => Signature(key.sign(bytes).to_bytes()),
+            #[cfg(feature = "modelled")]
+            Signing::Modelled(public) => modelled::signature(public, bytes),
+        }
     }
 }
 

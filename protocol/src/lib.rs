@@ -17,6 +17,8 @@ pub mod id;
 pub mod key;
 pub mod manifest;
 pub mod message;
+#[cfg(feature = "modelled")]
+pub mod modelled;
 pub mod refusal;
 pub mod signature;
 pub mod text;

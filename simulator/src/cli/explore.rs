@@ -15,6 +15,7 @@ use crate::{
     explore::{self, Explored, Found, SCENARIO, Search},
     failure::Failure,
     folder::RUNS,
+    rehearse::Signatures,
 };
 
 /// What `explore` is told.
@@ -29,6 +30,9 @@ pub(super) struct ExploreOptions {
     /// Rehearse so many scenarios at most
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     count: u64,
+    /// How documents are signed: `modelled` is a keyed hash, several times as fast
+    #[arg(long, value_enum, default_value = "modelled")]
+    signatures: Signatures,
     /// Keep what is found in a folder under this one
     #[arg(long, value_name = "DIR", default_value = RUNS)]
     out: PathBuf,
@@ -42,6 +46,7 @@ pub(super) struct ExploreOptions {
 
 /// Explores, and gives the exit code: 99 if a promise was broken.
 pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    options.signatures.choose();
     let from_seed = match options.from_seed {
         Some(seed) => seed,
         None => a_new_seed()?,
@@ -95,7 +100,9 @@ fn show(found: &Found) {
     }
     let commit = commit().unwrap_or_else(|| "not known".to_owned());
     complain(&format!("commit: {commit}"));
-    complain(&format!("replay: ks-fleet rehearse {}", found.folder.join(SCENARIO).display()));
+    let signatures = Signatures::chosen().as_str();
+    let scenario = found.folder.join(SCENARIO);
+    complain(&format!("replay: ks-fleet rehearse {} --signatures {signatures}", scenario.display()));
     complain(&format!(
         "    or: ks-fleet explore --from-seed {} --count 1   (with this version of the program)",
         found.seed

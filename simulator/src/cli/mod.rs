@@ -26,7 +26,7 @@ use crate::{
     failure::Failure,
     folder::RunFolder,
     known_settings::KnownSettings,
-    rehearse::Rehearsal,
+    rehearse::{Rehearsal, Signatures},
     run::Target,
     scenario::{self, Mode, Overrides, Plan, Step, parse_duration, render_all},
     self_watch::Stopwatch,
@@ -65,6 +65,9 @@ enum Command {
     Rehearse {
         /// The scenario's TOML file
         scenario: PathBuf,
+        /// How documents are signed: `modelled` is a keyed hash, several times as fast, and said in the report
+        #[arg(long, value_enum, default_value = "real")]
+        signatures: Signatures,
         #[command(flatten)]
         options: Options,
     },
@@ -150,7 +153,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let target = target.map(|url| with_token(url, admin_token)).transpose()?;
             execute(&scenario, &text, None, target.as_ref(), &options)
         }
-        Some(Command::Rehearse { scenario, options }) => {
+        Some(Command::Rehearse { scenario, signatures, options }) => {
+            signatures.choose();
             let text = read(&scenario)?;
             execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
         }
@@ -310,6 +314,9 @@ fn replay_command(path: &Path, mode: Mode, plan: &Plan, options: &Options, targe
         Mode::Rehearse => "rehearse",
     };
     let mut command = format!("ks-fleet {verb} {} --seed {}", quoted(&path.display().to_string()), plan.seed);
+    if Signatures::chosen() == Signatures::Modelled {
+        command += " --signatures modelled";
+    }
     if let Some(devices) = options.devices {
         command += &format!(" --devices {devices}");
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix::System;
-use ks_protocol::time::UnixMs;
+use ks_protocol::{modelled, time::UnixMs};
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
 use ks_server::config::Config;
 use tokio::{
@@ -45,7 +45,42 @@ const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
 /// The operator's token; nobody else can call a router in this process.
 const ADMIN_TOKEN: &str = "rehearsal-operator";
 /// What every reader of a rehearsal's report must know.
-const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Signatures are real, and virtual latency is 0 where nothing delays it.";
+const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Virtual latency is 0 where nothing delays it.";
+/// The same of signatures that are real.
+const REAL: &str = "Signatures are real: Ed25519, made and verified by both sides.";
+/// The same of those that are not.
+const MODELLED: &str = "Signatures are MODELLED: a keyed hash in the place of Ed25519. What is signed and checked is the same; what it costs is not.";
+
+/// How documents are signed in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Signatures {
+    /// Ed25519.
+    Real,
+    /// A keyed hash: several times as fast, for trials.
+    Modelled,
+}
+
+impl Signatures {
+    /// From here on this process signs so; to be called once, before any key is made.
+    pub fn choose(self) {
+        if self == Self::Modelled {
+            modelled::switch_on();
+        }
+    }
+
+    /// How this process signs.
+    pub fn chosen() -> Self {
+        if modelled::is_on() { Self::Modelled } else { Self::Real }
+    }
+
+    /// The word on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Modelled => "modelled",
+        }
+    }
+}
 
 /// What is to be rehearsed.
 #[derive(Debug)]
@@ -93,7 +128,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         resources,
         event_log_sha256,
         replay,
-        notes: vec![NOTE.to_owned()],
+        notes: vec![NOTE.to_owned(), if modelled::is_on() { MODELLED } else { REAL }.to_owned()],
     };
     Ok(summarise(about, played))
 }

@@ -398,7 +398,8 @@ fn roll_back(
     let Ok(rollout_id) = format!("{}-back", from.rollout_id).parse() else {
         return Ok(Err("its name would be too long".to_owned()));
     };
-    let wish = Wish { rollout_id, policy: roll_back_policy(&from.policy) };
+    let devices = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    let wish = Wish { rollout_id, policy: roll_back_policy(&from.policy, devices) };
     let planned = plan::plan(&wish, &release, candidates, 0);
     let targets = match planned {
         Ok((_, targets)) => targets,
@@ -416,19 +417,44 @@ fn roll_back(
     Ok(store.create_rollout(&new, by)?.map_err(|refused| refused.to_string()))
 }
 
-/// All at once, at the pace of the policy that was aborted; paused if it goes wrong for many.
-fn roll_back_policy(of: &Policy) -> Policy {
+/// Devices from whose outcomes on a roll back may be judged; of fewer, all of them.
+const ROLL_BACK_EXECUTED_MIN: u32 = 10;
+
+/// All at once, at the pace of the policy that was aborted; paused if it goes wrong for many. It must suit any number of
+/// devices, also one: a test that proves nothing with so few would keep them on what was aborted.
+fn roll_back_policy(of: &Policy, devices: u32) -> Policy {
     Policy {
         stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
         gates: vec![Gate {
             threshold_bp: 2_000,
-            min_executed: 1,
-            test: Test::ClopperPearson { confidence_bp: 9_500 },
+            min_executed: devices.clamp(1, ROLL_BACK_EXECUTED_MIN),
+            test: Test::Raw,
             scope: Scope::Cumulative,
             action: Action::Pause,
             outcomes: of.gates.first().map(|gate| gate.outcomes.clone()).unwrap_or_default(),
         }],
         roll_back_to: None,
         ..of.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::power::clean_needed;
+
+    #[test]
+    fn a_roll_back_begins_and_can_end_however_few_took_the_release() {
+        let aborted: Policy = serde_json::from_value(serde_json::json!({
+            "stages": [{ "share_bp": 10_000, "min_executed": 1, "bake_s": 0 }],
+            "gates": [{ "threshold_bp": 50, "min_executed": 600, "test": { "kind": "raw" } }],
+        }))
+        .unwrap();
+        for devices in 1..200 {
+            let policy = roll_back_policy(&aborted, devices);
+            assert_eq!(policy.nonsense(), Vec::<String>::new());
+            let gate = &policy.gates[0];
+            assert!(clean_needed(gate.test, gate.threshold_bp, gate.min_executed, devices).is_some(), "{devices}");
+        }
     }
 }

@@ -98,7 +98,8 @@ fn terminal_stays(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
     let Some(end) = decisions.iter().position(|decision| is_end(&decision)) else { return };
     let Some((last, after)) = decisions.get(end..).and_then(<[_]>::split_first) else { return };
     let name = &rollout.rollout_id;
-    if let Some(later) = after.iter().find(|later| later.decision != "gap") {
+    let is_remark = |decision: &&SeenDecision| matches!(decision.decision.as_str(), "gap" | "alert");
+    if let Some(later) = after.iter().find(|later| !is_remark(later)) {
         let what = format!("the rollout {name} was {}, and then {}", last.decision, later.decision);
         seen.breach(Promise::TerminalStays, since(ending.epoch, later.at), what);
     }

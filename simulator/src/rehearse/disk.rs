@@ -24,6 +24,22 @@ struct State {
     luck: ChaCha8Rng,
 }
 
+impl State {
+    /// What becomes of the next commit: why it fails, if it does, and whether late, when all of it has run; and whether the
+    /// server crashes around it.
+    fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<Moment>) {
+        let crash = self.crash.take();
+        let is_unlucky = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < u64::from(self.errors_bp);
+        let why = match (crash, self.full) {
+            (Some(Moment::BeforeCommit), _) => Some("the server crashed before the commit"),
+            (_, 1..) => Some("database or disk is full"),
+            _ => is_unlucky.then_some("disk I/O error"),
+        };
+        let failure = why.map(|why| (why, seed::below(&mut self.luck, 2) == 0));
+        (failure, crash)
+    }
+}
+
 impl Disk {
     /// A sound disk of a server on that network.
     pub fn sound(network: InProcess, root_seed: u64) -> Self {
@@ -81,26 +97,22 @@ impl<S: Store> Store for OnDisk<S> {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (failure, crash) = {
-            let mut state = self.disk.state();
-            let is_unlucky = state.errors_bp > 0 && seed::below(&mut state.luck, 10_000) < u64::from(state.errors_bp);
-            let failure = match state.full {
-                1.. => Some("database or disk is full"),
-                0 if is_unlucky => Some("disk I/O error"),
-                0 => None,
-            };
-            (failure, state.crash.take())
+        let (failure, crash) = self.disk.state().next_commit();
+        let Some((why, is_late)) = failure else {
+            let committed = self.store.commit(group);
+            if crash == Some(Moment::AfterCommit) {
+                self.disk.crash();
+            }
+            return committed;
         };
-        let failed = |why: &str| Err(StoreError::Database(why.to_owned()));
-        if crash == Some(Moment::BeforeCommit) {
-            self.disk.crash();
-            return failed("the server crashed before the commit");
-        }
-        let committed = match failure {
-            Some(why) => failed(why),
-            None => self.store.commit(group),
+        let failed = || StoreError::Database(why.to_owned());
+        let committed = if is_late {
+            // All of it runs, and then can't be made durable: the store takes it back.
+            self.store.commit(&mut |transaction| group(transaction).and_then(|()| Err(failed())))
+        } else {
+            Err(failed())
         };
-        if crash == Some(Moment::AfterCommit) {
+        if crash.is_some() {
             self.disk.crash();
         }
         committed

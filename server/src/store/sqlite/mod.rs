@@ -20,7 +20,9 @@ use ks_protocol::{
     id::{DeviceId, Sequence},
     time::UnixMs,
 };
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, config::DbConfig, params,
+};
 
 use super::{Denied, MigrateError, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{StartError, Synchronous};
@@ -122,14 +124,22 @@ impl SqliteStore {
 }
 
 fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    set_up(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous.as_str())?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
+    Ok(())
+}
+
+/// What every connection has, to write or to read.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Or a prepared statement with a range in it would be prepared again whenever another bound is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
@@ -214,8 +224,7 @@ impl SqliteReader {
 fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    set_up(&connection)?;
     Ok(connection)
 }
 

@@ -87,6 +87,9 @@ pub enum Failure {
     /// The report could not be drawn.
     #[error(transparent)]
     Report(#[from] ks_reports::ReportError),
+    /// There is no story to tell.
+    #[error(transparent)]
+    Explain(#[from] crate::explain::ExplainError),
 }
 
 impl Failure {
@@ -124,6 +127,7 @@ impl Failure {
             Self::Report(error) if !error.is_of_the_folder() => {
                 "make room, then draw the report with `ks-fleet report`, or run again with another --out".to_owned()
             }
+            Self::Explain(_) => "name the folder of a finished rehearsal, and one of its devices".to_owned(),
             Self::Report(_) => "run the scenario again, or name the folder of a finished run".to_owned(),
         }
     }
@@ -133,7 +137,11 @@ impl Failure {
         match self {
             Self::Report(error) if !error.is_of_the_folder() => 3,
             Self::Interrupted(_) => 4,
-            Self::BadRequest(_) | Self::Scenario { .. } | Self::FolderForeign { .. } | Self::Report(_) => 2,
+            Self::BadRequest(_)
+            | Self::Scenario { .. }
+            | Self::FolderForeign { .. }
+            | Self::Report(_)
+            | Self::Explain(_) => 2,
             Self::FolderBusy { .. }
             | Self::Machine { .. }
             | Self::File { .. }

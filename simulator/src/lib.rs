@@ -15,6 +15,7 @@ pub mod device;
 pub mod embedded;
 pub mod event_log;
 pub mod expect;
+pub mod explain;
 pub mod explore;
 pub mod failure;
 

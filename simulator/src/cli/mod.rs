@@ -23,6 +23,7 @@ use explore::ExploreOptions;
 use crate::{
     console::{self, Console},
     embedded::SUBCOMMAND,
+    explain,
     failure::Failure,
     folder::RunFolder,
     known_settings::KnownSettings,
@@ -74,6 +75,16 @@ enum Command {
     /// Rehearse random scenarios on every core until a promise is broken: lost heartbeats, tokens used twice, offers after
     /// an abort
     Explore(ExploreOptions),
+    /// Tell one device's story in a rehearsal: every message, decision and fault, in order
+    Explain {
+        /// The run folder
+        folder: PathBuf,
+        /// The device's name
+        device: String,
+        /// Write one JSON object a moment to standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Check scenarios without running them
     Check {
         /// The scenarios' TOML files
@@ -157,6 +168,17 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             signatures.choose();
             let text = read(&scenario)?;
             execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
+        }
+        Some(Command::Explain { folder, device, json }) => {
+            let story = explain::explain(&folder, &device)?;
+            if json {
+                for moment in &story {
+                    say(&serde_json::to_string(moment).unwrap_or_default()); // text and numbers always make JSON
+                }
+            } else {
+                say(explain::told(&story).trim_end());
+            }
+            Ok(0)
         }
         Some(Command::Explore(options)) => explore::run(&options, &interruptible()?),
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),

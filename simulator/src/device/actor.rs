@@ -12,18 +12,18 @@ use hyper::{Request, header};
 use ks_protocol::{
     MEDIA_TYPE,
     id::Sequence,
-    message::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, Request as _, RotateKey},
+    message::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, NextBeat, Register, Request as _, RotateKey},
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, OpenError, Reply},
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     backoff::Backoff,
-    firmware::{Next, Piece},
+    firmware::{Next, Piece, claimed_name},
     machine::{Machine, Standing},
 };
 use crate::{
@@ -57,6 +57,8 @@ pub struct Device {
     luck: ChaCha8Rng,
     account: DeviceAccount,
     waiting: VecDeque<Instant>,
+    /// What the event log says of the exchange that goes on, besides its end; empty where nothing is logged.
+    notes: Vec<(&'static str, Value)>,
     /// The request that is away, if one is: its kind, and when it was meant to be sent.
     away: Option<(MessageType, Instant)>,
     /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
@@ -115,6 +117,7 @@ impl Device {
             luck,
             account: DeviceAccount::default(),
             waiting: VecDeque::new(),
+            notes: Vec::new(),
             away: None,
             is_resting: false,
             is_off: false,
@@ -202,6 +205,7 @@ impl Device {
     }
 
     fn send(&mut self, kind: MessageType, intended_at: Instant, ctx: &mut Context<Self>) {
+        self.note_what_is_said(kind);
         let Some((wire, sig_dev)) = self.message(kind) else { return };
         let sequence = self.machine.sequence();
         let away = Away { kind, sequence, intended_at, sent_at: Instant::now(), wire, sig_dev };
@@ -222,6 +226,30 @@ impl Device {
         let lot = self.luck.next_u64();
         let called = async move { shard.weather.call(site, &link, request, shard.answer_timeout, lot).await };
         ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(&away, reply, ctx)));
+    }
+
+    /// Notes for the event log what a report of an update says.
+    fn note_what_is_said(&mut self, kind: MessageType) {
+        self.notes.clear();
+        let report = self.machine.firmware.to_report().filter(|_| kind == MessageType::FirmwareStatus);
+        if let Some(report) = report.filter(|_| self.shard.log.is_some()) {
+            self.notes.extend([("release", json!(report.release_id)), ("step", json!(report.step))]);
+            self.notes.extend(report.class.map(|class| ("class", json!(class.as_str()))));
+        }
+    }
+
+    /// Notes for the event log what an answer brings besides the time of the next heartbeat.
+    fn note_what_is_heard(&mut self, next: &NextBeat) {
+        if self.shard.log.is_none() {
+            return;
+        }
+        if let Some(offer) = &next.firmware {
+            self.notes.extend(claimed_name(offer.manifest.as_str()).map(|release_id| ("offer", json!(release_id))));
+        }
+        let kinds: Vec<&str> = next.commands.as_slice().iter().map(|command| command.kind.as_str()).collect();
+        if !kinds.is_empty() {
+            self.notes.push(("commands", json!(kinds)));
+        }
     }
 
     /// A request has ended, one way or another.
@@ -252,7 +280,10 @@ impl Device {
             measured.of_mut(away.kind).end(ended.code, response_us, Some(service_us));
         });
         self.log(away, &ended);
-        self.machine.reboot_if_due(self.shard.time.unix_now());
+        if self.machine.reboot_if_due(self.shard.time.unix_now()) {
+            let runs = self.machine.firmware.running().version.to_string();
+            self.tell("rebooted", &runs);
+        }
         self.plan_next(away.kind, &ended, ctx);
         self.go_on_with_update(ctx);
         self.pump(ctx);
@@ -430,7 +461,10 @@ impl Device {
                     measured.commands_applied_twice += carried.twice;
                 });
                 match reply {
-                    Reply::Answer(next) => Ended { code: OK, wait_ms: Some(next.next_beat_ms) },
+                    Reply::Answer(next) => {
+                        self.note_what_is_heard(&next);
+                        Ended { code: OK, wait_ms: Some(next.next_beat_ms) }
+                    }
                     Reply::Refused(refusal) => refused(&refusal),
                 }
             }
@@ -477,22 +511,21 @@ impl Device {
         Ended { code: BAD_ANSWER, wait_ms: None }
     }
 
-    fn log(&self, away: &Away, ended: &Ended) {
+    fn log(&mut self, away: &Away, ended: &Ended) {
         if self.shard.log.is_none() {
             return; // spares a load run the building of lines that nobody reads
         }
         let sent_ms = away.sent_at.saturating_duration_since(self.shard.time.started).as_millis();
-        self.shard.event(
-            away.kind.as_str(),
-            &[
-                ("device_id", json!(self.machine.device_id())),
-                ("boot_epoch", json!(away.sequence.boot_epoch)),
-                ("seq", json!(away.sequence.seq)),
-                ("sent_ms", json!(u64::try_from(sent_ms).unwrap_or(u64::MAX))),
-                ("code", json!(ended.code)),
-                ("wait_ms", json!(ended.wait_ms)),
-            ],
-        );
+        let mut fields = vec![
+            ("device_id", json!(self.machine.device_id())),
+            ("boot_epoch", json!(away.sequence.boot_epoch)),
+            ("seq", json!(away.sequence.seq)),
+            ("sent_ms", json!(u64::try_from(sent_ms).unwrap_or(u64::MAX))),
+            ("code", json!(ended.code)),
+            ("wait_ms", json!(ended.wait_ms)),
+        ];
+        fields.append(&mut self.notes);
+        self.shard.event(away.kind.as_str(), &fields);
     }
 }
 
@@ -561,6 +594,13 @@ impl Actor for Device {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let runs = self.machine.firmware.running().version.to_string();
+        let about = [
+            ("device_id", json!(self.machine.device_id())),
+            ("model", json!(self.machine.firmware.model())),
+            ("site", json!(&*self.site_name)),
+            ("version", json!(runs)),
+        ];
+        self.shard.event("switched_on", &about);
         self.shard.measure(|measured| *measured.running.entry(runs).or_default() += 1);
         for (at, punches) in self.shard.shifts.iter().copied() {
             // A device that is switched on later missed it.

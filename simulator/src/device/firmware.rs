@@ -250,6 +250,6 @@ impl FirmwareSlots {
 }
 
 /// What a manifest calls its release, whether or not it is to be believed.
-fn claimed_name(manifest: &str) -> Option<ReleaseId> {
+pub fn claimed_name(manifest: &str) -> Option<ReleaseId> {
     manifest.lines().find_map(|line| line.strip_prefix("release_id: "))?.trim_matches('"').parse().ok()
 }

@@ -622,11 +622,13 @@ impl Machine {
         self.acks.push(Ack { command_id: command_id.clone(), state, detail: Text::truncated(detail) });
     }
 
-    /// Boots again if a command said so and its ACK is stored.
-    pub fn reboot_if_due(&mut self, now: UnixMs) {
-        if self.reboot_is_due && self.acks.is_empty() {
+    /// Boots again if a command said so and its ACK is stored; whether it did.
+    pub fn reboot_if_due(&mut self, now: UnixMs) -> bool {
+        let boots = self.reboot_is_due && self.acks.is_empty();
+        if boots {
             self.reboot(now);
         }
+        boots
     }
 
     /// Boots again: the pair's first part rises before the first send after it.

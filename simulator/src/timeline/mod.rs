@@ -11,7 +11,7 @@ use std::{
 };
 
 use ks_protocol::id::{DeviceId, RolloutId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     event_log::EventLog,
@@ -87,13 +87,31 @@ pub async fn play(plan: &Plan, stage: &Stage) {
     for timed in &plan.timeline {
         tokio::time::sleep_until(stage.time.started + timed.at).await;
         let name = timed.step.as_str();
+        let before = revoked.clone();
         let done = act(plan, stage, &timed.step, &mut revoked, &mut released).await;
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
-        stage.log.borrow_mut().event(stage.time.elapsed(), "step", &[("do", json!(name)), ("outcome", json!(outcome))]);
+        let mut fields = vec![("do", json!(name)), ("outcome", json!(outcome))];
+        fields.extend(whom(&timed.step));
+        if matches!(timed.step, Step::Revoke { .. }) {
+            let new: Vec<&DeviceId> = revoked.difference(&before).collect();
+            fields.push(("devices", json!(new)));
+        }
+        stage.log.borrow_mut().event(stage.time.elapsed(), "step", &fields);
         if let Err(why) = done {
             stage.failures.borrow_mut().push(format!("the step {timed} failed: {why}"));
         }
         stage.played.set(stage.played.get() + 1);
+    }
+}
+
+/// Whom a step is for, where that is not everybody: for the event log.
+fn whom(step: &Step) -> Option<(&'static str, Value)> {
+    match step {
+        Step::Outage { scope: OutageScope::Site(site), .. } => Some(("site", json!(site))),
+        Step::StartRollout { rollout_id, .. } | Step::OrderRollout { rollout_id, .. } => {
+            Some(("rollout_id", json!(rollout_id)))
+        }
+        _ => None,
     }
 }
 

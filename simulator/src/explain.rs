@@ -1,0 +1,285 @@
+//! One device's story, from the event log of a run and the decisions of its rollouts: what it said and heard, what happened to
+//! it and around it, in order.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use ks_reports::run_folder::{DECISIONS, EVENTS, RolloutDecision};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Other devices that are named where there is none of the name.
+const NAMED_MAX: usize = 5;
+
+/// Why there is no story.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// A file of the folder can't be read.
+    #[error("cannot read {path}: {cause}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A line of a file is none that a run writes.
+    #[error("{path}, line {line}: {why}; expected a file that a run has written")]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The log of this run does not have the device.
+    #[error("no event of a device `{device_id}`; {hint}")]
+    NoSuchDevice {
+        /// The name that was asked for.
+        device_id: String,
+        /// What there is.
+        hint: String,
+    },
+}
+
+/// A moment of the story.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Moment {
+    /// Since the start of the run, in seconds.
+    pub at_s: f64,
+    /// Who acts: `device`, `operator`, `engine` or `network`.
+    pub who: &'static str,
+    /// What happens, in words.
+    pub what: String,
+}
+
+/// The story of `device_id` in a run folder. Heartbeats in a row of which nothing came but the time of the next are one moment.
+///
+/// # Errors
+/// The folder has no event log, or not this device.
+pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<Moment>, ExplainError> {
+    let mut story = Story { device_id, ..Story::default() };
+    each_line(&folder.join(EVENTS), |line| {
+        // Most lines are of other devices; to parse them all would take minutes.
+        let is_of_interest = !line.contains("\"device_id\":") || line.contains(device_id);
+        if is_of_interest || story.others.len() < NAMED_MAX { story.event(line) } else { Ok(()) }
+    })?;
+    if !story.is_known {
+        let others: Vec<&str> = story.others.iter().map(String::as_str).collect();
+        let hint = match others.as_slice() {
+            [] => "the log of this run has no devices: only rehearsals log each exchange".to_owned(),
+            _ => format!("there are {}", others.join(", ")),
+        };
+        return Err(ExplainError::NoSuchDevice { device_id: device_id.to_owned(), hint });
+    }
+    story.end_quiet_beats();
+    let decisions = folder.join(DECISIONS);
+    if decisions.exists() {
+        each_line(&decisions, |line| story.decision(line))?;
+    }
+    // Stable: what happens at the same moment keeps its order.
+    story.moments.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
+    Ok(story.moments)
+}
+
+/// Gives each line of a file to `take`.
+fn each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ExplainError> {
+    let failed = |cause| ExplainError::File { path: path.to_owned(), cause };
+    let file = File::open(path).map_err(failed)?;
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(failed)?;
+        let wrong = |why| ExplainError::Line { path: path.to_owned(), line: number + 1, why };
+        take(&line).map_err(wrong)?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Story<'a> {
+    device_id: &'a str,
+    is_known: bool,
+    site: String,
+    others: BTreeSet<String>,
+    moments: Vec<Moment>,
+    quiet: Option<QuietBeats>,
+}
+
+/// Heartbeats in a row that were answered, and brought nothing else.
+struct QuietBeats {
+    at_s: f64,
+    count: u64,
+    first: String,
+    last: String,
+}
+
+impl Story<'_> {
+    fn event(&mut self, line: &str) -> Result<(), String> {
+        let event: Map<String, Value> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let at_s = event.get("at_ms").and_then(Value::as_f64).ok_or("it has no at_ms")? / 1_000.0;
+        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+        let kind = text("event");
+        match event.get("device_id").and_then(Value::as_str) {
+            Some(device_id) if device_id == self.device_id => self.own(at_s, kind, &event),
+            Some(device_id) if self.others.len() < NAMED_MAX => drop(self.others.insert(device_id.to_owned())),
+            Some(_) => {}
+            None if kind == "step" => {
+                let is_elsewhere = event.contains_key("site") && text("site") != self.site;
+                let named = event.get("devices").and_then(Value::as_array);
+                let is_for_others =
+                    named.is_some_and(|named| named.iter().all(|name| name.as_str() != Some(self.device_id)));
+                if !is_elsewhere && !is_for_others && text("do") != "phase" {
+                    let of = [text("rollout_id"), text("site")].join(" ");
+                    let what = format!("{} {}: {}", text("do"), of.trim(), text("outcome"));
+                    self.happens(at_s, "operator", what.replace(" :", ":"));
+                }
+            }
+            None if kind.ends_with("_ended") => self.happens(at_s, "network", kind.replace('_', " ")),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// An event of the device itself.
+    fn own(&mut self, at_s: f64, kind: &str, event: &Map<String, Value>) {
+        self.is_known = true;
+        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+        if kind == "switched_on" {
+            text("site").clone_into(&mut self.site);
+            let what = format!("is switched on: a {} at {}, runs {}", text("model"), text("site"), text("version"));
+            return self.happens(at_s, "device", what);
+        }
+        if kind == "firmware" {
+            return self.happens(at_s, "device", format!("{}, runs {}", text("what"), text("version")));
+        }
+        let number = |name: &str| event.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let pair = format!("({}, {})", number("boot_epoch"), number("seq"));
+        let heard: Vec<String> = [
+            (!text("offer").is_empty()).then(|| format!("is offered {}", text("offer"))),
+            event.get("commands").map(|commands| format!("is told {commands}").replace(['[', ']', '"'], "")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if kind == "heartbeat" && text("code") == "OK" && heard.is_empty() {
+            let quiet = self.quiet.get_or_insert_with(|| QuietBeats {
+                at_s,
+                count: 0,
+                first: pair.clone(),
+                last: String::new(),
+            });
+            quiet.count += 1;
+            quiet.last = pair;
+            return;
+        }
+        let mut what = format!("{} {pair}", kind.replace('_', " "));
+        if !text("step").is_empty() {
+            let class = text("class");
+            let class = if class.is_empty() { String::new() } else { format!(" ({class})") };
+            what += &format!(", says {} of {}{class}", text("step"), text("release"));
+        }
+        what += &format!(": {}", text("code"));
+        if let Some(wait_ms) = event.get("wait_ms").and_then(Value::as_f64).filter(|_| text("code") != "OK") {
+            what += &format!(", told to come again in {:.1} s", wait_ms / 1_000.0);
+        }
+        for heard in heard {
+            what += &format!("; {heard}");
+        }
+        self.happens(at_s, "device", what);
+    }
+
+    fn decision(&mut self, line: &str) -> Result<(), String> {
+        let decision: RolloutDecision = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let RolloutDecision { at_s, rollout_id, decision, stage, why } = decision;
+        let what = format!("{rollout_id}, stage {}: {decision}: {why}", stage + 1);
+        self.moments.push(Moment { at_s, who: "engine", what });
+        Ok(())
+    }
+
+    fn happens(&mut self, at_s: f64, who: &'static str, what: String) {
+        self.end_quiet_beats();
+        self.moments.push(Moment { at_s, who, what });
+    }
+
+    fn end_quiet_beats(&mut self) {
+        let Some(QuietBeats { at_s, count, first, last }) = self.quiet.take() else { return };
+        let what = match count {
+            1 => format!("heartbeat {first}: OK"),
+            _ => format!("{count} heartbeats from {first} to {last}: OK"),
+        };
+        self.moments.push(Moment { at_s, who: "device", what });
+    }
+}
+
+/// The story for people: a line a moment.
+pub fn told(moments: &[Moment]) -> String {
+    let line = |Moment { at_s, who, what }: &Moment| {
+        let ms = (at_s * 1_000.0).round().max(0.0);
+        let [hours, minutes] = [ms / 3_600_000.0, ms / 60_000.0 % 60.0].map(f64::floor);
+        format!("{hours:>4} h {minutes:>2} min {:>6.3} s  {who:<8}  {what}\n", ms / 1_000.0 % 60.0)
+    };
+    moments.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = r#"{"at_ms":0,"event":"switched_on","device_id":"A","model":"KS-100","site":"north","version":"1"}
+{"at_ms":0,"event":"register","device_id":"A","boot_epoch":1,"seq":1,"sent_ms":0,"code":"OK","wait_ms":1000}
+{"at_ms":5,"event":"register","device_id":"AB","boot_epoch":1,"seq":1,"sent_ms":0,"code":"OK","wait_ms":1000}
+{"at_ms":1000,"event":"heartbeat","device_id":"A","boot_epoch":1,"seq":2,"sent_ms":0,"code":"OK","wait_ms":1000}
+{"at_ms":2000,"event":"heartbeat","device_id":"A","boot_epoch":1,"seq":3,"sent_ms":0,"code":"OK","wait_ms":1000}
+{"at_ms":2500,"event":"step","do":"outage","outcome":"done","site":"south"}
+{"at_ms":2600,"event":"step","do":"outage","outcome":"done","site":"north"}
+{"at_ms":3000,"event":"heartbeat","device_id":"A","boot_epoch":1,"seq":4,"sent_ms":0,"code":"CONNECT_FAILED","wait_ms":null}
+{"at_ms":3700000,"event":"heartbeat","device_id":"A","boot_epoch":1,"seq":5,"sent_ms":0,"code":"OK","wait_ms":9,"offer":"fw-2","commands":["reboot"]}
+{"at_ms":3700001,"event":"firmware_status","device_id":"A","boot_epoch":1,"seq":6,"sent_ms":0,"code":"OK","wait_ms":null,"release":"fw-2","step":"REJECTED","class":"freeze"}
+"#;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(EVENTS), LOG).unwrap();
+        let decision =
+            r#"{"at_s":2.7,"rollout_id":"r","decision":"aborted","stage":0,"why":"gate 1 of all: 1 of 9 failed"}"#;
+        std::fs::write(folder.path().join(DECISIONS), format!("{decision}\n")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_device_s_story_has_what_concerns_it_in_order() {
+        let story = explain(folder().path(), "A").unwrap();
+        let told: Vec<(&str, &str)> = story.iter().map(|moment| (moment.who, moment.what.as_str())).collect();
+        let expected = [
+            ("device", "is switched on: a KS-100 at north, runs 1"),
+            ("device", "register (1, 1): OK"),
+            ("device", "2 heartbeats from (1, 2) to (1, 3): OK"),
+            ("operator", "outage north: done"),
+            ("engine", "r, stage 1: aborted: gate 1 of all: 1 of 9 failed"),
+            ("device", "heartbeat (1, 4): CONNECT_FAILED"),
+            ("device", "heartbeat (1, 5): OK; is offered fw-2; is told reboot"),
+            ("device", "firmware status (1, 6), says REJECTED of fw-2 (freeze): OK"),
+        ];
+        assert_eq!(told, expected);
+        assert!(super::told(&story).ends_with(
+            "   1 h  1 min 40.001 s  device    firmware status (1, 6), says REJECTED of fw-2 (freeze): OK\n"
+        ));
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_answered_with_those_that_are() {
+        let error = explain(folder().path(), "Z").unwrap_err().to_string();
+        assert_eq!(error, "no event of a device `Z`; there are A, AB");
+    }
+
+    #[test]
+    fn what_is_no_log_is_named_with_its_line() {
+        let folder = folder();
+        std::fs::write(folder.path().join(EVENTS), "{\"at_ms\":1}\nnonsense\n").unwrap();
+        let error = explain(folder.path(), "A").unwrap_err().to_string();
+        assert!(error.contains("events.ndjson, line 2"), "{error}");
+    }
+}

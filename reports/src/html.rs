@@ -7,7 +7,7 @@ use crate::facts;
 use crate::number::{grouped, megabytes, millis, share, span, whole};
 use crate::plot::Figure;
 use crate::run::Run;
-use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, PromiseJudged, Summary, Verdict};
 
 mod rollout;
 
@@ -20,6 +20,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let sections = [
         verdict(summary),
         expectations(summary),
+        promises(summary),
         rollout::section(run, figures),
         key_numbers(summary),
         adversaries(summary),
@@ -124,6 +125,19 @@ fn expectations(summary: &Summary) -> String {
     let rows: Vec<String> = summary.expectations.iter().map(row).collect();
     let heading = format!("Expectations: {} of {count} met", facts::met_count(summary));
     section("", &heading, &table("cards", "Expectations", &["Expectation", "#Measured", "#Bound", "Met"], &rows))
+}
+
+/// What a rehearsal is judged by whatever it expects.
+fn promises(summary: &Summary) -> String {
+    let Some(promises) = &summary.promises else { return String::new() };
+    let kept = promises.iter().filter(|judged| judged.breaches.is_empty()).count();
+    let item = |judged: &PromiseJudged| {
+        let (class, sign) = if judged.breaches.is_empty() { ("met", "✓ kept") } else { ("unmet", "✗ broken") };
+        format!("{}<td class=\"{class}\">{sign}</td>", name_cell(&judged.promise))
+    };
+    let rows: Vec<String> = promises.iter().map(item).collect();
+    let heading = format!("Promises: {kept} of {} kept", promises.len());
+    section("", &heading, &table("cards", "Promises", &["Promise", "Kept"], &rows))
 }
 
 /// The numbers that people ask for first, and the ledger.
@@ -372,10 +386,15 @@ mod tests {
         summary.verdict = Verdict::Fail;
         summary.reasons = vec!["heartbeat.p99_ms was 80, expected <= 50".into()];
         summary.expectations[0].pass = false;
+        summary.promises.as_mut().unwrap()[1].breaches.push("it did not".into());
         summary.ledger.lost = 2;
         let page = page_of(summary);
         assert!(page.contains("✗ FAIL") && page.contains("was 80, expected &lt;= 50"));
-        assert!(page.contains("✗ not met") && page.contains("class=\"ledger bad\""));
+        assert!(
+            page.contains("✗ not met")
+                && page.contains("Promises: 1 of 2 kept")
+                && page.contains("class=\"ledger bad\"")
+        );
     }
 
     #[test]

@@ -56,6 +56,12 @@ fn cases(summary: &Summary) -> Vec<Case> {
         name: "what was acknowledged is what is stored".into(),
         outcome: ledger(&summary.ledger),
     });
+    let promises = summary.promises.iter().flatten();
+    cases.extend(promises.map(|judged| Case {
+        group: "promises",
+        name: judged.promise.clone(),
+        outcome: if judged.breaches.is_empty() { Outcome::Passed } else { Outcome::Failed(judged.breaches.join("; ")) },
+    }));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);
         let honoured = format!("{} of {} attempts were honoured, expected none", attacks.successes, attacks.attempts);
@@ -117,8 +123,9 @@ mod tests {
     #[test]
     fn a_pass_has_a_case_per_promise() {
         let xml = suite(&sample::summary());
-        assert!(xml.contains("<testsuites tests=\"4\" failures=\"0\" errors=\"0\" skipped=\"0\""), "{xml}");
+        assert!(xml.contains("<testsuites tests=\"6\" failures=\"0\" errors=\"0\" skipped=\"0\""), "{xml}");
         assert!(xml.contains("name=\"heartbeat.p99_ms ≤ 50 ms\"/>"), "{xml}");
+        assert!(xml.contains("name=\"no attack succeeds\"/>"), "{xml}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::run_folder::{
-    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, RolloutSummary, Summary,
-    Tick, Verdict,
+    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, PromiseJudged,
+    RolloutSummary, Summary, Tick, Verdict,
 };
 
 /// Counts by code.
@@ -66,6 +66,10 @@ pub(crate) fn summary() -> Summary {
             Phase { name: "ramp".into(), from_s: 0.0, to_s: 5.0 },
             Phase { name: "steady".into(), from_s: 5.0, to_s: 30.0 },
         ],
+        promises: Some(vec![
+            PromiseJudged { promise: "no attack succeeds".into(), breaches: Vec::new() },
+            PromiseJudged { promise: "what is over stays over".into(), breaches: Vec::new() },
+        ]),
         event_log_sha256: None,
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         notes: vec!["Server and generator shared one machine.".into()],

@@ -125,7 +125,6 @@ impl Story<'_> {
         match event.get("device_id").and_then(Value::as_str) {
             Some(device_id) if device_id == self.device_id => self.own(at_s, kind, &event),
             Some(device_id) if self.others.len() < NAMED_MAX => drop(self.others.insert(device_id.to_owned())),
-            Some(_) => {}
             None if kind == "step" => {
                 let is_elsewhere = event.contains_key("site") && text("site") != self.site;
                 let named = event.get("devices").and_then(Value::as_array);
@@ -138,7 +137,7 @@ impl Story<'_> {
                 }
             }
             None if kind.ends_with("_ended") => self.happens(at_s, "network", kind.replace('_', " ")),
-            None => {}
+            Some(_) | None => {}
         }
         Ok(())
     }

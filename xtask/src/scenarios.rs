@@ -3,19 +3,20 @@
 
 use crate::shell::{self, Failed, cargo, say};
 
-/// Each with the verb that runs it.
+/// Each with the verb that runs it: rehearsed where nothing but the server's decisions is at stake, which takes seconds; over
+/// sockets, in real time, where the sockets, the process or the load are.
 const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/first-light.toml"),
-    ("run", "scenarios/revoked-device.toml"),
+    ("rehearse", "scenarios/revoked-device.toml"),
     ("run", "scenarios/forged-and-replayed.toml"),
-    ("run", "scenarios/commands.toml"),
-    ("run", "scenarios/otrt-race.toml"),
-    ("run", "scenarios/revoke-under-load.toml"),
+    ("rehearse", "scenarios/commands.toml"),
+    ("rehearse", "scenarios/otrt-race.toml"),
+    ("rehearse", "scenarios/revoke-under-load.toml"),
     ("run", "scenarios/rotate-server-key.toml"),
-    ("run", "scenarios/device-key-compromise.toml"),
+    ("rehearse", "scenarios/device-key-compromise.toml"),
     ("rehearse", "scenarios/offline-for-a-week.toml"),
     ("run", "scenarios/command-fanout.toml"),
-    ("run", "scenarios/attendance-rush.toml"),
+    ("rehearse", "scenarios/attendance-rush.toml"),
     ("rehearse", "scenarios/canary-good-release.toml"),
     ("rehearse", "scenarios/canary-2pct-brick.toml"),
     ("rehearse", "scenarios/canary-late-failure.toml"),
@@ -27,12 +28,33 @@ const SUITE: &[(&str, &str)] = &[
     ("run", "scenarios/download-storm.toml"),
 ];
 
-/// Builds, then runs the suite; fails at the first scenario that does not pass.
+/// Scenarios that broke something once; each is rehearsed for ever.
+const ONCE_FAILED: &str = "scenarios/once-failed";
+/// For how long random scenarios are explored, in minutes.
+const EXPLORED_MIN: &str = "2";
+
+/// Builds, runs the suite and what once failed, then explores from a new seed; fails at the first scenario that does not pass.
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["build", "--release"])?;
+    let fleet = |arguments: &[&str]| shell::run("target/release/ks-fleet", arguments);
     for (verb, scenario) in SUITE {
-        shell::run("target/release/ks-fleet", &[verb, scenario, "--out", "target/scenario-run"])?;
+        fleet(&[verb, scenario, "--out", "target/scenario-run"])?;
     }
-    say(&format!("{} scenarios passed", SUITE.len()));
-    Ok(())
+    let once_failed = once_failed()?;
+    for scenario in &once_failed {
+        fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", "target/scenario-run"])?;
+    }
+    say(&format!("{} scenarios passed", SUITE.len() + once_failed.len()));
+    fleet(&["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"])
+}
+
+fn once_failed() -> Result<Vec<String>, Failed> {
+    let unreadable = |error: std::io::Error| Failed(format!("cannot read {ONCE_FAILED}: {error}"));
+    let entries = std::fs::read_dir(ONCE_FAILED).map_err(unreadable)?;
+    let mut scenarios = Vec::new();
+    for entry in entries {
+        scenarios.push(entry.map_err(unreadable)?.path().display().to_string());
+    }
+    scenarios.sort();
+    Ok(scenarios)
 }

@@ -91,6 +91,7 @@ impl Folder {
             adversaries: BTreeMap::new(),
             expectations: Vec::new(),
             phases: Vec::new(),
+            promises: None,
             event_log_sha256: None,
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             notes: Vec::new(),

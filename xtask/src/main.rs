@@ -4,6 +4,7 @@ mod bench;
 mod fuzz;
 mod lint;
 mod python;
+mod repeats;
 mod s3;
 mod scenarios;
 mod shell;

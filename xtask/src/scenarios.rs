@@ -1,7 +1,10 @@
 //! The scenario suite: what is shipped, run as a user runs it. Only scenarios whose verdict does not hang on how fast the
 //! machine is; those that measure speed are run by `cargo xtask bench`.
 
-use crate::shell::{self, Failed, cargo, say};
+use crate::{
+    repeats,
+    shell::{self, Failed, cargo, say},
+};
 
 /// Each with the verb that runs it: rehearsed where nothing but the server's decisions is at stake, which takes seconds; over
 /// sockets, in real time, where the sockets, the process or the load are.
@@ -28,6 +31,10 @@ const SUITE: &[(&str, &str)] = &[
     ("run", "scenarios/download-storm.toml"),
 ];
 
+/// What runs them, from the project's root.
+const FLEET: &str = "target/release/ks-fleet";
+/// The run folder.
+const OUT: &str = "target/scenario-run";
 /// Scenarios that broke something once; each is rehearsed for ever.
 const ONCE_FAILED: &str = "scenarios/once-failed";
 /// For how long random scenarios are explored, in minutes.
@@ -36,13 +43,17 @@ const EXPLORED_MIN: &str = "2";
 /// Builds, runs the suite and what once failed, then explores from a new seed; fails at the first scenario that does not pass.
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["build", "--release"])?;
-    let fleet = |arguments: &[&str]| shell::run("target/release/ks-fleet", arguments);
+    let fleet = |arguments: &[&str]| shell::run(FLEET, arguments);
     for (verb, scenario) in SUITE {
-        fleet(&[verb, scenario, "--out", "target/scenario-run"])?;
+        if *verb == "rehearse" {
+            repeats::rehearse(FLEET, scenario, OUT)?;
+        } else {
+            fleet(&[verb, scenario, "--out", OUT])?;
+        }
     }
     let once_failed = once_failed()?;
     for scenario in &once_failed {
-        fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", "target/scenario-run"])?;
+        fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", OUT])?;
     }
     say(&format!("{} scenarios passed", SUITE.len() + once_failed.len()));
     fleet(&["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"])
@@ -50,10 +61,11 @@ pub(crate) fn run() -> Result<(), Failed> {
 
 fn once_failed() -> Result<Vec<String>, Failed> {
     let unreadable = |error: std::io::Error| Failed(format!("cannot read {ONCE_FAILED}: {error}"));
-    let entries = std::fs::read_dir(ONCE_FAILED).map_err(unreadable)?;
+    let entries = std::fs::read_dir(shell::root().join(ONCE_FAILED)).map_err(unreadable)?;
     let mut scenarios = Vec::new();
     for entry in entries {
-        scenarios.push(entry.map_err(unreadable)?.path().display().to_string());
+        let name = entry.map_err(unreadable)?.file_name();
+        scenarios.push(format!("{ONCE_FAILED}/{}", name.to_string_lossy()));
     }
     scenarios.sort();
     Ok(scenarios)

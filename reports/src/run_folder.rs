@@ -380,4 +380,7 @@ pub struct RolloutSummary {
     pub detected_at_s: Option<f64>,
     /// When the first device broke, seconds into the run.
     pub first_broken_at_s: Option<f64>,
+    /// When it was completed, seconds into the run.
+    #[serde(default)]
+    pub completed_at_s: Option<f64>,
 }

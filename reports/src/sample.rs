@@ -105,5 +105,6 @@ pub(crate) fn rollout() -> RolloutSummary {
         broken_share_of_fleet_bp: 23,
         detected_at_s: Some(11_400.0),
         first_broken_at_s: Some(3_600.0),
+        completed_at_s: None,
     }
 }

@@ -86,6 +86,8 @@ pub struct Run<'a> {
     pub is_alone: bool,
     /// Rehearsals that go on in this process at a time.
     pub rehearsals: u64,
+    /// It is over once its rollouts are.
+    pub ends_when_settled: bool,
 }
 
 /// What a run came to.
@@ -233,6 +235,9 @@ impl Run<'_> {
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
                     gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total).await?;
+                    if self.ends_when_settled && gathered.watch.is_settled {
+                        return Ok(End::Over);
+                    }
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }

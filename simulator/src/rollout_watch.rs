@@ -27,6 +27,8 @@ pub struct RolloutWatch {
     next_at: Duration,
     devices: u64,
     first_broken_at: Option<Duration>,
+    /// When it looked last, every rollout was over, and no device was under way any more.
+    pub is_settled: bool,
     /// What was seen at the end.
     pub seen: Seen,
 }
@@ -63,6 +65,7 @@ impl RolloutWatch {
             next_at: Duration::ZERO,
             devices: plan.fleet.devices.into(),
             first_broken_at: None,
+            is_settled: false,
             seen: Seen::default(),
         })
     }
@@ -78,8 +81,14 @@ impl RolloutWatch {
         let Some(file) = self.file.as_mut().filter(|_| at >= self.next_at) else { return Ok(()) };
         self.next_at = at + self.every;
         let mut samples = Vec::new();
+        let mut unsettled = 0;
+        let each = |rollout: &SeenRollout| {
+            samples.push(sample(rollout, at, total.broken));
+            unsettled += u64::from(!is_settled(rollout));
+        };
         // The server may be down just now.
-        let _ = operator.rollouts(|rollout| samples.push(sample(rollout, at, total.broken))).await;
+        let heard = operator.rollouts(each).await;
+        self.is_settled = heard.is_ok() && unsettled == 0 && !samples.is_empty();
         for sample in samples {
             serde_json::to_writer(&mut *file, &sample)?;
             file.write_all(b"\n")?;
@@ -141,7 +150,7 @@ impl RolloutWatch {
         file.flush()?;
         let stopped = self.seen.rollouts.iter().find(|(rollout, _)| rollout.status == "ABORTED");
         let told = stopped.or(self.seen.rollouts.first());
-        Ok(told.map(|(rollout, _)| RolloutSummary {
+        Ok(told.map(|(rollout, decisions)| RolloutSummary {
             rollout_id: rollout.rollout_id.to_string(),
             release: rollout.version.clone(),
             state: rollout.status.clone(),
@@ -151,8 +160,18 @@ impl RolloutWatch {
             broken_share_of_fleet_bp: total.broken * 10_000 / self.devices.max(1),
             detected_at_s: self.seen.detected_at.map(|at| at.as_secs_f64()),
             first_broken_at_s: self.seen.first_broken_at.map(|at| at.as_secs_f64()),
+            completed_at_s: decisions
+                .iter()
+                .find(|decision| decision.decision == "completed")
+                .map(|completed| Duration::from_millis(completed.at.since_ms(epoch)).as_secs_f64()),
         }))
     }
+}
+
+fn is_settled(rollout: &SeenRollout) -> bool {
+    let under_way = ["OFFERED", "DOWNLOADING", "INSTALLING", "CONFIRMING"];
+    let is_over = matches!(rollout.status.as_str(), "ABORTED" | "COMPLETED");
+    is_over && under_way.iter().all(|state| rollout.updates.get(*state).is_none_or(|count| *count == 0))
 }
 
 /// Whether the engine itself stopped a release.

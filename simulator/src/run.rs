@@ -291,7 +291,19 @@ async fn prepare<'a>(
         played: Cell::default(),
     };
     let (reports, is_alone) = (Reports::of(reports, count), server.process.is_some());
-    Ok(Run { plan, folder: out, time, stage, reports, finish, stop, stored_before, is_alone, rehearsals: 1 })
+    Ok(Run {
+        plan,
+        folder: out,
+        time,
+        stage,
+        reports,
+        finish,
+        stop,
+        stored_before,
+        is_alone,
+        rehearsals: 1,
+        ends_when_settled: false,
+    })
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp.

@@ -136,6 +136,7 @@ pub(crate) fn bad_rollout() -> Folder {
         broken_share_of_fleet_bp: last.broken * 10_000 / TARGETS,
         detected_at_s: Some(29_520.0),
         first_broken_at_s: Some(9_000.0),
+        completed_at_s: None,
     });
     (summary.verdict, summary.exit_code) = (Verdict::Fail, 99);
     summary.reasons = vec!["rollout.broken_devices was 7, expected <= 5".into()];
@@ -171,6 +172,7 @@ pub(crate) fn good_rollout() -> Folder {
         broken_share_of_fleet_bp: 0,
         detected_at_s: None,
         first_broken_at_s: None,
+        completed_at_s: None,
     });
     folder
 }

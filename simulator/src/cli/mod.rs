@@ -243,7 +243,7 @@ fn execute(
     let summary = match mode {
         Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet)?,
         Mode::Rehearse => {
-            let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1 };
+            let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
             crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))?
         }
     };

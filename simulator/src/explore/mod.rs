@@ -164,6 +164,7 @@ fn one(seed: u64, threads: usize) -> Said {
         out: folder.path(),
         replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
         beside: u64::try_from(threads).unwrap_or(1),
+        is_trial: false,
     };
     // A panic in server code is a finding like any other.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

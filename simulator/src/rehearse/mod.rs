@@ -93,6 +93,9 @@ pub struct Rehearsal<'a> {
     pub replay: String,
     /// Rehearsals that go on in this process at a time, this one among them.
     pub beside: u64,
+    /// One of many, of which only the summary counts: exchanges are not logged, and it ends once its rollouts are over, unless
+    /// firmware kills devices later.
+    pub is_trial: bool,
 }
 
 /// Rehearses the plan and gives its summary; the run folder has everything else.
@@ -100,7 +103,7 @@ pub struct Rehearsal<'a> {
 /// # Errors
 /// The server did not start, or a file can't be written.
 pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
-    let Rehearsal { plan, out, replay, beside } = rehearsal;
+    let Rehearsal { plan, out, replay, beside, is_trial } = rehearsal;
     let stopwatch = Stopwatch::started();
     let cpu_before = self_watch::own_cpu_s();
     let database = tempfile::Builder::new().prefix("ks-rehearsal-").tempdir();
@@ -115,7 +118,8 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O asks nothing of the system"))
     };
-    let played = System::with_tokio_rt(paused).block_on(play(plan, config, (out, beside), &log, &mut console))?;
+    let played =
+        System::with_tokio_rt(paused).block_on(play(plan, config, (out, beside, is_trial), &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
     let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, server_cpu_s: None, sockets_max: 0 };
@@ -155,7 +159,7 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 async fn play(
     plan: &Plan,
     config: Config,
-    (out, rehearsals): (&Path, u64),
+    (out, rehearsals, is_trial): (&Path, u64, bool),
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<Played, Failure> {
@@ -177,7 +181,8 @@ async fn play(
     let (sender, reports) = mpsc::unbounded_channel();
     let (finish, finishing) = watch::channel(false);
     let surroundings = Surroundings { time, weather: Arc::clone(&weather), stop: Arc::clone(&stop) };
-    let shard = Rc::new(shard(plan, surroundings, Some(Rc::clone(log)), !plan.adversaries.is_empty()));
+    let exchanges = (!is_trial).then(|| Rc::clone(log));
+    let shard = Rc::new(shard(plan, surroundings, exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
         number: 0,
         devices,
@@ -210,7 +215,19 @@ async fn play(
         played: Cell::default(),
     };
     let reports = Reports::of(reports, 1);
-    let run =
-        Run { plan, folder: out, time, stage, reports, finish, stop, stored_before: 0, is_alone: true, rehearsals };
+    let ends_when_settled = is_trial && plan.firmware.iter().all(|firmware| firmware.dies_bp == 0);
+    let run = Run {
+        plan,
+        folder: out,
+        time,
+        stage,
+        reports,
+        finish,
+        stop,
+        stored_before: 0,
+        is_alone: true,
+        rehearsals,
+        ends_when_settled,
+    };
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

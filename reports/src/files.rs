@@ -126,7 +126,7 @@ fn without_line(cause: &serde_json::Error) -> String {
 }
 
 /// All bytes of a file that must be there.
-fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
     fs::read(file).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => ReportError::Missing { file: file.to_owned() },
         _ => ReportError::Unreadable { file: file.to_owned(), cause },

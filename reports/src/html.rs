@@ -12,7 +12,7 @@ use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, Pro
 mod rollout;
 
 /// The page's looks.
-const STYLE: &str = include_str!("report.css");
+pub(crate) const STYLE: &str = include_str!("report.css");
 
 /// The whole page.
 pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
@@ -46,13 +46,13 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
 }
 
 /// A section under a heading; `class` may be empty.
-fn section(class: &str, heading: &str, body: &str) -> String {
+pub(crate) fn section(class: &str, heading: &str, body: &str) -> String {
     format!("<section class=\"{class}\">\n<h2>{}</h2>\n{body}</section>\n", text(heading))
 }
 
 /// A table: column headings (those that start with `#` hold numbers), then rows of ready HTML cells.
 /// Of the class `cards`, each row becomes a block of its own on a phone.
-fn table(class: &str, caption: &str, columns: &[&str], rows: &[String]) -> String {
+pub(crate) fn table(class: &str, caption: &str, columns: &[&str], rows: &[String]) -> String {
     let heading = |column: &&str| match column.strip_prefix('#') {
         Some(column) => format!("<th scope=\"col\" class=\"n\">{}</th>", text(column)),
         None => format!("<th scope=\"col\">{}</th>", text(column)),
@@ -66,7 +66,7 @@ fn table(class: &str, caption: &str, columns: &[&str], rows: &[String]) -> Strin
 }
 
 /// The first cell of a row, which names it.
-fn name_cell(name: &str) -> String {
+pub(crate) fn name_cell(name: &str) -> String {
     format!("<th scope=\"row\">{}</th>", text(name))
 }
 
@@ -76,7 +76,7 @@ fn number_cell(number: &str) -> String {
 }
 
 /// A cell of a number that says its column where the headings are hidden.
-fn labelled_cell(label: &str, number: &str) -> String {
+pub(crate) fn labelled_cell(label: &str, number: &str) -> String {
     format!("<td class=\"n\" data-label=\"{}\">{}</td>", text(label), text(number))
 }
 
@@ -224,7 +224,7 @@ fn plots(figures: &[Figure]) -> String {
 }
 
 /// Pictures, one below the other.
-fn pictures<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
+pub(crate) fn pictures<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
     let figure = |figure: &Figure| {
         let svg = figure.svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
         format!(

@@ -22,6 +22,7 @@ mod run;
 pub mod run_folder;
 #[cfg(test)]
 mod sample;
+pub mod score;
 
 pub use error::ReportError;
 pub use files::{read_decisions, read_rollouts, read_summary, read_ticks, write_summary};

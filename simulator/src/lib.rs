@@ -36,4 +36,5 @@ pub mod self_watch;
 pub mod shard;
 pub mod summary;
 pub mod timeline;
+pub mod trials;
 pub mod truth;

@@ -2,6 +2,7 @@
 //! goes; `paint.rs` turns strokes into SVG and PNG. A new plot is a new file here and one line in [`ALL`].
 
 mod axis;
+mod blast_radius_and_duration;
 mod chart;
 mod codes_over_time;
 mod firmware_distribution;
@@ -10,6 +11,7 @@ mod heartbeats_per_min;
 mod latency_over_time;
 mod layout;
 mod names;
+mod operating_characteristic;
 mod paint;
 mod percentile_curve;
 mod rollout_outcomes;
@@ -20,6 +22,7 @@ mod theme;
 pub(crate) mod timeline;
 
 use crate::run::Run;
+use crate::score::Score;
 use chart::Chart;
 
 /// Every plot, in the order of the report.
@@ -79,18 +82,30 @@ impl Plot {
 
     /// Draws the picture of a run.
     pub(crate) fn draw(&self, run: &Run) -> Result<Figure, String> {
-        theme::register_fonts()?;
-        let chart = (self.chart)(run);
-        let picture = layout::compose(&chart);
-        let description = format!("{}. {}", chart.title, chart.description);
-        Ok(Figure {
-            name: self.name,
-            svg: paint::svg(&picture, &description)?,
-            png: paint::png(&picture)?,
-            title: chart.title,
-            is_of_rollout: self.needs != Needs::Nothing,
-        })
+        figure(self.name, (self.chart)(run), self.needs != Needs::Nothing)
     }
+}
+
+/// The pictures of a score: file name without extension, and what to draw.
+pub(crate) fn of_score(score: &Score) -> [(&'static str, Chart); 2] {
+    [
+        ("operating_characteristic", operating_characteristic::chart(score)),
+        ("blast_radius_and_duration", blast_radius_and_duration::chart(score)),
+    ]
+}
+
+/// Draws a chart.
+pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {
+    theme::register_fonts()?;
+    let picture = layout::compose(&chart);
+    let description = format!("{}. {}", chart.title, chart.description);
+    Ok(Figure {
+        name,
+        svg: paint::svg(&picture, &description)?,
+        png: paint::png(&picture)?,
+        title: chart.title,
+        is_of_rollout,
+    })
 }
 
 #[cfg(test)]

@@ -53,6 +53,15 @@ pub(crate) const REFUSALS: [RGBColor; 6] = [
     RGBColor(150, 156, 164),
 ];
 
+/// Rollout policies that are compared.
+pub(crate) const POLICIES: [RGBColor; 5] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 140, 105),
+    RGBColor(74, 52, 128),
+    RGBColor(204, 121, 167),
+];
+
 /// A decision that took a rollout on.
 pub(crate) const DECISION: RGBColor = RGBColor(74, 84, 97);
 /// A decision against a release, and a threshold.

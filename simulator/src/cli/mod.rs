@@ -17,8 +17,10 @@ use ks_reports::run_folder::Summary;
 use ks_server::clock::{Clock, SystemClock};
 
 mod explore;
+mod trials;
 
 use explore::ExploreOptions;
+use trials::{TrialOptions, Wanted};
 
 use crate::{
     console::{self, Console},
@@ -70,6 +72,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "real")]
         signatures: Signatures,
         #[command(flatten)]
+        trials: TrialOptions,
+        #[command(flatten)]
         options: Options,
     },
     /// Rehearse random scenarios on every core until a promise is broken: lost heartbeats, tokens used twice, offers after
@@ -101,7 +105,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 struct Options {
     /// Number of devices, instead of the scenario's
     #[arg(long, value_name = "N")]
@@ -164,10 +168,14 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let target = target.map(|url| with_token(url, admin_token)).transpose()?;
             execute(&scenario, &text, None, target.as_ref(), &options)
         }
-        Some(Command::Rehearse { scenario, signatures, options }) => {
+        Some(Command::Rehearse { scenario, signatures, trials, options }) => {
             signatures.choose();
             let text = read(&scenario)?;
-            execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
+            if trials.are_given() {
+                try_out(&scenario, &text, &trials, &options)
+            } else {
+                execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
+            }
         }
         Some(Command::Explain { folder, device, json }) => {
             let story = explain::explain(&folder, &device)?;
@@ -208,19 +216,23 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     read.map(|_| start).map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
 }
 
-/// Checks and runs one scenario; gives the exit code of its verdict.
-fn execute(
-    path: &Path,
-    text: &[u8],
-    mode: Option<Mode>,
-    target: Option<&Target>,
-    options: &Options,
-) -> Result<u8, Failure> {
+/// Checks a scenario and makes trials of it; gives the exit code.
+fn try_out(path: &Path, text: &[u8], trials: &TrialOptions, options: &Options) -> Result<u8, Failure> {
+    let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
+    check_possible(&plan, None)?;
+    let replay = replay_command(path, Mode::Rehearse, &plan, &Options { seed: None, ..options.clone() }, None);
+    let replay = replay.replace(&format!(" --seed {}", plan.seed), "");
+    let wanted = Wanted { out: options.out.as_deref(), json: options.json, quiet: options.quiet };
+    trials::run(&plan, replay, trials, &wanted, &interruptible()?)
+}
+
+/// The plan with what the command line changes; none if the scenario is wrong, which is told.
+fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Result<Option<Plan>, Failure> {
     let plan = match scenario::check(&path.display().to_string(), text, &KnownSettings) {
         Ok(plan) => plan,
         Err(diagnostics) => {
             complain(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
-            return Ok(2);
+            return Ok(None);
         }
     };
     let overrides = Overrides {
@@ -230,7 +242,18 @@ fn execute(
         duration: options.duration,
         seed: options.seed,
     };
-    let plan = plan.with_overrides(overrides).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))?;
+    plan.with_overrides(overrides).map(Some).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))
+}
+
+/// Checks and runs one scenario; gives the exit code of its verdict.
+fn execute(
+    path: &Path,
+    text: &[u8],
+    mode: Option<Mode>,
+    target: Option<&Target>,
+    options: &Options,
+) -> Result<u8, Failure> {
+    let Some(plan) = plan(path, text, mode, options)? else { return Ok(2) };
     let mode = plan.mode;
     check_possible(&plan, target)?;
     if let Some(target) = target {

@@ -64,6 +64,8 @@ pub struct Machine {
     punches_made: u64,
     /// Punches that the server has not confirmed: what flash keeps while the network is gone.
     punches: VecDeque<Punch>,
+    /// How many of those, from the oldest on, are on their way.
+    punches_sent: usize,
     /// Numbers of the punches that it has confirmed.
     punches_acked: Pairs,
     /// Number of the first line in `lines`.
@@ -158,6 +160,7 @@ impl Machine {
             rotating: None,
             punches_made: 0,
             punches: VecDeque::new(),
+            punches_sent: 0,
             punches_acked: Pairs::default(),
             first_line_no: 1,
             lines: VecDeque::new(),
@@ -321,6 +324,7 @@ impl Machine {
 
     /// The oldest of its unconfirmed punches, signed.
     pub fn attendance(&mut self, now: UnixMs) -> Result<SignedRequest, DocumentError> {
+        self.punches_sent = self.punches.len().min(PUNCHES_MAX);
         let Sequence { boot_epoch, seq } = self.advance();
         let request = Attendance {
             kind: Default::default(),
@@ -328,7 +332,7 @@ impl Machine {
             boot_epoch,
             seq,
             sent_at: now,
-            punches: Rows::truncated(self.punches.iter().take(PUNCHES_MAX).cloned().collect()),
+            punches: Rows::truncated(self.punches.iter().take(self.punches_sent).cloned().collect()),
         };
         sign_request(&self.key, &request)
     }
@@ -338,9 +342,8 @@ impl Machine {
         let reply = self.open::<PunchesStored>(status, sig_dev, body)?;
         match &reply {
             Reply::Answer(stored) => {
-                // Nothing else is sent at the same time, so these are the ones that went.
-                let sent = self.punches.len().min(PUNCHES_MAX);
-                for punch in self.punches.drain(..sent) {
+                // Those that went, and not those that people made since.
+                for punch in self.punches.drain(..self.punches_sent) {
                     if !stored.conflicts.as_slice().contains(&punch.punch_no) {
                         self.punches_acked.insert(Sequence::new(0, punch.punch_no.get()));
                     }
@@ -824,7 +827,13 @@ mod tests {
         device.punched(200, &sig, sealed(200, &sig, &stored).as_bytes()).unwrap();
         assert_eq!((device.punches.len(), device.punches_acked.len()), (44, 256));
         device.punch(1, UnixMs(8));
-        assert_eq!(device.take_punches().0, 301);
+        let last = device.attendance(UnixMs(9)).unwrap();
+        device.punch(7, UnixMs(10)); // while it is on its way
+        let sig = last.sig_dev.to_string();
+        let stored = PunchesStored { stored: 45, ..stored };
+        device.punched(200, &sig, sealed(200, &sig, &stored).as_bytes()).unwrap();
+        assert_eq!((device.punches.len(), device.punches_acked.len()), (7, 301), "they wait for their own answer");
+        assert_eq!(device.take_punches().0, 308);
     }
 
     #[test]

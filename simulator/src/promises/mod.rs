@@ -4,6 +4,8 @@
 //! does to it; [`judge`] compares, at the end, what it saw with what is stored and with what was decided.
 
 mod judge;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use std::time::Duration;

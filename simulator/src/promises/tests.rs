@@ -1,0 +1,332 @@
+//! Each promise, broken once: what the witness sees is made up, what it says of it is not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    key::PrivateKey,
+    message::{AckRecorded, AcksRecorded, FirmwareStatus, Register, UpdateStep},
+    signature::{seal_response, sign_request},
+    text::{Rows, Text},
+    time::UnixMs,
+};
+use ks_reports::run_folder::Ledger;
+
+use super::{Breach, Ending, Promise, Witness, judge};
+use crate::{
+    known_settings::KnownSettings,
+    ledger::StoredCommand,
+    measure::Score,
+    operator::{SeenDecision, SeenRollout},
+    rollout_watch,
+    scenario::{self, Plan},
+};
+
+const SCENARIO: &str = r#"
+name = "made-up"
+goal = "Something to judge."
+mode = "rehearse"
+duration = "2h"
+[fleet]
+devices = 3
+heartbeat_interval = "1m"
+[[firmware]]
+version = "2"
+counter = 2
+[[policy]]
+name = "p"
+confirm_window_s = 60
+stages = [{ share_bp = 5000, min_executed = 1, bake_s = 600, approval = "manual" }, { share_bp = 10000, min_executed = 1, bake_s = 0 }]
+gates = [{ threshold_bp = 500, min_executed = 1, test = { kind = "raw" } }]
+[[timeline]]
+at = "10m"
+do = "start_rollout"
+firmware = "2"
+policy = "p"
+[[expect]]
+metric = "ledger.lost"
+equals = 0
+"#;
+
+fn plan() -> Plan {
+    scenario::check("made-up", SCENARIO.as_bytes(), &KnownSettings).unwrap()
+}
+
+fn key() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
+/// What a run ended with, by default nothing wrong.
+struct End {
+    plan: Plan,
+    alive: BTreeSet<DeviceId>,
+    commands: Vec<StoredCommand>,
+    rollouts: rollout_watch::Seen,
+    attacks: BTreeMap<&'static str, Score>,
+    memory_bytes: Option<(u64, u64)>,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self {
+            plan: plan(),
+            alive: BTreeSet::new(),
+            commands: Vec::new(),
+            rollouts: rollout_watch::Seen::default(),
+            attacks: BTreeMap::new(),
+            memory_bytes: None,
+        }
+    }
+}
+
+impl End {
+    fn judged(&self, witness: &Witness) -> Vec<Breach> {
+        let ending = Ending {
+            plan: &self.plan,
+            epoch: UnixMs(0),
+            lasted: Duration::from_hours(2),
+            alive: &self.alive,
+            commands: &self.commands,
+            ledger: &Ledger { reconciled: true, ..Ledger::default() },
+            rollouts: &self.rollouts,
+            attacks: &self.attacks,
+            memory_bytes: self.memory_bytes,
+        };
+        judge(witness, &ending)
+    }
+
+    #[track_caller]
+    fn breaks(&self, witness: &Witness, promise: Promise, what: &str) {
+        let breaches = self.judged(witness);
+        assert!(
+            breaches.iter().any(|breach| breach.promise == promise && breach.what.contains(what)),
+            "expected {what:?} of {promise:?}: {breaches:?}"
+        );
+        assert!(breaches.iter().all(|breach| breach.promise == promise), "and nothing else: {breaches:?}");
+    }
+}
+
+fn beat(witness: &Witness, device: &str, seq: u64, version: &str, answer: &str) {
+    let request = format!(
+        "type: heartbeat\ndevice_id: {device}\nboot_epoch: 1\nseq: {seq}\nfirmware:\n  version: {version}\n  release_counter: 1\nSIG_DEV: x"
+    );
+    witness.exchange("/heartbeat", request.as_bytes(), answer.as_bytes());
+}
+
+fn stored(witness: &Witness, device: &str, seq: u64) {
+    witness.stored(&device.parse().unwrap(), Sequence::new(1, seq));
+}
+
+/// A run under a paused clock, so that times are the test's own.
+fn at_times(test: impl AsyncFnOnce(Witness)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async { test(Witness::at_the_start()).await });
+}
+
+async fn pass(minutes: u64) {
+    tokio::time::advance(Duration::from_mins(minutes)).await;
+}
+
+#[test]
+fn a_run_in_which_all_is_kept_breaks_nothing() {
+    at_times(async |witness| {
+        beat(&witness, "A", 1, "1", "type: next_beat");
+        stored(&witness, "A", 1);
+        assert_eq!(End::default().judged(&witness), []);
+    });
+}
+
+#[test]
+fn an_answered_heartbeat_must_be_stored_and_no_pair_is_honoured_twice() {
+    at_times(async |witness| {
+        beat(&witness, "A", 1, "1", "");
+        End::default().breaks(&witness, Promise::StoredOnce, "A: 1 heartbeats were acknowledged and are not stored");
+        stored(&witness, "A", 1);
+        beat(&witness, "A", 1, "1", "");
+        End::default().breaks(&witness, Promise::StoredOnce, "/heartbeat with the pair (1, 1) was honoured twice");
+    });
+}
+
+fn register(witness: &Witness, device: &str) {
+    let request = Register {
+        kind: Default::default(),
+        device_id: device.parse().unwrap(),
+        boot_epoch: 1,
+        seq: Sequence::new(1, 1).seq,
+        sent_at: UnixMs(0),
+        public_key: key().public_key(),
+        firmware_version: Text::truncated("1"),
+        otrt: Some(Text::truncated("token")),
+    };
+    witness.exchange("/register", sign_request(&key(), &request).unwrap().wire.as_bytes(), b"");
+}
+
+#[test]
+fn a_token_lets_one_device_in() {
+    at_times(async |witness| {
+        register(&witness, "A");
+        register(&witness, "B");
+        End::default().breaks(&witness, Promise::TokenOnce, "B registered with the one-time token that A had used");
+    });
+}
+
+#[test]
+fn nothing_of_a_revoked_device_is_honoured_later() {
+    at_times(async |witness| {
+        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+        pass(1).await;
+        beat(&witness, "A", 1, "1", "");
+        stored(&witness, "A", 1);
+        End::default().breaks(
+            &witness,
+            Promise::TerminalStays,
+            "A: /heartbeat was honoured after the device was revoked",
+        );
+    });
+}
+
+fn command(state: &str) -> StoredCommand {
+    let (command_id, device_id) = ("c1".parse().unwrap(), "A".parse().unwrap());
+    StoredCommand { command_id, device_id, state: state.to_owned(), created_at: UnixMs(0) }
+}
+
+#[test]
+fn a_closed_command_keeps_its_state() {
+    at_times(async |witness| {
+        let row = AckRecorded { command_id: "c1".parse().unwrap(), state: Text::truncated("SUCCEEDED") };
+        let answer =
+            AcksRecorded { kind: Default::default(), acks: Rows::truncated(vec![row]), server_time: UnixMs(0) };
+        let answer = seal_response(&key(), &key().public_key().key_id(), 200, "-", &answer).unwrap();
+        let request = "type: command_ack\ndevice_id: A\nboot_epoch: 1\nseq: 1\nSIG_DEV: x";
+        witness.exchange("/commands/ack", request.as_bytes(), answer.as_bytes());
+        let end = End { commands: vec![command("FAILED")], ..End::default() };
+        end.breaks(&witness, Promise::TerminalStays, "the command c1 was SUCCEEDED, and is FAILED");
+    });
+}
+
+fn decision(minute: u64, what: &str, stage: u32) -> SeenDecision {
+    SeenDecision {
+        at: UnixMs(minute * 60_000),
+        actor: "rollout-engine".to_owned(),
+        decision: what.to_owned(),
+        stage,
+        why: String::new(),
+    }
+}
+
+fn rollout(status: &str, decisions: Vec<SeenDecision>) -> End {
+    let seen = SeenRollout {
+        rollout_id: "rollout-2".parse().unwrap(),
+        version: "2".to_owned(),
+        status: status.to_owned(),
+        stage: 0,
+        stages: 2,
+        share_bp: 5_000,
+        targets: 3,
+        updates: BTreeMap::new(),
+        versions: BTreeMap::new(),
+        gates: Vec::new(),
+    };
+    let rollouts = rollout_watch::Seen { rollouts: vec![(seen, decisions)], ..rollout_watch::Seen::default() };
+    End { rollouts, ..End::default() }
+}
+
+#[test]
+fn an_aborted_rollout_decides_and_offers_nothing_more() {
+    at_times(async |witness| {
+        let end = rollout("ABORTED", vec![decision(20, "aborted", 0), decision(30, "resumed", 0)]);
+        end.breaks(&witness, Promise::TerminalStays, "the rollout rollout-2 was aborted, and then resumed");
+        let end = rollout("RUNNING", vec![decision(20, "aborted", 0), decision(21, "alert", 0)]);
+        end.breaks(&witness, Promise::TerminalStays, "the rollout rollout-2 was aborted, and is RUNNING");
+        let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
+        pass(15).await;
+        let offer = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
+        beat(&witness, "A", 1, "1", offer);
+        stored(&witness, "A", 1);
+        assert_eq!(end.judged(&witness), [], "it was offered before");
+        pass(10).await;
+        beat(&witness, "A", 2, "1", offer);
+        stored(&witness, "A", 2);
+        end.breaks(&witness, Promise::NothingAfterAbort, "fw-2 was offered 300s after it was aborted");
+    });
+}
+
+#[test]
+fn a_promotion_needs_outcomes_the_time_and_the_approval() {
+    at_times(async |witness| {
+        let promoted = |minute| rollout("RUNNING", vec![decision(30, "approved", 0), decision(minute, "promoted", 0)]);
+        pass(11).await;
+        beat(&witness, "A", 1, "1", "manifest: \"release_id: fw-2\\nx\"");
+        stored(&witness, "A", 1);
+        promoted(40).breaks(&witness, Promise::EvidenceFirst, "at most 0 devices can have had an outcome");
+        pass(10).await;
+        beat(&witness, "A", 2, "2", "");
+        stored(&witness, "A", 2);
+        // Seen at 21 min, confirmed a minute later, baked for ten.
+        promoted(31).breaks(&witness, Promise::EvidenceFirst, "the policy asks for 1");
+        assert_eq!(promoted(32).judged(&witness), []);
+        let end = rollout("RUNNING", vec![decision(40, "promoted", 0)]);
+        end.breaks(&witness, Promise::EvidenceFirst, "without a person's approval");
+    });
+}
+
+#[test]
+fn a_failure_that_was_told_is_an_outcome_and_a_claim_is_none() {
+    at_times(async |witness| {
+        let says = |seq, step| {
+            let status = FirmwareStatus {
+                kind: Default::default(),
+                device_id: "A".parse().unwrap(),
+                boot_epoch: 1,
+                seq: Sequence::new(1, seq).seq,
+                sent_at: UnixMs(0),
+                release_id: "fw-2".parse().unwrap(),
+                step,
+                received_bytes: 0,
+                class: None,
+                detail: Text::default(),
+            };
+            let wire = sign_request(&key(), &status).unwrap().wire;
+            witness.exchange("/firmware/status", wire.as_bytes(), b"");
+        };
+        let end = rollout("RUNNING", vec![decision(11, "approved", 0), decision(12, "promoted", 0)]);
+        says(1, UpdateStep::Rebooting);
+        end.breaks(&witness, Promise::EvidenceFirst, "at most 0 devices");
+        says(2, UpdateStep::Failed);
+        assert_eq!(end.judged(&witness), []);
+    });
+}
+
+#[test]
+fn in_fair_weather_every_device_is_heard_and_every_command_arrives() {
+    at_times(async |witness| {
+        let alive = BTreeSet::from(["A".parse().unwrap()]);
+        pass(60).await;
+        beat(&witness, "A", 1, "1", "");
+        stored(&witness, "A", 1);
+        let end = End { alive: alive.clone(), ..End::default() };
+        end.breaks(&witness, Promise::NobodyStarves, "A: nothing of it was honoured in the last 900s");
+        pass(50).await;
+        beat(&witness, "A", 2, "1", "");
+        stored(&witness, "A", 2);
+        assert_eq!(end.judged(&witness), []);
+        let end = End { alive, commands: vec![command("QUEUED")], ..End::default() };
+        end.breaks(&witness, Promise::NobodyStarves, "A: its command c1 is still QUEUED");
+    });
+}
+
+#[test]
+fn attacks_that_succeed_and_memory_without_bound_are_told() {
+    at_times(async |witness| {
+        let score = Score { attempts: 5, successes: 1, unjudged: 0 };
+        let end = End { attacks: BTreeMap::from([("forger", score)]), ..End::default() };
+        end.breaks(&witness, Promise::NoAttackSucceeds, "1 of 5 attacks by `forger` were honoured");
+        let end = End { memory_bytes: Some((1 << 30, 1)), ..End::default() };
+        end.breaks(&witness, Promise::MemoryBounded, "the process holds 1024 MiB");
+        let end = End { memory_bytes: Some((200 << 20, 1)), ..End::default() };
+        assert_eq!(end.judged(&witness), []);
+    });
+}

@@ -1,0 +1,133 @@
+//! Goal: trials score policies by what is really so, and exploring says the same of the same seed.
+//! Method: the real executable, small fleets, rates of bugs at which the outcome is certain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn fleet(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ks-fleet"));
+    command.args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// A canary of 20 devices, and what it is scored with.
+fn scenario(folder: &Path) {
+    let policy = r#"lost_after_s = 600
+confirm_window_s = 60
+stages = [{ share_bp = 5000, min_executed = 5, bake_s = 600 }, { share_bp = 10000, min_executed = 5, bake_s = 60 }]
+gates = [{ threshold_bp = 1000, min_executed = 5, test = { kind = "raw" }, action = "abort" }]
+"#;
+    let text = format!(
+        r#"
+name = "small-canary"
+goal = "A small canary."
+mode = "rehearse"
+seed = 11
+duration = "4h"
+[fleet]
+devices = 20
+heartbeat_interval = "1m"
+[[firmware]]
+version = "2"
+counter = 2
+size_kib = 8
+[[policy]]
+name = "own"
+{policy}
+[[timeline]]
+at = "10m"
+do = "start_rollout"
+firmware = "2"
+policy = "own"
+[[expect]]
+metric = "updated.2"
+equals = 20
+"#
+    );
+    std::fs::write(folder.join("canary.toml"), text).unwrap();
+    std::fs::write(folder.join("careful.toml"), policy).unwrap();
+    std::fs::write(folder.join("wrong.toml"), policy.replace("min_executed = 5", "min_executed = 0")).unwrap();
+}
+
+#[test]
+fn a_policy_lets_what_is_good_through_and_stops_what_breaks_every_device() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path());
+    let flags =
+        ["--trials", "3", "--policy", "careful.toml", "--bug-rates", "0,100", "--json", "--quiet", "--out", "s"];
+    let output = fleet(folder.path(), &[["rehearse", "canary.toml"].as_slice(), &flags].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let score = &json(&output)["score"];
+    let policy = &score["policies"][0];
+    assert_eq!(policy["policy"], "careful");
+    let [good, bad] = [0, 1].map(|number| &policy["cells"][number]);
+    assert_eq!((&good["bug_rate_bp"], &good["completed"], &good["detected"]), (&0.into(), &3.into(), &0.into()));
+    assert_eq!((&bad["bug_rate_bp"], &bad["completed"], &bad["detected"]), (&10_000.into(), &0.into(), &3.into()));
+    // Half of the fleet at most, and only who had begun before the first was given up.
+    let broken = bad["broken_median"].as_u64().unwrap();
+    assert!((1..=10).contains(&broken), "{bad}");
+    for file in ["score.json", "score.html", "trials.ndjson", "operating_characteristic.png"] {
+        assert!(folder.path().join("s").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_again() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path());
+    let run = |rates: &[&str]| {
+        let arguments = [&["rehearse", "canary.toml", "--trials", "2", "--quiet", "--json", "--out", "t"], rates];
+        fleet(folder.path(), &arguments.concat())
+    };
+    let passed = run(&[]);
+    assert_eq!(passed.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&passed.stderr).into_owned();
+    assert!(said.contains("2 of 2 trials passed: 15.8 to 100.0 % of all would"), "{said}");
+    let failing =
+        std::fs::read_to_string(folder.path().join("canary.toml")).unwrap().replace("equals = 20", "equals = 21");
+    std::fs::write(folder.path().join("canary.toml"), failing).unwrap();
+    let failed = run(&[]);
+    assert_eq!(failed.status.code(), Some(99));
+    let failure = &json(&failed)["failed"][1];
+    assert_eq!(failure["seed"], 12);
+    assert_eq!(failure["replay"], "ks-fleet rehearse canary.toml --seed 12");
+}
+
+#[test]
+fn a_policy_that_makes_no_sense_is_refused_with_its_field() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path());
+    let output = fleet(folder.path(), &["rehearse", "canary.toml", "--trials", "1", "--policy", "wrong.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("wrong.toml: stages[0].min_executed: expected at least 1"), "{said}");
+}
+
+#[test]
+fn exploring_the_same_seeds_is_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let explore = || {
+        let output = fleet(folder.path(), &["explore", "--from-seed", "1", "--count", "3", "--json", "--quiet"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        json(&output)
+    };
+    let (one, other) = (explore(), explore());
+    assert_eq!(one["scenarios"], 3);
+    assert!(one["heartbeats"].as_u64().unwrap() > 1_000, "{one}");
+    assert_eq!(one, other);
+}

@@ -6,9 +6,13 @@ use super::theme;
 use crate::number;
 use crate::score::{Score, rate};
 
+/// Half the width of a whisker, as a share of the axis.
+const WHISKER: f64 = 0.001;
+
 /// A dot for each policy and rate, at the time that the policy takes for its best release.
 pub(crate) fn chart(score: &Score) -> Chart {
     let mut marks = Vec::new();
+    let mut whiskers = Vec::new();
     let mut legend = Vec::new();
     let mut words = Vec::new();
     let (mut longest_s, mut most) = (0.0_f64, 0.0_f64);
@@ -19,14 +23,21 @@ pub(crate) fn chart(score: &Score) -> Chart {
         for cell in policy.cells.iter().filter(|cell| cell.bug_rate_bp > 0) {
             let (median, p95) = (cell.broken_median as f64, cell.broken_p95 as f64);
             most = most.max(p95);
-            let points = vec![(completion_s, median), (completion_s, p95)];
-            marks.push(Mark::Line { points, width: 1.6, colour });
+            whiskers.push((completion_s, median, p95, colour));
             marks.push(Mark::Spot { at: (completion_s, median), text: rate(cell.bug_rate_bp), colour });
             let takes = format!("{} takes {}", policy.policy, number::span(completion_s));
             words.push(format!("{takes} and breaks {} devices at {}", cell.broken_median, rate(cell.bug_rate_bp)));
         }
         legend.push((policy.policy.clone(), colour));
     }
+    let width = longest_s * WHISKER;
+    marks.splice(
+        0..0,
+        whiskers.into_iter().map(|(at, median, p95, colour)| Mark::Area {
+            points: [at - width, at + width].map(|at| (at, median, p95)).to_vec(),
+            colour,
+        }),
+    );
     let mut x = Axis::time(longest_s * 1.1, true);
     x.title = x.title.replace("time since the start", "time that a good release takes");
     Chart {

@@ -3,7 +3,10 @@
 use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
 use super::theme;
-use crate::score::{Score, rate};
+use crate::score::{Cell, Score, rate};
+
+/// Width of a whisker, as a share of the axis.
+const WHISKER: f64 = 0.002;
 
 /// A line for each policy, with the limits of each point.
 pub(crate) fn chart(score: &Score) -> Chart {
@@ -16,16 +19,18 @@ pub(crate) fn chart(score: &Score) -> Chart {
     let mut marks = Vec::new();
     let mut legend = Vec::new();
     let mut words = Vec::new();
+    let width = f64::from(most.max(1)) * WHISKER;
+    let mut shift = width; // beside each other, or policies that find the same would hide one another
     for (policy, colour) in score.policies.iter().zip(theme::POLICIES.into_iter().cycle()) {
-        let points: Vec<(f64, f64)> = policy
-            .cells
-            .iter()
-            .map(|cell| (f64::from(cell.bug_rate_bp), 100.0 * cell.detected as f64 / cell.trials.max(1) as f64))
-            .collect();
+        let found = |cell: &Cell| 100.0 * cell.detected as f64 / cell.trials.max(1) as f64;
+        let points: Vec<(f64, f64)> =
+            policy.cells.iter().map(|cell| (f64::from(cell.bug_rate_bp) + shift, found(cell))).collect();
+        shift += 5.0 * width;
         for (cell, (at, _)) in policy.cells.iter().zip(&points) {
             let (low, high) = cell.detected_limits;
-            let points = vec![(*at, low * 100.0), (*at, high * 100.0)];
-            marks.push(Mark::Line { points, width: 1.6, colour });
+            let ends = [at - width / 2.0, at + width / 2.0];
+            let points = ends.map(|at| (at, low * 100.0, high * 100.0)).to_vec();
+            marks.push(Mark::Area { points, colour });
             let found = format!("{} finds {} of {}", policy.policy, cell.detected, cell.trials);
             words.push(format!("{found} at {}", rate(cell.bug_rate_bp)));
         }
@@ -40,7 +45,7 @@ pub(crate) fn chart(score: &Score) -> Chart {
                    no bug, a false alarm."
             .into(),
         description: format!("{}.", words.join(", ")),
-        x: Axis::with_ticks("devices that the release really breaks", f64::from(most.max(1)) * 1.04, ticks),
+        x: Axis::with_ticks("devices that the release really breaks", f64::from(most.max(1)) * 1.06, ticks),
         bands: Vec::new(),
         flags: Vec::new(),
         panels: vec![Panel {

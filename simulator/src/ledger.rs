@@ -23,6 +23,11 @@ impl Pairs {
     pub fn insert(&mut self, sequence: Sequence) -> bool {
         let seq = sequence.seq.get();
         let runs = self.runs.entry(sequence.boot_epoch).or_default();
+        // Nearly always the one after the last.
+        if let Some((_, last)) = runs.last_mut().filter(|(_, last)| *last + 1 == seq) {
+            *last = seq;
+            return true;
+        }
         let next = runs.partition_point(|(first, _)| *first <= seq);
         let joins_left = next > 0 && runs.get(next - 1).is_some_and(|(_, last)| *last + 1 >= seq);
         if joins_left && runs.get(next - 1).is_some_and(|(_, last)| *last >= seq) {

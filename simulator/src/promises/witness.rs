@@ -43,10 +43,10 @@ pub(super) struct Seen {
 /// What was seen of one device.
 #[derive(Default)]
 pub(super) struct DeviceSeen {
-    /// Pairs of all requests that were honoured.
-    honoured: Pairs,
     /// Pairs of heartbeats that were honoured.
     pub(super) beats: Pairs,
+    /// Pairs of all other requests that were honoured.
+    others: Pairs,
     /// Pairs of heartbeats that are stored.
     pub(super) stored: Pairs,
     /// When the last one was honoured.
@@ -132,10 +132,12 @@ impl Seen {
             None => self.devices.entry(device_id.to_owned()).or_default(),
         };
         device.last_at = at;
-        let is_first = device.honoured.insert(sequence);
+        let is_beat = path == Heartbeat::PATH;
+        let (own, other) =
+            if is_beat { (&mut device.beats, &device.others) } else { (&mut device.others, &device.beats) };
+        let is_first = own.insert(sequence) && !other.contains(sequence);
         let revoked_at = device.revoked_at.filter(|revoked_at| *revoked_at < at);
-        if path == Heartbeat::PATH {
-            device.beats.insert(sequence);
+        if is_beat {
             self.beat(at, device_id, request, answer);
         }
         if !is_first {

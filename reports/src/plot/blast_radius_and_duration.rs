@@ -1,61 +1,62 @@
-//! What a policy costs: devices that a bug breaks, against the time that a good release takes.
+//! What a policy costs: devices that a bug breaks, against the time that a good release takes; a panel for each rate of bugs.
 
 use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
 use super::theme;
 use crate::number;
-use crate::score::{Score, rate};
+use crate::score::{PolicyScore, Score, rate};
 
 /// Half the width of a whisker, as a share of the axis.
 const WHISKER: f64 = 0.001;
 
-/// A dot for each policy and rate, at the time that the policy takes for its best release.
+/// A dot for each policy, in each panel.
 pub(crate) fn chart(score: &Score) -> Chart {
-    let mut marks = Vec::new();
-    let mut whiskers = Vec::new();
-    let mut legend = Vec::new();
-    let mut words = Vec::new();
-    let (mut longest_s, mut most) = (0.0_f64, 0.0_f64);
-    for (policy, colour) in score.policies.iter().zip(theme::POLICIES.into_iter().cycle()) {
-        // The smallest rate at which releases got through says how long one takes.
-        let Some(completion_s) = policy.cells.iter().find_map(|cell| cell.completion_median_s) else { continue };
-        longest_s = longest_s.max(completion_s);
-        for cell in policy.cells.iter().filter(|cell| cell.bug_rate_bp > 0) {
+    // The smallest rate at which releases got through says how long one takes.
+    let takes_s = |policy: &PolicyScore| policy.cells.iter().find_map(|cell| cell.completion_median_s);
+    let timed: Vec<_> = score
+        .policies
+        .iter()
+        .zip(theme::POLICIES.into_iter().cycle())
+        .filter_map(|(policy, colour)| Some((policy, takes_s(policy)?, colour)))
+        .collect();
+    let longest_s = timed.iter().map(|(_, takes_s, _)| *takes_s).fold(0.0, f64::max);
+    let mut rates: Vec<u32> = timed.iter().flat_map(|(of, ..)| &of.cells).map(|cell| cell.bug_rate_bp).collect();
+    rates.sort_unstable();
+    rates.dedup();
+    let (mut panels, mut words) = (Vec::new(), Vec::new());
+    for bp in rates.into_iter().filter(|bp| *bp > 0) {
+        let mut marks = Vec::new();
+        let mut most = 0.0_f64;
+        for (policy, at, colour) in &timed {
+            let Some(cell) = policy.cells.iter().find(|cell| cell.bug_rate_bp == bp) else { continue };
             let (median, p95) = (cell.broken_median as f64, cell.broken_p95 as f64);
             most = most.max(p95);
-            whiskers.push((completion_s, median, p95, colour));
-            marks.push(Mark::Spot { at: (completion_s, median), text: rate(cell.bug_rate_bp), colour });
-            let takes = format!("{} takes {}", policy.policy, number::span(completion_s));
-            words.push(format!("{takes} and breaks {} devices at {}", cell.broken_median, rate(cell.bug_rate_bp)));
+            let ends = [at - longest_s * WHISKER, at + longest_s * WHISKER];
+            marks.push(Mark::Area { points: ends.map(|at| (at, median, p95)).to_vec(), colour: *colour });
+            marks.push(Mark::Spot { at: (*at, median), text: format!("{}  ", cell.broken_median), colour: *colour });
+            let takes = format!("{} takes {}", policy.policy, number::span(*at));
+            words.push(format!("{takes} and breaks {} devices at {}", cell.broken_median, rate(bp)));
         }
-        legend.push((policy.policy.clone(), colour));
+        let title = format!("devices broken by a {} bug", rate(bp));
+        panels.push(Panel { y: Axis::count(&title, most), height: 0.5, marks, empty: None });
     }
-    let width = longest_s * WHISKER;
-    marks.splice(
-        0..0,
-        whiskers.into_iter().map(|(at, median, p95, colour)| Mark::Area {
-            points: [at - width, at + width].map(|at| (at, median, p95)).to_vec(),
-            colour,
-        }),
-    );
+    if panels.is_empty() {
+        let empty = Some("no policy completed a release, or no release had a bug".into());
+        panels.push(Panel { y: Axis::count("devices broken", 0.0), height: 1.0, marks: Vec::new(), empty });
+    }
     let mut x = Axis::time(longest_s * 1.1, true);
     x.title = x.title.replace("time since the start", "time that a good release takes");
     Chart {
         title: "What it costs: devices broken, and time".into(),
         subtitle:
-            "Each dot is a policy and a bug rate: the median of the devices that were really broken, up to the 95th \
+            "Each dot is a policy: the median of the devices that were really broken; the line goes up to the 95th \
                    percentile. Lower and further left is better."
                 .into(),
         description: format!("{}.", words.join(", ")),
         x,
         bands: Vec::new(),
         flags: Vec::new(),
-        panels: vec![Panel {
-            y: Axis::count("devices broken", most),
-            height: 1.0,
-            empty: marks.is_empty().then(|| "no policy completed a release, or no release had a bug".into()),
-            marks,
-        }],
-        legend,
+        panels,
+        legend: timed.iter().map(|(policy, _, colour)| (policy.policy.clone(), *colour)).collect(),
     }
 }

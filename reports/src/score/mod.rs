@@ -188,21 +188,29 @@ fn quantile(values: &mut [f64], quantile: f64) -> Option<f64> {
     values.get(rank.saturating_sub(1)).copied()
 }
 
-/// Writes the trials and their score into a folder, and draws the page and its pictures.
+/// Writes the trials and their score into a folder.
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn draw_score(dir: &Path, score: &Score, trials: &[Trial]) -> Result<Drawn, ReportError> {
+pub fn write_score(dir: &Path, score: &Score, trials: &[Trial]) -> Result<(), ReportError> {
     let unwritten =
         |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SCORE), cause: cause.to_string() };
-    let mut files: Vec<PathBuf> = Vec::new();
     let mut lines = Vec::new();
     for trial in trials {
         serde_json::to_writer(&mut lines, trial).map_err(unwritten)?;
         lines.push(b'\n');
     }
-    files.push(files::replace(dir, TRIALS, &lines)?);
-    files.push(files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?)?);
+    files::replace(dir, TRIALS, &lines)?;
+    files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?).map(|_| ())
+}
+
+/// Draws the page and its pictures from the `score.json` of a folder.
+///
+/// # Errors
+/// It is missing or damaged, or the folder can't be written.
+pub fn draw_score(dir: &Path) -> Result<Drawn, ReportError> {
+    let score = &read_score(dir)?;
+    let mut files: Vec<PathBuf> = Vec::new();
     let mut figures: Vec<Figure> = Vec::new();
     for (name, chart) in plot::of_score(score) {
         let figure = plot::figure(name, chart, false);
@@ -216,11 +224,7 @@ pub fn draw_score(dir: &Path, score: &Score, trials: &[Trial]) -> Result<Drawn, 
     Ok(Drawn { report, files })
 }
 
-/// Reads `score.json` of a folder.
-///
-/// # Errors
-/// It is missing or damaged.
-pub fn read_score(dir: &Path) -> Result<Score, ReportError> {
+fn read_score(dir: &Path) -> Result<Score, ReportError> {
     let file = dir.join(SCORE);
     let text = files::read(&file)?;
     serde_json::from_slice(&text).map_err(|cause| ReportError::Damaged {
@@ -229,4 +233,67 @@ pub fn read_score(dir: &Path) -> Result<Score, ReportError> {
         expected: "the score of policies as one JSON object",
         cause: cause.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(policy: &str, bug_rate_bp: u32, seed: u64, outcome: TrialOutcome, broken_devices: u64) -> Trial {
+        let is_found = outcome != TrialOutcome::Completed;
+        Trial {
+            policy: policy.to_owned(),
+            bug_rate_bp,
+            seed,
+            outcome,
+            devices: 100,
+            broken_devices,
+            updated_devices: 50,
+            first_broken_at_s: None,
+            detected_at_s: is_found.then_some(600.0 * (seed + 1) as f64),
+            completed_at_s: (!is_found).then_some(7_200.0),
+            broken_promises: 0,
+            replay: "again".to_owned(),
+        }
+    }
+
+    fn trials() -> Vec<Trial> {
+        use TrialOutcome::{Aborted, Completed, Paused};
+        vec![
+            trial("b", 100, 0, Aborted, 3),
+            trial("b", 100, 1, Paused, 9),
+            trial("b", 100, 2, Completed, 40),
+            trial("b", 0, 0, Completed, 0),
+            trial("a", 0, 0, Completed, 0),
+            // Stopped by a person, not by the engine: not found.
+            Trial { detected_at_s: None, ..trial("a", 100, 1, Aborted, 5) },
+        ]
+    }
+
+    #[test]
+    fn trials_are_summed_up_by_policy_and_rate() {
+        let score = Score::of("s", 7, "modelled", &trials());
+        let names: Vec<&str> = score.policies.iter().map(|policy| policy.policy.as_str()).collect();
+        assert_eq!(names, ["b", "a"], "in the order they were given");
+        let cell = &score.policies[0].cells[1];
+        assert_eq!((cell.bug_rate_bp, cell.trials, cell.detected, cell.completed), (100, 3, 2, 1));
+        assert_eq!((cell.broken_median, cell.broken_p95), (9, 40));
+        assert_eq!((cell.detection_median_s, cell.completion_median_s), (Some(600.0), Some(7_200.0)));
+        assert_eq!(score.policies[1].cells[1].detected, 0);
+    }
+
+    #[test]
+    fn a_score_is_drawn_from_its_folder_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(draw_score(folder.path()).is_err(), "there is none yet");
+        let score = Score::of("<script>", 7, "modelled", &trials());
+        write_score(folder.path(), &score, &trials()).unwrap();
+        let drawn = draw_score(folder.path()).unwrap();
+        let page = std::fs::read_to_string(&drawn.report).unwrap();
+        assert!(page.contains("Signatures are modelled") && !page.contains("<script>"));
+        assert!(page.contains(&crate::escape::html(&score.recommendation)) && page.matches("<svg").count() == 2);
+        assert_eq!(draw_score(folder.path()).unwrap(), drawn, "and again the same");
+        std::fs::write(folder.path().join(SCORE), "{}").unwrap();
+        assert!(draw_score(folder.path()).unwrap_err().to_string().contains("score.json, line 1"));
+    }
 }

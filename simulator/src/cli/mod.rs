@@ -98,7 +98,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Draw the report of a run folder again
+    /// Draw the report of a run folder, or the page of a folder of scored trials, again
     Report {
         /// The run folder
         folder: PathBuf,
@@ -191,7 +191,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Explore(options)) => explore::run(&options, &interruptible()?),
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),
         Some(Command::Report { folder }) => {
-            let drawn = ks_reports::draw(&folder)?;
+            let is_score = folder.join(ks_reports::score::SCORE).exists();
+            let drawn = if is_score { ks_reports::score::draw_score(&folder) } else { ks_reports::draw(&folder) }?;
             say(&drawn.report.display().to_string());
             Ok(0)
         }

@@ -9,7 +9,7 @@ use std::{
 
 use ks_reports::{
     run_folder::Verdict,
-    score::{Score, Trial, draw_score, table},
+    score::{Score, Trial, draw_score, table, write_score},
 };
 use ks_server::{
     clock::{Clock, SystemClock},
@@ -115,7 +115,8 @@ pub(super) fn run(
     }
     if !scored.is_empty() {
         let folder = folder(wanted.out, &plan.name)?;
-        let drawn = draw_score(&folder, &score, &scored)?;
+        write_score(&folder, &score, &scored)?;
+        let drawn = draw_score(&folder)?;
         complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
     }
     if score.broken_promises > 0 {

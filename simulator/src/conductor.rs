@@ -210,8 +210,11 @@ impl Run<'_> {
         Ok((reconciliation.finish(), commands))
     }
 
-    /// Whoever reckons up needs the server, also when it was to be down beyond the end.
+    /// Whoever reckons up needs the server, also when it was to be down, or its disk full, beyond the end.
     async fn bring_server_up(&self) {
+        if let Some(disk) = &self.stage.disk {
+            disk.mend();
+        }
         if let Some(server) = &self.stage.server
             && let Err(why) = Rc::clone(server).bring_up().await
         {

@@ -156,6 +156,7 @@ fn falling_apart(folder: &Path) -> PathBuf {
         "at = \"6m\"\ndo = \"punch\"\nper_device = 3",
         "at = \"7m\"\ndo = \"loss\"\nfor = \"1m\"\nshare_bp = 1000\nof = \"requests\"",
         "at = \"8m\"\ndo = \"outage\"\nfor = \"30s\"\nhalf_open = true",
+        "at = \"598s\"\ndo = \"disk_full\"\nfor = \"1h\"",
         "at = \"599s\"\ndo = \"restart_server\"\nfor = \"1h\"",
     ];
     let text = format!(

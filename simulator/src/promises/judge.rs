@@ -79,6 +79,9 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Breach> {
 }
 
 fn stored_once(seen: &mut Seen, ending: &Ending<'_>) {
+    if !ending.ledger.reconciled {
+        return; // nobody could ask what is stored, which fails the run by itself
+    }
     let missing = |(name, device): (&String, &DeviceSeen)| {
         let missing = device.beats.missing_from(&device.stored);
         (missing > 0).then(|| format!("{name}: {missing} heartbeats were acknowledged and are not stored"))

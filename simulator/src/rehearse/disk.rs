@@ -68,6 +68,12 @@ impl Disk {
         self.state().errors_bp = share_bp;
     }
 
+    /// All that is wrong with it is mended, and no crash is to come: the run is over.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        (state.full, state.errors_bp, state.crash) = (0, 0, None);
+    }
+
     /// The server crashes around its next commit: nobody hears what it would have said of it.
     pub fn crash_at(&self, moment: Moment) {
         self.state().crash = Some(moment);

@@ -187,6 +187,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     }
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");
+        if summary.verdict != Verdict::Pass {
+            text += &format!("  replay: {}\n", summary.replay);
+        }
     }
     text.trim_end().to_owned()
 }

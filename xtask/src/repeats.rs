@@ -1,5 +1,5 @@
-//! One rehearsal twice at the same time, here and elsewhere: on one core, with another temporary folder, time zone, host name
-//! and language. Both event logs must be the same, byte for byte.
+//! One rehearsal twice at the same time, here and elsewhere: on one core, on another date, with another temporary folder, time
+//! zone, host name and language. Both event logs must be the same, byte for byte.
 
 use std::{
     path::Path,
@@ -17,10 +17,14 @@ pub(crate) fn rehearse(fleet: &str, scenario: &str, out: &str) -> Result<(), Fai
     let temporary = root().join(ELSEWHERE).join("tmp");
     std::fs::create_dir_all(&temporary).map_err(failed)?;
     let again = format!("{ELSEWHERE}/run");
-    let mut elsewhere = Command::new("taskset")
-        .args(["-c", "0", fleet, "rehearse", scenario, "--quiet", "--out", &again])
+    let around = surroundings();
+    let (first, rest) = around.split_first().ok_or_else(|| Failed("there is nothing to run it with".to_owned()))?;
+    let mut elsewhere = Command::new(first)
+        .args(rest)
+        .args([fleet, "rehearse", scenario, "--quiet", "--out", &again])
         .current_dir(root())
         .envs([("TZ", "Pacific/Kiritimati"), ("HOSTNAME", "elsewhere"), ("LANG", "C")])
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("TMPDIR", &temporary)
         .stderr(Stdio::null())
         .spawn()
@@ -34,6 +38,26 @@ pub(crate) fn rehearse(fleet: &str, scenario: &str, out: &str) -> Result<(), Fai
     }
     say("  repeats elsewhere, byte for byte");
     Ok(())
+}
+
+/// What a program is started with elsewhere: another host name and another date where this machine can do that, and one core.
+fn surroundings() -> Vec<&'static str> {
+    let another_host = ["unshare", "--user", "--map-root-user", "--uts"];
+    let another_date = ["faketime", "2031-05-06 07:08:09"];
+    let mut around = Vec::new();
+    if shell::exists(another_host[0], &[&another_host[1..], &["true"]].concat()) {
+        around.extend(another_host);
+        around.extend(["sh", "-c", "echo elsewhere > /proc/sys/kernel/hostname; exec \"$@\"", "sh"]);
+    } else {
+        say("  no namespace for another host name here");
+    }
+    if shell::exists(another_date[0], &[another_date[1], "true"]) {
+        around.extend(another_date);
+    } else {
+        say("  no faketime for another date here: `apt-get install faketime`");
+    }
+    around.extend(["taskset", "-c", "0"]);
+    around
 }
 
 /// SHA-256 of the event log, as the summary of a run says it.

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     io::IsTerminal,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ks_reports::{
@@ -118,6 +121,10 @@ pub(super) fn run(
         write_score(&folder, &score, &scored)?;
         let drawn = draw_score(&folder)?;
         complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
+    }
+    if stop.load(Ordering::Relaxed) {
+        complain(&format!("ended by a person after {} trials: too few to tell", grouped_usize(tried.len())));
+        return Ok(4);
     }
     if score.broken_promises > 0 {
         complain(&format!("BROKEN PROMISES: {}", score.broken_promises));

@@ -3,6 +3,7 @@
 use plotters::style::RGBColor;
 
 use super::axis::Axis;
+use super::pen::Pen;
 use crate::run::Run;
 use crate::run_folder::Mode;
 
@@ -24,6 +25,8 @@ pub(crate) struct Chart {
     pub(crate) panels: Vec<Panel>,
     /// What each colour stands for.
     pub(crate) legend: Vec<(String, RGBColor)>,
+    /// Whose each pen is; after the colours.
+    pub(crate) pens: Vec<(String, Pen)>,
 }
 
 /// A moment with a short name.
@@ -44,8 +47,34 @@ pub(crate) struct Panel {
     pub(crate) height: f64,
     /// What is drawn, from back to front.
     pub(crate) marks: Vec<Mark>,
+    /// What is drawn upon them.
+    pub(crate) series: Vec<Series>,
     /// Said in the middle of a panel that has nothing to draw.
     pub(crate) empty: Option<String>,
+}
+
+/// Points of one policy, each with its whisker, told from others' by their pen.
+pub(crate) struct Series {
+    /// How they look.
+    pub(crate) pen: Pen,
+    /// From left to right.
+    pub(crate) points: Vec<Point>,
+    /// Whether a line goes through them.
+    pub(crate) is_joined: bool,
+}
+
+/// A point with its whisker and its number, in values of the axes.
+pub(crate) struct Point {
+    /// Horizontal value.
+    pub(crate) at: f64,
+    /// Lower end of the whisker.
+    pub(crate) low: f64,
+    /// Vertical value.
+    pub(crate) value: f64,
+    /// Upper end of the whisker.
+    pub(crate) high: f64,
+    /// Its number; may be empty.
+    pub(crate) text: String,
 }
 
 /// Something drawn in a panel, in values of its axes.
@@ -89,6 +118,7 @@ impl Chart {
             flags: Vec::new(),
             panels: Vec::new(),
             legend: Vec::new(),
+            pens: Vec::new(),
         }
     }
 }

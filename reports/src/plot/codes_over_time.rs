@@ -47,6 +47,7 @@ fn ok_panel(timeline: &Timeline) -> Panel {
         y: Axis::from_zero("OK per second", max),
         height: height(max),
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (max <= 0.0).then(|| "no successful answers".into()),
     };
     for line in timeline.lines(rate) {
@@ -68,6 +69,7 @@ fn others_panel(timeline: &Timeline, groups: &[Group]) -> Panel {
         y: Axis::from_zero("refusals and failures per second", max),
         height: height(max),
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (max <= 0.0).then(|| "no refusals or failures".into()),
     };
     if max <= 0.0 {

@@ -27,6 +27,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: Axis::count("devices", max),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (max <= 0.0).then(|| "no device said its version".into()),
     };
     stack::add(&mut panel, &layers, rollouts, counts);

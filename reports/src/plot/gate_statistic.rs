@@ -26,6 +26,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: Axis::log("per cent of devices with an outcome, log scale", values.map(percent)),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: last.is_none().then(|| "the gate was not judged".into()),
     };
     let value = |of: fn(&GateSample) -> u64| move |sample: &RolloutSample| sample.gate.as_ref().map(of).map(percent);

@@ -32,6 +32,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: Axis::from_zero("heartbeats per minute", offered_max.max(acked_max)),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (offered_max.max(acked_max) <= 0.0).then(|| "no heartbeats".into()),
     };
     panel.add_lines(run.timeline.lines(offered), 6.0, theme::OFFERED);

@@ -38,6 +38,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: Axis::log("milliseconds, log scale", values),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (!has_values).then(|| "no answered heartbeats".into()),
     };
     panel.add_lines(timeline.lines(|point| point.max_ms), 1.6, theme::EXTREME);

@@ -5,6 +5,8 @@ use plotters::style::RGBColor;
 use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
 use super::names::{self, NAME_MAX, Name};
+use super::pen::{self, Pen};
+use super::series;
 use super::theme::{self, INK, MARGIN, MUTED, TEXT, TITLE};
 use crate::escape;
 
@@ -43,11 +45,17 @@ pub(crate) enum Anchor {
 
 /// A plot area in pixels.
 #[derive(Clone, Copy)]
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
+pub(crate) struct Frame {
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) top: f64,
+    pub(crate) bottom: f64,
+}
+
+/// What stands before a name of the legend.
+enum Key {
+    Colour(RGBColor),
+    Pen(Pen),
 }
 
 /// Height of a line of text.
@@ -116,20 +124,26 @@ impl Sheet {
             self.text((MARGIN, y), &line, MUTED, Anchor::Start);
             y += LINE;
         }
-        if chart.legend.is_empty() {
+        if chart.legend.is_empty() && chart.pens.is_empty() {
             return y;
         }
         y += 6.0;
         let mut x = MARGIN;
-        for (name, colour) in &chart.legend {
+        let colours = chart.legend.iter().map(|(name, colour)| (name, 16.0, Key::Colour(*colour)));
+        let has_line = chart.panels.iter().flat_map(|panel| &panel.series).any(|series| series.is_joined);
+        let pens = chart.pens.iter().map(|(name, pen)| (name, pen::key_width(has_line), Key::Pen(*pen)));
+        for (name, key_width, key) in colours.chain(pens) {
             let name = escape::label(name, NAME_MAX + 8);
-            let width = 24.0 + theme::text_width(&name, TEXT, false) + 24.0;
+            let width = key_width + 8.0 + theme::text_width(&name, TEXT, false) + 24.0;
             if x + width > theme::WIDTH && x > MARGIN {
                 x = MARGIN;
                 y += LINE + 2.0;
             }
-            self.rectangle((x, y - 6.0), (x + 16.0, y + 6.0), *colour);
-            self.text((x + 24.0, y), &name, INK, Anchor::Start);
+            match key {
+                Key::Colour(colour) => self.rectangle((x, y - 6.0), (x + key_width, y + 6.0), colour),
+                Key::Pen(pen) => self.shapes.extend(pen.key(x, y, has_line)),
+            }
+            self.text((x + key_width + 8.0, y), &name, INK, Anchor::Start);
             x += width;
         }
         y + LINE
@@ -164,6 +178,7 @@ impl Sheet {
             self.line((x, frame.top), (x, frame.bottom), 1.4, flag.colour);
         }
         self.spots(panel, &chart.x, frame);
+        self.shapes.extend(series::shapes(panel, &chart.x, frame));
         self.line((frame.left, frame.bottom), (frame.right, frame.bottom), 1.4, MUTED);
         if let Some(words) = &panel.empty {
             let middle = (f64::midpoint(frame.left, frame.right), f64::midpoint(frame.top, frame.bottom));
@@ -265,12 +280,12 @@ impl Sheet {
 
 impl Frame {
     /// Pixel of a value of the horizontal axis.
-    fn x(&self, axis: &Axis, value: f64) -> f64 {
+    pub(crate) fn x(&self, axis: &Axis, value: f64) -> f64 {
         self.left + axis.place(value) * (self.right - self.left)
     }
 
     /// Pixel of a value of the vertical axis.
-    fn y(&self, axis: &Axis, value: f64) -> f64 {
+    pub(crate) fn y(&self, axis: &Axis, value: f64) -> f64 {
         self.bottom - axis.place(value) * (self.bottom - self.top)
     }
 }

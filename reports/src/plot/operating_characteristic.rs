@@ -1,59 +1,74 @@
 //! How often each policy finds a bug, by how many devices the bug breaks: its operating characteristic.
 
 use super::axis::Axis;
-use super::chart::{Chart, Mark, Panel};
-use super::theme;
+use super::chart::{Chart, Panel, Point, Series};
+use super::pen::pens;
 use crate::score::{Cell, Score, rate};
 
-/// Width of a whisker, as a share of the axis.
-const WHISKER: f64 = 0.002;
+/// Room to the left and to the right of all rates, as a share of the axis: policies stand beside each other at every rate.
+const INSET: f64 = 0.06;
 
 /// A line for each policy, with the limits of each point.
 pub(crate) fn chart(score: &Score) -> Chart {
     let cells = || score.policies.iter().flat_map(|policy| &policy.cells);
-    let most = cells().map(|cell| cell.bug_rate_bp).max().unwrap_or(0);
     let mut rates: Vec<u32> = cells().map(|cell| cell.bug_rate_bp).collect();
     rates.sort_unstable();
     rates.dedup();
-    let ticks = rates.iter().map(|bp| (f64::from(*bp), rate(*bp))).collect();
-    let mut marks = Vec::new();
-    let mut legend = Vec::new();
-    let mut words = Vec::new();
-    let width = f64::from(most.max(1)) * WHISKER;
-    let mut shift = width; // beside each other, or policies that find the same would hide one another
-    for (policy, colour) in score.policies.iter().zip(theme::POLICIES.into_iter().cycle()) {
-        let found = |cell: &Cell| 100.0 * cell.detected as f64 / cell.trials.max(1) as f64;
-        let points: Vec<(f64, f64)> =
-            policy.cells.iter().map(|cell| (f64::from(cell.bug_rate_bp) + shift, found(cell))).collect();
-        shift += 5.0 * width;
-        for (cell, (at, _)) in policy.cells.iter().zip(&points) {
-            let (low, high) = cell.detected_limits;
-            let ends = [at - width / 2.0, at + width / 2.0];
-            let points = ends.map(|at| (at, low * 100.0, high * 100.0)).to_vec();
-            marks.push(Mark::Area { points, colour });
-            let found = format!("{} finds {} of {}", policy.policy, cell.detected, cell.trials);
-            words.push(format!("{found} at {}", rate(cell.bug_rate_bp)));
-        }
-        marks.push(Mark::Line { points: points.clone(), width: 2.6, colour });
-        marks.extend(points.into_iter().map(|at| Mark::Spot { at, text: String::new(), colour }));
-        legend.push((policy.policy.clone(), colour));
-    }
+    let most = rates.last().copied().unwrap_or(0).max(1);
+    let place = |bp: u32| place(bp, most);
+    let ticks = rates.iter().map(|bp| (place(*bp), rate(*bp))).collect();
+    let point = |cell: &Cell| Point {
+        at: place(cell.bug_rate_bp),
+        low: cell.detected_limits.0 * 100.0,
+        value: cell.detected_share() * 100.0,
+        high: cell.detected_limits.1 * 100.0,
+        text: String::new(),
+    };
+    let of_policy = || score.policies.iter().zip(pens());
+    let series: Vec<Series> = of_policy()
+        .map(|(policy, pen)| Series { pen, points: policy.cells.iter().map(point).collect(), is_joined: true })
+        .collect();
+    let words = score.policies.iter().flat_map(|of| of.cells.iter().map(move |cell| (of, cell)));
+    let words: Vec<String> = words
+        .map(|(of, cell)| {
+            format!("{} finds {} of {} at {}", of.policy, cell.detected, cell.trials, rate(cell.bug_rate_bp))
+        })
+        .collect();
     let percent = (0..=5).map(|nth| (f64::from(nth) * 20.0, format!("{}%", nth * 20))).collect();
     Chart {
         title: "How often a bug is found".into(),
         subtitle: "Share of trials in which the engine stopped the release before it had reached everybody, with 95 % limits. At \
-                   no bug, a false alarm."
+                   no bug, a false alarm. Policies stand side by side at each rate."
             .into(),
         description: format!("{}.", words.join(", ")),
-        x: Axis::with_ticks("devices that the release really breaks", f64::from(most.max(1)) * 1.06, ticks),
+        x: Axis::with_ticks("devices that the release really breaks, square-root scale", 1.0, ticks),
         bands: Vec::new(),
         flags: Vec::new(),
         panels: vec![Panel {
             y: Axis::with_ticks("found", 103.0, percent),
             height: 1.0,
-            empty: marks.is_empty().then(|| "no trials".into()),
-            marks,
+            marks: Vec::new(),
+            empty: series.is_empty().then(|| "no trials".into()),
+            series,
         }],
-        legend,
+        legend: Vec::new(),
+        pens: of_policy().map(|(policy, pen)| (policy.policy.clone(), pen)).collect(),
+    }
+}
+
+/// Where a rate is on an axis from 0 to 1: the small ones, which matter, have more room, and none has its own place.
+fn place(bug_rate_bp: u32, most_bp: u32) -> f64 {
+    INSET + (1.0 - 2.0 * INSET) * (f64::from(bug_rate_bp) / f64::from(most_bp)).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_keep_their_order_and_leave_room_at_both_ends() {
+        let places = [0, 10, 50, 100, 1_000].map(|bp| place(bp, 1_000));
+        assert!(places.is_sorted() && (places[0] - INSET).abs() < 1e-9 && (places[4] - 1.0 + INSET).abs() < 1e-9);
+        assert!(places[1] - places[0] > 0.08, "a tenth of a per cent is not lost beside ten");
     }
 }

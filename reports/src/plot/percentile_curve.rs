@@ -45,6 +45,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         flags: Vec::new(),
         panels: Vec::new(),
         legend: Vec::new(),
+        pens: Vec::new(),
     };
     let millis = |micros: u64| micros as f64 / 1_000.0;
     // Twice the greatest leaves room for its label.
@@ -53,6 +54,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: Axis::log("milliseconds, log scale", ends),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: run.latency.is_none().then(|| "no answered heartbeats".into()),
     };
     if let Some(micros) = &run.latency {

@@ -52,6 +52,7 @@ fn panel(title: &str, max: f64, nothing: &str) -> Panel {
         y: Axis::count(title, max),
         height: if max > 0.0 { 0.7 } else { 0.25 },
         marks: Vec::new(),
+        series: Vec::new(),
         empty: (max <= 0.0).then(|| nothing.into()),
     }
 }

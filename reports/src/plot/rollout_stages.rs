@@ -28,6 +28,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         y: percent_axis("per cent of the rollout's targets", peak),
         height: 1.0,
         marks: Vec::new(),
+        series: Vec::new(),
         empty: last.is_none().then(|| "no rollout".into()),
     };
     panel.add_lines(rollouts.steps(|sample| Some(stage_percent(sample))), 6.0, theme::OFFERED);

@@ -1,12 +1,9 @@
 //! `score.html`: the recommendation first, then the table, the pictures, and how it was computed. No script, nothing fetched.
 
-#![expect(clippy::format_push_string, reason = "a page is written once: clear before quick")]
-
-use super::{PolicyScore, Score, words};
+use super::{PolicyScore, Score, recommend::RULE, words};
 use crate::{
     escape::html as text,
     html::{STYLE, labelled_cell, name_cell, pictures, section, table},
-    number::grouped,
     plot::Figure,
 };
 
@@ -18,6 +15,7 @@ pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
         section("", "Policies by rate of bugs", &rows(score)),
         section("plots", "Plots", &pictures(figures.iter())),
         section("", "How it was computed", &how(score)),
+        section("", "Notes", &notes()),
     ]
     .concat();
     format!(
@@ -29,18 +27,11 @@ pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
 }
 
 fn warnings(score: &Score) -> String {
-    let mut out = String::new();
-    if score.signatures == "modelled" {
-        out +=
-            "<p><strong>Signatures are modelled:</strong> a keyed hash in the place of Ed25519, on both sides.</p>\n";
-    }
-    if score.broken_promises > 0 {
-        out += &format!(
-            "<p class=\"bad\">Promises of the server were broken {} times: mend that first, see trials.ndjson.</p>\n",
-            grouped(score.broken_promises)
-        );
-    }
-    out
+    let paragraph =
+        |(class, warning): (&str, String)| format!("<p class=\"{class}\"><strong>{}</strong></p>\n", text(&warning));
+    let modelled = words::modelled(score).map(|warning| ("inconclusive", warning));
+    let broken = words::broken_promises(score).map(|warning| ("bad", warning));
+    modelled.into_iter().chain(broken).map(paragraph).collect()
 }
 
 fn rows(score: &Score) -> String {
@@ -68,16 +59,10 @@ fn rows(score: &Score) -> String {
 }
 
 fn how(score: &Score) -> String {
-    format!(
-        "<p>Each trial rehearses {} devices under a virtual clock, against the real backend, with a seed of its own from {} \
-         on. The bug rate is the share of devices that the release really breaks, which the server is not told. Found: the \
-         engine stopped the release, for good or for a person to look at, before it had reached everybody; with no bug that is a \
-         false alarm. The limits are those of Clopper and Pearson. Broken are devices that the release has really broken in the \
-         whole trial: the median, and the 95th percentile in parentheses. Times count from the start of the rollout, and are \
-         medians of the trials in which it came to that.</p>\n\
-         <p>The rule of the recommendation: whoever stops good releases comes last; of the others the one that finds at least \
-         90 % of the smallest bug, then breaks the fewest devices, then is the quickest with a good release.</p>\n",
-        grouped(score.devices),
-        score.first_seed
-    )
+    format!("<p>{}</p>\n<p>{RULE}</p>\n", text(&words::how(score)))
+}
+
+fn notes() -> String {
+    let items = words::NOTES.map(|note| format!("<li>{}</li>\n", text(note)));
+    format!("<ul>\n{}</ul>\n", items.concat())
 }

@@ -1,0 +1,118 @@
+//! The folder of a score: written by who made the trials, drawn from `score.json` alone.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, Trial, markdown, page};
+use crate::{
+    Drawn,
+    error::ReportError,
+    files,
+    plot::{self, Figure},
+};
+
+/// Largest `score.json` that is read; one of a hundred policies and a hundred rates is a tenth of it.
+const SCORE_BYTES_MAX: u64 = 64 << 20;
+
+/// Writes the trials and their score into a folder.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn write_score(dir: &Path, score: &Score, trials: &[Trial]) -> Result<(), ReportError> {
+    let unwritten =
+        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SCORE), cause: cause.to_string() };
+    let mut lines = Vec::new();
+    for trial in trials {
+        serde_json::to_writer(&mut lines, trial).map_err(unwritten)?;
+        lines.push(b'\n');
+    }
+    files::replace(dir, TRIALS, &lines)?;
+    files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?).map(|_| ())
+}
+
+/// Draws the page, its pictures and the short form for a CI job from the `score.json` of a folder.
+///
+/// # Errors
+/// It is missing, damaged or too large, or the folder can't be written.
+pub fn draw_score(dir: &Path) -> Result<Drawn, ReportError> {
+    let score = &read_score(dir)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut figures: Vec<Figure> = Vec::new();
+    for (name, chart) in plot::of_score(score) {
+        let figure = plot::figure(name, chart, false);
+        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
+        files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
+        files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
+        figures.push(figure);
+    }
+    files.push(files::replace(dir, SCORE_MARKDOWN, markdown::summary(score).as_bytes())?);
+    let report = files::replace(dir, SCORE_PAGE, page::page(score, &figures).as_bytes())?;
+    files.push(report.clone());
+    Ok(Drawn { report, files })
+}
+
+fn read_score(dir: &Path) -> Result<Score, ReportError> {
+    let file = dir.join(SCORE);
+    let damaged = |line, cause| ReportError::Damaged {
+        file: file.clone(),
+        line,
+        expected: "the score of policies as one JSON object",
+        cause,
+    };
+    let mut text = Vec::new();
+    // One byte more than is allowed tells a file that is too large from one that just fits.
+    let read = File::open(&file).and_then(|opened| opened.take(SCORE_BYTES_MAX + 1).read_to_end(&mut text));
+    match read {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(ReportError::Missing { file }),
+        Err(cause) => return Err(ReportError::Unreadable { file, cause }),
+        Ok(_) if text.len() as u64 > SCORE_BYTES_MAX => {
+            return Err(damaged(1, format!("it is larger than {} MiB", SCORE_BYTES_MAX >> 20)));
+        }
+        Ok(_) => {}
+    }
+    serde_json::from_slice(&text).map_err(|cause| damaged(cause.line().max(1), cause.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::tally::sample::trials;
+
+    #[test]
+    fn a_score_is_drawn_from_its_folder_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(draw_score(folder.path()).is_err(), "there is none yet");
+        let score = Score::of("<script>", 7, "modelled", &trials());
+        write_score(folder.path(), &score, &trials()).unwrap();
+        let drawn = draw_score(folder.path()).unwrap();
+        let page = std::fs::read_to_string(&drawn.report).unwrap();
+        assert!(page.contains("Signatures are modelled") && !page.contains("<script>"));
+        assert!(page.contains(&crate::escape::html(&score.recommendation)) && page.matches("<svg").count() == 2);
+        let markdown = std::fs::read_to_string(folder.path().join(SCORE_MARKDOWN)).unwrap();
+        assert!(markdown.contains("Signatures are modelled") && !markdown.contains("<script>"));
+        assert_eq!(draw_score(folder.path()).unwrap(), drawn, "and again the same");
+        std::fs::write(folder.path().join(SCORE), "{}").unwrap();
+        assert!(draw_score(folder.path()).unwrap_err().to_string().contains("score.json, line 1"));
+    }
+
+    #[test]
+    fn a_score_that_an_earlier_program_wrote_is_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let score = Score::of("s", 7, "real", &trials());
+        let mut json = serde_json::to_value(&score).unwrap();
+        json.as_object_mut().unwrap().remove("trials_per_cell");
+        json["policies"][0]["cells"][0].as_object_mut().unwrap().remove("detection_p95_s");
+        std::fs::write(folder.path().join(SCORE), json.to_string()).unwrap();
+        draw_score(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_score_that_is_too_large_is_refused_and_not_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join(SCORE)).unwrap();
+        file.set_len(SCORE_BYTES_MAX + 1).unwrap(); // a hole, which takes no room on the disk
+        let error = draw_score(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("it is larger than 64 MiB"), "{error}");
+    }
+}

@@ -1,0 +1,52 @@
+//! `score.md`: the recommendation and the table, for a CI job's summary.
+
+#![expect(clippy::format_collect, reason = "a page is written once: clear before quick")]
+
+use super::recommend::RULE;
+use super::{PolicyScore, Score, words};
+use crate::escape::markdown as text;
+
+/// The whole file.
+pub(super) fn summary(score: &Score) -> String {
+    let warnings = words::broken_promises(score).into_iter().chain(words::modelled(score));
+    let warnings: String = warnings.map(|warning| format!("**{}**\n\n", text(&warning))).collect();
+    let (how, notes) = (text(&words::how(score)), words::NOTES.map(|note| format!("> {}\n>\n", text(note))).concat());
+    format!(
+        "## Score of policies: {}\n\n{}\n\n{warnings}{}\n{how}\n\n{}\n\n{notes}",
+        text(&score.scenario),
+        text(&score.recommendation),
+        table(score),
+        text(RULE)
+    )
+}
+
+fn table(score: &Score) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(&words::COLUMNS.map(str::to_owned)) + "| --- |" + &" ---: |".repeat(7) + "\n";
+    for PolicyScore { policy, cells } in &score.policies {
+        out.extend(cells.iter().map(|cell| line(&words::row(policy, cell).map(|words| text(&words)))));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::recommend::sample::{cell, policy};
+
+    #[test]
+    fn the_short_form_has_the_recommendation_the_table_and_the_warnings() {
+        let score = Score::of("s", 1, "modelled", &[]);
+        let policies = vec![policy("a|b\n<b>", vec![cell(0, 0, 0), cell(50, 100, 11)])];
+        let text = summary(&Score { policies, broken_promises: 1, recommendation: "Take `a`.".into(), ..score });
+        assert!(
+            text.starts_with("## Score of policies: s\n\nTake \\`a\\`.\n\n**Promises of the server were broken once"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| a\\|b &lt;b&gt; | 0.5 % | 100 | 100 of 100 | 96-100 % | 11 (19) | 1 h | - |\n"),
+            "{text}"
+        );
+        assert!(text.contains("**Signatures are modelled"), "{text}");
+    }
+}

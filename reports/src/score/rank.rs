@@ -1,0 +1,168 @@
+//! Which policy comes before which, and what the trials can show of it.
+
+use std::cmp::Ordering;
+
+use super::{Cell, PolicyScore, limits};
+
+/// A policy that finds this share of a bug is relied on.
+pub(super) const RELIABLE: f64 = 0.9;
+/// Share of good releases that a policy may stop. One false alarm in a few trials does not prove more than this; two do.
+const FALSE_ALARMS_ALLOWED: f64 = 0.01;
+/// Most trials of each policy and rate that anybody is advised to make.
+pub(super) const TRIALS_MAX: usize = 10_000;
+/// Numbers of trials that people choose, for saying how many more are needed.
+const TRIALS: [usize; 13] = [10, 20, 30, 50, 100, 200, 300, 500, 1_000, 2_000, 3_000, 5_000, TRIALS_MAX];
+
+/// Policies from the best to the worst.
+pub(super) struct Ranking<'a> {
+    /// The policies.
+    pub(super) order: Vec<&'a PolicyScore>,
+    /// The smallest bug that a policy finds reliably, in basis points, among those that let good releases through.
+    pub(super) yardstick_bp: Option<u32>,
+}
+
+/// Puts policies in order. First those that let good releases through; of them those that reliably find the smallest bug that
+/// any of them finds reliably; then who breaks the fewest devices by it, then who is the quickest with a good release. Where
+/// nobody finds anything reliably, who finds the most comes first. Of equals, the one that was given first.
+pub(super) fn ranked(policies: &[PolicyScore]) -> Ranking<'_> {
+    let all_hinder = policies.iter().all(hinders);
+    let yardstick_bp = policies.iter().filter(|policy| all_hinder || !hinders(policy)).filter_map(smallest_found).min();
+    let mut order: Vec<&PolicyScore> = policies.iter().collect();
+    order.sort_by(|one, other| compare(one, other, yardstick_bp));
+    Ranking { order, yardstick_bp }
+}
+
+fn compare(one: &PolicyScore, other: &PolicyScore, yardstick_bp: Option<u32>) -> Ordering {
+    let by_find = match yardstick_bp {
+        None => found_of_all(other).total_cmp(&found_of_all(one)),
+        Some(bp) => {
+            let cell = |policy| at(policy, bp);
+            let is_blind = |policy| !cell(policy).is_some_and(is_reliable);
+            let broken = |policy| cell(policy).map_or((u64::MAX, u64::MAX), |of| (of.broken_median, of.broken_p95));
+            is_blind(one).cmp(&is_blind(other)).then_with(|| broken(one).cmp(&broken(other)))
+        }
+    };
+    let takes = |policy| good(policy).and_then(|cell: &Cell| cell.completion_median_s).unwrap_or(f64::MAX);
+    hinders(one).cmp(&hinders(other)).then(by_find).then_with(|| takes(one).total_cmp(&takes(other)))
+}
+
+/// The cell of a rate.
+pub(super) fn at(policy: &PolicyScore, bug_rate_bp: u32) -> Option<&Cell> {
+    policy.cells.iter().find(|cell| cell.bug_rate_bp == bug_rate_bp)
+}
+
+/// The cell of releases without a bug.
+pub(super) fn good(policy: &PolicyScore) -> Option<&Cell> {
+    at(policy, 0)
+}
+
+/// The cells of releases with a bug.
+pub(super) fn bugs(policy: &PolicyScore) -> impl Iterator<Item = &Cell> {
+    policy.cells.iter().filter(|cell| cell.bug_rate_bp > 0)
+}
+
+/// Whether so many trials found the bug that one would rely on it.
+pub(super) fn is_reliable(cell: &Cell) -> bool {
+    cell.trials > 0 && cell.detected_share() >= RELIABLE
+}
+
+fn smallest_found(policy: &PolicyScore) -> Option<u32> {
+    bugs(policy).filter(|cell| is_reliable(cell)).map(|cell| cell.bug_rate_bp).min()
+}
+
+/// Share of all trials with a bug in which it was found.
+fn found_of_all(policy: &PolicyScore) -> f64 {
+    let (found, trials) = bugs(policy).fold((0, 0), |sum, cell| (sum.0 + cell.detected, sum.1 + cell.trials));
+    if trials == 0 { 0.0 } else { found as f64 / trials as f64 }
+}
+
+/// Whether a policy stands in the way of good releases.
+pub(super) fn hinders(policy: &PolicyScore) -> bool {
+    stops_good_releases(policy) || leaves_good_releases_open(policy)
+}
+
+/// Whether the trials prove that it stops more good releases than is allowed: bad luck is not held against it.
+pub(super) fn stops_good_releases(policy: &PolicyScore) -> bool {
+    good(policy).is_some_and(|cell| cell.detected_limits.0 > FALSE_ALARMS_ALLOWED)
+}
+
+/// Whether the scenario is over before one in ten good releases was completed or stopped.
+fn leaves_good_releases_open(policy: &PolicyScore) -> bool {
+    good(policy).is_some_and(|cell| cell.trials.saturating_sub(cell.completed + cell.detected) * 10 > cell.trials)
+}
+
+/// Whether two counts are too close for their trials to tell which policy finds the bug more often.
+pub(super) fn overlap(one: (f64, f64), other: (f64, f64)) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
+}
+
+/// Trials of each that would tell two policies apart if their shares stayed as they are; none if that is not in sight.
+pub(super) fn trials_needed(one: &Cell, other: &Cell) -> Option<usize> {
+    let made = one.trials.max(other.trials);
+    let expected = |cell: &Cell, trials: usize| (cell.detected * trials + cell.trials / 2) / cell.trials.max(1);
+    let tells = |trials: &usize| {
+        let of = |cell| limits(expected(cell, *trials), *trials);
+        !overlap(of(one), of(other))
+    };
+    TRIALS.into_iter().filter(|trials| *trials > made).find(tells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::recommend::sample::{cell, policy};
+
+    fn names(policies: &[PolicyScore]) -> Vec<&str> {
+        ranked(policies).order.into_iter().map(|policy| policy.policy.as_str()).collect()
+    }
+
+    #[test]
+    fn finding_comes_before_breaking_few_and_breaking_few_before_being_quick() {
+        let quick = |mut of: PolicyScore| {
+            of.cells[0].completion_median_s = Some(3_600.0);
+            of
+        };
+        let policies = [
+            policy("blind", vec![cell(0, 0, 0), cell(100, 89, 1)]),
+            policy("dear", vec![cell(0, 0, 0), cell(100, 99, 9)]),
+            policy("slow", vec![cell(0, 0, 0), cell(100, 90, 4)]),
+            quick(policy("quick", vec![cell(0, 0, 0), cell(100, 90, 4)])),
+        ];
+        assert_eq!(names(&policies), ["quick", "slow", "dear", "blind"]);
+    }
+
+    #[test]
+    fn a_false_alarm_that_chance_explains_sets_nobody_back_and_more_do() {
+        for (alarms, trials, is_set_back) in [(1, 10, false), (2, 10, true), (1, 100, false), (90, 1_000, true)] {
+            let good = Cell { trials, detected_limits: limits(alarms, trials), ..cell(0, alarms, 0) };
+            assert_eq!(stops_good_releases(&policy("p", vec![good])), is_set_back, "{alarms} of {trials}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_bug_is_measured_by_those_who_let_good_releases_through() {
+        let policies = [
+            policy("nervous", vec![cell(0, 100, 0), cell(10, 100, 1), cell(100, 100, 1)]),
+            policy("calm", vec![cell(0, 0, 0), cell(10, 20, 1), cell(100, 95, 9)]),
+        ];
+        assert_eq!((names(&policies), ranked(&policies).yardstick_bp), (vec!["calm", "nervous"], Some(100)));
+        assert_eq!(ranked(&policies[..1]).yardstick_bp, Some(10), "unless nobody does");
+    }
+
+    #[test]
+    fn where_nobody_is_reliable_who_finds_the_most_comes_first() {
+        let policies = [
+            policy("a", vec![cell(0, 0, 0), cell(50, 15, 5), cell(100, 40, 9)]),
+            policy("b", vec![cell(0, 0, 0), cell(50, 20, 4), cell(100, 60, 8)]),
+        ];
+        assert_eq!((names(&policies), ranked(&policies).yardstick_bp), (vec!["b", "a"], None));
+    }
+
+    #[test]
+    fn the_trials_that_are_needed_tell_apart_and_the_next_fewer_do_not() {
+        let (one, other) = (cell(100, 97, 1), cell(100, 89, 1));
+        let needed = trials_needed(&one, &other).unwrap();
+        assert_eq!(needed, 200);
+        assert_eq!(trials_needed(&one, &one), None);
+    }
+}

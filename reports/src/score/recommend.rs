@@ -1,0 +1,297 @@
+//! Which policy to take, in words, with what the trials do not show.
+
+use super::rank::{
+    TRIALS_MAX, at, bugs, good, hinders, is_reliable, overlap, ranked, stops_good_releases, trials_needed,
+};
+use super::words::{about, at_least, devices, percent, rate};
+use super::{Cell, PolicyScore};
+
+/// The rule, for the page and for the short form.
+pub(super) const RULE: &str = "The rule of the recommendation: whoever stops good releases (more than 1 % of them, as far as the \
+     trials prove it) or does not bring them to an end in the scenario's time comes last; of the others the one that finds at \
+     least 90 % of the smallest bug that any of them finds so often, then breaks the fewest devices by it, then is the quickest \
+     with a good release.";
+
+/// Which policy to take, and why the others not, in words.
+///
+/// The rule: whoever stops good releases (the lower limit of its false alarms is above 1 %) or leaves more than one in ten of
+/// them open comes last. Of the others the one that finds, in at least 90 % of the trials, the smallest bug that any of them
+/// finds so often; then who breaks the fewest devices by it; then who is the quickest with a good release. Where nobody finds
+/// anything so often, who finds the most. Where the limits of two policies overlap, it says so, and how many trials would do.
+pub fn recommendation(policies: &[PolicyScore]) -> String {
+    let ranking = ranked(policies);
+    let Some((best, others)) = ranking.order.split_first() else {
+        return "There are no trials to tell from.".to_owned();
+    };
+    let mut sentences = Vec::new();
+    if hinders(best) {
+        let whose = if others.is_empty() { "This policy" } else { "Every policy" };
+        sentences.push(format!(
+            "{whose} stops good releases, or does not bring them to an end in the scenario's time: take none as it is."
+        ));
+    }
+    let any_hinders = others.iter().any(|other| hinders(other));
+    sentences.push(of_best(best, ranking.yardstick_bp, any_hinders && !hinders(best)));
+    sentences.extend(others.iter().map(|other| against(other, best, ranking.yardstick_bp)));
+    if policies.iter().all(|policy| good(policy).is_none()) {
+        sentences.push(
+            "No good release was tried: a bug rate of 0 would show false alarms, and how long one takes.".to_owned(),
+        );
+    }
+    sentences.join(" ")
+}
+
+fn of_best(best: &PolicyScore, yardstick_bp: Option<u32>, is_of_those_who_let_through: bool) -> String {
+    let name = &best.policy;
+    let what = match yardstick_bp.and_then(|bp| at(best, bp)) {
+        Some(cell) => {
+            let others = blind_to(best, |bp| bp != cell.bug_rate_bp);
+            format!(
+                "Policy `{name}` finds a {} bug in {} % of {} trials (at least {} % with 95 % confidence), with {} broken (p95 \
+                 {}){}",
+                rate(cell.bug_rate_bp),
+                percent(cell.detected_share()),
+                cell.trials,
+                at_least(cell.detected_limits.0),
+                devices(cell.broken_median),
+                cell.broken_p95,
+                others.map(|missed| format!(", but {missed}")).unwrap_or_default()
+            )
+        }
+        None if bugs(best).next().is_none() => {
+            return format!(
+                "No bug was tried, so nothing shows what policies find. Policy `{name}`{}.",
+                of_good_release(best, false)
+            );
+        }
+        None => {
+            let who =
+                if is_of_those_who_let_through { "No policy that lets good releases through" } else { "No policy" };
+            let missed = blind_to(best, |_| true).unwrap_or_default();
+            format!("{who} finds any of these bugs reliably; `{name}` comes nearest, and {missed}")
+        }
+    };
+    what + &of_good_release(best, true) + "."
+}
+
+/// What a policy does with a release that is good: what follows upon what was said of bugs, or upon its name.
+fn of_good_release(policy: &PolicyScore, follows: bool) -> String {
+    let Some(cell) = good(policy) else { return String::new() };
+    let (and, it) = if follows { (", and", "; it") } else { ("", "") };
+    let alarms = match cell.detected {
+        0 => String::new(),
+        count if stops_good_releases(policy) => {
+            format!(
+                " (it stopped {count}: at least {} % of all, with 95 % confidence)",
+                at_least(cell.detected_limits.0)
+            )
+        }
+        count => format!(" (it stopped {count} of them)"),
+    };
+    match cell.completion_median_s.map(about) {
+        _ if cell.detected > 0 && cell.detected == cell.trials => format!("{it} stopped every good release"),
+        Some(time) if cell.completed == cell.trials => format!("{and} takes {time} for a good release"),
+        Some(time) => {
+            let of = format!("{} of {} were complete in time", cell.completed, cell.trials);
+            format!("{and} takes {time} for a good release, of which {of}{alarms}")
+        }
+        None => format!("{it} had completed none of {} good releases when the scenario was over{alarms}", cell.trials),
+    }
+}
+
+/// Which of these bugs a policy misses, and how often; none if it misses none.
+fn blind_to(policy: &PolicyScore, of: impl Fn(u32) -> bool) -> Option<String> {
+    let missed = bugs(policy).filter(|cell| of(cell.bug_rate_bp) && !is_reliable(cell));
+    let missed: Vec<String> = missed
+        .map(|cell| format!("a {} bug in {} of {}", rate(cell.bug_rate_bp), missed_in(cell), cell.trials))
+        .collect();
+    match missed.as_slice() {
+        [] => None,
+        [one] => Some(format!("misses {one}")),
+        [some @ .., last] => Some(format!("misses {} and {last}", some.join(", "))),
+    }
+}
+
+fn missed_in(cell: &Cell) -> usize {
+    cell.trials.saturating_sub(cell.detected)
+}
+
+/// `it`, unless other bugs were spoken of since.
+fn that_bug(best: &PolicyScore, bp: u32) -> String {
+    if blind_to(best, |other| other != bp).is_some() { format!("the {} bug", rate(bp)) } else { "it".to_owned() }
+}
+
+/// Why another policy is not the one to take.
+fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
+    let name = &policy.policy;
+    let text = match yardstick_bp {
+        Some(bp) => match at(policy, bp) {
+            None => format!("Policy `{name}` was not tried with {}", that_bug(best, bp)),
+            Some(own) if is_reliable(own) => format!(
+                "Policy `{name}` finds {} in {} %, with {} broken (p95 {})",
+                that_bug(best, bp),
+                percent(own.detected_share()),
+                devices(own.broken_median),
+                own.broken_p95
+            ),
+            Some(own) => {
+                format!("Policy `{name}` misses {} in {} of {}", that_bug(best, bp), missed_in(own), own.trials)
+            }
+        },
+        None => match blind_to(policy, |_| true) {
+            Some(missed) => format!("Policy `{name}` {missed}"),
+            None if bugs(policy).next().is_some() => format!("Policy `{name}` misses none of them"),
+            None => return format!("Policy `{name}`{}.", of_good_release(policy, false)),
+        },
+    };
+    let set_back =
+        if hinders(policy) && !hinders(best) { "; that sets it back" } else { &not_apart(policy, best, yardstick_bp) };
+    text + &of_good_release(policy, true) + set_back + "."
+}
+
+/// Says that the trials do not tell two policies apart, by the bug that counts or, where none does, by any; else empty.
+fn not_apart(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
+    let counts = |cell: &&Cell| yardstick_bp.is_none_or(|bp| cell.bug_rate_bp == bp);
+    let pairs = || bugs(best).filter(counts).filter_map(|cell| Some((cell, at(policy, cell.bug_rate_bp)?)));
+    let is_apart = pairs().any(|(cell, own)| !overlap(cell.detected_limits, own.detected_limits));
+    let Some((cell, _)) = pairs().next().filter(|_| !is_apart) else { return String::new() };
+    let bugs = if yardstick_bp.is_some() { "it" } else { "these" };
+    let what = format!("; {} trials do not tell apart how often the two find {bugs}", cell.trials);
+    if pairs().all(|(cell, own)| cell.detected * own.trials == own.detected * cell.trials) {
+        return what;
+    }
+    match pairs().filter_map(|(cell, own)| trials_needed(cell, own)).min() {
+        Some(needed) => format!("{what}: about {needed} of each would, if they go on so"),
+        None => format!("{what}, nor would {TRIALS_MAX}"),
+    }
+}
+
+/// Cells and policies for unit tests: a hundred trials, in which a release that is not stopped is completed after 31 hours.
+#[cfg(test)]
+pub(super) mod sample {
+    use crate::score::{Cell, PolicyScore, limits};
+
+    pub(in crate::score) fn cell(bug_rate_bp: u32, detected: usize, broken: u64) -> Cell {
+        Cell {
+            bug_rate_bp,
+            trials: 100,
+            detected,
+            detected_limits: limits(detected, 100),
+            completed: 100_usize.saturating_sub(detected),
+            broken_median: broken,
+            broken_p95: broken + 8,
+            detection_median_s: (detected > 0).then_some(3_600.0),
+            detection_p95_s: (detected > 0).then_some(7_200.0),
+            completion_median_s: (detected < 100).then_some(111_600.0),
+        }
+    }
+
+    pub(in crate::score) fn policy(name: &str, cells: Vec<Cell>) -> PolicyScore {
+        PolicyScore { policy: name.to_owned(), cells }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{cell, policy};
+    use super::*;
+
+    /// The same cell of so few trials.
+    fn few(bug_rate_bp: u32, detected: usize, trials: usize) -> Cell {
+        let completed = trials - detected;
+        Cell {
+            trials,
+            completed,
+            detected_limits: super::super::limits(detected, trials),
+            ..cell(bug_rate_bp, detected, 11)
+        }
+    }
+
+    #[test]
+    fn the_policy_that_finds_the_smaller_bug_is_recommended_with_its_cost() {
+        let a = policy("a", vec![cell(0, 0, 0), cell(100, 60, 30), cell(200, 95, 25)]);
+        let b = policy("b", vec![cell(0, 0, 0), cell(100, 97, 11), cell(200, 100, 10)]);
+        assert_eq!(
+            recommendation(&[a, b]),
+            "Policy `b` finds a 1 % bug in 97 % of 100 trials (at least 91 % with 95 % confidence), with 11 devices \
+             broken (p95 19), and takes 31 h for a good release. Policy `a` misses it in 40 of 100, and takes 31 h \
+             for a good release."
+        );
+    }
+
+    #[test]
+    fn whoever_stops_good_releases_is_not_recommended() {
+        let nervous = policy("nervous", vec![cell(0, 40, 0), cell(100, 100, 2)]);
+        let calm = policy("calm", vec![cell(0, 1, 0), cell(100, 92, 11)]);
+        let said = recommendation(&[nervous, calm]);
+        assert!(said.starts_with("Policy `calm` finds a 1 % bug in 92 %"), "{said}");
+        assert!(said.contains("of which 99 of 100 were complete in time (it stopped 1 of them)"), "{said}");
+        let alarms =
+            "of which 60 of 100 were complete in time (it stopped 40: at least 30 % of all, with 95 % confidence)";
+        assert!(said.ends_with(&format!("{alarms}; that sets it back.")), "{said}");
+    }
+
+    #[test]
+    fn where_every_policy_hinders_good_releases_none_is_to_be_taken() {
+        let open = Cell { completed: 0, completion_median_s: None, ..cell(0, 0, 0) };
+        let said = recommendation(&[policy("slow", vec![open, cell(100, 100, 2)])]);
+        assert!(said.starts_with("This policy stops good releases, or does not bring them to an end"), "{said}");
+        assert!(said.contains("it had completed none of 100 good releases when the scenario was over."), "{said}");
+        let said = recommendation(&[policy("alarm", vec![cell(0, 100, 0), cell(100, 100, 2)])]);
+        assert!(said.contains("take none as it is.") && said.ends_with("; it stopped every good release."), "{said}");
+    }
+
+    #[test]
+    fn where_nothing_is_found_reliably_it_says_so_and_what_each_misses() {
+        let a = policy("a", vec![cell(0, 0, 0), cell(50, 3, 9), cell(100, 40, 9)]);
+        let b = policy("b", vec![cell(0, 0, 0), cell(50, 5, 9), cell(100, 80, 9)]);
+        assert_eq!(
+            recommendation(&[a, b]),
+            "No policy finds any of these bugs reliably; `b` comes nearest, and misses a 0.5 % bug in 95 of 100 and a 1 % bug \
+             in 20 of 100, and takes 31 h for a good release. Policy `a` misses a 0.5 % bug in 97 of 100 and a 1 % bug in 60 \
+             of 100, and takes 31 h for a good release."
+        );
+        let nervous = policy("nervous", vec![cell(0, 50, 0), cell(50, 99, 9)]);
+        let said = recommendation(&[nervous, policy("blind", vec![cell(0, 0, 0), cell(50, 3, 9)])]);
+        assert!(said.starts_with("No policy that lets good releases through finds any"), "{said}");
+        assert_eq!(recommendation(&[]), "There are no trials to tell from.");
+    }
+
+    #[test]
+    fn a_bug_that_the_best_policy_misses_is_named() {
+        let said = recommendation(&[policy("a", vec![cell(0, 0, 0), cell(50, 20, 9), cell(100, 95, 9)])]);
+        assert!(said.contains("(p95 17), but misses a 0.5 % bug in 80 of 100, and takes 31 h"), "{said}");
+        let best = policy("a", vec![cell(50, 20, 9), cell(100, 95, 9)]);
+        let said = recommendation(&[best, policy("b", vec![cell(100, 40, 9)]), policy("c", vec![cell(50, 20, 9)])]);
+        assert!(said.contains("Policy `b` misses the 1 % bug in 60 of 100"), "{said}");
+        assert!(said.contains("Policy `c` was not tried with the 1 % bug"), "{said}");
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_judged() {
+        let said = recommendation(&[policy("a", vec![cell(0, 0, 0)])]);
+        assert_eq!(
+            said,
+            "No bug was tried, so nothing shows what policies find. Policy `a` takes 31 h for a good release."
+        );
+        let said = recommendation(&[policy("a", vec![cell(100, 97, 11)])]);
+        assert!(
+            said.ends_with(
+                "No good release was tried: a bug rate of 0 would show false alarms, and how long one takes."
+            )
+        );
+    }
+
+    #[test]
+    fn policies_that_the_trials_do_not_tell_apart_are_called_so() {
+        let said = recommendation(&[policy("a", vec![few(100, 9, 10)]), policy("b", vec![few(100, 7, 10)])]);
+        assert!(
+            said.contains(
+                "misses it in 3 of 10; 10 trials do not tell apart how often the two find it: about 100 of each would"
+            ),
+            "{said}"
+        );
+        let said = recommendation(&[policy("a", vec![cell(100, 97, 11)]), policy("b", vec![cell(100, 97, 12)])]);
+        assert!(said.contains("; 100 trials do not tell apart how often the two find it."), "{said}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Trials summed up: a cell for each policy and rate of bugs.
+
+use std::cmp::Ordering;
+
+use super::{Cell, PolicyScore, Score, Trial, TrialOutcome, limits, recommendation};
+
+impl Score {
+    /// Sums trials up.
+    pub fn of(scenario: &str, first_seed: u64, signatures: &str, trials: &[Trial]) -> Self {
+        let mut names: Vec<&str> = Vec::new();
+        let mut rates: Vec<u32> = Vec::new();
+        for trial in trials {
+            if !names.contains(&trial.policy.as_str()) {
+                names.push(&trial.policy);
+            }
+            if !rates.contains(&trial.bug_rate_bp) {
+                rates.push(trial.bug_rate_bp);
+            }
+        }
+        rates.sort_unstable();
+        let score = |name: &&str| PolicyScore {
+            policy: (*name).to_owned(),
+            cells: rates.iter().filter_map(|rate| cell(*rate, trials.iter().filter(|of| of.policy == *name))).collect(),
+        };
+        let policies: Vec<PolicyScore> = names.iter().map(score).collect();
+        let recommendation = recommendation(&policies);
+        let made = policies.iter().flat_map(|policy| &policy.cells).map(|cell| cell.trials);
+        Self {
+            scenario: scenario.to_owned(),
+            devices: trials.first().map_or(0, |trial| trial.devices),
+            first_seed,
+            signatures: signatures.to_owned(),
+            trials_per_cell: made.max().unwrap_or(0),
+            policies,
+            broken_promises: trials.iter().map(|trial| trial.broken_promises).sum(),
+            recommendation,
+        }
+    }
+}
+
+/// The cell of one rate among one policy's trials; none if there are no such trials.
+fn cell<'a>(bug_rate_bp: u32, of_policy: impl Iterator<Item = &'a Trial>) -> Option<Cell> {
+    let trials: Vec<&Trial> = of_policy.filter(|trial| trial.bug_rate_bp == bug_rate_bp).collect();
+    if trials.is_empty() {
+        return None;
+    }
+    let count = |which: fn(&Trial) -> bool| trials.iter().filter(|trial| which(trial)).count();
+    let detected = count(|trial| trial.detected_at_s.is_some() && trial.outcome != TrialOutcome::Completed);
+    let mut broken: Vec<u64> = trials.iter().map(|trial| trial.broken_devices).collect();
+    let found = trials.iter().filter(|trial| trial.outcome != TrialOutcome::Completed);
+    let mut detection: Vec<f64> = found.filter_map(|trial| trial.detected_at_s).collect();
+    let mut completion: Vec<f64> = trials.iter().filter_map(|trial| trial.completed_at_s).collect();
+    let mut devices = |percent| quantile(&mut broken, percent, u64::cmp).unwrap_or(0);
+    let seconds = |times: &mut [f64], percent| quantile(times, percent, f64::total_cmp);
+    Some(Cell {
+        bug_rate_bp,
+        trials: trials.len(),
+        detected,
+        detected_limits: limits(detected, trials.len()),
+        completed: count(|trial| trial.outcome == TrialOutcome::Completed),
+        broken_median: devices(50),
+        broken_p95: devices(95),
+        detection_median_s: seconds(&mut detection, 50),
+        detection_p95_s: seconds(&mut detection, 95),
+        completion_median_s: seconds(&mut completion, 50),
+    })
+}
+
+/// The value of the nearest rank, which is counted in whole numbers: 95 % of 60 must not be a little over 57. None of nothing.
+fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> Ordering) -> Option<T> {
+    values.sort_by(order);
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.saturating_sub(1)).copied()
+}
+
+/// Trials that unit tests sum up.
+#[cfg(test)]
+pub(super) mod sample {
+    use super::{Trial, TrialOutcome};
+
+    pub(in crate::score) fn trial(
+        policy: &str,
+        bug_rate_bp: u32,
+        seed: u64,
+        outcome: TrialOutcome,
+        broken_devices: u64,
+    ) -> Trial {
+        let is_found = outcome != TrialOutcome::Completed;
+        Trial {
+            policy: policy.to_owned(),
+            bug_rate_bp,
+            seed,
+            outcome,
+            devices: 100,
+            broken_devices,
+            updated_devices: 50,
+            first_broken_at_s: None,
+            detected_at_s: is_found.then_some(600.0 * (seed + 1) as f64),
+            completed_at_s: (!is_found).then_some(7_200.0),
+            broken_promises: 0,
+            replay: "again".to_owned(),
+        }
+    }
+
+    pub(in crate::score) fn trials() -> Vec<Trial> {
+        use TrialOutcome::{Aborted, Completed, Paused};
+        vec![
+            trial("b", 100, 0, Aborted, 3),
+            trial("b", 100, 1, Paused, 9),
+            trial("b", 100, 2, Completed, 40),
+            trial("b", 0, 0, Completed, 0),
+            trial("a", 0, 0, Completed, 0),
+            // Stopped by a person, not by the engine: not found.
+            Trial { detected_at_s: None, ..trial("a", 100, 1, Aborted, 5) },
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sample::trials;
+
+    #[test]
+    fn trials_are_summed_up_by_policy_and_rate() {
+        let score = Score::of("s", 7, "modelled", &trials());
+        let names: Vec<&str> = score.policies.iter().map(|policy| policy.policy.as_str()).collect();
+        assert_eq!(names, ["b", "a"], "in the order they were given");
+        let cell = &score.policies[0].cells[1];
+        assert_eq!((cell.bug_rate_bp, cell.trials, cell.detected, cell.completed), (100, 3, 2, 1));
+        assert_eq!((cell.broken_median, cell.broken_p95), (9, 40));
+        assert_eq!((cell.detection_median_s, cell.detection_p95_s), (Some(600.0), Some(1_200.0)));
+        assert_eq!((cell.completion_median_s, score.trials_per_cell), (Some(7_200.0), 3));
+        assert_eq!(score.policies[1].cells[1].detected, 0);
+    }
+
+    #[test]
+    fn a_rank_is_the_nearest() {
+        let mut values: Vec<u64> = (1..=60).rev().collect();
+        assert_eq!((quantile(&mut values, 50, u64::cmp), quantile(&mut values, 95, u64::cmp)), (Some(30), Some(57)));
+        assert_eq!((quantile(&mut [3], 95, u64::cmp), quantile(&mut [], 50, u64::cmp)), (Some(3), None));
+    }
+}

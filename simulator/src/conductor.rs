@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, BufWriter, Write},
+    io,
     path::Path,
     rc::Rc,
     sync::{
@@ -14,10 +13,7 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
-use ks_reports::{
-    LatencyLogWriter,
-    run_folder::{LATENCY, Ledger, RolloutSummary, TICKS, Tick},
-};
+use ks_reports::run_folder::{Ledger, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -28,6 +24,7 @@ use crate::{
     measure::{Measurements, MessageType, OK},
     operator::OperatorError,
     promises::{self, Breach, Ending},
+    record::Record,
     rollout_watch::{RolloutWatch, Seen},
     scenario::{Mode, Plan},
     self_watch,
@@ -86,8 +83,9 @@ pub struct Run<'a> {
     pub is_alone: bool,
     /// Rehearsals that go on in this process at a time.
     pub rehearsals: u64,
-    /// It is over once its rollouts are.
-    pub ends_when_settled: bool,
+    /// One of many trials, of which only the summary counts: ticks are not written down, and it ends once its rollouts are
+    /// over, unless firmware kills devices later.
+    pub is_trial: bool,
 }
 
 /// What a run came to.
@@ -226,6 +224,7 @@ impl Run<'_> {
     async fn play_timeline(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<End> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.stage));
         let mut timeline_is_over = false;
+        let ends_when_settled = self.is_trial && self.plan.firmware.iter().all(|firmware| firmware.dies_bp == 0);
         while self.time.elapsed() < self.plan.duration {
             tokio::select! {
                 biased;
@@ -238,7 +237,7 @@ impl Run<'_> {
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
                     gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total).await?;
-                    if self.ends_when_settled && gathered.watch.is_settled {
+                    if ends_when_settled && gathered.watch.is_settled {
                         return Ok(End::Over);
                     }
                 }
@@ -333,8 +332,8 @@ impl Reports {
 
 /// What has been gathered of a run so far.
 struct Gathered {
-    ticks_file: BufWriter<File>,
-    latency: LatencyLogWriter<BufWriter<File>>,
+    /// Where each tick is written down; nowhere in a trial.
+    record: Option<Record>,
     judge: Judge,
     watch: RolloutWatch,
     total: Measurements,
@@ -350,10 +349,8 @@ struct Gathered {
 
 impl Gathered {
     fn new(run: &Run<'_>) -> io::Result<Self> {
-        let create = |name| File::create(run.folder.join(name)).map(BufWriter::new);
         Ok(Self {
-            ticks_file: create(TICKS)?,
-            latency: LatencyLogWriter::new(create(LATENCY)?, run.time.epoch.0)?,
+            record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
             judge: Judge::new(run.plan),
             watch: RolloutWatch::new(run.plan, run.folder)?,
             total: Measurements::default(),
@@ -393,10 +390,8 @@ impl Gathered {
             self.steady.1 += to.saturating_sub(from);
         }
         let tick = self.tick((from, to), measured);
-        serde_json::to_writer(&mut self.ticks_file, &tick)?;
-        self.ticks_file.write_all(b"\n")?;
-        if let Some(times) = measured.of(MessageType::Heartbeat).honoured() {
-            self.latency.write(tick.at_s, tick.width_s, &times.response_us)?;
+        if let Some(record) = &mut self.record {
+            record.write(&tick, measured)?;
         }
         self.sockets_max = self.sockets_max.max(observer.open_sockets());
         observer.tick(&tick, self.duration.as_secs_f64());
@@ -429,9 +424,8 @@ impl Gathered {
         }
     }
 
-    fn finish(mut self, ledger: Ledger, lasted: Duration, end: End, failures: Vec<String>) -> io::Result<Played> {
-        self.ticks_file.flush()?;
-        self.latency.finish()?;
+    fn finish(self, ledger: Ledger, lasted: Duration, end: End, failures: Vec<String>) -> io::Result<Played> {
+        self.record.map_or(Ok(()), Record::finish)?;
         let interrupted = matches!(end, End::Interrupted);
         let (aborted, broken) = match end {
             End::Aborted(why) => (Some(why), None),

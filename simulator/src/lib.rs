@@ -27,6 +27,7 @@ pub mod link;
 pub mod measure;
 pub mod operator;
 pub mod promises;
+pub mod record;
 pub mod rehearse;
 pub mod rollout_watch;
 pub mod run;

@@ -302,7 +302,7 @@ async fn prepare<'a>(
         stored_before,
         is_alone,
         rehearsals: 1,
-        ends_when_settled: false,
+        is_trial: false,
     })
 }
 

@@ -93,8 +93,8 @@ pub struct Rehearsal<'a> {
     pub replay: String,
     /// Rehearsals that go on in this process at a time, this one among them.
     pub beside: u64,
-    /// One of many, of which only the summary counts: exchanges are not logged, and it ends once its rollouts are over, unless
-    /// firmware kills devices later.
+    /// One of many, of which only the summary counts: neither exchanges nor ticks are written down, and it ends once its
+    /// rollouts are over, unless firmware kills devices later.
     pub is_trial: bool,
 }
 
@@ -103,7 +103,7 @@ pub struct Rehearsal<'a> {
 /// # Errors
 /// The server did not start, or a file can't be written.
 pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
-    let Rehearsal { plan, out, replay, beside, is_trial } = rehearsal;
+    let Rehearsal { plan, out, .. } = rehearsal;
     let stopwatch = Stopwatch::started();
     let cpu_before = self_watch::own_cpu_s();
     let database = tempfile::Builder::new().prefix("ks-rehearsal-").tempdir();
@@ -118,8 +118,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O asks nothing of the system"))
     };
-    let played =
-        System::with_tokio_rt(paused).block_on(play(plan, config, (out, beside, is_trial), &log, &mut console))?;
+    let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
     let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, server_cpu_s: None, sockets_max: 0 };
@@ -131,7 +130,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         wall: stopwatch.elapsed(),
         resources,
         event_log_sha256,
-        replay,
+        replay: rehearsal.replay,
         notes: vec![NOTE.to_owned(), if modelled::is_on() { MODELLED } else { REAL }.to_owned()],
     };
     Ok(summarise(about, played))
@@ -157,9 +156,8 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 }
 
 async fn play(
-    plan: &Plan,
+    &Rehearsal { plan, out, beside, is_trial, .. }: &Rehearsal<'_>,
     config: Config,
-    (out, rehearsals, is_trial): (&Path, u64, bool),
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<Played, Failure> {
@@ -215,7 +213,6 @@ async fn play(
         played: Cell::default(),
     };
     let reports = Reports::of(reports, 1);
-    let ends_when_settled = is_trial && plan.firmware.iter().all(|firmware| firmware.dies_bp == 0);
     let run = Run {
         plan,
         folder: out,
@@ -226,8 +223,8 @@ async fn play(
         stop,
         stored_before: 0,
         is_alone: true,
-        rehearsals,
-        ends_when_settled,
+        rehearsals: beside,
+        is_trial,
     };
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

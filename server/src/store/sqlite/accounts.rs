@@ -1,9 +1,12 @@
 //! Users and tokens in SQLite.
 
 use ks_protocol::time::UnixMs;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use super::{SqliteReader, StoreError, Writes, audit::append, integer, rows, time, time_if, unsigned, word};
+use super::{
+    SqliteReader, StoreError, Writes, audit::append, integer, rows, time, time_if, transaction::Transaction, unsigned,
+    word,
+};
 use crate::{
     role::Role,
     store::{

@@ -1,8 +1,8 @@
 //! The audit in SQLite: every change appends its line here, in its own transaction.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time};
+use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time, transaction::Transaction};
 use crate::{
     audit::{GENESIS, line_hash},
     store::{

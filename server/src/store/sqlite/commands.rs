@@ -6,12 +6,12 @@ use ks_protocol::{
     text::{Text, hex},
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, StoreError, Writes, advance, audit::append, devices::find, filter::Filter,
-    integer, parsed, rows, time, time_if, unsigned, word,
+    integer, parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
 };
 use crate::{
     command::{CommandEvent, CommandState, step},

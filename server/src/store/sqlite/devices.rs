@@ -5,11 +5,11 @@ use ks_protocol::{
     key::PublicKey,
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
-    filter::Filter, integer, parsed, rows, standing, status_of, time_if, unsigned,
+    filter::Filter, integer, parsed, rows, standing, status_of, time_if, transaction::Transaction, unsigned,
 };
 use crate::store::{
     By,

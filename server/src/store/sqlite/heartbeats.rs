@@ -5,11 +5,11 @@ use ks_protocol::{
     message::Heartbeat,
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::{
     Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, parsed, rollouts, rows, standing, time,
-    time_if, unsigned,
+    time_if, transaction::Transaction, unsigned,
 };
 use crate::store::{
     Swept,

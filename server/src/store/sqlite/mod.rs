@@ -12,6 +12,7 @@ mod presence;
 mod punches;
 mod releases;
 mod rollouts;
+mod transaction;
 mod wal;
 
 use std::{os::unix::fs::OpenOptionsExt, path::Path};
@@ -20,9 +21,9 @@ use ks_protocol::{
     id::{DeviceId, Sequence},
     time::UnixMs,
 };
-use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, config::DbConfig, params,
-};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
+
+use transaction::Transaction;
 
 use super::{Denied, MigrateError, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{StartError, Synchronous};
@@ -189,8 +190,7 @@ impl Store for SqliteStore {
         &mut self,
         group: &mut dyn FnMut(&mut dyn super::Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let begun = begun.map_err(|error| match error.sqlite_error_code() {
+        let begun = Transaction::begin(&mut self.connection).map_err(|error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DatabaseBusy) => StoreError::Busy, // another program writes; nothing was begun
             _ => error.into(),
         })?;

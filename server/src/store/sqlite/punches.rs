@@ -1,9 +1,12 @@
 //! Punches in SQLite: the primary key (device, punch_no) is what makes each exactly one.
 
 use ks_protocol::{id::DeviceId, message::Punch, time::UnixMs};
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
-use super::{Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, rows, time, unsigned};
+use super::{
+    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, rows, time,
+    transaction::Transaction, unsigned,
+};
 use crate::store::punches::{PunchBatch, PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchWrites, PunchesTaken};
 
 impl PunchWrites for Writes<'_> {

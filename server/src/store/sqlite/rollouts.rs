@@ -8,12 +8,12 @@ use ks_protocol::{
     text::Text,
     time::UnixMs,
 };
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, parsed, releases, rows,
-    time, time_if, unsigned, word,
+    time, time_if, transaction::Transaction, unsigned, word,
 };
 use crate::{
     rollout::{

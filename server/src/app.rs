@@ -143,14 +143,21 @@ impl App {
     async fn follow(&self) {
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
-            let devices = self.registry.follow(&self.reader).await;
-            if devices == Err(StoreError::Closed) {
-                return;
-            }
-            let keys = self.keyring.follow(&self.writer, &self.reader, self.clock.now()).await;
-            if let Err(error) = devices.map_err(KeyringError::from).and(keys) {
-                tracing::error!(%error, "what others changed can't be taken over; it will be tried again");
+            match self.take_over().await {
+                Ok(()) => {}
+                Err(KeyringError::Store(StoreError::Closed)) => return,
+                Err(error) => {
+                    tracing::error!(%error, "what others changed can't be taken over; it will be tried again");
+                }
             }
         }
+    }
+
+    async fn take_over(&self) -> Result<(), KeyringError> {
+        let newest = self.reader.ask(|store| store.newest()).await?;
+        let devices = self.registry.follow_to(newest.device_change, &self.reader).await;
+        let at = self.clock.now();
+        self.keyring.follow_to(newest.keyset_version, &self.writer, &self.reader, at).await?;
+        Ok(devices?)
     }
 }

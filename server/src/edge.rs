@@ -169,8 +169,8 @@ impl StoreThreads {
 
 /// Opens the store and starts its loops.
 pub fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Writer, Reader, StoreThreads), StartError> {
-    let store = SqliteStore::open(&config.database, config.synchronous, SystemClock.now())?;
-    let reading = SqliteReader::open(&config.database)?;
+    let store = SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
+    let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
     let (writer, writes) = writer::writer(config.store_queue_max);
     let (reader, questions) = writer::reader(1_024);
     let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
@@ -309,8 +309,8 @@ pub fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(Writer, Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
-    let store = SqliteStore::open_beside(&config.database, config.synchronous, SystemClock.now())?;
-    let reading = SqliteReader::open(&config.database)?;
+    let store = SqliteStore::open_beside(&config.database, config.sqlite, SystemClock.now())?;
+    let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
     let (writer, writes) = writer::writer(config.store_queue_max);
     let (reader, questions) = writer::reader(1_024);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

@@ -137,7 +137,7 @@ impl KeysetState {
     /// Reads it from the store; none before the first keyset.
     pub async fn read(reader: &Reader) -> Result<Option<Self>, KeyringError> {
         let asked = reader.ask(|store| {
-            let version = store.keyset_version()?;
+            let version = store.newest()?.keyset_version;
             Ok((version, store.keyset_document(version)?, store.server_keys()?))
         });
         let (version, document, keys) = asked.await?;
@@ -234,7 +234,21 @@ impl Keyring {
     /// # Errors
     /// The store can't be asked, or a private half is missing. Then what was in force stays so.
     pub async fn follow(&self, writer: &Writer, reader: &Reader, at: UnixMs) -> Result<(), KeyringError> {
-        let newest = reader.ask(|store| store.keyset_version()).await?;
+        let newest = reader.ask(|store| store.newest()).await?;
+        self.follow_to(newest.keyset_version, writer, reader, at).await
+    }
+
+    /// The same, where it is known which version of the keyset is the newest.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn follow_to(
+        &self,
+        newest: u64,
+        writer: &Writer,
+        reader: &Reader,
+        at: UnixMs,
+    ) -> Result<(), KeyringError> {
         if newest != self.version()
             && let Some(state) = KeysetState::read(reader).await?
         {

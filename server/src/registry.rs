@@ -101,8 +101,8 @@ impl Registry {
     /// Reads every device from the store.
     pub async fn load(reader: &Reader) -> Result<Self, StoreError> {
         let registry = Self::default();
-        let last_change = reader.ask(|store| store.last_change()).await?;
-        registry.followed.store(last_change, Ordering::Relaxed);
+        let newest = reader.ask(|store| store.newest()).await?;
+        registry.followed.store(newest.device_change, Ordering::Relaxed);
         let mut after = 0;
         loop {
             let page = reader.ask(move |store| store.standings(after, PAGE)).await?;
@@ -144,6 +144,19 @@ impl Registry {
         // Another request may have been sooner; its entry stays, so that both share one budget.
         let mut devices = self.write();
         Ok(Some(devices.entry(record.device_id.clone()).or_insert_with(|| Arc::new(Known::new(&record))).clone()))
+    }
+
+    /// Takes over what changed in the store, where it is known that `newest` is the number of the last change.
+    ///
+    /// # Errors
+    /// As [`Registry::follow`].
+    pub async fn follow_to(&self, newest: i64, reader: &Reader) -> Result<(), StoreError> {
+        if newest <= self.followed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.follow(reader).await?;
+        self.followed.fetch_max(newest, Ordering::Relaxed); // what was forgotten in the meantime is followed too
+        Ok(())
     }
 
     /// Takes over what changed in the store since it last looked: keys, revocations, re-provisioned devices; by this server

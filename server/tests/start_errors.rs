@@ -277,6 +277,20 @@ fn factory_tools_leave_an_older_schema_to_the_server() {
 }
 
 /// Goal: migrating is idempotent: deploying twice is no error.
+#[tokio::test]
+async fn a_server_that_has_its_database_to_itself_lets_no_tool_in_and_works() {
+    let mut server = start_server(&[("STORE_LOCKING", "exclusive")]);
+    server.registered("KS-1").await;
+    let refused = server.run(&["audit", "verify"]);
+    check_refused(&refused, 3, &["ks.sqlite", "another program holds it", "STORE_LOCKING=exclusive"]);
+    server.kill_9();
+    server.start_again();
+    assert_eq!(server.get("/api/devices/KS-1").await.done()["status"], "REGISTERED");
+    server.terminate();
+    server.ended().await;
+    assert_eq!(server.run(&["audit", "verify"]).code, Some(0), "and when it has ended, tools are let in");
+}
+
 #[test]
 fn migrate_twice_is_fine() {
     let world = world(&[]);

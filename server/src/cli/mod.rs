@@ -108,7 +108,7 @@ fn by() -> By {
 }
 
 fn migrate(config: &Config) -> Ended {
-    SqliteStore::open(&config.database, config.synchronous, SystemClock.now())?;
+    SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()));
     Ok(())
 }

@@ -61,8 +61,8 @@ pub struct Config {
     pub heartbeat_retention: Duration,
     /// How long log lines of devices are kept.
     pub log_retention: Duration,
-    /// What a commit survives.
-    pub synchronous: Synchronous,
+    /// How the database's file is used.
+    pub sqlite: SqliteUse,
     /// Writes that share one commit at most.
     pub commit_group_max: usize,
     /// Writes that may wait for a commit.
@@ -142,6 +142,31 @@ pub enum FirmwareKeySource {
     File(PathBuf),
 }
 
+/// How a SQLite file is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteUse {
+    /// What a commit survives.
+    pub synchronous: Synchronous,
+    /// Who else may open it.
+    pub locking: Locking,
+}
+
+impl SqliteUse {
+    /// With others beside it.
+    pub fn shared(synchronous: Synchronous) -> Self {
+        Self { synchronous, locking: Locking::Shared }
+    }
+}
+
+/// Who may open the database beside the process that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Other programs, such as the tools of this one: each transaction locks the file, and unlocks it.
+    Shared,
+    /// Nobody as long as it is open, which saves those system calls.
+    Exclusive,
+}
+
 /// SQLite's `synchronous` setting: what a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Synchronous {
@@ -216,10 +241,14 @@ impl Config {
             },
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
             log_retention: Duration::from_hours(24 * reader.number::<u64>("LOG_RETENTION_DAYS", 1..=3_650)),
-            synchronous: reader.one_of(
-                "STORE_SYNCHRONOUS",
-                &[("full", Synchronous::Full), ("normal", Synchronous::Normal), ("off", Synchronous::Off)],
-            ),
+            sqlite: SqliteUse {
+                synchronous: reader.one_of(
+                    "STORE_SYNCHRONOUS",
+                    &[("full", Synchronous::Full), ("normal", Synchronous::Normal), ("off", Synchronous::Off)],
+                ),
+                locking: reader
+                    .one_of("STORE_LOCKING", &[("shared", Locking::Shared), ("exclusive", Locking::Exclusive)]),
+            },
             commit_group_max: reader.number("COMMIT_GROUP_MAX", 1..=4_096),
             store_queue_max: reader.number("STORE_QUEUE_MAX", 16..=1_000_000),
             connections_max: reader.number("CONNECTIONS_MAX", 1..=1_000_000),

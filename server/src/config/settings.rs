@@ -216,6 +216,13 @@ pub const SETTINGS: &[Setting] = &[
         "full",
         "SQLite's synchronous: full survives a power cut, normal a crash of the process, off is for rehearsals.",
     ),
+    setting(
+        "STORE_LOCKING",
+        "shared",
+        "shared or exclusive",
+        "shared",
+        "Who else may open the database: shared lets this program's tools in beside the server, exclusive nobody, and saves six system calls a commit.",
+    ),
     setting("COMMIT_GROUP_MAX", "256", "a whole number from 1 to 4096", "256", "Writes that share one commit at most."),
     setting(
         "STORE_QUEUE_MAX",

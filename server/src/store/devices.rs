@@ -265,6 +265,4 @@ pub trait DeviceReads {
     fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
     /// Changes above `after`, at most `limit`; a device that changed twice may come once.
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;
-    /// The number of the newest change; 0 when there is none.
-    fn last_change(&mut self) -> Result<i64, StoreError>;
 }

@@ -96,8 +96,6 @@ pub struct KeysetHolders {
 pub trait KeysetReads {
     /// Every key that was ever published, the oldest first.
     fn server_keys(&mut self) -> Result<Vec<ServerKeyRecord>, StoreError>;
-    /// The newest keyset's version; 0 before the first.
-    fn keyset_version(&mut self) -> Result<u64, StoreError>;
     /// A keyset's document by its version.
     fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError>;
     /// How many devices heard since `heard_since` hold the keyset `version` or a later one.

@@ -85,6 +85,17 @@ pub trait StoreReader:
     + ReleaseReads
     + RolloutReads
 {
+    /// How far what servers follow has come.
+    fn newest(&mut self) -> Result<Newest, StoreError>;
+}
+
+/// How far what servers follow has come: each keeps it in memory, and takes over what another has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// The number of the last change of a device; 0 before the first.
+    pub device_change: i64,
+    /// The version of the last keyset; 0 before the first.
+    pub keyset_version: u64,
 }
 
 /// Why a store could not do it.

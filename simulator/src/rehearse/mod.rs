@@ -136,11 +136,13 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     Ok(summarise(about, played))
 }
 
-/// The server's settings: the scenario's, on a database that need not survive a power cut.
+/// The server's settings: the scenario's, on a database that need not survive a power cut and is this process's alone.
 fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
     let mut settings: BTreeMap<String, String> = server_settings(plan, ADMIN_TOKEN);
     settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join("ks.sqlite").display()));
-    settings.entry("STORE_SYNCHRONOUS".to_owned()).or_insert_with(|| "off".to_owned());
+    for (name, value) in [("STORE_SYNCHRONOUS", "off"), ("STORE_LOCKING", "exclusive")] {
+        settings.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
     Config::from_map(&settings)
         .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }

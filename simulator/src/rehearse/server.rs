@@ -79,10 +79,10 @@ impl VirtualServer {
         }
         self.stop().await; // what is left of one that crashed
         let said = |error: &dyn std::fmt::Display| error.to_string();
-        let Config { database, synchronous, .. } = &self.config;
+        let Config { database, sqlite, .. } = &self.config;
         let now = self.clock.now();
-        let store = SqliteStore::open(database, *synchronous, now).map_err(|error| said(&error))?;
-        let reading = SqliteReader::open(database).map_err(|error| said(&error))?;
+        let store = SqliteStore::open(database, *sqlite, now).map_err(|error| said(&error))?;
+        let reading = SqliteReader::open(database, sqlite.locking).map_err(|error| said(&error))?;
         let metrics = Arc::new(Metrics::default());
         let (writer, writes) = writer::writer(self.config.store_queue_max);
         let (reader, questions) = writer::reader(1_024);

@@ -216,7 +216,7 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert!(!publish(&change(1, "other")));
     assert!(!publish(&change(3, "three")));
     assert!(publish(&change(2, "two")));
-    assert_eq!(reader.keyset_version().unwrap(), 2);
+    assert_eq!(reader.newest().unwrap().keyset_version, 2);
     assert_eq!(reader.keyset_document(1).unwrap().as_deref(), Some("one"));
     assert_eq!(reader.keyset_document(3).unwrap(), None);
     assert_eq!(reader.server_keys().unwrap(), [key]);

@@ -469,10 +469,4 @@ impl DeviceReads for SqliteReader {
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
-
-    fn last_change(&mut self) -> Result<i64, StoreError> {
-        // Also when every change was forgotten: AUTOINCREMENT remembers.
-        let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device_changes'), 0)";
-        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
-    }
 }

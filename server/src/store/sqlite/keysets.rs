@@ -60,11 +60,6 @@ impl KeysetReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn keyset_version(&mut self) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT coalesce(max(version), 0) FROM keysets")?;
-        Ok(unsigned(statement.query_row([], |row| row.get(0))?))
-    }
-
     fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT document FROM keysets WHERE version = ?1")?;
         Ok(statement.query_row([integer(version)], |row| row.get(0)).optional()?)

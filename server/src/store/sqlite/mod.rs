@@ -15,7 +15,7 @@ mod rollouts;
 mod transaction;
 mod wal;
 
-use std::{os::unix::fs::OpenOptionsExt, path::Path};
+use std::{ffi::CStr, os::unix::fs::OpenOptionsExt, path::Path};
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -25,8 +25,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, 
 
 use transaction::Transaction;
 
-use super::{Denied, MigrateError, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
-use crate::config::{StartError, Synchronous};
+use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
+use crate::config::{Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -50,6 +50,9 @@ impl From<rusqlite::Error> for StoreError {
 fn in_short(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        busy if busy.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            "another program holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -74,24 +77,24 @@ impl SqliteStore {
     ///
     /// # Errors
     /// The folder can't be made, the file is no database of this program, is damaged, or was written by a newer program.
-    pub fn open(path: &Path, synchronous: Synchronous, now: UnixMs) -> Result<Self, StartError> {
+    pub fn open(path: &Path, sqlite: SqliteUse, now: UnixMs) -> Result<Self, StartError> {
         if let Some(damage) =
             wal::damage(path).map_err(|cause| StartError::File { what: "read", path: path.to_owned(), cause })?
         {
             return Err(StartError::DamagedLog { path: path.to_owned(), damage });
         }
-        Self::open_with(path, synchronous, Schema::Migrate, now)
+        Self::open_with(path, sqlite, Schema::Migrate, now)
     }
 
     /// Opens the file beside a server that may be running: as [`SqliteStore::open`], but an older schema is refused.
     ///
     /// # Errors
     /// The same, and that the file was written by an older program.
-    pub fn open_beside(path: &Path, synchronous: Synchronous, now: UnixMs) -> Result<Self, StartError> {
-        Self::open_with(path, synchronous, Schema::MakeOrMatch, now)
+    pub fn open_beside(path: &Path, sqlite: SqliteUse, now: UnixMs) -> Result<Self, StartError> {
+        Self::open_with(path, sqlite, Schema::MakeOrMatch, now)
     }
 
-    fn open_with(path: &Path, synchronous: Synchronous, schema: Schema, now: UnixMs) -> Result<Self, StartError> {
+    fn open_with(path: &Path, sqlite: SqliteUse, schema: Schema, now: UnixMs) -> Result<Self, StartError> {
         let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| StartError::File {
@@ -110,15 +113,16 @@ impl SqliteStore {
             MigrateError::Database(error) => bad(in_short(&error)),
             other => bad(other.to_string()),
         };
-        let sqlite = |error| bad(in_short(&error));
-        let mut connection = Connection::open(path).map_err(sqlite)?;
+        let unusable = |error| bad(in_short(&error));
+        let mut connection =
+            Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs(sqlite.locking)).map_err(unusable)?;
         migrations::refuse_foreign(&connection).map_err(refused)?;
-        configure(&connection, synchronous).map_err(sqlite)?;
+        configure(&connection, sqlite.synchronous).map_err(unusable)?;
         check_integrity(&connection).map_err(bad)?;
         let migrated = migrations::migrate(&mut connection, schema, now.0).map_err(refused)?;
         if !migrated.is_empty() {
             // So that the file is a whole database from its first second, with its log or without.
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(sqlite)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(unusable)?;
         }
         Ok(Self { connection })
     }
@@ -133,6 +137,14 @@ fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Res
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
     Ok(())
+}
+
+/// SQLite's name for the way that a file is locked (<https://www.sqlite.org/vfs.html>).
+fn vfs(locking: Locking) -> &'static CStr {
+    match locking {
+        Locking::Shared => c"unix",
+        Locking::Exclusive => c"unix-excl",
+    }
 }
 
 /// What every connection has, to write or to read.
@@ -210,20 +222,31 @@ pub struct SqliteReader {
     connection: Connection,
 }
 
-impl StoreReader for SqliteReader {}
+impl StoreReader for SqliteReader {
+    fn newest(&mut self) -> Result<Newest, StoreError> {
+        // Of changes also when each was forgotten: AUTOINCREMENT remembers.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device_changes'), 0),
+                    (SELECT coalesce(max(version), 0) FROM keysets)",
+        )?;
+        let newest = statement
+            .query_row([], |row| Ok(Newest { device_change: row.get(0)?, keyset_version: unsigned(row.get(1)?) }));
+        Ok(newest?)
+    }
+}
 
 impl SqliteReader {
     /// Opens the file, which a store must have made.
-    pub fn open(path: &Path) -> Result<Self, StartError> {
-        let connection = open_read_only(path)
+    pub fn open(path: &Path, locking: Locking) -> Result<Self, StartError> {
+        let connection = open_read_only(path, locking)
             .map_err(|error| StartError::BadDatabase { path: path.to_owned(), why: in_short(&error) })?;
         Ok(Self { connection })
     }
 }
 
-fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn open_read_only(path: &Path, locking: Locking) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags_and_vfs(path, flags, vfs(locking))?;
     set_up(&connection)?;
     Ok(connection)
 }

@@ -20,6 +20,12 @@ const LOCK: &str = ".lock";
 /// Log of the embedded server, in the run folder.
 pub const SERVER_LOG: &str = "server.log";
 
+/// Where a run, or what is scored by many, is kept: `out` if given, else a folder named after it and the time.
+pub fn place(out: Option<&Path>, name: &str, now: UnixMs) -> PathBuf {
+    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
+    out.map_or_else(|| Path::new(RUNS).join(format!("{name}-{stamp}")), Path::to_owned)
+}
+
 /// The folder of the run that goes on.
 pub struct RunFolder {
     path: PathBuf,
@@ -34,8 +40,7 @@ impl RunFolder {
     /// # Errors
     /// It can't be made or written to, another run is writing to it, or it has files and none is an earlier run's.
     pub fn make(out: Option<&Path>, scenario: &str, now: UnixMs) -> Result<Self, Failure> {
-        let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
-        let path = out.map_or_else(|| Path::new(RUNS).join(format!("{scenario}-{stamp}")), Path::to_owned);
+        let path = place(out, scenario, now);
         let file = |what, path: &Path| {
             let path = path.to_owned();
             move |cause| Failure::File { what, path, cause }

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod link;
 pub mod measure;
 pub mod operator;
+pub mod over_cores;
 pub mod promises;
 pub mod record;
 pub mod rehearse;

@@ -2,13 +2,9 @@
 //! at which the firmware really breaks devices.
 
 use std::{
-    num::NonZero,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use ks_reports::{
@@ -20,6 +16,7 @@ use ks_server::rollout::policy::Policy;
 use crate::{
     console::Console,
     failure::Failure,
+    over_cores,
     rehearse::{Rehearsal, rehearse},
     scenario::{Firmware, Plan, Step},
 };
@@ -57,12 +54,11 @@ pub struct Tried {
     pub replay: String,
 }
 
-/// One trial to be made.
+/// What is tried with many seeds: one policy with one rate of bugs.
 struct Case {
     policy: String,
     bug_rate_bp: u16,
     plan: Plan,
-    replay: String,
 }
 
 impl Trials<'_> {
@@ -71,51 +67,31 @@ impl Trials<'_> {
     ///
     /// # Errors
     /// A trial did not come to its end.
-    pub fn run(&self, stop: &AtomicBool, mut tell: impl FnMut(usize, usize)) -> Result<Vec<Tried>, Failure> {
+    pub fn run(&self, stop: &AtomicBool, mut tell: impl FnMut(u64, u64)) -> Result<Vec<Tried>, Failure> {
         let cases = self.cases();
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(cases.len().max(1));
-        let next = AtomicUsize::new(0);
-        let tried: Mutex<Vec<(usize, Tried)>> = Mutex::default();
+        let seeds = u64::from(self.count.max(1));
+        let count = u64::try_from(cases.len()).unwrap_or(u64::MAX).saturating_mul(seeds);
+        let mut tried = BTreeMap::new();
         let mut failure = None;
-        std::thread::scope(|scope| {
-            let (said, heard) = mpsc::channel();
-            for _ in 0..threads {
-                let (said, next, cases, tried) = (said.clone(), &next, &cases, &tried);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = cases.get(number) else { break };
-                        let done = one(case, threads);
-                        let done = done.map(|done| {
-                            tried.lock().unwrap_or_else(PoisonError::into_inner).push((number, done));
-                        });
-                        if said.send(done).is_err() {
-                            break;
-                        }
-                    }
-                });
+        let work = |number| {
+            let case = usize::try_from(number / seeds).ok().and_then(|nth| cases.get(nth))?;
+            Some(self.one(case, number % seeds))
+        };
+        over_cores::each(count, stop, work, |number, done| {
+            match done {
+                Some(Ok(done)) => drop(tried.insert(number, done)),
+                Some(Err(error)) => drop(failure.get_or_insert(error)),
+                None => {}
             }
-            drop(said);
-            let mut ended = 0;
-            while let Ok(done) = heard.recv() {
-                ended += 1;
-                if let Err(error) = done {
-                    next.store(cases.len(), Ordering::Relaxed); // no more begin
-                    failure.get_or_insert(error);
-                }
-                tell(ended, cases.len());
-            }
+            tell(u64::try_from(tried.len()).unwrap_or(u64::MAX), count);
+            failure.is_none()
         });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let mut tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
-        tried.sort_by_key(|(number, _)| *number);
-        Ok(tried.into_iter().map(|(_, tried)| tried).collect())
+        failure.map_or_else(|| Ok(tried.into_values().collect()), Err)
     }
 
     fn cases(&self) -> Vec<Case> {
-        let own = (own_policy(self.plan), None);
+        let own = first_rollout(self.plan).map_or("none", |(_, policy, _)| policy);
+        let own = (own.to_owned(), None);
         let named = self.policies.iter().map(|(name, policy)| (name.clone(), Some(policy)));
         let policies: Vec<_> = if self.policies.is_empty() { vec![own] } else { named.collect() };
         let rates: Vec<Option<u16>> = match self.bug_rates_bp.as_slice() {
@@ -125,45 +101,56 @@ impl Trials<'_> {
         let mut cases = Vec::new();
         for (name, policy) in &policies {
             for rate in &rates {
-                for number in 0..self.count {
-                    let mut plan = self.plan.clone();
-                    plan.seed = plan.seed.wrapping_add(number.into()) & (u64::MAX >> 1);
-                    if let Some(policy) = policy {
-                        plan.policies.values_mut().for_each(|own| own.clone_from(policy));
-                    }
-                    if let Some(rate) = rate {
-                        break_devices(&mut plan, *rate);
-                    }
-                    let bug_rate_bp = rolled_out(&plan).map_or(0, bug_rate_bp);
-                    let replay = format!("{} --seed {}", self.replay, plan.seed);
-                    cases.push(Case { policy: name.clone(), bug_rate_bp, plan, replay });
+                let mut plan = self.plan.clone();
+                if let Some(policy) = policy {
+                    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
                 }
+                if let Some(rate) = rate {
+                    break_devices(&mut plan, *rate);
+                }
+                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware));
+                cases.push(Case { policy: name.clone(), bug_rate_bp, plan });
             }
         }
         cases
     }
+
+    /// One trial of a case.
+    fn one(&self, case: &Case, number: u64) -> Result<Tried, Failure> {
+        let folder = tempfile::Builder::new().prefix("ks-trial-").tempdir();
+        let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
+        let mut plan = case.plan.clone();
+        plan.seed = plan.seed.wrapping_add(number) & (u64::MAX >> 1);
+        let replay = format!("{} --seed {}", self.replay, plan.seed);
+        let rehearsal = Rehearsal {
+            plan: &plan,
+            out: folder.path(),
+            replay: replay.clone(),
+            beside: over_cores::threads(),
+            is_trial: true,
+        };
+        let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::default()))?;
+        if plan.has_rollouts() && summary.rollout.is_none() {
+            let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
+            return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
+        }
+        let trial = summary.rollout.as_ref().map(|rollout| trial(case, &plan, &summary, rollout, &replay));
+        Ok(Tried { trial, verdict: summary.verdict, seed: plan.seed, replay, reasons: summary.reasons })
+    }
 }
 
-/// The policy that the scenario starts its first rollout with.
-fn own_policy(plan: &Plan) -> String {
-    let started = plan.timeline.iter().find_map(|timed| match &timed.step {
-        Step::StartRollout { policy, .. } => Some(policy.clone()),
-        _ => None,
-    });
-    started.unwrap_or_else(|| "none".to_owned())
-}
-
-/// Version of what the scenario rolls out first.
-fn first_version(plan: &Plan) -> Option<String> {
+/// When the scenario starts its first rollout, with which policy, of which version.
+fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
-        Step::StartRollout { firmware, .. } => Some(firmware.clone()),
+        Step::StartRollout { policy, firmware, .. } => Some((timed.at, policy.as_str(), firmware.as_str())),
         _ => None,
     })
 }
 
-fn rolled_out(plan: &Plan) -> Option<&Firmware> {
-    let version = first_version(plan)?;
-    plan.firmware.iter().find(|firmware| firmware.version == version)
+/// What it rolls out then.
+fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
+    let version = first_rollout(plan)?.2.to_owned();
+    plan.firmware.iter_mut().find(|firmware| firmware.version == version)
 }
 
 /// Devices that a release fails on, in basis points.
@@ -179,8 +166,7 @@ fn bug_rate_bp(firmware: &Firmware) -> u16 {
 /// Has the release that is rolled out first fail on that many devices, in the way that the scenario says, or else by bricking
 /// them.
 fn break_devices(plan: &mut Plan, rate_bp: u16) {
-    let Some(version) = first_version(plan) else { return };
-    let Some(firmware) = plan.firmware.iter_mut().find(|firmware| firmware.version == version) else { return };
+    let Some(firmware) = rolled_out(plan) else { return };
     let before = u64::from(bug_rate_bp(firmware));
     if before == 0 {
         firmware.bricks_bp = rate_bp;
@@ -192,35 +178,14 @@ fn break_devices(plan: &mut Plan, rate_bp: u16) {
     }
 }
 
-fn one(case: &Case, threads: usize) -> Result<Tried, Failure> {
-    let folder = tempfile::Builder::new().prefix("ks-trial-").tempdir();
-    let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
-    let out: &Path = folder.path();
-    let beside = u64::try_from(threads).unwrap_or(1);
-    let rehearsal = Rehearsal { plan: &case.plan, out, replay: case.replay.clone(), beside, is_trial: true };
-    let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::default()))?;
-    if case.plan.has_rollouts() && summary.rollout.is_none() {
-        let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
-        return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
-    }
-    Ok(Tried {
-        trial: summary.rollout.as_ref().map(|rollout| trial(case, &summary, rollout)),
-        verdict: summary.verdict,
-        seed: case.plan.seed,
-        replay: case.replay.clone(),
-        reasons: summary.reasons,
-    })
-}
-
-fn trial(case: &Case, summary: &Summary, rollout: &RolloutSummary) -> Trial {
-    let started = case.plan.timeline.iter().find(|timed| matches!(timed.step, Step::StartRollout { .. }));
-    let started_at_s = started.map_or(0.0, |timed| timed.at.as_secs_f64());
+fn trial(case: &Case, plan: &Plan, summary: &Summary, rollout: &RolloutSummary, replay: &str) -> Trial {
+    let started_at_s = first_rollout(plan).map_or(0.0, |(at, ..)| at.as_secs_f64());
     let since_start = |at_s: Option<f64>| at_s.map(|at_s| at_s - started_at_s);
     let broken_promises = summary.promises.iter().flatten().map(|judged| judged.breaches.len()).sum::<usize>();
     Trial {
         policy: case.policy.clone(),
         bug_rate_bp: case.bug_rate_bp.into(),
-        seed: case.plan.seed,
+        seed: plan.seed,
         outcome: match rollout.state.as_str() {
             "ABORTED" => TrialOutcome::Aborted,
             "PAUSED" => TrialOutcome::Paused,
@@ -234,6 +199,6 @@ fn trial(case: &Case, summary: &Summary, rollout: &RolloutSummary) -> Trial {
         detected_at_s: since_start(rollout.detected_at_s),
         completed_at_s: since_start(rollout.completed_at_s),
         broken_promises: u64::try_from(broken_promises).unwrap_or(u64::MAX),
-        replay: case.replay.clone(),
+        replay: replay.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 //! machine is; those that measure speed are run by `cargo xtask bench`.
 
 use crate::{
-    repeats,
+    repeats::Elsewhere,
     shell::{self, Failed, cargo, say},
 };
 
@@ -44,9 +44,10 @@ const EXPLORED_MIN: &str = "2";
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["build", "--release"])?;
     let fleet = |arguments: &[&str]| shell::run(FLEET, arguments);
+    let elsewhere = Elsewhere::on_this_machine();
     for (verb, scenario) in SUITE {
         if *verb == "rehearse" {
-            repeats::rehearse(FLEET, scenario, OUT)?;
+            elsewhere.repeats(FLEET, scenario, OUT)?;
         } else {
             fleet(&[verb, scenario, "--out", OUT])?;
         }

@@ -20,7 +20,7 @@ mod explore;
 mod trials;
 
 use explore::ExploreOptions;
-use trials::{TrialOptions, Wanted};
+use trials::TrialOptions;
 
 use crate::{
     console::{self, Console},
@@ -105,7 +105,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, Default, Clone, Args)]
+#[derive(Debug, Default, Args)]
 struct Options {
     /// Number of devices, instead of the scenario's
     #[arg(long, value_name = "N")]
@@ -211,20 +211,23 @@ fn with_token(url: String, admin_token: Option<String>) -> Result<Target, Failur
 
 /// Reads a scenario; of one that is too large only as much as the check needs to see that.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let most = u64::try_from(scenario::FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    read_start(path, scenario::FILE_BYTES_MAX + 1).map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
+}
+
+/// Reads a file, up to so many bytes.
+fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut start));
-    read.map(|_| start).map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?.take(most).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// Checks a scenario and makes trials of it; gives the exit code.
 fn try_out(path: &Path, text: &[u8], trials: &TrialOptions, options: &Options) -> Result<u8, Failure> {
     let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     check_possible(&plan, None)?;
-    let replay = replay_command(path, Mode::Rehearse, &plan, &Options { seed: None, ..options.clone() }, None);
-    let replay = replay.replace(&format!(" --seed {}", plan.seed), "");
-    let wanted = Wanted { out: options.out.as_deref(), json: options.json, quiet: options.quiet };
-    trials::run(&plan, replay, trials, &wanted, &interruptible()?)
+    let replay = replay_command(path, Mode::Rehearse, options, None);
+    trials::run(&plan, replay, trials, options, &interruptible()?)
 }
 
 /// The plan with what the command line changes; none if the scenario is wrong, which is told.
@@ -263,7 +266,7 @@ fn execute(
     let folder = RunFolder::make(options.out.as_deref(), &plan.name, SystemClock.now())?;
     let out = folder.path();
     let interrupted = interruptible()?;
-    let replay = replay_command(path, mode, &plan, options, target);
+    let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
         Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet)?,
         Mode::Rehearse => {
@@ -354,12 +357,13 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn replay_command(path: &Path, mode: Mode, plan: &Plan, options: &Options, target: Option<&Target>) -> String {
+/// The command that runs the same again, but for its seed.
+fn replay_command(path: &Path, mode: Mode, options: &Options, target: Option<&Target>) -> String {
     let verb = match mode {
         Mode::Load => "run",
         Mode::Rehearse => "rehearse",
     };
-    let mut command = format!("ks-fleet {verb} {} --seed {}", quoted(&path.display().to_string()), plan.seed);
+    let mut command = format!("ks-fleet {verb} {}", quoted(&path.display().to_string()));
     if Signatures::chosen() == Signatures::Modelled {
         command += " --signatures modelled";
     }
@@ -422,9 +426,9 @@ Examples:
   ks-fleet check scenarios/*.toml
   ks-fleet report reports/runs/quickstart-20260101000000
 
-Exit codes: 0 pass, 99 an expectation was not met or a promise was broken, 2 the scenario or the command line is wrong, 3 the target or the
-machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound), 130 ended at once by a
-second Ctrl-C.";
+Exit codes: 0 pass, 99 an expectation was not met or a promise was broken, 2 the scenario or the command line is wrong,
+3 the target or the machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound),
+130 ended at once by a second Ctrl-C.";
 
 #[cfg(test)]
 mod tests {

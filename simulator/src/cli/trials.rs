@@ -20,11 +20,11 @@ use ks_server::{
 };
 use serde_json::json;
 
-use super::{complain, say};
+use super::{Options, complain, say};
 use crate::{
     console::{grouped, span},
     failure::Failure,
-    folder::RUNS,
+    folder::place,
     rehearse::Signatures,
     scenario::Plan,
     self_watch::Stopwatch,
@@ -34,7 +34,7 @@ use crate::{
 /// What is said of failed trials, at most.
 const FAILED_TOLD: usize = 10;
 /// Largest policy file that is read.
-const POLICY_BYTES_MAX: u64 = 64 * 1024;
+const POLICY_BYTES_MAX: usize = 64 * 1024;
 
 /// What `rehearse` is told of trials.
 #[derive(Debug, Default, clap::Args)]
@@ -69,61 +69,47 @@ impl TrialOptions {
     }
 }
 
-/// How a person wants to have it.
-pub(super) struct Wanted<'a> {
-    /// The folder.
-    pub(super) out: Option<&'a Path>,
-    /// JSON on standard output.
-    pub(super) json: bool,
-    /// No progress.
-    pub(super) quiet: bool,
-}
-
 /// Makes the trials, and gives the exit code: 99 if a trial did not pass and nothing was to be scored, or a promise was broken.
 pub(super) fn run(
     plan: &Plan,
     replay: String,
-    options: &TrialOptions,
-    wanted: &Wanted<'_>,
+    trials: &TrialOptions,
+    options: &Options,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
-    let policies: Vec<NamedPolicy> = options.policy.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
-    let is_scored = !policies.is_empty() || !options.bug_rates.is_empty();
+    let policies: Vec<NamedPolicy> = trials.policy.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
+    let is_scored = !policies.is_empty() || !trials.bug_rates.is_empty();
     if is_scored && !plan.has_rollouts() {
         return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
     }
     let trials =
-        Trials { plan, count: options.trials.unwrap_or(1), policies, bug_rates_bp: options.bug_rates.clone(), replay };
+        Trials { plan, count: trials.trials.unwrap_or(1), policies, bug_rates_bp: trials.bug_rates.clone(), replay };
     let (stopwatch, is_terminal) = (Stopwatch::started(), std::io::stderr().is_terminal());
     let mut told_s = 0;
     let tried = trials.run(stop, |ended, of| {
         let elapsed = stopwatch.elapsed();
-        if !wanted.quiet && (elapsed.as_secs() >= told_s + if is_terminal { 1 } else { 10 } || ended == of) {
+        if !options.quiet && (elapsed.as_secs() >= told_s + if is_terminal { 1 } else { 10 } || ended == of) {
             told_s = elapsed.as_secs();
-            complain(&format!(
-                "{} | {} of {} trials",
-                span(elapsed.as_secs_f64()),
-                grouped_usize(ended),
-                grouped_usize(of)
-            ));
+            let (ended, of) = (grouped(ended), grouped(of));
+            complain(&format!("{} | {ended} of {of} trials", span(elapsed.as_secs_f64())));
         }
     })?;
     let scored: Vec<Trial> = tried.iter().filter_map(|tried| tried.trial.clone()).collect();
     let score = Score::of(&plan.name, plan.seed, Signatures::chosen().as_str(), &scored);
     let failed: Vec<&Tried> = tried.iter().filter(|tried| tried.verdict != Verdict::Pass).collect();
-    if wanted.json {
+    if options.json {
         say(&as_json(&tried, &failed, &score).to_string());
     } else if !scored.is_empty() {
         say(table(&score).trim_end());
     }
     if !scored.is_empty() {
-        let folder = folder(wanted.out, &plan.name)?;
+        let folder = folder(options.out.as_deref(), &plan.name)?;
         write_score(&folder, &score, &scored)?;
         let drawn = draw_score(&folder)?;
         complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
     }
     if stop.load(Ordering::Relaxed) {
-        complain(&format!("ended by a person after {} trials: too few to tell", grouped_usize(tried.len())));
+        complain(&format!("ended by a person after {} trials: too few to tell", tried.len()));
         return Ok(4);
     }
     if score.broken_promises > 0 {
@@ -146,10 +132,6 @@ pub(super) fn run(
     Ok(if failed.is_empty() { 0 } else { 99 })
 }
 
-fn grouped_usize(number: usize) -> String {
-    grouped(u64::try_from(number).unwrap_or(u64::MAX))
-}
-
 /// Which trials did not pass, why, and how to have each again.
 fn tell_failed(failed: &[&Tried]) {
     for tried in failed.iter().take(FAILED_TOLD) {
@@ -170,8 +152,7 @@ fn as_json(tried: &[Tried], failed: &[&Tried], score: &Score) -> serde_json::Val
 }
 
 fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
-    let stamp: String = SystemClock.now().to_string().chars().filter(char::is_ascii_digit).take(14).collect();
-    let folder = out.map_or_else(|| Path::new(RUNS).join(format!("{name}-trials-{stamp}")), Path::to_owned);
+    let folder = place(out, &format!("{name}-trials"), SystemClock.now());
     let cannot = |cause| Failure::File { what: "create", path: folder.clone(), cause };
     std::fs::create_dir_all(&folder).map_err(cannot)?;
     Ok(folder)
@@ -179,12 +160,13 @@ fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
 
 /// A policy by its file's name, without the extension.
 fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
-    use std::io::Read;
-    let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    file.take(POLICY_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
     let bad = |why: String| Failure::BadRequest(format!("{}: {why}", path.display()));
+    let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
+    let text = super::read_start(path, POLICY_BYTES_MAX + 1).map_err(cannot)?;
+    if text.len() > POLICY_BYTES_MAX {
+        return Err(bad(format!("it is larger than {POLICY_BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(text).map_err(|_| bad("it is not text in UTF-8".to_owned()))?;
     let mut table: BTreeMap<String, toml::Value> = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
     table.remove("name"); // a [[policy]] of a scenario has one
     let json = serde_json::to_value(table).map_err(|error| bad(error.to_string()))?;

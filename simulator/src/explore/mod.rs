@@ -4,13 +4,8 @@ mod draw;
 
 use std::{
     io::{BufRead, BufReader},
-    num::NonZero,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -20,6 +15,7 @@ use crate::{
     console::Console,
     failure::Failure,
     known_settings::KnownSettings,
+    over_cores,
     rehearse::{Rehearsal, rehearse},
     scenario,
     self_watch::Stopwatch,
@@ -82,67 +78,43 @@ enum Said {
 pub fn explore(
     search: Search,
     keep_in: &Path,
-    stop: &Arc<AtomicBool>,
+    stop: &AtomicBool,
     mut tell: impl FnMut(&Explored, Duration),
 ) -> Result<Explored, Failure> {
     let stopwatch = Stopwatch::started();
-    let next = AtomicU64::new(0);
-    let ends = AtomicBool::new(false);
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut explored = Explored::default();
-    std::thread::scope(|scope| {
-        let (said, heard) = mpsc::channel();
-        for _ in 0..threads {
-            let (said, next, ends) = (said.clone(), &next, &ends);
-            scope.spawn(move || {
-                while !ends.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= search.count {
-                        break;
-                    }
-                    if said.send(one(search.from_seed.wrapping_add(number), threads)).is_err() {
-                        break;
-                    }
+    let mut told = Duration::ZERO;
+    let mut outcome = Ok(());
+    let work = |number| one(search.from_seed.wrapping_add(number));
+    over_cores::each(search.count, stop, work, |_, said| {
+        match said {
+            Said::Rehearsed(summary) => {
+                explored.scenarios += 1;
+                explored.heartbeats += summary.heartbeats.acked;
+                explored.simulated_s += summary.simulated_s;
+            }
+            Said::Broken(seed, breaches, folder) => match keep(seed, breaches, &folder, keep_in) {
+                // Of several that are found while threads come to their end, the smallest seed is told.
+                Ok(found) if explored.found.as_ref().is_none_or(|before| seed < before.seed) => {
+                    explored.found = Some(found);
                 }
-            });
+                Ok(_) => {}
+                Err(failure) => outcome = Err(failure),
+            },
+            Said::Failed(failure) => outcome = Err(failure),
         }
-        drop(said);
-        let mut told = Duration::ZERO;
-        let mut outcome = Ok(());
-        while let Ok(said) = heard.recv() {
-            match said {
-                Said::Rehearsed(summary) => {
-                    explored.scenarios += 1;
-                    explored.heartbeats += summary.heartbeats.acked;
-                    explored.simulated_s += summary.simulated_s;
-                }
-                Said::Broken(seed, breaches, folder) => match keep(seed, breaches, &folder, keep_in) {
-                    // Of several that are found while threads come to their end, the smallest seed is told.
-                    Ok(found) if explored.found.as_ref().is_none_or(|before| seed < before.seed) => {
-                        explored.found = Some(found);
-                    }
-                    Ok(_) => {}
-                    Err(failure) => outcome = Err(failure),
-                },
-                Said::Failed(failure) => outcome = Err(failure),
-            }
-            let elapsed = stopwatch.elapsed();
-            let is_over = elapsed >= search.time || stop.load(Ordering::Relaxed);
-            if is_over || explored.found.is_some() || outcome.is_err() {
-                ends.store(true, Ordering::Relaxed);
-            }
-            if elapsed.saturating_sub(told) >= Duration::from_secs(1) {
-                told = elapsed;
-                tell(&explored, elapsed);
-            }
+        let elapsed = stopwatch.elapsed();
+        if elapsed.saturating_sub(told) >= Duration::from_secs(1) {
+            told = elapsed;
+            tell(&explored, elapsed);
         }
-        outcome
-    })?;
-    Ok(explored)
+        elapsed < search.time && explored.found.is_none() && outcome.is_ok()
+    });
+    outcome.map(|()| explored)
 }
 
 /// Rehearses the scenario of one seed.
-fn one(seed: u64, threads: usize) -> Said {
+fn one(seed: u64) -> Said {
     let folder = match tempfile::Builder::new().prefix("ks-explore-").tempdir() {
         Ok(folder) => folder,
         Err(cause) => return Said::Failed(Failure::File { what: "create", path: std::env::temp_dir(), cause }),
@@ -163,7 +135,7 @@ fn one(seed: u64, threads: usize) -> Said {
         plan: &plan,
         out: folder.path(),
         replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
-        beside: u64::try_from(threads).unwrap_or(1),
+        beside: over_cores::threads(),
         is_trial: false,
     };
     // A panic in server code is a finding like any other.

@@ -87,12 +87,12 @@ pub async fn play(plan: &Plan, stage: &Stage) {
     for timed in &plan.timeline {
         tokio::time::sleep_until(stage.time.started + timed.at).await;
         let name = timed.step.as_str();
-        let before = revoked.clone();
+        let revoked_before = matches!(timed.step, Step::Revoke { .. }).then(|| revoked.clone());
         let done = act(plan, stage, &timed.step, &mut revoked, &mut released).await;
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
         let mut fields = vec![("do", json!(name)), ("outcome", json!(outcome))];
         fields.extend(whom(&timed.step));
-        if matches!(timed.step, Step::Revoke { .. }) {
+        if let Some(before) = revoked_before {
             let new: Vec<&DeviceId> = revoked.difference(&before).collect();
             fields.push(("devices", json!(new)));
         }

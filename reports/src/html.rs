@@ -12,7 +12,7 @@ use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, Pro
 mod rollout;
 
 /// The page's looks.
-pub(crate) const STYLE: &str = include_str!("report.css");
+const STYLE: &str = include_str!("report.css");
 
 /// The whole page.
 pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
@@ -32,16 +32,20 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         replay(summary),
         about(run),
     ];
+    let goal = format!("<p>{}</p>\n", text(&summary.goal));
+    let title = format!("{}: {}", facts::verdict_word(summary.verdict), summary.scenario);
+    let kicker = format!("report of a {}", facts::mode(summary.mode));
+    document(&title, &kicker, &summary.scenario, &(goal + &sections.concat()))
+}
+
+/// A whole page around its `body`, which is HTML; the rest is text.
+pub(crate) fn document(title: &str, kicker: &str, heading: &str, body: &str) -> String {
+    let (title, kicker, heading) = (text(title), text(kicker), text(heading));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{word}: {scenario} · KS Attendance</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <p class=\"kicker\">KS Attendance · report of a {mode}</p>\n<h1>{scenario}</h1>\n<p>{goal}</p>\n{body}</main>\n</body>\n</html>\n",
-        word = facts::verdict_word(summary.verdict),
-        scenario = text(&summary.scenario),
-        mode = facts::mode(summary.mode),
-        goal = text(&summary.goal),
-        body = sections.concat(),
+         <title>{title} · KS Attendance</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <p class=\"kicker\">KS Attendance · {kicker}</p>\n<h1>{heading}</h1>\n{body}</main>\n</body>\n</html>\n"
     )
 }
 

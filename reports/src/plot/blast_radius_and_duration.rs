@@ -13,11 +13,8 @@ pub(crate) fn chart(score: &Score) -> Chart {
     let timed: Vec<_> =
         score.policies.iter().zip(pens()).filter_map(|(policy, pen)| Some((policy, takes_s(policy)?, pen))).collect();
     let longest_s = timed.iter().map(|(_, takes_s, _)| *takes_s).fold(0.0, f64::max);
-    let mut rates: Vec<u32> = timed.iter().flat_map(|(of, ..)| &of.cells).map(|cell| cell.bug_rate_bp).collect();
-    rates.sort_unstable();
-    rates.dedup();
     let (mut panels, mut words) = (Vec::new(), Vec::new());
-    for bp in rates.into_iter().filter(|bp| *bp > 0) {
+    for bp in score.rates().into_iter().filter(|bp| *bp > 0 && !timed.is_empty()) {
         let mut series = Vec::new();
         let mut most = 0.0_f64;
         for (policy, at, pen) in &timed {

@@ -10,10 +10,7 @@ const INSET: f64 = 0.06;
 
 /// A line for each policy, with the limits of each point.
 pub(crate) fn chart(score: &Score) -> Chart {
-    let cells = || score.policies.iter().flat_map(|policy| &policy.cells);
-    let mut rates: Vec<u32> = cells().map(|cell| cell.bug_rate_bp).collect();
-    rates.sort_unstable();
-    rates.dedup();
+    let rates = score.rates();
     let most = rates.last().copied().unwrap_or(0).max(1);
     let place = |bp: u32| place(bp, most);
     let ticks = rates.iter().map(|bp| (place(*bp), rate(*bp))).collect();

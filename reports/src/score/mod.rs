@@ -10,6 +10,8 @@ mod recommend;
 mod tally;
 mod words;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use folder::{draw_score, write_score};
@@ -133,4 +135,12 @@ pub struct Score {
     pub broken_promises: u64,
     /// In words.
     pub recommendation: String,
+}
+
+impl Score {
+    /// Every rate of bugs that was tried, in basis points, the smallest first.
+    pub(crate) fn rates(&self) -> Vec<u32> {
+        let rates: BTreeSet<u32> = self.policies.iter().flat_map(|of| &of.cells).map(|cell| cell.bug_rate_bp).collect();
+        rates.into_iter().collect()
+    }
 }

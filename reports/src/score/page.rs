@@ -3,13 +3,12 @@
 use super::{PolicyScore, Score, recommend::RULE, words};
 use crate::{
     escape::html as text,
-    html::{STYLE, labelled_cell, name_cell, pictures, section, table},
+    html::{document, labelled_cell, name_cell, pictures, section, table},
     plot::Figure,
 };
 
 /// The whole page.
 pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
-    let scenario = text(&score.scenario);
     let body = [
         section("verdict", "Recommendation", &format!("<p>{}</p>\n{}", text(&score.recommendation), warnings(score))),
         section("", "Policies by rate of bugs", &rows(score)),
@@ -18,12 +17,7 @@ pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
         section("", "Notes", &notes()),
     ]
     .concat();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Score of policies: {scenario} · KS Attendance</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <p class=\"kicker\">KS Attendance · score of rollout policies</p>\n<h1>{scenario}</h1>\n{body}</main>\n</body>\n</html>\n"
-    )
+    document(&format!("Score of policies: {}", score.scenario), "score of rollout policies", &score.scenario, &body)
 }
 
 fn warnings(score: &Score) -> String {

@@ -7,7 +7,7 @@ use ks_benches::{fleet::store_with, head, measured, repeated, row};
 use ks_fleet::self_watch::Stopwatch;
 use ks_protocol::{id::RolloutId, key::PrivateKey, text::Sha256, time::UnixMs};
 use ks_server::{
-    config::Synchronous,
+    config::{SqliteUse, Synchronous},
     release::ReleaseFields,
     rollout::{
         driver::{Look, look},
@@ -106,7 +106,7 @@ fn all_beat(store: &mut SqliteStore, release_counter: u64, boot_epoch: u32, seq:
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = store_with(folder.path(), DEVICES, Synchronous::Normal);
+    let mut store = store_with(folder.path(), DEVICES, SqliteUse::shared(Synchronous::Normal));
     let rollout_id: RolloutId = "bench".parse().unwrap();
     head(&format!("A rollout of {DEVICES} devices, synchronous=NORMAL"));
     let count = u32::try_from(DEVICES).unwrap();

@@ -4,7 +4,7 @@
 use ks_benches::{fleet::store_with, head, measured, row};
 use ks_fleet::self_watch::Stopwatch;
 use ks_server::{
-    config::Synchronous,
+    config::{Locking, SqliteUse, Synchronous},
     store::{
         Store, Transaction,
         conformance::{AT, sample_beat},
@@ -16,12 +16,16 @@ const BEATS: u32 = 4_096;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, synchronous) in [("FULL", Synchronous::Full), ("NORMAL", Synchronous::Normal), ("OFF", Synchronous::Off)]
-    {
+    for (name, sqlite) in [
+        ("FULL", SqliteUse::shared(Synchronous::Full)),
+        ("NORMAL", SqliteUse::shared(Synchronous::Normal)),
+        ("OFF", SqliteUse::shared(Synchronous::Off)),
+        ("OFF, exclusive", SqliteUse { synchronous: Synchronous::Off, locking: Locking::Exclusive }),
+    ] {
         head(&format!("One heartbeat into SQLite, {DEVICES} devices, synchronous={name}"));
         for group in [1_usize, 16, 64, 256, 1_024] {
             let place = folder.path().join(format!("{name}-{group}"));
-            let mut store = store_with(&place, DEVICES, synchronous);
+            let mut store = store_with(&place, DEVICES, sqlite);
             let mut next = 0_u64;
             let beats = if group == 1 { 512 } else { BEATS };
             let cost = measured(beats, || {

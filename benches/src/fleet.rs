@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ks_protocol::{id::Sequence, key::PrivateKey};
 use ks_server::{
-    config::{SqliteUse, Synchronous},
+    config::SqliteUse,
     store::{
         SqliteStore,
         conformance::{AT, by, commit},
@@ -14,8 +14,8 @@ use ks_server::{
 };
 
 /// A store in `folder` with so many registered devices, `KS-000000` and on, at ten sites.
-pub fn store_with(folder: &Path, devices: u64, synchronous: Synchronous) -> SqliteStore {
-    let mut store = SqliteStore::open(&folder.join("ks.sqlite"), SqliteUse::shared(synchronous), AT).unwrap();
+pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore {
+    let mut store = SqliteStore::open(&folder.join("ks.sqlite"), sqlite, AT).unwrap();
     let key = |number: u64| {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_be_bytes());

@@ -80,7 +80,7 @@ fn shifts(series: &[Series], x: &Axis, frame: Frame) -> Vec<f64> {
     groups.iter().enumerate().map(shift).collect()
 }
 
-/// A number below its marker, or above its whisker, or beside it; left out where all three are taken.
+/// A number below its marker, or beside it, or above its whisker; left out where all of these are taken.
 fn number(text: &str, (x, top, y, bottom): (f64, f64, f64, f64), frame: Frame, taken: &mut Vec<Room>) -> Option<Shape> {
     if text.is_empty() {
         return None;
@@ -95,7 +95,7 @@ fn number(text: &str, (x, top, y, bottom): (f64, f64, f64, f64), frame: Frame, t
         let is_inside = left >= frame.left && right <= frame.right && top >= frame.top - 2.0 && bottom <= frame.bottom;
         is_inside && !taken.iter().any(|(l, r, t, b)| left < *r && *l < right && top < *b && *t < bottom)
     };
-    let at = [below, above].into_iter().chain(beside).find(is_free)?;
+    let at = [below].into_iter().chain(beside).chain([above]).find(is_free)?;
     taken.push(room(at));
     Some(Shape::Text { at, text: text.to_owned(), size: TEXT, is_bold: true, colour: INK, anchor: Anchor::Middle })
 }

@@ -31,6 +31,28 @@ pub struct Weather {
     longest_ms: AtomicU64,
 }
 
+/// What can be bad everywhere. What overlaps adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// That share of requests is lost, in basis points.
+    RequestsLost(u16),
+    /// That share of answers is lost, in basis points.
+    AnswersLost(u16),
+    /// That share of requests comes twice, in basis points.
+    Duplicated(u16),
+    /// Each request, and each answer, takes up to so long.
+    Delayed(Duration),
+}
+
+impl Bad {
+    fn amount(self) -> u64 {
+        match self {
+            Self::RequestsLost(share_bp) | Self::AnswersLost(share_bp) | Self::Duplicated(share_bp) => share_bp.into(),
+            Self::Delayed(longest) => u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Site {
     /// Outages that go on now; they may overlap.
@@ -92,24 +114,23 @@ impl Weather {
         }
     }
 
-    /// Loses that share of all requests from now on, in basis points.
-    pub fn lose_requests(&self, share_bp: u16) {
-        self.requests_lost_bp.store(share_bp.into(), Ordering::SeqCst);
+    /// From now on it is so bad, on top of how bad it is, until [`Weather::clear`] takes that back.
+    pub fn worsen(&self, by: Bad) {
+        self.measure(by).fetch_add(by.amount(), Ordering::SeqCst);
     }
 
-    /// Loses that share of all answers from now on, in basis points.
-    pub fn lose_answers(&self, share_bp: u16) {
-        self.answers_lost_bp.store(share_bp.into(), Ordering::SeqCst);
+    /// It is no longer so bad.
+    pub fn clear(&self, by: Bad) {
+        self.measure(by).fetch_sub(by.amount(), Ordering::SeqCst);
     }
 
-    /// Sends that share of all requests twice from now on, in basis points.
-    pub fn duplicate(&self, share_bp: u16) {
-        self.duplicated_bp.store(share_bp.into(), Ordering::SeqCst);
-    }
-
-    /// Lets each request, and each answer, take up to so long from now on.
-    pub fn delay(&self, longest: Duration) {
-        self.longest_ms.store(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    fn measure(&self, of: Bad) -> &AtomicU64 {
+        match of {
+            Bad::RequestsLost(_) => &self.requests_lost_bp,
+            Bad::AnswersLost(_) => &self.answers_lost_bp,
+            Bad::Duplicated(_) => &self.duplicated_bp,
+            Bad::Delayed(_) => &self.longest_ms,
+        }
     }
 
     fn chosen(&self, site: Option<usize>) -> impl Iterator<Item = &Site> {
@@ -187,4 +208,22 @@ fn deliver(link: &Rc<dyn Link>, request: HttpRequest, there: Duration, back: Dur
         let _ = arrives.send(reply); // whoever waited may have given up
     });
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overlaps_adds_up_and_ends_one_by_one() {
+        let weather = Weather::fair(1);
+        let lost = |weather: &Weather| (0..1_000).filter(|lot| weather.passage(*lot).is_lost).count();
+        weather.worsen(Bad::RequestsLost(5_000));
+        weather.worsen(Bad::RequestsLost(6_000));
+        assert_eq!(lost(&weather), 1_000, "half of them and more than half");
+        weather.clear(Bad::RequestsLost(5_000));
+        assert!((500..700).contains(&lost(&weather)), "{}", lost(&weather));
+        weather.clear(Bad::RequestsLost(6_000));
+        assert_eq!(lost(&weather), 0);
+    }
 }

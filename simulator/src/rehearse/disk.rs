@@ -17,8 +17,8 @@ pub struct Disk {
 struct State {
     /// Faults that make the disk full; they may overlap.
     full: u32,
-    /// Share of commits that fail, in basis points.
-    errors_bp: u16,
+    /// Share of commits that fail, in basis points; faults that overlap add up.
+    errors_bp: u64,
     /// The server crashes around the next commit.
     crash: Option<Moment>,
     luck: ChaCha8Rng,
@@ -29,7 +29,7 @@ impl State {
     /// server crashes around it.
     fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<Moment>) {
         let crash = self.crash.take();
-        let is_unlucky = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < u64::from(self.errors_bp);
+        let is_unlucky = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < self.errors_bp;
         let why = match (crash, self.full) {
             (Some(Moment::BeforeCommit), _) => Some("the server crashed before the commit"),
             (_, 1..) => Some("database or disk is full"),
@@ -63,9 +63,15 @@ impl Disk {
         state.full = state.full.saturating_sub(1);
     }
 
-    /// That share of commits fails from now on, in basis points.
+    /// That share of commits fails from now on, in basis points, until as much is taken back by [`Disk::recover`].
     pub fn fail(&self, share_bp: u16) {
-        self.state().errors_bp = share_bp;
+        self.state().errors_bp += u64::from(share_bp);
+    }
+
+    /// That share of commits fails no longer.
+    pub fn recover(&self, share_bp: u16) {
+        let mut state = self.state();
+        state.errors_bp = state.errors_bp.saturating_sub(share_bp.into());
     }
 
     /// All that is wrong with it is mended, and no crash is to come: the run is over.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     event_log::EventLog,
     fleet,
-    link::faults::Weather,
+    link::faults::{Bad, Weather},
     operator::{NewRelease, Operator, OperatorError},
     promises::Witness,
     rehearse::disk::Disk,
@@ -163,25 +163,19 @@ async fn act(
         }
         Step::RevokeRelease { firmware } => stage.operator.revoke_release(&release_id(firmware)).await.map_err(said),
         Step::Loss { length, share_bp, of } => {
-            let weather = Arc::clone(&stage.weather);
-            let lose = match of {
-                Lost::Requests => Weather::lose_requests,
-                Lost::Answers => Weather::lose_answers,
+            let lost = match of {
+                Lost::Requests => Bad::RequestsLost,
+                Lost::Answers => Bad::AnswersLost,
             };
-            lose(&weather, *share_bp);
-            later(stage, *length, "loss_ended", move || lose(&weather, 0));
+            bad_weather(stage, *length, lost(*share_bp), "loss_ended");
             Ok(())
         }
         Step::Delay { length, longest } => {
-            let weather = Arc::clone(&stage.weather);
-            weather.delay(*longest);
-            later(stage, *length, "delay_ended", move || weather.delay(Duration::ZERO));
+            bad_weather(stage, *length, Bad::Delayed(*longest), "delay_ended");
             Ok(())
         }
         Step::Duplicate { length, share_bp } => {
-            let weather = Arc::clone(&stage.weather);
-            weather.duplicate(*share_bp);
-            later(stage, *length, "duplicate_ended", move || weather.duplicate(0));
+            bad_weather(stage, *length, Bad::Duplicated(*share_bp), "duplicate_ended");
             Ok(())
         }
         Step::Disk { length, errors_bp } => {
@@ -191,9 +185,9 @@ async fn act(
                     disk.fill();
                     later(stage, *length, "disk_full_ended", move || disk.free());
                 }
-                Some(share_bp) => {
-                    disk.fail(*share_bp);
-                    later(stage, *length, "disk_errors_ended", move || disk.fail(0));
+                &Some(share_bp) => {
+                    disk.fail(share_bp);
+                    later(stage, *length, "disk_errors_ended", move || disk.recover(share_bp));
                 }
             }
             Ok(())
@@ -210,6 +204,13 @@ async fn act(
         // The plan knows when phases are, and devices when shifts start.
         Step::Phase { .. } | Step::Punch { .. } => Ok(()),
     }
+}
+
+/// The weather is so bad for so long.
+fn bad_weather(stage: &Stage, length: Duration, bad: Bad, ended: &'static str) {
+    let weather = Arc::clone(&stage.weather);
+    weather.worsen(bad);
+    later(stage, length, ended, move || weather.clear(bad));
 }
 
 /// Makes the release, and what the policy would roll back to, unless they are made already; then rolls it out.

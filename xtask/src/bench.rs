@@ -1,21 +1,43 @@
 //! Every published number again.
 
-use crate::shell::{Failed, cargo};
+use crate::shell::{Failed, cargo, root};
+
+/// What rehearsals are measured with.
+const TWO_DAYS: &str = "scenarios/two-days.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["bench", "--package", "ks-benches"])?;
     cargo(&["run", "--release", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
     cargo(&["run", "--release", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
-    rehearse("two-days", &["--signatures", "real"])?;
-    rehearse("two-days-modelled", &["--signatures", "modelled"])?;
-    rehearse("two-days-trials", &["--signatures", "modelled", "--trials", "2"])?;
-    rehearse("ten-thousand", &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
+    let plain = TWO_DAYS.to_owned();
+    let each_minute = variant("two-days-each-minute", "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
+    let idle = variant("idle", "heartbeat_interval = \"5m\"", "heartbeat_interval = \"1h\"")?;
+    let trial = ["--signatures", "modelled", "--trials", "1"];
+    rehearse("two-days", &plain, &["--signatures", "real"])?;
+    rehearse("two-days-modelled", &plain, &["--signatures", "modelled"])?;
+    rehearse("two-days-trial", &plain, &trial)?;
+    rehearse("two-days-each-minute-modelled", &each_minute, &["--signatures", "modelled"])?;
+    rehearse("two-days-each-minute-trial", &each_minute, &trial)?;
+    rehearse("idle", &idle, &["--signatures", "modelled", "--devices", "2", "--duration", "24h"])?;
+    rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
 }
 
-/// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary.
-fn rehearse(name: &str, flags: &[&str]) -> Result<(), Failed> {
+/// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary, and of a trial what it says itself.
+fn rehearse(name: &str, scenario: &str, flags: &[&str]) -> Result<(), Failed> {
     let out = format!("reports/bench/{name}");
-    let run = ["run", "--release", "--", "rehearse", "scenarios/two-days.toml", "--out", &out];
+    let run = ["run", "--release", "--", "rehearse", scenario, "--out", &out];
     cargo(&[run.as_slice(), flags].concat())
+}
+
+/// The scenario of two days with one line changed; gives its path.
+fn variant(name: &str, line: &str, instead: &str) -> Result<String, Failed> {
+    let failed = |error: std::io::Error| Failed(format!("cannot write the scenario {name}: {error}"));
+    let text = std::fs::read_to_string(root().join(TWO_DAYS)).map_err(failed)?;
+    if !text.contains(line) {
+        return Err(Failed(format!("{TWO_DAYS} has no line `{line}`")));
+    }
+    let path = format!("target/bench-{name}.toml");
+    std::fs::write(root().join(&path), text.replace(line, instead)).map_err(failed)?;
+    Ok(path)
 }

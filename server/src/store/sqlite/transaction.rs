@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 /// A transaction that goes on. One that is dropped before it is committed is taken back.
 ///
-/// That of `rusqlite` prepares `BEGIN` and `COMMIT` again each time, which is a tenth of a transaction with one heartbeat in it.
+/// That of `rusqlite` prepares `BEGIN` and `COMMIT` again each time, which is a twelfth of one with a heartbeat in it.
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
 }

@@ -164,9 +164,11 @@ impl Drawn {
     fn firmware(&mut self, counter: u64) {
         let size_kib = self.dice.of(&[8, 64, 200]);
         self.line(&format!("\n[[firmware]]\nversion = \"{counter}.0\"\ncounter = {counter}\nsize_kib = {size_kib}"));
+        let mut rest_bp = 10_000; // each device has one fate
         for fault in ["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp"] {
             if self.dice.in_100(25) {
-                let share_bp = self.dice.of(&[300, 1_000, 3_000]);
+                let share_bp = self.dice.of(&[300, 1_000, 3_000]).min(rest_bp);
+                rest_bp -= share_bp;
                 self.line(&format!("{fault} = {share_bp}"));
             }
         }
@@ -244,7 +246,8 @@ mod tests {
 
     #[test]
     fn every_seed_gives_a_sound_scenario_and_always_the_same() {
-        for root_seed in (0..300).chain([u64::MAX]) {
+        // The second last drew every fault at its worst.
+        for root_seed in (0..300).chain([1_056_553_464, u64::MAX]) {
             let text = scenario(root_seed);
             assert_eq!(text, scenario(root_seed));
             let checked =

@@ -119,6 +119,22 @@ fn a_policy_that_makes_no_sense_is_refused_with_its_field() {
 }
 
 #[test]
+fn what_is_given_twice_is_refused_and_not_counted_double() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path());
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    std::fs::copy(folder.path().join("careful.toml"), folder.path().join("other/careful.toml")).unwrap();
+    let refused = |arguments: &[&str], why: &str| {
+        let output = fleet(folder.path(), &[&["rehearse", "canary.toml", "--trials", "1"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    refused(&["--policy", "careful.toml", "--policy", "other/careful.toml"], "--policy gives careful twice");
+    refused(&["--bug-rates", "0,1,0.5,1.0"], "--bug-rates gives 1 % twice");
+}
+
+#[test]
 fn exploring_the_same_seeds_is_the_same_again() {
     let folder = tempfile::tempdir().unwrap();
     let explore = || {

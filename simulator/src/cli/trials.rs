@@ -1,7 +1,7 @@
 //! `ks-fleet rehearse --trials`: many seeds, several policies, several rates of bugs; the table, the page, the verdict.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal,
     path::{Path, PathBuf},
     sync::{
@@ -78,6 +78,8 @@ pub(super) fn run(
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
     let policies: Vec<NamedPolicy> = trials.policy.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
+    refuse_twice(&trials.bug_rates, "--bug-rates", |rate_bp| format!("{} %", f64::from(*rate_bp) / 100.0))?;
+    refuse_twice(&policies, "--policy", |(name, _)| name.clone())?;
     let is_scored = !policies.is_empty() || !trials.bug_rates.is_empty();
     if is_scored && !plan.has_rollouts() {
         return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
@@ -125,11 +127,20 @@ pub(super) fn run(
     complain(&format!(
         "{passed} of {} trials passed: {:.1} to {:.1} % of all would, with 95 % confidence",
         tried.len(),
-        low * 100.0,
-        high * 100.0
+        (low * 1_000.0).floor() / 10.0, // outwards: they promise no more than was shown
+        (high * 1_000.0).ceil() / 10.0
     ));
     tell_failed(&failed);
     Ok(if failed.is_empty() { 0 } else { 99 })
+}
+
+/// Refuses what is given twice: both would be one line of the score, with trials that count double.
+fn refuse_twice<T>(given: &[T], flag: &str, called: impl Fn(&T) -> String) -> Result<(), Failure> {
+    let mut names = BTreeSet::new();
+    match given.iter().map(called).find(|name| !names.insert(name.clone())) {
+        Some(name) => Err(Failure::BadRequest(format!("{flag} gives {name} twice; each line of a score has one"))),
+        None => Ok(()),
+    }
 }
 
 /// Which trials did not pass, why, and how to have each again.

@@ -17,13 +17,15 @@ const TRIALS: [usize; 13] = [10, 20, 30, 50, 100, 200, 300, 500, 1_000, 2_000, 3
 pub(super) struct Ranking<'a> {
     /// The policies.
     pub(super) order: Vec<&'a PolicyScore>,
-    /// The smallest bug that a policy finds reliably, in basis points, among those that let good releases through.
+    /// The smallest bug that a policy finds reliably, and every larger one too, in basis points, among those that let good
+    /// releases through.
     pub(super) yardstick_bp: Option<u32>,
 }
 
 /// Puts policies in order. First those that let good releases through; of them those that reliably find the smallest bug that
-/// any of them finds reliably; then who breaks the fewest devices by it, then who is the quickest with a good release. Where
-/// nobody finds anything reliably, who finds the most comes first. Of equals, the one that was given first.
+/// any of them finds reliably, and every larger one; then who breaks the fewest devices by it, then who is the quickest with a
+/// good release. Where nobody finds anything reliably, who finds the most comes first. Of those that stand in the way, who lets
+/// more good releases through. Of equals, the one that was given first.
 pub(super) fn ranked(policies: &[PolicyScore]) -> Ranking<'_> {
     let all_hinder = policies.iter().all(hinders);
     let yardstick_bp = policies.iter().filter(|policy| all_hinder || !hinders(policy)).filter_map(smallest_found).min();
@@ -37,13 +39,22 @@ fn compare(one: &PolicyScore, other: &PolicyScore, yardstick_bp: Option<u32>) ->
         None => found_of_all(other).total_cmp(&found_of_all(one)),
         Some(bp) => {
             let cell = |policy| at(policy, bp);
-            let is_blind = |policy| !cell(policy).is_some_and(is_reliable);
+            let is_blind = |policy| !finds_from(policy, bp);
             let broken = |policy| cell(policy).map_or((u64::MAX, u64::MAX), |of| (of.broken_median, of.broken_p95));
             is_blind(one).cmp(&is_blind(other)).then_with(|| broken(one).cmp(&broken(other)))
         }
     };
     let takes = |policy| good(policy).and_then(|cell: &Cell| cell.completion_median_s).unwrap_or(f64::MAX);
-    hinders(one).cmp(&hinders(other)).then(by_find).then_with(|| takes(one).total_cmp(&takes(other)))
+    let by_hindrance = match (hinders(one), hinders(other)) {
+        (true, true) => let_through(other).total_cmp(&let_through(one)),
+        (one, other) => one.cmp(&other),
+    };
+    by_hindrance.then(by_find).then_with(|| takes(one).total_cmp(&takes(other)))
+}
+
+/// Share of good releases that reached everybody.
+fn let_through(policy: &PolicyScore) -> f64 {
+    good(policy).map_or(0.0, |cell| cell.completed as f64 / cell.trials.max(1) as f64)
 }
 
 /// The cell of a rate.
@@ -67,7 +78,12 @@ pub(super) fn is_reliable(cell: &Cell) -> bool {
 }
 
 fn smallest_found(policy: &PolicyScore) -> Option<u32> {
-    bugs(policy).filter(|cell| is_reliable(cell)).map(|cell| cell.bug_rate_bp).min()
+    bugs(policy).map(|cell| cell.bug_rate_bp).filter(|bp| finds_from(policy, *bp)).min()
+}
+
+/// Whether a policy reliably finds this bug, and every larger one that was tried.
+fn finds_from(policy: &PolicyScore, bug_rate_bp: u32) -> bool {
+    at(policy, bug_rate_bp).is_some() && bugs(policy).filter(|cell| cell.bug_rate_bp >= bug_rate_bp).all(is_reliable)
 }
 
 /// Share of all trials with a bug in which it was found.
@@ -147,6 +163,25 @@ mod tests {
         ];
         assert_eq!((names(&policies), ranked(&policies).yardstick_bp), (vec!["calm", "nervous"], Some(100)));
         assert_eq!(ranked(&policies[..1]).yardstick_bp, Some(10), "unless nobody does");
+    }
+
+    #[test]
+    fn who_misses_a_larger_bug_comes_after_who_misses_none() {
+        let policies = [
+            policy("odd", vec![cell(0, 0, 0), cell(100, 97, 3), cell(500, 30, 40)]),
+            policy("even", vec![cell(0, 0, 0), cell(100, 93, 4), cell(500, 100, 9)]),
+        ];
+        assert_eq!((names(&policies), ranked(&policies).yardstick_bp), (vec!["even", "odd"], Some(100)));
+        assert_eq!(ranked(&policies[..1]).yardstick_bp, None);
+    }
+
+    #[test]
+    fn of_those_that_hinder_who_lets_more_good_releases_through_comes_first() {
+        let policies = [
+            policy("shut", vec![cell(0, 100, 0), cell(100, 100, 1)]),
+            policy("nervous", vec![cell(0, 30, 0), cell(100, 95, 3)]),
+        ];
+        assert_eq!(names(&policies), ["nervous", "shut"]);
     }
 
     #[test]

@@ -3,21 +3,22 @@
 use super::rank::{
     TRIALS_MAX, at, bugs, good, hinders, is_reliable, overlap, ranked, stops_good_releases, trials_needed,
 };
-use super::words::{about, at_least, devices, percent, rate};
+use super::words::{about, at_least, devices, percent, rate, trials};
 use super::{Cell, PolicyScore};
 
 /// The rule, for the page and for the short form.
 pub(super) const RULE: &str = "The rule of the recommendation: whoever stops good releases (more than 1 % of them, as far as the \
      trials prove it) or does not bring them to an end in the scenario's time comes last; of the others the one that finds at \
-     least 90 % of the smallest bug that any of them finds so often, then breaks the fewest devices by it, then is the quickest \
+     least 90 % of the smallest bug that any of them finds so often, and of every larger one, then breaks the fewest devices by it, then is the quickest \
      with a good release.";
 
 /// Which policy to take, and why the others not, in words.
 ///
 /// The rule: whoever stops good releases (the lower limit of its false alarms is above 1 %) or leaves more than one in ten of
 /// them open comes last. Of the others the one that finds, in at least 90 % of the trials, the smallest bug that any of them
-/// finds so often; then who breaks the fewest devices by it; then who is the quickest with a good release. Where nobody finds
-/// anything so often, who finds the most. Where the limits of two policies overlap, it says so, and how many trials would do.
+/// finds so often, and every larger one; then who breaks the fewest devices by it; then who is the quickest with a good release.
+/// Where nobody finds anything so often, who finds the most. Of those that come last, who lets more good releases through. Where
+/// the limits of two policies overlap, it says so, and how many trials would do.
 pub fn recommendation(policies: &[PolicyScore]) -> String {
     let ranking = ranked(policies);
     let Some((best, others)) = ranking.order.split_first() else {
@@ -47,11 +48,11 @@ fn of_best(best: &PolicyScore, yardstick_bp: Option<u32>, is_of_those_who_let_th
         Some(cell) => {
             let others = blind_to(best, |bp| bp != cell.bug_rate_bp);
             format!(
-                "Policy `{name}` finds a {} bug in {} % of {} trials (at least {} % with 95 % confidence), with {} broken (p95 \
+                "Policy `{name}` finds a {} bug in {} % of {} (at least {} % with 95 % confidence), with {} broken (p95 \
                  {}){}",
                 rate(cell.bug_rate_bp),
                 percent(cell.detected_share()),
-                cell.trials,
+                trials(cell.trials),
                 at_least(cell.detected_limits.0),
                 devices(cell.broken_median),
                 cell.broken_p95,
@@ -68,7 +69,7 @@ fn of_best(best: &PolicyScore, yardstick_bp: Option<u32>, is_of_those_who_let_th
             let who =
                 if is_of_those_who_let_through { "No policy that lets good releases through" } else { "No policy" };
             let missed = blind_to(best, |_| true).unwrap_or_default();
-            format!("{who} finds any of these bugs reliably; `{name}` comes nearest, and {missed}")
+            format!("{who} reliably finds even the largest bug; `{name}` comes nearest, and {missed}")
         }
     };
     what + &of_good_release(best, true) + "."
@@ -128,11 +129,12 @@ fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) 
         Some(bp) => match at(policy, bp) {
             None => format!("Policy `{name}` was not tried with {}", that_bug(best, bp)),
             Some(own) if is_reliable(own) => format!(
-                "Policy `{name}` finds {} in {} %, with {} broken (p95 {})",
+                "Policy `{name}` finds {} in {} %, with {} broken (p95 {}){}",
                 that_bug(best, bp),
                 percent(own.detected_share()),
                 devices(own.broken_median),
-                own.broken_p95
+                own.broken_p95,
+                blind_to(policy, |rate| rate > bp).map(|missed| format!(", but {missed}")).unwrap_or_default()
             ),
             Some(own) => {
                 format!("Policy `{name}` misses {} in {} of {}", that_bug(best, bp), missed_in(own), own.trials)
@@ -154,9 +156,11 @@ fn not_apart(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>
     let counts = |cell: &&Cell| yardstick_bp.is_none_or(|bp| cell.bug_rate_bp == bp);
     let pairs = || bugs(best).filter(counts).filter_map(|cell| Some((cell, at(policy, cell.bug_rate_bp)?)));
     let is_apart = pairs().any(|(cell, own)| !overlap(cell.detected_limits, own.detected_limits));
-    let Some((cell, _)) = pairs().next().filter(|_| !is_apart) else { return String::new() };
+    let Some((cell, own)) = pairs().next().filter(|_| !is_apart) else { return String::new() };
     let bugs = if yardstick_bp.is_some() { "it" } else { "these" };
-    let what = format!("; {} trials do not tell apart how often the two find {bugs}", cell.trials);
+    let made = cell.trials.min(own.trials);
+    let do_not = if made == 1 { "does not" } else { "do not" };
+    let what = format!("; {} {do_not} tell apart how often the two find {bugs}", trials(made));
     if pairs().all(|(cell, own)| cell.detected * own.trials == own.detected * cell.trials) {
         return what;
     }
@@ -247,13 +251,13 @@ mod tests {
         let b = policy("b", vec![cell(0, 0, 0), cell(50, 5, 9), cell(100, 80, 9)]);
         assert_eq!(
             recommendation(&[a, b]),
-            "No policy finds any of these bugs reliably; `b` comes nearest, and misses a 0.5 % bug in 95 of 100 and a 1 % bug \
+            "No policy reliably finds even the largest bug; `b` comes nearest, and misses a 0.5 % bug in 95 of 100 and a 1 % bug \
              in 20 of 100, and takes 31 h for a good release. Policy `a` misses a 0.5 % bug in 97 of 100 and a 1 % bug in 60 \
              of 100, and takes 31 h for a good release."
         );
         let nervous = policy("nervous", vec![cell(0, 50, 0), cell(50, 99, 9)]);
         let said = recommendation(&[nervous, policy("blind", vec![cell(0, 0, 0), cell(50, 3, 9)])]);
-        assert!(said.starts_with("No policy that lets good releases through finds any"), "{said}");
+        assert!(said.starts_with("No policy that lets good releases through reliably finds even"), "{said}");
         assert_eq!(recommendation(&[]), "There are no trials to tell from.");
     }
 

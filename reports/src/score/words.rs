@@ -35,10 +35,7 @@ pub(super) fn broken_promises(score: &Score) -> Option<String> {
 pub(super) fn how(score: &Score) -> String {
     let trials = match score.trials_per_cell {
         0 => String::new(),
-        trials => format!(
-            "{} of each policy and rate. ",
-            if trials == 1 { "1 trial".into() } else { format!("{trials} trials") }
-        ),
+        made => format!("{} of each policy and rate. ", trials(made)),
     };
     format!(
         "{trials}Each trial rehearses {} devices under a virtual clock, against the real backend, with a seed of its own from {} on. \
@@ -129,6 +126,11 @@ fn tenths(tenths: f64) -> String {
 /// `1 device`, `11 devices`.
 pub(super) fn devices(count: u64) -> String {
     if count == 1 { "1 device".to_owned() } else { format!("{count} devices") }
+}
+
+/// `1 trial`, `30 trials`.
+pub(super) fn trials(count: usize) -> String {
+    if count == 1 { "1 trial".to_owned() } else { format!("{count} trials") }
 }
 
 /// Basis points as people say them: `none`, `0.5 %`, `2 %`.

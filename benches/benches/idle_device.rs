@@ -26,6 +26,7 @@ use ks_fleet::{
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
+    timer::RuntimeTimer,
     truth::Truth,
 };
 use ks_protocol::message::Trust;
@@ -79,6 +80,7 @@ fn shard() -> Rc<Shard> {
         log: None,
         is_overheard: false,
         overheard: RefCell::new(VecDeque::new()),
+        timer: Rc::new(RuntimeTimer),
     })
 }
 

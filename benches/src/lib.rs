@@ -2,7 +2,7 @@
 
 pub mod fleet;
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use ks_fleet::self_watch::Stopwatch;
 
@@ -48,7 +48,12 @@ pub fn head(title: &str) {
     line(&format!("\n## {title}\n\n| what | median, µs | spread, µs |\n| --- | ---: | ---: |"));
 }
 
-/// A line on standard output; a closed pipe is no error.
+/// A line on standard output; a closed pipe is no error, anything else ends the process.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    if let Err(error) = ks_server::edge::say(text)
+        && !error.is_closed_pipe()
+    {
+        ks_server::edge::complain(&format!("error: {error}"));
+        std::process::exit(i32::from(error.exit_code()));
+    }
 }

@@ -17,13 +17,13 @@ use ks_protocol::{
     key::PrivateKey,
     manifest::Manifest,
     message::{
-        Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware, FirmwareStatus,
-        FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, KeysetEntry, LogLevel, LogLine, Logs, LogsStored,
-        Network, NextBeat, Offer, Punch, PunchMethod, PunchesStored, Register, Registered, Request, RotateKey,
-        ServerKeyState, UpdateClass, UpdateStep,
+        Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware,
+        FirmwareArtifact, FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, KeysetEntry, LogLevel,
+        LogLine, Logs, LogsStored, Network, NextBeat, Offer, Punch, PunchMethod, PunchesStored, Register, Registered,
+        Request, RotateKey, ServerKeyState, UpdateClass, UpdateStep,
     },
     refusal::{RefusalCode, RefusalDocument},
-    signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request, signing_input},
+    signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request_to, signing_input},
     text::{Rows, Sha256, Text},
     time::UnixMs,
 };
@@ -31,6 +31,8 @@ use serde_json::{Value, json};
 
 const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
 const SERVER_TIME: UnixMs = UnixMs(1_795_458_011_520);
+/// The image of the manifest.
+const ARTIFACT: Sha256 = Sha256([0xab; 32]);
 
 /// Every vector file by name, with its whole content.
 pub(crate) fn all() -> BTreeMap<String, String> {
@@ -57,6 +59,7 @@ pub(crate) fn all() -> BTreeMap<String, String> {
     let status = made.request("firmware-status", &firmware_status());
     let recorded = FirmwareStatusRecorded { kind: Default::default(), go_on: true, server_time: SERVER_TIME };
     made.response("firmware-status-answer", 200, &status.sig_dev.to_string(), &recorded);
+    made.request_to("firmware-artifact", &FirmwareArtifact::path_of(ARTIFACT), &firmware_artifact());
     let manifest = made.manifest();
     let offer = NextBeat {
         commands: Rows::default(),
@@ -72,7 +75,84 @@ pub(crate) fn all() -> BTreeMap<String, String> {
     }
     let index = serde_json::to_string_pretty(&made.index).expect("JSON values serialise");
     made.files.insert("vectors.json".to_owned(), index + "\n");
+    made.files.insert("rejects.json".to_owned(), rejects());
     made.files
+}
+
+/// A field of the heartbeat that has fields of its own.
+const FIRMWARE: &str = "firmware:\n  version: 1.4.2\n  release_counter: 17";
+
+/// One field of the heartbeat, what stands in its place, and why that is refused. Where the first is empty, a line is added.
+const REJECTS: &[(&str, &str, &str)] = &[
+    ("network: wifi", "network:\n  wifi: \"\"", "an object in place of a word"),
+    ("network: wifi", "network[1]: wifi", "a list in place of a word"),
+    ("network: wifi", "network: Wifi", "an unknown word"),
+    ("network: wifi", "network: wifi ", "a space at the end of a line"),
+    ("network: wifi", "network: wifi\r", "a carriage return"),
+    ("network: wifi", "network:  wifi", "two spaces after the colon"),
+    ("network: wifi", "network:wifi", "no space after the colon"),
+    ("network: wifi", "network: wifi\nnetwork: wifi", "a field that occurs twice"),
+    ("network: wifi", "\nnetwork: wifi", "an empty line"),
+    ("network: wifi", "# on a radio\nnetwork: wifi", "a comment"),
+    ("network: wifi", "\"network\": wifi", "a key in quotes"),
+    ("network: wifi", "  network: wifi", "indented without a line that opens a level"),
+    ("network: wifi", "\tnetwork: wifi", "indented by a tab"),
+    ("uptime_s: 64803", "uptime_s: \"64803\"", "a text in place of a number"),
+    ("uptime_s: 64803", "uptime_s: 064803", "a leading zero"),
+    ("uptime_s: 64803", "uptime_s: +64803", "a plus sign"),
+    ("uptime_s: 64803", "uptime_s: 6.4803e4", "an exponent"),
+    ("uptime_s: 64803", "uptime_s: 64803.0", "a fraction where a whole number is expected"),
+    ("uptime_s: 64803", "uptime_s: -0", "minus zero"),
+    ("uptime_s: 64803", "uptime_s: 9007199254740992", "a number above 2^53 - 1"),
+    ("uptime_s: 64803", "uptime_s:", "an object in place of a number"),
+    ("cpu_temp_c: 41.5", "cpu_temp_c: -0.0", "minus zero"),
+    ("cpu_temp_c: 41.5", "cpu_temp_c: NaN", "a word in place of a number"),
+    ("rssi_dbm: -61", "rssi_dbm: null", "null"),
+    (FIRMWARE, "firmware[2]: 9.9.9,77", "a list in place of an object"),
+    (FIRMWARE, "firmware[1]{version,release_counter}:\n  9.9.9,77", "a table in place of an object"),
+    ("  version: 1.4.2", "  version: 2.0", "a text that looks like a number, without quotes"),
+    ("  version: 1.4.2", "  version: true", "a text that is a boolean, without quotes"),
+    ("  version: 1.4.2", "  version: ", "an empty text without quotes"),
+    ("  version: 1.4.2", "   version: 1.4.2", "indented by three spaces"),
+    ("acks[2]{command_id,state,detail}:", "acks[3]{command_id,state,detail}:", "a table with fewer rows than it says"),
+    ("acks[2]{command_id,state,detail}:", "acks[02]{command_id,state,detail}:", "a count with a leading zero"),
+    ("acks[2]{command_id,state,detail}:", "acks[2]{command_id,state}:", "a row with more values than columns"),
+    ("acks[2]{command_id,state,detail}:", "acks[2]{command_id,state,state}:", "a column that occurs twice"),
+    ("  cmd-0001,SUCCEEDED,rebooted in 11 s", "  cmd-0001, SUCCEEDED,rebooted", "a space after a comma"),
+    ("  cmd-0001,SUCCEEDED,rebooted in 11 s", "  cmd-0001,SUCCEEDED,", "an empty text without quotes, in a row"),
+    ("  cmd-0001,SUCCEEDED,rebooted in 11 s", "  cmd-0001,SUCCEEDED,a: b", "a colon without quotes"),
+    ("", "later: {a", "a brace without quotes, in an unknown field"),
+    ("", "later: [1", "a bracket without quotes, in an unknown field"),
+    ("", "later: a\"b", "a quote without quotes, in an unknown field"),
+    ("", "later: x:y", "a colon without quotes, in an unknown field"),
+    ("", "later: -x", "a text that begins with a hyphen, without quotes"),
+    ("", "later: #x", "a text that begins with a number sign, without quotes"),
+    ("", "later: a\u{1}b", "a control character without quotes"),
+    ("", "later: \"a\u{1}b\"", "a control character that is not escaped"),
+    ("", "later: \"open", "quotes that are not closed"),
+    ("", "later: \"a\"b", "something behind the closing quote"),
+    ("", "later: \"\\q\"", "an unknown escape"),
+    ("", "later: \"\\ud800\"", "an escaped surrogate"),
+    ("", "later[1]:\n  - a: 1", "a list in a form that is not used"),
+    ("", "later[2|]: 1|2", "another delimiter"),
+    ("", "la.ter: 1", "a dot in a key"),
+    ("", "- later", "a line that is no field"),
+];
+
+/// Heartbeats that a reader must refuse.
+fn rejects() -> String {
+    let good = document::encode(&heartbeat()).expect("a message encodes");
+    let made = |(line, instead, reason): &(&str, &str, &str)| {
+        let document = if line.is_empty() {
+            format!("{good}\n{instead}")
+        } else {
+            assert!(good.contains(&format!("\n{line}")), "{line} is no line of the heartbeat");
+            good.replacen(&format!("\n{line}"), &format!("\n{instead}"), 1)
+        };
+        json!({ "reason": reason, "document": document })
+    };
+    let rejects: Vec<Value> = REJECTS.iter().map(made).collect();
+    serde_json::to_string_pretty(&rejects).expect("JSON values serialise") + "\n"
 }
 
 struct Made {
@@ -106,9 +186,13 @@ impl Made {
     }
 
     fn request<R: Request>(&mut self, name: &str, request: &R) -> SignedRequest {
-        let signed = sign_request(&self.device, request).expect("a message encodes");
-        let context = Context::Request { method: "POST", path: R::PATH };
-        self.index.push(entry(name, "device", &signed.wire, context, json!({ "method": "POST", "path": R::PATH })));
+        self.request_to(name, R::PATH, request)
+    }
+
+    fn request_to<R: Request>(&mut self, name: &str, path: &str, request: &R) -> SignedRequest {
+        let signed = sign_request_to(&self.device, path, request).expect("a message encodes");
+        let context = Context::Request { method: R::METHOD, path };
+        self.index.push(entry(name, "device", &signed.wire, context, json!({ "method": R::METHOD, "path": path })));
         self.files.insert(format!("{name}.toon"), signed.wire.clone());
         signed
     }
@@ -131,7 +215,7 @@ impl Made {
             models: Rows::truncated(vec![Text::truncated("KS-100"), Text::truncated("KS-200")]),
             version: Text::truncated("1.5.0"),
             release_counter: 18,
-            sha256: Sha256([0xab; 32]),
+            sha256: ARTIFACT,
             size_bytes: 8_388_608,
             min_counter: Some(12),
             not_before: SENT_AT,
@@ -230,6 +314,12 @@ fn heartbeat() -> Heartbeat {
 
 fn ack(command_id: &str, state: AckState, detail: &str) -> Ack {
     Ack { command_id: command_id.parse().expect("an identifier"), state, detail: Text::truncated(detail) }
+}
+
+fn firmware_artifact() -> FirmwareArtifact {
+    let Sequence { boot_epoch, seq } = Sequence::new(7, 1_093);
+    let device_id = "KS-000042".parse().expect("an identifier");
+    FirmwareArtifact { kind: Default::default(), device_id, boot_epoch, seq, sent_at: SENT_AT }
 }
 
 fn firmware_status() -> FirmwareStatus {

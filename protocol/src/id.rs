@@ -4,8 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Greatest sequence number: 2^53 - 1, so that clients whose numbers are doubles lose nothing.
-pub const SEQ_MAX: u64 = (1 << 53) - 1;
+use crate::number;
+
+/// Greatest sequence number.
+pub const SEQ_MAX: u64 = number::COUNT_MAX;
 
 /// Longest identifier, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
@@ -131,12 +133,7 @@ impl Seq {
 
 impl<'de> Deserialize<'de> for Seq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seq = u64::deserialize(deserializer)?;
-        if seq <= SEQ_MAX {
-            Ok(Self(seq))
-        } else {
-            Err(de::Error::custom(format!("{seq} is out of range, expected 0 to {SEQ_MAX}")))
-        }
+        number::whole(deserializer).map(Self)
     }
 }
 

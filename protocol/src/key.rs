@@ -5,26 +5,32 @@ use std::fmt;
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::{
     Signer, SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, KeypairBytes, spki::der::pem::LineEnding},
+    pkcs8::{EncodePrivateKey, EncodePublicKey, KeypairBytes, spki::der::pem::LineEnding},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 #[cfg(feature = "modelled")]
 use crate::modelled;
-use crate::{id::KeyId, signature::Signature, text::hex};
+use crate::{
+    id::KeyId,
+    pem::{self, BadPem},
+    signature::Signature,
+    text::hex,
+};
 
 /// Why a key can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     /// Not 44 characters of base64.
-    #[error("a public key is 44 characters of base64 (32 bytes), got {chars} characters")]
+    #[error("expected a public key: the base64 of 32 bytes, 43 characters of A-Z a-z 0-9 + / and one `=`; got {got}")]
     NotBase64 {
-        /// How long the text was.
-        chars: usize,
+        /// What is wrong with what came.
+        got: String,
     },
-    /// Not a point of the curve, or one of small order, which would accept signatures by anyone.
-    #[error("the public key is not a usable Ed25519 point")]
+    /// Not a point of the curve, not written as everybody writes it, or one of small order, which would accept signatures by
+    /// anyone.
+    #[error("expected an Ed25519 public key; these 32 bytes are none that a signature could be checked with")]
     NotAPoint,
     /// A key id that is not the key's.
     #[error("the key id is not that of the public key: expected `k` and 16 hex digits of its SHA-256")]
@@ -32,9 +38,12 @@ pub enum BadKey {
     /// The same key more than once in one keyset.
     #[error("the keyset names a key twice")]
     Twice,
-    /// Not a PKCS#8 PEM of an Ed25519 private key.
-    #[error("not an Ed25519 private key in PKCS#8 PEM: expected `-----BEGIN PRIVATE KEY-----`")]
-    NotPem,
+    /// No private key can be read from a PEM.
+    #[error(transparent)]
+    Pem(#[from] BadPem),
+    /// A key that no PEM can hold.
+    #[error("this key can't be written as PEM")]
+    Unwritable,
 }
 
 /// The 32 bytes of an Ed25519 public key; not yet known to be a usable point.
@@ -42,13 +51,17 @@ pub enum BadKey {
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
-    /// Reads 44 characters of canonical base64.
+    /// Reads 44 characters of canonical base64, which must be a key that signatures can be checked with.
+    ///
+    /// # Errors
+    /// They are not.
     pub fn from_base64(text: &str) -> Result<Self, BadKey> {
         let mut bytes = [0; 32];
-        match Base64::decode(text, &mut bytes) {
-            Ok(decoded) if decoded.len() == 32 => Ok(Self(bytes)),
-            _ => Err(BadKey::NotBase64 { chars: text.chars().count() }),
-        }
+        let key = match Base64::decode(text, &mut bytes) {
+            Ok(decoded) if decoded.len() == 32 => Self(bytes),
+            _ => return Err(BadKey::NotBase64 { got: why_not_base64(text) }),
+        };
+        key.verifier().map(|_| key)
     }
 
     /// The key ready to verify with: the point unpacked, keys of small order refused.
@@ -58,7 +71,9 @@ impl PublicKey {
             return Ok(Verifier(Verifying::Modelled(*self)));
         }
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadKey::NotAPoint)?;
-        if key.is_weak() { Err(BadKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
+        // A point that is written in two ways would be two keys.
+        let is_canonical = key.to_edwards().compress().0 == self.0;
+        if key.is_weak() || !is_canonical { Err(BadKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
     }
 
     /// The identifier of this key as a server key.
@@ -67,6 +82,19 @@ impl PublicKey {
         let text = format!("k{}", digits.get(..16).unwrap_or(&digits));
         // `k` and 16 hex digits are always an identifier; the fallback only satisfies the types.
         text.parse().unwrap_or_else(|_| unreachable!("a hex key id is an identifier"))
+    }
+}
+
+/// What is wrong with a text that should be the base64 of 32 bytes.
+fn why_not_base64(text: &str) -> String {
+    let chars = text.chars().count();
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    if chars != 44 {
+        return format!("{chars} characters");
+    }
+    match text.chars().enumerate().find(|(at, c)| if *at == 43 { *c != '=' } else { !is_digit(*c) }) {
+        Some((at, c)) => format!("`{}` as character {}", c.escape_default(), at + 1),
+        None => "unused bits before the `=` that are not zero".to_owned(),
     }
 }
 
@@ -164,30 +192,38 @@ impl PrivateKey {
     }
 
     /// The key itself; a modelled one is none that a file could hold.
+    #[cfg_attr(not(feature = "modelled"), expect(clippy::unnecessary_wraps, reason = "a modelled key is none"))]
     fn ed25519(&self) -> Result<&SigningKey, BadKey> {
         match &self.0 {
             Signing::Ed25519(key) => Ok(key),
             #[cfg(feature = "modelled")]
-            Signing::Modelled(_) => Err(BadKey::NotPem),
+            Signing::Modelled(_) => Err(BadKey::Unwritable),
         }
     }
 
-    /// Reads a PKCS#8 PEM. Line breaks may be written as `\n`, as environment files must.
-    pub fn from_pem(pem: &str) -> Result<Self, BadKey> {
-        let pem = pem.trim().replace("\\n", "\n");
-        SigningKey::from_pkcs8_pem(&pem).map(|key| Self(Signing::Ed25519(Box::new(key)))).map_err(|_| BadKey::NotPem)
+    /// Reads a PKCS#8 PEM, as people and environment files have it: see [`crate::pem`].
+    ///
+    /// # Errors
+    /// It is none, and why not.
+    pub fn from_pem(text: &str) -> Result<Self, BadKey> {
+        let (seed, public) = pem::read(text)?;
+        let key = SigningKey::from_bytes(&seed);
+        if public.is_some_and(|public| public != key.verifying_key().to_bytes()) {
+            return Err(BadPem::PublicHalf.into());
+        }
+        Ok(Self(Signing::Ed25519(Box::new(key))))
     }
 
     /// The key as PKCS#8 PEM.
     pub fn to_pem(&self) -> Result<String, BadKey> {
         // Without the public half (version 1 of RFC 5958), which every other program can read.
         let pair = KeypairBytes { secret_key: self.ed25519()?.to_bytes(), public_key: None };
-        pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| BadKey::NotPem)
+        pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| BadKey::Unwritable)
     }
 
     /// The public half as SPKI PEM.
     pub fn public_pem(&self) -> Result<String, BadKey> {
-        self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| BadKey::NotPem)
+        self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| BadKey::Unwritable)
     }
 
     /// The public half.
@@ -225,14 +261,43 @@ mod tests {
         let pem = key.to_pem().unwrap();
         assert_eq!(PrivateKey::from_pem(&pem).unwrap().public_key(), key.public_key());
         assert_eq!(PrivateKey::from_pem(&pem.replace('\n', "\\n")).unwrap().public_key(), key.public_key());
-        assert_eq!(PrivateKey::from_pem("nonsense").unwrap_err(), BadKey::NotPem);
+        assert_eq!(PrivateKey::from_pem("nonsense").unwrap_err(), BadKey::Pem(BadPem::None));
     }
 
     #[test]
-    fn small_order_keys_are_refused() {
-        let mut identity = [0; 32];
-        identity[0] = 1;
-        assert_eq!(PublicKey(identity).verifier().unwrap_err(), BadKey::NotAPoint);
+    fn keys_that_no_signature_can_be_checked_with_are_refused() {
+        let with_first = |first: u8, rest: u8| {
+            let mut bytes = [rest; 32];
+            bytes[0] = first;
+            bytes
+        };
+        let (identity, no_point, too_large) = (with_first(1, 0), with_first(2, 0), [0xff; 32]);
+        let mut also_identity = with_first(0xee, 0xff); // y = p + 1
+        also_identity[31] = 0x7f;
+        let mut written_twice = with_first(0xf0, 0xff); // y = p + 3, which is y = 3
+        written_twice[31] = 0x7f;
+        for bytes in [identity, no_point, too_large, also_identity, written_twice] {
+            assert_eq!(PublicKey(bytes).verifier().unwrap_err(), BadKey::NotAPoint, "{bytes:?}");
+            let text = PublicKey(bytes).to_string();
+            assert_eq!(PublicKey::from_base64(&text).unwrap_err(), BadKey::NotAPoint, "{text}");
+        }
+        assert!(PublicKey(with_first(3, 0)).verifier().is_ok(), "the same point, written as everybody writes it");
+    }
+
+    #[test]
+    fn what_is_no_base64_is_named_for_what_it_is() {
+        let good = PrivateKey::from_seed(&[7; 32]).public_key().to_string();
+        let unused_bits = format!("{}B=", "A".repeat(42));
+        for (text, got) in [
+            ("AAAA", "got 4 characters"),
+            (&good.replacen(|c: char| c.is_ascii_alphanumeric(), "_", 1), "got `_` as character 1"),
+            (&good.replace('=', "A"), "got `A` as character 44"),
+            (&unused_bits, "got unused bits"),
+        ] {
+            let said = PublicKey::from_base64(text).unwrap_err().to_string();
+            assert!(said.contains(got), "{text}: {said}");
+        }
+        assert_eq!(PublicKey::from_base64(&good).unwrap().to_string(), good);
     }
 
     #[test]

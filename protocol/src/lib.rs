@@ -6,10 +6,11 @@
 //! - [`signature`]: the contexts, signing a request, sealing a response, opening either
 //! - [`message`]: one file per endpoint
 //! - [`manifest`]: the signed firmware manifest and its checks in order; [`download`]: the artifact while it streams
+//! - [`pem`]: private keys as people have them; [`reading`]: serde's words about a value, in plain words
 //! - [`refusal`]: the one table of `ERR1` codes
-//! - [`id`], [`text`], [`time`], [`key`]: the values that messages are made of, each checked when it is made
+//! - [`id`], [`number`], [`text`], [`time`], [`key`]: the values that messages are made of, each checked when it is made
 //!
-//! The wire speaks TOON as its specification 4.1 says, decoded in strict mode.
+//! The wire speaks the part of TOON 4.1 that docs/protocol.md, section 3 describes; `toon` reads it, and takes nothing else.
 
 pub mod document;
 pub mod download;
@@ -19,10 +20,14 @@ pub mod manifest;
 pub mod message;
 #[cfg(feature = "modelled")]
 pub mod modelled;
+pub mod number;
+pub mod pem;
+pub mod reading;
 pub mod refusal;
 pub mod signature;
 pub mod text;
 pub mod time;
+mod toon;
 
 /// The media type of every data-plane document.
 pub const MEDIA_TYPE: &str = "text/toon; charset=utf-8";

@@ -10,6 +10,7 @@ use crate::{
     id::{KeyId, ReleaseId},
     key::{PrivateKey, Verifier},
     message::{Trust, UpdateClass, type_line},
+    number::{whole, whole_if},
     signature::{Context, signing_input},
     text::{Rows, Sha256, Text},
     time::UnixMs,
@@ -41,13 +42,15 @@ pub struct Manifest {
     /// Version, for people.
     pub version: Text<64>,
     /// Grows with each release of a product; a device never goes back. Going back to an old image is a new release.
+    #[serde(deserialize_with = "whole")]
     pub release_counter: u64,
     /// SHA-256 of the artifact.
     pub sha256: Sha256,
     /// Length of the artifact, in bytes.
+    #[serde(deserialize_with = "whole")]
     pub size_bytes: u64,
     /// The least counter that must be installed before; none: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
     pub min_counter: Option<u64>,
     /// Not to be installed before this.
     pub not_before: UnixMs,

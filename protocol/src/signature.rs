@@ -127,9 +127,14 @@ pub struct SignedRequest {
 
 /// Signs `request` with the device's `key`.
 pub fn sign_request<R: Request>(key: &PrivateKey, request: &R) -> Result<SignedRequest, DocumentError> {
+    sign_request_to(key, R::PATH, request)
+}
+
+/// The same for an endpoint that has a path for each of the things that it gives.
+pub fn sign_request_to<R: Request>(key: &PrivateKey, path: &str, request: &R) -> Result<SignedRequest, DocumentError> {
     let mut body = document::encode(request)?;
     body.push('\n');
-    let context = Context::Request { method: "POST", path: R::PATH };
+    let context = Context::Request { method: R::METHOD, path };
     let (wire, sig_dev) = sealed(key, context, SIG_DEV, body);
     Ok(SignedRequest { wire, sig_dev })
 }

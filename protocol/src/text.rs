@@ -1,4 +1,5 @@
-//! Bounded strings and tables: what is longer than its bound is refused while it is read. And bytes as hex.
+//! Bounded strings and tables: what is longer than its bound is refused while it is read. Bytes as hex, and text as a terminal
+//! may show it.
 
 use std::{fmt, str::FromStr};
 
@@ -8,6 +9,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A text from outside as one line that a terminal shows and does not obey: each character that would move its cursor, change
+/// its colours or turn the text around is a replacement character.
+pub fn printable(text: &str) -> String {
+    text.chars().map(printable_char).collect()
+}
+
+/// A character as [`printable`] has it.
+pub fn printable_char(c: char) -> char {
+    let turns_text_around =
+        matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns_text_around || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
+    }
 }
 
 /// A SHA-256 digest, written as 64 lower-case hex digits.
@@ -174,5 +192,17 @@ impl<const MAX: usize> schemars::JsonSchema for Text<MAX> {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         // The bound is on bytes, and a character has at least one.
         schemars::json_schema!({ "type": "string", "maxLength": MAX })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_nothing_to_obey() {
+        assert_eq!(printable("Größe 7 µm, 北门"), "Größe 7 µm, 北门");
+        let hostile = "a\u{1b}[2Jb\nc\rd\u{9b}31me\u{202e}f\u{7f}\u{2028}";
+        assert_eq!(printable(hostile).replace('\u{fffd}', "?"), "a?[2Jb?c?d?31me?f??");
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub u64);
 
-/// The greatest time that is written, `9000-01-01T00:00:00.000Z`: later ones are held here.
-const MAX: u64 = 221_845_392_000_000;
+/// The greatest time that is read and written, `9998-12-31T23:59:59.999Z`: sums beyond it are held here.
+const MAX: u64 = 253_370_764_799_999;
 
 impl UnixMs {
     /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
@@ -41,7 +41,9 @@ impl fmt::Display for UnixMs {
 
 /// Why a text is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a time: expected RFC 3339 in UTC with milliseconds, such as 2026-11-23T18:20:11.482Z")]
+#[error(
+    "`{given}` is not a time: expected RFC 3339 in UTC with milliseconds, such as 2026-11-23T18:20:11.482Z, of the years 1970 to 9998"
+)]
 pub struct BadTime {
     given: String,
 }
@@ -59,7 +61,9 @@ impl FromStr for UnixMs {
             return Err(bad());
         }
         let timestamp: jiff::Timestamp = given.parse().map_err(|_| bad())?;
-        u64::try_from(timestamp.as_millisecond()).map(UnixMs).map_err(|_| bad())
+        let at = u64::try_from(timestamp.as_millisecond()).map(UnixMs).map_err(|_| bad())?;
+        // A reader that takes a second 60, or a year that is not written, would store another time than it was given.
+        if at.to_string() == given { Ok(at) } else { Err(bad()) }
     }
 }
 
@@ -100,14 +104,28 @@ mod tests {
         let at = UnixMs(1_795_458_011_482);
         assert_eq!(at.to_string(), "2026-11-23T18:20:11.482Z");
         assert_eq!("2026-11-23T18:20:11.482Z".parse(), Ok(at));
-        for bad in ["2026-11-23T18:20:11Z", "2026-11-23 18:20:11.482Z", "2026-11-23T18:20:11.482+01:00", "", "now"] {
+        for bad in [
+            "2026-11-23T18:20:11Z",
+            "2026-11-23 18:20:11.482Z",
+            "2026-11-23T18:20:11.482+01:00",
+            "",
+            "now",
+            "2026-11-23T18:20:60.000Z",
+            "2016-12-31T23:59:60.000Z",
+            "2026-11-23T24:00:00.000Z",
+            "2026-02-29T00:00:00.000Z",
+            "9999-01-01T00:00:00.000Z",
+            "1969-12-31T23:59:59.999Z",
+            "2026-11-23T18:20:11.482z",
+            "2026-11-23t18:20:11.482Z",
+        ] {
             assert!(bad.parse::<UnixMs>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn extremes_do_not_overflow() {
-        let last = "9000-01-01T00:00:00.000Z";
+        let last = "9998-12-31T23:59:59.999Z";
         assert_eq!((UnixMs(u64::MAX) + Duration::MAX).to_string(), last);
         assert_eq!(last.parse(), Ok(UnixMs(MAX)));
         assert_eq!(UnixMs(0).minus_ms(5), UnixMs(0));

@@ -16,6 +16,7 @@ use ks_protocol::{
         Ack, AckState, Attendance, CommandAck, CommandOrder, Direction, Firmware, Heartbeat, Keyset, LogLevel, LogLine,
         Logs, Network, NextBeat, Punch, PunchMethod, Register, Registered, Request, RotateKey, SetConfig,
     },
+    number::COUNT_MAX,
     refusal::RefusalDocument,
     signature::{Context, Reply, SIG_DEV, SignedRequest, open_response, seal_response, sign_request, signing_input},
     text::{Rows, Text},
@@ -68,10 +69,10 @@ prop_compose! {
     fn any_heartbeat()(
         device_id in any_device_id(),
         (boot_epoch, seq) in any_sequence(),
-        sent_at in 0_u64..221_845_392_000_000,
+        sent_at in 0_u64..=253_370_764_799_999,
         version in any::<String>(),
-        release_counter in any::<u64>(),
-        uptime_s in any::<u64>(),
+        release_counter in 0..=COUNT_MAX,
+        uptime_s in 0..=COUNT_MAX,
         tenths in -1_000_i32..2_000,
         rssi_dbm in proptest::option::of(any::<i16>()),
         acks in proptest::collection::vec(any_ack(), 0..5),
@@ -93,14 +94,14 @@ prop_compose! {
 }
 
 fn any_log_line() -> impl Strategy<Value = LogLine> {
-    (0_u64..221_845_392_000_000, prop::sample::select(&LogLevel::ALL), any::<String>())
+    (0_u64..=253_370_764_799_999, prop::sample::select(&LogLevel::ALL), any::<String>())
         .prop_map(|(at, level, message)| LogLine { at: UnixMs(at), level, message: Text::truncated(&message) })
 }
 
 fn any_punch() -> impl Strategy<Value = Punch> {
     let direction = prop_oneof![Just(Direction::In), Just(Direction::Out), Just(Direction::Unknown)];
     let method = prop_oneof![Just(PunchMethod::Card), Just(PunchMethod::Pin), Just(PunchMethod::Other)];
-    (0..=ks_protocol::id::SEQ_MAX, 0_u64..221_845_392_000_000, any::<String>(), direction, method).prop_map(
+    (0..=ks_protocol::id::SEQ_MAX, 0_u64..=253_370_764_799_999, any::<String>(), direction, method).prop_map(
         |(punch_no, at, badge, direction, method)| Punch {
             punch_no: Sequence::new(0, punch_no).seq,
             at: UnixMs(at),
@@ -278,4 +279,114 @@ fn a_signature_with_another_form_of_s_is_refused() {
     let verifier = key.public_key().verifier().unwrap();
     assert!(verifier.verifies(b"message", &good));
     assert!(!verifier.verifies(b"message", &ks_protocol::signature::Signature(other)));
+}
+
+/// What an independent decoder of the whole of TOON reads.
+fn read_as_toon(text: &str) -> Option<serde_json::Value> {
+    serde_toon::from_str_with_options(text, serde_toon::DecodeOptions::strict()).ok()
+}
+
+/// Equality of JSON values, where 41 and 41.0 are one number.
+fn same(left: &serde_json::Value, right: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Number, Object};
+    match (left, right) {
+        (Number(left), Number(right)) => left.as_f64() == right.as_f64(),
+        (Array(left), Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+        }
+        (Object(left), Object(right)) => {
+            left.len() == right.len()
+                && left.iter().zip(right).all(|(left, right)| left.0 == right.0 && same(left.1, right.1))
+        }
+        _ => left == right,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever stands in a field that nobody knows: what is taken is TOON, and means the same to another decoder.
+    #[test]
+    fn a_document_is_valid_as_a_whole_or_refused(
+        beat in any_heartbeat(),
+        value in "[\"\\\\a-c0-9:,u{}\\[\\] \u{1}-\u{3}#+.e-]{0,8}",
+        form in 0..6,
+        line in 0..4_usize,
+    ) {
+        let unknown = match form {
+            0 => format!("later: {value}"),
+            1 => format!("later:\n  inner: {value}"),
+            2 => format!("later[2]: 1,{value}"),
+            3 => format!("later[1]{{a,b}}:\n  {value},1"),
+            4 => format!("later{value}"),
+            _ => value,
+        };
+        let known = document::encode(&beat).unwrap();
+        let mut lines: Vec<&str> = known.lines().collect();
+        lines.insert(line, &unknown);
+        let text = lines.join("\n");
+        let decoded = document::decode::<Heartbeat>(&text);
+        let any = document::decode::<serde_json::Value>(&text);
+        prop_assert_eq!(decoded.is_ok(), any.is_ok(), "{}: {:?} {:?}", text, decoded, any);
+        if let (Ok(decoded), Ok(any)) = (decoded, any) {
+            prop_assert_eq!(decoded, beat);
+            let theirs = read_as_toon(&text);
+            prop_assert!(theirs.as_ref().is_some_and(|theirs| same(theirs, &any)), "{}: {} {:?}", text, any, theirs);
+        }
+    }
+
+    /// Whatever a sensor says is written as a number that the reader takes, to the millionth of a degree.
+    #[test]
+    fn any_temperature_is_written_so_that_the_reader_takes_it(
+        beat in any_heartbeat(),
+        celsius in prop_oneof![-100.0..=200.0, -1e-5..1e-5, Just(-0.0), Just(-5e-324), Just(-100.0), Just(200.0)],
+    ) {
+        let text = document::encode(&Heartbeat { cpu_temp_c: celsius, ..beat }).unwrap();
+        let read = document::decode::<Heartbeat>(&text);
+        prop_assert!(read.as_ref().is_ok_and(|read| (read.cpu_temp_c - celsius).abs() < 1e-6), "{} {:?}", text, read);
+    }
+
+    /// Any text goes there and back in each place where one can stand, and is written as the documented grammar says.
+    #[test]
+    fn any_text_is_written_so_that_the_reader_takes_it(
+        text in prop_oneof![any::<String>(), "[\"\\\\a-c0-9:,{}\\[\\] #+.eE\u{1}\u{feff}\u{7f}\u{85}-]{0,8}"],
+        number in prop_oneof![any::<i32>().prop_map(|micro| f64::from(micro) / 1e6), Just(1e-6), Just(-0.0)],
+    ) {
+        let row = serde_json::json!({ "a": text.as_str(), "b": number });
+        let value = serde_json::json!({ "t": text.as_str(), "n": number, "o": row, "r": [row, row], "l": [text.as_str(), "x"], "e": [] });
+        let written = document::encode(&value).unwrap();
+        let read = document::decode::<serde_json::Value>(&written);
+        prop_assert!(read.as_ref().is_ok_and(|read| same(read, &value)), "{} {:?}", written, read);
+    }
+
+    /// A time that is taken is the time that was given, letter for letter; whatever else is refused.
+    #[test]
+    fn a_time_is_taken_as_it_is_or_refused(
+        (year, month, day) in (1960_u32..10_000, 0_u32..14, 0_u32..33),
+        (hour, minute, second, ms) in (0_u32..25, 0_u32..62, 0_u32..62, 0_u32..1_000),
+    ) {
+        let given = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
+        if let Ok(taken) = given.parse::<UnixMs>() {
+            prop_assert_eq!(taken.to_string(), given);
+            prop_assert!((1970..=9998).contains(&year) && hour < 24 && minute < 60 && second < 60);
+        }
+    }
+
+    /// A whole number that is taken is the one that was given, digit for digit.
+    #[test]
+    fn a_number_is_taken_as_it_is_or_refused(digits in "-?[0-9]{1,21}", tail in "(|\\.0|\\.5|e0|E2|\\.00000000000000000001)") {
+        let given = format!("{digits}{tail}");
+        let text = format!("keyset_version: {given}");
+        match document::decode::<ks_protocol::message::AddKey>(&text) {
+            Ok(taken) => prop_assert_eq!(taken.keyset_version.to_string(), given.trim_start_matches('-')),
+            Err(error) => {
+                let words = error.to_string();
+                let expected = ["expected a whole number from 0 to 9007199254740991, got ", "expected a number such as 0"];
+                prop_assert!(expected.iter().any(|expected| words.contains(expected)), "{}", words);
+                prop_assert!(words.starts_with("keyset_version: line 1: ") && words.contains(&digits), "{}", words);
+                let fits = digits.parse::<u64>().is_ok_and(|number| number <= COUNT_MAX);
+                prop_assert!(!fits || !tail.is_empty() || digits.starts_with('0'), "{}", given);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! Goal: the codec speaks TOON as its specification says, in strict mode, for the forms that we send.
-//! Method: the specification's published fixtures, as the codec's own package brings them; each case that is decoded
-//! strictly with the default indent must give its JSON value or fail, as it says; each encode case must give its text.
+//! Goal: what we write is TOON as its specification says, and what we read is a part of it, with the same meaning.
+//! Method: the specification's published fixtures, as the encoder's own package brings them; our reader must refuse each decode
+//! case that the specification refuses, and give its JSON value for each other one that it takes; each encode case must give
+//! its text.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,8 +10,9 @@
     reason = "a failure here is a failed test or tool run"
 )]
 
+use ks_protocol::document::decode;
 use serde_json::Value;
-use serde_toon::{DecodeOptions, from_str_with_options, to_string};
+use serde_toon::to_string;
 use std::{path::PathBuf, process::Command};
 
 /// The forms that documents of ours take: objects, tables and lists of primitives, quoted and plain values.
@@ -94,22 +96,20 @@ fn same(left: &Value, right: &Value) -> bool {
 }
 
 #[test]
-fn strict_decoding_does_what_the_fixtures_say() {
-    let mut ran = 0;
+fn what_is_read_is_what_the_fixtures_say() {
+    let (mut ran, mut taken) = (0, 0);
     for Case { name, input, expected, should_error, options } in cases("decode") {
         if options["strict"] == false || options.get("indentSize").is_some() || options.get("expandPaths").is_some() {
             continue;
         }
-        let decoded = from_str_with_options::<Value>(input.as_str().expect("text"), DecodeOptions::strict());
-        if should_error {
-            assert!(decoded.is_err(), "{name} must be refused, got {decoded:?}");
-        } else {
-            let decoded = decoded.expect(&name);
-            assert!(same(&decoded, &expected), "{name}: {decoded} is not {expected}");
+        if let Ok(read) = decode::<Value>(input.as_str().expect("text")) {
+            assert!(!should_error, "{name} must be refused, got {read}");
+            assert!(same(&read, &expected), "{name}: {read} is not {expected}");
+            taken += 1;
         }
         ran += 1;
     }
-    assert!(ran > 150, "only {ran} decode fixtures were found");
+    assert!(ran > 150 && taken > 40, "{taken} of {ran} decode fixtures were taken");
 }
 
 #[test]

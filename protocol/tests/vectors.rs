@@ -14,7 +14,8 @@ mod made;
 use ks_protocol::{
     document,
     key::PublicKey,
-    signature::{Context, signing_input},
+    message::Heartbeat,
+    signature::{Context, SIG_DEV, signing_input},
 };
 use serde_json::Value;
 
@@ -39,10 +40,11 @@ fn every_vector_verifies_from_its_files_alone() {
     for vector in index {
         let text = |field: &str| vector[field].as_str().unwrap_or_default().to_owned();
         let wire = committed(&text("file"));
-        let (label, context_path, context_sig) = (text("key"), text("path"), text("request_sig_dev"));
+        let (label, context_sig) = (text("key"), text("request_sig_dev"));
+        let (method, path) = (text("method"), text("path"));
         let status = u16::try_from(vector["status"].as_u64().unwrap_or_default()).unwrap();
         let (line, context) = match label.as_str() {
-            "device" => ("SIG_DEV", Context::Request { method: "POST", path: &context_path }),
+            "device" => ("SIG_DEV", Context::Request { method: &method, path: &path }),
             "firmware" => ("FW_SIG", Context::Firmware),
             _ => ("SIG_SERV", Context::Response { status, sig_dev: &context_sig }),
         };
@@ -51,5 +53,20 @@ fn every_vector_verifies_from_its_files_alone() {
         assert_eq!(input, text("signing_input"), "{}", text("name"));
         let key = PublicKey::from_base64(keys[&label]["public_key"].as_str().unwrap()).unwrap().verifier().unwrap();
         assert!(key.verifies(input.as_bytes(), &signed.signature), "{}", text("name"));
+    }
+}
+
+#[test]
+fn every_reject_is_refused_and_the_document_it_was_made_from_is_taken() {
+    let good = committed("heartbeat.toon");
+    let good = document::split(good.as_bytes(), SIG_DEV).unwrap().body;
+    assert!(document::decode::<Heartbeat>(good).is_ok());
+    let rejects: Vec<Value> = serde_json::from_str(&committed("rejects.json")).unwrap();
+    assert!(rejects.len() > 40);
+    for reject in rejects {
+        let (reason, text) = (&reject["reason"], reject["document"].as_str().unwrap());
+        assert_ne!(text, good.trim_end(), "{reason}");
+        let error = document::decode::<Heartbeat>(text).unwrap_err().to_string();
+        assert!(error.contains("line "), "{reason}: {error}");
     }
 }

@@ -33,14 +33,14 @@ impl RolloutSummary {
             End::Stopped(word) => format!("; it was {word} all the same"),
             End::Open(word) => format!("; it was {word} when the run ended"),
         };
-        let (updated, targets) = (count(self.updated_devices), devices(self.targets, count));
-        format!("Release {} reached {updated} of {targets} and broke none{end}.", self.release)
+        let (installed, targets) = (count(self.installed_devices), devices(self.targets, count));
+        format!("Release {} was installed on {installed} of {targets} and broke none{end}.", self.release)
     }
 
     /// Of a release that broke something.
     fn harmful(&self, count: fn(u64) -> String) -> String {
-        let percent = if self.targets > 0 {
-            format!(" ({})", share(self.broken_devices, self.targets))
+        let percent = if self.installed_devices > 0 {
+            format!(" ({})", share(self.broken_devices, self.installed_devices))
         } else {
             String::new() // nobody says of how many
         };
@@ -50,15 +50,18 @@ impl RolloutSummary {
                 format!(" and was completed all the same, though it was first held back{}", self.when())
             }
             (End::Stopped(word), _) if self.is_early() => format!(", though it was {word}{}", self.when()),
-            (End::Stopped(word), _) => format!(" before it was {word}{}", self.when()),
+            // Not "before": devices that had it already may break later.
+            (End::Stopped(word), _) => format!(" and was {word}{}", self.when()),
             (End::Open(word), None) => format!(" and was never caught: it was {word} when the run ended"),
             (End::Open(word), Some(_)) => {
                 format!(" and was {word} when the run ended, though it was first held back{}", self.when())
             }
         };
-        let (broken, targets) = (count(self.broken_devices), devices(self.targets, count));
-        let updated = devices(self.updated_devices, count);
-        format!("Release {} broke {broken} of {targets}{percent}{end}; {updated} had it.", self.release)
+        let (broken, installed) = (count(self.broken_devices), devices(self.installed_devices, count));
+        let (release, targets) = (&self.release, count(self.targets));
+        format!(
+            "Release {release} broke {broken} of {installed} that installed it{percent}{end}; it was meant for {targets}."
+        )
     }
 
     /// How it stood at the end.
@@ -78,13 +81,17 @@ impl RolloutSummary {
         self.detected_at_s.zip(self.first_broken_at_s).is_some_and(|(detected, broken)| detected < broken)
     }
 
-    /// When the engine first acted, seen from the first broken device; empty when either is not known.
-    fn when(&self) -> String {
-        let Some((detected, broken)) = self.detected_at_s.zip(self.first_broken_at_s) else {
-            return String::new();
-        };
+    /// When the engine first acted, seen from the first broken device: ` 2 h after the first one broke`; none when either is
+    /// not known.
+    pub(crate) fn since_the_first_broke(&self) -> Option<String> {
+        let (detected, broken) = self.detected_at_s.zip(self.first_broken_at_s)?;
         let side = if detected < broken { "before" } else { "after" };
-        format!(" {} {side} the first one broke", span((detected - broken).abs()))
+        Some(format!(" {} {side} the first one broke", span((detected - broken).abs())))
+    }
+
+    /// The same; empty when it is not known.
+    fn when(&self) -> String {
+        self.since_the_first_broke().unwrap_or_default()
     }
 }
 
@@ -114,55 +121,56 @@ mod tests {
     fn a_release_that_was_caught_says_how_soon() {
         assert_eq!(
             told(|_| {}),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %) before it was aborted 2 h 10 min after the first one broke; \
-             150 devices had it."
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was aborted 2 h 10 min after the first one broke; \
+             it was meant for 3,000."
         );
         assert_eq!(
-            told(|of| (of.state, of.detected_at_s, of.updated_devices) = ("PAUSED".into(), None, 1)),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %) before it was paused; 1 device had it."
+            told(|of| (of.state, of.detected_at_s, of.broken_devices, of.installed_devices) =
+                ("PAUSED".into(), None, 1, 1)),
+            "Release 1.1.0 broke 1 of 1 device that installed it (100 %) and was paused; it was meant for 3,000."
         );
         assert_eq!(
             told(|of| of.detected_at_s = Some(3_000.0)),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %), though it was aborted 10 min before the first one broke; \
-             150 devices had it."
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %), though it was aborted 10 min before the first one broke; \
+             it was meant for 3,000."
         );
     }
 
     #[test]
     fn a_release_that_was_not_caught_says_so() {
         let all = |of: &mut RolloutSummary| {
-            (of.state, of.detected_at_s, of.updated_devices) = ("COMPLETED".into(), None, 3_000);
+            (of.state, of.detected_at_s, of.installed_devices) = ("COMPLETED".into(), None, 3_000);
         };
         assert_eq!(
             told(all),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %) and was completed all the same: nothing stopped it; \
-             3,000 devices had it."
+            "Release 1.1.0 broke 7 of 3,000 devices that installed it (0.23 %) and was completed all the same: nothing stopped it; \
+             it was meant for 3,000."
         );
         assert_eq!(
             told(|of| (of.state, of.detected_at_s) = ("RUNNING".into(), None)),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %) and was never caught: it was still running when the run ended; \
-             150 devices had it."
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was never caught: it was still running when the run ended; \
+             it was meant for 3,000."
         );
         assert_eq!(
             told(|of| of.state = "WAITING".into()),
-            "Release 1.1.0 broke 7 of 3,000 devices (0.23 %) and was waiting for approval when the run ended, though it was \
-             first held back 2 h 10 min after the first one broke; 150 devices had it."
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was waiting for approval when the run ended, though it was \
+             first held back 2 h 10 min after the first one broke; it was meant for 3,000."
         );
     }
 
     #[test]
     fn a_good_release_is_told_in_few_words() {
         let good = |of: &mut RolloutSummary| {
-            (of.broken_devices, of.updated_devices, of.state) = (0, 3_000, "COMPLETED".into());
+            (of.broken_devices, of.installed_devices, of.state) = (0, 3_000, "COMPLETED".into());
         };
-        assert_eq!(told(good), "Release 1.1.0 reached 3,000 of 3,000 devices and broke none.");
+        assert_eq!(told(good), "Release 1.1.0 was installed on 3,000 of 3,000 devices and broke none.");
         assert_eq!(
             told(|of| (of.broken_devices, of.state) = (0, "RUNNING".into())),
-            "Release 1.1.0 reached 150 of 3,000 devices and broke none; it was still running when the run ended."
+            "Release 1.1.0 was installed on 150 of 3,000 devices and broke none; it was still running when the run ended."
         );
         assert_eq!(
             told(|of| of.broken_devices = 0),
-            "Release 1.1.0 reached 150 of 3,000 devices and broke none; it was aborted all the same."
+            "Release 1.1.0 was installed on 150 of 3,000 devices and broke none; it was aborted all the same."
         );
     }
 }

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
+use crate::bounded::{self, EVENTS_BYTES_MAX, FILE_BYTES_MAX, Lines};
 use crate::error::ReportError;
 use crate::run_folder::{DECISIONS, FORMAT, ROLLOUTS, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
+
+/// Rows of a file at most: some ten times what the longest run writes.
+const ROWS_MAX: usize = 1_000_000;
 
 /// Reads `summary.json` of the folder.
 ///
@@ -52,7 +56,7 @@ pub fn write_summary(dir: &Path, summary: &Summary) -> Result<(), ReportError> {
 /// Errors: it is missing, or a line is not a whole [`Tick`] (the last one of a killed run often is not).
 pub fn read_ticks(dir: &Path) -> Result<Vec<Tick>, ReportError> {
     let file = dir.join(TICKS);
-    lines(&file, &read(&file)?, "one tick as a JSON object", |tick: &Tick| tick.at_s)
+    rows(&file, "one tick as a JSON object", |tick: &Tick| tick.at_s)
 }
 
 /// Reads `rollouts.ndjson` of the folder, in order of time; nothing when it is not there.
@@ -60,9 +64,7 @@ pub fn read_ticks(dir: &Path) -> Result<Vec<Tick>, ReportError> {
 /// Errors: it cannot be read, or a line is not a whole [`RolloutSample`].
 pub fn read_rollouts(dir: &Path) -> Result<Vec<RolloutSample>, ReportError> {
     let file = dir.join(ROLLOUTS);
-    lines(&file, &read_if_there(&file)?, "one sample of a rollout as a JSON object", |sample: &RolloutSample| {
-        sample.at_s
-    })
+    if_there(rows(&file, "one sample of a rollout as a JSON object", |sample: &RolloutSample| sample.at_s))
 }
 
 /// Reads `decisions.ndjson` of the folder, in order of time; nothing when it is not there.
@@ -70,35 +72,39 @@ pub fn read_rollouts(dir: &Path) -> Result<Vec<RolloutSample>, ReportError> {
 /// Errors: it cannot be read, or a line is not a whole [`RolloutDecision`].
 pub fn read_decisions(dir: &Path) -> Result<Vec<RolloutDecision>, ReportError> {
     let file = dir.join(DECISIONS);
-    lines(&file, &read_if_there(&file)?, "one decision as a JSON object", |decision: &RolloutDecision| decision.at_s)
+    if_there(rows(&file, "one decision as a JSON object", |decision: &RolloutDecision| decision.at_s))
 }
 
 /// Each line of a file as JSON, blank ones left out, in order of time.
-fn lines<T: DeserializeOwned>(
-    file: &Path,
-    text: &[u8],
-    expected: &'static str,
-    at_s: fn(&T) -> f64,
-) -> Result<Vec<T>, ReportError> {
+fn rows<T: DeserializeOwned>(file: &Path, expected: &'static str, at_s: fn(&T) -> f64) -> Result<Vec<T>, ReportError> {
+    let unreadable = |cause| unread(file, cause);
+    let mut lines = Lines::open(file, FILE_BYTES_MAX).map_err(unreadable)?;
     let mut all = Vec::new();
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
+    while let Some((line, text)) = lines.next_line().map_err(unreadable)? {
+        if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        all.push(serde_json::from_slice(line).map_err(|cause| ReportError::Damaged {
-            file: file.to_owned(),
-            line: number + 1,
-            expected,
-            cause: without_line(&cause),
-        })?);
+        let damaged = |cause| ReportError::Damaged { file: file.to_owned(), line, expected, cause };
+        if all.len() >= ROWS_MAX {
+            return Err(damaged(format!("there are more than {ROWS_MAX} before it")));
+        }
+        all.push(serde_json::from_slice(text).map_err(|cause| damaged(without_line(&cause)))?);
     }
     all.sort_by(|a, b| at_s(a).total_cmp(&at_s(b)));
     Ok(all)
 }
 
+/// Nothing, where a file that may be absent is.
+fn if_there<T: Default>(read: Result<T, ReportError>) -> Result<T, ReportError> {
+    match read {
+        Err(ReportError::Missing { .. }) => Ok(T::default()),
+        read => read,
+    }
+}
+
 /// SHA-256 of a file, in lower-case hex; read piece by piece, because an event log can be large.
 pub(crate) fn sha256(file: &Path) -> Result<String, ReportError> {
-    let hashed = File::open(file).and_then(|mut opened| {
+    let hashed = bounded::open(file, EVENTS_BYTES_MAX).and_then(|mut opened| {
         let mut hash = Sha256::new();
         let mut piece = vec![0; 1 << 20];
         loop {
@@ -110,8 +116,7 @@ pub(crate) fn sha256(file: &Path) -> Result<String, ReportError> {
     });
     match hashed {
         Ok(hash) => Ok(hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ReportError::Missing { file: file.to_owned() }),
-        Err(cause) => Err(ReportError::Unreadable { file: file.to_owned(), cause }),
+        Err(cause) => Err(unread(file, cause)),
     }
 }
 
@@ -127,25 +132,40 @@ fn without_line(cause: &serde_json::Error) -> String {
 
 /// All bytes of a file that must be there.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
-    fs::read(file).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => ReportError::Missing { file: file.to_owned() },
-        _ => ReportError::Unreadable { file: file.to_owned(), cause },
-    })
+    bounded::read(file, FILE_BYTES_MAX).map_err(|cause| unread(file, cause))
 }
 
-/// All bytes of a file that may be absent.
-fn read_if_there(file: &Path) -> Result<Vec<u8>, ReportError> {
-    match read(file) {
-        Err(ReportError::Missing { .. }) => Ok(Vec::new()),
-        read => read,
+/// Why a file could not be read.
+fn unread(file: &Path, cause: io::Error) -> ReportError {
+    match cause.kind() {
+        io::ErrorKind::NotFound => ReportError::Missing { file: file.to_owned() },
+        _ => ReportError::Unreadable { file: file.to_owned(), cause },
     }
 }
 
-/// Writes `bytes` to `dir/name` by way of a temporary name, so that nobody ever sees half a file.
+/// The name of a file while it is being written.
+pub(crate) fn unfinished(name: &str) -> String {
+    format!(".{name}.unfinished")
+}
+
+/// Creates a file that is not there; whatever has its name goes first, and is not followed if it is a link.
+///
+/// # Errors
+/// Something else than a file has its name, or the folder can't be written.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).open(path)
+}
+
+/// Writes `bytes` to `dir/name` by way of a temporary name, so that nobody ever sees half a file. Neither name is followed if it is
+/// a link.
 pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
     let file = dir.join(name);
-    let unfinished = dir.join(format!(".{name}.unfinished"));
-    let written = File::create(&unfinished)
+    let unfinished = dir.join(unfinished(name));
+    let written = create_new(&unfinished)
         .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&unfinished, &file));
     match written {
@@ -171,6 +191,27 @@ mod tests {
         assert_eq!(read_summary(dir.path()).unwrap(), summary);
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [SUMMARY], "no temporary file is left");
+    }
+
+    #[test]
+    fn links_in_a_folder_are_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for name in [SUMMARY.to_owned(), unfinished(SUMMARY)] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        write_summary(dir.path(), &sample::summary()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(!dir.path().join(SUMMARY).is_symlink() && !dir.path().join(unfinished(SUMMARY)).exists());
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join(TICKS)).unwrap();
+        let error = read_ticks(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("ticks.ndjson cannot be read (it is no regular file)"), "{error}");
     }
 
     #[test]

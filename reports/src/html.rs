@@ -7,7 +7,7 @@ use crate::facts;
 use crate::number::{grouped, megabytes, millis, share, span, whole};
 use crate::plot::Figure;
 use crate::run::Run;
-use crate::run_folder::{Attacks, Expectation, Generator, Percentiles, Phase, PromiseJudged, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, Percentiles, Phase, PromiseJudged, Summary, Verdict};
 
 mod rollout;
 
@@ -27,7 +27,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         plots(figures),
         codes(summary),
         latencies(summary),
-        generator(&summary.generator),
+        generator(summary),
         notes(&summary.notes),
         replay(summary),
         about(run),
@@ -158,7 +158,7 @@ fn key_numbers(summary: &Summary) -> String {
         (
             "Heartbeats per minute",
             whole(beats.per_min),
-            format!("acknowledged, of {} offered", whole(beats.offered_per_min)),
+            format!("acknowledged, of {} offered, in the steady part", whole(beats.offered_per_min)),
         ),
         (
             "Heartbeats acknowledged",
@@ -290,10 +290,13 @@ fn latencies(summary: &Summary) -> String {
 }
 
 /// Whether the generator could keep up with itself.
-fn generator(of: &Generator) -> String {
+fn generator(summary: &Summary) -> String {
+    let (of, beats) = (&summary.generator, &summary.heartbeats);
+    let acknowledged = share(rounded(beats.per_min), rounded(beats.offered_per_min));
     let server_cpu = of.server_cpu_s.map_or("not measured".into(), span);
     let rows = [
-        ("Achieved of offered sends", share(of.achieved_bp.into(), 10_000)),
+        ("Sent of the heartbeats that were due, in the steady part", share(of.achieved_bp.into(), 10_000)),
+        ("Acknowledged of them", acknowledged),
         ("Late sends", grouped(of.late_sends)),
         ("Send lag, p50", millis(of.send_lag_p50_ms)),
         ("Send lag, p99", millis(of.send_lag_p99_ms)),
@@ -308,6 +311,12 @@ fn generator(of: &Generator) -> String {
         "Generator health",
         &table("", "Generator health", &["What the generator saw of itself", "#Value"], &rows),
     )
+}
+
+/// A rate to the nearest whole number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
+fn rounded(rate: f64) -> u64 {
+    rate.round() as u64
 }
 
 /// What a reader must know.

@@ -3,7 +3,6 @@
 //! The file is the one that HdrHistogram's own tools read (compressed V2 histograms in base64, one interval a line), so
 //! anybody can draw another picture from it. Interval starts count from the run's start, which the header gives.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,6 +16,7 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::error::ReportError;
+use crate::files;
 use crate::run_folder::LATENCY;
 
 /// Significant decimal digits of a merged histogram.
@@ -82,10 +82,9 @@ fn seconds(value: f64) -> io::Result<Duration> {
 /// Errors: the file cannot be read, or a line is cut short or damaged.
 pub fn read_latency(dir: &Path) -> Result<Option<Histogram<u64>>, ReportError> {
     let file = dir.join(LATENCY);
-    let bytes = match fs::read(&file) {
-        Ok(bytes) => bytes,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(ReportError::Unreadable { file, cause }),
+    let bytes = match files::read(&file) {
+        Err(ReportError::Missing { .. }) => return Ok(None),
+        read => read?,
     };
     let damaged = |line, cause| ReportError::Damaged { file: file.clone(), line, expected: EXPECTED, cause };
     merge(&bytes).map_err(|(line, cause)| damaged(line, cause))

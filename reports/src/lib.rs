@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 mod blast_radius;
+pub mod bounded;
 mod error;
 mod escape;
 mod facts;
@@ -25,8 +26,10 @@ mod sample;
 pub mod score;
 
 pub use error::ReportError;
-pub use files::{read_decisions, read_rollouts, read_summary, read_ticks, write_summary};
+pub use files::{create_new, read_decisions, read_rollouts, read_summary, read_ticks, write_summary};
 pub use latency_log::{LatencyLogWriter, read_latency};
+
+use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, TICKS};
 
 /// File name of the page drawn for people.
 pub const REPORT: &str = "report.html";
@@ -42,6 +45,35 @@ pub struct Drawn {
     pub report: PathBuf,
     /// Path of every file written, the report last.
     pub files: Vec<PathBuf>,
+}
+
+/// Names of all files that a run, or the score of many, may have in its folder, pictures and unfinished files among them.
+pub fn file_names() -> Vec<String> {
+    let data = [SUMMARY, TICKS, ROLLOUTS, DECISIONS, LATENCY, EVENTS, score::SCORE, score::TRIALS];
+    let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN];
+    let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
+    let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
+    let named: Vec<String> = data.into_iter().chain(pages).map(str::to_owned).chain(pictures).collect();
+    named.iter().cloned().chain(named.iter().map(|name| files::unfinished(name))).collect()
+}
+
+/// Writes `junit.xml` of what did not come to a run, so that it is red in a CI server and not missing. `at` is RFC 3339.
+///
+/// Errors: the folder cannot be written.
+pub fn write_failure(dir: &Path, scenario: &str, at: &str, why: &str) -> Result<PathBuf, ReportError> {
+    files::replace(dir, JUNIT, junit::of_failure(scenario, at, why).as_bytes())
+}
+
+/// Writes `junit.xml` of many trials: the name of each, and why it did not pass, if it did not.
+///
+/// Errors: the folder cannot be written.
+pub fn write_trials(
+    dir: &Path,
+    scenario: &str,
+    at: &str,
+    trials: &[(String, Option<String>)],
+) -> Result<PathBuf, ReportError> {
+    files::replace(dir, JUNIT, junit::of_trials(scenario, at, trials).as_bytes())
 }
 
 /// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its

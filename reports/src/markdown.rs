@@ -130,7 +130,8 @@ mod tests {
         summary.rollout = Some(crate::run_folder::RolloutSummary { release: "1.1|<b>".into(), ..sample::rollout() });
         summary.reasons = vec!["a gate failed".into()];
         let text = super::summary(&summary).replace('\u{a0}', " ");
-        let told = "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 3 000 devices (0.23 %) before it was aborted";
+        let told =
+            "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.66 %) and was aborted";
         assert!(text.find(told).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
     }
 

@@ -108,6 +108,11 @@ pub(crate) fn share(part: u64, whole: u64) -> String {
     }
 }
 
+/// `1 device`, `11 devices`.
+pub(crate) fn devices(count: u64) -> String {
+    if count == 1 { "1 device".to_owned() } else { format!("{count} devices") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,12 +71,18 @@ pub struct Summary {
     pub verdict: Verdict,
     /// Why it is not a pass, one sentence each; empty on a pass.
     pub reasons: Vec<String>,
+    /// Those of them that are of the run as a whole, and of no expectation, promise, ledger or attack.
+    #[serde(default)]
+    pub reasons_of_run: Vec<String>,
     /// Process exit code that goes with the verdict.
     pub exit_code: u8,
     /// What the run went against: `embedded server`, a URL, or `in process`.
     pub target: String,
     /// Start of the run, RFC 3339 in UTC; a rehearsal says its virtual epoch.
     pub started_at: String,
+    /// When it was really made, RFC 3339 in UTC: no part of what a rehearsal repeats. Empty where nobody said.
+    #[serde(default)]
+    pub made_at: String,
     /// Real seconds the run took.
     pub wall_s: f64,
     /// Seconds on the run's own clock; equals `wall_s` in load mode but for start-up.
@@ -177,7 +183,7 @@ pub struct Generator {
     pub send_lag_p50_ms: f64,
     /// 99th percentile of send lag, milliseconds.
     pub send_lag_p99_ms: f64,
-    /// Achieved over offered sends, in basis points (10 000 is all of them).
+    /// Heartbeats sent of those that were due, over the steady part of the run, in basis points (10 000 is all of them).
     pub achieved_bp: u32,
     /// Resident memory of the simulator at its peak, bytes.
     pub rss_bytes: u64,
@@ -323,20 +329,29 @@ pub struct RolloutSample {
     pub counts: BTreeMap<String, u64>,
     /// Devices by the firmware version that they say they run.
     pub versions: BTreeMap<String, u64>,
-    /// Devices that the release has really broken so far: ground truth, which the server does not know.
+    /// Devices that the rollout's release has really broken so far: ground truth, which the server does not know.
     pub broken: u64,
-    /// What the gate saw; none before it was judged.
-    pub gate: Option<GateSample>,
+    /// What gates saw that have a device to judge, the one that is nearest to stopping the release first.
+    #[serde(default)]
+    pub gates: Vec<GateSample>,
 }
 
 /// A gate at one moment: what was observed, how sure that is, and what was made of it. Shares are in parts per million.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateSample {
+    /// Number of the gate in the policy, from 0.
+    pub gate: u32,
+    /// Whom it judges: `all`, `stage 1`, a model, a site, or both.
+    pub of: String,
+    /// Devices that failed.
+    pub failed: u64,
+    /// Devices with an outcome.
+    pub executed: u64,
     /// Failures among the devices with an outcome.
     pub share_ppm: u64,
-    /// Lower end of the band in which the true share is.
+    /// Lower end of the band in which the true share is; the share itself for a test that has no band.
     pub lower_ppm: u64,
-    /// Upper end of that band.
+    /// Upper end of that band; likewise.
     pub upper_ppm: u64,
     /// The share that is allowed.
     pub threshold_ppm: u64,
@@ -351,12 +366,15 @@ pub struct RolloutDecision {
     pub at_s: f64,
     /// Which rollout.
     pub rollout_id: String,
-    /// What was decided: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`.
+    /// What was decided: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`.
     pub decision: String,
     /// The stage it was in, from 0.
     pub stage: u32,
     /// Why, in words, with the numbers.
     pub why: String,
+    /// The gate that it was made by; none if it was made by none, or by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateSample>,
 }
 
 /// How a rollout ended, as it really was: the server knows only a part of this.
@@ -370,12 +388,14 @@ pub struct RolloutSummary {
     pub state: String,
     /// Devices that the rollout was for.
     pub targets: u64,
-    /// Devices that had the release.
-    pub updated_devices: u64,
-    /// Devices that the release really broke: ground truth.
+    /// Devices that the release was installed on, those that it broke among them: ground truth.
+    #[serde(alias = "updated_devices")]
+    pub installed_devices: u64,
+    /// Devices that the release really bricked or killed: ground truth.
     pub broken_devices: u64,
-    /// Those as a share of the whole fleet, in basis points.
-    pub broken_share_of_fleet_bp: u64,
+    /// When the rollout was started, seconds into the run; none in a summary that was written before this was kept.
+    #[serde(default)]
+    pub started_at_s: Option<f64>,
     /// When the engine first acted against the release, seconds into the run.
     pub detected_at_s: Option<f64>,
     /// When the first device broke, seconds into the run.

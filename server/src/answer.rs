@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    metrics::Answered,
     store::{Denied, StoreError},
 };
 
@@ -79,14 +78,21 @@ impl Refusal {
                 | C::RequestTimeout
         )
     }
+
+    /// Whether a signature was checked for it.
+    pub fn cost_a_check(&self) -> bool {
+        matches!(self.code, RefusalCode::BadSignature | RefusalCode::StaleSequence)
+    }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::QueueFull | StoreError::Closed => {
-                Self::wait(RefusalCode::Overloaded, 1_000_000)
-            }
+            StoreError::Busy
+            | StoreError::QueueFull
+            | StoreError::Closed
+            | StoreError::Misplaced(_)
+            | StoreError::Damaged(_) => Self::wait(RefusalCode::Overloaded, 1_000_000),
             StoreError::Database(_) => Self::new(RefusalCode::Internal), // the writer has logged it
         }
     }
@@ -150,7 +156,7 @@ fn sealed(
     status: u16,
     document: Result<String, DocumentError>,
 ) -> Response {
-    app.metrics.answers.get_or_create(&Answered { path: reply.path, code }).inc();
+    app.metrics.answered(reply.path, code);
     let took_us = app.elapsed_us().saturating_sub(reply.arrived_us);
     app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
     let (status, wire) = match document {

@@ -1,12 +1,18 @@
 //! All that a handler may hold: settings, clock, randomness, the store's queues, and what is kept in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use crate::{
-    admin::login,
-    admission::{AddressBudget, FailureBudget},
+    admin::throttle::Throttle,
+    admission::{self, AddressBudget, FailureBudget},
     artifacts::Artifacts,
     clock::Clock,
     config::Config,
@@ -16,6 +22,7 @@ use crate::{
     registry::Registry,
     rng::ServerRng,
     rollout::driver::{self, Rollouts},
+    scrub,
     store::{
         Reader, StoreError, Writer,
         retention::{self, Kept},
@@ -24,6 +31,8 @@ use crate::{
 
 /// How often changes by other programs are looked for.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How often a commit is tried while they fail.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The server's state, shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -41,8 +50,10 @@ pub struct Parts {
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
-    /// Questions to the store.
+    /// Questions to the store that have short answers: those of devices, of the server itself, and who calls.
     pub reader: Reader,
+    /// Questions of people, which may be long: they hold up one another and no device.
+    pub admin_reader: Reader,
     /// Devices in memory.
     pub registry: Registry,
     /// Firmware images.
@@ -51,10 +62,14 @@ pub struct Parts {
     pub rollouts: Rollouts,
     /// What failing requests cost their address.
     pub address_budget: AddressBudget,
+    /// What all may fail together in ways that cost more than reading.
+    pub dear_failures: FailureBudget<()>,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
-    /// What logins that fail cost.
-    pub login_throttle: LoginThrottle,
+    /// What it costs to guess passwords and tokens.
+    pub throttle: Throttle,
+    /// Less is free on the disk than is kept for operators.
+    is_short_of_disk: AtomicBool,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// When the server started, on the timer's clock.
@@ -73,22 +88,16 @@ pub struct Ingredients {
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
-    /// Questions to the store.
+    /// Questions to the store that have short answers.
     pub reader: Reader,
+    /// Questions of people.
+    pub admin_reader: Reader,
     /// Firmware images.
     pub artifacts: Artifacts,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
     /// Counters.
     pub metrics: Arc<Metrics>,
-}
-
-/// What logins that fail cost: the address they come from, and the name they are for.
-pub struct LoginThrottle {
-    /// By address.
-    pub addresses: AddressBudget,
-    /// By name.
-    pub names: FailureBudget<String>,
 }
 
 impl std::ops::Deref for App {
@@ -101,13 +110,12 @@ impl std::ops::Deref for App {
 impl App {
     /// Reads the devices into memory and is ready to serve.
     pub async fn new(with: Ingredients) -> Result<Self, StoreError> {
-        let Ingredients { config, clock, rng, keyring, writer, reader, artifacts, passwords, metrics } = with;
+        let Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics } =
+            with;
         let registry = Registry::load(&reader).await?;
+        let decision = reader.ask(|store| store.newest()).await?.decision;
         let address_budget = AddressBudget::new(config.address_failure_rate);
-        let login_throttle = LoginThrottle {
-            addresses: AddressBudget::new(login::FAILURES_OF_ADDRESS),
-            names: FailureBudget::new(login::FAILURES_OF_NAME),
-        };
+        let throttle = Throttle::new(config.address_failure_rate);
         let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
@@ -116,15 +124,23 @@ impl App {
             keyring,
             writer,
             reader,
+            admin_reader,
             registry,
             artifacts,
-            rollouts: Rollouts::default(),
+            rollouts: Rollouts::after(decision),
             address_budget,
+            dear_failures: FailureBudget::new(admission::DEAR_FAILURES),
             passwords,
-            login_throttle,
+            throttle,
+            is_short_of_disk: AtomicBool::new(false),
             metrics,
             started,
         })))
+    }
+
+    /// Whether nothing more of devices may be stored, because what is left of the disk is kept for operators.
+    pub fn is_short_of_disk(&self) -> bool {
+        self.is_short_of_disk.load(Ordering::Relaxed)
     }
 
     /// Microseconds since the start; never goes back.
@@ -134,17 +150,41 @@ impl App {
 
     /// The work that goes on beside requests; ends when the store is shut down.
     pub async fn background(self) {
-        let kept = Kept { heartbeats: self.config.heartbeat_retention, logs: self.config.log_retention };
+        let kept = Kept {
+            heartbeats: self.config.heartbeat_retention,
+            logs: self.config.log_retention,
+            commands: self.config.command_retention,
+        };
         let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
-        tokio::join!(retention, self.follow(), driver::run(&self));
+        tokio::join!(retention, self.follow(), self.retry(), driver::run(&self), scrub::run(&self));
     }
 
-    /// Takes over, every second, what other programs changed: devices and keys.
+    /// One write that changes nothing that anybody asked for: what an idle server writes each minute anyway.
+    ///
+    /// # Errors
+    /// No commit succeeds.
+    pub async fn try_commit(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.writer.write(move |store| store.alive(now, retention::GAP_MIN_MS)).await
+    }
+
+    /// Once commits fail, tries one every second, so that it shows soon that the store was mended, also where nobody writes.
+    async fn retry(&self) {
+        loop {
+            tokio::time::sleep(RETRY_EVERY).await;
+            if self.writer.trouble().is_some() && self.try_commit().await == Err(StoreError::Closed) {
+                return;
+            }
+        }
+    }
+
+    /// Takes over, every second, what other programs changed: devices, keys, rollouts.
     async fn follow(&self) {
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
+            self.look_at_files().await;
             match self.take_over().await {
-                Ok(()) => {}
+                Ok(()) | Err(KeyringError::Store(StoreError::Damaged(_))) => {} // damage was said when it was found
                 Err(KeyringError::Store(StoreError::Closed)) => return,
                 Err(error) => {
                     tracing::error!(%error, "what others changed can't be taken over; it will be tried again");
@@ -153,11 +193,45 @@ impl App {
         }
     }
 
+    /// Notices, also when nobody writes, that the store's files are not where they were: pages once, and says when they are back.
+    async fn look_at_files(&self) {
+        let found = self.reader.ask(|store| Ok((store.in_place()?, store.disk_free_bytes()))).await;
+        self.metrics.store_damaged.set(i64::from(self.writer.damage().is_err()));
+        if let Ok((wal_bytes, free_bytes)) = found {
+            free_bytes.inspect(|free_bytes| self.keep_reserve(*free_bytes));
+            self.metrics.store_wal_bytes.set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
+        }
+        let is_misplaced = matches!(found, Err(StoreError::Misplaced(_)));
+        let was_misplaced = self.metrics.store_misplaced.set(i64::from(is_misplaced)) != 0;
+        match found {
+            Err(error @ StoreError::Misplaced(_)) if !was_misplaced => tracing::error!(%error, "the database is lost"),
+            Ok(_) if was_misplaced => tracing::warn!("the database is where it was again"),
+            _ => {}
+        }
+    }
+
+    /// Says when the disk is nearly full, while there is still room for a revocation, and when it is no more.
+    fn keep_reserve(&self, free_bytes: u64) {
+        self.metrics.disk_free_bytes.set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
+        let reserve_bytes = self.config.disk_reserve_bytes;
+        let is_short = free_bytes < reserve_bytes;
+        match (self.is_short_of_disk.swap(is_short, Ordering::Relaxed), is_short) {
+            (false, true) => tracing::error!(
+                free_bytes,
+                reserve_bytes,
+                "the disk is nearly full: nothing more of devices is stored, what is left is for operators"
+            ),
+            (true, false) => tracing::warn!(free_bytes, "there is room on the disk again"),
+            _ => {}
+        }
+    }
+
     async fn take_over(&self) -> Result<(), KeyringError> {
         let newest = self.reader.ask(|store| store.newest()).await?;
         let devices = self.registry.follow_to(newest.device_change, &self.reader).await;
         let at = self.clock.now();
         self.keyring.follow_to(newest.keyset_version, &self.writer, &self.reader, at).await?;
+        self.count_decisions(newest.decision).await?;
         Ok(devices?)
     }
 }

@@ -2,23 +2,27 @@
 //!
 //! Where they are kept is an object store's business: a folder, memory (in a rehearsal), or an S3-compatible service.
 
+mod places;
+
 use std::{
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body_util::{BodyExt, channel::Channel};
-use ks_protocol::text::{Sha256, hex};
+use ks_protocol::{
+    id::DeviceId,
+    text::{Sha256, hex},
+};
 pub use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
 use sha2::Digest;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
+
+use places::{Place, Places};
 
 /// Bytes that are read, paced and sent at a time.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -26,9 +30,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PARTS_AT_ONCE: usize = 2;
 /// Bytes of one part, at least what S3 takes.
 const PART_BYTES: usize = 5 * 1024 * 1024;
-
-/// When whoever finds no room is told to come again, at the earliest and at the latest.
-const COME_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 
 /// How much artifacts may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct ArtifactLimits {
     pub bytes_per_s_max: u64,
     /// Bytes of one artifact.
     pub artifact_bytes_max: u64,
+    /// Bytes a second that are read to see whether images are sound.
+    pub scrub_bytes_per_s: u64,
     /// How long a peer may take for a piece, and a piece of an upload to arrive.
     pub stall: Duration,
 }
@@ -51,11 +54,9 @@ pub struct Artifacts(Arc<Parts>);
 struct Parts {
     store: Arc<dyn ObjectStore>,
     limits: ArtifactLimits,
-    downloads: Arc<Semaphore>,
+    places: Arc<Places>,
     /// When the next byte may leave.
     next_at: Mutex<Instant>,
-    /// When those are served who were told to come again.
-    queue_ends_at: Mutex<Instant>,
 }
 
 /// Why an artifact can't be kept or sent.
@@ -90,6 +91,12 @@ impl From<object_store::Error> for ArtifactError {
     }
 }
 
+/// What is there in an artifact's place.
+struct Found {
+    bytes: u64,
+    is: Sha256,
+}
+
 fn path_of(sha256: Sha256) -> Path {
     Path::from(format!("artifacts/{sha256}"))
 }
@@ -97,9 +104,8 @@ fn path_of(sha256: Sha256) -> Path {
 impl Artifacts {
     /// Artifacts kept in `store`.
     pub fn new(store: Arc<dyn ObjectStore>, limits: ArtifactLimits) -> Self {
-        let downloads = Arc::new(Semaphore::new(limits.downloads_max));
-        let (next_at, queue_ends_at) = (Mutex::new(Instant::now()), Mutex::new(Instant::now()));
-        Self(Arc::new(Parts { store, limits, downloads, next_at, queue_ends_at }))
+        let places = Arc::new(Places::new(limits.downloads_max));
+        Self(Arc::new(Parts { store, limits, places, next_at: Mutex::new(Instant::now()) }))
     }
 
     /// Keeps what `body` brings, hashed on the way; gives its hash and length. `name` must be nobody else's: under it the bytes
@@ -109,6 +115,9 @@ impl Artifacts {
     /// It is too large, broke off, is empty, or can't be kept. Then nothing is.
     pub async fn upload(&self, mut body: Body, name: &str) -> Result<(Sha256, u64), ArtifactError> {
         let Parts { store, limits, .. } = &*self.0;
+        if body.size_hint().lower() > limits.artifact_bytes_max {
+            return Err(ArtifactError::TooLarge(limits.artifact_bytes_max)); // as it says itself
+        }
         let incoming = Path::from(format!("incoming/{name}"));
         let upload = store.put_multipart(&incoming).await.map_err(ArtifactError::Store)?;
         let mut write = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
@@ -149,14 +158,58 @@ impl Artifacts {
         Ok(sha256)
     }
 
-    /// A part of an artifact as a body that is read while it is sent.
+    /// Reads an artifact, at most so many bytes a second, and holds it against its hash and length; gives what is wrong with it.
     ///
     /// # Errors
-    /// As many downloads as may be are under way, or it is not here.
-    pub async fn download(&self, sha256: Sha256, range: Range<u64>) -> Result<Body, ArtifactError> {
-        let Ok(permit) = Arc::clone(&self.0.downloads).try_acquire_owned() else {
-            return Err(ArtifactError::Busy(self.place_in_queue(range.end - range.start)));
-        };
+    /// The place where artifacts are kept failed, which says nothing of the artifact.
+    pub async fn fault(
+        &self,
+        sha256: Sha256,
+        size_bytes: u64,
+        bytes_per_s: u64,
+    ) -> Result<Option<String>, ArtifactError> {
+        match self.read_whole(sha256, size_bytes, bytes_per_s).await {
+            Ok(Found { bytes, .. }) if bytes != size_bytes => {
+                Ok(Some(format!("has {bytes} bytes, and had {size_bytes}")))
+            }
+            Ok(Found { is, .. }) if is != sha256 => {
+                Ok(Some(format!("has other bytes than were uploaded: SHA-256 {is}")))
+            }
+            Ok(_) => Ok(None),
+            Err(ArtifactError::Missing) => Ok(Some("is gone".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The hash and length of what is there; the hash only if the length is right.
+    async fn read_whole(&self, sha256: Sha256, size_bytes: u64, bytes_per_s: u64) -> Result<Found, ArtifactError> {
+        let bytes = self.0.store.head(&path_of(sha256)).await?.size;
+        let mut hash = sha2::Sha256::new();
+        let mut range = 0..if bytes == size_bytes { bytes } else { 0 };
+        while range.start < range.end {
+            let piece = self.piece(sha256, &range).await?;
+            if piece.is_empty() {
+                break; // it was cut meanwhile; the hash says so
+            }
+            hash.update(&piece);
+            range.start += u64::try_from(piece.len()).unwrap_or(0);
+            tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / bytes_per_s.max(1) as f64)).await;
+        }
+        Ok(Found { bytes, is: Sha256(hash.finalize().into()) })
+    }
+
+    /// A part of an artifact as a body that is read while it is sent. It breaks off when the device begins another download.
+    ///
+    /// # Errors
+    /// As many downloads of other devices as may be are under way, or it is not here.
+    pub async fn download(
+        &self,
+        device_id: &DeviceId,
+        sha256: Sha256,
+        range: Range<u64>,
+    ) -> Result<Body, ArtifactError> {
+        let length = self.length_of(range.end - range.start);
+        let place = self.0.places.take(device_id, length).map_err(ArtifactError::Busy)?;
         // The first piece is read before the answer begins, so that a missing file is no broken answer.
         let first = self.piece(sha256, &range).await?;
         if range.end - range.start <= u64::try_from(first.len()).unwrap_or(0) {
@@ -164,7 +217,7 @@ impl Artifacts {
             return Ok(Body::from(first));
         }
         let (sender, body) = Channel::new(1);
-        tokio::spawn(self.clone().send(sha256, range, first, sender, permit));
+        tokio::spawn(self.clone().send(sha256, range, first, sender, place));
         Ok(Body::new(body))
     }
 
@@ -174,7 +227,7 @@ impl Artifacts {
         mut range: Range<u64>,
         first: Bytes,
         mut sender: http_body_util::channel::Sender<Bytes, ArtifactError>,
-        _permit: OwnedSemaphorePermit,
+        place: Place,
     ) {
         let mut next = Ok(first);
         loop {
@@ -186,7 +239,7 @@ impl Artifacts {
             self.pace(piece.len()).await;
             // Whoever does not take a piece in time gives up the place to somebody who will.
             match tokio::time::timeout(self.0.limits.stall, sender.send_data(piece)).await {
-                Ok(Ok(())) if range.start < range.end => next = self.piece(sha256, &range).await,
+                Ok(Ok(())) if range.start < range.end && place.is_current() => next = self.piece(sha256, &range).await,
                 _ => return,
             }
         }
@@ -198,20 +251,14 @@ impl Artifacts {
         Ok(self.0.store.get_range(&path_of(sha256), range.start..end).await?)
     }
 
-    /// How long until it is the turn of so many bytes, if those who were told so before come in their turn: so that a fleet
-    /// does not come back all at once, again and again.
-    fn place_in_queue(&self, bytes: u64) -> Duration {
-        let now = Instant::now();
-        let mut queue_ends_at = self.0.queue_ends_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = queue_ends_at.saturating_duration_since(now).clamp(COME_AGAIN.0, COME_AGAIN.1);
-        let length = Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64);
-        *queue_ends_at = ((*queue_ends_at).max(now) + length).min(now + COME_AGAIN.1);
-        wait
+    /// How long so many bytes take where nothing else is sent.
+    fn length_of(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64)
     }
 
     /// Waits until so many bytes may leave.
     async fn pace(&self, bytes: usize) {
-        let length = Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64);
+        let length = self.length_of(u64::try_from(bytes).unwrap_or(u64::MAX));
         let at = {
             let mut next_at = self.0.next_at.lock().unwrap_or_else(PoisonError::into_inner);
             let at = (*next_at).max(Instant::now());

@@ -1,11 +1,21 @@
 //! Injected time: all that server code may ask about it. Waiting is `tokio::time::sleep` and nothing else.
 
+use std::time::Duration;
+
 use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
 /// A length of time in milliseconds.
-pub fn ms(duration: std::time::Duration) -> u64 {
+pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How far a stored time may lie ahead of the clock and still be believed: clocks are set by small steps all the time.
+pub const AHEAD_MAX: Duration = Duration::from_mins(1);
+
+/// Whether a stored time lies so far ahead of the clock that one of them is wrong. It is evidence of nothing then.
+pub fn is_ahead(at: UnixMs, now: UnixMs) -> bool {
+    at.since_ms(now) > ms(AHEAD_MAX)
 }
 
 /// Wall-clock time.

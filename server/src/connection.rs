@@ -6,6 +6,7 @@
 //! | the rest of a head, from its first byte; the first head, from the connection's start | `REQUEST_TIMEOUT_MS` |
 //! | a body | `REQUEST_TIMEOUT_MS`, by who reads it |
 //! | taking an answer | `REQUEST_TIMEOUT_MS` without a byte taken |
+//! | an end to its body, after an answer that did not wait for it | some seconds ([`Linger`]) |
 
 use std::{
     io,
@@ -13,14 +14,21 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use bytes::Bytes;
+use hyper::{
+    StatusCode,
+    body::{Body as _, Frame, Incoming, SizeHint},
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -30,12 +38,23 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::app::App;
+use crate::{
+    admission::Proven,
+    app::App,
+    head,
+    linger::{Linger, Unread},
+};
 
 /// Greatest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Fields of a head at most.
-const HEAD_FIELDS_MAX: usize = 32;
+/// Fields of a head at most. Proxies and browsers add many; the bytes bound them further.
+const HEAD_FIELDS_MAX: usize = 100;
+/// Bytes of a body from which on an answer that leaves it unread says that the connection closes. A smaller one came with its
+/// head, mostly, and is passed over.
+const SMALL_BODY_BYTES: u64 = 1024;
+
+/// How long a half request counts as fresh, in microseconds: every peer needs some time.
+const FRESH_US: u64 = 1_000_000;
 
 /// Nothing is asked for.
 const IDLE: u8 = 0;
@@ -43,34 +62,97 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 /// A request is being served.
 const BUSY: u8 = 2;
+/// An answer is on its way.
+const ANSWERING: u8 = 3;
+
+/// What a connection waits for that its peer should do; whoever comes first here is closed first when there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waits {
+    /// The rest of a request.
+    ForRequest,
+    /// A next request.
+    Idle,
+    /// That the peer takes an answer.
+    ForTaking,
+    /// The rest of a request that has only just begun.
+    ForFresh,
+}
 
 /// What a connection is doing, as the rest of the server sees it.
 #[derive(Debug)]
 pub struct Pulse {
     doing: AtomicU8,
     since_us: AtomicU64,
+    unread: Unread,
     close: Notify,
+    may_cut: AtomicBool,
 }
 
 impl Pulse {
     /// A connection whose first head is awaited, at so many microseconds since the server's start.
     pub fn new(now_us: u64) -> Self {
-        Self { doing: AtomicU8::new(HEAD), since_us: AtomicU64::new(now_us), close: Notify::new() }
+        let (doing, since_us) = (AtomicU8::new(HEAD), AtomicU64::new(now_us));
+        Self { doing, since_us, unread: Unread::default(), close: Notify::new(), may_cut: AtomicBool::new(false) }
     }
 
-    /// Since when no request is in progress; none if one is.
-    pub fn idle_since_us(&self) -> Option<u64> {
-        (self.doing.load(Ordering::Relaxed) != BUSY).then(|| self.since_us.load(Ordering::Relaxed))
+    /// What it waits for, and since when, both in microseconds since the server's start; none while the server works for it.
+    pub fn waits(&self, now_us: u64) -> Option<(Waits, u64)> {
+        let since_us = self.since_us.load(Ordering::Relaxed);
+        let half_request = if now_us.saturating_sub(since_us) < FRESH_US { Waits::ForFresh } else { Waits::ForRequest };
+        let waits = match self.doing.load(Ordering::Relaxed) {
+            HEAD => half_request,
+            _ if self.unread.is_left() => half_request,
+            IDLE => Waits::Idle,
+            ANSWERING => Waits::ForTaking,
+            _ => return None,
+        };
+        Some((waits, since_us))
     }
 
-    /// Has the connection closed once its request in progress, if there is one, is answered.
-    pub fn ask_to_close(&self) {
+    /// Has the connection closed, because it waited so: one that was idle ends with an answer to what has come since.
+    pub fn ask_to_close(&self, waits: Waits) {
+        self.may_cut.store(waits != Waits::Idle, Ordering::Relaxed);
         self.close.notify_one();
+    }
+
+    /// Whether the connection ends here and now when it is asked to.
+    fn is_cut(&self) -> bool {
+        self.may_cut.load(Ordering::Relaxed) && self.waits(0).is_some_and(|(waits, _)| waits != Waits::Idle)
     }
 
     fn is(&self, doing: u8, now_us: u64) {
         self.doing.store(doing, Ordering::Relaxed);
         self.since_us.store(now_us, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body; the connection is idle when it has ended.
+struct Answering {
+    body: Body,
+    pulse: Arc<Pulse>,
+    app: App,
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.pulse.is(IDLE, self.app.elapsed_us());
     }
 }
 
@@ -87,17 +169,41 @@ pub async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
     let _ = stream.set_nodelay(true); // an answer is one small write; failing to hurry it is no error
+    let proven = Arc::new(Proven::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         pulse.is(BUSY, app.elapsed_us());
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answered = router.clone().oneshot(request);
+        request.extensions_mut().insert(Arc::clone(&proven));
+        let request = request.map(|body| pulse.unread.watch(body));
+        let is_small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES);
+        let answered = match head::refused(request.version(), request.headers()) {
+            None => Ok(router.clone().oneshot(request)),
+            Some(status) => Err(bare(status)),
+        };
         async move {
-            let answer = answered.await;
-            pulse.is(IDLE, app.elapsed_us());
-            answer
+            let mut answer = match answered {
+                Ok(answered) => answered.await,
+                Err(refused) => Ok(refused),
+            };
+            if let Ok(answer) = &mut answer
+                && pulse.unread.is_left()
+                && !is_small
+            {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            pulse.is(ANSWERING, app.elapsed_us());
+            let answering = |body| Answering { body, pulse: Arc::clone(pulse), app: app.clone() };
+            answer.map(|answer| answer.map(answering))
         }
     });
-    let paced = Paced { stream, pulse: Arc::clone(pulse), limit: app.config.request_timeout, head: None, write: None };
+    let paced = Paced {
+        stream,
+        pulse: Arc::clone(pulse),
+        limit: app.config.request_timeout,
+        head: None,
+        write: None,
+        linger: None,
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.idle_timeout)
@@ -112,10 +218,18 @@ pub async fn serve(
         biased;
         ended = connection.as_mut() => return ended,
         () = told_to_stop => {}
-        () = pulse.close.notified() => {}
+        () = pulse.close.notified() => if pulse.is_cut() { return Ok(()) },
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// A status as the HTTP layer says it: no document, and the connection is closed.
+fn bare(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A stream that fails when its peer lets a head or an answer wait too long.
@@ -127,6 +241,8 @@ struct Paced {
     head: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     write: Option<Pin<Box<Sleep>>>,
+    /// There once everything is said, while the peer is still sending.
+    linger: Option<Linger>,
 }
 
 /// Pending until the limit is over, then an error. The timer is made at the first call.
@@ -197,7 +313,14 @@ impl AsyncWrite for Paced {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let step = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.paced(step, cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            let step = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.paced(step, cx))?;
+            if !this.pulse.unread.is_left() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, cx).map(Ok)
     }
 }

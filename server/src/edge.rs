@@ -1,6 +1,7 @@
 //! The outer edge: environment, wall clock, the operating system's randomness, threads, signals. Nothing here decides anything.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write as _},
     sync::Arc,
     thread::JoinHandle,
@@ -20,7 +21,10 @@ use crate::{
     app::{App, Ingredients},
     artifacts::Artifacts,
     clock::{Clock, SystemClock},
-    config::{ArtifactPlace, Bucket, Config, FirmwareKeySource, ServerKeySource, StartError},
+    config::{
+        ArtifactPlace, Bucket, Config, Contradiction, FirmwareKeySource, ServerKeySource, StartError, connections_max,
+        contradictions,
+    },
     error_report::{self, Reporting},
     keyring::{Keyring, KeyringError},
     listen,
@@ -29,12 +33,17 @@ use crate::{
     rng::ServerRng,
     router::router,
     store::{
-        By, SqliteReader, SqliteStore, StoreError,
+        By, Damage, SqliteReader, SqliteStore, StoreError,
         writer::{self, Reader, Writer},
     },
+    supervisor::Supervisor,
     vault::{self, Vault},
 };
 
+/// Bytes of /etc/passwd that are read at most.
+const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
+/// Characters of a user's name that are kept.
+const USER_CHARS_MAX: usize = 64;
 /// Connections that wait to be accepted at most; the kernel may hold fewer.
 const BACKLOG: u32 = 65_535;
 
@@ -42,6 +51,50 @@ const BACKLOG: u32 = 65_535;
 pub fn environment(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The names of all environment variables that have a value: an empty one is as if it were unset. Names that are not UTF-8 are
+/// nobody's settings.
+pub fn environment_names() -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let set = std::env::vars_os().filter(|(_, value)| !value.to_string_lossy().trim().is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
+/// Who runs this process, by its user id and not by what the environment says: `anna`, or `uid:1000` where /etc/passwd has no
+/// name for it. Behind `sudo` that is whom it acts as; who asked for it is only a remark, since anybody can write SUDO_UID:
+/// `ks (SUDO_UID=1000 anna)`.
+pub fn process_user() -> String {
+    let passwd = users();
+    let named = |uid: u32| passwd.get(&uid).cloned();
+    let uid = rustix::process::getuid().as_raw();
+    let user = named(uid).unwrap_or_else(|| format!("uid:{uid}"));
+    match environment("SUDO_UID").and_then(|text| text.parse().ok()) {
+        Some(sudo) => {
+            format!("{user} (SUDO_UID={sudo}{})", named(sudo).map_or(String::new(), |name| format!(" {name}")))
+        }
+        None => user,
+    }
+}
+
+/// The names of this machine's users by their ids; the first where an id has several.
+fn users() -> BTreeMap<u32, String> {
+    let mut text = String::new();
+    let read = std::fs::File::open("/etc/passwd").map(|file| file.take(PASSWD_BYTES_MAX).read_to_string(&mut text));
+    let Ok(Ok(_)) = read else { return BTreeMap::new() }; // then ids have no names
+    named_ids(&text)
+}
+
+/// The names in a file such as /etc/passwd.
+fn named_ids(passwd: &str) -> BTreeMap<u32, String> {
+    let mut users = BTreeMap::new();
+    for line in passwd.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(_), Some(Ok(uid))) = (fields.next(), fields.next(), fields.next().map(str::parse)) {
+            users.entry(uid).or_insert_with(|| name.chars().take(USER_CHARS_MAX).collect());
+        }
+    }
+    users
 }
 
 /// 32 bytes of the operating system's randomness.
@@ -69,7 +122,9 @@ pub enum MayMake {
 pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, StartError> {
     let path = match &config.server_key {
         ServerKeySource::Given(key) => return Ok(key.clone()),
-        ServerKeySource::File(path) => path,
+        ServerKeySource::File(path) => {
+            return vault::read_key(path).map_err(|error| error.of("SERVER_PRIVATE_KEY_FILE"));
+        }
         ServerKeySource::Development(path) => {
             match may_make {
                 _ if path.exists() => {}
@@ -101,7 +156,9 @@ pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
     match &config.firmware_key {
         None => Ok(None),
         Some(FirmwareKeySource::Given(key)) => Ok(Some(key.clone())),
-        Some(FirmwareKeySource::File(path)) => vault::read_key(path).map(Some),
+        Some(FirmwareKeySource::File(path)) => {
+            vault::read_key(path).map(Some).map_err(|error| error.of("FIRMWARE_PRIVATE_KEY_FILE"))
+        }
     }
 }
 
@@ -151,16 +208,26 @@ fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
     ))
 }
 
-/// A store's two loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
-pub struct StoreThreads {
+/// A store whose loops run.
+struct RunningStore {
+    writer: Writer,
+    /// For questions with short answers.
+    reader: Reader,
+    /// For those of people, which may be long.
+    admin_reader: Reader,
+    threads: StoreThreads,
+}
+
+/// A store's loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
+struct StoreThreads {
     threads: Vec<JoinHandle<()>>,
     /// Completes when one of them has ended.
     ended: mpsc::Receiver<()>,
 }
 
 impl StoreThreads {
-    /// Waits for both loops; they end when every [`Writer`] and [`Reader`] is gone.
-    pub fn join(self) {
+    /// Waits for the loops; they end when every [`Writer`] and [`Reader`] is gone.
+    fn join(self) {
         for thread in self.threads {
             let _ = thread.join(); // a panic there has been reported by its own message
         }
@@ -168,23 +235,29 @@ impl StoreThreads {
 }
 
 /// Opens the store and starts its loops.
-pub fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Writer, Reader, StoreThreads), StartError> {
+fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, StartError> {
     let store = SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
-    let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
-    let (writer, writes) = writer::writer(config.store_queue_max);
-    let (reader, questions) = writer::reader(1_024);
+    let damage = Damage::default();
+    let (writer, writes) = writer::writer(config.store_queue_max, &damage);
     let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
     let (alive, ended) = mpsc::channel(1);
-    let (writes_end, reads_end) = (EndsWith(alive.clone()), EndsWith(alive));
-    let writes = thread("store-writer", move || {
-        let _end = writes_end;
+    let end = EndsWith(alive.clone());
+    let mut threads = vec![thread("store-writer", move || {
+        let _end = end;
         block_on(writer::drive_writes(store, writes, group_max, metrics));
-    })?;
-    let reads = thread("store-reader", move || {
-        let _end = reads_end;
-        block_on(writer::drive_reads(reading, questions));
-    })?;
-    Ok((writer, reader, StoreThreads { threads: vec![writes, reads], ended }))
+    })?];
+    let mut start_reader = |name| {
+        let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
+        let (reader, questions) = writer::reader(1_024, &damage);
+        let end = EndsWith(alive.clone());
+        threads.push(thread(name, move || {
+            let _end = end;
+            block_on(writer::drive_reads(reading, questions));
+        })?);
+        Ok::<_, StartError>(reader)
+    };
+    let (reader, admin_reader) = (start_reader("store-reader")?, start_reader("admin-reader")?);
+    Ok(RunningStore { writer, reader, admin_reader, threads: StoreThreads { threads, ended } })
 }
 
 /// Says so when it is dropped, as it is when its thread ends, in peace or by a panic.
@@ -212,15 +285,19 @@ fn block_on(future: impl Future<Output = ()>) {
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
 pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     raise_open_files_limit();
+    for Contradiction { found, remedy } in contradictions(config, open_files_max()) {
+        tracing::warn!(%remedy, "{found}");
+    }
     let runtime = Runtime::new().map_err(|cause| StartError::System { what: "start the runtime", cause })?;
+    let supervisor = Arc::new(Supervisor::of(environment));
     // From the first moment on: a large database takes its time to be looked over.
     let mut stop = runtime.block_on(async { Stop::listening(with_stdin) })?;
     let listener = runtime.block_on(async { bind(config) })?;
     let metrics = Arc::new(Metrics::default());
-    let (writer, reader, mut threads) = start_store(config, &metrics)?;
+    let RunningStore { writer, reader, admin_reader, mut threads } = start_store(config, &metrics)?;
     let bad_database = |error| bad_database(config, &error);
-    let has_devices = runtime.block_on(reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())));
-    let may_make = if has_devices.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
+    let has_fleet = runtime.block_on(has_devices(&reader));
+    let may_make = if has_fleet.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
     let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
     let by = By { name: "ks-server".to_owned(), address: None, at: SystemClock.now() };
     let keyring = runtime.block_on(Keyring::start(vault, &writer, &reader, &by));
@@ -234,12 +311,14 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         tracing::info!("ADMIN_TOKEN is not set: only users and tokens of `ks-server admin` may call the admin API");
     }
     let served = runtime.block_on(async {
-        let config = config.clone();
+        let config = Config { connections_max: connections_max(config, open_files_max()), ..config.clone() };
         let clock = Arc::new(SystemClock);
-        let ingredients = Ingredients { config, clock, rng, keyring, writer, reader, artifacts, passwords, metrics };
+        let ingredients =
+            Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
         let app = App::new(ingredients).await.map_err(bad_database)?;
         let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
-        tracing::info!(%address, devices = app.registry.len(), key_id = %app.keyring.key_id(), "serving");
+        let connections_max = app.config.connections_max;
+        tracing::info!(%address, devices = app.registry.len(), connections_max, key_id = %app.keyring.key_id(), "serving");
         // So that the log, wherever it is kept, holds heads that no edit of the database can reach.
         if let Some((line, hash)) = app.reader.ask(|store| store.audit_head()).await.map_err(bad_database)? {
             tracing::info!(
@@ -247,8 +326,12 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
                 "the audit ends here; `ks-server audit verify --head` takes it"
             );
         }
-        say(&format!("listening on http://{address}"));
+        if let Err(error) = say(&format!("listening on http://{address}")) {
+            tracing::warn!(%error, "serving all the same");
+        }
         let background = tokio::spawn(app.clone().background());
+        let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
+        supervisor.ready();
         let mut result = Ok(());
         let stopped = async {
             tokio::select! {
@@ -256,9 +339,16 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
                 () = stop.told() => {}
                 _ = threads.ended.recv() => result = Err(StartError::StoreEnded),
             }
+            supervisor.stopping();
         };
-        listen::serve(listener, router(app.clone()), app, stopped).await;
+        listen::serve(listener, router(app.clone()), app.clone(), stopped).await;
+        let found = app.reader.ask(|store| store.in_place()).await.map(drop);
+        if let Err(error @ (StoreError::Misplaced(_) | StoreError::Damaged(_))) = app.writer.damage().and(found) {
+            result = Err(StartError::StoreLost(error.to_string()));
+        }
+        drop(app);
         background.abort();
+        watchdog.abort();
         result
     });
     drop(runtime); // ends every task, so that the store's queues close
@@ -267,6 +357,38 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         tracing::info!("stopped; everything that was answered is on disk");
     }
     served
+}
+
+/// Feeds the supervisor's watchdog for commits that succeeded. Where there was none of late, one is made: what an idle server
+/// writes each minute anyway.
+async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
+    let Some(pause) = supervisor.pause() else { return };
+    let mut fed_at = app.metrics.commits.get();
+    loop {
+        tokio::time::sleep(pause).await;
+        if app.metrics.commits.get() == fed_at {
+            match app.try_commit().await {
+                Ok(()) => {}
+                // To start again would make an empty database in its place, or end at the damage. It pages already, and a person
+                // must act.
+                Err(StoreError::Misplaced(_) | StoreError::Damaged(_)) => supervisor.alive(),
+                Err(error) => tracing::error!(%error, "no commit succeeds, so the supervisor's watchdog is not fed"),
+            }
+        }
+        let commits = app.metrics.commits.get();
+        if commits != fed_at {
+            fed_at = commits;
+            supervisor.alive();
+        }
+    }
+}
+
+/// Whether the database has devices, which would not believe a new signing key.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn has_devices(reader: &Reader) -> Result<bool, StoreError> {
+    reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())).await
 }
 
 /// What to tell whoever runs a command that the store failed.
@@ -311,8 +433,9 @@ pub fn with_store<T>(
 ) -> Result<T, StartError> {
     let store = SqliteStore::open_beside(&config.database, config.sqlite, SystemClock.now())?;
     let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
-    let (writer, writes) = writer::writer(config.store_queue_max);
-    let (reader, questions) = writer::reader(1_024);
+    let damage = Damage::default();
+    let (writer, writes) = writer::writer(config.store_queue_max, &damage);
+    let (reader, questions) = writer::reader(1_024, &damage);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|cause| StartError::System { what: "start the runtime", cause })?;
     runtime.block_on(async {
@@ -321,6 +444,21 @@ pub fn with_store<T>(
         // The loops end with the work, which takes the last writer and reader with it.
         tokio::join!(work(writer, reader), writing, reading).0
     })
+}
+
+/// Opens the store only to read it, beside a server that may be running or where a backup lies, and does something with it, on
+/// this thread. Nothing is written.
+pub fn with_reader<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(Reader) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let (reading, alone) = SqliteReader::open_as_it_lies(&config.database, config.sqlite.locking)?;
+    let (reader, questions) = writer::reader(1_024, &Damage::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|cause| StartError::System { what: "start the runtime", cause })?;
+    let done = runtime.block_on(async { tokio::join!(work(reader), writer::drive_reads(reading, questions)).0 });
+    alone.check()?;
+    done
 }
 
 fn bind(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
@@ -385,6 +523,11 @@ pub fn raise_open_files_limit() {
     }
 }
 
+/// Files that the process may have open at most, once the limit is raised; none for any number.
+pub fn open_files_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+}
+
 /// Starts the log on standard error, and error reports where the settings name a place for them. Reports are sent as
 /// long as what this gives is kept.
 pub fn start_log(config: &Config) -> Result<Reporting, StartError> {
@@ -429,12 +572,62 @@ pub fn without_echo<T>(read: impl FnOnce() -> T) -> T {
     read
 }
 
-/// A line on standard output; a closed pipe is no error.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// A line on standard output: the one way in which commands print.
+///
+/// # Errors
+/// [`StartError::Output`]: it is not written, or not all of it.
+pub fn say(line: &str) -> Result<(), StartError> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// A secret that is shown once, on standard output; as [`say`].
+///
+/// # Errors
+/// [`StartError::Output`]: it is not written, or nobody can have seen it. A standard output that is closed is one of these: before
+/// `main` it is put on the null device, where every write succeeds.
+pub fn say_secret(line: &str) -> Result<(), StartError> {
+    #[expect(clippy::disallowed_methods, reason = "looked at, not written to")]
+    let out = std::io::stdout();
+    if is_null_device(&out) {
+        let cause = std::io::Error::other("it is closed, or the null device, and nobody would see the secret");
+        return Err(StartError::Output { cause });
+    }
+    say(line)
+}
+
+/// Whether an open file is /dev/null, under whatever name.
+fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let null = std::fs::metadata("/dev/null").map(|found| found.rdev());
+    rustix::fs::fstat(file).is_ok_and(|found| {
+        let is_device = rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::CharacterDevice;
+        is_device && null.is_ok_and(|null| null == found.st_rdev)
+    })
+}
+
+/// Bytes on standard output; as [`say`].
+///
+/// # Errors
+/// [`StartError::Output`]: they are not written, or not all of them.
+pub fn print(bytes: &[u8]) -> Result<(), StartError> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that writes to standard output")]
+    let mut out = std::io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| StartError::Output { cause })
 }
 
 /// A line on standard error; a closed pipe is no error.
 pub fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_their_first_name() {
+        let users =
+            named_ids("root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n\n# remark\nanna:x:1000:\nbad:x:-1:\n");
+        assert_eq!(users, BTreeMap::from([(0, "root".to_owned()), (1000, "anna".to_owned())]));
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ks_protocol::{
     document::{self, DocumentError},
-    id::KeyId,
+    id::{DeviceId, KeyId},
     key::{BadKey, PrivateKey},
     manifest::Manifest,
     message::{Keyset, KeysetEntry, ServerKeyState, Trust, UpdateClass},
@@ -65,8 +65,8 @@ pub enum KeyringError {
     Refused(#[from] KeyOrderRefused),
     /// Active devices would be left with a key that they don't know.
     #[error(
-        "{} of {} active devices have not confirmed keyset {version} and would be stranded; at most {stranded_max_bp} in 10,000 may be",
-        holders.active - holders.confirmed, holders.active
+        "{} of {} active devices have not confirmed keyset {version} and would be stranded; at most {stranded_max_bp} in 10,000 may be{}",
+        holders.stranded(), holders.active, astray(&holders.astray)
     )]
     Stranding {
         /// The keyset that they have not confirmed.
@@ -284,11 +284,22 @@ fn held(vault: &Vault, key_id: &KeyId) -> Result<PrivateKey, KeyringError> {
     vault.find(key_id)?.ok_or_else(|| KeyringError::NotHeld { key_id: key_id.clone(), place: vault.place() })
 }
 
+/// The devices that hold a keyset which was never published, for the end of a sentence; nothing if there is none.
+fn astray(device_ids: &[DeviceId]) -> String {
+    const NAMED_MAX: usize = 5;
+    let names: Vec<&str> = device_ids.iter().take(NAMED_MAX).map(DeviceId::as_str).collect();
+    let more = if device_ids.len() > NAMED_MAX { ", ..." } else { "" };
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("; astray, with a keyset that was never published here: {}{more}", names.join(", "))
+}
+
 /// How many active devices would not believe answers if the keys changed so. Nobody is stranded by a key that is only
 /// published: that is the way to let everybody know it.
 ///
 /// A flip needs devices to hold the keyset that announced the key, a retirement the one in which the new key signs: a device
-/// that holds it, or a later one, knows the key that signs from now on.
+/// that holds it knows the key that signs from now on. One that says it holds a later keyset was led astray: there is none.
 pub async fn stranded(reader: &Reader, state: &KeysetState, now: UnixMs) -> Result<KeysetHolders, KeyringError> {
     let (version, heard_since) = (state.version, now.minus_ms(ms(ACTIVE)));
     Ok(reader.ask(move |store| store.keyset_holders(version, heard_since)).await?)
@@ -333,7 +344,7 @@ pub async fn refuse_to_strand(
     refuse_to_stop_rollouts(reader, order, now).await?;
     let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
     let holders = stranded(reader, &state, now).await?;
-    let stranded = holders.active - holders.confirmed;
+    let stranded = holders.stranded();
     if stranded * 10_000 > stranded_max_bp * holders.active {
         return Err(KeyringError::Stranding { version: state.version, holders, stranded_max_bp });
     }

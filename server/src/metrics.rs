@@ -1,10 +1,15 @@
-//! Every metric, declared once with its unit and help; GET /metrics writes them as Prometheus text.
+//! Every metric, declared once with its unit and help; GET /metrics writes them as OpenMetrics or as Prometheus' older text.
 
+use std::collections::BTreeSet;
+
+use ks_protocol::refusal::RefusalCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+use crate::data_plane::PATHS;
 
 /// Labels of an answered data-plane request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,7 +27,24 @@ pub struct Decided {
     pub what: &'static str,
 }
 
-/// The server's metrics.
+/// Every word that [`Decided`] can have.
+const DECISIONS: [&str; 12] = [
+    "created",
+    "promoted",
+    "waiting",
+    "approved",
+    "paused",
+    "resumed",
+    "aborted",
+    "completed",
+    "gap",
+    "alert",
+    "withdrawn",
+    "lapsed",
+];
+
+/// The server's metrics. Each counter is there from the start, with 0: a series that begins with its first event hides that event
+/// from `increase()`.
 pub struct Metrics {
     /// Data-plane requests answered, by path and code.
     pub answers: Family<Answered, Counter>,
@@ -38,6 +60,14 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Writes that were waiting when the last group was taken.
     pub writes_waiting: Gauge,
+    /// 1 while the database's files are not where they were: nothing is stored then.
+    pub store_misplaced: Gauge,
+    /// 1 once the database was found damaged: nothing is stored from then on.
+    pub store_damaged: Gauge,
+    /// Bytes that are free on the disk of the database.
+    pub disk_free_bytes: Gauge,
+    /// Bytes of the write-ahead log.
+    pub store_wal_bytes: Gauge,
     /// Punches that came under a number that stands for another one.
     pub punch_conflicts: Counter,
     /// Decisions of rollouts, by what was decided.
@@ -48,6 +78,12 @@ pub struct Metrics {
     pub artifact_bytes: Counter,
     /// Downloads of firmware refused because as many as may be were under way.
     pub artifact_refusals: Counter,
+    /// Firmware images of ACTIVE releases that are broken.
+    pub artifacts_broken: Gauge,
+    /// Firmware images read to see whether they are sound.
+    pub artifact_checks: Counter,
+    /// Requests of which a trusted proxy did not say where they come from.
+    pub forwarded_for_not_understood: Counter,
     /// Open connections.
     pub connections: Gauge,
     /// Connections accepted.
@@ -66,15 +102,31 @@ impl Default for Metrics {
             commit_group_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0]),
             commit_seconds: Histogram::new(seconds),
             writes_waiting: Gauge::default(),
+            store_misplaced: Gauge::default(),
+            store_damaged: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            store_wal_bytes: Gauge::default(),
             punch_conflicts: Counter::default(),
             rollout_decisions: Family::default(),
             rollouts_open: Gauge::default(),
             artifact_bytes: Counter::default(),
             artifact_refusals: Counter::default(),
+            artifacts_broken: Gauge::default(),
+            artifact_checks: Counter::default(),
+            forwarded_for_not_understood: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
         };
+        for path in PATHS {
+            let codes = RefusalCode::ALL.iter().map(|code| code.as_str()).chain(["OK"]);
+            for code in codes {
+                drop(metrics.answers.get_or_create(&Answered { path, code }));
+            }
+        }
+        for what in DECISIONS {
+            drop(metrics.rollout_decisions.get_or_create(&Decided { what }));
+        }
         let registry = &mut metrics.registry;
         registry.register("answers", "Data-plane requests answered, by path and code", metrics.answers.clone());
         let help = "Seconds from a data-plane request's head until its answer is ready, its body's arrival included";
@@ -85,6 +137,15 @@ impl Default for Metrics {
         registry.register("store_commit_seconds", "Seconds that a commit took", metrics.commit_seconds.clone());
         let help = "Writes that were waiting when the last group was taken";
         registry.register("store_writes_waiting", help, metrics.writes_waiting.clone());
+        let help = "1 while the database was moved, deleted or replaced under the server: nothing is stored then";
+        registry.register("store_misplaced", help, metrics.store_misplaced.clone());
+        let help = "1 once the database was found damaged: nothing is stored from then on";
+        registry.register("store_damaged", help, metrics.store_damaged.clone());
+        let help =
+            "Bytes that are free on the disk of the database; below DISK_RESERVE_BYTES nothing of devices is stored";
+        registry.register("disk_free_bytes", help, metrics.disk_free_bytes.clone());
+        let help = "Bytes of the write-ahead log";
+        registry.register("store_wal_bytes", help, metrics.store_wal_bytes.clone());
         let help = "Punches that came under a number that stands for another one";
         registry.register("punch_conflicts", help, metrics.punch_conflicts.clone());
         let help = "Decisions of rollouts, by what was decided";
@@ -94,6 +155,12 @@ impl Default for Metrics {
         registry.register("artifact_bytes", "Bytes of firmware images sent", metrics.artifact_bytes.clone());
         let help = "Downloads of firmware refused because as many as may be were under way";
         registry.register("artifact_refusals", help, metrics.artifact_refusals.clone());
+        let help = "Firmware images of ACTIVE releases that rotted, were cut or are gone; nothing of them is offered";
+        registry.register("artifacts_broken", help, metrics.artifacts_broken.clone());
+        let help = "Firmware images read to see whether they are sound";
+        registry.register("artifact_checks", help, metrics.artifact_checks.clone());
+        let help = "Requests whose X-Forwarded-For, by a trusted proxy, is no address";
+        registry.register("forwarded_for_not_understood", help, metrics.forwarded_for_not_understood.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics
@@ -101,17 +168,77 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts what was decided of rollouts.
-    pub fn decided(&self, decisions: &[&'static str]) {
-        for what in decisions {
+    /// Counts an answer.
+    pub fn answered(&self, path: &'static str, code: &'static str) {
+        debug_assert!(PATHS.contains(&path), "{path} is not counted from the start");
+        self.answers.get_or_create(&Answered { path, code }).inc();
+    }
+
+    /// Counts a decision of a rollout.
+    pub fn decided(&self, what: &str) {
+        if let Some(what) = DECISIONS.into_iter().find(|known| *known == what) {
             self.rollout_decisions.get_or_create(&Decided { what }).inc();
         }
     }
 
-    /// All metrics as Prometheus text.
+    /// All metrics as OpenMetrics text.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry)?;
         Ok(rendered)
+    }
+}
+
+/// OpenMetrics text in Prometheus' older format, version 0.0.4: there a counter's help and type stand under the name of its
+/// sample, with `_total`, and nothing marks the end.
+pub fn as_version_0_0_4(openmetrics: &str) -> String {
+    let of_counter = |line: &'_ str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
+    let counters: BTreeSet<String> = openmetrics.lines().filter_map(of_counter).collect();
+    let mut text = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(name) => {
+                text += &format!("# {what} {name}_total {rest}\n");
+            }
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let text = Metrics::default().render().unwrap();
+        for series in [
+            r#"ks_answers_total{path="/heartbeat",code="OK"} 0"#,
+            r#"ks_answers_total{path="/firmware/artifacts/{sha256}",code="NOT_FOUND"} 0"#,
+            r#"ks_answers_total{path="other",code="METHOD_NOT_ALLOWED"} 0"#,
+            r#"ks_rollout_decisions_total{what="aborted"} 0"#,
+            "ks_store_commit_failures_total 0",
+        ] {
+            assert!(text.lines().any(|line| line == series), "{series}: {text}");
+        }
+    }
+
+    #[test]
+    fn in_the_older_format_a_counter_is_declared_by_the_name_of_its_sample() {
+        let metrics = Metrics::default();
+        metrics.decided("paused");
+        metrics.decided("something new");
+        let text = as_version_0_0_4(&metrics.render().unwrap());
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let declared = |name: &str| ["HELP", "TYPE"].iter().all(|what| text.contains(&format!("# {what} {name} ")));
+            assert!(declared(family) || declared(name), "{line}");
+        }
+        assert!(text.contains("# TYPE ks_rollout_decisions_total counter\n") && !text.contains("# EOF"), "{text}");
+        assert!(text.contains("ks_rollout_decisions_total{what=\"paused\"} 1\n"), "{text}");
+        assert!(text.contains("ks_rollout_decisions_total{what=\"alert\"} 0\n"), "{text}");
     }
 }

@@ -1,18 +1,23 @@
 //! What machines that watch the server call: /health and /metrics.
 
 use axum::{extract::State, response::IntoResponse};
-use hyper::{StatusCode, header};
+use hyper::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
-use crate::app::App;
+use crate::{app::App, metrics::as_version_0_0_4};
 
 /// GET /health: 200 while the store answers and takes writes, 503 when it does not. Every minute there is a write, so a store
 /// that failed and was mended shows within one, even where nobody sends it anything.
 pub async fn health(State(app): State<App>) -> impl IntoResponse {
-    let asked = app.reader.ask(|store| store.standings(0, 1).map(|_| ())).await;
-    let store = match app.writer.trouble() {
-        Some(trouble) => Err(trouble.to_owned()),
-        None => asked.map_err(|error| error.to_string()),
+    let asked = app.reader.ask(|store| store.in_place().and_then(|_| store.standings(0, 1))).await;
+    let store = match (asked, app.writer.trouble()) {
+        (Err(error), _) => Err(error.to_string()),
+        (Ok(_), Some(trouble)) => Err(trouble),
+        (Ok(_), None) if app.is_short_of_disk() => {
+            Err("the disk is nearly full: make room; what is left is kept for operators (DISK_RESERVE_BYTES)"
+                .to_owned())
+        }
+        (Ok(_), None) => Ok(()),
     };
     let status = if store.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
@@ -27,13 +32,55 @@ pub async fn health(State(app): State<App>) -> impl IntoResponse {
     (status, axum::Json(body))
 }
 
-/// GET /metrics: Prometheus text.
-pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    match app.metrics.render() {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
+/// GET /metrics: OpenMetrics, or Prometheus' older text to whoever asks for that.
+pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    // What others have just decided is counted too; if the store does not answer, the rest is said all the same.
+    if let Ok(newest) = app.reader.ask(|store| store.newest()).await {
+        let _ = app.count_decisions(newest.decision).await;
+    }
+    let Ok(text) = app.metrics.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if wants_older_text(accepted) {
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        return ([(header::CONTENT_TYPE, kind)], as_version_0_0_4(&text)).into_response();
+    }
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
+/// Whether `Accept` asks for text/plain rather than for OpenMetrics. Who takes anything gets OpenMetrics.
+fn wants_older_text<'a>(accepted: impl Iterator<Item = &'a str>) -> bool {
+    let (mut plain, mut openmetrics) = (0.0, 0.0);
+    for range in accepted.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let kind = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        match kind.as_str() {
+            "text/plain" | "text/*" => plain = quality.max(plain),
+            "application/openmetrics-text" => openmetrics = quality.max(openmetrics),
+            _ => {}
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+    plain > openmetrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_text_is_for_who_asks_for_it() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        for (accept, is_older) in [
+            ("text/plain; version=0.0.4", true),
+            ("text/plain", true),
+            ("TEXT/PLAIN;q=0.9, application/openmetrics-text;q=0.5", true),
+            (prometheus, false),
+            ("*/*", false),
+            ("text/html,*/*;q=0.8", false),
+            ("", false),
+        ] {
+            assert_eq!(wants_older_text([accept].into_iter()), is_older, "{accept}");
+        }
+        assert!(wants_older_text(["*/*", "text/plain"].into_iter()), "two lines are one");
     }
 }

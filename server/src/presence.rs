@@ -3,11 +3,13 @@
 //! | silence | presence |
 //! | --- | --- |
 //! | up to 2 heartbeat intervals | ONLINE |
+//! | the same, but only because no server listened meanwhile | UNKNOWN |
 //! | more | LATE |
 //! | 15 minutes (or 2 intervals, if that is longer) | OFFLINE |
 //! | 7 days | LOST |
 //!
-//! Time in which no server listened is no silence: a restart pages nobody for a whole fleet.
+//! Time in which no server listened is no silence: a restart, or a backup put back, pages nobody for a whole fleet. Nor is it
+//! evidence of life: only what a server heard is. A time ahead of the clock is evidence of nothing.
 
 use std::time::Duration;
 
@@ -15,7 +17,10 @@ use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::store::presence::ObservationGap;
+use crate::{
+    clock::{is_ahead, ms},
+    store::presence::ObservationGap,
+};
 
 /// Silence after which a device is OFFLINE.
 const OFFLINE: Duration = Duration::from_mins(15);
@@ -28,6 +33,8 @@ const LOST: Duration = Duration::from_hours(7 * 24);
 pub enum Presence {
     /// Heard in time.
     Online,
+    /// Not heard in time, and nobody could have heard it: no server listened, or a clock was wrong.
+    Unknown,
     /// Overdue.
     Late,
     /// Silent for a quarter of an hour.
@@ -38,20 +45,27 @@ pub enum Presence {
     Never,
 }
 
-/// How long a device was silent while somebody listened, in milliseconds. `gaps` are those that ended after it was last heard.
-pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> u64 {
+/// How long a device was silent while somebody listened, in milliseconds; none if it was last heard ahead of the clock. `gaps`
+/// are those that ended after it was last heard.
+pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> Option<u64> {
+    if is_ahead(last_seen_at, now) {
+        return None;
+    }
     let unheard: u64 = gaps.iter().map(|gap| gap.to.min(now).since_ms(gap.from.max(last_seen_at))).sum();
-    now.since_ms(last_seen_at).saturating_sub(unheard)
+    Some(now.since_ms(last_seen_at).saturating_sub(unheard))
 }
 
-/// What that silence means.
-pub fn presence(silence_ms: u64, interval: Duration) -> Presence {
+/// What its silence says of a device.
+pub fn presence(last_seen_at: Option<UnixMs>, now: UnixMs, gaps: &[ObservationGap], interval: Duration) -> Presence {
+    let Some(seen) = last_seen_at else { return Presence::Never };
+    let Some(silence_ms) = silence_ms(seen, now, gaps) else { return Presence::Unknown };
     let silence = Duration::from_millis(silence_ms);
     let late = 2 * interval;
     match silence {
         silence if silence > LOST.max(late) => Presence::Lost,
         silence if silence > OFFLINE.max(late) => Presence::Offline,
         silence if silence > late => Presence::Late,
+        _ if now.since_ms(seen) > ms(late) => Presence::Unknown,
         _ => Presence::Online,
     }
 }
@@ -59,6 +73,7 @@ pub fn presence(silence_ms: u64, interval: Duration) -> Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::AHEAD_MAX;
 
     const HEARD: UnixMs = UnixMs(1_800_000_000_000);
     const INTERVAL: Duration = Duration::from_mins(1);
@@ -67,7 +82,7 @@ mod tests {
         let minute = |minute: u64| HEARD + Duration::from_mins(minute);
         let gaps: Vec<_> =
             gaps.iter().map(|(from, to)| ObservationGap { from: minute(*from), to: minute(*to) }).collect();
-        presence(silence_ms(HEARD, HEARD + silence, &gaps), INTERVAL)
+        presence(Some(HEARD), HEARD + silence, &gaps, INTERVAL)
     }
 
     #[test]
@@ -78,14 +93,26 @@ mod tests {
         assert_eq!(after(OFFLINE, &[]), Presence::Late);
         assert_eq!(after(OFFLINE + second, &[]), Presence::Offline);
         assert_eq!(after(LOST + second, &[]), Presence::Lost);
-        assert_eq!(presence(80 * 60_000, Duration::from_hours(1)), Presence::Online, "a slow fleet is not offline");
+        let slow = presence(Some(HEARD), HEARD + Duration::from_mins(80), &[], Duration::from_hours(1));
+        assert_eq!(slow, Presence::Online, "a slow fleet is not offline");
+        assert_eq!(presence(None, HEARD, &[], INTERVAL), Presence::Never);
     }
 
     #[test]
-    fn our_own_downtime_is_no_silence() {
+    fn our_own_downtime_is_neither_silence_nor_evidence_of_life() {
         let hour = Duration::from_hours(1);
-        assert_eq!(after(hour, &[(1, 59)]), Presence::Online);
+        assert_eq!(after(hour, &[(1, 59)]), Presence::Unknown);
+        assert_eq!(after(2 * INTERVAL, &[(0, 1)]), Presence::Online, "a short restart hides nothing");
         assert_eq!(after(hour, &[(1, 30), (31, 58)]), Presence::Late);
         assert_eq!(after(hour, &[(40, 90)]), Presence::Offline, "what is past now does not count");
+    }
+
+    #[test]
+    fn what_was_heard_ahead_of_the_clock_says_nothing() {
+        let ahead = |ahead: Duration| presence(Some(HEARD + ahead), HEARD, &[], INTERVAL);
+        assert_eq!(ahead(AHEAD_MAX), Presence::Online, "clocks differ a little");
+        assert_eq!(ahead(AHEAD_MAX + Duration::from_secs(1)), Presence::Unknown);
+        assert_eq!(ahead(Duration::from_hours(240)), Presence::Unknown);
+        assert_eq!(silence_ms(HEARD + Duration::from_hours(240), HEARD, &[]), None);
     }
 }

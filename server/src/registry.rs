@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicI64, Ordering},
@@ -16,10 +15,12 @@ use std::{
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::{PublicKey, Verifier},
+    refusal::RefusalCode,
 };
 
 use crate::{
-    admission::Gcra,
+    admission::{Gcra, Rate},
+    answer::Refusal,
     store::{
         Reader, StoreError,
         devices::{DeviceStatus, StandingRecord},
@@ -43,28 +44,35 @@ pub struct Known {
 pub struct Standing {
     /// Where it is in its life.
     pub status: DeviceStatus,
-    /// Greatest replay pair known to be stored.
+    /// Greatest replay pair that is known to be taken: stored, or by a download, which stores nothing.
     pub kept: Sequence,
-    /// Address of its last request that was verified and no replay.
-    pub verified_from: Option<IpAddr>,
-    /// Its request budget.
-    pub budget: Gcra,
-    /// What failed in its name from an address whose own budget was spent.
-    pub credit: Gcra,
+    /// What it has spent.
+    pub spent: Spent,
+}
+
+/// Which budget.
+type Budget = fn(&mut Spent) -> &mut Gcra;
+
+/// What a device has spent of its budgets: the device, whichever key it has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// Verified requests.
+    pub requests: Gcra,
+    /// Bytes of log lines.
+    pub log_bytes: Gcra,
+    /// Punches.
+    pub punches: Gcra,
+    /// Changes of its key.
+    pub rotations: Gcra,
+    /// What failed in its name, with pairs that were expected of it, while a budget was spent.
+    pub doubts: Gcra,
     /// Lines of the audit that its refused attempts may write.
-    pub noted: Gcra,
+    pub notes: Gcra,
 }
 
 impl Known {
-    fn new(record: &StandingRecord) -> Self {
-        let standing = Standing {
-            status: record.status,
-            kept: record.sequence,
-            verified_from: None,
-            budget: Gcra::default(),
-            credit: Gcra::default(),
-            noted: Gcra::default(),
-        };
+    fn new(record: &StandingRecord, spent: Spent) -> Self {
+        let standing = Standing { status: record.status, kept: record.sequence, spent };
         Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
     }
 
@@ -76,6 +84,43 @@ impl Known {
     /// Reads or changes the standing.
     pub fn standing<T>(&self, change: impl FnOnce(&mut Standing) -> T) -> T {
         change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Spends one of a budget.
+    ///
+    /// # Errors
+    /// It is used up: `RATE_LIMITED`, with how long to wait.
+    pub fn spend(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
+        let spent = self.standing(|now| budget(&mut now.spent).spend(rate, now_us));
+        spent.map_err(|wait_us| Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why))
+    }
+
+    /// Whether anything is left of a budget, before [`Known::charge`].
+    ///
+    /// # Errors
+    /// It is used up: `RATE_LIMITED`, with how long to wait.
+    pub fn check(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
+        let wait_us = self.standing(|now| budget(&mut now.spent).wait_us(rate, now_us));
+        wait_us.map_or(Ok(()), |wait_us| Err(Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why)))
+    }
+
+    /// Takes what has been stored from a budget.
+    pub fn charge(&self, budget: Budget, rate: Rate, count: u32, now_us: u64) {
+        self.standing(|now| budget(&mut now.spent).charge(rate, count, now_us));
+    }
+
+    /// Takes the pair of a request that stores nothing, so that it counts once, in memory.
+    ///
+    /// # Errors
+    /// It was taken before, or a greater one.
+    pub fn take(&self, sequence: Sequence) -> Result<(), Refusal> {
+        self.standing(|standing| {
+            if sequence <= standing.kept {
+                return Err(Refusal::stale(standing.kept));
+            }
+            standing.kept = sequence;
+            Ok(())
+        })
     }
 
     /// Remembers a pair that the store has taken: then the device is registered.
@@ -110,7 +155,7 @@ impl Registry {
             after = last.row;
             let mut devices = registry.write();
             for record in page {
-                devices.insert(record.device_id.clone(), Arc::new(Known::new(&record)));
+                devices.insert(record.device_id.clone(), Arc::new(Known::new(&record, Spent::default())));
             }
         }
     }
@@ -143,7 +188,12 @@ impl Registry {
         let Some(record) = reader.ask(move |store| store.standing(&wanted)).await? else { return Ok(None) };
         // Another request may have been sooner; its entry stays, so that both share one budget.
         let mut devices = self.write();
-        Ok(Some(devices.entry(record.device_id.clone()).or_insert_with(|| Arc::new(Known::new(&record))).clone()))
+        Ok(Some(
+            devices
+                .entry(record.device_id.clone())
+                .or_insert_with(|| Arc::new(Known::new(&record, Spent::default())))
+                .clone(),
+        ))
     }
 
     /// Takes over what changed in the store, where it is known that `newest` is the number of the last change.
@@ -172,8 +222,10 @@ impl Registry {
             let number = last.number;
             let mut devices = self.write();
             for change in &changes {
-                // A new entry, so that what was verified under the old key counts no more.
-                devices.insert(change.standing.device_id.clone(), Arc::new(Known::new(&change.standing)));
+                // A new entry, so that what was verified under the old key counts no more. What it has spent, it has spent.
+                let spent = devices.get(&change.standing.device_id).map(|known| known.standing(|now| now.spent));
+                let known = Known::new(&change.standing, spent.unwrap_or_default());
+                devices.insert(change.standing.device_id.clone(), Arc::new(known));
             }
             drop(devices);
             self.followed.fetch_max(number, Ordering::Relaxed);

@@ -15,6 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admin,
+    artifacts::{ArtifactError, Artifacts},
+    clock::ms,
     keyring::{Keyring, KeyringError},
     rollout::{driver::Look, plan},
     store::{
@@ -71,9 +74,6 @@ pub enum ReleaseError {
     /// The signed manifest is none that devices would believe.
     #[error("manifest: {}", told(*.0))]
     Manifest(UpdateClass),
-    /// The signed manifest is not that of the draft.
-    #[error("manifest: it is not that of the draft; a release never changes")]
-    OtherManifest,
     /// The artifact has another length than the manifest says.
     #[error("the artifact has {is} bytes, and the manifest says {said}")]
     Size {
@@ -82,6 +82,12 @@ pub enum ReleaseError {
         /// What the manifest says.
         said: u64,
     },
+    /// The artifact's bytes are not what was uploaded.
+    #[error("the artifact {0}; upload it again")]
+    Broken(String),
+    /// The artifact can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] ArtifactError),
     /// The store would not.
     #[error(transparent)]
     Refused(#[from] ReleaseRefused),
@@ -136,6 +142,11 @@ impl ReleaseFields {
             return bad("valid_days", &format!("1 to {VALID_DAYS_MAX}"));
         }
         let not_before = self.not_before.unwrap_or(now);
+        let valid = Duration::from_hours(24 * u64::from(self.valid_days));
+        let expires_at = not_before + valid;
+        if expires_at.since_ms(not_before) != ms(valid) {
+            return bad("not_before", "a time from which on valid_days end before the year 9999");
+        }
         Ok(Manifest {
             kind: Default::default(),
             release_id: self.release_id.clone(),
@@ -147,7 +158,7 @@ impl ReleaseFields {
             size_bytes,
             min_counter: self.min_counter,
             not_before,
-            expires_at: not_before + Duration::from_hours(24 * u64::from(self.valid_days)),
+            expires_at,
             key_id,
         })
     }
@@ -223,6 +234,8 @@ pub async fn draft_signed(
 }
 
 async fn keep(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
+    admin::check_name(manifest.release_id.as_str(), &admin::words_beside("{release_id}"))
+        .map_err(|why| ReleaseError::Field(format!("release_id: {why}")))?;
     let (new, by) = (new_release(manifest, text), by.clone());
     writer.write(move |store| store.draft_release(&new, &by)).await??;
     Ok(manifest.release_id.clone())
@@ -261,13 +274,14 @@ pub async fn stage(
     Ok(writer.write(move |store| store.change_release(&change, &by)).await??)
 }
 
-/// Lets rollouts offer a staged release.
+/// Lets rollouts offer a staged release. Its artifact is read once more before.
 ///
 /// # Errors
-/// It is not staged, or devices would not believe it any more.
+/// It is not staged, devices would not believe it any more, or its artifact is not what was uploaded.
 pub async fn activate(
     release: &ReleaseRecord,
     keyring: &Keyring,
+    artifacts: &Artifacts,
     writer: &Writer,
     reason: &str,
     by: &By,
@@ -276,6 +290,9 @@ pub async fn activate(
         let manifest = keyring.open_manifest(&release.manifest).map_err(ReleaseError::Manifest)?;
         if by.at >= manifest.expires_at {
             return Err(ReleaseError::Manifest(UpdateClass::Freeze));
+        }
+        if let Some(fault) = artifacts.fault(release.sha256, manifest.size_bytes, u64::MAX).await? {
+            return Err(ReleaseError::Broken(fault));
         }
     }
     let (state, release_id) = (ReleaseState::Active, release.release_id.clone());

@@ -112,7 +112,11 @@ pub fn read_key(path: &Path) -> Result<PrivateKey, StartError> {
     PrivateKey::from_pem(&pem).map_err(|error| unusable(error.to_string()))
 }
 
-fn read_small(path: &Path) -> io::Result<String> {
+/// Reads a small text file, such as a key or a token.
+///
+/// # Errors
+/// It can't be read, is no regular file of at most 64 KiB, or is not text.
+pub fn read_small(path: &Path) -> io::Result<String> {
     const BYTES_MAX: u64 = 64 * 1024;
     let about = std::fs::metadata(path)?;
     if !about.is_file() || about.len() > BYTES_MAX {

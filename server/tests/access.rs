@@ -11,12 +11,14 @@
 
 mod support;
 
+use std::net::IpAddr;
+
 use ks_server::{
     admin::routes,
     role::{Access, Role},
 };
 use serde_json::{Value, json};
-use support::{ADMIN_TOKEN, Json, Server, start_server};
+use support::{ADMIN_TOKEN, Json, Line, Sent, Server, start_server};
 
 /// Method and path of every route, with parameters filled in.
 fn endpoints() -> Vec<(&'static str, String, Access)> {
@@ -292,6 +294,42 @@ async fn what_happens_to_a_user_happens_to_the_session() {
     server.post("/api/users", &short).await.problem(400);
 }
 
+/// Goal: nobody keeps a way in through a token that they made: it ends when they are disabled or are admin no more, also one that a
+/// token of theirs made. What was made with ADMIN_TOKEN or on the machine is nobody's, and stays.
+/// Method: a session makes a token, which makes another; the user is disabled, or loses the role.
+#[tokio::test]
+async fn tokens_end_with_the_user_who_made_them() {
+    for (name, change) in [("anna", json!({ "disabled": true })), ("ben", json!({ "role": "viewer" }))] {
+        let server = start_server(&[]);
+        make_user(&server, name, "admin").await.done();
+        let session = cookie(&log_in(&server, name, PASSWORD).await);
+        let order = |called: &str| json!({ "name": called, "role": "viewer", "ttl_s": 600 }).to_string();
+        let order_admin = json!({ "name": "first", "role": "admin", "ttl_s": 600 }).to_string();
+        let bearer = |made: Value| format!("Bearer {}", made["token"].as_str().unwrap());
+        let headers =
+            [("cookie", session.as_str()), ("content-type", "application/json"), ("sec-fetch-site", "same-origin")];
+        let first = bearer(server.call("POST", "/api/tokens", &headers, order_admin).await.done());
+        let second = bearer(server.admin_as(&first, "POST", "/api/tokens", order("second")).await.done());
+        let nobodys = server.token("viewer").await;
+        let ran = server.run(&["admin", "token", "create", "--name", "cli", "--role", "viewer", "--ttl", "1h"]);
+        let by_cli = format!("Bearer {}", ran.stdout.trim_end());
+        let is_good = async |token: &str| server.admin_as(token, "GET", "/api/me", "").await.status == 200;
+        let listed = server.get("/api/tokens").await.done();
+        let whose =
+            |token: &Value| (token["name"].as_str().unwrap().to_owned(), token["user"].as_str().map(str::to_owned));
+        let whose: Vec<_> = listed["items"].as_array().unwrap().iter().map(whose).collect();
+        let expected = [(name, true), ("first", true), ("second", true), ("test-viewer", false), ("cli", false)]
+            .map(|(called, is_theirs)| (called.to_owned(), is_theirs.then(|| name.to_owned())));
+        assert_eq!(whose, expected);
+        assert!(is_good(&first).await && is_good(&second).await && is_good(&nobodys).await && is_good(&by_cli).await);
+        server.admin("PATCH", &format!("/api/users/{name}"), change.to_string()).await.done();
+        assert_eq!((is_good(&first).await, is_good(&second).await), (false, false));
+        assert!(is_good(&nobodys).await && is_good(&by_cli).await);
+        let edits = server.get("/api/audit?action=user.edit").await.done();
+        assert!(edits["items"][0]["detail"].as_str().unwrap().ends_with("2 tokens revoked"), "{edits}");
+    }
+}
+
 /// Goal: who guesses passwords is slowed down, from one address whatever the names.
 /// Method: more wrong logins than the burst; then a right one, which must wait too.
 #[tokio::test]
@@ -312,6 +350,72 @@ async fn guessing_passwords_is_slowed_down() {
     log_in(&server, "anna", PASSWORD).await.problem(429);
     let noted: i64 = server.value("SELECT count(*) FROM audit WHERE action = 'login.failed'");
     assert_eq!(noted, 12 - refused, "what was refused unheard leaves no line");
+}
+
+/// Goal: whoever guesses a user's password from elsewhere does not keep the user out.
+/// Method: the user logs in once; then other addresses guess until even they are refused; the user logs in again.
+#[tokio::test]
+async fn guessing_a_users_password_does_not_keep_the_user_out() {
+    let server = start_server(&[]);
+    make_user(&server, "anna", "viewer").await.done();
+    log_in(&server, "anna", PASSWORD).await.done();
+    let guess = async |last: u8| {
+        let body = json!({ "name": "anna", "password": "a wrong password" }).to_string().into_bytes();
+        let headers = &[("content-type", "application/json")];
+        let sent = Sent { method: "POST", path: "/api/login", headers, body };
+        Line::new(server.address(), IpAddr::from([127, 0, 0, last])).exchange(sent).await.unwrap().status
+    };
+    let mut statuses = Vec::new();
+    for number in 0..30 {
+        statuses.push(guess(50 + number % 5).await);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 20, "{statuses:?}");
+    assert_eq!(guess(99).await, 429, "an address that guesses for the first time");
+    log_in(&server, "anna", PASSWORD).await.done();
+}
+
+/// Goal: wrong tokens are not looked up without end, and good ones of the same address go on.
+/// Method: more wrong tokens than may fail; then one that was good before.
+#[tokio::test]
+async fn wrong_tokens_are_slowed_down_and_good_ones_are_not() {
+    let server =
+        start_server(&[("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "60")]);
+    let token = server.token("viewer").await;
+    server.admin_as(&token, "GET", "/api/me", "").await.done();
+    let mut refused = 0;
+    for number in 0..70 {
+        let answer = server.admin_as(&format!("Bearer wrong-{number}"), "GET", "/api/me", "").await;
+        refused += usize::from(answer.status == 429);
+        answer.problem(if refused == 0 { 401 } else { 429 });
+    }
+    assert!(refused >= 5, "{refused}");
+    server.admin_as(&token, "GET", "/api/me", "").await.done();
+    server.get("/api/me").await.done();
+}
+
+/// Goal: strangers can't fill the memory with bodies that are judged only once they are whole.
+/// Method: a login just within their bound, and one beyond it; the admin's own bound is another one.
+#[tokio::test]
+async fn bodies_of_strangers_are_small() {
+    let server = start_server(&[]);
+    for (bytes, status) in [(4_096, 400), (4_097, 413)] {
+        let password = "x".repeat(bytes - json!({ "name": "a", "password": "" }).to_string().len());
+        log_in(&server, "a", &password).await.problem(status);
+    }
+}
+
+/// Goal: a browser keeps no answer, guesses no type, and loads nothing because of one.
+/// Method: the headers of a good answer, of an error, and of a path that is none.
+#[tokio::test]
+async fn answers_tell_browsers_what_not_to_do() {
+    let server = start_server(&[]);
+    for path in ["/api/devices", "/api/devices?limit=x", "/api/nowhere", "/api/openapi.json", "/api/docs"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"), "{path}");
+        assert_eq!(answer.header("x-content-type-options").as_deref(), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("referrer-policy").as_deref(), Some("no-referrer"), "{path}");
+        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"), "{path}");
+    }
 }
 
 /// Goal: the document is whole: every route is in it, every reference leads somewhere; the page shows it.

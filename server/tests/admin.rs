@@ -111,6 +111,15 @@ async fn lists_are_paged() {
         for wrong in ["limit=many", "cursor=x", "limit=-1", "limit=0", "limit=10001", "offset=5"] {
             server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
         }
+        for (wrong, said) in [
+            ("limit=05", "limit: expected a whole number, got `05`"),
+            ("limit=%2B5", "limit: expected a whole number, got `+5`"),
+            ("limit=many", "limit: expected a whole number, got `many`"),
+            ("limit=10001", "limit: expected 1 to 10000, got 10001"),
+        ] {
+            let problem = server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
+            assert_eq!(problem["detail"], said);
+        }
     }
     let (_, beats) = walk(&server, "heartbeats", 1_000).await;
     let row = &beats[0];
@@ -150,6 +159,31 @@ async fn unknown_fields_and_what_is_no_json_are_refused() {
     }
     assert!(device.beat().await.answer().commands.is_empty());
     assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
+}
+
+/// Goal: a span that ends before it begins is an error, and not an empty answer that looks like a quiet day.
+/// Method: every endpoint that takes since and until, found in the API's own document.
+#[tokio::test]
+async fn a_span_that_ends_before_it_begins_is_refused() {
+    let server = start_server(&[]);
+    let document = server.get("/api/openapi.json").await.done();
+    let takes = |operation: &Value, name: &str| {
+        operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["name"] == name))
+    };
+    let paths = document["paths"].as_object().unwrap();
+    let spans: Vec<_> =
+        paths.iter().filter(|(_, path)| takes(&path["get"], "since") && takes(&path["get"], "until")).collect();
+    assert!(spans.len() >= 4, "{spans:?}");
+    let (early, late) = ("2026-11-24T00:00:00.000Z", "2026-11-25T00:00:00.000Z");
+    for (path, _) in spans {
+        let asked = |since: &str, until: &str| format!("{path}?since={since}&until={until}");
+        let problem = server.get(&asked(late, early)).await.problem(400);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("since is {late}, and until is {early}")), "{path}: {detail}");
+        for (since, until) in [(early, late), (early, early)] {
+            assert_eq!(server.get(&asked(since, until)).await.status, 200, "{path}");
+        }
+    }
 }
 
 /// Goal: a body beyond the bound is refused, and the server goes on.

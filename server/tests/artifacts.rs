@@ -10,18 +10,18 @@
 
 mod support;
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use ks_protocol::{message::header_of_document, refusal::RefusalCode, signature::NO_SIG_DEV};
 use serde_json::json;
-use support::{Answer, HOME, Line, Sent, Server, bare_answer, eventually, start_server};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use support::{
+    HOME, Heard, Line, NO_LIMITS, Sent, at_once, bare_answer, eventually, fetch_with, offered, read_answer,
+    start_server, world,
+};
+use tokio::io::AsyncWriteExt as _;
 
 fn image(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| u8::try_from(at * 7 % 251).unwrap()).collect()
-}
-
-async fn get(server: &Server, sha256: &str, headers: &[(&str, &str)]) -> Answer {
-    let path = format!("/firmware/artifacts/{sha256}");
-    let sent = Sent { method: "GET", path: &path, headers, body: Vec::new() };
-    Line::new(server.address(), HOME).exchange(sent).await.unwrap()
 }
 
 /// Goal: a download that broke off goes on where it was, and never mixes two images.
@@ -31,9 +31,10 @@ async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
     let server = start_server(&[]);
     let image = image(200_000);
     let sha256 = server.released("fw-2", 2, &image).await;
+    let mut device = server.registered("KS-1").await;
     let etag = format!("\"{sha256}\"");
 
-    let whole = get(&server, &sha256, &[]).await;
+    let whole = device.fetch(&sha256, &[]).await;
     assert_eq!((whole.status, &whole.body[..]), (200, &image[..]));
     assert_eq!(whole.header("etag"), Some(etag.clone()));
     assert_eq!(whole.header("accept-ranges").as_deref(), Some("bytes"));
@@ -46,20 +47,20 @@ async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
         ("bytes=-10", 199_990, 200_000),
         ("bytes=65536-9999999", 65_536, 200_000),
     ] {
-        let part = get(&server, &sha256, &[("range", range), ("if-range", &etag)]).await;
+        let part = device.fetch(&sha256, &[("range", range), ("if-range", &etag)]).await;
         assert_eq!((part.status, &part.body[..]), (206, &image[from..to]), "{range}");
         assert_eq!(part.header("content-range"), Some(format!("bytes {from}-{}/200000", to - 1)));
     }
-    let of_another = get(&server, &sha256, &[("range", "bytes=10-20"), ("if-range", "\"of another\"")]).await;
+    let of_another = device.fetch(&sha256, &[("range", "bytes=10-20"), ("if-range", "\"of another\"")]).await;
     assert_eq!(
         (of_another.status, of_another.body.len()),
         (200, 200_000),
         "the rest of another image is worth nothing"
     );
-    let beyond = get(&server, &sha256, &[("range", "bytes=200000-")]).await;
+    let beyond = device.fetch(&sha256, &[("range", "bytes=200000-")]).await;
     assert_eq!((beyond.status, beyond.header("content-range").as_deref()), (416, Some("bytes */200000")));
     for nonsense in ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6"] {
-        assert_eq!(get(&server, &sha256, &[("range", nonsense)]).await.status, 200, "{nonsense}: as the standard says");
+        assert_eq!(device.fetch(&sha256, &[("range", nonsense)]).await.status, 200, "{nonsense}: as the standard says");
     }
 }
 
@@ -68,15 +69,16 @@ async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
 #[tokio::test]
 async fn an_image_is_served_only_while_a_release_is_active() {
     let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
     let sha256 = server.upload(image(10)).await.done()["sha256"].as_str().unwrap().to_owned();
-    assert_eq!(get(&server, &sha256, &[]).await.status, 404);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 404);
     server.released("fw-2", 2, &image(10)).await;
-    assert_eq!(get(&server, &sha256, &[]).await.status, 200);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 200);
     server.post("/api/releases/fw-2/revoke", &json!({ "reason": "a test" })).await.done();
-    assert_eq!(get(&server, &sha256, &[]).await.status, 404);
-    assert_eq!(get(&server, &"0".repeat(64), &[]).await.status, 404);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 404);
+    assert_eq!(device.fetch(&"0".repeat(64), &[]).await.status, 404);
     for path in ["x", &"A".repeat(64), "..%2f..%2fks.sqlite"] {
-        assert_eq!(get(&server, path, &[]).await.status, 400, "{path}");
+        assert_eq!(device.fetch(path, &[]).await.status, 400, "{path}");
     }
     server.is_well().await;
 }
@@ -85,7 +87,7 @@ async fn an_image_is_served_only_while_a_release_is_active() {
 /// Method: one byte too many, none at all, and half of what was announced; then what the folder holds.
 #[tokio::test]
 async fn an_upload_that_is_too_large_empty_or_broken_leaves_nothing() {
-    let server = start_server(&[("ARTIFACT_BYTES_MAX", "1000"), ("REQUEST_TIMEOUT_MS", "500")]);
+    let server = start_server(&[("ARTIFACT_BYTES_MAX", "1000"), ("REQUEST_TIMEOUT_MS", "2000")]);
     server.upload(image(1_001)).await.problem(413);
     server.upload(Vec::new()).await.problem(400);
     let mut half = Line::bare(server.address(), HOME).await.unwrap();
@@ -108,20 +110,236 @@ async fn an_upload_that_is_too_large_empty_or_broken_leaves_nothing() {
 /// Method: one place, held by a peer that reads nothing; the next one is refused, a device beats, and the place comes free.
 #[tokio::test]
 async fn a_peer_that_does_not_read_holds_a_place_for_a_while_only() {
-    let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "1000")]);
+    let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "5000")]);
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
     let mut device = server.registered("KS-1").await;
-    let mut lazy = Line::bare(server.address(), HOME).await.unwrap();
-    let request = format!("GET /firmware/artifacts/{sha256} HTTP/1.1\r\nhost: x\r\n\r\n");
-    lazy.write_all(request.as_bytes()).await.unwrap();
-    lazy.read_exact(&mut [0; 15]).await.unwrap(); // it has begun
-    let refused = get(&server, &sha256, &[("range", "bytes=0-9")]).await;
+    let mut lazy = server.registered("KS-2").await;
+    let (_held, has_begun) = lazy.begin_to_fetch(&server, &sha256).await;
+    assert!(has_begun);
+    let refused = device.fetch(&sha256, &[("range", "bytes=0-9")]).await;
     assert_eq!((refused.status, refused.header("retry-after").as_deref()), (503, Some("2")));
     assert!(refused.text().starts_with("ERR1: OVERLOADED\n"), "{}", refused.text());
     assert_eq!(server.metric("ks_artifact_refusals_total").await, Some(1.0));
     device.beat().await.answer();
     eventually("the place is free again", async || {
-        get(&server, &sha256, &[("range", "bytes=0-9")]).await.status == 206
+        device.fetch(&sha256, &[("range", "bytes=0-9")]).await.status == 206
     })
     .await;
+}
+
+/// Goal: images go to devices that are registered, and to nobody else; a stranger's failures are the address's.
+/// Method: asks without a document, with several, with nonsense; an unknown device, another's key, another image's path; before
+/// the registration, after the revocation; then so many failures that the address has none left.
+#[tokio::test]
+async fn a_stranger_and_a_revoked_device_get_nothing() {
+    let server = start_server(&[("RATE_LIMIT_ADDRESS_FAILURES_BURST", "20")]);
+    let sha256 = server.released("fw-2", 2, &image(10)).await;
+    let mut device = server.registered("KS-1").await;
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 200);
+
+    let mut stranger = Line::new(server.address(), HOME);
+    let path = format!("/firmware/artifacts/{sha256}");
+    let bare = Sent { method: "GET", path: &path, headers: &[], body: Vec::new() };
+    let unbound = |raw| -> Heard<()> { read_answer(raw, NO_SIG_DEV) };
+    let refused = unbound(stranger.exchange(bare).await.unwrap()).refusal(RefusalCode::Malformed);
+    assert!(refused.message.contains("there is no ks-request line"), "{}", refused.message);
+    let twice = unbound(fetch_with(&mut stranger, &sha256, "eA==", &[("ks-request", "eA==")]).await);
+    assert!(twice.refusal(RefusalCode::Malformed).message.contains("2 ks-request lines"));
+    for (asked, code) in [
+        ("x".to_owned(), RefusalCode::Malformed),
+        ("eA==".to_owned(), RefusalCode::Malformed),
+        (header_of_document(&"x".repeat(1_025)), RefusalCode::TooLarge),
+    ] {
+        unbound(fetch_with(&mut stranger, &sha256, &asked, &[]).await).refusal(code);
+    }
+    server.device("KS-unknown").fetch_in_vain(&sha256).await.refusal(RefusalCode::UnknownDevice);
+    let mut forger = server.device("KS-forger");
+    forger.id = device.id.clone();
+    forger.at = device.at;
+    forger.fetch_in_vain(&sha256).await.refusal(RefusalCode::BadSignature);
+    let of_another = device.next_fetch(&"0".repeat(64));
+    let raw = fetch_with(&mut stranger, &sha256, &header_of_document(&of_another.wire), &[]).await;
+    read_answer::<()>(raw, &of_another.sig_dev.to_string()).refusal(RefusalCode::BadSignature);
+    server.whitelisted("KS-new").await.fetch_in_vain(&sha256).await.refusal(RefusalCode::NotRegistered);
+    let mut stolen = server.registered("KS-stolen").await;
+    server.revoke(&stolen).await.done();
+    stolen.fetch_in_vain(&sha256).await.refusal(RefusalCode::Revoked);
+
+    eventually("the address has no failures left", async || {
+        fetch_with(&mut stranger, &sha256, "x", &[]).await.status == 429
+    })
+    .await;
+    stolen.fetch_in_vain(&sha256).await.refusal(RefusalCode::RateLimited);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 200, "one that is known is heard");
+}
+
+/// Goal: who reads the network can't fetch in a device's name, nor spend its budget.
+/// Method: a document that was sent, sent again, also after a restart; one that was held back until the device's next heartbeat.
+#[tokio::test]
+async fn a_captured_request_is_worth_nothing() {
+    let mut server = start_server(&[]);
+    let sha256 = server.released("fw-2", 2, &image(10)).await;
+    let mut device = server.registered("KS-1").await;
+    let thief = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+    let mut elsewhere = Line::new(server.address(), thief);
+    let captured = device.next_fetch(&sha256);
+    let (asked, sig_dev) = (header_of_document(&captured.wire), captured.sig_dev.to_string());
+    assert_eq!(fetch_with(&mut device.line, &sha256, &asked, &[]).await.status, 200);
+    let again = fetch_with(&mut elsewhere, &sha256, &asked, &[]).await;
+    let stale = read_answer::<()>(again, &sig_dev).refusal(RefusalCode::StaleSequence);
+    assert_eq!((stale.server_boot_epoch, stale.server_seq), (Some(device.at.boot_epoch), Some(device.at.seq)));
+
+    let held_back = device.next_fetch(&sha256);
+    let (asked, sig_dev) = (header_of_document(&held_back.wire), held_back.sig_dev.to_string());
+    device.beat().await.answer();
+    for _ in 0..2 {
+        let raw = fetch_with(&mut elsewhere, &sha256, &asked, &[]).await;
+        read_answer::<()>(raw, &sig_dev).refusal(RefusalCode::StaleSequence);
+        server.start_again();
+        elsewhere = Line::new(server.address(), thief);
+    }
+    device.moves_to(&server, HOME);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 200);
+}
+
+/// Goal: a device can't keep others from their downloads.
+/// Method: two places; one device begins four downloads and reads nothing of them; another one fetches.
+#[tokio::test]
+async fn four_slow_downloads_of_one_device_take_one_place() {
+    let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "2"), ("REQUEST_TIMEOUT_MS", "60000")]);
+    let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
+    let mut mad = server.registered("KS-mad").await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let (lazy, has_begun) = mad.begin_to_fetch(&server, &sha256).await;
+        assert!(has_begun, "the last one counts");
+        held.push(lazy);
+    }
+    let mut device = server.registered("KS-1").await;
+    assert_eq!(device.fetch(&sha256, &[("range", "bytes=0-9")]).await.status, 206);
+    assert_eq!(server.metric("ks_artifact_refusals_total").await, Some(0.0));
+}
+
+/// Goal: who asks again and again lengthens nobody's wait.
+/// Method: the one place is held; a device asks 200 times for the whole image, which would take 134 s; another one asks.
+#[tokio::test]
+async fn asking_again_lengthens_nobodys_wait() {
+    let limits = [("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "60000")];
+    let server = start_server(&[&NO_LIMITS[..], &limits].concat());
+    let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
+    let (_held, has_begun) = server.registered("KS-0").await.begin_to_fetch(&server, &sha256).await;
+    assert!(has_begun);
+    let mut mad = server.registered("KS-mad").await;
+    for _ in 0..200 {
+        mad.fetch_in_vain(&sha256).await.refusal(RefusalCode::Overloaded);
+    }
+    let refused = server.registered("KS-1").await.fetch_in_vain(&sha256).await.refusal(RefusalCode::Overloaded);
+    assert!(refused.retry_after_s.unwrap() <= 5, "{refused:?}");
+}
+
+/// Goal: a firmware image that rots, is cut or is gone reaches no device, its rollouts pause and say why, and everybody who looks
+/// is told; once the very image is put back, all goes on.
+/// Method: the stored image is spoilt while the server is down; it starts; then the image is uploaded again.
+#[tokio::test]
+async fn a_spoilt_image_is_offered_to_nobody_until_it_is_put_back() {
+    type Spoil = fn(&std::path::Path);
+    let flip = |path: &std::path::Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[70_000] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let cut: Spoil = support::cut_in_half;
+    let lose = |path: &std::path::Path| std::fs::remove_file(path).unwrap();
+    for (spoil, why) in
+        [(flip as Spoil, "has other bytes"), (cut, "has 100000 bytes, and had 200000"), (lose as Spoil, "is gone")]
+    {
+        let mut server = start_server(&NO_LIMITS);
+        let image = image(200_000);
+        let sha256 = server.released("fw-18", 18, &image).await;
+        let mut device = server.registered("KS-1").await;
+        server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
+        eventually("the offer comes", async || offered(&device.beat_running(17).await).is_some()).await;
+        assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0));
+
+        spoil(&server.path("artifacts/artifacts").join(&sha256));
+        server.start_again();
+        device.moves_to(&server, HOME);
+        eventually("it is noticed", async || server.metric("ks_artifacts_broken").await == Some(1.0)).await;
+        assert!(offered(&device.beat_running(17).await).is_none(), "{why}");
+        assert_eq!(device.fetch(&sha256, &[]).await.status, 404);
+        eventually("it pauses", async || server.rollout("spring").await["status"] == "PAUSED").await;
+        let trace = server.get("/api/rollouts/spring/trace").await.done();
+        let said = trace["items"].as_array().unwrap().last().unwrap()["why"].as_str().unwrap().to_owned();
+        assert!(said.contains(why) && said.contains("fw-18"), "{said}");
+        assert!(server.log().contains("a firmware image is broken"));
+        let doctor = server.run(&["doctor"]);
+        assert_eq!(doctor.code, Some(1));
+        assert!(doctor.stdout.contains("BAD   firmware") && doctor.stdout.contains(why), "{}", doctor.stdout);
+        server.order_rollout("spring", "resume").await.done();
+        eventually("it pauses again", async || {
+            server.decisions("spring").await.iter().filter(|what| *what == "paused").count() == 2
+        })
+        .await;
+
+        assert_eq!(server.upload(image.clone()).await.done()["sha256"], sha256);
+        assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0), "from the same moment on");
+        server.order_rollout("spring", "resume").await.done();
+        eventually("the offer comes", async || offered(&device.beat_running(17).await).is_some()).await;
+        assert_eq!(device.fetch(&sha256, &[]).await.body, image);
+    }
+}
+
+/// Goal: a release whose image is spoilt does not become ACTIVE.
+/// Method: a staged release, a byte of its image flipped.
+#[tokio::test]
+async fn a_release_with_a_spoilt_image_is_not_activated() {
+    let server = start_server(&[]);
+    let sha256 = server.upload(image(1_000)).await.done()["sha256"].as_str().unwrap().to_owned();
+    let draft = json!({
+        "release_id": "fw-2", "version": "2", "release_counter": 2, "models": ["KS-100"], "sha256": sha256,
+    });
+    server.post("/api/releases", &draft).await.done();
+    let why = json!({ "reason": "a test" });
+    server.post("/api/releases/fw-2/stage", &why).await.done();
+    std::fs::write(server.path("artifacts/artifacts").join(&sha256), image(999)).unwrap();
+    let refused = server.post("/api/releases/fw-2/activate", &why).await.problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("has 999 bytes, and had 1000; upload it again"), "{refused}");
+    server.upload(image(1_000)).await.done();
+    server.post("/api/releases/fw-2/activate", &why).await.done();
+}
+
+/// Goal: what the command line says to do about a release that can't go on is what helps.
+/// Method: a spoilt image, a state that is not the right one, a field out of range; the remedy is run where it is a command.
+#[tokio::test]
+async fn what_to_do_about_a_release_is_what_helps() {
+    let world = world(&[]);
+    world.write("ks.img", image(1_000));
+    let ok = |arguments: &[&str]| {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.stdout
+    };
+    let refused = |arguments: &[&str], code: i32, remedy: &str| {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
+        let said = ran.stderr.lines().last().unwrap().to_owned();
+        assert!(said.contains("what to do: ") && said.contains(remedy), "{arguments:?}: {ran:?}");
+    };
+    ok(&["migrate"]);
+    let add = |release_id: &'static str, version: &'static str| {
+        let named = ["firmware", "add", "--artifact", "ks.img", "--release-id", release_id, "--version", version];
+        [named.as_slice(), &["--counter", "2", "--model", "KS-100"]].concat()
+    };
+    refused(&add("fw-2", "a version with blanks"), 2, "firmware add --help");
+    ok(&add("fw-2", "2"));
+    refused(&["firmware", "activate", "fw-2"], 2, "firmware list");
+    ok(&["firmware", "stage", "fw-2"]);
+    let sha256 = ok(&["firmware", "upload", "--artifact", "ks.img"]);
+    let kept = world.path("artifacts/artifacts").join(sha256.trim_end());
+    std::fs::write(&kept, image(999)).unwrap();
+    refused(&["firmware", "activate", "fw-2"], 2, "firmware upload --artifact FILE");
+    std::fs::remove_file(&kept).unwrap();
+    refused(&["firmware", "activate", "fw-2"], 2, "firmware upload --artifact FILE");
+    assert_eq!(ok(&["firmware", "upload", "--artifact", "ks.img"]), sha256);
+    assert!(ok(&["firmware", "activate", "fw-2"]).contains("ACTIVE"));
 }

@@ -41,6 +41,25 @@ async fn numbers(server: &Server) -> Vec<u64> {
     page["items"].as_array().unwrap().iter().map(|punch| punch["punch_no"].as_u64().unwrap()).collect()
 }
 
+/// Goal: no device fills the disk with punches.
+/// Method: a day's punches, in batches, until one is refused; the device is heard all the same.
+#[tokio::test]
+async fn a_days_punches_of_a_device_are_bounded() {
+    let server = start_server(&[("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", "1440")]);
+    let mut device = server.registered("KS-1").await;
+    let batch = |number: u64| (1 + 256 * number..=256 * (number + 1)).map(|no| punch(no, "anna")).collect();
+    for number in 0..5 {
+        assert_eq!(device.punch(batch(number)).await.answer().stored, 256);
+    }
+    for _ in 0..3 {
+        assert_eq!(device.punch(batch(0)).await.answer().known, 256, "what the server has costs nothing");
+    }
+    device.punch(batch(5)).await.answer(); // the last one that begins within the day's
+    let refusal = device.punch(batch(6)).await.refusal(Code::RateLimited);
+    assert!(refusal.message.contains("punches") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
+    device.beat().await.answer();
+}
+
 /// Goal: exactly once, whatever is sent again.
 /// Method: overlapping batches, one whose answer was lost in a kill -9, one sent twice at the same moment.
 #[tokio::test]

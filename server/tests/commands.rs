@@ -13,7 +13,7 @@ mod support;
 
 use ks_protocol::message::{AckState, AcksRecorded, NextBeat};
 use serde_json::json;
-use support::{Server, start_server};
+use support::{Server, eventually, start_server};
 
 async fn state(server: &Server, command_id: &str) -> String {
     let listed = server.get("/api/commands").await.done();
@@ -88,15 +88,18 @@ async fn another_devices_command_is_unknown() {
 }
 
 /// Goal: a command past its deadline is not delivered, and is listed as such.
-/// Method: the deadline is moved into the past in the database.
+/// Method: the deadline is moved into the past in the database; a start closes what is overdue.
 #[tokio::test]
 async fn a_command_past_its_deadline_times_out() {
-    let server = start_server(&[]);
+    let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let command_id = server.enqueue(&device, "reboot", "").await;
     server.sqlite().execute("UPDATE commands SET deadline_at = 1", []).unwrap();
     assert!(device.beat().await.answer().commands.is_empty());
-    assert_eq!(state(&server, &command_id).await, "TIMED_OUT");
+    server.kill_9();
+    server.start_again();
+    device.moves_to(&server, support::HOME);
+    eventually("it is closed", async || state(&server, &command_id).await == "TIMED_OUT").await;
     assert_eq!(states(&device.ack(&[(&command_id, AckState::Succeeded)]).await.answer()), ["TIMED_OUT"]);
 }
 

@@ -193,7 +193,7 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop_beyond_the_grace() 
 /// Method: half a request, SIGTERM, and a request time-out shorter than the grace.
 #[tokio::test]
 async fn a_body_that_times_out_during_the_stop_is_answered() {
-    let mut server = start_server(&[("SHUTDOWN_GRACE_MS", "600000"), ("REQUEST_TIMEOUT_MS", "300")]);
+    let mut server = start_server(&[("SHUTDOWN_GRACE_MS", "600000"), ("REQUEST_TIMEOUT_MS", "2000")]);
     let mut stream = begin_request(&server, 100).await;
     server.terminate();
     let answer = bare_answer(&mut stream).await;

@@ -49,6 +49,27 @@ async fn a_device_rotates_its_key() {
     assert_eq!(audited, "KS-1 device.rotate_key");
 }
 
+/// Goal: a device that changes its key gets nothing by it but another key: its budget stays spent, and changes have one of their own.
+/// Method: as many changes as it may make at once, one more, and heartbeats until its budget is gone.
+#[tokio::test]
+async fn a_new_key_is_no_new_budget() {
+    let server = start_server(&[("RATE_LIMIT_DEVICE_PER_MIN", "1"), ("RATE_LIMIT_DEVICE_BURST", "10")]);
+    let mut device = server.registered("KS-1").await;
+    for seed in 7..10 {
+        device.rotate_to(&key(seed)).await.answer();
+        device.key = key(seed);
+    }
+    let refusal = device.rotate_to(&key(10)).await.refusal(Code::RateLimited);
+    assert!(refusal.message.contains("key") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
+    for _ in 0..5 {
+        device.beat().await.answer();
+    }
+    let refusal = device.beat().await.refusal(Code::RateLimited);
+    assert!(refusal.message.contains("requests"), "{refusal:?}");
+    let audited: i64 = server.value("SELECT count(*) FROM audit WHERE action = 'device.rotate_key'");
+    assert_eq!(audited, 3);
+}
+
 /// Goal: nobody rotates a key without holding the old and the new one.
 /// Method: a proof by another key; a key that another device has; a stranger's signature.
 #[tokio::test]
@@ -127,6 +148,20 @@ fn pinned() -> Trust {
     }
 }
 
+/// Goal: a version has one form, so that a cache on the way never holds one keyset under two names.
+/// Method: the version in force, written in every other way.
+#[tokio::test]
+async fn a_version_is_asked_for_in_digits_alone() {
+    let server = start_server(&[]);
+    let mut line = Line::new(server.address(), support::HOME);
+    assert_eq!(line.exchange(Sent::get("/keys?version=1")).await.unwrap().status, 200);
+    for version in ["%2B1", "+1", "01", "1.0", "-1", "", "0x1", "one", "1&version=1"] {
+        let answer = line.exchange(Sent::get(&format!("/keys?version={version}"))).await.unwrap();
+        assert_eq!(answer.status, 400, "{version}");
+        assert!(answer.text().starts_with("ERR1: MALFORMED"), "{version}");
+    }
+}
+
 async fn beat_with_keyset(device: &mut Device, version: u64) {
     let message = Heartbeat { keyset_version: version, ..device.next_heartbeat() };
     device.say::<_, NextBeat>(&message).await.answer();
@@ -171,6 +206,34 @@ async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain()
     assert_eq!(trusted.keys, [new]);
     let audited: String = server.value("SELECT group_concat(action) FROM audit WHERE action LIKE 'key.%'");
     assert_eq!(audited, "key.announce,key.announce,key.flip,key.retire");
+}
+
+/// Goal: a device that was led astray, to a keyset that the server never published, confirms nothing, and is named.
+/// Method: one of two devices says that it holds keyset 7, where 2 is the newest; then whoever may know of it is asked.
+#[tokio::test]
+async fn a_device_that_was_led_astray_is_stranded_and_named() {
+    let server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    change(&server, "announce", false).await.done();
+    beat_with_keyset(&mut fleet[0], 2).await;
+    beat_with_keyset(&mut fleet[1], 7).await;
+    let status = server.get("/api/keys").await.done();
+    assert_eq!((&status["confirmed_devices"], &status["stranded_devices"]), (&1.into(), &1.into()), "{status}");
+    assert_eq!(status["astray_devices"], json!(["KS-1"]));
+    let refused = change(&server, "flip", false).await.problem(409)["detail"].to_string();
+    assert!(refused.contains("1 of 2 active") && refused.contains("published here: KS-1"), "{refused}");
+
+    let findings = server.get("/api/devices/KS-1/investigate").await.done()["findings"].to_string();
+    assert!(findings.contains("it holds keyset 7, and 2 is the newest here"), "{findings}");
+    let findings = server.get("/api/devices/KS-0/investigate").await.done()["findings"].to_string();
+    assert!(!findings.contains("keyset"), "{findings}");
+    for (command, said) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
+        let ran = server.run(command);
+        assert!(ran.stdout.contains(said) && ran.stdout.contains("KS-1"), "{ran:?}");
+    }
+    beat_with_keyset(&mut fleet[1], 1).await;
+    let findings = server.get("/api/devices/KS-1/investigate").await.done()["findings"].to_string();
+    assert!(findings.contains("it has not confirmed keyset 2: it holds keyset 1"), "{findings}");
 }
 
 /// Goal: a compromised key is cut off at once: no answer is signed with it, and no device that fetches believes it.

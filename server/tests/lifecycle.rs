@@ -20,7 +20,7 @@ use ks_protocol::{
     text::{Rows, Text},
     time::UnixMs,
 };
-use support::{Line, Sent, inventory, read_answer, start_server, world};
+use support::{Line, Sent, eventually, inventory, read_answer, start_server, world};
 
 /// Goal: what a device says in a heartbeat is what the table holds.
 /// Method: two heartbeats that differ in every field; every column is compared.
@@ -95,13 +95,13 @@ async fn a_device_imported_by_the_command_line_is_found_by_the_running_server() 
 #[test]
 fn factory_import_names_bad_lines_and_imports_nothing() {
     let world = world(&[]);
+    assert_eq!(world.run(&["migrate"]).code, Some(0));
     let device = support::Device::new("KS-1", Line::new(([127, 0, 0, 1], 1).into(), support::HOME));
     world.write("inventory.csv", inventory(&[&device]) + "S2,KS-2,not-a-key,Acme,KS-100,north\n");
     let ran = world.run(&["factory", "import", "inventory.csv"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("line 3, public_key: "), "{ran:?}");
     assert!(ran.stderr.contains("what to do: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
-    assert_eq!(world.run(&["migrate"]).code, Some(0));
     assert_eq!(world.value::<i64>("SELECT count(*) FROM devices"), 0);
 }
 
@@ -169,6 +169,9 @@ async fn health_and_metrics_count_what_happened() {
     let text = Line::new(server.address(), support::HOME).exchange(Sent::get("/metrics")).await.unwrap();
     assert!(text.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(text.text().ends_with("# EOF\n"), "{}", text.text());
+    let asked = server.call("GET", "/metrics", &[("accept", "text/plain; version=0.0.4")], "").await;
+    assert_eq!(asked.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(asked.body.as_str().unwrap().contains("# TYPE ks_store_commits_total counter\n"), "{}", asked.body);
 }
 
 /// Goal: a store that no longer answers shows in /health, so that traffic can be sent elsewhere.
@@ -181,21 +184,31 @@ async fn health_is_503_when_the_store_does_not_answer() {
     assert_eq!((health.status, &health.body["status"]), (503, &"unavailable".into()), "{}", health.body);
 }
 
-/// Goal: a store that takes no writes shows in /health too, and heals by itself within a minute of being mended.
-/// Method: a trigger that refuses every heartbeat, then it is dropped.
+/// Goal: a store that takes no writes shows in /health too, and heals by itself soon after it was mended, also where nobody writes.
+/// Method: triggers that refuse every heartbeat and what an idle server writes, then they are dropped.
 #[tokio::test]
-async fn health_is_503_while_commits_fail() {
+async fn health_is_503_while_commits_fail_and_no_longer() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON device_heartbeats BEGIN SELECT raise(ABORT, 'full'); END";
-    server.sqlite().execute_batch(refuse).unwrap();
+    server.until_settled().await;
+    let refuse = |table, change| {
+        let sql =
+            format!("CREATE TRIGGER no_{table} BEFORE {change} ON {table} BEGIN SELECT raise(ABORT, 'full'); END");
+        server.sqlite().execute_batch(&sql).unwrap();
+    };
+    refuse("server_alive", "UPDATE");
+    refuse("device_heartbeats", "INSERT");
     device.beat().await.refusal(ks_protocol::refusal::RefusalCode::Internal);
-    let health = server.get("/health").await;
-    assert_eq!((health.status, &health.body["store"]), (503, &"the last commit failed; see the log".into()));
-    server.sqlite().execute_batch("DROP TRIGGER refuse").unwrap();
-    device.beat().await.answer();
-    assert_eq!(server.get("/health").await.status, 200);
+    for _ in 0..3 {
+        let health = server.get("/health").await;
+        assert_eq!((health.status, &health.body["store"]), (503, &"the last commit failed; see the log".into()));
+    }
+    let failures = "ks_store_commit_failures_total";
+    // An idle server writes each minute; more often than that is within two minutes only what tries it again.
+    eventually("it is tried again", async || server.metric(failures).await >= Some(6.0)).await;
     assert_eq!(server.log().matches("commits fail").count(), 1, "{}", server.log());
+    server.sqlite().execute_batch("DROP TRIGGER no_server_alive; DROP TRIGGER no_device_heartbeats").unwrap();
+    eventually("it is well again", async || server.get("/health").await.status == 200).await;
 }
 
 /// Goal: a server that must not outlive its parent does not.

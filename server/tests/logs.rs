@@ -52,6 +52,24 @@ async fn each_line_is_stored_once_through_retries_and_a_crash() {
     assert_eq!(found(&server, "device_id=KS-1").await, expected);
 }
 
+/// Goal: no device fills the disk with its log, and one that has sent too many lines is heard all the same.
+/// Method: a day's bytes that are enough for one full batch; a second one, of another device too.
+#[tokio::test]
+async fn a_days_log_of_a_device_is_bounded() {
+    let server = start_server(&[("RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY", "65536")]);
+    let mut fleet = server.fleet("KS", 2).await;
+    let batch = || (0..64).map(|second| line(second, LogLevel::Info, &"x".repeat(512))).collect::<Vec<_>>();
+    for _ in 0..3 {
+        fleet[0].send_logs(1, batch()).await.answer(); // what the server has costs nothing
+    }
+    fleet[0].send_logs(65, batch()).await.answer(); // the last one that begins within the day's bytes
+    let refusal = fleet[0].send_logs(129, batch()).await.refusal(Code::RateLimited);
+    assert!(refusal.message.contains("log lines") && refusal.retry_after_s.unwrap() > 60, "{refusal:?}");
+    fleet[0].beat().await.answer();
+    fleet[1].send_logs(1, batch()).await.answer();
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 192);
+}
+
 /// Goal: an operator finds a line by what is known of it.
 /// Method: two devices, four levels; each filter, and pages.
 #[tokio::test]

@@ -25,7 +25,7 @@ fn silence(server: &Server, device_id: &str, minutes: i64) {
 
 fn counts(online: u64, late: u64, offline: u64, lost: u64, whitelisted: u64, revoked: u64) -> serde_json::Value {
     json!({
-        "online": online, "late": late, "offline": offline, "lost": lost, "never": 0,
+        "online": online, "unknown": 0, "late": late, "offline": offline, "lost": lost, "never": 0,
         "whitelisted": whitelisted, "revoked": revoked,
     })
 }
@@ -49,12 +49,18 @@ async fn devices_are_counted_by_presence_model_and_site() {
     assert_eq!(presence["sites"]["north"], counts(1, 1, 0, 1, 1, 1));
 }
 
-/// Goal: a restart, and a downtime of an hour, page nobody.
-/// Method: the server is killed; its own last word and the devices' are moved back by an hour; it starts again.
+/// Counts of registered devices alone.
+fn there(server: &serde_json::Value) -> [u64; 6] {
+    ["online", "unknown", "late", "offline", "lost", "never"]
+        .map(|presence| server["total"][presence].as_u64().unwrap())
+}
+
+/// Goal: a restart, and a downtime of an hour, page nobody, and claim of nobody that it is there.
+/// Method: the server is killed; its own last word and the devices' are moved back by an hour; it starts again; one device beats.
 #[tokio::test]
 async fn our_own_downtime_is_nobodys_silence() {
     let mut server = start_server(&[]);
-    server.fleet("KS", 2).await;
+    let mut fleet = server.fleet("KS", 2).await;
     server.until_settled().await;
     server.kill_9();
     silence(&server, "KS-0", 60);
@@ -67,8 +73,61 @@ async fn our_own_downtime_is_nobodys_silence() {
     })
     .await;
     let presence = server.get("/api/presence").await.done();
-    assert_eq!(presence["total"], counts(1, 0, 1, 0, 0, 0), "{presence}");
+    assert_eq!(there(&presence), [0, 1, 0, 1, 0, 0], "{presence}");
     assert_eq!(presence["observation_gaps"].as_array().unwrap().len(), 1, "{presence}");
+    let about = server.get("/api/devices/KS-0/investigate").await.done();
+    assert_eq!(about["presence"], "UNKNOWN");
+    assert!(about["findings"].to_string().contains("no server has heard it since"), "{about}");
+    fleet[0].moves_to(&server, support::HOME);
+    fleet[0].beat().await.answer();
+    assert_eq!(there(&server.get("/api/presence").await.done()), [1, 0, 0, 1, 0, 0]);
+}
+
+/// Goal: of a backup that was put back nobody is ONLINE until heard by this server.
+/// Method: a backup is taken; an hour passes (all its times are moved back); it is put back, and a server starts on it.
+#[tokio::test]
+async fn nobody_is_online_after_a_backup_was_put_back() {
+    let mut server = start_server(&[]);
+    server.fleet("KS", 3).await;
+    server.until_settled().await;
+    server.sqlite().execute("VACUUM INTO ?1", [server.path("backup.sqlite").to_str().unwrap()]).unwrap();
+    server.kill_9();
+    for file in ["ks.sqlite", "ks.sqlite-wal", "ks.sqlite-shm"] {
+        std::fs::remove_file(server.path(file)).unwrap();
+    }
+    std::fs::rename(server.path("backup.sqlite"), server.database()).unwrap();
+    let hour_ago = "UPDATE device_states SET last_seen_at = last_seen_at - 3600000;
+        UPDATE server_alive SET at = at - 3600000; DELETE FROM observation_gaps";
+    server.sqlite().execute_batch(hour_ago).unwrap();
+    server.start_again();
+    support::eventually("nobody is taken for silent", async || {
+        there(&server.get("/api/presence").await.done()) == [0, 3, 0, 0, 0, 0]
+    })
+    .await;
+}
+
+/// Goal: times from a clock that was ahead are no evidence of life, neither while the server runs nor after a restart.
+/// Method: everything in the database is moved ten days ahead, as if it had been written under such a clock.
+#[tokio::test]
+async fn who_was_heard_ahead_of_the_clock_is_not_online() {
+    let mut server = start_server(&[]);
+    let mut fleet = server.fleet("KS", 2).await;
+    server.until_settled().await;
+    silence(&server, "KS-0", -10 * 24 * 60);
+    assert_eq!(there(&server.get("/api/presence").await.done()), [1, 1, 0, 0, 0, 0]);
+    let about = server.get("/api/devices/KS-0/investigate").await.done();
+    assert_eq!((&about["presence"], about["silence_s"].as_u64()), (&"UNKNOWN".into(), None));
+    assert!(server.run(&["device", "investigate", "KS-0"]).stdout.contains("ahead of the server's clock"));
+    let ahead = "UPDATE server_alive SET at = at + 864000000;
+        INSERT INTO observation_gaps (from_at, to_at) SELECT at - 864000000 - 7200000, at FROM server_alive";
+    server.sqlite().execute_batch(ahead).unwrap();
+    server.start_again();
+    let heard = "SELECT count(*) FROM device_states WHERE last_seen_at > (SELECT at FROM server_alive)";
+    support::eventually("the times are set right", async || server.value::<i64>(heard) == 0).await;
+    assert_eq!(there(&server.get("/api/presence").await.done()), [1, 1, 0, 0, 0, 0], "heard, and nobody knows when");
+    fleet[0].moves_to(&server, support::HOME);
+    fleet[0].beat().await.answer();
+    assert_eq!(there(&server.get("/api/presence").await.done()), [2, 0, 0, 0, 0, 0]);
 }
 
 /// Goal: one call, and one command, tell all that is known of a silent device.

@@ -57,7 +57,7 @@ async fn a_device_revoked_before_it_registered_never_registers() {
     server.revoke(&device).await.done();
     device.register(Some(&token)).await.refusal(Code::Revoked);
     device.register(None).await.refusal(Code::Revoked);
-    assert_eq!(server.value::<i64>("SELECT count(used_by) FROM otrts"), 0);
+    assert_eq!(server.value::<i64>("SELECT count(used_key) FROM otrts"), 0);
 }
 
 /// Goal: the last word is the store's: a heartbeat that memory let in while the revocation waited for its commit is refused.
@@ -133,4 +133,25 @@ async fn the_attempts_of_a_revoked_device_leave_one_line_in_the_audit() {
         "SELECT json_group_array(json_array(actor, address, subject, detail)) FROM audit WHERE action = 'device.refused'",
     );
     assert_eq!(audited, r#"[["KS-0","127.0.0.1","KS-0","/heartbeat"]]"#);
+}
+
+/// Goal: a revocation of more devices than one transaction takes is whole all the same, each with its line of the audit.
+/// Method: names of which some are nobody's, then what is left of a whole fleet, then the same again.
+#[tokio::test]
+async fn a_large_revocation_is_whole() {
+    let server = start_server(&[]);
+    let devices: Vec<Device> = (0..1_205).map(|number| server.device(&format!("KS-{number}"))).collect();
+    server.whitelist(&devices.iter().collect::<Vec<_>>()).await;
+    let revoke = async |which: serde_json::Value| {
+        server.post("/api/devices/revoke", &json!({ "which": which, "reason": "a test says so" })).await.done()
+    };
+    let named: Vec<String> = (600..1_800).map(|number| format!("KS-{number}")).collect();
+    let done = revoke(json!({ "device_ids": named })).await;
+    assert_eq!((&done["revoked"], &done["already_revoked"]), (&605.into(), &0.into()));
+    assert_eq!(done["unknown"].as_array().unwrap().len(), 595);
+    let done = revoke(json!({ "all": true })).await;
+    assert_eq!((&done["revoked"], &done["already_revoked"]), (&600.into(), &605.into()));
+    assert_eq!(revoke(json!({ "model": "KS-100" })).await["already_revoked"], 1_205);
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM audit WHERE action = 'device.revoke'"), 1_205);
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_states WHERE status = 2"), 1_205);
 }

@@ -156,11 +156,27 @@ async fn a_person_pauses_resumes_and_approves() {
     for (number, device) in fleet.iter_mut().enumerate().filter(|(number, _)| *number != at) {
         assert!(device.beat_running(BEFORE).await.firmware.is_none(), "device {number} is of the next stage");
     }
-    server.order_rollout("spring", "approve").await.done();
+    let waiting = server.rollout("spring").await;
+    let approval = json!({ "reason": "looked at it", "stage": 0, "revision": waiting["revision"] });
+    let approve = async |about: &serde_json::Value| server.post("/api/rollouts/spring/approve", about).await;
+    let stale = json!({ "reason": "x", "stage": 0, "revision": waiting["revision"].as_u64().unwrap() - 1 });
+    let refused = approve(&stale).await.problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    let sent = format!("is about `stage` {} and `revision` {}", stale["stage"], stale["revision"]);
+    assert!(detail.contains(&sent), "as the body has it: {detail}");
+    approve(&json!({ "reason": "x", "stage": 1, "revision": waiting["revision"] })).await.problem(409);
+    approve(&json!({ "reason": "x" })).await.problem(400);
+    assert_eq!(server.rollout("spring").await["revision"], waiting["revision"], "what is refused changes nothing");
+    approve(&approval).await.done();
+    approve(&approval).await.done(); // a double click, or its answer was lost
     let next = usize::from(at == 0);
     until_offered(&mut fleet[next]).await;
     let wanted = ["created", "paused", "resumed", "waiting", "approved", "promoted"];
     assert_eq!(server.decisions("spring").await, wanted);
+    approve(&approval).await.done(); // however late it comes
+    assert_eq!(server.decisions("spring").await, wanted, "it was carried out once");
+    server.order_rollout("spring", "approve").await.problem(409);
+    server.post("/api/rollouts/spring/pause", &json!({ "reason": "x", "stage": 1 })).await.problem(400);
     server.post("/api/rollouts/spring/abort", &json!({ "reason": "x", "roll_back": true })).await.problem(409);
     server.order_rollout("winter", "pause").await.problem(404);
 }
@@ -278,6 +294,11 @@ async fn nonsense_is_refused_and_sense_comes_with_its_power() {
     let power = &created["plan"]["power"][0];
     assert_eq!(power["executed"], 60);
     assert!(power["sentence"].as_str().unwrap().contains("598 clean devices"), "{power}");
+    let row = &power["rows"][0];
+    let none_of_60 = json!({ "at_least_bp": 9_417, "mixed_bp": 9_417, "at_most_bp": 9_417 }); // 0.999^60
+    assert_eq!((&row["bug_bp"], &row["stages"]), (&json!(10), &json!([none_of_60])), "{power}");
+    let together = &created["plan"]["together"][0]["stages"];
+    assert_eq!(together, &json!([{ "at_least_bp": 9_417, "at_most_bp": 9_417 }]));
     server.roll_out("spring", "fw-18", at_once(50, 50)).await.problem(409); // the name is taken
     server.roll_out("summer", "fw-18", at_once(50, 50)).await.problem(400); // all of them are in a rollout
     // A firmware key would make devices reject what the server's key signed: not while it is on its way.
@@ -334,13 +355,23 @@ async fn a_release_signed_offline_is_rolled_out_from_the_command_line() {
     assert!(ok(&["firmware", "activate", "fw-18"]).contains("ACTIVE"));
     server.write("p.toml", "stages = [{ share_bp = 10000, min_executed = 1, bake_s = 0 }]\ngates = [{ threshold_bp = 50, min_executed = 1, test = { kind = \"raw\" } }]\n");
     let wanted = |verb| ["rollout", verb, "--rollout", "spring", "--release", "fw-18", "--policy", "p.toml", "--all"];
-    assert!(ok(&wanted("plan")).contains("1 devices"));
+    assert!(ok(&wanted("plan")).contains("1 device in"));
     assert!(ok(&["rollout", "list"]).lines().count() == 1, "a plan does nothing");
     assert!(ok(&wanted("create")).contains("598 clean devices"));
     assert!(ok(&["rollout", "watch", "spring", "--once"]).contains("RUNNING stage 1 of 1"));
+    let paused = "ks_rollout_decisions_total{what=\"paused\"}";
+    assert_eq!(server.metric(paused).await, Some(0.0), "there before the first, so that an alert sees that one");
     assert!(ok(&["rollout", "pause", "spring", "--reason", "lunch"]).contains("PAUSED"));
+    assert_eq!(server.metric(paused).await, Some(1.0), "what another process orders is counted");
+    assert!(server.log().contains("lunch"), "and logged: {}", server.log());
     assert!(ok(&["rollout", "trace", "spring"]).contains("lunch"));
-    assert_eq!(server.run(&["rollout", "approve", "spring"]).code, Some(2));
+    assert!(ok(&["rollout", "watch", "spring", "--once"]).contains("PAUSED stage 1 of 1 (100 %), revision 2"));
+    let resume = |revision| server.run(&["rollout", "resume", "spring", "--stage", "1", "--revision", revision]);
+    assert_eq!(server.run(&["rollout", "resume", "spring"]).code, Some(2), "it must say what it is about");
+    assert!(resume("1").stderr.contains("in stage 1 at revision 2: look at it again"));
+    assert!(resume("2").stdout.contains("RUNNING") && resume("2").stdout.contains("revision 3"), "a retry is answered");
+    let approve = server.run(&["rollout", "approve", "spring", "--stage", "1", "--revision", "3"]);
+    assert!(approve.code == Some(2) && approve.stderr.contains("expected WAITING"), "{approve:?}");
     assert!(ok(&["rollout", "abort", "spring"]).contains("ABORTED"));
     assert_eq!(server.run(&["rollout", "watch", "summer"]).code, Some(2));
 }

@@ -45,14 +45,13 @@ async fn an_image_goes_into_the_bucket_and_comes_out_in_parts() {
     let sha256 = server.released("fw-18", 18, &image).await;
     server.kill_9();
     server.start_again();
-    let path = format!("/firmware/artifacts/{sha256}");
+    let mut device = server.registered("KS-1").await;
     for (range, from, to) in [
         ("bytes=0-65535", 0, 65_536),
         ("bytes=6000000-7000000", 6_000_000, 7_000_001),
         ("bytes=-1", 11_999_999, 12_000_000),
     ] {
-        let sent = Sent { method: "GET", path: &path, headers: &[("range", range)], body: Vec::new() };
-        let part = Line::new(server.address(), HOME).exchange(sent).await.unwrap();
+        let part = device.fetch(&sha256, &[("range", range)]).await;
         assert_eq!(part.status, 206, "{range}: {}", server.log());
         assert!(part.body[..] == image[from..to], "{range}");
     }

@@ -111,9 +111,14 @@ fn damaged_pem() -> (String, String) {
 #[test]
 fn a_malformed_key_in_the_environment_is_named_and_not_shown() {
     let (pem, part) = damaged_pem();
-    for wrong in [pem.as_str(), "hunter2-is-no-key", &server_key().public_pem().unwrap()] {
+    for (wrong, named) in [
+        (pem.as_str(), "its PEM is damaged"),
+        ("hunter2-is-no-key", "it is no PEM"),
+        (&server_key().public_pem().unwrap(), "a public key, expected the private one"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----", "an OpenSSH private key"),
+    ] {
         let ran = world(&[("SERVER_PRIVATE_KEY", wrong)]).serve_in_vain();
-        check_refused(&ran, 2, &["SERVER_PRIVATE_KEY", "not shown", "PKCS#8 PEM"]);
+        check_refused(&ran, 2, &["SERVER_PRIVATE_KEY", named]);
         assert!(!ran.stderr.contains(&part) && !ran.stderr.contains("hunter2"), "{ran:?}");
     }
 }
@@ -125,15 +130,19 @@ fn a_malformed_key_file_is_named_and_not_shown() {
     let path = world.write("broken.pem", pem).display().to_string();
     world.set("SERVER_PRIVATE_KEY_FILE", &path);
     let ran = world.serve_in_vain();
-    check_refused(&ran, 2, &[&path, "PKCS#8 PEM"]);
+    check_refused(&ran, 2, &["SERVER_PRIVATE_KEY_FILE", &path, "is no PKCS#8"]);
     assert!(ran.stderr.contains("ks-server keys generate") && !ran.stderr.contains(&part), "{ran:?}");
 
     world.write("broken.pem", [0xff, 0xfe, 0x00]);
-    check_refused(&world.serve_in_vain(), 2, &[&path, "not text"]);
+    check_refused(&world.serve_in_vain(), 2, &["SERVER_PRIVATE_KEY_FILE", &path, "not text"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/dev/zero");
-    check_refused(&world.serve_in_vain(), 2, &["/dev/zero", "no file"]);
+    check_refused(&world.serve_in_vain(), 2, &["SERVER_PRIVATE_KEY_FILE", "/dev/zero", "no file"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/nowhere/key.pem");
-    check_refused(&world.serve_in_vain(), 3, &["cannot read /nowhere/key.pem"]);
+    check_refused(&world.serve_in_vain(), 3, &["SERVER_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
+    world.set("SERVER_PRIVATE_KEY_FILE", "");
+    world.set("SERVER_PRIVATE_KEY", &server_key().to_pem().unwrap());
+    world.set("FIRMWARE_PRIVATE_KEY_FILE", "/nowhere/key.pem");
+    check_refused(&world.serve_in_vain(), 3, &["FIRMWARE_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
 }
 
 #[test]
@@ -244,11 +253,44 @@ async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
     let mut damaged = whole.clone();
     damaged[whole.len() / 4] ^= 1;
     std::fs::write(&log, &damaged).unwrap();
-    check_refused(&server.serve_in_vain(), 3, &["write-ahead log is damaged"]);
-    assert!(std::fs::read(&log).unwrap() == damaged, "it is left as it is");
+    let commands: [&[&str]; 5] = [
+        &["serve", "--stop-with-stdin"],
+        &["migrate"],
+        &["admin", "token", "create", "--role", "viewer", "--ttl", "1h"],
+        &["audit", "verify"],
+        &["factory", "export"],
+    ];
+    for command in commands {
+        check_refused(&server.run(command), 3, &["write-ahead log is damaged"]);
+        assert!(std::fs::read(&log).unwrap() == damaged, "{command:?}: it is left as it is");
+    }
     std::fs::write(&log, &whole).unwrap();
     server.start_again();
     assert_eq!(server.beats().len(), 20);
+}
+
+/// Goal: a link to a volume that is not mounted is no place for an empty database.
+/// Method: the database's name is a link to a file that is not there, in a folder that is there and in one that is not.
+#[test]
+fn a_link_to_a_database_that_is_away_is_an_error_that_names_both() {
+    let world = world(&[]);
+    std::fs::create_dir(world.path("volume")).unwrap();
+    let remedy = "mount the volume, or put the database back there";
+    for away in ["volume/ks.sqlite", "not-mounted/ks.sqlite"] {
+        let _ = std::fs::remove_file(world.database());
+        std::os::unix::fs::symlink(world.path(away), world.database()).unwrap();
+        for command in
+            [&["serve", "--stop-with-stdin"][..], &["migrate"], &["admin", "user", "list"], &["audit", "export"]]
+        {
+            let ran = world.run(command);
+            check_refused(&ran, 3, &["ks.sqlite can't be read: it is a link to", away, "not there"]);
+            assert!(ran.stderr.contains(remedy) && !world.path(away).exists(), "{command:?}: {ran:?}");
+        }
+    }
+    std::fs::remove_file(world.database()).unwrap();
+    std::os::unix::fs::symlink("volume/ks.sqlite", world.database()).unwrap();
+    std::fs::write(world.path("volume/ks.sqlite"), "").unwrap();
+    assert_eq!(world.run(&["migrate"]).code, Some(0), "a link to what is there is followed");
 }
 
 /// Goal: a server whose devices know its key never goes on with a new one.
@@ -356,4 +398,172 @@ async fn secrets_are_never_in_the_log() {
     {
         assert!(!log.contains(secret), "{secret} is in the log: {log}");
     }
+}
+
+/// Goal: a setting that is misspelt is not passed over in silence.
+/// Method: a name that nobody else could mean, one that may be another program's, and names that a machine sets.
+#[test]
+fn a_misspelt_setting_is_refused_with_the_nearest_name() {
+    refused_with(&[("OTRT_REQUIERED", "true")], 2, &["OTRT_REQUIERED", "no setting"]);
+    let ran = world(&[("OTRT_REQUIERED", "true")]).run(&["doctor"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("BAD   settings") && ran.stdout.contains("did you mean OTRT_REQUIRED?"),
+        "{}",
+        ran.stdout
+    );
+    let empty = world(&[("OTRT_REQUIERED", ""), ("STORE_SYNC", " "), ("SERVER_PORT", "")]);
+    let ran = empty.run(&["doctor"]);
+    assert_eq!(ran.code, Some(0), "an empty value is as if it were unset: {ran:?}");
+    assert!(!ran.stdout.contains("no setting"), "{}", ran.stdout);
+    assert_eq!(empty.serve_in_vain().code, Some(0));
+    let doubtful =
+        world(&[("S3_BUCKET", "x"), ("STORE_SERVICE_HOST", "10.0.0.1"), ("RUST_LOG", "info"), ("SERVER_PORT", "1")]);
+    let doctor = doubtful.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    assert!(doctor.stdout.contains("WARN  settings  S3_BUCKET is no setting"), "{}", doctor.stdout);
+    assert!(
+        doctor.stdout.contains("SERVER_PORT is no setting of this program, which passes it over; PORT is one"),
+        "{}",
+        doctor.stdout
+    );
+    let ran = doubtful.serve_in_vain();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("S3_BUCKET is no setting") && !ran.stderr.contains("STORE_SERVICE_HOST"), "{ran:?}");
+}
+
+/// Goal: settings that are in range each, and make no sense together, are said at the start and by doctor.
+/// Method: one request a minute for devices that beat every 5 s, and proxies that are everybody.
+#[test]
+fn settings_that_contradict_each_other_are_said() {
+    let world = world(&[
+        ("HEARTBEAT_INTERVAL_MS", "5000"),
+        ("RATE_LIMIT_DEVICE_PER_MIN", "1"),
+        ("TRUSTED_PROXIES", "0.0.0.0/0"),
+    ]);
+    let doctor = world.run(&["doctor"]);
+    for said in [
+        "every 5 s, which takes 24 requests a minute with all else, and may make 1",
+        "the prefix /0",
+        "a power cut loses",
+    ] {
+        assert!(doctor.stdout.contains(said), "{said}: {}", doctor.stdout);
+        assert!(world.serve_in_vain().stderr.contains(said), "{said}");
+    }
+}
+
+/// Commands that look at a database, or change one that is there.
+const OF_A_DATABASE: [&[&str]; 21] = [
+    &["admin", "token", "create", "--name", "a", "--role", "admin", "--ttl", "1h"],
+    &["admin", "token", "list"],
+    &["admin", "token", "revoke", "1"],
+    &["admin", "user", "disable", "anna"],
+    &["admin", "user", "list"],
+    &["audit", "export"],
+    &["audit", "verify"],
+    &["device", "investigate", "KS-1"],
+    &["factory", "export"],
+    &["factory", "export", "out.csv"],
+    &["factory", "import", "inventory.csv"],
+    &["factory", "make-otrt"],
+    &["firmware", "list"],
+    &["firmware", "revoke", "fw-1"],
+    &["keys", "announce"],
+    &["keys", "status"],
+    &["rollout", "abort", "spring"],
+    &["rollout", "list"],
+    &["rollout", "pause", "spring"],
+    &["rollout", "trace", "spring"],
+    &["rollout", "watch", "spring"],
+];
+
+/// Goal: a misspelt path of the database is said so by every command, and makes no database there.
+/// Method: each command without a file, in a folder that is missing, and with an empty file.
+#[test]
+fn only_serve_and_migrate_make_a_database() {
+    let mut world = world(&[]);
+    let device = support::Device::new("KS-1", support::Line::new(([127, 0, 0, 1], 1).into(), support::HOME));
+    world.write("inventory.csv", support::inventory(&[&device]));
+    for missing in ["no-such.sqlite", "no/such/folder.sqlite", "empty.sqlite"] {
+        let path = world.path(missing);
+        world.set("DATABASE_URL", &format!("file:{}", path.display()));
+        let is_empty = missing.starts_with("empty");
+        if is_empty {
+            world.write(missing, "");
+        }
+        for arguments in OF_A_DATABASE {
+            let ran = world.run(arguments);
+            check_refused(&ran, 3, &["there is no database at", path.to_str().unwrap()]);
+            assert!(ran.stderr.contains("run `ks-server migrate` first"), "{ran:?}");
+            assert_eq!(ran.stderr.contains("the file is empty"), is_empty, "{ran:?}");
+        }
+        assert_eq!(path.metadata().map(|about| about.len()).ok(), is_empty.then_some(0));
+    }
+    assert!(!world.path("no").exists() && !world.path("out.csv").exists());
+    let doctor = world.run(&["doctor"]);
+    assert!(doctor.stdout.contains("empty.sqlite: the file is empty"), "{doctor:?}");
+}
+
+/// Everything in a folder, with its content.
+fn content(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// Goal: what only reads can read a backup that nobody may change, and changes none that it could change.
+/// Method: backups as SQLite makes them (a file alone, and one with its log), read-only in a folder that is read-only; each
+/// reading command; not a byte differs after. (A tester who is root may write there all the same: then the bytes tell.)
+#[tokio::test]
+async fn a_backup_is_read_where_it_lies() {
+    let mut server = start_server(&[]);
+    server.registered("KS-1").await;
+    let backup = server.path("back up");
+    std::fs::create_dir(&backup).unwrap();
+    server.sqlite().execute("VACUUM INTO ?1", [backup.join("ks 100%.sqlite").to_str().unwrap()]).unwrap();
+    let whole = server.path("whole");
+    std::fs::create_dir(&whole).unwrap();
+    server.terminate();
+    server.ended().await;
+    std::fs::copy(server.database(), whole.join("ks.sqlite")).unwrap();
+    let set_mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let world = &server;
+    for file in [backup.join("ks 100%.sqlite"), whole.join("ks.sqlite")] {
+        let folder = file.parent().unwrap();
+        set_mode(&file, 0o444);
+        set_mode(folder, 0o555);
+        let before = content(folder);
+        let url = format!("file:{}", file.display());
+        let reading: [&[&str]; 6] = [
+            &["audit", "verify"],
+            &["audit", "export"],
+            &["device", "investigate", "KS-1"],
+            &["factory", "export"],
+            &["admin", "token", "list"],
+            &["rollout", "list"],
+        ];
+        for command in reading {
+            let ran = world.run(&[command, &["--database-url", &url]].concat());
+            assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{command:?} of {url}");
+        }
+        assert!(content(folder) == before, "{url}");
+        set_mode(folder, 0o755);
+    }
+}
+
+/// Goal: what a crash left in the log is read too.
+/// Method: a server that is killed; its files copied; the line of the audit that only the log has is there.
+#[tokio::test]
+async fn a_backup_is_read_with_its_log() {
+    let mut server = start_server(&[]);
+    server.registered("KS-1").await;
+    server.kill_9();
+    let lines = |ran: support::Ran| (ran.code, ran.stdout.lines().count());
+    let copy = server.path("copy.sqlite");
+    std::fs::copy(server.database(), &copy).unwrap();
+    let url = format!("file:{}", copy.display());
+    std::fs::copy(server.path("ks.sqlite-wal"), server.path("copy.sqlite-wal")).unwrap();
+    let with_log = lines(server.run(&["audit", "export", "--database-url", &url]));
+    assert_eq!(with_log, (Some(0), 3), "the first keyset, the import, the registration");
 }

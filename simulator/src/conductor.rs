@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    device::waits::Wait,
     expect::Judge,
     fleet::ShardReport,
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
@@ -26,26 +27,23 @@ use crate::{
     promises::{self, Breach, Ending},
     record::Record,
     rollout_watch::{RolloutWatch, Seen},
-    scenario::{Mode, Plan},
-    self_watch,
+    scenario::Plan,
+    self_watch::{self, Stopwatch},
     shard::RunTime,
+    ticks::Ticks,
     timeline::{self, Stage},
 };
 
-/// Ticks that a run is cut into at most.
-const TICKS_MAX: u64 = 3_600;
-/// Longest tick of a load run, whatever its length.
-const LOAD_TICK_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether a person or a dead server ends the run.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether a person ends the run, while something is waited for.
+const LOOK_FOR_STOP_EVERY: Duration = Duration::from_millis(100);
+/// Real time that all that comes after the last beat may take, once a person asked to end the run.
+const AFTER_STOP_MAX: Duration = Duration::from_secs(10);
+/// How long the server's lists may take to be read at the end, each of the two times that they are.
+const LISTS_MAX: Duration = Duration::from_mins(20);
 /// How long the timeline may take to finish its last step after the end.
 const LAST_STEP_MAX: Duration = Duration::from_secs(10);
-
-/// Length of a tick of this plan: a second, or more for long runs.
-pub fn tick_length(plan: &Plan) -> Duration {
-    let whole = Duration::from_secs(plan.duration.as_secs().div_ceil(TICKS_MAX).max(1));
-    if plan.mode == Mode::Load { whole.min(LOAD_TICK_MAX) } else { whole }
-}
 
 /// What a person sees while the run goes on.
 pub trait Observer {
@@ -104,8 +102,10 @@ pub struct Played {
     pub rollout: Option<RolloutSummary>,
     /// How long devices beat, on the run's clock.
     pub lasted: Duration,
-    /// Ended by a person.
+    /// Ended by a person while devices were beating.
     pub interrupted: bool,
+    /// What a person did not wait for after that, in a sentence each: nothing is known of it.
+    pub unjudged: Vec<String>,
     /// The expectation whose breach ended the run, in a sentence.
     pub aborted: Option<String>,
     /// Why the server or a part of the fleet was gone before its time.
@@ -141,46 +141,77 @@ impl Run<'_> {
         self.stop.store(true, Ordering::Relaxed);
         let lasted = self.time.elapsed().min(self.plan.duration);
         gathered.end = lasted;
+        let mut patience = Patience::of(AFTER_STOP_MAX);
         if !matches!(end, End::Broken(_)) {
             observer.part("waiting for answers");
-            end = self.drain(&mut gathered, observer).await?.map_or(end, End::Broken);
+            end = self.drain(&mut gathered, &mut patience, observer).await?.map_or(end, End::Broken);
         }
         self.bring_server_up().await;
         let _ = self.finish.send(true); // shards that have ended need not hear it
-        let finished = self.reports.finish().await;
-        if finished.is_err() {
+        let finished = patience.wait(observer, "waiting for the devices' accounts", self.reports.finish()).await;
+        if matches!(finished, Some(Err(ShardGone))) {
             end = End::Broken(ShardGone.to_string());
         }
-        let (accounts, rest) = finished.unwrap_or_default();
+        let (accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
         gathered.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
         let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
-        let (ledger, commands) = match self.reconcile(accounts).await {
-            Ok(reconciled) => reconciled,
-            Err(error) => {
-                self.stage.failures.borrow_mut().push(format!("the ledger could not be reconciled: {error}"));
-                Default::default()
-            }
+        let waits = |(name, account): (&DeviceId, &DeviceAccount)| {
+            let of_it = account.waits.iter().filter(|_| account.is_alive);
+            of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
         };
-        let watched = gathered.watch.finish(&self.stage.watcher, self.time.epoch, lasted, &gathered.total).await;
-        if let Err(error) = watched {
-            self.stage.failures.borrow_mut().push(format!("what became of the rollouts is not known: {error}"));
-        }
-        let rollout = gathered.watch.write(self.folder, self.time.epoch, &gathered.total)?;
+        let waits: Vec<(DeviceId, Wait)> = accounts.iter().flat_map(waits).collect();
+        let (ledger, commands) = self.reckon(accounts, &mut patience, observer).await;
+        self.ask_for_rollouts(&mut gathered, lasted, &mut patience, observer).await;
+        let rollout = gathered.watch.write(self.folder, &gathered.total)?;
         let ending = Ending {
             plan: self.plan,
             epoch: self.time.epoch,
             lasted,
             alive: &alive,
+            waits: &waits,
             commands: &commands,
             ledger: &ledger,
             rollouts: &gathered.watch.seen,
             attacks: &gathered.total.attacks,
             memory_bytes: Some((self_watch::peak_rss_bytes(), self.rehearsals)),
         };
-        let breaches = self.stage.witness.as_ref().map(|witness| promises::judge(witness, &ending));
+        let judged = self.stage.witness.as_ref().filter(|_| patience.lost.is_empty());
+        let breaches = judged.map(|witness| promises::judge(witness, &ending));
         let played = gathered.finish(ledger, lasted, end, self.stage.failures.take())?;
-        Ok(Played { rollout, breaches, ..played })
+        Ok(Played { rollout, breaches, unjudged: patience.lost, ..played })
+    }
+
+    /// The ledger and every command, as far as the server says and a person waits.
+    async fn reckon(
+        &self,
+        accounts: BTreeMap<DeviceId, DeviceAccount>,
+        patience: &mut Patience,
+        observer: &dyn Observer,
+    ) -> (Ledger, Vec<StoredCommand>) {
+        let reconciled = within(LISTS_MAX, self.reconcile(accounts));
+        match patience.wait(observer, "in the reconciliation", reconciled).await {
+            Some(Ok(reconciled)) => return reconciled,
+            Some(Err(why)) => {
+                self.stage.failures.borrow_mut().push(format!("the ledger could not be reconciled: {why}"));
+            }
+            None => {}
+        }
+        Default::default()
+    }
+
+    /// What became of the rollouts, as far as the server says and a person waits.
+    async fn ask_for_rollouts(
+        &self,
+        gathered: &mut Gathered,
+        lasted: Duration,
+        patience: &mut Patience,
+        observer: &dyn Observer,
+    ) {
+        let watched = gathered.watch.finish(&self.stage.watcher, self.time.epoch, lasted, &gathered.total);
+        if let Some(Err(why)) = patience.wait(observer, "asking for the rollouts", within(LISTS_MAX, watched)).await {
+            self.stage.failures.borrow_mut().push(format!("what became of the rollouts is not known: {why}"));
+        }
     }
 
     /// Compares what devices know with what is stored; also gives every command.
@@ -190,7 +221,7 @@ impl Run<'_> {
     ) -> Result<(Ledger, Vec<StoredCommand>), OperatorError> {
         let (operator, witness) = (&self.stage.operator, self.stage.witness.as_ref());
         let mut reconciliation = Reconciliation::of(accounts, self.is_alone);
-        let mut commands = Vec::new();
+        let mut commands = Vec::new(); // kept where promises are judged, which the run's own server made alone
         let each = |device_id: &DeviceId, sequence| {
             reconciliation.row(device_id, sequence);
             if let Some(witness) = witness {
@@ -201,7 +232,9 @@ impl Run<'_> {
         operator
             .commands(|command| {
                 reconciliation.command(command);
-                commands.push(command.clone());
+                if witness.is_some() {
+                    commands.push(command.clone());
+                }
             })
             .await?;
         operator.punches(|punch| reconciliation.punch(punch)).await?;
@@ -236,7 +269,12 @@ impl Run<'_> {
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
-                    gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total).await?;
+                    let look = gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total);
+                    // A target that takes longer than that holds the run no longer: it is no sample.
+                    let look = tokio::time::timeout_at(self.time.started + self.plan.duration, look);
+                    if let Some(Ok(looked)) = Patience::of(Duration::ZERO).wait(observer, "", look).await {
+                        looked?;
+                    }
                     if ends_when_settled && gathered.watch.is_settled {
                         return Ok(End::Over);
                     }
@@ -249,6 +287,9 @@ impl Run<'_> {
             if let Some(why) = self.stage.server_ended() {
                 return Ok(End::Broken(why));
             }
+            if self.stage.has_failed.get() {
+                return Ok(End::Over);
+            }
         }
         if !timeline_is_over && tokio::time::timeout(LAST_STEP_MAX, timeline).await.is_err() {
             let unplayed = self.plan.timeline.get(self.stage.played.get()..).unwrap_or_default();
@@ -260,16 +301,63 @@ impl Run<'_> {
     }
 
     /// Waits for answers that are still on their way. Gives why nobody can be waited for, if so.
-    async fn drain(&mut self, gathered: &mut Gathered, observer: &mut dyn Observer) -> io::Result<Option<String>> {
+    async fn drain(
+        &mut self,
+        gathered: &mut Gathered,
+        patience: &mut Patience,
+        observer: &mut dyn Observer,
+    ) -> io::Result<Option<String>> {
         let drain_ends = tokio::time::Instant::now() + self.plan.drain;
         while gathered.total.in_flight > 0 {
-            match tokio::time::timeout_at(drain_ends, self.reports.tick(gathered.ticks)).await {
-                Ok(Ok(measured)) => gathered.take(&measured, gathered.next_end(), observer).map(|_| ())?,
-                Ok(Err(ShardGone)) => return Ok(Some(ShardGone.to_string())),
-                Err(_) => break, // time is up
+            let tick = tokio::time::timeout_at(drain_ends, self.reports.tick(gathered.ticks));
+            match patience.wait(observer, "waiting for answers", tick).await {
+                Some(Ok(Ok(measured))) => gathered.take(&measured, gathered.next_end(), observer).map(|_| ())?,
+                Some(Ok(Err(ShardGone))) => return Ok(Some(ShardGone.to_string())),
+                Some(Err(_)) | None => break, // time is up, or nobody waits
             }
         }
         Ok(None)
+    }
+}
+
+/// What `work` comes to, or a sentence that says why nothing did within `limit`.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, OperatorError>>) -> Result<T, String> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the server's lists did not end within {} s", limit.as_secs())),
+    }
+}
+
+/// How long is waited once a person asked to end the run: all that is waited for together takes no longer.
+struct Patience {
+    limit: Duration,
+    asked: Option<Stopwatch>,
+    /// What was not waited for to its end, in a sentence each.
+    lost: Vec<String>,
+}
+
+impl Patience {
+    fn of(limit: Duration) -> Self {
+        Self { limit, asked: None, lost: Vec::new() }
+    }
+
+    /// Waits for `work`; none if a person has waited long enough for it, which `doing` says.
+    async fn wait<T>(&mut self, observer: &dyn Observer, doing: &str, work: impl Future<Output = T>) -> Option<T> {
+        let (limit, asked) = (self.limit, &mut self.asked);
+        let given_up = async {
+            while !(observer.wants_to_stop() && asked.get_or_insert_with(Stopwatch::started).elapsed() >= limit) {
+                tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
+            }
+        };
+        let done = tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = given_up => None,
+        };
+        if done.is_none() {
+            self.lost.push(format!("stopped by a person {doing}: what came of it was not judged"));
+        }
+        done
     }
 }
 
@@ -339,7 +427,8 @@ struct Gathered {
     total: Measurements,
     steady: (Measurements, Duration),
     ticks: u64,
-    tick_length: Duration,
+    /// When each ends.
+    ends: Ticks,
     ramp: Duration,
     duration: Duration,
     /// From here on devices schedule nothing; what comes is the answers to what they sent before.
@@ -356,7 +445,7 @@ impl Gathered {
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
-            tick_length: tick_length(run.plan),
+            ends: Ticks::of(run.plan),
             ramp: run.plan.ramp,
             duration: run.plan.duration,
             end: run.plan.duration,
@@ -366,12 +455,12 @@ impl Gathered {
 
     /// When the next tick begins.
     fn next_start(&self) -> Duration {
-        self.tick_length * u32::try_from(self.ticks).unwrap_or(u32::MAX)
+        self.ends.start(self.ticks)
     }
 
     /// When the next tick ends, if it is a whole one.
     fn next_end(&self) -> Duration {
-        self.next_start() + self.tick_length
+        self.ends.end(self.ticks)
     }
 
     /// Takes the next tick, which lasted until `to`. Gives an expectation whose breach ends the run, if there is one.
@@ -411,7 +500,7 @@ impl Gathered {
         Tick {
             at_s: from.as_secs_f64(),
             width_s: to.saturating_sub(from).as_secs_f64(),
-            offered: measured.offered,
+            offered: measured.offered(),
             sent: beats.sent,
             acked: beats.code(OK),
             codes: measured.codes().into_iter().map(|(code, count)| (code.to_owned(), count)).collect(),
@@ -442,6 +531,7 @@ impl Gathered {
             breaches: None,
             lasted,
             interrupted,
+            unjudged: Vec::new(),
             aborted,
             broken,
             failures,

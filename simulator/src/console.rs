@@ -1,6 +1,7 @@
 //! What a person sees while a run goes on: one live line on a terminal, a line every few seconds elsewhere.
 
 use std::{
+    cell::RefCell,
     io::{IsTerminal, Write},
     sync::{
         Arc,
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use ks_protocol::text::printable;
 use ks_reports::run_folder::{Summary, Tick, Verdict};
 
 use crate::{conductor::Observer, self_watch::Stopwatch};
@@ -38,15 +40,23 @@ impl Console {
         Self::new(is_quiet, interrupted, Arc::default())
     }
 
-    /// Completes when a person asks to end the run. Real time only: it looks now and then.
-    pub async fn interrupted(&self) {
+    /// Completes when a person asks to end the run, and shows `what` is waited for until then, if it takes long. Real time only:
+    /// it looks now and then.
+    pub async fn interrupted(&self, what: &RefCell<String>) {
+        let (since, every) = (Stopwatch::started(), if self.is_terminal { 1 } else { 5 });
+        let mut shown_s = 0;
         while !self.interrupted.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            let elapsed_s = since.elapsed().as_secs();
+            if !self.is_quiet && elapsed_s >= shown_s + every {
+                shown_s = elapsed_s;
+                self.show(&format!("{} ... {elapsed_s} s", what.borrow()));
+            }
         }
     }
 
     fn show(&self, line: &str) {
-        let mut stderr = std::io::stderr();
+        let (mut stderr, line) = (std::io::stderr(), printable(line));
         // A closed standard error is no reason to end a run.
         let _ = if self.is_terminal { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
         let _ = stderr.flush();
@@ -56,7 +66,7 @@ impl Console {
     pub fn say(&self, line: &str) {
         if !self.is_quiet {
             let clear = if self.is_terminal { "\r\x1b[2K" } else { "" };
-            let _ = writeln!(std::io::stderr(), "{clear}{line}");
+            let _ = writeln!(std::io::stderr(), "{clear}{}", printable(line));
         }
     }
 }
@@ -141,15 +151,16 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         Verdict::Inconclusive => ("INCONCLUSIVE", "33"),
     };
     let word = if is_terminal { format!("\x1b[1;{colour}m{word}\x1b[0m") } else { word.to_owned() };
-    let mut text = format!("{word}  {}\n", summary.scenario);
+    let mut text = format!("{word}  {}\n", printable(&summary.scenario));
     for reason in &summary.reasons {
-        text += &format!("  - {reason}\n");
+        text += &format!("  - {}\n", printable(reason));
     }
     for expectation in &summary.expectations {
         let mark = if expectation.pass { "met    " } else { "NOT MET" };
         let actual =
             expectation.actual.map_or_else(|| "no sample".to_owned(), |actual| number(actual, &expectation.unit));
-        text += &format!("  {mark}  {} {}: {actual}\n", expectation.name, expectation.bound);
+        text += &printable(&format!("  {mark}  {} {}: {actual}", expectation.name, expectation.bound));
+        text.push('\n');
     }
     let beats = &summary.heartbeats;
     text += &format!(
@@ -188,10 +199,21 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");
         if summary.verdict != Verdict::Pass {
-            text += &format!("  replay: {}\n", summary.replay);
+            text += &format!("  replay: {}\n", printable(&summary.replay));
         }
     }
     text.trim_end().to_owned()
+}
+
+/// Why a run is not a pass, and how to see it again: what is said of it in a quiet run.
+pub fn failure(summary: &Summary) -> String {
+    let word = if summary.verdict == Verdict::Inconclusive { "INCONCLUSIVE" } else { "FAIL" };
+    let mut reasons = String::new();
+    for reason in &summary.reasons {
+        reasons.push_str("\n  - ");
+        reasons.push_str(&printable(reason));
+    }
+    format!("{word}  {}{reasons}\n  replay: {}", printable(&summary.scenario), printable(&summary.replay))
 }
 
 fn number(value: f64, unit: &str) -> String {

@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     rc::Rc,
@@ -16,9 +16,13 @@ use std::{
     time::Duration,
 };
 
+use ks_reports::bounded::FILE_BYTES_MAX;
+
 use crate::{
+    folder::NO_LINK,
     scenario::Moment,
     self_watch,
+    temporary::Temporary,
     timeline::{Acting, ServerProcess},
 };
 
@@ -40,7 +44,7 @@ pub struct EmbeddedServer {
     /// Stopped by order, until it is started again.
     is_down: Cell<bool>,
     /// The database lives here; removed at the end.
-    _database: tempfile::TempDir,
+    _database: Temporary,
 }
 
 struct Process {
@@ -55,7 +59,7 @@ impl EmbeddedServer {
     /// # Errors
     /// A sentence that says why it does not run.
     pub fn start(mut settings: BTreeMap<String, String>, log: PathBuf) -> Result<Self, String> {
-        let database = tempfile::Builder::new().prefix("ks-fleet-").tempdir();
+        let database = Temporary::make("server");
         let database = database.map_err(|error| format!("no temporary folder for the server's database: {error}"))?;
         settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.path().join("ks.sqlite").display()));
         settings.insert("HOST".to_owned(), "127.0.0.1".to_owned());
@@ -176,7 +180,7 @@ fn free_port() -> Result<u16, String> {
 /// Starts the process and waits until it says where it listens.
 fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process, SocketAddr), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program can't find itself: {error}"))?;
-    let opened: std::io::Result<File> = OpenOptions::new().create(true).append(true).open(log);
+    let opened: std::io::Result<File> = OpenOptions::new().create(true).append(true).custom_flags(NO_LINK).open(log);
     let log_file = opened.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
     let mut child = Command::new(program)
         .args([SUBCOMMAND, "serve", "--stop-with-stdin"])
@@ -211,7 +215,8 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process,
     }
     let _ = child.kill(); // it may have ended by itself
     let _ = child.wait();
-    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let text = ks_reports::bounded::read(log, FILE_BYTES_MAX).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
     Err(format!("the embedded server did not start; its log says: {}", last.join(" / ")))

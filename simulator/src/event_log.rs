@@ -23,7 +23,11 @@ pub struct EventLog {
 impl EventLog {
     /// Creates the file; what was there is replaced.
     pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, File::create(path)?), hash: Sha256::new(), failed: None })
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 20, ks_reports::create_new(path)?),
+            hash: Sha256::new(),
+            failed: None,
+        })
     }
 
     /// Appends an event at a time since the run's start. A write that fails is reported by [`EventLog::finish`].

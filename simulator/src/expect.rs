@@ -237,15 +237,12 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::PunchesMade => Some(total.punches_made as f64),
         Metric::Updated(version) => Some(total.updated.get(version.as_str()).copied().unwrap_or(0) as f64),
         Metric::Running(version) => Some(total.running.get(version.as_str()).copied().unwrap_or(0) as f64),
-        Metric::RolloutBroken => Some(total.broken as f64),
+        Metric::RolloutBroken => Some(total.broken_devices() as f64),
         Metric::RolloutAborted => decided("aborted"),
         Metric::RolloutPaused => decided("paused"),
         Metric::RolloutPromoted => decided("promoted"),
         Metric::RolloutCompleted => decided("completed"),
-        Metric::RolloutDetectionS => rollouts
-            .detected_at
-            .zip(rollouts.first_broken_at)
-            .map(|(detected, broken)| detected.saturating_sub(broken).as_secs_f64()),
+        Metric::RolloutDetectionS => rollouts.detection_s(),
         Metric::KeysRotated => Some(total.keys_rotated as f64),
         Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
         Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),

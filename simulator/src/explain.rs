@@ -3,15 +3,20 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io::{self, BufRead, BufReader},
+    io,
     path::{Path, PathBuf},
 };
 
-use ks_reports::run_folder::{DECISIONS, EVENTS, RolloutDecision};
+use ks_protocol::text::printable;
+use ks_reports::{
+    bounded::{EVENTS_BYTES_MAX, Lines},
+    run_folder::{DECISIONS, EVENTS, RolloutDecision},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// Moments of one story at most: a device that beats every second has fewer in a year, since those in a row are one.
+const MOMENTS_MAX: usize = 1_000_000;
 /// Other devices that are named where there is none of the name.
 const NAMED_MAX: usize = 5;
 
@@ -65,6 +70,7 @@ pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<Moment>, ExplainErr
     let mut story = Story { device_id, ..Story::default() };
     each_line(&folder.join(EVENTS), |line| {
         // Most lines are of other devices; to parse them all would take minutes.
+        story.has_room()?;
         let is_of_interest = !line.contains("\"device_id\":") || line.contains(device_id);
         if is_of_interest || story.others.len() < NAMED_MAX { story.event(line) } else { Ok(()) }
     })?;
@@ -79,7 +85,7 @@ pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<Moment>, ExplainErr
     story.end_quiet_beats();
     let decisions = folder.join(DECISIONS);
     if decisions.exists() {
-        each_line(&decisions, |line| story.decision(line))?;
+        each_line(&decisions, |line| story.has_room().and_then(|()| story.decision(line)))?;
     }
     // Stable: what happens at the same moment keeps its order.
     story.moments.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
@@ -89,11 +95,11 @@ pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<Moment>, ExplainErr
 /// Gives each line of a file to `take`.
 fn each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ExplainError> {
     let failed = |cause| ExplainError::File { path: path.to_owned(), cause };
-    let file = File::open(path).map_err(failed)?;
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(failed)?;
-        let wrong = |why| ExplainError::Line { path: path.to_owned(), line: number + 1, why };
-        take(&line).map_err(wrong)?;
+    let mut lines = Lines::open(path, EVENTS_BYTES_MAX).map_err(failed)?;
+    while let Some((line, text)) = lines.next_line().map_err(failed)? {
+        let wrong = |why| ExplainError::Line { path: path.to_owned(), line, why };
+        let text = std::str::from_utf8(text).map_err(|_| wrong("it is not text in UTF-8".to_owned()))?;
+        take(text).map_err(wrong)?;
     }
     Ok(())
 }
@@ -117,6 +123,15 @@ struct QuietBeats {
 }
 
 impl Story<'_> {
+    fn has_room(&self) -> Result<(), String> {
+        let is_full = self.moments.len() >= MOMENTS_MAX;
+        if is_full {
+            Err(format!("the story has {MOMENTS_MAX} moments before it, and no more are told"))
+        } else {
+            Ok(())
+        }
+    }
+
     fn event(&mut self, line: &str) -> Result<(), String> {
         let event: Map<String, Value> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let at_s = event.get("at_ms").and_then(Value::as_f64).ok_or("it has no at_ms")? / 1_000.0;
@@ -192,7 +207,7 @@ impl Story<'_> {
 
     fn decision(&mut self, line: &str) -> Result<(), String> {
         let decision: RolloutDecision = serde_json::from_str(line).map_err(|error| error.to_string())?;
-        let RolloutDecision { at_s, rollout_id, decision, stage, why } = decision;
+        let RolloutDecision { at_s, rollout_id, decision, stage, why, .. } = decision;
         let what = format!("{rollout_id}, stage {}: {decision}: {why}", stage + 1);
         self.moments.push(Moment { at_s, who: "engine", what });
         Ok(())
@@ -218,7 +233,7 @@ pub fn told(moments: &[Moment]) -> String {
     let line = |Moment { at_s, who, what }: &Moment| {
         let ms = (at_s * 1_000.0).round().max(0.0);
         let [hours, minutes] = [ms / 3_600_000.0, ms / 60_000.0 % 60.0].map(f64::floor);
-        format!("{hours:>4} h {minutes:>2} min {:>6.3} s  {who:<8}  {what}\n", ms / 1_000.0 % 60.0)
+        format!("{hours:>4} h {minutes:>2} min {:>6.3} s  {who:<8}  {}\n", ms / 1_000.0 % 60.0, printable(what))
     };
     moments.iter().map(line).collect()
 }
@@ -266,6 +281,15 @@ mod tests {
         assert!(super::told(&story).ends_with(
             "   1 h  1 min 40.001 s  device    firmware status (1, 6), says REJECTED of fw-2 (freeze): OK\n"
         ));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_in_the_story() {
+        let folder = folder();
+        let log = LOG.replace("\"fw-2\"", "\"fw\\u001b[2J\\n\\u009b\"");
+        std::fs::write(folder.path().join(EVENTS), log).unwrap();
+        let told = super::told(&explain(folder.path(), "A").unwrap());
+        assert!(told.contains("is offered fw\u{fffd}[2J\u{fffd}\u{fffd}; is told reboot\n"), "{told}");
     }
 
     #[test]

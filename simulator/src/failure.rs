@@ -24,6 +24,22 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// The target takes its time.
+    #[error("the target {target} is too slow: {why}")]
+    TooSlow {
+        /// Which.
+        target: String,
+        /// What was asked of it.
+        why: String,
+    },
+    /// The target fails at what it is asked for.
+    #[error("the target {target} failed: {why}")]
+    TargetFailed {
+        /// Which.
+        target: String,
+        /// What it said.
+        why: String,
+    },
     /// A file can't be read or written.
     #[error("cannot {what} {path}: {cause}")]
     File {
@@ -31,6 +47,12 @@ pub enum Failure {
         what: &'static str,
         /// Which.
         path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Standard output can't be written.
+    #[error("cannot write to standard output: {cause}")]
+    Output {
         /// Why.
         cause: std::io::Error,
     },
@@ -99,7 +121,12 @@ impl Failure {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
             Self::Scenario { .. } => "check the path; scenarios/ has those that are shipped".to_owned(),
             Self::Unreachable { .. } => {
-                "start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
+                "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
+            }
+            Self::TargetFailed { .. } => "look into the target's own log for what happened there, then run it again".to_owned(),
+            Self::Output { .. } => "make room where standard output goes; `ks-fleet report` draws a run's report again".to_owned(),
+            Self::TooSlow { .. } => {
+                "look into the server's log; if it only needs longer, wait longer with --admin-timeout".to_owned()
             }
             Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
             Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
@@ -117,7 +144,7 @@ impl Failure {
                 format!("check that {} exists and that you may use it, or name another with --out", path.display())
             }
             Self::Target { .. } => {
-                "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token), and for a second run on one database another --id-prefix".to_owned()
+                "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token-file), and for a second run on one database another --id-prefix".to_owned()
             }
             Self::NotOurs { .. } => "name the address of a ks-server of this version with --target".to_owned(),
             Self::OpenFiles { .. } => {
@@ -148,7 +175,10 @@ impl Failure {
             | Self::Target { .. }
             | Self::NotOurs { .. }
             | Self::Unreachable { .. }
+            | Self::TargetFailed { .. }
+            | Self::TooSlow { .. }
             | Self::OpenFiles { .. }
+            | Self::Output { .. }
             | Self::Server(_) => 3,
         }
     }

@@ -22,10 +22,11 @@ use crate::{
     scenario::{Adversary as AdversaryPart, Connections, Otrt, Plan, Share},
     seed,
     shard::Shard,
+    ticks::Ticks,
 };
 
 /// Counter of the firmware that the factory puts in; releases of a scenario have greater ones.
-const FACTORY_COUNTER: u64 = 1;
+pub const FACTORY_COUNTER: u64 = 1;
 /// Devices in one inventory that the factory sends: the import of one is one transaction.
 const INVENTORY_ROWS: usize = 50_000;
 
@@ -80,16 +81,25 @@ pub struct Provisioned {
     pub otrts: Vec<String>,
 }
 
-/// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API.
+/// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API; `tell`
+/// hears what is waited for.
 pub async fn provision(
     plan: &Plan,
     devices: &[DeviceSpec],
     operator: &Operator,
     now: UnixMs,
+    tell: impl Fn(String),
 ) -> Result<Provisioned, OperatorError> {
+    tell("waiting for the server's keys".to_owned());
     let trust = operator.server_keys(now).await?;
+    let mut imported = 0;
     for part in devices.chunks(INVENTORY_ROWS) {
+        tell(format!("whitelisting devices: {imported} of {} are done", devices.len()));
         operator.import(inventory(plan, part)).await?;
+        imported += part.len();
+    }
+    if plan.fleet.otrt != Otrt::None {
+        tell("waiting for one-time tokens".to_owned());
     }
     let otrts = match plan.fleet.otrt {
         Otrt::None => Vec::new(),
@@ -144,8 +154,8 @@ pub struct ShardPlan {
     pub connections: Connections,
     /// Number of shards, among which shared connections are divided.
     pub shards: usize,
-    /// Length of a tick.
-    pub tick: Duration,
+    /// When ticks end.
+    pub ticks: Ticks,
 }
 
 /// What they are called, in their order.
@@ -202,7 +212,7 @@ pub async fn run_shard(
     let mut to_start = plan.devices.iter().peekable();
     let mut tick = 0;
     loop {
-        let next_tick = started + plan.tick * u32::try_from(tick + 1).unwrap_or(u32::MAX);
+        let next_tick = started + plan.ticks.end(tick);
         let next_start = to_start.peek().filter(|_| shard.is_running()).map(|device| started + device.starts_after);
         tokio::select! {
             biased;

@@ -2,14 +2,18 @@
 //! the run is over.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::ErrorKind,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use ks_protocol::time::UnixMs;
-use ks_reports::run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, Summary, TICKS};
-use rustix::fs::{FlockOperation, flock};
+use ks_reports::{
+    run_folder::{EVENTS, SUMMARY, Summary, TICKS},
+    score::{SCORE, TRIALS},
+};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::failure::Failure;
 
@@ -20,10 +24,62 @@ const LOCK: &str = ".lock";
 /// Log of the embedded server, in the run folder.
 pub const SERVER_LOG: &str = "server.log";
 
-/// Where a run, or what is scored by many, is kept: `out` if given, else a folder named after it and the time.
-pub fn place(out: Option<&Path>, name: &str, now: UnixMs) -> PathBuf {
+/// For opening a file: a symbolic link is an error, and a pipe that nobody reads too.
+pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// Runs of one name that may begin in one second.
+const SAME_SECOND_MAX: u32 = 1_000;
+
+/// Makes the folder in which a run, or what is scored by many, is kept: `out` if given, else a new one under `runs` that is named
+/// after it and the time, and numbered where another run began in the same second.
+///
+/// # Errors
+/// It can't be made.
+pub fn make_place(out: Option<&Path>, runs: &Path, name: &str, now: UnixMs) -> Result<PathBuf, Failure> {
+    let cannot = |path: &Path, cause| Failure::File { what: "create", path: path.to_owned(), cause };
+    if let Some(out) = out {
+        return fs::create_dir_all(out).map(|()| out.to_owned()).map_err(|cause| cannot(out, cause));
+    }
+    fs::create_dir_all(runs).map_err(|cause| cannot(runs, cause))?;
     let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
-    out.map_or_else(|| Path::new(RUNS).join(format!("{name}-{stamp}")), Path::to_owned)
+    let first = runs.join(format!("{name}-{stamp}"));
+    let others = (2..=SAME_SECOND_MAX).map(|number| runs.join(format!("{name}-{stamp}-{number}")));
+    for path in std::iter::once(first.clone()).chain(others) {
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
+            Err(cause) => return Err(cannot(&path, cause)),
+        }
+    }
+    Err(cannot(&first, ErrorKind::AlreadyExists.into()))
+}
+
+/// Leaves a `junit.xml` that is red, and nothing else of a run, in a folder that a run was asked to write to and that came to
+/// nothing before that. Nothing is left where another run is writing, nor among other things than a run's.
+pub fn leave_failure(path: &Path, scenario: &str, now: UnixMs, why: &str) {
+    if let Ok(folder) = RunFolder::make(Some(path), scenario, now) {
+        folder.fail(scenario, now, why);
+    }
+}
+
+/// Whether a folder has files, and none is a run's. What a run leaves that came to nothing is one's too.
+fn is_foreign(path: &Path) -> std::io::Result<bool> {
+    let mut has_others = false;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_our_lock = || name == LOCK && entry.metadata().is_ok_and(|of| of.is_file() && of.len() == 0);
+        has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
+    }
+    Ok(has_others && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS].iter().any(|name| path.join(name).exists()))
+}
+
+/// Holds the folder for one run; none while another one does. A link in the place of the lock is not followed.
+fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).custom_flags(NO_LINK);
+    let lock = options.open(path.join(LOCK))?;
+    Ok(flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(lock))
 }
 
 /// The folder of the run that goes on.
@@ -34,42 +90,24 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a run; `out` if given, else one named after the scenario and the time. An earlier run's files
-    /// in it go first, so that a run that is cut short never looks like the one before.
+    /// Makes the folder of a run, or of many trials; `out` if given, else one named after the scenario and the time. An earlier
+    /// run's files in it go first, so that a run that is cut short never looks like the one before.
     ///
     /// # Errors
     /// It can't be made or written to, another run is writing to it, or it has files and none is an earlier run's.
     pub fn make(out: Option<&Path>, scenario: &str, now: UnixMs) -> Result<Self, Failure> {
-        let path = place(out, scenario, now);
+        let path = make_place(out, Path::new(RUNS), scenario, now)?;
         let file = |what, path: &Path| {
             let path = path.to_owned();
             move |cause| Failure::File { what, path, cause }
         };
-        fs::create_dir_all(&path).map_err(file("create", &path))?;
-        let lock = File::create(path.join(LOCK)).map_err(file("write", &path))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Failure::FolderBusy { path });
-        }
-        let is_lock = |entry: &fs::DirEntry| entry.file_name() == LOCK;
-        let mut entries = fs::read_dir(&path).map_err(file("read", &path))?;
-        let has_files = entries.any(|entry| entry.is_ok_and(|entry| !is_lock(&entry)));
-        if has_files && ![SUMMARY, TICKS, EVENTS].iter().any(|name| path.join(name).exists()) {
-            let _ = fs::remove_file(path.join(LOCK)); // which was not there before
+        if is_foreign(&path).map_err(file("read", &path))? {
             return Err(Failure::FolderForeign { path });
         }
-        let ours = [
-            SUMMARY,
-            TICKS,
-            ROLLOUTS,
-            DECISIONS,
-            LATENCY,
-            EVENTS,
-            ks_reports::REPORT,
-            ks_reports::MARKDOWN,
-            ks_reports::JUNIT,
-            SERVER_LOG,
-        ];
-        for name in ours {
+        let Some(lock) = lock(&path).map_err(file("write", &path.join(LOCK)))? else {
+            return Err(Failure::FolderBusy { path });
+        };
+        for name in ks_reports::file_names().iter().map(String::as_str).chain([SERVER_LOG]) {
             let of_earlier_run = path.join(name);
             match fs::remove_file(&of_earlier_run) {
                 Err(cause) if cause.kind() != ErrorKind::NotFound => {
@@ -81,9 +119,31 @@ impl RunFolder {
         Ok(Self { path, _lock: lock })
     }
 
+    /// The folder that was asked for, or else a new one, which is kept in `new`.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn asked_or_new<'a>(
+        asked: Option<&'a Self>,
+        new: &'a mut Option<Self>,
+        name: &str,
+        now: UnixMs,
+    ) -> Result<&'a Self, Failure> {
+        match asked {
+            Some(folder) => Ok(folder),
+            None => Ok(new.insert(Self::make(None, name, now)?)),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves a `junit.xml` that is red: the run came to no verdict, and a CI server must not miss it.
+    pub fn fail(&self, scenario: &str, now: UnixMs, why: &str) {
+        // What can't be written was told on standard error already, or is about to be.
+        let _ = ks_reports::write_failure(&self.path, scenario, &now.to_string(), why);
     }
 
     /// Writes the summary and draws the report; gives the report's path.
@@ -115,8 +175,26 @@ mod tests {
         fs::write(folder.path().join(EVENTS), "").unwrap();
         fs::write(folder.path().join(SUMMARY), "").unwrap();
         drop(first);
+        fs::write(folder.path().join("rollout_stages.png"), "").unwrap();
+        fs::write(folder.path().join("notes.txt"), "").unwrap();
         let _second = make(folder.path()).unwrap();
-        assert!(!folder.path().join(SUMMARY).exists());
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [LOCK, "notes.txt"]);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (foreign, victim) = (folder.path().join("foreign"), folder.path().join("victim"));
+        fs::create_dir(&foreign).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, foreign.join(LOCK)).unwrap();
+        assert!(matches!(make(&foreign), Err(Failure::FolderForeign { .. })));
+        fs::write(foreign.join(TICKS), "").unwrap();
+        assert!(matches!(make(&foreign), Err(Failure::File { .. })));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(foreign.join(LOCK).is_symlink());
     }
 
     #[test]
@@ -125,5 +203,30 @@ mod tests {
         fs::write(folder.path().join(ks_reports::REPORT), "somebody's own").unwrap();
         assert!(matches!(make(folder.path()), Err(Failure::FolderForeign { .. })));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        leave_failure(folder.path(), "x", UnixMs(0), "why");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
+        let runs = tempfile::tempdir().unwrap();
+        let made: Vec<PathBuf> =
+            (0..3).map(|_| make_place(None, runs.path(), "x", UnixMs(1_767_225_600_000)).unwrap()).collect();
+        let names: Vec<_> = made.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["x-20260101000000", "x-20260101000000-2", "x-20260101000000-3"]);
+    }
+
+    #[test]
+    fn what_came_to_no_verdict_is_red_and_its_folder_can_be_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        leave_failure(&path, "x", UnixMs(0), "the <server> did not start");
+        let junit = fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap();
+        assert!(junit.contains("errors=\"1\"") && junit.contains("the &lt;server&gt; did not start"), "{junit}");
+        let held = make(&path).unwrap();
+        assert!(!path.join(ks_reports::JUNIT).exists());
+        leave_failure(&path, "x", UnixMs(0), "another run is writing");
+        assert!(!path.join(ks_reports::JUNIT).exists());
+        drop(held);
     }
 }

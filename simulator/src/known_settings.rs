@@ -12,12 +12,38 @@ pub struct KnownSettings;
 
 impl ServerSettings for KnownSettings {
     fn names(&self) -> Vec<&'static str> {
-        SETTINGS.iter().map(|setting| setting.name).filter(|name| !self.decided_by_run().contains(name)).collect()
+        let is_free = |name: &&str| !self.decided_by_run().contains(name) && !self.reaches_outside().contains(name);
+        SETTINGS.iter().map(|setting| setting.name).filter(is_free).collect()
     }
 
     fn decided_by_run(&self) -> &'static [&'static str] {
         // Where the server listens and stores, and who may call its admin API.
-        &["HOST", "PORT", "DATABASE_URL", "ADMIN_TOKEN", "SERVER_PRIVATE_KEY", "SERVER_PRIVATE_KEY_FILE", "SENTRY_DSN"]
+        &[
+            "HOST",
+            "PORT",
+            "DATABASE_URL",
+            "ADMIN_TOKEN",
+            "ADMIN_TOKEN_FILE",
+            "SERVER_PRIVATE_KEY",
+            "SERVER_PRIVATE_KEY_FILE",
+            "SENTRY_DSN",
+        ]
+    }
+
+    fn reaches_outside(&self) -> &'static [&'static str] {
+        // Where it would make folders and keys, which files it would read, and which hosts it would call.
+        &[
+            "SERVER_KEYS_DIR",
+            "FIRMWARE_PRIVATE_KEY",
+            "FIRMWARE_PRIVATE_KEY_FILE",
+            "ARTIFACTS_DIR",
+            "ARTIFACTS_S3_BUCKET",
+            "S3_ENDPOINT",
+            "S3_REGION",
+            "S3_ACCESS_KEY_ID",
+            "S3_SECRET_ACCESS_KEY",
+            "S3_SECRET_ACCESS_KEY_FILE",
+        ]
     }
 
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
@@ -26,6 +52,7 @@ impl ServerSettings for KnownSettings {
             StartError::BadSetting { name, given, expected, .. } => {
                 Some((name, format!("`{given}` is not {expected}")))
             }
+            StartError::BadKey { place, why } => Some((place, why)),
             _ => None,
         });
         named.collect()
@@ -33,5 +60,34 @@ impl ServerSettings for KnownSettings {
 
     fn answer_codes(&self) -> Vec<&'static str> {
         RefusalCode::ALL.iter().map(|code| code.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: no setting that names a place, a host or a secret is a scenario's, also one that the server gets some day.
+    #[test]
+    fn a_scenario_sets_no_place_no_host_and_no_secret() {
+        let names = KnownSettings.names();
+        let outside = ["path", "folder", "bucket", "URL", "http", "address", "key", "secret"];
+        let is_outside = |setting: &&ks_server::config::Setting| {
+            setting.secret || outside.iter().any(|word| setting.expected.contains(word))
+        };
+        let left: Vec<&str> = SETTINGS.iter().filter(is_outside).map(|setting| setting.name).collect();
+        let left: Vec<&str> = left.into_iter().filter(|name| names.contains(name)).collect();
+        assert_eq!(left, ["ADMIN_WEB_ORIGIN", "TRUSTED_PROXIES"], "whom it believes; it calls none of them");
+        assert!(names.contains(&"ARTIFACT_BYTES_MAX") && names.contains(&"LOG_LEVEL"));
+    }
+
+    #[test]
+    fn a_setting_that_reaches_outside_is_refused_with_why_and_what_to_do() {
+        let text = "name = \"x\"\ngoal = \"Hostile.\"\nduration = \"5s\"\n[fleet]\ndevices = 1\n[server]\nS3_ENDPOINT = \"http://10.0.0.1\"\nSERVER_KEYS_DIR = \"/etc/x\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+        let wrong = crate::scenario::check("x.toml", text.as_bytes(), &KnownSettings).unwrap_err();
+        let said: Vec<(usize, &str)> = wrong.iter().map(|wrong| (wrong.line, wrong.message.as_str())).collect();
+        let why = "would have the server reach beyond the run's own folder and process, which a scenario may not";
+        assert_eq!(said, [(7, &*format!("`S3_ENDPOINT` {why}")), (8, &*format!("`SERVER_KEYS_DIR` {why}"))]);
+        assert!(wrong[0].help.as_deref().unwrap().contains("--target"));
     }
 }

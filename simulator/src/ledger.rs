@@ -9,7 +9,10 @@ use ks_protocol::{
 };
 use ks_reports::run_folder::Ledger;
 
-use crate::{adversary, device::machine::badge};
+use crate::{
+    adversary,
+    device::{machine::badge, waits::Wait},
+};
 
 /// A set of replay pairs; runs of consecutive numbers take no more room than one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +77,13 @@ impl Pairs {
         self.runs.is_empty()
     }
 
+    /// Every pair, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Sequence> {
+        let numbers =
+            |(epoch, (first, last)): (u32, (u64, u64))| (first..=last).map(move |seq| Sequence::new(epoch, seq));
+        self.runs.iter().flat_map(|(epoch, runs)| runs.iter().map(move |run| (*epoch, *run))).flat_map(numbers)
+    }
+
     /// How many pairs are here and not in `other`.
     pub fn missing_from(&self, other: &Pairs) -> u64 {
         let pairs = self.runs.iter().flat_map(|(epoch, runs)| runs.iter().map(move |run| (*epoch, *run)));
@@ -101,6 +111,8 @@ pub struct DeviceAccount {
     pub punches_made: u64,
     /// Numbers of those for which a verified answer said that they are stored.
     pub punches_acked: Pairs,
+    /// Where it waited long until something that it had to say was accepted.
+    pub waits: Vec<Wait>,
     /// It is neither dead nor revoked.
     pub is_alive: bool,
 }
@@ -142,6 +154,8 @@ struct Stored {
 pub struct Reconciliation {
     accounts: BTreeMap<DeviceId, DeviceAccount>,
     stored: BTreeMap<DeviceId, Stored>,
+    /// Rows of a pair that its device had stored before: how many of each pair, over all devices.
+    second: BTreeMap<Sequence, u64>,
     is_alone: bool,
     ledger: Ledger,
 }
@@ -149,7 +163,7 @@ pub struct Reconciliation {
 impl Reconciliation {
     /// Begins with what devices know. `is_alone`: the server is the run's own, and whatever it stored came from this run.
     pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
-        Self { accounts, stored: BTreeMap::new(), is_alone, ledger: Ledger::default() }
+        Self { accounts, stored: BTreeMap::new(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
     }
 
     /// Takes one stored row, in the order of commits. On somebody else's server, rows of devices that are not the run's are
@@ -165,7 +179,7 @@ impl Reconciliation {
         }
         let stored = self.stored.entry(device_id.clone()).or_default();
         if !stored.seen.insert(sequence) {
-            self.ledger.doubled += 1;
+            *self.second.entry(sequence).or_default() += 1;
         } else if stored.last.is_some_and(|last| sequence < last) {
             self.ledger.reordered += 1;
         } else {
@@ -206,7 +220,15 @@ impl Reconciliation {
         for (device_id, account) in &self.accounts {
             let seen = self.stored.get(device_id).map_or(&nothing, |stored| &stored.seen);
             self.ledger.checked += account.acked.len();
-            self.ledger.lost += account.acked.missing_from(seen);
+            let lost = account.acked.missing_from(seen);
+            self.ledger.lost += lost;
+            // A pair that one device lacks and another has twice is one row under the wrong name.
+            for pair in account.acked.iter().filter(|pair| lost > 0 && !seen.contains(*pair)) {
+                if let Some(second) = self.second.get_mut(&pair).filter(|second| **second > 0) {
+                    *second -= 1;
+                    self.ledger.misattributed += 1;
+                }
+            }
             self.ledger.unacknowledged += seen.missing_from(&account.acked);
             let punches = self.stored.get(device_id).map_or(&nothing, |stored| &stored.punches);
             self.ledger.punches_stored += punches.len();
@@ -216,6 +238,7 @@ impl Reconciliation {
             self.ledger.acks_checked += unlisted;
             self.ledger.acks_lost += unlisted;
         }
+        self.ledger.doubled += self.second.values().sum::<u64>();
         self.ledger.reconciled = true;
         self.ledger
     }
@@ -286,6 +309,37 @@ mod tests {
             ..Ledger::default()
         };
         assert_eq!(ledger, expected);
+    }
+
+    /// Goal: each kind of mistake is told as itself, and as nothing else.
+    /// Method: two devices of three heartbeats each; one mistake is planted in what the server stored of them.
+    #[test]
+    fn one_planted_mistake_is_one_kind() {
+        type Rows = Vec<(&'static str, u64)>;
+        let numbers = [(1, 1), (1, 2), (1, 3)];
+        let told = |rows: &[(&str, u64)]| {
+            let account = DeviceAccount { sent: pairs(&numbers), acked: pairs(&numbers), ..DeviceAccount::default() };
+            let devices = ["A", "B"].map(|name| (name.parse::<DeviceId>().unwrap(), account.clone()));
+            let mut reconciliation = Reconciliation::of(BTreeMap::from(devices), true);
+            for (name, seq) in rows {
+                reconciliation.row(&name.parse().unwrap(), Sequence::new(1, *seq));
+            }
+            let Ledger { lost, doubled, reordered, misattributed, .. } = reconciliation.finish();
+            (lost, doubled, reordered, misattributed)
+        };
+        let whole = [("A", 1), ("B", 1), ("A", 2), ("B", 2), ("A", 3), ("B", 3)];
+        let planted = |change: &dyn Fn(&mut Rows)| {
+            let mut rows = whole.to_vec();
+            change(&mut rows);
+            told(&rows)
+        };
+        assert_eq!(told(&whole), (0, 0, 0, 0));
+        assert_eq!(planted(&|rows| rows.retain(|row| *row != ("A", 2))), (1, 0, 0, 0), "lost");
+        assert_eq!(planted(&|rows| rows.push(("A", 2))), (0, 1, 0, 0), "doubled");
+        assert_eq!(planted(&|rows| rows.swap(2, 4)), (0, 0, 1, 0), "reordered");
+        // A has it no more, and it stands under a device that has one of the same pair.
+        assert_eq!(planted(&|rows| rows[4].0 = "B"), (1, 0, 0, 1), "moved");
+        assert_eq!(planted(&|rows| rows.push(("C", 2))), (0, 0, 0, 1), "of a stranger");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Measurements: counters and histograms of fixed size, one recorder a thread, taken and merged once a tick.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
@@ -153,13 +153,22 @@ pub struct Score {
     pub unjudged: u64,
 }
 
+/// Devices that a release has bricked or killed: the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// How many.
+    pub devices: u64,
+    /// When the first of them broke, since the start of the run: its own moment, not that of the tick it is reported in.
+    pub first_at: Duration,
+}
+
 /// What one thread measured since it was last taken; adds up over threads and ticks.
 #[derive(Debug, Clone)]
 pub struct Measurements {
     /// By message type.
     pub messages: BTreeMap<MessageType, Measured>,
-    /// Heartbeats scheduled.
-    pub offered: u64,
+    /// Heartbeats that became due, less those that a reboot took back: in a single tick it may be below zero.
+    pub due: i64,
     /// Time from the moment a heartbeat was due until its timer was served, microseconds.
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
@@ -174,10 +183,12 @@ pub struct Measurements {
     pub punches_made: u64,
     /// Devices' keys that were rotated.
     pub keys_rotated: u64,
+    /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: the truth.
+    pub installed: BTreeMap<String, u64>,
     /// Devices that booted a release for the first time, by its version: the truth.
     pub updated: BTreeMap<String, u64>,
-    /// Devices that a release has bricked or killed: the truth.
-    pub broken: u64,
+    /// What releases have broken, by the version that did it: the truth.
+    pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: the truth.
     pub running: BTreeMap<String, i64>,
     /// Change of the number of registered devices.
@@ -190,7 +201,7 @@ impl Default for Measurements {
     fn default() -> Self {
         Self {
             messages: MessageType::ALL.into_iter().map(|kind| (kind, Measured::default())).collect(),
-            offered: 0,
+            due: 0,
             send_lag_us: histogram(),
             bad_server_signatures: 0,
             attacks: BTreeMap::new(),
@@ -198,8 +209,9 @@ impl Default for Measurements {
             commands_applied_twice: 0,
             punches_made: 0,
             keys_rotated: 0,
+            installed: BTreeMap::new(),
             updated: BTreeMap::new(),
-            broken: 0,
+            broken: BTreeMap::new(),
             running: BTreeMap::new(),
             registered: 0,
             in_flight: 0,
@@ -208,6 +220,11 @@ impl Default for Measurements {
 }
 
 impl Measurements {
+    /// Heartbeats that were due, as a count.
+    pub fn offered(&self) -> u64 {
+        u64::try_from(self.due).unwrap_or(0)
+    }
+
     /// What was measured of one message type.
     pub fn of(&self, kind: MessageType) -> &Measured {
         #[expect(clippy::indexing_slicing, reason = "every type is put in when measurements are made")]
@@ -224,7 +241,7 @@ impl Measurements {
         for (kind, measured) in &other.messages {
             self.of_mut(*kind).add(measured);
         }
-        self.offered += other.offered;
+        self.due += other.due;
         let _ = self.send_lag_us.add(&other.send_lag_us); // histograms that grow always add up
         self.bad_server_signatures += other.bad_server_signatures;
         for (kind, score) in &other.attacks {
@@ -237,15 +254,39 @@ impl Measurements {
         self.commands_applied_twice += other.commands_applied_twice;
         self.punches_made += other.punches_made;
         self.keys_rotated += other.keys_rotated;
+        for (version, count) in &other.installed {
+            *self.installed.entry(version.clone()).or_default() += count;
+        }
         for (version, count) in &other.updated {
             *self.updated.entry(version.clone()).or_default() += count;
         }
-        self.broken += other.broken;
+        for (version, broken) in &other.broken {
+            self.broke(version, *broken);
+        }
         for (version, change) in &other.running {
             *self.running.entry(version.clone()).or_default() += change;
         }
         self.registered += other.registered;
         self.in_flight += other.in_flight;
+    }
+
+    /// Adds devices that this version has broken.
+    pub fn broke(&mut self, version: &str, more: Broken) {
+        let sum = |broken: &mut Broken| {
+            broken.devices += more.devices;
+            broken.first_at = broken.first_at.min(more.first_at);
+        };
+        self.broken.entry(version.to_owned()).and_modify(sum).or_insert(more);
+    }
+
+    /// Devices that any release has broken.
+    pub fn broken_devices(&self) -> u64 {
+        self.broken.values().map(|broken| broken.devices).sum()
+    }
+
+    /// Devices that this version has broken.
+    pub fn broken_by(&self, version: &str) -> u64 {
+        self.broken.get(version).map_or(0, |broken| broken.devices)
     }
 
     /// Requests of every type that ended, by code.
@@ -280,5 +321,20 @@ mod tests {
             (beats.sent, beats.code(OK), beats.errors(), beats.honoured().unwrap().service_us.len()),
             (4, 2, 2, 2)
         );
+    }
+
+    #[test]
+    fn the_first_device_that_a_version_broke_is_the_earliest_of_all_threads() {
+        let broke = |version: &str, ms| {
+            let mut measured = Measurements::default();
+            measured.broke(version, Broken { devices: 1, first_at: Duration::from_millis(ms) });
+            measured
+        };
+        let mut sum = broke("2", 700);
+        for other in [broke("2", 650), broke("3", 100), broke("2", 900)] {
+            sum.add(&other);
+        }
+        assert_eq!(sum.broken["2"], Broken { devices: 3, first_at: Duration::from_millis(650) });
+        assert_eq!((sum.broken_by("3"), sum.broken_by("1"), sum.broken_devices()), (1, 0, 4));
     }
 }

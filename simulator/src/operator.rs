@@ -20,14 +20,30 @@ use serde_json::{Value, json};
 
 use crate::{
     ledger::{StoredCommand, StoredPunch},
-    link::{HttpRequest, Link, Network},
+    link::{HttpRequest, Link, LinkError, Network},
+    pages::Cursors,
     scenario::RolloutOrder,
 };
 
-/// How long an answer of the admin API is waited for; an inventory takes its time.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long the first answer is waited for, and those that need no work.
-const QUICK_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long answers of the admin API are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerTimeouts {
+    /// To an order; an inventory takes its time.
+    pub order: Duration,
+    /// To a question, the first of them among them.
+    pub question: Duration,
+}
+
+impl AnswerTimeouts {
+    /// Unless somebody says otherwise.
+    pub const DEFAULT: Self = Self { order: Duration::from_mins(2), question: Duration::from_secs(10) };
+
+    /// The same for every answer.
+    pub fn all(timeout: Duration) -> Self {
+        Self { order: timeout, question: timeout }
+    }
+}
+
 /// Rows asked for at a time.
 const PAGE: usize = 10_000;
 /// Devices or tokens of one order at most; the API takes no more.
@@ -86,12 +102,16 @@ pub struct SeenRollout {
 /// A gate's reading, as far as a report needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SeenGate {
+    /// Number of the gate in the policy, from 0.
+    pub gate: u32,
     /// Whom it judges.
     pub of: String,
     /// The threshold.
     pub threshold_bp: u64,
     /// What it says.
     pub verdict: String,
+    /// Devices that failed.
+    pub failed: u64,
     /// Devices with an outcome.
     pub executed: u64,
     /// The share of failures.
@@ -115,6 +135,30 @@ pub struct SeenDecision {
     pub stage: u32,
     /// Why.
     pub why: String,
+    /// What every gate said.
+    pub gates: Vec<SeenGate>,
+}
+
+/// Where the admin API is: the one place to which the admin token goes.
+const ADMIN_API: &str = "/api/";
+/// Characters of what a server says that are shown at most.
+const SAID_CHARS_MAX: usize = 500;
+
+/// What a server says in an answer that is none: the detail of a problem, or else the text as it came.
+fn said(body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = match problem.get("detail").and_then(Value::as_str) {
+        Some(detail) => match problem.pointer("/errors/0") {
+            Some(first) => format!("{detail}; first: {first}"),
+            None => detail.to_owned(),
+        },
+        None if body.trim_ascii().is_empty() => return "it said nothing more".to_owned(),
+        None => {
+            let start = body.get(..4 * SAID_CHARS_MAX).unwrap_or(body);
+            format!("it said `{}`", String::from_utf8_lossy(start).trim())
+        }
+    };
+    text.chars().take(SAID_CHARS_MAX).collect()
 }
 
 /// What the audit says of everything that a scenario orders.
@@ -124,6 +168,18 @@ const WHY: &str = "the scenario says so";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorError {
     /// No answer.
+    #[error("{method} {path}: no answer within {waited_s:.0} s ({code})", waited_s = .waited.as_secs_f64())]
+    TimedOut {
+        /// HTTP method.
+        method: Method,
+        /// Path.
+        path: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// The code of a time-out.
+        code: &'static str,
+    },
+    /// No connection, or one that ended.
     #[error("{method} {path}: no answer ({code})")]
     Unreachable {
         /// HTTP method.
@@ -159,12 +215,19 @@ pub enum OperatorError {
 pub struct Operator {
     link: Rc<dyn Link>,
     token: String,
+    timeouts: AnswerTimeouts,
 }
 
 impl Operator {
     /// An operator on a link of its own, from `from`.
     pub fn new(network: &dyn Network, from: SocketAddr, token: &str) -> Self {
-        Self { link: network.link(from), token: token.to_owned() }
+        Self { link: network.link(from), token: token.to_owned(), timeouts: AnswerTimeouts::DEFAULT }
+    }
+
+    /// The same operator, who waits so long.
+    #[must_use]
+    pub fn waiting(self, timeouts: AnswerTimeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     async fn call(&self, method: Method, path: &str, kind: &'static str, body: Bytes) -> Result<Bytes, OperatorError> {
@@ -173,23 +236,22 @@ impl Operator {
         let mut request: HttpRequest = Request::new(body.into());
         *request.method_mut() = method.clone();
         *request.uri_mut() = path.parse().map_err(|_| unintelligible("not a path".to_owned()))?;
-        let bearer = format!("Bearer {}", self.token).parse();
-        let bearer =
-            bearer.map_err(|_| unintelligible("the admin token has characters that HTTP can't carry".to_owned()))?;
-        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        if path.starts_with(ADMIN_API) {
+            let bearer = format!("Bearer {}", self.token).parse();
+            let bearer = bearer
+                .map_err(|_| unintelligible("the admin token has characters that HTTP can't carry".to_owned()))?;
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-        let timeout = if method == Method::GET { QUICK_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
-        let answer = tokio::time::timeout(timeout, self.link.call(request)).await;
-        let answer = answer.map_err(|_| unreachable("TIMEOUT"))?.map_err(|error| unreachable(error.code()))?;
+        let waited = if method == Method::GET { self.timeouts.question } else { self.timeouts.order };
+        let answer = tokio::time::timeout(waited, self.link.call(request)).await;
+        let code = LinkError::TimedOut.code();
+        let timed_out = |_| OperatorError::TimedOut { method: method.clone(), path: path.to_owned(), waited, code };
+        let answer = answer.map_err(timed_out)?.map_err(|error| unreachable(error.code()))?;
         if answer.status == 200 {
             return Ok(answer.body);
         }
-        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let detail = problem.get("detail").and_then(Value::as_str);
-        let mut detail = detail.unwrap_or("no detail").to_owned();
-        if let Some(first) = problem.pointer("/errors/0") {
-            detail = format!("{detail}; first: {first}");
-        }
+        let detail = said(&answer.body);
         Err(OperatorError::Refused { method, path: path.to_owned(), status: answer.status, detail })
     }
 
@@ -331,14 +393,23 @@ impl Operator {
         self.post("/api/rollouts", &wanted).await.map(|_| ())
     }
 
-    /// Orders a rollout about.
+    /// Looks at a rollout, and gives an order about what is seen.
     pub async fn order_rollout(&self, rollout_id: &RolloutId, order: RolloutOrder) -> Result<(), OperatorError> {
-        let (word, body) = match order {
-            RolloutOrder::Abort => ("abort", json!({ "reason": WHY, "roll_back": false })),
-            RolloutOrder::AbortAndRollBack => ("abort", json!({ "reason": WHY, "roll_back": true })),
-            other => (other.as_str(), json!({ "reason": WHY })),
+        let path = format!("/api/rollouts/{rollout_id}");
+        let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
+        let bad = |what: String| OperatorError::Unintelligible { path: path.clone(), what };
+        let seen: Value = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+        let seen = |name: &str| seen.get(name).cloned().ok_or_else(|| bad(format!("no {name}")));
+        let mut order_body = json!({ "reason": WHY, "stage": seen("stage")?, "revision": seen("revision")? });
+        let (word, roll_back) = match order {
+            RolloutOrder::Abort => ("abort", Some(false)),
+            RolloutOrder::AbortAndRollBack => ("abort", Some(true)),
+            other => (other.as_str(), None),
         };
-        self.post(&format!("/api/rollouts/{rollout_id}/{word}"), &body).await.map(|_| ())
+        if let (Some(roll_back), Some(fields)) = (roll_back, order_body.as_object_mut()) {
+            fields.insert("roll_back".to_owned(), roll_back.into());
+        }
+        self.post(&format!("{path}/{word}"), &order_body).await.map(|_| ())
     }
 
     /// Gives every rollout as it is now to `each`, in the order they were made.
@@ -372,13 +443,15 @@ impl Operator {
         list: &str,
         mut each: impl FnMut(&T),
     ) -> Result<(), OperatorError> {
-        let mut next = Some(format!("{list}?limit={PAGE}"));
+        let (mut next, mut cursors) = (Some(format!("{list}?limit={PAGE}")), Cursors::default());
         while let Some(path) = next {
             let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
             let page: Page<T> = serde_json::from_slice(&body)
-                .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
+                .map_err(|error| OperatorError::Unintelligible { path: path.clone(), what: error.to_string() })?;
             page.items.iter().for_each(&mut each);
-            next = page.next_cursor.map(|cursor| format!("{list}?limit={PAGE}&cursor={cursor}"));
+            let cursor = cursors.after_page(page.items.len(), PAGE, page.next_cursor);
+            let cursor = cursor.map_err(|what| OperatorError::Unintelligible { path, what })?;
+            next = cursor.map(|cursor| format!("{list}?limit={PAGE}&cursor={cursor}"));
         }
         Ok(())
     }
@@ -394,13 +467,16 @@ impl Operator {
         after: i64,
         mut each: impl FnMut(&DeviceId, Sequence),
     ) -> Result<(), OperatorError> {
-        let mut next = Some(after.to_string());
+        let (mut next, mut cursors) = (Some(after.to_string()), Cursors::default());
         while let Some(cursor) = next {
             let page = self.heartbeats(&cursor, PAGE).await?;
             for (_, device_id, boot_epoch, seq, _, _) in &page.items {
                 each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq });
             }
-            next = page.next_cursor;
+            let path = || format!("/api/heartbeats?cursor={cursor}");
+            next = cursors
+                .after_page(page.items.len(), PAGE, page.next_cursor)
+                .map_err(|what| OperatorError::Unintelligible { path: path(), what })?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use ks_reports::{
     run_folder::{LATENCY, TICKS, Tick},
 };
 
-use crate::measure::{Measurements, MessageType};
+use crate::measure::{Measurements, MessageType, histogram};
 
 /// The two files of a run folder.
 pub struct Record {
@@ -26,7 +26,7 @@ impl Record {
     /// # Errors
     /// They can't be made.
     pub fn begin(folder: &Path, epoch: UnixMs) -> io::Result<Self> {
-        let create = |name| File::create(folder.join(name)).map(BufWriter::new);
+        let create = |name| ks_reports::create_new(&folder.join(name)).map(BufWriter::new);
         Ok(Self { ticks: create(TICKS)?, latency: LatencyLogWriter::new(create(LATENCY)?, epoch.0)? })
     }
 
@@ -37,9 +37,10 @@ impl Record {
     pub fn write(&mut self, tick: &Tick, measured: &Measurements) -> io::Result<()> {
         serde_json::to_writer(&mut self.ticks, tick)?;
         self.ticks.write_all(b"\n")?;
+        // A tick without an answer is an interval too: a stall must not be missing where people look for it.
         match measured.of(MessageType::Heartbeat).honoured() {
             Some(times) => self.latency.write(tick.at_s, tick.width_s, &times.response_us),
-            None => Ok(()),
+            None => self.latency.write(tick.at_s, tick.width_s, &histogram()),
         }
     }
 
@@ -50,5 +51,31 @@ impl Record {
     pub fn finish(mut self) -> io::Result<()> {
         self.ticks.flush()?;
         self.latency.finish().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_without_an_answer_is_an_interval_of_the_latency_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut record = Record::begin(folder.path(), UnixMs(0)).unwrap();
+        for second in 0..3_u32 {
+            let mut measured = Measurements::default();
+            if second != 1 {
+                measured.of_mut(MessageType::Heartbeat).end(crate::measure::OK, 900, Some(800));
+            }
+            let tick = Tick { at_s: f64::from(second), width_s: 1.0, ..Tick::default() };
+            record.write(&tick, &measured).unwrap();
+        }
+        record.finish().unwrap();
+        let log = std::fs::read_to_string(folder.path().join(LATENCY)).unwrap();
+        let intervals: Vec<&str> =
+            log.lines().filter(|line| line.starts_with(|sign: char| sign.is_ascii_digit())).collect();
+        assert_eq!(intervals.len(), 3, "{log}");
+        assert!(intervals[1].starts_with("1.000,1.000,0.000,"), "{log}");
+        assert_eq!(ks_reports::read_latency(folder.path()).unwrap().unwrap().len(), 2);
     }
 }

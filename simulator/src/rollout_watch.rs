@@ -19,14 +19,18 @@ use crate::{
 
 /// Samples that a run is cut into at most.
 const SAMPLES_MAX: u32 = 300;
+/// Readings of gates that are kept of a sample at most: a gate by model and site has one for each of their pairs.
+const GATES_MAX: usize = 24;
+
+/// Rollouts of which a run is told at most, and decisions of each: more than any scenario has.
+const ROLLOUTS_MAX: usize = 10_000;
+const DECISIONS_MAX: usize = 100_000;
 
 /// What is known of the rollouts of a run.
 pub struct RolloutWatch {
     file: Option<BufWriter<File>>,
     every: Duration,
     next_at: Duration,
-    devices: u64,
-    first_broken_at: Option<Duration>,
     /// When it looked last, every rollout was over, and no device was under way any more.
     pub is_settled: bool,
     /// What was seen at the end.
@@ -38,10 +42,10 @@ pub struct RolloutWatch {
 pub struct Seen {
     /// Each rollout with its decisions, in the order they were made.
     pub rollouts: Vec<(SeenRollout, Vec<SeenDecision>)>,
-    /// Since the start of the run until the first device was really broken.
-    pub first_broken_at: Option<Duration>,
-    /// Since the start of the run until the engine first acted against a release.
-    pub detected_at: Option<Duration>,
+    /// When each version broke its first device, since the start of the run: the truth.
+    pub first_broken_at: BTreeMap<String, Duration>,
+    /// When the run began, on the wall.
+    pub epoch: UnixMs,
 }
 
 impl Seen {
@@ -49,6 +53,48 @@ impl Seen {
     pub fn decisions(&self, what: &str) -> u64 {
         let all = self.rollouts.iter().flat_map(|(_, decisions)| decisions);
         u64::try_from(all.filter(|decision| decision.decision == what).count()).unwrap_or(u64::MAX)
+    }
+
+    /// Seconds from the first device that a release broke until the engine acted against one of its rollouts, of the release
+    /// for which it took longest; below 0 where the engine was first. None if nothing was both broken and stopped.
+    pub fn detection_s(&self) -> Option<f64> {
+        let of_release = |(version, broken_at): (&String, &Duration)| {
+            let of_it = self.rollouts.iter().filter(|(rollout, _)| rollout.version == *version);
+            let acted_s = of_it.filter_map(|(_, decisions)| self.first_s(decisions, is_against_the_release));
+            Some(acted_s.min_by(f64::total_cmp)? - broken_at.as_secs_f64())
+        };
+        self.first_broken_at.iter().filter_map(of_release).max_by(f64::total_cmp)
+    }
+
+    /// When the first such decision was made, seconds into the run.
+    fn first_s(&self, decisions: &[SeenDecision], is_such: impl Fn(&SeenDecision) -> bool) -> Option<f64> {
+        let first = decisions.iter().filter(|decision| is_such(decision)).map(|decision| decision.at).min()?;
+        Some(Duration::from_millis(first.since_ms(self.epoch)).as_secs_f64())
+    }
+
+    /// The rollout whose release broke most, then one that was stopped, then the first.
+    fn worst(&self, total: &Measurements) -> Option<&(SeenRollout, Vec<SeenDecision>)> {
+        let is_stopped = |rollout: &SeenRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
+        let badness =
+            |(rollout, _): &&(SeenRollout, Vec<SeenDecision>)| (total.broken_by(&rollout.version), is_stopped(rollout));
+        self.rollouts.iter().rev().max_by_key(badness)
+    }
+
+    /// What became of the worst of them, in numbers.
+    fn summary(&self, total: &Measurements) -> Option<RolloutSummary> {
+        let (rollout, decisions) = self.worst(total)?;
+        Some(RolloutSummary {
+            rollout_id: rollout.rollout_id.to_string(),
+            release: rollout.version.clone(),
+            state: rollout.status.clone(),
+            targets: rollout.targets,
+            installed_devices: total.installed.get(&rollout.version).copied().unwrap_or(0),
+            broken_devices: total.broken_by(&rollout.version),
+            started_at_s: self.first_s(decisions, |decision| decision.decision == "created"),
+            detected_at_s: self.first_s(decisions, is_against_the_release),
+            first_broken_at_s: self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64),
+            completed_at_s: self.first_s(decisions, |decision| decision.decision == "completed"),
+        })
     }
 }
 
@@ -58,13 +104,15 @@ impl RolloutWatch {
     /// # Errors
     /// The run folder can't be written.
     pub fn new(plan: &Plan, folder: &Path) -> io::Result<Self> {
-        let file = if plan.has_rollouts() { Some(BufWriter::new(File::create(folder.join(ROLLOUTS))?)) } else { None };
+        let file = if plan.has_rollouts() {
+            Some(BufWriter::new(ks_reports::create_new(&folder.join(ROLLOUTS))?))
+        } else {
+            None
+        };
         Ok(Self {
             file,
             every: plan.duration / SAMPLES_MAX,
             next_at: Duration::ZERO,
-            devices: plan.fleet.devices.into(),
-            first_broken_at: None,
             is_settled: false,
             seen: Seen::default(),
         })
@@ -75,15 +123,14 @@ impl RolloutWatch {
     /// # Errors
     /// The run folder can't be written.
     pub async fn look(&mut self, operator: &Operator, at: Duration, total: &Measurements) -> io::Result<()> {
-        if total.broken > 0 {
-            self.first_broken_at.get_or_insert(at);
-        }
         let Some(file) = self.file.as_mut().filter(|_| at >= self.next_at) else { return Ok(()) };
         self.next_at = at + self.every;
         let mut samples = Vec::new();
         let mut unsettled = 0;
         let each = |rollout: &SeenRollout| {
-            samples.push(sample(rollout, at, total.broken));
+            if samples.len() < ROLLOUTS_MAX {
+                samples.push(sample(rollout, at, total.broken_by(&rollout.version)));
+            }
             unsettled += u64::from(!is_settled(rollout));
         };
         // The server may be down just now.
@@ -113,58 +160,49 @@ impl RolloutWatch {
         self.next_at = Duration::ZERO;
         let _ = self.look(operator, at, total).await; // what can't be written shows when the folder is
         let mut rollouts = Vec::new();
-        operator.rollouts(|rollout| rollouts.push(rollout.clone())).await?;
+        operator.rollouts(|rollout| keep(&mut rollouts, rollout, ROLLOUTS_MAX)).await?;
         for rollout in rollouts {
             let mut decisions = Vec::new();
-            operator.trace(&rollout.rollout_id, |decision| decisions.push(decision.clone())).await?;
+            operator.trace(&rollout.rollout_id, |decision| keep(&mut decisions, decision, DECISIONS_MAX)).await?;
             self.seen.rollouts.push((rollout, decisions));
         }
-        let acted = self.seen.rollouts.iter().flat_map(|(_, decisions)| decisions);
-        let acted = acted.filter(|decision| is_against_the_release(decision)).map(|decision| decision.at).min();
-        self.seen.detected_at = acted.map(|at| Duration::from_millis(at.since_ms(epoch)));
-        self.seen.first_broken_at = self.first_broken_at;
+        self.seen.first_broken_at =
+            total.broken.iter().map(|(version, broken)| (version.clone(), broken.first_at)).collect();
+        self.seen.epoch = epoch;
         Ok(())
     }
 
-    /// Writes the decisions, and gives the summary of the rollout that went worst, or else of the first.
+    /// Writes the decisions, and gives the summary of the rollout that went worst.
     ///
     /// # Errors
     /// The run folder can't be written.
-    pub fn write(&mut self, folder: &Path, epoch: UnixMs, total: &Measurements) -> io::Result<Option<RolloutSummary>> {
+    pub fn write(&mut self, folder: &Path, total: &Measurements) -> io::Result<Option<RolloutSummary>> {
         let Some(mut samples) = self.file.take() else { return Ok(None) };
         samples.flush()?;
-        let mut file = BufWriter::new(File::create(folder.join(DECISIONS))?);
+        let mut file = BufWriter::new(ks_reports::create_new(&folder.join(DECISIONS))?);
         for (rollout, decisions) in &self.seen.rollouts {
             for decision in decisions {
                 let line = RolloutDecision {
-                    at_s: Duration::from_millis(decision.at.since_ms(epoch)).as_secs_f64(),
+                    at_s: Duration::from_millis(decision.at.since_ms(self.seen.epoch)).as_secs_f64(),
                     rollout_id: rollout.rollout_id.to_string(),
                     decision: decision.decision.clone(),
                     stage: decision.stage,
                     why: decision.why.clone(),
+                    gate: decided_by(decision),
                 };
                 serde_json::to_writer(&mut file, &line)?;
                 file.write_all(b"\n")?;
             }
         }
         file.flush()?;
-        let stopped = self.seen.rollouts.iter().find(|(rollout, _)| rollout.status == "ABORTED");
-        let told = stopped.or(self.seen.rollouts.first());
-        Ok(told.map(|(rollout, decisions)| RolloutSummary {
-            rollout_id: rollout.rollout_id.to_string(),
-            release: rollout.version.clone(),
-            state: rollout.status.clone(),
-            targets: rollout.targets,
-            updated_devices: total.updated.get(&rollout.version).copied().unwrap_or(0),
-            broken_devices: total.broken,
-            broken_share_of_fleet_bp: total.broken * 10_000 / self.devices.max(1),
-            detected_at_s: self.seen.detected_at.map(|at| at.as_secs_f64()),
-            first_broken_at_s: self.seen.first_broken_at.map(|at| at.as_secs_f64()),
-            completed_at_s: decisions
-                .iter()
-                .find(|decision| decision.decision == "completed")
-                .map(|completed| Duration::from_millis(completed.at.since_ms(epoch)).as_secs_f64()),
-        }))
+        Ok(self.seen.summary(total))
+    }
+}
+
+/// Keeps what a list has, up to so many.
+fn keep<T: Clone>(kept: &mut Vec<T>, item: &T, max: usize) {
+    if kept.len() < max {
+        kept.push(item.clone());
     }
 }
 
@@ -193,19 +231,74 @@ fn sample(rollout: &SeenRollout, at: Duration, broken: u64) -> RolloutSample {
         counts: lower(&rollout.updates),
         versions: rollout.versions.clone(),
         broken,
-        gate: worst(&rollout.gates),
+        gates: worst_first(&rollout.gates),
     }
 }
 
-/// The gate that is nearest to stopping the release: the greatest share of failures against its threshold.
-fn worst(gates: &[SeenGate]) -> Option<GateSample> {
-    let judged = gates.iter().filter(|gate| gate.executed > 0);
-    let worst = judged.max_by_key(|gate| gate.share_ppm.saturating_mul(1_000) / gate.threshold_bp.max(1))?;
-    Some(GateSample {
-        share_ppm: worst.share_ppm,
-        lower_ppm: worst.lower_ppm,
-        upper_ppm: worst.upper_ppm,
-        threshold_ppm: worst.threshold_bp * 100,
-        verdict: worst.verdict.clone(),
-    })
+/// What gates say that have a device to judge, those that are nearest to stopping the release first: the greatest share of
+/// failures against its threshold.
+fn worst_first(gates: &[SeenGate]) -> Vec<GateSample> {
+    let mut judged: Vec<&SeenGate> = gates.iter().filter(|gate| gate.executed > 0).collect();
+    let badness = |gate: &SeenGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
+    judged.sort_by_key(|gate| std::cmp::Reverse(badness(gate))); // stable: of the same, in the order of the policy
+    judged.into_iter().take(GATES_MAX).map(reading).collect()
+}
+
+/// The gate that a decision was made by: the one that its reason names, of those that failed; none of a person's.
+fn decided_by(decision: &SeenDecision) -> Option<GateSample> {
+    let mut failed = decision.gates.iter().filter(|gate| gate.verdict == "FAIL");
+    let is_named = |gate: &&SeenGate| decision.why.contains(&format!("gate {} of {}:", gate.gate + 1, gate.of));
+    failed.clone().find(is_named).or_else(|| failed.next()).map(reading)
+}
+
+fn reading(gate: &SeenGate) -> GateSample {
+    GateSample {
+        gate: gate.gate,
+        of: gate.of.clone(),
+        failed: gate.failed,
+        executed: gate.executed,
+        share_ppm: gate.share_ppm,
+        lower_ppm: gate.lower_ppm,
+        upper_ppm: gate.upper_ppm,
+        threshold_ppm: gate.threshold_bp * 100,
+        verdict: gate.verdict.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> SeenGate {
+        let share_ppm = failed * 1_000_000 / 40;
+        SeenGate {
+            gate: number,
+            of: of.to_owned(),
+            threshold_bp: 100,
+            verdict: verdict.to_owned(),
+            failed,
+            executed: 40,
+            share_ppm,
+            lower_ppm: share_ppm,
+            upper_ppm: share_ppm,
+        }
+    }
+
+    #[test]
+    fn the_gate_that_a_decision_names_is_the_one_that_is_kept_with_it() {
+        let gates = vec![gate(0, "KS-100", 9, "FAIL"), gate(1, "all", 2, "FAIL"), gate(2, "all", 0, "PASS")];
+        let decision = SeenDecision {
+            at: UnixMs(0),
+            actor: "rollout-engine".to_owned(),
+            decision: "aborted".to_owned(),
+            stage: 0,
+            why: "gate 2 of all: 2 of 40 executed devices failed".to_owned(),
+            gates: gates.clone(),
+        };
+        let by = decided_by(&decision).unwrap();
+        assert_eq!((by.gate, by.of.as_str(), by.failed), (1, "all", 2));
+        assert_eq!(decided_by(&SeenDecision { gates: Vec::new(), ..decision }), None, "a person decided it");
+        let kept: Vec<u64> = worst_first(&gates).iter().map(|gate| gate.failed).collect();
+        assert_eq!(kept, [9, 2, 0]);
+    }
 }

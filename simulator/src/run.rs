@@ -15,12 +15,14 @@ use ks_protocol::{id::DeviceId, text::hex};
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
 use ks_server::clock::{Clock, SystemClock};
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 
 use crate::{
-    conductor::{Reports, Run, tick_length},
+    conductor::{Reports, Run},
     console::{Console, devices},
     embedded::EmbeddedServer,
     event_log::EventLog,
@@ -33,12 +35,14 @@ use crate::{
         socket::{SocketNetwork, source_address},
     },
     measure::Measurements,
-    operator::{Operator, OperatorError},
+    operator::{AnswerTimeouts, Operator, OperatorError},
     scenario::{Connections, HeartbeatInterval, Otrt, Plan, Step},
     self_watch::{self, Resources, Stopwatch},
     shard::{RunTime, Shard},
     summary::{About, summarise},
+    ticks::Ticks,
     timeline::{ServerProcess, Stage},
+    timer::{self, Timer},
     truth::Truth,
 };
 
@@ -47,6 +51,10 @@ const OTHER_FILES: u64 = 64;
 
 /// How long a target may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After how long the next address of a target is tried too.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// Addresses of a target that are tried at most.
+const ADDRESSES_MAX: usize = 16;
 
 /// Somebody else's server.
 #[derive(Debug, Clone)]
@@ -55,14 +63,17 @@ pub struct Target {
     pub url: String,
     /// Its admin token.
     pub admin_token: String,
-    address: SocketAddr,
+    /// How long its answers are waited for.
+    pub timeouts: AnswerTimeouts,
+    /// Where it may be; the one that answers, once that is known.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Target {
     /// A server at a URL.
     ///
     /// # Errors
-    /// The URL is not `http://HOST:PORT`, or its host has no address.
+    /// The URL is not `http://HOST:PORT`, or its host has no address, which is a target that can't be reached.
     pub fn new(url: String, admin_token: String) -> Result<Self, Failure> {
         let bad = |why: &str| Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT"));
         let uri: hyper::Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
@@ -85,21 +96,64 @@ impl Target {
             }
             None => 80,
         };
-        let found = (host, port).to_socket_addrs();
-        let address = found.ok().and_then(|mut addresses| addresses.next());
-        let address = address.ok_or_else(|| bad("its host has no address"))?;
-        Ok(Self { url, admin_token, address })
+        let unreachable = |why: String| Failure::Unreachable { target: url.clone(), why };
+        let resolved = (host, port).to_socket_addrs();
+        let resolved = resolved.map_err(|error| unreachable(format!("its host `{host}` has no address ({error})")))?;
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in resolved {
+            if !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(unreachable(format!("its host `{host}` has no address")));
+        }
+        Ok(Self { url, admin_token, timeouts: AnswerTimeouts::DEFAULT, addresses })
     }
 
-    /// Looks whether somebody takes connections there.
+    /// The target at the first of its addresses that takes a connection.
     ///
     /// # Errors
-    /// Nobody does.
-    pub fn check_reachable(&self) -> Result<(), Failure> {
-        let connected = std::net::TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT);
-        let why = |error: std::io::Error| Failure::Unreachable { target: self.url.clone(), why: error.to_string() };
-        connected.map(drop).map_err(why)
+    /// None does; each is named.
+    pub fn reached(mut self) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|cause| Failure::Machine { what: "start a runtime", cause })?;
+        match runtime.block_on(first_to_answer(&self.addresses)) {
+            Ok(address) => self.addresses = vec![address],
+            Err(why) => return Err(Failure::Unreachable { target: self.url, why }),
+        }
+        Ok(self)
     }
+}
+
+/// The address whose connection is made first; each is tried a moment after the one before it, which is what RFC 8305 asks of
+/// who meets a host of several addresses.
+///
+/// # Errors
+/// What became of each.
+async fn first_to_answer(addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
+    let mut attempts = JoinSet::new();
+    for (number, address) in (0..).zip(addresses.iter().copied()) {
+        attempts.spawn(async move {
+            tokio::time::sleep(NEXT_ADDRESS_AFTER * number).await;
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+            let why = match connected {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("{address}: {error}")),
+                Err(_) => Some(format!("{address}: no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+            };
+            (address, why)
+        });
+    }
+    let mut failed = BTreeMap::new();
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok((address, None)) => return Ok(address),
+            Ok((address, Some(why))) => drop(failed.insert(address, why)),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err(failed.into_values().collect::<Vec<_>>().join("; "))
 }
 
 /// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
@@ -138,10 +192,11 @@ pub fn run(
     let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
+        let waiting_for = RefCell::new(String::new());
         let mut run = tokio::select! {
             biased;
-            prepared = prepare(plan, &server, network, out, &log) => prepared?,
-            () = console.interrupted() => return Err(Failure::Interrupted("the fleet was being provisioned")),
+            prepared = prepare(plan, &server, network, out, &log, &waiting_for) => prepared?,
+            () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned")),
         };
         run.stage.server = server.process.clone().map(|process| process as Rc<dyn ServerProcess>);
         let epoch = run.time.epoch;
@@ -204,13 +259,16 @@ struct Server {
     described: String,
     address: SocketAddr,
     admin_token: String,
+    timeouts: AnswerTimeouts,
     process: Option<Rc<EmbeddedServer>>,
 }
 
 impl Server {
     fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
-        if let Some(Target { url, admin_token, address }) = target.cloned() {
-            return Ok(Self { described: url, address, admin_token, process: None });
+        if let Some(Target { url, admin_token, timeouts, addresses }) = target.cloned() {
+            let nowhere = || Failure::Unreachable { target: url.clone(), why: "its host has no address".to_owned() };
+            let address = *addresses.first().ok_or_else(nowhere)?;
+            return Ok(Self { described: url, address, admin_token, timeouts, process: None });
         }
         let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
         let admin_token = hex(&seed);
@@ -218,7 +276,8 @@ impl Server {
         let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
         let address = process.address();
         let described = "embedded server, a process of its own".to_owned();
-        Ok(Self { described, address, admin_token, process: Some(Rc::new(process)) })
+        let timeouts = AnswerTimeouts::DEFAULT;
+        Ok(Self { described, address, admin_token, timeouts, process: Some(Rc::new(process)) })
     }
 
     fn cpu_s(&self) -> Option<f64> {
@@ -248,21 +307,26 @@ async fn prepare<'a>(
     network: Arc<SocketNetwork>,
     out: &'a Path,
     log: &Rc<RefCell<EventLog>>,
+    waiting_for: &RefCell<String>,
 ) -> Result<Run<'a>, Failure> {
     let unusable = |error: OperatorError| {
         let (target, why) = (server.described.clone(), error.to_string());
         match error {
             OperatorError::Unreachable { .. } => Failure::Unreachable { target, why },
-            OperatorError::Unintelligible { .. } | OperatorError::Refused { status: 404 | 405, .. } => {
+            OperatorError::TimedOut { .. } => Failure::TooSlow { target, why },
+            OperatorError::Unintelligible { .. } | OperatorError::Refused { status: 300..400 | 404 | 405, .. } => {
                 Failure::NotOurs { target, why }
             }
+            OperatorError::Refused { status: 500.., .. } => Failure::TargetFailed { target, why },
             OperatorError::Refused { .. } => Failure::Target { target, why },
         }
     };
-    let operator = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);
-    let watcher = Operator::new(&*network, addresses(server.address, Caller::Operator), &server.admin_token);
+    let from = addresses(server.address, Caller::Operator);
+    let operator = Operator::new(&*network, from, &server.admin_token).waiting(server.timeouts);
+    let watcher = Operator::new(&*network, from, &server.admin_token).waiting(server.timeouts);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    let provisioned = fleet::provision(plan, &devices, &operator, SystemClock.now()).await;
+    let tell = |what| drop(waiting_for.replace(what));
+    let provisioned = fleet::provision(plan, &devices, &operator, SystemClock.now(), tell).await;
     let provisioned = Arc::new(provisioned.map_err(unusable)?);
     let stored_before = operator.last_heartbeat_row().await.map_err(unusable)?;
     let time = RunTime { started: Instant::now(), epoch: SystemClock.now() };
@@ -289,6 +353,7 @@ async fn prepare<'a>(
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),
+        has_failed: Cell::default(),
     };
     let (reports, is_alone) = (Reports::of(reports, count), server.process.is_some());
     Ok(Run {
@@ -343,7 +408,7 @@ fn split(
         sites: fleet::names(&plan.fleet.sites),
         connections: plan.fleet.connections,
         shards: count,
-        tick: tick_length(plan),
+        ticks: Ticks::of(plan),
     };
     dealt.into_iter().enumerate().map(shard).collect()
 }
@@ -359,10 +424,17 @@ pub struct Surroundings {
 }
 
 /// The surroundings of one shard's devices.
-pub fn shard(plan: &Plan, with: Surroundings, log: Option<Rc<RefCell<EventLog>>>, is_overheard: bool) -> Shard {
+pub fn shard(
+    plan: &Plan,
+    with: Surroundings,
+    timer: Rc<dyn Timer>,
+    log: Option<Rc<RefCell<EventLog>>>,
+    is_overheard: bool,
+) -> Shard {
     let Surroundings { time, weather, stop } = with;
     Shard {
         time,
+        timer,
         ends_at: time.started + plan.duration,
         interval: plan.fleet.heartbeat_interval,
         answer_timeout: plan.fleet.answer_timeout,
@@ -399,7 +471,24 @@ fn start_shard(
     let arbiter = Arbiter::new();
     arbiter.spawn_fn(move || {
         let is_overheard = !shard_plan.adversaries.is_empty();
-        let shard = Rc::new(shard(&plan, with, None, is_overheard));
+        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_overheard));
         actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_of_a_target_is_tried_and_named() {
+        let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let (there, nobody) = (listening.local_addr().unwrap(), closed.local_addr().unwrap());
+        drop(closed);
+        assert_eq!(first_to_answer(&[nobody, there]).await, Ok(there));
+        drop(listening);
+        let why = first_to_answer(&[nobody, there]).await.unwrap_err();
+        assert!(why.contains(&nobody.to_string()) && why.contains(&there.to_string()), "{why}");
+    }
 }

@@ -72,13 +72,14 @@ pub struct Resources {
     pub sockets_max: u64,
 }
 
-/// The generator's own figures.
-pub fn generator(measured: &Measurements, resources: Resources) -> Generator {
+/// The generator's own figures of a whole run, of which `steady` is the part after the ramp and before the end: what was sent
+/// when the run was over was not sent in time.
+pub fn generator(measured: &Measurements, steady: &Measurements, resources: Resources) -> Generator {
     let lag = &measured.send_lag_us;
     let late_sends = late_sends(measured);
     let ms = |quantile| lag.value_at_quantile(quantile) as f64 / 1_000.0;
-    let sent = measured.of(crate::measure::MessageType::Heartbeat).sent;
-    let achieved_bp = (sent * 10_000).checked_div(measured.offered).unwrap_or(10_000);
+    let sent = steady.of(crate::measure::MessageType::Heartbeat).sent;
+    let achieved_bp = (sent * 10_000).checked_div(steady.offered()).unwrap_or(10_000);
     Generator {
         cpu_s: resources.cpu_s,
         server_cpu_s: resources.server_cpu_s,
@@ -91,15 +92,14 @@ pub fn generator(measured: &Measurements, resources: Resources) -> Generator {
     }
 }
 
-/// Why the measurement of the whole run is not sound, if it is not.
-pub fn unsound(measured: &Measurements) -> Option<String> {
+/// Why the run is not sound, if this machine had too few sockets.
+pub fn without_socket(measured: &Measurements) -> Option<String> {
     let without_socket: u64 = measured.messages.values().map(|of| of.code(NO_SOCKET)).sum();
-    if without_socket > 0 {
-        return Some(format!(
+    (without_socket > 0).then(|| {
+        format!(
             "the generator itself was the limit: this machine had no socket for {without_socket} requests; raise the limit of open files (`ulimit -n`), use fewer devices, or shared `connections`"
-        ));
-    }
-    lagged(measured)
+        )
+    })
 }
 
 /// Why a stretch was not measured soundly, if it was not: the generator was late itself.
@@ -131,16 +131,25 @@ mod tests {
         for number in 0..1_000 {
             record(&mut measured.send_lag_us, if number < 20 { 80_000 } else { 900 });
         }
-        let figures = generator(&measured, Resources::default());
+        let figures = generator(&measured, &measured, Resources::default());
         assert_eq!(figures.late_sends, 20);
-        assert!(unsound(&measured).unwrap().contains("20 of 1000"));
+        assert!(lagged(&measured).unwrap().contains("20 of 1000"));
+    }
+
+    #[test]
+    fn what_was_sent_after_the_end_was_not_sent_in_time() {
+        let mut steady = Measurements { due: 744_000, ..Measurements::default() };
+        steady.of_mut(crate::measure::MessageType::Heartbeat).sent = 419_000;
+        let mut whole = steady.clone();
+        whole.of_mut(crate::measure::MessageType::Heartbeat).sent = 744_000;
+        assert_eq!(generator(&whole, &steady, Resources::default()).achieved_bp, 5_631);
     }
 
     #[test]
     fn a_generator_without_sockets_is_not_sound() {
         let mut measured = Measurements::default();
         (0..3).for_each(|_| measured.of_mut(crate::measure::MessageType::Register).end(NO_SOCKET, 9, None));
-        assert!(unsound(&measured).unwrap().contains("no socket for 3 requests"));
+        assert!(without_socket(&measured).unwrap().contains("no socket for 3 requests"));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval, truth::Truth,
+    event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
+    truth::Truth,
 };
 
 /// Honest requests that adversaries may have overheard at most.
@@ -56,6 +57,8 @@ pub struct Overheard {
 pub struct Shard {
     /// The run's time.
     pub time: RunTime,
+    /// What wakes devices when a beat is due.
+    pub timer: Rc<dyn Timer>,
     /// No beat is scheduled from here on.
     pub ends_at: Instant,
     /// When devices beat.

@@ -11,9 +11,10 @@ use ks_reports::run_folder::{
 use crate::{
     conductor::Played,
     expect::Final,
-    measure::{MessageType, OK, Score},
+    measure::{Measured, Measurements, MessageType, OK, Score},
+    nothing_held,
     promises::{Breach, Promise},
-    scenario::Plan,
+    scenario::{Plan, Timing},
     self_watch::{self, Resources},
 };
 
@@ -50,16 +51,18 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         rollout,
         lasted,
         interrupted,
+        unjudged,
         aborted,
         broken,
         failures,
         breaches,
         ..
     } = played;
-    let generator = self_watch::generator(&total, about.resources);
+    let generator = self_watch::generator(&total, &steady.0, about.resources);
     let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &rollouts });
     let mut reasons = Reasons { broken: broken.into_iter().collect(), ..Reasons::default() };
     reasons.hard.extend(ledger_breach(&ledger));
+    let mut reasons_of_run = [reasons.broken.clone(), failures.clone()].concat();
     reasons.hard.extend(failures);
     for Breach { promise, what, at } in breaches.iter().flatten() {
         let at_s = at.as_secs_f64();
@@ -69,10 +72,16 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         reasons.hard.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
     }
     if about.mode == Mode::Load {
-        reasons.unsound.extend(self_watch::unsound(&total));
-        reasons.unsound.extend(doubts);
+        reasons.unsound.extend(self_watch::without_socket(&total));
+        if about.plan.timing == Timing::Measured {
+            reasons.unsound.extend(self_watch::lagged(&total));
+            reasons.unsound.extend(doubts);
+        }
     }
-    if total.of(MessageType::Heartbeat).sent == 0 {
+    if let Some(nothing_held) = nothing_held::reason(&total) {
+        reasons_of_run.push(nothing_held.clone());
+        reasons.hard.push(nothing_held);
+    } else if total.of(MessageType::Heartbeat).sent == 0 {
         reasons.unsound.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
     }
     if interrupted {
@@ -82,6 +91,10 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
             about.plan.duration.as_secs_f64()
         ));
     }
+    let interrupted = interrupted || !unjudged.is_empty();
+    reasons.unsound.extend(unjudged);
+    // What ended it early is an expectation that was not met, and is told as that.
+    reasons_of_run.extend(reasons.unsound.iter().cloned());
     reasons.unmet.extend(aborted);
     let unmet = expectations.iter().filter(|expectation| !expectation.pass);
     reasons.unmet.extend(unmet.map(|unmet| match unmet.actual {
@@ -89,9 +102,6 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         None => format!("`{} {}` was not met: there was no sample", unmet.name, unmet.bound),
     }));
     let (verdict, exit_code, reasons) = reasons.verdict();
-    let minutes = steady.1.as_secs_f64() / 60.0;
-    let per_min = |count: u64| if minutes > 0.0 { count as f64 / minutes } else { 0.0 };
-    let beats = total.of(MessageType::Heartbeat);
     Summary {
         format: FORMAT,
         scenario: about.plan.name.clone(),
@@ -100,33 +110,23 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         seed: about.plan.seed,
         verdict,
         reasons,
+        reasons_of_run,
         exit_code,
         target: about.target,
         started_at: about.started_at.to_string(),
+        made_at: String::new(), // which whoever asked for the run knows
         wall_s: about.wall.as_secs_f64(),
         simulated_s: lasted.as_secs_f64(),
         interrupted,
         devices: u64::from(about.plan.fleet.devices),
-        heartbeats: Heartbeats {
-            sent: beats.sent,
-            acked: beats.code(OK),
-            in_flight_at_end: u64::try_from(total.in_flight).unwrap_or(0),
-            per_min: per_min(steady.0.of(MessageType::Heartbeat).code(OK)),
-            offered_per_min: per_min(steady.0.offered),
-        },
+        heartbeats: heartbeats(&total, &steady.0, steady.1),
         requests_by_code: by_type(&total, |of| {
             let codes: BTreeMap<String, u64> = of.codes().map(|(code, count)| (code.to_owned(), count)).collect();
             (!codes.is_empty()).then_some(codes)
         }),
         latency_ms: by_type(&total, |of| percentiles(&of.honoured()?.response_us)),
         service_ms: by_type(&total, |of| percentiles(&of.honoured()?.service_us)),
-        other_latency_ms: by_type(&total, |of| {
-            let others = of.ended.iter().filter(|(code, _)| **code != OK);
-            let times: BTreeMap<String, Percentiles> = others
-                .filter_map(|(code, times)| Some(((*code).to_owned(), percentiles(&times.response_us)?)))
-                .collect();
-            (!times.is_empty()).then_some(times)
-        }),
+        other_latency_ms: by_type(&total, others),
         bad_server_signatures: total.bad_server_signatures,
         generator,
         ledger,
@@ -138,6 +138,28 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         event_log_sha256: about.event_log_sha256,
         replay: about.replay,
         notes: about.notes,
+    }
+}
+
+/// How long answers took that were not OK, by their code; none if all were.
+fn others(of: &Measured) -> Option<BTreeMap<String, Percentiles>> {
+    let others = of.ended.iter().filter(|(code, _)| **code != OK);
+    let times: BTreeMap<String, Percentiles> =
+        others.filter_map(|(code, times)| Some(((*code).to_owned(), percentiles(&times.response_us)?))).collect();
+    (!times.is_empty()).then_some(times)
+}
+
+/// Heartbeats of the run, and how many there were a minute in its steady part.
+fn heartbeats(total: &Measurements, steady: &Measurements, steady_for: Duration) -> Heartbeats {
+    let minutes = steady_for.as_secs_f64() / 60.0;
+    let per_min = |count: u64| if minutes > 0.0 { count as f64 / minutes } else { 0.0 };
+    let beats = total.of(MessageType::Heartbeat);
+    Heartbeats {
+        sent: beats.sent,
+        acked: beats.code(OK),
+        in_flight_at_end: u64::try_from(total.in_flight).unwrap_or(0),
+        per_min: per_min(steady.of(MessageType::Heartbeat).code(OK)),
+        offered_per_min: per_min(steady.offered()),
     }
 }
 
@@ -199,10 +221,7 @@ fn rounded(value: f64) -> String {
     if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-fn by_type<T>(
-    total: &crate::measure::Measurements,
-    of: impl Fn(&crate::measure::Measured) -> Option<T>,
-) -> BTreeMap<String, T> {
+fn by_type<T>(total: &Measurements, of: impl Fn(&Measured) -> Option<T>) -> BTreeMap<String, T> {
     let types = MessageType::ALL.into_iter();
     types.filter_map(|kind| Some((kind.as_str().to_owned(), of(total.of(kind))?))).collect()
 }

@@ -9,7 +9,7 @@ use std::{
 
 use ks_reports::{
     run_folder::{RolloutSummary, Summary, Verdict},
-    score::{Trial, TrialOutcome},
+    score::{Asked, FailsOnlyOn, Trial, TrialOutcome},
 };
 use ks_server::rollout::policy::Policy;
 
@@ -18,7 +18,8 @@ use crate::{
     failure::Failure,
     over_cores,
     rehearse::{Rehearsal, rehearse},
-    scenario::{Firmware, Plan, Step},
+    scenario::{Firmware, Plan, Share, Step},
+    temporary::Temporary,
 };
 
 /// A policy by its name.
@@ -67,7 +68,7 @@ impl Trials<'_> {
     ///
     /// # Errors
     /// A trial did not come to its end.
-    pub fn run(&self, stop: &AtomicBool, mut tell: impl FnMut(u64, u64)) -> Result<Vec<Tried>, Failure> {
+    pub fn run(&self, stop: &Arc<AtomicBool>, mut tell: impl FnMut(u64, u64)) -> Result<Vec<Tried>, Failure> {
         let cases = self.cases();
         let seeds = u64::from(self.count.max(1));
         let count = u64::try_from(cases.len()).unwrap_or(u64::MAX).saturating_mul(seeds);
@@ -75,7 +76,7 @@ impl Trials<'_> {
         let mut failure = None;
         let work = |number| {
             let case = usize::try_from(number / seeds).ok().and_then(|nth| cases.get(nth))?;
-            Some(self.one(case, number % seeds))
+            self.one(case, number % seeds, stop).transpose()
         };
         over_cores::each(count, stop, work, |number, done| {
             match done {
@@ -87,6 +88,18 @@ impl Trials<'_> {
             failure.is_none()
         });
         failure.map_or_else(|| Ok(tried.into_values().collect()), Err)
+    }
+
+    /// What all trials have in common, for their score.
+    pub fn asked(&self, signatures: &str) -> Asked {
+        Asked {
+            scenario: self.plan.name.clone(),
+            first_seed: self.plan.seed,
+            signatures: signatures.to_owned(),
+            cells: self.policies.len().max(1) * self.bug_rates_bp.len().max(1),
+            trials_per_cell: usize::try_from(self.count).unwrap_or(usize::MAX),
+            fails_only_on: fails_only_on(self.plan),
+        }
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -115,9 +128,9 @@ impl Trials<'_> {
         cases
     }
 
-    /// One trial of a case.
-    fn one(&self, case: &Case, number: u64) -> Result<Tried, Failure> {
-        let folder = tempfile::Builder::new().prefix("ks-trial-").tempdir();
+    /// One trial of a case; none if it was stopped.
+    fn one(&self, case: &Case, number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Tried>, Failure> {
+        let folder = Temporary::make("trial");
         let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
         let mut plan = case.plan.clone();
         plan.seed = plan.seed.wrapping_add(number) & (u64::MAX >> 1);
@@ -129,13 +142,16 @@ impl Trials<'_> {
             beside: over_cores::threads(),
             is_trial: true,
         };
-        let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::default()))?;
+        let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
+        if summary.interrupted {
+            return Ok(None);
+        }
         if plan.has_rollouts() && summary.rollout.is_none() {
             let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
             return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
         }
         let trial = summary.rollout.as_ref().map(|rollout| trial(case, &plan, &summary, rollout, &replay));
-        Ok(Tried { trial, verdict: summary.verdict, seed: plan.seed, replay, reasons: summary.reasons })
+        Ok(Some(Tried { trial, verdict: summary.verdict, seed: plan.seed, replay, reasons: summary.reasons }))
     }
 }
 
@@ -153,7 +169,26 @@ fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
     plan.firmware.iter_mut().find(|firmware| firmware.version == version)
 }
 
-/// Devices that a release fails on, in basis points.
+/// The devices that what is rolled out first can fail on, if not all; by the weights from which models and sites are drawn.
+fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
+    let (.., version) = first_rollout(plan)?;
+    let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
+    let (mut names, mut share) = (Vec::new(), 1.0);
+    for (kind, only, all) in
+        [("model", &firmware.only_model, &plan.fleet.models), ("site", &firmware.only_site, &plan.fleet.sites)]
+    {
+        let Some(only) = only else { continue };
+        let weight = |of: &Share| f64::from(of.share);
+        let own: f64 = all.iter().filter(|of| of.name == *only).map(weight).sum();
+        share *= own / all.iter().map(weight).sum::<f64>().max(1.0);
+        names.push(format!("{kind} {only}"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is from 0 to 1")]
+    let share_of_fleet_bp = (share * 10_000.0).round() as u32;
+    (!names.is_empty()).then(|| FailsOnlyOn { which: names.join(" and "), share_of_fleet_bp })
+}
+
+/// Devices that a release fails on, of those that it can fail on, in basis points.
 fn bug_rate_bp(firmware: &Firmware) -> u16 {
     let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = *firmware;
     install_fails_bp
@@ -179,8 +214,6 @@ fn break_devices(plan: &mut Plan, rate_bp: u16) {
 }
 
 fn trial(case: &Case, plan: &Plan, summary: &Summary, rollout: &RolloutSummary, replay: &str) -> Trial {
-    let started_at_s = first_rollout(plan).map_or(0.0, |(at, ..)| at.as_secs_f64());
-    let since_start = |at_s: Option<f64>| at_s.map(|at_s| at_s - started_at_s);
     let broken_promises = summary.promises.iter().flatten().map(|judged| judged.breaches.len()).sum::<usize>();
     Trial {
         policy: case.policy.clone(),
@@ -194,10 +227,11 @@ fn trial(case: &Case, plan: &Plan, summary: &Summary, rollout: &RolloutSummary, 
         },
         devices: summary.devices,
         broken_devices: rollout.broken_devices,
-        updated_devices: rollout.updated_devices,
-        first_broken_at_s: since_start(rollout.first_broken_at_s),
-        detected_at_s: since_start(rollout.detected_at_s),
-        completed_at_s: since_start(rollout.completed_at_s),
+        installed_devices: rollout.installed_devices,
+        started_at_s: rollout.started_at_s.unwrap_or_default(),
+        first_broken_at_s: rollout.first_broken_at_s,
+        detected_at_s: rollout.detected_at_s,
+        completed_at_s: rollout.completed_at_s,
         broken_promises: u64::try_from(broken_promises).unwrap_or(u64::MAX),
         replay: replay.to_owned(),
     }

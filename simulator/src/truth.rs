@@ -51,6 +51,12 @@ impl Truth {
         Self(firmware.collect())
     }
 
+    /// The version of the release with this counter; empty if the scenario does not have it.
+    pub fn version(&self, release_counter: u64) -> Rc<str> {
+        let firmware = self.0.iter().find(|firmware| firmware.release_counter == release_counter);
+        firmware.map_or_else(Rc::default, |firmware| Rc::clone(&firmware.version))
+    }
+
     /// What becomes of a device that installs the release with this counter: always the same for a seed. A release that the
     /// scenario does not have does nothing.
     pub fn fate(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> Fate {

@@ -32,6 +32,7 @@ use ks_fleet::{
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
+    timer::RuntimeTimer,
     truth::Truth,
 };
 use ks_protocol::{
@@ -269,6 +270,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
         let server = Rc::new(Server { script, heard: RefCell::default(), started });
         let ends_at = started + Duration::from_hours(hours);
         let shard = Rc::new(Shard {
+            timer: Rc::new(RuntimeTimer),
             time: RunTime { started, epoch: EPOCH },
             ends_at,
             interval: HeartbeatInterval::Server,

@@ -8,12 +8,15 @@
     reason = "a failure here is a failed test"
 )]
 
+mod support;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde_json::Value;
+use support::{fleet, write_scenario};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/first-light.toml")
@@ -78,9 +81,7 @@ fn eventful(folder: &Path) -> PathBuf {
         "#,
         adversaries.concat()
     );
-    let path = folder.join("eventful.toml");
-    std::fs::write(&path, text).unwrap();
-    path
+    write_scenario(folder, "eventful", &text)
 }
 
 /// A canary of which much goes wrong: bricks, deaths, lies, lost answers, an outage, an abort that rolls back.
@@ -136,9 +137,7 @@ fn canary(folder: &Path) -> PathBuf {
         metric = "running.2"
         equals = 0
     "#;
-    let path = folder.join("canary.toml");
-    std::fs::write(&path, text).unwrap();
-    path
+    write_scenario(folder, "canary", text)
 }
 
 /// A server that crashes and a network and a disk that fail, in all the ways that there are.
@@ -192,19 +191,18 @@ fn falling_apart(folder: &Path) -> PathBuf {
         "#,
         steps.map(|step| format!("[[timeline]]\n{step}\n")).concat()
     );
-    let path = folder.join("falling-apart.toml");
-    std::fs::write(&path, text).unwrap();
-    path
+    write_scenario(folder, "falling-apart", &text)
 }
 
 /// Rehearses `scenario` in `folder`, and gives the summary.
 fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&str, &str)], on_one_core: bool) -> Value {
     let temporary = folder.join("tmp");
     std::fs::create_dir_all(&temporary).unwrap();
-    let fleet = env!("CARGO_BIN_EXE_ks-fleet");
-    let mut command = if on_one_core { Command::new("taskset") } else { Command::new(fleet) };
+    let mut command = fleet();
     if on_one_core {
-        command.args(["-c", "0", fleet]);
+        let program = command.get_program().to_owned();
+        command = Command::new("taskset");
+        command.args(["-c", "0"]).arg(program);
     }
     let output = command
         .arg("rehearse")

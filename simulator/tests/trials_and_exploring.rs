@@ -8,17 +8,12 @@
     reason = "a failure here is a failed test"
 )]
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+mod support;
+
+use std::{path::Path, process::Output};
 
 use serde_json::Value;
-
-fn fleet(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ks-fleet"));
-    command.args(arguments).current_dir(folder).output().unwrap()
-}
+use support::fleet_in;
 
 fn json(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -70,7 +65,7 @@ fn a_policy_lets_what_is_good_through_and_stops_what_breaks_every_device() {
     scenario(folder.path());
     let flags =
         ["--trials", "3", "--policy", "careful.toml", "--bug-rates", "0,100", "--json", "--quiet", "--out", "s"];
-    let output = fleet(folder.path(), &[["rehearse", "canary.toml"].as_slice(), &flags].concat());
+    let output = fleet_in(folder.path(), &[["rehearse", "canary.toml"].as_slice(), &flags].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let score = &json(&output)["score"];
     let policy = &score["policies"][0];
@@ -92,7 +87,7 @@ fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_agai
     scenario(folder.path());
     let run = |rates: &[&str]| {
         let arguments = [&["rehearse", "canary.toml", "--trials", "2", "--quiet", "--json", "--out", "t"], rates];
-        fleet(folder.path(), &arguments.concat())
+        fleet_in(folder.path(), &arguments.concat())
     };
     let passed = run(&[]);
     assert_eq!(passed.status.code(), Some(0));
@@ -112,7 +107,7 @@ fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_agai
 fn a_policy_that_makes_no_sense_is_refused_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
     scenario(folder.path());
-    let output = fleet(folder.path(), &["rehearse", "canary.toml", "--trials", "1", "--policy", "wrong.toml"]);
+    let output = fleet_in(folder.path(), &["rehearse", "canary.toml", "--trials", "1", "--policy", "wrong.toml"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("wrong.toml: stages[0].min_executed: expected at least 1"), "{said}");
@@ -125,7 +120,7 @@ fn what_is_given_twice_is_refused_and_not_counted_double() {
     std::fs::create_dir(folder.path().join("other")).unwrap();
     std::fs::copy(folder.path().join("careful.toml"), folder.path().join("other/careful.toml")).unwrap();
     let refused = |arguments: &[&str], why: &str| {
-        let output = fleet(folder.path(), &[&["rehearse", "canary.toml", "--trials", "1"], arguments].concat());
+        let output = fleet_in(folder.path(), &[&["rehearse", "canary.toml", "--trials", "1"], arguments].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(why), "{said}");
@@ -138,7 +133,7 @@ fn what_is_given_twice_is_refused_and_not_counted_double() {
 fn exploring_the_same_seeds_is_the_same_again() {
     let folder = tempfile::tempdir().unwrap();
     let explore = || {
-        let output = fleet(folder.path(), &["explore", "--from-seed", "1", "--count", "3", "--json", "--quiet"]);
+        let output = fleet_in(folder.path(), &["explore", "--from-seed", "1", "--count", "3", "--json", "--quiet"]);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         json(&output)
     };
@@ -146,4 +141,81 @@ fn exploring_the_same_seeds_is_the_same_again() {
     assert_eq!(one["scenarios"], 3);
     assert!(one["heartbeats"].as_u64().unwrap() > 1_000, "{one}");
     assert_eq!(one, other);
+}
+
+/// Goal: trials leave their verdicts, also of a scenario that rolls nothing out; and quiet never hides why something failed.
+#[test]
+fn trials_that_score_nothing_leave_a_line_and_a_test_case_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = \"s\"\ngoal = \"Nothing is rolled out.\"\nmode = \"rehearse\"\nseed = 5\nduration = \"1m\"\n[fleet]\ndevices = 2\nheartbeat_interval = \"10s\"\n[[expect]]\nmetric = \"errors\"\nmin = 1\n";
+    std::fs::write(folder.path().join("s.toml"), text).unwrap();
+    let output = fleet_in(folder.path(), &["rehearse", "s.toml", "--trials", "2", "--quiet", "--out", "t"]);
+    assert_eq!(output.status.code(), Some(99));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let trials: Vec<Value> = read("t/trials.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((trials.len(), &trials[1]["seed"], &trials[1]["verdict"]), (2, &6.into(), &"fail".into()));
+    let junit = read("t/junit.xml");
+    assert!(junit.contains("tests=\"2\" failures=\"2\"") && junit.contains("name=\"seed 6\""), "{junit}");
+
+    let output = fleet_in(folder.path(), &["rehearse", "s.toml", "--quiet", "--out", "r"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.starts_with("FAIL  s\n  - `errors >= 1` was not met: 0\n  replay: ks-fleet rehearse s.toml"),
+        "{said}"
+    );
+    assert!(!read("r/junit.xml").contains("timestamp=\"2026-01-01"), "when it was made, not when it is set");
+}
+
+/// Goal: what comes to no verdict is red in a CI server, and not missing.
+#[test]
+fn a_scenario_that_is_wrong_and_a_target_that_is_not_there_leave_a_red_junit_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "name = \"bad\"\nduraton = \"1m\"\n").unwrap();
+    let output = fleet_in(folder.path(), &["run", "bad.toml", "--out", "b"]);
+    assert_eq!(output.status.code(), Some(2));
+    let junit = std::fs::read_to_string(folder.path().join("b/junit.xml")).unwrap();
+    assert!(junit.contains("errors=\"1\"") && junit.contains("duraton"), "{junit}");
+    scenario(folder.path());
+    let load = std::fs::read_to_string(folder.path().join("canary.toml")).unwrap();
+    std::fs::write(
+        folder.path().join("load.toml"),
+        load.split("[[firmware]]").next().unwrap().replace("rehearse", "load")
+            + "[[expect]]\nmetric = \"errors\"\nequals = 0\n",
+    )
+    .unwrap();
+    let target = ["--target", "http://127.0.0.1:1", "--out", "u"];
+    let output = fleet_in(folder.path(), &[["run", "load.toml"].as_slice(), &target].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let junit = std::fs::read_to_string(folder.path().join("u/junit.xml")).unwrap();
+    assert!(junit.contains("does not answer"), "{junit}");
+}
+
+/// Goal: what a CI server reads in the folder that a run was asked to write to is never an earlier run's.
+/// Method: a run that passes, then one in the same folder that fails before it begins, in each way.
+#[test]
+fn nothing_of_an_earlier_run_survives_one_that_fails_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = \"s\"\ngoal = \"It passes.\"\nmode = \"rehearse\"\nduration = \"1m\"\n[fleet]\ndevices = 2\nheartbeat_interval = \"10s\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+    std::fs::write(folder.path().join("s.toml"), text).unwrap();
+    std::fs::write(folder.path().join("load.toml"), text.replace("rehearse", "load")).unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "name = \"bad\"\nduraton = \"1m\"\n").unwrap();
+    let ways: [(&[&str], i32); 6] = [
+        (&["rehearse", "bad.toml"], 2),
+        (&["rehearse", "missing.toml"], 2),
+        (&["rehearse", "s.toml", "--bogus"], 2),
+        (&["rehearse", "s.toml", "--seed", "many"], 2),
+        (&["rehearse", "s.toml", "--trials", "2", "--bug-rates", "1"], 2),
+        (&["run", "load.toml", "--target", "http://127.0.0.1:1"], 3),
+    ];
+    for (arguments, code) in ways {
+        let passed = fleet_in(folder.path(), &["rehearse", "s.toml", "--quiet", "--out", "o"]);
+        assert_eq!(passed.status.code(), Some(0), "{}", String::from_utf8_lossy(&passed.stderr));
+        let output = fleet_in(folder.path(), &[arguments, &["--out", "o"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path().join("o")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["junit.xml"], "{arguments:?}");
+        let junit = std::fs::read_to_string(folder.path().join("o/junit.xml")).unwrap();
+        assert!(junit.contains("errors=\"1\""), "{arguments:?}: {junit}");
+    }
 }

@@ -4,15 +4,19 @@ use crate::shell::{Failed, cargo, root};
 
 /// What rehearsals are measured with.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
+/// What downloads are measured with.
+const STORM: &str = "scenarios/download-storm.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["bench", "--package", "ks-benches"])?;
     cargo(&["run", "--release", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
     cargo(&["run", "--release", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
+    storm()?;
     let plain = TWO_DAYS.to_owned();
-    let each_minute = variant("two-days-each-minute", "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
-    let idle = variant("idle", "heartbeat_interval = \"5m\"", "heartbeat_interval = \"1h\"")?;
+    let each_minute =
+        variant("two-days-each-minute", TWO_DAYS, "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
+    let idle = variant("idle", TWO_DAYS, "heartbeat_interval = \"5m\"", "heartbeat_interval = \"1h\"")?;
     let trial = ["--signatures", "modelled", "--trials", "1"];
     rehearse("two-days", &plain, &["--signatures", "real"])?;
     rehearse("two-days-modelled", &plain, &["--signatures", "modelled"])?;
@@ -23,6 +27,15 @@ pub(crate) fn run() -> Result<(), Failed> {
     rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
 }
 
+/// How quick heartbeats are while everybody downloads: the suite's scenario, measured.
+fn storm() -> Result<(), Failed> {
+    let measured = variant("storm-measured", STORM, "timing = \"ignored\"", "timing = \"measured\"")?;
+    let quick = "[[expect]]\nmetric = \"heartbeat.p99_ms\"\nmax = 100\nduring = \"storm\"\n\n";
+    let first = "[[expect]]\nmetric = \"updated";
+    let storm = variant("download-storm", &measured, first, &format!("{quick}{first}"))?;
+    cargo(&["run", "--release", "--", "run", &storm, "--out", "reports/bench/download-storm"])
+}
+
 /// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary, and of a trial what it says itself.
 fn rehearse(name: &str, scenario: &str, flags: &[&str]) -> Result<(), Failed> {
     let out = format!("reports/bench/{name}");
@@ -30,14 +43,14 @@ fn rehearse(name: &str, scenario: &str, flags: &[&str]) -> Result<(), Failed> {
     cargo(&[run.as_slice(), flags].concat())
 }
 
-/// The scenario of two days with one line changed; gives its path.
-fn variant(name: &str, line: &str, instead: &str) -> Result<String, Failed> {
+/// A scenario with one part changed; gives its path.
+fn variant(name: &str, of: &str, part: &str, instead: &str) -> Result<String, Failed> {
     let failed = |error: std::io::Error| Failed(format!("cannot write the scenario {name}: {error}"));
-    let text = std::fs::read_to_string(root().join(TWO_DAYS)).map_err(failed)?;
-    if !text.contains(line) {
-        return Err(Failed(format!("{TWO_DAYS} has no line `{line}`")));
+    let text = std::fs::read_to_string(root().join(of)).map_err(failed)?;
+    if !text.contains(part) {
+        return Err(Failed(format!("{of} has no `{part}`")));
     }
     let path = format!("target/bench-{name}.toml");
-    std::fs::write(root().join(&path), text.replace(line, instead)).map_err(failed)?;
+    std::fs::write(root().join(&path), text.replace(part, instead)).map_err(failed)?;
     Ok(path)
 }

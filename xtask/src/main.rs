@@ -6,6 +6,7 @@ mod lint;
 mod python;
 mod repeats;
 mod s3;
+mod sbom;
 mod scenarios;
 mod shell;
 mod test;
@@ -19,9 +20,10 @@ cargo xtask COMMAND
 
   test         every test of the project: unit, property, end to end, then the scenario suite
   scenarios    the scenario suite alone, with a release build
-  lint         format, clippy with warnings denied, cargo deny (installed if it is missing)
+  lint         format, clippy with warnings denied, cargo deny (installed if it is missing), then sbom
   fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
   s3           firmware images in an S3-compatible store, started for it; needs Python 3
+  sbom         what is in each program, as CycloneDX, into target/sbom/
   bench        every published number again, into reports/bench/
   vectors      make protocol/vectors/ again
   settings     make the table of docs/configuration.md again
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["lint"] => lint::run(),
         ["fuzz"] => fuzz::run(),
         ["s3"] => s3::run(),
+        ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["settings"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "settings"]),

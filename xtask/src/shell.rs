@@ -10,6 +10,16 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
+/// Fails if any of these did, and names all that did.
+pub(crate) fn all_of(done: impl IntoIterator<Item = Result<(), Failed>>) -> Result<(), Failed> {
+    let failed: Vec<String> = done.into_iter().filter_map(|done| done.err().map(|Failed(why)| why)).collect();
+    match failed.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Failed(only.clone())),
+        several => Err(Failed(format!("{} parts failed:\n  {}", several.len(), several.join("\n  ")))),
+    }
+}
+
 /// A line for whoever watches; a closed pipe is no error.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

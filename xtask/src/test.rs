@@ -2,10 +2,10 @@
 
 use crate::{
     fuzz, s3, scenarios,
-    shell::{Failed, cargo, exists},
+    shell::{Failed, all_of, cargo, exists},
 };
 
-/// Runs them, cheap before dear.
+/// Runs them, cheap before dear; all of them, whatever failed before, and names all that failed.
 pub(crate) fn run() -> Result<(), Failed> {
     let needs = [
         ("cc", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
@@ -17,9 +17,12 @@ pub(crate) fn run() -> Result<(), Failed> {
     if !missing.is_empty() {
         return Err(Failed(format!("the tests need {}", missing.join(" and "))));
     }
-    cargo(&["test", "--workspace", "--all-targets"])?;
-    cargo(&["test", "--workspace", "--doc"])?;
-    s3::run()?;
-    fuzz::run()?;
-    scenarios::run()
+    cargo(&["test", "--workspace", "--all-targets", "--no-run"])?; // what does not compile fails everything else too
+    all_of([
+        cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"]),
+        cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]),
+        s3::run(),
+        fuzz::run(),
+        scenarios::run(),
+    ])
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq},
+    number::whole,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -24,6 +25,7 @@ pub struct Attendance {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
@@ -110,8 +112,10 @@ pub struct PunchesStored {
     #[serde(rename = "type")]
     pub kind: PunchesStoredType,
     /// Punches that are stored because of this request.
+    #[serde(deserialize_with = "whole")]
     pub stored: u64,
     /// Punches that were stored before, the same in every column.
+    #[serde(deserialize_with = "whole")]
     pub known: u64,
     /// Numbers under which another punch is stored already: these were not, and never will be. The device must give them
     /// a new number.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::LogLevel;
 use crate::{
     document::{self, DocumentError},
+    number::{whole, whole_if},
     text::Text,
     time::UnixMs,
 };
@@ -45,7 +46,7 @@ pub struct FetchLogs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
     /// At most so many, the newest; all if it is missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
     pub lines_max: Option<u32>,
 }
 
@@ -66,6 +67,8 @@ pub struct SetConfig {
 #[serde(deny_unknown_fields)]
 pub struct AddKey {
     /// Version of the keyset.
+    #[serde(deserialize_with = "whole")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 9_007_199_254_740_991_u64)))]
     pub keyset_version: u64,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{request, type_line};
 use crate::{
     id::{CommandId, DeviceId, Seq},
+    number::whole,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -46,6 +47,7 @@ pub struct CommandAck {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,

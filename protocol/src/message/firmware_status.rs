@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{request, type_line};
 use crate::{
     id::{DeviceId, ReleaseId, Seq},
+    number::whole,
     text::Text,
     time::UnixMs,
 };
@@ -21,6 +22,7 @@ pub struct FirmwareStatus {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
@@ -31,6 +33,7 @@ pub struct FirmwareStatus {
     /// How far the update is.
     pub step: UpdateStep,
     /// Bytes of the artifact that are on the device.
+    #[serde(deserialize_with = "whole")]
     pub received_bytes: u64,
     /// What went wrong, where something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]

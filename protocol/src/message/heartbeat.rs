@@ -1,11 +1,12 @@
 //! POST /heartbeat: presence and telemetry up; the next delay and commands down.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Ack, request, type_line};
 use crate::{
     id::{CommandId, DeviceId, Seq},
     manifest::MANIFEST_BYTES_MAX,
+    number::{whole, whole_if},
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -22,32 +23,42 @@ pub struct Heartbeat {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
     /// The device's clock; for diagnosis, decides nothing.
     pub sent_at: UnixMs,
     /// The keyset that the device holds.
+    #[serde(deserialize_with = "whole")]
     pub keyset_version: u64,
     /// The firmware that runs.
     pub firmware: Firmware,
     /// Seconds since boot.
+    #[serde(deserialize_with = "whole")]
     pub uptime_s: u64,
     /// Temperature of the processor, in degrees Celsius, from -100 to 200.
-    #[serde(deserialize_with = "plausible_celsius")]
+    #[serde(deserialize_with = "plausible_celsius", serialize_with = "to_the_millionth")]
     pub cpu_temp_c: f64,
     /// Free memory, in KiB.
+    #[serde(deserialize_with = "whole")]
     pub free_mem_kib: u64,
     /// How the device reaches the network.
     pub network: Network,
     /// Strength of the radio signal, in dBm; radio networks only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<i16>,
     /// What became of commands, piggy-backed.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub acks: Rows<Ack, 64>,
 }
 request!(Heartbeat, "/heartbeat", 16 * 1024);
+
+/// As a document says numbers: without an exponent, and without a minus before zero.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn to_the_millionth<S: Serializer>(celsius: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((celsius * 1e6).round() / 1e6 + 0.0)
+}
 
 fn plausible_celsius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let celsius = f64::deserialize(deserializer)?;
@@ -64,6 +75,7 @@ pub struct Firmware {
     /// Version, for people.
     pub version: Text<64>,
     /// Counter of the release, which only grows.
+    #[serde(deserialize_with = "whole")]
     pub release_counter: u64,
 }
 
@@ -99,8 +111,10 @@ pub struct NextBeat {
     /// The server's time, which devices trust.
     pub server_time: UnixMs,
     /// Milliseconds until the next heartbeat is due; differs from device to device, so that a fleet never beats in step.
+    #[serde(deserialize_with = "whole")]
     pub next_beat_ms: u64,
     /// The keyset in force; see GET /keys.
+    #[serde(deserialize_with = "whole")]
     pub keyset_version: u64,
     /// What to do, oldest first; delivered at least once.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]

@@ -9,6 +9,7 @@ use crate::{
     document::{self, DocumentError},
     id::KeyId,
     key::{BadKey, PrivateKey, PublicKey, Verifier},
+    number::whole,
     signature::{Context, Signature, signing_input},
     text::{Rows, Text},
     time::UnixMs,
@@ -23,8 +24,10 @@ pub struct Keyset {
     #[serde(rename = "type")]
     pub kind: KeysetType,
     /// Grows by one with each change; version N+1 is signed by keys of N and of N+1.
+    #[serde(deserialize_with = "whole")]
     pub version: u64,
     /// Signatures by known keys that a client must count before it believes.
+    #[serde(deserialize_with = "whole")]
     pub threshold: u32,
     /// After this the keyset must not be believed.
     pub expires_at: UnixMs,

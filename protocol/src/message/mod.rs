@@ -1,5 +1,6 @@
 //! The messages, one file per endpoint.
 
+mod artifact;
 mod attendance;
 mod command;
 mod command_ack;
@@ -10,6 +11,7 @@ mod logs;
 mod register;
 mod rotate_key;
 
+pub use artifact::{FirmwareArtifact, REQUEST_HEADER, document_of_header, header_of_document};
 pub use attendance::{Attendance, Direction, PUNCHES_MAX, Punch, PunchMethod, PunchesStored};
 pub use command::{ARGUMENT_BYTES_MAX, AddKey, BadCommand, CommandOrder, Custom, FetchLogs, HaltUpdates, SetConfig};
 pub use command_ack::{Ack, AckRecorded, AckState, AcksRecorded, CommandAck};
@@ -29,9 +31,11 @@ use crate::{
 
 /// What every signed request says, whatever else it says.
 pub trait Request: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The path it is posted to.
+    /// The HTTP method. A document that is asked with GET travels in [`REQUEST_HEADER`].
+    const METHOD: &'static str = "POST";
+    /// The path it is sent to, as it stands in the list of routes.
     const PATH: &'static str;
-    /// Greatest body that the endpoint takes, in bytes.
+    /// Greatest document that the endpoint takes, in bytes.
     const BODY_BYTES_MAX: usize;
     /// The device that claims to speak.
     fn device_id(&self) -> &DeviceId;

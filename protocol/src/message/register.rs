@@ -6,6 +6,7 @@ use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq},
     key::PublicKey,
+    number::whole,
     text::Text,
     time::UnixMs,
 };
@@ -22,6 +23,7 @@ pub struct Register {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
@@ -48,8 +50,10 @@ pub struct Registered {
     /// When the device first registered; the same in every later answer.
     pub registered_at: UnixMs,
     /// Milliseconds until the first heartbeat is due.
+    #[serde(deserialize_with = "whole")]
     pub next_beat_ms: u64,
     /// The keyset in force; see GET /keys.
+    #[serde(deserialize_with = "whole")]
     pub keyset_version: u64,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,

@@ -10,6 +10,7 @@ use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq, Sequence},
     key::{PrivateKey, PublicKey},
+    number::whole,
     signature::{Context, Signature, signing_input},
     text::Text,
     time::UnixMs,
@@ -27,6 +28,7 @@ pub struct RotateKey {
     /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
+    #[serde(deserialize_with = "whole")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,

@@ -1,7 +1,7 @@
 //! The page's section on a rollout of firmware: its blast radius in numbers, its pictures, and each decision with its reason.
 
 use super::{labelled_cell, name_cell, pictures, table, text};
-use crate::number::{grouped, measured, share, span};
+use crate::number::{grouped, share, span};
 use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{RolloutDecision, RolloutSummary};
@@ -11,13 +11,13 @@ const DECISIONS_MAX: usize = 200;
 
 /// The section; empty when the run rolled nothing out.
 pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
-    let summary = run.summary.rollout.as_ref();
+    let (summary, devices) = (run.summary.rollout.as_ref(), run.summary.devices);
     let decisions = &run.rollouts.decisions;
     let mut drawn = figures.iter().filter(|figure| figure.is_of_rollout).peekable();
     if summary.is_none() && decisions.is_empty() && drawn.peek().is_none() {
         return String::new();
     }
-    let mut body = summary.map(numbers).unwrap_or_default();
+    let mut body = summary.map(|of| numbers(of, devices)).unwrap_or_default();
     if drawn.peek().is_some() {
         body += &pictures(drawn);
     }
@@ -25,21 +25,24 @@ pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
     super::section("plots", "Rollout", &body)
 }
 
-/// The blast radius in numbers.
-fn numbers(of: &RolloutSummary) -> String {
-    let after_start = |at_s: Option<f64>| at_s.map_or("–".to_owned(), span);
-    let fleet = format!("{}\u{a0}%", measured(of.broken_share_of_fleet_bp as f64 / 100.0));
+/// The blast radius in numbers, in a fleet of so many devices.
+fn numbers(of: &RolloutSummary, devices: u64) -> String {
+    let into_the_run = |at_s: Option<f64>| at_s.map_or("–".to_owned(), span);
+    let [of_those, of_all] = [of.installed_devices, devices].map(|whole| share(of.broken_devices, whole));
+    let broken = format!("{of_those} of those that installed it, {of_all} of the fleet of {}", grouped(devices));
+    let act =
+        of.since_the_first_broke().map_or_else(|| "into the run".to_owned(), |when| format!("into the run,{when}"));
     let figures = [
         ("Release", of.release.clone(), format!("rollout {}", of.rollout_id)),
         ("Ended as", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
         (
-            "Devices that had it",
-            grouped(of.updated_devices),
-            format!("{} of {} targets", share(of.updated_devices, of.targets), grouped(of.targets)),
+            "Devices that installed it",
+            grouped(of.installed_devices),
+            format!("{} of {} targets", share(of.installed_devices, of.targets), grouped(of.targets)),
         ),
-        ("Devices really broken", grouped(of.broken_devices), format!("{fleet} of the whole fleet")),
-        ("First device broke", after_start(of.first_broken_at_s), "after the start".into()),
-        ("First act against it", after_start(of.detected_at_s), "after the start".into()),
+        ("Devices really broken", grouped(of.broken_devices), broken),
+        ("First device broke", into_the_run(of.first_broken_at_s), "into the run".into()),
+        ("First act against it", into_the_run(of.detected_at_s), act),
     ];
     let figures = figures.map(|(name, value, more)| {
         format!("<div><dt>{name}</dt><dd>{}<small>{}</small></dd></div>\n", text(&value), text(&more))
@@ -93,6 +96,7 @@ mod tests {
             decision: "<b>".into(),
             stage: 0,
             why: "<script>".into(),
+            gate: None,
         };
         let mut summary = sample::summary();
         summary.rollout = Some(sample::rollout());
@@ -100,7 +104,8 @@ mod tests {
         let page = section(&run, &[]).replace('\u{a0}', " ");
         assert!(!page.contains("<script") && !page.contains("<b>") && page.contains("&lt;script&gt;"));
         assert!(
-            page.contains("50 more are in decisions.ndjson") && page.contains("0.23 % of the whole fleet"),
+            page.contains("50 more are in decisions.ndjson")
+                && page.contains("4.66 % of those that installed it, 0.70 % of the fleet of 1 000"),
             "{page}"
         );
     }

@@ -2,6 +2,9 @@
 
 use crate::number;
 
+/// Share of a logarithmic axis between its nought and its least value.
+const ZERO_ROOM: f64 = 0.12;
+
 /// One axis of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
@@ -12,13 +15,22 @@ pub(crate) struct Axis {
     low: f64,
     high: f64,
     is_log: bool,
+    /// Share of the axis that is kept below its least value, for a nought.
+    room: f64,
 }
 
 impl Axis {
     /// From nought to a little over `max`, with short human numbers; just a nought when there is nothing.
     pub(crate) fn from_zero(title: &str, max: f64) -> Axis {
         if max <= 0.0 || !max.is_finite() {
-            return Axis { title: title.into(), ticks: vec![(0.0, "0".into())], low: 0.0, high: 1.0, is_log: false };
+            return Axis {
+                title: title.into(),
+                ticks: vec![(0.0, "0".into())],
+                low: 0.0,
+                high: 1.0,
+                is_log: false,
+                room: 0.0,
+            };
         }
         Axis::in_steps(title, max, human_step(max / 5.0))
     }
@@ -35,7 +47,7 @@ impl Axis {
     fn in_steps(title: &str, max: f64, step: f64) -> Axis {
         let count = (max * 1.02 / step).ceil();
         let ticks = steps(count).map(|nth| (nth * step, number::compact(nth * step))).collect();
-        Axis { title: title.into(), ticks, low: 0.0, high: count * step, is_log: false }
+        Axis { title: title.into(), ticks, low: 0.0, high: count * step, is_log: false, room: 0.0 }
     }
 
     /// Logarithmic, around all positive `values`; what is not positive falls on the lower edge.
@@ -45,7 +57,7 @@ impl Axis {
             .filter(positive)
             .fold((f64::MAX, 0.0), |(least, most): (f64, f64), value| (least.min(value), most.max(value)));
         if most <= 0.0 {
-            return Axis { title: title.into(), ticks: Vec::new(), low: 1.0, high: 10.0, is_log: true };
+            return Axis { title: title.into(), ticks: Vec::new(), low: 1.0, high: 10.0, is_log: true, room: 0.0 };
         }
         let (low, high) = (one_two_five(least / 1.05, false), one_two_five(most * 1.05, true));
         let (low, high) = if high / low < 9.9 {
@@ -53,7 +65,13 @@ impl Axis {
         } else {
             (low, high)
         };
-        Axis { title: title.into(), ticks: log_ticks(low, high), low, high, is_log: true }
+        Axis { title: title.into(), ticks: log_ticks(low, high), low, high, is_log: true, room: 0.0 }
+    }
+
+    /// The same with a place of its own for 0, which no logarithm has, below a gap.
+    pub(crate) fn log_from_zero(title: &str, values: impl Iterator<Item = f64>) -> Axis {
+        let axis = Axis { room: ZERO_ROOM, ..Axis::log(title, values) };
+        Axis { ticks: std::iter::once((0.0, "0".to_owned())).chain(axis.ticks).collect(), ..axis }
     }
 
     /// Time since the start of the run, in the unit that suits the span.
@@ -68,18 +86,26 @@ impl Axis {
         let step = time_step(span, unit);
         let ticks =
             steps((span / step + 1e-9).floor()).map(|nth| (nth * step * unit_s, number::compact(nth * step))).collect();
-        Axis { title: format!("time since the start, {word}{clock}"), ticks, low: 0.0, high: end_s, is_log: false }
+        Axis {
+            title: format!("time since the start, {word}{clock}"),
+            ticks,
+            low: 0.0,
+            high: end_s,
+            is_log: false,
+            room: 0.0,
+        }
     }
 
     /// Linear, with ready ticks.
     pub(crate) fn with_ticks(title: &str, high: f64, ticks: Vec<(f64, String)>) -> Axis {
-        Axis { title: title.into(), ticks, low: 0.0, high, is_log: false }
+        Axis { title: title.into(), ticks, low: 0.0, high, is_log: false, room: 0.0 }
     }
 
     /// Where a value falls: 0 at the start of the axis, 1 at its end, never outside.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let share = if self.is_log {
-            if value > 0.0 { (value / self.low).ln() / (self.high / self.low).ln() } else { 0.0 }
+            let share = (value / self.low).ln() / (self.high / self.low).ln();
+            if value > 0.0 { self.room + (1.0 - self.room) * share.max(0.0) } else { 0.0 }
         } else {
             (value - self.low) / (self.high - self.low)
         };
@@ -176,6 +202,14 @@ mod tests {
         assert!(labels(&Axis::log("", std::iter::empty())).is_empty());
         assert!(labels(&Axis::log("", [3.0].into_iter())).len() >= 3);
         assert!(labels(&Axis::log("", [0.001, 100_000.0].into_iter())).len() <= 10);
+    }
+
+    #[test]
+    fn a_log_axis_can_have_a_nought_that_is_no_other_value() {
+        let axis = Axis::log_from_zero("", [0.5, 48.0, 0.0].into_iter());
+        assert_eq!(labels(&axis)[..3], ["0", "0.2", "0.5"]);
+        let [nought, least, most] = [0.0, 0.2, 100.0].map(|value| axis.place(value));
+        assert!(nought <= 0.0 && least > 0.1 && (most - 1.0).abs() < 1e-9, "{nought} {least} {most}");
     }
 
     #[test]

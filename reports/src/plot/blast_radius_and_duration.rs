@@ -25,7 +25,7 @@ pub(crate) fn chart(score: &Score) -> Chart {
             let points = vec![Point { at: *at, low: median, value: median, high: p95, text }];
             series.push(Series { pen: *pen, points, is_joined: false });
             let takes = format!("{} takes {}", policy.policy, number::span(*at));
-            words.push(format!("{takes} and breaks {} devices at {}", cell.broken_median, rate(bp)));
+            words.push(format!("{takes} and breaks {} at {}", number::devices(cell.broken_median), rate(bp)));
         }
         let title = format!("devices broken by a {} bug", rate(bp));
         panels.push(Panel { y: Axis::count(&title, most), height: 0.5, marks: Vec::new(), series, empty: None });

@@ -1,47 +1,142 @@
-//! What the gate sees: the observed failure share, the band in which the true one is, and the share that is allowed.
+//! What a gate sees: the observed failure share, the band in which the true one is, and the share that is allowed. Of several
+//! gates it is the one that stopped the release, else the one that came nearest to it.
+
+use std::collections::BTreeMap;
 
 use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
+use super::rollouts::Rollouts;
 use super::theme;
+use crate::escape::label;
 use crate::number;
 use crate::run::Run;
-use crate::run_folder::{GateSample, RolloutSample};
+use crate::run_folder::{GateSample, RolloutDecision, RolloutSample};
 
-/// A logarithmic axis, because the band begins near 100 % and the threshold is often below 1 %.
+/// Most gates that the title names; more rollouts than that are told as a number.
+const NAMED_MAX: usize = 3;
+/// Characters of whom a gate judges that are shown.
+const OF_CHARS_MAX: usize = 40;
+
+/// A logarithmic axis, because a band begins near 100 % and the threshold is often below 1 %.
 pub(crate) fn chart(run: &Run) -> Chart {
-    let mut chart = Chart::over_time(run, "Gate: observed failure share against its threshold");
     let rollouts = &run.rollouts;
-    let gates = || rollouts.samples().filter_map(|sample| sample.gate.as_ref());
-    let last = gates().next_back();
-    let told = last.map_or("The gate was not judged.".into(), |gate| {
-        let verdict = gate.verdict.replace('_', " ");
-        let (share, lower) = (percent_text(gate.share_ppm), percent_text(gate.lower_ppm));
-        let (upper, threshold) = (percent_text(gate.upper_ppm), percent_text(gate.threshold_ppm));
-        format!("At the end: {verdict}, {share} observed, band {lower} to {upper}, threshold {threshold}.")
-    });
-    chart.subtitle = format!("{told} A share of 0 lies on the lower edge.{}", rollouts.how_to_read());
+    let shown = Shown::of(rollouts);
+    let mut chart = Chart::over_time(run, &format!("{}: observed failure share against its threshold", shown.title()));
+    let gates = || rollouts.samples().filter_map(|sample| shown.reading(sample));
+    let decided = || shown.decisions.iter().filter_map(|decision| Some((*decision, decision.gate.as_ref()?)));
+    let told = match (decided().next_back(), gates().next_back()) {
+        (Some((decision, gate)), _) => {
+            told(&format!("When it was {}", label(&decision.decision.replace('_', " "), OF_CHARS_MAX)), gate)
+        }
+        (None, Some(gate)) => told("At the end", gate),
+        (None, None) => "The gate was not judged.".into(),
+    };
+    let has_band = gates().any(has_band);
+    let no_band =
+        if has_band || gates().next().is_none() { "" } else { " It judges the share itself: there is no band." };
+    chart.subtitle = format!("{told}{no_band}{}", rollouts.how_to_read());
     chart.description.clone_from(&told);
-    let values = gates().flat_map(|gate| [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm]);
+    let values = gates().chain(decided().map(|(_, gate)| gate));
+    let values = values.flat_map(|gate| [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm]);
     let mut panel = Panel {
-        y: Axis::log("per cent of devices with an outcome, log scale", values.map(percent)),
+        y: Axis::log_from_zero("per cent of devices with an outcome, log scale above 0", values.map(percent)),
         height: 1.0,
         marks: Vec::new(),
         series: Vec::new(),
-        empty: last.is_none().then(|| "the gate was not judged".into()),
+        empty: gates().next().is_none().then(|| "the gate was not judged".into()),
     };
-    let value = |of: fn(&GateSample) -> u64| move |sample: &RolloutSample| sample.gate.as_ref().map(of).map(percent);
+    let value = |of: fn(&GateSample) -> u64| {
+        let shown = &shown;
+        move |sample: &RolloutSample| shown.reading(sample).map(of).map(percent)
+    };
     let band = |gate: &GateSample| (percent(gate.lower_ppm), percent(gate.upper_ppm));
-    let areas = rollouts.areas(|sample| sample.gate.as_ref().map(band)).into_iter();
-    panel.marks.extend(areas.map(|points| Mark::Area { points, colour: theme::GOOD_AREA }));
+    if has_band {
+        let areas = rollouts.areas(|sample| shown.reading(sample).map(band)).into_iter();
+        panel.marks.extend(areas.map(|points| Mark::Area { points, colour: theme::GOOD_AREA }));
+    }
     panel.add_lines(rollouts.steps(value(|gate| gate.threshold_ppm)), 2.0, theme::ALARM);
     panel.add_lines(rollouts.lines(value(|gate| gate.share_ppm)), 2.8, theme::GOOD);
+    panel.marks.extend(decided().map(|(decision, gate)| Mark::Spot {
+        at: (decision.at_s, percent(gate.share_ppm)),
+        text: format!("{} of {} failed", number::grouped(gate.failed), number::grouped(gate.executed)),
+        colour: theme::INK,
+    }));
     chart.panels.push(panel);
     chart.flags = rollouts.flags();
-    chart.legend =
-        [("observed", theme::GOOD), ("band of the true share", theme::GOOD_AREA), ("threshold", theme::ALARM)]
-            .map(|(name, colour)| (name.to_owned(), colour))
-            .into();
+    let band = has_band.then_some(("band of the true share", theme::GOOD_AREA));
+    let legend = [Some(("observed", theme::GOOD)), band, Some(("threshold", theme::ALARM))].into_iter().flatten();
+    chart.legend = legend.map(|(name, colour)| (name.to_owned(), colour)).collect();
     chart
+}
+
+/// Which gate is shown of each rollout.
+struct Shown<'a> {
+    /// By rollout: the gate's number, and of whom.
+    gates: BTreeMap<&'a str, (u32, &'a str)>,
+    /// Decisions that these gates made.
+    decisions: Vec<&'a RolloutDecision>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(rollouts: &'a Rollouts) -> Self {
+        let mut gates = BTreeMap::new();
+        for sample in rollouts.samples() {
+            // The nearest at the end; `gates` has it first.
+            if let Some(gate) = sample.gates.first() {
+                gates.insert(sample.rollout_id.as_str(), (gate.gate, gate.of.as_str()));
+            }
+        }
+        let decided = rollouts.decisions.iter().filter(|decision| decision.gate.is_some());
+        for decision in decided.clone() {
+            // The last has the last word: an abort comes after the pauses.
+            if let Some(gate) = &decision.gate {
+                gates.insert(&decision.rollout_id, (gate.gate, &gate.of));
+            }
+        }
+        let is_by_it = |decision: &&RolloutDecision| {
+            decision
+                .gate
+                .as_ref()
+                .is_some_and(|gate| gates.get(decision.rollout_id.as_str()) == Some(&(gate.gate, gate.of.as_str())))
+        };
+        let decisions = decided.filter(is_by_it).collect();
+        Self { gates, decisions }
+    }
+
+    /// What the gate that is shown saw in a sample.
+    fn reading<'s>(&self, sample: &'s RolloutSample) -> Option<&'s GateSample> {
+        let (number, of) = self.gates.get(sample.rollout_id.as_str())?;
+        sample.gates.iter().find(|gate| gate.gate == *number && gate.of == *of)
+    }
+
+    /// `Gate 2 of KS-200`; of several rollouts each.
+    fn title(&self) -> String {
+        let mut names: Vec<String> =
+            self.gates.values().map(|(gate, of)| format!("{} of {}", gate + 1, label(of, OF_CHARS_MAX))).collect();
+        names.sort_unstable();
+        names.dedup();
+        match names.as_slice() {
+            [] => "Gate".into(),
+            [name] => format!("Gate {name}"),
+            names if names.len() <= NAMED_MAX => format!("Gates {}", names.join(", ")),
+            names => format!("{} gates", names.len()),
+        }
+    }
+}
+
+/// What a gate said, in a sentence.
+fn told(when: &str, gate: &GateSample) -> String {
+    let verdict = label(&gate.verdict.replace('_', " "), OF_CHARS_MAX);
+    let (failed, executed) = (number::grouped(gate.failed), number::grouped(gate.executed));
+    let [share, lower, upper, threshold] =
+        [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm].map(percent_text);
+    let band = if has_band(gate) { format!(", band {lower} to {upper}") } else { String::new() };
+    format!("{when}: {verdict}, {failed} of {executed} devices failed ({share}){band}, threshold {threshold}.")
+}
+
+/// Whether its test has a band: a raw one, and a sequential one, judge the share itself.
+fn has_band(gate: &GateSample) -> bool {
+    gate.lower_ppm < gate.upper_ppm
 }
 
 /// Parts per million as per cent.
@@ -52,4 +147,82 @@ fn percent(ppm: u64) -> f64 {
 /// Parts per million as per cent, for people: `0.5 %`.
 fn percent_text(ppm: u64) -> String {
     format!("{}\u{a0}%", number::measured((percent(ppm) * 100.0).round() / 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn gate(number: u32, of: &str, failed: u64, band: bool) -> GateSample {
+        let share_ppm = failed * 25_000;
+        GateSample {
+            gate: number,
+            of: of.into(),
+            failed,
+            executed: 40,
+            share_ppm,
+            lower_ppm: if band { share_ppm / 2 } else { share_ppm },
+            upper_ppm: if band { share_ppm * 2 + 70_000 } else { share_ppm },
+            threshold_ppm: 5_000,
+            verdict: if failed > 1 { "FAIL".into() } else { "INCONCLUSIVE".into() },
+        }
+    }
+
+    /// A run in which one gate is nearest at the end, and another one aborted the rollout.
+    fn run(band: bool) -> Run {
+        let sample = |at_s: f64, gates: Vec<GateSample>| RolloutSample {
+            at_s,
+            rollout_id: "r".into(),
+            gates,
+            ..RolloutSample::default()
+        };
+        let samples = [
+            sample(0.0, vec![gate(1, "KS-200", 0, band), gate(0, "all", 0, band)]),
+            sample(5.0, vec![gate(0, "all", 9, band), gate(1, "KS-200", 3, band)]),
+        ];
+        let decision = RolloutDecision {
+            at_s: 4.0,
+            rollout_id: "r".into(),
+            decision: "aborted".into(),
+            stage: 0,
+            why: String::new(),
+            gate: Some(gate(1, "KS-200", 2, band)),
+        };
+        Run::new(sample::summary(), &[sample::tick(0.0, 10)], None).with_rollouts(&samples, vec![decision])
+    }
+
+    #[test]
+    fn the_gate_that_stopped_the_release_is_shown_and_named() {
+        let chart = chart(&run(true));
+        assert!(chart.title.starts_with("Gate 2 of KS-200:"), "{}", chart.title);
+        let said = chart.subtitle.replace('\u{a0}', " ");
+        let wanted = "When it was aborted: FAIL, 2 of 40 devices failed (5 %), band 2.5 % to 17 %, threshold 0.5 %.";
+        assert!(said.starts_with(wanted), "{said}");
+        let lines: Vec<_> = chart.panels[0]
+            .marks
+            .iter()
+            .filter_map(|mark| match mark {
+                Mark::Line { points, .. } => Some(points.clone()),
+                Mark::Spot { at, text, .. } => {
+                    assert_eq!((*at, text.as_str()), ((4.0, 5.0), "2 of 40 failed"));
+                    None
+                }
+                Mark::Area { .. } => None,
+            })
+            .collect();
+        assert_eq!(lines[1], [(0.0, 0.0), (5.0, 7.5)], "its own share, not that of the gate that is nearest");
+    }
+
+    #[test]
+    fn a_gate_without_a_band_has_none_in_picture_and_legend() {
+        let chart = chart(&run(false));
+        assert!(
+            chart.subtitle.contains("there is no band") && !chart.subtitle.contains("band 5"),
+            "{}",
+            chart.subtitle
+        );
+        assert_eq!(chart.legend.len(), 2);
+        assert!(!chart.panels[0].marks.iter().any(|mark| matches!(mark, Mark::Area { .. })));
+    }
 }

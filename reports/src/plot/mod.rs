@@ -78,7 +78,7 @@ impl Plot {
         match self.needs {
             Needs::Nothing => true,
             Needs::Rollout => run.rollouts.samples().next().is_some(),
-            Needs::Gate => run.rollouts.samples().any(|sample| sample.gate.is_some()),
+            Needs::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
         }
     }
 
@@ -88,13 +88,14 @@ impl Plot {
     }
 }
 
-/// The pictures of a score: file name without extension, and what to draw.
-pub(crate) fn of_score(score: &Score) -> [(&'static str, Chart); 2] {
-    [
-        ("operating_characteristic", operating_characteristic::chart(score)),
-        ("blast_radius_and_duration", blast_radius_and_duration::chart(score)),
-    ]
-}
+/// A picture of a score: file name without extension, and what it shows.
+type OfScore = (&'static str, fn(&Score) -> Chart);
+
+/// The pictures of a score.
+pub(crate) const OF_SCORE: [OfScore; 2] = [
+    ("operating_characteristic", operating_characteristic::chart),
+    ("blast_radius_and_duration", blast_radius_and_duration::chart),
+];
 
 /// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {

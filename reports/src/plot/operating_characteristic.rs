@@ -1,9 +1,9 @@
-//! How often each policy finds a bug, by how many devices the bug breaks: its operating characteristic.
+//! How often each policy finds a bug, by how many devices the bug hits: its operating characteristic.
 
 use super::axis::Axis;
 use super::chart::{Chart, Panel, Point, Series};
 use super::pen::pens;
-use crate::score::{Cell, Score, rate};
+use crate::score::{Cell, Score, rate, whom};
 
 /// Room to the left and to the right of all rates, as a share of the axis: policies stand beside each other at every rate.
 const INSET: f64 = 0.06;
@@ -38,7 +38,7 @@ pub(crate) fn chart(score: &Score) -> Chart {
                    no bug, a false alarm. Policies stand side by side at each rate."
             .into(),
         description: format!("{}.", words.join(", ")),
-        x: Axis::with_ticks("devices that the release really breaks, square-root scale", 1.0, ticks),
+        x: Axis::with_ticks(&format!("{} that the release really fails on, square-root scale", whom(score)), 1.0, ticks),
         bands: Vec::new(),
         flags: Vec::new(),
         panels: vec![Panel {

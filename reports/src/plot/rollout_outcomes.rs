@@ -10,7 +10,8 @@ use crate::run::Run;
 use crate::run_folder::RolloutSample;
 
 /// On their way, the furthest first.
-const CALM: [&str; 7] = ["confirmed", "confirming", "installing", "downloading", "offered", "pending", "halted"];
+const CALM: [&str; 8] =
+    ["confirmed", "confirming", "installing", "downloading", "offered", "pending", "halted", "withdrawn"];
 /// Gone wrong; what has no colour of its own is drawn in the last.
 const LOUD: [&str; 6] = ["failed", "lost", "timed_out", "false_success", "rejected", "rolled_back"];
 

@@ -187,6 +187,7 @@ mod tests {
             decision: decision.into(),
             stage: 0,
             why: String::new(),
+            gate: None,
         };
         let decisions = ["created", "waiting", "waiting", "rolled_back"].into_iter().zip([0.0, 1.0, 2.0, 3.0]);
         let decisions = decisions.map(|(word, at_s)| decision(at_s, word)).collect();

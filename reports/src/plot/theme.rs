@@ -66,8 +66,8 @@ pub(crate) const POLICIES: [RGBColor; 5] = [
 pub(crate) const DECISION: RGBColor = RGBColor(74, 84, 97);
 /// A decision against a release, and a threshold.
 pub(crate) const ALARM: RGBColor = RGBColor(176, 28, 46);
-/// Updates on their way, the furthest first: confirmed is the strongest, pending the palest, halted without a hue.
-pub(crate) const CALM: [RGBColor; 7] = [
+/// Updates on their way, the furthest first: confirmed is the strongest, pending the palest, halted and withdrawn without a hue.
+pub(crate) const CALM: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(64, 148, 200),
     RGBColor(114, 178, 217),
@@ -75,6 +75,7 @@ pub(crate) const CALM: [RGBColor; 7] = [
     RGBColor(194, 221, 239),
     RGBColor(204, 212, 221),
     RGBColor(150, 156, 164),
+    RGBColor(112, 118, 126),
 ];
 /// Updates that went wrong.
 pub(crate) const LOUD: [RGBColor; 7] = [

@@ -1,7 +1,5 @@
 //! The folder of a score: written by who made the trials, drawn from `score.json` alone.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, Trial, markdown, page};
@@ -11,9 +9,6 @@ use crate::{
     files,
     plot::{self, Figure},
 };
-
-/// Largest `score.json` that is read; one of a hundred policies and a hundred rates is a tenth of it.
-const SCORE_BYTES_MAX: u64 = 64 << 20;
 
 /// Writes the trials and their score into a folder.
 ///
@@ -39,8 +34,8 @@ pub fn draw_score(dir: &Path) -> Result<Drawn, ReportError> {
     let score = &read_score(dir)?;
     let mut files: Vec<PathBuf> = Vec::new();
     let mut figures: Vec<Figure> = Vec::new();
-    for (name, chart) in plot::of_score(score) {
-        let figure = plot::figure(name, chart, false);
+    for (name, chart) in plot::OF_SCORE {
+        let figure = plot::figure(name, chart(score), false);
         let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
         files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
         files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
@@ -60,30 +55,21 @@ fn read_score(dir: &Path) -> Result<Score, ReportError> {
         expected: "the score of policies as one JSON object",
         cause,
     };
-    let mut text = Vec::new();
-    // One byte more than is allowed tells a file that is too large from one that just fits.
-    let read = File::open(&file).and_then(|opened| opened.take(SCORE_BYTES_MAX + 1).read_to_end(&mut text));
-    match read {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(ReportError::Missing { file }),
-        Err(cause) => return Err(ReportError::Unreadable { file, cause }),
-        Ok(_) if text.len() as u64 > SCORE_BYTES_MAX => {
-            return Err(damaged(1, format!("it is larger than {} MiB", SCORE_BYTES_MAX >> 20)));
-        }
-        Ok(_) => {}
-    }
+    let text = files::read(&file)?;
     serde_json::from_slice(&text).map_err(|cause| damaged(cause.line().max(1), cause.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::tally::sample::trials;
+    use crate::score::tally::sample::{asked, trials};
+    use std::fs::File;
 
     #[test]
     fn a_score_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
         assert!(draw_score(folder.path()).is_err(), "there is none yet");
-        let score = Score::of("<script>", 7, "modelled", &trials());
+        let score = Score::of(asked("<script>", "modelled"), &trials());
         write_score(folder.path(), &score, &trials()).unwrap();
         let drawn = draw_score(folder.path()).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
@@ -99,7 +85,7 @@ mod tests {
     #[test]
     fn a_score_that_an_earlier_program_wrote_is_drawn() {
         let folder = tempfile::tempdir().unwrap();
-        let score = Score::of("s", 7, "real", &trials());
+        let score = Score::of(asked("s", "real"), &trials());
         let mut json = serde_json::to_value(&score).unwrap();
         json.as_object_mut().unwrap().remove("trials_per_cell");
         json["policies"][0]["cells"][0].as_object_mut().unwrap().remove("detection_p95_s");
@@ -111,8 +97,8 @@ mod tests {
     fn a_score_that_is_too_large_is_refused_and_not_read_whole() {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join(SCORE)).unwrap();
-        file.set_len(SCORE_BYTES_MAX + 1).unwrap(); // a hole, which takes no room on the disk
+        file.set_len(crate::bounded::FILE_BYTES_MAX + 1).unwrap(); // a hole, which takes no room on the disk
         let error = draw_score(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("it is larger than 64 MiB"), "{error}");
+        assert!(error.contains("it is larger than 256 MiB"), "{error}");
     }
 }

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use folder::{draw_score, write_score};
 pub use interval::limits;
 pub use recommend::recommendation;
-pub(crate) use words::rate;
 pub use words::table;
+pub(crate) use words::{rate, whom};
 
 /// File name of the score.
 pub const SCORE: &str = "score.json";
@@ -28,6 +28,32 @@ pub const TRIALS: &str = "trials.ndjson";
 pub const SCORE_PAGE: &str = "score.html";
 /// File name of the short form for a CI job's summary.
 pub const SCORE_MARKDOWN: &str = "score.md";
+
+/// What a score is of: the same for all of its trials.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The first seed; each trial of a cell takes the next.
+    pub first_seed: u64,
+    /// How documents are signed: `real` or `modelled`.
+    pub signatures: String,
+    /// Pairs of a policy and a rate of bugs.
+    pub cells: usize,
+    /// Trials of each pair.
+    pub trials_per_cell: usize,
+    /// The devices that the release can fail on, if not all.
+    pub fails_only_on: Option<FailsOnlyOn>,
+}
+
+/// The devices that a release can fail on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailsOnlyOn {
+    /// Which: `model KS-200`, `site north`.
+    pub which: String,
+    /// About how much of the fleet they are, in basis points.
+    pub share_of_fleet_bp: u32,
+}
 
 /// How a trial's rollout ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +69,12 @@ pub enum TrialOutcome {
     Running,
 }
 
-/// One rehearsal of one policy with one rate of bugs. Times are virtual seconds since the start of the rollout.
+/// One rehearsal of one policy with one rate of bugs. Times are seconds into the run, as in its `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The policy's name.
     pub policy: String,
-    /// Devices that the release really breaks, in basis points.
+    /// Devices that the release fails on, of those that it can fail on, in basis points.
     pub bug_rate_bp: u32,
     /// Root seed.
     pub seed: u64,
@@ -58,8 +84,10 @@ pub struct Trial {
     pub devices: u64,
     /// Devices that it really broke.
     pub broken_devices: u64,
-    /// Devices that had the release.
-    pub updated_devices: u64,
+    /// Devices that the release was installed on.
+    pub installed_devices: u64,
+    /// When the rollout was started.
+    pub started_at_s: f64,
     /// When the first device broke.
     pub first_broken_at_s: Option<f64>,
     /// When the engine first acted against the release.
@@ -75,7 +103,7 @@ pub struct Trial {
 /// The trials of one policy with one rate of bugs, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Devices that the release really breaks, in basis points.
+    /// Devices that the release fails on, of those that it can fail on, in basis points.
     pub bug_rate_bp: u32,
     /// Trials.
     pub trials: usize,
@@ -125,10 +153,16 @@ pub struct Score {
     pub first_seed: u64,
     /// How documents were signed: `real` or `modelled`.
     pub signatures: String,
-    /// Trials of each policy and rate, at most: fewer were made where a person ended them. Nought in a score that was written
-    /// before this was kept.
+    /// Trials of each policy and rate that were asked for: fewer were made where a person ended them. Nought in a score that
+    /// was written before this was kept.
     #[serde(default)]
     pub trials_per_cell: usize,
+    /// Pairs of a policy and a rate that were asked for; likewise.
+    #[serde(default)]
+    pub cells: usize,
+    /// The devices that the release can fail on, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails_only_on: Option<FailsOnlyOn>,
     /// By policy, in the order they were given.
     pub policies: Vec<PolicyScore>,
     /// Promises of the server that were broken in any trial.

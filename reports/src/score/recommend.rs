@@ -3,8 +3,9 @@
 use super::rank::{
     TRIALS_MAX, at, bugs, good, hinders, is_reliable, overlap, ranked, stops_good_releases, trials_needed,
 };
-use super::words::{about, at_least, devices, percent, rate, trials};
+use super::words::{about, at_least, percent, rate, trials};
 use super::{Cell, PolicyScore};
+use crate::number::devices;
 
 /// The rule, for the page and for the short form.
 pub(super) const RULE: &str = "The rule of the recommendation: whoever stops good releases (more than 1 % of them, as far as the \

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use super::{Cell, PolicyScore, Score, Trial, TrialOutcome, limits, recommendation};
+use super::{Asked, Cell, PolicyScore, Score, Trial, TrialOutcome, limits, recommendation};
 
 impl Score {
     /// Sums trials up.
-    pub fn of(scenario: &str, first_seed: u64, signatures: &str, trials: &[Trial]) -> Self {
+    pub fn of(asked: Asked, trials: &[Trial]) -> Self {
         let mut names: Vec<&str> = Vec::new();
         let mut rates: Vec<u32> = Vec::new();
         for trial in trials {
@@ -24,13 +24,14 @@ impl Score {
         };
         let policies: Vec<PolicyScore> = names.iter().map(score).collect();
         let recommendation = recommendation(&policies);
-        let made = policies.iter().flat_map(|policy| &policy.cells).map(|cell| cell.trials);
         Self {
-            scenario: scenario.to_owned(),
+            scenario: asked.scenario,
             devices: trials.first().map_or(0, |trial| trial.devices),
-            first_seed,
-            signatures: signatures.to_owned(),
-            trials_per_cell: made.max().unwrap_or(0),
+            first_seed: asked.first_seed,
+            signatures: asked.signatures,
+            trials_per_cell: asked.trials_per_cell,
+            cells: asked.cells,
+            fails_only_on: asked.fails_only_on,
             policies,
             broken_promises: trials.iter().map(|trial| trial.broken_promises).sum(),
             recommendation,
@@ -48,8 +49,9 @@ fn cell<'a>(bug_rate_bp: u32, of_policy: impl Iterator<Item = &'a Trial>) -> Opt
     let detected = count(|trial| trial.detected_at_s.is_some() && trial.outcome != TrialOutcome::Completed);
     let mut broken: Vec<u64> = trials.iter().map(|trial| trial.broken_devices).collect();
     let found = trials.iter().filter(|trial| trial.outcome != TrialOutcome::Completed);
-    let mut detection: Vec<f64> = found.filter_map(|trial| trial.detected_at_s).collect();
-    let mut completion: Vec<f64> = trials.iter().filter_map(|trial| trial.completed_at_s).collect();
+    let since_start = |trial: &Trial, at_s: Option<f64>| at_s.map(|at_s| at_s - trial.started_at_s);
+    let mut detection: Vec<f64> = found.filter_map(|trial| since_start(trial, trial.detected_at_s)).collect();
+    let mut completion: Vec<f64> = trials.iter().filter_map(|trial| since_start(trial, trial.completed_at_s)).collect();
     let mut devices = |percent| quantile(&mut broken, percent, u64::cmp).unwrap_or(0);
     let seconds = |times: &mut [f64], percent| quantile(times, percent, f64::total_cmp);
     Some(Cell {
@@ -76,7 +78,19 @@ fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> Orde
 /// Trials that unit tests sum up.
 #[cfg(test)]
 pub(super) mod sample {
-    use super::{Trial, TrialOutcome};
+    use super::{Asked, Trial, TrialOutcome};
+
+    /// What trials are of that have a name and a way to sign.
+    pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> Asked {
+        Asked {
+            scenario: scenario.to_owned(),
+            first_seed: 7,
+            signatures: signatures.to_owned(),
+            cells: 4,
+            trials_per_cell: 3,
+            fails_only_on: None,
+        }
+    }
 
     pub(in crate::score) fn trial(
         policy: &str,
@@ -93,10 +107,11 @@ pub(super) mod sample {
             outcome,
             devices: 100,
             broken_devices,
-            updated_devices: 50,
+            installed_devices: 50,
+            started_at_s: 3_600.0,
             first_broken_at_s: None,
-            detected_at_s: is_found.then_some(600.0 * (seed + 1) as f64),
-            completed_at_s: (!is_found).then_some(7_200.0),
+            detected_at_s: is_found.then_some(3_600.0 + 600.0 * (seed + 1) as f64),
+            completed_at_s: (!is_found).then_some(10_800.0),
             broken_promises: 0,
             replay: "again".to_owned(),
         }
@@ -123,7 +138,7 @@ mod tests {
 
     #[test]
     fn trials_are_summed_up_by_policy_and_rate() {
-        let score = Score::of("s", 7, "modelled", &trials());
+        let score = Score::of(sample::asked("s", "modelled"), &trials());
         let names: Vec<&str> = score.policies.iter().map(|policy| policy.policy.as_str()).collect();
         assert_eq!(names, ["b", "a"], "in the order they were given");
         let cell = &score.policies[0].cells[1];

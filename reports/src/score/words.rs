@@ -33,20 +33,45 @@ pub(super) fn broken_promises(score: &Score) -> Option<String> {
 
 /// How a score was computed, but for the rule of its recommendation.
 pub(super) fn how(score: &Score) -> String {
-    let trials = match score.trials_per_cell {
-        0 => String::new(),
-        made => format!("{} of each policy and rate. ", trials(made)),
-    };
     format!(
-        "{trials}Each trial rehearses {} devices under a virtual clock, against the real backend, with a seed of its own from {} on. \
-         The bug rate is the share of devices that the release really breaks, which the server is not told. Found: the engine \
+        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with a seed of its own from {} on. \
+         The bug rate is the share of {whom} that the release really fails on, which the server is not told{of_fleet}. Found: the engine \
          stopped the release, for good or for a person to look at, before it had reached everybody; with no bug that is a false \
          alarm. The limits are those of Clopper and Pearson. Broken are devices that the release has really broken in the whole \
          trial: the median, and the 95th percentile in parentheses. Times count from the start of the rollout, and are medians of \
          the trials in which it came to that.",
         grouped(score.devices),
-        score.first_seed
+        score.first_seed,
+        made = made(score),
+        whom = whom(score),
+        of_fleet = score.fails_only_on.as_ref().map_or_else(String::new, |only| format!(
+            " (they are about {} % of the fleet, and so much smaller is its share of all devices)",
+            percent(f64::from(only.share_of_fleet_bp) / 10_000.0)
+        )),
     )
+}
+
+/// The devices that the bug rate is a share of.
+pub(crate) fn whom(score: &Score) -> String {
+    score.fails_only_on.as_ref().map_or_else(|| "devices".to_owned(), |only| format!("devices of {}", only.which))
+}
+
+/// How many trials there are of each policy and rate, and whether these are all.
+fn made(score: &Score) -> String {
+    let asked = score.trials_per_cell;
+    let made: Vec<usize> = score.policies.iter().flat_map(|of| &of.cells).map(|cell| cell.trials).collect();
+    let least = if made.len() < score.cells { 0 } else { made.iter().copied().min().unwrap_or(0) };
+    let most = made.iter().copied().max().unwrap_or(0);
+    match asked {
+        0 => String::new(),
+        asked if least == asked => format!("{} of each policy and rate. ", trials(asked)),
+        asked => format!(
+            "Ended before it was done: of {} of each policy and rate, between {least} and {most} were made, {} of {} in all. ",
+            trials(asked),
+            grouped(made.iter().sum::<usize>() as u64),
+            grouped((asked * score.cells) as u64),
+        ),
+    }
 }
 
 /// The table of a score, in columns, with a line for each policy and rate.
@@ -123,11 +148,6 @@ fn tenths(tenths: f64) -> String {
     if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.1}") }
 }
 
-/// `1 device`, `11 devices`.
-pub(super) fn devices(count: u64) -> String {
-    if count == 1 { "1 device".to_owned() } else { format!("{count} devices") }
-}
-
 /// `1 trial`, `30 trials`.
 pub(super) fn trials(count: usize) -> String {
     if count == 1 { "1 trial".to_owned() } else { format!("{count} trials") }
@@ -149,16 +169,8 @@ mod tests {
 
     #[test]
     fn the_table_is_in_columns() {
-        let score = Score {
-            scenario: "s".into(),
-            devices: 1_000,
-            first_seed: 1,
-            signatures: "real".into(),
-            trials_per_cell: 100,
-            policies: vec![policy("a", vec![cell(0, 0, 0), cell(50, 100, 11)])],
-            broken_promises: 0,
-            recommendation: String::new(),
-        };
+        let score = Score::of(crate::score::tally::sample::asked("s", "real"), &[]);
+        let score = Score { policies: vec![policy("a", vec![cell(0, 0, 0), cell(50, 100, 11)])], ..score };
         let table = table(&score);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3);
@@ -170,8 +182,34 @@ mod tests {
     }
 
     #[test]
+    fn trials_that_were_not_made_are_not_claimed() {
+        use crate::score::tally::sample::{asked, trials};
+        let text = how(&Score::of(asked("s", "real"), &trials()));
+        let wanted =
+            "Ended before it was done: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
+        assert!(text.starts_with(wanted), "{text}");
+        let of_more = crate::score::Asked { cells: 5, ..asked("s", "real") };
+        assert!(
+            how(&Score::of(of_more, &trials())).contains("between 0 and 3 were made"),
+            "a policy without any counts too"
+        );
+        let whole = Score { policies: vec![policy("a", vec![cell(0, 0, 0); 4])], ..Score::of(asked("s", "real"), &[]) };
+        assert!(how(&Score { trials_per_cell: 100, ..whole }).starts_with("100 trials of each policy and rate. Each"));
+    }
+
+    #[test]
+    fn a_bug_of_one_model_is_no_share_of_the_fleet() {
+        let only = crate::score::FailsOnlyOn { which: "model KS-200".into(), share_of_fleet_bp: 2_700 };
+        let asked =
+            crate::score::Asked { fails_only_on: Some(only), ..crate::score::tally::sample::asked("s", "real") };
+        let text = how(&Score::of(asked, &[]));
+        assert!(text.contains("the share of devices of model KS-200 that the release really fails on"), "{text}");
+        assert!(text.contains("they are about 27 % of the fleet"), "{text}");
+    }
+
+    #[test]
     fn a_table_of_one_line_is_as_wide_as_its_words() {
-        let score = Score::of("s", 1, "real", &[]);
+        let score = Score::of(crate::score::tally::sample::asked("s", "real"), &[]);
         let one = Score { policies: vec![policy("a", vec![cell(100, 97, 11)])], ..score };
         let table = table(&one);
         let widths: Vec<usize> = table.lines().map(str::len).collect();

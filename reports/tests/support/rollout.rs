@@ -68,7 +68,7 @@ impl Play {
             ]),
             versions: codes(&[(self.from, TARGETS - confirming), (self.to, confirming)]),
             broken,
-            gate: (done > 0).then(|| gate(lost + failed + broken / 3, done)),
+            gates: (done > 0).then(|| gate(lost + failed + broken / 3, done)).into_iter().collect(),
         }
     }
 }
@@ -83,13 +83,14 @@ fn gate(failed: u64, executed: u64) -> GateSample {
         [share, (middle - half).max(0.0), middle + half].map(|share| (share * 1e6) as u64);
     let verdict = if lower_ppm > 10_000 { "FAIL" } else { "INCONCLUSIVE" };
     let verdict = if upper_ppm <= 10_000 { "PASS" } else { verdict };
-    GateSample { share_ppm, lower_ppm, upper_ppm, threshold_ppm: 10_000, verdict: verdict.into() }
+    let (of, verdict) = ("all".into(), verdict.into());
+    GateSample { gate: 0, of, failed, executed, share_ppm, lower_ppm, upper_ppm, threshold_ppm: 10_000, verdict }
 }
 
 /// A decision at an hour of the run.
 fn decided(hour: f64, id: &str, decision: &str, stage: u32, why: &str) -> RolloutDecision {
     let (rollout_id, decision, why) = (id.into(), decision.into(), why.into());
-    RolloutDecision { at_s: (hour * 3_600.0).round(), rollout_id, decision, stage, why }
+    RolloutDecision { at_s: (hour * 3_600.0).round(), rollout_id, decision, stage, why, gate: None }
 }
 
 /// A rehearsal of so many hours with beats, and no rollout yet.
@@ -123,6 +124,7 @@ pub(crate) fn bad_rollout() -> Folder {
         decided(8.2, "rol-1", "paused", 1, "9 of 130 executed failed: lower limit 3.8 % > 1 %"),
         decided(8.5, "rol-1", "aborted", 1, "9 of 142 executed failed: lower limit 3.9 % > 1 %"),
     ];
+    folder.decisions[3].gate = Some(gate(9, 142));
     let last = bad.sample(24.0);
     let summary = &mut folder.summary;
     summary.phases = phases(&[("ramp", 3_600.0), ("steady", 86_400.0)]);
@@ -131,9 +133,9 @@ pub(crate) fn bad_rollout() -> Folder {
         release: "1.1.0".into(),
         state: last.state,
         targets: TARGETS,
-        updated_devices: 150,
+        installed_devices: 150,
         broken_devices: last.broken,
-        broken_share_of_fleet_bp: last.broken * 10_000 / TARGETS,
+        started_at_s: Some(3_600.0),
         detected_at_s: Some(29_520.0),
         first_broken_at_s: Some(9_000.0),
         completed_at_s: None,
@@ -167,9 +169,9 @@ pub(crate) fn good_rollout() -> Folder {
         release: "1.1.0".into(),
         state: "COMPLETED".into(),
         targets: TARGETS,
-        updated_devices: TARGETS,
+        installed_devices: TARGETS,
         broken_devices: 0,
-        broken_share_of_fleet_bp: 0,
+        started_at_s: Some(3_600.0),
         detected_at_s: None,
         first_broken_at_s: None,
         completed_at_s: None,

@@ -58,7 +58,7 @@ impl From<UserRecord> for User {
 /// Lists users.
 pub async fn users(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<User>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let users = call.app.reader.ask(move |store| store.users(after, limit)).await?;
+    let users = call.app.admin_reader.ask(move |store| store.users(after, limit)).await?;
     Ok(Json(Page::of(users, limit, |user| user.row, User::from)))
 }
 
@@ -93,7 +93,7 @@ async fn hashed(call: &Call, password: String) -> Result<String, Problem> {
 
 async fn find(call: &Call, name: &str) -> Result<Versioned<User>, Problem> {
     let wanted = name.to_owned();
-    let found = call.app.reader.ask(move |store| store.user(&wanted)).await?;
+    let found = call.app.admin_reader.ask(move |store| store.user(&wanted)).await?;
     let (user, _) = found.ok_or_else(|| user_refused(&UserRefused::Unknown, name))?;
     Ok(Versioned(user.version, user.into()))
 }
@@ -110,11 +110,12 @@ fn user_refused(refused: &UserRefused, name: &str) -> Problem {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditUser {
+    /// Another role: ends the tokens that the user made.
     role: Option<Role>,
     /// Another password: ends the user's sessions.
     #[schemars(length(min = 12, max = 256))]
     password: Option<String>,
-    /// Disabling ends the user's sessions.
+    /// Disabling ends the user's sessions, and the tokens that the user made.
     disabled: Option<bool>,
 }
 
@@ -140,6 +141,9 @@ pub struct Token {
     kind: TokenKind,
     name: String,
     role: Role,
+    /// Who logged in, or made the token, also by a token of theirs; it ends when that user is disabled. None of a token that was
+    /// made on the server's machine or with ADMIN_TOKEN.
+    user: Option<String>,
     created_at: UnixMs,
     expires_at: UnixMs,
     revoked_at: Option<UnixMs>,
@@ -147,15 +151,15 @@ pub struct Token {
 
 impl From<TokenRecord> for Token {
     fn from(record: TokenRecord) -> Self {
-        let TokenRecord { row, kind, name, role, created_at, expires_at, revoked_at } = record;
-        Self { row, kind, name, role, created_at, expires_at, revoked_at }
+        let TokenRecord { row, kind, name, role, user, created_at, expires_at, revoked_at } = record;
+        Self { row, kind, name, role, user, created_at, expires_at, revoked_at }
     }
 }
 
 /// Lists tokens and sessions.
 pub async fn tokens(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<Token>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let tokens = call.app.reader.ask(move |store| store.tokens(after, limit)).await?;
+    let tokens = call.app.admin_reader.ask(move |store| store.tokens(after, limit)).await?;
     Ok(Json(Page::of(tokens, limit, |token| token.row, Token::from)))
 }
 
@@ -184,16 +188,20 @@ pub struct TokenMade {
 pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> Result<Json<TokenMade>, Problem> {
     check_name(&order.name)?;
     if !(1..=TOKEN_TTL_S_MAX).contains(&order.ttl_s) {
-        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TOKEN_TTL_S_MAX} seconds")));
+        return Err(Problem::bad_request(format!(
+            "ttl_s: expected 1 to {TOKEN_TTL_S_MAX} seconds, got {}",
+            order.ttl_s
+        )));
     }
     let by = call.by();
     let expires_at = by.at + Duration::from_secs(order.ttl_s);
     let (token, new) = new_token(&call.app.rng, order.name, order.role, expires_at);
+    let new = NewToken { user: call.caller.user.clone(), ..new };
     let row = call.app.writer.write(move |store| store.add_token(&new, &by)).await?;
     Ok(Json(TokenMade { row, token, expires_at }))
 }
 
-/// A new token, and what the store keeps of it.
+/// A new token that is nobody's, and what the store keeps of it.
 pub fn new_token(rng: &ServerRng, name: String, role: Role, expires_at: UnixMs) -> (String, NewToken) {
     let token = format!("ks_{}", Base64UrlUnpadded::encode_string(&rng.bytes_32()));
     let token_sha256 = token_sha256(&token);

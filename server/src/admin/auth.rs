@@ -3,6 +3,8 @@
 //! A browser sends its cookie with whatever a page makes it send, so a call with a cookie that changes something must come from
 //! this server's own pages, or from ADMIN_WEB_ORIGIN: `Sec-Fetch-Site` and `Origin` say from where, and no page can set them.
 
+use std::net::IpAddr;
+
 use hyper::{HeaderMap, Method, header};
 use ks_protocol::time::UnixMs;
 use sha2::{Digest, Sha256};
@@ -22,6 +24,8 @@ pub struct Caller {
     pub role: Option<Role>,
     /// The stored token that was shown, if it was one.
     pub token: Option<i64>,
+    /// Whose that is.
+    pub user: Option<String>,
     /// When that ends.
     pub expires_at: Option<UnixMs>,
 }
@@ -34,14 +38,14 @@ pub fn token_sha256(token: &str) -> [u8; 32] {
 impl Caller {
     /// Whoever it is, on a route for everybody.
     pub fn anybody() -> Self {
-        Self { name: "anybody".to_owned(), role: None, token: None, expires_at: None }
+        Self { name: "anybody".to_owned(), role: None, token: None, user: None, expires_at: None }
     }
 
     /// Who calls.
     ///
     /// # Errors
-    /// 401 without a token that is good, 403 for a cookie that another site made the browser send.
-    pub async fn of(app: &App, method: &Method, headers: &HeaderMap) -> Result<Self, Problem> {
+    /// 401 without a token that is good, 429 from an address that has shown too many that are not, 403 for a cookie that another site made the browser send.
+    pub async fn of(app: &App, method: &Method, headers: &HeaderMap, address: IpAddr) -> Result<Self, Problem> {
         let bearer = text_of(headers, &header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         let (token, kind) = match (bearer, cookie(headers)) {
             (Some(token), _) => (token, TokenKind::Bearer),
@@ -57,10 +61,14 @@ impl Caller {
         let root = app.config.admin_token.as_ref().map(|token| token_sha256(token.reveal()));
         if kind == TokenKind::Bearer && root == Some(sha256) {
             let name = "admin-token".to_owned();
-            return Ok(Self { name, role: Some(Role::Admin), token: None, expires_at: None });
+            return Ok(Self { name, role: Some(Role::Admin), token: None, user: None, expires_at: None });
         }
         let now = app.clock.now();
+        let now_us = app.elapsed_us();
+        let may_look_up = app.throttle.may_look_up(&sha256, address, now_us);
+        may_look_up.map_err(|wait_us| Problem::wait("too many wrong tokens from this address; wait", wait_us))?;
         let good = app.reader.ask(move |store| store.good_token(&sha256, now)).await?;
+        app.throttle.looked_up(&sha256, good.is_some(), address, now_us);
         let Some(token) = good.filter(|token| token.kind == kind) else {
             return Err(Problem::unauthorized("the token or session is unknown, has expired, or was revoked"));
         };
@@ -71,7 +79,8 @@ impl Caller {
             TokenKind::Session => format!("user:{}", token.name),
             TokenKind::Bearer => format!("token:{}", token.name),
         };
-        Ok(Self { name, role: Some(token.role), token: Some(token.row), expires_at: Some(token.expires_at) })
+        let (role, row, expires_at) = (Some(token.role), Some(token.row), Some(token.expires_at));
+        Ok(Self { name, role, token: row, user: token.user, expires_at })
     }
 
     /// Name and role, for people.

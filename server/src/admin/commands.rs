@@ -68,7 +68,7 @@ impl From<Ordered> for OrderDone {
 /// Queues a command; each device gets it with its next heartbeat.
 pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<OrderDone>, Problem> {
     if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
-        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
+        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds, got {}", order.ttl_s)));
     }
     if order.client_token.as_ref().is_some_and(|token| !is_plain(token, 64)) {
         return Err(Problem::bad_request("client_token: expected 1 to 64 bytes of text"));
@@ -175,7 +175,7 @@ pub struct CommandsQuery {
 pub async fn list(call: Call, Query(query): Query<CommandsQuery>) -> Result<Json<Page<Command>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let which = CommandFilter { order_id: query.order_id, device_id: query.device_id, open_only: query.open };
-    let commands = call.app.reader.ask(move |store| store.commands(&which, after, limit)).await?;
+    let commands = call.app.admin_reader.ask(move |store| store.commands(&which, after, limit)).await?;
     Ok(Json(Page::of(commands, limit, |command| command.row, Command::from)))
 }
 
@@ -199,7 +199,7 @@ pub struct OrderProgress {
 pub async fn progress(call: Call, _: Nothing) -> Result<Json<OrderProgress>, Problem> {
     let order_id: CommandId = call.path("order_id")?;
     let wanted = order_id.clone();
-    let counts = call.app.reader.ask(move |store| store.order_counts(&wanted)).await?;
+    let counts = call.app.admin_reader.ask(move |store| store.order_counts(&wanted)).await?;
     let counts = counts.ok_or_else(|| Problem::not_found(format!("no order is named {order_id}")))?;
     let finished = counts.iter().all(|(state, _)| state.is_terminal());
     let counts = counts.into_iter().map(|(state, commands)| StateCount { state, commands }).collect();

@@ -1,7 +1,7 @@
 //! /api/keys: the server's keys, and how they change.
 
 use ks_protocol::{
-    id::KeyId,
+    id::{DeviceId, KeyId},
     key::{PrivateKey, PublicKey},
     time::UnixMs,
 };
@@ -49,6 +49,9 @@ pub struct KeysStatus {
     pub(crate) confirmed_devices: u64,
     /// Those that a flip or a retirement would strand now.
     pub(crate) stranded_devices: u64,
+    /// Registered devices that hold a keyset newer than the newest, the first 100: they believe somebody else's keys, or this
+    /// database is older than what they have seen.
+    pub(crate) astray_devices: Vec<DeviceId>,
 }
 
 impl KeysStatus {
@@ -60,15 +63,16 @@ impl KeysStatus {
             keys: state.keys.into_iter().map(ServerKey::from).collect(),
             active_devices: holders.active,
             confirmed_devices: holders.confirmed,
-            stranded_devices: holders.active - holders.confirmed,
+            stranded_devices: holders.stranded(),
+            astray_devices: holders.astray,
         }
     }
 }
 
 /// Says how the keys are.
 pub async fn status(call: Call, _: Nothing) -> Result<Json<KeysStatus>, Problem> {
-    let state = KeysetState::read(&call.app.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
-    let holders = keyring::stranded(&call.app.reader, &state, call.app.clock.now()).await.map_err(problem)?;
+    let state = KeysetState::read(&call.app.admin_reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
+    let holders = keyring::stranded(&call.app.admin_reader, &state, call.app.clock.now()).await.map_err(problem)?;
     Ok(Json(KeysStatus::of(state, holders)))
 }
 
@@ -99,7 +103,7 @@ pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
     check_reason(&change.reason)?;
     let key = PrivateKey::from_seed(&call.app.rng.bytes_32());
     let (app, by) = (&call.app, call.by());
-    let state = KeysetState::read(&app.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
+    let state = KeysetState::read(&app.admin_reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let vault = app.keyring.vault();
     keyring::announce(vault, &state, &key, &change.reason, &app.writer, &by).await.map_err(problem)?;
     in_force(call).await
@@ -122,11 +126,10 @@ pub struct FirmwareKey {
 /// Publishes a key that signs firmware and nothing else: from then on no other key's FW_SIG counts.
 pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&key.reason)?;
-    key.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
     let order = KeyOrder::AddFirmware(key.public_key);
     if !key.force {
         let now = call.app.clock.now();
-        keyring::refuse_to_stop_rollouts(&call.app.reader, &order, now).await.map_err(problem)?;
+        keyring::refuse_to_stop_rollouts(&call.app.admin_reader, &order, now).await.map_err(problem)?;
     }
     carry_out(call, &order, &key.reason).await
 }
@@ -151,21 +154,21 @@ async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<Ke
     check_reason(&change.reason)?;
     if !change.force {
         let most = call.app.config.keys_stranded_max_bp;
-        keyring::refuse_to_strand(&call.app.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
+        keyring::refuse_to_strand(&call.app.admin_reader, order, call.app.clock.now(), most).await.map_err(problem)?;
     }
     carry_out(call, order, &change.reason).await
 }
 
 async fn carry_out(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatus>, Problem> {
     let (app, by) = (&call.app, call.by());
-    keyring::order(app.keyring.vault(), order, why, &app.writer, &app.reader, &by).await.map_err(problem)?;
+    keyring::order(app.keyring.vault(), order, why, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
     in_force(call).await
 }
 
 /// Has this server take over what was published, at once, and says how the keys are.
 async fn in_force(call: Call) -> Result<Json<KeysStatus>, Problem> {
     let Call { app, .. } = &call;
-    app.keyring.follow(&app.writer, &app.reader, app.clock.now()).await.map_err(problem)?;
+    app.keyring.follow(&app.writer, &app.admin_reader, app.clock.now()).await.map_err(problem)?;
     status(call, Nothing).await
 }
 

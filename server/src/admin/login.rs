@@ -13,7 +13,6 @@ use super::{
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
-    admission::Rate,
     role::Role,
     store::{
         By,
@@ -23,11 +22,6 @@ use crate::{
 
 /// How long a session lasts.
 const SESSION_LIFE: Duration = Duration::from_hours(12);
-/// Logins that may fail from one address.
-pub const FAILURES_OF_ADDRESS: Rate = Rate { per_min: 10, burst: 10 };
-/// Logins that may fail under one name, from wherever: who guesses locks nobody out for longer than a few seconds.
-pub const FAILURES_OF_NAME: Rate = Rate { per_min: 20, burst: 20 };
-
 /// Name and password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,32 +53,24 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     if name.len() > 64 || password.len() > crate::password::BYTES_MAX {
         return Err(Problem::bad_request("name: at most 64 bytes; password: at most 256 bytes"));
     }
-    let throttle = &app.login_throttle;
-    let waits = [throttle.addresses.wait_us(*address, now_us), throttle.names.wait_us(&name, now_us)];
-    if let Some(wait_us) = waits.into_iter().flatten().max() {
-        return Err(Problem::wait("too many logins failed; wait", wait_us));
-    }
-    // Taken as failed until it has succeeded, so that many at the same moment are as many.
-    throttle.addresses.spend(*address, now_us);
-    throttle.names.spend(name.clone(), now_us);
+    let attempt = app.throttle.attempt(&name, *address, now_us);
+    let attempt =
+        attempt.map_err(|wait_us| Problem::wait("too many logins, or too many that failed; wait", wait_us))?;
     let wanted = name.clone();
     let found = app.reader.ask(move |store| store.user(&wanted)).await?;
     let enabled = found.filter(|(user, _)| user.disabled_at.is_none());
     let hash = enabled.as_ref().map(|(_, hash)| hash.clone());
-    let refund = || {
-        throttle.addresses.refund(*address);
-        throttle.names.refund(&name);
-    };
     let Some(is_right) = app.passwords.is_right(password, hash).await else {
-        refund();
+        attempt.is_no_failure();
         return Err(Problem::overloaded());
     };
-    let Some((user, _)) = enabled.filter(|_| is_right) else {
+    let wrong = || Problem::unauthorized("name or password is wrong");
+    let Some((user, hash)) = enabled.filter(|_| is_right) else {
         let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
         app.writer.write(move |store| store.note("login.failed", &name, "", &by)).await?;
-        return Err(Problem::unauthorized("name or password is wrong"));
+        return Err(wrong());
     };
-    refund();
+    attempt.succeeded();
     let token = Base64UrlUnpadded::encode_string(&app.rng.bytes_32());
     let by = By { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
     let (at, role) = (by.at, user.role);
@@ -97,7 +83,8 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
         expires_at: at + SESSION_LIFE,
     };
     let (expires_at, me) = (session.expires_at, by.name.clone());
-    app.writer.write(move |store| store.add_token(&session, &by)).await?;
+    let begun = app.writer.write(move |store| store.begin_session(&session, &hash, &by)).await?;
+    begun.ok_or_else(wrong)?; // the password has changed since it was looked at
     let cookie = cookie(&token, SESSION_LIFE);
     Ok(WithCookie(cookie, Me { name: me, role: Some(role), expires_at: Some(expires_at) }))
 }

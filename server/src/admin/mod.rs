@@ -22,18 +22,27 @@ pub mod provisioning;
 pub mod releases;
 pub mod rollouts;
 pub mod route;
+pub mod sheet;
+pub mod throttle;
 pub mod which;
+
+use std::collections::BTreeSet;
 
 use axum::{
     Router,
     extract::{Request, State},
+    middleware::map_response,
+    response::Response,
 };
-use hyper::StatusCode;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use problem::Problem;
 
-use crate::{app::App, role::Access};
+use crate::{admission::client_address, app::App, role::Access};
 use auth::Caller;
 use route::{
     Method::{Delete, Get, Patch, Post},
@@ -190,31 +199,77 @@ fn of_the_server() -> Vec<Route> {
     ]
 }
 
+/// Words that stand in a path where others have `parameter`, such as `import` beside `{device_id}`: who is named so could not be
+/// reached.
+pub fn words_beside(parameter: &str) -> BTreeSet<&'static str> {
+    let paths: Vec<Vec<&'static str>> = routes().iter().map(|route| route.path.split('/').collect()).collect();
+    let before = |path: &Vec<&'static str>| {
+        path.iter().position(|part| *part == parameter).and_then(|at| path.get(..at).map(<[_]>::to_vec))
+    };
+    let places: BTreeSet<Vec<&'static str>> = paths.iter().filter_map(before).collect();
+    let beside = |path: &Vec<&'static str>| {
+        let word = |place: &Vec<&'static str>| path.strip_prefix(place.as_slice())?.first().copied();
+        places.iter().find_map(word).filter(|word| !word.starts_with('{'))
+    };
+    paths.iter().filter_map(beside).collect()
+}
+
+/// Whether something may be named so: not where the name is one of the [`words_beside`] its place in a path.
+///
+/// # Errors
+/// It may not.
+pub fn check_name(name: &str, taken: &BTreeSet<&str>) -> Result<(), String> {
+    if taken.contains(name) {
+        return Err(format!("`{name}` stands in a path of the API where the name would stand, expected another name"));
+    }
+    Ok(())
+}
+
 /// The routes as axum serves them, below /api.
 pub fn router(app: &App) -> Router<App> {
     let routes = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.service()));
     let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    let routes = routes.layer(map_response(for_browsers));
     match &app.config.admin_web_origin {
         None => routes,
         Some(origin) => routes.layer(cors(origin)),
     }
 }
 
+/// What a browser must know of answers that are for one person: keep none, guess no type, tell nobody the address, load nothing.
+async fn for_browsers(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value)); // a page has a policy of its own
+    }
+    answer
+}
+
 /// Lets a page from that origin call, with its cookie.
 fn cors(origin: &str) -> CorsLayer {
-    use hyper::{Method, header};
     let origin = origin.parse().map_or_else(|_| AllowOrigin::list([]), AllowOrigin::exact);
     CorsLayer::new()
         .allow_origin(origin)
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_methods([hyper::Method::GET, hyper::Method::POST, hyper::Method::PATCH, hyper::Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
         .expose_headers([header::ETAG, header::RETRY_AFTER])
 }
 
+async fn caller(app: &App, request: Request) -> Result<Caller, Problem> {
+    let (parts, _) = request.into_parts();
+    let address = client_address(app, &parts.extensions, &parts.headers);
+    Caller::of(app, &parts.method, &parts.headers, address).await
+}
+
 /// Any other path under /api; nothing is said to strangers, not even what exists.
 async fn not_found(State(app): State<App>, request: Request) -> Problem {
-    match Caller::of(&app, request.method(), request.headers()).await {
+    match caller(&app, request).await {
         Ok(_) => Problem::not_found("there is no such endpoint; GET /api/openapi.json lists them"),
         Err(problem) => problem,
     }
@@ -222,7 +277,7 @@ async fn not_found(State(app): State<App>, request: Request) -> Problem {
 
 /// Another method than the endpoint's own.
 async fn method_not_allowed(State(app): State<App>, request: Request) -> Problem {
-    match Caller::of(&app, request.method(), request.headers()).await {
+    match caller(&app, request).await {
         Ok(_) => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the endpoint takes other methods"),
         Err(problem) => problem,
     }

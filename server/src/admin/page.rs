@@ -7,6 +7,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use hyper::header;
+use ks_protocol::time::UnixMs;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ impl<T> Page<T> {
 pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
     match given.unwrap_or(100) {
         limit if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-        _ => Err(Problem::bad_request(format!("limit: expected 1 to {LIMIT_MAX}"))),
+        limit => Err(Problem::bad_request(format!("limit: expected 1 to {LIMIT_MAX}, got {limit}"))),
     }
 }
 
@@ -48,6 +49,16 @@ pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
 pub fn after(cursor: Option<&str>, start: i64) -> Result<i64, Problem> {
     let number = cursor.map_or(Ok(start), str::parse);
     number.map_err(|_| Problem::bad_request("cursor: expected the next_cursor of the page before"))
+}
+
+/// A span whose end is not before its beginning.
+pub fn in_order(since: Option<UnixMs>, until: Option<UnixMs>) -> Result<(), Problem> {
+    match (since, until) {
+        (Some(since), Some(until)) if since > until => Err(Problem::bad_request(format!(
+            "since, until: since is {since}, and until is {until}: expected a since that is not after until"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Writes an endless document piece by piece, as fast as the caller takes it.

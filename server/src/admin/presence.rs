@@ -1,6 +1,6 @@
 //! /api/presence: who is there, by model and site; and everything at hand about one device that is not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use schemars::JsonSchema;
@@ -35,6 +35,8 @@ const PAGE: usize = 10_000;
 pub struct Counts {
     /// Heard in time.
     online: u64,
+    /// Not heard in time, and nobody could have heard them: no server listened, or a clock was wrong.
+    unknown: u64,
     /// Overdue.
     late: u64,
     /// Silent for a quarter of an hour.
@@ -55,6 +57,7 @@ impl Counts {
             (DeviceStatus::Whitelisted, _) => &mut self.whitelisted,
             (DeviceStatus::Revoked, _) => &mut self.revoked,
             (_, Presence::Online) => &mut self.online,
+            (_, Presence::Unknown) => &mut self.unknown,
             (_, Presence::Late) => &mut self.late,
             (_, Presence::Offline) => &mut self.offline,
             (_, Presence::Lost) => &mut self.lost,
@@ -85,16 +88,15 @@ pub struct FleetPresence {
 pub async fn fleet(call: Call, _: Nothing) -> Result<Json<FleetPresence>, Problem> {
     let now = call.app.clock.now();
     let interval = call.app.config.heartbeat_interval;
-    let gaps = gaps(&call.app.reader, now).await?;
+    let gaps = gaps(&call.app.admin_reader, now).await?;
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
     let mut after = 0;
     loop {
-        let page = call.app.reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let page = call.app.admin_reader.ask(move |store| store.heard(after, PAGE)).await?;
         let Some(last) = page.last() else { break };
         after = last.row;
         for device in page {
-            let seen =
-                device.last_seen_at.map_or(Presence::Never, |seen| presence(silence_ms(seen, now, &gaps), interval));
+            let seen = presence(device.last_seen_at, now, &gaps, interval);
             total.add(device.status, seen);
             models.entry(device.model).or_insert_with(Counts::default).add(device.status, seen);
             sites.entry(device.site).or_insert_with(Counts::default).add(device.status, seen);
@@ -164,7 +166,7 @@ pub struct Investigation {
     at: UnixMs,
     device: Device,
     presence: Presence,
-    /// How long it was silent while a server listened, in seconds.
+    /// How long it was silent while a server listened, in seconds; none if that is ahead of the server's clock.
     silence_s: Option<u64>,
     /// When its next heartbeat was expected.
     expected_at: Option<UnixMs>,
@@ -179,6 +181,8 @@ pub struct Investigation {
     recent_logs: Vec<Line>,
     /// What it ran, the newest first.
     firmware_history: Vec<FirmwareRun>,
+    /// Version of the newest keyset; the device's own is in `device`.
+    newest_keyset: u64,
     /// What to look at first, in words.
     findings: Vec<String>,
 }
@@ -189,6 +193,7 @@ struct Known {
     commands: Vec<Command>,
     logs: Vec<Line>,
     firmware: Vec<FirmwareRun>,
+    newest_keyset: u64,
 }
 
 fn look_up(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Known, StoreError> {
@@ -199,13 +204,15 @@ fn look_up(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Known, S
         commands: store.commands(&open, 0, 100)?.into_iter().map(Command::from).collect(),
         logs: store.logs(&of_device, i64::MAX, 50, 50)?.lines.into_iter().map(Line::from).collect(),
         firmware: store.firmware_history(device_id, 20)?.into_iter().map(FirmwareRun::from).collect(),
+        newest_keyset: store.newest()?.keyset_version,
     })
 }
 
 /// Gathers what an operator asks first about a device that is silent.
 pub async fn investigate(call: Call, _: Nothing) -> Result<Json<Investigation>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
-    let found = gather(&call.app.reader, call.app.clock.now(), call.app.config.heartbeat_interval, &device_id).await?;
+    let found =
+        gather(&call.app.admin_reader, call.app.clock.now(), call.app.config.heartbeat_interval, &device_id).await?;
     found.map(Json).ok_or_else(|| nobody(&device_id))
 }
 
@@ -221,8 +228,8 @@ pub async fn gather(
     let gaps = gaps(reader, now).await?;
     let wanted = device_id.clone();
     let known = reader.ask(move |store| look_up(store, &wanted)).await?;
-    let silence = record.last_seen_at.map(|seen| silence_ms(seen, now, &gaps));
-    let seen = silence.map_or(Presence::Never, |silence| presence(silence, interval));
+    let silence = record.last_seen_at.and_then(|seen| silence_ms(seen, now, &gaps));
+    let seen = presence(record.last_seen_at, now, &gaps, interval);
     let site = site(reader, &record.site, now, interval, &gaps).await?;
     let mut investigation = Investigation {
         at: now,
@@ -235,6 +242,7 @@ pub async fn gather(
         pending_commands: known.commands,
         recent_logs: known.logs,
         firmware_history: known.firmware,
+        newest_keyset: known.newest_keyset,
         findings: Vec::new(),
         device: record.into(),
     };
@@ -258,8 +266,8 @@ async fn site(
         let Some(last) = page.last() else { return Ok((devices, silent)) };
         after = last.row;
         devices += page.len() as u64;
-        let is_silent = |seen: UnixMs| presence(silence_ms(seen, now, gaps), interval) >= Presence::Offline;
-        silent += page.iter().filter(|device| device.last_seen_at.is_some_and(is_silent)).count() as u64;
+        let is_silent = |seen| (Presence::Offline..Presence::Never).contains(&presence(seen, now, gaps, interval));
+        silent += page.iter().filter(|device| is_silent(device.last_seen_at)).count() as u64;
     }
 }
 
@@ -279,6 +287,7 @@ impl Investigation {
             (Some(seen), Some(expected), Some(silence_s)) => lines.push(format!(
                 "last heard {seen}, expected again by {expected}; silent for {silence_s} s while a server listened"
             )),
+            (Some(seen), ..) => lines.push(format!("last heard {seen}, which is ahead of the server's clock")),
             _ => lines.push("never heard".to_owned()),
         }
         lines.push(format!("site: {} of {} registered devices are silent too", self.site_offline, self.site_devices));
@@ -316,12 +325,29 @@ fn section(lines: &mut Vec<String>, title: &str, entries: impl Iterator<Item = S
     }
 }
 
+/// What is wrong with the keyset that a device holds.
+fn keyset_finding(about: &Investigation) -> Option<String> {
+    let (held, newest) = (about.device.keyset_version, about.newest_keyset);
+    about.last_heartbeat.as_ref()?; // before its first one it has said nothing
+    match held.cmp(&newest) {
+        Ordering::Equal => None,
+        Ordering::Less => Some(format!("it has not confirmed keyset {newest}: it holds keyset {held}")),
+        Ordering::Greater => Some(format!(
+            "it holds keyset {held}, and {newest} is the newest here: somebody who has a key of the server's led it astray, or \
+             this database is older than what the device has seen; give it a pinned key again, as at the factory"
+        )),
+    }
+}
+
 fn findings(about: &Investigation) -> Vec<String> {
     let mut findings = Vec::new();
     match about.device.status {
         DeviceStatus::Revoked => findings.push("it is revoked: every request of it is refused".to_owned()),
         DeviceStatus::Whitelisted => findings.push("it has not registered yet".to_owned()),
-        DeviceStatus::Registered => {}
+        DeviceStatus::Registered => findings.extend(keyset_finding(about)),
+    }
+    if about.presence == Presence::Unknown {
+        findings.push("no server has heard it since one listens again, or since a clock was wrong: wait for two heartbeat intervals".to_owned());
     }
     if about.presence >= Presence::Offline && about.site_offline > 1 && about.site_offline * 2 > about.site_devices {
         let (offline, devices) = (about.site_offline, about.site_devices);

@@ -112,6 +112,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy | StoreError::QueueFull | StoreError::Closed => Self::overloaded(),
+            StoreError::Misplaced(_) | StoreError::Damaged(_) => {
+                Self { detail: error.to_string(), ..Self::overloaded() }
+            }
             StoreError::Database(_) => Self::internal(),
         }
     }

@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     Problem,
     devices::{Device, check_reason, edit_refused, find},
-    inventory,
+    inventory::{self, Inventory},
     page::Csv,
     problem::Place,
     route::{Call, CsvBody, Json, JsonBody, Query, Versioned},
+    sheet::{self, Separator},
 };
 use crate::{
     rng::ServerRng,
-    store::devices::{DeviceStatus, ImportProblem, NewDevice, NewOtrts, Selector},
+    store::devices::{DeviceStatus, ImportProblem, Imported, NewDevice, NewOtrts, Selector},
 };
 
 /// Greatest inventory, in bytes: a million rows.
@@ -39,29 +40,36 @@ pub struct ImportDone {
     unchanged: usize,
     /// Of these, how many are revoked, and stay so.
     revoked: usize,
+    /// What was taken as it is, and is likely not what was meant: a serial that a spreadsheet has rounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")] // `default`, so that the schema does not demand it
+    warnings: Vec<Place>,
 }
 
 /// Whitelists all rows of an inventory or none.
 pub async fn import(call: Call, CsvBody(csv): CsvBody<INVENTORY_BYTES_MAX>) -> Result<Json<ImportDone>, Problem> {
-    let devices = inventory::parse(&csv).map_err(|problems| refused(&problems))?;
+    let Inventory { devices, warnings } = inventory::parse(&csv).map_err(|problems| refused(&problems))?;
     drop(csv);
-    import_all(&call, devices).await
+    import_all(&call, devices, &warnings).await
 }
 
-async fn import_all(call: &Call, devices: Vec<NewDevice>) -> Result<Json<ImportDone>, Problem> {
+async fn import_all(
+    call: &Call,
+    devices: Vec<NewDevice>,
+    warnings: &[ImportProblem],
+) -> Result<Json<ImportDone>, Problem> {
     let by = call.by();
     let imported = call.app.writer.write(move |store| store.import(&devices, &by)).await?;
     let done = imported.map_err(|problems| refused(&problems))?;
     tracing::info!(added = done.added, unchanged = done.unchanged, "inventory imported");
-    Ok(Json(ImportDone { added: done.added, unchanged: done.unchanged, revoked: done.revoked }))
+    let Imported { added, unchanged, revoked } = done;
+    Ok(Json(ImportDone { added, unchanged, revoked, warnings: warnings.iter().map(place).collect() }))
+}
+
+fn place(problem: &ImportProblem) -> Place {
+    Place { line: problem.line, field: problem.field.to_owned(), what: problem.what.clone() }
 }
 
 fn refused(problems: &[ImportProblem]) -> Problem {
-    let place = |problem: &ImportProblem| Place {
-        line: problem.line,
-        field: problem.field.to_owned(),
-        what: problem.what.clone(),
-    };
     let detail = format!("{} in this inventory; nothing was imported", inventory::faults(problems.len()));
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with_errors(problems.iter().map(place).collect())
 }
@@ -88,12 +96,13 @@ pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Js
     let texts =
         [("serial", &new.serial), ("manufacturer", &new.manufacturer), ("model", &new.model), ("site", &new.site)];
     if let Some((field, _)) = texts.into_iter().find(|(_, text)| !inventory::is_field(text)) {
-        return Err(Problem::bad_request(format!("{field}: expected 1 to 128 bytes of text")));
+        return Err(Problem::bad_request(format!("{field}: expected {}", inventory::FIELD)));
     }
-    new.public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
+    super::check_name(new.device_id.as_str(), &super::words_beside("{device_id}"))
+        .map_err(|why| Problem::bad_request(format!("device_id: {why}")))?;
     let Enrolment { device_id, public_key, serial, manufacturer, model, site } = new;
     let device = NewDevice { line: 1, device_id, public_key, serial, manufacturer, model, site };
-    import_all(&call, vec![device]).await
+    import_all(&call, vec![device], &[]).await
 }
 
 /// Which devices.
@@ -106,14 +115,20 @@ pub struct ExportQuery {
     site: Option<String>,
     /// In this status.
     status: Option<DeviceStatus>,
+    /// What parts the fields.
+    #[serde(default)]
+    separator: Separator,
+    /// Whether the file begins with a byte-order mark, by which spreadsheets know UTF-8.
+    #[serde(default)]
+    bom: bool,
 }
 
 /// Gives the inventory as it can be imported.
 pub async fn export(call: Call, Query(query): Query<ExportQuery>) -> Result<Csv, Problem> {
-    let ExportQuery { model, site, status } = query;
-    let (reader, which) = (call.app.reader.clone(), Selector { model, site, status, ..Selector::default() });
+    let ExportQuery { model, site, status, separator, bom } = query;
+    let (reader, which) = (call.app.admin_reader.clone(), Selector { model, site, status, ..Selector::default() });
     Ok(Csv::by("inventory.csv", |mut pieces| async move {
-        if !pieces.send(format!("{}\n", inventory::COLUMNS.join(","))).await {
+        if bom && !pieces.send(sheet::BYTE_ORDER_MARK).await || !pieces.send(inventory::header(separator)).await {
             return;
         }
         let mut after = 0;
@@ -125,7 +140,7 @@ pub async fn export(call: Call, Query(query): Query<ExportQuery>) -> Result<Csv,
             };
             let Some(last) = devices.last() else { return };
             after = last.row;
-            if !pieces.send(inventory::rows(&devices)).await {
+            if !pieces.send(inventory::rows(&devices, separator)).await {
                 return;
             }
         }
@@ -158,10 +173,10 @@ pub struct OtrtsMade {
 /// Makes one-time registration tokens.
 pub async fn make_otrts(call: Call, JsonBody(order): JsonBody<OtrtOrder>) -> Result<Json<OtrtsMade>, Problem> {
     if !(1..=OTRTS_MAX).contains(&order.count) {
-        return Err(Problem::bad_request(format!("count: expected 1 to {OTRTS_MAX}")));
+        return Err(Problem::bad_request(format!("count: expected 1 to {OTRTS_MAX}, got {}", order.count)));
     }
     if !(1..=TTL_S_MAX).contains(&order.ttl_s) {
-        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds")));
+        return Err(Problem::bad_request(format!("ttl_s: expected 1 to {TTL_S_MAX} seconds, got {}", order.ttl_s)));
     }
     let by = call.by();
     let expires_at = by.at + Duration::from_secs(order.ttl_s);
@@ -199,7 +214,6 @@ pub async fn reprovision(call: Call, JsonBody(what): JsonBody<Reprovisioning>) -
     let device_id: DeviceId = call.path("device_id")?;
     let Reprovisioning { public_key, reason } = what;
     check_reason(&reason)?;
-    public_key.verifier().map_err(|error| Problem::bad_request(format!("public_key: {error}")))?;
     let (by, whose) = (call.by(), device_id.clone());
     let done = call.app.writer.write(move |store| store.reprovision(&whose, &public_key, &reason, &by)).await?;
     done.map_err(|refused| edit_refused(&refused, &device_id))?;

@@ -25,7 +25,7 @@ use crate::{
         driver::{self, CreateError},
         plan::{Plan, Wish},
         policy::Policy,
-        step::{GateReading, Order, Status, Tally, read_gates},
+        step::{GateReading, Order, PersonalOrder, Seen, Status, Tally, Unfit, read_gates},
         update::UpdateState,
     },
     store::{
@@ -55,6 +55,8 @@ impl Wanted {
     fn take(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
         check_reason(&self.reason)?;
         let Self { rollout_id, release_id, which, policy, reason } = self;
+        super::check_name(rollout_id.as_str(), &super::words_beside("{rollout_id}"))
+            .map_err(|why| Problem::bad_request(format!("rollout_id: {why}")))?;
         Ok((Wish { rollout_id, policy }, release_id, which.selector()?, reason))
     }
 }
@@ -62,9 +64,9 @@ impl Wanted {
 /// Says what would happen; nothing does.
 pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Plan>, Problem> {
     let (wish, release_id, which, _) = wanted.take()?;
-    let interval_ms = ms(call.app.config.heartbeat_interval);
-    let planned = driver::plan(&wish, &release_id, which, &call.app.reader, interval_ms).await;
-    planned.map(|(plan, _)| Json(plan)).map_err(problem)
+    let (app, interval_ms) = (&call.app, ms(call.app.config.heartbeat_interval));
+    let planned = driver::plan(&wish, &release_id, which, &app.admin_reader, &app.rollouts.planning, interval_ms).await;
+    planned.map(Json).map_err(problem)
 }
 
 /// A rollout that was made, and what it will do: who is in which stage, and the power of its gates.
@@ -80,7 +82,8 @@ pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Js
     let (app, by) = (&call.app, call.by());
     let rollout_id = wish.rollout_id.clone();
     let interval_ms = ms(app.config.heartbeat_interval);
-    let created = driver::create(wish, &release_id, which, &reason, &app.writer, &app.reader, &by, interval_ms).await;
+    let (writer, reader, planning) = (&app.writer, &app.admin_reader, &app.rollouts.planning);
+    let created = driver::create(wish, &release_id, which, &reason, writer, reader, &by, planning, interval_ms).await;
     let plan = created.map_err(problem)?;
     app.rollouts.wake();
     let Json(rollout) = shown(app, &rollout_id).await?;
@@ -107,6 +110,8 @@ pub struct Rollout {
     pub(crate) release_id: ReleaseId,
     pub(crate) version: String,
     pub(crate) status: Status,
+    /// Goes up with each decision. Orders say which revision they are about.
+    pub(crate) revision: u64,
     /// The stage, from 0.
     pub(crate) stage: usize,
     /// How many there are.
@@ -151,6 +156,7 @@ impl Rollout {
             release_id: release.release_id,
             version: release.version,
             status: state.status,
+            revision: state.revision,
             stage: state.stage,
             stages: policy.stages.len(),
             share_bp: state.share_bp(&policy),
@@ -185,7 +191,7 @@ pub struct List {
 pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Rollout>>, Problem> {
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
     let silent_before = silent_before(&call.app);
-    let asked = call.app.reader.ask(move |store| {
+    let asked = call.app.admin_reader.ask(move |store| {
         let mut found = Vec::new();
         for record in store.rollouts(after, limit)? {
             let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
@@ -207,7 +213,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
 
 async fn shown(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
     let (wanted, silent_before) = (rollout_id.clone(), silent_before(app));
-    let asked = app.reader.ask(move |store| {
+    let asked = app.admin_reader.ask(move |store| {
         let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
         let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
         Ok(Some(Rollout::of(record, &tally, versions)))
@@ -219,13 +225,30 @@ fn unknown(rollout_id: &RolloutId) -> Problem {
     Problem::not_found(format!("there is no rollout {rollout_id}"))
 }
 
-/// An order, and why.
+/// An order that lets the release go further: why, and the rollout as the person saw it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Ordered {
+pub struct GoOn {
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
+    /// The stage that it is about, from 0. 409 if the rollout is in another one by now.
+    stage: usize,
+    /// The revision that it is about. 409 if anything was decided since, but for a retry of this very order.
+    revision: u64,
+}
+
+/// An order to stop for now.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Why, for the trace and the audit.
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+    /// The stage that it is about, from 0; only together with `revision`. Without, whatever the rollout is in.
+    stage: Option<usize>,
+    /// The revision that it is about. Without, an order to stop does not fail because something was decided meanwhile.
+    revision: Option<u64>,
 }
 
 /// An order to abort.
@@ -235,46 +258,73 @@ pub struct Abort {
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
+    /// The stage that it is about, from 0; only together with `revision`. Without, whatever the rollout is in.
+    stage: Option<usize>,
+    /// The revision that it is about. Without, an order to stop does not fail because something was decided meanwhile.
+    revision: Option<u64>,
     /// Also give those that took the release the policy's `roll_back_to`.
     #[serde(default)]
     roll_back: bool,
 }
 
 /// Offers nothing more for now; what is under way goes on, and gates are judged.
-pub async fn pause(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
-    carry_out(call, Order::Pause, ordered.reason).await
+pub async fn pause(call: Call, JsonBody(pause): JsonBody<Pause>) -> Result<Json<Rollout>, Problem> {
+    let Pause { reason, stage, revision } = pause;
+    carry_out(call, PersonalOrder { order: Order::Pause, seen: seen(stage, revision)?, why: reason }).await
 }
 
 /// Goes on with a paused rollout.
-pub async fn resume(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
-    carry_out(call, Order::Resume, ordered.reason).await
+pub async fn resume(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
+    let GoOn { reason, stage, revision } = go_on;
+    carry_out(call, PersonalOrder { order: Order::Resume, seen: Some(Seen { stage, revision }), why: reason }).await
 }
 
-/// Lets the stage be promoted, where the policy asks for a person.
-pub async fn approve(call: Call, JsonBody(ordered): JsonBody<Ordered>) -> Result<Json<Rollout>, Problem> {
-    carry_out(call, Order::Approve, ordered.reason).await
+/// Lets the stage be promoted that waits for a person.
+pub async fn approve(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
+    let GoOn { reason, stage, revision } = go_on;
+    carry_out(call, PersonalOrder { order: Order::Approve, seen: Some(Seen { stage, revision }), why: reason }).await
 }
 
 /// Ends it: the release is not offered again, and devices that are downloading are told to stop.
 pub async fn abort(call: Call, JsonBody(abort): JsonBody<Abort>) -> Result<Json<Rollout>, Problem> {
-    carry_out(call, Order::Abort { roll_back: abort.roll_back }, abort.reason).await
+    let Abort { reason, stage, revision, roll_back } = abort;
+    carry_out(call, PersonalOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason })
+        .await
 }
 
-async fn carry_out(call: Call, order: Order, reason: String) -> Result<Json<Rollout>, Problem> {
-    check_reason(&reason)?;
+fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Seen>, Problem> {
+    match (stage, revision) {
+        (Some(stage), Some(revision)) => Ok(Some(Seen { stage, revision })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Problem::bad_request("revision: missing; expected it together with `stage`".to_owned())),
+        (None, Some(_)) => Err(Problem::bad_request("stage: missing; expected it together with `revision`".to_owned())),
+    }
+}
+
+async fn carry_out(call: Call, given: PersonalOrder) -> Result<Json<Rollout>, Problem> {
+    check_reason(&given.why)?;
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
     let with = app.look();
-    let done = app.writer.write(move |store| driver::order(store, &wanted, &order, &reason, &by, with)).await?;
+    let done = app.writer.write(move |store| driver::order(store, &wanted, &given, &by, with)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),
-        Some(Err(unfit)) => return Err(Problem::conflict(unfit.to_string())),
-        Some(Ok(decided)) => {
-            app.metrics.decided(&decided);
-            app.rollouts.wake();
-        }
+        Some(Err(unfit)) => return Err(Problem::conflict(in_fields(&unfit))),
+        Some(Ok(_)) => app.rollouts.wake(),
     }
     shown(app, &rollout_id).await
+}
+
+/// Why an order does not fit. One about another stage is told by the fields of its body: they count stages from 0, as the list of
+/// them in a policy does, and sentences for people from 1.
+fn in_fields(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Changed { order, seen, now } => format!(
+            "the order to {order} is about `stage` {} and `revision` {}, and the rollout is at `stage` {} and `revision` {}: look at it again",
+            seen.stage, seen.revision, now.stage, now.revision
+        ),
+        other => other.to_string(),
+    }
 }
 
 /// A decision, with the numbers that it was made from.
@@ -283,10 +333,13 @@ pub struct Decision {
     pub(crate) at: UnixMs,
     /// A person, or `rollout-engine`.
     pub(crate) actor: String,
-    /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `gap`, `alert`.
+    /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`, `lapsed`, `gap`,
+    /// `alert`.
     pub(crate) decision: String,
     /// In which stage, from 0.
     pub(crate) stage: usize,
+    /// The rollout's revision from then on.
+    pub(crate) revision: u64,
     pub(crate) why: String,
     /// What every gate said.
     pub(crate) gates: Vec<GateReading>,
@@ -294,8 +347,8 @@ pub struct Decision {
 
 impl From<DecisionRecord> for Decision {
     fn from(record: DecisionRecord) -> Self {
-        let DecisionRecord { at, actor, what, stage, why, gates, .. } = record;
-        Self { at, actor, decision: what, stage, why, gates }
+        let DecisionRecord { at, actor, what, stage, revision, why, gates, .. } = record;
+        Self { at, actor, decision: what, stage, revision, why, gates }
     }
 }
 
@@ -304,7 +357,7 @@ pub async fn trace(call: Call, Query(list): Query<List>) -> Result<Json<Page<Dec
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let wanted = rollout_id.clone();
-    let asked = call.app.reader.ask(move |store| match store.rollout(&wanted)? {
+    let asked = call.app.admin_reader.ask(move |store| match store.rollout(&wanted)? {
         Some(rollout) => store.decisions(rollout.row, after, limit).map(Some),
         None => Ok(None),
     });
@@ -378,7 +431,7 @@ pub async fn updates(call: Call, Query(which): Query<Updates>) -> Result<Json<Pa
     let filter = UpdateFilter { state, site, model };
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let wanted = rollout_id.clone();
-    let asked = call.app.reader.ask(move |store| match store.rollout(&wanted)? {
+    let asked = call.app.admin_reader.ask(move |store| match store.rollout(&wanted)? {
         Some(rollout) => store.updates(rollout.row, &filter, after, limit).map(Some),
         None => Ok(None),
     });

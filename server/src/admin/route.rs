@@ -5,20 +5,28 @@ use std::{net::IpAddr, pin::Pin, str::FromStr, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, Query as AxumQuery, RawPathParams, Request, State},
+    extract::{FromRequestParts, RawPathParams, Request, State},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{HeaderMap, StatusCode, header};
+use ks_protocol::reading;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Problem, auth::Caller};
-use crate::{admission::client_address, app::App, role::Access, store::By};
+use crate::{
+    admission::{NoBody, client_address, collect, only_line},
+    app::App,
+    query,
+    role::Access,
+    store::By,
+};
 
+/// Greatest body of whoever has not shown who they are, in bytes: it is held in memory before anything is judged.
+const STRANGERS_BYTES_MAX: usize = 4_096;
 /// Greatest JSON body, in bytes: a hundred thousand device names.
 const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -149,11 +157,11 @@ impl Call {
         access: Access,
     ) -> Result<(Self, hyper::http::request::Parts, Body), Problem> {
         let (mut parts, body) = request.into_parts();
-        let address = client_address(&parts.extensions, &parts.headers, &app.config.trusted_proxies);
+        let address = client_address(&app, &parts.extensions, &parts.headers);
         let caller = match access {
             Access::Everybody => Caller::anybody(),
             Access::Roles(_) => {
-                let caller = Caller::of(&app, &parts.method, &parts.headers).await?;
+                let caller = Caller::of(&app, &parts.method, &parts.headers, address).await?;
                 if !access.allows(caller.role) {
                     return Err(Problem::forbidden(format!(
                         "{} may not do this: it takes the role {}",
@@ -194,10 +202,10 @@ impl Call {
     /// It is no ETag of this API.
     pub fn if_version(&self) -> Result<Option<u64>, Problem> {
         let Some(given) = self.if_match.as_deref().filter(|given| *given != "*") else { return Ok(None) };
-        let number = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::parse);
-        match number {
-            Some(Ok(version)) => Ok(Some(version)),
-            _ => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
+        let digits = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match digits.and_then(|digits| digits.parse().ok().filter(|version: &u64| version.to_string() == digits)) {
+            Some(version) => Ok(Some(version)),
+            None => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
         }
     }
 }
@@ -239,8 +247,7 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
         Takes { query: Some(T::json_schema(schemas).into()), body: None }
     }
     async fn read(_: &Call, parts: &hyper::http::request::Parts, _: Body) -> Result<Self, Problem> {
-        let read = AxumQuery::<T>::try_from_uri(&parts.uri);
-        read.map(|AxumQuery(query)| Self(query)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        query::read(&parts.uri).map(Self).map_err(Problem::bad_request)
     }
 }
 
@@ -252,19 +259,31 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
         Takes { query: None, body: Some(("application/json", schemas.subschema_for::<T>().into())) }
     }
     async fn read(call: &Call, parts: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
-        let kind = text_of(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
+        let kind = only_line(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
         if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type: expected application/json"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content-type: expected one line with application/json",
+            ));
         }
         let bytes = read_body(call, body, JSON_BYTES_MAX).await?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let place = error.path().to_string();
-            let what = error.inner().to_string();
+            let what = json_fault(error.inner());
             Problem::bad_request(if place == "." { what } else { format!("{place}: {what}") })
         })?;
-        json.end().map_err(|error| Problem::bad_request(error.to_string()))?;
+        json.end().map_err(|error| Problem::bad_request(json_fault(&error)))?;
         Ok(Self(value))
+    }
+}
+
+/// Why a text is not the JSON that was expected, and where.
+fn json_fault(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match words.rsplit_once(" at line ") {
+        Some((what, place)) => format!("line {}: {}", place.replace(" column", ", column"), reading::plain(what)),
+        None => reading::plain(&words),
     }
 }
 
@@ -294,16 +313,15 @@ impl Input for Upload {
 }
 
 async fn read_body(call: &Call, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let timeout = call.app.config.request_timeout;
-    match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    let bytes_max = if call.caller.role.is_some() { bytes_max } else { bytes_max.min(STRANGERS_BYTES_MAX) };
+    collect(body, bytes_max, call.app.config.request_timeout).await.map_err(|why| match why {
+        NoBody::TooLarge => {
             let detail = format!("the body is larger than the {bytes_max} bytes that this endpoint takes");
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
-        Ok(Err(_)) => Err(Problem::bad_request("the body did not arrive whole")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
-    }
+        NoBody::Broken => Problem::bad_request("the body did not arrive whole"),
+        NoBody::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    })
 }
 
 /// What a handler gives.

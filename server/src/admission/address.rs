@@ -10,6 +10,8 @@ use axum::{
     http::{Extensions, HeaderMap},
 };
 
+use crate::app::App;
+
 /// Proxies that a request may have come through at most; what stands farther left was written by nobody we know.
 const HOPS_MAX: usize = 16;
 
@@ -38,6 +40,16 @@ impl FromStr for Network {
 }
 
 impl Network {
+    /// Bits that all its addresses share.
+    pub fn prefix(self) -> u32 {
+        self.prefix
+    }
+
+    /// Whether its addresses are those of IPv4.
+    pub fn is_ipv4(self) -> bool {
+        self.address.is_ipv4()
+    }
+
     /// Whether the address is one of these.
     pub fn contains(self, address: IpAddr) -> bool {
         let differ_from = |bits: u32, differing: u128| self.prefix == 0 || differing >> (bits - self.prefix) == 0;
@@ -51,21 +63,47 @@ impl Network {
 
 /// The address that a request comes from. Of `X-Forwarded-For` only what trusted proxies wrote is believed: each appends
 /// the address that it saw, so the last one that is no trusted proxy is the client.
-pub fn client_address(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+///
+/// A proxy that writes something else hides its clients: they share its own address and budget. That is counted, and the first
+/// time logged.
+pub fn client_address(app: &App, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
+    let (address, not_understood) = read(extensions, headers, &app.config.trusted_proxies);
+    if let Some(hop) = not_understood
+        && app.metrics.forwarded_for_not_understood.inc() == 0
+    {
+        let hop: String = hop.chars().take(80).collect();
+        tracing::warn!(
+            proxy = %address,
+            given = ?hop,
+            "X-Forwarded-For of a trusted proxy is no address: all that come through it share one budget; logged once, counted in ks_forwarded_for_not_understood_total"
+        );
+    }
+    address
+}
+
+/// The address, and what stands in the place of one that a trusted proxy should have named.
+fn read<'a>(extensions: &Extensions, headers: &'a HeaderMap, trusted: &[Network]) -> (IpAddr, Option<&'a str>) {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let mut address = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    let named = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok());
-    for hop in named.flat_map(|value| value.rsplit(',')).take(HOPS_MAX) {
+    let lines = headers.get_all("x-forwarded-for").iter().rev().map(|value| value.to_str().unwrap_or("(no text)"));
+    for hop in lines.flat_map(|value| value.rsplit(',')).take(HOPS_MAX) {
         if !is_trusted(address) {
             break;
         }
-        match hop.trim().parse::<IpAddr>() {
-            Ok(before) => address = before.to_canonical(),
-            Err(_) => break, // whatever stands here, the proxy that sent it is as far as we know
+        match hop_address(hop.trim()) {
+            Some(before) => address = before.to_canonical(),
+            None => return (address, Some(hop)), // the proxy that sent it is as far as we know
         }
     }
-    address
+    (address, None)
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port (`1.2.3.4:5678`, `[2001:db8::1]:443`).
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bracketed = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    hop.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
 #[cfg(test)]
@@ -80,7 +118,8 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
         let trusted: Vec<Network> = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        client_address(&extensions, &headers, &trusted).to_string()
+        let (address, not_understood) = read(&extensions, &headers, &trusted);
+        not_understood.map_or_else(|| address.to_string(), |hop| format!("{address}, not {}", hop.trim()))
     }
 
     #[test]
@@ -89,10 +128,27 @@ mod tests {
         assert_eq!(seen("10.1.2.3", &["1.2.3.4"], &["10.0.0.0/8"]), "1.2.3.4");
         assert_eq!(seen("10.1.2.3", &["6.6.6.6, 1.2.3.4, 10.9.9.9"], &["10.0.0.0/8"]), "1.2.3.4");
         assert_eq!(seen("10.1.2.3", &["6.6.6.6", "1.2.3.4"], &["10.1.2.3"]), "1.2.3.4");
-        assert_eq!(seen("10.1.2.3", &["1.2.3.4, nonsense"], &["10.0.0.0/8"]), "10.1.2.3");
+        assert_eq!(seen("10.1.2.3", &["1.2.3.4, 10.4.4.4:80"], &["10.0.0.0/8"]), "1.2.3.4");
+        for bad in ["nonsense", "unknown", "1.2.3.4:99999", "[::1", "1.2.3.4:", ""] {
+            assert_eq!(seen("10.1.2.3", &[bad], &["10.0.0.0/8"]), format!("10.1.2.3, not {bad}"));
+            assert_eq!(seen("203.0.113.9", &[bad], &["10.0.0.0/8"]), "203.0.113.9", "nobody's word");
+        }
         assert_eq!(seen("::ffff:10.1.2.3", &["2001:db8::1"], &["10.0.0.0/8"]), "2001:db8::1");
         assert_eq!(seen("fd00::1", &["2001:db8::1"], &["fd00::/8"]), "2001:db8::1");
         assert_eq!(seen("10.1.2.3", &[], &["0.0.0.0/0"]), "10.1.2.3");
+    }
+
+    #[test]
+    fn a_port_behind_the_address_is_left_out() {
+        for (hop, address) in [
+            ("1.2.3.4:5678", "1.2.3.4"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[::ffff:1.2.3.4]:443", "1.2.3.4"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(seen("10.1.2.3", &[hop], &["10.0.0.0/8"]), address, "{hop}");
+        }
     }
 
     #[test]

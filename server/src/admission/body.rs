@@ -1,18 +1,42 @@
-//! First check: media type and size, before a byte of the body is looked at.
+//! First check: media type and size, before a byte of the document is looked at.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{HeaderMap, header::CONTENT_TYPE};
-use ks_protocol::refusal::RefusalCode;
+use hyper::{
+    HeaderMap,
+    header::{CONTENT_TYPE, HeaderName},
+};
+use ks_protocol::{
+    message::{REQUEST_HEADER, document_of_header},
+    refusal::RefusalCode,
+};
 
 use crate::answer::Refusal;
 
+/// The one line of this name, as text; empty if there is none.
+///
+/// # Errors
+/// There are several, so many. Whoever stands in between may have read another one.
+pub fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, usize> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.count()) {
+        (None, _) => Ok(""),
+        (Some(line), 0) => Ok(line.to_str().unwrap_or_default()),
+        (Some(_), more) => Err(more + 1),
+    }
+}
+
 /// Refuses everything but `text/toon` in UTF-8.
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let refused = |message: String| Err(Refusal::new(RefusalCode::UnsupportedMediaType).saying(message));
+    let expected = ks_protocol::MEDIA_TYPE;
+    let given = match only_line(headers, &CONTENT_TYPE) {
+        Ok(given) => given,
+        Err(lines) => return refused(format!("there are {lines} content-type lines, expected one: `{expected}`")),
+    };
     let mut parts = given.split(';').map(|part| part.trim().to_ascii_lowercase());
     let is_toon = parts.next().is_some_and(|media_type| media_type == "text/toon");
     let is_utf8 = parts
@@ -21,18 +45,63 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let given: String = given.chars().take(60).collect();
-    Err(Refusal::new(RefusalCode::UnsupportedMediaType)
-        .saying(format!("content-type is `{given}`, expected `{}`", ks_protocol::MEDIA_TYPE)))
+    refused(format!("content-type is `{given}`, expected `{expected}`"))
 }
 
-/// Reads the body, at most `bytes_max` of it, within `timeout`.
-pub(super) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await;
-    match collected {
+/// Why a body can't be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoBody {
+    /// It is, or says that it is, larger than it may be.
+    TooLarge,
+    /// It broke off.
+    Broken,
+    /// It took too long.
+    TimedOut,
+}
+
+/// Reads a body, at most `bytes_max` of it, within `timeout`. One that says at once that it is larger is not waited for: whoever
+/// asks with `Expect: 100-continue` is told before the body is sent.
+///
+/// # Errors
+/// It can't be had.
+pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, NoBody> {
+    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+        return Err(NoBody::TooLarge);
+    }
+    match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(RefusalCode::TooLarge)
-            .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint takes"))),
-        Ok(Err(_)) => Err(Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole")),
-        Err(_) => Err(Refusal::new(RefusalCode::RequestTimeout)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
+        Ok(Err(_)) => Err(NoBody::Broken),
+        Err(_) => Err(NoBody::TimedOut),
+    }
+}
+
+/// The same for the data plane.
+pub(super) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Refusal> {
+    collect(body, bytes_max, timeout).await.map_err(|why| match why {
+        NoBody::TooLarge => Refusal::new(RefusalCode::TooLarge)
+            .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint takes")),
+        NoBody::Broken => Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole"),
+        NoBody::TimedOut => Refusal::new(RefusalCode::RequestTimeout),
+    })
+}
+
+/// The document of a request that has no body.
+pub(super) fn of_header(headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let malformed = |what: String| Err(Refusal::new(RefusalCode::Malformed).saying(what));
+    let value = match only_line(headers, &HeaderName::from_static(REQUEST_HEADER)) {
+        Ok("") => {
+            return malformed(format!("there is no {REQUEST_HEADER} line: expected the signed document in base64"));
+        }
+        Ok(value) => value,
+        Err(lines) => return malformed(format!("there are {lines} {REQUEST_HEADER} lines, expected one")),
+    };
+    match document_of_header(value) {
+        Some(document) if document.len() > bytes_max => Err(Refusal::new(RefusalCode::TooLarge).saying(format!(
+            "the document in {REQUEST_HEADER} has {} bytes, and this endpoint takes {bytes_max}",
+            document.len()
+        ))),
+        Some(document) => Ok(document.into()),
+        None => malformed(format!("{REQUEST_HEADER} is not canonical base64 with padding")),
     }
 }

@@ -77,8 +77,8 @@ impl AddressBudget {
     }
 }
 
-/// Whoever holds an IPv6 address holds its whole /64.
-fn network_of(address: IpAddr) -> IpAddr {
+/// What stands for an address: whoever holds an IPv6 address holds its whole /64.
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -12,6 +12,11 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many at once, and as many spread over each day; `count` should be 1 440 at least.
+    pub fn per_day(count: u32) -> Self {
+        Self { per_min: count.div_ceil(24 * 60), burst: count }
+    }
+
     /// Microseconds that one request costs.
     fn cost_us(self) -> u64 {
         60_000_000 / u64::from(self.per_min.max(1))
@@ -35,6 +40,12 @@ impl Gcra {
         self.wait_us(rate, now_us).map_or(Ok(()), Err)?;
         self.due_us = self.due_us.max(now_us) + rate.cost_us();
         Ok(())
+    }
+
+    /// Spends so many whatever is left: what has been done already. Then it takes longer until the next is allowed.
+    pub fn charge(&mut self, rate: Rate, count: u32, now_us: u64) {
+        let cost_us = rate.cost_us().saturating_mul(u64::from(count));
+        self.due_us = self.due_us.max(now_us).saturating_add(cost_us);
     }
 
     /// Gives back what one request cost.
@@ -68,6 +79,20 @@ mod tests {
         assert_eq!(budget.spend(rate, 0), Err(1_000_000));
         assert_eq!(budget.spend(rate, 1_000_000), Ok(()));
         assert_eq!(budget.spend(rate, 1_000_000), Err(1_000_000));
+    }
+
+    #[test]
+    fn a_days_quota_may_be_spent_at_once_and_comes_back_within_a_day() {
+        let (rate, day_us) = (Rate::per_day(2_880), 24 * 60 * 60 * 1_000_000);
+        let mut budget = Gcra::default();
+        budget.charge(rate, 2_879, 0);
+        assert_eq!(budget.wait_us(rate, 0), None, "one is left");
+        budget.charge(rate, 3, 0);
+        assert_eq!(budget.wait_us(rate, 0), Some(90_000_000), "two more than there were");
+        assert_eq!(budget.wait_us(rate, 90_000_000), None);
+        budget.charge(rate, 0, 90_000_000);
+        assert_eq!(budget.wait_us(rate, 90_000_000), None, "nothing costs nothing");
+        assert!(budget.is_fresh(day_us + 60_000_000));
     }
 
     proptest! {

@@ -1,14 +1,14 @@
 //! Every check a signed request passes before its handler, cheap before dear.
 //!
-//! media type and size ([`body`]) -> the address's budget ([`AddressBudget`]) -> parse -> device known and not revoked ->
+//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`AddressBudget`]) -> parse -> device known and not revoked ->
 //! signature -> replay -> the device's budget ([`Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
-//! An address that has used up its budget is refused before the signature check, unless it is where the named device
-//! was last verified, or the device was not heard yet since the server started: a neighbour's flood does not shut out
-//! the honest devices behind the same address.
+//! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device
+//! itself ([`benefit`]) get as far as the signature check: a flood does not shut out honest devices, whoever stands behind it.
 
 mod address;
+mod benefit;
 mod body;
 mod failure_budget;
 mod gcra;
@@ -16,6 +16,8 @@ mod gcra;
 use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::{FromRequest, Request as HttpRequest};
+use bytes::Bytes;
+use hyper::http::request::Parts;
 use ks_protocol::{
     document::{self, DocumentError},
     message::Request,
@@ -25,7 +27,9 @@ use ks_protocol::{
 };
 
 pub use address::{Network, client_address};
-pub use failure_budget::{AddressBudget, FailureBudget};
+pub use benefit::Proven;
+pub use body::{NoBody, collect, only_line};
+pub use failure_budget::{AddressBudget, FailureBudget, network_of};
 pub use gcra::{Gcra, Rate};
 
 use crate::{
@@ -38,9 +42,12 @@ use crate::{
 /// Lines of the audit that the attempts of one revoked device may write.
 const NOTES: Rate = Rate { per_min: 1, burst: 1 };
 
-/// What may fail in a device's name from an address whose budget is spent, before the device's credit there ends: enough
-/// for an honest device that stumbles, too little to make the server check signatures for a flood.
-const CREDIT: Rate = Rate { per_min: 1, burst: 5 };
+/// What all addresses together may fail in ways that cost a signature check or a look into the store: 2,000 a second, which is a
+/// tenth of a core.
+pub const DEAR_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
+
+/// How long a device waits while the server's disk is nearly full, in microseconds.
+const SHORT_OF_DISK_US: u64 = 60_000_000;
 
 /// A request that passed every check.
 pub struct Signed<R> {
@@ -66,7 +73,7 @@ impl<R: Request> FromRequest<App> for Signed<R> {
 
     async fn from_request(request: HttpRequest, app: &App) -> Result<Self, Self::Rejection> {
         let arrived_us = app.elapsed_us();
-        let address = client_address(request.extensions(), request.headers(), &app.config.trusted_proxies);
+        let address = client_address(app, request.extensions(), request.headers());
         let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), arrived_us };
         match admit::<R>(request, app, address, &mut reply).await {
             Ok((message, known)) => Ok(Self { message, known, reply, address }),
@@ -86,49 +93,90 @@ async fn admit<R: Request>(
     address: IpAddr,
     reply: &mut Reply,
 ) -> Result<(R, Arc<Known>), Refusal> {
-    let now_us = reply.arrived_us;
     let (parts, http_body) = request.into_parts();
+    if R::METHOD == "GET" {
+        let wire = body::of_header(&parts.headers, R::BODY_BYTES_MAX);
+        return admit_document(app, address, &parts, wire, reply).await;
+    }
     body::check_media_type(&parts.headers)?;
     let wire = body::read(http_body, R::BODY_BYTES_MAX, app.config.request_timeout).await?;
-    let spent = app.address_budget.wait_us(address, now_us).map(|wait_us| {
-        Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many failing requests from this address")
-    });
-    // An address that has used up its budget is told nothing else, whatever it sends.
+    admit_document(app, address, &parts, Ok(wire), reply).await
+}
+
+async fn admit_document<R: Request>(
+    app: &App,
+    address: IpAddr,
+    parts: &Parts,
+    wire: Result<Bytes, Refusal>,
+    reply: &mut Reply,
+) -> Result<(R, Arc<Known>), Refusal> {
+    let now_us = reply.arrived_us;
+    let spent = spent(app, address, now_us);
+    // Whoever has used up a budget is told nothing else, whatever is sent.
     let or_spent = |refusal: Refusal| spent.clone().unwrap_or(refusal);
+    let wire = wire.map_err(or_spent)?;
     let signed = document::split(&wire, SIG_DEV).map_err(|error| or_spent(malformed(&error)))?;
     signed.signature_text.clone_into(&mut reply.sig_dev);
     let message: R = document::decode(signed.body).map_err(|error| or_spent(malformed(&error)))?;
+    let device_id = message.device_id();
+    let proven = parts.extensions.get::<Arc<Proven>>();
 
     let known = match &spent {
         // In memory or not at all: the store has better to do than to look up what a flood names.
         Some(refusal) => {
-            let known = app.registry.get(message.device_id());
-            Some(known.filter(|known| has_credit(known, address, now_us)).ok_or_else(|| refusal.clone())?)
+            let is_proven = proven.is_some_and(|proven| proven.is(device_id));
+            let known = app.registry.get(device_id);
+            known.filter(|known| has_benefit(known, is_proven, &message, now_us)).ok_or_else(|| refusal.clone())?
         }
-        None => app.registry.find(message.device_id(), &app.reader).await.map_err(Refusal::from)?,
+        None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
+            app.dear_failures.spend((), now_us);
+            Refusal::new(RefusalCode::UnknownDevice)
+        })?,
     };
-    let known = known.ok_or_else(|| Refusal::new(RefusalCode::UnknownDevice))?;
-    let input = signing_input(Context::Request { method: "POST", path: R::PATH }, signed.body);
+    let input = signing_input(Context::Request { method: R::METHOD, path: parts.uri.path() }, signed.body);
     let checked = check(&message, &known, input.as_bytes(), &signed.signature);
     if matches!(&checked, Err(refusal) if refusal.is_revoked()) {
         note_revoked(app, &message, &known, &input, &signed.signature, address, now_us).await;
     }
-    known.standing(|now| match checked {
-        Ok(()) => {
-            now.verified_from = Some(address); // not before: who replays a captured request does not live here
-            let spent = now.budget.spend(app.config.device_rate, now_us);
-            spent.map_err(|wait_us| {
-                Refusal::wait(RefusalCode::RateLimited, wait_us).saying("too many requests by this device")
-            })
-        }
+    match checked {
+        Ok(()) => proven.inspect(|proven| proven.verified(device_id)),
         Err(refusal) => {
-            if spent.is_some() && refusal.costs_the_address() {
-                let _ = now.credit.spend(CREDIT, now_us); // spent already is spent
+            proven.inspect(|proven| proven.failed(device_id));
+            if refusal.cost_a_check() {
+                app.dear_failures.spend((), now_us);
+                if spent.is_some() {
+                    let _ = known.standing(|now| now.spent.doubts.spend(benefit::ON_EXPECTED_PAIRS, now_us)); // spent is spent
+                }
             }
-            Err(refusal)
+            return Err(refusal);
         }
-    })?;
+    };
+    if app.is_short_of_disk() {
+        return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
+            .saying("the server's disk is nearly full: what is left is kept for operators"));
+    }
+    known.spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")?;
     Ok((message, known))
+}
+
+/// What a request is refused with that shows no sign of the device itself; none while it need not.
+fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
+    let by_address = app.address_budget.wait_us(address, now_us);
+    let (wait_us, why) = match by_address {
+        Some(wait_us) => (wait_us, "too many failing requests from this address"),
+        None => (app.dear_failures.wait_us(&(), now_us)?, "too many failing requests from everywhere"),
+    };
+    Some(Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why))
+}
+
+/// Whether a request is worth its signature check although a budget is spent: on a connection where the device `is_proven`, or
+/// with one of its next pairs, unless too much failed on those.
+fn has_benefit<R: Request>(known: &Known, is_proven: bool, message: &R, now_us: u64) -> bool {
+    known.standing(|now| {
+        let is_next = || benefit::is_expected(message.sequence(), now.kept);
+        let has_doubts = || now.spent.doubts.wait_us(benefit::ON_EXPECTED_PAIRS, now_us).is_some();
+        now.status != DeviceStatus::Revoked && (is_proven || is_next() && !has_doubts())
+    })
 }
 
 /// Leaves a line in the audit that a revoked device tried: once a minute at most, and only if it was the device, so that nobody
@@ -142,13 +190,13 @@ async fn note_revoked<R: Request>(
     address: IpAddr,
     now_us: u64,
 ) {
-    if known.standing(|now| now.noted.wait_us(NOTES, now_us)).is_some() {
+    if known.standing(|now| now.spent.notes.wait_us(NOTES, now_us)).is_some() {
         return;
     }
     if !known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), signature)) {
         return;
     }
-    if known.standing(|now| now.noted.spend(NOTES, now_us)).is_err() {
+    if known.standing(|now| now.spent.notes.spend(NOTES, now_us)).is_err() {
         return;
     }
     let device_id = message.device_id().to_string();
@@ -173,15 +221,6 @@ fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signa
         return Err(Refusal::new(RefusalCode::BadSignature));
     }
     if message.sequence() <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
-}
-
-/// Whether a request may come from an address whose budget is spent: it names a registered device that was last verified
-/// there, or nowhere since the server started, and not too much has failed on this credit.
-fn has_credit(known: &Known, address: IpAddr, now_us: u64) -> bool {
-    known.standing(|now| {
-        let is_at_home = now.verified_from.is_none_or(|home| home == address);
-        now.status == DeviceStatus::Registered && is_at_home && now.credit.wait_us(CREDIT, now_us).is_none()
-    })
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

@@ -34,7 +34,7 @@ pub(super) fn command() -> Command {
             Command::new("set-password").about("Give a user another password, and end all sessions").arg(name()),
         ))
         .subcommand(with_settings(
-            Command::new("disable").about("Let a user log in no more, and end all sessions").arg(name()),
+            Command::new("disable").about("Let a user log in no more; end the sessions, and the tokens that the user made").arg(name()),
         ))
         .subcommand(with_settings(Command::new("enable").about("Let a user log in again").arg(name())));
     let token = parent("token", "Tokens for scripts")
@@ -128,8 +128,7 @@ fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         let created = writer.write(move |store| store.create_user(&made, role, &hash, &by)).await;
         let created = created.map_err(|error| edge::bad_database(config, &error))?;
         created.map_err(|refused| user_refused(&name, &refused))?;
-        edge::say(&format!("{name} may log in as {}", role.as_str()));
-        Ok(())
+        edge::say(&format!("{name} may log in as {}", role.as_str()))
     })
 }
 
@@ -144,25 +143,22 @@ fn edit_user(config: &Config, change: &str, flags: &ArgMatches) -> Result<(), St
         let done = writer.write(move |store| store.edit_user(&edited, &edit, None, &by)).await;
         let done = done.map_err(|error| edge::bad_database(config, &error))?;
         done.map_err(|refused| user_refused(&name, &refused))?;
-        edge::say(&format!("{name}: done"));
-        Ok(())
+        edge::say(&format!("{name}: done"))
     })
 }
 
 fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    edge::with_store(config, async |_, reader| {
+    edge::with_reader(config, async |reader| {
         let users = reader.ask(|store| store.users(0, ROWS_MAX)).await;
         let users = users.map_err(|error| edge::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            output::json(&users.into_iter().map(crate::admin::accounts::User::from).collect::<Vec<_>>());
-            return Ok(());
+            return output::json(&users.into_iter().map(crate::admin::accounts::User::from).collect::<Vec<_>>());
         }
         let row = |user: &crate::store::accounts::UserRecord| {
             let disabled = output::or_dash(user.disabled_at);
             vec![user.name.clone(), user.role.as_str().to_owned(), user.created_at.to_string(), disabled]
         };
-        output::table(&["name", "role", "made", "disabled"], &users.iter().map(row).collect::<Vec<_>>());
-        Ok(())
+        output::table(&["name", "role", "made", "disabled"], &users.iter().map(row).collect::<Vec<_>>())
     })
 }
 
@@ -176,29 +172,31 @@ fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let rng = ServerRng::from_seed(edge::os_randomness()?);
     let (token, new) = new_token(&rng, name, role_of(flags), by.at + ttl);
     edge::with_store(config, async |writer, _| {
-        let added = writer.write(move |store| store.add_token(&new, &by)).await;
-        added.map_err(|error| edge::bad_database(config, &error))
-    })?;
-    edge::say(&token);
-    Ok(())
+        let (author, remover) = (by.clone(), by);
+        let added = writer.write(move |store| store.add_token(&new, &author)).await;
+        let row = added.map_err(|error| edge::bad_database(config, &error))?;
+        let Err(unseen) = edge::say_secret(&token) else { return Ok(()) };
+        let revoked = writer.write(move |store| store.revoke_token(row, &remover)).await;
+        revoked.map_err(|error| edge::bad_database(config, &error))?;
+        Err(output::tokens_unseen(unseen))
+    })
 }
 
 fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    edge::with_store(config, async |_, reader| {
+    edge::with_reader(config, async |reader| {
         let tokens = reader.ask(|store| store.tokens(0, ROWS_MAX)).await;
         let tokens = tokens.map_err(|error| edge::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            output::json(&tokens.into_iter().map(crate::admin::accounts::Token::from).collect::<Vec<_>>());
-            return Ok(());
+            return output::json(&tokens.into_iter().map(crate::admin::accounts::Token::from).collect::<Vec<_>>());
         }
         let row = |token: &crate::store::accounts::TokenRecord| {
             let kind = token.kind.as_str().to_lowercase();
             let (role, ends) = (token.role.as_str().to_owned(), token.expires_at.to_string());
-            vec![token.row.to_string(), kind, token.name.clone(), role, ends, output::or_dash(token.revoked_at)]
+            let (name, user) = (token.name.clone(), output::or_dash(token.user.as_ref()));
+            vec![token.row.to_string(), kind, name, role, user, ends, output::or_dash(token.revoked_at)]
         };
-        let heads = ["row", "kind", "name", "role", "expires", "revoked"];
-        output::table(&heads, &tokens.iter().map(row).collect::<Vec<_>>());
-        Ok(())
+        let heads = ["row", "kind", "name", "role", "user", "expires", "revoked"];
+        output::table(&heads, &tokens.iter().map(row).collect::<Vec<_>>())
     })
 }
 
@@ -212,8 +210,7 @@ fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     if !was_there {
         return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));
     }
-    edge::say(&format!("token {row} is no good any more"));
-    Ok(())
+    edge::say(&format!("token {row} is revoked"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! `ks-server audit`: whether the record of what was done is whole, and the record itself.
 
-use std::io::Write as _;
-
 use clap::{ArgMatches, Command};
 use ks_protocol::text::hex;
 
-use super::{Ended, Failed, json, output, parent, settings, text, with_settings};
+use super::{Ended, found, json, output, parent, settings, text, with_settings};
 use crate::{
     admin::audit::{ndjson, walk},
     audit::Broken,
@@ -50,18 +48,17 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
         return Ok(export(&config)?);
     }
     let noted = flags.get_one::<(i64, [u8; 32])>("head").copied();
-    let walked = edge::with_store(&config, async |_, reader| {
+    let walked = edge::with_reader(&config, async |reader| {
         let walked = walk(&reader, noted.into_iter().collect()).await;
         walked.map_err(|error| edge::bad_database(&config, &error))
     })?;
-    told(&walked, flags.get_flag("json"));
-    if walked.is_ok() { Ok(()) } else { Err(Failed::Found) }
+    found(tell(&walked, flags.get_flag("json")), walked.is_err())
 }
 
-fn told(walked: &Result<(i64, [u8; 32]), Broken>, as_json: bool) {
+fn tell(walked: &Result<(i64, [u8; 32]), Broken>, as_json: bool) -> Result<(), StartError> {
     match walked {
         Ok((number, hash)) if as_json => {
-            output::json(&serde_json::json!({ "whole": true, "head": format!("{number}:{}", hex(hash)) }));
+            output::json(&serde_json::json!({ "whole": true, "head": format!("{number}:{}", hex(hash)) }))
         }
         Ok((number, hash)) => edge::say(&format!("whole: {number} lines\nhead: {number}:{}", hex(hash))),
         Err(broken) if as_json => output::json(&serde_json::json!({ "whole": false, "broken": broken.to_string() })),
@@ -72,17 +69,14 @@ fn told(walked: &Result<(i64, [u8; 32]), Broken>, as_json: bool) {
 }
 
 fn export(config: &Config) -> Result<(), StartError> {
-    let mut out = std::io::stdout();
-    edge::with_store(config, async |_, reader| {
+    edge::with_reader(config, async |reader| {
         let mut after = 0;
         loop {
             let asked = reader.ask(move |store| store.audit(&AuditFilter::default(), after, PAGE)).await;
             let lines = asked.map_err(|error| edge::bad_database(config, &error))?;
             let Some(last) = lines.last() else { return Ok(()) };
             after = last.number;
-            if out.write_all(&ndjson(lines)).is_err() {
-                return Ok(()); // whoever read has enough
-            }
+            edge::print(&ndjson(lines))?;
         }
     })
 }

@@ -5,7 +5,7 @@ use ks_protocol::id::DeviceId;
 
 use super::{Ended, json, output, parent, settings, with_settings};
 use crate::{
-    admin::presence::{Investigation, gather},
+    admin::presence::gather,
     clock::{Clock, SystemClock},
     config::StartError,
     edge,
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
 pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
     let config = settings(flags)?;
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID") else { return Ok(()) }; // clap demands it
-    let found = edge::with_store(&config, async |_, reader| {
+    let found = edge::with_reader(&config, async |reader| {
         let found = gather(&reader, SystemClock.now(), config.heartbeat_interval, device_id).await;
         found.map_err(|error| edge::bad_database(&config, &error))
     })?;
@@ -33,15 +33,9 @@ pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
         example: String::new(),
     })?;
     if flags.get_flag("json") {
-        output::json(&about);
+        output::json(&about)?;
     } else {
-        show(&about);
+        edge::say(&about.told().join("\n"))?;
     }
     Ok(())
-}
-
-fn show(about: &Investigation) {
-    for line in about.told() {
-        edge::say(&line);
-    }
 }

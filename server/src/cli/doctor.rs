@@ -6,21 +6,19 @@ use clap::{ArgMatches, Command};
 use ks_protocol::time::UnixMs;
 use serde::Serialize;
 
-use super::{Ended, Failed, json, output, with_settings};
+use super::{Ended, found, json, output, with_settings};
 use crate::{
     admin::audit::walk,
     clock::{Clock, SystemClock},
-    config::{Config, ServerKeySource, StartError},
+    config::{Config, ServerKeySource, StartError, contradictions},
     edge,
     keyring::{self, KeyringError, KeysetState},
-    store::{Reader, StoreError},
+    store::{Reader, StoreError, free_bytes},
     vault::Vault,
 };
 
 /// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
 const DISK_FREE_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
-/// Open files that the fleet's connections need at least.
-const OPEN_FILES_MIN: u64 = 4_096;
 /// When this program was written: no clock can be before.
 const WRITTEN_AT: UnixMs = UnixMs(1_793_000_000_000);
 
@@ -64,42 +62,46 @@ fn bad(what: &'static str, error: &StartError) -> Finding {
     Finding { what, health: Health::Bad, found: error.to_string(), remedy: Some(error.remedy()) }
 }
 
-pub(super) fn run(flags: &ArgMatches, config: Result<Config, Vec<StartError>>) -> Ended {
+pub(super) fn run(flags: &ArgMatches, config: Result<(Config, Vec<String>), Vec<StartError>>) -> Ended {
     let findings = match config {
         Err(errors) => errors.iter().map(|error| bad("settings", error)).collect(),
-        Ok(config) => look(&config),
+        Ok((config, doubtful)) => look(&config, &doubtful),
     };
-    if flags.get_flag("json") {
-        output::json(&findings);
-    } else {
-        show(&findings);
-    }
-    if findings.iter().any(|finding| finding.health == Health::Bad) { Err(Failed::Found) } else { Ok(()) }
+    let said = if flags.get_flag("json") { output::json(&findings) } else { show(&findings) };
+    found(said, findings.iter().any(|finding| finding.health == Health::Bad))
 }
 
-fn show(findings: &[Finding]) {
+fn show(findings: &[Finding]) -> Result<(), StartError> {
     for finding in findings {
         let word = match finding.health {
             Health::Ok => "ok  ",
             Health::Warning => "WARN",
             Health::Bad => "BAD ",
         };
-        edge::say(&format!("{word}  {:<9} {}", finding.what, finding.found));
+        edge::say(&format!("{word}  {:<9} {}", finding.what, finding.found))?;
         if let Some(remedy) = &finding.remedy {
-            edge::say(&format!("{:16}what to do: {remedy}", ""));
+            edge::say(&format!("{:16}what to do: {remedy}", ""))?;
         }
     }
+    Ok(())
 }
 
-fn look(config: &Config) -> Vec<Finding> {
+fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
     let mut findings = vec![ok("settings", "every setting is in range")];
     if config.admin_token.is_some() {
         let remedy =
             "for every day use users and tokens of `ks-server admin`, which end and are told apart in the audit";
         findings.push(warning("settings", "ADMIN_TOKEN is set: it has every right and never expires", remedy));
     }
+    let misspelt =
+        |doubt: &String| warning("settings", doubt, "give it the right name if it is meant for this program");
+    findings.extend(doubtful.iter().map(misspelt));
+    let open_files_max = edge::open_files_max();
+    let contradictions = contradictions(config, open_files_max);
+    findings.extend(contradictions.into_iter().map(|odd| warning("settings", odd.found, odd.remedy)));
     findings.push(disk(config));
-    findings.push(open_files());
+    let open_files_max = open_files_max.map_or("any number of".to_owned(), |most| most.to_string());
+    findings.push(ok("limits", format!("{open_files_max} open files at most")));
     let now = SystemClock.now();
     if now < WRITTEN_AT {
         let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
@@ -122,15 +124,21 @@ fn look(config: &Config) -> Vec<Finding> {
         )),
         (Ok(key), _) => findings.push(ok("keys", format!("the settings name {}", key.public_key().key_id()))),
         (Err(_), ServerKeySource::Development(_)) => {
-            findings.push(ok("keys", "none yet: a development key is made at the first start"));
+            findings.push(if has_devices(config) {
+                bad("keys", &StartError::KeyMissing { database: config.database.clone() })
+            } else {
+                ok("keys", "none yet: a development key is made at the first start")
+            });
         }
         (Err(error), _) => findings.push(bad("keys", error)),
     }
     if !config.database.exists() {
-        findings.push(ok("database", format!("{} is made at the first start", config.database.display())));
+        let found = format!("there is none at {}", config.database.display());
+        let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
+        findings.push(warning("database", found, remedy));
         return findings;
     }
-    let looked = edge::with_store(config, async |_, reader| Ok(look_inside(config, key.ok(), &reader, now).await));
+    let looked = edge::with_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
     match looked {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(bad("database", &error)),
@@ -170,8 +178,44 @@ async fn look_inside(
             remedy: Some("compare with an export or a backup from before".to_owned()),
         }),
     }
+    findings.extend(images(config, reader).await);
     if let Some(key) = key {
         findings.extend(keys(config, &Vault::in_folder(key, &config.server_keys), reader, now).await);
+    }
+    findings
+}
+
+/// Whether the image of every release that is offered is here and sound. Reads them all.
+async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
+    let (mut findings, mut sound, mut after) = (Vec::new(), 0, None);
+    let failed = |error: &StoreError| bad("database", &edge::bad_database(config, error));
+    loop {
+        let image = match reader.ask(move |store| store.offered_artifact_after(after)).await {
+            Ok(Some(image)) => image,
+            Ok(None) => break,
+            Err(error) => return vec![failed(&error)],
+        };
+        after = Some(image.sha256);
+        let artifacts = match edge::artifacts(config) {
+            Ok(artifacts) => artifacts,
+            Err(error) => return vec![bad("firmware", &error)],
+        };
+        let fault = artifacts
+            .fault(image.sha256, image.size_bytes, u64::MAX)
+            .await
+            .unwrap_or_else(|error| Some(error.to_string()));
+        match fault.or(image.fault) {
+            None => sound += 1,
+            Some(fault) => findings.push(Finding {
+                what: "firmware",
+                health: Health::Bad,
+                found: format!("the image {} {fault}", image.sha256),
+                remedy: Some("upload the very image again, then resume its rollouts".to_owned()),
+            }),
+        }
+    }
+    if sound > 0 {
+        findings.push(ok("firmware", format!("{sound} images of releases that are offered are sound")));
     }
     findings
 }
@@ -194,6 +238,11 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> O
             "{} signs; keyset {version} is confirmed by {confirmed} of {active} active devices",
             signing.key_id
         );
+        if let Some(first) = holders.astray.first() {
+            let found = format!("{first} and perhaps others hold a newer keyset than {version}, the newest here");
+            let remedy = "`ks-server keys status` names them, `ks-server device investigate` says what to do";
+            return Ok(Some(warning("keys", found, remedy)));
+        }
         let left = Duration::from_millis(state.expires_at.since_ms(now));
         if left < Duration::from_hours(7 * 24) {
             let remedy = "start the server: it publishes the keyset anew";
@@ -204,12 +253,19 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> O
     look().await.unwrap_or_else(|error| Some(bad("keys", &edge::bad_keys(config, error))))
 }
 
+/// Whether the database has devices; that it can't be read is said elsewhere.
+fn has_devices(config: &Config) -> bool {
+    let asked = edge::with_reader(config, async |reader| {
+        edge::has_devices(&reader).await.map_err(|error| edge::bad_database(config, &error))
+    });
+    asked.unwrap_or(false)
+}
+
 fn disk(config: &Config) -> Finding {
     let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    match rustix::fs::statvfs(there) {
-        Ok(about) => {
-            let free = about.f_bavail.saturating_mul(about.f_frsize);
+    match free_bytes(there) {
+        Ok(free) => {
             let found = format!("{} GiB free on the disk of {}", free / (1 << 30), there.display());
             if free < DISK_FREE_BYTES_MIN {
                 return warning("disk", found, "make room, or lower HEARTBEAT_RETENTION_DAYS and LOG_RETENTION_DAYS");
@@ -217,19 +273,5 @@ fn disk(config: &Config) -> Finding {
             ok("disk", found)
         }
         Err(error) => warning("disk", format!("{}: {error}", there.display()), "check that the folder can be read"),
-    }
-}
-
-fn open_files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    match limit {
-        Some(limit) if limit < OPEN_FILES_MIN => warning(
-            "limits",
-            format!("{limit} open files at most, and each connection is one"),
-            "raise it: LimitNOFILE= of the systemd unit, or `ulimit -n`",
-        ),
-        limit => {
-            ok("limits", format!("{} open files at most", limit.map_or("any number of".to_owned(), |l| l.to_string())))
-        }
     }
 }

@@ -3,11 +3,19 @@
 use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use ks_protocol::{id::DeviceId, key::PrivateKey};
+use ks_protocol::{
+    id::DeviceId,
+    key::{PrivateKey, PublicKey},
+};
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::{inventory, provisioning},
+    admin::{
+        self,
+        inventory::{self, Inventory},
+        provisioning,
+        sheet::Separator,
+    },
     config::{Config, StartError},
     edge,
     rng::ServerRng,
@@ -92,26 +100,28 @@ fn bad(path: PathBuf, problems: &[ImportProblem]) -> StartError {
     StartError::BadInventory { path, problems: format!("{}{lines}", inventory::faults(problems.len())) }
 }
 
-fn said(done: Imported, flags: &ArgMatches) {
+fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
     let Imported { added, unchanged, revoked } = done;
     if flags.get_flag("json") {
-        output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
-        return;
+        return output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
     }
-    edge::say(&format!("{added} devices whitelisted, {unchanged} were there already"));
+    edge::say(&format!("{added} devices whitelisted, {unchanged} were there already"))?;
     if revoked > 0 {
-        edge::say(&format!("{revoked} of them are revoked, and stay so: re-provision them with a new key"));
+        edge::say(&format!("{revoked} of them are revoked, and stay so: re-provision them with a new key"))?;
     }
+    Ok(())
 }
 
 fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let path = flags.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
     let csv = std::fs::read(&path).map_err(|cause| StartError::File { what: "read", path: path.clone(), cause })?;
-    let devices = inventory::parse(&csv).map_err(|problems| bad(path.clone(), &problems))?;
+    let Inventory { devices, warnings } = inventory::parse(&csv).map_err(|problems| bad(path.clone(), &problems))?;
+    for ImportProblem { line, field, what } in &warnings {
+        edge::complain(&format!("warning: line {line}, {field}: {what}"));
+    }
     let by = by();
     let imported = write(config, move |store| store.import(&devices, &by))?;
-    said(imported.map_err(|problems| bad(path, &problems))?, flags);
-    Ok(())
+    say(imported.map_err(|problems| bad(path, &problems))?, flags)
 }
 
 fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
@@ -130,16 +140,22 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         key.public_key()
     } else {
         let text = given(flags, "public-key");
-        inventory::usable_key(text).map_err(|error| wrong("--public-key", text.to_owned(), error.to_string()))?
+        PublicKey::from_base64(text).map_err(|error| {
+            let expected = error.to_string().trim_start_matches("expected ").to_owned();
+            wrong("--public-key", text.to_owned(), expected)
+        })?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
+    admin::check_name(device_id.as_str(), &admin::words_beside("{device_id}")).map_err(|_| {
+        wrong("DEVICE_ID", device_id.to_string(), "a name that is no word in a path of the API".to_owned())
+    })?;
     let [serial, manufacturer, model, site] =
         ["serial", "manufacturer", "model", "site"].map(|name| given(flags, name).to_owned());
     for (name, text) in
         [("--serial", &serial), ("--manufacturer", &manufacturer), ("--model", &model), ("--site", &site)]
     {
         if !inventory::is_field(text) {
-            return Err(wrong(name, text.clone(), "1 to 128 bytes of text".to_owned()));
+            return Err(wrong(name, text.clone(), inventory::FIELD.to_owned()));
         }
     }
     if let (Some(path), Some(key)) = (key_out, &made) {
@@ -154,8 +170,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     {
         let _ = std::fs::remove_file(path); // made a moment ago, for a device that was not taken
     }
-    said(done?, flags);
-    Ok(())
+    say(done?, flags)
 }
 
 fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
@@ -165,13 +180,14 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         ..Selector::default()
     };
     let path = flags.get_one::<PathBuf>("FILE");
-    let refused = |cause| StartError::File { what: "write", path: path.cloned().unwrap_or_default(), cause };
-    let mut out: Box<dyn std::io::Write> = match path {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(refused)?),
-        None => Box::new(std::io::stdout()),
-    };
-    writeln!(out, "{}", inventory::COLUMNS.join(",")).map_err(refused)?;
-    edge::with_store(config, async |_, reader| {
+    edge::with_reader(config, async |reader| {
+        let refused = |cause| StartError::File { what: "write", path: path.cloned().unwrap_or_default(), cause };
+        let file = path.map(std::fs::File::create).transpose().map_err(refused)?;
+        let write = |bytes: &[u8]| match &file {
+            Some(file) => { file }.write_all(bytes).map_err(refused),
+            None => edge::print(bytes),
+        };
+        write(&inventory::header(Separator::Comma))?;
         let mut after = 0;
         loop {
             let which = which.clone();
@@ -179,7 +195,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
             let devices = asked.map_err(|error| edge::bad_database(config, &error))?;
             let Some(last) = devices.last() else { return Ok(()) };
             after = last.row;
-            out.write_all(&inventory::rows(&devices)).map_err(refused)?;
+            write(&inventory::rows(&devices, Separator::Comma))?;
         }
     })
 }
@@ -193,13 +209,17 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let (device_id, model) = (flags.get_one::<DeviceId>("device").cloned(), flags.get_one::<String>("model").cloned());
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let (tokens, otrts) = provisioning::otrts(&rng, count, expires_at, device_id.clone(), model);
-    let is_known = write(config, move |store| store.add_otrts(&otrts, &by)).and_then(|()| known(config, device_id))?;
-    if flags.get_flag("json") {
-        output::json(&serde_json::json!({ "tokens": tokens, "expires_at": expires_at }));
+    let (made, author) = (otrts.tokens_sha256.clone(), by.clone());
+    let is_known =
+        write(config, move |store| store.add_otrts(&otrts, &author)).and_then(|()| known(config, device_id))?;
+    let shown = if flags.get_flag("json") {
+        edge::say_secret(&output::as_json(&serde_json::json!({ "tokens": tokens, "expires_at": expires_at })))
     } else {
-        for token in &tokens {
-            edge::say(token);
-        }
+        edge::say_secret(&tokens.join("\n"))
+    };
+    if let Err(unseen) = shown {
+        write(config, move |store| store.revoke_otrts(&made, &by))?;
+        return Err(output::tokens_unseen(unseen));
     }
     if !is_known {
         edge::complain("note: that device is not whitelisted yet; the token works once it is");
@@ -210,7 +230,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 /// Whether a device is whitelisted; true without one.
 fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
     let Some(device_id) = device_id else { return Ok(true) };
-    edge::with_store(config, async |_, reader| {
+    edge::with_reader(config, async |reader| {
         let found = reader.ask(move |store| store.standing(&device_id)).await;
         found.map(|found| found.is_some()).map_err(|error| edge::bad_database(config, &error))
     })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ks_protocol::{id::ReleaseId, manifest::MANIFEST_BYTES_MAX, text::Sha256, time::UnixMs};
+use ks_protocol::{id::ReleaseId, manifest::MANIFEST_BYTES_MAX, message::UpdateClass, text::Sha256, time::UnixMs};
 use sha2::Digest as _;
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -19,7 +19,7 @@ use crate::{
     keyring::Keyring,
     release::{self, ReleaseError, ReleaseFields},
     rollout::driver::Look,
-    store::{By, Reader, Writer},
+    store::{By, Reader, Writer, releases::ReleaseRefused},
     vault::{self, Vault},
 };
 
@@ -56,10 +56,14 @@ pub(super) fn command() -> Command {
         .arg(artifact())
         .arg(manifest)
         .arg(json());
+    let upload = Command::new("upload")
+        .about("Keep an image without a release: to put a broken one back, or for a release of the admin API")
+        .arg(artifact());
     parent("firmware", "Releases: image, manifest, signature, and where each is in its life")
         .after_help(WAY)
         .subcommand(sign)
         .subcommand(with_settings(add))
+        .subcommand(with_settings(upload))
         .subcommand(with_settings(Command::new("list").about("Every release, the oldest first").arg(json())))
         .subcommand(change("stage", "Sign a draft, unless it was; from here on it never changes"))
         .subcommand(change("activate", "Let rollouts offer a staged release"))
@@ -112,13 +116,19 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
         return Ok(sign(flags)?);
     }
     let config = settings(flags)?;
-    let releases = edge::with_store(&config, async |writer, reader| match name {
-        "list" => list(&config, &reader).await,
-        "add" => add(&config, flags, &writer, &reader).await.map(|release| vec![release]),
-        _ => change(&config, name, flags, &writer, &reader).await.map(|release| vec![release]),
-    })?;
+    if name == "upload" {
+        let image = edge::with_store(&config, async |writer, _| upload(&config, flags, &writer, &by()).await)?;
+        return Ok(edge::say(&image.to_string())?);
+    }
+    let releases = match name {
+        "list" => edge::with_reader(&config, async |reader| list(&config, &reader).await)?,
+        name => edge::with_store(&config, async |writer, reader| match name {
+            "add" => add(&config, flags, &writer, &reader).await.map(|release| vec![release]),
+            _ => change(&config, name, flags, &writer, &reader).await.map(|release| vec![release]),
+        })?,
+    };
     if flags.get_flag("json") {
-        output::json(&releases);
+        output::json(&releases)?;
     } else {
         let row = |release: &Release| {
             let [id, version, state] =
@@ -127,7 +137,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
             vec![id, version, release.release_counter.to_string(), state, release.models.join(","), signed]
         };
         let rows: Vec<_> = releases.iter().map(row).collect();
-        output::table(&["release", "version", "counter", "state", "models", "signed"], &rows);
+        output::table(&["release", "version", "counter", "state", "models", "signed"], &rows)?;
     }
     Ok(())
 }
@@ -154,13 +164,38 @@ fn sign(flags: &ArgMatches) -> Result<(), StartError> {
     let (sha256, size_bytes) = measured(&artifact_of(flags))?;
     let key = vault::read_key(&flags.get_one::<PathBuf>("key").cloned().unwrap_or_default())?;
     let Some(fields) = fields(flags, sha256) else { return Ok(()) }; // clap demands them
-    let signed = fields.signed(size_bytes, &key, SystemClock.now()).map_err(|error| refused(&error))?;
-    edge::say(&signed);
-    Ok(())
+    let signed = fields.signed(size_bytes, &key, SystemClock.now());
+    edge::say(&signed.map_err(|error| StartError::Refused(error.to_string(), remedy(&error)))?)
 }
 
-fn refused(error: &ReleaseError) -> StartError {
-    StartError::Refused(error.to_string(), "`ks-server firmware list` shows the releases, `--help` what a field may be")
+fn refused(config: &Config, error: ReleaseError) -> StartError {
+    match error {
+        ReleaseError::Keys(error) => edge::bad_keys(config, error),
+        ReleaseError::Store(error) => edge::bad_database(config, &error),
+        other => StartError::Refused(other.to_string(), remedy(&other)),
+    }
+}
+
+/// What to do about a release that can't be made or go on.
+fn remedy(error: &ReleaseError) -> &'static str {
+    match error {
+        ReleaseError::Field(_) => "`ks-server firmware add --help` says what a field may be",
+        ReleaseError::Manifest(UpdateClass::Freeze) => {
+            "sign a manifest that is good for longer (`ks-server firmware sign --valid-days`), and add it as another release"
+        }
+        ReleaseError::Manifest(_) => {
+            "sign the manifest (`ks-server firmware sign`) with a key that `ks-server keys status` shows, and add it again"
+        }
+        ReleaseError::Broken(_) | ReleaseError::Size { .. } | ReleaseError::Refused(ReleaseRefused::NoArtifact(_)) => {
+            "put the very image of the manifest there, `ks-server firmware upload --artifact FILE`, and run this again"
+        }
+        ReleaseError::Unreadable(_) => {
+            "see that ARTIFACTS_DIR, or the bucket of ARTIFACTS_S3_BUCKET, is the server's and can be read"
+        }
+        ReleaseError::Refused(_) | ReleaseError::Keys(_) | ReleaseError::Store(_) => {
+            "`ks-server firmware list` shows the releases, and where each is in its life"
+        }
+    }
 }
 
 /// The server's keys, for signing and for believing.
@@ -185,12 +220,10 @@ async fn list(config: &Config, reader: &Reader) -> Result<Vec<Release>, StartErr
     Ok(found.into_iter().filter_map(Release::of).collect())
 }
 
-async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Reader) -> Result<Release, StartError> {
+/// Keeps an image; gives its hash.
+async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -> Result<Sha256, StartError> {
     let path = artifact_of(flags);
-    let by = by();
     let unreadable = |cause| StartError::File { what: "read", path: path.clone(), cause };
-    let bad = |error| edge::bad_database(config, &error);
-    let keyring = keyring(config, writer, reader, &by).await?;
     let image = std::fs::read(&path).map_err(unreadable)?;
     let uploaded =
         edge::artifacts(config)?.upload(axum::body::Body::from(image), &upload_name(edge::os_randomness()?)).await;
@@ -201,7 +234,14 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
         )
     })?;
     let kept = by.clone();
-    writer.write(move |store| store.keep_artifact(sha256, size_bytes, &kept)).await.map_err(bad)?;
+    let kept = writer.write(move |store| store.keep_artifact(sha256, size_bytes, &kept)).await;
+    kept.map(|()| sha256).map_err(|error| edge::bad_database(config, &error))
+}
+
+async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Reader) -> Result<Release, StartError> {
+    let by = by();
+    let keyring = keyring(config, writer, reader, &by).await?;
+    let sha256 = upload(config, flags, writer, &by).await?;
     let drafted = match flags.get_one::<PathBuf>("manifest") {
         Some(manifest) => {
             let signed = read_manifest(manifest)?;
@@ -212,7 +252,7 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
             None => Err(ReleaseError::Field("release-id, version, counter and model: expected".to_owned())),
         },
     };
-    let release_id = drafted.map_err(|error| refused(&error))?;
+    let release_id = drafted.map_err(|error| refused(config, error))?;
     shown(config, reader, &release_id).await
 }
 
@@ -248,10 +288,10 @@ async fn change(
         })?;
         match name {
             "stage" => release::stage(&found, &keyring, writer, reader, reason, &by).await,
-            _ => release::activate(&found, &keyring, writer, reason, &by).await,
+            _ => release::activate(&found, &keyring, &edge::artifacts(config)?, writer, reason, &by).await,
         }
     };
-    changed.map_err(|error| refused(&error))?;
+    changed.map_err(|error| refused(config, error))?;
     shown(config, reader, release_id).await
 }
 

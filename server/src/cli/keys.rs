@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
-    id::KeyId,
+    id::{DeviceId, KeyId},
     key::{BadKey, PrivateKey, PublicKey},
 };
 
@@ -74,73 +74,81 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     if name == "export-pubkey" {
         return Ok(export_public_key(&config, given(flags, "format"))?);
     }
-    let changed =
-        edge::with_store(&config, async |writer, reader| match change(name, flags, &config, &writer, &reader).await {
-            Ok(status) => Ok(status),
-            Err(error) => Err(edge::bad_keys(&config, error)),
-        })?;
-    if flags.get_flag("json") {
-        output::json(&changed);
+    let bad = |error| edge::bad_keys(&config, error);
+    let now = if name == "status" {
+        edge::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
     } else {
-        show(&changed);
+        edge::with_store(&config, async |writer, reader| {
+            change(name, flags, &config, &writer, &reader).await.map_err(bad)?;
+            status(&config, &reader).await.map_err(bad)
+        })?
+    };
+    if flags.get_flag("json") {
+        output::json(&now)?;
+    } else {
+        show(&now)?;
     }
     Ok(())
 }
 
-/// Carries out what was asked for, and gives the keys as they are then.
+/// The newest keyset.
+async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, KeyringError> {
+    KeysetState::read(reader).await?.ok_or_else(|| {
+        let why = format!("no keyset was published in {} yet", config.database.display());
+        KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first"))
+    })
+}
+
+/// The keys as they are now.
+async fn status(config: &Config, reader: &Reader) -> Result<KeysStatus, KeyringError> {
+    let state = newest(config, reader).await?;
+    let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;
+    Ok(KeysStatus::of(state, holders))
+}
+
+/// Carries out what was asked for.
 async fn change(
     name: &str,
     flags: &ArgMatches,
     config: &Config,
     writer: &Writer,
     reader: &Reader,
-) -> Result<KeysStatus, KeyringError> {
+) -> Result<(), KeyringError> {
     let by = by();
-    let read = async || {
-        let state = KeysetState::read(reader).await?;
-        state.ok_or_else(|| {
-            let why = format!("no keyset was published in {} yet", config.database.display());
-            KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first"))
-        })
-    };
-    if name != "status" {
-        let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
-        let why = given(flags, "reason");
-        let order = match name {
-            "announce" => {
-                let key = match flags.get_one::<PathBuf>("key") {
-                    Some(path) => vault::read_key(path)?,
-                    None => PrivateKey::from_seed(&edge::os_randomness()?),
-                };
-                keyring::announce(&vault, &read().await?, &key, why, writer, &by).await?;
-                None
-            }
-            "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
-                Some(key_id) => Some(KeyOrder::Revoke(key_id.clone())),
-                None => return Err(KeyringError::Raced), // clap demands it
-            },
-            "add-firmware-key" => flags.get_one::<PublicKey>("public-key").copied().map(KeyOrder::AddFirmware),
-            "flip" => Some(KeyOrder::Flip),
-            _ => Some(KeyOrder::Retire),
-        };
-        if let Some(order) = order {
-            if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-                keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
-            }
-            if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
-                keyring::refuse_to_stop_rollouts(reader, &order, by.at).await?;
-            }
-            keyring::order(&vault, &order, why, writer, reader, &by).await?;
+    let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
+    let why = given(flags, "reason");
+    let order = match name {
+        "announce" => {
+            let key = match flags.get_one::<PathBuf>("key") {
+                Some(path) => vault::read_key(path)?,
+                None => PrivateKey::from_seed(&edge::os_randomness()?),
+            };
+            keyring::announce(&vault, &newest(config, reader).await?, &key, why, writer, &by).await?;
+            None
         }
+        "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
+            Some(key_id) => Some(KeyOrder::Revoke(key_id.clone())),
+            None => return Err(KeyringError::Raced), // clap demands it
+        },
+        "add-firmware-key" => flags.get_one::<PublicKey>("public-key").copied().map(KeyOrder::AddFirmware),
+        "flip" => Some(KeyOrder::Flip),
+        _ => Some(KeyOrder::Retire),
+    };
+    if let Some(order) = order {
+        if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
+            keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+        }
+        if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
+            keyring::refuse_to_stop_rollouts(reader, &order, by.at).await?;
+        }
+        keyring::order(&vault, &order, why, writer, reader, &by).await?;
     }
-    let state = read().await?;
-    let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;
-    Ok(KeysStatus::of(state, holders))
+    Ok(())
 }
 
-fn show(status: &KeysStatus) {
+fn show(status: &KeysStatus) -> Result<(), StartError> {
     let row = |key: &crate::admin::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
-    output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>());
+    output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
     edge::say(&format!(
         "\nkeyset {}, to be believed until {}\n{} of {} active devices have confirmed it; a flip or retirement now would strand {}",
         status.keyset_version,
@@ -148,7 +156,15 @@ fn show(status: &KeysStatus) {
         status.confirmed_devices,
         status.active_devices,
         status.stranded_devices
-    ));
+    ))?;
+    if status.astray_devices.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = status.astray_devices.iter().map(DeviceId::as_str).collect();
+    edge::say(&format!(
+        "astray, with a keyset that was never published here (see `ks-server device investigate`): {}",
+        names.join(", ")
+    ))
 }
 
 fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
@@ -161,11 +177,10 @@ fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
                 "{}: private key {}, mode 0600; its public half is {public}",
                 path.display(),
                 public.key_id()
-            ));
+            ))
         }
-        None => edge::say(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
+        None => edge::say_secret(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
     }
-    Ok(())
 }
 
 fn bad_key(place: &str, error: &BadKey) -> StartError {
@@ -178,6 +193,5 @@ fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
         "base64" => key.public_key().to_string(),
         "key-id" => key.public_key().key_id().to_string(),
         _ => key.public_pem().map_err(|error| bad_key("the server's key", &error))?.trim_end().to_owned(),
-    });
-    Ok(())
+    })
 }

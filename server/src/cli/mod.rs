@@ -9,16 +9,17 @@ mod factory;
 mod firmware;
 mod keys;
 mod output;
+mod plan_table;
 mod rollout;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 use clap_complete::Shell;
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, SETTINGS, StartError},
+    config::{Config, Misspelt, SETTINGS, StartError, misspelt},
     edge,
     role::Role,
     store::{By, SCHEMA_VERSION, SqliteStore},
@@ -41,18 +42,39 @@ impl From<StartError> for Failed {
 /// How a command ends.
 type Ended = Result<(), Failed>;
 
+/// How a command ends that looks for something wrong, once it has said what it found.
+fn found(said: Result<(), StartError>, is_wrong: bool) -> Ended {
+    match said {
+        Err(error) if !error.is_closed_pipe() => Err(error.into()),
+        _ if is_wrong => Err(Failed::Found),
+        _ => Ok(()),
+    }
+}
+
 /// Runs `ks-server` with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
-            let _ = error.print(); // a closed pipe is no error
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let asked_for = match error.print() {
+                Err(cause) if !error.use_stderr() => Err(StartError::Output { cause }),
+                _ => Ok(()),
+            };
+            return match asked_for {
+                Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+                Err(error) => exit_code(Err(error.into())),
+            };
         }
     };
-    match dispatch(&matches) {
+    exit_code(dispatch(&matches))
+}
+
+/// Says why a command did not end well, and gives its exit code.
+fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Found) => ExitCode::FAILURE,
+        Err(Failed::Errors(errors)) if errors.iter().all(StartError::is_closed_pipe) => ExitCode::SUCCESS,
         Err(Failed::Errors(errors)) => {
             for error in &errors {
                 edge::complain(&format!("error: {error}\n  what to do: {}", error.remedy()));
@@ -65,17 +87,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(matches: &ArgMatches) -> Ended {
     match matches.subcommand() {
         Some(("serve", flags)) => {
-            let config = settings(flags)?;
+            let (config, doubtful) = read_settings(flags).map_err(Failed::Errors)?;
             let _reporting = edge::start_log(&config)?;
+            for doubt in doubtful {
+                tracing::warn!("{doubt}");
+            }
             Ok(edge::serve(&config, flags.get_flag("stop-with-stdin"))?)
         }
         Some(("migrate", flags)) => migrate(&settings(flags)?),
-        Some(("doctor", flags)) => doctor::run(flags, Config::read(|name| setting(flags, name))),
-        Some(("completions", flags)) => {
-            completions(flags);
-            Ok(())
-        }
-        Some(("man", _)) => man(),
+        Some(("doctor", flags)) => doctor::run(flags, read_settings(flags)),
+        Some(("completions", flags)) => completions(flags),
+        Some(("man", flags)) => man(flags),
         Some(("keys", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| keys::run(name, flags)),
         Some(("factory", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| factory::run(name, flags)),
         Some(("firmware", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| firmware::run(name, flags)),
@@ -98,35 +120,58 @@ fn setting(flags: &ArgMatches, name: &str) -> Option<String> {
 
 /// All settings.
 fn settings(flags: &ArgMatches) -> Result<Config, Failed> {
-    Config::read(|name| setting(flags, name)).map_err(Failed::Errors)
+    read_settings(flags).map(|(config, _)| config).map_err(Failed::Errors)
+}
+
+/// All settings, and what is odd about names in the environment.
+fn read_settings(flags: &ArgMatches) -> Result<(Config, Vec<String>), Vec<StartError>> {
+    let names = edge::environment_names();
+    let Misspelt { refused, doubtful } = misspelt(names.iter().map(String::as_str));
+    match Config::read(|name| setting(flags, name)) {
+        Ok(config) if refused.is_empty() => Ok((config, doubtful)),
+        Ok(_) => Err(refused),
+        Err(wrong) => Err(refused.into_iter().chain(wrong).collect()),
+    }
 }
 
 /// Who acts, for the audit.
 fn by() -> By {
-    let user = edge::environment("SUDO_USER").or_else(|| edge::environment("USER"));
-    By { name: format!("cli:{}", user.as_deref().unwrap_or("unknown")), address: None, at: SystemClock.now() }
+    By { name: format!("cli:{}", edge::process_user()), address: None, at: SystemClock.now() }
 }
 
 fn migrate(config: &Config) -> Ended {
     SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
-    edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()));
-    Ok(())
+    Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)
 }
 
-fn completions(flags: &ArgMatches) {
-    if let Some(shell) = flags.get_one::<Shell>("SHELL") {
-        let mut script = Vec::new();
-        clap_complete::generate(*shell, &mut command(), "ks-server", &mut script);
-        edge::say(String::from_utf8_lossy(&script).trim_end());
+fn completions(flags: &ArgMatches) -> Ended {
+    let Some(shell) = flags.get_one::<Shell>("SHELL") else { return Ok(()) }; // clap demands it
+    let mut script = Vec::new();
+    clap_complete::generate(*shell, &mut command(), "ks-server", &mut script);
+    Ok(edge::print(&script)?)
+}
+
+/// The page of a command, or every page into a folder.
+fn man(flags: &ArgMatches) -> Ended {
+    let mut shown = command().disable_help_subcommand(true);
+    shown.build(); // so that each command has its whole name
+    if let Some(folder) = flags.get_one::<PathBuf>("out") {
+        std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(command().disable_help_subcommand(true), folder))
+            .map_err(|cause| StartError::File { what: "write man pages into", path: folder.clone(), cause })?;
+        return Ok(());
     }
-}
-
-fn man() -> Ended {
+    for word in flags.get_many::<String>("COMMAND").into_iter().flatten() {
+        let Some(found) = shown.find_subcommand(word) else {
+            let why = format!("`{}` has no command `{word}`", shown.get_display_name().unwrap_or("ks-server"));
+            return Err(StartError::Refused(why, "`ks-server --help` lists the commands").into());
+        };
+        shown = found.clone();
+    }
     let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(command()).render(&mut page);
+    let rendered = clap_mangen::Man::new(shown).render(&mut page);
     rendered.map_err(|cause| StartError::System { what: "write the man page", cause })?;
-    edge::say(String::from_utf8_lossy(&page).trim_end());
-    Ok(())
+    Ok(edge::print(&page)?)
 }
 
 /// A command that reads the settings: each is a flag. Secrets are none: every user of the machine can read a command line.
@@ -185,6 +230,24 @@ pub fn command() -> Command {
         .help("Stop when standard input ends: for a server that must not outlive its parent");
     let serve = Command::new("serve").about("Serve devices and the admin API").arg(stop_with_stdin);
     let migrate = Command::new("migrate").about("Bring the database's schema up to date, then exit");
+    let man = Command::new("man")
+        .about("Print the man page of a command, or write all of them into a folder")
+        .arg(
+            Arg::new("COMMAND")
+                .num_args(0..=3)
+                .help("Of this command, such as `admin token create` [default: ks-server itself]"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("COMMAND")
+                .help("Write the pages of all commands into this folder"),
+        )
+        .after_help(
+            "Examples:\n  ks-server man rollout plan | man -l -\n  ks-server man --out /usr/local/share/man/man1",
+        );
     let shell = Arg::new("SHELL").required(true).value_parser(value_parser!(Shell)).help("For this shell");
     Command::new("ks-server")
         .version(env!("CARGO_PKG_VERSION"))
@@ -203,7 +266,7 @@ pub fn command() -> Command {
         .subcommand(accounts::command())
         .subcommand(audit::command())
         .subcommand(Command::new("completions").about("Print a script that completes this command line").arg(shell))
-        .subcommand(Command::new("man").about("Print the man page"))
+        .subcommand(man)
 }
 
 const EXAMPLES: &str = "\

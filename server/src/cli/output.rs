@@ -2,15 +2,20 @@
 
 use serde::Serialize;
 
-use crate::edge;
+use crate::{config::StartError, edge};
 
 /// Prints JSON.
-pub(super) fn json(value: &impl Serialize) {
-    edge::say(&serde_json::to_string_pretty(value).unwrap_or_default()); // texts and numbers always are JSON
+pub(super) fn json(value: &impl Serialize) -> Result<(), StartError> {
+    edge::say(&as_json(value))
+}
+
+/// JSON as it is printed.
+pub(super) fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() // texts and numbers always are JSON
 }
 
 /// Prints a table, each column as wide as its widest entry.
-pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) {
+pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), StartError> {
     let width = |column: usize| {
         let entries = rows.iter().filter_map(|row| row.get(column)).map(|entry| entry.chars().count());
         entries.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
@@ -20,9 +25,19 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) {
         let padded = entries.zip(&widths).map(|(entry, width)| format!("{entry:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    edge::say(&line(&mut heads.iter().copied()));
+    let mut text = line(&mut heads.iter().copied());
     for row in rows {
-        edge::say(&line(&mut row.iter().map(String::as_str)));
+        text.push('\n');
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    edge::say(&text)
+}
+
+/// What to say once tokens that could not be shown are revoked. Also for a closed pipe: who asked for them has not got them.
+pub(super) fn tokens_unseen(error: StartError) -> StartError {
+    match error {
+        StartError::Output { cause } => StartError::TokensUnseen { cause },
+        other => other,
     }
 }
 

@@ -4,18 +4,24 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::id::{DeviceId, ReleaseId, RolloutId};
+use tokio::sync::Mutex;
 
-use super::{Ended, Failed, by, firmware::look, given, json, output, parent, settings, text, with_settings};
+use super::{
+    Ended, Failed, by, firmware::look, given, json, output, parent, plan_table, settings, text, with_settings,
+};
 use crate::{
-    admin::rollouts::{Decision, Rollout},
+    admin::{
+        self,
+        rollouts::{Decision, Rollout},
+    },
     clock::{Clock, SystemClock, ms},
     config::{Config, StartError},
     edge,
     rollout::{
         driver::{self, CreateError},
-        plan::{Plan, Wish, percent},
+        plan::{Nonsense, Wish, percent},
         policy::Policy,
-        step::{GateReading, Order, Status},
+        step::{GateReading, Order, PersonalOrder, Seen, Status},
     },
     store::{Reader, StoreError, Writer, devices::Selector},
 };
@@ -27,17 +33,31 @@ const WAY: &str = "\
   ks-server rollout plan    --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout create  --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout watch   spring
+  ks-server rollout approve spring --stage 1 --revision 4 --reason 'looked at each canary'
   ks-server rollout abort   spring --reason 'terminals in Lyon reboot'
 
 A policy is a TOML or JSON file; docs/rollouts.md explains each field:
-  stages = [ { share_bp = 500, min_executed = 50, bake_s = 86400 }, { share_bp = 10000, min_executed = 500, bake_s = 3600 } ]
-  gates  = [ { threshold_bp = 50, min_executed = 50, test = { kind = \"raw\" }, action = \"abort\" } ]";
+  stages = [ { share_bp = 1500, min_executed = 400, bake_s = 86400 }, { share_bp = 10000, min_executed = 500, bake_s = 3600 } ]
+  gates  = [ { threshold_bp = 50, min_executed = 400, test = { kind = \"raw\" }, action = \"abort\" } ]";
 
 pub(super) fn command() -> Command {
     let reason =
         || text("reason", "TEXT", "Why, for the trace and the audit").default_value("ordered on the command line");
     let which = || Arg::new("ROLLOUT").required(true).value_parser(value_parser!(RolloutId)).help("Which");
-    let order = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(which()).arg(reason());
+    let order = |name: &'static str, about: &'static str| {
+        // What lets a release go further says what it is about; an order to stop may.
+        let must_say = matches!(name, "resume" | "approve");
+        let number = |name: &'static str, other: &'static str, value: &'static str, help: &'static str| {
+            let number = Arg::new(name).long(name).value_name(value).requires(other).help(help).required(must_say);
+            number.value_parser(value_parser!(u64).range(1..))
+        };
+        Command::new(name)
+            .about(about)
+            .arg(which())
+            .arg(number("stage", "revision", "N", "The stage that the order is about, as `rollout watch` shows it"))
+            .arg(number("revision", "stage", "N", "The revision that it is about, as `rollout watch` shows it"))
+            .arg(reason())
+    };
     let roll_back = Arg::new("roll-back")
         .long("roll-back")
         .action(ArgAction::SetTrue)
@@ -137,6 +157,9 @@ fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => edge::bad_database(config, &error),
         CreateError::Keys(error) => edge::bad_keys(config, error),
+        CreateError::Nonsense(Nonsense::Policy(_)) => {
+            StartError::Refused(error.to_string(), "change the policy; docs/rollouts.md explains each field of one")
+        }
         other => {
             StartError::Refused(other.to_string(), "`ks-server firmware list` and `rollout list` show what there is")
         }
@@ -165,75 +188,32 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     else {
         return Ok(()); // clap demands them
     };
+    admin::check_name(rollout_id.as_str(), &admin::words_beside("{rollout_id}"))
+        .map_err(|why| StartError::Refused(why, "name the rollout otherwise"))?;
     let wish = Wish { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
     let plan = edge::with_store(config, async |writer, reader| {
+        let planning = Mutex::default();
         let planned = if name == "plan" {
-            driver::plan(&wish, release_id, which.clone(), &reader, interval_ms).await.map(|(plan, _)| plan)
+            driver::plan(&wish, release_id, which.clone(), &reader, &planning, interval_ms).await
         } else {
             let why = given(flags, "reason");
             let wish = wish.clone();
-            driver::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), interval_ms).await
+            driver::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms).await
         };
         planned.map_err(|error| refused(config, error))
     })?;
     if flags.get_flag("json") {
-        output::json(&plan);
+        output::json(&plan)?;
     } else {
-        show_plan(&plan);
+        plan_table::show(&plan)?;
         if name == "create" {
             edge::say(&format!(
                 "\nrollout {rollout_id} begins; `ks-server rollout watch {rollout_id}` shows how far it is"
-            ));
+            ))?;
         }
     }
     Ok(())
-}
-
-fn show_plan(plan: &Plan) {
-    let by = |counts: &std::collections::BTreeMap<String, u32>| {
-        let mut most: Vec<_> = counts.iter().collect();
-        most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let rest = most.len().saturating_sub(4);
-        let mut told: Vec<String> = most.iter().take(4).map(|(name, count)| format!("{name} {count}")).collect();
-        told.extend((rest > 0).then(|| format!("{rest} more")));
-        told.join(", ")
-    };
-    let rows: Vec<Vec<String>> = (1..)
-        .zip(&plan.stages)
-        .map(|(number, stage): (u32, _)| {
-            vec![
-                number.to_string(),
-                percent(stage.share_bp),
-                stage.adds.to_string(),
-                stage.devices.to_string(),
-                told_s(stage.at_best_s),
-                by(&stage.by_model),
-                by(&stage.by_site),
-            ]
-        })
-        .collect();
-    output::table(&["stage", "share", "adds", "devices", "at best", "models", "sites"], &rows);
-    edge::say(&format!("\n{} devices in {} at best", plan.targets, told_s(plan.at_best_s)));
-    for (why, count) in &plan.left_out {
-        edge::say(&format!("left out: {count} {why}"));
-    }
-    for gate in &plan.power {
-        edge::say(&format!("\ngate {}: {}", gate.gate + 1, gate.power.sentence));
-        let rows: Vec<Vec<String>> =
-            gate.power.rows.iter().map(|row| vec![percent(row.bug_bp), percent(row.promoted_bp)]).collect();
-        output::table(&["breaks of the devices", "is promoted, of the times"], &rows);
-    }
-}
-
-/// Seconds as a person says them.
-fn told_s(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours) {
-        (0, 0) => format!("{minutes} min"),
-        (0, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
 }
 
 async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
@@ -248,7 +228,7 @@ async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Re
 }
 
 fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
-    let rollouts = edge::with_store(config, async |_, reader| {
+    let rollouts = edge::with_reader(config, async |reader| {
         let found = reader.ask(|store| store.rollouts(0, usize::MAX)).await;
         let found = found.map_err(|error| edge::bad_database(config, &error))?;
         let mut rollouts = Vec::new();
@@ -259,8 +239,7 @@ fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
         Ok(rollouts)
     })?;
     if is_json {
-        output::json(&rollouts);
-        return Ok(());
+        return output::json(&rollouts);
     }
     let row = |rollout: &Rollout| {
         let stage = format!("{} of {}", rollout.stage + 1, rollout.stages);
@@ -269,14 +248,13 @@ fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
         name.into_iter().chain(state).collect()
     };
     let rows: Vec<Vec<String>> = rollouts.iter().map(row).collect();
-    output::table(&["rollout", "release", "status", "stage", "share", "devices"], &rows);
-    Ok(())
+    output::table(&["rollout", "release", "status", "stage", "share", "devices"], &rows)
 }
 
 fn watch(config: &Config, flags: &ArgMatches) -> Ended {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
     let (once, is_json) = (flags.get_flag("once"), flags.get_flag("json"));
-    let status = edge::with_store(config, async |_, reader| {
+    let status = edge::with_reader(config, async |reader| {
         let mut last = String::new();
         loop {
             let seen = look_at(config, &reader, rollout_id).await;
@@ -284,7 +262,7 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
             let told = if is_json { serde_json::to_string(&seen).unwrap_or_default() } else { told(&seen) };
             if told != last {
                 let now = SystemClock.now();
-                edge::say(&if is_json { told.clone() } else { format!("{now} {told}") });
+                edge::say(&if is_json { told.clone() } else { format!("{now} {told}") })?;
                 last = told;
             }
             if once || seen.status.is_over() {
@@ -305,13 +283,19 @@ fn told(rollout: &Rollout) -> String {
         format!("gate {} of {}: {verdict}", gate.gate + 1, gate.of)
     };
     let gates: Vec<String> = rollout.gates.iter().map(told_of).collect();
-    let stage = format!("stage {} of {} ({})", rollout.stage + 1, rollout.stages, percent(rollout.share_bp));
+    let stage = format!(
+        "stage {} of {} ({}), revision {}",
+        rollout.stage + 1,
+        rollout.stages,
+        percent(rollout.share_bp),
+        rollout.revision
+    );
     format!("{} {stage}: {}; {}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
 }
 
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
-    let decisions = edge::with_store(config, async |_, reader| {
+    let decisions = edge::with_reader(config, async |reader| {
         let wanted = rollout_id.clone();
         let found = reader.ask(move |store| match store.rollout(&wanted)? {
             Some(rollout) => store.decisions(rollout.row, 0, usize::MAX).map(Some),
@@ -321,15 +305,14 @@ fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         Ok(found.ok_or_else(|| unknown(rollout_id))?.into_iter().map(Decision::from).collect::<Vec<_>>())
     })?;
     if flags.get_flag("json") {
-        output::json(&decisions);
-        return Ok(());
+        return output::json(&decisions);
     }
     for decision in decisions {
-        let Decision { at, actor, decision, stage, why, gates } = decision;
-        edge::say(&format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1));
+        let Decision { at, actor, decision, stage, why, gates, .. } = decision;
+        edge::say(&format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1))?;
         for gate in gates {
             let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
-            edge::say(&format!("                          {verdict}: {}", gate.told()));
+            edge::say(&format!("                          {verdict}: {}", gate.told()))?;
         }
     }
     Ok(())
@@ -343,10 +326,16 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         "approve" => Order::Approve,
         _ => Order::Abort { roll_back: flags.get_flag("roll-back") },
     };
-    let (with, why) = (look(config)?, given(flags, "reason").to_owned());
+    let number = |name: &str| flags.get_one::<u64>(name).copied();
+    let seen = number("stage").zip(number("revision")).map(|(stage, revision)| Seen {
+        stage: usize::try_from(stage - 1).unwrap_or(usize::MAX), // clap demands 1 or more
+        revision,
+    });
+    let ordered = PersonalOrder { order, seen, why: given(flags, "reason").to_owned() };
+    let with = look(config)?;
     let seen = edge::with_store(config, async |writer: Writer, reader: Reader| {
-        let (wanted, order, why, by) = (rollout_id.clone(), order.clone(), why.clone(), by());
-        let done = writer.write(move |store| driver::order(store, &wanted, &order, &why, &by, with)).await;
+        let (wanted, ordered, by) = (rollout_id.clone(), ordered.clone(), by());
+        let done = writer.write(move |store| driver::order(store, &wanted, &ordered, &by, with)).await;
         match done.map_err(|error| edge::bad_database(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(unfit)) => {
@@ -358,6 +347,5 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
             }
         }
     })?;
-    edge::say(&told(&seen));
-    Ok(())
+    edge::say(&told(&seen))
 }

@@ -19,6 +19,22 @@ pub enum StartError {
         /// A value that would do.
         example: String,
     },
+    /// A name in the environment that only this program could mean, and that is no setting.
+    #[error("{name} is set, and is no setting of this program")]
+    UnknownSetting {
+        /// The name.
+        name: String,
+        /// The setting with the nearest name.
+        nearest: &'static str,
+    },
+    /// The file that a setting names can't be used.
+    #[error("{name}: {error}")]
+    FileOf {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with the file.
+        error: Box<StartError>,
+    },
     /// Two settings say the same thing.
     #[error("{one} and {other} are both set")]
     BothSet {
@@ -39,6 +55,9 @@ pub enum StartError {
     /// The store's thread ended while the server ran.
     #[error("the store has ended, so nothing can be stored any more")]
     StoreEnded,
+    /// The database was moved, replaced or found damaged while the server ran.
+    #[error("the server has ended, and its database is not sound: {0}")]
+    StoreLost(String),
     /// A key can't be read.
     #[error("the key in {place} can't be used: {why}")]
     BadKey {
@@ -62,6 +81,24 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// There is no database where it was looked for, and the command makes none.
+    #[error("there is no database at {path}{is_empty}")]
+    NoDatabase {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// `: the file is empty`, if there is one.
+        is_empty: &'static str,
+    },
+    /// A database can't be read where it lies.
+    #[error("the database {path} can't be read: {why}")]
+    Unreadable {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// What to do.
+        remedy: String,
     },
     /// The database was written by a newer program.
     #[error("the database {path} has schema version {found}, and this program knows up to {SCHEMA_VERSION}")]
@@ -105,6 +142,18 @@ pub enum StartError {
         /// Why.
         cause: std::io::Error,
     },
+    /// Standard output can't be written.
+    #[error("cannot write to standard output: {cause}")]
+    Output {
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// New tokens could not be shown, and were revoked.
+    #[error("the new tokens could not be shown, so they were revoked: {cause}")]
+    TokensUnseen {
+        /// Why.
+        cause: std::io::Error,
+    },
     /// An inventory has bad rows; nothing was imported.
     #[error("{path}: {problems}")]
     BadInventory {
@@ -124,16 +173,33 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// There is no database at this path, or an empty file.
+    pub fn no_database(path: &std::path::Path) -> Self {
+        let is_empty = if path.exists() { ": the file is empty" } else { "" };
+        Self::NoDatabase { path: std::path::absolute(path).unwrap_or(path.to_owned()), is_empty }
+    }
+
+    /// The same of a file that this setting names.
+    #[must_use]
+    pub fn of(self, name: &'static str) -> Self {
+        Self::FileOf { name, error: Box::new(self) }
+    }
+
     /// What to do, one sentence.
     pub fn remedy(&self) -> String {
         match self {
+            Self::FileOf { error, .. } => error.remedy(),
             Self::BadSetting { expected, example, .. } if example.is_empty() => format!("give {expected}"),
             Self::BadSetting { name, example, .. } => format!("set {name}={example}"),
+            Self::UnknownSetting { name, nearest } => {
+                format!("did you mean {nearest}? If not, unset {name}; `ks-server serve --help` lists every setting")
+            }
             Self::BothSet { .. } => "unset one of them".to_owned(),
             Self::KeyMissing { .. } => {
-                "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices were given, or put the development key back beside the database".to_owned()
+                "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices were given, or put the development key back beside the database; if none was given one yet, `ks-server keys generate --out FILE` makes it".to_owned()
             }
             Self::Refused(_, remedy) => (*remedy).to_owned(),
+            Self::StoreLost(_) => "nothing was answered since, and the files were left as they are: copy the database, its -wal and its -shm before anything else opens them".to_owned(),
             Self::StoreEnded => "see the log; restart the server once the cause is mended".to_owned(),
             Self::BadKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` makes one".to_owned(),
             Self::CannotListen { .. } => {
@@ -143,6 +209,10 @@ impl StartError {
                 "check that {} is a SQLite file of this program that you may write, restore it from a backup, or set DATABASE_URL=file:./data/new.sqlite",
                 path.display()
             ),
+            Self::NoDatabase { .. } => {
+                "set DATABASE_URL to the server's database; to begin a new one, run `ks-server migrate` first".to_owned()
+            }
+            Self::Unreadable { remedy, .. } => remedy.clone(),
             Self::NewerDatabase { .. } => "use the newer program, or restore the backup from before the upgrade".to_owned(),
             Self::OlderDatabase { .. } => {
                 "stop the server, run `ks-server migrate`, then start the new server and try again".to_owned()
@@ -163,21 +233,35 @@ impl StartError {
                 format!("name another place: a part of {} is a file, not a folder", path.display())
             }
             Self::File { path, .. } => format!("check that {} exists and that you may use it", path.display()),
+            Self::Output { .. } => {
+                "make room where it goes; what the command has changed stays changed, so look before you run it again".to_owned()
+            }
+            Self::TokensUnseen { .. } => "make room where standard output goes, and run it again".to_owned(),
             Self::BadInventory { .. } => "mend these lines and import the file again; nothing was imported".to_owned(),
             Self::System { .. } => "check the limits of this process and machine".to_owned(),
         }
     }
 
+    /// Whether nobody reads standard output any more, as after `| head`: then there is nothing more to do, and nothing wrong.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output { cause } if cause.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// 2 for what the caller wrote wrong, 3 for what the machine refuses.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::FileOf { error, .. } => error.exit_code(),
             Self::BadSetting { .. }
             | Self::BothSet { .. }
+            | Self::UnknownSetting { .. }
             | Self::KeyMissing { .. }
             | Self::Refused(..)
             | Self::BadKey { .. }
             | Self::BadInventory { .. } => 2,
             Self::StoreEnded
+            | Self::StoreLost(_)
+            | Self::NoDatabase { .. }
+            | Self::Unreadable { .. }
             | Self::NewerDatabase { .. }
             | Self::OlderDatabase { .. }
             | Self::ForeignDatabase { .. }
@@ -185,6 +269,8 @@ impl StartError {
             | Self::CannotListen { .. }
             | Self::BadDatabase { .. }
             | Self::File { .. }
+            | Self::Output { .. }
+            | Self::TokensUnseen { .. }
             | Self::System { .. } => 3,
         }
     }

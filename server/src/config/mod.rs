@@ -1,6 +1,8 @@
 //! Settings: read once as text, checked once; whoever holds a [`Config`] asks no further questions.
 
+mod contradictions;
 mod error;
+mod misspelt;
 mod settings;
 
 use std::{
@@ -15,14 +17,20 @@ use std::{
 
 use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX};
 
+pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use error::StartError;
+pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
 
 use crate::{
     admission::{Network, Rate},
     artifacts::ArtifactLimits,
     error_report::Dsn,
+    vault,
 };
+
+/// Greatest `IDLE_TIMEOUT_MS`: a day.
+const IDLE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 
 /// The server's settings, all in range.
 #[derive(Debug, Clone)]
@@ -55,18 +63,26 @@ pub struct Config {
     pub otrt_required: bool,
     /// Verified requests of one device.
     pub device_rate: Rate,
+    /// Bytes of log lines that a device may send.
+    pub log_bytes_rate: Rate,
+    /// Punches that a device may send.
+    pub punch_rate: Rate,
     /// Failing requests of one address.
     pub address_failure_rate: Rate,
     /// How long heartbeats are kept.
     pub heartbeat_retention: Duration,
     /// How long log lines of devices are kept.
     pub log_retention: Duration,
+    /// How long commands that have ended are kept.
+    pub command_retention: Duration,
     /// How the database's file is used.
     pub sqlite: SqliteUse,
     /// Writes that share one commit at most.
     pub commit_group_max: usize,
     /// Writes that may wait for a commit.
     pub store_queue_max: usize,
+    /// Bytes of the database's disk that devices may not use up.
+    pub disk_reserve_bytes: u64,
     /// Open connections at most.
     pub connections_max: usize,
     /// Time for a request's body.
@@ -221,6 +237,7 @@ impl Config {
             artifact_limits: ArtifactLimits {
                 downloads_max: reader.number("ARTIFACT_DOWNLOADS_MAX", 1..=100_000),
                 bytes_per_s_max: reader.number("ARTIFACT_BYTES_PER_S_MAX", 1_024..=100_000_000_000),
+                scrub_bytes_per_s: reader.number("ARTIFACT_SCRUB_BYTES_PER_S", 1_024..=100_000_000_000),
                 artifact_bytes_max: reader.number("ARTIFACT_BYTES_MAX", 1..=ARTIFACT_BYTES_MAX),
                 stall: reader.duration_ms("REQUEST_TIMEOUT_MS", 100..=600_000),
             },
@@ -235,12 +252,15 @@ impl Config {
                 per_min: reader.number("RATE_LIMIT_DEVICE_PER_MIN", 1..=60_000_000),
                 burst: reader.number("RATE_LIMIT_DEVICE_BURST", 1..=1_000_000),
             },
+            log_bytes_rate: Rate::per_day(reader.number("RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY", 65_536..=u32::MAX)),
+            punch_rate: Rate::per_day(reader.number("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", 1_440..=u32::MAX)),
             address_failure_rate: Rate {
                 per_min: reader.number("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", 1..=60_000_000),
                 burst: reader.number("RATE_LIMIT_ADDRESS_FAILURES_BURST", 1..=1_000_000),
             },
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
             log_retention: Duration::from_hours(24 * reader.number::<u64>("LOG_RETENTION_DAYS", 1..=3_650)),
+            command_retention: Duration::from_hours(24 * reader.number::<u64>("COMMAND_RETENTION_DAYS", 1..=3_650)),
             sqlite: SqliteUse {
                 synchronous: reader.one_of(
                     "STORE_SYNCHRONOUS",
@@ -250,10 +270,11 @@ impl Config {
                     .one_of("STORE_LOCKING", &[("shared", Locking::Shared), ("exclusive", Locking::Exclusive)]),
             },
             commit_group_max: reader.number("COMMIT_GROUP_MAX", 1..=4_096),
+            disk_reserve_bytes: reader.number("DISK_RESERVE_BYTES", 0..=9_007_199_254_740_991),
             store_queue_max: reader.number("STORE_QUEUE_MAX", 16..=1_000_000),
             connections_max: reader.number("CONNECTIONS_MAX", 1..=1_000_000),
             request_timeout: reader.duration_ms("REQUEST_TIMEOUT_MS", 100..=600_000),
-            idle_timeout: reader.duration_ms("IDLE_TIMEOUT_MS", 1_000..=86_400_000),
+            idle_timeout: reader.duration_ms("IDLE_TIMEOUT_MS", 1_000..=IDLE_TIMEOUT_MS_MAX),
             shutdown_grace: reader.duration_ms("SHUTDOWN_GRACE_MS", 0..=600_000),
             log_level: reader
                 .one_of("LOG_LEVEL", &["error", "warn", "info", "debug", "trace"].map(|level| (level, level)))
@@ -264,14 +285,22 @@ impl Config {
     }
 }
 
-/// A URL without the password that may stand in it.
+/// A value without the password that may stand in it if it is a URL, written well or not: before the last `@`, or in the query.
 fn without_password(url: &str) -> String {
-    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
-        let (login, place) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:(not shown)@{place}"))
-    });
-    hidden.unwrap_or_else(|| url.to_owned())
+    let (login, place) = url.rsplit_once('@').map_or((None, url), |(login, place)| (Some(login), place));
+    let place = place.split_once('?').map_or(place.to_owned(), |(place, _)| format!("{place}?(not shown)"));
+    let Some(login) = login else { return place };
+    let (scheme, login) = login.split_once("://").map_or(("", login), |(scheme, login)| (scheme, login));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    let login = login.split_once(':').map_or(login.to_owned(), |(user, _)| format!("{user}:(not shown)"));
+    format!("{scheme}{separator}{login}@{place}")
+}
+
+/// Whether it begins as URLs do, `scheme:`. A path that does is written behind `./`.
+fn has_scheme(text: &str) -> bool {
+    let scheme = text.trim_start().split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-'))
 }
 
 /// Reads settings one by one and keeps every error.
@@ -343,7 +372,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let given = self.text("DATABASE_URL").unwrap_or_default();
         let path = given.strip_prefix("file:").or_else(|| given.strip_prefix("sqlite:")).unwrap_or(&given);
         let path = path.strip_prefix("//").unwrap_or(path);
-        let is_other_scheme = path.contains("://");
+        let is_other_scheme = path.contains("://") || has_scheme(path);
         let is_special = path == ":memory:" || path.contains('?') || path.ends_with('/');
         if path.is_empty() || is_other_scheme || is_special {
             self.refuse("DATABASE_URL", &given);
@@ -360,15 +389,56 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
                 ServerKeySource::File(file.into())
             }
             (Some(pem), None) => {
-                if let Ok(key) = PrivateKey::from_pem(&pem) {
-                    return ServerKeySource::Given(key);
-                }
-                self.refuse("SERVER_PRIVATE_KEY", &pem);
-                ServerKeySource::Development(PathBuf::new())
+                let key = self.private_key("SERVER_PRIVATE_KEY", &pem);
+                key.map_or_else(|| ServerKeySource::Development(PathBuf::new()), ServerKeySource::Given)
             }
             (None, Some(file)) => ServerKeySource::File(file.into()),
             (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
         }
+    }
+
+    fn private_key(&mut self, name: &str, pem: &str) -> Option<PrivateKey> {
+        PrivateKey::from_pem(pem)
+            .map_err(|error| self.wrong.push(StartError::BadKey { place: name.to_owned(), why: error.to_string() }))
+            .ok()
+    }
+
+    /// A secret from its setting, or from the file that another setting names, without the line break at its end; must be as
+    /// `is_good` says.
+    fn secret(&mut self, one: &'static str, other: &'static str, is_good: fn(&str) -> bool) -> Option<Secret> {
+        let (given, file) = (self.text(one), self.text(other).map(PathBuf::from));
+        if given.is_some() && file.is_some() {
+            self.wrong.push(StartError::BothSet { one, other });
+        }
+        let Some(path) = file else {
+            if let Some(given) = given.as_ref().filter(|given| !is_good(given)) {
+                self.refuse(one, given);
+            }
+            return given.map(Secret);
+        };
+        match vault::read_small(&path) {
+            Ok(text) if is_good(text.trim()) => return Some(Secret(text.trim().to_owned())),
+            Ok(text) => {
+                let why = format!("{} characters, not shown", text.trim().chars().count());
+                self.refuse_file(one, other, &path, &why);
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
+                self.refuse_file(one, other, &path, &cause.to_string());
+            }
+            Err(cause) => self.wrong.push(StartError::File { what: "read", path, cause }.of(other)),
+        }
+        None
+    }
+
+    /// The file that `other` names is not what `one` expects.
+    fn refuse_file(&mut self, one: &str, other: &str, path: &std::path::Path, why: &str) {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == one) else { return };
+        self.wrong.push(StartError::BadSetting {
+            name: other.to_owned(),
+            given: format!("{}: {why}", path.display()),
+            expected: format!("a file with {}", setting.expected),
+            example: String::new(),
+        });
     }
 
     fn artifacts(&mut self, database: &std::path::Path) -> ArtifactPlace {
@@ -381,12 +451,14 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             let (one, other) = ("ARTIFACTS_DIR", "ARTIFACTS_S3_BUCKET");
             self.wrong.push(StartError::BothSet { one, other });
         }
-        let access_key = match (self.text("S3_ACCESS_KEY_ID"), self.text("S3_SECRET_ACCESS_KEY")) {
-            (Some(id), Some(secret)) => Some((id, Secret(secret))),
+        let wrong_before = self.wrong.len();
+        let secret = self.secret("S3_SECRET_ACCESS_KEY", "S3_SECRET_ACCESS_KEY_FILE", |secret| !secret.is_empty());
+        let access_key = match (self.text("S3_ACCESS_KEY_ID"), secret) {
+            (Some(id), Some(secret)) => Some((id, secret)),
             (None, None) => None,
-            (id, secret) => {
-                let given = id.or(secret).unwrap_or_default();
-                self.refuse(if given.is_empty() { "S3_ACCESS_KEY_ID" } else { "S3_SECRET_ACCESS_KEY" }, "");
+            _ if self.wrong.len() > wrong_before => None, // what is wrong with the secret has been said
+            (id, _) => {
+                self.refuse(if id.is_none() { "S3_ACCESS_KEY_ID" } else { "S3_SECRET_ACCESS_KEY" }, "");
                 None
             }
         };
@@ -405,13 +477,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
                 self.wrong.push(StartError::BothSet { one, other });
                 Some(FirmwareKeySource::File(file.into()))
             }
-            (Some(pem), None) => {
-                let key = PrivateKey::from_pem(&pem);
-                if key.is_err() {
-                    self.refuse("FIRMWARE_PRIVATE_KEY", &pem);
-                }
-                key.ok().map(FirmwareKeySource::Given)
-            }
+            (Some(pem), None) => self.private_key("FIRMWARE_PRIVATE_KEY", &pem).map(FirmwareKeySource::Given),
             (None, file) => file.map(|file| FirmwareKeySource::File(file.into())),
         }
     }
@@ -426,11 +492,9 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     }
 
     fn admin_token(&mut self) -> Option<Secret> {
-        let token = self.text("ADMIN_TOKEN")?;
-        if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.refuse("ADMIN_TOKEN", &token);
-        }
-        Some(Secret(token))
+        self.secret("ADMIN_TOKEN", "ADMIN_TOKEN_FILE", |token| {
+            token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic())
+        })
     }
 
     /// Scheme, host and port, as a browser writes them.
@@ -502,6 +566,108 @@ mod tests {
             text[0],
             "PORT is `70000`, expected a whole number from 0 to 65535 (0: any free port); set PORT=3000"
         );
+    }
+
+    #[test]
+    fn secrets_come_from_files_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (token, secret) = (file("token", "a-token-of-the-edge\n"), file("secret", "the secret\r\n"));
+        let s3 = [("ARTIFACTS_S3_BUCKET", "b"), ("S3_ACCESS_KEY_ID", "id"), ("S3_SECRET_ACCESS_KEY_FILE", &*secret)];
+        let config = with(&[&[("ADMIN_TOKEN_FILE", &*token)], &s3[..]].concat()).unwrap();
+        assert_eq!(config.admin_token.unwrap().reveal(), "a-token-of-the-edge");
+        let ArtifactPlace::S3(bucket) = config.artifacts else { panic!("{:?}", config.artifacts) };
+        assert_eq!(bucket.access_key.unwrap().1.reveal(), "the secret");
+
+        let said = |pairs: &[(&str, &str)]| with(pairs).unwrap_err()[0].to_string();
+        let both = said(&[("ADMIN_TOKEN", "a-token-of-the-edge"), ("ADMIN_TOKEN_FILE", &token)]);
+        assert_eq!(both, "ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set");
+        let (missing, empty) = (folder.path().join("none").display().to_string(), file("empty", " \n"));
+        let folder_itself = folder.path().display().to_string();
+        let short = file("short", "hunter2\n");
+        let s3 = [("ARTIFACTS_S3_BUCKET", "b"), ("S3_ACCESS_KEY_ID", "id")];
+        for (setting, besides) in [("ADMIN_TOKEN_FILE", &[][..]), ("S3_SECRET_ACCESS_KEY_FILE", &s3)] {
+            for (path, why) in [
+                (&missing, "cannot read"),
+                (&empty, "0 characters"),
+                (&folder_itself, "it is no file"),
+                (&short, "7 ch"),
+            ] {
+                if path == &short && setting != "ADMIN_TOKEN_FILE" {
+                    continue; // any secret will do there
+                }
+                let wrong = with(&[&[(setting, path.as_str())], besides].concat()).unwrap_err();
+                let [wrong] = wrong.as_slice() else { panic!("one error for one fault: {wrong:?}") };
+                let text = format!("{wrong}; {}", wrong.remedy());
+                assert!(text.starts_with(setting) && text.contains(path.as_str()) && text.contains(why), "{text}");
+                assert!(!text.contains("hunter2"), "{text}");
+            }
+        }
+        let short = with(&[("ADMIN_TOKEN_FILE", &*short)]).unwrap_err();
+        assert_eq!(short[0].remedy(), "give a file with at least 16 characters without spaces");
+    }
+
+    #[test]
+    fn a_database_is_a_path_and_no_other_scheme_is_taken_for_one() {
+        for (given, path) in [
+            ("file:./data/a.sqlite", "./data/a.sqlite"),
+            ("file:a.sqlite", "a.sqlite"),
+            ("file:///srv/a.sqlite", "/srv/a.sqlite"),
+            ("sqlite:///srv/a.sqlite", "/srv/a.sqlite"),
+            ("data/a.sqlite", "data/a.sqlite"),
+            ("./a:b.sqlite", "./a:b.sqlite"),
+            ("file:./a:b.sqlite", "./a:b.sqlite"),
+            ("/srv/2026-11-28T10:00.sqlite", "/srv/2026-11-28T10:00.sqlite"),
+        ] {
+            assert_eq!(with(&[("DATABASE_URL", given)]).unwrap().database, PathBuf::from(path), "{given}");
+        }
+        for given in [
+            "flie:x",
+            "File:x",
+            "FILE:./x",
+            "memory:",
+            ":memory:",
+            "file::memory:",
+            "file:memory:",
+            "sqlite3:x",
+            "libsql:x",
+            " flie:x",
+            "postgres:x",
+            "postgresql+ssl://db/ks",
+            "file:postgres://db/ks",
+            "file:file:x",
+            "file:",
+            "file:./x?mode=ro",
+            "./data/",
+        ] {
+            let wrong = with(&[("DATABASE_URL", given)]).unwrap_err();
+            let said = format!("{}; {}", wrong[0], wrong[0].remedy());
+            assert!(
+                said.contains("expected `file:` and the path") && said.contains("set DATABASE_URL=file:"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown_however_the_url_is_written() {
+        for (given, shown) in [
+            ("postgres://ks:hunter2@db/ks", "postgres://ks:(not shown)@db/ks"),
+            ("postgres://ks:hun@ter2@db/ks", "postgres://ks:(not shown)@db/ks"),
+            ("postgres://ks:hun?ter2@db/ks", "postgres://ks:(not shown)@db/ks"),
+            ("postgres://:hunter2@db/ks", "postgres://:(not shown)@db/ks"),
+            ("postgres:ks:hunter2@db/ks", "postgres:(not shown)@db/ks"),
+            ("ks:hunter2@db/ks", "ks:(not shown)@db/ks"),
+            ("flie://db/ks?user=ks&password=hunter2", "flie://db/ks?(not shown)"),
+            ("postgres://ks@db/ks", "postgres://ks@db/ks"),
+            ("flie:./data/ks.sqlite", "flie:./data/ks.sqlite"),
+        ] {
+            assert_eq!(without_password(given), shown);
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "DATABASE_URL",
         "file:./data/ks.sqlite",
-        "`file:` and the path of a SQLite file",
+        "`file:` and the path of a SQLite file (`sqlite:` means the same, and the path alone will do)",
         "file:./data/prod.sqlite",
         "Where everything is stored.",
     ),
@@ -118,6 +118,13 @@ pub const SETTINGS: &[Setting] = &[
         "Proves it. Unset with S3_ACCESS_KEY_ID, requests are not signed.",
     )),
     setting(
+        "S3_SECRET_ACCESS_KEY_FILE",
+        "",
+        "the path of a text file",
+        "/run/secrets/s3-secret",
+        "The same from a file; not together with S3_SECRET_ACCESS_KEY.",
+    ),
+    setting(
         "ARTIFACT_BYTES_MAX",
         "268435456",
         "a whole number from 1 to 1073741824",
@@ -138,6 +145,13 @@ pub const SETTINGS: &[Setting] = &[
         "50000000",
         "Bytes a second that all downloads of firmware share, so that they leave heartbeats alone.",
     ),
+    setting(
+        "ARTIFACT_SCRUB_BYTES_PER_S",
+        "1000000",
+        "a whole number from 1024 to 100000000000",
+        "1000000",
+        "Bytes a second that are read, four times a day, to see whether the firmware images of ACTIVE releases are sound.",
+    ),
     secret(setting(
         "ADMIN_TOKEN",
         "",
@@ -145,6 +159,13 @@ pub const SETTINGS: &[Setting] = &[
         "$(openssl rand -hex 32)",
         "Bearer token with the role admin, for the first steps. Unset, only users and tokens made by `ks-server admin` may call.",
     )),
+    setting(
+        "ADMIN_TOKEN_FILE",
+        "",
+        "the path of a text file",
+        "/run/secrets/admin-token",
+        "The same from a file; not together with ADMIN_TOKEN.",
+    ),
     setting(
         "ADMIN_WEB_ORIGIN",
         "",
@@ -182,11 +203,25 @@ pub const SETTINGS: &[Setting] = &[
         "Verified requests a device may make at once.",
     ),
     setting(
+        "RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY",
+        "16777216",
+        "a whole number from 65536 to 4294967295",
+        "16777216",
+        "Bytes of log lines a device may send each day, 64 for each line and its message; all of a day's at once, if it must be.",
+    ),
+    setting(
+        "RATE_LIMIT_DEVICE_PUNCHES_PER_DAY",
+        "100000",
+        "a whole number from 1440 to 4294967295",
+        "100000",
+        "Punches a device may send each day; all of a day's at once, if it must be.",
+    ),
+    setting(
         "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
         "120",
         "a whole number from 1 to 60000000",
         "120",
-        "Failing requests an address may make each minute; requests that succeed cost nothing.",
+        "Failing requests an address may make each minute, and as many wrong tokens at /api; what succeeds costs nothing.",
     ),
     setting(
         "RATE_LIMIT_ADDRESS_FAILURES_BURST",
@@ -208,6 +243,13 @@ pub const SETTINGS: &[Setting] = &[
         "a whole number from 1 to 3650",
         "30",
         "Days for which log lines of devices are kept.",
+    ),
+    setting(
+        "COMMAND_RETENTION_DAYS",
+        "90",
+        "a whole number from 1 to 3650",
+        "90",
+        "Days for which commands that have ended are kept, counted from their order.",
     ),
     setting(
         "STORE_SYNCHRONOUS",
@@ -232,11 +274,18 @@ pub const SETTINGS: &[Setting] = &[
         "Writes that may wait for a commit; more are refused as OVERLOADED.",
     ),
     setting(
+        "DISK_RESERVE_BYTES",
+        "67108864",
+        "a whole number from 0 to 9007199254740991",
+        "67108864",
+        "Bytes of the database's disk that are kept for operators: with fewer free, devices are refused as OVERLOADED.",
+    ),
+    setting(
         "CONNECTIONS_MAX",
         "100000",
         "a whole number from 1 to 1000000",
         "100000",
-        "Open connections at most; when there are as many, the one that is idle longest is closed for the next.",
+        "Open connections at most; when there are as many, half requests and idle connections are closed for the next, first those of the address that has most.",
     ),
     setting(
         "REQUEST_TIMEOUT_MS",

@@ -1,5 +1,5 @@
 //! GET /firmware/artifacts/{sha256}: the only bytes of the data plane that are not TOON. They need no signature of their own:
-//! the signed manifest names their hash.
+//! the signed manifest names their hash. Who asks for them does, so that places go to devices, and to each its own.
 
 use axum::{
     body::Body,
@@ -10,34 +10,51 @@ use hyper::{
     HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
-use ks_protocol::{refusal::RefusalCode, text::Sha256};
+use ks_protocol::{
+    message::{FirmwareArtifact, Request},
+    refusal::RefusalCode,
+    text::Sha256,
+};
 
-use super::unbound;
+use super::heartbeat::remember;
 use crate::{
     admin::route::text_of,
+    admission::Signed,
     answer::{self, Refusal},
     app::App,
     artifacts::{ArtifactError, range_of},
-    metrics::Answered,
+    registry::Known,
+    store::{Denied, StoreError, devices::DeviceStatus},
 };
 
-const PATH: &str = "/firmware/artifacts/{sha256}";
-
-/// The artifact, or the part of it that Range asks for, if a release that needs it is ACTIVE.
-pub async fn artifact(State(app): State<App>, Path(sha256): Path<String>, headers: HeaderMap) -> Response {
-    match find(&app, &sha256, &headers).await {
+/// The artifact, or the part of it that Range asks for, if the device is registered and a release that needs it is ACTIVE.
+pub async fn artifact(
+    State(app): State<App>,
+    Path(sha256): Path<String>,
+    headers: HeaderMap,
+    request: Signed<FirmwareArtifact>,
+) -> Response {
+    let Signed { message, known, reply, .. } = request;
+    match find(&app, &sha256, &headers, &message, &known).await {
         Ok(response) => {
-            app.metrics.answers.get_or_create(&Answered { path: PATH, code: "OK" }).inc();
+            app.metrics.answered(reply.path, "OK");
             response
         }
-        Err(refusal) => answer::refuse(&app, &unbound(&app, PATH), refusal),
+        Err(refusal) => answer::refuse(&app, &reply, refusal),
     }
 }
 
-async fn find(app: &App, sha256: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
+async fn find(
+    app: &App,
+    sha256: &str,
+    headers: &HeaderMap,
+    request: &FirmwareArtifact,
+    known: &Known,
+) -> Result<Response, Refusal> {
+    known.take(request.sequence())?;
     let sha256: Sha256 =
         sha256.parse().map_err(|error| Refusal::new(RefusalCode::Malformed).saying(format!("the path: {error}")))?;
-    let asked = app.reader.ask(move |store| store.offered_artifact_bytes(sha256)).await?;
+    let asked = offered(app, sha256, request).await?.map_err(|denied| remember(known, denied))?;
     let missing = || Refusal::new(RefusalCode::NotFound).saying("no release that is offered has this artifact");
     let size_bytes = asked.ok_or_else(missing)?;
     let etag = format!("\"{sha256}\"");
@@ -50,11 +67,32 @@ async fn find(app: &App, sha256: &str, headers: &HeaderMap) -> Result<Response, 
     };
     let length = range.end - range.start;
     let content_range = format!("bytes {}-{}/{size_bytes}", range.start, range.end - 1);
-    let body = app.artifacts.download(sha256, range).await.map_err(|error| refusal(app, error))?;
+    let body = app.artifacts.download(&request.device_id, sha256, range).await.map_err(|error| refusal(app, error))?;
     app.metrics.artifact_bytes.inc_by(length);
     let status = if is_part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let whole = response(status, &etag, body).with(header::CONTENT_LENGTH, &length.to_string());
     Ok(if is_part { whole.with(header::CONTENT_RANGE, &content_range) } else { whole })
+}
+
+/// The length of the artifact, if it is offered; the store has the last word on who may ask.
+async fn offered(
+    app: &App,
+    sha256: Sha256,
+    request: &FirmwareArtifact,
+) -> Result<Result<Option<u64>, Denied>, StoreError> {
+    let (device_id, sequence) = (request.device_id.clone(), request.sequence());
+    app.reader
+        .ask(move |store| {
+            let Some(standing) = store.standing(&device_id)? else { return Ok(Err(Denied::Unknown)) };
+            let kept = standing.sequence;
+            Ok(match standing.status {
+                DeviceStatus::Revoked => Err(Denied::Revoked),
+                DeviceStatus::Whitelisted => Err(Denied::NotRegistered),
+                DeviceStatus::Registered if sequence <= kept => Err(Denied::Stale { kept }),
+                DeviceStatus::Registered => Ok(store.offered_artifact_bytes(sha256)?),
+            })
+        })
+        .await
 }
 
 fn refusal(app: &App, error: ArtifactError) -> Refusal {
@@ -79,7 +117,7 @@ fn response(status: StatusCode, etag: &str, body: Body) -> Response {
         .with(header::ETAG, etag)
         .with(header::ACCEPT_RANGES, "bytes")
         .with(header::CONTENT_TYPE, "application/octet-stream")
-        .with(header::CACHE_CONTROL, "public, max-age=31536000, immutable")
+        .with(header::CACHE_CONTROL, "private, max-age=31536000, immutable")
 }
 
 /// A response with one more header.

@@ -25,11 +25,15 @@ pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> 
 
 async fn record(app: &App, request: Attendance, known: &Known) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
+    let (rate, now_us) = (app.config.punch_rate, app.elapsed_us());
+    known.check(|spent| &mut spent.punches, rate, now_us, "more punches than a device may send in a day")?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec() };
     let device_id = batch.device_id.clone();
     let stored = app.writer.write(move |store| store.store_punches(&batch, at)).await?;
     let taken = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);
+    known.charge(|spent| &mut spent.punches, rate, punches, now_us); // what was there already costs nothing
     if !taken.conflicts.is_empty() {
         app.metrics.punch_conflicts.inc_by(u64::try_from(taken.conflicts.len()).unwrap_or(u64::MAX));
         tracing::warn!(%device_id, numbers = ?taken.conflicts, "punches under numbers that stand for others");

@@ -1,9 +1,6 @@
 //! GET /keys.
 
-use axum::{
-    extract::{Query, State, rejection::QueryRejection},
-    response::Response,
-};
+use axum::{extract::State, http::Uri, response::Response};
 use ks_protocol::refusal::RefusalCode;
 use serde::Deserialize;
 
@@ -11,6 +8,7 @@ use super::unbound;
 use crate::{
     answer::{self, Refusal},
     app::App,
+    query,
 };
 
 /// Which keyset.
@@ -22,14 +20,16 @@ pub struct Which {
 
 /// The keyset in force, or with `?version=N` that one, so that a device can walk from version to version. It is signed by keys
 /// of its own and of the one before; the answer, as every one, by SIG_SERV. The request is not signed.
-pub async fn keyset(State(app): State<App>, which: Result<Query<Which>, QueryRejection>) -> Response {
-    let result = find(&app, which).await;
+pub async fn keyset(State(app): State<App>, uri: Uri) -> Response {
+    let result = find(&app, &uri).await;
     answer::send_document(&app, &unbound(&app, "/keys"), result)
 }
 
-async fn find(app: &App, which: Result<Query<Which>, QueryRejection>) -> Result<String, Refusal> {
-    let malformed = |_| Refusal::new(RefusalCode::Malformed).saying("expected ?version=N, a whole number, or nothing");
-    let Query(Which { version }) = which.map_err(malformed)?;
+async fn find(app: &App, uri: &Uri) -> Result<String, Refusal> {
+    let malformed = |why| {
+        Refusal::new(RefusalCode::Malformed).saying(format!("expected ?version=N, a whole number, or nothing: {why}"))
+    };
+    let Which { version } = query::read(uri).map_err(malformed)?;
     let version = version.unwrap_or_else(|| app.keyring.version());
     let document = app.reader.ask(move |store| store.keyset_document(version)).await?;
     document

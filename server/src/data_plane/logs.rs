@@ -2,8 +2,9 @@
 
 use axum::{extract::State, response::Response};
 use ks_protocol::{
-    id::Sequence,
+    id::{SEQ_MAX, Sequence},
     message::{Logs, LogsStored, Request},
+    refusal::RefusalCode,
 };
 
 use super::heartbeat::remember;
@@ -12,8 +13,11 @@ use crate::{
     answer::{self, Refusal},
     app::App,
     registry::Known,
-    store::logs::LogBatch,
+    store::logs::{LogBatch, LogsTaken},
 };
+
+/// What a line takes in the store besides its message, in bytes.
+const LINE_BYTES: usize = 64;
 
 /// Stores the lines that are not there yet, and says from which number on the device may send.
 pub async fn logs(State(app): State<App>, request: Signed<Logs>) -> Response {
@@ -22,8 +26,26 @@ pub async fn logs(State(app): State<App>, request: Signed<Logs>) -> Response {
     answer::send(&app, &reply, result)
 }
 
+/// Whether the number behind the last line is one that an answer can name.
+fn check_numbers(request: &Logs) -> Result<(), Refusal> {
+    let first = request.first_line_no.get();
+    let lines = u64::try_from(request.lines.as_slice().len()).unwrap_or(u64::MAX);
+    let most = SEQ_MAX.saturating_sub(lines);
+    if first <= most {
+        return Ok(());
+    }
+    Err(Refusal::new(RefusalCode::Malformed).saying(format!(
+        "first_line_no: expected at most {most} with {lines} lines, or there is no number for the next one, got {first}"
+    )))
+}
+
 async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
+    check_numbers(&request)?;
+    let (rate, now_us) = (app.config.log_bytes_rate, app.elapsed_us());
+    known.check(|spent| &mut spent.log_bytes, rate, now_us, "more log lines than a device may send in a day")?;
+    // From the last line back, what is new costs what it takes; what the server has already costs nothing.
+    let bytes_of: Vec<usize> = request.lines.as_slice().iter().map(|line| line.message.as_str().len()).collect();
     let batch = LogBatch {
         device_id: request.device_id,
         sequence,
@@ -31,8 +53,10 @@ async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, R
         lines: request.lines.into_vec(),
     };
     let stored = app.writer.write(move |store| store.store_logs(&batch, at)).await?;
-    let next_line_no = stored.map_err(|denied| remember(known, denied))?;
+    let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();
+    known.charge(|spent| &mut spent.log_bytes, rate, u32::try_from(bytes).unwrap_or(u32::MAX), now_us);
     let next_line_no = Sequence::new(0, next_line_no).seq;
     Ok(LogsStored { kind: Default::default(), next_line_no, server_time: at })
 }

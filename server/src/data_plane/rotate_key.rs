@@ -8,7 +8,7 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed,
+    admission::{Rate, Signed},
     answer::{self, Refusal},
     app::App,
     store::devices::KeyRotation,
@@ -21,6 +21,9 @@ pub async fn rotate_key(State(app): State<App>, request: Signed<RotateKey>) -> R
     answer::send(&app, &reply, result)
 }
 
+/// Changes of its key that a device may make: each is a line of the audit, and has every server look at the device again.
+const ROTATIONS: Rate = Rate { per_min: 1, burst: 3 };
+
 async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Refusal> {
     let by = request.by(app.clock.now());
     let Signed { message, known, .. } = request;
@@ -28,6 +31,8 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
         return Err(Refusal::new(RefusalCode::Malformed)
             .saying("proof: it is not the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
     }
+    let now_us = app.elapsed_us();
+    known.spend(|spent| &mut spent.rotations, ROTATIONS, now_us, "too many changes of this device's key")?;
     let (at, sequence, public_key) = (by.at, message.sequence(), message.new_public_key);
     let rotation = KeyRotation {
         device_id: message.device_id,

@@ -14,13 +14,14 @@ use ks_protocol::{
     time::UnixMs,
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::{
     gate::Test,
     plan::{self, Nonsense, Plan, Wish},
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
-    step::{Decision, Effect, Event, GAP_MS, Order, State, Step, Unfit, step},
+    power::powers,
+    step::{Effect, Event, GAP_MS, Order, PersonalOrder, State, Status, Step, Unfit, step},
     update::{self, Patience, UpdateEvent},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         commands::NewOrder,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
-        rollouts::{Candidate, NewRollout, Offering, RolloutRecord, RolloutRefused, Target, UpdateRecord},
+        rollouts::{Candidate, DecisionRecord, NewRollout, Offering, RolloutRecord, RolloutRefused, UpdateRecord},
     },
 };
 
@@ -46,21 +47,34 @@ const BYSTANDER: Duration = Duration::from_hours(24);
 const BYSTANDERS_MIN: u32 = 3;
 /// How long a device has to take HALT_UPDATES.
 const HALT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Decisions read at a time to be counted.
+const DECISIONS_AT_ONCE: usize = 1_000;
 /// Who decides, for the trace and the audit.
 const ENGINE: &str = "rollout-engine";
 
-/// Has rollouts looked at before their time.
-#[derive(Debug, Default)]
-pub struct Rollouts(Notify);
+/// Has rollouts looked at before their time, and knows which decisions are counted.
+#[derive(Debug)]
+pub struct Rollouts {
+    early: Notify,
+    /// Row of the last decision that is counted.
+    counted: Mutex<i64>,
+    /// Held by the one plan that is made at a time.
+    pub(crate) planning: Mutex<()>,
+}
 
 impl Rollouts {
+    /// Counts decisions after this row: of a server that starts, those before were counted by the one before.
+    pub fn after(decision: i64) -> Self {
+        Self { early: Notify::new(), counted: Mutex::new(decision), planning: Mutex::default() }
+    }
+
     /// Something happened that a rollout may decide on.
     pub fn wake(&self) {
-        self.0.notify_one();
+        self.early.notify_one();
     }
 
     async fn due(&self) {
-        let _ = tokio::time::timeout(LOOK_EVERY, self.0.notified()).await; // then it is time anyway
+        let _ = tokio::time::timeout(LOOK_EVERY, self.early.notified()).await; // then it is time anyway
     }
 }
 
@@ -93,13 +107,29 @@ async fn look_at_all(app: &App) -> Result<(), StoreError> {
     app.metrics.rollouts_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
     for rollout_id in open {
         let with = app.look();
-        let decided = app.writer.write(move |store| look(store, &rollout_id, with)).await?;
-        app.metrics.decided(&decided);
+        app.writer.write(move |store| look(store, &rollout_id, with)).await?;
     }
     Ok(())
 }
 
 impl App {
+    /// Counts and logs the decisions up to this row: this server's, and those that another process ordered on the same
+    /// database.
+    pub async fn count_decisions(&self, newest: i64) -> Result<(), StoreError> {
+        let mut counted = self.rollouts.counted.lock().await;
+        while *counted < newest {
+            let after = *counted;
+            let decided = self.reader.ask(move |store| store.decided_after(after, DECISIONS_AT_ONCE)).await?;
+            for (rollout_id, decision) in &decided {
+                let DecisionRecord { what, actor, stage, why, .. } = decision;
+                tracing::info!(%rollout_id, what, actor, stage, why, "rollout");
+                self.metrics.decided(what);
+            }
+            *counted = decided.last().map_or(newest, |(_, last)| last.row);
+        }
+        Ok(())
+    }
+
     /// What a look at a rollout needs, now.
     pub fn look(&self) -> Look {
         Look {
@@ -115,6 +145,11 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     let Some(mut rollout) = store.rollout_now(rollout_id)? else { return Ok(Vec::new()) };
     if rollout.state.is_closed {
         return Ok(Vec::new());
+    }
+    if matches!(rollout.state.status, Status::Running | Status::Waiting)
+        && let Some(fault) = store.artifact_fault_now(rollout.release.sha256)?
+    {
+        return pause_for_image(store, &rollout, &fault, with);
     }
     let late_ms = 2 * with.heartbeat_interval_ms;
     let at = with.at;
@@ -144,6 +179,22 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(Vec::new()) };
     let by = By { name: ENGINE.to_owned(), address: None, at };
     carry_out(store, &rollout, step, &by, with)
+}
+
+/// Pauses a rollout whose image is broken: a person resumes it once the image is put back.
+fn pause_for_image(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    fault: &str,
+    with: Look,
+) -> Result<Vec<&'static str>, StoreError> {
+    let (release_id, sha256) = (&rollout.release.release_id, rollout.release.sha256);
+    let why = format!("the image {sha256} of release {release_id} {fault}; upload it again, then resume");
+    let mut state = rollout.state.clone();
+    state.status = Status::Paused;
+    let decision = state.decision("paused", why, Vec::new());
+    let by = By { name: ENGINE.to_owned(), address: None, at: with.at };
+    carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
 }
 
 /// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
@@ -191,7 +242,7 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-/// What would happen, and the targets as the store takes them. The release need not be ACTIVE yet.
+/// What would happen. The release need not be ACTIVE yet. One plan is made at a time of those that share `planning`.
 ///
 /// # Errors
 /// It makes no sense, or there is no such release.
@@ -200,10 +251,19 @@ pub async fn plan(
     release_id: &ReleaseId,
     which: Selector,
     reader: &Reader,
+    planning: &Mutex<()>,
     heartbeat_interval_ms: u64,
-) -> Result<(Plan, Vec<Target>), CreateError> {
+) -> Result<Plan, CreateError> {
+    let _turn = planning.lock().await;
     let (release, candidates) = gather(wish, release_id, which, reader).await?;
-    Ok(plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?)
+    let (plan, _) = plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    Ok(with_power(plan, &wish.policy).await)
+}
+
+/// The plan, with what gates can prove.
+async fn with_power(plan: Plan, policy: &Policy) -> Plan {
+    let (power, together) = powers(policy, &plan.stages).await;
+    Plan { power, together, ..plan }
 }
 
 /// The release, and the devices that it could be for.
@@ -237,7 +297,7 @@ async fn gather(
     )))
 }
 
-/// Makes a rollout.
+/// Makes a rollout; in its turn, as a plan is.
 ///
 /// # Errors
 /// It makes no sense, or somebody was quicker.
@@ -253,8 +313,10 @@ pub async fn create(
     writer: &Writer,
     reader: &Reader,
     by: &By,
+    planning: &Mutex<()>,
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
+    let turn = planning.lock().await;
     let (release, candidates) = gather(&wish, release_id, which, reader).await?;
     if release.state != ReleaseState::Active {
         return Err(RolloutRefused::NotActive(release.release_id).into());
@@ -268,6 +330,8 @@ pub async fn create(
         return Err(CreateError::Unbelievable(release.release_id));
     }
     let (plan, targets) = plan::plan(&wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    let plan = with_power(plan, &wish.policy).await;
+    drop(turn);
     let Wish { rollout_id, policy } = wish;
     let state = State::new(by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
@@ -286,29 +350,55 @@ pub fn abort_all_of(
 ) -> Result<(), StoreError> {
     for rollout_id in store.open_rollouts_of(release_id)? {
         // One that is over takes no order, and needs none.
-        order(store, &rollout_id, &Order::Abort { roll_back: false }, why, by, with)?;
+        let abort = PersonalOrder { order: Order::Abort { roll_back: false }, seen: None, why: why.to_owned() };
+        order(store, &rollout_id, &abort, by, with)?;
     }
     Ok(())
 }
 
-/// A person's order, carried out; gives what was decided. None: there is no such rollout.
+/// A person's order, carried out; gives what was decided: nothing if it is a retry of an order that was carried out. None:
+/// there is no such rollout.
 pub fn order(
     store: &mut dyn Transaction,
     rollout_id: &RolloutId,
-    order: &Order,
-    why: &str,
+    given: &PersonalOrder,
     by: &By,
     with: Look,
 ) -> Result<Option<Result<Vec<&'static str>, Unfit>>, StoreError> {
     let Some(rollout) = store.rollout_now(rollout_id)? else { return Ok(None) };
-    let mut step = match step(&rollout.policy, &rollout.state, &Event::Order(order), with.at) {
+    if is_retry(store, &rollout, given, by)? {
+        return Ok(Some(Ok(Vec::new())));
+    }
+    let step = match step(&rollout.policy, &rollout.state, &Event::Order(given), with.at) {
         Ok(step) => step,
         Err(unfit) => return Ok(Some(Err(unfit))),
     };
-    for decision in &mut step.decisions {
-        why.clone_into(&mut decision.why);
-    }
     carry_out(store, &rollout, step, by, with).map(|decided| Some(Ok(decided)))
+}
+
+/// Whether this very order, by the same person and about the same revision, has been carried out, and nothing was decided against
+/// it since.
+fn is_retry(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    given: &PersonalOrder,
+    by: &By,
+) -> Result<bool, StoreError> {
+    let Some(seen) = given.seen else { return Ok(false) };
+    let next = store.decision_of_revision(rollout.row, seen.revision.saturating_add(1))?;
+    let is_same = next.is_some_and(|decision| {
+        decision.ordered.as_deref() == Some(given.order.as_str())
+            && decision.stage == seen.stage
+            && decision.actor == by.name
+    });
+    // Who hears that a stop was carried out must not find the rollout going on.
+    let still_holds = match given.order {
+        Order::Pause => rollout.state.status == Status::Paused,
+        Order::Resume => rollout.state.status != Status::Paused,
+        Order::Approve => true,
+        Order::Abort { .. } => rollout.state.status == Status::Aborted,
+    };
+    Ok(is_same && still_holds)
 }
 
 fn carry_out(
@@ -338,13 +428,12 @@ fn carry_out(
                 if let Err(why) = roll_back(store, rollout, &release_id, by, with)? {
                     let why = format!("the roll back to {release_id} could not begin: {why}");
                     tracing::error!(rollout_id = %rollout.rollout_id, %why, "a person must act");
-                    decisions.push(Decision { what: "alert", stage: state.stage, why, gates: Vec::new() });
+                    decisions.push(state.decision("alert", why, Vec::new()));
                 }
             }
         }
     }
     for decision in &decisions {
-        tracing::info!(rollout_id = %rollout.rollout_id, what = decision.what, stage = decision.stage, why = %decision.why, "rollout");
         store.decide(rollout.row, decision, by)?;
     }
     store.save_rollout(rollout.row, &state)?;
@@ -387,7 +476,9 @@ fn roll_back(
     with: Look,
 ) -> Result<Result<(), String>, StoreError> {
     let Some(release) = store.release_now(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
-    let which = Selector { device_ids: Some(store.took(from.row)?), ..Selector::default() };
+    let took = store.took(from.row)?;
+    let took_it = took.len();
+    let which = Selector { device_ids: Some(took), ..Selector::default() };
     if which.device_ids.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Ok(())); // nobody took it
     }
@@ -406,14 +497,14 @@ fn roll_back(
         Err(why) => return Ok(Err(why.to_string())),
     };
     let Wish { rollout_id, policy } = wish;
-    let new = NewRollout {
-        rollout_id,
-        release_id: release_id.clone(),
-        state: State::new(with.at),
-        policy,
-        targets,
-        why: format!("rolls back {}", from.rollout_id),
-    };
+    let mut why = format!("rolls back {}", from.rollout_id);
+    let left_out = took_it.saturating_sub(targets.len());
+    if left_out > 0 {
+        let left_out = super::devices(left_out);
+        why += &format!("; left out for they are not registered or past the counter: {left_out} that took its release");
+    }
+    let state = State::new(with.at);
+    let new = NewRollout { rollout_id, release_id: release_id.clone(), state, policy, targets, why };
     Ok(store.create_rollout(&new, by)?.map_err(|refused| refused.to_string()))
 }
 

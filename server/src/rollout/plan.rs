@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    gate::EXECUTED_MAX,
     policy::{Gate, Policy, Scope, WHOLE_BP},
-    power::{Power, clean_needed, power},
+    power::{self, GatePower, TogetherRow, clean_needed},
     share::places,
 };
 use crate::store::{
@@ -31,13 +32,15 @@ pub struct Plan {
     /// Devices that would get the release.
     pub targets: u32,
     /// Devices that the selector means and that would not, by the reason.
-    pub left_out: BTreeMap<&'static str, u32>,
+    pub left_out: BTreeMap<String, u32>,
     /// The stages, in order.
     pub stages: Vec<PlannedStage>,
     /// How long it takes at best, in seconds.
     pub at_best_s: u64,
     /// What each gate can prove.
     pub power: Vec<GatePower>,
+    /// What all of them let through together, of firmware that breaks all devices alike.
+    pub together: Vec<TogetherRow>,
     /// Names of the devices of the first stage, in the order of their turn; a thousand at most.
     pub first_devices: Vec<DeviceId>,
 }
@@ -60,16 +63,6 @@ pub struct PlannedStage {
     pub by_stratum: BTreeMap<String, u32>,
     /// How long the stage takes at best, in seconds.
     pub at_best_s: u64,
-}
-
-/// What a gate can prove in the first stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct GatePower {
-    /// Number of the gate, from 0.
-    pub gate: usize,
-    /// In numbers and in a sentence.
-    #[serde(flatten)]
-    pub power: Power,
 }
 
 /// A request for a rollout.
@@ -95,7 +88,8 @@ pub enum Nonsense {
     Release(String),
 }
 
-/// The plan, and the targets as the store takes them.
+/// The plan but for what gates can prove, which [`power::powers`] says and which takes longer; and the targets as the store
+/// takes them.
 ///
 /// # Errors
 /// It makes no sense.
@@ -111,7 +105,7 @@ pub fn plan(
         return Err(Nonsense::Policy(wrong));
     }
     let manifest = read(&release.manifest).map_err(Nonsense::Release)?;
-    let mut left_out: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut left_out: BTreeMap<String, u32> = BTreeMap::new();
     let mut wanted = Vec::new();
     for candidate in candidates {
         match why_not(&candidate, &manifest) {
@@ -125,7 +119,7 @@ pub fn plan(
     let mut first = Vec::new();
     for (device, place) in wanted.into_iter().zip(places) {
         let Some(stage) = policy.stage_of(place.enters_bp) else {
-            *left_out.entry("beyond the share of the last stage").or_default() += 1;
+            *left_out.entry("beyond the share of the last stage".to_owned()).or_default() += 1;
             continue;
         };
         if stage == 0 {
@@ -134,15 +128,22 @@ pub fn plan(
         targets.push(Target { row: device.row, stage, place, model: device.model, site: device.site });
     }
     if targets.is_empty() {
-        let reasons: Vec<String> = left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        let reasons =
-            if reasons.is_empty() { "the selector means no registered device".to_owned() } else { reasons.join(", ") };
+        let reasons = if left_out.is_empty() {
+            "the selector means no registered device".to_owned()
+        } else {
+            in_words(&left_out)
+        };
         return Err(Nonsense::Nobody(reasons));
     }
     let stages = stages(policy, &targets);
     let mut wrong = policy.misfit(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
     if !wrong.is_empty() {
+        // What is too much for the rest may suit all: whoever is left out may be the cause.
+        if !left_out.is_empty() {
+            let (rest, left) = (super::devices(targets.len()), in_words(&left_out));
+            wrong.push(format!("the release would go to {rest}; of those that are meant, left out are: {left}"));
+        }
         return Err(Nonsense::Policy(wrong));
     }
     first.sort_unstable();
@@ -150,7 +151,8 @@ pub fn plan(
         targets: count(targets.len()),
         left_out,
         at_best_s: stages.iter().map(|stage| stage.at_best_s).sum(),
-        power: powers(policy, &stages),
+        power: Vec::new(),
+        together: Vec::new(),
         stages,
         first_devices: first.into_iter().take(NAMED_MAX).map(|(_, _, device_id)| device_id).collect(),
     };
@@ -166,17 +168,29 @@ pub fn read(manifest: &str) -> Result<Manifest, String> {
     document::decode(body).map_err(|error| error.to_string())
 }
 
-fn why_not(device: &Candidate, manifest: &Manifest) -> Option<&'static str> {
+fn why_not(device: &Candidate, manifest: &Manifest) -> Option<String> {
     let is_for_model = manifest.models.as_slice().iter().any(|model| model.as_str() == device.model);
+    let needs = manifest.min_counter.is_some_and(|least| device.release_counter < least);
+    if let Some(rollout_id) = &device.open_rollout
+        && is_for_model
+        && device.release_counter < manifest.release_counter
+        && !needs
+    {
+        return Some(format!("in the open rollout {rollout_id}"));
+    }
     let reasons = [
         (!is_for_model, "of another model"),
         (device.release_counter >= manifest.release_counter, "run it, or a later release, already"),
-        (manifest.min_counter.is_some_and(|least| device.release_counter < least), "need an earlier release first"),
-        (device.is_in_a_rollout, "in another open rollout"),
+        (needs, "need an earlier release first"),
         (device.has_failed_this, "failed with this release before"),
         (device.failures >= QUARANTINE_FAILURES, "in quarantine after three failed updates"),
     ];
-    reasons.into_iter().find_map(|(is_so, why)| is_so.then_some(why))
+    reasons.into_iter().find_map(|(is_so, why)| is_so.then(|| why.to_owned()))
+}
+
+/// How many devices are left out, by the reason.
+fn in_words(left_out: &BTreeMap<String, u32>) -> String {
+    left_out.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
 fn count(length: usize) -> u32 {
@@ -222,48 +236,36 @@ fn started_s(policy: &Policy, devices: u32) -> u64 {
     by_pace.max(by_room)
 }
 
-/// Devices of the largest group that a gate judges by the end of a stage.
-fn largest_group(scope: Scope, stages: &[PlannedStage]) -> u32 {
-    let largest = |of: fn(&PlannedStage) -> &BTreeMap<String, u32>| {
-        let mut groups: BTreeMap<&String, u32> = BTreeMap::new();
-        for (name, devices) in stages.iter().flat_map(of) {
-            *groups.entry(name).or_default() += devices;
-        }
-        groups.into_values().max().unwrap_or(0)
-    };
-    match scope {
-        Scope::Stage => stages.last().map_or(0, |stage| stage.adds),
-        Scope::Cumulative => stages.last().map_or(0, |stage| stage.devices),
-        Scope::Model => largest(|stage| &stage.by_model),
-        Scope::Site => largest(|stage| &stage.by_site),
-        Scope::Stratum => largest(|stage| &stage.by_stratum),
-    }
-}
-
 /// Gates that could not pass in some stage even if not one device failed: the rollout would wait there for nothing.
 fn gates_that_never_pass(policy: &Policy, stages: &[PlannedStage]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (number, gate) in policy.gates.iter().enumerate() {
-        for stage in 1..=stages.len() {
-            let devices = largest_group(gate.scope, stages.get(..stage).unwrap_or_default());
-            if clean_needed(gate.test, gate.threshold_bp, gate.min_executed, devices).is_none() {
-                wrong.push(format!(
-                    "gates[{number}]: it can't pass in stage {stage}: it judges {devices} devices there, and proves nothing with so few; expected a larger share, a smaller min_executed or a test that asks for less"
-                ));
-                break;
-            }
-        }
+        let groups = power::groups(gate.scope, stages);
+        let needed = clean_needed(gate.test, gate.threshold_bp, gate.min_executed, EXECUTED_MAX);
+        let stuck = (0..stages.len()).find_map(|stage| stuck(gate, needed, &groups, stage).map(|why| (stage + 1, why)));
+        wrong.extend(stuck.map(|(stage, why)| format!("gates[{number}]: it can't pass in stage {stage}: {why}")));
     }
     wrong
 }
 
-fn powers(policy: &Policy, stages: &[PlannedStage]) -> Vec<GatePower> {
-    let first = stages.get(..1).unwrap_or_default();
-    let of_gate = |(number, gate): (usize, &Gate)| {
-        let devices = largest_group(gate.scope, first);
-        GatePower { gate: number, power: power(gate.test, gate.threshold_bp, gate.min_executed, devices) }
+/// Why a gate can't pass in a stage; `needed` are the clean devices that it takes to pass. A group below the gate's minimum holds nothing up, unless all are.
+fn stuck(gate: &Gate, needed: Option<u32>, groups: &BTreeMap<String, Vec<u32>>, stage: usize) -> Option<String> {
+    let by_then = |added: &Vec<u32>| match gate.scope {
+        Scope::Stage => added.get(stage).copied().unwrap_or(0),
+        _ => power::by_then(added).get(stage).copied().unwrap_or(0),
     };
-    policy.gates.iter().enumerate().map(of_gate).collect()
+    let devices = || groups.iter().map(|(of, added)| (of, by_then(added)));
+    let passes = |devices| needed.is_some_and(|needed| needed <= devices);
+    let largest = devices().map(|(_, devices)| devices).max().unwrap_or(0);
+    if !passes(largest) {
+        return Some(format!(
+            "it judges {largest} devices there, and proves nothing with so few; expected a larger share, a smaller min_executed or a test that asks for less"
+        ));
+    }
+    let (of, devices) = devices().find(|(_, devices)| *devices >= gate.min_executed.max(1) && !passes(*devices))?;
+    Some(format!(
+        "of {of} it judges {devices} devices there, enough for its min_executed and too few to prove anything; expected a larger share, a min_executed above {devices} (a smaller group can only fail) or a test that asks for less"
+    ))
 }
 
 /// A share in percent, for people.
@@ -321,7 +323,7 @@ mod tests {
             model: if row % 4 == 0 { "KS-200" } else { "KS-100" }.to_owned(),
             site: format!("s{}", row % 3),
             release_counter: 1,
-            is_in_a_rollout: false,
+            open_rollout: None,
             failures: 0,
             has_failed_this: false,
         };
@@ -349,7 +351,7 @@ mod tests {
     fn who_is_left_out_is_counted_by_the_reason() {
         let mut fleet = devices(400);
         fleet[0].release_counter = 2;
-        fleet[1].is_in_a_rollout = true;
+        fleet[1].open_rollout = Some("winter".parse().unwrap());
         fleet[2].failures = 3;
         fleet[3].has_failed_this = true;
         let small = wish(|policy| {
@@ -362,8 +364,8 @@ mod tests {
             reasons,
             [
                 "1 failed with this release before",
-                "1 in another open rollout",
                 "1 in quarantine after three failed updates",
+                "1 in the open rollout winter",
                 "100 of another model"
             ],
             "the one that runs it is of the other model too"
@@ -376,6 +378,34 @@ mod tests {
         let refused = plan(&exact, &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap_err().to_string();
         assert!(refused.contains("gates[0]: it can't pass in stage 1"), "50 devices don't show 0.5 %: {refused}");
         assert!(plan(&exact, &release(&["KS-100", "KS-200"]), devices(13_000), 60).is_ok(), "650 do");
+    }
+
+    /// A model of 50 devices is enough for a minimum of one and too few to show anything: it would hold the rollout up for good.
+    #[test]
+    fn a_gate_that_a_middling_group_could_never_pass_is_refused_with_its_name() {
+        let by_model = |min_executed| {
+            wish(|policy| {
+                policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 };
+                policy.gates[0].scope = Scope::Model;
+                policy.gates[0].min_executed = min_executed;
+            })
+        };
+        let of = |min_executed| plan(&by_model(min_executed), &release(&["KS-100", "KS-200"]), devices(17_000), 60);
+        let refused = of(1).unwrap_err().to_string();
+        assert!(refused.contains("gates[0]: it can't pass in stage 1: of KS-200 it judges 213 devices"), "{refused}");
+        assert!(of(300).is_ok(), "then it is too small to hold anything up, and the large model suffices");
+    }
+
+    #[test]
+    fn a_policy_that_does_not_suit_the_rest_names_who_is_left_out() {
+        let mut fleet = devices(1_000);
+        for device in &mut fleet[..970] {
+            device.open_rollout = Some("spring".parse().unwrap());
+        }
+        let refused = plan(&wish(|_| {}), &release(&["KS-100", "KS-200"]), fleet, 60).unwrap_err().to_string();
+        let said =
+            "the release would go to 30 devices; of those that are meant, left out are: 970 in the open rollout spring";
+        assert!(refused.contains("min_executed") && refused.ends_with(said), "{refused}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn every_failure() -> Vec<Outcome> {
 }
 
 /// Over which devices a gate judges.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Those that the current stage added.
@@ -161,23 +161,34 @@ impl Policy {
                 wrong.push(sentence());
             }
         };
-        unless((1..=STAGES_MAX).contains(&self.stages.len()), &|| format!("stages: expected 1 to {STAGES_MAX}"));
+        unless((1..=STAGES_MAX).contains(&self.stages.len()), &|| {
+            format!("stages: expected 1 to {STAGES_MAX}, got {}", self.stages.len())
+        });
         unless((1..=GATES_MAX).contains(&self.gates.len()), &|| {
-            format!("gates: expected 1 to {GATES_MAX}; without one nothing could stop a bad release")
+            format!(
+                "gates: expected 1 to {GATES_MAX}, got {}; without one nothing could stop a bad release",
+                self.gates.len()
+            )
         });
         let mut before = 0;
         for (number, stage) in self.stages.iter().enumerate() {
             let name = |field: &str| format!("stages[{number}].{field}");
             unless((1..=WHOLE_BP).contains(&stage.share_bp), &|| {
-                format!("{}: expected 1 to {WHOLE_BP} basis points", name("share_bp"))
+                format!("{}: expected 1 to {WHOLE_BP} basis points, got {}", name("share_bp"), stage.share_bp)
             });
             unless(stage.share_bp > before, &|| {
-                format!("{}: expected more than {before}, the share of the stage before", name("share_bp"))
+                format!(
+                    "{}: expected more than {before}, the share of the stage before, got {}",
+                    name("share_bp"),
+                    stage.share_bp
+                )
             });
             unless(stage.min_executed >= 1, &|| {
                 format!("{}: expected at least 1; completion alone proves nothing", name("min_executed"))
             });
-            unless(stage.bake_s <= SECONDS_MAX, &|| format!("{}: expected at most {SECONDS_MAX}", name("bake_s")));
+            unless(stage.bake_s <= SECONDS_MAX, &|| {
+                format!("{}: expected at most {SECONDS_MAX}, got {}", name("bake_s"), stage.bake_s)
+            });
             before = stage.share_bp;
         }
         for (number, gate) in self.gates.iter().enumerate() {
@@ -186,7 +197,12 @@ impl Policy {
                 format!("{}: expected at least one, and not CONFIRMED", name("outcomes"))
             });
             unless(gate.threshold_bp < WHOLE_BP, &|| {
-                format!("{}: expected 0 to {} basis points", name("threshold_bp"), WHOLE_BP - 1)
+                format!(
+                    "{}: expected 0 to {} basis points, got {}",
+                    name("threshold_bp"),
+                    WHOLE_BP - 1,
+                    gate.threshold_bp
+                )
             });
             unless(gate.min_executed >= 1, &|| format!("{}: expected at least 1", name("min_executed")));
             if let Err(why) = gate::check(gate.test, gate.threshold_bp) {
@@ -198,7 +214,7 @@ impl Policy {
             });
         }
         for (name, value) in [("in_flight_max", self.in_flight_max), ("starts_per_min", self.starts_per_min)] {
-            unless((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000"));
+            unless((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000, got {value}"));
         }
         unless(self.site_unavailable_max != Some(0), &|| {
             "site_unavailable_max: expected at least 1, or nothing; with 0 no site could ever update".to_owned()
@@ -209,7 +225,9 @@ impl Policy {
             ("lost_after_s", self.lost_after_s, 60),
             ("max_wait_s", self.max_wait_s, 60),
         ] {
-            unless((least..=SECONDS_MAX).contains(&value), &|| format!("{name}: expected {least} to {SECONDS_MAX}"));
+            unless((least..=SECONDS_MAX).contains(&value), &|| {
+                format!("{name}: expected {least} to {SECONDS_MAX}, got {value}")
+            });
         }
         wrong
     }
@@ -229,7 +247,8 @@ impl Policy {
         let least = 3 * heartbeat_interval_s;
         if self.lost_after_s < least {
             wrong.push(format!(
-                "lost_after_s: expected at least {least}, three heartbeat intervals, or a device that is only late would count as lost"
+                "lost_after_s: expected at least {least}, three heartbeat intervals, or a device that is only late would count as lost, got {}",
+                self.lost_after_s
             ));
         }
         wrong

@@ -83,15 +83,6 @@ impl Scaled {
     pub(super) fn is_negligible_to(self, sum: Self) -> bool {
         self.exponent < sum.exponent.saturating_sub(NEGLIGIBLE_BITS)
     }
-
-    /// A share in basis points, rounded to nearest; 10,000 at most.
-    pub(super) fn to_bp(self) -> u16 {
-        let rounded = self.mul(10_000.into()).add(Self::ratio(1, 2));
-        let whole = u32::try_from(rounded.exponent.saturating_neg()).map_or(0, |shift| {
-            rounded.mantissa.checked_shr(shift).unwrap_or(0) // an exponent above 0 is beyond 10,000
-        });
-        if rounded.exponent > 0 { 10_000 } else { u16::try_from(whole).unwrap_or(u16::MAX).min(10_000) }
-    }
 }
 
 impl From<u64> for Scaled {
@@ -182,7 +173,9 @@ mod tests {
     #[test]
     fn a_binomial_sum_has_its_ends() {
         let seen = Seen::new(2, 5);
-        assert_eq!((seen.at_most(500_000).to_bp(), seen.at_least(500_000).to_bp()), (5_000, 8_125)); // 16 and 26 of 32
+        let equal = |a: Scaled, b: Scaled| a.is_at_most(b) && b.is_at_most(a);
+        let of_32 = |part| Scaled::ratio(part, 32);
+        assert!(equal(seen.at_most(500_000), of_32(16)) && equal(seen.at_least(500_000), of_32(26)));
         assert_eq!([seen.at_most(0), seen.at_most(WHOLE_PPM)], [Scaled::ONE, Scaled::ZERO]);
         assert_eq!([seen.at_least(0), seen.at_least(WHOLE_PPM)], [Scaled::ZERO, Scaled::ONE]);
         assert_eq!([Seen::new(0, 0), Seen::new(5, 5)].map(|seen| seen.at_most(WHOLE_PPM)), [Scaled::ONE; 2]);
@@ -196,11 +189,6 @@ mod tests {
             prop_assert_eq!(x.mul(y), (a * b).into());
             prop_assert_eq!(x.mul(y).div(y), x);
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
-        }
-
-        #[test]
-        fn basis_points_are_rounded_to_nearest(part in 0_u64..=1_000_000) {
-            prop_assert_eq!(u64::from(Scaled::ratio(part, 999_983).to_bp()), ((part * 20_000 + 999_983) / 1_999_966).min(10_000));
         }
     }
 }

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     gate::{Judged, Verdict, judge},
     policy::{Action, Approval, Gate, Policy, Scope, Stage},
-    update::UpdateState,
+    update::{Outcome, UpdateState},
 };
-use crate::clock::ms;
+use crate::clock::{is_ahead, ms};
 
 /// How far apart two looks may be: more is a gap, in which nobody listened.
 pub const GAP_MS: u64 = 3 * 60_000;
@@ -91,6 +91,12 @@ pub struct State {
     pub dark_until: BTreeMap<String, UnixMs>,
     /// Nothing is watched any more.
     pub is_closed: bool,
+    /// Goes up with each decision. Who orders something says which revision they saw.
+    pub revision: u64,
+    /// Devices that persons have taken out, as far as the trace says so.
+    pub withdrawn: u32,
+    /// Devices that had failed when a person was last asked to approve.
+    pub failed_when_asked: u32,
 }
 
 impl State {
@@ -108,6 +114,9 @@ impl State {
             starts: Vec::new(),
             dark_until: BTreeMap::new(),
             is_closed: false,
+            revision: 1,
+            withdrawn: 0,
+            failed_when_asked: 0,
         }
     }
 
@@ -159,7 +168,35 @@ pub enum Event<'a> {
     /// Somebody looks at its devices.
     Look(&'a Tally),
     /// A person orders something.
-    Order(&'a Order),
+    Order(&'a PersonalOrder),
+}
+
+/// An order, and what the person saw who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonalOrder {
+    /// What is ordered.
+    pub order: Order,
+    /// The rollout as the person saw it. What lets a release go further must say so; an order to stop need not, so that it
+    /// does not fail because the engine decided something in between.
+    pub seen: Option<Seen>,
+    /// Why.
+    pub why: String,
+}
+
+/// A rollout as somebody saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The stage, from 0.
+    pub stage: usize,
+    /// The revision.
+    pub revision: u64,
+}
+
+impl Seen {
+    /// As it is now.
+    pub fn of(state: &State) -> Self {
+        Self { stage: state.stage, revision: state.revision }
+    }
 }
 
 /// What a person can order.
@@ -179,14 +216,20 @@ pub enum Order {
 }
 
 impl Order {
-    /// The word in the audit and the trace.
+    /// The words in errors and in the store.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Approve => "approve",
-            Self::Abort { .. } => "abort",
+            Self::Abort { roll_back: false } => "abort",
+            Self::Abort { roll_back: true } => "abort and roll back",
         }
+    }
+
+    /// Whether it lets the release go further.
+    pub fn lets_go_on(&self) -> bool {
+        matches!(self, Self::Resume | Self::Approve)
     }
 }
 
@@ -210,6 +253,10 @@ pub struct Decision {
     pub what: &'static str,
     /// In which stage.
     pub stage: usize,
+    /// The rollout's revision from then on.
+    pub revision: u64,
+    /// The order that it carries out.
+    pub ordered: Option<&'static str>,
     /// Why, in a sentence.
     pub why: String,
     /// What every gate said.
@@ -245,18 +292,41 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// Not the rollout's status.
-    #[error("the rollout is {}: it takes no order to {order}", status.as_str())]
+    #[error("the rollout is {}: it takes no order to {order}{}", status.as_str(), expected_instead(order))]
     Status {
         /// What it is.
         status: Status,
         /// What was ordered.
         order: &'static str,
     },
+    /// It does not say what it is about.
+    #[error("an order to {order} must say which stage and revision of the rollout it is about")]
+    Unseen {
+        /// What was ordered.
+        order: &'static str,
+    },
+    /// It is about a rollout that has changed since.
+    #[error(
+        "the order to {order} is about stage {} at revision {}, and the rollout is in stage {} at revision {}: look at it again",
+        seen.stage + 1, seen.revision, now.stage + 1, now.revision
+    )]
+    Changed {
+        /// What was ordered.
+        order: &'static str,
+        /// What the person saw.
+        seen: Seen,
+        /// What it is now.
+        now: Seen,
+    },
     /// There is nothing to roll back to.
     #[error(
         "the policy names no `roll_back_to`: abort without rolling back, and roll out a release with a higher counter"
     )]
     NoWayBack,
+}
+
+fn expected_instead(order: &str) -> &'static str {
+    if order == "approve" { "; expected WAITING: a stage is approved once its gates pass and it is baked" } else { "" }
 }
 
 /// One step of a rollout. The state must be stored together with all that follows from it.
@@ -297,7 +367,7 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
             Scope::Stratum => format!("{} at {}", cell.model, cell.site),
         };
         let (failed, executed, devices) = groups.entry(of).or_default();
-        *devices += cell.count;
+        *devices += cell.count; // the withdrawn too: who leaves must not make a group too small to hold anything up
         if let Some(outcome) = cell.state.outcome() {
             *executed += cell.count;
             *failed += if gate.outcomes.contains(&outcome) { cell.count } else { 0 };
@@ -322,7 +392,7 @@ fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]
 
 impl Step {
     fn decide(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) {
-        self.decisions.push(Decision { what, stage: self.state.stage, why, gates });
+        self.decisions.push(self.state.decision(what, why, gates));
     }
 
     fn stop_for_now(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
@@ -345,33 +415,68 @@ impl Step {
         self
     }
 
-    fn order(mut self, policy: &Policy, order: &Order) -> Result<Self, Unfit> {
+    fn order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
+        let PersonalOrder { order, seen, why } = given;
+        let now = Seen::of(&self.state);
+        match *seen {
+            Some(seen) if seen != now => return Err(Unfit::Changed { order: order.as_str(), seen, now }),
+            None if order.lets_go_on() => return Err(Unfit::Unseen { order: order.as_str() }),
+            _ => {}
+        }
+        let mut step = self.carry_out(policy, order, why.clone())?;
+        for decision in &mut step.decisions {
+            decision.ordered = Some(order.as_str());
+        }
+        Ok(step)
+    }
+
+    fn carry_out(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
         use Status as S;
-        let said = "a person ordered it".to_owned();
         match (order, self.state.status) {
-            (Order::Pause, S::Running | S::Waiting) => Ok(self.stop_for_now("paused", said, Vec::new())),
+            (Order::Pause, S::Running | S::Waiting) => Ok(self.stop_for_now("paused", why, Vec::new())),
             (Order::Resume, S::Paused) => {
                 self.state.status = S::Running;
                 // The stage's time begins anew, or a pause because it was over would come again at once.
                 self.state.stage_began_at = self.state.looked_at;
-                self.decide("resumed", said, Vec::new());
+                self.decide("resumed", why, Vec::new());
                 Ok(self)
             }
-            (Order::Approve, S::Running | S::Waiting) if !self.state.approved => {
+            // Only what somebody can have looked at: a stage with its evidence, whose gates pass.
+            (Order::Approve, S::Waiting) => {
                 self.state.approved = true;
                 self.state.status = S::Running;
-                self.decide("approved", said, Vec::new());
+                // The time that a person took is not the stage's.
+                self.state.stage_began_at = self.state.looked_at;
+                self.decide("approved", why, Vec::new());
                 Ok(self)
             }
             (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => Err(Unfit::NoWayBack),
             (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
-                Ok(self.abort(policy, said, *roll_back, Vec::new()))
+                Ok(self.abort(policy, why, *roll_back, Vec::new()))
             }
             (order, status) => Err(Unfit::Status { status, order: order.as_str() }),
         }
     }
 
+    /// The clock was ahead when the rollout was looked at last, or is behind now: what was watched by it proves nothing.
+    fn clock_set_back(&mut self, at: UnixMs) {
+        let why = format!(
+            "the clock went back by {} s: what was watched meanwhile proves nothing, so the bake begins anew",
+            self.state.looked_at.since_ms(at) / 1_000
+        );
+        let state = &mut self.state;
+        (state.looked_at, state.observing_since, state.unobserved_ms) = (at, at, 0);
+        state.stage_began_at = state.stage_began_at.min(at);
+        state.evidence_at = state.evidence_at.map(|_| at);
+        state.starts.iter_mut().for_each(|(started_at, _)| *started_at = (*started_at).min(at));
+        state.dark_until.values_mut().for_each(|until| *until = (*until).min(at));
+        self.decide("gap", why, Vec::new());
+    }
+
     fn look(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
+        if is_ahead(self.state.looked_at, at) {
+            self.clock_set_back(at);
+        }
         let passed_ms = at.since_ms(self.state.looked_at);
         self.state.looked_at = self.state.looked_at.max(at);
         if passed_ms > GAP_MS {
@@ -380,6 +485,7 @@ impl Step {
             let why = format!("nobody listened for {} s, which proves nothing", passed_ms / 1_000);
             self.decide("gap", why, Vec::new());
         }
+        self.name_the_withdrawn(tally);
         let in_flight = tally.count(|cell| cell.state.is_in_flight());
         if self.state.status.is_over() {
             if in_flight == 0 && !self.state.is_closed {
@@ -416,32 +522,65 @@ impl Step {
         if self.state.status == Status::Paused {
             return self;
         }
-        self.promote(policy, stage, tally, readings, at).offer(policy, tally, in_flight)
+        self.promote(policy, stage, tally, executed, readings, at).offer(policy, tally, in_flight)
     }
 
-    /// Goes on to the next stage, or ends, if all that it takes is there.
-    fn promote(mut self, policy: &Policy, stage: Stage, tally: &Tally, gates: Vec<GateReading>, at: UnixMs) -> Self {
+    /// Says in the trace that persons took devices out, which may change what the gates say.
+    fn name_the_withdrawn(&mut self, tally: &Tally) {
+        let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
+        if withdrawn > self.state.withdrawn {
+            let more = withdrawn - self.state.withdrawn;
+            self.state.withdrawn = withdrawn;
+            let (more, were) = (super::devices(more), if more == 1 { "was" } else { "were" });
+            let why = format!(
+                "{more} {were} revoked or re-provisioned before a failure was known; no gate counts {withdrawn} of this rollout"
+            );
+            self.decide("withdrawn", why, Vec::new());
+        }
+    }
+
+    /// Goes on to the next stage, or ends, if all that it takes is there. `executed` devices of the stage have an outcome now:
+    /// fewer than when the bake began, if some were taken out since.
+    fn promote(
+        mut self,
+        policy: &Policy,
+        stage: Stage,
+        tally: &Tally,
+        executed: u32,
+        gates: Vec<GateReading>,
+        at: UnixMs,
+    ) -> Self {
         let waited_ms = at.since_ms(self.state.stage_began_at);
         let is_overdue = waited_ms > ms(Duration::from_secs(policy.max_wait_s));
         let baked_ms = self.state.evidence_at.map(|since| at.since_ms(since).saturating_sub(self.state.unobserved_ms));
         let is_baked = baked_ms.is_some_and(|baked_ms| baked_ms >= ms(Duration::from_secs(stage.bake_s)));
-        if !(is_baked && tally.suspects == 0 && passes(policy, self.state.stage, tally, &gates)) {
-            if is_overdue {
-                let why = format!("the stage is not decided after {} s", waited_ms / 1_000);
+        let has_evidence =
+            is_baked && executed >= stage.min_executed && passes(policy, self.state.stage, tally, &gates);
+        let of_outcomes = format!("{executed} of {} outcomes", stage.min_executed);
+        if self.state.is_asked() && !has_evidence {
+            // What a person was asked about is not there any more, and so is the answer.
+            (self.state.status, self.state.approved, self.state.stage_began_at) = (Status::Running, false, at);
+            self.decide("lapsed", format!("the stage has no longer what it takes: {of_outcomes}"), gates);
+            return self;
+        }
+        if !has_evidence || tally.suspects > 0 {
+            if is_overdue && self.state.status != Status::Waiting {
+                let silent = tally.suspects;
+                let why = format!(
+                    "the stage is not decided after {} s: {of_outcomes}, {silent} confirmed devices are silent",
+                    waited_ms / 1_000
+                );
                 return self.stop_for_now("paused", why, gates);
             }
             return self;
         }
-        if stage.approval == Approval::Manual && !self.state.approved {
-            if self.state.status == Status::Running {
-                self.state.status = Status::Waiting;
-                self.decide("waiting", "every gate passes; a person must approve".to_owned(), gates);
-            }
+        if stage.approval == Approval::Manual && self.must_be_asked(tally, &gates) {
             return self;
         }
         let why = format!(
-            "every gate passes, {} devices of the stage have an outcome, and it was watched for {} s since",
-            tally.count(|cell| cell.stage == self.state.stage && cell.state.outcome().is_some()),
+            "every gate passes, {} of the stage {} an outcome, and it was watched for {} s since",
+            super::devices(executed),
+            if executed == 1 { "has" } else { "have" },
             baked_ms.unwrap_or_default() / 1_000
         );
         if self.state.stage + 1 < policy.stages.len() {
@@ -451,14 +590,39 @@ impl Step {
             (self.state.evidence_at, self.state.unobserved_ms, self.state.approved) = (None, 0, false);
             return self;
         }
-        let unreached = tally.count(|cell| cell.state == UpdateState::Pending);
+        let of = |state| tally.count(|cell| cell.state == state);
+        let unreached = of(UpdateState::Pending);
         let under_way = tally.count(|cell| cell.state.is_in_flight());
         if under_way == 0 && (unreached == 0 || is_overdue) {
-            let rest = if unreached == 0 { String::new() } else { format!("; {unreached} devices were never reached") };
+            let without = [
+                (unreached, "never reached"),
+                (of(UpdateState::Halted), "told to stop before installing it"),
+                (of(UpdateState::Withdrawn), "taken out"),
+            ];
+            let without = without.into_iter().filter(|(devices, _)| *devices > 0);
+            let mut rest = String::new();
+            for (devices, what) in without {
+                rest += &format!("; {} {what}", super::devices(devices));
+            }
             self.state.status = Status::Completed;
             self.decide("completed", why + &rest, gates);
         }
         self
+    }
+
+    /// Whether a person must be asked before a stage is promoted that has all it takes; asks, the first time and again whenever
+    /// more devices have failed since: what a person approved is what they saw.
+    fn must_be_asked(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
+        let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
+        let is_asked = self.state.is_asked();
+        let more = if is_asked { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
+        if is_asked && more == 0 {
+            return !self.state.approved;
+        }
+        let since = if more == 0 { String::new() } else { format!("{more} more devices failed since; ") };
+        (self.state.status, self.state.approved, self.state.failed_when_asked) = (Status::Waiting, false, failed);
+        self.decide("waiting", format!("{since}every gate passes; a person must approve"), gates.to_vec());
+        true
     }
 
     fn offer(mut self, policy: &Policy, tally: &Tally, in_flight: u32) -> Self {
@@ -480,6 +644,17 @@ impl Step {
 }
 
 impl State {
+    /// A decision in this state, and the next revision.
+    pub fn decision(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Decision {
+        self.revision += 1;
+        Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, gates }
+    }
+
+    /// Whether a person has been asked to approve the stage, and has not refused.
+    fn is_asked(&self) -> bool {
+        self.status == Status::Waiting || self.approved
+    }
+
     /// So many were really offered at this look.
     pub fn offered(&mut self, count: u32) {
         if count > 0 {

@@ -8,7 +8,10 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use super::{
     gate::{Test, Verdict, judge},
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
-    step::{Cell, Decision, Effect, Event, GAP_MS, Order, State, Status, Step, Tally, Unfit, read_gates, step},
+    step::{
+        Cell, Decision, Effect, Event, GAP_MS, Order, PersonalOrder, Seen, State, Status, Step, Tally, Unfit,
+        read_gates, step,
+    },
     update::{Outcome, UpdateState},
 };
 
@@ -39,7 +42,7 @@ const MODELS: [&str; 2] = ["KS-100", "KS-200"];
 const SITES: [&str; 2] = ["north", "south"];
 
 /// The next number of a row that looks like chance (SplitMix64).
-fn roll(dice: &mut u64) -> u64 {
+pub(super) fn roll(dice: &mut u64) -> u64 {
     *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (*dice ^ *dice >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -90,11 +93,15 @@ impl Fleet {
         }
     }
 
-    /// Some devices get further, some fail.
+    /// Some devices get further, some fail, and now and then a person takes one out.
     fn move_on(&mut self, dice: &mut u64) {
         use UpdateState as S;
         let failing = self.failing;
         for device in &mut self.devices {
+            let is_final = device.state.outcome().is_some_and(Outcome::is_failure) || device.state == S::Halted;
+            if roll(dice).is_multiple_of(256) && !is_final {
+                device.state = S::Withdrawn;
+            }
             let fails = roll(dice) % 100 < failing[usize::from(device.model == MODELS[1])];
             device.state = match (device.state, roll(dice) % 8) {
                 (S::Offered, 0) => S::Pending,
@@ -163,6 +170,11 @@ fn reread(state: &State) -> State {
     serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
 }
 
+/// An order about a rollout as it is.
+fn about(state: &State, order: &Order) -> PersonalOrder {
+    PersonalOrder { order: order.clone(), seen: Some(Seen::of(state)), why: "a person ordered it".to_owned() }
+}
+
 /// Plays a story as the driver does. `restarts`: the server is killed after every event.
 fn play(story: &Story, restarts: bool) -> Vec<Moment> {
     let Story { policy, mut fleet, happenings } = story.clone();
@@ -179,7 +191,7 @@ fn play(story: &Story, restarts: bool) -> Vec<Moment> {
                 (Some(tally), None, looked, dice)
             }
             Happening::Order(order) => {
-                let ordered = step(&policy, &state, &Event::Order(&order), at);
+                let ordered = step(&policy, &state, &Event::Order(&about(&state, &order)), at);
                 (None, Some(order), ordered, 0)
             }
         };
@@ -284,7 +296,7 @@ fn any_happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         800 => look.prop_map(|(wait_ms, dice, suspects)| Happening::Look { wait_ms, dice, suspects }),
         40 => Just(Happening::Order(Order::Resume)),
-        30 => Just(Happening::Order(Order::Approve)),
+        60 => Just(Happening::Order(Order::Approve)),
         15 => Just(Happening::Order(Order::Pause)),
         1 => any::<bool>().prop_map(|roll_back| Happening::Order(Order::Abort { roll_back })),
     ]
@@ -348,7 +360,7 @@ fn stories_come_to_every_kind_of_decision() {
             }
         }
     }
-    for what in ["promoted", "completed", "aborted", "paused", "resumed", "waiting", "approved", "gap"] {
+    for what in ["promoted", "completed", "aborted", "paused", "resumed", "waiting", "approved", "withdrawn", "gap"] {
         assert!(decided.get(what).is_some_and(|count| *count >= 30), "{what} of {decided:?}");
     }
 }
@@ -367,7 +379,7 @@ proptest! {
         }
     }
 
-    /// Promise (b): once it is aborted, it offers nothing, decides nothing but that nobody listened, and takes no order.
+    /// Promise (b): once it is aborted, it offers nothing, decides nothing but that nobody listened or that devices were taken out, and takes no order.
     #[test]
     fn an_aborted_rollout_offers_nothing_more(
         mut story in any_story(), cut in 0_usize..60, roll_back: bool, then in prop::collection::vec(any_happening(), 1..60)
@@ -389,7 +401,7 @@ proptest! {
         for moment in &moments[aborted + 1..] {
             prop_assert_eq!(moment.after.status, Status::Aborted);
             prop_assert!(moment.order.is_none() || moment.step.is_err());
-            prop_assert!(moment.decisions().iter().all(|decision| decision.what == "gap"));
+            prop_assert!(moment.decisions().iter().all(|decision| matches!(decision.what, "gap" | "withdrawn")));
             prop_assert!(moment.effects().iter().all(|effect| *effect == Effect::Close), "{:?}", moment.effects());
             closed += moment.effects().len();
         }
@@ -458,8 +470,12 @@ proptest! {
             let passes = story.policy.gates.iter().all(|gate| {
                 verdicts(gate, before.stage, tally).iter().all(|(_, verdict)| *verdict == Verdict::Pass)
             });
-            if is_open && !is_last && passes && tally.suspects == 0 && baked_ms >= stage.bake_s * 1_000 {
-                if stage.approval == Approval::Auto || before.approved {
+            // Devices that were taken out may have left too few.
+            let is_enough = executed(before.stage, tally) >= stage.min_executed;
+            if is_open && !is_last && passes && is_enough && tally.suspects == 0 && baked_ms >= stage.bake_s * 1_000 {
+                let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
+                let is_approved = before.approved && failed <= before.failed_when_asked;
+                if stage.approval == Approval::Auto || is_approved {
                     prop_assert!(moment.decided("promoted").is_some());
                 } else {
                     prop_assert_eq!(after.status, Status::Waiting);
@@ -551,11 +567,58 @@ proptest! {
             let fits = match order {
                 Order::Pause => matches!(status, S::Running | S::Waiting),
                 Order::Resume => status == S::Paused,
-                Order::Approve => matches!(status, S::Running | S::Waiting) && !moment.before.approved,
+                Order::Approve => status == S::Waiting,
                 Order::Abort { roll_back } => !status.is_over() && (has_way_back || !roll_back),
             };
             prop_assert_eq!(moment.step.is_ok(), fits, "{:?} while {:?}", order, status);
             prop_assert!(!fits || moment.decisions().len() == 1, "every order is in the trace");
+        }
+    }
+
+    /// Promise (l): every decision has a revision of its own, one above the one before; an order about any other revision, or
+    /// about another stage, is refused.
+    #[test]
+    fn an_order_is_about_the_revision_that_was_seen(story in any_story(), off_by in 1_u64..3) {
+        let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
+        let mut revision = 1;
+        for Moment { before, step: done, after, at, .. } in play(&story, false) {
+            for decision in done.iter().flat_map(|step| &step.decisions) {
+                revision += 1;
+                prop_assert_eq!(decision.revision, revision);
+            }
+            prop_assert_eq!(after.revision, revision);
+            let now = Seen::of(&before);
+            let others = [
+                Seen { revision: now.revision + off_by, ..now },
+                Seen { revision: now.revision.wrapping_sub(off_by), ..now },
+                Seen { stage: now.stage + 1, ..now },
+            ];
+            for order in &orders {
+                for seen in others {
+                    let stale = PersonalOrder { seen: Some(seen), ..about(&before, order) };
+                    let refused = step(&story.policy, &before, &Event::Order(&stale), at);
+                    prop_assert_eq!(refused, Err(Unfit::Changed { order: order.as_str(), seen, now }));
+                }
+            }
+        }
+    }
+
+    /// Promise (m): devices that persons took out are named in the trace, all of them, and in no gate's numbers.
+    #[test]
+    fn devices_that_were_taken_out_are_in_the_trace_and_in_no_gate(story in any_story()) {
+        for moment in play(&story, false) {
+            let Some(tally) = &moment.seen else { continue };
+            let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
+            prop_assert_eq!(moment.after.withdrawn, withdrawn);
+            prop_assert_eq!(moment.decided("withdrawn").is_some(), withdrawn > moment.before.withdrawn);
+            let stage = moment.before.stage;
+            let others = tally.cells.iter().filter(|cell| cell.state != UpdateState::Withdrawn).cloned().collect();
+            let without = Tally { cells: others, suspects: tally.suspects };
+            prop_assert!(
+                read_gates(&story.policy, stage, tally).unwrap().into_iter().filter(|reading| reading.judged.executed > 0).eq(
+                    read_gates(&story.policy, stage, &without).unwrap().into_iter().filter(|reading| reading.judged.executed > 0)
+                )
+            );
         }
     }
 }
@@ -632,7 +695,8 @@ impl Rollout {
     }
 
     fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, Unfit> {
-        self.happen(&Event::Order(order), at(seconds))
+        let order = about(&self.state, order);
+        self.happen(&Event::Order(&order), at(seconds))
     }
 }
 
@@ -699,7 +763,7 @@ fn a_last_stage_that_never_reaches_a_device_completes_when_it_is_overdue_and_say
     let one_away = seen(&[(UpdateState::Confirmed, 30), (UpdateState::Pending, 1)]);
     assert_eq!(rollout.watch(0..=7_200, &one_away), NO_DECISION);
     let completed = rollout.look(7_201, &one_away);
-    assert!(completed.decisions[0].why.contains("1 devices were never reached"), "{:?}", completed.decisions);
+    assert!(completed.decisions[0].why.contains("; 1 device never reached"), "{:?}", completed.decisions);
     assert_eq!((whats(&completed), rollout.state.status), (vec!["completed"], Status::Completed));
 }
 
@@ -797,8 +861,9 @@ fn a_manual_stage_waits_for_a_person_and_goes_on_when_one_approves() {
 fn an_approval_stands_in_for_no_evidence() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let mut early = Rollout::new(manual());
-    early.order(0, &Order::Approve).unwrap();
-    assert_eq!(early.watch(0..=660, &good), [(600, "promoted")], "given before, it counts once the evidence is there");
+    let refused = early.order(0, &Order::Approve).unwrap_err().to_string();
+    assert!(refused.contains("RUNNING") && refused.contains("expected WAITING"), "{refused}");
+    assert_eq!(early.watch(0..=660, &good), [(600, "waiting")], "what nobody could look at is not approved");
 
     let mut late = Rollout::new(manual());
     late.watch(0..=600, &good);
@@ -806,6 +871,72 @@ fn an_approval_stands_in_for_no_evidence() {
     let suspicious = Tally { suspects: 1, ..good.clone() };
     assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed when it was asked does not any more");
     assert_eq!(late.watch(1_260..=1_260, &good), [(1_260, "promoted")]);
+}
+
+#[test]
+fn an_approval_is_of_what_was_seen() {
+    let with = |lost| seen(&[(UpdateState::Confirmed, 40), (UpdateState::Lost, lost)]);
+    let mut rollout = Rollout::new(manual());
+    assert_eq!(rollout.watch(0..=600, &with(1)), [(600, "waiting")]);
+    let saw_one = about(&rollout.state, &Order::Approve);
+    let asked_again = rollout.look(660, &with(2));
+    assert_eq!(whats(&asked_again), ["waiting"]);
+    assert!(asked_again.decisions[0].why.starts_with("1 more devices failed since; "), "{asked_again:?}");
+    assert!(rollout.happen(&Event::Order(&saw_one), at(661)).is_err(), "it is about one failure, and there are two");
+    rollout.order(662, &Order::Approve).unwrap();
+    assert_eq!(rollout.watch(720..=720, &with(3)), [(720, "waiting")], "one more failed after the approval");
+    assert_eq!((rollout.state.status, rollout.state.approved), (Status::Waiting, false));
+    rollout.order(721, &Order::Approve).unwrap();
+    assert_eq!(rollout.watch(780..=780, &with(3)), [(780, "promoted")]);
+}
+
+#[test]
+fn a_stage_that_loses_its_evidence_waits_for_nobody() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
+    let mut rollout = Rollout::new(manual());
+    rollout.watch(0..=600, &good);
+    assert_eq!(rollout.watch(660..=660, &fewer), [(660, "withdrawn"), (660, "lapsed")]);
+    assert_eq!(rollout.state.status, Status::Running);
+    assert!(rollout.order(661, &Order::Approve).is_err());
+    let mut approved = Rollout::new(manual());
+    approved.watch(0..=600, &good);
+    approved.order(601, &Order::Approve).unwrap();
+    assert_eq!(approved.watch(660..=660, &fewer), [(660, "withdrawn"), (660, "lapsed")]);
+    let enough = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Withdrawn, 1)]);
+    assert_eq!(approved.watch(720..=720, &enough), [(720, "waiting")], "it is asked again");
+}
+
+#[test]
+fn the_time_that_a_person_takes_is_not_the_stages() {
+    let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let silent = Tally { suspects: 1, ..good.clone() };
+    assert_eq!(rollout.watch(0..=600, &good), [(600, "waiting")]);
+    assert_eq!(rollout.watch(660..=9_000, &silent), NO_DECISION, "overdue by far, and waiting for a person");
+    rollout.order(9_001, &Order::Approve).unwrap();
+    assert_eq!(rollout.watch(9_060..=9_120, &silent), NO_DECISION);
+    assert_eq!(rollout.watch(9_180..=9_180, &good), [(9_180, "promoted")]);
+}
+
+#[test]
+fn a_group_that_loses_devices_does_not_become_too_small_to_hold_a_stage() {
+    let mut policy = Policy { gates: vec![gate(Scope::Model, Action::Abort)], ..small() };
+    policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 };
+    policy.gates[0].min_executed = 29;
+    let with = |executed: u32, withdrawn: u32| {
+        let other = (MODELS[1], "north");
+        let cells = vec![
+            cell(0, (MODELS[0], "north"), UpdateState::Confirmed, 60),
+            cell(0, other, UpdateState::Confirmed, executed - 2),
+            cell(0, other, UpdateState::Lost, 2),
+            cell(0, other, UpdateState::Withdrawn, withdrawn),
+        ];
+        Tally { cells, suspects: 0 }
+    };
+    let mut rollout = Rollout::new(policy);
+    assert_eq!(rollout.watch(0..=1_200, &with(30, 0)), NO_DECISION, "2 of 30 prove nothing");
+    assert_eq!(rollout.watch(1_260..=3_000, &with(24, 6)), [(1_260, "withdrawn")]);
 }
 
 #[test]
@@ -862,9 +993,47 @@ fn a_clock_that_goes_back_earns_nothing_and_bakes_nothing() {
     rollout.look(500, &good);
     rollout.state.offered(200);
     let back = rollout.look(100, &good);
-    assert_eq!((back.effects.as_slice(), rollout.state.looked_at), ([].as_slice(), at(500)));
-    assert_eq!(rollout.watch(600..=1_099, &good), NO_DECISION);
-    assert_eq!(rollout.watch(1_100..=1_100, &good), [(1_100, "promoted")]);
+    assert_eq!((back.effects.as_slice(), whats(&back).as_slice()), ([].as_slice(), ["gap"].as_slice()));
+    assert_eq!(rollout.watch(120..=699, &good), NO_DECISION);
+    assert_eq!(rollout.watch(700..=700, &good), [(700, "promoted")], "watched for the bake time since");
+}
+
+#[test]
+fn a_small_step_back_changes_nothing() {
+    let mut rollout = Rollout::new(small());
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    rollout.look(60, &good);
+    let before = rollout.state.clone();
+    assert_eq!((whats(&rollout.look(30, &good)).len(), &rollout.state), (0, &before));
+}
+
+/// The clock ten days ahead for some minutes, and right again; the server may be down when it is set.
+#[test]
+fn a_clock_that_was_ahead_bakes_nothing_and_holds_nothing_up_for_ten_days() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let ten_days = 10 * 24 * 3_600;
+    for evidence_while_ahead in [false, true] {
+        let mut rollout = Rollout::new(small());
+        let at_first = if evidence_while_ahead { seen(&[(UpdateState::Confirmed, 9)]) } else { good.clone() };
+        assert_eq!(rollout.watch(0..=120, &at_first), NO_DECISION);
+        let ahead = rollout.watch(ten_days + 180..=ten_days + 300, &good);
+        assert_eq!(ahead, [(ten_days + 180, "gap")], "ten days that nobody watched");
+        assert_eq!(rollout.watch(360..=959, &good), [(360, "gap")]);
+        assert_eq!(rollout.watch(960..=960, &good), [(960, "promoted")]);
+    }
+}
+
+#[test]
+fn a_clock_that_was_behind_bakes_nothing() {
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let ten_days = 10 * 24 * 3_600;
+    let mut rollout = Rollout::new(small());
+    rollout.state = State::new(at(ten_days));
+    assert_eq!(rollout.watch(ten_days..=ten_days + 120, &good), NO_DECISION);
+    assert_eq!(rollout.watch(180..=300, &good), [(180, "gap")]);
+    let right = ten_days + 360;
+    assert_eq!(rollout.watch(right..=right + 420, &good), [(right, "gap")], "only what was watched counts");
+    assert_eq!(rollout.watch(right + 480..=right + 480, &good), [(right + 480, "promoted")]);
 }
 
 /// A fleet in which the second model, at the south, fails; the cumulative share stays low.
@@ -959,7 +1128,7 @@ fn an_order_that_does_not_fit_is_refused_and_says_why() {
     use Status as S;
     let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
     for (status, fitting) in [
-        (S::Running, [true, false, true, true]),
+        (S::Running, [true, false, false, true]),
         (S::Waiting, [true, false, true, true]),
         (S::Paused, [false, true, false, true]),
         (S::Aborted, [false; 4]),
@@ -972,13 +1141,60 @@ fn an_order_that_does_not_fit_is_refused_and_says_why() {
             assert_eq!(done.is_ok(), fits, "{order:?} while {status:?}");
             if let Err(unfit) = done {
                 let said = format!("the rollout is {}: it takes no order to {}", status.as_str(), order.as_str());
-                assert_eq!(unfit.to_string(), said);
+                assert!(unfit.to_string().starts_with(&said), "{unfit}");
             }
         }
     }
-    let mut rollout = Rollout::new(manual());
-    rollout.order(0, &Order::Approve).unwrap();
-    assert!(rollout.order(0, &Order::Approve).is_err(), "approved already");
+}
+
+#[test]
+fn a_second_approval_is_not_for_the_next_stage() {
+    let mut policy = manual();
+    policy.stages[1].approval = Approval::Manual;
+    let good = seen(&[(UpdateState::Confirmed, 10)]);
+    let mut rollout = Rollout::new(policy);
+    rollout.watch(0..=600, &good);
+    let clicked = about(&rollout.state, &Order::Approve);
+    rollout.happen(&Event::Order(&clicked), at(601)).unwrap();
+    assert!(rollout.order(602, &Order::Approve).is_err(), "approved already, and not promoted yet");
+    assert_eq!(rollout.watch(603..=603, &good), [(603, "promoted")]);
+    let twice = rollout.happen(&Event::Order(&clicked), at(604)).unwrap_err().to_string();
+    assert_eq!(
+        twice,
+        "the order to approve is about stage 1 at revision 2, and the rollout is in stage 2 at revision 4: look at it again"
+    );
+    assert!(rollout.order(605, &Order::Approve).is_err(), "stage 2 has no outcome yet");
+    assert!(!rollout.state.approved);
+}
+
+#[test]
+fn what_lets_a_release_go_further_says_what_it_is_about_and_a_stop_need_not() {
+    for (order, fits) in [(Order::Pause, true), (Order::Abort { roll_back: false }, true), (Order::Approve, false)] {
+        let mut rollout = Rollout::new(manual());
+        rollout.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)]));
+        let unseen = PersonalOrder { seen: None, ..about(&rollout.state, &order) };
+        assert_eq!(rollout.happen(&Event::Order(&unseen), at(601)).is_ok(), fits, "{order:?}");
+    }
+}
+
+#[test]
+fn devices_that_a_person_took_out_are_no_failures_and_no_evidence() {
+    let with = |withdrawn| seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, withdrawn)]);
+    let mut rollout = Rollout::new(small());
+    assert_eq!(rollout.look(0, &with(0)).decisions, []);
+    let taken_out = rollout.look(60, &with(3));
+    let why = "3 devices were revoked or re-provisioned before a failure was known; no gate counts 3 of this rollout";
+    assert_eq!((whats(&taken_out), taken_out.decisions[0].why.as_str()), (vec!["withdrawn"], why));
+    assert_eq!(rollout.watch(120..=7_200, &with(3)), NO_DECISION, "9 outcomes are not 10");
+    assert_eq!(rollout.watch(7_260..=7_260, &with(4)), [(7_260, "withdrawn")], "once for each that is new");
+    let mut policy = small();
+    policy.gates[0].min_executed = 5;
+    let mut baked = Rollout::new(policy);
+    assert_eq!(baked.watch(0..=540, &seen(&[(UpdateState::Confirmed, 10)])), NO_DECISION);
+    let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
+    assert_eq!(baked.watch(600..=1_200, &fewer), [(600, "withdrawn")], "the evidence that the stage asks for is gone");
+    let replaced = seen(&[(UpdateState::Confirmed, 8), (UpdateState::Lost, 2), (UpdateState::Withdrawn, 4)]);
+    assert_eq!(rollout.watch(7_320..=7_320, &replaced), [(7_320, "aborted")], "a failure that was known stays one");
 }
 
 /// The policy's doc: "Updates started within a minute at most."

@@ -12,8 +12,11 @@
 //! | any but outcomes | status FAILED, REJECTED, ROLLED_BACK, HALTED | that |
 //! | OFFERED, DOWNLOADING, INSTALLING | no progress in time | TIMED_OUT (an offer that nobody took up: PENDING) |
 //! | INSTALLING, CONFIRMING, CONFIRMED | silence | LOST |
+//! | PENDING, OFFERED to CONFIRMED | a person revokes the device | WITHDRAWN |
+//! | OFFERED to CONFIRMED | a person gives it another key | WITHDRAWN |
 //!
-//! "Unknown" is never success, and silence is failure once its time is up. Other outcomes than CONFIRMED are final.
+//! "Unknown" is never success, and silence is failure once its time is up. Other outcomes than CONFIRMED are final, also for a
+//! device that is revoked later: replacing what a release has broken must not make the release look good.
 
 use std::time::Duration;
 
@@ -25,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use crate::clock::ms;
+use crate::clock::{is_ahead, ms};
 
 /// How an update ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -95,11 +98,13 @@ pub enum UpdateState {
     FalseSuccess,
     /// Stopped before it installed anything, because the rollout was aborted. Not executed.
     Halted,
+    /// A person took the device out before a failure was known. Not executed: it says nothing about the release.
+    Withdrawn,
 }
 
 impl UpdateState {
     /// Every state.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Pending,
         Self::Offered,
         Self::Downloading,
@@ -113,6 +118,7 @@ impl UpdateState {
         Self::RolledBack,
         Self::FalseSuccess,
         Self::Halted,
+        Self::Withdrawn,
     ];
 
     /// The word in the store, the API and reports.
@@ -131,6 +137,7 @@ impl UpdateState {
             Self::RolledBack => "ROLLED_BACK",
             Self::FalseSuccess => "FALSE_SUCCESS",
             Self::Halted => "HALTED",
+            Self::Withdrawn => "WITHDRAWN",
         }
     }
 
@@ -234,18 +241,24 @@ pub enum UpdateEvent {
         /// From when on silence says anything.
         since: UnixMs,
     },
+    /// A person revoked the device.
+    Revoked,
+    /// A person gave the device another key. What its old key signed is worth nothing, but its turn may still come.
+    Reprovisioned,
 }
 
 /// The update after the event. Nothing changes an outcome but CONFIRMED, which is watched as long as the rollout is open.
 pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience) -> Update {
     use UpdateState as S;
     let mut next = *before;
-    if matches!(before.state, S::Pending | S::Halted)
-        || (before.state.outcome().is_some() && before.state != S::Confirmed)
-    {
+    let is_final =
+        matches!(before.state, S::Halted | S::Withdrawn) || before.state.outcome().is_some_and(Outcome::is_failure);
+    // An update whose turn has not come hears nothing but that its device is gone.
+    if is_final || (before.state == S::Pending && !matches!(event, UpdateEvent::Revoked)) {
         return next;
     }
     match event {
+        UpdateEvent::Revoked | UpdateEvent::Reprovisioned => next.state = S::Withdrawn,
         UpdateEvent::Status { step, class, boot_epoch } if before.state != S::Confirmed => {
             said(&mut next, step, class, at);
             if matches!(step, UpdateStep::Downloading | UpdateStep::Installing | UpdateStep::Rebooting) {
@@ -260,7 +273,7 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
     }
     if next.state != before.state {
         next.progress_at = at;
-        next.ended_at = next.state.outcome().map(|_| at);
+        next.ended_at = (next.state.outcome().is_some() || next.state == S::Withdrawn).then_some(at);
     }
     next
 }
@@ -282,6 +295,8 @@ fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: Uni
         UpdateStep::Failed => next.state = S::Failed,
         UpdateStep::Rejected => next.state = S::Rejected,
         UpdateStep::RolledBack => next.state = S::RolledBack,
+        // It has begun to run what it was to be stopped from.
+        UpdateStep::Halted if next.state == S::Confirming => {}
         UpdateStep::Halted => next.state = S::Halted,
     }
 }
@@ -291,7 +306,8 @@ fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, p
     let (is_new, has_booted) = (release_counter == next.to_counter, boot_epoch > next.boot_epoch);
     match next.state {
         S::Confirming if is_new => {
-            let since = next.confirming_since.unwrap_or(at);
+            let since = next.confirming_since.filter(|since| !is_ahead(*since, at)).unwrap_or(at);
+            next.confirming_since = Some(since); // anew, if the clock was ahead when it booted
             if at.since_ms(since) >= patience.confirm_window_ms {
                 next.state = S::Confirmed;
             }
@@ -313,6 +329,9 @@ fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, p
 fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
     use UpdateState as S;
     let is_silent = at.since_ms(silent_from) > patience.lost_after_ms;
+    if is_ahead(next.progress_at, at) {
+        next.progress_at = at; // the clock was ahead when it was heard of
+    }
     let stands_still = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
     match next.state {
         S::Offered if stands_still => {
@@ -322,7 +341,7 @@ fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, 
         S::Downloading if stands_still => next.state = S::TimedOut,
         S::Installing | S::Confirming | S::Confirmed if is_silent => next.state = S::Lost,
         S::Installing if stands_still && !is_silent => {
-            // Heard all the while, and neither done nor failed.
+            // Not lost, and neither done nor failed.
             next.state = S::TimedOut;
         }
         _ => {}
@@ -382,6 +401,21 @@ mod tests {
         assert_eq!(said_only.state, UpdateState::Installing, "to say so is no proof");
     }
 
+    /// Ten days ahead while it booted and was heard of, then right; and the other way round.
+    #[test]
+    fn clocks_that_go_wrong_confirm_nothing_early_and_hold_nothing_up() {
+        use UpdateStep as U;
+        let ten_days = 10 * 24 * 60;
+        let way = [(1, status(U::Downloading)), (2, status(U::Installing))];
+        let ahead = [way.as_slice(), &[(ten_days + 3, beat(7, 4)), (4, beat(7, 4)), (18, beat(7, 4))]].concat();
+        assert_eq!(after(&ahead).state, UpdateState::Confirming);
+        assert_eq!(after(&[ahead.as_slice(), &[(19, beat(7, 4))]].concat()).state, UpdateState::Confirmed);
+        let stuck = [way[0], (ten_days, status(U::Downloading)), (5, look(4, 0)), (66, look(65, 0))];
+        assert_eq!(after(&stuck).state, UpdateState::TimedOut, "no progress for an hour, whatever the clock was");
+        let behind = [(ten_days, way[0].1), (ten_days + 1, way[1].1), (3, beat(7, 4)), (17, beat(7, 4))];
+        assert_eq!(after(&behind).state, UpdateState::Confirming);
+    }
+
     #[test]
     fn who_says_done_and_shows_otherwise_is_a_false_success() {
         use UpdateStep as U;
@@ -417,6 +451,27 @@ mod tests {
         );
         let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, look(18, 0))];
         assert_eq!(after(&confirmed).state, UpdateState::Lost, "a confirmed device that dies later");
+    }
+
+    #[test]
+    fn a_device_that_a_person_took_out_says_nothing_unless_it_had_failed_before() {
+        use UpdateStep as U;
+        let installing = (2, status(U::Installing));
+        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4))];
+        let ways: [&[(u64, UpdateEvent)]; 4] = [&[], &[(1, status(U::Downloading))], &[installing], &confirmed];
+        for way in ways {
+            for event in [UpdateEvent::Revoked, UpdateEvent::Reprovisioned] {
+                let out = after(&[way, &[(20, event), (21, beat(6, 9)), (500, look(2, 0))]].concat());
+                assert_eq!((out.state, out.ended_at), (UpdateState::Withdrawn, Some(UnixMs(20 * MINUTE))), "{way:?}");
+                assert_eq!(out.state.outcome(), None);
+            }
+        }
+        let lost = after(&[installing, (33, look(2, 0)), (34, UpdateEvent::Revoked)]);
+        assert_eq!(lost.state, UpdateState::Lost, "what the release broke stays broken when it is replaced");
+        let waiting = Update { state: UpdateState::Pending, ..offered() };
+        let then = |event| step(&waiting, event, UnixMs(0), PATIENCE).state;
+        assert_eq!(then(UpdateEvent::Revoked), UpdateState::Withdrawn);
+        assert_eq!(then(UpdateEvent::Reprovisioned), UpdateState::Pending, "its turn comes once it registers");
     }
 
     #[test]

@@ -27,11 +27,11 @@ pub struct UserRecord {
 /// A change of a user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserEdit {
-    /// Another role.
+    /// Another role. Ends the tokens that the user made.
     pub role: Option<Role>,
     /// Another password's hash. Ends the user's sessions.
     pub password_hash: Option<String>,
-    /// Disabled or enabled again. Disabling ends the user's sessions.
+    /// Disabled or enabled again. Disabling ends the user's sessions and the tokens that the user made.
     pub disabled: Option<bool>,
 }
 
@@ -80,7 +80,8 @@ pub struct NewToken {
     pub name: String,
     /// What it may do.
     pub role: Role,
-    /// Of a session, the user's name once more, to which it is bound.
+    /// Whose it is: the user who logged in, or who made the token, also by a token of theirs. None of one that was made on the
+    /// server's machine or with ADMIN_TOKEN.
     pub user: Option<String>,
     /// Until when it is good.
     pub expires_at: UnixMs,
@@ -97,6 +98,8 @@ pub struct TokenRecord {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// Whose it is.
+    pub user: Option<String>,
     /// When it was made.
     pub created_at: UnixMs,
     /// Until when it is good.
@@ -125,6 +128,9 @@ pub trait AccountWrites {
     ) -> Result<Result<u64, UserRefused>, StoreError>;
     /// Makes a token known, and gives its row.
     fn add_token(&mut self, token: &NewToken, by: &By) -> Result<i64, StoreError>;
+    /// Makes a session known, if its user's password still has this hash and the user is not disabled: whoever changed a password
+    /// has ended the sessions of the old one, also those that were on their way. Gives the row.
+    fn begin_session(&mut self, session: &NewToken, password_hash: &str, by: &By) -> Result<Option<i64>, StoreError>;
     /// Ends a token; false if there is no such one.
     fn revoke_token(&mut self, row: i64, by: &By) -> Result<bool, StoreError>;
     /// Forgets tokens that ended before a time, at most `rows_max`; gives how many.
@@ -137,8 +143,8 @@ pub trait AccountReads {
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
     /// Users with a row above `after`, at most `limit`.
     fn users(&mut self, after: i64, limit: usize) -> Result<Vec<UserRecord>, StoreError>;
-    /// The token of this SHA-256, if it is good at `now`: neither expired nor revoked, and its user not disabled. Its role is
-    /// the user's of now, where it is bound to one.
+    /// The token of this SHA-256, if it is good at `now`: made, neither expired nor revoked, and its user not disabled. A session's
+    /// role is the user's of now.
     fn good_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError>;
     /// Tokens with a row above `after`, at most `limit`.
     fn tokens(&mut self, after: i64, limit: usize) -> Result<Vec<TokenRecord>, StoreError>;

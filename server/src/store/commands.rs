@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{By, Denied, StoreError, devices::Selector};
+use super::{By, Denied, StoreError, Swept, devices::Selector};
 use crate::command::{CommandEvent, CommandState};
 
 /// A command for several devices.
@@ -129,6 +129,8 @@ pub trait CommandWrites {
     ) -> Result<Result<CommandState, CancelRefused>, StoreError>;
     /// Closes open commands whose deadline has passed, at most `rows_max`; gives how many there were.
     fn close_overdue(&mut self, now: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
+    /// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.
+    fn prune_commands(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
 }
 
 /// What can be asked of commands.

@@ -229,6 +229,10 @@ pub trait DeviceWrites {
     fn register(&mut self, registration: &Registration, by: &By) -> Result<Result<UnixMs, Denied>, StoreError>;
     /// Makes one-time tokens known.
     fn add_otrts(&mut self, otrts: &NewOtrts, by: &By) -> Result<(), StoreError>;
+    /// Forgets those of these one-time tokens that nobody has used yet; gives how many.
+    fn revoke_otrts(&mut self, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError>;
+    /// Forgets one-time tokens that ended before a time, at most `rows_max`; gives how many.
+    fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
     /// Gives a registered device another key. The same rotation again, signed with the new key, changes nothing.
     fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError>;
     /// Shuts devices out; those already revoked stay so. Their open commands are canceled.

@@ -1,6 +1,10 @@
 //! The server's keys, and every keyset that was published, as it was signed.
 
-use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
+use ks_protocol::{
+    id::{DeviceId, KeyId},
+    key::PublicKey,
+    time::UnixMs,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -83,13 +87,26 @@ pub trait KeysetWrites {
     fn publish_keyset(&mut self, change: &KeysetChange, by: &By) -> Result<bool, StoreError>;
 }
 
-/// How many active devices hold which keyset.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which devices hold the newest keyset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeysetHolders {
     /// Registered devices that were heard lately.
     pub active: u64,
-    /// Of these, those that confirmed this keyset or a later one in a signed heartbeat.
+    /// Of these, those that confirmed the newest keyset in a signed heartbeat.
     pub confirmed: u64,
+    /// Registered devices, heard lately or not, that hold a later one, which this store never published; the first
+    /// [`ASTRAY_MAX`]. They believe somebody else.
+    pub astray: Vec<DeviceId>,
+}
+
+/// Devices astray that are named at most.
+pub const ASTRAY_MAX: usize = 100;
+
+impl KeysetHolders {
+    /// Active devices that do not hold the newest keyset, an older one or none of ours.
+    pub fn stranded(&self) -> u64 {
+        self.active.saturating_sub(self.confirmed)
+    }
 }
 
 /// What can be asked of the server's keys.
@@ -98,6 +115,6 @@ pub trait KeysetReads {
     fn server_keys(&mut self) -> Result<Vec<ServerKeyRecord>, StoreError>;
     /// A keyset's document by its version.
     fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError>;
-    /// How many devices heard since `heard_since` hold the keyset `version` or a later one.
-    fn keyset_holders(&mut self, version: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError>;
+    /// Which devices hold the newest keyset, `newest`; active are those heard since `heard_since`.
+    fn keyset_holders(&mut self, newest: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError>;
 }

@@ -62,10 +62,19 @@ pub struct LogPage {
     pub next_before: Option<i64>,
 }
 
+/// What was taken of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogsTaken {
+    /// The first number that is not there.
+    pub next_line_no: u64,
+    /// How many of the batch, the last ones, were not there before.
+    pub stored: usize,
+}
+
 /// What can be written of log lines.
 pub trait LogWrites {
-    /// Stores the lines that are not there yet, and gives the first number that is not.
-    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<u64, Denied>, StoreError>;
+    /// Stores the lines that are not there yet.
+    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<LogsTaken, Denied>, StoreError>;
     /// One step of retention, over rows above `after`.
     fn prune_logs(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
 }

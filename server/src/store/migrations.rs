@@ -57,6 +57,9 @@ pub enum MigrateError {
         /// Version found.
         found: i64,
     },
+    /// The file has no tables.
+    #[error("it is empty")]
+    Empty,
     /// The file has tables, and none of them is this program's.
     #[error("it has a table `{table}`, and is no database of this program")]
     Foreign {
@@ -89,6 +92,26 @@ pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), MigrateError
     }
 }
 
+/// Refuses a database whose schema is not exactly this program's; nothing of it is changed.
+pub(super) fn refuse_other(connection: &Connection) -> Result<(), MigrateError> {
+    refuse_foreign(connection)?;
+    let tables = tables(connection)?;
+    if tables.is_empty() {
+        return Err(MigrateError::Empty);
+    }
+    let found: Option<i64> =
+        connection.query_row("SELECT max(version) FROM schema_migrations", [], |row| row.get(0))?;
+    match found {
+        Some(LATEST) => {}
+        Some(found) if found > LATEST => return Err(MigrateError::TooNew { found }),
+        found => return Err(MigrateError::TooOld { found: found.unwrap_or(0) }),
+    }
+    match TABLES.iter().find(|table| !tables.contains(**table)) {
+        Some(table) => Err(MigrateError::Missing { table }),
+        None => Ok(()),
+    }
+}
+
 /// Brings the schema to [`LATEST`], as far as `schema` allows; gives the versions applied now. `now_ms` is written beside them.
 pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) -> Result<Vec<i64>, MigrateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -101,7 +124,7 @@ pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) 
         transaction.query_row("SELECT max(version) FROM schema_migrations", [], |row| row.get(0)).optional()?.flatten();
     match found {
         Some(found) if found > LATEST => return Err(MigrateError::TooNew { found }),
-        Some(found) if found < LATEST && schema == Schema::MakeOrMatch => return Err(MigrateError::TooOld { found }),
+        Some(found) if found < LATEST && schema == Schema::Match => return Err(MigrateError::TooOld { found }),
         _ => {}
     }
     let mut applied = Vec::new();

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod audit;
 pub mod commands;
 pub mod conformance;
+mod damage;
 pub mod devices;
 pub mod heartbeats;
 pub mod keysets;
@@ -25,8 +26,9 @@ use std::net::IpAddr;
 
 use ks_protocol::{id::Sequence, time::UnixMs};
 
+pub use damage::Damage;
 pub use migrations::{LATEST as SCHEMA_VERSION, MigrateError};
-pub use sqlite::{SqliteReader, SqliteStore};
+pub use sqlite::{SqliteReader, SqliteStore, place::free_bytes};
 pub use writer::{Reader, Writer};
 
 use accounts::{AccountReads, AccountWrites};
@@ -52,6 +54,8 @@ pub trait Store: Send {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+    /// The store is damaged: its end must leave all files as they are, for people to save what can be saved.
+    fn leave_files(&mut self);
 }
 
 /// What can be written. Times and randomness are parameters: the store has neither clock nor dice.
@@ -85,6 +89,15 @@ pub trait StoreReader:
     + ReleaseReads
     + RolloutReads
 {
+    /// A question begins: what it reads must not take longer than the store lets anybody hold up its files.
+    fn begin(&mut self);
+    /// Whether the store's files are where they were; gives the length of the write-ahead log in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Misplaced`].
+    fn in_place(&mut self) -> Result<u64, StoreError>;
+    /// Bytes that are free where the store grows; none if that can't be said.
+    fn disk_free_bytes(&mut self) -> Option<u64>;
     /// How far what servers follow has come.
     fn newest(&mut self) -> Result<Newest, StoreError>;
 }
@@ -96,14 +109,28 @@ pub struct Newest {
     pub device_change: i64,
     /// The version of the last keyset; 0 before the first.
     pub keyset_version: u64,
+    /// Row of the last decision of a rollout; 0 before the first.
+    pub decision: i64,
 }
 
 /// Why a store could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused: disk full, I/O error, corruption.
+    /// The database refused: disk full, I/O error.
     #[error("the database failed: {0}")]
     Database(String),
+    /// The database's files are not where they were, so what is written to them is lost; with what happened to which.
+    #[error(
+        "{0} while the server runs, so nothing is stored any more: put back the very file that was there, or stop the server, \
+         put the database and its -wal in place, and start it"
+    )]
+    Misplaced(String),
+    /// The database is damaged; with what was found.
+    #[error(
+        "the database is damaged ({0}), so nothing is stored any more: stop the server, put the database, its -wal and its -shm \
+         aside, restore a backup, and start it"
+    )]
+    Damaged(String),
     /// Another program holds the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,

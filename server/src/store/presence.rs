@@ -33,6 +33,9 @@ pub struct HeardRecord {
 /// What can be written of presence.
 pub trait PresenceWrites {
     /// A server listens at `at`. If none did for longer than `gap_min_ms`, that was a gap.
+    ///
+    /// If the clock was ahead before, what was heard then counts as heard when it went wrong, and the time since as a gap. If it
+    /// is behind now, what is heard meanwhile counts, once it is right again, as heard when it went wrong.
     fn alive(&mut self, at: UnixMs, gap_min_ms: u64) -> Result<(), StoreError>;
     /// Forgets gaps that ended before a time.
     fn forget_gaps(&mut self, before: UnixMs) -> Result<(), StoreError>;

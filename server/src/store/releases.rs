@@ -121,6 +121,17 @@ pub enum ReleaseRefused {
     },
 }
 
+/// An image that may be offered: a release that needs it is ACTIVE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRecord {
+    /// Its hash.
+    pub sha256: Sha256,
+    /// Its length.
+    pub size_bytes: u64,
+    /// What is wrong with its bytes, if something is: `is gone`, ...
+    pub fault: Option<String>,
+}
+
 /// A change of where a release is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseChange {
@@ -138,7 +149,11 @@ pub struct ReleaseChange {
 pub trait ReleaseWrites {
     /// A release, as this transaction sees it.
     fn release_now(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
-    /// Notes that an artifact is kept.
+    /// Notes whether something is wrong with an artifact's bytes; nothing of it is offered as long as it is.
+    fn note_artifact(&mut self, sha256: Sha256, fault: Option<&str>, by: &By) -> Result<(), StoreError>;
+    /// What is wrong with an artifact's bytes, as this transaction sees it.
+    fn artifact_fault_now(&mut self, sha256: Sha256) -> Result<Option<String>, StoreError>;
+    /// Notes that an artifact is kept, and that nothing is wrong with it.
     fn keep_artifact(&mut self, sha256: Sha256, size_bytes: u64, by: &By) -> Result<(), StoreError>;
     /// Keeps a draft. The same again changes nothing.
     fn draft_release(&mut self, new: &NewRelease, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError>;
@@ -154,6 +169,10 @@ pub trait ReleaseReads {
     fn releases(&mut self, after: i64, limit: usize) -> Result<Vec<ReleaseRecord>, StoreError>;
     /// Length of an artifact that is kept, in bytes.
     fn artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
-    /// The same of an artifact that devices may fetch: a release that needs it is ACTIVE.
+    /// The first artifact after that one, in the order of hashes, that a release which is ACTIVE needs.
+    fn offered_artifact_after(&mut self, after: Option<Sha256>) -> Result<Option<ArtifactRecord>, StoreError>;
+    /// Artifacts that releases which are ACTIVE need, and with whose bytes something is wrong; at most 1,000.
+    fn broken_artifacts(&mut self) -> Result<Vec<ArtifactRecord>, StoreError>;
+    /// The length of an artifact that devices may fetch: a release that needs it is ACTIVE, and nothing is wrong with it.
     fn offered_artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
 }

@@ -30,8 +30,8 @@ pub struct Candidate {
     pub site: String,
     /// Counter of what it last said it runs.
     pub release_counter: u64,
-    /// Whether an open rollout has it.
-    pub is_in_a_rollout: bool,
+    /// The open rollout that has it.
+    pub open_rollout: Option<RolloutId>,
     /// Updates of it that ended in a failure.
     pub failures: u32,
     /// Whether an update to this very release has failed before.
@@ -161,6 +161,10 @@ pub struct DecisionRecord {
     pub what: String,
     /// In which stage, from 0.
     pub stage: usize,
+    /// The rollout's revision from then on.
+    pub revision: u64,
+    /// The order that it carried out.
+    pub ordered: Option<String>,
     /// Why.
     pub why: String,
     /// What the gates said.
@@ -191,6 +195,8 @@ pub trait RolloutWrites {
     fn took(&mut self, rollout: i64) -> Result<Vec<DeviceId>, StoreError>;
     /// Devices that a rollout of a release could be for.
     fn candidates_now(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
+    /// The decision that made this revision of a rollout.
+    fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
     /// Keeps the engine's state.
     fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError>;
     /// Adds a decision to the trace.
@@ -248,6 +254,8 @@ pub trait RolloutReads {
     ) -> Result<Vec<UpdateRecord>, StoreError>;
     /// The trace of a rollout: decisions above `after`, at most `limit`, the oldest first.
     fn decisions(&mut self, rollout: i64, after: i64, limit: usize) -> Result<Vec<DecisionRecord>, StoreError>;
+    /// Decisions of all rollouts above `after`, at most `limit`, the oldest first, each with the rollout's name.
+    fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError>;
     /// Devices that a rollout of a release could be for.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
 }

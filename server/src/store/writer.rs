@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Store, StoreError, StoreReader, Transaction};
+use super::{Damage, Store, StoreError, StoreReader, Transaction};
 use crate::metrics::Metrics;
 
 /// A write that waits for its commit.
@@ -51,41 +51,48 @@ pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Waiting>>,
     is_failing: Arc<AtomicBool>,
+    damage: Damage,
 }
 
 /// What waits to be written; [`drive_writes`] empties it.
 pub struct WriteQueue {
     queue: mpsc::Receiver<Box<dyn Waiting>>,
     is_failing: Arc<AtomicBool>,
+    damage: Damage,
 }
 
 /// What handlers hold to read: cheap to clone.
 #[derive(Clone)]
-pub struct Reader(mpsc::Sender<Question>);
-
-/// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait.
-pub fn writer(queue_max: usize) -> (Writer, WriteQueue) {
-    let (sender, receiver) = mpsc::channel(queue_max);
-    let is_failing = Arc::new(AtomicBool::new(false));
-    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing) };
-    (writer, WriteQueue { queue: receiver, is_failing })
+pub struct Reader {
+    queue: mpsc::Sender<Question>,
+    damage: Damage,
 }
 
-/// A reader and the queue that [`drive_reads`] empties.
-pub fn reader(queue_max: usize) -> (Reader, mpsc::Receiver<Question>) {
+/// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait. None is taken once `damage` is found.
+pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
     let (sender, receiver) = mpsc::channel(queue_max);
-    (Reader(sender), receiver)
+    let is_failing = Arc::new(AtomicBool::new(false));
+    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing), damage: damage.clone() };
+    (writer, WriteQueue { queue: receiver, is_failing, damage: damage.clone() })
+}
+
+/// A reader and the queue that [`drive_reads`] empties; what it finds damaged is noted in `damage`.
+pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Question>) {
+    let (sender, receiver) = mpsc::channel(queue_max);
+    (Reader { queue: sender, damage: damage.clone() }, receiver)
 }
 
 impl Writer {
     /// Writes, and comes back once the write is durable, with what it gave.
     ///
     /// # Errors
-    /// [`StoreError::QueueFull`] at once when too many writes wait; otherwise what the store says.
+    /// [`StoreError::QueueFull`] at once when too many writes wait, [`StoreError::Damaged`] once damage was found; otherwise what
+    /// the store says.
     pub async fn write<T: Send + 'static>(
         &self,
         write: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.damage.check()?;
         let (reply, answer) = oneshot::channel();
         let waiting = Box::new(WaitingFor { write, done: None, reply });
         self.queue.try_send(waiting).map_err(|error| match error {
@@ -100,12 +107,23 @@ impl Writer {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Why nothing can be stored now, if so: the last commit failed, or the store has ended.
-    pub fn trouble(&self) -> Option<&'static str> {
+    /// Whether the database was found damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn damage(&self) -> Result<(), StoreError> {
+        self.damage.check()
+    }
+
+    /// Why nothing can be stored now, if so: the database is damaged, the last commit failed, or the store has ended.
+    pub fn trouble(&self) -> Option<String> {
         if self.queue.is_closed() {
-            return Some("the store has ended");
+            return Some("the store has ended".to_owned());
         }
-        self.is_failing.load(Ordering::Relaxed).then_some("the last commit failed; see the log")
+        if let Err(damaged) = self.damage.check() {
+            return Some(damaged.to_string());
+        }
+        self.is_failing.load(Ordering::Relaxed).then(|| "the last commit failed; see the log".to_owned())
     }
 }
 
@@ -116,10 +134,13 @@ impl Reader {
         question: impl FnOnce(&mut dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let damage = self.damage.clone();
         let question: Question = Box::new(move |store| {
-            let _ = reply.send(question(store)); // whoever asked may be gone
+            let answer = question(store);
+            damage.note(&answer);
+            let _ = reply.send(answer); // whoever asked may be gone
         });
-        self.0.send(question).await.map_err(|_| StoreError::Closed)?;
+        self.queue.send(question).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 }
@@ -127,21 +148,26 @@ impl Reader {
 /// Empties the queue into `store` until every [`Writer`] is gone: what waits together is committed together, and each
 /// reply leaves only after its group is durable.
 pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
-    let WriteQueue { mut queue, is_failing } = from;
+    let WriteQueue { mut queue, is_failing, damage } = from;
     let mut group: Vec<Box<dyn Waiting>> = Vec::with_capacity(group_max);
     while queue.recv_many(&mut group, group_max).await > 0 {
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-        let committed = commit(&mut store, &mut group, &metrics);
+        // What waited when the damage was found is refused with the rest.
+        let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
+        damage.note(&committed);
         match committed {
             Err(StoreError::Database(_)) if group.len() > 1 => {
-                one_by_one(&mut store, &mut group, &metrics, &is_failing);
+                one_by_one(&mut store, &mut group, &metrics, &is_failing, &damage);
             }
             committed => {
                 note(&committed, &metrics, &is_failing);
                 group.drain(..).for_each(|waiting| waiting.reply(committed.clone()));
             }
         }
+    }
+    if damage.check().is_err() {
+        store.leave_files();
     }
 }
 
@@ -155,12 +181,19 @@ fn commit(store: &mut impl Store, group: &mut [Box<dyn Waiting>], metrics: &Metr
 
 /// Commits each of a group that failed on its own, so that a write that the database refuses fails alone. When two in a row
 /// fail, it is the database, and the rest is refused untried.
-fn one_by_one(store: &mut impl Store, group: &mut Vec<Box<dyn Waiting>>, metrics: &Metrics, is_failing: &AtomicBool) {
+fn one_by_one(
+    store: &mut impl Store,
+    group: &mut Vec<Box<dyn Waiting>>,
+    metrics: &Metrics,
+    is_failing: &AtomicBool,
+    damage: &Damage,
+) {
     let mut failed_in_a_row = 0;
     let mut last = Ok(());
     for mut waiting in group.drain(..) {
         if failed_in_a_row < 2 {
-            last = commit(store, std::slice::from_mut(&mut waiting), metrics);
+            last = damage.check().and_then(|()| commit(store, std::slice::from_mut(&mut waiting), metrics));
+            damage.note(&last);
             failed_in_a_row = if last.is_ok() { 0 } else { failed_in_a_row + 1 };
         }
         note(&last, metrics, is_failing);
@@ -179,7 +212,9 @@ fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &Atom
         }
         Err(error) => {
             metrics.commit_failures.inc();
-            if !is_failing.swap(true, Ordering::Relaxed) {
+            let was_failing = is_failing.swap(true, Ordering::Relaxed);
+            // Of damage it is said when it is found, whoever finds it, and none succeeds again.
+            if !was_failing && !matches!(error, StoreError::Damaged(_)) {
                 tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
             }
         }
@@ -189,6 +224,7 @@ fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &Atom
 /// Answers questions until every [`Reader`] is gone.
 pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<Question>) {
     while let Some(question) = queue.recv().await {
+        store.begin();
         question(&mut store);
     }
 }

@@ -8,20 +8,26 @@ use ks_protocol::{
     id::{DeviceId, KeyId, Sequence},
     key::{PrivateKey, Verifier},
     message::{
-        Ack, AckState, AcksRecorded, Attendance, CommandAck, Firmware, Heartbeat, KeyRotated, LogLine, Logs,
-        LogsStored, Network, NextBeat, Punch, PunchesStored, Register, Registered, Request, RotateKey,
+        Ack, AckState, AcksRecorded, Attendance, CommandAck, Firmware, FirmwareArtifact, Heartbeat, KeyRotated,
+        LogLine, Logs, LogsStored, Network, NextBeat, Punch, PunchesStored, REQUEST_HEADER, Register, Registered,
+        Request, RotateKey, header_of_document,
     },
     refusal::{RefusalCode, RefusalDocument},
     signature::{
-        Context, NO_SIG_DEV, Reply, SIG_DEV, SIG_SERV, SignedRequest, open_response, sign_request, signing_input,
+        Context, NO_SIG_DEV, Reply, SIG_DEV, SIG_SERV, SignedRequest, open_response, sign_request, sign_request_to,
+        signing_input,
     },
     text::{Rows, Text},
     time::UnixMs,
 };
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use super::{Answer, Line, Sent, Server, server_key};
+use super::{Answer, HOME, Line, Sent, Server, server_key};
 
 /// What every device's clock says; it decides nothing.
 pub(crate) const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
@@ -254,6 +260,44 @@ impl Device {
         self.say(&message).await
     }
 
+    /// Its next asking for the image with that hash, or for anything else in that place.
+    pub(crate) fn next_fetch(&mut self, sha256: &str) -> SignedRequest {
+        let Sequence { boot_epoch, seq } = self.advance();
+        let message = FirmwareArtifact {
+            kind: Default::default(),
+            device_id: self.id.clone(),
+            boot_epoch,
+            seq,
+            sent_at: SENT_AT,
+        };
+        sign_request_to(&self.key, &artifact_path(sha256), &message).unwrap()
+    }
+
+    /// Fetches an image, with these headers besides its own.
+    pub(crate) async fn fetch(&mut self, sha256: &str, headers: &[(&str, &str)]) -> Answer {
+        let signed = self.next_fetch(sha256);
+        fetch_with(&mut self.line, sha256, &header_of_document(&signed.wire), headers).await
+    }
+
+    /// The same where a refusal is expected.
+    pub(crate) async fn fetch_in_vain(&mut self, sha256: &str) -> Heard<NextBeat> {
+        let signed = self.next_fetch(sha256);
+        let raw = fetch_with(&mut self.line, sha256, &header_of_document(&signed.wire), &[]).await;
+        read_answer(raw, &signed.sig_dev.to_string())
+    }
+
+    /// Begins to fetch an image, and reads no more than that it begins; whether it does.
+    pub(crate) async fn begin_to_fetch(&mut self, server: &Server, sha256: &str) -> (TcpStream, bool) {
+        let asked = header_of_document(&self.next_fetch(sha256).wire);
+        let mut lazy = Line::bare(server.address(), HOME).await.unwrap();
+        let path = artifact_path(sha256);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{REQUEST_HEADER}: {asked}\r\n\r\n");
+        lazy.write_all(head.as_bytes()).await.unwrap();
+        let mut begin = [0; 15];
+        lazy.read_exact(&mut begin).await.unwrap();
+        (lazy, begin == *b"HTTP/1.1 200 OK")
+    }
+
     /// Sends ACKs on their own.
     pub(crate) async fn ack(&mut self, acks: &[(&str, AckState)]) -> Heard<AcksRecorded> {
         let Sequence { boot_epoch, seq } = self.advance();
@@ -267,6 +311,16 @@ impl Device {
         };
         self.say(&message).await
     }
+}
+
+fn artifact_path(sha256: &str) -> String {
+    format!("/firmware/artifacts/{sha256}")
+}
+
+/// Fetches an image with that value of the header that says who asks.
+pub(crate) async fn fetch_with(line: &mut Line, sha256: &str, asked: &str, headers: &[(&str, &str)]) -> Answer {
+    let (path, headers) = (artifact_path(sha256), [&[(REQUEST_HEADER, asked)], headers].concat());
+    line.exchange(Sent { method: "GET", path: &path, headers: &headers, body: Vec::new() }).await.unwrap()
 }
 
 fn acks_of<const MAX: usize>(acks: &[(&str, AckState)]) -> Rows<Ack, MAX> {

@@ -47,9 +47,17 @@ impl Server {
         self.get(&format!("/api/rollouts/{rollout_id}")).await.done()
     }
 
-    /// An order, as `pause`.
+    /// An order, as `pause`, about the rollout as it is.
     pub(crate) async fn order_rollout(&self, rollout_id: &str, order: &str) -> Json {
-        self.post(&format!("/api/rollouts/{rollout_id}/{order}"), &json!({ "reason": "a test" })).await
+        let now = self.get(&format!("/api/rollouts/{rollout_id}")).await;
+        let (stage, revision) = if now.status == 200 {
+            let now = now.done();
+            (now["stage"].clone(), now["revision"].clone())
+        } else {
+            (json!(0), json!(1))
+        };
+        let given = json!({ "reason": "a test", "stage": stage, "revision": revision });
+        self.post(&format!("/api/rollouts/{rollout_id}/{order}"), &given).await
     }
 
     /// What was decided, in order.

@@ -83,6 +83,11 @@ impl Line {
         Ok(self.connection.as_mut().unwrap())
     }
 
+    /// Whether the connection of the last request is still open.
+    pub(crate) fn connection_is_open(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_closed())
+    }
+
     /// Sends one request and waits for its answer.
     pub(crate) async fn exchange(&mut self, sent: Sent<'_>) -> Result<Answer, String> {
         let mut request = Request::builder().method(sent.method).uri(sent.path);

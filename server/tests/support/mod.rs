@@ -25,7 +25,7 @@ use rusqlite::types::FromSql;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use device::{Device, Heard, read_answer, read_answer_of};
+pub(crate) use device::{Device, Heard, fetch_with, read_answer, read_answer_of};
 pub(crate) use firmware::{at_once, offered};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
 
@@ -41,7 +41,7 @@ pub(crate) const NO_LIMITS: [(&str, &str); 4] = [
     ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "1000000"),
 ];
 /// Longest time anything here is waited for; only a failing test waits so long.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
 /// Pause between two looks at something that is waited for.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -151,6 +151,24 @@ impl World {
         let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The same with a standard output of another kind; what it says there is not seen.
+    pub(crate) fn run_into(&self, arguments: &[&str], stdout: impl Into<Stdio>) -> Ran {
+        let child = self.command(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Ran { code: output.status.code(), stdout: String::new(), stderr }
+    }
+
+    /// The same with a standard output that is closed, as `>&-` leaves it.
+    pub(crate) fn run_without_stdout(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_ks-server")]).args(arguments);
+        let command = command.env_clear().envs(&self.settings).current_dir(self.folder.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Ran { code: output.status.code(), stdout: String::new(), stderr }
     }
 
     /// Runs `ks-server serve` where it is expected to refuse. Should it start, its empty input ends it at once.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{complain, say};
+use super::{complain, say_json};
 use crate::{
     console::{grouped, span},
     explore::{self, Explored, Found, SCENARIO, Search},
@@ -63,13 +63,12 @@ pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8
         }
     };
     let explored = explore::explore(search, &options.out, stop, tell)?;
-    if options.json {
-        say(&as_json(&search, &explored));
-    }
+    let shown = if options.json { say_json(&as_json(&search, &explored), false) } else { Ok(()) };
     if let Some(found) = &explored.found {
-        show(found);
-        return Ok(99);
+        show(found); // also where standard output is full
+        return shown.map(|()| 99);
     }
+    shown?;
     if !options.quiet {
         complain(&format!("every promise was kept: {}", told(&explored)));
     }
@@ -109,7 +108,7 @@ fn show(found: &Found) {
     ));
 }
 
-fn as_json(search: &Search, explored: &Explored) -> String {
+fn as_json(search: &Search, explored: &Explored) -> serde_json::Value {
     let found = explored.found.as_ref().map(|found| {
         json!({
             "seed": found.seed,
@@ -119,14 +118,13 @@ fn as_json(search: &Search, explored: &Explored) -> String {
             "commit": commit(),
         })
     });
-    let explored = json!({
+    json!({
         "from_seed": search.from_seed,
         "scenarios": explored.scenarios,
         "heartbeats": explored.heartbeats,
         "simulated_s": explored.simulated_s,
         "found": found,
-    });
-    explored.to_string()
+    })
 }
 
 /// The commit that is checked out here; nothing else says which program this was.

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{ErrorKind, IsTerminal, Read, Write},
+    io::{ErrorKind, IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -13,13 +13,18 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use ks_reports::run_folder::Summary;
+use ks_protocol::text::printable;
+use ks_reports::run_folder::{Summary, Verdict};
 use ks_server::clock::{Clock, SystemClock};
 
 mod explore;
+mod output;
+mod target;
 mod trials;
 
 use explore::ExploreOptions;
+use output::{complain, complain_coloured, say, say_json};
+use target::TargetOptions;
 use trials::TrialOptions;
 
 use crate::{
@@ -27,16 +32,17 @@ use crate::{
     embedded::SUBCOMMAND,
     explain,
     failure::Failure,
-    folder::RunFolder,
+    folder::{self, RunFolder},
     known_settings::KnownSettings,
     rehearse::{Rehearsal, Signatures},
     run::Target,
-    scenario::{self, Mode, Overrides, Plan, Step, parse_duration, render_all},
+    scenario::{self, Mode, Overrides, Plan, RefusedRollout, Step, parse_duration, render_all},
     self_watch::Stopwatch,
 };
 
-/// Signals within this time of the first are the same one.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+/// A signal of the first one's kind that comes so soon after it is the same one: `timeout` and some shells send each twice, to
+/// the process and to its group. Nobody presses Ctrl-C twice so quickly.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 /// The scenario of a run without arguments, for a program that was moved away from the project's folder.
 const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../../scenarios/quickstart.toml"));
@@ -55,12 +61,8 @@ enum Command {
     Run {
         /// The scenario's TOML file
         scenario: PathBuf,
-        /// Go against this server instead of starting one: http://HOST:PORT
-        #[arg(long, value_name = "URL")]
-        target: Option<String>,
-        /// Admin token of the target [env: ADMIN_TOKEN]
-        #[arg(long, value_name = "TOKEN", requires = "target")]
-        admin_token: Option<String>,
+        #[command(flatten)]
+        target: TargetOptions,
         #[command(flatten)]
         options: Options,
     },
@@ -125,7 +127,7 @@ struct Options {
     /// Write the summary as JSON to standard output
     #[arg(long)]
     json: bool,
-    /// Show no progress
+    /// Show no progress, and nothing of a run that passes
     #[arg(long)]
     quiet: bool,
 }
@@ -140,17 +142,55 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if arguments.get(1).is_some_and(|first| first == SUBCOMMAND) {
         return ks_server::cli::run(arguments.into_iter().skip(1));
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print(); // a closed pipe is no error
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            if error.use_stderr() {
+                let why = error.render().to_string();
+                for out in asked_out(&arguments) {
+                    folder::leave_failure(out, "command line", SystemClock.now(), &why);
+                }
+            }
+            return match error.print() {
+                Err(cause) if !error.use_stderr() && cause.kind() != ErrorKind::BrokenPipe => {
+                    exit_code(Err(Failure::Output { cause }))
+                }
+                _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+            };
         }
     };
-    match dispatch(cli) {
+    exit_code(dispatch(cli))
+}
+
+/// The run folders that a command line asks for, also one that is wrong elsewhere.
+fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
+    let Some((_, after)) = arguments
+        .split_first()
+        .filter(|(_, after)| after.first().is_some_and(|verb| verb == "run" || verb == "rehearse"))
+    else {
+        return Vec::new();
+    };
+    let word = |argument: &'_ OsString| argument.to_str().map(str::to_owned).unwrap_or_default();
+    let next = after.iter().skip(1).map(Some).chain([None]);
+    let mut asked = Vec::new();
+    for (argument, next) in after.iter().zip(next) {
+        let value = if argument == "--out" {
+            next.filter(|value| !word(value).starts_with('-')).map(Path::new)
+        } else {
+            argument.to_str().and_then(|argument| argument.strip_prefix("--out=")).map(Path::new)
+        };
+        asked.extend(value.filter(|value| !value.as_os_str().is_empty()));
+    }
+    asked
+}
+
+/// Says why there is no verdict, if so, and gives the exit code.
+fn exit_code(ended: Result<u8, Failure>) -> ExitCode {
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            complain(&format!("error: {failure}\n  what to do: {}", failure.remedy()));
+            let (why, remedy) = (failure.to_string(), failure.remedy());
+            complain(&format!("error: {}\n  what to do: {}", printable(&why), printable(&remedy)));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -160,31 +200,33 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         None => {
             let path = Path::new(QUICKSTART.0);
-            let text = std::fs::read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
-            execute(path, &text, None, None, &Options::default())
+            let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
+            execute(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, admin_token, options }) => {
+        Some(Command::Run { scenario, target, options }) => red_without_verdict(&scenario, &options, |folder| {
             let text = read(&scenario)?;
-            let target = target.map(|url| with_token(url, admin_token)).transpose()?;
-            execute(&scenario, &text, None, target.as_ref(), &options)
-        }
+            let target = target.target()?;
+            execute(&scenario, &text, None, target, &options, folder)
+        }),
         Some(Command::Rehearse { scenario, signatures, trials, options }) => {
             signatures.choose();
-            let text = read(&scenario)?;
-            if trials.are_given() {
-                try_out(&scenario, &text, &trials, &options)
-            } else {
-                execute(&scenario, &text, Some(Mode::Rehearse), None, &options)
-            }
+            red_without_verdict(&scenario, &options, |folder| {
+                let text = read(&scenario)?;
+                if trials.are_given() {
+                    try_out(&scenario, &text, &trials, &options, folder)
+                } else {
+                    execute(&scenario, &text, Some(Mode::Rehearse), None, &options, folder)
+                }
+            })
         }
         Some(Command::Explain { folder, device, json }) => {
             let story = explain::explain(&folder, &device)?;
             if json {
                 for moment in &story {
-                    say(&serde_json::to_string(moment).unwrap_or_default()); // text and numbers always make JSON
+                    say_json(moment, false)?;
                 }
             } else {
-                say(explain::told(&story).trim_end());
+                say(explain::told(&story).trim_end())?;
             }
             Ok(0)
         }
@@ -193,20 +235,36 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Report { folder }) => {
             let is_score = folder.join(ks_reports::score::SCORE).exists();
             let drawn = if is_score { ks_reports::score::draw_score(&folder) } else { ks_reports::draw(&folder) }?;
-            say(&drawn.report.display().to_string());
+            say(&drawn.report.display().to_string())?;
             Ok(0)
         }
     }
 }
 
-fn with_token(url: String, admin_token: Option<String>) -> Result<Target, Failure> {
-    let admin_token = admin_token.or_else(|| ks_server::edge::environment("ADMIN_TOKEN"));
-    match admin_token.filter(|token| !token.is_empty()) {
-        Some(admin_token) => Target::new(url, admin_token),
-        None => Err(Failure::BadRequest(
-            "--target needs the admin token of the server there (ADMIN_TOKEN or --admin-token): the factory whitelists devices through its admin API".to_owned(),
-        )),
+/// Takes the folder that was asked for before anything else, so that nothing of an earlier run survives there; and sees to it
+/// that a run without a verdict is red in a CI server, and not missing: the folder has a `junit.xml` then.
+fn red_without_verdict(
+    path: &Path,
+    options: &Options,
+    run: impl FnOnce(Option<&RunFolder>) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let name = path.file_stem().map_or_else(|| "scenario".into(), std::ffi::OsStr::to_string_lossy);
+    let folder = options.out.as_deref().map(|out| RunFolder::make(Some(out), &name, SystemClock.now())).transpose()?;
+    let done = run(folder.as_ref());
+    let why = match &done {
+        Err(Failure::Output { .. }) => return done, // of a run that has its verdict
+        Err(failure) => failure.to_string(),
+        Ok(2) => {
+            let text = read(path).unwrap_or_default();
+            let wrong = scenario::check(&path.display().to_string(), &text, &KnownSettings);
+            wrong.map_or_else(|wrong| render_all(&wrong, false), |_| "the scenario is wrong".to_owned())
+        }
+        Ok(_) => return done,
+    };
+    if let Some(folder) = &folder {
+        folder.fail(&name, SystemClock.now(), &why);
     }
+    done
 }
 
 /// Reads a scenario; of one that is too large only as much as the check needs to see that.
@@ -223,11 +281,17 @@ fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Checks a scenario and makes trials of it; gives the exit code.
-fn try_out(path: &Path, text: &[u8], trials: &TrialOptions, options: &Options) -> Result<u8, Failure> {
+fn try_out(
+    path: &Path,
+    text: &[u8],
+    trials: &TrialOptions,
+    options: &Options,
+    folder: Option<&RunFolder>,
+) -> Result<u8, Failure> {
     let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     check_possible(&plan, None)?;
     let replay = replay_command(path, Mode::Rehearse, options, None);
-    trials::run(&plan, replay, trials, options, &interruptible()?)
+    trials::run(&plan, replay, trials, (options, folder), &interruptible()?)
 }
 
 /// The plan with what the command line changes; none if the scenario is wrong, which is told.
@@ -235,7 +299,7 @@ fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Resu
     let plan = match scenario::check(&path.display().to_string(), text, &KnownSettings) {
         Ok(plan) => plan,
         Err(diagnostics) => {
-            complain(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
+            complain_coloured(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
             return Ok(None);
         }
     };
@@ -249,37 +313,46 @@ fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Resu
     plan.with_overrides(overrides).map(Some).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))
 }
 
-/// Checks and runs one scenario; gives the exit code of its verdict.
+/// Checks and runs one scenario, in `folder` or else in a new one; gives the exit code of its verdict.
 fn execute(
     path: &Path,
     text: &[u8],
     mode: Option<Mode>,
-    target: Option<&Target>,
+    target: Option<Target>,
     options: &Options,
+    folder: Option<&RunFolder>,
 ) -> Result<u8, Failure> {
     let Some(plan) = plan(path, text, mode, options)? else { return Ok(2) };
     let mode = plan.mode;
-    check_possible(&plan, target)?;
-    if let Some(target) = target {
-        target.check_reachable()?; // before an earlier run's folder is emptied
-    }
-    let folder = RunFolder::make(options.out.as_deref(), &plan.name, SystemClock.now())?;
+    check_possible(&plan, target.as_ref())?;
+    let target = target.map(Target::reached).transpose()?;
+    let target = target.as_ref();
+    let began = SystemClock.now();
+    let mut new = None;
+    let folder = RunFolder::asked_or_new(folder, &mut new, &plan.name, began)?;
     let out = folder.path();
     let interrupted = interruptible()?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet)?,
+        Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
             let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
-            crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))?
+            crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };
-    show(&summary, options)?; // before anything is written: a full disk must not take the verdict along
-    let report = folder.report(&summary)?;
+    let summary = match summary {
+        Ok(summary) => Summary { made_at: began.to_string(), ..summary },
+        Err(failure) => {
+            folder.fail(&plan.name, began, &failure.to_string());
+            return Err(failure);
+        }
+    };
+    let shown = show(&summary, options); // before anything is written: a full disk must not take the verdict along
+    let report = folder.report(&summary)?; // nor does a standard output that is full take the report along
     if !options.quiet {
         complain(&format!("  report: {}", report.display()));
     }
-    Ok(summary.exit_code)
+    shown.map(|()| summary.exit_code)
 }
 
 /// Refuses up front what this run could not do when its time comes.
@@ -290,6 +363,10 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
         return bad(
             "HEARTBEAT_RETENTION_DAYS is no longer than the run: the server would delete what the ledger has to find; raise it or shorten the run",
         );
+    }
+    if let Some(RefusedRollout { rollout_id, at, why }) = scenario::refused_rollouts(plan).first() {
+        let at = scenario::format_duration(*at);
+        return bad(&format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"));
     }
     let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey { .. } | Step::RevokeServerKey);
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
@@ -310,14 +387,13 @@ fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
     let stderr = std::io::stderr();
     let clear = if stderr.is_terminal() { "\r\x1b[2K" } else { "" };
     if !options.quiet {
-        complain(&format!("{clear}{}", console::verdict(summary, stderr.is_terminal())));
+        complain_coloured(&format!("{clear}{}", console::verdict(summary, stderr.is_terminal())));
+    } else if summary.verdict != Verdict::Pass {
+        // Quiet is about progress: why it failed is what everybody wants to know.
+        complain(&console::failure(summary));
     }
     if options.json {
-        let written = serde_json::to_string_pretty(summary)
-            .map_err(std::io::Error::from)
-            .and_then(|json| writeln!(std::io::stdout(), "{json}"));
-        let written = written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
-        written.map_err(|cause| Failure::File { what: "write", path: "standard output".into(), cause })?;
+        say_json(summary, true)?;
     }
     Ok(())
 }
@@ -330,12 +406,11 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(deaf)?;
     let flag = Arc::clone(&interrupted);
     let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut first: Option<Stopwatch> = None;
-        for _ in signals.forever() {
+        let mut first: Option<(i32, Stopwatch)> = None;
+        for signal in signals.forever() {
             match &first {
-                None => first = Some(Stopwatch::started()),
-                // `timeout` and some shells send each signal twice.
-                Some(first) if first.elapsed() < SAME_SIGNAL => {}
+                None => first = Some((signal, Stopwatch::started())),
+                Some((kind, since)) if *kind == signal && since.elapsed() < SAME_SIGNAL => {}
                 Some(_) => {
                     complain("ended at once, without a report");
                     std::process::exit(130);
@@ -387,31 +462,21 @@ fn check(scenarios: &[PathBuf], json: bool) -> Result<u8, Failure> {
     for path in scenarios {
         let text = read(path)?;
         match scenario::check(&path.display().to_string(), &text, &KnownSettings) {
-            Ok(plan) if !json => say(&format!("{}: {} is sound", path.display(), plan.name)),
+            Ok(plan) if !json => say(&format!("{}: {} is sound", path.display(), plan.name))?,
             Ok(_) => {}
             Err(diagnostics) => {
                 code = 2;
                 if json {
                     for diagnostic in &diagnostics {
-                        say(&diagnostic.to_json());
+                        say_json(&diagnostic.to_json(), false)?;
                     }
                 } else {
-                    complain(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
+                    complain_coloured(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
                 }
             }
         }
     }
     Ok(code)
-}
-
-/// A line on standard output; a closed pipe is no error.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// A line on standard error; a closed pipe is no error.
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 const EXAMPLES: &str = "\
@@ -438,5 +503,19 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_folder_that_is_asked_for_is_read_from_a_wrong_command_line_too() {
+        let asked = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            asked_out(&words).into_iter().map(Path::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("ks-fleet run a.toml --out=x --bogus"), [Path::new("x")]);
+        assert_eq!(asked("ks-fleet rehearse --sed 3 a.toml --out y"), [Path::new("y")]);
+        for none in ["ks-fleet", "ks-fleet explore --out z", "ks-fleet run a.toml --out --seed 3", "ks-fleet run --out"]
+        {
+            assert!(asked(none).is_empty(), "{none}");
+        }
     }
 }

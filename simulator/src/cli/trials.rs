@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -20,11 +20,11 @@ use ks_server::{
 };
 use serde_json::json;
 
-use super::{Options, complain, say};
+use super::{Options, complain, say, say_json};
 use crate::{
     console::{grouped, span},
     failure::Failure,
-    folder::place,
+    folder::RunFolder,
     rehearse::Signatures,
     scenario::Plan,
     self_watch::Stopwatch,
@@ -74,7 +74,7 @@ pub(super) fn run(
     plan: &Plan,
     replay: String,
     trials: &TrialOptions,
-    options: &Options,
+    (options, folder): (&Options, Option<&RunFolder>),
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
     let policies: Vec<NamedPolicy> = trials.policy.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
@@ -97,21 +97,20 @@ pub(super) fn run(
         }
     })?;
     let scored: Vec<Trial> = tried.iter().filter_map(|tried| tried.trial.clone()).collect();
-    let score = Score::of(&plan.name, plan.seed, Signatures::chosen().as_str(), &scored);
+    let score = Score::of(trials.asked(Signatures::chosen().as_str()), &scored);
     let failed: Vec<&Tried> = tried.iter().filter(|tried| tried.verdict != Verdict::Pass).collect();
-    if options.json {
-        say(&as_json(&tried, &failed, &score).to_string());
-    } else if !scored.is_empty() {
-        say(table(&score).trim_end());
-    }
-    if !scored.is_empty() {
-        let folder = folder(options.out.as_deref(), &plan.name)?;
-        write_score(&folder, &score, &scored)?;
-        let drawn = draw_score(&folder)?;
-        complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
-    }
-    if stop.load(Ordering::Relaxed) {
-        complain(&format!("ended by a person after {} trials: too few to tell", tried.len()));
+    let shown = match options.json {
+        true => say_json(&as_json(&tried, &failed, &score), false),
+        false if scored.is_empty() => Ok(()),
+        false => say(table(&score).trim_end()),
+    };
+    let ended = stop
+        .load(Ordering::Relaxed)
+        .then(|| format!("ended by a person after {} trials: too few to tell", tried.len()));
+    write(&tried, &score, &scored, (is_scored, ended.as_deref()), (plan.name.as_str(), folder))?;
+    shown?; // only now: a standard output that is full must not take the trials along
+    if let Some(ended) = ended {
+        complain(&ended);
         return Ok(4);
     }
     if score.broken_promises > 0 {
@@ -162,11 +161,49 @@ fn as_json(tried: &[Tried], failed: &[&Tried], score: &Score) -> serde_json::Val
     json!({ "trials": tried.len(), "failed": failed, "score": score })
 }
 
-fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
-    let folder = place(out, &format!("{name}-trials"), SystemClock.now());
-    let cannot = |cause| Failure::File { what: "create", path: folder.clone(), cause };
-    std::fs::create_dir_all(&folder).map_err(cannot)?;
-    Ok(folder)
+/// Writes what came of the trials, and tells where: their score, if anything was rolled out, and a form for CI servers, if they were
+/// not made for the score, with why they ended early, if they did.
+fn write(
+    tried: &[Tried],
+    score: &Score,
+    scored: &[Trial],
+    (is_scored, ended): (bool, Option<&str>),
+    (name, folder): (&str, Option<&RunFolder>),
+) -> Result<(), Failure> {
+    let now = SystemClock.now();
+    let mut new = None;
+    let folder = RunFolder::asked_or_new(folder, &mut new, &format!("{name}-trials"), now)?.path();
+    if scored.is_empty() {
+        let lines: Vec<String> = tried.iter().map(|tried| line(tried).to_string() + "\n").collect();
+        let path = folder.join(ks_reports::score::TRIALS);
+        let cannot = |cause| Failure::File { what: "write", path: path.clone(), cause };
+        ks_reports::create_new(&path).and_then(|mut file| file.write_all(lines.concat().as_bytes())).map_err(cannot)?;
+        complain(&format!("\ntrials: {}", path.display()));
+    } else {
+        write_score(folder, score, scored)?;
+        let drawn = draw_score(folder)?;
+        complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
+    }
+    let case = |tried: &Tried| {
+        let of = tried
+            .trial
+            .as_ref()
+            .map_or_else(String::new, |of| format!("{}, bug rate {} bp, ", of.policy, of.bug_rate_bp));
+        let why = || format!("{}; replay: {}", tried.reasons.join("; "), tried.replay);
+        (format!("{of}seed {}", tried.seed), (tried.verdict != Verdict::Pass).then(why))
+    };
+    // Of a score nothing fails: what policies do with bugs is what was asked.
+    if !is_scored {
+        let ended = ended.map(|why| ("all trials".to_owned(), Some(why.to_owned())));
+        let cases: Vec<_> = tried.iter().map(case).chain(ended).collect();
+        ks_reports::write_trials(folder, name, &now.to_string(), &cases)?;
+    }
+    Ok(())
+}
+
+/// A trial that was not scored, as a line.
+fn line(tried: &Tried) -> serde_json::Value {
+    json!({ "seed": tried.seed, "verdict": tried.verdict, "reasons": tried.reasons, "replay": tried.replay })
 }
 
 /// A policy by its file's name, without the extension.
@@ -178,7 +215,8 @@ fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
         return Err(bad(format!("it is larger than {POLICY_BYTES_MAX} bytes")));
     }
     let text = String::from_utf8(text).map_err(|_| bad("it is not text in UTF-8".to_owned()))?;
-    let mut table: BTreeMap<String, toml::Value> = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let mut table: BTreeMap<String, toml::Value> =
+        toml::from_str(&text).map_err(|error| bad(in_one_line(&text, &error)))?;
     table.remove("name"); // a [[policy]] of a scenario has one
     let json = serde_json::to_value(table).map_err(|error| bad(error.to_string()))?;
     let policy: Policy = serde_path_to_error::deserialize(json).map_err(|error| bad(error.to_string()))?;
@@ -188,6 +226,12 @@ fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
     }
     let name = path.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
     Ok((name, policy))
+}
+
+/// What is wrong with a TOML file, and on which line.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@
 //! the server's, never adds up. One request is in flight at a time, as on a real device's one connection; a beat that
 //! has to wait for an answer is late from its intended time on.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use bytes::Bytes;
@@ -12,7 +16,10 @@ use hyper::{Request, header};
 use ks_protocol::{
     MEDIA_TYPE,
     id::Sequence,
-    message::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, NextBeat, Register, Request as _, RotateKey},
+    message::{
+        Attendance, CommandAck, FirmwareArtifact, FirmwareStatus, Heartbeat, Logs, NextBeat, REQUEST_HEADER, Register,
+        Request as _, RotateKey, header_of_document,
+    },
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, OpenError, Reply},
 };
@@ -25,11 +32,12 @@ use super::{
     backoff::Backoff,
     firmware::{Next, Piece, claimed_name},
     machine::{Machine, Standing},
+    waits::Waits,
 };
 use crate::{
     ledger::DeviceAccount,
     link::{HttpAnswer, HttpRequest, Link, LinkError},
-    measure::{BAD_ANSWER, MessageType, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
+    measure::{BAD_ANSWER, Broken, MessageType, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
     scenario::HeartbeatInterval,
     seed,
     shard::Shard,
@@ -40,6 +48,10 @@ use crate::{
 const INSTALL_TIME: Duration = Duration::from_secs(20);
 /// How long it takes to boot.
 const BOOT_TIME: Duration = Duration::from_secs(40);
+
+/// The longest time until the next beat that a device believes, and what it takes in the place of none or more.
+const NEXT_BEAT_MAX: Duration = Duration::from_hours(36);
+const NEXT_BEAT_DEFAULT: Duration = Duration::from_mins(1);
 
 /// Beats that wait behind others at most; more are given up, and counted.
 const WAITING_BEATS_MAX: usize = 256;
@@ -56,6 +68,8 @@ pub struct Device {
     /// What becomes of its requests and answers.
     luck: ChaCha8Rng,
     account: DeviceAccount,
+    /// What it has to say, and since when.
+    waits: Waits,
     waiting: VecDeque<Instant>,
     /// What the event log says of the exchange that goes on, besides its end; empty where nothing is logged.
     notes: Vec<(&'static str, Value)>,
@@ -63,6 +77,8 @@ pub struct Device {
     away: Option<(MessageType, Instant)>,
     /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
     is_resting: bool,
+    /// Counters of the releases that were installed on it so far.
+    installed: BTreeSet<u64>,
     /// It boots: it says nothing, and hears nothing.
     is_off: bool,
     /// Its part in the run is over.
@@ -116,10 +132,12 @@ impl Device {
             backoff,
             luck,
             account: DeviceAccount::default(),
+            waits: Waits::default(),
             waiting: VecDeque::new(),
             notes: Vec::new(),
             away: None,
             is_resting: false,
+            installed: BTreeSet::new(),
             is_off: false,
             is_retired: false,
         }
@@ -129,8 +147,8 @@ impl Device {
         if !self.shard.is_running() || intended_at >= self.shard.ends_at {
             return;
         }
-        let wait = intended_at.saturating_duration_since(Instant::now());
-        ctx.run_later(wait, move |device, ctx| device.beat_due(intended_at, ctx));
+        let due = self.shard.timer.at(intended_at);
+        ctx.spawn(due.into_actor(self).map(move |(), device, ctx| device.beat_due(intended_at, ctx)));
     }
 
     /// The moment of a beat has come.
@@ -146,7 +164,7 @@ impl Device {
             let has_room = self.waiting.len() < WAITING_BEATS_MAX;
             let lag_us = micros(intended_at.elapsed());
             self.shard.measure(|measured| {
-                measured.offered += 1;
+                measured.due += 1;
                 record(&mut measured.send_lag_us, lag_us);
             });
             if has_room {
@@ -160,12 +178,17 @@ impl Device {
 
     /// Sends what is next, if nothing is away.
     fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.note_what_waits();
         if self.away.is_some() || self.is_retired || self.is_off {
             return;
         }
         let may_start = !self.is_resting && self.shard.is_running();
         let (kind, intended_at) = match self.machine.standing() {
             Standing::Revoked | Standing::Dead => return self.waiting.clear(),
+            // Answered by an unknown key: the keyset first, or the next answer is not believed either.
+            Standing::New if may_start && self.machine.wanted_keyset().is_some() => {
+                (MessageType::Keyset, Instant::now())
+            }
             Standing::New if may_start => (MessageType::Register, Instant::now()),
             Standing::New => return,
             Standing::Registered => match (self.waiting.pop_front(), self.machine.due()) {
@@ -177,11 +200,28 @@ impl Device {
         self.send(kind, intended_at, ctx);
     }
 
+    /// Notes what it has to say. Pieces of an artifact and keysets are not among it: the first share a budget by design, and
+    /// who is led astray by the second is stranded, not starved.
+    fn note_what_waits(&mut self) {
+        let mut kinds: Vec<MessageType> = match self.machine.standing() {
+            Standing::New => vec![MessageType::Register],
+            Standing::Registered => std::iter::once(MessageType::Heartbeat).chain(self.machine.pending()).collect(),
+            // What it still waited for is nobody's fault.
+            Standing::Revoked | Standing::Dead => {
+                self.waits = Waits::default();
+                return;
+            }
+        };
+        kinds.retain(|kind| !matches!(kind, MessageType::Artifact | MessageType::Keyset));
+        self.waits.are_for(&kinds, self.shard.time.elapsed());
+    }
+
     /// The next message of that kind: its bytes, and its signature or what stands for it.
     fn message(&mut self, kind: MessageType) -> Option<(String, String)> {
         let now = self.shard.time.unix_now();
         let signed = match kind {
-            MessageType::Keyset | MessageType::Artifact => return Some((String::new(), NO_SIG_DEV.to_owned())),
+            MessageType::Keyset => return Some((String::new(), NO_SIG_DEV.to_owned())),
+            MessageType::Artifact => self.machine.fetch(now)?,
             MessageType::FirmwareStatus => self.machine.firmware_status(now)?,
             MessageType::Register => self.machine.register(now),
             MessageType::Heartbeat => self.machine.beat(now),
@@ -219,7 +259,7 @@ impl Device {
         });
         let request = match (kind, self.machine.wanted_keyset(), self.machine.firmware.wanted()) {
             (MessageType::Keyset, Some(version), _) => keyset_request(version),
-            (MessageType::Artifact, _, Some(piece)) => artifact_request(piece),
+            (MessageType::Artifact, _, Some(piece)) => artifact_request(piece, &away.wire),
             _ => http_request(away.kind, &away.wire),
         };
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
@@ -267,6 +307,9 @@ impl Device {
         if is_ok || ended.wait_ms.is_some() {
             self.backoff.answered();
         }
+        if is_ok {
+            self.waits.end(away.kind, self.shard.time.elapsed());
+        }
         if is_ok && away.kind == MessageType::Heartbeat {
             self.account.acked.insert(away.sequence);
             self.shard.overhear(self.machine.device_id(), &away.wire);
@@ -305,8 +348,8 @@ impl Device {
             Some(Next::Reboot) => {
                 self.is_off = true;
                 // What waited for the answer that has just come is gone with the device's memory: it never was due.
-                let gone = u64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
-                self.shard.measure(|measured| measured.offered -= gone);
+                let gone = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+                self.shard.measure(|measured| measured.due -= gone);
                 self.link.hang_up();
                 ctx.run_later(BOOT_TIME, Self::booted);
             }
@@ -326,8 +369,12 @@ impl Device {
     fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
         let fate = self.fate(release_counter);
+        if self.installed.insert(release_counter) {
+            let version = self.shard.truth.version(release_counter).to_string();
+            self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
+        }
         if fate == Fate::Bricks {
-            return self.die("bricked");
+            return self.die("bricked", release_counter);
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
@@ -347,7 +394,7 @@ impl Device {
             ctx.run_later(after, move |device, _| {
                 // Unless it runs something else by then.
                 if device.machine.firmware.running().release_counter == release_counter {
-                    device.die("died");
+                    device.die("died", release_counter);
                 }
             });
         }
@@ -357,8 +404,8 @@ impl Device {
         self.pump(ctx);
     }
 
-    /// Its firmware has killed it.
-    fn die(&mut self, how: &str) {
+    /// The release with this counter has killed it.
+    fn die(&mut self, how: &str, release_counter: u64) {
         if self.is_retired || self.machine.standing() == Standing::Dead {
             return;
         }
@@ -367,8 +414,10 @@ impl Device {
         self.tell(how, &runs);
         self.machine.die();
         self.waiting.clear();
+        let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
+        let by = self.shard.truth.version(release_counter);
         self.shard.measure(|measured| {
-            measured.broken += 1;
+            measured.broke(&by, broken);
             measured.registered -= was_registered;
             *measured.running.entry(runs).or_default() -= 1;
         });
@@ -391,7 +440,7 @@ impl Device {
             let first = match (self.shard.interval, ended.wait_ms) {
                 // A phase of its own, so that the fleet is spread over the interval from the first beat on.
                 (HeartbeatInterval::Fixed(interval), _) => self.backoff.up_to(interval),
-                (HeartbeatInterval::Server, wait_ms) => Duration::from_millis(wait_ms.unwrap_or(1_000)),
+                (HeartbeatInterval::Server, wait_ms) => plausible(Duration::from_millis(wait_ms.unwrap_or(1_000))),
             };
             self.schedule(now + first, ctx);
         } else if kind == MessageType::Heartbeat && self.shard.interval == HeartbeatInterval::Server {
@@ -418,6 +467,7 @@ impl Device {
             None => self.backoff.failed(),
             Some(told) if ended.code != OK => self.backoff.told(told),
             Some(next_beat) => {
+                let next_beat = plausible(next_beat);
                 self.backoff.heard_interval(next_beat);
                 next_beat
             }
@@ -442,6 +492,7 @@ impl Device {
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
+        account.waits = self.waits.take(self.shard.time.elapsed());
         account.is_alive = !matches!(self.machine.standing(), Standing::Revoked | Standing::Dead);
         account
     }
@@ -477,7 +528,7 @@ impl Device {
                 said(reply)
             }
             MessageType::FirmwareStatus => said(self.machine.status_recorded(status, sig_dev, body)?),
-            MessageType::Artifact => self.take_piece(status, body, away.sent_at.elapsed()),
+            MessageType::Artifact => self.take_piece(away, answer)?,
             MessageType::Keyset => {
                 let refused = self.machine.take_keyset(status, body)?;
                 let shared = self.shard.shared(self.machine.server_keys());
@@ -487,19 +538,16 @@ impl Device {
         })
     }
 
-    /// Takes a piece of an artifact. Nothing but the manifest's hash vouches for it, nor for a refusal in its place.
-    fn take_piece(&mut self, status: u16, body: &[u8], took: Duration) -> Ended {
+    /// Takes a piece of an artifact, for which the manifest's hash vouches, or a refusal in its place.
+    fn take_piece(&mut self, away: &Away, answer: &HttpAnswer) -> Result<Ended, OpenError> {
+        let HttpAnswer { status, body, .. } = answer;
+        let (status, took) = (*status, away.sent_at.elapsed());
         let from = self.machine.firmware.wanted().map_or(0, |piece| piece.from);
         if status == 206 || (status == 200 && from == 0) {
             self.machine.firmware.fetched(body, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            return Ended { code: OK, wait_ms: None };
+            return Ok(Ended { code: OK, wait_ms: None });
         }
-        let text = std::str::from_utf8(body).unwrap_or_default();
-        let document = text.rsplit_once('\n').map_or(text, |(document, _)| document);
-        match RefusalDocument::read(document) {
-            Some(Ok(refusal)) => refused(&refusal),
-            _ => Ended { code: BAD_ANSWER, wait_ms: None },
-        }
+        Ok(refused(&self.machine.not_fetched(status, &away.sig_dev, body)?))
     }
 
     fn unbelievable(&self, error: &OpenError) -> Ended {
@@ -541,6 +589,11 @@ fn refused(refusal: &RefusalDocument) -> Ended {
     Ended { code: refusal.code.as_str(), wait_ms: refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000)) }
 }
 
+/// The time until the next beat, as a device takes it from the server: protocol section 10.1.
+fn plausible(next_beat: Duration) -> Duration {
+    if next_beat.is_zero() || next_beat > NEXT_BEAT_MAX { NEXT_BEAT_DEFAULT } else { next_beat }
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -556,7 +609,7 @@ pub fn http_request(kind: MessageType, wire: &str) -> HttpRequest {
         MessageType::RotateKey => RotateKey::PATH,
         MessageType::FirmwareStatus => FirmwareStatus::PATH,
         MessageType::Keyset => "/keys",
-        MessageType::Artifact => "/firmware/artifacts/",
+        MessageType::Artifact => FirmwareArtifact::PATH,
     };
     let mut request = Request::new(Bytes::copy_from_slice(wire.as_bytes()).into());
     *request.method_mut() = hyper::Method::POST;
@@ -573,14 +626,18 @@ fn keyset_request(version: u64) -> HttpRequest {
     request
 }
 
-/// GET /firmware/artifacts/{sha256} of a piece; the rest of another artifact would be worth nothing.
-fn artifact_request(piece: Piece) -> HttpRequest {
+/// GET /firmware/artifacts/{sha256} of a piece, asked for by that document; the rest of another artifact would be worth nothing.
+fn artifact_request(piece: Piece, wire: &str) -> HttpRequest {
     let Piece { sha256, from, to } = piece;
     let mut request = Request::new(Bytes::new().into());
-    // Hex digits never make it no path, nor no header.
-    let path = format!("/firmware/artifacts/{sha256}");
+    // Hex digits never make it no path, nor no header; base64 neither.
+    let path = FirmwareArtifact::path_of(sha256);
     *request.uri_mut() = path.parse().unwrap_or(hyper::Uri::from_static("/firmware/artifacts/"));
-    let headers = [(header::RANGE, format!("bytes={from}-{to}")), (header::IF_RANGE, format!("\"{sha256}\""))];
+    let headers = [
+        (header::RANGE, format!("bytes={from}-{to}")),
+        (header::IF_RANGE, format!("\"{sha256}\"")),
+        (header::HeaderName::from_static(REQUEST_HEADER), header_of_document(wire)),
+    ];
     for (name, value) in headers {
         if let Ok(value) = value.parse() {
             request.headers_mut().insert(name, value);

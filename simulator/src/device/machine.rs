@@ -11,17 +11,17 @@ use ks_protocol::{
     key::PrivateKey,
     message::{
         Ack, AckState, AcksRecorded, Attendance, Command, CommandAck, CommandOrder, Direction, Firmware,
-        FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, LINES_MAX, LogLevel, LogLine, Logs,
-        LogsStored, Network, NextBeat, PUNCHES_MAX, Punch, PunchMethod, PunchesStored, Register, Registered, RotateKey,
-        Trust,
+        FirmwareArtifact, FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, LINES_MAX, LogLevel,
+        LogLine, Logs, LogsStored, Network, NextBeat, PUNCHES_MAX, Punch, PunchMethod, PunchesStored, Register,
+        Registered, RotateKey, Trust,
     },
     refusal::{RefusalCode, RefusalDocument},
-    signature::{NO_SIG_DEV, OpenError, Reply, SIG_SERV, SignedRequest, open_response, sign_request},
+    signature::{NO_SIG_DEV, OpenError, Reply, SIG_SERV, SignedRequest, open_response, sign_request, sign_request_to},
     text::{Rows, Text},
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::firmware::FirmwareSlots;
 use crate::{ledger::Pairs, measure::MessageType, seed};
@@ -196,8 +196,13 @@ impl Machine {
         self.sequence
     }
 
-    /// What a registered device has to say besides its heartbeats, the most pressing first.
+    /// What a registered device sends next besides its heartbeats.
     pub fn due(&self) -> Option<MessageType> {
+        self.pending().next()
+    }
+
+    /// All that a registered device has to say besides its heartbeats, the most pressing first.
+    pub fn pending(&self) -> impl Iterator<Item = MessageType> {
         [
             (self.wanted_keyset.is_some(), MessageType::Keyset),
             (self.rotating.is_some(), MessageType::RotateKey),
@@ -208,7 +213,7 @@ impl Machine {
             (self.firmware.wanted().is_some(), MessageType::Artifact),
         ]
         .into_iter()
-        .find_map(|(is_due, kind)| is_due.then_some(kind))
+        .filter_map(|(is_due, kind)| is_due.then_some(kind))
     }
 
     /// Numbers of the punches that were made, and of those that the server confirmed.
@@ -418,6 +423,26 @@ impl Machine {
         Ok(reply)
     }
 
+    /// Its asking for the next piece of an image, signed. None if it wants none.
+    pub fn fetch(&mut self, now: UnixMs) -> Option<Result<SignedRequest, DocumentError>> {
+        let path = FirmwareArtifact::path_of(self.firmware.wanted()?.sha256);
+        let Sequence { boot_epoch, seq } = self.advance();
+        let device_id = self.device_id.clone();
+        let request = FirmwareArtifact { kind: Default::default(), device_id, boot_epoch, seq, sent_at: now };
+        Some(sign_request_to(&self.key, &path, &request))
+    }
+
+    /// Takes a refusal in the place of a piece.
+    pub fn not_fetched(&mut self, status: u16, sig_dev: &str, body: &[u8]) -> Result<RefusalDocument, OpenError> {
+        match self.open::<IgnoredAny>(status, sig_dev, body)? {
+            Reply::Refused(refusal) => {
+                self.refused(&refusal);
+                Ok(refusal)
+            }
+            Reply::Answer(_) => Err(DocumentError::Malformed { what: "no refusal".to_owned() }.into()),
+        }
+    }
+
     /// Its firmware has killed it.
     pub fn die(&mut self) {
         self.standing = Standing::Dead;
@@ -478,6 +503,11 @@ impl Machine {
             return Ok(Some(code));
         }
         let (_, next) = Keyset::step(signed.body, &self.server_keys).map_err(|_| OpenError::BadSignature)?;
+        if next.version == self.server_keys.version {
+            // It brings no key, and asked again at once it would not either.
+            let what = format!("keyset {} in place of the next one", next.version);
+            return Err(DocumentError::Malformed { what }.into());
+        }
         let is_known = open_response::<Keyset>(&next.keys, status, NO_SIG_DEV, body);
         self.wanted_keyset = match is_known {
             // The answer is signed by a key of a later keyset: there is one.
@@ -803,6 +833,17 @@ mod tests {
             assert_eq!(device.take_keyset(200, forged.as_bytes()), Err(OpenError::BadSignature));
         }
         assert_eq!(device.server_keys().version, 1);
+    }
+
+    #[test]
+    fn a_keyset_that_is_not_the_next_one_is_no_answer() {
+        let mut device = machine(); // trusts key 9, of keyset 1
+        device.heard_of_keyset(2);
+        for answered_by in [9, 7] {
+            let taken = device.take_keyset(200, keyset(1, &[9], &[9], answered_by).as_bytes());
+            assert!(matches!(taken, Err(OpenError::Document(_))), "{taken:?}");
+            assert_eq!(device.wanted_keyset(), Some(2), "it is asked for again, after a while");
+        }
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub mod actor;
 pub mod backoff;
 pub mod firmware;
 pub mod machine;
+pub mod waits;

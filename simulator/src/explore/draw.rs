@@ -123,7 +123,7 @@ impl Drawn {
         }
     }
 
-    /// Firmware, policies, and the steps that roll them out.
+    /// Firmware, policies, and the steps that roll them out. What operators order may be refused: the run goes on.
     fn rollouts(&mut self) -> String {
         let mut steps = String::new();
         if self.devices < 4 || self.dice.in_100(30) {
@@ -136,7 +136,7 @@ impl Drawn {
             self.policy(number, count);
             let _ = writeln!(
                 steps,
-                "\n[[timeline]]\nat = \"{at_s}s\"\ndo = \"start_rollout\"\nfirmware = \"{}.0\"\npolicy = \"p{number}\"",
+                "\n[[timeline]]\nat = \"{at_s}s\"\ndo = \"start_rollout\"\nfirmware = \"{}.0\"\npolicy = \"p{number}\"\nmay_fail = true",
                 number + 1
             );
             for _ in 0..self.dice.between(0, 3) {
@@ -144,7 +144,7 @@ impl Drawn {
                 let ordered_at_s = self.dice.between(at_s, self.duration_s);
                 let _ = writeln!(
                     steps,
-                    "\n[[timeline]]\nat = \"{ordered_at_s}s\"\ndo = \"order_rollout\"\nrollout = \"rollout-{}.0\"\norder = \"{order}\"",
+                    "\n[[timeline]]\nat = \"{ordered_at_s}s\"\ndo = \"order_rollout\"\nrollout = \"rollout-{}.0\"\norder = \"{order}\"\nmay_fail = true",
                     number + 1
                 );
             }
@@ -152,7 +152,7 @@ impl Drawn {
                 let revoked_at_s = self.dice.between(at_s, self.duration_s);
                 let _ = writeln!(
                     steps,
-                    "\n[[timeline]]\nat = \"{revoked_at_s}s\"\ndo = \"revoke_release\"\nfirmware = \"{}.0\"",
+                    "\n[[timeline]]\nat = \"{revoked_at_s}s\"\ndo = \"revoke_release\"\nfirmware = \"{}.0\"\nmay_fail = true",
                     number + 1
                 );
             }
@@ -211,10 +211,10 @@ impl Drawn {
             let step = match what {
                 0 if revoked < self.devices / 4 => {
                     revoked += 1;
-                    "\"revoke\"\ndevices = 1".to_owned()
+                    "\"revoke\"\ndevices = 1\nmay_fail = true".to_owned()
                 }
                 0 | 1 => format!(
-                    "\"send_command\"\nkind = \"{}\"",
+                    "\"send_command\"\nkind = \"{}\"\nmay_fail = true",
                     self.dice.of(&["reboot", "fetch_logs", "fetch_logs", "rotate_key"])
                 ),
                 2 => format!("\"punch\"\nper_device = {}", self.dice.between(1, 300)),
@@ -226,7 +226,10 @@ impl Drawn {
                 10 => format!("\"disk_full\"\nfor = \"{length_s}s\""),
                 11 => format!("\"disk_errors\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
                 12 if self.dice.in_100(50) => {
-                    format!("\"rotate_server_key\"\nstep = \"{}\"", self.dice.of(&["announce", "flip", "retire"]))
+                    format!(
+                        "\"rotate_server_key\"\nstep = \"{}\"\nmay_fail = true",
+                        self.dice.of(&["announce", "flip", "retire"])
+                    )
                 }
                 _ => format!(
                     "\"restart_server\"\nfor = \"{}s\"\nmoment = \"{}\"",

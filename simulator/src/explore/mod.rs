@@ -19,6 +19,7 @@ use crate::{
     rehearse::{Rehearsal, rehearse},
     scenario,
     self_watch::Stopwatch,
+    temporary::Temporary,
 };
 
 /// The drawn scenario, in the folder of what was found.
@@ -66,7 +67,8 @@ pub struct Found {
 /// What a thread says of one scenario.
 enum Said {
     Rehearsed(Box<Summary>),
-    Broken(u64, Vec<String>, tempfile::TempDir),
+    Stopped,
+    Broken(u64, Vec<String>, Temporary),
     Failed(Failure),
 }
 
@@ -78,14 +80,14 @@ enum Said {
 pub fn explore(
     search: Search,
     keep_in: &Path,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     mut tell: impl FnMut(&Explored, Duration),
 ) -> Result<Explored, Failure> {
     let stopwatch = Stopwatch::started();
     let mut explored = Explored::default();
     let mut told = Duration::ZERO;
     let mut outcome = Ok(());
-    let work = |number| one(search.from_seed.wrapping_add(number));
+    let work = |number| one(search.from_seed.wrapping_add(number), stop);
     over_cores::each(search.count, stop, work, |_, said| {
         match said {
             Said::Rehearsed(summary) => {
@@ -101,6 +103,7 @@ pub fn explore(
                 Ok(_) => {}
                 Err(failure) => outcome = Err(failure),
             },
+            Said::Stopped => {}
             Said::Failed(failure) => outcome = Err(failure),
         }
         let elapsed = stopwatch.elapsed();
@@ -113,9 +116,9 @@ pub fn explore(
     outcome.map(|()| explored)
 }
 
-/// Rehearses the scenario of one seed.
-fn one(seed: u64) -> Said {
-    let folder = match tempfile::Builder::new().prefix("ks-explore-").tempdir() {
+/// Rehearses the scenario of one seed, until `stop` is raised.
+fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
+    let folder = match Temporary::make("explored") {
         Ok(folder) => folder,
         Err(cause) => return Said::Failed(Failure::File { what: "create", path: std::env::temp_dir(), cause }),
     };
@@ -140,7 +143,7 @@ fn one(seed: u64) -> Said {
     };
     // A panic in server code is a finding like any other.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        rehearse(rehearsal, Console::rehearsing(true, Arc::default()))
+        rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))
     }));
     match rehearsed {
         Err(_) => Said::Broken(seed, vec!["it panicked; the message stands above".to_owned()], folder),
@@ -153,13 +156,17 @@ fn one(seed: u64) -> Said {
             if summary.exit_code == 3 {
                 breaches.extend(summary.reasons.iter().cloned());
             }
-            if breaches.is_empty() { Said::Rehearsed(Box::new(summary)) } else { Said::Broken(seed, breaches, folder) }
+            match breaches.is_empty() {
+                false => Said::Broken(seed, breaches, folder),
+                true if summary.interrupted => Said::Stopped,
+                true => Said::Rehearsed(Box::new(summary)),
+            }
         }
     }
 }
 
 /// Keeps the folder of what was found.
-fn keep(seed: u64, breaches: Vec<String>, folder: &tempfile::TempDir, keep_in: &Path) -> Result<Found, Failure> {
+fn keep(seed: u64, breaches: Vec<String>, folder: &Temporary, keep_in: &Path) -> Result<Found, Failure> {
     let kept = keep_in.join(format!("explored-{seed}"));
     let failed = |path: &Path| {
         let path = path.to_owned();

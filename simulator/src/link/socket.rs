@@ -15,12 +15,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{client::conn::http1, header};
 use hyper_util::rt::TokioIo;
+use ks_protocol::document::DOCUMENT_BYTES_MAX;
 use tokio::{net::TcpSocket, sync::Mutex};
 
 use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
-/// Greatest answer, in bytes: a page of an admin list.
+/// Greatest answer that may be large, in bytes: a page of an admin list, or a firmware image.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Greatest of all others, in bytes, which are documents; one that is too large is still told from a connection that was lost.
+const DOCUMENT_ANSWER_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX;
 /// Greatest read buffer of one connection, in bytes.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Callers that share one source address: below the usual 28 000 ephemeral ports.
@@ -70,6 +73,12 @@ fn why_not(error: &std::io::Error) -> LinkError {
     if is_ours { LinkError::NoSocket } else { LinkError::ConnectFailed }
 }
 
+/// How much of an answer is read: thousands of devices that hear at once from a hostile target must fit into memory.
+fn answer_bytes_max(path: &str) -> usize {
+    let may_be_large = ["/api/", "/firmware/artifacts/"].iter().any(|of| path.starts_with(of));
+    if may_be_large { ANSWER_BYTES_MAX } else { DOCUMENT_ANSWER_BYTES_MAX }
+}
+
 type Connection = http1::SendRequest<Full<Bytes>>;
 
 struct SocketLink {
@@ -108,6 +117,7 @@ impl SocketLink {
         if let Ok(host) = self.target.to_string().parse() {
             request.headers_mut().insert(header::HOST, host);
         }
+        let bytes_max = answer_bytes_max(request.uri().path());
         let mut place = self.connection.lock().await;
         // Taken out, and put back only after a whole answer: a call that is dropped half-way takes its connection along.
         let kept = match place.take() {
@@ -120,7 +130,7 @@ impl SocketLink {
         };
         let response = connection.send_request(request).await.map_err(|_| LinkError::ConnectionLost)?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), bytes_max).collect().await;
         let body = body.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
         *place = Some(connection);
         Ok(HttpAnswer { status, body })

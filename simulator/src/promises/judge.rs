@@ -14,8 +14,9 @@ use super::{
     witness::{DeviceSeen, Seen},
 };
 use crate::{
+    device::waits::{self, Wait},
     ledger::StoredCommand,
-    measure::Score,
+    measure::{MessageType, Score},
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
     scenario::{HeartbeatInterval, Moment, Otrt, Plan, Step, release_id},
@@ -24,7 +25,7 @@ use crate::{
 /// Intervals without an honoured request, in fair weather, after which a device is starved.
 const STARVED_INTERVALS: u32 = 10;
 /// The same as a time at least: back-off and retries have their limits, and these add up to less.
-const STARVED_AFTER_MIN: Duration = Duration::from_mins(15);
+const STARVED_AFTER_MIN: Duration = waits::KEPT_FROM;
 /// An interval where the scenario leaves it to the server and does not say which: the server's default.
 const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
@@ -43,6 +44,8 @@ pub struct Ending<'a> {
     pub lasted: Duration,
     /// Honest devices that are neither dead nor revoked.
     pub alive: &'a BTreeSet<DeviceId>,
+    /// Where they waited long until something that they had to say was accepted.
+    pub waits: &'a [(DeviceId, Wait)],
     /// Every command that the server has.
     pub commands: &'a [StoredCommand],
     /// The reconciliation.
@@ -68,6 +71,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Breach> {
     }
     nothing_after_abort(&mut seen, ending);
     nobody_starves(&mut seen, ending);
+    all_is_accepted(&mut seen, ending);
     for (kind, score) in ending.attacks.iter().filter(|(_, score)| score.successes > 0) {
         let what = format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts);
         seen.breach(Promise::NoAttackSucceeds, ending.lasted, what);
@@ -101,7 +105,7 @@ fn terminal_stays(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
     let Some(end) = decisions.iter().position(|decision| is_end(&decision)) else { return };
     let Some((last, after)) = decisions.get(end..).and_then(<[_]>::split_first) else { return };
     let name = &rollout.rollout_id;
-    let is_remark = |decision: &&SeenDecision| matches!(decision.decision.as_str(), "gap" | "alert");
+    let is_remark = |decision: &&SeenDecision| matches!(decision.decision.as_str(), "gap" | "withdrawn" | "alert");
     if let Some(later) = after.iter().find(|later| !is_remark(later)) {
         let what = format!("the rollout {name} was {}, and then {}", last.decision, later.decision);
         seen.breach(Promise::TerminalStays, since(ending.epoch, later.at), what);
@@ -163,7 +167,12 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
             seen.breach(Promise::EvidenceFirst, at, what);
         }
         let before = decisions.get(..number).unwrap_or_default();
-        let is_approved = before.iter().any(|before| before.decision == "approved" && before.stage == decision.stage);
+        // Of this stage, and after it was said to wait for a person: what nobody could look at is not approved.
+        let asked = ["waiting", "approved", "lapsed"];
+        let of_stage = before.iter().filter(|before| before.stage == decision.stage);
+        let mut newest_first =
+            of_stage.map(|before| before.decision.as_str()).filter(|word| asked.contains(word)).rev();
+        let is_approved = newest_first.next() == Some("approved") && newest_first.next() == Some("waiting");
         if stage.approval == Approval::Manual && !is_approved {
             let what =
                 format!("{name}: stage {} was {} without a person's approval", stage_number + 1, decision.decision);
@@ -198,7 +207,7 @@ fn outcomes_by(seen: &Seen, policy: &Policy, version: &str, by: Duration) -> u64
 }
 
 fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
-    let patience = (interval(ending.plan) * STARVED_INTERVALS).max(STARVED_AFTER_MIN);
+    let patience = patience(ending.plan);
     let fair_since = fair_since(ending.plan) + interval(ending.plan);
     let Some(judged_from) = ending.lasted.checked_sub(patience).filter(|from| *from >= fair_since) else { return };
     // Of a fleet that shares one token all but one device stay outside.
@@ -221,6 +230,42 @@ fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
     }
 }
 
+/// Whatever a device has to say, of each kind some is accepted in time while the weather is fair.
+fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
+    let patience = patience(ending.plan);
+    let fair = fair_stretches(ending.plan, ending.lasted);
+    let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
+    let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
+    for (device_id, wait) in ending.waits {
+        if may_be_outside && !seen.devices.contains_key(device_id.as_str()) {
+            continue;
+        }
+        let in_fair_weather = |(from, to): &(Duration, Duration)| {
+            let until = wait.until.min(*to);
+            (until.saturating_sub(wait.since.max(*from)) >= patience).then_some(until)
+        };
+        if let Some(until) = fair.iter().find_map(in_fair_weather) {
+            starved.entry(wait.kind).or_default().push((device_id, wait.since, until));
+        }
+    }
+    for (kind, devices) in starved {
+        let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
+        let what = format!(
+            "{} devices had something to say and none of it was accepted for {patience:?} of fair weather: {} of {device_id} waited from {:.0} s to {:.0} s",
+            devices.len(),
+            kind.as_str(),
+            since.as_secs_f64(),
+            until.as_secs_f64(),
+        );
+        seen.breach(Promise::NobodyStarves, *until, what);
+    }
+}
+
+/// How long a device may wait.
+fn patience(plan: &Plan) -> Duration {
+    (interval(plan) * STARVED_INTERVALS).max(STARVED_AFTER_MIN)
+}
+
 /// How often a device of the plan beats.
 fn interval(plan: &Plan) -> Duration {
     match plan.fleet.heartbeat_interval {
@@ -234,19 +279,42 @@ fn interval(plan: &Plan) -> Duration {
 
 /// When the last device is on, and the last fault over.
 fn fair_since(plan: &Plan) -> Duration {
-    let ends = plan.timeline.iter().map(|timed| match &timed.step {
-        Step::Outage { length, .. }
-        | Step::Loss { length, .. }
-        | Step::Delay { length, .. }
-        | Step::Duplicate { length, .. }
-        | Step::Disk { length, .. } => timed.at + *length,
-        // A server that waits for its next commit does so for an interval at most.
-        Step::RestartServer { down_for, moment, .. } => {
-            timed.at + *down_for + if *moment == Moment::Now { Duration::ZERO } else { interval(plan) }
-        }
-        _ => Duration::ZERO,
+    faults(plan).map(|(_, to)| to).max().unwrap_or_default()
+}
+
+/// From when to when not all is well: devices are being switched on, or there is a fault.
+fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
+    let faults = plan.timeline.iter().filter_map(|timed| {
+        let length = match &timed.step {
+            Step::Outage { length, .. }
+            | Step::Loss { length, .. }
+            | Step::Delay { length, .. }
+            | Step::Duplicate { length, .. }
+            | Step::Disk { length, .. } => *length,
+            // A server that waits for its next commit does so for an interval at most.
+            Step::RestartServer { down_for, moment, .. } => {
+                *down_for + if *moment == Moment::Now { Duration::ZERO } else { interval(plan) }
+            }
+            _ => return None,
+        };
+        Some((timed.at, timed.at + length))
     });
-    ends.chain([plan.ramp]).max().unwrap_or_default()
+    faults.chain([(Duration::ZERO, plan.ramp)])
+}
+
+/// The stretches of fair weather: each begins an interval after the fault before it, when everybody has spoken again.
+fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
+    let mut faults: Vec<(Duration, Duration)> = faults(plan).collect();
+    faults.sort_unstable();
+    let mut fair = Vec::new();
+    let mut over_at = Duration::ZERO;
+    for (from, to) in faults.into_iter().chain([(lasted, lasted)]) {
+        if over_at < from.min(lasted) {
+            fair.push((over_at, from.min(lasted)));
+        }
+        over_at = over_at.max(to + interval(plan));
+    }
+    fair
 }
 
 fn memory_bounded(seen: &mut Seen, ending: &Ending<'_>) {

@@ -17,9 +17,10 @@ use ks_reports::run_folder::Ledger;
 
 use super::{Breach, Ending, Promise, Witness, judge};
 use crate::{
+    device::waits::Wait,
     known_settings::KnownSettings,
     ledger::StoredCommand,
-    measure::Score,
+    measure::{MessageType, Score},
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
     scenario::{self, Plan},
@@ -63,6 +64,7 @@ fn key() -> PrivateKey {
 struct End {
     plan: Plan,
     alive: BTreeSet<DeviceId>,
+    waits: Vec<(DeviceId, Wait)>,
     commands: Vec<StoredCommand>,
     rollouts: rollout_watch::Seen,
     attacks: BTreeMap<&'static str, Score>,
@@ -74,6 +76,7 @@ impl Default for End {
         Self {
             plan: plan(),
             alive: BTreeSet::new(),
+            waits: Vec::new(),
             commands: Vec::new(),
             rollouts: rollout_watch::Seen::default(),
             attacks: BTreeMap::new(),
@@ -89,6 +92,7 @@ impl End {
             epoch: UnixMs(0),
             lasted: Duration::from_hours(2),
             alive: &self.alive,
+            waits: &self.waits,
             commands: &self.commands,
             ledger: &Ledger { reconciled: true, ..Ledger::default() },
             rollouts: &self.rollouts,
@@ -209,6 +213,7 @@ fn a_closed_command_keeps_its_state() {
 
 fn decision(minute: u64, what: &str, stage: u32) -> SeenDecision {
     SeenDecision {
+        gates: Vec::new(),
         at: UnixMs(minute * 60_000),
         actor: "rollout-engine".to_owned(),
         decision: what.to_owned(),
@@ -257,7 +262,11 @@ fn an_aborted_rollout_decides_and_offers_nothing_more() {
 #[test]
 fn a_promotion_needs_outcomes_the_time_and_the_approval() {
     at_times(async |witness| {
-        let promoted = |minute| rollout("RUNNING", vec![decision(30, "approved", 0), decision(minute, "promoted", 0)]);
+        let promoted = |minute| {
+            let decisions =
+                vec![decision(29, "waiting", 0), decision(30, "approved", 0), decision(minute, "promoted", 0)];
+            rollout("RUNNING", decisions)
+        };
         pass(11).await;
         beat(&witness, "A", 1, "1", "manifest: \"release_id: fw-2\\nx\"");
         stored(&witness, "A", 1);
@@ -270,6 +279,8 @@ fn a_promotion_needs_outcomes_the_time_and_the_approval() {
         assert_eq!(promoted(32).judged(&witness), []);
         let end = rollout("RUNNING", vec![decision(40, "promoted", 0)]);
         end.breaks(&witness, Promise::EvidenceFirst, "without a person's approval");
+        let decisions = vec![decision(30, "approved", 0), decision(39, "waiting", 0), decision(40, "promoted", 0)];
+        rollout("RUNNING", decisions).breaks(&witness, Promise::EvidenceFirst, "without a person's approval");
     });
 }
 
@@ -292,7 +303,10 @@ fn a_failure_that_was_told_is_an_outcome_and_a_claim_is_none() {
             let wire = sign_request(&key(), &status).unwrap().wire;
             witness.exchange("/firmware/status", wire.as_bytes(), b"");
         };
-        let end = rollout("RUNNING", vec![decision(11, "approved", 0), decision(12, "promoted", 0)]);
+        let end = rollout(
+            "RUNNING",
+            vec![decision(10, "waiting", 0), decision(11, "approved", 0), decision(12, "promoted", 0)],
+        );
         says(1, UpdateStep::Rebooting);
         end.breaks(&witness, Promise::EvidenceFirst, "at most 0 devices");
         says(2, UpdateStep::Failed);
@@ -315,6 +329,36 @@ fn in_fair_weather_every_device_is_heard_and_every_command_arrives() {
         assert_eq!(end.judged(&witness), []);
         let end = End { alive, commands: vec![command("QUEUED")], ..End::default() };
         end.breaks(&witness, Promise::NobodyStarves, "A: its command c1 is still QUEUED");
+    });
+}
+
+#[test]
+fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
+    use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
+    let minutes = Duration::from_mins;
+    let waited = |kind, since, until, plan: &Plan| {
+        let wait = Wait { kind, since: minutes(since), until: minutes(until) };
+        End { waits: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
+    };
+    let with = |steps: &str| {
+        let text = SCENARIO.replace("[[expect]]", &format!("{steps}\n[[expect]]"));
+        scenario::check("made-up", text.as_bytes(), &KnownSettings).unwrap()
+    };
+    at_times(async |witness| {
+        for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
+            let end = waited(kind, 20, 36, &plan());
+            let told = format!(
+                "1 devices had something to say and none of it was accepted for 900s of fair weather: {} of A waited from 1200 s to 2160 s",
+                kind.as_str()
+            );
+            end.breaks(&witness, Promise::NobodyStarves, &told);
+            assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are no starving");
+        }
+        let dark = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");
+        assert_eq!(waited(Attendance, 20, 55, &dark).judged(&witness), [], "ten minutes before it, fourteen after");
+        waited(Attendance, 20, 56, &dark).breaks(&witness, Promise::NobodyStarves, "attendance of A");
+        waited(Attendance, 10, 31, &dark).breaks(&witness, Promise::NobodyStarves, "to 1800 s");
+        assert_eq!(waited(Attendance, 110, 130, &plan()).judged(&witness), [], "most of it was after the end");
     });
 }
 

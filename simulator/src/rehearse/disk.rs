@@ -105,6 +105,10 @@ pub struct OnDisk<S> {
 }
 
 impl<S: Store> Store for OnDisk<S> {
+    fn leave_files(&mut self) {
+        self.store.leave_files();
+    }
+
     fn commit(
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,

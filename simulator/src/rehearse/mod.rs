@@ -24,7 +24,7 @@ use tokio::{
 use server::VirtualServer;
 
 use crate::{
-    conductor::{Played, Reports, Run, tick_length},
+    conductor::{Played, Reports, Run},
     console::{Console, devices},
     event_log::EventLog,
     failure::Failure,
@@ -37,7 +37,10 @@ use crate::{
     self_watch::{self, Resources, Stopwatch},
     shard::RunTime,
     summary::{About, summarise},
+    temporary::Temporary,
+    ticks::Ticks,
     timeline::Stage,
+    timer::RuntimeTimer,
 };
 
 /// When every rehearsal begins, on the wall: 2026-01-01T00:00:00Z.
@@ -106,7 +109,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let Rehearsal { plan, out, .. } = rehearsal;
     let stopwatch = Stopwatch::started();
     let cpu_before = self_watch::own_cpu_s();
-    let database = tempfile::Builder::new().prefix("ks-rehearsal-").tempdir();
+    let database = Temporary::make("rehearsal");
     let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
     let config = config(plan, database.path())?;
     let log = EventLog::create(&out.join(EVENTS));
@@ -173,7 +176,7 @@ async fn play(
     let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
     let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    let provisioned = Arc::new(fleet::provision(plan, &devices, &operator, EPOCH).await.map_err(failed)?);
+    let provisioned = Arc::new(fleet::provision(plan, &devices, &operator, EPOCH, drop).await.map_err(failed)?);
     let names: Vec<_> = devices.iter().map(|device| device.device_id.clone()).collect();
     let time = RunTime { started: Instant::now(), epoch: EPOCH };
     let weather = Arc::new(Weather::fair(plan.fleet.sites.len()));
@@ -182,7 +185,7 @@ async fn play(
     let (finish, finishing) = watch::channel(false);
     let surroundings = Surroundings { time, weather: Arc::clone(&weather), stop: Arc::clone(&stop) };
     let exchanges = (!is_trial).then(|| Rc::clone(log));
-    let shard = Rc::new(shard(plan, surroundings, exchanges, !plan.adversaries.is_empty()));
+    let shard = Rc::new(shard(plan, surroundings, Rc::new(RuntimeTimer), exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
         number: 0,
         devices,
@@ -198,7 +201,7 @@ async fn play(
         sites: fleet::names(&plan.fleet.sites),
         connections: plan.fleet.connections,
         shards: 1,
-        tick: tick_length(plan),
+        ticks: Ticks::of(plan),
     };
     actix::spawn(fleet::run_shard(shard_plan, shard, sender, finishing));
     let stage = Stage {
@@ -213,6 +216,7 @@ async fn play(
         log: Rc::clone(log),
         failures: Rc::default(),
         played: Cell::default(),
+        has_failed: Cell::default(),
     };
     let reports = Reports::of(reports, 1);
     let run = Run {

@@ -21,7 +21,7 @@ use ks_server::{
     password,
     rng::ServerRng,
     router::router,
-    store::{By, SqliteReader, SqliteStore, writer},
+    store::{By, Damage, SqliteReader, SqliteStore, writer},
     vault::Vault,
 };
 use tokio::task::JoinHandle;
@@ -84,8 +84,9 @@ impl VirtualServer {
         let store = SqliteStore::open(database, *sqlite, now).map_err(|error| said(&error))?;
         let reading = SqliteReader::open(database, sqlite.locking).map_err(|error| said(&error))?;
         let metrics = Arc::new(Metrics::default());
-        let (writer, writes) = writer::writer(self.config.store_queue_max);
-        let (reader, questions) = writer::reader(1_024);
+        let damage = Damage::default();
+        let (writer, writes) = writer::writer(self.config.store_queue_max, &damage);
+        let (reader, questions) = writer::reader(1_024, &damage);
         let store = OnDisk { store, disk: Arc::clone(&self.disk) };
         let writing = writer::drive_writes(store, writes, self.config.commit_group_max, Arc::clone(&metrics));
         let (passwords, hashing) = password::passwords();
@@ -106,6 +107,7 @@ impl VirtualServer {
             artifacts: Artifacts::new(Arc::clone(&self.artifacts) as _, self.config.artifact_limits),
             config: self.config.clone(),
             writer,
+            admin_reader: reader.clone(),
             reader,
             passwords,
             metrics,

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::source::{Excerpt, locate, printable_char};
+use ks_protocol::text::printable;
+
+use super::source::{Excerpt, locate};
 use super::{problem::Problem, source::Place};
 
 /// Columns at which the text below an excerpt is wrapped.
@@ -88,8 +90,8 @@ impl Diagnostic {
         text
     }
 
-    /// One line of JSON, without a line end: file, line, column, message, expected, suggestion, help.
-    pub fn to_json(&self) -> String {
+    /// As JSON: file, line, column, message, expected, suggestion, help.
+    pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "file": self.path,
             "line": self.line,
@@ -99,7 +101,6 @@ impl Diagnostic {
             "suggestion": self.suggestion,
             "help": self.help,
         })
-        .to_string()
     }
 
     /// What stands behind the underline: the guess if there is one, else what was expected.
@@ -169,11 +170,6 @@ pub fn render_all(diagnostics: &[Diagnostic], coloured: bool) -> String {
 /// Writes a line; writing to a `String` cannot fail.
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
-}
-
-/// The text without characters that would move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(printable_char).collect()
 }
 
 /// Breaks a text at blanks into lines of at most `columns` characters; a longer word has a line of its own.

@@ -120,13 +120,14 @@ pub struct AnswerCode {
 impl AnswerCode {
     /// The answer that every request hopes for.
     pub const OK: &'static str = "OK";
-    /// What the simulator itself notes where no answer came, or none that can be read.
-    pub const LOCAL: [&'static str; 8] = [
+    /// What the simulator itself notes where no answer came, or none that it knows.
+    pub const LOCAL: [&'static str; 9] = [
         "TIMEOUT",
         "CONNECT_FAILED",
         "CONNECTION_LOST",
         "BAD_ANSWER",
         "UNKNOWN_KEY",
+        "UNRECOGNISED",
         "NO_SOCKET",
         "UNSENT",
         "UNANSWERED",
@@ -243,6 +244,22 @@ impl Metric {
                 | M::Running(_)
         );
         !falls_too
+    }
+
+    /// Whether it is a time or a rate, which depends on how fast the machine is.
+    pub(super) fn is_a_time(&self) -> bool {
+        use Metric as M;
+        matches!(
+            self,
+            M::HeartbeatP50Ms
+                | M::HeartbeatP90Ms
+                | M::HeartbeatP99Ms
+                | M::HeartbeatP999Ms
+                | M::HeartbeatMaxMs
+                | M::HeartbeatPerMin
+                | M::RegisterP99Ms
+                | M::RolloutDetectionS
+        )
     }
 
     pub(super) fn known(&self) -> Known {

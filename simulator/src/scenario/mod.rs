@@ -13,6 +13,7 @@ mod plan;
 mod problem;
 mod raw;
 mod reader;
+mod rollouts;
 mod source;
 mod span_of_time;
 mod syntax;
@@ -27,8 +28,9 @@ pub use metric::{AnswerCode, Metric, UnknownMetric};
 pub use overrides::Overrides;
 pub use plan::{
     Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval, KeyStep,
-    Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, release_id,
+    Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, Timing, release_id,
 };
+pub use rollouts::{RefusedRollout, refused as refused_rollouts};
 pub use span_of_time::{DurationError, format_duration, parse_duration};
 
 use problem::Problems;
@@ -41,6 +43,12 @@ pub trait ServerSettings {
 
     /// Settings that a run decides itself.
     fn decided_by_run(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Settings by which the server would reach outside of the run's folder, or to other hosts: a scenario may come from anybody,
+    /// and none of them is its business.
+    fn reaches_outside(&self) -> &'static [&'static str] {
         &[]
     }
 

@@ -17,6 +17,8 @@ pub struct Plan {
     pub goal: String,
     /// Real or virtual time.
     pub mode: Mode,
+    /// Whether times count.
+    pub timing: Timing,
     /// The root of all randomness: 0 to 2^63 - 1.
     pub seed: u64,
     /// How long devices beat: 1 s to 7 days under load, to 90 days in a rehearsal.
@@ -48,6 +50,28 @@ pub enum Mode {
     Load,
     /// Virtual time, in process.
     Rehearse,
+}
+
+/// Whether the verdict of a load run depends on how fast the machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// Times are measured, so the generator must keep up: a run in which it did not is inconclusive.
+    Measured,
+    /// A test of behaviour: no expectation is about a time or a rate, and a generator that is late is only slow.
+    Ignored,
+}
+
+impl Timing {
+    /// Either.
+    pub const ALL: [Self; 2] = [Self::Measured, Self::Ignored];
+
+    /// The word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Ignored => "ignored",
+        }
+    }
 }
 
 /// The honest devices.
@@ -205,6 +229,8 @@ pub struct TimedStep {
     pub at: Duration,
     /// What.
     pub step: Step,
+    /// Whether the run goes on if it fails.
+    pub may_fail: bool,
 }
 
 /// Something that happens during a run.

@@ -13,6 +13,7 @@ pub(super) const TOP: Section = Section {
         "name",
         "goal",
         "mode",
+        "timing",
         "seed",
         "duration",
         "ramp",
@@ -73,18 +74,27 @@ pub(super) const EXPECT: Section = Section {
 };
 /// The keys of `[[timeline]]`, by what the step does.
 pub(super) const STEPS: [(&str, Section); 16] = [
-    ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices"] }),
+    ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices", "may_fail"] }),
     ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site", "half_open"] }),
-    ("send_command", Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices"] }),
+    (
+        "send_command",
+        Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices", "may_fail"] },
+    ),
     ("punch", Section { title: "a `punch` step", keys: &["at", "do", "per_device"] }),
-    ("rotate_server_key", Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force"] }),
-    ("revoke_server_key", Section { title: "a `revoke_server_key` step", keys: &["at", "do"] }),
+    (
+        "rotate_server_key",
+        Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force", "may_fail"] },
+    ),
+    ("revoke_server_key", Section { title: "a `revoke_server_key` step", keys: &["at", "do", "may_fail"] }),
     (
         "start_rollout",
-        Section { title: "a `start_rollout` step", keys: &["at", "do", "firmware", "policy", "rollout"] },
+        Section { title: "a `start_rollout` step", keys: &["at", "do", "firmware", "policy", "rollout", "may_fail"] },
     ),
-    ("order_rollout", Section { title: "an `order_rollout` step", keys: &["at", "do", "rollout", "order"] }),
-    ("revoke_release", Section { title: "a `revoke_release` step", keys: &["at", "do", "firmware"] }),
+    (
+        "order_rollout",
+        Section { title: "an `order_rollout` step", keys: &["at", "do", "rollout", "order", "may_fail"] },
+    ),
+    ("revoke_release", Section { title: "a `revoke_release` step", keys: &["at", "do", "firmware", "may_fail"] }),
     ("loss", Section { title: "a `loss` step", keys: &["at", "do", "for", "share_bp", "of"] }),
     ("delay", Section { title: "a `delay` step", keys: &["at", "do", "for", "longest"] }),
     ("duplicate", Section { title: "a `duplicate` step", keys: &["at", "do", "for", "share_bp"] }),
@@ -99,6 +109,7 @@ pub(super) struct RawScenario {
     pub(super) name: Field<String>,
     pub(super) goal: Field<String>,
     pub(super) mode: Field<String>,
+    pub(super) timing: Field<String>,
     pub(super) seed: Field<i64>,
     pub(super) duration: Field<Duration>,
     pub(super) ramp: Field<Duration>,
@@ -174,6 +185,7 @@ pub(super) struct RawAdversary {
 pub(super) struct RawStep {
     pub(super) place: Place,
     pub(super) at: Field<Duration>,
+    pub(super) may_fail: Field<bool>,
     /// None: what to do is missing or unknown, which is told already.
     pub(super) action: Option<At<RawAction>>,
 }
@@ -219,6 +231,7 @@ impl RawScenario {
             name: file.text("name", problems),
             goal: file.text("goal", problems),
             mode: file.text("mode", problems),
+            timing: file.text("timing", problems),
             seed: file.integer("seed", problems),
             duration: file.duration("duration", problems),
             ramp: file.duration("ramp", problems),
@@ -322,11 +335,29 @@ impl RawStep {
             }
         };
         let at = table.duration("at", problems);
-        Self { place: table.at, at, action }
+        let may_fail = match &action {
+            Some(At { value: action, .. }) if action.is_an_order() => table.boolean("may_fail", problems),
+            _ => Field::Absent, // an unknown key, which is told already
+        };
+        Self { place: table.at, at, may_fail, action }
     }
 }
 
 impl RawAction {
+    /// Whether it is an operator's, which the server may refuse.
+    fn is_an_order(&self) -> bool {
+        matches!(
+            self,
+            Self::Revoke { .. }
+                | Self::SendCommand { .. }
+                | Self::RotateServerKey { .. }
+                | Self::RevokeServerKey
+                | Self::StartRollout { .. }
+                | Self::OrderRollout { .. }
+                | Self::RevokeRelease { .. }
+        )
+    }
+
     fn read(table: &mut Reader<'_>, given: &At<String>, problems: &mut Problems) -> Option<At<Self>> {
         let names = STEPS.map(|(name, _)| name);
         let Some((name, section)) = STEPS.into_iter().find(|(name, _)| *name == given.value) else {

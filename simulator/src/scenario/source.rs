@@ -1,5 +1,7 @@
 //! The text of a scenario file: from a byte range to line, column and an excerpt that is fit to print.
 
+use ks_protocol::text::printable_char;
+
 /// Columns of a source line that are shown; a longer line is cut around the place that is meant.
 const EXCERPT_COLUMNS_MAX: usize = 120;
 /// Columns kept before the place that is meant when a line is cut.
@@ -131,16 +133,6 @@ fn cell(c: char) -> Cell {
             let shown = printable_char(c);
             Cell { shown: shown.to_string(), columns: columns(shown) }
         }
-    }
-}
-
-/// The character, or a replacement for one that would move the cursor or turn the text around.
-pub(super) fn printable_char(c: char) -> char {
-    let turns_text_around = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    if c.is_control() || turns_text_around || matches!(c, '\u{2028}' | '\u{2029}') {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        c
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Stage {
     pub failures: Rc<RefCell<Vec<String>>>,
     /// How many steps are done, well or badly.
     pub played: Cell<usize>,
+    /// Whether a step has failed that may not: the run is to end.
+    pub has_failed: Cell<bool>,
 }
 
 impl Stage {
@@ -81,7 +83,7 @@ impl Stage {
     }
 }
 
-/// Plays the whole timeline; ends after its last step.
+/// Plays the whole timeline; ends after its last step, or after one that failed and may not.
 pub async fn play(plan: &Plan, stage: &Stage) {
     let (mut revoked, mut released) = (BTreeSet::new(), BTreeSet::new());
     for timed in &plan.timeline {
@@ -97,10 +99,13 @@ pub async fn play(plan: &Plan, stage: &Stage) {
             fields.push(("devices", json!(new)));
         }
         stage.log.borrow_mut().event(stage.time.elapsed(), "step", &fields);
-        if let Err(why) = done {
-            stage.failures.borrow_mut().push(format!("the step {timed} failed: {why}"));
-        }
         stage.played.set(stage.played.get() + 1);
+        if let (Err(why), false) = (done, timed.may_fail) {
+            let failed = format!("the step {timed} failed, and the run was ended there: {why}");
+            stage.failures.borrow_mut().push(failed);
+            stage.has_failed.set(true);
+            return;
+        }
     }
 }
 

@@ -80,14 +80,16 @@ pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut imp
     assert_eq!(states(reader), [CommandState::Succeeded, CommandState::Rejected]);
 }
 
-/// Promise: after its deadline a command is not delivered.
+/// Promise: after its deadline a command is not delivered; a clock that was wrong meanwhile has closed nothing.
 pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     queue(store, reader, "o1", &["KS-1"]);
     let late = AT + Duration::from_hours(2);
     let due = commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 2)), late));
     assert_eq!(due, NOTHING_DUE);
-    assert_eq!(states(reader), [CommandState::TimedOut]);
+    assert_eq!(states(reader), [CommandState::Queued]);
+    let right = commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 3)), AT)).unwrap();
+    assert_eq!(right.commands.len(), 1);
 }
 
 /// Promise: a device ACKs its own commands only.
@@ -154,6 +156,30 @@ pub fn a_canceled_command_is_not_delivered(store: &mut impl Store, reader: &mut 
     assert_eq!(cancel(store, &second, true), Err(CancelRefused::Past(CommandState::Canceled)));
     assert_eq!(cancel(store, &"c9".parse().unwrap(), true), Err(CancelRefused::Unknown));
     assert_eq!(due(store, "KS-2", (1, 3)), []);
+}
+
+/// Promise: old commands that have ended are forgotten in steps, and orders with the last of them; open ones stay.
+pub fn old_commands_are_forgotten(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let ended: Vec<CommandId> =
+        ["o1", "o2", "o3"].iter().flat_map(|order_id| queue(store, reader, order_id, &["KS-1", "KS-2"])).collect();
+    for command in &ended[..5] {
+        commit(store, |store| store.cancel(command, false, &by())).unwrap();
+    }
+    let prune = |store: &mut _, before, after| {
+        let swept = commit(store, |store| store.prune_commands(before, after, 2));
+        (swept.rows, swept.next_after)
+    };
+    assert_eq!(prune(store, AT, 0), (0, None), "none is old");
+    let later = AT + Duration::from_hours(1);
+    assert_eq!(prune(store, later, 0), (2, Some(2)));
+    assert_eq!(prune(store, later, 2), (2, Some(4)));
+    assert_eq!(prune(store, later, 4), (1, Some(6)));
+    assert_eq!(prune(store, later, 6), (0, None));
+    assert_eq!(states(reader), [CommandState::Queued]);
+    assert_eq!(due(store, "KS-2", (1, 2)), [ended[5].clone()]);
+    let again = order(store, &order_for("o1", named(&["KS-1"])));
+    assert_eq!(again.queued, 1, "the order of that name is gone, so there can be another one");
 }
 
 /// Promise: open commands past their deadline are closed, so many at a time, also where their device is silent.

@@ -120,6 +120,20 @@ fn add_otrt(store: &mut impl Store, token_sha256: [u8; 32], device_id: Option<&s
     commit(store, |store| store.add_otrts(&otrts, &by()));
 }
 
+/// Promise: one-time tokens are forgotten some time after they ended, so many at a time, and none before.
+pub fn ended_otrts_are_forgotten(store: &mut impl Store, _: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1)]).unwrap();
+    for number in 1..=3 {
+        add_otrt(store, [number; 32], None, None);
+    }
+    register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT).unwrap();
+    let forget = |store: &mut _, before| commit(store, |store| store.forget_otrts(before, 2));
+    let ended = AT + Duration::from_hours(1);
+    assert_eq!(forget(store, ended), 0);
+    let after = ended + Duration::from_millis(1);
+    assert_eq!([forget(store, after), forget(store, after), forget(store, after)], [2, 1, 0]);
+}
+
 fn with_otrt(device_id: &str, seed: u8, seq: u64, token: Option<[u8; 32]>) -> Registration {
     Registration { otrt_sha256: token, otrt_required: true, ..registration(device_id, seed, seq) }
 }
@@ -154,6 +168,56 @@ pub fn otrt_expires_and_is_bound(store: &mut impl Store, _: &mut impl StoreReade
     assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([2; 32])), AT), Ok(AT));
 }
 
+/// Promise: a use of a token is its key's. Re-provisioned, a device registers with none that its old key used, nor with one that
+/// was made for it before.
+pub fn reprovisioning_ends_a_devices_otrts(store: &mut impl Store, _: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1)]).unwrap();
+    add_otrt(store, [1; 32], None, None);
+    add_otrt(store, [2; 32], Some("KS-1"), None);
+    add_otrt(store, [3; 32], Some("KS-1"), None);
+    add_otrt(store, [4; 32], None, None);
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 2, Some([1; 32])), AT), Ok(AT), "a lost answer");
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 3, Some([2; 32])), AT), Ok(AT));
+    commit(store, |store| store.reprovision(&id("KS-1"), &public(9), "found", &by())).unwrap();
+    add_otrt(store, [5; 32], Some("KS-1"), None);
+    let mut again = |token: u8| register(store, &with_otrt("KS-1", 9, 1, Some([token; 32])), AT);
+    assert_eq!(again(1), Err(Denied::OtrtUsed), "by the old key");
+    assert_eq!(again(2), Err(Denied::OtrtUsed), "by the old key");
+    assert_eq!(again(3), Err(Denied::OtrtInvalid), "made for who had the old key");
+    assert_eq!(again(5), Ok(AT), "made since");
+    assert_eq!(register(store, &with_otrt("KS-1", 9, 2, Some([5; 32])), AT), Ok(AT), "a lost answer");
+    assert_eq!(register(store, &with_otrt("KS-1", 9, 3, Some([4; 32])), AT), Ok(AT), "made for nobody in particular");
+}
+
+/// Promise: a token that is taken back before anybody used it is good for nothing; one that was used stays used.
+pub fn a_revoked_otrt_lets_nobody_in(store: &mut impl Store, _: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
+    add_otrt(store, [1; 32], None, None);
+    add_otrt(store, [2; 32], None, None);
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
+    assert_eq!(commit(store, |store| store.revoke_otrts(&[[1; 32], [2; 32], [9; 32]], &by())), 1);
+    for (token, denied) in [(1, Denied::OtrtUsed), (2, Denied::OtrtInvalid)] {
+        assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([token; 32])), AT), Err(denied), "{token}");
+    }
+}
+
+/// Promise: a token is good in its time alone, whatever the clock was when it was made.
+pub fn otrt_holds_under_clocks_that_go_wrong(store: &mut impl Store, _: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
+    add_otrt(store, [1; 32], None, None);
+    add_otrt(store, [2; 32], None, None);
+    let ten_days = Duration::from_hours(240);
+    let before = AT.minus_ms(240 * 3_600_000);
+    for at in [before, AT + ten_days] {
+        let refused = register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), at);
+        assert_eq!(refused, Err(Denied::OtrtInvalid), "made ten days ahead, or seen ten days ahead");
+    }
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT), "right again");
+    let a_little = AT.minus_ms(1_000);
+    assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([2; 32])), a_little), Ok(a_little));
+}
+
 fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<(), Denied> {
     let rotation = KeyRotation {
         device_id: id("KS-1"),
@@ -164,12 +228,13 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
     commit(store, |store| store.rotate_key(&rotation, &by()))
 }
 
-/// Promise: after a rotation the new key counts, the same rotation again is harmless, and no key is ever used again.
+/// Promise: after a rotation the new key counts, a rotation to the key that counts is harmless, and no key is ever used again.
 pub fn a_rotated_key_takes_over_and_the_old_one_never_returns(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!(rotate(store, 1, 2, 2), Err(Denied::KeyInUse), "another device's");
     let kept = reader.standing(&id("KS-1")).unwrap().unwrap().sequence;
     assert_eq!(kept, Sequence::new(1, 1), "a refusal leaves the pair as it was");
+    assert_eq!(rotate(store, 1, 1, 2), Ok(()), "to the key that it has: as if it had been done already");
     assert_eq!(rotate(store, 1, 5, 3), Ok(()));
     assert_eq!(reader.standing(&id("KS-1")).unwrap().unwrap().public_key, public(5));
     assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key vouches for nothing any more");

@@ -49,19 +49,25 @@ macro_rules! conformance {
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
                 import_is_all_or_nothing, import_twice_changes_nothing, a_key_serves_one_device,
                 registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
+                reprovisioning_ends_a_devices_otrts,
+                a_revoked_otrt_lets_nobody_in,
+                otrt_holds_under_clocks_that_go_wrong,
                 a_rotated_key_takes_over_and_the_old_one_never_returns, a_revoked_device_comes_back_with_a_new_key_only,
-                edits_are_refused_when_somebody_was_quicker, changes_are_followed_in_order,
+                ended_otrts_are_forgotten, edits_are_refused_when_somebody_was_quicker, changes_are_followed_in_order,
             );
             $crate::conformance!(@each $open; commands:
                 command_is_delivered_until_acked, command_times_out, acks_of_strangers_change_nothing,
                 an_order_reaches_whom_it_means, the_same_order_again_is_one_order, urgent_commands_go_first,
-                a_canceled_command_is_not_delivered, overdue_commands_are_closed_in_steps,
+                a_canceled_command_is_not_delivered, old_commands_are_forgotten, overdue_commands_are_closed_in_steps,
             );
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
-                keysets_are_published_one_after_the_other, users_and_their_sessions, tokens_end_when_they_are_told_to,
+                keysets_are_published_one_after_the_other, users_and_their_sessions,
+                tokens_end_with_the_user_who_made_them, tokens_end_when_they_are_told_to,
                 silence_of_the_server_is_a_gap,
+                a_clock_that_was_ahead_leaves_nobody_alive, a_database_from_the_future_is_set_right,
+                a_clock_that_was_behind_makes_nobody_lost, tokens_hold_under_clocks_that_go_wrong,
             );
             $crate::conformance!(@each $open; rollouts:
                 a_release_goes_its_way_and_never_changes, a_counter_serves_one_release,
@@ -74,7 +80,7 @@ macro_rules! conformance {
                 an_abort_takes_offers_back_and_names_who_downloads, closing_frees_the_devices_for_another_rollout,
                 decisions_are_kept_in_order_with_their_numbers, a_status_of_a_replayed_pair_is_denied,
                 an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
-                who_has_no_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
+                who_is_taken_out_leaves_the_rollout, who_has_no_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
                 an_offer_made_again_forgets_the_last_one,
             );
         }

@@ -5,18 +5,18 @@ use std::time::Duration;
 use ks_protocol::{
     id::{Seq, Sequence},
     key::PrivateKey,
-    message::{Direction, LogLevel, LogLine, Punch, PunchMethod},
+    message::{Direction, Heartbeat, LogLevel, LogLine, Punch, PunchMethod},
     text::Text,
     time::UnixMs,
 };
 
-use super::{AT, by, commit, id, named, two_devices};
+use super::{AT, by, commit, id, named, sample_beat, two_devices};
 use crate::{
     audit::Chain,
     role::Role,
     store::{
         By, Denied, Store, StoreReader,
-        accounts::{NewToken, TokenKind, UserEdit, UserRefused},
+        accounts::{NewToken, TokenKind, TokenRecord, UserEdit, UserRefused},
         audit::AuditFilter,
         keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
         logs::{LogBatch, LogFilter},
@@ -103,7 +103,7 @@ fn send_logs(store: &mut impl Store, seq: u64, first: u64, messages: &[(LogLevel
         first_line_no: first,
         lines: (0..).zip(messages).map(line).collect(),
     };
-    commit(store, |store| store.store_logs(&batch, AT))
+    commit(store, |store| store.store_logs(&batch, AT)).map(|taken| taken.next_line_no)
 }
 
 fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
@@ -220,10 +220,17 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(reader.keyset_document(1).unwrap().as_deref(), Some("one"));
     assert_eq!(reader.keyset_document(3).unwrap(), None);
     assert_eq!(reader.server_keys().unwrap(), [key]);
-    let holders = |active, confirmed| KeysetHolders { active, confirmed };
-    assert_eq!(reader.keyset_holders(1, AT).unwrap(), holders(2, 1));
-    assert_eq!(reader.keyset_holders(2, AT).unwrap(), holders(2, 0));
-    assert_eq!(reader.keyset_holders(1, seconds(1)).unwrap(), holders(0, 0), "nobody was heard since");
+    let mut holders = |newest, heard_since| {
+        let KeysetHolders { active, confirmed, astray } = reader.keyset_holders(newest, heard_since).unwrap();
+        (active, confirmed, astray.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(holders(1, AT), (2, 1, vec![]));
+    assert_eq!(holders(2, AT), (2, 0, vec![]));
+    assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "nobody was heard since");
+    let led_astray = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
+    commit(store, |store| store.record_beat(&led_astray, AT)).unwrap();
+    assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that nobody here published confirms nothing");
+    assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }
 
 fn token(token_sha256: u8, kind: TokenKind, user: Option<&str>) -> NewToken {
@@ -259,6 +266,47 @@ pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreR
     let (user, hash) = reader.user("anna").unwrap().unwrap();
     assert_eq!((user.version, user.disabled_at, hash.as_str()), (4, None, "hash"));
     assert_eq!((reader.users(0, 10).unwrap().len(), reader.user("ben").unwrap()), (1, None));
+
+    // A login that saw the old password, and comes to its end after the change.
+    let begin = |store: &mut _, number, hash: &'static str| {
+        let session = token(number, TokenKind::Session, Some("anna"));
+        commit(store, move |store| store.begin_session(&session, hash, &by()))
+    };
+    assert!(begin(store, 2, "hash").is_some());
+    let changed = UserEdit { password_hash: Some("other".to_owned()), ..UserEdit::default() };
+    assert_eq!(edit(store, &changed, None), Ok(5));
+    assert_eq!((begin(store, 3, "hash"), begin(store, 4, "other").is_some()), (None, true));
+    assert_eq!(edit(store, &disabled, None), Ok(6));
+    assert_eq!(begin(store, 5, "other"), None);
+}
+
+/// Promise: a token that a user made ends when that user is disabled or gets another role, and not with a session's password; it
+/// keeps the role that it was made with, and does not come back.
+pub fn tokens_end_with_the_user_who_made_them(store: &mut impl Store, reader: &mut impl StoreReader) {
+    commit(store, |store| store.create_user("anna", Role::Admin, "hash", &by())).unwrap();
+    let bearer = |store: &mut _, number, user| {
+        commit(store, |store| store.add_token(&token(number, TokenKind::Bearer, user), &by()))
+    };
+    let good = |reader: &mut dyn StoreReader, number: u8| -> Option<TokenRecord> {
+        reader.good_token(&[number; 32], AT).unwrap()
+    };
+    let edit =
+        |store: &mut _, edit: UserEdit| commit(store, |store| store.edit_user("anna", &edit, None, &by())).unwrap();
+    bearer(store, 1, None);
+    bearer(store, 2, Some("anna"));
+    let found = good(reader, 2).unwrap();
+    assert_eq!((found.role, found.user.as_deref()), (Role::Operator, Some("anna")));
+    edit(store, UserEdit { password_hash: Some("another".to_owned()), role: Some(Role::Admin), ..UserEdit::default() });
+    assert!(good(reader, 2).is_some());
+    edit(store, UserEdit { role: Some(Role::Viewer), ..UserEdit::default() });
+    assert_eq!(good(reader, 2), None);
+    bearer(store, 3, Some("anna"));
+    edit(store, UserEdit { disabled: Some(true), ..UserEdit::default() });
+    bearer(store, 4, Some("anna"));
+    assert_eq!((good(reader, 3), good(reader, 4)), (None, None), "one that was ordered a moment before neither");
+    edit(store, UserEdit { disabled: Some(false), ..UserEdit::default() });
+    assert_eq!((good(reader, 3), good(reader, 4)), (None, None));
+    assert_eq!(good(reader, 1).unwrap().user, None, "what is nobody's stays");
 }
 
 /// Promise: a token is good until it expires or is revoked, and is forgotten some time after.
@@ -285,4 +333,85 @@ pub fn silence_of_the_server_is_a_gap(store: &mut impl Store, reader: &mut impl 
     assert_eq!(reader.gaps(seconds(500)).unwrap(), []);
     commit(store, |store| store.forget_gaps(seconds(501)));
     assert_eq!(reader.gaps(AT).unwrap(), []);
+}
+
+/// The time so many days and minutes after the first write.
+fn after(days: u64, minutes: u64) -> UnixMs {
+    AT + Duration::from_hours(24 * days) + Duration::from_mins(minutes)
+}
+
+/// When the first device was last heard.
+fn heard(reader: &mut impl StoreReader) -> UnixMs {
+    reader.heard(0, 1).unwrap()[0].last_seen_at.unwrap()
+}
+
+/// What each minute of a server that listens does.
+fn listen(store: &mut impl Store, days: u64, minutes: u64) {
+    commit(store, |store| store.alive(after(days, minutes), 120_000));
+}
+
+/// Promise: what was heard while the clock was ahead counts as heard when it went wrong, and the time since as a gap, both when
+/// the clock is set right while a server runs and while none does.
+pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    listen(store, 0, 0);
+    listen(store, 10, 1); // ten days ahead, from one minute to the next
+    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
+    listen(store, 10, 2);
+    assert_eq!(heard(reader), after(10, 2));
+    listen(store, 0, 4);
+    assert_eq!(heard(reader), after(0, 0), "when it was right for the last time");
+    assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap(), [ObservationGap { from: after(0, 0), to: after(0, 4) }]);
+    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
+    listen(store, 0, 5);
+    listen(store, 0, 6);
+    assert_eq!(heard(reader), after(0, 5));
+    assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap().len(), 1);
+}
+
+/// Promise: the same of a database that was made while the clock was ahead.
+pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), AT)).unwrap();
+    listen(store, 0, 0);
+    let right = AT.minus_ms(10 * 24 * 3_600_000);
+    commit(store, |store| store.alive(right, 120_000));
+    assert_eq!(heard(reader), right.minus_ms(3_600_000));
+    assert_eq!(reader.gaps(UnixMs(0)).unwrap().last().unwrap().to, right);
+}
+
+/// Promise: while the clock is behind, times from before are left alone; once it is right again, who was heard meanwhile counts
+/// as heard when it went wrong.
+pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    commit(store, |store| store.record_beat(&sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
+    listen(store, 10, 0);
+    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
+    for minutes in 1..4 {
+        listen(store, 2, minutes); // eight days behind
+        assert_eq!(heard(reader), after(10, 0));
+    }
+    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
+    assert_eq!(heard(reader), after(2, 4));
+    listen(store, 10, 5);
+    assert_eq!(heard(reader), after(10, 0));
+    assert_eq!(reader.gaps(after(10, 0)).unwrap(), [ObservationGap { from: after(10, 0), to: after(10, 5) }]);
+    assert_eq!(reader.heard(0, 2).unwrap()[1].last_seen_at, Some(after(0, 1)), "silent all the while");
+    listen(store, 10, 6);
+    assert_eq!(heard(reader), after(10, 0));
+}
+
+/// Promise: a token is good in its time alone: not before it was made, as it would seem under a clock that was ahead then or is
+/// behind now, and not after its end.
+pub fn tokens_hold_under_clocks_that_go_wrong(store: &mut impl Store, reader: &mut impl StoreReader) {
+    let at = |days| By { at: after(days, 0), ..by() };
+    let lasting = |number: u8, days| NewToken { expires_at: after(days, 0), ..token(number, TokenKind::Bearer, None) };
+    commit(store, |store| store.add_token(&lasting(1, 11), &at(10))); // made ten days ahead, for a day
+    commit(store, |store| store.add_token(&lasting(2, 30), &at(0)));
+    let mut is_good = |number: u8, days| reader.good_token(&[number; 32], after(days, 0)).unwrap().is_some();
+    assert!(is_good(1, 10) && !is_good(1, 0) && !is_good(1, 11), "it does not live ten days longer");
+    assert!(is_good(2, 10) && is_good(2, 0) && !is_good(2, 31));
+    let behind = AT.minus_ms(10 * 24 * 3_600_000);
+    assert!(reader.good_token(&[2; 32], behind).unwrap().is_none());
+    assert!(reader.good_token(&[2; 32], AT.minus_ms(1_000)).unwrap().is_some(), "clocks differ a little");
 }

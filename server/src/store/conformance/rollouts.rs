@@ -340,12 +340,13 @@ pub fn a_device_is_never_in_two_rollouts(store: &mut impl Store, reader: &mut im
     );
     let release = reader.release(&"fw-3".parse().unwrap()).unwrap().unwrap();
     let candidates = reader.candidates(&release, &Selector::default()).unwrap();
-    let taken: Vec<_> = candidates.iter().map(|device| (device.device_id.as_str(), device.is_in_a_rollout)).collect();
+    let taken: Vec<_> =
+        candidates.iter().map(|device| (device.device_id.as_str(), device.open_rollout.is_some())).collect();
     assert_eq!(taken, [("KS-1", true), ("KS-2", false)]);
     let both = new_rollout(reader, "r2", "fw-3", &[("KS-2", 0, 100), ("KS-1", 0, 200)]);
     assert_eq!(create(store, &both), Err(RolloutRefused::InAnother));
     assert_eq!(reader.rollout(&"r2".parse().unwrap()).unwrap(), None, "nothing of it is stored");
-    assert!(!reader.candidates(&release, &named(&["KS-2"])).unwrap()[0].is_in_a_rollout);
+    assert!(reader.candidates(&release, &named(&["KS-2"])).unwrap()[0].open_rollout.is_none());
     draft(store, &new_release("fw-4", 4)).unwrap();
     let other = new_rollout(reader, "r2", "fw-4", &[("KS-2", 0, 100)]);
     assert_eq!(create(store, &other), Err(RolloutRefused::NotActive("fw-4".parse().unwrap())));
@@ -404,7 +405,7 @@ pub fn who_is_away_is_not_offered(store: &mut impl Store, reader: &mut impl Stor
     said(store, &old("KS-1", (1, 3)), minutes(10));
     commit(store, |store| store.revoke(&named(&["KS-1"]), "stolen", &by()));
     assert_eq!(offer(store, rollout, one), 0, "who is revoked gets nothing");
-    assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered]);
+    assert_eq!(states(reader, rollout), [UpdateState::Withdrawn, UpdateState::Offered]);
 }
 
 /// Promise: every heartbeat of a device whose turn has come is answered with the signed manifest, byte for byte, until it has
@@ -656,8 +657,11 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     };
     let reading = |gate, of: &str| GateReading { gate, of: of.to_owned(), threshold_bp: 250, judged };
     let gates = vec![reading(0, "all"), reading(1, "KS-100 at north")];
-    let decide = |store: &mut _, what, stage, gates: &[GateReading], name: &str, at| {
-        let decision = Decision { what, stage, why: format!("why it was {what}"), gates: gates.to_vec() };
+    let mut revision = 1;
+    let mut decide = |store: &mut _, what, stage, gates: &[GateReading], name: &str, at| {
+        revision += 1;
+        let why = format!("why it was {what}");
+        let decision = Decision { what, stage, revision, ordered: Some("pause"), why, gates: gates.to_vec() };
         commit(store, |store| store.decide(rollout, &decision, &By { name: name.to_owned(), ..by_at(at) }));
     };
     decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));
@@ -673,6 +677,11 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     assert_eq!((trace[1].why.as_str(), &trace[1].gates), ("why it was promoted", &gates));
     assert_eq!(reader.decisions(rollout, trace[0].row, 1).unwrap(), trace[1..2], "paged by row");
     assert_eq!(reader.decisions(rollout + 1, 0, 99).unwrap(), [], "of this rollout");
+    assert_eq!((trace[0].revision, trace[0].ordered.as_deref()), (1, None));
+    let third = commit(store, |store| store.decision_of_revision(rollout, 3));
+    assert_eq!(third.as_ref(), Some(&trace[2]));
+    assert_eq!(third.unwrap().ordered.as_deref(), Some("pause"));
+    assert_eq!(commit(store, |store| store.decision_of_revision(rollout, 4)), None);
     let which = AuditFilter { subject: Some("r1".to_owned()), ..AuditFilter::default() };
     let mut audited: Vec<_> = reader.audit(&which, 0, 99).unwrap().into_iter().map(|line| line.action).collect();
     audited.sort_unstable();
@@ -694,7 +703,38 @@ pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mu
     assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
     commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
     assert_eq!(tell(store, &status("KS-2", (1, 9), UpdateStep::Failed), AT), Err(Denied::Revoked));
-    assert_eq!(states(reader, rollout)[1], UpdateState::Offered);
+    assert_eq!(states(reader, rollout)[1], UpdateState::Withdrawn);
+}
+
+/// Promise: who is revoked or gets another key leaves the rollout with the same commit, is no failure, and is free for another;
+/// a failure that was known stays, and a device whose turn has not come keeps its place for its new key.
+pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut impl StoreReader) {
+    use UpdateState as S;
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "n")]);
+    active(store, "fw-2", 2);
+    let devices = [("KS-1", 0, 1), ("KS-2", 0, 2), ("KS-3", 0, 3), ("KS-4", 1, 9_000), ("KS-5", 1, 9_001)];
+    create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
+    let rollout = stored(reader, "r1").row;
+    assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 3);
+    assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Installing));
+    assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
+    tell(store, &status("KS-3", (1, 3), UpdateStep::Failed), AT).unwrap();
+    commit(store, |store| store.revoke(&named(&["KS-1", "KS-3", "KS-4"]), "stolen", &by_at(minutes(2))));
+    for (device_id, key) in [("KS-2", 12), ("KS-5", 15)] {
+        commit(store, |store| {
+            store.reprovision(&id(device_id), &new_device(device_id, key).public_key, "a new board", &by_at(minutes(2)))
+        })
+        .unwrap();
+    }
+    assert_eq!(states(reader, rollout), [S::Withdrawn, S::Withdrawn, S::Failed, S::Withdrawn, S::Pending]);
+    assert_eq!(updates(reader, rollout)[0].update.ended_at, Some(minutes(2)));
+    let release = stored_release(reader, "fw-2");
+    commit(store, |store| store.register(&registration("KS-2", 12, 1), &by())).unwrap();
+    let candidates = reader.candidates(&release, &named(&["KS-2"])).unwrap();
+    assert_eq!((&candidates[0].open_rollout, candidates[0].failures), (&None, 0));
+    assert_eq!(said(store, &old("KS-2", (9, 9)), minutes(3)).firmware, None, "its offer is gone");
+    let took = commit(store, |store| store.took(rollout));
+    assert_eq!(took, [id("KS-1"), id("KS-2")], "who may run the release still");
 }
 
 /// Promise: a device that looks too long at its offer waits for its turn again, and the offer is taken from it until then.

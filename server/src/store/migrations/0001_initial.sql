@@ -82,16 +82,20 @@ CREATE TABLE firmware_history (
 ) STRICT;
 CREATE INDEX firmware_history_device ON firmware_history (device, id);
 
--- One-time registration tokens; only their SHA-256 is known here.
+-- One-time registration tokens; only their SHA-256 is known here. A use belongs to the key that made it, not to its device, so
+-- that a device's next key gains nothing by it.
 CREATE TABLE otrts (
     token_sha256    BLOB    PRIMARY KEY CHECK (length(token_sha256) = 32),
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL,
     bound_device_id TEXT,
     bound_model     TEXT,
-    used_by         INTEGER REFERENCES devices (id),
+    used_key        BLOB    REFERENCES device_keys (public_key),
     used_at         INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX otrts_expires ON otrts (expires_at);
+CREATE INDEX otrts_bound ON otrts (bound_device_id) WHERE bound_device_id IS NOT NULL;
 
 -- One order makes a command for each of its devices. The same client_token asks for the same order.
 CREATE TABLE command_orders (
@@ -163,11 +167,12 @@ CREATE TABLE keysets (
     created_at INTEGER NOT NULL
 ) STRICT;
 
--- Firmware: artifacts by their hash, and releases, whose manifest never changes once it is signed.
+-- Firmware: artifacts by their hash, with what is wrong with their bytes if something is, and releases, whose manifest never changes once it is signed.
 CREATE TABLE artifacts (
     sha256     BLOB    PRIMARY KEY CHECK (length(sha256) = 32),
     size_bytes INTEGER NOT NULL,
-    stored_at  INTEGER NOT NULL
+    stored_at  INTEGER NOT NULL,
+    fault      TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE releases (
     id              INTEGER PRIMARY KEY,
@@ -231,10 +236,13 @@ CREATE TABLE rollout_decisions (
     actor   TEXT    NOT NULL,
     what    TEXT    NOT NULL,
     stage   INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    ordered TEXT,
     why     TEXT    NOT NULL,
     gates   TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX rollout_decisions_rollout ON rollout_decisions (rollout, id);
+CREATE UNIQUE INDEX rollout_decisions_revision ON rollout_decisions (rollout, revision);
 
 -- People who log in, and what they or scripts show instead of a password; only its SHA-256 is known here.
 CREATE TABLE users (
@@ -259,10 +267,13 @@ CREATE TABLE tokens (
 ) STRICT;
 CREATE INDEX tokens_user ON tokens (user);
 
--- When servers were alive, and when none was: silence in a gap is ours, not a device's.
+-- When servers were alive, and when none was: silence in a gap is ours, not a device's. While the clock is behind what was known
+-- before, `at` stays, and the other two say from when to when it was behind.
 CREATE TABLE server_alive (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    at INTEGER NOT NULL
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    at          INTEGER NOT NULL,
+    behind_from INTEGER,
+    behind_to   INTEGER
 ) STRICT;
 CREATE TABLE observation_gaps (
     id      INTEGER PRIMARY KEY,

@@ -8,6 +8,7 @@ use super::{
     word,
 };
 use crate::{
+    clock::AHEAD_MAX,
     role::Role,
     store::{
         By,
@@ -44,12 +45,12 @@ impl AccountWrites for Writes<'_> {
         if_version: Option<u64>,
         by: &By,
     ) -> Result<Result<u64, UserRefused>, StoreError> {
-        let found: Option<(i64, i64)> = self
+        let found: Option<(i64, i64, Role)> = self
             .0
-            .prepare_cached("SELECT id, version FROM users WHERE name = ?1")?
-            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT id, version, role FROM users WHERE name = ?1")?
+            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, word(row, 2, Role::from_word)?)))
             .optional()?;
-        let Some((row, version)) = found else { return Ok(Err(UserRefused::Unknown)) };
+        let Some((row, version, role)) = found else { return Ok(Err(UserRefused::Unknown)) };
         let version = unsigned(version);
         if if_version.is_some_and(|expected| expected != version) {
             return Ok(Err(UserRefused::Changed { version }));
@@ -65,10 +66,18 @@ impl AccountWrites for Writes<'_> {
         );
         let parameters = params![row, edit.role.map(Role::as_str), edit.password_hash, integer(by.at.0)];
         self.0.prepare_cached(&sql)?.execute(parameters)?;
-        if edit.password_hash.is_some() || edit.disabled == Some(true) {
-            end_sessions(&self.0, row, by.at)?;
+        let is_disabled = edit.disabled == Some(true);
+        if edit.password_hash.is_some() || is_disabled {
+            end_all(&self.0, row, TokenKind::Session, by.at)?;
         }
-        append(&self.0, "user.edit", name, &told(edit), by)?;
+        let mut told = told(edit);
+        if is_disabled || edit.role.is_some_and(|new| new != role) {
+            let ended = end_all(&self.0, row, TokenKind::Bearer, by.at)?;
+            if ended > 0 {
+                told = format!("{told}, {ended} tokens revoked");
+            }
+        }
+        append(&self.0, "user.edit", name, &told, by)?;
         Ok(Ok(version + 1))
     }
 
@@ -76,8 +85,10 @@ impl AccountWrites for Writes<'_> {
         let row = self
             .0
             .prepare_cached(
-                "INSERT INTO tokens (token_sha256, kind, name, role, user, created_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, (SELECT id FROM users WHERE name = ?5), ?6, ?7)",
+                // One whose user was disabled a moment ago is over before it begins.
+                "INSERT INTO tokens (token_sha256, kind, name, role, user, created_at, expires_at, revoked_at)
+                 VALUES (?1, ?2, ?3, ?4, (SELECT id FROM users WHERE name = ?5), ?6, ?7,
+                         (SELECT disabled_at FROM users WHERE name = ?5))",
             )?
             .insert(params![
                 token.token_sha256.as_slice(),
@@ -94,6 +105,14 @@ impl AccountWrites for Writes<'_> {
         };
         append(&self.0, action, &token.name, &format!("{}, expires {}", token.role.as_str(), token.expires_at), by)?;
         Ok(row)
+    }
+
+    fn begin_session(&mut self, session: &NewToken, password_hash: &str, by: &By) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT 1 FROM users WHERE name = ?1 AND password_hash = ?2 AND disabled_at IS NULL";
+        if !self.0.prepare_cached(sql)?.exists(params![session.user, password_hash])? {
+            return Ok(None);
+        }
+        self.add_token(session, by).map(Some)
     }
 
     fn revoke_token(&mut self, row: i64, by: &By) -> Result<bool, StoreError> {
@@ -122,11 +141,12 @@ fn told(edit: &UserEdit) -> String {
     [role, password, disabled].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn end_sessions(transaction: &Transaction<'_>, user: i64, at: UnixMs) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("UPDATE tokens SET revoked_at = ?2 WHERE user = ?1 AND revoked_at IS NULL")?
-        .execute(params![user, integer(at.0)])?;
-    Ok(())
+/// Ends a user's tokens of a kind; gives how many might still have been good.
+fn end_all(transaction: &Transaction<'_>, user: i64, kind: TokenKind, at: UnixMs) -> Result<usize, StoreError> {
+    let ended = transaction
+        .prepare_cached("UPDATE tokens SET revoked_at = ?3 WHERE user = ?1 AND kind = ?2 AND revoked_at IS NULL AND expires_at > ?3")?
+        .execute(params![user, kind.as_str(), integer(at.0)])?;
+    Ok(ended)
 }
 
 const USER: &str = "SELECT id, name, role, version, created_at, disabled_at, password_hash FROM users";
@@ -142,7 +162,9 @@ fn user(row: &Row<'_>) -> rusqlite::Result<UserRecord> {
     })
 }
 
-const TOKEN: &str = "SELECT t.id, t.kind, t.name, coalesce(u.role, t.role), t.created_at, t.expires_at, t.revoked_at
+const TOKEN: &str =
+    "SELECT t.id, t.kind, t.name, CASE t.kind WHEN 'SESSION' THEN coalesce(u.role, t.role) ELSE t.role END,
+        t.created_at, t.expires_at, t.revoked_at, u.name
     FROM tokens t LEFT JOIN users u ON u.id = t.user";
 
 fn token(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
@@ -155,6 +177,7 @@ fn token(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
         created_at: time(row, 4)?,
         expires_at: time(row, 5)?,
         revoked_at: time_if(row, 6)?,
+        user: row.get(7)?,
     })
 }
 
@@ -172,10 +195,12 @@ impl AccountReads for SqliteReader {
 
     fn good_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError> {
         let sql = format!(
-            "{TOKEN} WHERE t.token_sha256 = ?1 AND t.expires_at > ?2 AND t.revoked_at IS NULL AND u.disabled_at IS NULL"
+            "{TOKEN} WHERE t.token_sha256 = ?1 AND t.created_at <= ?3 AND t.expires_at > ?2 AND t.revoked_at IS NULL AND u.disabled_at IS NULL"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        Ok(statement.query_row(params![token_sha256.as_slice(), integer(now.0)], token).optional()?)
+        Ok(statement
+            .query_row(params![token_sha256.as_slice(), integer(now.0), integer((now + AHEAD_MAX).0)], token)
+            .optional()?)
     }
 
     fn tokens(&mut self, after: i64, limit: usize) -> Result<Vec<TokenRecord>, StoreError> {

@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, StoreError, Writes, advance, audit::append, devices::find, filter::Filter,
-    integer, parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
+    integer, old_rows, parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
 };
 use crate::{
     command::{CommandEvent, CommandState, step},
     store::{
-        By,
+        By, Swept,
         commands::{
             CancelRefused, CommandFilter, CommandReads, CommandRecord, CommandWrites, NewOrder, OrderRefused, Ordered,
             StateCounts,
@@ -26,8 +26,6 @@ use crate::{
 
 /// Commands in one answer at most.
 const DELIVERED_AT_ONCE: usize = 16;
-/// Open commands of a device that one answer looks at.
-const OPEN_LOOKED_AT_MAX: usize = 256;
 /// Refused devices that are named at most.
 const REFUSED_NAMED_MAX: usize = 1_000;
 
@@ -117,6 +115,27 @@ impl CommandWrites for Writes<'_> {
         }
         Ok(overdue.len())
     }
+
+    fn prune_commands(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
+        let Some((last, next_after)) = old_rows(&self.0, "commands", "created_at", before, after, rows_max)? else {
+            return Ok(Swept::default());
+        };
+        let mut ended = self.0.prepare_cached(
+            "DELETE FROM commands WHERE id > ?1 AND id <= ?2 AND created_at < ?3 AND finished_at IS NOT NULL
+             RETURNING order_row",
+        )?;
+        let ended = ended.query_map(params![after, last, integer(before.0)], |row| row.get(0))?;
+        let orders = ended.collect::<Result<Vec<i64>, _>>()?;
+        for order in orders.iter().collect::<std::collections::BTreeSet<_>>() {
+            self.0
+                .prepare_cached(
+                    "DELETE FROM command_orders
+                     WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM commands WHERE order_row = ?1)",
+                )?
+                .execute([order])?;
+        }
+        Ok(Swept { rows: orders.len(), next_after })
+    }
 }
 
 /// What was answered to the same client token before.
@@ -175,16 +194,17 @@ fn insert(
     Ok(())
 }
 
-/// Open commands, urgent ones first, then the oldest, marked as delivered; those whose deadline has passed are closed. What
-/// the device has received is left out before the limit applies, so that commands in progress don't hold up the ones behind.
+/// Open commands, urgent ones first, then the oldest, marked as delivered. What the device has received is left out before the
+/// limit applies, so that commands in progress don't hold up the ones behind. Those whose deadline has passed are left out too;
+/// they are closed where the clock is watched, by retention.
 pub(super) fn deliver(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<Vec<Command>, StoreError> {
     let mut statement = transaction.prepare_cached(
         "SELECT id, state, deadline_at, command_id, kind, argument FROM commands
-         WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND (state <> 'RECEIVED' OR deadline_at <= ?2)
+         WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED') AND deadline_at > ?2
          ORDER BY is_urgent DESC, id LIMIT ?3",
     )?;
     let open = statement
-        .query_map(params![device, integer(at.0), rows(OPEN_LOOKED_AT_MAX)], |row| {
+        .query_map(params![device, integer(at.0), rows(DELIVERED_AT_ONCE)], |row| {
             let (number, state) = (row.get::<_, i64>(0)?, word(row, 1, CommandState::from_word)?);
             let (kind, argument): (String, String) = (row.get(4)?, row.get(5)?);
             let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
@@ -194,12 +214,8 @@ pub(super) fn deliver(transaction: &Transaction<'_>, device: i64, at: UnixMs) ->
         .collect::<Result<Vec<_>, _>>()?;
     let mut delivered = Vec::new();
     for (row, state, command) in open {
-        if command.deadline_at <= at {
-            set_state(transaction, device, row, state, CommandEvent::DeadlinePassed, "", at)?;
-        } else if delivered.len() < DELIVERED_AT_ONCE {
-            set_state(transaction, device, row, state, CommandEvent::Sent, "", at)?;
-            delivered.push(command);
-        }
+        set_state(transaction, device, row, state, CommandEvent::Sent, "", at)?;
+        delivered.push(command);
     }
     Ok(delivered)
 }

@@ -9,13 +9,18 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
-    filter::Filter, integer, parsed, rows, standing, status_of, time_if, transaction::Transaction, unsigned,
+    filter::Filter, integer, parsed, rollouts::take_out, rows, standing, status_of, time_if, transaction::Transaction,
+    unsigned,
 };
-use crate::store::{
-    By,
-    devices::{
-        DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
-        KeyRotation, NewDevice, NewOtrts, Registration, Revoked, Selector, StandingRecord,
+use crate::{
+    clock::AHEAD_MAX,
+    rollout::update::UpdateEvent,
+    store::{
+        By,
+        devices::{
+            DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
+            KeyRotation, NewDevice, NewOtrts, Registration, Revoked, Selector, StandingRecord,
+        },
     },
 };
 
@@ -59,7 +64,7 @@ impl DeviceWrites for Writes<'_> {
             Some(Denied::Stale { kept: standing.kept })
         } else {
             match registration.otrt_sha256 {
-                Some(sha256) => consume(&self.0, &sha256, device_id, standing.row, &model, by.at)?,
+                Some(sha256) => consume(&self.0, &sha256, registration, &model, by.at)?,
                 None if registration.otrt_required && standing.status == DeviceStatus::Whitelisted => {
                     Some(Denied::OtrtRequired)
                 }
@@ -102,6 +107,16 @@ impl DeviceWrites for Writes<'_> {
         }
         let subject = format!("{} tokens", tokens_sha256.len());
         append(&self.0, "otrt.make", &subject, &format!("expires {expires_at}"), by)
+    }
+
+    fn revoke_otrts(&mut self, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError> {
+        let mut revoked = 0;
+        for sha256 in tokens_sha256 {
+            let sql = "DELETE FROM otrts WHERE token_sha256 = ?1 AND used_key IS NULL";
+            revoked += self.0.prepare_cached(sql)?.execute([sha256.as_slice()])?;
+        }
+        append(&self.0, "otrt.revoke", &format!("{revoked} tokens"), "", by)?;
+        Ok(revoked)
     }
 
     fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError> {
@@ -150,6 +165,7 @@ impl DeviceWrites for Writes<'_> {
                 )?
                 .execute(params![row, integer(by.at.0), reason])?;
             cancel_open(&self.0, row, "the device was revoked", by.at)?;
+            take_out(&self.0, row, UpdateEvent::Revoked, by.at)?;
             changed(&self.0, row, by.at)?;
             append(&self.0, "device.revoke", device_id.as_str(), reason, by)?;
             done.revoked.push(device_id);
@@ -169,7 +185,9 @@ impl DeviceWrites for Writes<'_> {
             return Ok(Err(EditRefused::KeyInUse));
         }
         cancel_open(&self.0, row, "the device was re-provisioned", by.at)?;
+        take_out(&self.0, row, UpdateEvent::Reprovisioned, by.at)?;
         set_key(&self.0, row, public_key, by.at)?;
+        end_otrts(&self.0, device_id)?;
         // What the old key signed is worth nothing any more, so the pair may begin again.
         self.0
             .prepare_cached(
@@ -223,6 +241,12 @@ impl DeviceWrites for Writes<'_> {
         Ok(Ok(version + 1))
     }
 
+    fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM otrts WHERE token_sha256 IN
+                     (SELECT token_sha256 FROM otrts WHERE expires_at < ?1 ORDER BY expires_at LIMIT ?2)";
+        Ok(self.0.prepare_cached(sql)?.execute(params![integer(before.0), rows(rows_max)])?)
+    }
+
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
         let sql =
             "DELETE FROM device_changes WHERE id IN (SELECT id FROM device_changes WHERE at < ?1 ORDER BY id LIMIT ?2)";
@@ -230,31 +254,46 @@ impl DeviceWrites for Writes<'_> {
     }
 }
 
-/// Consumes a token in one conditional write. The device that used it gets the same answer again inside its life.
+/// Consumes a token in one conditional write. The key that used it gets the same answer again inside its life.
 fn consume(
     transaction: &Transaction<'_>,
     sha256: &[u8; 32],
-    device_id: &DeviceId,
-    device: i64,
+    registration: &Registration,
     model: &str,
     at: UnixMs,
 ) -> Result<Option<Denied>, StoreError> {
+    let key = registration.public_key.0;
     let consumed = transaction
         .prepare_cached(
-            "UPDATE otrts SET used_by = ?2, used_at = coalesce(used_at, ?5)
-             WHERE token_sha256 = ?1 AND expires_at > ?5 AND (used_by IS NULL OR used_by = ?2)
+            "UPDATE otrts SET used_key = ?2, used_at = coalesce(used_at, ?5)
+             WHERE token_sha256 = ?1 AND created_at <= ?6 AND expires_at > ?5 AND (used_key IS NULL OR used_key = ?2)
                AND (bound_device_id IS NULL OR bound_device_id = ?3) AND (bound_model IS NULL OR bound_model = ?4)",
         )?
-        .execute(params![sha256.as_slice(), device, device_id.as_str(), model, integer(at.0)])?;
+        .execute(params![
+            sha256.as_slice(),
+            key.as_slice(),
+            registration.device_id.as_str(),
+            model,
+            integer(at.0),
+            integer((at + AHEAD_MAX).0)
+        ])?;
     if consumed == 1 {
         return Ok(None);
     }
-    let used_by: Option<Option<i64>> = transaction
-        .prepare_cached("SELECT used_by FROM otrts WHERE token_sha256 = ?1")?
+    let used_key: Option<Option<[u8; 32]>> = transaction
+        .prepare_cached("SELECT used_key FROM otrts WHERE token_sha256 = ?1")?
         .query_row([sha256.as_slice()], |row| row.get(0))
         .optional()?;
-    let by_another = used_by.flatten().is_some_and(|by| by != device);
+    let by_another = used_key.flatten().is_some_and(|by| by != key);
     Ok(Some(if by_another { Denied::OtrtUsed } else { Denied::OtrtInvalid }))
+}
+
+/// Ends the tokens that were made for this device: they went to who held the old key. Those that it has used serve the old
+/// key alone, which never returns.
+fn end_otrts(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<(), StoreError> {
+    let sql = "UPDATE otrts SET expires_at = 0 WHERE bound_device_id = ?1";
+    transaction.prepare_cached(sql)?.execute([device_id.as_str()])?;
+    Ok(())
 }
 
 enum Comparison {

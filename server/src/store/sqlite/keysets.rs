@@ -3,10 +3,10 @@
 use ks_protocol::{key::PublicKey, time::UnixMs};
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, audit::append, integer, parsed, time, time_if, unsigned, word};
+use super::{SqliteReader, StoreError, Writes, audit::append, integer, parsed, rows, time, time_if, unsigned, word};
 use crate::store::{
     By,
-    keysets::{KeysetChange, KeysetHolders, KeysetReads, KeysetWrites, ServerKeyRecord, ServerKeyStatus},
+    keysets::{ASTRAY_MAX, KeysetChange, KeysetHolders, KeysetReads, KeysetWrites, ServerKeyRecord, ServerKeyStatus},
 };
 
 impl KeysetWrites for Writes<'_> {
@@ -65,14 +65,20 @@ impl KeysetReads for SqliteReader {
         Ok(statement.query_row([integer(version)], |row| row.get(0)).optional()?)
     }
 
-    fn keyset_holders(&mut self, version: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError> {
+    fn keyset_holders(&mut self, newest: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError> {
+        // A version above the newest is no later keyset of ours: there is none.
         let mut statement = self.connection.prepare_cached(
-            "SELECT count(*), coalesce(sum(keyset_version >= ?1), 0) FROM device_states
+            "SELECT count(*), coalesce(sum(keyset_version = ?1), 0) FROM device_states
              WHERE status = 1 AND last_seen_at >= ?2",
         )?;
-        let holders = statement.query_row(params![integer(version), integer(heard_since.0)], |row| {
-            Ok(KeysetHolders { active: unsigned(row.get(0)?), confirmed: unsigned(row.get(1)?) })
-        });
-        Ok(holders?)
+        let (active, confirmed) = statement.query_row(params![integer(newest), integer(heard_since.0)], |row| {
+            Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+        })?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT d.device_id FROM device_states s JOIN devices d ON d.id = s.device
+             WHERE s.status = 1 AND s.keyset_version > ?1 ORDER BY d.id LIMIT ?2",
+        )?;
+        let astray = statement.query_map(params![integer(newest), rows(ASTRAY_MAX)], |row| parsed(row, 0))?;
+        Ok(KeysetHolders { active, confirmed, astray: astray.collect::<Result<_, _>>()? })
     }
 }

@@ -3,10 +3,12 @@
 use ks_protocol::{message::LogLevel, time::UnixMs};
 use rusqlite::params;
 
-use super::{Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, rows, time, unsigned};
+use super::{
+    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, old_rows, parsed, rows, time, unsigned,
+};
 use crate::store::{
     Swept,
-    logs::{LogBatch, LogFilter, LogPage, LogReads, LogRecord, LogWrites},
+    logs::{LogBatch, LogFilter, LogPage, LogReads, LogRecord, LogWrites, LogsTaken},
 };
 
 /// 0 is the worst.
@@ -29,7 +31,7 @@ fn level_of(number: i64) -> LogLevel {
 }
 
 impl LogWrites for Writes<'_> {
-    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<u64, Denied>, StoreError> {
+    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<LogsTaken, Denied>, StoreError> {
         let device = match advance(&self.0, &batch.device_id, batch.sequence, at)? {
             Ok(device) => device,
             Err(denied) => return Ok(Err(denied)),
@@ -44,7 +46,9 @@ impl LogWrites for Writes<'_> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO device_logs (device, received_at, at, level, message) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
+        let mut stored = 0;
         for line in new {
+            stored += 1;
             insert.execute(params![
                 device,
                 integer(at.0),
@@ -58,26 +62,18 @@ impl LogWrites for Writes<'_> {
         self.0
             .prepare_cached("UPDATE device_states SET next_line_no = ?2 WHERE device = ?1")?
             .execute(params![device, integer(next)])?;
-        Ok(Ok(next))
+        Ok(Ok(LogsTaken { next_line_no: next, stored }))
     }
 
     fn prune_logs(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
-        let (count, last, oldest): (i64, Option<i64>, Option<i64>) = self
-            .0
-            .prepare_cached(
-                "SELECT count(*), max(id), min(received_at) FROM
-                    (SELECT id, received_at FROM device_logs WHERE id > ?1 ORDER BY id LIMIT ?2)",
-            )?
-            .query_row(params![after, rows(rows_max)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (Some(last), Some(oldest)) = (last, oldest) else { return Ok(Swept::default()) };
-        if oldest >= integer(before.0) {
+        let Some((last, next_after)) = old_rows(&self.0, "device_logs", "received_at", before, after, rows_max)? else {
             return Ok(Swept::default());
-        }
+        };
         let deleted = self
             .0
             .prepare_cached("DELETE FROM device_logs WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
             .execute(params![after, last, integer(before.0)])?;
-        Ok(Swept { rows: deleted, next_after: (count == rows(rows_max)).then_some(last) })
+        Ok(Swept { rows: deleted, next_after })
     }
 }
 

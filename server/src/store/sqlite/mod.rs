@@ -1,6 +1,7 @@
 //! The SQLite store: WAL, one writer connection, groups of writes in one transaction each.
 
 mod accounts;
+mod as_it_lies;
 mod audit;
 mod commands;
 mod devices;
@@ -8,6 +9,7 @@ mod filter;
 mod heartbeats;
 mod keysets;
 mod logs;
+pub(crate) mod place;
 mod presence;
 mod punches;
 mod releases;
@@ -15,7 +17,13 @@ mod rollouts;
 mod transaction;
 mod wal;
 
-use std::{ffi::CStr, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    ffi::CStr,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -23,18 +31,29 @@ use ks_protocol::{
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
 
+use place::Place;
+use tokio::time::Instant;
 use transaction::Transaction;
 
 use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
 
-/// Greatest write-ahead log that is kept once it is copied back, in bytes: one that a long reader made grow is cut to this.
-const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+/// Greatest write-ahead log that is kept, in bytes: one that a long reader made grow is cut once nobody reads.
+const WAL_BYTES_KEPT: u64 = 32 * 1024 * 1024;
+/// A log of so many bytes that can't be cut is worth a line in the server's own.
+const WAL_BYTES_REMARKABLE: u64 = 2 * WAL_BYTES_KEPT;
+/// How often it is tried to cut the log at most, and how long a try waits for readers.
+const CUT_EVERY: Duration = Duration::from_secs(10);
+const CUT_WAIT: Duration = Duration::from_millis(20);
+/// How long a question may read, since no log is copied back past what somebody reads.
+const READ_MAX: Duration = Duration::from_mins(1);
+/// Steps of SQLite's machine between two looks at how long a question takes.
+const READ_STEPS: i32 = 100_000;
 /// Pages up to which the whole database is checked at the start, about 80 MB.
 const CHECKED_WHOLE_PAGES: i64 = 20_000;
 /// Rows at either end of a table that are read at the start of a larger one.
@@ -42,7 +61,11 @@ const CHECKED_ROWS: u32 = 100;
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(in_short(&error))
+        let is_damage = matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+        );
+        if is_damage { Self::Damaged(in_short(&error)) } else { Self::Database(in_short(&error)) }
     }
 }
 
@@ -53,6 +76,9 @@ fn in_short(error: &rusqlite::Error) -> String {
         busy if busy.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
             "another program holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs".to_owned()
         }
+        long if long.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
+            format!("a question was given up after {} s, so that the write-ahead log does not grow", READ_MAX.as_secs())
+        }
         other => other.to_string(),
     }
 }
@@ -60,6 +86,12 @@ fn in_short(error: &rusqlite::Error) -> String {
 /// A store in one SQLite file.
 pub struct SqliteStore {
     connection: Connection,
+    place: Place,
+    /// What was found when it was looked for last.
+    is_misplaced: bool,
+    cut_again_at: Instant,
+    is_log_long: bool,
+    leaves_files: bool,
 }
 
 /// What opening may do to the schema.
@@ -67,8 +99,8 @@ pub struct SqliteStore {
 pub(super) enum Schema {
     /// Bring it up to date.
     Migrate,
-    /// Make it where there is none; leave an older one to the server.
-    MakeOrMatch,
+    /// Demand that it is this program's; make and change none.
+    Match,
 }
 
 impl SqliteStore {
@@ -78,20 +110,21 @@ impl SqliteStore {
     /// # Errors
     /// The folder can't be made, the file is no database of this program, is damaged, or was written by a newer program.
     pub fn open(path: &Path, sqlite: SqliteUse, now: UnixMs) -> Result<Self, StartError> {
-        if let Some(damage) =
-            wal::damage(path).map_err(|cause| StartError::File { what: "read", path: path.to_owned(), cause })?
-        {
-            return Err(StartError::DamagedLog { path: path.to_owned(), damage });
-        }
+        refuse_lost(path)?;
         Self::open_with(path, sqlite, Schema::Migrate, now)
     }
 
-    /// Opens the file beside a server that may be running: as [`SqliteStore::open`], but an older schema is refused.
+    /// Opens the file beside a server that may be running: as [`SqliteStore::open`], but none is made, and an older schema is
+    /// refused.
     ///
     /// # Errors
-    /// The same, and that the file was written by an older program.
+    /// The same, that there is no database, and that the file was written by an older program.
     pub fn open_beside(path: &Path, sqlite: SqliteUse, now: UnixMs) -> Result<Self, StartError> {
-        Self::open_with(path, sqlite, Schema::MakeOrMatch, now)
+        refuse_lost(path)?;
+        if !path.exists() {
+            return Err(StartError::no_database(path));
+        }
+        Self::open_with(path, sqlite, Schema::Match, now)
     }
 
     fn open_with(path: &Path, sqlite: SqliteUse, schema: Schema, now: UnixMs) -> Result<Self, StartError> {
@@ -106,25 +139,109 @@ impl SqliteStore {
         // The file is its owner's alone: it says who was where, and when.
         let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         made.map_err(|error| bad(error.to_string()))?;
-        let refused = |error| match error {
-            MigrateError::TooNew { found } => StartError::NewerDatabase { path: path.to_owned(), found },
-            MigrateError::TooOld { found } => StartError::OlderDatabase { path: path.to_owned(), found },
-            MigrateError::Foreign { table } => StartError::ForeignDatabase { path: path.to_owned(), table },
-            MigrateError::Database(error) => bad(in_short(&error)),
-            other => bad(other.to_string()),
-        };
+        let refused = |error| refused(path, error);
         let unusable = |error| bad(in_short(&error));
+        let before = Place::of_database(path).map_err(|error| bad(error.to_string()))?;
         let mut connection =
             Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs(sqlite.locking)).map_err(unusable)?;
-        migrations::refuse_foreign(&connection).map_err(refused)?;
+        match schema {
+            Schema::Migrate => migrations::refuse_foreign(&connection),
+            Schema::Match => migrations::refuse_other(&connection),
+        }
+        .map_err(refused)?;
         configure(&connection, sqlite.synchronous).map_err(unusable)?;
         check_integrity(&connection).map_err(bad)?;
         let migrated = migrations::migrate(&mut connection, schema, now.0).map_err(refused)?;
         if !migrated.is_empty() {
             // So that the file is a whole database from its first second, with its log or without.
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(unusable)?;
+            truncate_log(&connection).map_err(unusable)?;
         }
-        Ok(Self { connection })
+        let place = Place::opened(path, before, sqlite.locking)
+            .and_then(Place::with_log)
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            connection,
+            place,
+            is_misplaced: false,
+            cut_again_at: Instant::now(),
+            is_log_long: false,
+            leaves_files: false,
+        })
+    }
+
+    /// Looks whether what is written can be found again, and cuts a log that has grown.
+    fn look_after(&mut self) -> Result<(), StoreError> {
+        let found = self.place.look();
+        self.is_misplaced = found.is_err();
+        self.cut_log(found?);
+        Ok(())
+    }
+
+    /// Copies back and cuts a write-ahead log that has grown, unless somebody reads behind it; then it is tried again.
+    fn cut_log(&mut self, wal_bytes: u64) {
+        if wal_bytes <= WAL_BYTES_KEPT {
+            if std::mem::take(&mut self.is_log_long) {
+                tracing::info!("the write-ahead log is short again");
+            }
+            return;
+        }
+        if Instant::now() < self.cut_again_at {
+            return;
+        }
+        self.cut_again_at = Instant::now() + CUT_EVERY;
+        let cut = self.connection.busy_timeout(CUT_WAIT).and_then(|()| truncate_log(&self.connection));
+        // A wait that can't be set again is set by nobody else either; the next commit says what is wrong.
+        let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
+        if !matches!(cut, Ok(true))
+            && wal_bytes > WAL_BYTES_REMARKABLE
+            && !std::mem::replace(&mut self.is_log_long, true)
+        {
+            let megabytes = wal_bytes / (1024 * 1024);
+            tracing::warn!(
+                megabytes,
+                "the write-ahead log grows: some program reads the database for long (a backup, a shell), and the log can't be \
+                 copied back past it; it is cut once that program ends"
+            );
+        }
+    }
+}
+
+/// Copies the write-ahead log back and cuts it to nothing; false if somebody reads, or another program writes.
+fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
+}
+
+/// What must not be opened, since SQLite would go on without what is there: a link to a file that is away, which would be made anew,
+/// and a damaged log, which would be passed over and cut.
+fn refuse_lost(path: &Path) -> Result<(), StartError> {
+    if let Ok(to) = std::fs::read_link(path)
+        && !path.exists()
+    {
+        return Err(StartError::Unreadable {
+            path: path.to_owned(),
+            why: format!("it is a link to {}, and that is not there", to.display()),
+            remedy:
+                "mount the volume, or put the database back there; to begin a new one, set DATABASE_URL to its own path"
+                    .to_owned(),
+        });
+    }
+    match wal::damage(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(damage)) => Err(StartError::DamagedLog { path: path.to_owned(), damage }),
+        Err(cause) => Err(StartError::File { what: "read", path: wal::log_of(path), cause }),
+    }
+}
+
+/// What stands against the schema of the file.
+fn refused(path: &Path, error: MigrateError) -> StartError {
+    let path = path.to_owned();
+    match error {
+        MigrateError::Empty => StartError::no_database(&path),
+        MigrateError::TooNew { found } => StartError::NewerDatabase { path, found },
+        MigrateError::TooOld { found } => StartError::OlderDatabase { path, found },
+        MigrateError::Foreign { table } => StartError::ForeignDatabase { path, table },
+        MigrateError::Database(error) => StartError::BadDatabase { path, why: in_short(&error) },
+        other => StartError::BadDatabase { path, why: other.to_string() },
     }
 }
 
@@ -134,7 +251,7 @@ fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Res
     connection.pragma_update(None, "synchronous", synchronous.as_str())?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    connection.pragma_update(None, "journal_size_limit", integer(WAL_BYTES_KEPT))?;
     connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
     Ok(())
 }
@@ -188,10 +305,17 @@ fn check_integrity(connection: &Connection) -> Result<(), String> {
 }
 
 impl Drop for SqliteStore {
-    /// Copies the write-ahead log back, so that the file alone is the whole database after a graceful stop.
+    /// Copies the write-ahead log back, so that the file alone is the whole database after a graceful stop. Not if that would go
+    /// into a file that is damaged or is not under the database's name: then the log is all that is left of the last commits.
     fn drop(&mut self) {
-        let copied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        if copied != Ok(0) {
+        if self.leaves_files || self.place.look().is_err() {
+            // Else the end of the last connection does it all the same, and deletes the log.
+            let left = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            tracing::warn!(is_left = left.is_ok(), "the database and its write-ahead log are left as they are");
+            return;
+        }
+        let copied = truncate_log(&self.connection);
+        if copied != Ok(true) {
             tracing::warn!(?copied, "the write-ahead log stays beside the database; both belong together");
         }
     }
@@ -202,14 +326,31 @@ impl Store for SqliteStore {
         &mut self,
         group: &mut dyn FnMut(&mut dyn super::Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let begun = Transaction::begin(&mut self.connection).map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy) => StoreError::Busy, // another program writes; nothing was begun
-            _ => error.into(),
-        })?;
-        let mut transaction = Writes(begun);
-        group(&mut transaction)?;
-        Ok(transaction.0.commit()?)
+        if self.is_misplaced {
+            self.look_after()?; // nothing more is written where it would be lost
+        }
+        commit(&mut self.connection, group)?;
+        // Before anybody hears that it is on disk.
+        self.look_after()
     }
+
+    fn leave_files(&mut self) {
+        self.leaves_files = true;
+    }
+}
+
+/// Runs a group in one transaction, and commits it.
+fn commit(
+    connection: &mut Connection,
+    group: &mut dyn FnMut(&mut dyn super::Transaction) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let begun = Transaction::begin(connection).map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy) => StoreError::Busy, // another program writes; nothing was begun
+        _ => error.into(),
+    })?;
+    let mut transaction = Writes(begun);
+    group(&mut transaction)?;
+    Ok(transaction.0.commit()?)
 }
 
 /// A transaction that goes on: what can be written.
@@ -220,17 +361,34 @@ impl super::Transaction for Writes<'_> {}
 /// A reader of one SQLite file; sees what is committed.
 pub struct SqliteReader {
     connection: Connection,
+    place: Place,
+    /// When what is read now was asked for.
+    begun: Arc<Mutex<Instant>>,
 }
 
 impl StoreReader for SqliteReader {
+    fn begin(&mut self) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn in_place(&mut self) -> Result<u64, StoreError> {
+        self.place.look()
+    }
+
+    fn disk_free_bytes(&mut self) -> Option<u64> {
+        self.place.free_bytes()
+    }
+
     fn newest(&mut self) -> Result<Newest, StoreError> {
         // Of changes also when each was forgotten: AUTOINCREMENT remembers.
         let mut statement = self.connection.prepare_cached(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device_changes'), 0),
-                    (SELECT coalesce(max(version), 0) FROM keysets)",
+                    (SELECT coalesce(max(version), 0) FROM keysets),
+                    (SELECT coalesce(max(id), 0) FROM rollout_decisions)",
         )?;
-        let newest = statement
-            .query_row([], |row| Ok(Newest { device_change: row.get(0)?, keyset_version: unsigned(row.get(1)?) }));
+        let newest = statement.query_row([], |row| {
+            Ok(Newest { device_change: row.get(0)?, keyset_version: unsigned(row.get(1)?), decision: row.get(2)? })
+        });
         Ok(newest?)
     }
 }
@@ -238,16 +396,24 @@ impl StoreReader for SqliteReader {
 impl SqliteReader {
     /// Opens the file, which a store must have made.
     pub fn open(path: &Path, locking: Locking) -> Result<Self, StartError> {
-        let connection = open_read_only(path, locking)
-            .map_err(|error| StartError::BadDatabase { path: path.to_owned(), why: in_short(&error) })?;
-        Ok(Self { connection })
+        let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
+        let before = Place::of_database(path).map_err(|error| bad(error.to_string()))?;
+        let begun = Arc::new(Mutex::new(Instant::now()));
+        let connection = open_read_only(path, locking, Arc::clone(&begun)).map_err(|error| bad(in_short(&error)))?;
+        let place = Place::opened(path, before, locking).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { connection, place, begun })
     }
 }
 
-fn open_read_only(path: &Path, locking: Locking) -> rusqlite::Result<Connection> {
+/// Gives up what has been read for [`READ_MAX`] since `begun`.
+fn open_read_only(path: &Path, locking: Locking, begun: Arc<Mutex<Instant>>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags_and_vfs(path, flags, vfs(locking))?;
+    let mut connection = Connection::open_with_flags_and_vfs(path, flags, vfs(locking))?;
     set_up(&connection)?;
+    let is_too_long = move || begun.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > READ_MAX;
+    connection.progress_handler(READ_STEPS, Some(is_too_long))?;
+    // SQLite opens the write-ahead log by its name at the first read: now, while it is known to be the right one.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
@@ -264,6 +430,27 @@ fn unsigned(number: i64) -> u64 {
 /// A count of rows for a LIMIT.
 fn rows(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The rows above `after` that a step of retention looks at, if any of them is from before a time: the last of them, and where the
+/// next step begins, if there may be more.
+fn old_rows(
+    transaction: &Transaction<'_>,
+    table: &str,
+    time: &str,
+    before: UnixMs,
+    after: i64,
+    rows_max: usize,
+) -> Result<Option<(i64, Option<i64>)>, StoreError> {
+    let sql = format!(
+        "SELECT count(*), max(id), min({time}) FROM
+            (SELECT id, {time} FROM {table} WHERE id > ?1 ORDER BY id LIMIT ?2)"
+    );
+    let (count, last, oldest): (i64, Option<i64>, Option<i64>) = transaction
+        .prepare_cached(&sql)?
+        .query_row(params![after, rows(rows_max)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let last = last.filter(|_| oldest.is_some_and(|oldest| oldest < integer(before.0)));
+    Ok(last.map(|last| (last, (count == rows(rows_max)).then_some(last))))
 }
 
 fn status_of(number: i64) -> DeviceStatus {
@@ -291,6 +478,14 @@ where
     text.parse().map_err(|error: T::Err| {
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
     })
+}
+
+/// The same of a column that may be empty.
+fn parsed_if<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    if row.get_ref(index)? == rusqlite::types::ValueRef::Null { Ok(None) } else { parsed(row, index).map(Some) }
 }
 
 /// A word from the store as one of a few; what is none was not written by this program.
@@ -361,5 +556,98 @@ fn advance(
     match advanced {
         Some(device) => Ok(Ok(device)),
         None => Ok(Err(standing(transaction, device_id)?.map_or(Denied::Unknown, Standing::denied))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: UnixMs = UnixMs(1_800_000_000_000);
+
+    fn opened() -> (tempfile::TempDir, SqliteStore, SqliteReader) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ks.sqlite");
+        let store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), AT).unwrap();
+        let reader = SqliteReader::open(&path, Locking::Shared).unwrap();
+        (folder, store, reader)
+    }
+
+    /// Writes a megabyte to the log.
+    fn megabyte(store: &SqliteStore) {
+        store.connection.execute("INSERT INTO t VALUES (zeroblob(1048576))", []).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_grew_behind_a_reader_is_cut_once_the_reader_is_gone() {
+        let (folder, mut store, mut reader) = opened();
+        store.connection.execute("CREATE TABLE t (x BLOB)", []).unwrap();
+        let long = Connection::open(folder.path().join("ks.sqlite")).unwrap();
+        long.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        long.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+        while reader.in_place().unwrap() <= WAL_BYTES_REMARKABLE {
+            megabyte(&store);
+        }
+        store.commit(&mut |_| Ok(())).unwrap();
+        assert!(store.is_log_long, "it can't be cut, and that is said");
+        assert!(reader.in_place().unwrap() > WAL_BYTES_REMARKABLE);
+        long.execute_batch("COMMIT").unwrap();
+        store.commit(&mut |_| Ok(())).unwrap();
+        assert!(reader.in_place().unwrap() > WAL_BYTES_REMARKABLE, "not tried at every commit");
+        store.cut_again_at = Instant::now();
+        store.commit(&mut |_| Ok(())).unwrap();
+        assert_eq!(reader.in_place(), Ok(0));
+        store.commit(&mut |_| Ok(())).unwrap();
+        assert!(!store.is_log_long);
+    }
+
+    #[test]
+    fn a_question_that_takes_too_long_is_given_up() {
+        let (_folder, _store, mut reader) = opened();
+        let long =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT count(*) FROM n";
+        let ask = |reader: &SqliteReader| -> Result<i64, StoreError> {
+            Ok(reader.connection.query_row(long, [], |row| row.get(0))?)
+        };
+        reader.begin();
+        assert_eq!(ask(&reader), Ok(1_000_000));
+        *reader.begun.lock().unwrap() -= 2 * READ_MAX;
+        assert!(ask(&reader).unwrap_err().to_string().contains("given up after 60 s"));
+        reader.begin();
+        assert_eq!(ask(&reader), Ok(1_000_000));
+    }
+
+    #[test]
+    fn nothing_is_called_durable_that_nobody_would_find() {
+        let (folder, mut store, mut reader) = opened();
+        let (path, aside) = (folder.path().join("ks.sqlite"), folder.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(matches!(store.commit(&mut |_| Ok(())), Err(StoreError::Misplaced(_))));
+        assert!(matches!(reader.in_place(), Err(StoreError::Misplaced(_))));
+        let mut ran = false;
+        let second = store.commit(&mut |_| {
+            ran = true;
+            Ok(())
+        });
+        assert!(matches!(second, Err(StoreError::Misplaced(_))) && !ran, "nothing more is written there");
+        std::fs::rename(&aside, &path).unwrap();
+        store.commit(&mut |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn through_a_link_all_that_was_written_is_read_also_by_who_only_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link.sqlite"));
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("ks.sqlite"), "").unwrap(); // none is made where a link dangles
+        std::os::unix::fs::symlink("real/ks.sqlite", &link).unwrap();
+        let store = SqliteStore::open(&link, SqliteUse::shared(Synchronous::Off), AT).unwrap();
+        store.connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        assert!(real.join("ks.sqlite-wal").exists() && store.place.look().unwrap() > 0, "the log is seen");
+        let (reader, alone) = SqliteReader::open_as_it_lies(&link, Locking::Shared).unwrap();
+        let read = reader.connection.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0));
+        assert_eq!(read, Ok(1), "it is in the log only");
+        alone.check().unwrap();
+        assert_eq!(store.connection.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0)), Ok(0));
     }
 }

@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{SqliteReader, StoreError, Writes, audit::append, integer, parsed, rows, time, unsigned, word};
 use crate::store::{
     By,
-    releases::{NewRelease, ReleaseChange, ReleaseReads, ReleaseRecord, ReleaseRefused, ReleaseState, ReleaseWrites},
+    releases::{
+        ArtifactRecord, NewRelease, ReleaseChange, ReleaseReads, ReleaseRecord, ReleaseRefused, ReleaseState,
+        ReleaseWrites,
+    },
 };
 
 /// The columns of a release, in the order that [`release_at`] reads them.
@@ -49,12 +52,28 @@ impl ReleaseWrites for Writes<'_> {
     fn keep_artifact(&mut self, sha256: Sha256, size_bytes: u64, by: &By) -> Result<(), StoreError> {
         let kept = self
             .0
-            .prepare_cached("INSERT OR IGNORE INTO artifacts (sha256, size_bytes, stored_at) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO artifacts (sha256, size_bytes, stored_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sha256) DO UPDATE SET fault = NULL WHERE fault IS NOT NULL",
+            )?
             .execute(params![sha256.0.as_slice(), integer(size_bytes), integer(by.at.0)])?;
         if kept > 0 {
             append(&self.0, "artifact.upload", &sha256.to_string(), &format!("{size_bytes} bytes"), by)?;
         }
         Ok(())
+    }
+
+    fn note_artifact(&mut self, sha256: Sha256, fault: Option<&str>, by: &By) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE artifacts SET fault = ?2 WHERE sha256 = ?1")?
+            .execute(params![sha256.0.as_slice(), fault])?;
+        let action = if fault.is_some() { "artifact.broken" } else { "artifact.sound" };
+        append(&self.0, action, &sha256.to_string(), fault.unwrap_or_default(), by)
+    }
+
+    fn artifact_fault_now(&mut self, sha256: Sha256) -> Result<Option<String>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT fault FROM artifacts WHERE sha256 = ?1")?;
+        Ok(statement.query_row([sha256.0.as_slice()], |row| row.get(0)).optional()?.flatten())
     }
 
     fn draft_release(&mut self, new: &NewRelease, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError> {
@@ -122,6 +141,10 @@ impl ReleaseWrites for Writes<'_> {
     }
 }
 
+fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRecord> {
+    Ok(ArtifactRecord { sha256: Sha256(row.get(0)?), size_bytes: unsigned(row.get(1)?), fault: row.get(2)? })
+}
+
 impl ReleaseReads for SqliteReader {
     fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError> {
         find(&self.connection, release_id)
@@ -138,9 +161,29 @@ impl ReleaseReads for SqliteReader {
         artifact_bytes(&self.connection, sha256)
     }
 
+    fn offered_artifact_after(&mut self, after: Option<Sha256>) -> Result<Option<ArtifactRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT a.sha256, a.size_bytes, a.fault FROM artifacts a WHERE (?1 IS NULL OR a.sha256 > ?1)
+                AND EXISTS (SELECT 1 FROM releases e WHERE e.sha256 = a.sha256 AND e.state = 'ACTIVE')
+             ORDER BY a.sha256 LIMIT 1",
+        )?;
+        let after = after.as_ref().map(|after| after.0.as_slice());
+        Ok(statement.query_row([after], artifact).optional()?)
+    }
+
+    fn broken_artifacts(&mut self) -> Result<Vec<ArtifactRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT a.sha256, a.size_bytes, a.fault FROM artifacts a WHERE a.fault IS NOT NULL
+                AND EXISTS (SELECT 1 FROM releases e WHERE e.sha256 = a.sha256 AND e.state = 'ACTIVE')
+             ORDER BY a.sha256 LIMIT 1000",
+        )?;
+        let found = statement.query_map([], artifact)?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     fn offered_artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT size_bytes FROM artifacts WHERE sha256 = ?1
+            "SELECT size_bytes FROM artifacts WHERE sha256 = ?1 AND fault IS NULL
                 AND EXISTS (SELECT 1 FROM releases WHERE sha256 = ?1 AND state = 'ACTIVE')",
         )?;
         Ok(statement.query_row([sha256.0.as_slice()], |row| row.get(0).map(unsigned)).optional()?)

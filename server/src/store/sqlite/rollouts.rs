@@ -12,11 +12,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, parsed, releases, rows,
-    time, time_if, transaction::Transaction, unsigned, word,
+    Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, parsed, parsed_if,
+    releases, rows, time, time_if, transaction::Transaction, unsigned, word,
 };
 use crate::{
     rollout::{
+        devices,
         policy::Policy,
         step::{Cell, Decision, State, Status, Tally},
         update::{Patience, Update, UpdateEvent, UpdateState, step},
@@ -130,7 +131,7 @@ fn candidates(
     filter.and_that("s.status = 1");
     let sql = format!(
         "SELECT d.id, d.device_id, d.model, d.site, s.release_counter,
-                EXISTS (SELECT 1 FROM updates u WHERE u.device = d.id AND u.is_open = 1),
+                (SELECT r.rollout_id FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND u.is_open = 1),
                 (SELECT count(*) FROM updates u WHERE u.device = d.id
                     AND u.state IN ('FAILED', 'REJECTED', 'TIMED_OUT', 'LOST', 'ROLLED_BACK', 'FALSE_SUCCESS')),
                 EXISTS (SELECT 1 FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND r.release = {}
@@ -147,7 +148,7 @@ fn candidates(
             model: row.get(2)?,
             site: row.get(3)?,
             release_counter: unsigned(row.get(4)?),
-            is_in_a_rollout: row.get(5)?,
+            open_rollout: parsed_if(row, 5)?,
             failures: count_of(row, 6)?,
             has_failed_this: row.get(7)?,
         })
@@ -162,6 +163,8 @@ struct UnderWay {
     status: Status,
     release_state: ReleaseState,
     manifest: String,
+    /// Nothing is wrong with the image.
+    is_image_sound: bool,
 }
 
 impl UnderWay {
@@ -173,7 +176,8 @@ impl UnderWay {
 
 fn under_way(transaction: &Transaction<'_>, rollout: i64, device: i64) -> Result<Option<UnderWay>, StoreError> {
     let mut statement = transaction.prepare_cached(&format!(
-        "SELECT r.policy, r.status, e.state, e.release_counter, e.manifest, {UPDATE}
+        "SELECT r.policy, r.status, e.state, e.release_counter, e.manifest,
+                EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = e.sha256 AND a.fault IS NULL), {UPDATE}
          FROM updates u JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
          WHERE u.rollout = ?1 AND u.device = ?2"
     ))?;
@@ -184,7 +188,8 @@ fn under_way(transaction: &Transaction<'_>, rollout: i64, device: i64) -> Result
             status: word(row, 1, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
             release_state: word(row, 2, ReleaseState::from_word)?,
             manifest: row.get(4)?,
-            update: update_at(row, 5, to_counter)?,
+            is_image_sound: row.get(5)?,
+            update: update_at(row, 6, to_counter)?,
         })
     });
     Ok(found.optional()?)
@@ -209,8 +214,34 @@ fn save(transaction: &Transaction<'_>, rollout: i64, device: i64, update: &Updat
             ms(update.ended_at),
             update.class.map(UpdateClass::as_str)
         ])?;
-    if matches!(update.state, UpdateState::Pending | UpdateState::Halted) {
+    if matches!(update.state, UpdateState::Pending | UpdateState::Halted | UpdateState::Withdrawn) {
         transaction.prepare_cached("UPDATE device_states SET rollout = NULL WHERE device = ?1")?.execute([device])?;
+    }
+    if update.state == UpdateState::Withdrawn {
+        // It may be in another rollout from now on, should it come back.
+        transaction
+            .prepare_cached("UPDATE updates SET is_open = 0 WHERE rollout = ?1 AND device = ?2")?
+            .execute([rollout, device])?;
+    }
+    Ok(())
+}
+
+/// Tells the open update of a device, if it has one, what a person did to the device.
+pub(super) fn take_out(
+    transaction: &Transaction<'_>,
+    device: i64,
+    event: UpdateEvent,
+    at: UnixMs,
+) -> Result<(), StoreError> {
+    let rollout: Option<i64> = transaction
+        .prepare_cached("SELECT rollout FROM updates WHERE device = ?1 AND is_open = 1")?
+        .query_row([device], |row| row.get(0))
+        .optional()?;
+    let Some(rollout) = rollout else { return Ok(()) };
+    let Some(now) = under_way(transaction, rollout, device)? else { return Ok(()) };
+    let next = step(&now.update, event, at, Patience::of(&now.policy));
+    if next != now.update {
+        save(transaction, rollout, device, &next)?;
     }
     Ok(())
 }
@@ -237,7 +268,8 @@ pub(super) fn take_beat(
         UpdateState::Downloading => true,
         _ => false,
     };
-    let offer = (is_due && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) });
+    let offer =
+        (is_due && now.is_image_sound && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) });
     Ok((offer, has_changed))
 }
 
@@ -286,8 +318,9 @@ impl RolloutWrites for Writes<'_> {
                     target.site
                 ])?;
         }
-        let why = format!("{} to {} devices: {}", new.release_id, new.targets.len(), new.why);
-        let decision = Decision { what: "created", stage: 0, why, gates: Vec::new() };
+        let why = format!("{} to {}: {}", new.release_id, devices(new.targets.len()), new.why);
+        let State { stage, revision, .. } = new.state;
+        let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
         self.decide(rollout, &decision, by)?;
         Ok(Ok(()))
     }
@@ -390,11 +423,19 @@ impl RolloutWrites for Writes<'_> {
     }
 
     fn took(&mut self, rollout: i64) -> Result<Vec<DeviceId>, StoreError> {
-        devices_in(&self.0, rollout, "u.state IN ('CONFIRMED', 'CONFIRMING', 'INSTALLING', 'TIMED_OUT', 'LOST')")
+        // A device that was taken out may have come back with another key, and run the release still.
+        let took = "u.state IN ('CONFIRMED', 'CONFIRMING', 'INSTALLING', 'TIMED_OUT', 'LOST', 'FALSE_SUCCESS')
+            OR u.state = 'WITHDRAWN' AND u.offered_at IS NOT NULL";
+        devices_in(&self.0, rollout, &format!("({took})"))
     }
 
     fn candidates_now(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError> {
         candidates(&self.0, release, which)
+    }
+
+    fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError> {
+        let mut statement = self.0.prepare_cached(&format!("{DECISION} WHERE rollout = ?1 AND revision = ?2"))?;
+        Ok(statement.query_row(params![rollout, integer(revision)], decision_at).optional()?)
     }
 
     fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError> {
@@ -409,7 +450,8 @@ impl RolloutWrites for Writes<'_> {
     fn decide(&mut self, rollout: i64, decision: &Decision, by: &By) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
-                "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, why, gates) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, revision, ordered, why, gates)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 rollout,
@@ -417,6 +459,8 @@ impl RolloutWrites for Writes<'_> {
                 by.name,
                 decision.what,
                 rows(decision.stage),
+                integer(decision.revision),
+                decision.ordered,
                 decision.why,
                 to_json(&decision.gates)?
             ])?;
@@ -506,6 +550,22 @@ fn record_at(row: &Row<'_>) -> rusqlite::Result<UpdateRecord> {
     })
 }
 
+const DECISION: &str = "SELECT id, at, actor, what, stage, revision, ordered, why, gates FROM rollout_decisions";
+
+fn decision_at(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
+    Ok(DecisionRecord {
+        row: row.get(0)?,
+        at: time(row, 1)?,
+        actor: row.get(2)?,
+        what: row.get(3)?,
+        stage: stage_of(row, 4)?,
+        revision: unsigned(row.get(5)?),
+        ordered: row.get(6)?,
+        why: row.get(7)?,
+        gates: json(row, 8)?,
+    })
+}
+
 impl RolloutReads for SqliteReader {
     fn open_rollout_ids(&mut self) -> Result<Vec<RolloutId>, StoreError> {
         let mut statement =
@@ -564,21 +624,19 @@ impl RolloutReads for SqliteReader {
     }
 
     fn decisions(&mut self, rollout: i64, after: i64, limit: usize) -> Result<Vec<DecisionRecord>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{DECISION} WHERE rollout = ?1 AND id > ?2 ORDER BY id LIMIT ?3"))?;
+        let found = statement.query_map(params![rollout, after, rows(limit)], decision_at)?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, at, actor, what, stage, why, gates FROM rollout_decisions
-             WHERE rollout = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "SELECT d.id, d.at, d.actor, d.what, d.stage, d.revision, d.ordered, d.why, d.gates, r.rollout_id
+             FROM rollout_decisions d JOIN rollouts r ON r.id = d.rollout WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",
         )?;
-        let found = statement.query_map(params![rollout, after, rows(limit)], |row| {
-            Ok(DecisionRecord {
-                row: row.get(0)?,
-                at: time(row, 1)?,
-                actor: row.get(2)?,
-                what: row.get(3)?,
-                stage: stage_of(row, 4)?,
-                why: row.get(5)?,
-                gates: json(row, 6)?,
-            })
-        })?;
+        let found = statement.query_map(params![after, rows(limit)], |row| Ok((parsed(row, 9)?, decision_at(row)?)))?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 

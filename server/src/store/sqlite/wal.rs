@@ -14,14 +14,30 @@ use std::{
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
+/// Looks through one log at most.
+const LOOKS_MAX: usize = 4;
 /// The magic number of a log; its last bit says that checksums are big-endian.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What is wrong with the log beside `database`, if it was damaged.
+/// What is wrong with the log beside `database`, if it was damaged. A server may be writing it: what is begun anew while it is read
+/// looks damaged once, and not a second time in the same place.
 ///
 /// # Errors
 /// The log can't be read.
 pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
+    let mut found = look(database)?;
+    for _ in 1..LOOKS_MAX {
+        let before = found;
+        found = if before.is_some() { look(database)? } else { None };
+        if found == before {
+            return Ok(found);
+        }
+    }
+    Ok(None) // another place each time: somebody writes there
+}
+
+/// One look through the log.
+fn look(database: &Path) -> io::Result<Option<String>> {
     let name = log_of(database);
     let file = match File::open(&name) {
         Ok(file) => file,
@@ -34,7 +50,10 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
     if bytes <= HEADER_BYTES as u64 {
         return Ok(None); // nothing was ever committed to it
     }
-    let frames = Frames::open(BufReader::with_capacity(1 << 20, file))?;
+    let frames = match Frames::open(BufReader::with_capacity(1 << 20, file)) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None), // it was cut to nothing just now
+        frames => frames?,
+    };
     let Some(mut frames) = frames else {
         return Ok(Some(format!("the header of its write-ahead log is damaged ({bytes} bytes in {})", name.display())));
     };
@@ -57,9 +76,19 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
 }
 
 /// Where SQLite keeps the log of a database.
-fn log_of(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    beside(database, "-wal")
+}
+
+/// Where SQLite keeps the index of the log.
+pub(super) fn index_of(database: &Path) -> PathBuf {
+    beside(database, "-shm")
+}
+
+/// A file beside the database itself: SQLite follows a link before it names the others.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
+    name.push(suffix);
     name.into()
 }
 

@@ -6,7 +6,7 @@ use super::Known;
 use super::value::{at_most, or_default, required};
 use crate::scenario::limits;
 use crate::scenario::metric::{AnswerCode, Known as MetricIsKnown, Metric};
-use crate::scenario::plan::{Bound, During, Expectation};
+use crate::scenario::plan::{Bound, During, Expectation, Timing};
 use crate::scenario::problem::{Problem, Problems, any_of, closest, closest_value, quoted};
 use crate::scenario::raw::{EXPECT, RawExpectation};
 use crate::scenario::reader::{At, Field};
@@ -81,6 +81,12 @@ fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Prob
     let name = name?;
     match name.value.parse::<Metric>() {
         Ok(Metric::Codes(code)) => check_code(code, name.at, known, problems).map(Metric::Codes),
+        Ok(metric) if metric.is_a_time() && known.timing == Some(Timing::Ignored) => {
+            let message = format!("`{metric}` depends on how fast the machine is, and `timing` is \"ignored\"");
+            problems
+                .push(Problem::new(name.at, message).expected("a metric of what is done, or `timing = \"measured\"`"));
+            None
+        }
         Ok(metric) => Some(metric),
         Err(unknown) => {
             let message = format!("unknown metric {}", quoted(&unknown.given));

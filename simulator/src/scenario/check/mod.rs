@@ -11,14 +11,17 @@ mod value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ks_protocol::id::RolloutId;
+
 pub(super) use fleet::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
 
 use super::ServerSettings;
 use super::limits;
-use super::plan::{Mode, Plan, phases};
+use super::plan::{Mode, Plan, Timing, phases};
 use super::problem::{Problem, Problems, closest, quoted};
 use super::raw::RawScenario;
 use super::reader::{At, Field};
+use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
 use super::span_of_time::format_duration;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
@@ -26,6 +29,7 @@ use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_li
 /// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
 struct Known<'a> {
     mode: Option<Mode>,
+    timing: Option<Timing>,
     duration: Option<Duration>,
     devices: Option<u32>,
     models: Option<Vec<String>>,
@@ -34,6 +38,8 @@ struct Known<'a> {
     firmware: Vec<String>,
     /// Names of the scenario's policies.
     policies: Vec<String>,
+    /// The rollouts that steps start, in the order of the file, with the places of the steps.
+    rollouts: Vec<At<RolloutId>>,
     settings: &'a dyn ServerSettings,
 }
 
@@ -45,6 +51,8 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let goal = required(raw.goal, "goal", file, "goal = \"what the run shall show\"", problems);
     let goal = text_within("goal", goal, &(1..=limits::GOAL_CHARS_MAX), problems);
     let mode = check_mode(raw.mode, problems);
+    let timing = or_default(raw.timing, Timing::Measured.as_str(), Place::FILE);
+    let timing = one_of("timing", timing.as_ref(), &Timing::ALL.map(|timing| (timing.as_str(), timing)), problems);
     let seed = integer_in::<u64>("seed", or_default(raw.seed, 1, Place::FILE), &limits::SEED, problems);
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
@@ -61,28 +69,31 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
         mode,
+        timing,
         duration: duration.map(|duration| duration.value),
         devices: fleet.devices,
         models: fleet.model_names(),
         sites: fleet.site_names(),
         firmware: Vec::new(),
         policies: Vec::new(),
+        rollouts: Vec::new(),
         settings,
     };
     let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
     let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
     let adversaries = raw.adversaries.and_then(|raw| adversary::check(raw, &known, problems));
-    let timeline = raw.timeline.and_then(|raw| timeline::check(raw, &known, problems));
+    let timeline = raw.timeline.and_then(|raw| timeline::check(raw, &mut known, problems));
     let phases = match (ramp, known.duration, &timeline) {
         (Some(ramp), Some(end), Some(timeline)) => Some(phases(ramp, end, timeline)),
         _ => None,
     };
     let expectations = raw.expectations.and_then(|raw| expect::check(raw, phases.as_deref(), &known, problems));
-    Some(Plan {
+    let plan = Plan {
         name: name?.value,
         goal: goal?.value,
         mode: mode?,
+        timing: timing?,
         seed: seed?.value,
         duration: known.duration?,
         ramp: ramp?,
@@ -94,7 +105,19 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         adversaries: adversaries?,
         timeline: timeline?,
         expectations: expectations?,
-    })
+    };
+    check_rollouts(&plan, &known.rollouts, problems);
+    Some(plan)
+}
+
+/// The server's own plan of each rollout, so that no run ends in the middle because the server refuses one.
+fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems) {
+    for RefusedRollout { rollout_id, why, .. } in rollouts::refused(plan) {
+        // Of several steps with one name the last is the one that is refused.
+        let at = places.iter().rev().find(|place| place.value == rollout_id).map_or(Place::FILE, |place| place.at);
+        let problem = Problem::new(at, format!("the server would refuse this `start_rollout`: {why}"));
+        problems.push(problem.expected("a rollout that fits the fleet, or `may_fail = true`"));
+    }
 }
 
 fn check_mode(mode: Field<String>, problems: &mut Problems) -> Option<Mode> {
@@ -157,6 +180,14 @@ fn check_settings(
         if settings.decided_by_run().contains(&name.value.as_str()) {
             let message = format!("a run decides {} itself", quoted(&name.value));
             problems.push(Problem::new(name.at, message).expected("no such setting in a scenario"));
+            all_are_sound = false;
+        } else if settings.reaches_outside().contains(&name.value.as_str()) {
+            let message = format!(
+                "{} would have the server reach beyond the run's own folder and process, which a scenario may not",
+                quoted(&name.value)
+            );
+            let help = "start a server with this setting yourself, and run against it with --target";
+            problems.push(Problem::new(name.at, message).expected("no such setting in a scenario").help(help));
             all_are_sound = false;
         } else if !names.contains(&name.value.as_str()) {
             let message = format!("unknown setting {} of the server", quoted(&name.value));

@@ -20,7 +20,7 @@ use crate::scenario::span_of_time::format_duration;
 pub(super) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
 
 /// Judges all steps; none if one is wrong. Steps of the same time keep the order of the file.
-pub(super) fn check(raw: Vec<RawStep>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<TimedStep>> {
+pub(super) fn check(raw: Vec<RawStep>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<TimedStep>> {
     let first_beyond = raw.get(limits::STEPS_MAX).map(|step| step.place);
     at_most(raw.len(), limits::STEPS_MAX, "[[timeline]]", first_beyond, problems);
     let count = raw.len();
@@ -28,6 +28,7 @@ pub(super) fn check(raw: Vec<RawStep>, known: &Known<'_>, problems: &mut Problem
     let raw = raw.into_iter().take(limits::STEPS_MAX);
     let mut steps: Vec<_> = raw.filter_map(|raw| check_one(raw, known, &mut seen, problems)).collect();
     steps.sort_by_key(|step| step.at);
+    known.rollouts = seen.rollouts;
     (steps.len() == count).then_some(steps)
 }
 
@@ -35,7 +36,7 @@ pub(super) fn check(raw: Vec<RawStep>, known: &Known<'_>, problems: &mut Problem
 #[derive(Default)]
 struct Seen {
     phases: Vec<At<String>>,
-    rollouts: Vec<String>,
+    rollouts: Vec<At<RolloutId>>,
     revoked: u32,
 }
 
@@ -81,14 +82,15 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
                 firmware.as_ref().map_or_else(|| "rollout".to_owned(), |version| format!("rollout-{version}"));
             let rollout_id = check_rollout_id(or_default(rollout, default, raw.place), problems);
             let (firmware, policy, rollout_id) = (firmware?, policy?, rollout_id?);
-            seen.rollouts.push(rollout_id.to_string());
+            seen.rollouts.push(At { at: raw.place, value: rollout_id.clone() });
             Some(Step::StartRollout { firmware, policy, rollout_id })
         }
         RawAction::OrderRollout { rollout, order } => {
             let title = "an `order_rollout` step";
             let rollout = required(rollout, "rollout", owner(title), "rollout = \"rollout-1.1.0\"", problems);
             let rollout = rollout.and_then(|rollout| {
-                let found = named(&rollout, "no earlier step starts a rollout", &seen.rollouts, problems);
+                let started: Vec<String> = seen.rollouts.iter().map(|started| started.value.to_string()).collect();
+                let found = named(&rollout, "no earlier step starts a rollout", &started, problems);
                 found.and_then(|name| name.parse().ok())
             });
             let order = required(order, "order", owner(title), "order = \"abort\"", problems);
@@ -106,7 +108,8 @@ fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Pr
         }
         fault => faults::check(fault, action.at, raw.place, known, problems),
     };
-    Some(TimedStep { at: at?, step: step? })
+    let may_fail = or_default(raw.may_fail, false, raw.place);
+    Some(TimedStep { at: at?, step: step?, may_fail: may_fail?.value })
 }
 
 fn check_firmware(firmware: Option<At<String>>, known: &Known<'_>, problems: &mut Problems) -> Option<String> {

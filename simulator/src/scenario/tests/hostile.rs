@@ -12,7 +12,7 @@ fn survives(bytes: &[u8]) -> String {
         Err(wrong) => {
             assert!(!wrong.is_empty() && wrong.len() <= 51, "{} diagnostics", wrong.len());
             for diagnostic in &wrong {
-                let json = diagnostic.to_json();
+                let json = diagnostic.to_json().to_string();
                 assert!(!json.contains('\n') && !diagnostic.to_string().contains('\n'), "{json}");
                 let shown = diagnostic.render(false);
                 let widest = shown.lines().map(|line| line.chars().count()).max();

@@ -1,6 +1,7 @@
 //! The scenario format from outside: what is accepted, what is refused, and with which words.
 
 mod hostile;
+mod orders;
 mod overrides;
 mod plans;
 mod refusals;

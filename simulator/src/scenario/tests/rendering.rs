@@ -171,7 +171,7 @@ fn colour_is_added_only_where_it_is_asked_for() {
 fn a_program_gets_one_line_of_json() {
     let wrong = checked(&changed("\"errors\"", "\"error\"").replace("max = 0", "max = -1")).expect_err("two are wrong");
     assert_eq!(
-        wrong[1].to_json(),
+        wrong[1].to_json().to_string(),
         r#"{"column":7,"expected":"a number from 0 to 2^53","file":"demo.toml","help":null,"line":27,"message":"`max` is -1","suggestion":null}"#
     );
     assert!(SOUND.lines().nth(26).is_some_and(|line| line == "max = 0"));

@@ -1,0 +1,78 @@
+//! Whole numbers on the wire: digits alone, within a bound, so that what is stored is what was sent.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Unexpected, Visitor},
+};
+
+/// Greatest number that anything is counted with: 2^53 - 1, so that programs whose numbers are doubles lose nothing.
+pub const COUNT_MAX: u64 = (1 << 53) - 1;
+
+/// A whole number with bounds.
+pub trait Whole: Sized + TryFrom<u64> + TryFrom<i64> {
+    /// From here on, and up to there, both included, for people.
+    const BOUNDS: (i64, u64);
+}
+
+impl Whole for u64 {
+    const BOUNDS: (i64, u64) = (0, COUNT_MAX);
+}
+
+impl Whole for u32 {
+    const BOUNDS: (i64, u64) = (0, 4_294_967_295);
+}
+
+impl Whole for i16 {
+    const BOUNDS: (i64, u64) = (-32_768, 32_767);
+}
+
+/// Reads a whole number that is written with digits alone: a fraction, an exponent or a text is refused, and so is what is out of
+/// bounds.
+///
+/// # Errors
+/// It is something else; the words say what was expected.
+pub fn whole<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_any(Digits(PhantomData))
+}
+
+/// The same for a number that may be missing.
+///
+/// # Errors
+/// The same.
+pub fn whole_if<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Read<T>(T);
+    impl<'de, T: Whole> Deserialize<'de> for Read<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            whole(deserializer).map(Self)
+        }
+    }
+    Ok(Option::<Read<T>>::deserialize(deserializer)?.map(|Read(number)| number))
+}
+
+struct Digits<T>(PhantomData<T>);
+
+impl<T: Whole> Visitor<'_> for Digits<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, greatest) = T::BOUNDS;
+        write!(f, "a whole number from {least} to {greatest}")
+    }
+
+    fn visit_i64<E: de::Error>(self, given: i64) -> Result<T, E> {
+        match u64::try_from(given) {
+            Ok(given) => self.visit_u64(given),
+            Err(_) if given < T::BOUNDS.0 => Err(E::invalid_value(Unexpected::Signed(given), &self)),
+            Err(_) => T::try_from(given).map_err(|_| E::invalid_value(Unexpected::Signed(given), &self)),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, given: u64) -> Result<T, E> {
+        if given > T::BOUNDS.1 {
+            return Err(E::invalid_value(Unexpected::Unsigned(given), &self));
+        }
+        T::try_from(given).map_err(|_| E::invalid_value(Unexpected::Unsigned(given), &self))
+    }
+}

@@ -1,0 +1,249 @@
+//! Names in the environment that are meant for this program and are none of its settings: `OTRT_REQUIERED=true` must not be
+//! passed over in silence.
+
+use std::collections::BTreeSet;
+
+use super::{SETTINGS, StartError};
+
+/// First words of settings that other programs use too: a name that begins so may be theirs.
+const SHARED_WORDS: [&str; 14] = [
+    "ADMIN",
+    "COMMIT",
+    "CONNECTIONS",
+    "DATABASE",
+    "FIRMWARE",
+    "HEARTBEAT",
+    "IDLE",
+    "LOG",
+    "REQUEST",
+    "S3",
+    "SENTRY",
+    "SERVER",
+    "SHUTDOWN",
+    "TRUSTED",
+];
+/// What people put before the name of a setting of a program that may need it; `SERVER_PORT` is none of this one.
+const PROGRAM_WORDS: [&str; 3] = ["KS_SERVER_", "KS_", "SERVER_"];
+/// Shortest name of a setting that one letter more or less makes another; below, too many words are near.
+const NEAR_NAME_MIN: usize = 6;
+
+/// What is wrong with names in the environment.
+#[derive(Debug, Default)]
+pub struct Misspelt {
+    /// They can be meant for nobody else.
+    pub refused: Vec<StartError>,
+    /// They may be another program's: sentences for people.
+    pub doubtful: Vec<String>,
+}
+
+/// Looks at the names of environment variables.
+pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    let mut found = Misspelt::default();
+    for name in &names {
+        let plain = name.to_ascii_uppercase();
+        if is_setting(name) || is_of_a_service(name, &names) {
+            continue;
+        }
+        let Some((setting, distance)) = nearest(&plain) else { continue };
+        match prefix_of(&plain) {
+            Some(word) if !SHARED_WORDS.contains(&word) || is_cut_short(&plain) => {
+                found.refused.push(StartError::UnknownSetting { name: (*name).to_owned(), nearest: setting });
+            }
+            prefix if prefix.is_some() || is_near(setting, distance) => {
+                found
+                    .doubtful
+                    .push(format!("{name} is no setting of this program, which passes it over; {setting} is one"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name)
+}
+
+/// Whether Kubernetes or Docker set it for a service of any name: `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_SERVICE_PORT_HTTPS`,
+/// `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR`; and `X_PORT`, which others write too, where one of these stands beside it.
+fn is_of_a_service(name: &str, names: &BTreeSet<&str>) -> bool {
+    let of_a_port = |service: &str, name: &str| {
+        let rest = name.strip_prefix(service).and_then(|rest| rest.strip_prefix("_PORT_"));
+        let mut words = rest.unwrap_or_default().split('_');
+        let is_number = words.next().is_some_and(|port| port.parse::<u16>().is_ok());
+        is_number
+            && matches!(words.next(), Some("TCP" | "UDP" | "SCTP"))
+            && matches!((words.next(), words.next()), (None, _) | (Some("ADDR" | "PORT" | "PROTO"), None))
+    };
+    if let Some(service) = name.strip_suffix("_PORT") {
+        let host = format!("{service}_SERVICE_HOST");
+        if names.iter().any(|other| *other == host || of_a_port(service, other)) {
+            return true;
+        }
+    }
+    let is_of_a_service = name.split_once("_SERVICE_").is_some_and(|(_, rest)| {
+        rest == "HOST" || rest == "PORT" || rest.strip_prefix("PORT_").is_some_and(|port| !port.is_empty())
+    });
+    is_of_a_service || name.match_indices("_PORT_").any(|(at, _)| of_a_port(name.get(..at).unwrap_or_default(), name))
+}
+
+/// The setting that a name is with the program's before it, such as `SERVER_PORT`.
+fn of_the_program(name: &str) -> Option<&'static str> {
+    let bare = PROGRAM_WORDS.iter().find_map(|word| name.strip_prefix(word))?;
+    SETTINGS.iter().map(|setting| setting.name).find(|setting| *setting == bare)
+}
+
+/// The first word of a name, if settings begin with it and go on.
+fn prefix_of(name: &str) -> Option<&'static str> {
+    let word = |name: &'static str| name.split_once('_').map(|(word, _)| word);
+    let mut words = SETTINGS.iter().filter_map(|setting| word(setting.name));
+    words.find(|word| name.strip_prefix(word).is_some_and(|rest| rest.starts_with('_')))
+}
+
+/// Whether a setting is named so and goes on: `IDLE_TIMEOUT` for `IDLE_TIMEOUT_MS`.
+fn is_cut_short(name: &str) -> bool {
+    let mut names = SETTINGS.iter().map(|setting| setting.name);
+    name.contains('_') && names.any(|setting| setting.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
+}
+
+/// The setting whose name is nearest, and how many letters differ: of all if that may be a slip, else of those with the same
+/// first word, if there are any.
+fn nearest(name: &str) -> Option<(&'static str, usize)> {
+    if let Some(setting) = of_the_program(name) {
+        return Some((setting, 0));
+    }
+    let of = |prefix: &str| {
+        let kin = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(prefix));
+        kin.map(|setting| (setting, strsim::damerau_levenshtein(name, setting))).min_by_key(|(_, distance)| *distance)
+    };
+    let of_all = of("").filter(|(setting, distance)| is_near(setting, *distance));
+    of_all.or_else(|| prefix_of(name).and_then(|word| of(&format!("{word}_")))).or_else(|| of(""))
+}
+
+/// Whether so few letters differ that it is rather a slip than another name.
+fn is_near(setting: &str, distance: usize) -> bool {
+    distance == 0 || setting.len() >= NEAR_NAME_MIN && distance <= setting.len().div_ceil(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(names: &[&str]) -> Vec<String> {
+        misspelt(names.iter().copied()).refused.iter().map(|error| format!("{error}; {}", error.remedy())).collect()
+    }
+
+    #[test]
+    fn what_only_we_could_mean_is_refused_with_the_nearest_name() {
+        for (wrong, right) in [
+            ("OTRT_REQUIERED", "OTRT_REQUIRED"),
+            ("otrt_required", "OTRT_REQUIRED"),
+            ("RATE_LIMIT_DEVICE_PER_MINUTE", "RATE_LIMIT_DEVICE_PER_MIN"),
+            ("KEYS_STRANDED_MAX", "KEYS_STRANDED_MAX_BP"),
+            ("STORE_SYNC", "STORE_LOCKING"),
+            ("IDLE_TIMEOUT", "IDLE_TIMEOUT_MS"),
+            ("ARTIFACT_DIR", "ARTIFACTS_DIR"),
+            ("HEARTBEAT_INTERVAL", "HEARTBEAT_INTERVAL_MS"),
+        ] {
+            let said = refused(&[wrong]);
+            assert!(said.len() == 1 && said[0].contains(wrong), "{said:?}");
+            assert!(wrong == "STORE_SYNC" || said[0].contains(&format!("did you mean {right}?")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_for_another_program_is_a_remark() {
+        let names = ["S3_BUCKET", "LOG_LEVL", "SENTRY_ENVIRONMENT", "ORTT_REQUIRED", "HEARTBEATRETENTION_DAYS", "port"];
+        let found = misspelt(names);
+        assert_eq!((found.refused.len(), found.doubtful.len()), (0, names.len()), "{found:?}");
+        assert!(found.doubtful.iter().any(|doubt| doubt.contains("LOG_LEVL ") && doubt.contains("LOG_LEVEL is one")));
+    }
+
+    #[test]
+    fn the_programs_name_before_a_setting_is_a_remark_that_names_the_setting() {
+        for (name, setting) in [
+            ("SERVER_PORT", "PORT"),
+            ("SERVER_HOST", "HOST"),
+            ("KS_PORT", "PORT"),
+            ("KS_SERVER_PORT", "PORT"),
+            ("KS_DATABASE_URL", "DATABASE_URL"),
+            ("SERVER_LOG_LEVEL", "LOG_LEVEL"),
+        ] {
+            let found = misspelt([name]);
+            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{found:?}");
+            assert!(found.doubtful[0].ends_with(&format!("; {setting} is one")), "{found:?}");
+        }
+        let service = misspelt(["SERVER_PORT", "SERVER_SERVICE_HOST", "SERVER_PORT_80_TCP"]);
+        assert!(service.doubtful.is_empty(), "of a service of that name: {service:?}");
+    }
+
+    #[test]
+    fn a_port_in_a_name_does_not_make_it_a_services() {
+        for name in [
+            "OTRT_PORT_REQUIRED",
+            "STORE_PORT",
+            "KEYS_PORT_X",
+            "RATE_LIMIT_PORT_1",
+            "STORE_PORT_80_XYZ",
+            "STORE_PORT_80_TCP_X",
+        ] {
+            assert_eq!(misspelt([name]).refused.len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_sets_is_nobodys_business() {
+        let usual = [
+            "PATH",
+            "HOME",
+            "HOSTNAME",
+            "LANG",
+            "LC_ALL",
+            "PWD",
+            "SHLVL",
+            "TERM",
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "TZ",
+            "INVOCATION_ID",
+            "JOURNAL_STREAM",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "CREDENTIALS_DIRECTORY",
+            "STATE_DIRECTORY",
+            "SUDO_USER",
+            "RUST_LOG",
+            "RUST_BACKTRACE",
+            "HTTP_PROXY",
+            "http_proxy",
+            "NO_PROXY",
+            "POSTGRES_PASSWORD",
+            "KUBERNETES_SERVICE_HOST",
+            "STORE_SERVICE_HOST",
+            "STORE_PORT_80_TCP_ADDR",
+            "STORE_PORT",
+            "STORE_PORT_80_TCP",
+            "STORE_SERVICE_PORT",
+            "STORE_SERVICE_PORT_HTTPS",
+            "KEYS_PORT",
+            "KEYS_PORT_53_UDP_PROTO",
+            "ARTIFACT_STORE_SERVICE_HOST",
+            "ARTIFACT_STORE_PORT",
+            "AWS_ACCESS_KEY_ID",
+            "HOSTS",
+        ];
+        let found = misspelt(usual);
+        assert!(found.refused.is_empty() && found.doubtful.is_empty(), "{found:?}");
+        let ours = misspelt(SETTINGS.iter().map(|setting| setting.name));
+        assert!(ours.refused.is_empty() && ours.doubtful.is_empty(), "{ours:?}");
+    }
+
+    #[test]
+    fn every_shared_word_begins_a_setting() {
+        for word in SHARED_WORDS {
+            assert!(SETTINGS.iter().any(|setting| setting.name.starts_with(&format!("{word}_"))), "{word}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading a database where it lies, a backup in a folder that nobody may write as well: nothing is written beside it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{
+    Instant, Place, SqliteReader, check_integrity, in_short, open_read_only, refuse_lost, refused, set_up, vfs,
+    wal::{index_of, log_of},
+};
+use crate::{
+    config::{Locking, StartError},
+    store::migrations,
+};
+
+/// Whether a reading stood alone: nobody else may write what is read without locks.
+pub struct Alone(Option<PathBuf>);
+
+impl Alone {
+    /// Looks once more, when all is read.
+    ///
+    /// # Errors
+    /// Another program has opened the database meanwhile: what was read may be of two moments.
+    pub fn check(&self) -> Result<(), StartError> {
+        match &self.0 {
+            Some(path) if is_in_use(path) => Err(StartError::Unreadable {
+                path: path.clone(),
+                why: "another program opened it while it was read".to_owned(),
+                remedy: "run the command again".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SqliteReader {
+    /// Opens the file for a command that only reads. A database that somebody has open, or that a crash left with its log, is
+    /// read with SQLite's locks, as always. One without a log beside it is read as an immutable file, so that neither file
+    /// nor folder needs to be writable, and nothing is left beside it.
+    ///
+    /// # Errors
+    /// There is no database, it is not of this program and schema, or its log can't be read along.
+    pub fn open_as_it_lies(path: &Path, locking: Locking) -> Result<(Self, Alone), StartError> {
+        let bad = |error: rusqlite::Error| StartError::BadDatabase { path: path.to_owned(), why: in_short(&error) };
+        refuse_lost(path)?;
+        if !path.exists() {
+            return Err(StartError::no_database(path));
+        }
+        let lost = |error: std::io::Error| StartError::BadDatabase { path: path.to_owned(), why: error.to_string() };
+        let before = Place::of_database(path).map_err(lost)?;
+        let begun = Arc::new(Mutex::new(Instant::now()));
+        let (connection, alone) = if is_in_use(path) {
+            match open_read_only(path, locking, Arc::clone(&begun)).and_then(tried) {
+                Ok(connection) => (connection, Alone(None)),
+                Err(error) if !needs_writing(&error) => return Err(bad(error)),
+                Err(_) if log_bytes(path) > 0 => return Err(log_unread(path)),
+                Err(_) => (open_immutable(path, locking).map_err(bad)?, Alone(Some(path.to_owned()))),
+            }
+        } else {
+            (open_immutable(path, locking).map_err(bad)?, Alone(Some(path.to_owned())))
+        };
+        check_integrity(&connection).map_err(|why| StartError::BadDatabase { path: path.to_owned(), why })?;
+        migrations::refuse_other(&connection).map_err(|error| refused(path, error))?;
+        let place = Place::opened(path, before, locking).map_err(lost)?;
+        Ok((Self { connection, place, begun }, alone))
+    }
+}
+
+/// Has SQLite look into the file, which it puts off when it opens it.
+fn tried(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn log_bytes(path: &Path) -> u64 {
+    log_of(path).metadata().map_or(0, |about| about.len())
+}
+
+/// Whether somebody has the database open or has left its log: then there is a log with something in it, or the index of one.
+fn is_in_use(path: &Path) -> bool {
+    log_bytes(path) > 0 || index_of(path).exists()
+}
+
+/// Whether SQLite failed because it would have to write a file here.
+fn needs_writing(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+}
+
+fn log_unread(path: &Path) -> StartError {
+    let log = log_of(path);
+    StartError::Unreadable {
+        path: path.to_owned(),
+        why: format!(
+            "its newest {} bytes are in {}, which SQLite reads only where it may write beside it",
+            log_bytes(path),
+            log.display()
+        ),
+        remedy: format!("copy {} and {} to a folder that you may write, and look there", path.display(), log.display()),
+    }
+}
+
+/// Opens a file that nobody changes: SQLite takes no locks and looks for no log (<https://www.sqlite.org/uri.html>).
+fn open_immutable(path: &Path, locking: Locking) -> rusqlite::Result<Connection> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+    let encode = |byte: &u8| if is_plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    let encoded: String =
+        std::path::absolute(path).unwrap_or(path.to_owned()).as_os_str().as_bytes().iter().map(encode).collect();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags_and_vfs(format!("file:{encoded}?immutable=1"), flags, vfs(locking))?;
+    set_up(&connection)?;
+    tried(connection)
+}

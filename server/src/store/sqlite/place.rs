@@ -1,0 +1,187 @@
+//! Whether the files that are open are still those under the database's name. A file that was moved, deleted or replaced can be
+//! written on for as long as it is open, and nobody ever finds what was written.
+
+use std::{
+    fs::Metadata,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::wal::{index_of, log_of};
+use crate::{config::Locking, store::StoreError};
+
+/// Device and inode: what a name stands for.
+type Identity = (u64, u64);
+
+/// The database, its write-ahead log and the log's index, as they were when they were opened.
+pub(super) struct Place {
+    /// Under the name that was given: whoever turns a link elsewhere takes the database away.
+    database: (PathBuf, Identity),
+    /// The database's length in bytes at the last look. It never shrinks: nothing vacuums it in place.
+    database_bytes: AtomicU64,
+    /// None beside a copy that is only read.
+    log: Option<(PathBuf, Identity)>,
+    /// None where SQLite keeps it in memory.
+    index: Option<(PathBuf, Identity)>,
+}
+
+impl Place {
+    /// What is there now; the files must be open already, and `before` must be what [`Place::of_database`] gave before they were.
+    ///
+    /// # Errors
+    /// The database was replaced while it was opened.
+    pub(super) fn opened(path: &Path, before: Identity, locking: Locking) -> io::Result<Self> {
+        let found = std::fs::metadata(path)?;
+        if identity(&found) != before {
+            return Err(io::Error::other("it was replaced while it was opened"));
+        }
+        let index = match locking {
+            Locking::Shared => if_there(index_of(path))?,
+            Locking::Exclusive => None, // one that is there was left by another program
+        };
+        let log = if_there(log_of(path))?;
+        Ok(Self { database: (path.to_owned(), before), database_bytes: AtomicU64::new(found.len()), log, index })
+    }
+
+    /// The same of a database that is written, which must have a log.
+    ///
+    /// # Errors
+    /// There is none where it should be.
+    pub(super) fn with_log(self) -> io::Result<Self> {
+        if self.log.is_some() {
+            return Ok(self);
+        }
+        let log = log_of(&self.database.0);
+        Err(io::Error::other(format!("its write-ahead log is not in {}", log.display())))
+    }
+
+    /// What the database's name stands for.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub(super) fn of_database(path: &Path) -> io::Result<Identity> {
+        std::fs::metadata(path).map(|found| identity(&found))
+    }
+
+    /// Looks whether all are where they were; gives the length of the write-ahead log in bytes. Three system calls.
+    ///
+    /// # Errors
+    /// [`StoreError::Misplaced`], with what happened to which file.
+    pub(super) fn look(&self) -> Result<u64, StoreError> {
+        let bytes = look_at(&self.database)?;
+        let before = self.database_bytes.fetch_max(bytes, Ordering::Relaxed);
+        if bytes < before {
+            let path = self.database.0.display();
+            return Err(StoreError::Misplaced(format!("{path} was cut from {before} to {bytes} bytes")));
+        }
+        self.index.as_ref().map_or(Ok(0), look_at)?;
+        self.log.as_ref().map_or(Ok(0), look_at)
+    }
+
+    /// Bytes that are free where the database is; none if the system does not say.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.database.0).ok()
+    }
+}
+
+/// Bytes that are free for us on the disk of a path.
+///
+/// # Errors
+/// The system does not say.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let about = rustix::fs::statvfs(path)?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+}
+
+/// The file with what its name stands for, if it is there.
+fn if_there(path: PathBuf) -> io::Result<Option<(PathBuf, Identity)>> {
+    match std::fs::metadata(&path) {
+        Ok(found) => Ok(Some((path, identity(&found)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks at one file; gives its length in bytes.
+fn look_at((path, opened): &(PathBuf, Identity)) -> Result<u64, StoreError> {
+    let what = match std::fs::metadata(path) {
+        Ok(found) if identity(&found) == *opened => return Ok(found.len()),
+        Ok(_) => "was replaced by another file".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "was moved or deleted".to_owned(),
+        Err(error) => format!("can't be found: {error}"),
+    };
+    Err(StoreError::Misplaced(format!("{} {what}", path.display())))
+}
+
+fn identity(found: &Metadata) -> Identity {
+    (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf, Place) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ks.sqlite");
+        std::fs::write(&path, "database").unwrap();
+        std::fs::write(log_of(&path), "log").unwrap();
+        std::fs::write(index_of(&path), "index").unwrap();
+        let place = Place::opened(&path, Place::of_database(&path).unwrap(), Locking::Shared).unwrap();
+        (folder, path, place)
+    }
+
+    #[test]
+    fn each_file_is_missed_and_found_again() {
+        let (folder, path, place) = place();
+        assert_eq!(place.look(), Ok(3), "the length of the log");
+        for file in [path.clone(), log_of(&path), index_of(&path)] {
+            let aside = folder.path().join("aside");
+            std::fs::rename(&file, &aside).unwrap();
+            let missed = place.look().unwrap_err().to_string();
+            assert!(missed.contains(&format!("{} was moved or deleted", file.display())), "{missed}");
+            std::fs::copy(&aside, &file).unwrap();
+            assert!(place.look().unwrap_err().to_string().contains("was replaced"));
+            std::fs::rename(&aside, &file).unwrap();
+            assert_eq!(place.look(), Ok(3));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_while_it_is_opened_is_refused() {
+        let (folder, path, _) = place();
+        let before = Place::of_database(&path).unwrap();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "another").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert!(Place::opened(&path, before, Locking::Shared).is_err());
+    }
+
+    #[test]
+    fn a_database_that_was_cut_in_place_is_missed() {
+        let (_folder, path, place) = place();
+        std::fs::write(&path, "a database").unwrap();
+        assert_eq!(place.look(), Ok(3), "it may grow");
+        std::fs::write(&path, "cut").unwrap();
+        assert!(place.look().unwrap_err().to_string().contains("was cut from 10 to 3 bytes"));
+        assert!(place.look().is_err(), "and at every look");
+    }
+
+    #[test]
+    fn through_a_link_the_log_is_beside_the_database_and_the_link_is_watched() {
+        let (folder, path, _) = place();
+        let link = folder.path().join("links").join("link.sqlite");
+        std::fs::create_dir(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let place = Place::opened(&link, Place::of_database(&link).unwrap(), Locking::Shared).unwrap();
+        assert_eq!(place.look(), Ok(3));
+        std::fs::remove_file(index_of(&path)).unwrap();
+        assert!(place.look().unwrap_err().to_string().contains("-shm was moved or deleted"));
+        std::fs::write(folder.path().join("other"), "database").unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("other"), &link).unwrap();
+        assert!(place.look().unwrap_err().to_string().contains("link.sqlite was replaced"));
+    }
+}

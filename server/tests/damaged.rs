@@ -1,0 +1,95 @@
+//! Goal: nothing is acknowledged any more once the database is found damaged, whoever finds it and whatever succeeds later.
+//! Method: the real server; pages of its live database are overwritten, those that it reads each second and those that only
+//! questions or writes come to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use std::os::unix::fs::FileExt as _;
+
+use ks_protocol::refusal::RefusalCode;
+use support::{Server, eventually, start_server};
+
+/// Fills the first page of a table in the live file with `byte`, and gives what was there; the log is empty before.
+fn overwrite(server: &Server, table: &str, byte: u8) -> (u64, Vec<u8>) {
+    let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
+    let page: i64 = server.value(&sql);
+    let page_bytes: i64 = server.value("PRAGMA page_size");
+    let busy: i64 = server.value("PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_eq!(busy, 0);
+    let (at, bytes) = (u64::try_from((page - 1) * page_bytes).unwrap(), usize::try_from(page_bytes).unwrap());
+    let file = std::fs::File::options().read(true).write(true).open(server.database()).unwrap();
+    let mut before = vec![0; bytes];
+    file.read_exact_at(&mut before, at).unwrap();
+    file.write_all_at(&vec![byte; bytes], at).unwrap();
+    (at, before)
+}
+
+/// The server says in every place where somebody looks that it stores nothing, and what to do.
+async fn says_so(server: &Server) {
+    let health = server.get("/health").await;
+    assert_eq!((health.status, health.body["status"].as_str()), (503, Some("unavailable")));
+    let said = health.body["store"].as_str().unwrap();
+    assert!(said.starts_with("the database is damaged (") && said.contains("restore a backup"), "{said}");
+    eventually("it is counted", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
+    let log = server.log();
+    let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is damaged ("));
+    assert_eq!(page.count(), 1, "once, and not each second: {log}");
+}
+
+/// Goal: damage is noticed also when nobody sends anything, and is not forgotten when it can't be seen any more.
+/// Method: the page of what the server follows each second is overwritten, and put back once it is noticed.
+#[tokio::test]
+async fn damage_that_is_found_while_nobody_writes_stops_every_write_until_the_end() {
+    for byte in [0, 0xff] {
+        let mut server = start_server(&[]);
+        let mut device = server.registered("KS-1").await;
+        device.beat().await.answer();
+        let (at, before) = overwrite(&server, "keysets", byte);
+        // Another program's commit has the server read anew what it had read already.
+        server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
+        eventually("it is noticed", async || server.log().contains("the database is damaged")).await;
+        device.beat().await.refusal(RefusalCode::Overloaded);
+        let refused = server.revoke(&device).await.problem(503);
+        assert!(refused["detail"].as_str().unwrap().contains("the database is damaged"), "{refused}");
+        says_so(&server).await;
+
+        let file = std::fs::File::options().write(true).open(server.database()).unwrap();
+        file.write_all_at(&before, at).unwrap();
+        let written = server.beats();
+        for _ in 0..3 {
+            device.beat().await.refusal(RefusalCode::Overloaded);
+        }
+        says_so(&server).await;
+        assert_eq!(server.beats(), written);
+
+        server.start_again();
+        device.moves_to(&server, support::HOME);
+        device.beat().await.answer();
+        server.is_well().await;
+    }
+}
+
+/// Goal: whoever comes upon the damage stops the writes: a question of an admin, a commit.
+/// Method: a page that only an admin's question reads, and a page that only a device's write reads.
+#[tokio::test]
+async fn damage_that_a_question_or_a_commit_finds_stops_every_write() {
+    for (table, is_asked) in [("users", true), ("device_heartbeats", false)] {
+        let server = start_server(&[]);
+        let mut device = server.registered("KS-1").await;
+        server.until_settled().await;
+        overwrite(&server, table, 0);
+        server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
+        if is_asked {
+            server.get("/api/users").await.problem(503);
+        }
+        device.beat().await.refusal(RefusalCode::Overloaded);
+        says_so(&server).await;
+    }
+}

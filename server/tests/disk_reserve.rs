@@ -1,0 +1,33 @@
+//! Goal: a disk that devices have filled does not stop operators: what is kept in reserve is enough to shut the culprit out.
+//! Method: a reserve that is larger than any disk, so that it counts as full from the first look on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::refusal::RefusalCode;
+use support::{eventually, start_server};
+
+/// Goal: with less free than the reserve nothing of devices is stored, and what operators do is.
+/// Method: a device beats until it is refused; it is revoked all the same; monitoring says what to do.
+#[tokio::test]
+async fn what_is_left_of_the_disk_is_for_operators() {
+    let server = start_server(&[("DISK_RESERVE_BYTES", "9007199254740991")]);
+    let mut device = server.device("KS-1");
+    server.whitelist(&[&device]).await;
+    let _ = device.register(None).await; // before the first look, or refused
+    eventually("it is noticed", async || server.get("/health").await.status == 503).await;
+    let refusal = device.beat().await.refusal(RefusalCode::Overloaded);
+    assert!(refusal.message.contains("disk") && refusal.retry_after_s == Some(60), "{refusal:?}");
+    let health = server.get("/health").await;
+    assert!(health.body["store"].as_str().unwrap().contains("DISK_RESERVE_BYTES"), "{}", health.body);
+    assert!(server.metric("ks_disk_free_bytes").await.unwrap() > 0.0);
+    assert_eq!(server.revoke(&device).await.done()["revoked"], 1);
+    device.beat().await.refusal(RefusalCode::Revoked);
+    assert_eq!(server.log().lines().filter(|line| line.contains("the disk is nearly full")).count(), 1);
+}

@@ -1,0 +1,148 @@
+//! Promise: a command whose output can't be written says so and exits 3, and a token that was shown to nobody is good for nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use std::{fs::File, io::Read as _, process::Stdio};
+
+use support::{World, world};
+
+/// A place without room.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// A pipe whose reader has gone.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// A database, a key and an image.
+fn factory() -> World {
+    let world = world(&[]);
+    assert_eq!(world.run(&["migrate"]).code, Some(0));
+    assert_eq!(world.run(&["keys", "generate", "--out", "key.pem"]).code, Some(0));
+    assert_eq!(world.run(&["factory", "make-otrt"]).code, Some(0), "so that the audit has a line");
+    world.write("image", "the image");
+    world
+}
+
+const COMMANDS: [&[&str]; 18] = [
+    &["--help"],
+    &["--version"],
+    &["admin", "token", "list"],
+    &["admin", "user", "list", "--json"],
+    &["audit", "export"],
+    &["audit", "verify"],
+    &["audit", "verify", "--json"],
+    &["completions", "bash"],
+    &["doctor"],
+    &["doctor", "--json"],
+    &["factory", "export"],
+    &["firmware", "list"],
+    &["keys", "export-pubkey"],
+    &["keys", "generate"],
+    &["man"],
+    &["man", "admin", "token", "create"],
+    &["migrate"],
+    &["rollout", "list"],
+];
+
+const SIGN: [&str; 14] = [
+    "firmware",
+    "sign",
+    "--key",
+    "key.pem",
+    "--artifact",
+    "image",
+    "--release-id",
+    "r",
+    "--version",
+    "1",
+    "--counter",
+    "2",
+    "--model",
+    "m",
+];
+
+#[test]
+fn a_full_disk_is_an_error_of_every_command() {
+    let world = factory();
+    for command in COMMANDS.into_iter().chain([SIGN.as_slice()]) {
+        let ran = world.run_into(command, full());
+        assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
+        assert!(ran.stderr.contains("cannot write to standard output: No space left"), "{command:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let world = factory();
+    for command in COMMANDS.into_iter().chain([SIGN.as_slice()]) {
+        let ran = world.run_into(command, closed());
+        assert_eq!(ran.code, Some(0), "{command:?}: {ran:?}");
+        assert!(!ran.stderr.contains("error"), "{command:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn what_was_found_is_in_the_exit_code_though_nobody_reads_it() {
+    let world = factory();
+    assert_eq!(world.run(&["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]).code, Some(0));
+    world.sqlite().execute("UPDATE audit SET detail = 'something else'", []).unwrap();
+    assert_eq!(world.run_into(&["audit", "verify"], closed()).code, Some(1));
+}
+
+#[test]
+fn tokens_that_were_shown_to_nobody_are_taken_back() {
+    let world = factory();
+    for command in [
+        ["admin", "token", "create", "--role", "viewer", "--ttl", "1h"].as_slice(),
+        &["factory", "make-otrt", "--count", "3"],
+        &["factory", "make-otrt", "--count", "3", "--json"],
+    ] {
+        let into = |stdout: Stdio| world.run_into(command, stdout);
+        for ran in [into(full()), into(closed()), into(Stdio::null()), world.run_without_stdout(command)] {
+            assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
+            assert!(ran.stderr.contains("could not be shown, so they were revoked"), "{command:?}: {ran:?}");
+        }
+    }
+    let live: i64 = world.value("SELECT count(*) FROM tokens WHERE revoked_at IS NULL");
+    assert_eq!((live, world.value::<i64>("SELECT count(*) FROM otrts")), (0, 1), "one is of before");
+}
+
+#[test]
+fn a_reader_that_stops_in_the_middle_of_an_export_ends_it() {
+    let world = factory();
+    for _ in 0..3 {
+        assert_eq!(world.run(&["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]).code, Some(0));
+    }
+    // Far more lines than a pipe holds, copied from what is there; verify would call it broken, export does not look.
+    world.sqlite().execute_batch(
+        "WITH RECURSIVE n(n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
+         INSERT INTO audit SELECT n, at, actor, address, action, subject, detail, hash FROM n, audit WHERE audit.id = 1",
+    ).unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let ran = std::thread::scope(|scope| {
+        let reading = scope.spawn(move || reader.read(&mut [0; 16]).unwrap());
+        let ran = world.run_into(&["audit", "export"], writer);
+        assert_eq!(reading.join().unwrap(), 16);
+        ran
+    });
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_key_that_was_shown_to_nobody_is_an_error() {
+    let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
+}

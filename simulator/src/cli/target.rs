@@ -1,0 +1,109 @@
+//! `ks-fleet run --target`: somebody else's server, its admin token, and how long its answers are waited for.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    failure::Failure,
+    operator::AnswerTimeouts,
+    run::Target,
+    scenario::{format_duration, parse_duration},
+};
+
+/// How long answers of a target may be waited for.
+const ADMIN_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+
+/// What `run` is told of a target.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct TargetOptions {
+    /// Go against this server instead of starting one: http://HOST:PORT. Its admin token comes from the environment, as
+    /// ADMIN_TOKEN, or from a file
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// File with the target's admin token [env: ADMIN_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", requires = "target")]
+    admin_token_file: Option<PathBuf>,
+    /// How long each answer of the target's admin API is waited for [default: 2m for orders, an import among them, 10s for
+    /// questions]
+    #[arg(long, value_name = "D", value_parser = admin_timeout, requires = "target")]
+    admin_timeout: Option<Duration>,
+}
+
+fn admin_timeout(text: &str) -> Result<Duration, String> {
+    let (min, max) = (format_duration(*ADMIN_TIMEOUT.start()), format_duration(*ADMIN_TIMEOUT.end()));
+    let expected = || format!("expected a duration from {min} to {max}, such as 30s");
+    let timeout = parse_duration(text).map_err(|error| format!("{error}; {}", expected()))?;
+    if ADMIN_TIMEOUT.contains(&timeout) { Ok(timeout) } else { Err(format!("out of range; {}", expected())) }
+}
+
+impl TargetOptions {
+    /// The target, if there is one.
+    ///
+    /// # Errors
+    /// There is no token for it, or its URL is none.
+    pub(super) fn target(self) -> Result<Option<Target>, Failure> {
+        let Some(url) = self.target else { return Ok(None) };
+        let mut target = Target::new(url, admin_token(self.admin_token_file)?)?;
+        if let Some(timeout) = self.admin_timeout {
+            target.timeouts = AnswerTimeouts::all(timeout);
+        }
+        Ok(Some(target))
+    }
+}
+
+/// The admin token, never from the command line: every user of the machine sees that.
+fn admin_token(file: Option<PathBuf>) -> Result<String, Failure> {
+    let set = |name| ks_server::edge::environment(name).filter(|value| !value.is_empty());
+    let bad = |why: String| Err(Failure::BadRequest(why));
+    let (token, named) = (set("ADMIN_TOKEN"), set("ADMIN_TOKEN_FILE").map(PathBuf::from));
+    match (file.or(named), token) {
+        (Some(file), None) => read_token(&file),
+        (None, Some(token)) => Ok(token),
+        (Some(file), Some(_)) => bad(format!(
+            "the admin token is given twice, in ADMIN_TOKEN and in {}; expected one of them",
+            file.display()
+        )),
+        (None, None) => bad(
+            "--target needs the admin token of the server there, in ADMIN_TOKEN or in a file that --admin-token-file names: the factory whitelists devices through its admin API"
+                .to_owned(),
+        ),
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
+    match ks_server::vault::read_small(path).map_err(cannot)?.trim() {
+        "" => Err(Failure::BadRequest(format!("the admin token file {} is empty", path.display()))),
+        token => Ok(token.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_a_range() {
+        assert_eq!(admin_timeout("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(admin_timeout("60m"), Ok(Duration::from_hours(1)));
+        for wrong in ["0s", "61m", "soon"] {
+            assert!(admin_timeout(wrong).unwrap_err().contains("expected a duration from 1s to 1h"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_from_a_file_that_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &[u8]| {
+            let path = folder.path().join("token");
+            std::fs::write(&path, text).unwrap();
+            read_token(&path).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(read(b"0123456789abcdef\n"), Ok("0123456789abcdef".to_owned()));
+        for wrong in [&b" \n"[..], &[0xff], &vec![b'x'; 1 << 20]] {
+            assert!(read(wrong).is_err());
+        }
+    }
+}

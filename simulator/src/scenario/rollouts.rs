@@ -1,0 +1,123 @@
+//! What the server would say of a scenario's rollouts: its own plan, made of the devices of the scenario before anything runs.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use ks_protocol::{
+    document,
+    id::RolloutId,
+    manifest::{MODELS_MAX, Manifest},
+    text::{Rows, Sha256, Text},
+    time::UnixMs,
+};
+use ks_server::{
+    config::Config,
+    rollout::plan::{self, Wish},
+    store::{
+        releases::{ReleaseRecord, ReleaseState},
+        rollouts::Candidate,
+    },
+};
+
+use super::plan::{Firmware, Plan, Step};
+use crate::{
+    fleet::{self, DeviceSpec, FACTORY_COUNTER},
+    run::server_settings,
+};
+
+/// The server's interval between heartbeats, where its settings can't be read.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A rollout that the server would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRollout {
+    /// Which.
+    pub rollout_id: RolloutId,
+    /// When the scenario starts it.
+    pub at: Duration,
+    /// What the server would say.
+    pub why: String,
+}
+
+/// The rollouts of a plan that the server would refuse even if each device that is on by then were registered and free for
+/// it; those whose step may fail are not judged. What else the server knows by then can only make devices fewer.
+pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
+    if !plan.has_rollouts() {
+        return Vec::new();
+    }
+    let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // which the run says
+    let settings = server_settings(plan, "");
+    let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
+    let mut names = BTreeSet::new();
+    let mut refused = Vec::new();
+    for timed in &plan.timeline {
+        let Step::StartRollout { firmware, policy, rollout_id } = &timed.step else { continue };
+        let is_first = names.insert(rollout_id);
+        let firmware = plan.firmware.iter().find(|release| release.version == *firmware);
+        let (Some(firmware), Some(policy), false) = (firmware, plan.policies.get(policy), timed.may_fail) else {
+            continue;
+        };
+        let wish = Wish { rollout_id: rollout_id.clone(), policy: policy.clone() };
+        let is_on = |device: &&DeviceSpec| device.starts_after <= timed.at;
+        let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
+        let planned = match release(plan, firmware) {
+            Some(_) if !is_first => Err("a rollout of this name was started before".to_owned()),
+            Some(release) => plan::plan(&wish, &release, candidates, interval.as_secs()).map_err(|no| no.to_string()),
+            None => continue, // there can be no such release, which the step itself says
+        };
+        if let Err(why) = planned {
+            refused.push(RefusedRollout { rollout_id: rollout_id.clone(), at: timed.at, why });
+        }
+    }
+    refused
+}
+
+fn candidate(plan: &Plan, device: &DeviceSpec) -> Candidate {
+    let name = |shares: &[super::Share], index: usize| shares.get(index).map_or_else(String::new, |it| it.name.clone());
+    Candidate {
+        row: device.number.into(),
+        device_id: device.device_id.clone(),
+        model: name(&plan.fleet.models, device.model),
+        site: name(&plan.fleet.sites, device.site),
+        release_counter: FACTORY_COUNTER,
+        open_rollout: None,
+        failures: 0,
+        has_failed_this: false,
+    }
+}
+
+/// The release of a firmware, as far as a plan needs it.
+fn release(plan: &Plan, firmware: &Firmware) -> Option<ReleaseRecord> {
+    let (release_id, sha256) = (firmware.release_id().parse::<ks_protocol::id::ReleaseId>().ok()?, Sha256([0; 32]));
+    if plan.fleet.models.len() > MODELS_MAX {
+        return None;
+    }
+    let product = "simulated";
+    let models = plan.fleet.models.iter().map(|model| Text::truncated(&model.name)).collect();
+    let manifest = Manifest {
+        kind: Default::default(),
+        release_id: release_id.clone(),
+        product: Text::truncated(product),
+        models: Rows::truncated(models),
+        version: Text::truncated(&firmware.version),
+        release_counter: firmware.release_counter,
+        sha256,
+        size_bytes: firmware.size_bytes,
+        min_counter: None,
+        not_before: UnixMs(0),
+        expires_at: UnixMs(0),
+        key_id: "key".parse().ok()?,
+    };
+    Some(ReleaseRecord {
+        row: 0,
+        release_id,
+        product: product.to_owned(),
+        version: firmware.version.clone(),
+        release_counter: firmware.release_counter,
+        sha256,
+        manifest: document::encode(&manifest).ok()?,
+        state: ReleaseState::Active,
+        created_at: UnixMs(0),
+        changed_at: UnixMs(0),
+        reason: String::new(),
+    })
+}

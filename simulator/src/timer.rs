@@ -1,0 +1,132 @@
+//! When a beat is due. The runtime's own timer counts in whole milliseconds and rounds up, which would be in every response time
+//! of a load run; a thread that waits for the moment itself is late by some ten microseconds.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+/// Wakes devices when their time has come.
+pub trait Timer {
+    /// Completes at that moment, or soon after it.
+    fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// The runtime's timer: exact in virtual time, late by a millisecond or two in real time.
+pub struct RuntimeTimer;
+
+impl Timer for RuntimeTimer {
+    fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(tokio::time::sleep_until(moment))
+    }
+}
+
+/// The finest timer for real time; the runtime's if the system gives no thread for a finer one.
+pub fn finest() -> Rc<dyn Timer> {
+    let waiting = Arc::new(Waiting::default());
+    let timer = FineTimer(Arc::clone(&waiting));
+    let thread = std::thread::Builder::new().name("timer".to_owned()).spawn(move || waiting.wake_all());
+    if thread.is_ok() { Rc::new(timer) } else { Rc::new(RuntimeTimer) }
+}
+
+/// A thread that sleeps until the earliest moment that somebody waits for. It ends when this is dropped.
+struct FineTimer(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    sleepers: Mutex<Sleepers>,
+    /// There is an earlier moment than the thread knows of, or it is over.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Sleepers {
+    /// By moment, and among equal ones in the order in which they were asked for.
+    by_moment: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
+    asked: u64,
+    is_over: bool,
+}
+
+impl Timer for FineTimer {
+    fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (wake, woken) = oneshot::channel();
+        let mut sleepers = self.0.lock();
+        sleepers.asked += 1;
+        let place = (moment, sleepers.asked);
+        sleepers.by_moment.insert(place, wake);
+        let is_first = sleepers.by_moment.first_key_value().is_some_and(|(first, _)| *first == place);
+        drop(sleepers);
+        if is_first {
+            self.0.changed.notify_one();
+        }
+        Box::pin(async move {
+            let _ = woken.await; // a timer that is gone wakes at once
+        })
+    }
+}
+
+impl Drop for FineTimer {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Sleepers> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes each sleeper when its moment has come, until it is over.
+    fn wake_all(&self) {
+        let mut sleepers = self.lock();
+        while !sleepers.is_over {
+            let first = sleepers.by_moment.first_key_value().map(|((moment, _), _)| *moment);
+            let wait = first.map(|moment| moment.saturating_duration_since(Instant::now()));
+            sleepers = match wait {
+                None => self.changed.wait(sleepers).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) if wait.is_zero() => {
+                    if let Some((_, wake)) = sleepers.by_moment.pop_first() {
+                        let _ = wake.send(()); // who slept may be gone
+                    }
+                    sleepers
+                }
+                Some(wait) => self.changed.wait_timeout(sleepers, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Goal: sleepers wake in the order of their moments, none before its time, whatever order they asked in.
+    #[test]
+    fn sleepers_wake_in_order_and_never_too_early() {
+        actix::System::new().block_on(async {
+            let (timer, started) = (finest(), Instant::now());
+            let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+            let sleepers = [30, 10, 20, 0, 10].map(|after_ms| {
+                let (moment, order) = (started + Duration::from_millis(after_ms), Rc::clone(&order));
+                let sleep = timer.at(moment);
+                actix::spawn(async move {
+                    sleep.await;
+                    assert!(Instant::now() >= moment, "too early");
+                    order.borrow_mut().push(after_ms);
+                })
+            });
+            for sleeper in sleepers {
+                sleeper.await.unwrap();
+            }
+            assert_eq!(*order.borrow(), [0, 10, 10, 20, 30]);
+        });
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     python,
-    shell::{self, Failed, cargo, root, say},
+    shell::{self, Failed, root, say},
 };
 
 /// The fuzzer, pinned, so that a run says the same tomorrow.
@@ -28,7 +28,7 @@ const ADMIN_TOKEN: &str = "token-of-the-fuzzed-server";
 /// Installs the fuzzer, starts a server, and lets it loose as each role.
 pub(crate) fn run() -> Result<(), Failed> {
     let schemathesis = python::installed("fuzz", FUZZER, "schemathesis")?;
-    cargo(&["build", "--package", "ks-server"])?;
+    shell::build()?;
     let folder = root().join("target/fuzz/server");
     let _ = std::fs::remove_dir_all(&folder); // it may not be there
     std::fs::create_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;

@@ -9,7 +9,9 @@ mod s3;
 mod sbom;
 mod scenarios;
 mod shell;
+mod steps;
 mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -19,10 +21,11 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test         every test of the project: unit, property, end to end, then the scenario suite
-  scenarios    the scenario suite alone, with a release build
+  scenarios    the scenario suite alone
   lint         format, clippy with warnings denied, cargo deny (installed if it is missing), then sbom
   fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
   s3           firmware images in an S3-compatible store, started for it; needs Python 3
+  tidy         sizes, cycles of modules, paths in documents, dependencies; part of lint
   sbom         what is in each program, as CycloneDX, into target/sbom/
   bench        every published number again, into reports/bench/
   vectors      make protocol/vectors/ again
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["lint"] => lint::run(),
         ["fuzz"] => fuzz::run(),
         ["s3"] => s3::run(),
+        ["tidy"] => tidy::run(),
         ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),

@@ -3,7 +3,8 @@
 
 use crate::{
     repeats::Elsewhere,
-    shell::{self, Failed, all_of, cargo, say},
+    shell::{self, Failed, all_of, say},
+    steps::Steps,
 };
 
 /// Each with the verb that runs it: rehearsed where nothing but the server's decisions is at stake, which takes seconds; over
@@ -32,7 +33,7 @@ const SUITE: &[(&str, &str)] = &[
 ];
 
 /// What runs them, from the project's root.
-const FLEET: &str = "target/release/ks-fleet";
+const FLEET: &str = "target/debug/ks-fleet";
 /// The run folder.
 const OUT: &str = "target/scenario-run";
 /// Scenarios that broke something once; each is rehearsed for ever.
@@ -41,25 +42,32 @@ const ONCE_FAILED: &str = "scenarios/once-failed";
 const EXPLORED_MIN: &str = "2";
 
 /// Builds, runs the suite and what once failed, then explores from a new seed. Goes on after a failure, and names all of them.
+///
+/// The development profile, in which the tests are built anyway: cryptography and the store are optimised in it too, so that a
+/// second build of everything would take longer than it saves, and overflows are checked.
 pub(crate) fn run() -> Result<(), Failed> {
-    cargo(&["build", "--release"])?;
-    let fleet = |arguments: &[&str]| shell::run(FLEET, arguments);
+    shell::build()?;
     let elsewhere = Elsewhere::on_this_machine();
     let once_failed = once_failed()?;
+    let mut steps = Steps::default();
     let mut done: Vec<Result<(), Failed>> = Vec::new();
     for (verb, scenario) in SUITE {
-        done.push(match *verb {
+        done.push(steps.run(scenario, || match *verb {
             "rehearse" => elsewhere.repeats(FLEET, scenario, OUT),
             _ => fleet(&[verb, scenario, "--out", OUT]),
-        });
+        }));
     }
     for scenario in &once_failed {
-        done.push(fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", OUT]));
+        done.push(steps.run(scenario, || fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", OUT])));
     }
     let passed = done.iter().filter(|done| done.is_ok()).count();
     say(&format!("{passed} of {} scenarios passed", done.len()));
-    done.push(fleet(&["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]));
+    done.push(steps.run("explore", || fleet(&["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"])));
     all_of(done)
+}
+
+fn fleet(arguments: &[&str]) -> Result<(), Failed> {
+    shell::run(FLEET, arguments)
 }
 
 fn once_failed() -> Result<Vec<String>, Failed> {

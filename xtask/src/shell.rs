@@ -59,6 +59,12 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Failed> {
     run(option_env!("CARGO").unwrap_or("cargo"), arguments)
 }
 
+/// Builds every program and test of the project. Always all of them: for one package alone cargo chooses other features of what
+/// it depends on, and would build that a second time.
+pub(crate) fn build() -> Result<(), Failed> {
+    cargo(&["test", "--workspace", "--all-targets", "--no-run"])
+}
+
 /// Whether a program is there and runs.
 pub(crate) fn exists(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -2,7 +2,8 @@
 
 use crate::{
     fuzz, s3, scenarios,
-    shell::{Failed, all_of, cargo, exists},
+    shell::{self, Failed, all_of, cargo, exists},
+    steps::Steps,
 };
 
 /// Runs them, cheap before dear; all of them, whatever failed before, and names all that failed.
@@ -17,12 +18,16 @@ pub(crate) fn run() -> Result<(), Failed> {
     if !missing.is_empty() {
         return Err(Failed(format!("the tests need {}", missing.join(" and "))));
     }
-    cargo(&["test", "--workspace", "--all-targets", "--no-run"])?; // what does not compile fails everything else too
+    let mut steps = Steps::default();
+    // What does not compile fails everything else too.
+    steps.run("build", shell::build)?;
     all_of([
-        cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"]),
-        cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]),
-        s3::run(),
-        fuzz::run(),
-        scenarios::run(),
+        steps.run("unit, property and end-to-end tests", || {
+            cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
+        }),
+        steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
+        steps.run("images in S3", s3::run),
+        steps.run("fuzz the admin API", fuzz::run),
+        steps.run("scenarios", scenarios::run),
     ])
 }

@@ -1,0 +1,70 @@
+//! How tidy the house is, in numbers. What is wrong for certain fails: a file without a first line that says what it is, a path
+//! in a document that does not exist, a dependency that nothing uses. What is a matter of judgement is shown.
+
+mod cycles;
+mod documents;
+mod sizes;
+mod unused;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::shell::{Failed, root, say};
+
+/// Crates of ours.
+const CRATES: [&str; 6] = ["protocol", "server", "simulator", "reports", "benches", "xtask"];
+
+/// A file of the project.
+pub(crate) struct File {
+    /// From the root.
+    path: String,
+    text: String,
+}
+
+/// Shows the numbers; fails for what is wrong for certain, and names all of it.
+pub(crate) fn run() -> Result<(), Failed> {
+    let files = files()?;
+    let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
+    sizes::show(&rust);
+    cycles::show(&rust);
+    let wrong: Vec<String> = [sizes::nameless(&rust), documents::broken(&files), unused::dependencies(&files)].concat();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failed(format!("{} things are not tidy:\n  {}", wrong.len(), wrong.join("\n  "))))
+}
+
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rs")
+}
+
+/// Every text that git knows or would take.
+fn files() -> Result<Vec<File>, Failed> {
+    let failed = |error: &dyn std::fmt::Display| Failed(format!("git ls-files: {error}"));
+    let listed = Command::new("git")
+        .current_dir(root())
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .output()
+        .map_err(|error| failed(&error))?;
+    if !listed.status.success() {
+        return Err(failed(&String::from_utf8_lossy(&listed.stderr)));
+    }
+    let paths: Vec<PathBuf> = String::from_utf8_lossy(&listed.stdout).lines().map(PathBuf::from).collect();
+    let read = |path: &PathBuf| {
+        // What is no text is a picture or a font.
+        let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+        File { path: path.to_string_lossy().into_owned(), text }
+    };
+    Ok(paths.iter().filter(|path| root().join(path).is_file()).map(read).collect())
+}
+
+/// A table of at most ten rows, the largest first.
+fn show_largest(title: &str, mut rows: Vec<(usize, String)>) {
+    rows.sort_by(|one, other| other.cmp(one));
+    say(&format!("{title}: {}", rows.len()));
+    for (count, what) in rows.iter().take(10) {
+        say(&format!("  {count:>6}  {what}"));
+    }
+}

@@ -44,7 +44,7 @@ fn functions(text: &str) -> Vec<(usize, String)> {
         let is_without_body =
             |line: &&str| line.ends_with(';') && line.starts_with(&format!("{}) ", " ".repeat(indent)));
         let Some(length) = rest.iter().position(|line| ends(line) || is_without_body(line)) else { continue };
-        if rest.get(length).is_some_and(|line| ends(line)) {
+        if rest.get(length).is_some_and(ends) {
             found.push((length + 1, name.to_owned()));
         }
     }

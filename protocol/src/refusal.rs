@@ -111,7 +111,18 @@ pub struct RefusalDocument {
     pub server_time: Option<UnixMs>,
 }
 
+/// The longest wait, in seconds, that a device takes from a refusal which may be an old one.
+pub const UNBOUND_RETRY_AFTER_S_MAX: u64 = 60;
+
 impl RefusalDocument {
+    /// What is left of a refusal that is not bound to the request, and may be an old one that somebody kept: no time, no pair,
+    /// and a wait that nobody can be silenced with.
+    #[must_use]
+    pub fn unbound(self) -> Self {
+        let retry_after_s = self.retry_after_s.map(|seconds| seconds.min(UNBOUND_RETRY_AFTER_S_MAX));
+        Self { retry_after_s, server_boot_epoch: None, server_seq: None, server_time: None, ..self }
+    }
+
     /// Reads `body` if it is a refusal; the compact `ERR1:CODE` is one too. None if it is something else.
     pub fn read(body: &str) -> Option<Result<Self, DocumentError>> {
         let rest = body.strip_prefix("ERR1:")?;

@@ -200,8 +200,9 @@ pub fn open_response<T: DeserializeOwned>(
     };
     let is_bound = is_bound_to(sig_dev);
     match RefusalDocument::read(signed.body) {
-        Some(Ok(refusal)) if is_bound || (refusal.code.may_be_unbound() && is_bound_to(NO_SIG_DEV)) => {
-            Ok(Reply::Refused(refusal))
+        Some(Ok(refusal)) if is_bound => Ok(Reply::Refused(refusal)),
+        Some(Ok(refusal)) if refusal.code.may_be_unbound() && is_bound_to(NO_SIG_DEV) => {
+            Ok(Reply::Refused(refusal.unbound()))
         }
         None if is_bound => Ok(Reply::Answer(document::decode(signed.body)?)),
         Some(Err(error)) if is_bound => Err(error.into()),

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask COMMAND`. CI and people run the same. No dependencies, so that it builds at once.
 
+mod appendix;
 mod bench;
 mod fuzz;
 mod lint;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   scenarios    the scenario suite alone
   lint         format, clippy with warnings denied, cargo deny (installed if it is missing), then sbom
   fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
+  appendix     the Python client of docs/protocol.md against the test vectors; needs Python 3
   s3           firmware images in an S3-compatible store, started for it; needs Python 3
   tidy         sizes, cycles of modules, paths in documents, dependencies; part of lint
   sbom         what is in each program, as CycloneDX, into target/sbom/
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["scenarios"] => scenarios::run(),
         ["lint"] => lint::run(),
         ["fuzz"] => fuzz::run(),
+        ["appendix"] => appendix::run(),
         ["s3"] => s3::run(),
         ["tidy"] => tidy::run(),
         ["sbom"] => sbom::run(),

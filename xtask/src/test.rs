@@ -1,7 +1,7 @@
 //! Every test of the project.
 
 use crate::{
-    fuzz, s3, scenarios,
+    appendix, fuzz, s3, scenarios,
     shell::{self, Failed, all_of, cargo, exists},
     steps::Steps,
 };
@@ -26,6 +26,7 @@ pub(crate) fn run() -> Result<(), Failed> {
             cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
         }),
         steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
+        steps.run("the Python of the protocol's appendix", appendix::run),
         steps.run("images in S3", s3::run),
         steps.run("fuzz the admin API", fuzz::run),
         steps.run("scenarios", scenarios::run),

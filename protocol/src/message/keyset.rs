@@ -131,6 +131,11 @@ impl Trust {
         self.keys.iter().chain(&self.firmware_keys).map(|(key_id, _)| key_id).collect()
     }
 
+    /// The keys for answers and keysets, and those for firmware.
+    fn by_use(&self) -> [BTreeSet<&KeyId>; 2] {
+        [&self.keys, &self.firmware_keys].map(|keys| keys.iter().map(|(key_id, _)| key_id).collect())
+    }
+
     /// What a keyset says to trust, whoever signed it: for a factory, which has it from the server itself.
     pub fn of(keyset: &Keyset) -> Result<Self, BadKey> {
         let unpacked = |entry: &KeysetEntry| {
@@ -196,7 +201,7 @@ impl Keyset {
         if keyset.version < trusted.version {
             return Err(KeysetError::Older { version: keyset.version, trusted: trusted.version });
         }
-        if keyset.version == trusted.version && next.names() != trusted.names() {
+        if keyset.version == trusted.version && next.by_use() != trusted.by_use() {
             return Err(KeysetError::Forked(keyset.version));
         }
         Ok((keyset, next))

@@ -229,6 +229,8 @@ impl FirmwareSlots {
         }
         let Manifest { release_id, version, release_counter, .. } = update.manifest;
         if into_new {
+            // What other firmware refused, such as a release that it was not ready for, is looked at anew.
+            self.refused = None;
             self.running = Slot { version: version.as_str().into(), release_counter };
         }
         let (step, class) = if claims {

@@ -9,6 +9,9 @@
     reason = "a failure here is a failed test or tool run"
 )]
 
+mod keysets;
+pub(crate) mod signatures;
+
 use std::collections::BTreeMap;
 
 use ks_protocol::{
@@ -18,12 +21,12 @@ use ks_protocol::{
     manifest::Manifest,
     message::{
         Ack, AckRecorded, AckState, AcksRecorded, Attendance, Command, CommandAck, Direction, Firmware,
-        FirmwareArtifact, FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, Keyset, KeysetEntry, LogLevel,
-        LogLine, Logs, LogsStored, Network, NextBeat, Offer, Punch, PunchMethod, PunchesStored, Register, Registered,
-        Request, RotateKey, ServerKeyState, UpdateClass, UpdateStep,
+        FirmwareArtifact, FirmwareStatus, FirmwareStatusRecorded, Heartbeat, KeyRotated, LogLevel, LogLine, Logs,
+        LogsStored, Network, NextBeat, Offer, Punch, PunchMethod, PunchesStored, Register, Registered, Request,
+        RotateKey, UpdateClass, UpdateStep,
     },
     refusal::{RefusalCode, RefusalDocument},
-    signature::{Context, NO_SIG_DEV, SignedRequest, seal_response, sign_request_to, signing_input},
+    signature::{Context, NO_SIG_DEV, SignedRequest, seal_document, seal_response, sign_request_to, signing_input},
     text::{Rows, Sha256, Text},
     time::UnixMs,
 };
@@ -67,12 +70,15 @@ pub(crate) fn all() -> BTreeMap<String, String> {
         ..next_beat()
     };
     made.response("heartbeat-answer-with-an-offer", 200, &beat.sig_dev.to_string(), &offer);
-    made.keyset();
+    keysets::add(&mut made);
     for code in RefusalCode::ALL {
         let name = format!("error-{}", code.as_str().to_lowercase().replace('_', "-"));
         let bound_to = if code.may_be_unbound() { NO_SIG_DEV.to_owned() } else { beat.sig_dev.to_string() };
         made.response(&name, code.status(), &bound_to, &refusal(*code));
     }
+    made.compact_refusal(&beat.sig_dev.to_string());
+    let signatures = serde_json::to_string_pretty(&signatures::all()).expect("JSON values serialise");
+    made.files.insert("signatures.json".to_owned(), signatures + "\n");
     let index = serde_json::to_string_pretty(&made.index).expect("JSON values serialise");
     made.files.insert("vectors.json".to_owned(), index + "\n");
     made.files.insert("rejects.json".to_owned(), rejects());
@@ -198,11 +204,35 @@ impl Made {
     }
 
     fn response<T: serde::Serialize>(&mut self, name: &str, status: u16, sig_dev: &str, answer: &T) {
-        let key_id = self.server.public_key().key_id();
-        let wire = seal_response(&self.server, &key_id, status, sig_dev, answer).expect("an answer encodes");
+        self.response_by(&self.server.clone(), "server", name, status, sig_dev, answer);
+    }
+
+    fn response_by<T: serde::Serialize>(
+        &mut self,
+        key: &PrivateKey,
+        key_name: &str,
+        name: &str,
+        status: u16,
+        sig_dev: &str,
+        answer: &T,
+    ) {
+        let wire = seal_response(key, &key.public_key().key_id(), status, sig_dev, answer).expect("an answer encodes");
+        self.answer(name, key_name, status, sig_dev, wire);
+    }
+
+    fn answer(&mut self, name: &str, key_name: &str, status: u16, sig_dev: &str, wire: String) {
         let context = Context::Response { status, sig_dev };
-        self.index.push(entry(name, "server", &wire, context, json!({ "status": status, "request_sig_dev": sig_dev })));
+        self.index.push(entry(name, key_name, &wire, context, json!({ "status": status, "request_sig_dev": sig_dev })));
         self.files.insert(format!("{name}.toon"), wire);
+    }
+
+    /// A refusal without the space behind `ERR1:`, which a reader takes too.
+    fn compact_refusal(&mut self, sig_dev: &str) {
+        let code = RefusalCode::Revoked;
+        let text = document::encode(&refusal(code)).expect("a refusal encodes").replacen("ERR1: ", "ERR1:", 1);
+        let key_id = self.server.public_key().key_id();
+        let wire = seal_document(&self.server, &key_id, code.status(), sig_dev, text);
+        self.answer("error-revoked-without-a-space", "server", code.status(), sig_dev, wire);
     }
 
     /// A signed manifest; its key is one that signs firmware and nothing else.
@@ -227,33 +257,12 @@ impl Made {
         self.files.insert("manifest.toon".to_owned(), wire.clone());
         wire
     }
-
-    fn keyset(&mut self) {
-        let next = PrivateKey::from_seed(&[0x33; 32]);
-        let row = |key: &PrivateKey, state| KeysetEntry {
-            key_id: key.public_key().key_id(),
-            state,
-            public_key: key.public_key(),
-        };
-        let keys = vec![row(&self.server, ServerKeyState::Signing), row(&next, ServerKeyState::Announced)];
-        let keyset = Keyset {
-            kind: Default::default(),
-            version: 2,
-            threshold: 1,
-            expires_at: UnixMs(1_803_234_011_520),
-            keys: Rows::truncated(keys),
-            signatures: Rows::default(),
-        };
-        let (old_id, next_id) = (self.server.public_key().key_id(), next.public_key().key_id());
-        let signed = keyset.signed_by(&[(&old_id, &self.server), (&next_id, &next)]).expect("a keyset encodes");
-        self.response("keyset-answer", 200, NO_SIG_DEV, &signed);
-    }
 }
 
 fn entry(name: &str, key: &str, wire: &str, context: Context<'_>, mut about: Value) -> Value {
     let label = match key {
         "device" => "SIG_DEV",
-        "firmware" => "FW_SIG",
+        _ if matches!(context, Context::Firmware) => "FW_SIG",
         _ => "SIG_SERV",
     };
     let signed = document::split(wire.as_bytes(), label).expect("a sealed document splits");

@@ -34,8 +34,9 @@ const SUITE: &[(&str, &str)] = &[
 
 /// What runs them, from the project's root.
 const FLEET: &str = "target/debug/ks-fleet";
-/// The run folder.
+/// The run folder of rehearsals, and that of load runs.
 const OUT: &str = "target/scenario-run";
+const LOAD_OUT: &str = "target/scenario-load";
 /// Scenarios that broke something once; each is rehearsed for ever.
 const ONCE_FAILED: &str = "scenarios/once-failed";
 /// For how long random scenarios are explored, in minutes.
@@ -47,27 +48,42 @@ const EXPLORED_MIN: &str = "2";
 /// second build of everything would take longer than it saves, and overflows are checked.
 pub(crate) fn run() -> Result<(), Failed> {
     shell::build()?;
-    let elsewhere = Elsewhere::on_this_machine();
     let once_failed = once_failed()?;
-    let mut steps = Steps::default();
-    let mut done: Vec<Result<(), Failed>> = Vec::new();
-    for (verb, scenario) in SUITE {
-        done.push(steps.run(scenario, || match *verb {
-            "rehearse" => elsewhere.repeats(FLEET, scenario, OUT),
-            _ => fleet(&[verb, scenario, "--out", OUT]),
-        }));
-    }
-    for scenario in &once_failed {
-        done.push(steps.run(scenario, || fleet(&["rehearse", scenario, "--signatures", "modelled", "--out", OUT])));
-    }
+    // What runs in real time mostly waits, and its verdict depends on no speed: rehearsals run meanwhile.
+    let (loads, rehearsals) = std::thread::scope(|scope| {
+        let loads = scope.spawn(loads);
+        let rehearsals = rehearsals(&once_failed);
+        (loads.join(), rehearsals)
+    });
+    let mut done = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
+    done.extend(rehearsals);
     let passed = done.iter().filter(|done| done.is_ok()).count();
     say(&format!("{passed} of {} scenarios passed", done.len()));
-    done.push(steps.run("explore", || fleet(&["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"])));
+    done.push(shell::run(FLEET, &["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]));
     all_of(done)
 }
 
-fn fleet(arguments: &[&str]) -> Result<(), Failed> {
-    shell::run(FLEET, arguments)
+/// Those of the suite that a verb runs.
+fn suite(verb: &str) -> impl Iterator<Item = &'static str> {
+    SUITE.iter().filter(move |(runs, _)| *runs == verb).map(|(_, scenario)| *scenario)
+}
+
+/// The load runs, one after the other; what each printed is shown when it has ended.
+fn loads() -> Vec<Result<(), Failed>> {
+    let mut steps = Steps::default();
+    let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
+    suite("run").map(|scenario| steps.run(scenario, || run(scenario))).collect()
+}
+
+/// The rehearsals of the suite, each here and elsewhere, and of what once failed.
+fn rehearsals(once_failed: &[String]) -> Vec<Result<(), Failed>> {
+    let elsewhere = Elsewhere::on_this_machine();
+    let mut steps = Steps::default();
+    let mut done: Vec<_> =
+        suite("rehearse").map(|scenario| steps.run(scenario, || elsewhere.repeats(FLEET, scenario, OUT))).collect();
+    let again = |scenario: &str| shell::run(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
+    done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
+    done
 }
 
 fn once_failed() -> Result<Vec<String>, Failed> {

@@ -45,6 +45,16 @@ pub(crate) fn run_with(variables: &[(&str, &str)], program: &str, arguments: &[&
     ended(Command::new(program).current_dir(root()).envs(variables.iter().copied()), program, arguments)
 }
 
+/// The same at the root, showing what it printed when it has ended: for what runs beside something else.
+pub(crate) fn run_then_show(program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    let command = format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program).current_dir(root()).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| Failed(format!("`{program}` can't be run: {error}")))?;
+    let [printed, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    say(&format!("$ {command}\n{printed}{said}"));
+    if output.status.success() { Ok(()) } else { Err(Failed(format!("`{command}` ended with {}", output.status))) }
+}
+
 fn ended(command: &mut Command, program: &str, arguments: &[&str]) -> Result<(), Failed> {
     say(&format!("$ {program} {}", arguments.join(" ")));
     match command.args(arguments).status() {

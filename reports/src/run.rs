@@ -68,7 +68,12 @@ impl Run {
         // Where the run's time was up and the last answers were waited for.
         let is_visible = timeline.end_s - summary.simulated_s > timeline.end_s / 100.0;
         if !phases.is_empty() && is_visible {
-            phases.push(Phase { name: "drain".to_owned(), from_s: summary.simulated_s, to_s: timeline.end_s });
+            phases.push(Phase {
+                name: "drain".to_owned(),
+                from_s: summary.simulated_s,
+                to_s: timeline.end_s,
+                figures: None,
+            });
         }
         Run { summary, timeline, phases, latency, rollouts: Rollouts::default() }
     }

@@ -109,8 +109,11 @@ pub struct Summary {
     pub generator: Generator,
     /// What devices saw acknowledged, reconciled with what the server stored.
     pub ledger: Ledger,
-    /// Each adversary's attempts and successes, by kind.
+    /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
     pub adversaries: BTreeMap<String, Attacks>,
+    /// What adversaries sent, by kind, of all kinds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adversary_requests: BTreeMap<String, AdversaryRequests>,
     /// Every expectation and whether it was met.
     pub expectations: Vec<Expectation>,
     /// Named spans of the run, for marking plots.
@@ -177,6 +180,9 @@ pub struct Generator {
     pub cpu_s: f64,
     /// CPU seconds of the embedded server's process; none for a target of somebody else's or in process.
     pub server_cpu_s: Option<f64>,
+    /// Resident memory of that process at its peak, in bytes; none as above, or where the system can't say.
+    #[serde(default)]
+    pub server_rss_bytes: Option<u64>,
     /// Sends that left more than the tolerated lag after their intended time.
     pub late_sends: u64,
     /// Median send lag, milliseconds.
@@ -252,6 +258,15 @@ pub struct Attacks {
     pub unjudged: u64,
 }
 
+/// What adversaries of one kind sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdversaryRequests {
+    /// Requests that were really sent, or connections made.
+    pub sent: u64,
+    /// What came to an end, by code.
+    pub by_code: BTreeMap<String, u64>,
+}
+
 /// One expectation, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
@@ -276,6 +291,31 @@ pub struct Phase {
     pub from_s: f64,
     /// End, seconds into the run.
     pub to_s: f64,
+    /// What was measured in it; none of what was not measured by phases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<PhaseFigures>,
+}
+
+/// What was measured in one phase.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseFigures {
+    /// Requests of honest devices that came to an end.
+    pub requests: u64,
+    /// Those of them that ended `OK`.
+    pub ok: u64,
+    /// Response time of heartbeats that ended `OK`, in milliseconds; none without one.
+    pub heartbeat_ms: Option<Percentiles>,
+    /// What adversaries sent, by kind.
+    pub adversary_requests: BTreeMap<String, AdversaryRequests>,
+    /// CPU seconds of the simulator's process, adversaries included.
+    pub generator_cpu_s: f64,
+    /// CPU seconds of the thread that adversaries have to themselves, what the system does for their sockets included.
+    pub adversaries_cpu_s: f64,
+    /// CPU seconds of the embedded server's process; none for a target of somebody else's or in process.
+    pub server_cpu_s: Option<f64>,
+    /// Resident memory of the embedded server at its peak within the phase, in bytes; none as above, or where the system can't
+    /// say.
+    pub server_rss_bytes: Option<u64>,
 }
 
 /// One interval of the run: a line of `ticks.ndjson`.

@@ -56,6 +56,7 @@ pub(crate) fn summary() -> Summary {
             ..Generator::default()
         },
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
+        adversary_requests: BTreeMap::new(),
         adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),
         expectations: vec![Expectation {
             name: "heartbeat.p99_ms".into(),
@@ -65,8 +66,8 @@ pub(crate) fn summary() -> Summary {
             unit: "ms".into(),
         }],
         phases: vec![
-            Phase { name: "ramp".into(), from_s: 0.0, to_s: 5.0 },
-            Phase { name: "steady".into(), from_s: 5.0, to_s: 30.0 },
+            Phase { name: "ramp".into(), from_s: 0.0, to_s: 5.0, figures: None },
+            Phase { name: "steady".into(), from_s: 5.0, to_s: 30.0, figures: None },
         ],
         promises: Some(vec![
             PromiseJudged { promise: "no attack succeeds".into(), breaches: Vec::new() },

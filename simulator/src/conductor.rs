@@ -13,11 +13,12 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
-use ks_reports::run_folder::{Ledger, RolloutSummary, Tick};
+use ks_reports::run_folder::{Ledger, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    by_phase::ByPhase,
     device::waits::Wait,
     expect::Judge,
     fleet::ShardReport,
@@ -114,6 +115,10 @@ pub struct Played {
     pub failures: Vec<String>,
     /// Open sockets at the peak.
     pub sockets_max: u64,
+    /// Resident memory of the server's process at its peak, in bytes.
+    pub server_rss_bytes: Option<u64>,
+    /// What was measured in each phase of the timeline, by its name.
+    pub phases: BTreeMap<String, PhaseFigures>,
     /// Promises that were not kept; none where nobody could see it.
     pub breaches: Option<Vec<Breach>>,
 }
@@ -424,6 +429,7 @@ struct Gathered {
     record: Option<Record>,
     judge: Judge,
     watch: RolloutWatch,
+    phases: ByPhase,
     total: Measurements,
     steady: (Measurements, Duration),
     ticks: u64,
@@ -442,6 +448,7 @@ impl Gathered {
             record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
             judge: Judge::new(run.plan),
             watch: RolloutWatch::new(run.plan, run.folder)?,
+            phases: ByPhase::of(run.plan, run.stage.server.clone()),
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
@@ -478,6 +485,7 @@ impl Gathered {
             self.steady.0.add(measured);
             self.steady.1 += to.saturating_sub(from);
         }
+        self.phases.take(from, to, measured);
         let tick = self.tick((from, to), measured);
         if let Some(record) = &mut self.record {
             record.write(&tick, measured)?;
@@ -515,6 +523,7 @@ impl Gathered {
 
     fn finish(self, ledger: Ledger, lasted: Duration, end: End, failures: Vec<String>) -> io::Result<Played> {
         self.record.map_or(Ok(()), Record::finish)?;
+        let (phases, server_rss_bytes) = self.phases.finish();
         let interrupted = matches!(end, End::Interrupted);
         let (aborted, broken) = match end {
             End::Aborted(why) => (Some(why), None),
@@ -536,6 +545,8 @@ impl Gathered {
             broken,
             failures,
             sockets_max: self.sockets_max,
+            server_rss_bytes,
+            phases,
         })
     }
 }

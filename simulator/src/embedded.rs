@@ -23,7 +23,7 @@ use crate::{
     scenario::Moment,
     self_watch,
     temporary::Temporary,
-    timeline::{Acting, ServerProcess},
+    timeline::{Acting, ServerProcess, Usage},
 };
 
 /// The hidden subcommand.
@@ -155,6 +155,11 @@ impl ServerProcess for EmbeddedServer {
         }
         let status = self.process.borrow_mut().child.try_wait().ok().flatten()?;
         Some(format!("the embedded server ended by itself ({status}); see {}", self.log.display()))
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let rss_bytes = self_watch::take_peak_rss_bytes_of(self.process.borrow().child.id());
+        Some(Usage { cpu_s: self.cpu_s()?, rss_bytes })
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    adversary::{Adversary, Knowledge},
+    adversary::{Adversary, Knowledge, Lanes, MadDevice},
     device::{
         actor::{Account, Device},
         machine::{Birth, Machine, device_key},
@@ -19,8 +19,8 @@ use crate::{
     link::{Link, Network},
     measure::Measurements,
     operator::{Operator, OperatorError},
-    scenario::{Adversary as AdversaryPart, Connections, Otrt, Plan, Share},
-    seed,
+    scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, Otrt, Plan, Share},
+    seed, self_watch,
     shard::Shard,
     ticks::Ticks,
 };
@@ -60,6 +60,64 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
         .collect()
 }
 
+/// An adversary of the plan, before it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdversarySpec {
+    /// Number among all of them, from 0.
+    pub number: u32,
+    /// Its table.
+    pub part: AdversaryPart,
+    /// Whose addresses it has.
+    pub callers: Vec<Caller>,
+    /// Which of the mad devices it is.
+    pub mad: Option<u32>,
+}
+
+/// The adversaries of a plan.
+pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
+    let (mut specs, mut first_address, mut mad_devices) = (Vec::new(), 0, 0..);
+    for part in &plan.adversaries {
+        let count = u32::from(part.count);
+        let addresses = match part.addresses {
+            Addresses::Fleet => 0,
+            Addresses::Own => count,
+            Addresses::Some(addresses) => u32::from(addresses),
+        };
+        for member in 0..count {
+            // Every `count`th address from its own on; where there are fewer than adversaries, some share one.
+            let dealt = (member % addresses.max(1)..addresses).step_by(usize::from(part.count));
+            let callers = match part.addresses {
+                Addresses::Fleet => vec![Caller::Device(0)],
+                _ => dealt.map(|address| Caller::Adversary(first_address + address)).collect(),
+            };
+            let number = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+            let mad = (part.kind == AdversaryKind::MadDevice).then(|| mad_devices.next()).flatten();
+            specs.push(AdversarySpec { number, part: part.clone(), callers, mad });
+        }
+        first_address += addresses;
+    }
+    specs
+}
+
+/// The mad devices among them: whitelisted like the fleet, of its first model and its first site, and not of the fleet.
+///
+/// # Errors
+/// As of [`devices`].
+pub fn mad_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+    let of_part = |part: &AdversaryPart| if part.kind == AdversaryKind::MadDevice { u32::from(part.count) } else { 0 };
+    let count = plan.adversaries.iter().map(of_part).sum();
+    let spec = |number| {
+        let (device_id, number) = (mad_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
+        Ok(DeviceSpec { number, device_id, model: 0, site: 0, starts_after: Duration::ZERO })
+    };
+    (0..count).map(spec).collect()
+}
+
+/// What a mad device is called.
+fn mad_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
+    format!("{id_prefix}-MAD-{:06}", number + 1).parse()
+}
+
 fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
     let total = shares.iter().map(|share| u64::from(share.share)).sum();
     let mut drawn = seed::below(rng, total);
@@ -79,6 +137,8 @@ pub struct Provisioned {
     pub trust: Trust,
     /// A one-time token for each device, or one for all of them, if the fleet has them.
     pub otrts: Vec<String>,
+    /// A one-time token for each mad device, if the fleet has them.
+    pub mad_otrts: Vec<String>,
 }
 
 /// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API; `tell`
@@ -86,6 +146,7 @@ pub struct Provisioned {
 pub async fn provision(
     plan: &Plan,
     devices: &[DeviceSpec],
+    mad_devices: &[DeviceSpec],
     operator: &Operator,
     now: UnixMs,
     tell: impl Fn(String),
@@ -93,8 +154,8 @@ pub async fn provision(
     tell("waiting for the server's keys".to_owned());
     let trust = operator.server_keys(now).await?;
     let mut imported = 0;
-    for part in devices.chunks(INVENTORY_ROWS) {
-        tell(format!("whitelisting devices: {imported} of {} are done", devices.len()));
+    for part in devices.chunks(INVENTORY_ROWS).chain(mad_devices.chunks(INVENTORY_ROWS)) {
+        tell(format!("whitelisting devices: {imported} of {} are done", devices.len() + mad_devices.len()));
         operator.import(inventory(plan, part)).await?;
         imported += part.len();
     }
@@ -106,7 +167,9 @@ pub async fn provision(
         Otrt::Each => operator.make_otrts(devices.len()).await?,
         Otrt::Shared => operator.make_otrts(1).await?,
     };
-    Ok(Provisioned { trust, otrts })
+    let mad_count = if plan.fleet.otrt == Otrt::None { 0 } else { mad_devices.len() };
+    let mad_otrts = operator.make_otrts(mad_count).await?;
+    Ok(Provisioned { trust, otrts, mad_otrts })
 }
 
 /// The inventory of these devices, as CSV.
@@ -131,7 +194,7 @@ pub struct ShardPlan {
     /// The devices.
     pub devices: Vec<DeviceSpec>,
     /// The adversaries, if they are on this shard.
-    pub adversaries: Vec<AdversaryPart>,
+    pub adversaries: Vec<AdversarySpec>,
     /// Names of the whole fleet, for adversaries.
     pub victims: Vec<DeviceId>,
     /// What the factory gave; tokens are in the order of the fleet.
@@ -144,6 +207,8 @@ pub struct ShardPlan {
     pub target: SocketAddr,
     /// The root seed.
     pub seed: u64,
+    /// How devices' names begin.
+    pub id_prefix: String,
     /// The firmware that devices say they run.
     pub firmware_version: String,
     /// Names of the models, by index.
@@ -164,13 +229,13 @@ pub fn names(shares: &[Share]) -> Vec<String> {
 }
 
 /// Who calls, for choosing an address.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// An operator.
     Operator,
     /// A device by number.
     Device(u32),
-    /// An adversary by number.
+    /// An adversary at its address of this number.
     Adversary(u32),
 }
 
@@ -210,7 +275,7 @@ pub async fn run_shard(
     let mut cast = Cast::new(&plan, &shard);
     cast.start_adversaries();
     let mut to_start = plan.devices.iter().peekable();
-    let mut tick = 0;
+    let (mut tick, mut cpu) = (0, self_watch::own_thread_cpu());
     loop {
         let next_tick = started + plan.ticks.end(tick);
         let next_start = to_start.peek().filter(|_| shard.is_running()).map(|device| started + device.starts_after);
@@ -223,7 +288,8 @@ pub async fn run_shard(
                 }
             }
             () = tokio::time::sleep_until(next_tick) => {
-                let measured = shard.measurements.take();
+                let mut measured = shard.measurements.take();
+                measured.adversaries_cpu = cast.adversaries_cpu(&mut cpu);
                 let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // whoever listened has gone
                 tick += 1;
             }
@@ -245,6 +311,7 @@ struct Cast<'a> {
     sites: Vec<Rc<str>>,
     shared_links: Vec<Rc<dyn Link>>,
     devices: Vec<(DeviceId, Addr<Device>)>,
+    mad_devices: Vec<(DeviceId, Addr<Adversary>)>,
 }
 
 impl<'a> Cast<'a> {
@@ -266,6 +333,7 @@ impl<'a> Cast<'a> {
             sites: plan.sites.iter().map(|name| name.as_str().into()).collect(),
             shared_links: (0..shared).map(link).collect(),
             devices: Vec::with_capacity(plan.devices.len()),
+            mad_devices: Vec::new(),
         }
     }
 
@@ -277,36 +345,52 @@ impl<'a> Cast<'a> {
         });
         let otrts = &self.plan.provisioned.otrts;
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
-        let machine = Machine::new(Birth {
-            device_id: spec.device_id.clone(),
-            root_seed: self.plan.seed,
-            server_keys: Rc::clone(&self.server_keys),
-            model: self.models.get(spec.model).cloned().unwrap_or_default(),
-            firmware_version: Rc::clone(&self.firmware_version),
-            release_counter: FACTORY_COUNTER,
-            otrt: otrts.get(number).or(only_one).map(|token| token.as_str().into()),
-            at: self.shard.time.unix_now(),
-        });
+        let machine = self.machine(spec.device_id.clone(), spec.model, otrts.get(number).or(only_one));
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
         let device = Device::new(machine, link, site, Rc::clone(self.shard), self.plan.seed);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 
-    fn start_adversaries(&self) {
+    /// CPU time of this thread since it had used `before`, if adversaries have it to themselves.
+    fn adversaries_cpu(&self, before: &mut Duration) -> Duration {
+        let now = self_watch::own_thread_cpu();
+        let spent = now.saturating_sub(std::mem::replace(before, now));
+        if self.plan.devices.is_empty() { spent } else { Duration::ZERO }
+    }
+
+    /// A device that was just switched on.
+    fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
+        Machine::new(Birth {
+            device_id,
+            root_seed: self.plan.seed,
+            server_keys: Rc::clone(&self.server_keys),
+            model: self.models.get(model).cloned().unwrap_or_default(),
+            firmware_version: Rc::clone(&self.firmware_version),
+            release_counter: FACTORY_COUNTER,
+            otrt: otrt.map(|token| token.as_str().into()),
+            at: self.shard.time.unix_now(),
+        })
+    }
+
+    fn start_adversaries(&mut self) {
         let victims = Rc::new(self.plan.victims.clone());
-        let mut number = 0;
-        for part in &self.plan.adversaries {
-            for _ in 0..part.count {
-                let link = self.plan.network.link((self.plan.addresses)(self.plan.target, Caller::Adversary(number)));
-                let knowledge = Knowledge {
-                    victims: Rc::clone(&victims),
-                    root_seed: self.plan.seed,
-                    server_keys: Rc::clone(&self.server_keys),
-                };
-                let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
-                Adversary::new(part.clone(), knowledge, link, Rc::clone(self.shard), rng).start();
-                number += 1;
-            }
+        for AdversarySpec { number, part, callers, mad } in &self.plan.adversaries {
+            let addresses = callers.iter().map(|caller| (self.plan.addresses)(self.plan.target, *caller)).collect();
+            let lanes = Lanes::from(Arc::clone(&self.plan.network), addresses);
+            let knowledge = Knowledge {
+                victims: Rc::clone(&victims),
+                root_seed: self.plan.seed,
+                server_keys: Rc::clone(&self.server_keys),
+                target: self.plan.target,
+            };
+            let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
+            let device_id = mad.and_then(|mad| mad_device_id(&self.plan.id_prefix, mad).ok());
+            let device = device_id.clone().map(|device_id| {
+                let token = mad.and_then(|mad| self.plan.provisioned.mad_otrts.get(usize::try_from(mad).ok()?));
+                MadDevice::new(self.machine(device_id, 0, token))
+            });
+            let adversary = Adversary::new(part.clone(), device, knowledge, lanes, Rc::clone(self.shard), rng).start();
+            self.mad_devices.extend(device_id.map(|device_id| (device_id, adversary)));
         }
     }
 
@@ -318,6 +402,9 @@ impl<'a> Cast<'a> {
         let mut accounts = BTreeMap::new();
         for (device_id, device) in self.devices {
             accounts.insert(device_id, device.send(Account).await?);
+        }
+        for (device_id, mad) in self.mad_devices {
+            accounts.insert(device_id, mad.send(Account).await?);
         }
         Ok(accounts)
     }

@@ -8,6 +8,7 @@
 //! no third way in.
 
 pub mod adversary;
+pub mod by_phase;
 pub mod cli;
 pub mod conductor;
 pub mod console;

@@ -153,6 +153,24 @@ pub struct Score {
     pub unjudged: u64,
 }
 
+/// What adversaries of one kind sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdversaryRequests {
+    /// Requests handed to a link, or connections made.
+    pub sent: u64,
+    /// What came to an end, by code.
+    pub codes: BTreeMap<&'static str, u64>,
+}
+
+impl AdversaryRequests {
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        for (code, count) in &other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+    }
+}
+
 /// Devices that a release has bricked or killed: the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
@@ -173,8 +191,12 @@ pub struct Measurements {
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
-    /// By kind of adversary.
+    /// By kind of adversary, of those whose requests must all be refused.
     pub attacks: BTreeMap<&'static str, Score>,
+    /// By kind of adversary, of all kinds.
+    pub adversaries: BTreeMap<&'static str, AdversaryRequests>,
+    /// CPU time of the thread that adversaries have to themselves, where they have one.
+    pub adversaries_cpu: Duration,
     /// Commands carried out and acknowledged as such.
     pub commands_succeeded: u64,
     /// Commands carried out although they had been before.
@@ -205,6 +227,8 @@ impl Default for Measurements {
             send_lag_us: histogram(),
             bad_server_signatures: 0,
             attacks: BTreeMap::new(),
+            adversaries: BTreeMap::new(),
+            adversaries_cpu: Duration::ZERO,
             commands_succeeded: 0,
             commands_applied_twice: 0,
             punches_made: 0,
@@ -236,6 +260,11 @@ impl Measurements {
         self.messages.entry(kind).or_default()
     }
 
+    /// What adversaries of one kind sent, to add to.
+    pub fn adversary_mut(&mut self, kind: &'static str) -> &mut AdversaryRequests {
+        self.adversaries.entry(kind).or_default()
+    }
+
     /// Adds what another thread or tick measured.
     pub fn add(&mut self, other: &Self) {
         for (kind, measured) in &other.messages {
@@ -250,6 +279,10 @@ impl Measurements {
             sum.successes += score.successes;
             sum.unjudged += score.unjudged;
         }
+        for (kind, requests) in &other.adversaries {
+            self.adversary_mut(kind).add(requests);
+        }
+        self.adversaries_cpu += other.adversaries_cpu;
         self.commands_succeeded += other.commands_succeeded;
         self.commands_applied_twice += other.commands_applied_twice;
         self.punches_made += other.punches_made;

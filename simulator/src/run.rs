@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    adversary::HELD_MAX,
     conductor::{Reports, Run},
     console::{Console, devices},
     embedded::EmbeddedServer,
@@ -36,7 +37,7 @@ use crate::{
     },
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
-    scenario::{Connections, HeartbeatInterval, Otrt, Plan, Step},
+    scenario::{self, Addresses, AdversaryKind, Connections, HeartbeatInterval, Otrt, Plan, Step},
     self_watch::{self, Resources, Stopwatch},
     shard::{RunTime, Shard},
     summary::{About, summarise},
@@ -215,6 +216,7 @@ pub fn run(
     let resources = Resources {
         cpu_s: self_watch::own_cpu_s() - cpu_before,
         server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
+        server_rss_bytes: played.server_rss_bytes,
         sockets_max: played.sockets_max,
     };
     let about = About {
@@ -233,7 +235,7 @@ pub fn run(
 
 /// Refuses a run that this machine has too few sockets for, before anything starts. The server's process has the same limit.
 fn check_open_files(plan: &Plan) -> Result<(), Failure> {
-    let adversaries: u64 = plan.adversaries.iter().map(|part| u64::from(part.count)).sum();
+    let adversaries: u64 = plan.adversaries.iter().map(connections_of).sum();
     let connections = match plan.fleet.connections {
         Connections::PerDevice => u64::from(plan.fleet.devices),
         Connections::Shared(count) => count.into(),
@@ -243,6 +245,14 @@ fn check_open_files(plan: &Plan) -> Result<(), Failure> {
         Some(max) if max < needed => Err(Failure::OpenFiles { needed, max }),
         _ => Ok(()),
     }
+}
+
+/// Connections that the adversaries of one table have open, about: one from each address, or all that they hold.
+fn connections_of(part: &scenario::Adversary) -> u64 {
+    let holds = matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
+    let each = if holds { u64::try_from(HELD_MAX).unwrap_or(u64::MAX) } else { 1 };
+    let addresses = if let Addresses::Some(addresses) = part.addresses { addresses.into() } else { 0 };
+    (u64::from(part.count) * each).max(addresses)
 }
 
 /// What a reader of the report must know.
@@ -326,7 +336,8 @@ async fn prepare<'a>(
     let watcher = Operator::new(&*network, from, &server.admin_token).waiting(server.timeouts);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
     let tell = |what| drop(waiting_for.replace(what));
-    let provisioned = fleet::provision(plan, &devices, &operator, SystemClock.now(), tell).await;
+    let mad_devices = fleet::mad_devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
+    let provisioned = fleet::provision(plan, &devices, &mad_devices, &operator, SystemClock.now(), tell).await;
     let provisioned = Arc::new(provisioned.map_err(unusable)?);
     let stored_before = operator.last_heartbeat_row().await.map_err(unusable)?;
     let time = RunTime { started: Instant::now(), epoch: SystemClock.now() };
@@ -371,7 +382,8 @@ async fn prepare<'a>(
     })
 }
 
-/// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp.
+/// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so
+/// that no honest device waits for one of them. Those that listen in are among devices.
 fn split(
     plan: &Plan,
     devices: Vec<DeviceSpec>,
@@ -393,16 +405,24 @@ fn split(
         }
     }
     let network: Arc<dyn Network> = network;
-    let shard = |(number, devices)| ShardPlan {
+    let (listening, apart): (Vec<_>, Vec<_>) =
+        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.listens_in());
+    let mut adversaries = BTreeMap::from([(0, listening)]);
+    if !apart.is_empty() {
+        dealt.push(Vec::new());
+        adversaries.insert(count, apart);
+    }
+    let shard = |(number, devices): (usize, Vec<DeviceSpec>)| ShardPlan {
         number,
         devices,
-        adversaries: if number == 0 { plan.adversaries.clone() } else { Vec::new() },
-        victims: if number == 0 { names.to_vec() } else { Vec::new() },
+        adversaries: adversaries.remove(&number).unwrap_or_default(),
+        victims: if number == 0 || number == count { names.to_vec() } else { Vec::new() },
         provisioned: Arc::clone(provisioned),
         network: Arc::clone(&network),
         addresses,
         target,
         seed: plan.seed,
+        id_prefix: plan.fleet.id_prefix.clone(),
         firmware_version: plan.fleet.firmware_version.clone(),
         models: fleet::names(&plan.fleet.models),
         sites: fleet::names(&plan.fleet.sites),
@@ -470,7 +490,7 @@ fn start_shard(
     // The arbiter lives on its thread until the system ends; the handle need not be kept.
     let arbiter = Arbiter::new();
     arbiter.spawn_fn(move || {
-        let is_overheard = !shard_plan.adversaries.is_empty();
+        let is_overheard = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.listens_in());
         let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_overheard));
         actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
     });

@@ -39,6 +39,12 @@ pub fn own_cpu_s() -> f64 {
     spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
+/// CPU time of the thread that asks, so far.
+pub fn own_thread_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
 /// CPU seconds of another process so far; none if it is gone or there is no /proc.
 pub fn cpu_s_of(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
@@ -50,10 +56,22 @@ pub fn cpu_s_of(process: u32) -> Option<f64> {
 
 /// Greatest resident memory of this process so far, in bytes; 0 where there is no /proc.
 pub fn peak_rss_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
-    kib.unwrap_or(0) * 1_024
+    peak_rss_bytes_of("self").unwrap_or(0)
+}
+
+/// Greatest resident memory of another process since this was last asked, in bytes: the system begins anew each time, where it
+/// may. None if the process is gone or there is no /proc.
+pub fn take_peak_rss_bytes_of(process: u32) -> Option<u64> {
+    let peak = peak_rss_bytes_of(&process.to_string());
+    let _ = fs::write(format!("/proc/{process}/clear_refs"), "5"); // where it may not, the peak is that since its start
+    peak
+}
+
+fn peak_rss_bytes_of(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1_024)
 }
 
 /// Files that this process may have open at once; none if there is no limit.
@@ -68,6 +86,8 @@ pub struct Resources {
     pub cpu_s: f64,
     /// CPU seconds of the embedded server during the run.
     pub server_cpu_s: Option<f64>,
+    /// Resident memory of the embedded server at its peak, in bytes.
+    pub server_rss_bytes: Option<u64>,
     /// Open sockets at the peak.
     pub sockets_max: u64,
 }
@@ -83,6 +103,7 @@ pub fn generator(measured: &Measurements, steady: &Measurements, resources: Reso
     Generator {
         cpu_s: resources.cpu_s,
         server_cpu_s: resources.server_cpu_s,
+        server_rss_bytes: resources.server_rss_bytes,
         late_sends,
         send_lag_p50_ms: if lag.is_empty() { 0.0 } else { ms(0.5) },
         send_lag_p99_ms: if lag.is_empty() { 0.0 } else { ms(0.99) },

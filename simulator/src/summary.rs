@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use ks_protocol::time::UnixMs;
 use ks_reports::run_folder::{
-    Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PromiseJudged, Summary, Verdict,
+    Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PhaseFigures, PromiseJudged, Summary, Verdict,
 };
 
 use crate::{
+    by_phase::adversary_requests,
     conductor::Played,
     expect::Final,
     measure::{Measured, Measurements, MessageType, OK, Score},
@@ -49,6 +50,7 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         judge,
         rollouts,
         rollout,
+        phases: of_phases,
         lasted,
         interrupted,
         unjudged,
@@ -133,7 +135,8 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         rollout,
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
-        phases: phases(about.plan),
+        adversary_requests: adversary_requests(&total),
+        phases: phases(about.plan, &of_phases),
         promises: breaches.map(|breaches| promises(&breaches)),
         event_log_sha256: about.event_log_sha256,
         replay: about.replay,
@@ -226,7 +229,8 @@ fn by_type<T>(total: &Measurements, of: impl Fn(&Measured) -> Option<T>) -> BTre
     types.filter_map(|kind| Some((kind.as_str().to_owned(), of(total.of(kind))?))).collect()
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
+/// Points of a distribution of microseconds; none of an empty one.
+pub fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
     let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     (!histogram.is_empty()).then(|| Percentiles {
         count: histogram.len(),
@@ -239,11 +243,15 @@ fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
 }
 
 /// The plan's phases; `steady` only where nothing more telling covers it.
-fn phases(plan: &Plan) -> Vec<Phase> {
+fn phases(plan: &Plan, figures: &BTreeMap<String, PhaseFigures>) -> Vec<Phase> {
     let phases = plan.phases();
     let has_named = phases.iter().any(|(name, _, _)| name != "ramp" && name != "steady");
     let shown = phases.into_iter().filter(|(name, _, _)| !(has_named && name == "steady"));
-    shown.map(|(name, from, to)| Phase { name, from_s: from.as_secs_f64(), to_s: to.as_secs_f64() }).collect()
+    let phase = |(name, from, to): (String, Duration, Duration)| {
+        let figures = figures.get(&name).cloned();
+        Phase { name, from_s: from.as_secs_f64(), to_s: to.as_secs_f64(), figures }
+    };
+    shown.map(phase).collect()
 }
 
 #[cfg(test)]

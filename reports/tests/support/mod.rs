@@ -56,7 +56,10 @@ pub(crate) fn expectation(name: &str, actual: Option<f64>, bound: &str, unit: &s
 /// Phases from names and ends in seconds.
 pub(crate) fn phases(ends: &[(&str, f64)]) -> Vec<Phase> {
     let starts = [0.0].into_iter().chain(ends.iter().map(|(_, end)| *end));
-    ends.iter().zip(starts).map(|((name, to_s), from_s)| Phase { name: (*name).into(), from_s, to_s: *to_s }).collect()
+    ends.iter()
+        .zip(starts)
+        .map(|((name, to_s), from_s)| Phase { name: (*name).into(), from_s, to_s: *to_s, figures: None })
+        .collect()
 }
 
 impl Folder {
@@ -91,6 +94,7 @@ impl Folder {
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             ledger: Ledger { reconciled: true, ..Ledger::default() },
             adversaries: BTreeMap::new(),
+            adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),
             phases: Vec::new(),
             promises: None,

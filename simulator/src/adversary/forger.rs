@@ -1,15 +1,24 @@
-//! Signs heartbeats of honest devices with a key that is not theirs.
+//! Signs heartbeats of honest devices with a key that is not theirs: one is signed, and sent under all their names and with ever
+//! other numbers.
 
-use ks_protocol::{id::Sequence, key::PrivateKey};
+use ks_protocol::key::PrivateKey;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::{Knowledge, heartbeat, victim};
+use super::{Knowledge, template::Template, victim};
 use crate::shard::Shard;
 
-pub(super) fn wire(knowledge: &Knowledge, rng: &mut ChaCha8Rng, shard: &Shard) -> Option<String> {
-    let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    let far_ahead = Sequence::new(1_000, rng.next_u64() >> 16);
-    heartbeat(victim(knowledge, rng)?, &PrivateKey::from_seed(&seed), far_ahead, shard)
+/// What a forger has at hand.
+#[derive(Default)]
+pub(super) struct Forger(Option<Template>);
+
+impl Forger {
+    pub(super) fn wire(&mut self, knowledge: &Knowledge, rng: &mut ChaCha8Rng, shard: &Shard) -> Option<String> {
+        if self.0.is_none() {
+            let mut seed = [0; 32];
+            rng.fill_bytes(&mut seed);
+            self.0 = Template::far_ahead(&PrivateKey::from_seed(&seed), shard);
+        }
+        Some(self.0.as_ref()?.by(victim(knowledge, rng)?, rng.next_u64() >> 16))
+    }
 }

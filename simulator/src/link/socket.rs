@@ -16,7 +16,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use ks_protocol::document::DOCUMENT_BYTES_MAX;
-use tokio::{net::TcpSocket, sync::Mutex};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::Mutex,
+};
 
 use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
@@ -88,20 +91,28 @@ struct SocketLink {
     open: Arc<AtomicU64>,
 }
 
+/// A connection to `target`, from that address where one is given.
+///
+/// # Errors
+/// There is none; whose limit that is.
+pub async fn connect(target: SocketAddr, from: SocketAddr) -> Result<TcpStream, LinkError> {
+    let connect = async {
+        let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if !from.ip().is_unspecified() {
+            socket.bind(from)?;
+        }
+        let stream = socket.connect(target).await?;
+        stream.set_nodelay(true)?;
+        // Closed without a farewell, as by a network that is gone: a port in TIME_WAIT could not be used for a minute.
+        stream.set_zero_linger()?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    connect.await.map_err(|error| why_not(&error))
+}
+
 impl SocketLink {
     async fn connect(&self) -> Result<Connection, LinkError> {
-        let connect = async {
-            let socket = if self.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            if !self.from.ip().is_unspecified() {
-                socket.bind(self.from)?;
-            }
-            let stream = socket.connect(self.target).await?;
-            stream.set_nodelay(true)?;
-            // Closed without a farewell, as by a network that is gone: a port in TIME_WAIT could not be used for a minute.
-            stream.set_zero_linger()?;
-            Ok::<_, std::io::Error>(stream)
-        };
-        let stream = connect.await.map_err(|error| why_not(&error))?;
+        let stream = connect(self.target, self.from).await?;
         let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| LinkError::ConnectFailed)?;
         let open = Arc::clone(&self.open);

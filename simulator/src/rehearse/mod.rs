@@ -33,7 +33,7 @@ use crate::{
     operator::Operator,
     promises::Witness,
     run::{Surroundings, server_settings, shard},
-    scenario::Plan,
+    scenario::{Addresses, Plan},
     self_watch::{self, Resources, Stopwatch},
     shard::RunTime,
     summary::{About, summarise},
@@ -124,7 +124,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
-    let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, server_cpu_s: None, sockets_max: 0 };
+    let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, ..Resources::default() };
     let about = About {
         plan,
         mode: Mode::Rehearse,
@@ -150,7 +150,17 @@ fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
         .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
-/// Addresses of a virtual network: every device and adversary has one of its own.
+/// Addresses of a virtual network: the fleet shares one where it has neighbors behind the same NAT.
+fn addresses_of(plan: &Plan) -> fn(SocketAddr, Caller) -> SocketAddr {
+    let has_neighbors = plan.adversaries.iter().any(|part| part.addresses == Addresses::Fleet);
+    if has_neighbors { behind_one_address } else { addresses }
+}
+
+fn behind_one_address(nowhere: SocketAddr, caller: Caller) -> SocketAddr {
+    addresses(nowhere, if let Caller::Device(_) = caller { Caller::Device(0) } else { caller })
+}
+
+/// Every device and adversary has one of its own.
 fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
     let bits = match caller {
         Caller::Operator => 0x7f00_0001,                   // 127.0.0.1
@@ -176,7 +186,9 @@ async fn play(
     let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
     let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
     let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    let provisioned = Arc::new(fleet::provision(plan, &devices, &operator, EPOCH, drop).await.map_err(failed)?);
+    let mad_devices = fleet::mad_devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
+    let provisioned = fleet::provision(plan, &devices, &mad_devices, &operator, EPOCH, drop).await;
+    let provisioned = Arc::new(provisioned.map_err(failed)?);
     let names: Vec<_> = devices.iter().map(|device| device.device_id.clone()).collect();
     let time = RunTime { started: Instant::now(), epoch: EPOCH };
     let weather = Arc::new(Weather::fair(plan.fleet.sites.len()));
@@ -189,13 +201,14 @@ async fn play(
     let shard_plan = ShardPlan {
         number: 0,
         devices,
-        adversaries: plan.adversaries.clone(),
+        adversaries: fleet::adversaries(plan),
         victims: names.clone(),
         provisioned,
         network,
-        addresses,
+        addresses: addresses_of(plan),
         target: nowhere,
         seed: plan.seed,
+        id_prefix: plan.fleet.id_prefix.clone(),
         firmware_version: plan.fleet.firmware_version.clone(),
         models: fleet::names(&plan.fleet.models),
         sites: fleet::names(&plan.fleet.sites),

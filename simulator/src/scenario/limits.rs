@@ -48,7 +48,7 @@ pub(super) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5)
 /// `answer_timeout` where the file does not say.
 pub(super) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Between two attempts of one adversary.
-pub(super) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(10)..=hours(24);
+pub(super) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
 /// `interval` of an adversary where the file does not say.
 pub(super) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
@@ -79,6 +79,8 @@ pub(super) const CONNECTIONS: RangeInclusive<i64> = 1..=60_000;
 pub(super) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
 /// Attackers of one `[[adversary]]`.
 pub(super) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
+/// Addresses that attackers of one `[[adversary]]` have together.
+pub(super) const ADVERSARY_ADDRESSES: RangeInclusive<i64> = 1..=10_000;
 /// The largest bound of an expectation: whole numbers are exact up to here.
 pub(super) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
 /// Heartbeats per second that a fleet may offer.

@@ -27,8 +27,9 @@ pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric};
 pub use overrides::Overrides;
 pub use plan::{
-    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval, KeyStep,
-    Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, Timing, release_id,
+    Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval,
+    KeyStep, Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, Timing,
+    release_id,
 };
 pub use rollouts::{RefusedRollout, refused as refused_rollouts};
 pub use span_of_time::{DurationError, format_duration, parse_duration};

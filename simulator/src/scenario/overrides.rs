@@ -32,6 +32,7 @@ impl Plan {
         let mut plan = self.clone();
         let mut wrong = Vec::new();
         plan.mode = overrides.mode.unwrap_or(plan.mode);
+        check_mode(&plan, &mut wrong);
         if let Some(prefix) = overrides.id_prefix {
             if !is_id_prefix(&prefix) {
                 wrong.push(format!("the id prefix is `{prefix}`, expected {ID_PREFIX_EXPECTED}"));
@@ -81,6 +82,16 @@ impl Plan {
 fn scaled(length: Duration, new: Duration, old: Duration) -> Duration {
     let ms = length.as_millis() * new.as_millis() / old.as_millis().max(1);
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// What attacks sockets has nothing to attack in a rehearsal.
+fn check_mode(plan: &Plan, wrong: &mut Vec<String>) {
+    let kinds = plan.adversaries.iter().map(|adversary| adversary.kind).filter(|kind| kind.needs_sockets());
+    if plan.mode == Mode::Rehearse {
+        wrong.extend(kinds.map(|kind| {
+            format!("the adversary `{}` attacks sockets, and a rehearsal has none: use `ks-fleet run`", kind.as_str())
+        }));
+    }
 }
 
 /// The fleet's own range, the rate it offers, and the steps that name a number of devices.

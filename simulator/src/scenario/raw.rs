@@ -66,7 +66,7 @@ pub(super) const FIRMWARE: Section = Section {
 };
 /// The keys of `[[adversary]]`.
 pub(super) const ADVERSARY: Section =
-    Section { title: "[[adversary]]", keys: &["kind", "count", "interval", "from", "until"] };
+    Section { title: "[[adversary]]", keys: &["kind", "count", "addresses", "interval", "from", "until"] };
 /// The keys of `[[expect]]`.
 pub(super) const EXPECT: Section = Section {
     title: "[[expect]]",
@@ -176,6 +176,8 @@ pub(super) struct RawAdversary {
     pub(super) at: Place,
     pub(super) kind: Field<String>,
     pub(super) count: Field<i64>,
+    /// A number, or a word.
+    pub(super) addresses: Field<Result<i64, String>>,
     pub(super) interval: Field<Duration>,
     pub(super) from: Field<Duration>,
     pub(super) until: Field<Duration>,
@@ -315,6 +317,7 @@ impl RawAdversary {
             at: table.at,
             kind: table.text("kind", problems),
             count: table.integer("count", problems),
+            addresses: table.text_or_integer("addresses", problems),
             interval: table.duration("interval", problems),
             from: table.duration("from", problems),
             until: table.duration("until", problems),

@@ -43,6 +43,20 @@ pub trait ServerProcess {
 
     /// Why the server runs no more, if it has ended by itself.
     fn ended(&self) -> Option<String>;
+
+    /// What it has used; none where it is no process of its own.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+}
+
+/// What a server's process has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// CPU seconds so far.
+    pub cpu_s: f64,
+    /// Resident memory at its peak since this was last asked, in bytes; none where the system can't say.
+    pub rss_bytes: Option<u64>,
 }
 
 /// What is done to a server.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::Known;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
 use crate::scenario::limits;
-use crate::scenario::plan::{Adversary, AdversaryKind};
-use crate::scenario::problem::{Problem, Problems};
+use crate::scenario::plan::{Addresses, Adversary, AdversaryKind, Mode};
+use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
 use crate::scenario::raw::{ADVERSARY, RawAdversary};
-use crate::scenario::reader::At;
+use crate::scenario::reader::{At, Field};
+use crate::scenario::source::Place;
 use crate::scenario::span_of_time::format_duration;
 
 /// Judges all of them; none if one is wrong.
@@ -25,9 +26,12 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     let owner = (ADVERSARY.title, raw.at);
     let kind = required(raw.kind, "kind", owner, "kind = \"forger\"", problems);
     let kinds = AdversaryKind::ALL.map(|kind| (kind.as_str(), kind));
+    let kind_at = kind.as_ref().map(|kind| kind.at);
     let kind = one_of("kind", kind.as_ref(), &kinds, problems);
+    let kind = kind.zip(kind_at).and_then(|(kind, at)| check_fits_mode(kind, at, known, problems));
     let count = required(raw.count, "count", owner, "count = 5", problems);
     let count = integer_in::<u16>("count", count, &limits::ADVERSARY_COUNT, problems);
+    let addresses = check_addresses(raw.addresses, raw.at, problems);
     let interval = or_default(raw.interval, limits::ATTACK_INTERVAL_DEFAULT, raw.at);
     let interval = duration_in("interval", interval, &limits::ATTACK_INTERVAL, problems);
     let from = or_default(raw.from, Duration::ZERO, raw.at);
@@ -37,7 +41,49 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     };
     let window = check_window(from, until, known, problems);
     let (from, until) = window?;
-    Some(Adversary { kind: kind?, count: count?.value, interval: interval?.value, from, until })
+    let (count, interval) = (count?.value, interval?.value);
+    Some(Adversary { kind: kind?, count, addresses: addresses?, interval, from, until })
+}
+
+/// What attacks sockets has nothing to attack in a rehearsal.
+fn check_fits_mode(
+    kind: AdversaryKind,
+    at: Place,
+    known: &Known<'_>,
+    problems: &mut Problems,
+) -> Option<AdversaryKind> {
+    if !(kind.needs_sockets() && known.mode == Some(Mode::Rehearse)) {
+        return Some(kind);
+    }
+    let names: Vec<_> =
+        AdversaryKind::ALL.iter().filter(|kind| !kind.needs_sockets()).map(|kind| kind.as_str()).collect();
+    let message = format!("`{}` attacks sockets, and a rehearsal has none", kind.as_str());
+    let problem = Problem::new(at, message).expected(any_of(&names));
+    problems.push(problem.help("a load run has sockets: `mode = \"load\"`"));
+    None
+}
+
+fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Problems) -> Option<Addresses> {
+    const OWN: &str = "own";
+    const FLEET: &str = "fleet";
+    let given = or_default(raw, Err(OWN.to_owned()), at)?;
+    match &given.value {
+        Ok(count) => {
+            let count =
+                integer_in::<u16>("addresses", Some(given.with(*count)), &limits::ADVERSARY_ADDRESSES, problems)?;
+            Some(Addresses::Some(count.value))
+        }
+        Err(word) if word == OWN => Some(Addresses::Own),
+        Err(word) if word == FLEET => Some(Addresses::Fleet),
+        Err(word) => {
+            let message = format!("`addresses` is {}", quoted(word));
+            let near = closest_value(word, [OWN, FLEET]);
+            let near = near.or_else(|| word.parse::<u16>().ok().map(|number| number.to_string()));
+            let expected = "\"own\", \"fleet\", or a number from 1 to 10,000";
+            problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
+            None
+        }
+    }
 }
 
 /// From before until, until at most the end.

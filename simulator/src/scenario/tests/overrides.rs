@@ -96,3 +96,13 @@ fn a_larger_fleet_must_not_offer_too_much() {
         ["200,001 devices, each every 1s, send 200,001 heartbeats a second, expected at most 200,000"]
     );
 }
+
+#[test]
+fn what_attacks_sockets_is_refused_in_a_rehearsal() {
+    use crate::scenario::Mode;
+    let flood = plan(&changed("kind = \"forger\"", "kind = \"slow_body\""));
+    let rehearsed = flood.with_overrides(Overrides { mode: Some(Mode::Rehearse), ..Overrides::default() });
+    let wrong = ["the adversary `slow_body` attacks sockets, and a rehearsal has none: use `ks-fleet run`".to_owned()];
+    assert_eq!(rehearsed, Err(wrong.to_vec()));
+    assert_eq!(flood.with_overrides(Overrides { mode: Some(Mode::Load), ..Overrides::default() }), Ok(flood.clone()));
+}

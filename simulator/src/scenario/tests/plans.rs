@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{SOUND, changed, plan};
 use crate::scenario::{
-    Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric, Mode, Moment,
-    Otrt, OutageScope, Recipients, Share, Step,
+    Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric,
+    Mode, Moment, Otrt, OutageScope, Recipients, Share, Step,
 };
 
 const fn s(count: u64) -> Duration {
@@ -66,7 +66,8 @@ fn every_key_is_read() {
     assert_eq!(plan.fleet.otrt, Otrt::Each);
     assert_eq!(plan.fleet.models.len(), 2);
     assert_eq!(plan.server.get("PORT").map(String::as_str), Some("3000"));
-    let forger = Adversary { kind: AdversaryKind::Forger, count: 5, interval: s(1), from: s(0), until: plan.duration };
+    let (kind, addresses) = (AdversaryKind::Forger, Addresses::Own);
+    let forger = Adversary { kind, count: 5, addresses, interval: s(1), from: s(0), until: plan.duration };
     assert_eq!(plan.adversaries, [forger]);
 }
 

@@ -145,7 +145,7 @@ fn mistakes_in_adversaries_are_told() {
 const IN_ADVERSARIES: &str = r#"
 - "forger"
 + "forgery"
-17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key` or `tamperer`; did you mean `"forger"`?
+17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `mad_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
 
 - kind = "forger"
 16:1: [[adversary]] has no `kind`; expected `kind = "forger"`
@@ -163,8 +163,33 @@ const IN_ADVERSARIES: &str = r#"
 
 - count = 5
 + count = 5
-+ interval = "9ms"
-19:12: `interval` is too short: 9ms; expected 10ms to 1d
++ interval = "0ms"
+19:12: `interval` is too short: 0s; expected 1ms to 1d
+
+- count = 5
++ count = 5
++ addresses = 0
+19:13: `addresses` is too small: 0; expected 1 to 10,000
+
+- count = 5
++ count = 5
++ addresses = 10001
+19:13: `addresses` is too large: 10,001; expected 1 to 10,000
+
+- count = 5
++ count = 5
++ addresses = "fleets"
+19:13: `addresses` is `fleets`; expected "own", "fleet", or a number from 1 to 10,000; did you mean `"fleet"`?
+
+- count = 5
++ count = 5
++ addresses = "1000"
+19:13: `addresses` is `1000`; expected "own", "fleet", or a number from 1 to 10,000; did you mean `1000`?
+
+- count = 5
++ count = 5
++ addresses = true
+19:13: `addresses` is `true`; expected a string or a whole number
 
 - count = 5
 + count = 5

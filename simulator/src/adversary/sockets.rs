@@ -1,0 +1,62 @@
+//! Connections that ask for nothing: half a head, or a head and a body that comes byte by byte. Each is held until the server ends
+//! it, answers it, or the attack is over.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+use crate::{
+    link::{LinkError, socket},
+    scenario::AdversaryKind,
+};
+
+/// Half a head.
+const HALF_HEAD: &[u8] = b"POST /heartbeat HTTP/1.1\r\nhost: ks\r\ncontent-ty";
+/// A head whose body never comes whole.
+const HEAD: &[u8] = b"POST /logs HTTP/1.1\r\nhost: ks\r\ncontent-type: text/toon\r\ncontent-length: 60000\r\n\r\n";
+/// Between two bytes of a body.
+const DRIP_EVERY: Duration = Duration::from_secs(1);
+
+/// The code of a connection that the server held to the end of the attack.
+const HELD: &str = "HELD";
+/// The code of one that the server answered.
+const ANSWERED: &str = "ANSWERED";
+
+/// Makes one connection from an address and holds it, until then at most; gives the code that says what became of it.
+pub(super) async fn hold(kind: AdversaryKind, target: SocketAddr, from: SocketAddr, until: Instant) -> &'static str {
+    let held = async {
+        let mut stream = socket::connect(target, from).await?;
+        Ok(if kind == AdversaryKind::SlowBody { drip(&mut stream).await } else { half_request(&mut stream).await })
+    };
+    match tokio::time::timeout_at(until, held).await {
+        Ok(Ok(Ok(code))) => code,
+        Ok(Ok(Err(_))) => LinkError::ConnectionLost.code(),
+        Ok(Err(error)) => LinkError::code(error),
+        Err(_) => HELD,
+    }
+}
+
+async fn half_request(stream: &mut TcpStream) -> std::io::Result<&'static str> {
+    stream.write_all(HALF_HEAD).await?;
+    heard(stream).await
+}
+
+async fn drip(stream: &mut TcpStream) -> std::io::Result<&'static str> {
+    stream.write_all(HEAD).await?;
+    loop {
+        match tokio::time::timeout(DRIP_EVERY, heard(stream)).await {
+            Ok(heard) => return heard,
+            Err(_) => stream.write_all(b"a").await?,
+        }
+    }
+}
+
+/// Waits for the first byte of an answer, or for the end.
+async fn heard(stream: &mut TcpStream) -> std::io::Result<&'static str> {
+    let read = stream.read(&mut [0]).await?;
+    Ok(if read == 0 { LinkError::ConnectionLost.code() } else { ANSWERED })
+}

@@ -1,0 +1,160 @@
+//! What was measured in each phase that the timeline names: the run's figures, cut where phases begin and end.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use ks_reports::run_folder::{AdversaryRequests, PhaseFigures};
+
+use crate::{
+    measure::{self, Measurements, MessageType},
+    scenario::Plan,
+    self_watch,
+    summary::percentiles,
+    timeline::ServerProcess,
+};
+
+/// What is summed up so far.
+pub struct ByPhase {
+    /// Name, start and end of each, in order; they do not overlap.
+    spans: Vec<(String, Duration, Duration)>,
+    /// Of the phase that goes on.
+    measured: Measurements,
+    /// What the processes had used where the last phase began or ended.
+    used: Used,
+    server: Option<Rc<dyn ServerProcess>>,
+    server_rss_bytes: Option<u64>,
+    done: BTreeMap<String, PhaseFigures>,
+}
+
+/// CPU seconds so far.
+#[derive(Clone, Copy)]
+struct Used {
+    generator_cpu_s: f64,
+    server_cpu_s: Option<f64>,
+    /// Resident memory of the server at its peak since this was last asked.
+    server_rss_bytes: Option<u64>,
+}
+
+impl ByPhase {
+    /// Nothing was measured yet; the server is watched, if it is a process of the run's own.
+    pub fn of(plan: &Plan, server: Option<Rc<dyn ServerProcess>>) -> Self {
+        let spans = plan.phases().into_iter().filter(|(name, ..)| name != "ramp" && name != "steady").collect();
+        let (used, measured) = (used(server.as_deref()), Measurements::default());
+        Self { spans, measured, used, server, server_rss_bytes: used.server_rss_bytes, done: BTreeMap::new() }
+    }
+
+    /// Takes a tick from when to when. Phases begin and end where ticks do.
+    pub fn take(&mut self, from: Duration, to: Duration, measured: &Measurements) {
+        if self.spans.iter().any(|(_, start, end)| *start <= from && to <= *end) {
+            self.measured.add(measured);
+        }
+        if !self.spans.iter().any(|(_, start, end)| *start == to || *end == to) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.used, used(self.server.as_deref()));
+        self.server_rss_bytes = self.server_rss_bytes.max(self.used.server_rss_bytes);
+        let measured = std::mem::take(&mut self.measured);
+        if let Some((name, ..)) = self.spans.iter().find(|(_, _, end)| *end == to) {
+            self.done.insert(name.clone(), figures(&measured, before, self.used));
+        }
+    }
+
+    /// The figures of every phase that came to its end, and the server's memory at its peak in the whole run.
+    pub fn finish(self) -> (BTreeMap<String, PhaseFigures>, Option<u64>) {
+        let last = used(self.server.as_deref()).server_rss_bytes;
+        (self.done, self.server_rss_bytes.max(last))
+    }
+}
+
+fn used(server: Option<&dyn ServerProcess>) -> Used {
+    let usage = server.and_then(ServerProcess::usage);
+    Used {
+        generator_cpu_s: self_watch::own_cpu_s(),
+        server_cpu_s: usage.map(|usage| usage.cpu_s),
+        server_rss_bytes: usage.and_then(|usage| usage.rss_bytes),
+    }
+}
+
+fn figures(measured: &Measurements, before: Used, after: Used) -> PhaseFigures {
+    let codes = measured.codes();
+    let beats = measured.of(MessageType::Heartbeat);
+    let server_cpu_s = after.server_cpu_s.zip(before.server_cpu_s);
+    PhaseFigures {
+        requests: codes.values().sum(),
+        ok: codes.get(measure::OK).copied().unwrap_or(0),
+        heartbeat_ms: beats.honoured().and_then(|times| percentiles(&times.response_us)),
+        adversary_requests: adversary_requests(measured),
+        generator_cpu_s: after.generator_cpu_s - before.generator_cpu_s,
+        adversaries_cpu_s: measured.adversaries_cpu.as_secs_f64(),
+        server_cpu_s: server_cpu_s.map(|(after, before)| after - before),
+        server_rss_bytes: after.server_rss_bytes,
+    }
+}
+
+/// What adversaries sent, by kind.
+pub fn adversary_requests(measured: &Measurements) -> BTreeMap<String, AdversaryRequests> {
+    let of_kind = |(kind, requests): (&&'static str, &measure::AdversaryRequests)| {
+        let by_code = requests.codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
+        ((*kind).to_owned(), AdversaryRequests { sent: requests.sent, by_code })
+    };
+    measured.adversaries.iter().map(of_kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{
+        known_settings::KnownSettings,
+        scenario::{self, Moment},
+        timeline::{Acting, Usage},
+    };
+
+    const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\
+        [fleet]\ndevices = 1\n[[timeline]]\nat = \"2s\"\ndo = \"phase\"\nname = \"one\"\n\
+        [[timeline]]\nat = \"5s\"\ndo = \"phase\"\nname = \"two\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+
+    /// Has used a second more, and holds a byte more, each time it is asked.
+    #[derive(Default)]
+    struct Working(Cell<u32>);
+    impl ServerProcess for Working {
+        fn restart(self: Rc<Self>, _: bool, _: Moment, _: Duration) -> Acting {
+            Box::pin(async { Ok(()) })
+        }
+        fn bring_up(self: Rc<Self>) -> Acting {
+            Box::pin(async { Ok(()) })
+        }
+        fn ended(&self) -> Option<String> {
+            None
+        }
+        fn usage(&self) -> Option<Usage> {
+            self.0.set(self.0.get() + 1);
+            Some(Usage { cpu_s: self.0.get().into(), rss_bytes: Some(self.0.get().into()) })
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_own_ticks_and_no_others() {
+        let plan = scenario::check("t.toml", SCENARIO.as_bytes(), &KnownSettings).unwrap();
+        let mut phases = ByPhase::of(&plan, Some(Rc::new(Working::default())));
+        for second in 0..12_u64 {
+            let mut measured = Measurements::default();
+            measured.adversary_mut("forger").sent = 1 << second;
+            measured.of_mut(MessageType::Heartbeat).end(
+                if second == 3 { "STALE_SEQUENCE" } else { measure::OK },
+                1,
+                None,
+            );
+            phases.take(Duration::from_secs(second), Duration::from_secs(second + 1), &measured);
+        }
+        let (done, server_rss_bytes) = phases.finish();
+        let sent = |name: &str| done[name].adversary_requests["forger"].sent;
+        assert_eq!((sent("one"), sent("two")), (0b11100, 0b11_1110_0000));
+        assert_eq!((done["one"].requests, done["one"].ok, done["two"].ok), (3, 2, 5));
+        // Asked at the start, at 2, 5 and 10 s, and at the end.
+        assert_eq!(
+            (done["one"].server_cpu_s, done["two"].server_rss_bytes, server_rss_bytes),
+            (Some(1.0), Some(4), Some(5))
+        );
+    }
+}

@@ -31,7 +31,7 @@ cargo xtask COMMAND
   sbom         what is in each program, as CycloneDX, into target/sbom/
   bench        every published number again, into reports/bench/
   vectors      make protocol/vectors/ again
-  settings     make the table of docs/configuration.md again
+  documents    make the tables of docs/configuration.md and docs/admin-api.md again
 ";
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
-        ["settings"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "settings"]),
+        ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "documents"]),
         [] | ["help" | "--help" | "-h"] => {
             say(HELP);
             Ok(())

@@ -90,12 +90,18 @@ fn of_devices() -> Vec<Route> {
         Route::new(Post, "/otrts", A::PROVISION, "Make one-time registration tokens", provisioning::make_otrts),
         Route::new(Get, "/commands", A::LOOK, "List commands", commands::list),
         Route::new(Post, "/commands", A::OPERATE, "Order a command for devices", commands::order),
-        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "How far an order came", commands::progress),
+        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "Progress of an order", commands::progress),
         Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Take a command back", commands::cancel),
-        Route::new(Get, "/heartbeats", A::LOOK, "Stored heartbeats in the order of commits", heartbeats::list),
+        Route::new(
+            Get,
+            "/heartbeats",
+            A::LOOK,
+            "Stored heartbeats in commit order, an array each: row, device_id, boot_epoch, seq, uptime_s, received_at",
+            heartbeats::list,
+        ),
         Route::new(Get, "/attendance", A::LOOK, "List punches in the order they were made", attendance::list),
-        Route::new(Get, "/attendance/export", A::LOOK, "A day's punches as CSV", attendance::export),
-        Route::new(Get, "/presence", A::LOOK, "Who is there, by model and site", presence::fleet),
+        Route::new(Get, "/attendance/export", A::LOOK, "Punches of a day, or of a period, as CSV", attendance::export),
+        Route::new(Get, "/presence", A::LOOK, "Presence by model and site", presence::fleet),
     ]
 }
 
@@ -140,14 +146,20 @@ fn of_firmware() -> Vec<Route> {
         Route::new(Post, "/rollouts/plan", A::RELEASE, "What a rollout would do; nothing is done", rollouts::plan),
         Route::new(Get, "/rollouts/{rollout_id}", A::LOOK, "One rollout, as it is now", rollouts::get),
         Route::new(Get, "/rollouts/{rollout_id}/trace", A::LOOK, "Why it did what it did", rollouts::trace),
-        Route::new(Get, "/rollouts/{rollout_id}/updates", A::LOOK, "How far each of its devices is", rollouts::updates),
+        Route::new(
+            Get,
+            "/rollouts/{rollout_id}/updates",
+            A::LOOK,
+            "Progress of each of its devices",
+            rollouts::updates,
+        ),
         Route::new(Post, "/rollouts/{rollout_id}/pause", A::OPERATE, "Offer nothing more for now", rollouts::pause),
         Route::new(Post, "/rollouts/{rollout_id}/resume", A::RELEASE, "Go on with a paused rollout", rollouts::resume),
         Route::new(
             Post,
             "/rollouts/{rollout_id}/approve",
             A::RELEASE,
-            "Let a stage be promoted that waits for a person",
+            "Approve a stage that waits for a person",
             rollouts::approve,
         ),
         Route::new(
@@ -170,7 +182,7 @@ fn of_the_server() -> Vec<Route> {
         Route::new(Get, "/keys", A::LOOK, "The server's keys, and who knows them", keys::status),
         Route::new(Post, "/keys/announce", A::ADMIN, "Make a new server key and publish it", keys::announce),
         Route::new(Post, "/keys/flip", A::ADMIN, "Sign with the announced key", keys::flip),
-        Route::new(Post, "/keys/retire", A::ADMIN, "Believe the retired keys no more", keys::retire),
+        Route::new(Post, "/keys/retire", A::ADMIN, "Remove the retired keys from the keyset", keys::retire),
         Route::new(Post, "/keys/revoke", A::ADMIN, "Cut off a compromised key at once", keys::revoke),
         Route::new(
             Post,

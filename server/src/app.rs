@@ -64,6 +64,8 @@ pub struct Parts {
     pub address_budget: AddressBudget,
     /// What all may fail together in ways that cost more than reading.
     pub dear_failures: FailureBudget<()>,
+    /// The same of what fails in the names of devices that were never heard, while a budget is used up.
+    pub newcomers_doubts: FailureBudget<()>,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
     /// What it costs to guess passwords and tokens.
@@ -130,6 +132,7 @@ impl App {
             rollouts: Rollouts::after(decision),
             address_budget,
             dear_failures: FailureBudget::new(admission::DEAR_FAILURES),
+            newcomers_doubts: FailureBudget::new(admission::NEWCOMERS_DOUBTS),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),
@@ -228,7 +231,7 @@ impl App {
 
     async fn take_over(&self) -> Result<(), KeyringError> {
         let newest = self.reader.ask(|store| store.newest()).await?;
-        let devices = self.registry.follow_to(newest.device_change, &self.reader).await;
+        let devices = self.registry.follow_to(newest, &self.reader).await;
         let at = self.clock.now();
         self.keyring.follow_to(newest.keyset_version, &self.writer, &self.reader, at).await?;
         self.count_decisions(newest.decision).await?;

@@ -1,8 +1,8 @@
 //! What is held in memory of each device, so that a refusal comes before a signature check and a write.
 //!
 //! It only ever refuses *sooner*: the last word on revoked, replay and tokens is the store's, inside the transaction.
-//! A device that is not here is looked up in the store, so devices imported by another process are found. Changes of those that
-//! are here are followed: within a second also those by another process.
+//! New devices and changes are followed: within a second also those by another process. A device that is not here yet is looked up
+//! in the store.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::{
     admission::{Gcra, Rate},
     answer::Refusal,
     store::{
-        Reader, StoreError,
+        Newest, Reader, StoreError,
         devices::{DeviceStatus, StandingRecord},
     },
 };
@@ -138,6 +138,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct Registry {
     devices: RwLock<BTreeMap<DeviceId, Arc<Known>>>,
+    /// Row of the last device that was taken in when it was new.
+    last_row: AtomicI64,
     /// The last change that was followed.
     followed: AtomicI64,
 }
@@ -148,15 +150,25 @@ impl Registry {
         let registry = Self::default();
         let newest = reader.ask(|store| store.newest()).await?;
         registry.followed.store(newest.device_change, Ordering::Relaxed);
-        let mut after = 0;
+        registry.take_new(reader).await?;
+        Ok(registry)
+    }
+
+    /// Takes in the devices that are new since it last looked.
+    async fn take_new(&self, reader: &Reader) -> Result<(), StoreError> {
         loop {
+            let after = self.last_row.load(Ordering::Relaxed);
             let page = reader.ask(move |store| store.standings(after, PAGE)).await?;
-            let Some(last) = page.last() else { return Ok(registry) };
-            after = last.row;
-            let mut devices = registry.write();
+            let Some(last) = page.last() else { return Ok(()) };
+            let row = last.row;
+            let mut devices = self.write();
             for record in page {
-                devices.insert(record.device_id.clone(), Arc::new(Known::new(&record, Spent::default())));
+                // What is here already is newer, or as new.
+                let known = || Arc::new(Known::new(&record, Spent::default()));
+                devices.entry(record.device_id.clone()).or_insert_with(known);
             }
+            drop(devices);
+            self.last_row.fetch_max(row, Ordering::Relaxed);
         }
     }
 
@@ -196,25 +208,27 @@ impl Registry {
         ))
     }
 
-    /// Takes over what changed in the store, where it is known that `newest` is the number of the last change.
+    /// Takes over what changed in the store, where it is known what is the newest there.
     ///
     /// # Errors
     /// As [`Registry::follow`].
-    pub async fn follow_to(&self, newest: i64, reader: &Reader) -> Result<(), StoreError> {
-        if newest <= self.followed.load(Ordering::Relaxed) {
+    pub async fn follow_to(&self, newest: Newest, reader: &Reader) -> Result<(), StoreError> {
+        let is_followed = newest.device_change <= self.followed.load(Ordering::Relaxed);
+        if is_followed && newest.device <= self.last_row.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.follow(reader).await?;
-        self.followed.fetch_max(newest, Ordering::Relaxed); // what was forgotten in the meantime is followed too
+        self.followed.fetch_max(newest.device_change, Ordering::Relaxed); // what was forgotten in the meantime is followed too
         Ok(())
     }
 
-    /// Takes over what changed in the store since it last looked: keys, revocations, re-provisioned devices; by this server
+    /// Takes over what changed in the store since it last looked: new devices, keys, revocations, re-provisioned devices; by this server
     /// or another. Called after each change that this server makes, and now and then.
     ///
     /// # Errors
     /// The store can't be asked. Then memory refuses what it refused before, and the store decides what it lets through.
     pub async fn follow(&self, reader: &Reader) -> Result<(), StoreError> {
+        self.take_new(reader).await?;
         loop {
             let after = self.followed.load(Ordering::Relaxed);
             let changes = reader.ask(move |store| store.changes(after, PAGE)).await?;

@@ -384,10 +384,10 @@ async fn a_flooded_address_shuts_out_nobody_who_is_known() {
     assert!(refusal.message.contains("address") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
     stranger.send::<NextBeat>("/heartbeat", &captured).await.refusal(Code::RateLimited);
     neighbour.beat().await.answer();
-    newcomer.register(None).await.refusal(Code::RateLimited); // who was never heard anywhere has to wait, or to go elsewhere
+    newcomer.register(None).await.answer(); // whitelisted, and this is the first pair that a device sends
 
     newcomer.moves_to(&server, loopback(2));
-    newcomer.register(None).await.answer();
+    newcomer.beat().await.answer();
     flood(&server, loopback(2), 5).await;
     for device in [&mut neighbour, &mut newcomer] {
         device.moves_to(&server, loopback(2));
@@ -499,6 +499,31 @@ async fn forging_the_devices_of_a_flooded_address_is_bounded_and_silences_nobody
     }
     site[1].moves_to(&server, support::HOME); // which connects anew
     site[1].beat().await.answer();
+}
+
+/// Goal: whoever knows the names of very many devices that were never heard, whose first pair is anybody's guess, has a bounded number
+/// of signatures checked, and silences nobody who was heard.
+/// Method: the address is flooded; then devices are forged there one after the other, each once, until one is refused unchecked.
+#[tokio::test]
+async fn forging_devices_that_were_never_heard_is_bounded_over_all_of_them() {
+    let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
+    let server = start_server(&settings);
+    let mut heard = server.registered("KS-heard").await;
+    let newcomers: Vec<_> = (0..3_000).map(|number| server.device(&format!("KS-new-{number}"))).collect();
+    server.whitelist(&newcomers.iter().collect::<Vec<_>>()).await;
+    flood(&server, support::HOME, 3).await;
+    let mut checked = 0;
+    for newcomer in &newcomers {
+        let mut forger = server.device(newcomer.id.as_str());
+        forger.key = PrivateKey::from_seed(&[99; 32]);
+        if forger.beat().await.raw.status == Code::RateLimited.status() {
+            break;
+        }
+        checked += 1;
+    }
+    assert!((200..3_000).contains(&checked), "{checked}");
+    heard.moves_to(&server, support::HOME); // which connects anew
+    heard.beat().await.answer();
 }
 
 /// Goal: a restart does not hand a site to whoever floods its address.

@@ -60,6 +60,7 @@ async fn import_all(
     let by = call.by();
     let imported = call.app.writer.write(move |store| store.import(&devices, &by)).await?;
     let done = imported.map_err(|problems| refused(&problems))?;
+    call.app.registry.follow(&call.app.reader).await?;
     tracing::info!(added = done.added, unchanged = done.unchanged, "inventory imported");
     let Imported { added, unchanged, revoked } = done;
     Ok(Json(ImportDone { added, unchanged, revoked, warnings: warnings.iter().map(place).collect() }))

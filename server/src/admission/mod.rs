@@ -46,6 +46,10 @@ const NOTES: Rate = Rate { per_min: 1, burst: 1 };
 /// tenth of a core.
 pub const DEAR_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
 
+/// What may fail in the names of all devices that were never heard, while a budget is used up: 100 a second. Their first pair is
+/// anybody's guess, so that a budget for each of them would be as many budgets as somebody knows names.
+pub const NEWCOMERS_DOUBTS: Rate = Rate { per_min: 6_000, burst: 200 };
+
 /// How long a device waits while the server's disk is nearly full, in microseconds.
 const SHORT_OF_DISK_US: u64 = 60_000_000;
 
@@ -126,7 +130,11 @@ async fn admit_document<R: Request>(
         Some(refusal) => {
             let is_proven = proven.is_some_and(|proven| proven.is(device_id));
             let known = app.registry.get(device_id);
-            known.filter(|known| has_benefit(known, is_proven, &message, now_us)).ok_or_else(|| refusal.clone())?
+            let may_be_new = app.newcomers_doubts.wait_us(&(), now_us).is_none();
+            let is_heard = |known: &Arc<Known>| {
+                has_benefit(known, is_proven, &message, now_us) && (may_be_new || !is_newcomer(known))
+            };
+            known.filter(is_heard).ok_or_else(|| refusal.clone())?
         }
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
             app.dear_failures.spend((), now_us);
@@ -146,6 +154,9 @@ async fn admit_document<R: Request>(
                 app.dear_failures.spend((), now_us);
                 if spent.is_some() {
                     let _ = known.standing(|now| now.spent.doubts.spend(benefit::ON_EXPECTED_PAIRS, now_us)); // spent is spent
+                    if is_newcomer(&known) {
+                        app.newcomers_doubts.spend((), now_us);
+                    }
                 }
             }
             return Err(refusal);
@@ -167,6 +178,11 @@ fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
         None => (app.dear_failures.wait_us(&(), now_us)?, "too many failing requests from everywhere"),
     };
     Some(Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why))
+}
+
+/// Whether the device was never heard.
+fn is_newcomer(known: &Known) -> bool {
+    known.standing(|now| now.status == DeviceStatus::Whitelisted)
 }
 
 /// Whether a request is worth its signature check although a budget is spent: on a connection where the device `is_proven`, or

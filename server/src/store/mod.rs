@@ -105,6 +105,8 @@ pub trait StoreReader:
 /// How far what servers follow has come: each keeps it in memory, and takes over what another has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newest {
+    /// Row of the last device; 0 before the first.
+    pub device: i64,
     /// The number of the last change of a device; 0 before the first.
     pub device_change: i64,
     /// The version of the last keyset; 0 before the first.

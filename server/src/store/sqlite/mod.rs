@@ -384,10 +384,12 @@ impl StoreReader for SqliteReader {
         let mut statement = self.connection.prepare_cached(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device_changes'), 0),
                     (SELECT coalesce(max(version), 0) FROM keysets),
-                    (SELECT coalesce(max(id), 0) FROM rollout_decisions)",
+                    (SELECT coalesce(max(id), 0) FROM rollout_decisions),
+                    (SELECT coalesce(max(id), 0) FROM devices)",
         )?;
         let newest = statement.query_row([], |row| {
-            Ok(Newest { device_change: row.get(0)?, keyset_version: unsigned(row.get(1)?), decision: row.get(2)? })
+            let keyset_version = unsigned(row.get(1)?);
+            Ok(Newest { device_change: row.get(0)?, keyset_version, decision: row.get(2)?, device: row.get(3)? })
         });
         Ok(newest?)
     }

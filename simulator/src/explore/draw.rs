@@ -9,6 +9,8 @@ use crate::seed;
 
 /// Heartbeats that a scenario has at most, about: many small scenarios find more than a few large ones.
 const BEATS_MAX: u64 = 4_000;
+/// Attempts of a flood at most.
+const ATTEMPTS_MAX: u64 = 4_000;
 
 /// The scenario of a seed. The same seed gives the same text; a later version of this program may give another, so it is the
 /// text that is kept.
@@ -23,6 +25,7 @@ pub(super) fn scenario(root_seed: u64) -> String {
     drawn.fleet();
     drawn.server();
     drawn.adversaries();
+    drawn.flood();
     let steps = drawn.rollouts() + &drawn.steps();
     drawn.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n"
 }
@@ -95,7 +98,10 @@ impl Drawn {
     fn server(&mut self) {
         let interval_ms = self.interval_s * 1_000;
         self.line(&format!("\n[server]\nHEARTBEAT_INTERVAL_MS = {interval_ms}"));
-        let settings: [(&str, &[u64]); 6] = [
+        // A budget of few failures a minute is used up by a flood of few attempts, for as long as that goes on.
+        let settings: [(&str, &[u64]); 8] = [
+            ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", &[6, 120]),
+            ("RATE_LIMIT_ADDRESS_FAILURES_BURST", &[5, 120]),
             ("COMMIT_GROUP_MAX", &[1, 2, 8, 256]),
             ("STORE_QUEUE_MAX", &[16, 64, 8_192]),
             ("RATE_LIMIT_DEVICE_BURST", &[2, 10, 30]),
@@ -121,6 +127,27 @@ impl Drawn {
                 ));
             }
         }
+    }
+
+    /// So much of what fails, from the fleet's own address or from many, that budgets are used up: at once, so that all addresses
+    /// together have nothing left, or for hours, so that whoever waits for the end of it starves.
+    fn flood(&mut self) {
+        if !self.dice.in_100(40) {
+            return;
+        }
+        let kind = self.dice.of(&["forger", "unknown_device", "mad_device"]);
+        let addresses = self.dice.of(&["\"fleet\"", "\"fleet\"", "1", "1000"]);
+        let (count, interval_ms, lasts_ms) = if self.dice.in_100(50) {
+            (4, self.dice.of(&[1, 1, 5]), 1_000)
+        } else {
+            let interval_ms = self.dice.of(&[200, 1_000, 4_000]);
+            (1, interval_ms, interval_ms * ATTEMPTS_MAX)
+        };
+        let from_s = self.dice.between(0, self.duration_s - 1) * self.dice.between(0, 1);
+        let until_ms = (from_s * 1_000 + lasts_ms).min(self.duration_s * 1_000);
+        self.line(&format!(
+            "\n[[adversary]]\nkind = \"{kind}\"\ncount = {count}\naddresses = {addresses}\ninterval = \"{interval_ms}ms\"\nfrom = \"{from_s}s\"\nuntil = \"{until_ms}ms\""
+        ));
     }
 
     /// Firmware, policies, and the steps that roll them out. What operators order may be refused: the run goes on.

@@ -330,14 +330,15 @@ fn notes(notes: &[String]) -> String {
 
 /// How to get the same run again.
 fn replay(summary: &Summary) -> String {
-    let mut body = format!("<pre><code>{}</code></pre>\n", text(&summary.replay));
+    let ended = "<p>This run was ended before its time, and no command repeats where. The whole run:</p>\n";
+    let said = if summary.interrupted { ended } else { "" };
+    let mut body = format!("{said}<pre><code>{}</code></pre>\n", text(&summary.replay));
     if let Some(hash) = &summary.event_log_sha256 {
-        body.push_str(&format!(
-            "<p>The same seed and build give the same event log. SHA-256 of events.ndjson:</p>\n<pre><code>{}</code></pre>\n",
-            text(hash)
-        ));
+        let repeats = if summary.interrupted { "" } else { "The same seed and build give the same event log. " };
+        body.push_str(&format!("<p>{repeats}SHA-256 of events.ndjson:</p>\n<pre><code>{}</code></pre>\n", text(hash)));
     }
-    section("", "Run it again", &body)
+    let heading = if summary.interrupted { "Run the whole" } else { "Run it again" };
+    section("", heading, &body)
 }
 
 /// The run's circumstances.
@@ -408,6 +409,18 @@ mod tests {
                 && page.contains("Promises: 1 of 2 kept")
                 && page.contains("class=\"ledger bad\"")
         );
+    }
+
+    #[test]
+    fn a_run_that_was_ended_early_does_not_claim_that_it_can_be_repeated() {
+        let mut summary = sample::summary();
+        summary.event_log_sha256 = Some("ab".repeat(32));
+        let whole = page_of(summary.clone());
+        assert!(whole.contains("Run it again") && whole.contains("give the same event log"));
+        summary.interrupted = true;
+        let ended = page_of(summary);
+        assert!(!ended.contains("Run it again") && !ended.contains("give the same event log"));
+        assert!(ended.contains("no command repeats where. The whole run:"));
     }
 
     #[test]

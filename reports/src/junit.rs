@@ -49,7 +49,7 @@ pub(crate) fn suite(summary: &Summary) -> String {
         properties: vec![
             ("seed", summary.seed.to_string()),
             ("verdict", facts::verdict_word(summary.verdict).to_owned()),
-            ("replay", summary.replay.clone()),
+            (if summary.interrupted { "whole_run" } else { "replay" }, summary.replay.clone()),
         ],
     };
     suite.of(&cases(summary))
@@ -331,6 +331,15 @@ mod tests {
         summary.started_at = "2026-01-01T00:00:00.000Z".into();
         summary.made_at = "2026-11-28T18:20:11.482Z".into();
         assert!(suite(&summary).contains("timestamp=\"2026-11-28T18:20:11\""));
+    }
+
+    #[test]
+    fn a_run_that_was_ended_early_has_no_replay() {
+        let mut summary = sample::summary();
+        assert!(suite(&summary).contains("<property name=\"replay\" "));
+        summary.interrupted = true;
+        let xml = suite(&summary);
+        assert!(!xml.contains("name=\"replay\"") && xml.contains("<property name=\"whole_run\" "), "{xml}");
     }
 
     #[test]

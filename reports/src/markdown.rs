@@ -104,7 +104,9 @@ fn replay(summary: &Summary) -> String {
     let longest = summary.replay.split(|sign| sign != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let command = summary.replay.replace(['\n', '\r'], " ");
-    let mut out = format!("\nRun it again:\n\n{fence}sh\n{command}\n{fence}\n");
+    let what =
+        if summary.interrupted { "No command repeats where it was ended. The whole run" } else { "Run it again" };
+    let mut out = format!("\n{what}:\n\n{fence}sh\n{command}\n{fence}\n");
     if let Some(hash) = &summary.event_log_sha256 {
         out.push_str(&format!("\nSHA-256 of the event log: {}\n", text(hash)));
     }
@@ -133,6 +135,16 @@ mod tests {
         let told =
             "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.66 %) and was aborted";
         assert!(text.find(told).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_was_ended_early_does_not_claim_that_it_can_be_repeated() {
+        let mut summary = sample::summary();
+        assert!(super::summary(&summary).contains("\nRun it again:\n"));
+        summary.interrupted = true;
+        let text = super::summary(&summary);
+        assert!(!text.contains("Run it again"), "{text}");
+        assert!(text.contains("\nNo command repeats where it was ended. The whole run:\n\n```sh\n"), "{text}");
     }
 
     #[test]

@@ -123,13 +123,20 @@ pub struct Summary {
     pub promises: Option<Vec<PromiseJudged>>,
     /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
     pub event_log_sha256: Option<String>,
-    /// A command that runs the same again.
+    /// A command that runs the same again; if the run was `interrupted`, the whole of which it is the beginning.
     pub replay: String,
     /// What a reader must know to judge the numbers (for example what a rehearsal leaves out).
     pub notes: Vec<String>,
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
+}
+
+impl Summary {
+    /// What the command in `replay` does: no command repeats the moment at which somebody ended a run.
+    pub fn replay_label(&self) -> &'static str {
+        if self.interrupted { "no command repeats where it was ended; the whole run" } else { "replay" }
+    }
 }
 
 /// A promise, and whether it was kept.

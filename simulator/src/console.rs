@@ -199,7 +199,7 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");
         if summary.verdict != Verdict::Pass {
-            text += &format!("  replay: {}\n", printable(&summary.replay));
+            text += &format!("  {}: {}\n", summary.replay_label(), printable(&summary.replay));
         }
     }
     text.trim_end().to_owned()
@@ -213,7 +213,8 @@ pub fn failure(summary: &Summary) -> String {
         reasons.push_str("\n  - ");
         reasons.push_str(&printable(reason));
     }
-    format!("{word}  {}{reasons}\n  replay: {}", printable(&summary.scenario), printable(&summary.replay))
+    let (scenario, replay) = (printable(&summary.scenario), printable(&summary.replay));
+    format!("{word}  {scenario}{reasons}\n  {}: {replay}", summary.replay_label())
 }
 
 fn number(value: f64, unit: &str) -> String {

@@ -138,7 +138,35 @@ fn ctrl_c_ends_a_run_with_a_report_of_what_there_is() {
     let summary = summary_in(&out);
     assert_eq!((&summary["verdict"], &summary["interrupted"]), (&Value::from("inconclusive"), &Value::from(true)));
     assert_eq!(summary["ledger"]["reconciled"], true);
-    assert!(out.join("report.html").exists());
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    let junit = std::fs::read_to_string(out.join("junit.xml")).unwrap();
+    let told = [rest.join("\n"), page, junit, std::fs::read_to_string(out.join("summary.md")).unwrap()];
+    for told in &told {
+        assert!(!told.contains("replay: ") && !told.contains("\"replay\"") && !told.contains("Run it again"), "{told}");
+    }
+}
+
+/// Goal: a rehearsal that a person ends does not say that a command repeats it, nor that its event log comes again.
+/// Method: SIGINT to a rehearsal that takes longer; quiet, and not.
+#[test]
+fn ctrl_c_of_a_rehearsal_leaves_no_promise_of_a_replay() {
+    for quiet in [&[][..], &["--quiet"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let mut command = fleet();
+        command.arg("rehearse").arg(shipped("two-days.toml")).arg("--out").arg(&out).args(quiet);
+        let mut running = command.stderr(Stdio::piped()).spawn().unwrap();
+        while !out.join("ticks.ndjson").exists() {
+            assert!(running.try_wait().unwrap().is_none(), "it ended before it began");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT)
+            .unwrap();
+        let ended = running.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(4), "{told}");
+        assert!(!told.contains("replay: ") && told.contains("the whole run: ks-fleet rehearse "), "{told}");
+    }
 }
 
 /// Goal: a second Ctrl-C ends a run at once, also when it comes soon after the first.

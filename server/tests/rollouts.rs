@@ -10,8 +10,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use ks_protocol::message::{UpdateClass, UpdateStep};
 use serde_json::{Value, json};
 use support::{Device, NO_LIMITS, Server, at_once, eventually, offered, start_server, world};
@@ -224,7 +222,8 @@ async fn a_rollout_goes_on_where_it_was_after_kill_9_at_any_moment() {
 }
 
 /// Goal: an abort holds across a crash: it was answered, so it is on disk.
-/// Method: abort, kill, start; the device is offered nothing.
+/// Method: abort, kill, start; then a rollout to another device, whose offer shows that the engine has looked. The first device
+/// is offered nothing before and after it.
 #[tokio::test]
 async fn an_abort_that_was_answered_holds_after_kill_9() {
     let mut server = start_server(&NO_LIMITS);
@@ -237,10 +236,16 @@ async fn an_abort_that_was_answered_holds_after_kill_9() {
     server.kill_9();
     server.start_again();
     device.moves_to(&server, support::HOME);
-    for _ in 0..3 {
-        assert!(device.beat_running(BEFORE).await.firmware.is_none());
-        tokio::time::sleep(Duration::from_millis(300)).await; // the engine looks meanwhile
-    }
+    assert!(device.beat_running(BEFORE).await.firmware.is_none());
+    let mut other = server.registered("KS-2").await;
+    other.beat_running(BEFORE).await;
+    let wanted = json!({
+        "rollout_id": "summer", "release_id": "fw-18", "which": { "device_ids": ["KS-2"] }, "policy": at_once(1, 50),
+        "reason": "a test",
+    });
+    server.post("/api/rollouts", &wanted).await.done();
+    until_offered(&mut other).await;
+    assert!(device.beat_running(BEFORE).await.firmware.is_none());
     assert_eq!(server.rollout("spring").await["status"], "ABORTED");
 }
 

@@ -54,7 +54,7 @@ refusal_codes! {
     NotFound = "NOT_FOUND", 404, "There is no such endpoint.", "Check the path.";
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, "The endpoint does not take this HTTP method.", "Check the method.";
     RequestTimeout = "REQUEST_TIMEOUT", 408, "The request's body did not arrive in time.", "Retry with backoff.";
-    KeyInUse = "KEY_IN_USE", 409, "Another device has this public key.", "Make a new key; no two devices may share one.";
+    KeyInUse = "KEY_IN_USE", 409, "A device has this public key, or had it before.", "Make a new key: none serves twice, also not on the same device.";
     StaleSequence = "STALE_SEQUENCE", 409, "(boot_epoch, seq) is not greater than the pair that is stored.", "Go on from server_boot_epoch and server_seq; if they are this device's own, the request was stored already.";
     StateConflict = "STATE_CONFLICT", 409, "The request does not fit the state of what it names.", "Read the message; do not retry the same request.";
     TooLarge = "TOO_LARGE", 413, "The body is larger than this endpoint takes.", "Send less at a time.";

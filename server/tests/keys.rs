@@ -43,7 +43,8 @@ async fn a_device_rotates_its_key() {
     server.start_again();
     device.moves_to(&server, support::HOME);
     device.beat().await.answer();
-    device.rotate_to(&old).await.refusal(Code::KeyInUse);
+    let refused = device.rotate_to(&old).await.refusal(Code::KeyInUse);
+    assert!(!refused.message.contains("nother device"), "it is this device's own: {refused:?}");
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action) FROM audit WHERE action LIKE '%key'");
     assert_eq!(audited, "KS-1 device.rotate_key");

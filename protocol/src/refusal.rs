@@ -56,7 +56,6 @@ refusal_codes! {
     RequestTimeout = "REQUEST_TIMEOUT", 408, "The request's body did not arrive in time.", "Retry with backoff.";
     KeyInUse = "KEY_IN_USE", 409, "A device has this public key, or had it before.", "Make a new key: none serves twice, also not on the same device.";
     StaleSequence = "STALE_SEQUENCE", 409, "(boot_epoch, seq) is not greater than the pair that is stored.", "Go on from server_boot_epoch and server_seq; if they are this device's own, the request was stored already.";
-    StateConflict = "STATE_CONFLICT", 409, "The request does not fit the state of what it names.", "Read the message; do not retry the same request.";
     TooLarge = "TOO_LARGE", 413, "The body is larger than this endpoint takes.", "Send less at a time.";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, "The body is not text/toon in UTF-8.", "Send content-type: text/toon; charset=utf-8.";
     RateLimited = "RATE_LIMITED", 429, "Too many requests in too short a time.", "Wait retry_after_s, then go on.";

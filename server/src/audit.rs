@@ -9,7 +9,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::store::audit::AuditRecord;
+use std::marker::PhantomData;
+
+use crate::store::{
+    By, StoreError,
+    audit::{AuditRecord, AuditRows},
+};
 
 /// The hash before the first line.
 pub const GENESIS: [u8; 32] = [0; 32];
@@ -25,6 +30,36 @@ pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
         hash.update(text);
     }
     hash.finalize().into()
+}
+
+/// That a change has its line in the audit. Rows that people answer for can't be written without one, and only [`note`] makes
+/// one; it can't leave the transaction that it was made in.
+pub struct Noted {
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+/// Appends a line to the audit, chained to the one before it.
+pub fn note(
+    store: &mut (impl AuditRows + ?Sized),
+    action: &str,
+    subject: &str,
+    detail: &str,
+    by: &By,
+) -> Result<Noted, StoreError> {
+    let (last, previous) = store.audit_head_for_update()?.unwrap_or((0, GENESIS));
+    let mut line = AuditRecord {
+        number: last + 1,
+        at: by.at,
+        actor: by.name.clone(),
+        address: by.address.map(|address| address.to_string()).unwrap_or_default(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail: detail.to_owned(),
+        hash: [0; 32],
+    };
+    line.hash = line_hash(&previous, &line);
+    store.append_audit(&line)?;
+    Ok(Noted { _of_this_thread: PhantomData })
 }
 
 /// What is wrong with the chain.

@@ -34,6 +34,7 @@ pub mod rng;
 pub mod role;
 pub mod rollout;
 pub mod router;
+pub mod rules;
 pub mod scrub;
 pub mod server_key;
 pub mod store;

@@ -17,7 +17,11 @@ use super::{
 use crate::{
     rng::ServerRng,
     role::Role,
-    store::accounts::{NewToken, TokenKind, TokenRecord, UserEdit, UserRecord, UserRefused},
+    rules::accounts,
+    store::{
+        self,
+        accounts::{NewToken, TokenKind, TokenRecord, UserEdit, UserRecord, UserRefused},
+    },
 };
 
 /// Longest life of a token, in seconds: a year.
@@ -79,8 +83,8 @@ pub async fn create_user(call: Call, JsonBody(new): JsonBody<NewUser>) -> Result
     let NewUser { name, role, password } = new;
     check_name(&name)?;
     let password_hash = hashed(&call, password).await?;
-    let (by, made) = (call.by(), name.clone());
-    let created = call.app.writer.write(move |store| store.create_user(&made, role, &password_hash, &by)).await?;
+    let (by, made) = (call.by(), store::accounts::NewUser { name: name.clone(), role, password_hash });
+    let created = call.app.writer.write(move |store| accounts::create_user(store, &made, &by)).await?;
     created.map_err(|refused| user_refused(&refused, &name))?;
     find(&call, &name).await
 }
@@ -129,7 +133,7 @@ pub async fn edit_user(call: Call, JsonBody(edit): JsonBody<EditUser>) -> Result
     };
     let edit = UserEdit { role, password_hash, disabled };
     let (by, edited, if_version) = (call.by(), name.clone(), call.if_version()?);
-    let done = call.app.writer.write(move |store| store.edit_user(&edited, &edit, if_version, &by)).await?;
+    let done = call.app.writer.write(move |store| accounts::edit_user(store, &edited, &edit, if_version, &by)).await?;
     done.map_err(|refused| user_refused(&refused, &name))?;
     find(&call, &name).await
 }
@@ -197,7 +201,7 @@ pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> 
     let expires_at = by.at + Duration::from_secs(order.ttl_s);
     let (token, new) = new_token(&call.app.rng, order.name, order.role, expires_at);
     let new = NewToken { user: call.caller.user.clone(), ..new };
-    let row = call.app.writer.write(move |store| store.add_token(&new, &by)).await?;
+    let row = call.app.writer.write(move |store| accounts::add_token(store, &new, &by)).await?;
     Ok(Json(TokenMade { row, token, expires_at }))
 }
 
@@ -211,6 +215,6 @@ pub fn new_token(rng: &ServerRng, name: String, role: Role, expires_at: UnixMs) 
 /// Ends a token or a session.
 pub async fn revoke_token(call: Call, _: Nothing) -> Result<Done, Problem> {
     let (row, by): (i64, _) = (call.path("row")?, call.by());
-    let was_there = call.app.writer.write(move |store| store.revoke_token(row, &by)).await?;
+    let was_there = call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
     if was_there { Ok(Done) } else { Err(Problem::not_found(format!("there is no token {row}"))) }
 }

@@ -13,7 +13,9 @@ use super::{
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
+    audit,
     role::Role,
+    rules::accounts,
     store::{
         By,
         accounts::{NewToken, TokenKind},
@@ -67,7 +69,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     let wrong = || Problem::unauthorized("name or password is wrong");
     let Some((user, hash)) = enabled.filter(|_| is_right) else {
         let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
-        app.writer.write(move |store| store.note("login.failed", &name, "", &by)).await?;
+        app.writer.write(move |store| audit::note(store, "login.failed", &name, "", &by).map(|_| ())).await?;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -83,7 +85,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
         expires_at: at + SESSION_LIFE,
     };
     let (expires_at, me) = (session.expires_at, by.name.clone());
-    let begun = app.writer.write(move |store| store.begin_session(&session, &hash, &by)).await?;
+    let begun = app.writer.write(move |store| accounts::begin_session(store, &session, &hash, &by)).await?;
     begun.ok_or_else(wrong)?; // the password has changed since it was looked at
     let cookie = cookie(&token, SESSION_LIFE);
     Ok(WithCookie(cookie, Me { name: me, role: Some(role), expires_at: Some(expires_at) }))
@@ -97,7 +99,7 @@ fn cookie(token: &str, life: Duration) -> String {
 pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
     let by = call.by();
     if let Some(row) = call.caller.token {
-        call.app.writer.write(move |store| store.revoke_token(row, &by)).await?;
+        call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
     }
     Ok(WithCookie(cookie("", Duration::ZERO), Me { name: call.caller.name, role: None, expires_at: None }))
 }

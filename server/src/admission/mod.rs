@@ -35,6 +35,7 @@ pub use gcra::{Gcra, Rate};
 use crate::{
     answer::{self, Refusal, Reply},
     app::App,
+    audit,
     registry::Known,
     store::{By, devices::DeviceStatus},
 };
@@ -217,7 +218,8 @@ async fn note_revoked<R: Request>(
     }
     let device_id = message.device_id().to_string();
     let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
-    let noted = app.writer.write(move |store| store.note("device.refused", &device_id, R::PATH, &by)).await;
+    let noted =
+        app.writer.write(move |store| audit::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
     if let Err(error) = noted {
         tracing::warn!(%error, "the attempt of a revoked device is not in the audit");
     }

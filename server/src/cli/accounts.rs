@@ -13,7 +13,8 @@ use crate::{
     config::{Config, StartError},
     edge, password,
     rng::ServerRng,
-    store::accounts::{UserEdit, UserRefused},
+    rules::accounts,
+    store::accounts::{NewUser, UserEdit, UserRefused},
 };
 
 /// Rows shown at most.
@@ -123,9 +124,9 @@ fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     if !is_name(&name) {
         return Err(wrong("NAME", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
     }
-    let (hash, by, made) = (read_password()?, by(), name.clone());
+    let (new, by) = (NewUser { name: name.clone(), role, password_hash: read_password()? }, by());
     edge::with_store(config, async |writer, _| {
-        let created = writer.write(move |store| store.create_user(&made, role, &hash, &by)).await;
+        let created = writer.write(move |store| accounts::create_user(store, &new, &by)).await;
         let created = created.map_err(|error| edge::bad_database(config, &error))?;
         created.map_err(|refused| user_refused(&name, &refused))?;
         edge::say(&format!("{name} may log in as {}", role.as_str()))
@@ -140,7 +141,7 @@ fn edit_user(config: &Config, change: &str, flags: &ArgMatches) -> Result<(), St
     };
     let (by, edited) = (by(), name.clone());
     edge::with_store(config, async |writer, _| {
-        let done = writer.write(move |store| store.edit_user(&edited, &edit, None, &by)).await;
+        let done = writer.write(move |store| accounts::edit_user(store, &edited, &edit, None, &by)).await;
         let done = done.map_err(|error| edge::bad_database(config, &error))?;
         done.map_err(|refused| user_refused(&name, &refused))?;
         edge::say(&format!("{name}: done"))
@@ -173,10 +174,10 @@ fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let (token, new) = new_token(&rng, name, role_of(flags), by.at + ttl);
     edge::with_store(config, async |writer, _| {
         let (author, remover) = (by.clone(), by);
-        let added = writer.write(move |store| store.add_token(&new, &author)).await;
+        let added = writer.write(move |store| accounts::add_token(store, &new, &author)).await;
         let row = added.map_err(|error| edge::bad_database(config, &error))?;
         let Err(unseen) = edge::say_secret(&token) else { return Ok(()) };
-        let revoked = writer.write(move |store| store.revoke_token(row, &remover)).await;
+        let revoked = writer.write(move |store| accounts::revoke_token(store, row, &remover)).await;
         revoked.map_err(|error| edge::bad_database(config, &error))?;
         Err(output::tokens_unseen(unseen))
     })
@@ -204,7 +205,7 @@ fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let row = flags.get_one::<i64>("ROW").copied().unwrap_or_default();
     let by = by();
     let was_there = edge::with_store(config, async |writer, _| {
-        let revoked = writer.write(move |store| store.revoke_token(row, &by)).await;
+        let revoked = writer.write(move |store| accounts::revoke_token(store, row, &by)).await;
         revoked.map_err(|error| edge::bad_database(config, &error))
     })?;
     if !was_there {

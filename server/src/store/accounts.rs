@@ -4,8 +4,8 @@ use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{By, StoreError};
-use crate::role::Role;
+use super::StoreError;
+use crate::{audit::Noted, role::Role};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,17 @@ pub struct UserRecord {
     pub created_at: UnixMs,
     /// Since when it is disabled.
     pub disabled_at: Option<UnixMs>,
+}
+
+/// A new user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// Name.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The password's hash.
+    pub password_hash: String,
 }
 
 /// A change of a user.
@@ -108,32 +119,33 @@ pub struct TokenRecord {
     pub revoked_at: Option<UnixMs>,
 }
 
-/// What can be written of accounts.
-pub trait AccountWrites {
-    /// Makes a user.
-    fn create_user(
+/// The rows of users and tokens. Within a transaction, [`crate::rules::accounts`] decides over them.
+pub trait AccountRows {
+    /// One user, with the password's hash.
+    fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
+    /// Adds a user, whose name nobody has.
+    fn insert_user(&mut self, new: &NewUser, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores role, version and `disabled_at` of a user, and the password's hash.
+    fn save_user(&mut self, user: &UserRecord, password_hash: &str, noted: &Noted) -> Result<(), StoreError>;
+    /// Adds a token of this user, which ends at `revoked_at` if there is one; gives its row.
+    fn insert_token(
         &mut self,
-        name: &str,
-        role: Role,
-        password_hash: &str,
-        by: &By,
-    ) -> Result<Result<(), UserRefused>, StoreError>;
-    /// Changes a user, if it still has `if_version`; gives the new version.
-    fn edit_user(
-        &mut self,
-        name: &str,
-        edit: &UserEdit,
-        if_version: Option<u64>,
-        by: &By,
-    ) -> Result<Result<u64, UserRefused>, StoreError>;
-    /// Makes a token known, and gives its row.
-    fn add_token(&mut self, token: &NewToken, by: &By) -> Result<i64, StoreError>;
-    /// Makes a session known, if its user's password still has this hash and the user is not disabled: whoever changed a password
-    /// has ended the sessions of the old one, also those that were on their way. Gives the row.
-    fn begin_session(&mut self, session: &NewToken, password_hash: &str, by: &By) -> Result<Option<i64>, StoreError>;
-    /// Ends a token; false if there is no such one.
-    fn revoke_token(&mut self, row: i64, by: &By) -> Result<bool, StoreError>;
-    /// Forgets tokens that ended before a time, at most `rows_max`; gives how many.
+        token: &NewToken,
+        user_row: Option<i64>,
+        revoked_at: Option<UnixMs>,
+        at: UnixMs,
+        noted: &Noted,
+    ) -> Result<i64, StoreError>;
+    /// What a token is called.
+    fn token_name(&mut self, row: i64) -> Result<Option<String>, StoreError>;
+    /// Ends a token, if it has not ended.
+    fn end_token(&mut self, row: i64, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// How many tokens of a kind a user has that have neither ended nor expired.
+    fn count_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError>;
+    /// Ends them.
+    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, noted: &Noted)
+    -> Result<(), StoreError>;
+    /// Deletes tokens that expired before a time, at most `rows_max`; gives how many.
     fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 

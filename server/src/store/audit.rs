@@ -1,9 +1,9 @@
-//! The audit: who did what to what, when, from where. Every change writes its line in its own transaction; here are only those
-//! without another change.
+//! The audit: who did what to what, when, from where. [`crate::audit::note`] alone appends to it, in the transaction of the
+//! change.
 
 use ks_protocol::time::UnixMs;
 
-use super::{By, StoreError};
+use super::StoreError;
 
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +41,12 @@ pub struct AuditFilter {
     pub until: Option<UnixMs>,
 }
 
-/// What can be written of the audit.
-pub trait AuditWrites {
-    /// Appends a line of something that changed nothing else: a login that failed, a refused device.
-    fn note(&mut self, action: &str, subject: &str, detail: &str, by: &By) -> Result<(), StoreError>;
+/// The rows of the audit.
+pub trait AuditRows {
+    /// Number and hash of the last line; nobody else appends until the transaction ends.
+    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError>;
+    /// Appends a line, which is the new head.
+    fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError>;
 }
 
 /// What can be asked of the audit.

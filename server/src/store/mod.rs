@@ -31,8 +31,8 @@ pub use migrations::{LATEST as SCHEMA_VERSION, MigrateError};
 pub use sqlite::{SqliteReader, SqliteStore, place::free_bytes};
 pub use writer::{Reader, Writer};
 
-use accounts::{AccountReads, AccountWrites};
-use audit::{AuditReads, AuditWrites};
+use accounts::{AccountReads, AccountRows};
+use audit::{AuditReads, AuditRows};
 use commands::{CommandReads, CommandWrites};
 use devices::{DeviceReads, DeviceWrites};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
@@ -60,8 +60,8 @@ pub trait Store: Send {
 
 /// What can be written. Times and randomness are parameters: the store has neither clock nor dice.
 pub trait Transaction:
-    AccountWrites
-    + AuditWrites
+    AccountRows
+    + AuditRows
     + CommandWrites
     + DeviceWrites
     + HeartbeatWrites

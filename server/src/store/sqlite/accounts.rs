@@ -1,130 +1,88 @@
 //! Users and tokens in SQLite.
 
 use ks_protocol::time::UnixMs;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{
-    SqliteReader, StoreError, Writes, audit::append, integer, rows, time, time_if, transaction::Transaction, unsigned,
-    word,
-};
+use super::{SqliteReader, StoreError, Writes, integer, rows, time, time_if, unsigned, word};
 use crate::{
+    audit::Noted,
     clock::AHEAD_MAX,
     role::Role,
-    store::{
-        By,
-        accounts::{AccountReads, AccountWrites, NewToken, TokenKind, TokenRecord, UserEdit, UserRecord, UserRefused},
-    },
+    store::accounts::{AccountReads, AccountRows, NewToken, NewUser, TokenKind, TokenRecord, UserRecord},
 };
 
-impl AccountWrites for Writes<'_> {
-    fn create_user(
-        &mut self,
-        name: &str,
-        role: Role,
-        password_hash: &str,
-        by: &By,
-    ) -> Result<Result<(), UserRefused>, StoreError> {
-        let inserted = self
-            .0
-            .prepare_cached(
-                "INSERT INTO users (name, role, password_hash, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (name) DO NOTHING",
-            )?
-            .execute(params![name, role.as_str(), password_hash, integer(by.at.0)])?;
-        if inserted == 0 {
-            return Ok(Err(UserRefused::NameTaken));
-        }
-        append(&self.0, "user.create", name, role.as_str(), by)?;
-        Ok(Ok(()))
+impl AccountRows for Writes<'_> {
+    fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError> {
+        user_named(&self.0, name)
     }
 
-    fn edit_user(
-        &mut self,
-        name: &str,
-        edit: &UserEdit,
-        if_version: Option<u64>,
-        by: &By,
-    ) -> Result<Result<u64, UserRefused>, StoreError> {
-        let found: Option<(i64, i64, Role)> = self
-            .0
-            .prepare_cached("SELECT id, version, role FROM users WHERE name = ?1")?
-            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, word(row, 2, Role::from_word)?)))
-            .optional()?;
-        let Some((row, version, role)) = found else { return Ok(Err(UserRefused::Unknown)) };
-        let version = unsigned(version);
-        if if_version.is_some_and(|expected| expected != version) {
-            return Ok(Err(UserRefused::Changed { version }));
-        }
-        let disabled_at = match edit.disabled {
-            Some(true) => "coalesce(disabled_at, ?4)",
-            Some(false) => "NULL",
-            None => "disabled_at",
-        };
-        let sql = format!(
-            "UPDATE users SET role = coalesce(?2, role), password_hash = coalesce(?3, password_hash),
-                disabled_at = {disabled_at}, version = version + (?4 = ?4) WHERE id = ?1"
-        );
-        let parameters = params![row, edit.role.map(Role::as_str), edit.password_hash, integer(by.at.0)];
-        self.0.prepare_cached(&sql)?.execute(parameters)?;
-        let is_disabled = edit.disabled == Some(true);
-        if edit.password_hash.is_some() || is_disabled {
-            end_all(&self.0, row, TokenKind::Session, by.at)?;
-        }
-        let mut told = told(edit);
-        if is_disabled || edit.role.is_some_and(|new| new != role) {
-            let ended = end_all(&self.0, row, TokenKind::Bearer, by.at)?;
-            if ended > 0 {
-                told = format!("{told}, {ended} tokens revoked");
-            }
-        }
-        append(&self.0, "user.edit", name, &told, by)?;
-        Ok(Ok(version + 1))
+    fn insert_user(&mut self, new: &NewUser, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("INSERT INTO users (name, role, password_hash, created_at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![new.name, new.role.as_str(), new.password_hash, integer(at.0)])?;
+        Ok(())
     }
 
-    fn add_token(&mut self, token: &NewToken, by: &By) -> Result<i64, StoreError> {
-        let row = self
-            .0
+    fn save_user(&mut self, user: &UserRecord, password_hash: &str, _: &Noted) -> Result<(), StoreError> {
+        self.0
             .prepare_cached(
-                // One whose user was disabled a moment ago is over before it begins.
-                "INSERT INTO tokens (token_sha256, kind, name, role, user, created_at, expires_at, revoked_at)
-                 VALUES (?1, ?2, ?3, ?4, (SELECT id FROM users WHERE name = ?5), ?6, ?7,
-                         (SELECT disabled_at FROM users WHERE name = ?5))",
+                "UPDATE users SET role = ?2, password_hash = ?3, disabled_at = ?4, version = ?5 WHERE id = ?1",
             )?
-            .insert(params![
-                token.token_sha256.as_slice(),
-                token.kind.as_str(),
-                token.name,
-                token.role.as_str(),
-                token.user,
-                integer(by.at.0),
-                integer(token.expires_at.0)
+            .execute(params![
+                user.row,
+                user.role.as_str(),
+                password_hash,
+                user.disabled_at.map(|at| integer(at.0)),
+                integer(user.version)
             ])?;
-        let action = match token.kind {
-            TokenKind::Session => "session.begin",
-            TokenKind::Bearer => "token.create",
-        };
-        append(&self.0, action, &token.name, &format!("{}, expires {}", token.role.as_str(), token.expires_at), by)?;
-        Ok(row)
+        Ok(())
     }
 
-    fn begin_session(&mut self, session: &NewToken, password_hash: &str, by: &By) -> Result<Option<i64>, StoreError> {
-        let sql = "SELECT 1 FROM users WHERE name = ?1 AND password_hash = ?2 AND disabled_at IS NULL";
-        if !self.0.prepare_cached(sql)?.exists(params![session.user, password_hash])? {
-            return Ok(None);
-        }
-        self.add_token(session, by).map(Some)
+    fn insert_token(
+        &mut self,
+        token: &NewToken,
+        user_row: Option<i64>,
+        revoked_at: Option<UnixMs>,
+        at: UnixMs,
+        _: &Noted,
+    ) -> Result<i64, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO tokens (token_sha256, kind, name, role, user, created_at, expires_at, revoked_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        Ok(statement.insert(params![
+            token.token_sha256.as_slice(),
+            token.kind.as_str(),
+            token.name,
+            token.role.as_str(),
+            user_row,
+            integer(at.0),
+            integer(token.expires_at.0),
+            revoked_at.map(|at| integer(at.0))
+        ])?)
     }
 
-    fn revoke_token(&mut self, row: i64, by: &By) -> Result<bool, StoreError> {
-        let ended: Option<String> = self
-            .0
-            .prepare_cached("UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1 RETURNING name")?
-            .query_row(params![row, integer(by.at.0)], |row| row.get(0))
-            .optional()?;
-        if let Some(name) = &ended {
-            append(&self.0, "token.revoke", name, &format!("token {row}"), by)?;
-        }
-        Ok(ended.is_some())
+    fn token_name(&mut self, row: i64) -> Result<Option<String>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT name FROM tokens WHERE id = ?1")?;
+        Ok(statement.query_row([row], |row| row.get(0)).optional()?)
+    }
+
+    fn end_token(&mut self, row: i64, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        let sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
+        self.0.prepare_cached(sql)?.execute(params![row, integer(at.0)])?;
+        Ok(())
+    }
+
+    fn count_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError> {
+        let mut statement = self.0.prepare_cached(&format!("SELECT count(*) FROM tokens WHERE {GOOD_OF_USER}"))?;
+        let count = statement.query_row(params![user_row, kind.as_str(), integer(now.0)], |row| row.get(0))?;
+        Ok(usize::try_from(unsigned(count)).unwrap_or(usize::MAX))
+    }
+
+    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        let sql = format!("UPDATE tokens SET revoked_at = ?3 WHERE {GOOD_OF_USER}");
+        self.0.prepare_cached(&sql)?.execute(params![user_row, kind.as_str(), integer(now.0)])?;
+        Ok(())
     }
 
     fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
@@ -133,20 +91,12 @@ impl AccountWrites for Writes<'_> {
     }
 }
 
-/// What an edit does, without a secret in it.
-fn told(edit: &UserEdit) -> String {
-    let role = edit.role.map(|role| format!("role {}", role.as_str()));
-    let password = edit.password_hash.as_ref().map(|_| "password changed".to_owned());
-    let disabled = edit.disabled.map(|disabled| if disabled { "disabled" } else { "enabled" }.to_owned());
-    [role, password, disabled].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
+/// Tokens of a user and a kind that are good at a time.
+const GOOD_OF_USER: &str = "user = ?1 AND kind = ?2 AND revoked_at IS NULL AND expires_at > ?3";
 
-/// Ends a user's tokens of a kind; gives how many might still have been good.
-fn end_all(transaction: &Transaction<'_>, user: i64, kind: TokenKind, at: UnixMs) -> Result<usize, StoreError> {
-    let ended = transaction
-        .prepare_cached("UPDATE tokens SET revoked_at = ?3 WHERE user = ?1 AND kind = ?2 AND revoked_at IS NULL AND expires_at > ?3")?
-        .execute(params![user, kind.as_str(), integer(at.0)])?;
-    Ok(ended)
+fn user_named(connection: &Connection, name: &str) -> Result<Option<(UserRecord, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{USER} WHERE name = ?1"))?;
+    Ok(statement.query_row([name], |row| Ok((user(row)?, row.get(6)?))).optional()?)
 }
 
 const USER: &str = "SELECT id, name, role, version, created_at, disabled_at, password_hash FROM users";
@@ -183,8 +133,7 @@ fn token(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
 
 impl AccountReads for SqliteReader {
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&format!("{USER} WHERE name = ?1"))?;
-        Ok(statement.query_row([name], |row| Ok((user(row)?, row.get(6)?))).optional()?)
+        user_named(&self.connection, name)
     }
 
     fn users(&mut self, after: i64, limit: usize) -> Result<Vec<UserRecord>, StoreError> {

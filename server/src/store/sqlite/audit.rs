@@ -1,17 +1,17 @@
-//! The audit in SQLite: every change appends its line here, in its own transaction.
+//! The audit in SQLite.
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time, transaction::Transaction};
 use crate::{
-    audit::{GENESIS, line_hash},
+    audit::note,
     store::{
         By,
-        audit::{AuditFilter, AuditReads, AuditRecord, AuditWrites},
+        audit::{AuditFilter, AuditReads, AuditRecord, AuditRows},
     },
 };
 
-/// Appends a line, chained to the one before it.
+/// Appends a line, for the changes that are still decided in this store.
 pub(super) fn append(
     transaction: &Transaction<'_>,
     action: &str,
@@ -19,49 +19,52 @@ pub(super) fn append(
     detail: &str,
     by: &By,
 ) -> Result<(), StoreError> {
-    let head: Option<(i64, [u8; 32])> = transaction
-        .prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (last, previous) = head.unwrap_or((0, GENESIS));
-    let mut line = AuditRecord {
-        number: last + 1,
-        at: by.at,
-        actor: by.name.clone(),
-        address: by.address.map(|address| address.to_string()).unwrap_or_default(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail: detail.to_owned(),
-        hash: [0; 32],
-    };
-    line.hash = line_hash(&previous, &line);
-    transaction
-        .prepare_cached(
-            "INSERT INTO audit (id, at, actor, address, action, subject, detail, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            line.number,
-            integer(line.at.0),
-            line.actor,
-            line.address,
-            line.action,
-            line.subject,
-            line.detail,
-            line.hash.as_slice()
-        ])?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO audit_head (id, last, hash) VALUES (1, ?1, ?2)
-             ON CONFLICT (id) DO UPDATE SET last = excluded.last, hash = excluded.hash",
-        )?
-        .execute(params![line.number, line.hash.as_slice()])?;
-    Ok(())
+    note(&mut Appending(transaction), action, subject, detail, by).map(|_| ())
 }
 
-impl AuditWrites for Writes<'_> {
-    fn note(&mut self, action: &str, subject: &str, detail: &str, by: &By) -> Result<(), StoreError> {
-        append(&self.0, action, subject, detail, by)
+/// A transaction to which lines are appended.
+struct Appending<'t, 'c>(&'t Transaction<'c>);
+
+impl AuditRows for Appending<'_, '_> {
+    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+        // This is the only writer: SQLite lets in no other one.
+        let mut statement = self.0.prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?;
+        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached(
+                "INSERT INTO audit (id, at, actor, address, action, subject, detail, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                line.number,
+                integer(line.at.0),
+                line.actor,
+                line.address,
+                line.action,
+                line.subject,
+                line.detail,
+                line.hash.as_slice()
+            ])?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO audit_head (id, last, hash) VALUES (1, ?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET last = excluded.last, hash = excluded.hash",
+            )?
+            .execute(params![line.number, line.hash.as_slice()])?;
+        Ok(())
+    }
+}
+
+impl AuditRows for Writes<'_> {
+    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+        Appending(&self.0).audit_head_for_update()
+    }
+
+    fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError> {
+        Appending(&self.0).append_audit(line)
     }
 }
 

@@ -1,0 +1,104 @@
+//! Users and tokens: who may be made, what an edit ends, which session still begins.
+
+use crate::{
+    audit::note,
+    store::{
+        By, StoreError, Transaction,
+        accounts::{NewToken, NewUser, TokenKind, UserEdit, UserRecord, UserRefused},
+    },
+};
+
+/// Makes a user.
+pub fn create_user(store: &mut dyn Transaction, new: &NewUser, by: &By) -> Result<Result<(), UserRefused>, StoreError> {
+    if store.user(&new.name)?.is_some() {
+        return Ok(Err(UserRefused::NameTaken));
+    }
+    let noted = note(store, "user.create", &new.name, new.role.as_str(), by)?;
+    store.insert_user(new, by.at, &noted)?;
+    Ok(Ok(()))
+}
+
+/// Changes a user, if it still has `if_version`; gives the new version.
+pub fn edit_user(
+    store: &mut dyn Transaction,
+    name: &str,
+    edit: &UserEdit,
+    if_version: Option<u64>,
+    by: &By,
+) -> Result<Result<u64, UserRefused>, StoreError> {
+    let Some((user, password_hash)) = store.user(name)? else { return Ok(Err(UserRefused::Unknown)) };
+    if if_version.is_some_and(|expected| expected != user.version) {
+        return Ok(Err(UserRefused::Changed { version: user.version }));
+    }
+    let is_disabled = edit.disabled == Some(true);
+    // Whoever has the old password, or is shut out, has no session any more.
+    let ends_sessions = edit.password_hash.is_some() || is_disabled;
+    // A token has the role of its making: it must not outlive the role or the person behind it.
+    let ends_tokens = is_disabled || edit.role.is_some_and(|role| role != user.role);
+    let ended = if ends_tokens { store.count_good_tokens(user.row, TokenKind::Bearer, by.at)? } else { 0 };
+    let noted = note(store, "user.edit", name, &described(edit, ended), by)?;
+    let next = UserRecord {
+        role: edit.role.unwrap_or(user.role),
+        version: user.version + 1,
+        disabled_at: match edit.disabled {
+            Some(true) => user.disabled_at.or(Some(by.at)),
+            Some(false) => None,
+            None => user.disabled_at,
+        },
+        ..user
+    };
+    store.save_user(&next, edit.password_hash.as_ref().unwrap_or(&password_hash), &noted)?;
+    for (kind, ends) in [(TokenKind::Session, ends_sessions), (TokenKind::Bearer, ends_tokens)] {
+        if ends {
+            store.end_good_tokens(next.row, kind, by.at, &noted)?;
+        }
+    }
+    Ok(Ok(next.version))
+}
+
+/// Makes a token known, and gives its row. One whose user was disabled a moment ago is over before it begins.
+pub fn add_token(store: &mut dyn Transaction, token: &NewToken, by: &By) -> Result<i64, StoreError> {
+    let user = match &token.user {
+        Some(name) => store.user(name)?.map(|(user, _)| user),
+        None => None,
+    };
+    let action = match token.kind {
+        TokenKind::Session => "session.begin",
+        TokenKind::Bearer => "token.create",
+    };
+    let detail = format!("{}, expires {}", token.role.as_str(), token.expires_at);
+    let noted = note(store, action, &token.name, &detail, by)?;
+    let (user_row, revoked_at) = user.map_or((None, None), |user| (Some(user.row), user.disabled_at));
+    store.insert_token(token, user_row, revoked_at, by.at, &noted)
+}
+
+/// Makes a session known, if its user's password still has this hash and the user is not disabled: whoever changed a password
+/// has ended the sessions of the old one, also those that were on their way. Gives the row.
+pub fn begin_session(
+    store: &mut dyn Transaction,
+    session: &NewToken,
+    password_hash: &str,
+    by: &By,
+) -> Result<Option<i64>, StoreError> {
+    let Some(name) = &session.user else { return Ok(None) };
+    let user = store.user(name)?;
+    let may_begin = user.is_some_and(|(user, hash)| user.disabled_at.is_none() && hash == password_hash);
+    if may_begin { add_token(store, session, by).map(Some) } else { Ok(None) }
+}
+
+/// Ends a token; false if there is no such one.
+pub fn revoke_token(store: &mut dyn Transaction, row: i64, by: &By) -> Result<bool, StoreError> {
+    let Some(name) = store.token_name(row)? else { return Ok(false) };
+    let noted = note(store, "token.revoke", &name, &format!("token {row}"), by)?;
+    store.end_token(row, by.at, &noted)?;
+    Ok(true)
+}
+
+/// What an edit does, without a secret in it.
+fn described(edit: &UserEdit, tokens_ended: usize) -> String {
+    let role = edit.role.map(|role| format!("role {}", role.as_str()));
+    let password = edit.password_hash.as_ref().map(|_| "password changed".to_owned());
+    let disabled = edit.disabled.map(|disabled| if disabled { "disabled" } else { "enabled" }.to_owned());
+    let tokens = (tokens_ended > 0).then(|| format!("{tokens_ended} tokens revoked"));
+    [role, password, disabled, tokens].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}

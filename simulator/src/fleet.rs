@@ -409,3 +409,37 @@ impl<'a> Cast<'a> {
         Ok(accounts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{known_settings::KnownSettings, scenario};
+
+    #[test]
+    fn addresses_are_dealt_out_and_no_table_has_those_of_another() {
+        let adversary = |kind: &str, count: u32, addresses: &str| {
+            format!("[[adversary]]\nkind = \"{kind}\"\ncount = {count}\naddresses = {addresses}\n")
+        };
+        let tables = [
+            adversary("forger", 2, "5"),
+            adversary("mad_device", 3, "2"),
+            adversary("replayer", 2, "\"fleet\""),
+            adversary("mad_device", 1, "\"own\""),
+        ];
+        let text = format!(
+            "name = \"t\"\ngoal = \"Addresses.\"\nduration = \"9s\"\n[fleet]\ndevices = 1\n{}[[expect]]\nmetric = \"errors\"\nequals = 0\n",
+            tables.concat()
+        );
+        let plan = scenario::check("t.toml", text.as_bytes(), &KnownSettings).unwrap();
+        let specs = adversaries(&plan);
+        let callers: Vec<Vec<Caller>> = specs.iter().map(|spec| spec.callers.clone()).collect();
+        let at = |numbers: &[u32]| numbers.iter().copied().map(Caller::Adversary).collect::<Vec<_>>();
+        let fleets = vec![Caller::Device(0)];
+        let dealt = [at(&[0, 2, 4]), at(&[1, 3]), at(&[5]), at(&[6]), at(&[5]), fleets.clone(), fleets, at(&[7])];
+        assert_eq!(callers, dealt);
+        let mad: Vec<Option<u32>> = specs.iter().map(|spec| spec.mad).collect();
+        assert_eq!(mad, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
+        let named: Vec<String> = mad_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        assert_eq!(named, ["SIM-MAD-000001", "SIM-MAD-000002", "SIM-MAD-000003", "SIM-MAD-000004"]);
+    }
+}

@@ -1,11 +1,14 @@
 //! Every published number again.
 
-use crate::shell::{Failed, cargo, root};
+use crate::shell::{Failed, all_of, cargo, root};
 
 /// What rehearsals are measured with.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
 /// What downloads are measured with.
 const STORM: &str = "scenarios/download-storm.toml";
+
+/// What floods are measured with.
+const FLOODS: &str = "scenarios/floods.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
@@ -13,6 +16,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["run", "--release", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
     cargo(&["run", "--release", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
     storm()?;
+    floods()?;
     let plain = TWO_DAYS.to_owned();
     let each_minute =
         variant("two-days-each-minute", TWO_DAYS, "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
@@ -25,6 +29,14 @@ pub(crate) fn run() -> Result<(), Failed> {
     rehearse("two-days-each-minute-trial", &each_minute, &trial)?;
     rehearse("idle", &idle, &["--signatures", "modelled", "--devices", "2", "--duration", "24h"])?;
     rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
+}
+
+/// What honest devices pay under floods: one run of about five minutes, and its table.
+pub(crate) fn floods() -> Result<(), Failed> {
+    cargo(&["build", "--release", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
+    let out = "reports/bench/floods";
+    let run = cargo(&["run", "--release", "--", "run", FLOODS, "--out", out]);
+    all_of([run, cargo(&["run", "--release", "--package", "ks-benches", "--example", "floods", out])])
 }
 
 /// How quick heartbeats are while everybody downloads: the suite's scenario, measured.

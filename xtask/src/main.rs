@@ -29,7 +29,7 @@ cargo xtask COMMAND
   s3           firmware images in an S3-compatible store, started for it; needs Python 3
   tidy         sizes, cycles of modules, paths in documents, dependencies; part of lint
   sbom         what is in each program, as CycloneDX, into target/sbom/
-  bench        every published number again, into reports/bench/
+  bench        every published number again, into reports/bench/; `bench floods`: what honest devices pay under floods, alone
   vectors      make protocol/vectors/ again
   documents    make the tables of docs/configuration.md and docs/admin-api.md again
 ";
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),
+        ["bench", "floods"] => bench::floods(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "documents"]),
         [] | ["help" | "--help" | "-h"] => {

@@ -13,6 +13,7 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/first-light.toml"),
     ("rehearse", "scenarios/revoked-device.toml"),
     ("run", "scenarios/forged-and-replayed.toml"),
+    ("rehearse", "scenarios/flooded-neighbor.toml"),
     ("rehearse", "scenarios/commands.toml"),
     ("rehearse", "scenarios/otrt-race.toml"),
     ("rehearse", "scenarios/revoke-under-load.toml"),

@@ -12,9 +12,10 @@ use crate::{device::machine::device_key, shard::Shard};
 
 pub(super) fn wire(knowledge: &Knowledge, rng: &mut ChaCha8Rng, shard: &Shard) -> Option<String> {
     let device_id = victim(knowledge, rng)?.clone();
+    let now = shard.time.unix_now();
     let key = device_key(knowledge.root_seed, &device_id);
     if rng.next_u32().is_multiple_of(2) {
-        return heartbeat(&device_id, &key, Sequence::new(0, 1), shard);
+        return heartbeat(&device_id, &key, Sequence::new(0, 1), now);
     }
-    heartbeat(&format!("{device_id}{CLONE}").parse().ok()?, &key, Sequence::new(1, 1), shard)
+    heartbeat(&format!("{device_id}{CLONE}").parse().ok()?, &key, Sequence::new(1, 1), now)
 }

@@ -17,7 +17,7 @@ impl Forger {
         if self.0.is_none() {
             let mut seed = [0; 32];
             rng.fill_bytes(&mut seed);
-            self.0 = Template::far_ahead(&PrivateKey::from_seed(&seed), shard);
+            self.0 = Template::far_ahead(&PrivateKey::from_seed(&seed), shard.time.unix_now());
         }
         Some(self.0.as_ref()?.by(victim(knowledge, rng)?, rng.next_u64() >> 16))
     }

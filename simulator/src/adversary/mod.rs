@@ -27,6 +27,7 @@ use ks_protocol::{
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, Reply, SIG_DEV, SIG_SERV, open_response, sign_request},
     text::{Rows, Text},
+    time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -304,13 +305,13 @@ fn victim<'a>(knowledge: &'a Knowledge, rng: &mut ChaCha8Rng) -> Option<&'a Devi
 }
 
 /// A heartbeat of `device_id`, signed with `key`.
-fn heartbeat(device_id: &DeviceId, key: &PrivateKey, sequence: Sequence, shard: &Shard) -> Option<String> {
+fn heartbeat(device_id: &DeviceId, key: &PrivateKey, sequence: Sequence, sent_at: UnixMs) -> Option<String> {
     let beat = Heartbeat {
         kind: Default::default(),
         device_id: device_id.clone(),
         boot_epoch: sequence.boot_epoch,
         seq: sequence.seq,
-        sent_at: shard.time.unix_now(),
+        sent_at,
         keyset_version: 1,
         firmware: Firmware { version: Text::truncated("6.6.6"), release_counter: 666 },
         uptime_s: 1,

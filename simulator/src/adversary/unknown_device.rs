@@ -27,7 +27,7 @@ impl UnknownDevices {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         let device_id = format!("{GHOST}{}", rng.next_u32()).parse().ok()?;
-        let wire = heartbeat(&device_id, &PrivateKey::from_seed(&seed), Sequence::new(1, 1), shard)?;
+        let wire = heartbeat(&device_id, &PrivateKey::from_seed(&seed), Sequence::new(1, 1), shard.time.unix_now())?;
         self.signed.push(wire.clone());
         Some(wire)
     }

@@ -71,6 +71,7 @@ impl ServerSettings for Permissive {
         vec![
             "ARTIFACT_BYTES_PER_S_MAX",
             "ARTIFACT_DOWNLOADS_MAX",
+            "CONNECTIONS_MAX",
             "RATE_LIMIT_ADDRESS_FAILURES_BURST",
             "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
             "RATE_LIMIT_DEVICE_PER_MIN",

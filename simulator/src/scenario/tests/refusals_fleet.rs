@@ -1,6 +1,7 @@
 //! As `refusals`: the fleet and its adversaries.
 
 use super::refusals::assert_refused;
+use super::{changed, checked, refusals};
 
 #[test]
 fn mistakes_in_the_fleet_are_told() {
@@ -189,7 +190,7 @@ const IN_ADVERSARIES: &str = r#"
 - count = 5
 + count = 5
 + addresses = true
-19:13: `addresses` is `true`; expected a string or a whole number
+19:13: `addresses` is a truth value; expected a string or a whole number
 
 - count = 5
 + count = 5
@@ -212,3 +213,14 @@ const IN_ADVERSARIES: &str = r#"
 + unitl = "20s"
 19:1: unknown key `unitl` in [[adversary]]; did you mean `until`?
 "#;
+
+#[test]
+fn what_attacks_sockets_is_no_kind_for_a_rehearsal() {
+    for kind in ["half_request", "slow_body", "big_body"] {
+        let text =
+            changed("\"forger\"", &format!("\"{kind}\"")).replace("duration =", "mode = \"rehearse\"\nduration =");
+        let expected = "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `mad_device`";
+        assert_eq!(refusals(&text), [format!("18:8: `{kind}` attacks sockets, and a rehearsal has none; {expected}")]);
+        assert!(checked(&text.replace("\"rehearse\"", "\"load\"")).is_ok());
+    }
+}

@@ -33,7 +33,7 @@ use crate::{
     rng::ServerRng,
     router::router,
     store::{
-        By, Damage, SqliteReader, SqliteStore, StoreError,
+        By, Damage, SqliteReader, SqliteStore, StoreError, torn_log,
         writer::{self, Reader, Writer},
     },
     supervisor::Supervisor,
@@ -236,6 +236,9 @@ impl StoreThreads {
 
 /// Opens the store and starts its loops.
 fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, StartError> {
+    if let Some(torn) = torn_log(&config.database) {
+        tracing::warn!("{torn}");
+    }
     let store = SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     let damage = Damage::default();
     let (writer, writes) = writer::writer(config.store_queue_max, &damage);
@@ -426,11 +429,19 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     }
 }
 
+/// Says on standard error, before a command writes over it, what stands behind the last commit of the database's log.
+pub fn complain_of_torn_log(config: &Config) {
+    if let Some(torn) = torn_log(&config.database) {
+        complain(&format!("warning: {torn}"));
+    }
+}
+
 /// Opens the store beside a server that may be running, and does something with it, on this thread.
 pub fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(Writer, Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
+    complain_of_torn_log(config);
     let store = SqliteStore::open_beside(&config.database, config.sqlite, SystemClock.now())?;
     let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
     let damage = Damage::default();

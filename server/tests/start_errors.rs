@@ -269,6 +269,49 @@ async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
     assert_eq!(server.beats().len(), 20);
 }
 
+/// Goal: a log that lost its end is taken, as after a crash, and nobody takes it without a word: it may be a copy that was cut short.
+/// Method: kill -9 leaves a log with heartbeats; its last frame is cut. A whole log, and one begun anew, are not remarked upon.
+#[tokio::test]
+async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    for _ in 0..5 {
+        device.beat().await.answer();
+    }
+    server.kill_9();
+    let remark = "stand behind the last commit in";
+    assert!(!server.run(&["doctor"]).stdout.contains(remark), "a whole log");
+    let log = server.path("ks.sqlite-wal");
+    let bytes = std::fs::metadata(&log).unwrap().len();
+    std::fs::File::options().write(true).open(&log).unwrap().set_len(bytes - 1_000).unwrap();
+    let doctor = server.run(&["doctor"]);
+    let said: Vec<&str> = doctor.stdout.lines().filter(|line| line.contains(remark)).collect();
+    assert!(said.len() == 1 && said[0].starts_with("WARN  database"), "{doctor:?}");
+    let tail: u64 = said[0].split_whitespace().nth(2).unwrap().parse().unwrap();
+    assert_eq!(tail % 4_120, 3_120, "the last commit's frames, one of them cut: {doctor:?}");
+    assert!(doctor.stdout.contains("of a copy or a backup"), "{doctor:?}");
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["ks.sqlite", "ks.sqlite-wal"] {
+        std::fs::copy(server.path(name), copy.path().join(name)).unwrap();
+    }
+    let url = format!("file:{}", copy.path().join("ks.sqlite").display());
+    let written = server.run(&["migrate", "--database-url", &url]);
+    assert!(written.code == Some(0) && written.stderr.contains(remark), "{written:?}");
+
+    server.start_again();
+    let warnings = |log: &str| log.lines().filter(|line| line.contains("WARN") && line.contains(remark)).count();
+    assert_eq!(warnings(&server.log()), 1, "{}", server.log());
+    let beats = server.beats().len();
+    assert!(beats == 4 || beats == 5, "the last commit is gone, whatever it was: {beats}");
+    device.beat().await;
+    let busy: i64 = server.value("PRAGMA wal_checkpoint(RESTART)");
+    assert_eq!(busy, 0);
+    server.until_settled().await;
+    server.kill_9();
+    server.start_again();
+    assert_eq!(warnings(&server.log()), 1, "an old log behind a new one is no loss: {}", server.log());
+}
+
 /// Goal: a link to a volume that is not mounted is no place for an empty database.
 /// Method: the database's name is a link to a file that is not there, in a folder that is there and in one that is not.
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ServerKeySource, StartError, contradictions},
     edge,
     keyring::{self, KeyringError, KeysetState},
-    store::{Reader, StoreError, free_bytes},
+    store::{Reader, StoreError, free_bytes, torn_log},
     vault::Vault,
 };
 
@@ -137,6 +137,10 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
         findings.push(warning("database", found, remedy));
         return findings;
+    }
+    if let Some(torn) = torn_log(&config.database) {
+        let remedy = "after a crash nothing; of a copy or a backup, take another, or compare with where it came from";
+        findings.push(warning("database", torn, remedy));
     }
     let looked = edge::with_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
     match looked {

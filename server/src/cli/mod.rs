@@ -140,6 +140,7 @@ fn by() -> By {
 }
 
 fn migrate(config: &Config) -> Ended {
+    edge::complain_of_torn_log(config);
     SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)
 }

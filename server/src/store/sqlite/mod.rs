@@ -34,6 +34,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, 
 use place::Place;
 use tokio::time::Instant;
 use transaction::Transaction;
+use wal::{Log, Tail};
 
 use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{Locking, SqliteUse, StartError, Synchronous};
@@ -225,11 +226,24 @@ fn refuse_lost(path: &Path) -> Result<(), StartError> {
                     .to_owned(),
         });
     }
-    match wal::damage(path) {
-        Ok(None) => Ok(()),
-        Ok(Some(damage)) => Err(StartError::DamagedLog { path: path.to_owned(), damage }),
+    match wal::log(path) {
+        Ok(Log::Sound | Log::Torn(_)) => Ok(()),
+        Ok(Log::Damaged(damage)) => Err(StartError::DamagedLog { path: path.to_owned(), damage }),
         Err(cause) => Err(StartError::File { what: "read", path: wal::log_of(path), cause }),
     }
+}
+
+/// What stands behind the last commit of the write-ahead log, in words; none where it ends with a commit. To be asked before the
+/// database is opened to write, which writes over it. That a log can't be read is said by whoever opens it.
+pub fn torn_log(path: &Path) -> Option<String> {
+    let Ok(Log::Torn(Tail { frames, bytes })) = wal::log(path) else { return None };
+    let frames = if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") };
+    Some(format!(
+        "{bytes} bytes ({frames}) stand behind the last commit in {} and do not count: a crash in the middle of a commit leaves them, \
+         and loses nothing that was answered; in a copy or a backup they say that it was cut short, and what was answered then is \
+         missing",
+        wal::log_of(path).display()
+    ))
 }
 
 /// What stands against the schema of the file.

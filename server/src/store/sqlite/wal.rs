@@ -19,60 +19,94 @@ const LOOKS_MAX: usize = 4;
 /// The magic number of a log; its last bit says that checksums are big-endian.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What is wrong with the log beside `database`, if it was damaged. A server may be writing it: what is begun anew while it is read
-/// looks damaged once, and not a second time in the same place.
+/// What a look through a log finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Log {
+    /// It ends with a commit, or there is none.
+    Sound,
+    /// Something of its own stands behind its last commit, which SQLite drops.
+    Torn(Tail),
+    /// Commits stand behind what is broken; with what is wrong.
+    Damaged(String),
+}
+
+/// What stands behind the last commit of a log. Frames from before the log was begun anew are none of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// Frames, the last of which may be cut short.
+    pub(super) frames: u64,
+    /// Bytes.
+    pub(super) bytes: u64,
+}
+
+/// Looks through the log beside `database`. A server may be writing it: what is written or begun anew while it is read looks torn or
+/// damaged once, and not a second time in the same place.
 ///
 /// # Errors
 /// The log can't be read.
-pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
+pub(super) fn log(database: &Path) -> io::Result<Log> {
     let mut found = look(database)?;
     for _ in 1..LOOKS_MAX {
+        if found == Log::Sound {
+            break;
+        }
         let before = found;
-        found = if before.is_some() { look(database)? } else { None };
+        found = look(database)?;
         if found == before {
             return Ok(found);
         }
     }
-    Ok(None) // another place each time: somebody writes there
+    Ok(Log::Sound) // another place each time: somebody writes there
 }
 
 /// One look through the log.
-fn look(database: &Path) -> io::Result<Option<String>> {
+fn look(database: &Path) -> io::Result<Log> {
     let name = log_of(database);
     let file = match File::open(&name) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
+            return Ok(Log::Sound);
         }
         Err(error) => return Err(error),
     };
     let bytes = file.metadata()?.len();
-    if bytes <= HEADER_BYTES as u64 {
-        return Ok(None); // nothing was ever committed to it
+    if bytes < HEADER_BYTES as u64 {
+        let tail = Tail { frames: 0, bytes }; // not even the header, which SQLite writes at once, is whole
+        return Ok(if bytes == 0 { Log::Sound } else { Log::Torn(tail) });
     }
     let frames = match Frames::open(BufReader::with_capacity(1 << 20, file)) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None), // it was cut to nothing just now
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Log::Sound), // it was cut just now
         frames => frames?,
     };
     let Some(mut frames) = frames else {
-        return Ok(Some(format!("the header of its write-ahead log is damaged ({bytes} bytes in {})", name.display())));
+        if bytes == HEADER_BYTES as u64 {
+            return Ok(Log::Sound); // nothing was ever committed to it
+        }
+        let damage = format!("the header of its write-ahead log is damaged ({bytes} bytes in {})", name.display());
+        return Ok(Log::Damaged(damage));
     };
-    let (mut intact, mut commits_behind) = (0_u64, 0_u64);
+    let (mut intact, mut commits_behind, mut tail) = (0_u64, 0_u64, Tail::default());
     while let Some(frame) = frames.next()? {
-        if frame.is_intact && commits_behind == 0 {
+        if frame.is_own {
+            tail = Tail { frames: tail.frames + 1, bytes: tail.bytes + frame.bytes };
+        }
+        if frame.is_intact {
             intact += 1;
+            tail = if frame.is_commit { Tail::default() } else { tail };
         } else {
             // The first commit frame behind a break may be the torn transaction's own.
             commits_behind += u64::from(frame.is_commit);
         }
     }
-    Ok((commits_behind > 1).then(|| {
-        let name = name.display();
-        format!(
-            "its write-ahead log is damaged behind frame {intact}, and at least {} commits stand there ({name})",
-            commits_behind - 1
-        )
-    }))
+    Ok(match (commits_behind, tail.bytes) {
+        (2.., _) => Log::Damaged(format!(
+            "its write-ahead log is damaged behind frame {intact}, and at least {} commits stand there ({})",
+            commits_behind - 1,
+            name.display()
+        )),
+        (_, 0) => Log::Sound,
+        _ => Log::Torn(tail),
+    })
 }
 
 /// Where SQLite keeps the log of a database.
@@ -103,6 +137,11 @@ struct Frames<R> {
 }
 
 struct Frame {
+    /// How much of it there is.
+    bytes: u64,
+    /// Whether it was written since the log was begun anew, so far as can be seen.
+    is_own: bool,
+    /// Whether it and all before it are whole.
     is_intact: bool,
     is_commit: bool,
 }
@@ -125,28 +164,45 @@ impl<R: Read> Frames<R> {
         Ok(is_sound.then_some(Self { log, is_big_endian, salt, checksum, page, was_broken: false }))
     }
 
-    /// The next frame; none at the end. A frame that is cut short is no frame.
+    /// The next frame, which may be cut short; none at the end.
     fn next(&mut self) -> io::Result<Option<Frame>> {
         let mut header = [0; FRAME_HEADER_BYTES];
-        for part in [header.as_mut_slice(), self.page.as_mut_slice()] {
-            match self.log.read_exact(part) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(error) => return Err(error),
-            }
+        let header_read = fill(&mut self.log, &mut header)?;
+        let page_read = if header_read == header.len() { fill(&mut self.log, &mut self.page)? } else { 0 };
+        if header_read == 0 {
+            return Ok(None);
         }
-        if header.get(8..16) != Some(self.salt.as_slice()) {
+        let bytes = (header_read + page_read) as u64;
+        if header_read >= 16 && header.get(8..16) != Some(self.salt.as_slice()) {
             // Left from before the log was begun anew, as all behind it then are; or it is the salt that is damaged.
             self.was_broken = true;
-            return Ok(Some(Frame { is_intact: false, is_commit: false }));
+            return Ok(Some(Frame { bytes, is_own: false, is_intact: false, is_commit: false }));
+        }
+        if page_read < self.page.len() {
+            self.was_broken = true;
+            return Ok(Some(Frame { bytes, is_own: true, is_intact: false, is_commit: false }));
         }
         let checksum = sum(self.checksum, header.get(..8).unwrap_or_default(), self.is_big_endian);
         let checksum = sum(checksum, &self.page, self.is_big_endian);
         let is_intact = !self.was_broken && checksum == (big_endian(&header, 16), big_endian(&header, 20));
         self.checksum = checksum;
         self.was_broken |= !is_intact;
-        Ok(Some(Frame { is_intact, is_commit: big_endian(&header, 4) != 0 }))
+        Ok(Some(Frame { bytes, is_own: true, is_intact, is_commit: big_endian(&header, 4) != 0 }))
     }
+}
+
+/// Reads until `into` is full or the file ends; gives how many bytes it read.
+fn fill(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = into.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }
 
 /// Four bytes of a header as a number.
@@ -186,42 +242,102 @@ mod tests {
         (folder, copy, log)
     }
 
-    fn told(copy: &Path, log: &[u8]) -> Option<String> {
-        std::fs::write(log_of(copy), log).unwrap();
-        damage(copy).unwrap()
+    fn found(copy: &Path, bytes: &[u8]) -> Log {
+        std::fs::write(log_of(copy), bytes).unwrap();
+        log(copy).unwrap()
+    }
+
+    /// What SQLite reads with this log: rows of the table.
+    fn rows(copy: &Path) -> i64 {
+        let connection = Connection::open(copy).unwrap();
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap_or(0)
     }
 
     #[test]
-    fn a_whole_log_and_one_whose_end_is_torn_are_no_damage() {
-        let (_folder, copy, mut log) = crashed();
-        assert_eq!(damage(&copy).unwrap(), None, "no log at all");
-        assert_eq!(told(&copy, &log), None);
-        assert_eq!(told(&copy, &log[..log.len() - 100]), None, "cut short");
-        let last = log.len() - 10;
-        log[last] ^= 1;
-        assert_eq!(told(&copy, &log), None, "the last frame is torn");
+    fn a_whole_log_is_sound_and_one_that_is_cut_at_a_commit_looks_so() {
+        let (_folder, copy, bytes) = crashed();
+        assert_eq!(log(&copy).unwrap(), Log::Sound, "no log at all");
+        for whole in [&bytes[..], &[], &bytes[..HEADER_BYTES]] {
+            assert_eq!(found(&copy, whole), Log::Sound);
+        }
+        let last = bytes.len() - (FRAME_HEADER_BYTES + 4096);
+        assert_eq!(found(&copy, &bytes[..last]), Log::Sound, "a commit of one page is gone, and nobody can see it");
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_commit_is_counted_and_is_what_sqlite_drops() {
+        let (_folder, copy, bytes) = crashed();
+        let frame = FRAME_HEADER_BYTES + 4096;
+        let last = bytes.len() - frame;
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() - 10] ^= 1;
+        for (log, tail) in [
+            (&bytes[..bytes.len() - 100], frame - 100), // cut within the page
+            (&bytes[..last + FRAME_HEADER_BYTES], FRAME_HEADER_BYTES),
+            (&bytes[..last + 20], 20), // within the header
+            (&bytes[..last + 1], 1),
+            (&flipped[..], frame), // whole, and its checksum is wrong
+        ] {
+            let torn = Log::Torn(Tail { frames: 1, bytes: tail as u64 });
+            assert_eq!(found(&copy, log), torn);
+            assert_eq!(rows(&copy), 19, "the last row is dropped, and no other");
+            let _ = std::fs::remove_file(index_of(&copy));
+        }
+        assert_eq!(found(&copy, &bytes[..10]), Log::Torn(Tail { frames: 0, bytes: 10 }), "not even a header");
+    }
+
+    #[test]
+    fn frames_that_are_whole_and_were_never_committed_are_a_tail() {
+        let (_folder, copy, _) = crashed();
+        let live = copy.with_file_name("large.sqlite");
+        let connection = Connection::open(&live).unwrap();
+        connection
+            .execute_batch("PRAGMA journal_mode=WAL; PRAGMA cache_size=2; CREATE TABLE t (x TEXT); BEGIN;")
+            .unwrap();
+        for number in 0..200 {
+            connection.execute("INSERT INTO t VALUES (?1)", [format!("{number:0>3000}")]).unwrap();
+        }
+        let bytes = std::fs::read(log_of(&live)).unwrap();
+        let Log::Torn(tail) = found(&copy, &bytes) else { panic!("a transaction that goes on is no commit") };
+        assert!(tail.frames > 1 && tail.bytes == tail.frames * (FRAME_HEADER_BYTES as u64 + 4096), "{tail:?}");
     }
 
     #[test]
     fn damage_in_front_of_commits_is_told() {
-        let (_folder, copy, log) = crashed();
-        let mut header = log.clone();
+        let (_folder, copy, bytes) = crashed();
+        let told = |bytes: &[u8]| match found(&copy, bytes) {
+            Log::Damaged(damage) => damage,
+            other => panic!("{other:?}"),
+        };
+        let mut header = bytes.clone();
         header[0] ^= 1;
-        assert!(told(&copy, &header).unwrap().contains("header"));
-        for at in [HEADER_BYTES + 2, HEADER_BYTES + 10, HEADER_BYTES + FRAME_HEADER_BYTES + 50, log.len() / 2] {
-            let mut broken = log.clone();
+        assert!(told(&header).contains("header"));
+        for at in [HEADER_BYTES + 2, HEADER_BYTES + 10, HEADER_BYTES + FRAME_HEADER_BYTES + 50, bytes.len() / 2] {
+            let mut broken = bytes.clone();
             broken[at] ^= 1;
-            assert!(told(&copy, &broken).unwrap().contains("commits stand there"), "{at}");
+            assert!(told(&broken).contains("commits stand there"), "{at}");
         }
     }
 
     #[test]
     fn frames_from_before_the_log_was_begun_anew_are_not_its_own() {
-        let (folder, copy, _) = crashed();
-        let live = Connection::open(folder.path().join("live.sqlite")).unwrap();
+        let (_folder, copy, _) = crashed();
+        let name = copy.with_file_name("anew.sqlite");
+        let live = Connection::open(&name).unwrap();
+        live.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x TEXT);").unwrap();
+        for _ in 0..20 {
+            live.execute("INSERT INTO t VALUES ('old')", []).unwrap();
+        }
+        let before = std::fs::read(log_of(&name)).unwrap();
         live.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
         live.execute("INSERT INTO t VALUES ('new')", []).unwrap();
-        let log = std::fs::read(folder.path().join("live.sqlite-wal")).unwrap();
-        assert_eq!(told(&copy, &log), None);
+        let bytes = std::fs::read(log_of(&name)).unwrap();
+        assert_eq!(bytes.len(), before.len(), "it is written over from its start");
+        // SQLite cuts a long log in the middle of an old frame; and a place may be taken in advance, with zeros.
+        let cut = [bytes.len(), bytes.len() - 100, bytes.len() - 4096, bytes.len() - 4096 - 8];
+        for cut in cut {
+            assert_eq!(found(&copy, &bytes[..cut]), Log::Sound, "{cut}");
+        }
+        assert_eq!(found(&copy, &[&bytes[..], &[0; 10_000]].concat()), Log::Sound);
     }
 }

@@ -9,7 +9,7 @@ use ks_server::{
     store::{
         SqliteStore,
         conformance::{AT, by, commit},
-        devices::{NewDevice, Registration},
+        devices::{NewDevice, Part, Registration},
     },
 };
 
@@ -40,7 +40,7 @@ pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore
         otrt_required: false,
     };
     commit(&mut store, |store| {
-        store.import(&devices, &by())?.unwrap();
+        store.import(&devices, Part::whole(devices.len()), &by())?.unwrap();
         devices
             .iter()
             .try_for_each(|device| store.register(&registration(device), &by()).map(|at| assert_eq!(at, Ok(AT))))

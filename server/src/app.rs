@@ -14,6 +14,7 @@ use crate::{
     admin::throttle::Throttle,
     admission::{self, AddressBudget, FailureBudget},
     artifacts::Artifacts,
+    bulk,
     clock::Clock,
     config::Config,
     keyring::{Keyring, KeyringError},
@@ -60,6 +61,8 @@ pub struct Parts {
     pub artifacts: Artifacts,
     /// Has rollouts looked at.
     pub rollouts: Rollouts,
+    /// Held by the import that is made: one at a time.
+    pub imports: tokio::sync::Mutex<()>,
     /// What failing requests cost their address.
     pub address_budget: AddressBudget,
     /// What all may fail together in ways that cost more than reading.
@@ -130,6 +133,7 @@ impl App {
             registry,
             artifacts,
             rollouts: Rollouts::after(decision),
+            imports: tokio::sync::Mutex::default(),
             address_budget,
             dear_failures: FailureBudget::new(admission::DEAR_FAILURES),
             newcomers_doubts: FailureBudget::new(admission::NEWCOMERS_DOUBTS),
@@ -159,7 +163,14 @@ impl App {
             commands: self.config.command_retention,
         };
         let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
-        tokio::join!(retention, self.follow(), self.retry(), driver::run(&self), scrub::run(&self));
+        tokio::join!(
+            retention,
+            self.follow(),
+            self.retry(),
+            driver::run(&self),
+            scrub::run(&self),
+            bulk::finish_orders(&self)
+        );
     }
 
     /// One write that changes nothing that anybody asked for: what an idle server writes each minute anyway.

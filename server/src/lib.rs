@@ -10,6 +10,7 @@ pub mod answer;
 pub mod app;
 pub mod artifacts;
 pub mod audit;
+pub mod bulk;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -1,6 +1,6 @@
 //! /api/commands: orders for devices, and what became of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ks_protocol::{
     id::{CommandId, DeviceId},
@@ -20,8 +20,10 @@ use super::{
     which::Which,
 };
 use crate::{
+    bulk,
     command::CommandState,
     store::{
+        self,
         commands::{CancelRefused, CommandFilter, CommandRecord, NewOrder, Ordered},
         devices::Selector,
     },
@@ -60,7 +62,7 @@ pub struct OrderDone {
 
 impl From<Ordered> for OrderDone {
     fn from(done: Ordered) -> Self {
-        let Ordered { order_id, queued, refused, refused_count, is_repeated } = done;
+        let Ordered { order_id, queued, refused, refused_count, is_repeated, .. } = done;
         Self { order_id, queued, refused, refused_count, repeated: is_repeated }
     }
 }
@@ -88,7 +90,8 @@ pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<
         is_urgent: order.command.is_urgent(),
         deadline_at: by.at + Duration::from_secs(order.ttl_s),
     };
-    let ordered = call.app.writer.write(move |store| store.order(&new, &by)).await?;
+    let (writer, clock) = (call.app.writer.clone(), Arc::clone(&call.app.clock));
+    let ordered = bulk::to_its_end(async move { bulk::order(&writer, &*clock, new, &by).await }).await??;
     let done = ordered.map_err(|_| Problem::conflict("client_token: it stands for another order already"))?;
     Ok(Json(done.into()))
 }
@@ -191,7 +194,7 @@ pub struct StateCount {
 pub struct OrderProgress {
     order_id: CommandId,
     counts: Vec<StateCount>,
-    /// Whether every command has ended.
+    /// Whether each device that is meant has its command, and every command has ended.
     finished: bool,
 }
 
@@ -199,9 +202,10 @@ pub struct OrderProgress {
 pub async fn progress(call: Call, _: Nothing) -> Result<Json<OrderProgress>, Problem> {
     let order_id: CommandId = call.path("order_id")?;
     let wanted = order_id.clone();
-    let counts = call.app.admin_reader.ask(move |store| store.order_counts(&wanted)).await?;
-    let counts = counts.ok_or_else(|| Problem::not_found(format!("no order is named {order_id}")))?;
-    let finished = counts.iter().all(|(state, _)| state.is_terminal());
+    let found = call.app.admin_reader.ask(move |store| store.order_progress(&wanted)).await?;
+    let store::commands::OrderProgress { counts, is_whole } =
+        found.ok_or_else(|| Problem::not_found(format!("no order is named {order_id}")))?;
+    let finished = is_whole && counts.iter().all(|(state, _)| state.is_terminal());
     let counts = counts.into_iter().map(|(state, commands)| StateCount { state, commands }).collect();
     Ok(Json(OrderProgress { order_id, counts, finished }))
 }

@@ -14,7 +14,10 @@ use super::{
     route::{Call, Json, JsonBody, Nothing, Query, Versioned},
     which::Which,
 };
-use crate::store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector};
+use crate::{
+    bulk,
+    store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
+};
 
 /// Labels of one device at most.
 const LABELS_MAX: usize = 32;
@@ -196,9 +199,6 @@ pub struct Reason {
     reason: String,
 }
 
-/// Devices that are revoked in one transaction: some 20 ms of the only writer.
-const REVOKED_AT_ONCE: usize = 500;
-
 /// What a revocation did.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct RevocationDone {
@@ -212,7 +212,7 @@ pub struct RevocationDone {
 
 /// Shuts devices out; holds with the answer.
 pub async fn revoke(call: Call, JsonBody(what): JsonBody<Revocation>) -> Result<Json<RevocationDone>, Problem> {
-    revoke_all(&call, what).await
+    bulk::to_its_end(async move { revoke_all(&call, what).await }).await?
 }
 
 /// The same for one.
@@ -229,7 +229,7 @@ async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone
     let mut which = what.which.selector()?;
     let mut done = RevocationDone::default();
     if let Some(named) = which.device_ids.take() {
-        for some in named.chunks(REVOKED_AT_ONCE) {
+        for some in named.chunks(bulk::AT_ONCE) {
             revoke_some(call, Selector { device_ids: Some(some.to_vec()), ..which.clone() }, &what.reason, &mut done)
                 .await?;
         }
@@ -237,7 +237,7 @@ async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone
         let mut after = 0;
         loop {
             let wanted = which.clone();
-            let page = call.app.admin_reader.ask(move |store| store.devices(&wanted, after, REVOKED_AT_ONCE)).await?;
+            let page = call.app.admin_reader.ask(move |store| store.devices(&wanted, after, bulk::AT_ONCE)).await?;
             let Some(last) = page.last() else { break };
             after = last.row;
             let some = page.into_iter().map(|device| device.device_id).collect();

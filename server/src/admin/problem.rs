@@ -102,6 +102,12 @@ impl Problem {
         Self { errors, ..self }
     }
 
+    /// With more said.
+    #[must_use]
+    pub fn and(self, more: &str) -> Self {
+        Self { detail: format!("{}; {more}", self.detail), ..self }
+    }
+
     /// 500: the server failed.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; nothing is known to be stored")

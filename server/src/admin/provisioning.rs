@@ -18,6 +18,7 @@ use super::{
     sheet::{self, Separator},
 };
 use crate::{
+    bulk::{self, ImportStopped, StoppedBy},
     rng::ServerRng,
     store::devices::{DeviceStatus, ImportProblem, Imported, NewDevice, NewOtrts, Selector},
 };
@@ -57,9 +58,12 @@ async fn import_all(
     devices: Vec<NewDevice>,
     warnings: &[ImportProblem],
 ) -> Result<Json<ImportDone>, Problem> {
-    let by = call.by();
-    let imported = call.app.writer.write(move |store| store.import(&devices, &by)).await?;
-    let done = imported.map_err(|problems| refused(&problems))?;
+    let (by, app) = (call.by(), call.app.clone());
+    let imported = bulk::to_its_end(async move {
+        let _one_at_a_time = app.imports.lock().await; // so that what is checked stays so, as far as other imports go
+        bulk::import(&app.writer, &app.admin_reader, devices, &by, Duration::ZERO).await
+    });
+    let done = imported.await?.map_err(stopped)?;
     call.app.registry.follow(&call.app.reader).await?;
     tracing::info!(added = done.added, unchanged = done.unchanged, "inventory imported");
     let Imported { added, unchanged, revoked } = done;
@@ -73,6 +77,23 @@ fn place(problem: &ImportProblem) -> Place {
 fn refused(problems: &[ImportProblem]) -> Problem {
     let detail = format!("{} in this inventory; nothing was imported", inventory::faults(problems.len()));
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with_errors(problems.iter().map(place).collect())
+}
+
+/// An import that was stopped at its beginning, with nothing imported, or in the middle.
+fn stopped(stopped: ImportStopped) -> Problem {
+    let stays = stopped.what_stays();
+    let problem = match (&stopped.why, &stays) {
+        (StoppedBy::Rows(problems), None) => refused(problems),
+        (StoppedBy::Rows(problems), Some(_)) => {
+            let what = "devices were changed by somebody else while this inventory was imported";
+            Problem::conflict(what).with_errors(problems.iter().map(place).collect())
+        }
+        (StoppedBy::Store(error), _) => error.clone().into(),
+    };
+    match stays {
+        Some(stays) => problem.and(&stays),
+        None => problem,
+    }
 }
 
 /// A device to whitelist.
@@ -182,7 +203,7 @@ pub async fn make_otrts(call: Call, JsonBody(order): JsonBody<OtrtOrder>) -> Res
     let by = call.by();
     let expires_at = by.at + Duration::from_secs(order.ttl_s);
     let (tokens, otrts) = otrts(&call.app.rng, order.count, expires_at, order.device_id, order.model);
-    call.app.writer.write(move |store| store.add_otrts(&otrts, &by)).await?;
+    bulk::add_otrts(&call.app.writer, &otrts, &by, Duration::ZERO).await?;
     Ok(Json(OtrtsMade { tokens, expires_at }))
 }
 

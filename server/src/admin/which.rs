@@ -1,5 +1,7 @@
 //! Which devices a call means.
 
+use std::collections::BTreeSet;
+
 use ks_protocol::id::DeviceId;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -47,6 +49,10 @@ impl Which {
             return Err(Problem::bad_request(format!("which.device_ids: expected 1 to {DEVICES_MAX} devices")));
         }
         let Self { device_ids, model, site, firmware_version, label, status, all } = self;
+        let device_ids = device_ids.map(|named| {
+            let mut seen = BTreeSet::new();
+            named.into_iter().filter(|device_id| seen.insert(device_id.clone())).collect()
+        });
         let selector = Selector { device_ids, model, site, firmware_version, label, status };
         match (selector == Selector::default(), all) {
             (true, false) => Err(Problem::bad_request(

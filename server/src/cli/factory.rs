@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::DeviceId,
     key::{PrivateKey, PublicKey},
+    text::printable,
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -16,12 +17,13 @@ use crate::{
         provisioning,
         sheet::Separator,
     },
+    bulk::{self, StoppedBy},
     config::{Config, StartError},
     edge,
     rng::ServerRng,
     store::{
-        StoreError, Transaction,
-        devices::{ImportProblem, Imported, NewDevice, Selector},
+        By, StoreError, Transaction,
+        devices::{ImportProblem, Imported, NewDevice, NewOtrts, Selector},
     },
     vault,
 };
@@ -95,7 +97,8 @@ fn write<T: Send + 'static>(
 
 /// What is wrong with an inventory, for people.
 fn bad(path: PathBuf, problems: &[ImportProblem]) -> StartError {
-    let line = |problem: &ImportProblem| format!("\n  line {}, {}: {}", problem.line, problem.field, problem.what);
+    let line =
+        |problem: &ImportProblem| format!("\n  line {}, {}: {}", problem.line, problem.field, printable(&problem.what));
     let lines = problems.iter().map(line).collect::<String>();
     StartError::BadInventory { path, problems: format!("{}{lines}", inventory::faults(problems.len())) }
 }
@@ -119,9 +122,24 @@ fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     for ImportProblem { line, field, what } in &warnings {
         edge::complain(&format!("warning: line {line}, {field}: {what}"));
     }
+    say(import_all(config, path, devices)?, flags)
+}
+
+/// Imports beside a server that may be running, which writes between the pieces.
+fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result<Imported, StartError> {
     let by = by();
-    let imported = write(config, move |store| store.import(&devices, &by))?;
-    say(imported.map_err(|problems| bad(path, &problems))?, flags)
+    edge::with_store(config, async |writer, reader| {
+        let imported = bulk::import(&writer, &reader, devices, &by, bulk::BESIDE_A_SERVER).await;
+        imported.map_err(|stopped| {
+            if let Some(stays) = stopped.what_stays() {
+                edge::complain(&stays);
+            }
+            match stopped.why {
+                StoppedBy::Rows(problems) => bad(path, &problems),
+                StoppedBy::Store(error) => edge::bad_database(config, &error),
+            }
+        })
+    })
 }
 
 fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
@@ -162,9 +180,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         vault::write_key(path, key)?;
     }
     let device = NewDevice { line: 1, device_id, public_key, serial, manufacturer, model, site };
-    let by = by();
-    let imported = write(config, move |store| store.import(std::slice::from_ref(&device), &by));
-    let done = imported.and_then(|imported| imported.map_err(|problems| bad(PathBuf::from("the device"), &problems)));
+    let done = import_all(config, PathBuf::from("the device"), vec![device]);
     if done.is_err()
         && let Some(path) = key_out
     {
@@ -210,8 +226,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let (tokens, otrts) = provisioning::otrts(&rng, count, expires_at, device_id.clone(), model);
     let (made, author) = (otrts.tokens_sha256.clone(), by.clone());
-    let is_known =
-        write(config, move |store| store.add_otrts(&otrts, &author)).and_then(|()| known(config, device_id))?;
+    let is_known = add_otrts(config, &otrts, &author).and_then(|()| known(config, device_id))?;
     let shown = if flags.get_flag("json") {
         edge::say_secret(&output::as_json(&serde_json::json!({ "tokens": tokens, "expires_at": expires_at })))
     } else {
@@ -225,6 +240,13 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         edge::complain("note: that device is not whitelisted yet; the token works once it is");
     }
     Ok(())
+}
+
+fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
+    edge::with_store(config, async |writer, _| {
+        let added = bulk::add_otrts(&writer, otrts, by, bulk::BESIDE_A_SERVER).await;
+        added.map_err(|error| edge::bad_database(config, &error))
+    })
 }
 
 /// Whether a device is whitelisted; true without one.

@@ -464,7 +464,8 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Loo
         is_urgent: command.is_urgent(),
         deadline_at: with.at + HALT_TTL,
     };
-    store.order(&order, by).map(|_| ())
+    // Whole, since the look that halts is whole: only devices that download are named.
+    store.order(&order, usize::MAX, by).map(|_| ())
 }
 
 /// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.

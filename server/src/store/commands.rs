@@ -45,6 +45,26 @@ pub struct Ordered {
     pub refused_count: usize,
     /// Whether the same order was there already.
     pub is_repeated: bool,
+    /// Whether each of its devices has its command by now.
+    pub is_whole: bool,
+}
+
+/// An order of which a piece is missing, and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderUnderWay {
+    /// The order.
+    pub order: NewOrder,
+    /// Who, and from where; `at` is when.
+    pub by: By,
+}
+
+/// How far an order came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderProgress {
+    /// Commands by state.
+    pub counts: StateCounts,
+    /// Whether each of its devices has its command by now.
+    pub is_whole: bool,
 }
 
 /// Why an order was not taken.
@@ -110,8 +130,15 @@ pub enum CancelRefused {
 
 /// What can be written of commands.
 pub trait CommandWrites {
-    /// Queues one command for each device that is meant, known and not revoked.
-    fn order(&mut self, order: &NewOrder, by: &By) -> Result<Result<Ordered, OrderRefused>, StoreError>;
+    /// Queues one command for each device that is meant, known and not revoked, for at most `devices_max` of them: calling
+    /// again goes on, until the order is whole, whoever calls. An order of the same client token, or of the same name, is the
+    /// same order. Each piece has its line in the audit, in the name of who gave the order.
+    fn order(
+        &mut self,
+        order: &NewOrder,
+        devices_max: usize,
+        by: &By,
+    ) -> Result<Result<Ordered, OrderRefused>, StoreError>;
     /// Records ACKs that came on their own; gives the state of each command, none where the device has no such command.
     fn record_acks(
         &mut self,
@@ -137,8 +164,10 @@ pub trait CommandWrites {
 pub trait CommandReads {
     /// Commands with a row above `after`, at most `limit`, in the order they were made.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
-    /// How many commands of an order are in each state; none if there is no such order.
-    fn order_counts(&mut self, order_id: &CommandId) -> Result<Option<StateCounts>, StoreError>;
+    /// How far an order came; none if there is no such order.
+    fn order_progress(&mut self, order_id: &CommandId) -> Result<Option<OrderProgress>, StoreError>;
+    /// The oldest order of which a piece is missing.
+    fn order_under_way(&mut self) -> Result<Option<OrderUnderWay>, StoreError>;
 }
 
 impl From<AckState> for CommandEvent {

@@ -98,8 +98,24 @@ pub struct NewDevice {
     pub site: String,
 }
 
+/// Which part of an inventory is imported at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Devices of the inventory before it.
+    pub before: usize,
+    /// Devices of the whole inventory.
+    pub total: usize,
+}
+
+impl Part {
+    /// All of it, so many devices.
+    pub fn whole(total: usize) -> Self {
+        Self { before: 0, total }
+    }
+}
+
 /// Which devices: those for which all that is given is so. With nothing given, every one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selector {
     /// Of these names.
     pub device_ids: Option<Vec<DeviceId>>,
@@ -154,6 +170,16 @@ pub struct NewOtrts {
     pub device_id: Option<DeviceId>,
     /// Usable by this model only.
     pub model: Option<String>,
+}
+
+impl NewOtrts {
+    /// Others on the same terms.
+    #[must_use]
+    pub fn on_the_same_terms(&self, tokens_sha256: &[[u8; 32]]) -> Self {
+        let Self { expires_at, device_id, model, .. } = self;
+        let (device_id, model) = (device_id.clone(), model.clone());
+        Self { tokens_sha256: tokens_sha256.to_vec(), expires_at: *expires_at, device_id, model }
+    }
 }
 
 /// What an import did.
@@ -223,8 +249,14 @@ pub struct DeviceChange {
 
 /// What can be written of devices.
 pub trait DeviceWrites {
-    /// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is.
-    fn import(&mut self, devices: &[NewDevice], by: &By) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError>;
+    /// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is. The audit
+    /// gets a line, unless this is a later part of an inventory and nothing in it is new.
+    fn import(
+        &mut self,
+        devices: &[NewDevice],
+        part: Part,
+        by: &By,
+    ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError>;
     /// Registers a whitelisted device, and gives when it registered first.
     fn register(&mut self, registration: &Registration, by: &By) -> Result<Result<UnixMs, Denied>, StoreError>;
     /// Makes one-time tokens known.
@@ -259,6 +291,8 @@ pub trait DeviceWrites {
 
 /// What can be asked of devices.
 pub trait DeviceReads {
+    /// Why these could not be imported now, the first thousand reasons.
+    fn import_problems(&mut self, devices: &[NewDevice]) -> Result<Vec<ImportProblem>, StoreError>;
     /// One device by name.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
     /// Devices with a row above `after`, at most `limit`, in the order of rows.

@@ -27,6 +27,7 @@ const TABLES: &[&str] = &[
     "firmware_history",
     "keysets",
     "observation_gaps",
+    "orders_under_way",
     "otrts",
     "punches",
     "releases",

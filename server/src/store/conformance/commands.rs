@@ -13,7 +13,8 @@ use crate::{
     command::CommandState,
     store::{
         Store, StoreReader,
-        commands::{CancelRefused, CommandFilter, NewOrder, OrderRefused, Ordered},
+        audit::AuditFilter,
+        commands::{CancelRefused, CommandFilter, NewOrder, OrderProgress, OrderRefused, OrderUnderWay, Ordered},
         devices::Selector,
     },
 };
@@ -34,7 +35,7 @@ pub fn order_for(order_id: &str, which: Selector) -> NewOrder {
 }
 
 fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
-    commit(store, |store| store.order(order, &by())).unwrap()
+    commit(store, |store| store.order(order, 99, &by())).unwrap()
 }
 
 /// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
@@ -111,9 +112,48 @@ pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl 
     assert_eq!(done.refused, [id("KS-9"), id("KS-2")]);
     let every = order(store, &NewOrder { id_seed: [9; 32], ..order_for("o2", Selector::default()) });
     assert_eq!((every.queued, every.refused_count), (1, 0), "a revoked device is not meant by a selector");
-    let counts = reader.order_counts(&"o1".parse().unwrap()).unwrap();
-    assert_eq!(counts, Some(vec![(CommandState::Queued, 1)]));
-    assert_eq!(reader.order_counts(&"o9".parse().unwrap()).unwrap(), None);
+    let counts = reader.order_progress(&"o1".parse().unwrap()).unwrap();
+    assert_eq!(counts, Some(OrderProgress { counts: vec![(CommandState::Queued, 1)], is_whole: true }));
+    assert_eq!(reader.order_progress(&"o9".parse().unwrap()).unwrap(), None);
+}
+
+/// Promise: an order that is made in pieces gives each device one command, whoever makes which piece, on the terms of the first;
+/// as long as a piece is missing it can be gone on with.
+pub fn an_order_is_made_in_pieces(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let piece = |store: &mut _, order: &NewOrder| commit(store, |store| store.order(order, 1, &by())).unwrap();
+    let with_token = |order_id, token: &str, which| NewOrder {
+        client_token: Some(token.to_owned()),
+        id_seed: [token.len().try_into().unwrap(); 32],
+        ..order_for(order_id, which)
+    };
+    // A selector can't know that its last piece was full, names can.
+    for (token, which, pieces) in
+        [("a", Selector::default(), 3), ("bb", named(&["KS-2", "KS-9", "KS-1"]), 3), ("ccc", named(&["KS-1"]), 1)]
+    {
+        let first = with_token("o1", token, which);
+        let first = NewOrder { order_id: format!("o{token}").parse().unwrap(), ..first };
+        let mut done = piece(store, &first);
+        for number in 1..pieces {
+            assert!(!done.is_whole, "{token} {number}");
+            let under_way = reader.order_under_way().unwrap().unwrap();
+            assert_eq!(under_way, OrderUnderWay { order: first.clone(), by: by() });
+            let again =
+                NewOrder { id_seed: [0xff; 32], deadline_at: AT, ..with_token("other", token, first.which.clone()) };
+            done = if number == 1 { piece(store, &again) } else { piece(store, &under_way.order) };
+        }
+        assert!(done.is_whole && reader.order_under_way().unwrap().is_none());
+        assert_eq!((done.order_id, done.queued), (first.order_id.clone(), if token == "ccc" { 1 } else { 2 }));
+        let which = CommandFilter { order_id: Some(first.order_id), ..CommandFilter::default() };
+        let mut commands = reader.commands(&which, 0, 99).unwrap();
+        commands.sort_by(|a, b| a.device_id.cmp(&b.device_id));
+        assert!(commands.iter().all(|command| command.deadline_at == first.deadline_at), "the first's terms hold");
+        let devices: Vec<_> = commands.iter().map(|command| command.device_id.as_str()).collect();
+        assert_eq!(devices, if token == "ccc" { vec!["KS-1"] } else { vec!["KS-1", "KS-2"] });
+    }
+    let lines = AuditFilter { action: Some("command.order".to_owned()), ..AuditFilter::default() };
+    let subjects: Vec<_> = reader.audit(&lines, 0, 99).unwrap().into_iter().map(|line| line.subject).collect();
+    assert_eq!(subjects, ["1 devices", "1 devices", "1 devices", "1 devices", "1 devices"], "what each piece did");
 }
 
 /// Promise: an order under a client token is carried out once; the token stands for nothing else.
@@ -128,7 +168,7 @@ pub fn the_same_order_again_is_one_order(store: &mut impl Store, reader: &mut im
     let again = order(store, &with_token("o2", 1));
     assert_eq!((again.order_id.as_str(), again.queued, again.is_repeated), ("o1", 1, true));
     assert!(!first.is_repeated);
-    let other = commit(store, |store| store.order(&with_token("o3", 2), &by()));
+    let other = commit(store, |store| store.order(&with_token("o3", 2), 99, &by()));
     assert_eq!(other, Err(OrderRefused::TokenTaken));
     assert_eq!(states(reader).len(), 1);
 }

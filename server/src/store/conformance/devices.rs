@@ -14,13 +14,13 @@ use crate::store::{
     commands::CommandFilter,
     conformance::commands::order_for,
     devices::{
-        DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Registration,
-        Revoked, Selector,
+        DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
+        Registration, Revoked, Selector,
     },
 };
 
 fn import(store: &mut impl Store, devices: &[NewDevice]) -> Result<Imported, Vec<ImportProblem>> {
-    commit(store, |store| store.import(devices, &by()))
+    commit(store, |store| store.import(devices, Part::whole(devices.len()), &by()))
 }
 
 fn register(store: &mut impl Store, registration: &Registration, at: UnixMs) -> Result<UnixMs, Denied> {
@@ -38,7 +38,7 @@ fn public(seed: u8) -> PublicKey {
 /// Promise: a revocation holds for every later write, even in the same group, and takes open commands with it.
 pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.order(&order_for("o1", named(&["KS-1"])), &by())).unwrap();
+    commit(store, |store| store.order(&order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
         store.revoke(&named(&["KS-1"]), "stolen", &by())?;
         let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;

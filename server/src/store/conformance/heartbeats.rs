@@ -5,7 +5,7 @@ use std::time::Duration;
 use ks_protocol::{id::Sequence, text::Text, time::UnixMs};
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, registration, sample_beat, two_devices};
-use crate::store::{Denied, Store, StoreError, StoreReader};
+use crate::store::{Denied, Store, StoreError, StoreReader, devices::Part};
 
 /// Promise: an answered heartbeat is one row, with what the device said.
 pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut impl StoreReader) {
@@ -45,7 +45,7 @@ pub fn a_later_boot_starts_seq_again(store: &mut impl Store, _: &mut impl StoreR
 
 /// Promise: only registered devices write.
 pub fn stranger_and_unregistered_are_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
-    commit(store, |store| store.import(&[new_device("KS-1", 1)], &by())).unwrap();
+    commit(store, |store| store.import(&[new_device("KS-1", 1)], Part::whole(1), &by())).unwrap();
     assert_eq!(beat(store, "KS-1", (1, 1)), Err(Denied::NotRegistered));
     assert_eq!(beat(store, "KS-9", (1, 1)), Err(Denied::Unknown));
     let register = |device_id: &'static str, seed| {

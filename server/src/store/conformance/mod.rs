@@ -26,7 +26,7 @@ use ks_protocol::{
 
 use super::{
     By, Denied, Store, StoreError, Transaction,
-    devices::{NewDevice, Registration, Selector},
+    devices::{NewDevice, Part, Registration, Selector},
     heartbeats::Due,
 };
 
@@ -57,7 +57,7 @@ macro_rules! conformance {
             );
             $crate::conformance!(@each $open; commands:
                 command_is_delivered_until_acked, command_times_out, acks_of_strangers_change_nothing,
-                an_order_reaches_whom_it_means, the_same_order_again_is_one_order, urgent_commands_go_first,
+                an_order_reaches_whom_it_means, an_order_is_made_in_pieces, the_same_order_again_is_one_order, urgent_commands_go_first,
                 a_canceled_command_is_not_delivered, old_commands_are_forgotten, overdue_commands_are_closed_in_steps,
             );
             $crate::conformance!(@each $open; records:
@@ -170,7 +170,7 @@ fn named(device_ids: &[&str]) -> Selector {
 /// Imports and registers `KS-1` (key 1) and `KS-2` (key 2) with the pair (1, 1).
 pub fn two_devices(store: &mut impl Store) {
     let devices = [new_device("KS-1", 1), new_device("KS-2", 2)];
-    let imported = commit(store, |store| store.import(&devices, &by())).unwrap();
+    let imported = commit(store, |store| store.import(&devices, Part::whole(2), &by())).unwrap();
     assert_eq!((imported.added, imported.unchanged), (2, 0));
     for (device_id, seed) in [("KS-1", 1), ("KS-2", 2)] {
         let registered = commit(store, |store| store.register(&registration(device_id, seed, 1), &by()));

@@ -21,7 +21,7 @@ use crate::{
     store::{
         By, Denied, Store, StoreReader,
         audit::AuditFilter,
-        devices::Selector,
+        devices::{Part, Selector},
         heartbeats::Due,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
         rollouts::{
@@ -238,7 +238,7 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
 fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
     for (device_id, seed, site) in devices {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
-        commit(store, |store| store.import(std::slice::from_ref(&new), &by())).unwrap();
+        commit(store, |store| store.import(std::slice::from_ref(&new), Part::whole(1), &by())).unwrap();
         commit(store, |store| store.register(&registration(device_id, *seed, 1), &by())).unwrap();
         said(store, &old(device_id, (1, 2)), AT);
     }

@@ -97,7 +97,8 @@ CREATE TABLE otrts (
 CREATE INDEX otrts_expires ON otrts (expires_at);
 CREATE INDEX otrts_bound ON otrts (bound_device_id) WHERE bound_device_id IS NOT NULL;
 
--- One order makes a command for each of its devices. The same client_token asks for the same order.
+-- One order makes a command for each of its devices, in pieces. The same client_token asks for the same order. `next_after` says
+-- where the next piece begins; none once the order is whole.
 CREATE TABLE command_orders (
     id             INTEGER PRIMARY KEY,
     order_id       TEXT    NOT NULL UNIQUE,
@@ -105,7 +106,21 @@ CREATE TABLE command_orders (
     request_sha256 BLOB    NOT NULL,
     created_at     INTEGER NOT NULL,
     queued         INTEGER NOT NULL,
-    refused        INTEGER NOT NULL
+    refused        INTEGER NOT NULL,
+    next_after     INTEGER
+) STRICT;
+
+-- What it takes to go on with an order of which a piece is missing: it stands here until the last one.
+CREATE TABLE orders_under_way (
+    order_row   INTEGER PRIMARY KEY REFERENCES command_orders (id),
+    id_seed     BLOB    NOT NULL CHECK (length(id_seed) = 32),
+    selector    TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,
+    argument    TEXT    NOT NULL,
+    is_urgent   INTEGER NOT NULL,
+    deadline_at INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,
+    address     TEXT    NOT NULL
 ) STRICT;
 
 CREATE TABLE commands (

@@ -1,70 +1,39 @@
-//! Commands in SQLite: ordering, delivering, recording ACKs. `device_states.open_commands` counts those not yet terminal.
+//! Commands in SQLite: delivering, recording ACKs, ending; ordering is in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
 use ks_protocol::{
     id::{CommandId, DeviceId, Sequence},
     message::{Ack, Command},
-    text::{Text, hex},
+    text::Text,
     time::UnixMs,
 };
 use rusqlite::{OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
 use super::{
-    Denied, DeviceStatus, SqliteReader, StoreError, Writes, advance, audit::append, devices::find, filter::Filter,
-    integer, old_rows, parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
+    Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, old_rows, orders,
+    parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
 };
 use crate::{
     command::{CommandEvent, CommandState, step},
     store::{
         By, Swept,
         commands::{
-            CancelRefused, CommandFilter, CommandReads, CommandRecord, CommandWrites, NewOrder, OrderRefused, Ordered,
-            StateCounts,
+            CancelRefused, CommandFilter, CommandReads, CommandRecord, CommandWrites, NewOrder, OrderProgress,
+            OrderRefused, OrderUnderWay, Ordered,
         },
     },
 };
 
 /// Commands in one answer at most.
 const DELIVERED_AT_ONCE: usize = 16;
-/// Refused devices that are named at most.
-const REFUSED_NAMED_MAX: usize = 1_000;
 
 impl CommandWrites for Writes<'_> {
-    fn order(&mut self, order: &NewOrder, by: &By) -> Result<Result<Ordered, OrderRefused>, StoreError> {
-        if let Some(earlier) = same_order(&self.0, order)? {
-            return Ok(earlier);
-        }
-        let (found, mut refused) = find(&self.0, &order.which)?;
-        let is_open = |status| status != DeviceStatus::Revoked;
-        if order.which.device_ids.is_some() {
-            let revoked = found.iter().filter(|(_, standing)| !is_open(standing.status));
-            refused.extend(revoked.map(|(device_id, _)| device_id.clone()));
-        }
-        let meant: Vec<i64> =
-            found.iter().filter(|(_, standing)| is_open(standing.status)).map(|(_, standing)| standing.row).collect();
-        let order_row = self
-            .0
-            .prepare_cached(
-                "INSERT INTO command_orders (order_id, client_token, request_sha256, created_at, queued, refused)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .insert(params![
-                order.order_id.as_str(),
-                order.client_token,
-                order.request_sha256.as_slice(),
-                integer(by.at.0),
-                rows(meant.len()),
-                rows(refused.len())
-            ])?;
-        for (number, device) in meant.iter().enumerate() {
-            insert(&self.0, order, order_row, number, *device, by.at)?;
-        }
-        let subject = format!("{} devices", meant.len());
-        append(&self.0, "command.order", &subject, &format!("{} {}", order.kind, order.order_id), by)?;
-        let refused_count = refused.len();
-        refused.truncate(REFUSED_NAMED_MAX);
-        let order_id = order.order_id.clone();
-        Ok(Ok(Ordered { order_id, queued: meant.len(), refused, refused_count, is_repeated: false }))
+    fn order(
+        &mut self,
+        order: &NewOrder,
+        devices_max: usize,
+        by: &By,
+    ) -> Result<Result<Ordered, OrderRefused>, StoreError> {
+        orders::order(&self.0, order, devices_max, by)
     }
 
     fn record_acks(
@@ -130,68 +99,12 @@ impl CommandWrites for Writes<'_> {
             self.0
                 .prepare_cached(
                     "DELETE FROM command_orders
-                     WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM commands WHERE order_row = ?1)",
+                     WHERE id = ?1 AND next_after IS NULL AND NOT EXISTS (SELECT 1 FROM commands WHERE order_row = ?1)",
                 )?
                 .execute([order])?;
         }
         Ok(Swept { rows: orders.len(), next_after })
     }
-}
-
-/// What was answered to the same client token before.
-fn same_order(
-    transaction: &Transaction<'_>,
-    order: &NewOrder,
-) -> Result<Option<Result<Ordered, OrderRefused>>, StoreError> {
-    let Some(token) = &order.client_token else { return Ok(None) };
-    let found = transaction
-        .prepare_cached("SELECT order_id, request_sha256, queued, refused FROM command_orders WHERE client_token = ?1")?
-        .query_row([token], |row| {
-            let counts = (unsigned(row.get(2)?), unsigned(row.get(3)?));
-            Ok((parsed::<CommandId>(row, 0)?, row.get::<_, Vec<u8>>(1)?, counts))
-        })
-        .optional()?;
-    Ok(found.map(|(order_id, sha256, (queued, refused))| {
-        if sha256 != order.request_sha256 {
-            return Err(OrderRefused::TokenTaken);
-        }
-        let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        let (queued, refused_count) = (count(queued), count(refused));
-        Ok(Ordered { order_id, queued, refused: Vec::new(), refused_count, is_repeated: true })
-    }))
-}
-
-/// One command of an order; its name comes from the order's seed and its number.
-fn insert(
-    transaction: &Transaction<'_>,
-    order: &NewOrder,
-    order_row: i64,
-    number: usize,
-    device: i64,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    let mut hash = Sha256::new_with_prefix(order.id_seed);
-    hash.update(number.to_be_bytes());
-    let digits = hex(&hash.finalize());
-    transaction
-        .prepare_cached(
-            "INSERT INTO commands (command_id, order_row, device, kind, argument, is_urgent, state, created_at, deadline_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'QUEUED', ?7, ?8)",
-        )?
-        .execute(params![
-            format!("c{}", digits.get(..24).unwrap_or(&digits)),
-            order_row,
-            device,
-            order.kind,
-            order.argument,
-            order.is_urgent,
-            integer(at.0),
-            integer(order.deadline_at.0)
-        ])?;
-    transaction
-        .prepare_cached("UPDATE device_states SET open_commands = open_commands + 1 WHERE device = ?1")?
-        .execute([device])?;
-    Ok(())
 }
 
 /// Open commands, urgent ones first, then the oldest, marked as delivered. What the device has received is left out before the
@@ -332,19 +245,23 @@ impl CommandReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn order_counts(&mut self, order_id: &CommandId) -> Result<Option<StateCounts>, StoreError> {
-        let row: Option<i64> = self
+    fn order_progress(&mut self, order_id: &CommandId) -> Result<Option<OrderProgress>, StoreError> {
+        let found: Option<(i64, bool)> = self
             .connection
-            .prepare_cached("SELECT id FROM command_orders WHERE order_id = ?1")?
-            .query_row([order_id.as_str()], |row| row.get(0))
+            .prepare_cached("SELECT id, next_after IS NULL FROM command_orders WHERE order_id = ?1")?
+            .query_row([order_id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(row) = row else { return Ok(None) };
+        let Some((row, is_whole)) = found else { return Ok(None) };
         let mut statement = self.connection.prepare_cached(
             "SELECT state, count(*) FROM commands WHERE order_row = ?1 GROUP BY state ORDER BY state",
         )?;
         let counts = statement
             .query_map([row], |row| Ok((word(row, 0, CommandState::from_word)?, unsigned(row.get(1)?))))?
             .collect::<Result<_, _>>()?;
-        Ok(Some(counts))
+        Ok(Some(OrderProgress { counts, is_whole }))
+    }
+
+    fn order_under_way(&mut self) -> Result<Option<OrderUnderWay>, StoreError> {
+        orders::under_way(&self.connection)
     }
 }

@@ -5,7 +5,7 @@ use ks_protocol::{
     key::PublicKey,
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
@@ -19,7 +19,7 @@ use crate::{
         By,
         devices::{
             DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
-            KeyRotation, NewDevice, NewOtrts, Registration, Revoked, Selector, StandingRecord,
+            KeyRotation, NewDevice, NewOtrts, Part, Registration, Revoked, Selector, StandingRecord,
         },
     },
 };
@@ -28,7 +28,12 @@ use crate::{
 const PROBLEMS_MAX: usize = 1_000;
 
 impl DeviceWrites for Writes<'_> {
-    fn import(&mut self, devices: &[NewDevice], by: &By) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
+    fn import(
+        &mut self,
+        devices: &[NewDevice],
+        part: Part,
+        by: &By,
+    ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
         // Every row is looked at before the first is written, so that a refusal leaves nothing to undo.
         let (mut problems, mut new, mut revoked) = (Vec::new(), Vec::new(), 0);
         for device in devices {
@@ -45,7 +50,12 @@ impl DeviceWrites for Writes<'_> {
         for device in &new {
             insert(&self.0, device, by.at)?;
         }
-        append(&self.0, "device.import", &format!("{} devices", new.len()), "", by)?;
+        let Part { before, total } = part;
+        if before == 0 || !new.is_empty() {
+            let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
+            let which = if devices.len() == total { "" } else { &rows };
+            append(&self.0, "device.import", &format!("{} devices", new.len()), which, by)?;
+        }
         Ok(Ok(Imported { added: new.len(), unchanged: devices.len() - new.len(), revoked }))
     }
 
@@ -302,9 +312,9 @@ enum Comparison {
     Conflict(ImportProblem),
 }
 
-fn compare(transaction: &Transaction<'_>, device: &NewDevice) -> Result<Comparison, StoreError> {
+fn compare(connection: &Connection, device: &NewDevice) -> Result<Comparison, StoreError> {
     let conflict = |field, what| Ok(Comparison::Conflict(ImportProblem { line: device.line, field, what }));
-    let known = transaction
+    let known = connection
         .prepare_cached(
             "SELECT public_key, serial, manufacturer, model, site, revoked_at IS NOT NULL FROM devices WHERE device_id = ?1",
         )?
@@ -315,7 +325,7 @@ fn compare(transaction: &Transaction<'_>, device: &NewDevice) -> Result<Comparis
         .optional()?;
     let device_id = &device.device_id;
     let Some((key, texts, is_revoked)) = known else {
-        let owner = transaction
+        let owner = connection
             .prepare_cached(
                 "SELECT d.device_id FROM device_keys k JOIN devices d ON d.id = k.device WHERE k.public_key = ?1",
             )?
@@ -397,13 +407,25 @@ fn changed(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<(),
 pub(super) type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
 
 /// The devices that are meant, and those that were named and are nobody's.
-pub(super) fn find(transaction: &Transaction<'_>, which: &Selector) -> Result<Found, StoreError> {
+fn find(transaction: &Transaction<'_>, which: &Selector) -> Result<Found, StoreError> {
+    find_some(transaction, which, 0, usize::MAX)
+}
+
+/// The same of those with a row above `after`, at most `limit`.
+pub(super) fn find_some(
+    transaction: &Transaction<'_>,
+    which: &Selector,
+    after: i64,
+    limit: usize,
+) -> Result<Found, StoreError> {
     let mut filter = Filter::default();
+    filter.and("d.id > ?", after);
     filter.of_devices(which)?;
     let sql = format!(
         "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
-         {} ORDER BY d.id",
-        filter.clause()
+         {} ORDER BY d.id LIMIT {}",
+        filter.clause(),
+        rows(limit)
     );
     let mut statement = transaction.prepare_cached(&sql)?;
     let found = statement
@@ -470,6 +492,19 @@ fn standing_record(row: &Row<'_>) -> rusqlite::Result<StandingRecord> {
 }
 
 impl DeviceReads for SqliteReader {
+    fn import_problems(&mut self, devices: &[NewDevice]) -> Result<Vec<ImportProblem>, StoreError> {
+        let mut problems = Vec::new();
+        for device in devices {
+            if let Comparison::Conflict(problem) = compare(&self.connection, device)? {
+                problems.push(problem);
+            }
+            if problems.len() == PROBLEMS_MAX {
+                break;
+            }
+        }
+        Ok(problems)
+    }
+
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!("{DEVICE} WHERE d.device_id = ?1"))?;
         Ok(statement.query_row([device_id.as_str()], device).optional()?)

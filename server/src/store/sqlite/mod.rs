@@ -9,6 +9,7 @@ mod filter;
 mod heartbeats;
 mod keysets;
 mod logs;
+mod orders;
 pub(crate) mod place;
 mod presence;
 mod punches;

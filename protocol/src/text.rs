@@ -17,6 +17,24 @@ pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
+/// The same of lines, which stay lines.
+pub fn printable_lines(lines: &str) -> String {
+    lines.chars().map(|c| if c == '\n' { c } else { printable_char(c) }).collect()
+}
+
+/// JSON, on one line or many, with what a terminal would obey escaped: it says the same, and nothing is lost.
+pub fn printable_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || printable_char(c) == c {
+            escaped.push(c);
+        } else {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    escaped
+}
+
 /// A character as [`printable`] has it.
 pub fn printable_char(c: char) -> char {
     let turns_text_around =
@@ -204,5 +222,8 @@ mod tests {
         assert_eq!(printable("Größe 7 µm, 北门"), "Größe 7 µm, 北门");
         let hostile = "a\u{1b}[2Jb\nc\rd\u{9b}31me\u{202e}f\u{7f}\u{2028}";
         assert_eq!(printable(hostile).replace('\u{fffd}', "?"), "a?[2Jb?c?d?31me?f??");
+        assert_eq!(printable_lines(hostile).replace('\u{fffd}', "?"), "a?[2Jb\nc?d?31me?f??");
+        let json = "[\n\"\u{9b}31m\u{202e}\u{7f}ü\"]";
+        assert_eq!(printable_json(json), "[\n\"\\u009b31m\\u202e\\u007fü\"]");
     }
 }

@@ -7,7 +7,10 @@ use std::{
     thread::JoinHandle,
 };
 
-use ks_protocol::{key::PrivateKey, text::hex};
+use ks_protocol::{
+    key::PrivateKey,
+    text::{hex, printable_lines},
+};
 use object_store::{ObjectStore, local::LocalFileSystem};
 use tokio::{
     net::TcpSocket,
@@ -583,12 +586,12 @@ pub fn without_echo<T>(read: impl FnOnce() -> T) -> T {
     read
 }
 
-/// A line on standard output: the one way in which commands print.
+/// Lines on standard output: the one way in which commands print. Nothing in them that a terminal would obey gets there.
 ///
 /// # Errors
 /// [`StartError::Output`]: it is not written, or not all of it.
-pub fn say(line: &str) -> Result<(), StartError> {
-    print(format!("{line}\n").as_bytes())
+pub fn say(lines: &str) -> Result<(), StartError> {
+    print(format!("{}\n", printable_lines(lines)).as_bytes())
 }
 
 /// A secret that is shown once, on standard output; as [`say`].
@@ -616,19 +619,22 @@ fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
     })
 }
 
-/// Bytes on standard output; as [`say`].
+/// Bytes on standard output, as they are; where that is a terminal, as [`say`].
 ///
 /// # Errors
 /// [`StartError::Output`]: they are not written, or not all of them.
 pub fn print(bytes: &[u8]) -> Result<(), StartError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that writes to standard output")]
     let mut out = std::io::stdout();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| StartError::Output { cause })
+    let shown = std::io::IsTerminal::is_terminal(&out).then(|| printable_lines(&String::from_utf8_lossy(bytes)));
+    out.write_all(shown.as_ref().map_or(bytes, |shown| shown.as_bytes()))
+        .and_then(|()| out.flush())
+        .map_err(|cause| StartError::Output { cause })
 }
 
-/// A line on standard error; a closed pipe is no error.
-pub fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Lines on standard error, as [`say`]; a closed pipe is no error.
+pub fn complain(lines: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(lines));
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod support;
 
 use std::{fs::File, io::Read as _, process::Stdio};
 
+use ks_protocol::text::printable_char;
+use rusqlite::params;
 use support::{World, world};
 
 /// A place without room.
@@ -145,4 +147,60 @@ fn a_key_that_was_shown_to_nobody_is_an_error() {
     let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
+}
+
+/// What no terminal may be given: escapes, one of C1, a line of its own, and what turns text around.
+const HOSTILE: &str = "x\u{1b}[2J\u{9b}31m\r\nERROR forged\u{202e}\u{2066}\u{7f}\u{2028}";
+
+/// Goal: no text that devices, inventories or people brought steers the terminal of who looks, or forges a line.
+/// Method: every text column that is free is hostile; commands that show them, for people and as JSON, which must say it exactly.
+#[test]
+fn what_is_stored_steers_no_terminal_and_forges_no_line() {
+    let world = factory();
+    let sqlite = world.sqlite();
+    let free = |sql: &str| sqlite.execute(sql, params![HOSTILE]).unwrap();
+    free(
+        "INSERT INTO devices (id, device_id, public_key, serial, manufacturer, model, site, imported_at)
+         VALUES (1, 'KS-1', zeroblob(32), ?1, ?1, ?1, ?1, 1)",
+    );
+    free("INSERT INTO device_states (device, status, last_seen_at, firmware_version) VALUES (1, 1, 1, ?1)");
+    free("INSERT INTO device_labels VALUES (1, ?1)");
+    free("INSERT INTO device_heartbeats SELECT 1, 'KS-1', 1, 1, 1, 1, 1.0, 1, 'wifi', NULL, ?1, 1, 1, 1");
+    free("UPDATE device_states SET last_heartbeat = 1 WHERE ?1 IS NOT NULL");
+    free("INSERT INTO firmware_history VALUES (1, 1, ?1, 1, 1)");
+    free("INSERT INTO device_logs VALUES (1, 1, 1, 1, 2, ?1)");
+    free("INSERT INTO command_orders SELECT 1, 'o1', ?1, zeroblob(32), 1, 1, 0, NULL");
+    free(
+        "INSERT INTO commands (id, command_id, order_row, device, kind, argument, is_urgent, state, created_at, deadline_at, detail)
+         VALUES (1, 'c1', 1, 1, ?1, ?1, 0, 'QUEUED', 1, 9000000000000, ?1)",
+    );
+    free("INSERT INTO users (name, role, password_hash, created_at) VALUES (?1, 'viewer', ?1, 1)");
+    free("INSERT INTO tokens SELECT NULL, zeroblob(32), 'BEARER', ?1, 'viewer', 1, 1, 9000000000000, NULL");
+    free("UPDATE audit SET actor = ?1, address = ?1, subject = ?1, detail = ?1");
+    for (command, times) in [
+        (["device", "investigate", "KS-1"].as_slice(), 5),
+        (&["device", "investigate", "KS-1", "--json"], 5),
+        (&["admin", "user", "list"], 1),
+        (&["admin", "user", "list", "--json"], 1),
+        (&["admin", "token", "list"], 1),
+        (&["admin", "token", "list", "--json"], 1),
+        (&["audit", "export"], 1),
+        (&["doctor"], 0),
+        (&["doctor", "--json"], 0),
+    ] {
+        let ran = world.run(command);
+        let steers = |c: &char| *c != '\n' && printable_char(*c) != *c;
+        assert_eq!(ran.stdout.chars().chain(ran.stderr.chars()).find(steers), None, "{command:?}: {ran:?}");
+        let forged = ran.stdout.lines().find(|line| line.starts_with("ERROR"));
+        assert_eq!(forged, None, "{command:?}");
+        let said = if command.contains(&"--json") || command.contains(&"export") {
+            let first = ran.stdout.lines().next().unwrap();
+            let value: serde_json::Value =
+                serde_json::from_str(if command.contains(&"export") { first } else { &ran.stdout }).unwrap();
+            value.to_string().matches(&serde_json::to_string(HOSTILE).unwrap()[1..10]).count()
+        } else {
+            ran.stdout.matches("x\u{fffd}[2J").count()
+        };
+        assert!(said >= times, "{command:?} shows it {said} times: {ran:?}");
+    }
 }

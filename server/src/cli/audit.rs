@@ -1,7 +1,7 @@
 //! `ks-server audit`: whether the record of what was done is whole, and the record itself.
 
 use clap::{ArgMatches, Command};
-use ks_protocol::text::hex;
+use ks_protocol::text::{hex, printable_json};
 
 use super::{Ended, found, json, output, parent, settings, text, with_settings};
 use crate::{
@@ -76,7 +76,7 @@ fn export(config: &Config) -> Result<(), StartError> {
             let lines = asked.map_err(|error| edge::bad_database(config, &error))?;
             let Some(last) = lines.last() else { return Ok(()) };
             after = last.number;
-            edge::print(&ndjson(lines))?;
+            edge::print(printable_json(&String::from_utf8_lossy(&ndjson(lines))).as_bytes())?;
         }
     })
 }

@@ -35,7 +35,7 @@ pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
     if flags.get_flag("json") {
         output::json(&about)?;
     } else {
-        edge::say(&about.told().join("\n"))?;
+        output::lines(&about.told())?;
     }
     Ok(())
 }

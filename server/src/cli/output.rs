@@ -1,5 +1,6 @@
 //! What commands print: tables for people, JSON for machines.
 
+use ks_protocol::text::{printable, printable_json};
 use serde::Serialize;
 
 use crate::{config::StartError, edge};
@@ -11,11 +12,22 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), StartError> {
 
 /// JSON as it is printed.
 pub(super) fn as_json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() // texts and numbers always are JSON
+    printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()) // texts and numbers always are JSON
 }
 
-/// Prints a table, each column as wide as its widest entry.
+/// The same on one line.
+pub(super) fn as_json_line(value: &impl Serialize) -> String {
+    printable_json(&serde_json::to_string(value).unwrap_or_default())
+}
+
+/// Prints lines with texts from elsewhere in them; each stays one line, whatever these hold.
+pub(super) fn lines(lines: &[String]) -> Result<(), StartError> {
+    edge::say(&lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n"))
+}
+
+/// Prints a table, each column as wide as its widest entry; each row stays one line.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), StartError> {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|entry| printable(entry)).collect()).collect();
     let width = |column: usize| {
         let entries = rows.iter().filter_map(|row| row.get(column)).map(|entry| entry.chars().count());
         entries.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
@@ -26,7 +38,7 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), StartErr
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut text = line(&mut heads.iter().copied());
-    for row in rows {
+    for row in &rows {
         text.push('\n');
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }

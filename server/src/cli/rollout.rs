@@ -259,10 +259,10 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
         loop {
             let seen = look_at(config, &reader, rollout_id).await;
             let seen = seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
-            let told = if is_json { serde_json::to_string(&seen).unwrap_or_default() } else { told(&seen) };
+            let told = if is_json { output::as_json_line(&seen) } else { told(&seen) };
             if told != last {
                 let now = SystemClock.now();
-                edge::say(&if is_json { told.clone() } else { format!("{now} {told}") })?;
+                output::lines(&[if is_json { told.clone() } else { format!("{now} {told}") }])?;
                 last = told;
             }
             if once || seen.status.is_over() {
@@ -309,10 +309,10 @@ fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     }
     for decision in decisions {
         let Decision { at, actor, decision, stage, why, gates, .. } = decision;
-        edge::say(&format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1))?;
+        output::lines(&[format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1)])?;
         for gate in gates {
             let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
-            edge::say(&format!("                          {verdict}: {}", gate.told()))?;
+            output::lines(&[format!("                          {verdict}: {}", gate.told())])?;
         }
     }
     Ok(())
@@ -347,5 +347,5 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
             }
         }
     })?;
-    edge::say(&told(&seen))
+    output::lines(&[told(&seen)])
 }

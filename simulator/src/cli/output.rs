@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
-use ks_protocol::text::{printable, printable_char};
+use ks_protocol::text::{printable_json, printable_lines};
 use ks_server::config::StartError;
 use serde::Serialize;
 
@@ -10,22 +10,13 @@ use crate::failure::Failure;
 
 /// Lines on standard output. A closed pipe, as of `| head`, is no error.
 pub(super) fn say(lines: &str) -> Result<(), Failure> {
-    put(&printable_lines(lines))
+    put(lines)
 }
 
 /// JSON on standard output, on one line or on many; what a terminal would obey is escaped, so that nothing of it is lost.
 pub(super) fn say_json(value: &impl Serialize, is_pretty: bool) -> Result<(), Failure> {
     let text = if is_pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    let mut escaped = String::new();
-    for c in text.unwrap_or_default().chars() {
-        // text and numbers always make JSON
-        if c == '\n' || printable_char(c) == c {
-            escaped.push(c);
-        } else {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
-        }
-    }
-    put(&escaped)
+    put(&printable_json(&text.unwrap_or_default())) // text and numbers always make JSON
 }
 
 fn put(text: &str) -> Result<(), Failure> {
@@ -43,8 +34,4 @@ pub(super) fn complain(lines: &str) {
 /// The same of lines with colours, by whoever has made what comes from outside printable.
 pub(super) fn complain_coloured(lines: &str) {
     let _ = writeln!(std::io::stderr(), "{lines}");
-}
-
-fn printable_lines(lines: &str) -> String {
-    lines.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }

@@ -3,7 +3,7 @@
 //! | what the peer delays | how long |
 //! | --- | --- |
 //! | its next request, after an answer | `IDLE_TIMEOUT_MS` |
-//! | the rest of a head, from its first byte; the first head, from the connection's start | `REQUEST_TIMEOUT_MS` |
+//! | the rest of a head, from its first byte, or from the answer before it; the first head, from the connection's start | `REQUEST_TIMEOUT_MS` |
 //! | a body | `REQUEST_TIMEOUT_MS`, by who reads it |
 //! | taking an answer | `REQUEST_TIMEOUT_MS` without a byte taken |
 //! | an end to its body, after an answer that did not wait for it | some seconds ([`Linger`]) |
@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -41,6 +41,7 @@ use tower::ServiceExt;
 use crate::{
     admission::Proven,
     app::App,
+    framing::Framing,
     head,
     linger::{Linger, Unread},
 };
@@ -84,6 +85,7 @@ pub struct Pulse {
     doing: AtomicU8,
     since_us: AtomicU64,
     unread: Unread,
+    framing: Mutex<Framing>,
     close: Notify,
     may_cut: AtomicBool,
 }
@@ -92,7 +94,8 @@ impl Pulse {
     /// A connection whose first head is awaited, at so many microseconds since the server's start.
     pub fn new(now_us: u64) -> Self {
         let (doing, since_us) = (AtomicU8::new(HEAD), AtomicU64::new(now_us));
-        Self { doing, since_us, unread: Unread::default(), close: Notify::new(), may_cut: AtomicBool::new(false) }
+        let (unread, framing) = (Unread::default(), Mutex::default());
+        Self { doing, since_us, unread, framing, close: Notify::new(), may_cut: AtomicBool::new(false) }
     }
 
     /// What it waits for, and since when, both in microseconds since the server's start; none while the server works for it.
@@ -120,13 +123,23 @@ impl Pulse {
         self.may_cut.load(Ordering::Relaxed) && self.waits(0).is_some_and(|(waits, _)| waits != Waits::Idle)
     }
 
+    /// An answer has ended. The next head may have begun already, with bytes that came before.
+    fn is_answered(&self, now_us: u64) {
+        let doing = if self.framing(|framing| framing.is_in_head()) { HEAD } else { IDLE };
+        self.is(doing, now_us);
+    }
+
+    fn framing<T>(&self, look: impl FnOnce(&mut Framing) -> T) -> T {
+        look(&mut self.framing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn is(&self, doing: u8, now_us: u64) {
         self.doing.store(doing, Ordering::Relaxed);
         self.since_us.store(now_us, Ordering::Relaxed);
     }
 }
 
-/// An answer's body; the connection is idle when it has ended.
+/// An answer's body; the connection waits for the next request when it has ended.
 struct Answering {
     body: Body,
     pulse: Arc<Pulse>,
@@ -152,7 +165,7 @@ impl hyper::body::Body for Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.pulse.is(IDLE, self.app.elapsed_us());
+        self.pulse.is_answered(self.app.elapsed_us());
     }
 }
 
@@ -172,6 +185,8 @@ pub async fn serve(
     let proven = Arc::new(Proven::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         pulse.is(BUSY, app.elapsed_us());
+        let size = request.body().size_hint(); // of one whose length is said, exact
+        pulse.framing(|framing| framing.has_body(size.exact()));
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Arc::clone(&proven));
         let request = request.map(|body| pulse.unread.watch(body));
@@ -201,6 +216,7 @@ pub async fn serve(
         pulse: Arc::clone(pulse),
         limit: app.config.request_timeout,
         head: None,
+        head_since_us: 0,
         write: None,
         linger: None,
     };
@@ -239,6 +255,8 @@ struct Paced {
     limit: Duration,
     /// Runs while a head is incomplete. A connection that is idle has no timer of its own.
     head: Option<Pin<Box<Sleep>>>,
+    /// When the connection began to wait for that head, in microseconds since the server's start.
+    head_since_us: u64,
     /// Runs while the peer takes nothing.
     write: Option<Pin<Box<Sleep>>>,
     /// There once everything is said, while the peer is still sending.
@@ -258,6 +276,7 @@ impl AsyncRead for Paced {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() > before {
+            this.pulse.framing(|framing| framing.came(buf.filled().get(before..).unwrap_or_default()));
             // The first byte of a head; in the middle of a request it belongs to the body.
             let begun = this.pulse.doing.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
             if begun.is_ok() {
@@ -269,7 +288,13 @@ impl AsyncRead for Paced {
             return read;
         }
         match read {
-            Poll::Pending => wait(&mut this.head, this.limit, cx).map(Err),
+            Poll::Pending => {
+                let since_us = this.pulse.since_us.load(Ordering::Relaxed);
+                if this.head_since_us != since_us {
+                    (this.head, this.head_since_us) = (None, since_us); // another head than the timer was made for
+                }
+                wait(&mut this.head, this.limit, cx).map(Err)
+            }
             ended @ Poll::Ready(_) => ended,
         }
     }

@@ -19,6 +19,7 @@ pub mod connection;
 pub mod data_plane;
 pub mod edge;
 pub mod error_report;
+pub mod framing;
 pub mod head;
 pub mod keyring;
 pub mod linger;

@@ -11,7 +11,10 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use ks_protocol::{
     message::NextBeat,
@@ -323,6 +326,26 @@ async fn slow_and_silent_peers_are_cut_off() {
     assert_eq!(bare_answer(&mut idle).await.status, 200);
     for line in [&mut silent, &mut half, &mut idle] {
         read_to_end(line).await;
+    }
+    server.is_well().await;
+}
+
+/// Goal: nobody holds a connection longer by sending half a head together with a request.
+/// Method: idle connections outlast the test; half of a second head comes with the first request, or with the end of its body.
+#[tokio::test]
+async fn half_a_head_behind_a_request_is_timed_like_any_other() {
+    let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000"), ("IDLE_TIMEOUT_MS", "600000")]);
+    let post = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-type: text/toon\r\ncontent-length: 3\r\n\r\na:1";
+    for request in ["GET /keys HTTP/1.1\r\nhost: x\r\n\r\n", post] {
+        let mut line = Line::bare(server.address(), HOME).await.unwrap();
+        line.write_all(format!("{request}GET /keys HTTP/1.1\r\nho").as_bytes()).await.unwrap();
+        bare_answer(&mut line).await;
+        read_to_end(&mut line).await;
+        let mut idle = Line::bare(server.address(), HOME).await.unwrap();
+        idle.write_all(request.as_bytes()).await.unwrap();
+        bare_answer(&mut idle).await;
+        let nothing = tokio::time::timeout(Duration::from_secs(3), idle.read_u8()).await;
+        assert!(nothing.is_err(), "one that has asked for nothing more stays");
     }
     server.is_well().await;
 }

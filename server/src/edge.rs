@@ -25,8 +25,8 @@ use crate::{
     artifacts::Artifacts,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Bucket, Config, Contradiction, FirmwareKeySource, ServerKeySource, StartError, connections_max,
-        contradictions,
+        ArtifactPlace, Bucket, Config, Contradiction, DatabaseFault, FirmwareKeySource, ServerKeySource, StartError,
+        connections_max, contradictions,
     },
     error_report::{self, Reporting},
     keyring::{Keyring, KeyringError},
@@ -399,7 +399,7 @@ pub async fn has_devices(reader: &Reader) -> Result<bool, StoreError> {
 
 /// What to tell whoever runs a command that the store failed.
 pub fn bad_database(config: &Config, error: &StoreError) -> StartError {
-    StartError::BadDatabase { path: config.database.clone(), why: error.to_string() }
+    StartError::BadDatabase { path: config.database.clone(), fault: error.into(), why: error.to_string() }
 }
 
 /// What to tell whoever runs a command that the server's keys stand against.
@@ -425,9 +425,11 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     match error {
         KeyringError::Vault(error) => error,
         KeyringError::Store(error) => bad_database(config, &error),
-        KeyringError::Document(error) => {
-            StartError::BadDatabase { path: config.database.clone(), why: error.to_string() }
-        }
+        KeyringError::Document(error) => StartError::BadDatabase {
+            path: config.database.clone(),
+            fault: DatabaseFault::Damaged,
+            why: error.to_string(),
+        },
         other => StartError::Refused(other.to_string(), remedy),
     }
 }

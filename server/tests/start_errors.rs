@@ -193,6 +193,7 @@ fn refused_database(world: &World, named: &[&str], remedy: &str) {
     for arguments in [&["serve", "--stop-with-stdin"][..], &["migrate"], &["factory", "make-otrt"]] {
         let ran = world.run(arguments);
         check_refused(&ran, 3, &[&[path.as_str()], named].concat());
+        assert!(!ran.stderr.contains("new.sqlite"), "an empty fleet is no remedy: {ran:?}");
         assert!(ran.stderr.contains(remedy), "{ran:?}");
     }
     assert!(std::fs::read(world.database()).unwrap() == before, "what is refused must be left as it is");
@@ -203,14 +204,14 @@ fn a_truncated_database_is_refused_and_left_alone() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     cut_in_half(&world.database());
-    refused_database(&world, &[], "restore it from a backup");
+    refused_database(&world, &[], "stop whatever has it open");
 }
 
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let world = world(&[]);
     world.write("ks.sqlite", "this is no database, but it is long enough to look like one ".repeat(100));
-    refused_database(&world, &["not a database"], "restore it from a backup");
+    refused_database(&world, &["not a database"], "set DATABASE_URL to the fleet's database");
 }
 
 #[test]
@@ -228,14 +229,14 @@ fn a_database_that_another_program_changed_the_history_of_is_refused() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     world.sqlite().execute_batch("UPDATE schema_migrations SET sha256 = x'00' WHERE version = 1").unwrap();
-    refused_database(&world, &["migration 1"], "restore it from a backup");
+    refused_database(&world, &["migration 1"], "use the build of this program that made it");
 }
 
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let world = world(&[]);
     world.sqlite().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
-    refused_database(&world, &["not this program's", "`songs`"], "set DATABASE_URL to another file");
+    refused_database(&world, &["not this program's", "`songs`"], "set DATABASE_URL to the fleet's own database");
 }
 
 /// Goal: acknowledged writes in a damaged write-ahead log are not passed over in silence.
@@ -369,6 +370,7 @@ async fn a_server_that_has_its_database_to_itself_lets_no_tool_in_and_works() {
     server.registered("KS-1").await;
     let refused = server.run(&["audit", "verify"]);
     check_refused(&refused, 3, &["ks.sqlite", "another program holds it", "STORE_LOCKING=exclusive"]);
+    assert!(refused.stderr.contains("what to do: wait until the other program is done"), "{refused:?}");
     server.kill_9();
     server.start_again();
     assert_eq!(server.get("/api/devices/KS-1").await.done()["status"], "REGISTERED");

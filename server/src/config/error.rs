@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::DatabaseFault;
 use crate::store::SCHEMA_VERSION;
 
 /// `Display` says what is wrong, [`StartError::remedy`] what to do; the edge prints both and exits with [`StartError::exit_code`].
@@ -79,6 +80,8 @@ pub enum StartError {
     BadDatabase {
         /// Its file.
         path: PathBuf,
+        /// What is wrong, as far as it decides what is to be done.
+        fault: DatabaseFault,
         /// Why.
         why: String,
     },
@@ -205,10 +208,7 @@ impl StartError {
             Self::CannotListen { .. } => {
                 "stop what listens there, or set PORT to a free port (`ss -ltnp` shows who listens)".to_owned()
             }
-            Self::BadDatabase { path, .. } => format!(
-                "check that {} is a SQLite file of this program that you may write, restore it from a backup, or set DATABASE_URL=file:./data/new.sqlite",
-                path.display()
-            ),
+            Self::BadDatabase { path, fault, .. } => fault.remedy(path),
             Self::NoDatabase { .. } => {
                 "set DATABASE_URL to the server's database; to begin a new one, run `ks-server migrate` first".to_owned()
             }
@@ -217,7 +217,7 @@ impl StartError {
             Self::OlderDatabase { .. } => {
                 "stop the server, run `ks-server migrate`, then start the new server and try again".to_owned()
             }
-            Self::ForeignDatabase { .. } => "set DATABASE_URL to another file, such as file:./data/ks.sqlite".to_owned(),
+            Self::ForeignDatabase { .. } => "set DATABASE_URL to the fleet's own database; where its path names no file, `serve` and `migrate` begin an empty one".to_owned(),
             Self::DamagedLog { .. } => {
                 "restore the database and its log from a backup; to go on without what only the log holds, move the log away (keep it)".to_owned()
             }

@@ -1,6 +1,7 @@
 //! Settings: read once as text, checked once; whoever holds a [`Config`] asks no further questions.
 
 mod contradictions;
+mod database_fault;
 mod error;
 mod misspelt;
 mod settings;
@@ -17,6 +18,7 @@ use std::{
 
 use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX};
 
+pub use database_fault::DatabaseFault;
 pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use error::StartError;
 pub use misspelt::{Misspelt, misspelt};

@@ -8,7 +8,8 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    Instant, Place, SqliteReader, check_integrity, in_short, open_read_only, refuse_lost, refused, set_up, vfs,
+    Instant, Place, SqliteReader, check_integrity, not_there, open_read_only, refuse_lost, refused, set_up, unusable,
+    vfs,
     wal::{index_of, log_of},
 };
 use crate::{
@@ -44,12 +45,12 @@ impl SqliteReader {
     /// # Errors
     /// There is no database, it is not of this program and schema, or its log can't be read along.
     pub fn open_as_it_lies(path: &Path, locking: Locking) -> Result<(Self, Alone), StartError> {
-        let bad = |error: rusqlite::Error| StartError::BadDatabase { path: path.to_owned(), why: in_short(&error) };
+        let bad = |error: rusqlite::Error| unusable(path, &error);
         refuse_lost(path)?;
         if !path.exists() {
             return Err(StartError::no_database(path));
         }
-        let lost = |error: std::io::Error| StartError::BadDatabase { path: path.to_owned(), why: error.to_string() };
+        let lost = |error: std::io::Error| not_there(path, &error);
         let before = Place::of_database(path).map_err(lost)?;
         let begun = Arc::new(Mutex::new(Instant::now()));
         let (connection, alone) = if is_in_use(path) {
@@ -62,7 +63,7 @@ impl SqliteReader {
         } else {
             (open_immutable(path, locking).map_err(bad)?, Alone(Some(path.to_owned())))
         };
-        check_integrity(&connection).map_err(|why| StartError::BadDatabase { path: path.to_owned(), why })?;
+        check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         migrations::refuse_other(&connection).map_err(|error| refused(path, error))?;
         let place = Place::opened(path, before, locking).map_err(lost)?;
         Ok((Self { connection, place, begun }, alone))

@@ -38,7 +38,7 @@ use transaction::Transaction;
 use wal::{Log, Tail};
 
 use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
-use crate::config::{Locking, SqliteUse, StartError, Synchronous};
+use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,7 +130,6 @@ impl SqliteStore {
     }
 
     fn open_with(path: &Path, sqlite: SqliteUse, schema: Schema, now: UnixMs) -> Result<Self, StartError> {
-        let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|cause| StartError::File {
                 what: "create",
@@ -140,10 +139,10 @@ impl SqliteStore {
         }
         // The file is its owner's alone: it says who was where, and when.
         let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        made.map_err(|error| bad(error.to_string()))?;
+        made.map_err(|error| not_there(path, &error))?;
         let refused = |error| refused(path, error);
-        let unusable = |error| bad(in_short(&error));
-        let before = Place::of_database(path).map_err(|error| bad(error.to_string()))?;
+        let unusable = |error| unusable(path, &error);
+        let before = Place::of_database(path).map_err(|error| not_there(path, &error))?;
         let mut connection =
             Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs(sqlite.locking)).map_err(unusable)?;
         match schema {
@@ -152,7 +151,7 @@ impl SqliteStore {
         }
         .map_err(refused)?;
         configure(&connection, sqlite.synchronous).map_err(unusable)?;
-        check_integrity(&connection).map_err(bad)?;
+        check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         let migrated = migrations::migrate(&mut connection, schema, now.0).map_err(refused)?;
         if !migrated.is_empty() {
             // So that the file is a whole database from its first second, with its log or without.
@@ -160,7 +159,7 @@ impl SqliteStore {
         }
         let place = Place::opened(path, before, sqlite.locking)
             .and_then(Place::with_log)
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| not_there(path, &error))?;
         Ok(Self {
             connection,
             place,
@@ -255,8 +254,41 @@ fn refused(path: &Path, error: MigrateError) -> StartError {
         MigrateError::TooNew { found } => StartError::NewerDatabase { path, found },
         MigrateError::TooOld { found } => StartError::OlderDatabase { path, found },
         MigrateError::Foreign { table } => StartError::ForeignDatabase { path, table },
-        MigrateError::Database(error) => StartError::BadDatabase { path, why: in_short(&error) },
-        other => StartError::BadDatabase { path, why: other.to_string() },
+        MigrateError::Database(error) => unusable(&path, &error),
+        changed @ MigrateError::Changed { .. } => {
+            StartError::BadDatabase { path, fault: DatabaseFault::OtherHistory, why: changed.to_string() }
+        }
+        missing @ MigrateError::Missing { .. } => {
+            StartError::BadDatabase { path, fault: DatabaseFault::Damaged, why: missing.to_string() }
+        }
+    }
+}
+
+/// A database that SQLite does not open or read.
+fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
+    StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::of_sqlite(error), why: in_short(error) }
+}
+
+/// A database whose files the system does not open or find.
+fn not_there(path: &Path, error: &std::io::Error) -> StartError {
+    StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::of_file(error), why: error.to_string() }
+}
+
+/// What a look for damage comes to that does not find a database whole.
+struct Unsound {
+    fault: DatabaseFault,
+    why: String,
+}
+
+impl Unsound {
+    fn refused(self, path: &Path) -> StartError {
+        StartError::BadDatabase { path: path.to_owned(), fault: self.fault, why: self.why }
+    }
+}
+
+impl From<rusqlite::Error> for Unsound {
+    fn from(error: rusqlite::Error) -> Self {
+        Self { fault: DatabaseFault::of_sqlite(&error), why: in_short(&error) }
     }
 }
 
@@ -290,17 +322,16 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 
 /// A look for damage: all of a small database; of a larger one the schema and both ends of each table, since the whole would
 /// take too long.
-fn check_integrity(connection: &Connection) -> Result<(), String> {
-    let said = |error: rusqlite::Error| in_short(&error);
-    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(said)?;
+fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages < CHECKED_WHOLE_PAGES {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(said)?;
-        return if verdict == "ok" { Ok(()) } else { Err(verdict) };
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let is_sound = verdict == "ok";
+        return if is_sound { Ok(()) } else { Err(Unsound { fault: DatabaseFault::Damaged, why: verdict }) };
     }
     let tables: Vec<(String, String)> = connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
-        .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
-        .map_err(said)?;
+        .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())?;
     for (table, sql) in tables {
         let order = if sql.contains("WITHOUT ROWID") { "1" } else { "rowid" };
         for direction in ["ASC", "DESC"] {
@@ -313,7 +344,10 @@ fn check_integrity(connection: &Connection) -> Result<(), String> {
                 }
                 Ok(())
             });
-            read.map_err(|error| format!("{table}: {}", in_short(&error)))?;
+            read.map_err(|error| {
+                let Unsound { fault, why } = Unsound::from(error);
+                Unsound { fault, why: format!("{table}: {why}") }
+            })?;
         }
     }
     Ok(())
@@ -413,11 +447,11 @@ impl StoreReader for SqliteReader {
 impl SqliteReader {
     /// Opens the file, which a store must have made.
     pub fn open(path: &Path, locking: Locking) -> Result<Self, StartError> {
-        let bad = |why: String| StartError::BadDatabase { path: path.to_owned(), why };
-        let before = Place::of_database(path).map_err(|error| bad(error.to_string()))?;
+        let lost = |error: std::io::Error| not_there(path, &error);
+        let before = Place::of_database(path).map_err(lost)?;
         let begun = Arc::new(Mutex::new(Instant::now()));
-        let connection = open_read_only(path, locking, Arc::clone(&begun)).map_err(|error| bad(in_short(&error)))?;
-        let place = Place::opened(path, before, locking).map_err(|error| bad(error.to_string()))?;
+        let connection = open_read_only(path, locking, Arc::clone(&begun)).map_err(|error| unusable(path, &error))?;
+        let place = Place::opened(path, before, locking).map_err(lost)?;
         Ok(Self { connection, place, begun })
     }
 }

@@ -51,6 +51,11 @@ impl Refusal {
         Self { retry_after_s: Some(wait_us.div_ceil(1_000_000).max(1)), ..Self::new(code) }
     }
 
+    /// What comes too often may come again after `wait_us` microseconds; `why` says which budget is used up.
+    pub fn too_often(wait_us: u64, why: &str) -> Self {
+        Self::wait(RefusalCode::RateLimited, wait_us).saying(why)
+    }
+
     /// The same with a message of its own.
     #[must_use]
     pub fn saying(self, message: impl Into<String>) -> Self {

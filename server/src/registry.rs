@@ -15,7 +15,6 @@ use std::{
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::{PublicKey, Verifier},
-    refusal::RefusalCode,
 };
 
 use crate::{
@@ -92,7 +91,7 @@ impl Known {
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn spend(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
         let spent = self.standing(|now| budget(&mut now.spent).spend(rate, now_us));
-        spent.map_err(|wait_us| Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why))
+        spent.map_err(|wait_us| Refusal::too_often(wait_us, why))
     }
 
     /// Whether anything is left of a budget, before [`Known::charge`].
@@ -101,7 +100,7 @@ impl Known {
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn check(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
         let wait_us = self.standing(|now| budget(&mut now.spent).wait_us(rate, now_us));
-        wait_us.map_or(Ok(()), |wait_us| Err(Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why)))
+        wait_us.map_or(Ok(()), |wait_us| Err(Refusal::too_often(wait_us, why)))
     }
 
     /// Takes what has been stored from a budget.

@@ -178,7 +178,7 @@ fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
         Some(wait_us) => (wait_us, "too many failing requests from this address"),
         None => (app.dear_failures.wait_us(&(), now_us)?, "too many failing requests from everywhere"),
     };
-    Some(Refusal::wait(RefusalCode::RateLimited, wait_us).saying(why))
+    Some(Refusal::too_often(wait_us, why))
 }
 
 /// Whether the device was never heard.

@@ -24,7 +24,8 @@ const SHARED_WORDS: [&str; 14] = [
 ];
 /// What people put before the name of a setting of a program that may need it; `SERVER_PORT` is none of this one.
 const PROGRAM_WORDS: [&str; 3] = ["KS_SERVER_", "KS_", "SERVER_"];
-/// Shortest name of a setting that one letter more or less makes another; below, too many words are near.
+/// Shortest name of a setting that one letter more or less makes another; below, too many words are near, and only what nobody
+/// writes on purpose is taken for a slip.
 const NEAR_NAME_MIN: usize = 6;
 
 /// What is wrong with names in the environment.
@@ -45,20 +46,48 @@ pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
         if is_setting(name) || is_of_a_service(name, &names) {
             continue;
         }
+        if let Some(setting) = slip_of_a_short_one(&plain, &names) {
+            found.doubtful.push(remark(name, setting));
+            continue;
+        }
         let Some((setting, distance)) = nearest(&plain) else { continue };
         match prefix_of(&plain) {
             Some(word) if !SHARED_WORDS.contains(&word) || is_cut_short(&plain) => {
                 found.refused.push(StartError::UnknownSetting { name: (*name).to_owned(), nearest: setting });
             }
             prefix if prefix.is_some() || is_near(setting, distance) => {
-                found
-                    .doubtful
-                    .push(format!("{name} is no setting of this program, which passes it over; {setting} is one"));
+                found.doubtful.push(remark(name, setting));
             }
             _ => {}
         }
     }
     found
+}
+
+fn remark(name: &str, setting: &str) -> String {
+    format!("{name} is no setting of this program, which passes it over; {setting} is one")
+}
+
+/// The short setting, `HOST` or `PORT`, of which a name is a slip: a letter twice (`HOSTT`), two letters that changed places (`PROT`),
+/// or a plural (`PORTS`) while the setting itself is not given. Any other letter makes it another word: `POST`, `HOSTNAME`.
+fn slip_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static str> {
+    let short = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.len() < NEAR_NAME_MIN);
+    short.into_iter().find(|setting| {
+        let letters = setting.as_bytes();
+        let is_doubled = (0..letters.len()).any(|at| {
+            let (before, after) = setting.split_at(at + 1);
+            name.strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(|more| before.ends_with(more) && more.len() == 1)
+        });
+        let is_swapped = (1..letters.len()).any(|at| {
+            let mut swapped = letters.to_vec();
+            swapped.swap(at - 1, at);
+            swapped == name.as_bytes() && swapped != letters
+        });
+        let is_plural = name.strip_suffix('S') == Some(*setting) && !names.contains(setting);
+        is_doubled || is_swapped || is_plural
+    })
 }
 
 fn is_setting(name: &str) -> bool {
@@ -179,6 +208,29 @@ mod tests {
     }
 
     #[test]
+    fn a_slip_in_a_short_name_is_a_remark_and_another_word_is_none() {
+        for (name, setting) in [
+            ("HOSTT", "HOST"),
+            ("HHOST", "HOST"),
+            ("HOOST", "HOST"),
+            ("HSOT", "HOST"),
+            ("hostt", "HOST"),
+            ("PORTT", "PORT"),
+            ("PROT", "PORT"),
+            ("PORTS", "PORT"),
+        ] {
+            let found = misspelt([name]);
+            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{name}: {found:?}");
+            assert!(found.doubtful[0].ends_with(&format!("; {setting} is one")), "{found:?}");
+        }
+        let others = [
+            "HOSTNAME", "HOSTTYPE", "POST", "SPORT", "PORTAL", "HOS", "OST", "PORT1", "GHOST", "SORT", "HOT", "PORTTT",
+        ];
+        let found = misspelt(others.into_iter().chain(["PORT", "PORTS", "HOST", "HOSTS"]));
+        assert!(found.refused.is_empty() && found.doubtful.is_empty(), "{found:?}");
+    }
+
+    #[test]
     fn a_port_in_a_name_does_not_make_it_a_services() {
         for name in [
             "OTRT_PORT_REQUIRED",
@@ -232,7 +284,9 @@ mod tests {
             "ARTIFACT_STORE_SERVICE_HOST",
             "ARTIFACT_STORE_PORT",
             "AWS_ACCESS_KEY_ID",
-            "HOSTS",
+            "HOSTTYPE",
+            "MACHTYPE",
+            "OSTYPE",
         ];
         let found = misspelt(usual);
         assert!(found.refused.is_empty() && found.doubtful.is_empty(), "{found:?}");

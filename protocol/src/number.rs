@@ -1,6 +1,6 @@
 //! Whole numbers on the wire: digits alone, within a bound, so that what is stored is what was sent.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
@@ -26,6 +26,13 @@ impl Whole for u32 {
 
 impl Whole for i16 {
     const BOUNDS: (i64, u64) = (-32_768, 32_767);
+}
+
+/// A whole number that stands somewhere else than on the wire, in a header, a setting, a flag: digits alone, where `parse` would take a
+/// plus sign too.
+pub fn digits<T: FromStr>(text: &str) -> Option<T> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
 }
 
 /// Reads a whole number that is written with digits alone: a fraction, an exponent or a text is refused, and so is what is out of
@@ -74,5 +81,19 @@ impl<T: Whole> Visitor<'_> for Digits<T> {
             return Err(E::invalid_value(Unexpected::Unsigned(given), &self));
         }
         T::try_from(given).map_err(|_| E::invalid_value(Unexpected::Unsigned(given), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_alone_are_a_number() {
+        assert_eq!((digits::<u64>("0"), digits::<u64>("18446744073709551615")), (Some(0), Some(u64::MAX)));
+        assert_eq!((digits::<u16>("007"), digits::<u16>("65536")), (Some(7), None));
+        for other in ["", "+5", "-5", " 5", "5 ", "0x5", "5.0", "\u{665}"] {
+            assert_eq!(digits::<u64>(other), None, "{other}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, channel::Channel};
 use ks_protocol::{
     id::DeviceId,
+    number::digits,
     text::{Sha256, hex},
 };
 pub use object_store::memory::InMemory;
@@ -280,7 +281,7 @@ pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bo
     let whole = Some((0..size_bytes, false));
     let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return whole };
     let Some((from, to)) = spec.split_once('-') else { return whole };
-    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let number = |text: &str| digits::<u64>(text.trim());
     let range = match (number(from), number(to), from.trim().is_empty(), to.trim().is_empty()) {
         (Some(from), Some(to), ..) if from <= to => from..to.saturating_add(1).min(size_bytes),
         (Some(from), _, _, true) => from..size_bytes,

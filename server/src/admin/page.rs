@@ -7,7 +7,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use hyper::header;
-use ks_protocol::time::UnixMs;
+use ks_protocol::{number::digits, time::UnixMs};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,8 @@ pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
 
 /// The row behind which to go on; `start` without a cursor.
 pub fn after(cursor: Option<&str>, start: i64) -> Result<i64, Problem> {
-    let number = cursor.map_or(Ok(start), str::parse);
-    number.map_err(|_| Problem::bad_request("cursor: expected the next_cursor of the page before"))
+    let number = cursor.map_or(Some(start), digits);
+    number.ok_or_else(|| Problem::bad_request("cursor: expected the next_cursor of the page before"))
 }
 
 /// A span whose end is not before its beginning.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command, value_parser};
+use ks_protocol::number::digits;
 
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
@@ -71,7 +72,7 @@ fn time_to_live(text: &str) -> Result<Duration, String> {
         'd' => 24 * 3_600,
         _ => return Err(expected()),
     };
-    let number: u64 = text.get(..text.len() - 1).and_then(|number| number.parse().ok()).ok_or_else(expected)?;
+    let number: u64 = text.get(..text.len() - 1).and_then(digits).ok_or_else(expected)?;
     let ttl_s = number.checked_mul(seconds).filter(|ttl_s| (1..=TOKEN_TTL_S_MAX).contains(ttl_s));
     ttl_s.map(Duration::from_secs).ok_or_else(expected)
 }

@@ -1,7 +1,10 @@
 //! `ks-server audit`: whether the record of what was done is whole, and the record itself.
 
 use clap::{ArgMatches, Command};
-use ks_protocol::text::{hex, printable_json};
+use ks_protocol::{
+    number::digits,
+    text::{hex, printable_json},
+};
 
 use super::{Ended, found, json, output, parent, settings, text, with_settings};
 use crate::{
@@ -30,16 +33,16 @@ pub(super) fn command() -> Command {
 fn head(text: &str) -> Result<(i64, [u8; 32]), String> {
     let expected =
         || "expected a number, a colon and 64 hex digits, as `ks-server audit verify` prints them".to_owned();
-    let (number, digits) = text.split_once(':').ok_or_else(expected)?;
+    let (number, hex) = text.split_once(':').ok_or_else(expected)?;
     let mut hash = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(expected());
     }
     for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
-        let pair = digits.get(at..at + 2).ok_or_else(expected)?;
+        let pair = hex.get(at..at + 2).ok_or_else(expected)?;
         *byte = u8::from_str_radix(pair, 16).map_err(|_| expected())?;
     }
-    Ok((number.parse().map_err(|_| expected())?, hash))
+    Ok((digits(number).ok_or_else(expected)?, hash))
 }
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {

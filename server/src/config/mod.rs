@@ -8,7 +8,6 @@ mod settings;
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
@@ -16,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX};
+use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::digits};
 
-pub use database_fault::DatabaseFault;
 pub use contradictions::{Contradiction, connections_max, contradictions};
+pub use database_fault::DatabaseFault;
 pub use error::StartError;
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
@@ -347,12 +346,15 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         })
     }
 
-    fn number<T: FromStr + PartialOrd + Copy + Display>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
-        let value = self.parsed(name, *range.start());
-        if !range.contains(&value) {
-            self.refuse(name, &value.to_string());
+    fn number<T: FromStr + PartialOrd + Copy>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
+        let given = self.text(name).unwrap_or_default();
+        match digits(given.trim()) {
+            Some(value) if range.contains(&value) => value,
+            _ => {
+                self.refuse(name, &given);
+                *range.start()
+            }
         }
-        value
     }
 
     fn duration_ms(&mut self, name: &str, range: RangeInclusive<u64>) -> Duration {

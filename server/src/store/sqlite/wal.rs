@@ -275,7 +275,7 @@ mod tests {
             (&bytes[..bytes.len() - 100], frame - 100), // cut within the page
             (&bytes[..last + FRAME_HEADER_BYTES], FRAME_HEADER_BYTES),
             (&bytes[..last + 20], 20), // within the header
-            (&bytes[..last + 1], 1),
+            (&bytes[..=last], 1),
             (&flipped[..], frame), // whole, and its checksum is wrong
         ] {
             let torn = Log::Torn(Tail { frames: 1, bytes: tail as u64 });

@@ -116,7 +116,10 @@ impl RunFolder {
                 _ => {}
             }
         }
-        Ok(Self { path, _lock: lock })
+        let made = Self { path, _lock: lock };
+        // What ends at once, by SIGKILL or a second Ctrl-C, says nothing later.
+        made.fail(scenario, now, "the run did not come to its end: it was killed, or goes on still");
+        Ok(made)
     }
 
     /// The folder that was asked for, or else a new one, which is kept in `new`.
@@ -180,7 +183,9 @@ mod tests {
         let _second = make(folder.path()).unwrap();
         let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [LOCK, "notes.txt"]);
+        assert_eq!(left, [LOCK, ks_reports::JUNIT, "notes.txt"]);
+        let junit = fs::read_to_string(folder.path().join(ks_reports::JUNIT)).unwrap();
+        assert!(junit.contains("errors=\"1\"") && junit.contains("did not come to its end"), "{junit}");
     }
 
     #[test]
@@ -224,9 +229,10 @@ mod tests {
         let junit = fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap();
         assert!(junit.contains("errors=\"1\"") && junit.contains("the &lt;server&gt; did not start"), "{junit}");
         let held = make(&path).unwrap();
-        assert!(!path.join(ks_reports::JUNIT).exists());
+        let unfinished = fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap();
+        assert!(unfinished.contains("did not come to its end"), "{unfinished}");
         leave_failure(&path, "x", UnixMs(0), "another run is writing");
-        assert!(!path.join(ks_reports::JUNIT).exists());
+        assert_eq!(fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap(), unfinished);
         drop(held);
     }
 }

@@ -175,7 +175,8 @@ fn ctrl_c_of_a_rehearsal_leaves_no_promise_of_a_replay() {
 fn a_second_ctrl_c_ends_a_run_at_once() {
     use rustix::process::{Pid, Signal, kill_process};
     let folder = tempfile::tempdir().unwrap();
-    let (mut running, _lines) = under_way(&folder.path().join("run"));
+    let out = folder.path().join("run");
+    let (mut running, _lines) = under_way(&out);
     let server = embedded_server_of(&running);
     kill_process(server, Signal::STOP).unwrap();
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
@@ -184,6 +185,8 @@ fn a_second_ctrl_c_ends_a_run_at_once() {
     let code = running.wait().unwrap().code();
     kill_process(server, Signal::KILL).unwrap();
     assert_eq!(code, Some(130));
+    let junit = std::fs::read_to_string(out.join("junit.xml")).unwrap();
+    assert!(junit.contains("errors=\"1\"") && junit.contains("did not come to its end"), "{junit}");
 }
 
 /// The process of a run's own server.

@@ -54,6 +54,7 @@ struct InProcessLink {
 impl Link for InProcessLink {
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
         let (path, sent) = (request.uri().path().to_owned(), request.body().clone());
+        let asked = self.witness.asked(&path, request.headers());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.from));
         let mut server = self.server.clone();
@@ -66,7 +67,9 @@ impl Link for InProcessLink {
                 };
                 let status = response.status().as_u16();
                 let body = response.into_body().collect().await.map_err(|_| LinkError::ConnectionLost)?.to_bytes();
-                if status == 200 {
+                if let (Some(asked), 200 | 206) = (&asked, status) {
+                    self.witness.download(asked, status == 206, &body);
+                } else if status == 200 {
                     let Ok(sent) = sent.collect().await;
                     self.witness.exchange(&path, &sent.to_bytes(), &body);
                 }

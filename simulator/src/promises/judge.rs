@@ -320,7 +320,7 @@ fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
 fn memory_bounded(seen: &mut Seen, ending: &Ending<'_>) {
     let Some((held, rehearsals)) = ending.memory_bytes else { return };
     let images: u64 = ending.plan.firmware.iter().map(|firmware| firmware.size_bytes).sum();
-    let each = MEMORY_BYTES + u64::from(ending.plan.fleet.devices) * MEMORY_BYTES_PER_DEVICE + 2 * images;
+    let each = MEMORY_BYTES + u64::from(ending.plan.fleet.devices) * MEMORY_BYTES_PER_DEVICE + 3 * images; // the store's, the witness's, and what is on its way
     let most = each.saturating_mul(rehearsals);
     if held > most {
         let what = format!("the process holds {} MiB, expected at most {} MiB", held >> 20, most >> 20);

@@ -3,6 +3,7 @@
 //! The [`Witness`] stands at the server's door and sees each exchange as the server meant it, before the network does what it
 //! does to it; [`judge`] compares, at the end, what it saw with what is stored and with what was decided.
 
+mod download;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod witness;
 
 use std::time::Duration;
 
+pub use download::Asked;
 pub use judge::{Ending, judge};
 pub use witness::Witness;
 
@@ -29,6 +31,8 @@ pub enum Promise {
     NothingAfterAbort,
     /// No stage is promoted before the outcomes, the time and the approval that its policy asks for.
     EvidenceFirst,
+    /// Images go to registered devices alone, byte for byte as they were uploaded.
+    ImagesToDevices,
     /// In fair weather every honest device is answered, and every command reaches its device.
     NobodyStarves,
     /// No adversary has a success.
@@ -39,12 +43,13 @@ pub enum Promise {
 
 impl Promise {
     /// Every promise.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StoredOnce,
         Self::TokenOnce,
         Self::TerminalStays,
         Self::NothingAfterAbort,
         Self::EvidenceFirst,
+        Self::ImagesToDevices,
         Self::NobodyStarves,
         Self::NoAttackSucceeds,
         Self::MemoryBounded,
@@ -58,6 +63,7 @@ impl Promise {
             Self::TerminalStays => "what is over stays over",
             Self::NothingAfterAbort => "what was aborted is offered to nobody",
             Self::EvidenceFirst => "no promotion without evidence",
+            Self::ImagesToDevices => "images go to devices alone, byte for byte",
             Self::NobodyStarves => "no honest device is starved",
             Self::NoAttackSucceeds => "no attack succeeds",
             Self::MemoryBounded => "memory stays bounded",

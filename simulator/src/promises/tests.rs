@@ -5,15 +5,20 @@ use std::{
     time::Duration,
 };
 
+use hyper::{HeaderMap, header};
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PrivateKey,
-    message::{AckRecorded, AcksRecorded, FirmwareStatus, Register, UpdateStep},
+    message::{
+        AckRecorded, AcksRecorded, FirmwareArtifact, FirmwareStatus, REQUEST_HEADER, Register, UpdateStep,
+        header_of_document,
+    },
     signature::{seal_response, sign_request},
-    text::{Rows, Text},
+    text::{Rows, Sha256, Text},
     time::UnixMs,
 };
 use ks_reports::run_folder::Ledger;
+use sha2::Digest as _;
 
 use super::{Breach, Ending, Promise, Witness, judge};
 use crate::{
@@ -189,6 +194,71 @@ fn nothing_of_a_revoked_device_is_honoured_later() {
             Promise::TerminalStays,
             "A: /heartbeat was honoured after the device was revoked",
         );
+    });
+}
+
+/// A download by this device, of the whole or from a byte on, that the server ended with these bytes.
+fn download(witness: &Witness, device: &str, from: Option<usize>, body: &[u8]) {
+    let message = FirmwareArtifact {
+        kind: Default::default(),
+        device_id: device.parse().unwrap(),
+        boot_epoch: 1,
+        seq: Sequence::new(1, 2).seq,
+        sent_at: UnixMs(0),
+    };
+    let path = FirmwareArtifact::path_of(Sha256(sha2::Sha256::digest(IMAGE).into()));
+    let signed = header_of_document(&sign_request(&key(), &message).unwrap().wire);
+    let mut headers = HeaderMap::new();
+    headers.insert(REQUEST_HEADER, signed.parse().unwrap());
+    if let Some(from) = from {
+        headers.insert(header::RANGE, format!("bytes={from}-99").parse().unwrap());
+    }
+    let asked = witness.asked(&path, &headers).unwrap();
+    witness.download(&asked, from.is_some(), body);
+}
+
+const IMAGE: &[u8] = b"the bytes of an image";
+
+#[test]
+fn an_image_goes_to_registered_devices_byte_for_byte() {
+    at_times(async |witness| {
+        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        register(&witness, "A");
+        download(&witness, "A", None, IMAGE);
+        download(&witness, "A", Some(4), &IMAGE[4..9]);
+        assert_eq!(End::default().judged(&witness), []);
+    });
+    for (from, body) in [
+        (None, &IMAGE[1..]),
+        (None, b"the bytes of an imagE".as_slice()),
+        (None, b""),
+        (Some(4), &IMAGE[5..9]),
+        (Some(4), b""),
+        (Some(40), b"x"),
+    ] {
+        at_times(async |witness| {
+            witness.exchange("/api/artifacts", IMAGE, b"{}");
+            register(&witness, "A");
+            download(&witness, "A", from, body);
+            End::default().breaks(&witness, Promise::ImagesToDevices, "are not those of the image");
+        });
+    }
+    at_times(async |witness| {
+        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        download(&witness, "A", None, IMAGE);
+        End::default().breaks(&witness, Promise::ImagesToDevices, "A, who never registered, was given bytes");
+    });
+}
+
+#[test]
+fn a_device_that_was_revoked_is_given_no_image() {
+    at_times(async |witness| {
+        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        register(&witness, "A");
+        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+        pass(1).await;
+        download(&witness, "A", None, IMAGE);
+        End::default().breaks(&witness, Promise::TerminalStays, "given after the device was revoked");
     });
 }
 

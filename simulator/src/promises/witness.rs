@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::HeaderMap;
 use ks_protocol::{
     document,
     id::{DeviceId, Sequence},
@@ -15,7 +16,7 @@ use ks_protocol::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Breach, Promise, TOLD_MAX};
+use super::{Asked, Breach, Promise, TOLD_MAX};
 use crate::ledger::Pairs;
 
 /// Stands at the door of a rehearsal's server.
@@ -37,6 +38,8 @@ pub(super) struct Seen {
     tokens: BTreeMap<String, String>,
     /// What the server said of commands that are over.
     commands_over: BTreeMap<String, String>,
+    /// Every image that was uploaded, by its SHA-256 in hex.
+    pub(super) images: BTreeMap<String, Vec<u8>>,
     pub(super) breaches: Vec<Breach>,
 }
 
@@ -51,7 +54,8 @@ pub(super) struct DeviceSeen {
     pub(super) stored: Pairs,
     /// When the last one was honoured.
     pub(super) last_at: Duration,
-    revoked_at: Option<Duration>,
+    pub(super) revoked_at: Option<Duration>,
+    pub(super) is_registered: bool,
     /// What it says that it runs.
     version: String,
     /// By release.
@@ -92,6 +96,17 @@ impl Witness {
         }
     }
 
+    /// What a request asks for that is for an image; to be looked at before it is answered.
+    pub fn asked(&self, path: &str, headers: &HeaderMap) -> Option<Asked> {
+        Asked::of(self.started.elapsed(), path, headers)
+    }
+
+    /// Sees a download that the server began with 200 or 206, and ended.
+    pub fn download(&self, asked: &Asked, is_part: bool, body: &[u8]) {
+        let at = self.started.elapsed();
+        self.seen().downloaded(at, asked, is_part, body);
+    }
+
     /// Takes a heartbeat that the server has stored.
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
         self.seen().devices.entry(device_id.to_string()).or_default().stored.insert(sequence);
@@ -107,7 +122,9 @@ impl Seen {
 
     /// An operator's order was carried out.
     fn operator(&mut self, at: Duration, order: &str, request: &[u8]) {
-        if order == "devices/revoke" {
+        if order == "artifacts" {
+            self.uploaded(request);
+        } else if order == "devices/revoke" {
             let order: Value = serde_json::from_slice(request).unwrap_or_default();
             let named = order.pointer("/which/device_ids").and_then(Value::as_array).map(Vec::as_slice);
             for device_id in named.unwrap_or_default().iter().filter_map(Value::as_str) {
@@ -132,6 +149,7 @@ impl Seen {
             None => self.devices.entry(device_id.to_owned()).or_default(),
         };
         device.last_at = at;
+        device.is_registered |= path == Register::PATH;
         let is_beat = path == Heartbeat::PATH;
         let (own, other) =
             if is_beat { (&mut device.beats, &device.others) } else { (&mut device.others, &device.beats) };

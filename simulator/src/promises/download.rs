@@ -1,0 +1,81 @@
+//! Downloads at the server's door: to whom images go, and whether their bytes are those that were uploaded.
+
+use std::time::Duration;
+
+use hyper::{HeaderMap, header};
+use ks_protocol::{
+    document,
+    message::{FirmwareArtifact, REQUEST_HEADER, document_of_header},
+    number::digits,
+    signature::SIG_DEV,
+    text::hex,
+};
+use sha2::{Digest, Sha256};
+
+use super::{Promise, witness::Seen};
+
+/// The path of an image, before its hash.
+const PATH: &str = "/firmware/artifacts/";
+
+/// What somebody asked for, before the server said anything.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    at: Duration,
+    /// As the path says.
+    sha256: String,
+    /// Who says that it asks; none where the request does not say.
+    device_id: Option<String>,
+    /// The first byte that is asked for; none of a request for the whole.
+    from: Option<usize>,
+}
+
+impl Asked {
+    /// None of a request for anything else.
+    pub fn of(at: Duration, path: &str, headers: &HeaderMap) -> Option<Self> {
+        let sha256 = path.strip_prefix(PATH)?.to_owned();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let device_id = text(REQUEST_HEADER).and_then(document_of_header).and_then(|wire| {
+            let body = document::split(&wire, SIG_DEV).ok()?.body;
+            document::decode::<FirmwareArtifact>(body).ok().map(|asked| asked.device_id.to_string())
+        });
+        let range = text(header::RANGE.as_str()).and_then(|range| range.strip_prefix("bytes="));
+        let from = range.and_then(|range| range.split_once('-')).and_then(|(from, _)| digits(from));
+        Some(Self { at, sha256, device_id, from })
+    }
+}
+
+impl Seen {
+    /// An image was uploaded.
+    pub(super) fn uploaded(&mut self, image: &[u8]) {
+        self.images.insert(hex(&Sha256::digest(image)), image.to_vec());
+    }
+
+    /// The server gave what was asked for: the whole, or the part.
+    pub(super) fn downloaded(&mut self, at: Duration, asked: &Asked, is_part: bool, body: &[u8]) {
+        let Asked { sha256, device_id, from, .. } = asked;
+        let device = device_id.as_ref().and_then(|device_id| self.devices.get(device_id));
+        let (is_registered, revoked_at) =
+            device.map_or((false, None), |device| (device.is_registered, device.revoked_at));
+        let who = device_id.as_deref().unwrap_or("nobody by name");
+        if !is_registered {
+            let what = format!("{who}, who never registered, was given bytes of the image {sha256}");
+            self.breach(Promise::ImagesToDevices, at, what);
+        }
+        if revoked_at.is_some_and(|revoked_at| revoked_at < asked.at) {
+            let what = format!("{who}: bytes of the image {sha256} were given after the device was revoked");
+            self.breach(Promise::TerminalStays, at, what);
+        }
+        let from = if is_part { from.unwrap_or(0) } else { 0 };
+        let is_right = match self.images.get(sha256) {
+            Some(image) if is_part => !body.is_empty() && image.get(from..).is_some_and(|rest| rest.starts_with(body)),
+            Some(image) => image == body,
+            // The answer to its upload was lost; a whole image says itself what it is.
+            None => is_part || hex(&Sha256::digest(body)) == *sha256,
+        };
+        if !is_right {
+            let what =
+                format!("{who} was given {} bytes from {from} on that are not those of the image {sha256}", body.len());
+            self.breach(Promise::ImagesToDevices, at, what);
+        }
+    }
+}

@@ -219,3 +219,47 @@ fn nothing_of_an_earlier_run_survives_one_that_fails_early() {
         assert!(junit.contains("errors=\"1\""), "{arguments:?}: {junit}");
     }
 }
+
+/// Goal: an exploration that somebody ends does not say that it kept every promise for its whole time.
+/// Method: SIGINT once it has begun.
+#[test]
+fn exploring_that_is_stopped_says_so() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = support::fleet();
+    command.args(["explore", "--from-seed", "1", "--minutes", "60", "--json"]).current_dir(folder.path());
+    let command = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("exploring from seed 1"));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{rest:#?}");
+    assert!(
+        rest.iter().any(|line| line.starts_with("stopped before its time, and no promise was broken so far: ")),
+        "{rest:#?}"
+    );
+    assert!(!rest.iter().any(|line| line.contains("every promise was kept")), "{rest:#?}");
+    let explored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(explored["stopped"], true);
+}
+
+/// Goal: a command that was to print and has no standard output says so, and exits with 3; output that is thrown away is written.
+/// Method: `>&-`, and `>/dev/null`.
+#[test]
+fn a_closed_output_is_an_error_of_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], redirected: &str| {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {redirected}"), env!("CARGO_BIN_EXE_ks-fleet")]);
+        command.args(arguments).current_dir(folder.path()).output().unwrap()
+    };
+    std::fs::write(folder.path().join("two-days.toml"), include_str!("../../scenarios/two-days.toml")).unwrap();
+    for arguments in [&["check", "two-days.toml"][..], &["--help"], &["--version"], &["check", "--help"]] {
+        let closed = run(arguments, ">&-");
+        assert_eq!(closed.status.code(), Some(3), "{arguments:?}: {}", support::said(&closed));
+        assert!(support::said(&closed).contains("it is closed"), "{arguments:?}: {}", support::said(&closed));
+        assert_eq!(run(arguments, ">/dev/null").status.code(), Some(0), "{arguments:?}");
+    }
+}

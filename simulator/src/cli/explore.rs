@@ -44,7 +44,7 @@ pub(super) struct ExploreOptions {
     quiet: bool,
 }
 
-/// Explores, and gives the exit code: 99 if a promise was broken.
+/// Explores, and gives the exit code: 99 if a promise was broken, 4 if somebody stopped it before its time.
 pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     options.signatures.choose();
     let from_seed = match options.from_seed {
@@ -69,6 +69,10 @@ pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8
         return shown.map(|()| 99);
     }
     shown?;
+    if explored.is_stopped {
+        complain(&format!("stopped before its time, and no promise was broken so far: {}", told(&explored)));
+        return Ok(4);
+    }
     if !options.quiet {
         complain(&format!("every promise was kept: {}", told(&explored)));
     }
@@ -123,6 +127,7 @@ fn as_json(search: &Search, explored: &Explored) -> serde_json::Value {
         "scenarios": explored.scenarios,
         "heartbeats": explored.heartbeats,
         "simulated_s": explored.simulated_s,
+        "stopped": explored.is_stopped,
         "found": found,
     })
 }

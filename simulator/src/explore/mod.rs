@@ -5,7 +5,10 @@ mod draw;
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,8 @@ pub struct Explored {
     pub heartbeats: u64,
     /// Virtual seconds in them.
     pub simulated_s: f64,
+    /// Somebody stopped it before its time and its scenarios were over.
+    pub is_stopped: bool,
     /// The first broken promise.
     pub found: Option<Found>,
 }
@@ -113,6 +118,8 @@ pub fn explore(
         }
         elapsed < search.time && explored.found.is_none() && outcome.is_ok()
     });
+    explored.is_stopped =
+        stop.load(Ordering::Relaxed) && stopwatch.elapsed() < search.time && explored.scenarios < search.count;
     outcome.map(|()| explored)
 }
 

@@ -1,20 +1,20 @@
 //! Watches rollouts while a run goes on, as an operator would, and writes down what is seen, beside what is really so.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
     time::Duration,
 };
 
-use ks_protocol::time::UnixMs;
+use ks_protocol::{id::RolloutId, time::UnixMs};
 use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary};
 
 use crate::{
     measure::Measurements,
     operator::{Operator, OperatorError, SeenDecision, SeenGate, SeenRollout},
-    scenario::Plan,
+    scenario::{Plan, Step},
 };
 
 /// Samples that a run is cut into at most.
@@ -29,6 +29,8 @@ const DECISIONS_MAX: usize = 100_000;
 /// What is known of the rollouts of a run.
 pub struct RolloutWatch {
     file: Option<BufWriter<File>>,
+    /// The rollouts that the plan starts: a target of somebody else's may have others.
+    own: BTreeSet<RolloutId>,
     every: Duration,
     next_at: Duration,
     /// When it looked last, every rollout was over, and no device was under way any more.
@@ -109,8 +111,13 @@ impl RolloutWatch {
         } else {
             None
         };
+        let started = plan.timeline.iter().filter_map(|timed| match &timed.step {
+            Step::StartRollout { rollout_id, .. } => Some(rollout_id.clone()),
+            _ => None,
+        });
         Ok(Self {
             file,
+            own: started.collect(),
             every: plan.duration / SAMPLES_MAX,
             next_at: Duration::ZERO,
             is_settled: false,
@@ -127,7 +134,11 @@ impl RolloutWatch {
         self.next_at = at + self.every;
         let mut samples = Vec::new();
         let mut unsettled = 0;
+        let own = &self.own;
         let each = |rollout: &SeenRollout| {
+            if !is_own(own, &rollout.rollout_id) {
+                return;
+            }
             if samples.len() < ROLLOUTS_MAX {
                 samples.push(sample(rollout, at, total.broken_by(&rollout.version)));
             }
@@ -160,7 +171,13 @@ impl RolloutWatch {
         self.next_at = Duration::ZERO;
         let _ = self.look(operator, at, total).await; // what can't be written shows when the folder is
         let mut rollouts = Vec::new();
-        operator.rollouts(|rollout| keep(&mut rollouts, rollout, ROLLOUTS_MAX)).await?;
+        let own = &self.own;
+        let each = |rollout: &SeenRollout| {
+            if is_own(own, &rollout.rollout_id) {
+                keep(&mut rollouts, rollout, ROLLOUTS_MAX);
+            }
+        };
+        operator.rollouts(each).await?;
         for rollout in rollouts {
             let mut decisions = Vec::new();
             operator.trace(&rollout.rollout_id, |decision| keep(&mut decisions, decision, DECISIONS_MAX)).await?;
@@ -204,6 +221,12 @@ fn keep<T: Clone>(kept: &mut Vec<T>, item: &T, max: usize) {
     if kept.len() < max {
         kept.push(item.clone());
     }
+}
+
+/// Whether the run started a rollout, or the server for one of the run's: that which rolls one back is named after it.
+fn is_own(own: &BTreeSet<RolloutId>, rollout_id: &RolloutId) -> bool {
+    let name = rollout_id.as_str();
+    own.contains(rollout_id) || name.strip_suffix("-back").is_some_and(|of| own.iter().any(|own| own.as_str() == of))
 }
 
 fn is_settled(rollout: &SeenRollout) -> bool {
@@ -282,6 +305,14 @@ mod tests {
             lower_ppm: share_ppm,
             upper_ppm: share_ppm,
         }
+    }
+
+    #[test]
+    fn rollouts_that_others_began_on_a_target_are_not_the_runs() {
+        let own: BTreeSet<RolloutId> = ["spring".parse().unwrap()].into();
+        let is_own = |name: &str| is_own(&own, &name.parse().unwrap());
+        assert!(is_own("spring") && is_own("spring-back"));
+        assert!(!is_own("winter") && !is_own("winter-back") && !is_own("spring-2") && !is_own("back"));
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl From<StoreError> for Refusal {
             StoreError::Busy
             | StoreError::QueueFull
             | StoreError::Closed
+            | StoreError::TooLong { .. }
             | StoreError::Misplaced(_)
             | StoreError::Damaged(_) => Self::wait(RefusalCode::Overloaded, 1_000_000),
             StoreError::Database(_) => Self::new(RefusalCode::Internal), // the writer has logged it

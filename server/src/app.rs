@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    admin::throttle::Throttle,
+    admin::{throttle::Throttle, turns::Turns},
     admission::{self, AddressBudget, FailureBudget},
     artifacts::Artifacts,
     bulk,
@@ -53,8 +53,10 @@ pub struct Parts {
     pub writer: Writer,
     /// Questions to the store that have short answers: those of devices, of the server itself, and who calls.
     pub reader: Reader,
-    /// Questions of people, which may be long: they hold up one another and no device.
+    /// Questions of people, which may be long: they hold up one another and no device. A caller asks in turn.
     pub admin_reader: Reader,
+    /// Whose turn it is to ask.
+    pub turns: Turns,
     /// Devices in memory.
     pub registry: Registry,
     /// Firmware images.
@@ -130,6 +132,7 @@ impl App {
             writer,
             reader,
             admin_reader,
+            turns: Turns::default(),
             registry,
             artifacts,
             rollouts: Rollouts::after(decision),

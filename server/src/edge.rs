@@ -252,8 +252,8 @@ fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, 
         let _end = end;
         block_on(writer::drive_writes(store, writes, group_max, metrics));
     })?];
-    let mut start_reader = |name| {
-        let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
+    let open = || SqliteReader::open(&config.database, config.sqlite.locking);
+    let mut start_reader = |name, reading: SqliteReader| {
         let (reader, questions) = writer::reader(1_024, &damage);
         let end = EndsWith(alive.clone());
         threads.push(thread(name, move || {
@@ -262,7 +262,8 @@ fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, 
         })?);
         Ok::<_, StartError>(reader)
     };
-    let (reader, admin_reader) = (start_reader("store-reader")?, start_reader("admin-reader")?);
+    let (reader, admin_reader) =
+        (start_reader("store-reader", open()?)?, start_reader("admin-reader", open()?.for_people())?);
     Ok(RunningStore { writer, reader, admin_reader, threads: StoreThreads { threads, ended } })
 }
 

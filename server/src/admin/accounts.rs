@@ -62,7 +62,7 @@ impl From<UserRecord> for User {
 /// Lists users.
 pub async fn users(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<User>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let users = call.app.admin_reader.ask(move |store| store.users(after, limit)).await?;
+    let users = call.reader.ask(move |store| store.users(after, limit)).await?;
     Ok(Json(Page::of(users, limit, |user| user.row, User::from)))
 }
 
@@ -97,7 +97,7 @@ async fn hashed(call: &Call, password: String) -> Result<String, Problem> {
 
 async fn find(call: &Call, name: &str) -> Result<Versioned<User>, Problem> {
     let wanted = name.to_owned();
-    let found = call.app.admin_reader.ask(move |store| store.user(&wanted)).await?;
+    let found = call.reader.ask(move |store| store.user(&wanted)).await?;
     let (user, _) = found.ok_or_else(|| user_refused(&UserRefused::Unknown, name))?;
     Ok(Versioned(user.version, user.into()))
 }
@@ -163,7 +163,7 @@ impl From<TokenRecord> for Token {
 /// Lists tokens and sessions.
 pub async fn tokens(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<Token>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let tokens = call.app.admin_reader.ask(move |store| store.tokens(after, limit)).await?;
+    let tokens = call.reader.ask(move |store| store.tokens(after, limit)).await?;
     Ok(Json(Page::of(tokens, limit, |token| token.row, Token::from)))
 }
 

@@ -76,7 +76,7 @@ pub async fn list(call: Call, Query(query): Query<PunchesQuery>) -> Result<Json<
     let PunchesQuery { site, device_id, since, until, .. } = query;
     page::in_order(since, until)?;
     let which = PunchFilter { site, device_id, since: since.unwrap_or(UnixMs(0)), until: until.unwrap_or(FOREVER) };
-    let (punches, place) = call.app.admin_reader.ask(move |store| store.punches(&which, after, limit)).await?;
+    let (punches, place) = call.reader.ask(move |store| store.punches(&which, after, limit)).await?;
     let next_cursor = place.map(|(at, device, punch_no)| format!("{}.{device}.{punch_no}", at.0));
     Ok(Json(Page { items: punches.into_iter().map(Punch::from).collect(), next_cursor }))
 }
@@ -124,7 +124,7 @@ pub async fn export(call: Call, Query(query): Query<ExportQuery>) -> Result<Csv,
     let (since, until) = span(&query)?;
     let ExportQuery { site, device_id, separator, bom, .. } = query;
     let which = PunchFilter { site, device_id, since, until };
-    let reader = call.app.admin_reader.clone();
+    let reader = call.reader.clone();
     Ok(Csv::by("attendance.csv", move |mut pieces| async move {
         let header = sheet::rows(separator, std::iter::once(COLUMNS.map(Cow::from)));
         if bom && !pieces.send(sheet::BYTE_ORDER_MARK).await || !pieces.send(header).await {

@@ -83,13 +83,13 @@ pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Pa
         return Err(Problem::bad_request("action: expected 1 to 40 of a-z, _ and dots, such as device.revoke"));
     }
     let which = AuditFilter { actor, action, subject, since, until };
-    let lines = call.app.admin_reader.ask(move |store| store.audit(&which, after, limit)).await?;
+    let lines = call.reader.ask(move |store| store.audit(&which, after, limit)).await?;
     Ok(Json(Page::of(lines, limit, |line| line.number, Line::from)))
 }
 
 /// Gives every line, one JSON document each.
 pub async fn export(call: Call, _: Nothing) -> Result<Ndjson, Problem> {
-    let reader = call.app.admin_reader.clone();
+    let reader = call.reader.clone();
     Ok(Ndjson::by("audit.ndjson", |mut pieces| async move {
         let mut after = 0;
         loop {
@@ -132,7 +132,7 @@ pub struct Verdict {
 
 /// Walks along the whole chain.
 pub async fn verify(call: Call, _: Nothing) -> Result<Json<Verdict>, Problem> {
-    Ok(Json(match walk(&call.app.admin_reader, Vec::new()).await? {
+    Ok(Json(match walk(&call.reader, Vec::new()).await? {
         Ok((head, hash)) => Verdict { whole: true, broken: None, head: Some(head), head_hash: Some(hex(&hash)) },
         Err(broken) => Verdict { whole: false, broken: Some(broken.to_string()), head: None, head_hash: None },
     }))

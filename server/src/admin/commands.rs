@@ -178,7 +178,7 @@ pub struct CommandsQuery {
 pub async fn list(call: Call, Query(query): Query<CommandsQuery>) -> Result<Json<Page<Command>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let which = CommandFilter { order_id: query.order_id, device_id: query.device_id, open_only: query.open };
-    let commands = call.app.admin_reader.ask(move |store| store.commands(&which, after, limit)).await?;
+    let commands = call.reader.ask(move |store| store.commands(&which, after, limit)).await?;
     Ok(Json(Page::of(commands, limit, |command| command.row, Command::from)))
 }
 
@@ -202,7 +202,7 @@ pub struct OrderProgress {
 pub async fn progress(call: Call, _: Nothing) -> Result<Json<OrderProgress>, Problem> {
     let order_id: CommandId = call.path("order_id")?;
     let wanted = order_id.clone();
-    let found = call.app.admin_reader.ask(move |store| store.order_progress(&wanted)).await?;
+    let found = call.reader.ask(move |store| store.order_progress(&wanted)).await?;
     let store::commands::OrderProgress { counts, is_whole } =
         found.ok_or_else(|| Problem::not_found(format!("no order is named {order_id}")))?;
     let finished = is_whole && counts.iter().all(|(state, _)| state.is_terminal());

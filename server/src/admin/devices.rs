@@ -104,14 +104,14 @@ pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let DevicesQuery { model, site, firmware_version, label, status, .. } = query;
     let which = Selector { device_ids: None, model, site, firmware_version, label, status };
-    let devices = call.app.admin_reader.ask(move |store| store.devices(&which, after, limit)).await?;
+    let devices = call.reader.ask(move |store| store.devices(&which, after, limit)).await?;
     Ok(Json(Page::of(devices, limit, |device| device.row, Device::from)))
 }
 
 /// The device of that name.
 pub(super) async fn find(call: &Call, device_id: &DeviceId) -> Result<DeviceRecord, Problem> {
     let wanted = device_id.clone();
-    let found = call.app.admin_reader.ask(move |store| store.device(&wanted)).await?;
+    let found = call.reader.ask(move |store| store.device(&wanted)).await?;
     found.ok_or_else(|| nobody(device_id))
 }
 
@@ -237,7 +237,7 @@ async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone
         let mut after = 0;
         loop {
             let wanted = which.clone();
-            let page = call.app.admin_reader.ask(move |store| store.devices(&wanted, after, bulk::AT_ONCE)).await?;
+            let page = call.reader.ask(move |store| store.devices(&wanted, after, bulk::AT_ONCE)).await?;
             let Some(last) = page.last() else { break };
             after = last.row;
             let some = page.into_iter().map(|device| device.device_id).collect();

@@ -39,8 +39,7 @@ pub struct HeartbeatPage {
 /// Lists heartbeats; a cursor is a row.
 pub async fn list(call: Call, Query(query): Query<PageQuery>) -> Result<Json<HeartbeatPage>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let asked =
-        call.app.admin_reader.ask(move |store| Ok((store.heartbeats(after, limit)?, store.last_heartbeat_row()?)));
+    let asked = call.reader.ask(move |store| Ok((store.heartbeats(after, limit)?, store.last_heartbeat_row()?)));
     let (rows, last_row) = asked.await?;
     let Page { items, next_cursor } = Page::of(
         rows,

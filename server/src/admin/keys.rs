@@ -71,8 +71,8 @@ impl KeysStatus {
 
 /// Says how the keys are.
 pub async fn status(call: Call, _: Nothing) -> Result<Json<KeysStatus>, Problem> {
-    let state = KeysetState::read(&call.app.admin_reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
-    let holders = keyring::stranded(&call.app.admin_reader, &state, call.app.clock.now()).await.map_err(problem)?;
+    let state = KeysetState::read(&call.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
+    let holders = keyring::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
     Ok(Json(KeysStatus::of(state, holders)))
 }
 
@@ -129,7 +129,7 @@ pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> R
     let order = KeyOrder::AddFirmware(key.public_key);
     if !key.force {
         let now = call.app.clock.now();
-        keyring::refuse_to_stop_rollouts(&call.app.admin_reader, &order, now).await.map_err(problem)?;
+        keyring::refuse_to_stop_rollouts(&call.reader, &order, now).await.map_err(problem)?;
     }
     carry_out(call, &order, &key.reason).await
 }
@@ -154,7 +154,7 @@ async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<Ke
     check_reason(&change.reason)?;
     if !change.force {
         let most = call.app.config.keys_stranded_max_bp;
-        keyring::refuse_to_strand(&call.app.admin_reader, order, call.app.clock.now(), most).await.map_err(problem)?;
+        keyring::refuse_to_strand(&call.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
     }
     carry_out(call, order, &change.reason).await
 }

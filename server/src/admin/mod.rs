@@ -24,6 +24,7 @@ pub mod rollouts;
 pub mod route;
 pub mod sheet;
 pub mod throttle;
+pub mod turns;
 pub mod which;
 
 use std::collections::BTreeSet;

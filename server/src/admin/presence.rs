@@ -88,11 +88,11 @@ pub struct FleetPresence {
 pub async fn fleet(call: Call, _: Nothing) -> Result<Json<FleetPresence>, Problem> {
     let now = call.app.clock.now();
     let interval = call.app.config.heartbeat_interval;
-    let gaps = gaps(&call.app.admin_reader, now).await?;
+    let gaps = gaps(&call.reader, now).await?;
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
     let mut after = 0;
     loop {
-        let page = call.app.admin_reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let page = call.reader.ask(move |store| store.heard(after, PAGE)).await?;
         let Some(last) = page.last() else { break };
         after = last.row;
         for device in page {
@@ -211,8 +211,7 @@ fn look_up(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Known, S
 /// Gathers what an operator asks first about a device that is silent.
 pub async fn investigate(call: Call, _: Nothing) -> Result<Json<Investigation>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
-    let found =
-        gather(&call.app.admin_reader, call.app.clock.now(), call.app.config.heartbeat_interval, &device_id).await?;
+    let found = gather(&call.reader, call.app.clock.now(), call.app.config.heartbeat_interval, &device_id).await?;
     found.map(Json).ok_or_else(|| nobody(&device_id))
 }
 

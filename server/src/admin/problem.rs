@@ -121,6 +121,7 @@ impl From<StoreError> for Problem {
             StoreError::Misplaced(_) | StoreError::Damaged(_) => {
                 Self { detail: error.to_string(), ..Self::overloaded() }
             }
+            StoreError::TooLong { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StoreError::Database(_) => Self::internal(),
         }
     }

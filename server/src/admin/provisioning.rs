@@ -58,10 +58,10 @@ async fn import_all(
     devices: Vec<NewDevice>,
     warnings: &[ImportProblem],
 ) -> Result<Json<ImportDone>, Problem> {
-    let (by, app) = (call.by(), call.app.clone());
+    let (by, app, reader) = (call.by(), call.app.clone(), call.reader.clone());
     let imported = bulk::to_its_end(async move {
         let _one_at_a_time = app.imports.lock().await; // so that what is checked stays so, as far as other imports go
-        bulk::import(&app.writer, &app.admin_reader, devices, &by, Duration::ZERO).await
+        bulk::import(&app.writer, &reader, devices, &by, Duration::ZERO).await
     });
     let done = imported.await?.map_err(stopped)?;
     call.app.registry.follow(&call.app.reader).await?;
@@ -148,7 +148,7 @@ pub struct ExportQuery {
 /// Gives the inventory as it can be imported.
 pub async fn export(call: Call, Query(query): Query<ExportQuery>) -> Result<Csv, Problem> {
     let ExportQuery { model, site, status, separator, bom } = query;
-    let (reader, which) = (call.app.admin_reader.clone(), Selector { model, site, status, ..Selector::default() });
+    let (reader, which) = (call.reader.clone(), Selector { model, site, status, ..Selector::default() });
     Ok(Csv::by("inventory.csv", |mut pieces| async move {
         if bom && !pieces.send(sheet::BYTE_ORDER_MARK).await || !pieces.send(inventory::header(separator)).await {
             return;

@@ -118,7 +118,7 @@ pub struct List {
 /// Lists releases in the order they were made.
 pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Release>>, Problem> {
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
-    let found = call.app.admin_reader.ask(move |store| store.releases(after, limit)).await?;
+    let found = call.reader.ask(move |store| store.releases(after, limit)).await?;
     let page = Page::of(found, limit, |release| release.row, Release::of);
     Ok(Json(Page { items: page.items.into_iter().flatten().collect(), next_cursor: page.next_cursor }))
 }
@@ -131,7 +131,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<Release>, Problem> {
 
 async fn find(call: &Call, release_id: &ReleaseId) -> Result<ReleaseRecord, Problem> {
     let wanted = release_id.clone();
-    let found = call.app.admin_reader.ask(move |store| store.release(&wanted)).await?;
+    let found = call.reader.ask(move |store| store.release(&wanted)).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no release {release_id}")))
 }
 

@@ -65,7 +65,7 @@ impl Wanted {
 pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Plan>, Problem> {
     let (wish, release_id, which, _) = wanted.take()?;
     let (app, interval_ms) = (&call.app, ms(call.app.config.heartbeat_interval));
-    let planned = driver::plan(&wish, &release_id, which, &app.admin_reader, &app.rollouts.planning, interval_ms).await;
+    let planned = driver::plan(&wish, &release_id, which, &call.reader, &app.rollouts.planning, interval_ms).await;
     planned.map(Json).map_err(problem)
 }
 
@@ -82,7 +82,7 @@ pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Js
     let (app, by) = (&call.app, call.by());
     let rollout_id = wish.rollout_id.clone();
     let interval_ms = ms(app.config.heartbeat_interval);
-    let (writer, reader, planning) = (&app.writer, &app.admin_reader, &app.rollouts.planning);
+    let (writer, reader, planning) = (&app.writer, &call.reader, &app.rollouts.planning);
     let created = driver::create(wish, &release_id, which, &reason, writer, reader, &by, planning, interval_ms).await;
     let plan = created.map_err(problem)?;
     app.rollouts.wake();
@@ -191,7 +191,7 @@ pub struct List {
 pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Rollout>>, Problem> {
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
     let silent_before = silent_before(&call.app);
-    let asked = call.app.admin_reader.ask(move |store| {
+    let asked = call.reader.ask(move |store| {
         let mut found = Vec::new();
         for record in store.rollouts(after, limit)? {
             let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
@@ -357,7 +357,7 @@ pub async fn trace(call: Call, Query(list): Query<List>) -> Result<Json<Page<Dec
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let wanted = rollout_id.clone();
-    let asked = call.app.admin_reader.ask(move |store| match store.rollout(&wanted)? {
+    let asked = call.reader.ask(move |store| match store.rollout(&wanted)? {
         Some(rollout) => store.decisions(rollout.row, after, limit).map(Some),
         None => Ok(None),
     });
@@ -431,7 +431,7 @@ pub async fn updates(call: Call, Query(which): Query<Updates>) -> Result<Json<Pa
     let filter = UpdateFilter { state, site, model };
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let wanted = rollout_id.clone();
-    let asked = call.app.admin_reader.ask(move |store| match store.rollout(&wanted)? {
+    let asked = call.reader.ask(move |store| match store.rollout(&wanted)? {
         Some(rollout) => store.updates(rollout.row, &filter, after, limit).map(Some),
         None => Ok(None),
     });

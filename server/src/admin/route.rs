@@ -22,7 +22,7 @@ use crate::{
     app::App,
     query,
     role::Access,
-    store::By,
+    store::{By, Reader},
 };
 
 /// Greatest body of whoever has not shown who they are, in bytes: it is held in memory before anything is judged.
@@ -146,6 +146,8 @@ pub struct Call {
     pub caller: Caller,
     /// From where.
     pub address: IpAddr,
+    /// Questions to the store, one at a time.
+    pub reader: Reader,
     parameters: Vec<(String, String)>,
     if_match: Option<String>,
 }
@@ -176,7 +178,8 @@ impl Call {
         let parameters = parameters.map_err(|_| Problem::bad_request("the path is not UTF-8"))?;
         let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let if_match = text_of(&parts.headers, &header::IF_MATCH).map(str::to_owned);
-        Ok((Self { app, caller, address, parameters, if_match }, parts, body))
+        let reader = app.admin_reader.in_turn(app.turns.of(&caller.name));
+        Ok((Self { app, caller, address, reader, parameters, if_match }, parts, body))
     }
 
     /// The caller, for the audit.

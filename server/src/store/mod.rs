@@ -91,6 +91,8 @@ pub trait StoreReader:
 {
     /// A question begins: what it reads must not take longer than the store lets anybody hold up its files.
     fn begin(&mut self);
+    /// Why the question that began last failed, where that is because it took too long.
+    fn given_up(&self, error: StoreError) -> StoreError;
     /// Whether the store's files are where they were; gives the length of the write-ahead log in bytes.
     ///
     /// # Errors
@@ -136,6 +138,14 @@ pub enum StoreError {
     /// Another program holds the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,
+    /// A question was given up, because it took longer than one may.
+    #[error(
+        "the question took longer than {max_s} s and was given up: ask for less, such as one device or a shorter time"
+    )]
+    TooLong {
+        /// How long one may take.
+        max_s: u64,
+    },
     /// More writes wait than the queue holds.
     #[error("more writes wait than the queue holds")]
     QueueFull,

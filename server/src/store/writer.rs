@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 
@@ -66,6 +66,8 @@ pub struct WriteQueue {
 pub struct Reader {
     queue: mpsc::Sender<Question>,
     damage: Damage,
+    /// Held while a question waits and is answered, by whoever must not ask two at a time.
+    turn: Option<Arc<Semaphore>>,
 }
 
 /// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait. None is taken once `damage` is found.
@@ -79,7 +81,7 @@ pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
 /// A reader and the queue that [`drive_reads`] empties; what it finds damaged is noted in `damage`.
 pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Question>) {
     let (sender, receiver) = mpsc::channel(queue_max);
-    (Reader { queue: sender, damage: damage.clone() }, receiver)
+    (Reader { queue: sender, damage: damage.clone(), turn: None }, receiver)
 }
 
 impl Writer {
@@ -128,15 +130,25 @@ impl Writer {
 }
 
 impl Reader {
+    /// The same for one who asks one question at a time: all that share `turn` wait for one another, and nobody else for them.
+    #[must_use]
+    pub fn in_turn(&self, turn: Arc<Semaphore>) -> Self {
+        Self { turn: Some(turn), ..self.clone() }
+    }
+
     /// Asks the store, and comes back with its answer.
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _turn = match &self.turn {
+            Some(turn) => Some(turn.acquire().await.map_err(|_| StoreError::Closed)?),
+            None => None,
+        };
         let (reply, answer) = oneshot::channel();
         let damage = self.damage.clone();
         let question: Question = Box::new(move |store| {
-            let answer = question(store);
+            let answer = question(store).map_err(|error| store.given_up(error));
             damage.note(&answer);
             let _ = reply.send(answer); // whoever asked may be gone
         });

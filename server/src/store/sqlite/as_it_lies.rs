@@ -8,7 +8,8 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    Instant, Place, SqliteReader, check_integrity, not_there, open_read_only, refuse_lost, refused, set_up, unusable,
+    Instant, Place, READ_MAX, SqliteReader, check_integrity, not_there, open_read_only, refuse_lost, refused, set_up,
+    unusable,
     vfs,
     wal::{index_of, log_of},
 };
@@ -52,9 +53,9 @@ impl SqliteReader {
         }
         let lost = |error: std::io::Error| not_there(path, &error);
         let before = Place::of_database(path).map_err(lost)?;
-        let begun = Arc::new(Mutex::new(Instant::now()));
+        let until = Arc::new(Mutex::new(Instant::now() + READ_MAX));
         let (connection, alone) = if is_in_use(path) {
-            match open_read_only(path, locking, Arc::clone(&begun)).and_then(tried) {
+            match open_read_only(path, locking, Arc::clone(&until)).and_then(tried) {
                 Ok(connection) => (connection, Alone(None)),
                 Err(error) if !needs_writing(&error) => return Err(bad(error)),
                 Err(_) if log_bytes(path) > 0 => return Err(log_unread(path)),
@@ -66,7 +67,7 @@ impl SqliteReader {
         check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         migrations::refuse_other(&connection).map_err(|error| refused(path, error))?;
         let place = Place::opened(path, before, locking).map_err(lost)?;
-        Ok((Self { connection, place, begun }, alone))
+        Ok((Self { connection, place, read_max: READ_MAX, until }, alone))
     }
 }
 

@@ -54,6 +54,8 @@ const CUT_EVERY: Duration = Duration::from_secs(10);
 const CUT_WAIT: Duration = Duration::from_millis(20);
 /// How long a question may read, since no log is copied back past what somebody reads.
 const READ_MAX: Duration = Duration::from_mins(1);
+/// How long one of people may, since others wait behind it.
+const PERSONS_READ_MAX: Duration = Duration::from_secs(10);
 /// Steps of SQLite's machine between two looks at how long a question takes.
 const READ_STEPS: i32 = 100_000;
 /// Pages up to which the whole database is checked at the start, about 80 MB.
@@ -77,9 +79,6 @@ fn in_short(error: &rusqlite::Error) -> String {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         busy if busy.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
             "another program holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs".to_owned()
-        }
-        long if long.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
-            format!("a question was given up after {} s, so that the write-ahead log does not grow", READ_MAX.as_secs())
         }
         other => other.to_string(),
     }
@@ -411,13 +410,22 @@ impl super::Transaction for Writes<'_> {}
 pub struct SqliteReader {
     connection: Connection,
     place: Place,
-    /// When what is read now was asked for.
-    begun: Arc<Mutex<Instant>>,
+    read_max: Duration,
+    /// When what is read now is given up.
+    until: Arc<Mutex<Instant>>,
 }
 
 impl StoreReader for SqliteReader {
     fn begin(&mut self) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.read_max;
+    }
+
+    fn given_up(&self, error: StoreError) -> StoreError {
+        let is_over = Instant::now() > *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            StoreError::Database(_) if is_over => StoreError::TooLong { max_s: self.read_max.as_secs() },
+            other => other,
+        }
     }
 
     fn in_place(&mut self) -> Result<u64, StoreError> {
@@ -449,19 +457,25 @@ impl SqliteReader {
     pub fn open(path: &Path, locking: Locking) -> Result<Self, StartError> {
         let lost = |error: std::io::Error| not_there(path, &error);
         let before = Place::of_database(path).map_err(lost)?;
-        let begun = Arc::new(Mutex::new(Instant::now()));
-        let connection = open_read_only(path, locking, Arc::clone(&begun)).map_err(|error| unusable(path, &error))?;
+        let until = Arc::new(Mutex::new(Instant::now() + READ_MAX));
+        let connection = open_read_only(path, locking, Arc::clone(&until)).map_err(|error| unusable(path, &error))?;
         let place = Place::opened(path, before, locking).map_err(lost)?;
-        Ok(Self { connection, place, begun })
+        Ok(Self { connection, place, read_max: READ_MAX, until })
+    }
+
+    /// The same for questions of people, which are given up sooner: others wait behind them.
+    #[must_use]
+    pub fn for_people(self) -> Self {
+        Self { read_max: PERSONS_READ_MAX, ..self }
     }
 }
 
-/// Gives up what has been read for [`READ_MAX`] since `begun`.
-fn open_read_only(path: &Path, locking: Locking, begun: Arc<Mutex<Instant>>) -> rusqlite::Result<Connection> {
+/// Gives up what is read after `until`.
+fn open_read_only(path: &Path, locking: Locking, until: Arc<Mutex<Instant>>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags_and_vfs(path, flags, vfs(locking))?;
     set_up(&connection)?;
-    let is_too_long = move || begun.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > READ_MAX;
+    let is_too_long = move || Instant::now() > *until.lock().unwrap_or_else(PoisonError::into_inner);
     connection.progress_handler(READ_STEPS, Some(is_too_long))?;
     // SQLite opens the write-ahead log by its name at the first read: now, while it is known to be the right one.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -654,18 +668,23 @@ mod tests {
 
     #[test]
     fn a_question_that_takes_too_long_is_given_up() {
-        let (_folder, _store, mut reader) = opened();
         let long =
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT count(*) FROM n";
         let ask = |reader: &SqliteReader| -> Result<i64, StoreError> {
             Ok(reader.connection.query_row(long, [], |row| row.get(0))?)
         };
-        reader.begin();
-        assert_eq!(ask(&reader), Ok(1_000_000));
-        *reader.begun.lock().unwrap() -= 2 * READ_MAX;
-        assert!(ask(&reader).unwrap_err().to_string().contains("given up after 60 s"));
-        reader.begin();
-        assert_eq!(ask(&reader), Ok(1_000_000));
+        let (_folder, _store, reader) = opened();
+        for (mut reader, max_s) in [(opened().2, 60), (reader.for_people(), 10)] {
+            reader.begin();
+            assert_eq!(ask(&reader), Ok(1_000_000));
+            let now = Instant::now();
+            let left = std::mem::replace(&mut *reader.until.lock().unwrap(), now) - now;
+            assert!(left <= Duration::from_secs(max_s), "{left:?}");
+            let error = ask(&reader).unwrap_err();
+            assert_eq!(reader.given_up(error), StoreError::TooLong { max_s });
+            reader.begin();
+            assert_eq!(ask(&reader), Ok(1_000_000));
+        }
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl App {
             heartbeats: self.config.heartbeat_retention,
             logs: self.config.log_retention,
             commands: self.config.command_retention,
+            firmware_history: self.config.firmware_history_retention,
         };
         let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
         tokio::join!(

@@ -7,6 +7,7 @@
 //! Whoever can write the whole database can also reckon every hash anew. Against that helps a head (number and hash of the
 //! last line) that was noted elsewhere: the server logs it at each start, and [`Chain`] takes it.
 
+use ks_protocol::text::hex;
 use sha2::{Digest, Sha256};
 
 use std::marker::PhantomData;
@@ -18,6 +19,17 @@ use crate::store::{
 
 /// The hash before the first line.
 pub const GENESIS: [u8; 32] = [0; 32];
+
+/// What a line is called that says that older ones were pruned; its detail is the [`head_text`] of the last of them.
+pub const PRUNED: &str = "audit.prune";
+
+/// Number and hash of a line.
+pub type Head = (i64, [u8; 32]);
+
+/// A head as people note it.
+pub fn head_text((number, hash): Head) -> String {
+    format!("{number}:{}", hex(&hash))
+}
 
 /// The hash of a line behind one with the hash `previous`; what stands in the line's own `hash` is not looked at.
 pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
@@ -87,20 +99,38 @@ pub enum Broken {
     /// The end is not what was written or noted.
     #[error("the hash of line {0} is not the one that was noted: the audit was written anew")]
     OtherHead(i64),
+    /// The rest begins elsewhere than the newest line about pruning says.
+    #[error("the audit begins behind line {0}, and no line says that the ones before were pruned: they were deleted")]
+    Unpruned(i64),
+    /// A head was noted of a line that was pruned since.
+    #[error("line {noted} was pruned, with all up to line {base}: give the exports that hold them with --export")]
+    Pruned {
+        /// The line whose head was noted.
+        noted: i64,
+        /// The last line that was pruned.
+        base: i64,
+    },
 }
 
 /// A walk along the chain.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    last: i64,
-    hash: [u8; 32],
-    heads: Vec<(i64, [u8; 32])>,
+    base: Head,
+    at: Head,
+    /// Whether the newest line about pruning names the base.
+    is_base_told: bool,
+    heads: Vec<Head>,
 }
 
 impl Chain {
     /// A walk from the first line on, which must pass every one of `heads`: numbers and hashes that were noted.
-    pub fn passing(heads: Vec<(i64, [u8; 32])>) -> Self {
-        Self { last: 0, hash: GENESIS, heads }
+    pub fn passing(heads: Vec<Head>) -> Self {
+        Self { base: (0, GENESIS), at: (0, GENESIS), is_base_told: true, heads }
+    }
+
+    /// The same where all lines up to `base` were pruned, which a line behind it must say.
+    pub fn behind(base: Head, heads: Vec<Head>) -> Self {
+        Self { base, at: base, is_base_told: false, heads }
     }
 
     /// Takes the next line.
@@ -108,14 +138,18 @@ impl Chain {
     /// # Errors
     /// It is not the next one, or not what was written.
     pub fn take(&mut self, line: &AuditRecord) -> Result<(), Broken> {
-        if line.number != self.last + 1 {
-            return Err(Broken::Missing { expected: self.last + 1, found: line.number });
+        let (last, previous) = self.at;
+        if line.number != last + 1 {
+            return Err(Broken::Missing { expected: last + 1, found: line.number });
         }
-        let hash = line_hash(&self.hash, line);
+        let hash = line_hash(&previous, line);
         if hash != line.hash {
             return Err(Broken::Changed(line.number));
         }
-        (self.last, self.hash) = (line.number, hash);
+        if line.action == PRUNED {
+            self.is_base_told = line.detail == head_text(self.base);
+        }
+        self.at = (line.number, hash);
         match self.heads.iter().find(|(number, _)| *number == line.number) {
             Some((number, noted)) if *noted != hash => Err(Broken::OtherHead(*number)),
             _ => Ok(()),
@@ -125,11 +159,20 @@ impl Chain {
     /// Ends the walk; gives number and hash of the last line.
     ///
     /// # Errors
-    /// There were lines behind it.
-    pub fn finish(self) -> Result<(i64, [u8; 32]), Broken> {
+    /// There were lines behind it, or before its beginning, that nobody pruned.
+    pub fn finish(self) -> Result<Head, Broken> {
+        let (base, last) = (self.base.0, self.at.0);
+        if base > 0 && !self.is_base_told {
+            return Err(Broken::Unpruned(base));
+        }
+        match self.heads.iter().find(|(number, hash)| *number < base || (*number == base && *hash != self.base.1)) {
+            Some((noted, _)) if *noted == base => return Err(Broken::OtherHead(base)),
+            Some((noted, _)) => return Err(Broken::Pruned { noted: *noted, base }),
+            None => {}
+        }
         match self.heads.iter().map(|(number, _)| *number).max() {
-            Some(head) if head > self.last => Err(Broken::CutShort { last: self.last, head }),
-            _ => Ok((self.last, self.hash)),
+            Some(head) if head > last => Err(Broken::CutShort { last, head }),
+            _ => Ok(self.at),
         }
     }
 }

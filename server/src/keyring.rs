@@ -412,10 +412,21 @@ async fn publish(
     let named: Vec<_> = signers.iter().map(|(key_id, key)| (key_id, key)).collect();
     let document = document::encode(&keyset.signed_by(&named)?)?;
     let (action, detail) = (order.action(), why.to_owned());
+    let removed: Vec<KeyId> =
+        keys.iter().filter(|key| key.status == ServerKeyStatus::Removed).map(|key| key.key_id.clone()).collect();
     let change = KeysetChange { version, document, keys, action, subject, detail };
     let by = by.clone();
     let is_published = writer.write(move |store| store.publish_keyset(&change, &by)).await?;
-    if is_published { Ok(version) } else { Err(KeyringError::Raced) }
+    if !is_published {
+        return Err(KeyringError::Raced);
+    }
+    // Nothing that they sign is believed any more: what is left of them can only be stolen.
+    for key_id in &removed {
+        if let Err(error) = vault.forget(key_id) {
+            tracing::warn!(%key_id, %error, "the private half of a key that was removed is still there: delete it");
+        }
+    }
+    Ok(version)
 }
 
 /// How a key stands in the keyset; none if it is out of it.

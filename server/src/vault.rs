@@ -86,6 +86,32 @@ impl Vault {
         })
     }
 
+    /// Deletes the private half of a key that is out of the keyset. The one that the settings name stays, wherever its file is: the
+    /// server would not start without it.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn forget(&self, key_id: &KeyId) -> Result<(), StartError> {
+        if self.given.public_key().key_id() == *key_id {
+            return Ok(());
+        }
+        match &self.place {
+            Place::Memory(keys) => {
+                keys.lock().unwrap_or_else(PoisonError::into_inner).remove(key_id);
+                Ok(())
+            }
+            Place::Folder(folder) => {
+                let path = path_of(folder, key_id);
+                match std::fs::remove_file(&path) {
+                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                        Err(StartError::File { what: "delete", path, cause })
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
     /// Where keys made later are kept, for people.
     pub fn place(&self) -> String {
         match &self.place {

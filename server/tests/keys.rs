@@ -296,6 +296,10 @@ async fn the_command_line_rotates_beside_a_running_server() {
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.contains(&format!("\"keyset_version\": {version}")), "{ran:?}");
     }
+    assert!(
+        server.run(&["keys", "status"]).stderr.contains("still in the settings' key"),
+        "that file is not the server's to delete"
+    );
     support::eventually("the server signs with the new key", async || {
         let keys = newest(&server).await;
         let answer = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
@@ -309,7 +313,10 @@ async fn the_command_line_rotates_beside_a_running_server() {
     assert!(without.stderr.contains("is not in"), "nobody could sign: {without:?}");
     std::fs::rename(server.path("elsewhere"), server.path("server-keys")).unwrap();
     let revoked = server.value::<String>("SELECT key_id FROM server_keys WHERE state = 'ANNOUNCED'");
+    let kept = server.path(&format!("server-keys/{revoked}.pem"));
+    assert!(kept.exists());
     assert_eq!(server.run(&["keys", "revoke", &revoked]).code, Some(0));
+    assert!(!kept.exists(), "a key that is removed leaves no private half");
     let again = server.run(&["keys", "flip"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");

@@ -1,6 +1,9 @@
 //! /api/audit: who did what to what, when, from where; and whether the record is whole.
 
-use ks_protocol::{text::hex, time::UnixMs};
+use ks_protocol::{
+    text::{NotADigest, Sha256, hex},
+    time::UnixMs,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,7 @@ use super::{
     route::{Call, Json, Nothing, Query},
 };
 use crate::{
-    audit::{Broken, Chain},
+    audit::{Broken, Chain, Head},
     store::{
         Reader, StoreError,
         audit::{AuditFilter, AuditRecord},
@@ -21,7 +24,7 @@ use crate::{
 const PAGE: usize = 5_000;
 
 /// A line of the audit.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Number, from 1 on, without gaps.
     number: i64,
@@ -44,6 +47,15 @@ impl From<AuditRecord> for Line {
     fn from(record: AuditRecord) -> Self {
         let AuditRecord { number, at, actor, address, action, subject, detail, hash } = record;
         Self { number, at, actor, address, action, subject, detail, hash: hex(&hash) }
+    }
+}
+
+impl TryFrom<Line> for AuditRecord {
+    type Error = NotADigest;
+
+    fn try_from(line: Line) -> Result<Self, NotADigest> {
+        let Line { number, at, actor, address, action, subject, detail, hash } = line;
+        Ok(Self { number, at, actor, address, action, subject, detail, hash: hash.parse::<Sha256>()?.0 })
     }
 }
 
@@ -140,11 +152,20 @@ pub async fn verify(call: Call, _: Nothing) -> Result<Json<Verdict>, Problem> {
 
 /// Walks along the whole chain, past the head that the store keeps and those that were `noted` elsewhere; gives the last line's
 /// number and hash, or what is broken.
-pub async fn walk(reader: &Reader, noted: Vec<(i64, [u8; 32])>) -> Result<Result<(i64, [u8; 32]), Broken>, StoreError> {
+pub async fn walk(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, Broken>, StoreError> {
     let mut heads = noted;
     heads.extend(reader.ask(|store| store.audit_head()).await?);
-    let mut chain = Chain::passing(heads);
-    let mut after = 0;
+    let base = reader.ask(|store| store.audit_base()).await?;
+    let mut after = base.map_or(0, |(last, _)| last);
+    let mut chain = match base {
+        Some(base) => Chain::behind(base, heads),
+        None => Chain::passing(heads),
+    };
+    // What stands below the base must not be passed over: nothing does.
+    let below = reader.ask(|store| store.audit(&AuditFilter::default(), 0, 1)).await?;
+    if let Some(line) = below.first().filter(|line| line.number <= after) {
+        return Ok(Err(Broken::Missing { expected: after + 1, found: line.number }));
+    }
     loop {
         let lines = reader.ask(move |store| store.audit(&AuditFilter::default(), after, PAGE)).await?;
         let Some(last) = lines.last() else { return Ok(chain.finish()) };

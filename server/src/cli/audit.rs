@@ -1,32 +1,54 @@
 //! `ks-server audit`: whether the record of what was done is whole, and the record itself.
 
-use clap::{ArgMatches, Command};
-use ks_protocol::{
-    number::digits,
-    text::{hex, printable_json},
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
 };
 
-use super::{Ended, found, json, output, parent, settings, text, with_settings};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use ks_protocol::{number::digits, text::printable_json, time::UnixMs};
+
+use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::audit::{ndjson, walk},
-    audit::Broken,
+    admin::audit::{Line, ndjson, walk},
+    audit::{Broken, Chain, GENESIS, Head, head_text},
+    bulk,
     config::{Config, StartError},
-    edge,
-    store::audit::AuditFilter,
+    edge, rules,
+    store::{
+        Reader, StoreError,
+        audit::{AuditFilter, AuditRecord},
+    },
 };
 
 /// Lines read from the store at a time.
 const PAGE: usize = 5_000;
+/// Lines deleted in one transaction.
+const PRUNED_AT_ONCE: usize = 5_000;
 
 pub(super) fn command() -> Command {
+    let files = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").num_args(1..).value_parser(value_parser!(PathBuf)).help(help)
+    };
     let verify = Command::new("verify")
         .about("Check the audit's hash chain: finds any edit, deletion or reordering")
         .after_help("Note the head that it prints where the server can't write. Given back later with --head, it also finds a record that was written anew as a whole.\n\nExit codes: 0 whole, 1 broken.")
         .arg(text("head", "N:HASH", "A head that was noted earlier").value_parser(head))
+        .arg(files("export", "Exports, the oldest first: that each is whole, and that what the database has goes on behind them"))
         .arg(json());
+    let prune = Command::new("prune")
+        .about("Delete old lines that stand in an export, which is checked first, line by line")
+        .after_help("Keep the exports: they are all that is left of what is deleted, and `audit verify --export` checks them against the rest.\n\nExample:\n  ks-server audit export > audit-2026.ndjson\n  ks-server audit prune --export audit-2026.ndjson --keep-days 365")
+        .arg(files("export", "Exports that hold the lines, the oldest first").required(true))
+        .arg(
+            text("keep-days", "DAYS", "Keep lines of so many days, however well they are exported")
+                .required(true)
+                .value_parser(value_parser!(u32).range(0..=36_500)),
+        );
     parent("audit", "Who did what to what, when, from where")
         .subcommand(with_settings(verify))
         .subcommand(with_settings(Command::new("export").about("Print every line as NDJSON, the oldest first")))
+        .subcommand(with_settings(prune))
 }
 
 /// `7:9f86…` as a number and a hash.
@@ -47,23 +69,142 @@ fn head(text: &str) -> Result<(i64, [u8; 32]), String> {
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     let config = settings(flags)?;
-    if name == "export" {
-        return Ok(export(&config)?);
+    match name {
+        "export" => return Ok(export(&config)?),
+        "prune" => return prune(&config, flags),
+        _ => {}
     }
-    let noted = flags.get_one::<(i64, [u8; 32])>("head").copied();
+    let noted = flags.get_one::<Head>("head").copied();
+    let files: Vec<PathBuf> = flags.get_many("export").into_iter().flatten().cloned().collect();
     let walked = edge::with_reader(&config, async |reader| {
-        let walked = walk(&reader, noted.into_iter().collect()).await;
-        walked.map_err(|error| edge::bad_database(&config, &error))
+        let asked = verified(&reader, noted, &files).await;
+        asked.map_err(|error| error.told(&config))
     })?;
     found(tell(&walked, flags.get_flag("json")), walked.is_err())
 }
 
-fn tell(walked: &Result<(i64, [u8; 32]), Broken>, as_json: bool) -> Result<(), StartError> {
-    match walked {
-        Ok((number, hash)) if as_json => {
-            output::json(&serde_json::json!({ "whole": true, "head": format!("{number}:{}", hex(hash)) }))
+/// Why exports could not be looked at.
+enum Unread {
+    Store(StoreError),
+    File(StartError),
+}
+
+impl Unread {
+    fn told(self, config: &Config) -> StartError {
+        match self {
+            Self::Store(error) => edge::bad_database(config, &error),
+            Self::File(error) => error,
         }
-        Ok((number, hash)) => edge::say(&format!("whole: {number} lines\nhead: {number}:{}", hex(hash))),
+    }
+}
+
+/// Walks along exports, if there are any, and along the database, which must go on behind them.
+async fn verified(reader: &Reader, noted: Option<Head>, files: &[PathBuf]) -> Result<Result<Head, Broken>, Unread> {
+    let base = reader.ask(|store| store.audit_base()).await.map_err(Unread::Store)?;
+    let mut heads: Vec<Head> = noted.into_iter().collect();
+    if !files.is_empty() {
+        let passing = base.into_iter().chain(noted).collect();
+        match exported(files, passing, UnixMs(u64::MAX)).map_err(Unread::File)? {
+            Ok(walk) => {
+                let base = base.map_or(0, |(last, _)| last);
+                if walk.end.0 < base {
+                    return Ok(Err(Broken::CutShort { last: walk.end.0, head: base }));
+                }
+                heads.retain(|(number, _)| *number > base); // the others were passed in the exports
+                heads.push(walk.end);
+            }
+            Err(broken) => return Ok(Err(broken)),
+        }
+    }
+    walk(reader, heads).await.map_err(Unread::Store)
+}
+
+/// A walk along exports.
+struct Walk {
+    /// The last line of all.
+    end: Head,
+    /// The last line before the first that is to be kept.
+    old: Head,
+}
+
+/// Walks along exports, from the audit's first line on, past those of `heads` that are within. Old are all lines before the first
+/// that is not from before `before`.
+fn exported(files: &[PathBuf], heads: Vec<Head>, before: UnixMs) -> Result<Result<Walk, Broken>, StartError> {
+    let mut chain = Chain::passing(Vec::new());
+    let mut walk = Walk { end: (0, GENESIS), old: (0, GENESIS) };
+    let mut is_old = true;
+    for path in files {
+        let failed = |cause| StartError::File { what: "read", path: path.clone(), cause };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        for (number, text) in (1_u64..).zip(BufReader::new(file).lines()) {
+            let wrong = |why: String| StartError::Unreadable {
+                path: path.clone(),
+                why: format!("line {number} is none of an export: {why}"),
+                remedy: "give what `ks-server audit export` printed, the oldest file first".to_owned(),
+            };
+            let line: Line = serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
+            let line = AuditRecord::try_from(line).map_err(|error| wrong(error.to_string()))?;
+            if line.number <= walk.end.0 {
+                continue; // an export that begins before the last one ended
+            }
+            if let Err(broken) = chain.take(&line) {
+                return Ok(Err(broken));
+            }
+            walk.end = (line.number, line.hash);
+            if let Some((number, _)) = heads.iter().find(|(number, hash)| *number == line.number && *hash != line.hash)
+            {
+                return Ok(Err(Broken::OtherHead(*number)));
+            }
+            is_old &= line.at < before;
+            if is_old {
+                walk.old = walk.end;
+            }
+        }
+    }
+    Ok(Ok(walk))
+}
+
+/// Deletes what is old and stands in the exports, once these and the database are known to be whole and the same.
+fn prune(config: &Config, flags: &ArgMatches) -> Ended {
+    let files: Vec<PathBuf> = flags.get_many("export").into_iter().flatten().cloned().collect();
+    let keep_days = flags.get_one::<u32>("keep-days").copied().unwrap_or(u32::MAX);
+    let by = by();
+    let before = by.at.minus_ms(u64::from(keep_days) * 24 * 3_600_000);
+    let pruned = edge::with_store(config, async |writer, reader| {
+        let failed = |error| edge::bad_database(config, &error);
+        match verified(&reader, None, &files).await.map_err(|error| error.told(config))? {
+            Err(broken) => return Ok(Err(broken)),
+            Ok(_) => {}
+        }
+        // Passed along with the newest line of the exports, so the two are the same up to there.
+        let old = match exported(&files, Vec::new(), before)? {
+            Ok(walk) => walk.old.0,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let mut pruned = 0;
+        loop {
+            let by = by.clone();
+            match writer
+                .write(move |store| rules::audit::prune(store, old, PRUNED_AT_ONCE, &by))
+                .await
+                .map_err(failed)?
+            {
+                0 => return Ok(Ok(pruned)),
+                some => pruned += some,
+            }
+            tokio::time::sleep(bulk::BESIDE_A_SERVER).await;
+        }
+    })?;
+    match pruned {
+        Ok(lines) => Ok(edge::say(&format!("{lines} lines pruned; keep the exports"))?),
+        Err(broken) => found(tell(&Err(broken), false), true),
+    }
+}
+
+fn tell(walked: &Result<Head, Broken>, as_json: bool) -> Result<(), StartError> {
+    match walked {
+        Ok(head) if as_json => output::json(&serde_json::json!({ "whole": true, "head": head_text(*head) })),
+        Ok(head) => edge::say(&format!("whole: {} lines\nhead: {}", head.0, head_text(*head))),
         Err(broken) if as_json => output::json(&serde_json::json!({ "whole": false, "broken": broken.to_string() })),
         Err(broken) => edge::say(&format!(
             "BROKEN: {broken}\n  what to do: compare with an export or a backup from before; whoever changed it could write the database"

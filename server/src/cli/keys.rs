@@ -16,7 +16,7 @@ use crate::{
     edge,
     keyring::{self, KeyringError, KeysetState},
     server_key::KeyOrder,
-    store::{Reader, Writer},
+    store::{Reader, Writer, keysets::ServerKeyStatus},
     vault::{self, Vault},
 };
 
@@ -88,7 +88,25 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     } else {
         show(&now)?;
     }
+    for path in left(&config, &now) {
+        edge::complain(&format!(
+            "note: the private half of a key that is removed is still in {path}: delete it once no backup that you may restore needs it"
+        ));
+    }
     Ok(())
+}
+
+/// Where private halves of removed keys still are.
+fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
+    let Ok(given) = edge::signing_key(config, edge::MayMake::No) else { return Vec::new() }; // who only looks may not have it
+    let given_id = given.public_key().key_id();
+    let vault = Vault::in_folder(given, &config.server_keys);
+    let removed = now.keys.iter().filter(|key| key.status == ServerKeyStatus::Removed);
+    let held = removed.filter(|key| !matches!(vault.find(&key.key_id), Ok(None)));
+    let place = |key_id: &KeyId| {
+        if *key_id == given_id { "the settings' key".to_owned() } else { format!("{} ({key_id})", vault.place()) }
+    };
+    held.map(|key| place(&key.key_id)).collect()
 }
 
 /// The newest keyset.

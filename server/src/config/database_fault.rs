@@ -97,7 +97,9 @@ impl From<&StoreError> for DatabaseFault {
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Misplaced(_) => Self::Misplaced,
             StoreError::Busy => Self::Held,
-            StoreError::Database(_) | StoreError::QueueFull | StoreError::Closed => Self::Other,
+            StoreError::Database(_) | StoreError::TooLong { .. } | StoreError::QueueFull | StoreError::Closed => {
+                Self::Other
+            }
         }
     }
 }

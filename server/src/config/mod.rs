@@ -76,6 +76,8 @@ pub struct Config {
     pub log_retention: Duration,
     /// How long commands that have ended are kept.
     pub command_retention: Duration,
+    /// How long it is kept which firmware a device ran before.
+    pub firmware_history_retention: Duration,
     /// How the database's file is used.
     pub sqlite: SqliteUse,
     /// Writes that share one commit at most.
@@ -262,6 +264,9 @@ impl Config {
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
             log_retention: Duration::from_hours(24 * reader.number::<u64>("LOG_RETENTION_DAYS", 1..=3_650)),
             command_retention: Duration::from_hours(24 * reader.number::<u64>("COMMAND_RETENTION_DAYS", 1..=3_650)),
+            firmware_history_retention: Duration::from_hours(
+                24 * reader.number::<u64>("FIRMWARE_HISTORY_RETENTION_DAYS", 1..=3_650),
+            ),
             sqlite: SqliteUse {
                 synchronous: reader.one_of(
                     "STORE_SYNCHRONOUS",

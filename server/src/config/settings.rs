@@ -252,6 +252,13 @@ pub const SETTINGS: &[Setting] = &[
         "Days for which commands that have ended are kept, counted from their order.",
     ),
     setting(
+        "FIRMWARE_HISTORY_RETENTION_DAYS",
+        "365",
+        "a whole number from 1 to 3650",
+        "365",
+        "Days for which it is kept which firmware a device ran before the one that it runs.",
+    ),
+    setting(
         "STORE_SYNCHRONOUS",
         "full",
         "full, normal or off",

@@ -5,3 +5,4 @@
 //! the audit gives.
 
 pub mod accounts;
+pub mod audit;

@@ -4,6 +4,7 @@
 use ks_protocol::time::UnixMs;
 
 use super::StoreError;
+use crate::audit::{Head, Noted};
 
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +44,18 @@ pub struct AuditFilter {
 
 /// The rows of the audit.
 pub trait AuditRows {
-    /// Number and hash of the last line; nobody else appends until the transaction ends.
-    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError>;
+    /// The last line; nobody else appends until the transaction ends.
+    fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError>;
     /// Appends a line, which is the new head.
     fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError>;
+}
+
+/// The rows of the audit that can go again.
+pub trait PrunedAuditRows: AuditRows {
+    /// Of the oldest lines, at most `rows_max` and up to number `last`: the number of the first, and the last.
+    fn oldest_audit(&mut self, last: i64, rows_max: usize) -> Result<Option<(i64, Head)>, StoreError>;
+    /// Deletes all lines up to and with this one, behind which the chain now begins; gives how many.
+    fn delete_audit_to(&mut self, head: Head, noted: &Noted) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of the audit.
@@ -54,5 +63,7 @@ pub trait AuditReads {
     /// Lines above `after`, at most `limit`, the oldest first.
     fn audit(&mut self, which: &AuditFilter, after: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
     /// Number and hash of the last line, as it was written apart from the lines.
-    fn audit_head(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError>;
+    fn audit_head(&mut self) -> Result<Option<Head>, StoreError>;
+    /// Number and hash of the last line that was pruned.
+    fn audit_base(&mut self) -> Result<Option<Head>, StoreError>;
 }

@@ -82,6 +82,8 @@ pub trait HeartbeatWrites {
         after: i64,
         rows_max: usize,
     ) -> Result<Swept, StoreError>;
+    /// One step of retention, over rows above `after`: what firmware a device ran before a time, but for what it runs now.
+    fn prune_firmware_history(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
 }
 
 /// What can be asked of heartbeats.

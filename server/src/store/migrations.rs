@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migratio
 const TABLES: &[&str] = &[
     "artifacts",
     "audit",
+    "audit_base",
     "audit_head",
     "command_orders",
     "commands",

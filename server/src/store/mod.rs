@@ -32,7 +32,7 @@ pub use sqlite::{SqliteReader, SqliteStore, place::free_bytes, torn_log};
 pub use writer::{Reader, Writer};
 
 use accounts::{AccountReads, AccountRows};
-use audit::{AuditReads, AuditRows};
+use audit::{AuditReads, PrunedAuditRows};
 use commands::{CommandReads, CommandWrites};
 use devices::{DeviceReads, DeviceWrites};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
@@ -61,7 +61,7 @@ pub trait Store: Send {
 /// What can be written. Times and randomness are parameters: the store has neither clock nor dice.
 pub trait Transaction:
     AccountRows
-    + AuditRows
+    + PrunedAuditRows
     + CommandWrites
     + DeviceWrites
     + HeartbeatWrites

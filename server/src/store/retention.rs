@@ -40,6 +40,8 @@ pub struct Kept {
     pub logs: Duration,
     /// Commands that have ended.
     pub commands: Duration,
+    /// What firmware devices ran before.
+    pub firmware_history: Duration,
 }
 
 /// What a server that listens does once a minute at least, in one write with the first step of each walk.
@@ -68,6 +70,7 @@ struct Limits {
     heartbeats: UnixMs,
     logs: UnixMs,
     commands: UnixMs,
+    firmware_history: UnixMs,
     traces: UnixMs,
 }
 
@@ -78,25 +81,34 @@ impl Limits {
             heartbeats: before(kept.heartbeats),
             logs: before(kept.logs),
             commands: before(kept.commands),
+            firmware_history: before(kept.firmware_history),
             traces: before(TRACES_KEPT),
         }
     }
 }
 
 /// Where each walk is; none once it is over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Places {
     overdue: Option<i64>,
     heartbeats: Option<i64>,
     logs: Option<i64>,
     commands: Option<i64>,
+    firmware_history: Option<i64>,
     traces: Option<i64>,
 }
 
 /// All walks side by side, a step of each in one write. Without limits nothing is closed or deleted.
 async fn walk(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limits>) -> Result<(), StoreError> {
     let start = limits.map(|_| 0);
-    let mut places = Places { overdue: start, heartbeats: start, logs: start, commands: start, traces: start };
+    let mut places = Places {
+        overdue: start,
+        heartbeats: start,
+        logs: start,
+        commands: start,
+        firmware_history: start,
+        traces: start,
+    };
     loop {
         places = writer
             .write(move |store| {
@@ -104,7 +116,7 @@ async fn walk(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limi
                 step(store, now, limits, places)
             })
             .await?;
-        if let Places { overdue: None, heartbeats: None, logs: None, commands: None, traces: None } = places {
+        if places == Places::default() {
             return Ok(());
         }
         tokio::time::sleep(STEP_PAUSE).await;
@@ -118,7 +130,7 @@ fn step(
     places: Places,
 ) -> Result<Places, StoreError> {
     let again = |rows: usize| (rows == STEP_ROWS).then_some(0);
-    let mut next = Places { overdue: None, heartbeats: None, logs: None, commands: None, traces: None };
+    let mut next = Places::default();
     let Some(limits) = limits else { return Ok(next) };
     if places.overdue.is_some() {
         next.overdue = again(store.close_overdue(now, STEP_ROWS)?);
@@ -131,6 +143,9 @@ fn step(
     }
     if let Some(after) = places.commands {
         next.commands = store.prune_commands(limits.commands, after, STEP_ROWS)?.next_after;
+    }
+    if let Some(after) = places.firmware_history {
+        next.firmware_history = store.prune_firmware_history(limits.firmware_history, after, STEP_ROWS)?.next_after;
     }
     if places.traces.is_some() {
         store.forget_gaps(limits.traces)?;

@@ -2,10 +2,19 @@
 
 use std::time::Duration;
 
-use ks_protocol::{id::Sequence, text::Text, time::UnixMs};
+use ks_protocol::{
+    id::Sequence,
+    message::{Firmware, Heartbeat},
+    text::Text,
+    time::UnixMs,
+};
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, registration, sample_beat, two_devices};
-use crate::store::{Denied, Store, StoreError, StoreReader, devices::Part};
+use crate::store::{Denied, Store, StoreError, StoreReader, Swept, devices::Part};
+
+fn seconds(seconds: u64) -> UnixMs {
+    AT + Duration::from_secs(seconds)
+}
 
 /// Promise: an answered heartbeat is one row, with what the device said.
 pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut impl StoreReader) {
@@ -20,6 +29,30 @@ pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut im
     assert_eq!((device.sequence, device.last_seen_at), (Sequence::new(1, 2), Some(AT)));
     let last = reader.last_heartbeat(&id("KS-2")).unwrap().unwrap();
     assert_eq!((last.sequence, last.cpu_temp_c, last.rssi_dbm), (Sequence::new(1, 2), 41.5, Some(-60)));
+}
+
+/// Promise: what firmware a device ran is forgotten in steps, but never what it runs.
+pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let run = |store: &mut _, device_id, seq, version, at| {
+        let firmware = Firmware { version: Text::truncated(version), release_counter: seq };
+        let beat = Heartbeat { firmware, ..sample_beat(device_id, (1, seq)) };
+        commit(store, |store| store.record_beat(&beat, at)).unwrap();
+    };
+    for (seq, version) in [(2, "1"), (3, "2"), (4, "3")] {
+        run(store, "KS-1", seq, version, seconds(seq));
+    }
+    run(store, "KS-2", 2, "1", seconds(2));
+    let prune = |store: &mut _, before, after| commit(store, |store| store.prune_firmware_history(before, after, 2));
+    assert_eq!(prune(store, seconds(2), 0), Swept::default(), "nothing is older");
+    assert_eq!(prune(store, seconds(100), 0), Swept { rows: 2, next_after: Some(2) });
+    assert_eq!(prune(store, seconds(100), 2), Swept { rows: 0, next_after: Some(4) });
+    assert_eq!(prune(store, seconds(100), 4), Swept::default());
+    for (device_id, version) in [("KS-1", "3"), ("KS-2", "1")] {
+        let history = reader.firmware_history(&id(device_id), 9).unwrap();
+        let versions: Vec<_> = history.iter().map(|run| run.firmware_version.as_str()).collect();
+        assert_eq!(versions, [version]);
+    }
 }
 
 /// Promise: a replay is told the pair that is kept, and changes nothing, in the same group or a later one.

@@ -40,7 +40,7 @@ macro_rules! conformance {
         mod $name {
             use super::*;
             $crate::conformance!(@each $open; heartbeats:
-                beat_is_stored_once_and_read_back, replayed_beat_is_stale, a_later_boot_starts_seq_again,
+                beat_is_stored_once_and_read_back, replayed_beat_is_stale, old_firmware_is_forgotten, a_later_boot_starts_seq_again,
                 stranger_and_unregistered_are_denied, writes_of_one_group_come_in_order, a_failed_group_leaves_nothing,
                 what_a_device_runs_is_kept_as_history, pruning_takes_the_oldest_in_steps,
                 pruning_goes_on_past_rows_from_the_future, pruning_leaves_the_newest_row,
@@ -63,7 +63,7 @@ macro_rules! conformance {
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
-                keysets_are_published_one_after_the_other, users_and_their_sessions,
+                the_audit_is_pruned_and_whole, keysets_are_published_one_after_the_other, users_and_their_sessions,
                 tokens_end_with_the_user_who_made_them, tokens_end_when_they_are_told_to,
                 silence_of_the_server_is_a_gap,
                 a_clock_that_was_ahead_leaves_nobody_alive, a_database_from_the_future_is_set_right,

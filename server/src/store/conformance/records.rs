@@ -12,9 +12,9 @@ use ks_protocol::{
 
 use super::{AT, by, commit, id, named, sample_beat, two_devices};
 use crate::{
-    audit::{Chain, note},
+    audit::{Broken, Chain, Head, note},
     role::Role,
-    rules::accounts,
+    rules::{self, accounts},
     store::{
         By, Denied, Store, StoreReader,
         accounts::{NewToken, NewUser, TokenKind, TokenRecord, UserEdit, UserRefused},
@@ -191,6 +191,38 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
     let actions = only(AuditFilter { action: Some("device.".to_owned()), ..AuditFilter::default() });
     assert_eq!(reader.audit(&about, 0, 100).unwrap().len(), 2);
     assert_eq!(reader.audit(&actions, 0, 100).unwrap().len(), 4);
+}
+
+/// Promise: lines are pruned from the oldest on, in pieces, and the rest is whole behind them; that lines went in another way shows.
+pub fn the_audit_is_pruned_and_whole(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store); // three lines
+    let walk = |reader: &mut dyn StoreReader, base: Option<Head>| {
+        let heads = reader.audit_head().unwrap().into_iter().collect();
+        let mut chain = base.map_or_else(|| Chain::passing(Vec::new()), |base| Chain::behind(base, heads));
+        reader.audit(&AuditFilter::default(), 0, 99).unwrap().iter().try_for_each(|line| chain.take(line))?;
+        chain.finish()
+    };
+    let all = reader.audit(&AuditFilter::default(), 0, 99).unwrap();
+    let mut prune = |last| commit(store, |store| rules::audit::prune(store, last, 1, &by()));
+    assert_eq!((prune(0), prune(2), prune(2), prune(2)), (0, 1, 1, 0));
+    let base = reader.audit_base().unwrap();
+    assert_eq!(base, Some((2, all[1].hash)));
+    assert_eq!(walk(reader, base).unwrap().0, 5, "two lines say so");
+    let lines = reader.audit(&AuditFilter::default(), 0, 99).unwrap();
+    let told: Vec<_> = lines.iter().map(|line| (line.number, line.subject.as_str())).collect();
+    assert_eq!(told, [(3, "KS-2"), (4, "lines 1 to 1"), (5, "lines 2 to 2")]);
+    assert_eq!(walk(reader, None), Err(Broken::Missing { expected: 1, found: 3 }));
+    let mut moved = Chain::behind((3, lines[0].hash), Vec::new());
+    lines[1..].iter().for_each(|line| moved.take(line).unwrap());
+    assert_eq!(moved.finish(), Err(Broken::Unpruned(3)));
+    let noted = |head: Head| {
+        let mut chain = Chain::behind(base.unwrap(), vec![head]);
+        lines.iter().try_for_each(|line| chain.take(line))?;
+        chain.finish().map(|(last, _)| last)
+    };
+    assert_eq!(noted((2, all[1].hash)), Ok(5));
+    assert_eq!(noted((2, [0; 32])), Err(Broken::OtherHead(2)));
+    assert_eq!(noted((1, all[0].hash)), Err(Broken::Pruned { noted: 1, base: 2 }));
 }
 
 /// Promise: a keyset has one next version, whoever publishes it; holders are counted by what they confirmed.

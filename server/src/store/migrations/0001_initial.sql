@@ -313,3 +313,10 @@ CREATE TABLE audit_head (
     last INTEGER NOT NULL,
     hash BLOB    NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
+-- Number and hash of the last line that was pruned, after it was exported: the rest begins behind it. The newest `audit.prune`
+-- says the same, so that a base that was moved shows.
+CREATE TABLE audit_base (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    last INTEGER NOT NULL,
+    hash BLOB    NOT NULL CHECK (length(hash) = 32)
+) STRICT;

@@ -9,8 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
     Instant, Place, READ_MAX, SqliteReader, check_integrity, not_there, open_read_only, refuse_lost, refused, set_up,
-    unusable,
-    vfs,
+    unusable, vfs,
     wal::{index_of, log_of},
 };
 use crate::{

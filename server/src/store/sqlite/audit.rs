@@ -4,10 +4,10 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time, transaction::Transaction};
 use crate::{
-    audit::note,
+    audit::{Head, Noted, note},
     store::{
         By,
-        audit::{AuditFilter, AuditReads, AuditRecord, AuditRows},
+        audit::{AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows},
     },
 };
 
@@ -26,7 +26,7 @@ pub(super) fn append(
 struct Appending<'t, 'c>(&'t Transaction<'c>);
 
 impl AuditRows for Appending<'_, '_> {
-    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+    fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError> {
         // This is the only writer: SQLite lets in no other one.
         let mut statement = self.0.prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?;
         Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
@@ -59,12 +59,35 @@ impl AuditRows for Appending<'_, '_> {
 }
 
 impl AuditRows for Writes<'_> {
-    fn audit_head_for_update(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+    fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError> {
         Appending(&self.0).audit_head_for_update()
     }
 
     fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError> {
         Appending(&self.0).append_audit(line)
+    }
+}
+
+impl PrunedAuditRows for Writes<'_> {
+    fn oldest_audit(&mut self, last: i64, rows_max: usize) -> Result<Option<(i64, Head)>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT (SELECT min(id) FROM audit), id, hash FROM audit WHERE id =
+                (SELECT max(id) FROM (SELECT id FROM audit WHERE id <= ?1 ORDER BY id LIMIT ?2))",
+        )?;
+        let oldest =
+            statement.query_row(params![last, rows(rows_max)], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))));
+        Ok(oldest.optional()?)
+    }
+
+    fn delete_audit_to(&mut self, (last, hash): Head, _: &Noted) -> Result<usize, StoreError> {
+        let deleted = self.0.prepare_cached("DELETE FROM audit WHERE id <= ?1")?.execute([last])?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO audit_base (id, last, hash) VALUES (1, ?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET last = excluded.last, hash = excluded.hash",
+            )?
+            .execute(params![last, hash.as_slice()])?;
+        Ok(deleted)
     }
 }
 
@@ -98,8 +121,16 @@ impl AuditReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn audit_head(&mut self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?;
-        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    fn audit_head(&mut self) -> Result<Option<Head>, StoreError> {
+        noted(self, "SELECT last, hash FROM audit_head WHERE id = 1")
     }
+
+    fn audit_base(&mut self) -> Result<Option<Head>, StoreError> {
+        noted(self, "SELECT last, hash FROM audit_base WHERE id = 1")
+    }
+}
+
+fn noted(reader: &SqliteReader, sql: &str) -> Result<Option<Head>, StoreError> {
+    let found = reader.connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
 }

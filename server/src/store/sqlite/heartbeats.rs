@@ -8,8 +8,8 @@ use ks_protocol::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, parsed, rollouts, rows, standing, time,
-    time_if, transaction::Transaction, unsigned,
+    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, old_rows, parsed, rollouts, rows, standing,
+    time, time_if, transaction::Transaction, unsigned,
 };
 use crate::store::{
     Swept,
@@ -69,6 +69,20 @@ impl HeartbeatWrites for Writes<'_> {
             .prepare_cached("DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
             .execute(params![after, last, integer(before.0)])?;
         Ok(Swept { rows: deleted, next_after: (count == rows(rows_max)).then_some(last) })
+    }
+
+    fn prune_firmware_history(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
+        let Some((last, next_after)) = old_rows(&self.0, "firmware_history", "since", before, after, rows_max)? else {
+            return Ok(Swept::default());
+        };
+        let deleted = self
+            .0
+            .prepare_cached(
+                "DELETE FROM firmware_history AS f WHERE id > ?1 AND id <= ?2 AND since < ?3
+                 AND EXISTS (SELECT 1 FROM firmware_history n WHERE n.device = f.device AND n.id > f.id)",
+            )?
+            .execute(params![after, last, integer(before.0)])?;
+        Ok(Swept { rows: deleted, next_after })
     }
 }
 

@@ -380,3 +380,29 @@ async fn a_release_signed_offline_is_rolled_out_from_the_command_line() {
     assert!(ok(&["rollout", "abort", "spring"]).contains("ABORTED"));
     assert_eq!(server.run(&["rollout", "watch", "summer"]).code, Some(2));
 }
+
+/// Goal: a release that was signed with a key that leaked is not made good by the server's own signature.
+/// Method: signed offline and kept as a draft; then its key is revoked, so that the server's key may sign firmware again.
+#[tokio::test]
+async fn what_a_revoked_key_signed_is_not_signed_again() {
+    let server = world(&NO_LIMITS).start();
+    server.write("ks.img", b"an image");
+    let ok = |arguments: &[&str]| {
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.stdout
+    };
+    let made = ok(&["keys", "generate", "--out", "firmware.pem"]);
+    let key_id = made.split("private key ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    ok(&["keys", "add-firmware-key", "--public-key", made.trim_end().rsplit(' ').next().unwrap()]);
+    let sign = "firmware sign --key firmware.pem --artifact ks.img --release-id fw-18 --version 18 --counter 18 --model KS-100";
+    server.write("fw-18.toon", ok(&sign.split(' ').collect::<Vec<_>>()));
+    ok(&["firmware", "add", "--artifact", "ks.img", "--manifest", "fw-18.toon"]);
+    ok(&["keys", "revoke", &key_id]);
+    let staged = server.run(&["firmware", "stage", "fw-18"]);
+    assert!(staged.code == Some(2) && staged.stderr.contains("FW_SIG is not by a key"), "{staged:?}");
+    assert_eq!(server.get("/api/releases/fw-18").await.done()["state"], "DRAFT");
+    let own = "firmware add --artifact ks.img --release-id fw-19 --version 19 --counter 19 --model KS-100";
+    ok(&own.split(' ').collect::<Vec<_>>());
+    assert!(ok(&["firmware", "stage", "fw-19"]).contains("STAGED"), "a draft of its own it signs");
+}

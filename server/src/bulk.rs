@@ -82,7 +82,7 @@ pub async fn import(
         }
     }
     for (number, piece) in pieces.into_iter().enumerate() {
-        if number > 0 {
+        if number > 0 && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         let (part, by) = (Part { before: number * AT_ONCE, total }, by.clone());
@@ -189,7 +189,7 @@ pub async fn finish_oldest(writer: &Writer, reader: &Reader, clock: &dyn Clock) 
 /// The store's.
 pub async fn add_otrts(writer: &Writer, otrts: &NewOtrts, by: &By, pause: Duration) -> Result<(), StoreError> {
     for (number, some) in otrts.tokens_sha256.chunks(AT_ONCE).enumerate() {
-        if number > 0 {
+        if number > 0 && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         let (some, by) = (otrts.on_the_same_terms(some), by.clone());

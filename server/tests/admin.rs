@@ -61,10 +61,10 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
     assert_eq!(server.get("/api/devices").await.done()["items"].as_array().unwrap().len(), 2);
 }
 
-/// Goal: a whole fleet is imported with one request, and again without harm.
-/// Method: 20 000 rows, twice; the first and the last device register.
+/// Goal: a whole fleet is imported with one request, and again without harm, and gets a command with one.
+/// Method: 20 000 rows, twice; the first and the last device register; an order for all, twice; what the audit says adds up.
 #[tokio::test]
-async fn an_import_of_20_000_rows_works() {
+async fn a_fleet_of_20_000_is_imported_and_ordered_at_once() {
     const ROWS: usize = 20_000;
     let server = start_server(&[]);
     let mut devices: Vec<Device> = (0..ROWS).map(|number| server.device(&format!("KS-{number:06}"))).collect();
@@ -75,6 +75,18 @@ async fn an_import_of_20_000_rows_works() {
     devices[ROWS - 1].register(None).await.answer();
     let last = &server.get("/api/devices?cursor=19999").await.done()["items"][0];
     assert_eq!((&last["device_id"], &last["status"]), (&"KS-019999".into(), &"REGISTERED".into()));
+    let order = json!({ "which": { "all": true }, "command": { "kind": "reboot" }, "ttl_s": 600, "client_token": "t" });
+    for is_repeated in [false, true] {
+        let done = server.post("/api/commands", &order).await.done();
+        assert_eq!((&done["queued"], &done["repeated"]), (&json!(ROWS), &json!(is_repeated)));
+    }
+    assert_eq!(server.value::<i64>("SELECT count(DISTINCT device) FROM commands"), 20_000);
+    for action in ["device.import", "command.order"] {
+        let lines = server.get(&format!("/api/audit?action={action}&limit=1000")).await.done();
+        let told = |line: &Value| line["subject"].as_str().unwrap().strip_suffix(" devices").unwrap().parse::<usize>();
+        let told: usize = lines["items"].as_array().unwrap().iter().map(|line| told(line).unwrap()).sum();
+        assert_eq!(told, ROWS, "{action}");
+    }
 }
 
 /// Walks a list page by page; gives the sizes of the pages and every entry.

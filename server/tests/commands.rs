@@ -171,3 +171,43 @@ async fn an_order_for_very_many_unknown_devices_is_answered() {
     let done = server.post("/api/commands", &order).await.done();
     assert_eq!((done["queued"].as_u64(), done["refused"].as_array().unwrap().len()), (Some(0), 1_000));
 }
+
+/// Goal: an order that was cut in two by a crash is finished by the server that starts, on the terms and in the name of who gave it.
+/// Method: the database is made as a kill between two pieces leaves it.
+#[tokio::test]
+async fn an_order_that_a_crash_cut_in_two_is_finished_at_the_start() {
+    let mut server = start_server(&[]);
+    server.fleet("KS", 3).await;
+    let order =
+        json!({ "which": { "all": true }, "command": { "kind": "reboot" }, "ttl_s": 600, "client_token": "spring" });
+    let given = server.post("/api/commands", &order).await.done();
+    assert_eq!(given["queued"], 3);
+    server.kill_9();
+    server
+        .sqlite()
+        .execute_batch(
+            r#"INSERT INTO orders_under_way
+                 SELECT order_row, zeroblob(32),
+                   '{"device_ids":null,"model":null,"site":null,"firmware_version":null,"label":null,"status":null}',
+                   kind, argument, is_urgent, deadline_at, 'user:anna', '10.0.0.1' FROM commands WHERE device = 1;
+               DELETE FROM commands WHERE device > 1;
+               UPDATE device_states SET open_commands = 0 WHERE device > 1;
+               UPDATE command_orders SET queued = 1, next_after = 1;"#,
+        )
+        .unwrap();
+    server.start_again();
+    let progress = format!("/api/commands/orders/{}", given["order_id"].as_str().unwrap());
+    eventually("the order is whole", async || {
+        server.get(&progress).await.done()["counts"] == json!([{ "state": "QUEUED", "commands": 3 }])
+    })
+    .await;
+    let deadlines: i64 = server.value("SELECT count(DISTINCT deadline_at) FROM commands");
+    let line = server.get("/api/audit?action=command.order&actor=user:anna").await.done();
+    assert_eq!((deadlines, &line["items"][0]["subject"]), (1, &json!("2 devices")));
+    assert_eq!(server.value::<i64>("SELECT sum(open_commands) FROM device_states"), 3);
+    let again = server.post("/api/commands", &order).await.done();
+    assert_eq!(
+        (&again["queued"], &again["repeated"], &again["order_id"]),
+        (&json!(3), &json!(true), &given["order_id"])
+    );
+}

@@ -63,7 +63,7 @@ async fn import_all(
         let _one_at_a_time = app.imports.lock().await; // so that what is checked stays so, as far as other imports go
         bulk::import(&app.writer, &reader, devices, &by, Duration::ZERO).await
     });
-    let done = imported.await?.map_err(stopped)?;
+    let done = imported.await?.map_err(|why| stopped(&why))?;
     call.app.registry.follow(&call.app.reader).await?;
     tracing::info!(added = done.added, unchanged = done.unchanged, "inventory imported");
     let Imported { added, unchanged, revoked } = done;
@@ -80,7 +80,7 @@ fn refused(problems: &[ImportProblem]) -> Problem {
 }
 
 /// An import that was stopped at its beginning, with nothing imported, or in the middle.
-fn stopped(stopped: ImportStopped) -> Problem {
+fn stopped(stopped: &ImportStopped) -> Problem {
     let stays = stopped.what_stays();
     let problem = match (&stopped.why, &stays) {
         (StoppedBy::Rows(problems), None) => refused(problems),

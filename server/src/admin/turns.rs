@@ -49,7 +49,7 @@ mod tests {
                 let _ = told.send(caller);
             });
         }
-        tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::time::timeout(Duration::from_mins(1), async {
             while queue.len() < 2 {
                 tokio::task::yield_now().await;
             }

@@ -103,8 +103,8 @@ async fn verified(reader: &Reader, noted: Option<Head>, files: &[PathBuf]) -> Re
     let base = reader.ask(|store| store.audit_base()).await.map_err(Unread::Store)?;
     let mut heads: Vec<Head> = noted.into_iter().collect();
     if !files.is_empty() {
-        let passing = base.into_iter().chain(noted).collect();
-        match exported(files, passing, UnixMs(u64::MAX)).map_err(Unread::File)? {
+        let passing: Vec<Head> = base.into_iter().chain(noted).collect();
+        match exported(files, &passing, UnixMs(u64::MAX)).map_err(Unread::File)? {
             Ok(walk) => {
                 let base = base.map_or(0, |(last, _)| last);
                 if walk.end.0 < base {
@@ -129,7 +129,7 @@ struct Walk {
 
 /// Walks along exports, from the audit's first line on, past those of `heads` that are within. Old are all lines before the first
 /// that is not from before `before`.
-fn exported(files: &[PathBuf], heads: Vec<Head>, before: UnixMs) -> Result<Result<Walk, Broken>, StartError> {
+fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<Walk, Broken>, StartError> {
     let mut chain = Chain::passing(Vec::new());
     let mut walk = Walk { end: (0, GENESIS), old: (0, GENESIS) };
     let mut is_old = true;
@@ -172,12 +172,11 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
     let before = by.at.minus_ms(u64::from(keep_days) * 24 * 3_600_000);
     let pruned = edge::with_store(config, async |writer, reader| {
         let failed = |error| edge::bad_database(config, &error);
-        match verified(&reader, None, &files).await.map_err(|error| error.told(config))? {
-            Err(broken) => return Ok(Err(broken)),
-            Ok(_) => {}
+        if let Err(broken) = verified(&reader, None, &files).await.map_err(|error| error.told(config))? {
+            return Ok(Err(broken));
         }
         // Passed along with the newest line of the exports, so the two are the same up to there.
-        let old = match exported(&files, Vec::new(), before)? {
+        let old = match exported(&files, &[], before)? {
             Ok(walk) => walk.old.0,
             Err(broken) => return Ok(Err(broken)),
         };

@@ -18,7 +18,7 @@ mod unknown_device;
 
 use std::{rc::Rc, time::Duration};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use ks_protocol::{
     document,
     id::{DeviceId, Sequence},
@@ -104,7 +104,8 @@ impl Adversary {
     }
 
     fn attempt(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
-        let is_over = intended_at >= self.until();
+        // Also by the clock: who is late does not make up for it when the attack is over.
+        let is_over = intended_at.max(Instant::now()) >= self.until();
         if is_over || !self.shard.is_running() {
             return;
         }
@@ -123,17 +124,16 @@ impl Adversary {
     }
 
     /// Makes a connection that asks for nothing, and holds it for as long as the server does.
-    fn hold(&mut self, ctx: &mut Context<Self>) {
+    fn hold(&mut self, ctx: &Context<Self>) {
         if self.in_flight >= HELD_MAX {
             return;
         }
         let Some(from) = self.lanes.next_address() else { return };
         let held = sockets::hold(self.part.kind, self.knowledge.target, from, self.until());
         self.sent();
-        ctx.spawn(held.into_actor(self).map(|code, adversary, _| {
-            adversary.in_flight -= 1;
-            adversary.count(code);
-        }));
+        // A task each, and no future of the actor: it would look at all of them whenever one of them moves.
+        let adversary = ctx.address();
+        actix::spawn(async move { adversary.do_send(Held(held.await)) });
     }
 
     /// Makes a request.
@@ -229,6 +229,19 @@ impl Adversary {
         let kind = self.part.kind.as_str();
         self.shard.measure(|measured| *measured.adversary_mut(kind).codes.entry(code).or_default() += 1);
         self.shard.event("attack", &[("kind", json!(kind)), ("code", json!(code))]);
+    }
+}
+
+/// What became of a connection that was held.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Held(&'static str);
+
+impl Handler<Held> for Adversary {
+    type Result = ();
+    fn handle(&mut self, Held(code): Held, _: &mut Context<Self>) {
+        self.in_flight -= 1;
+        self.count(code);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table of docs/performance.md, "Under attack": what each flood of a run of `scenarios/floods.toml` took from honest devices, beside
 //! the quiet before and after it. The argument is the run's folder.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is what it is for")]
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -485,7 +485,8 @@ impl Gathered {
             self.steady.0.add(measured);
             self.steady.1 += to.saturating_sub(from);
         }
-        self.phases.take(from, to, measured);
+        // The last tick may come with what came after the end.
+        self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured);
         let tick = self.tick((from, to), measured);
         if let Some(record) = &mut self.record {
             record.write(&tick, measured)?;

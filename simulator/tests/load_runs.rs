@@ -98,12 +98,25 @@ fn adversaries_get_nothing_and_honest_devices_everything() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"];
     let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"50ms\"\n"));
+    let floods = ["mad_device", "half_request", "slow_body", "big_body"];
+    let floods =
+        floods.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 1\naddresses = 3\ninterval = \"50ms\"\n"));
+    let phase = "[[timeline]]\nat = \"1s\"\ndo = \"phase\"\nname = \"flooded\"\n";
     let more = adversaries.concat()
+        + &floods.concat()
+        + phase
         + ALL_IS_WELL
         + "[[expect]]\nmetric = \"attacks.attempts\"\nmin = 20\n[[expect]]\nmetric = \"attacks.successes\"\nequals = 0\n";
     let (output, summary) = run(folder.path(), &scenario(folder.path(), &more), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_eq!(summary.unwrap()["adversaries"].as_object().unwrap().len(), 5);
+    let summary = summary.unwrap();
+    assert_eq!(summary["adversaries"].as_object().unwrap().len(), 6, "large bodies must be refused too");
+    let all = summary["adversary_requests"].as_object().unwrap();
+    assert!(all.len() == 9 && all.values().all(|of| of["sent"].as_u64() > Some(0)), "{all:#?}");
+    assert!(all["mad_device"]["by_code"]["OK"].as_u64() > Some(0), "what its budget allows it may have: {all:#?}");
+    let figures = &summary["phases"].as_array().unwrap().last().unwrap()["figures"];
+    assert!(figures["server_cpu_s"].is_f64() && figures["server_rss_bytes"].as_u64() > Some(1_000_000), "{figures:#?}");
+    assert!(figures["ok"].as_u64() > Some(0) && figures["ok"] == figures["requests"], "{figures:#?}");
 }
 
 /// A run of the quickstart with 50 devices, under way, in a process group of its own as a shell gives it.

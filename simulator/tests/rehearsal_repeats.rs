@@ -24,7 +24,7 @@ fn shipped() -> PathBuf {
 
 /// Everything at once: the server's pace, overlapping outages, commands, revocation, rate limits, every adversary.
 fn eventful(folder: &Path) -> PathBuf {
-    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"];
+    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer", "mad_device"];
     let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"3s\"\n"));
     let text = format!(
         r#"

@@ -214,6 +214,7 @@ pub(crate) fn normal() -> Folder {
     summary.generator = Generator {
         cpu_s: 9.3,
         server_cpu_s: Some(21.8),
+        server_rss_bytes: Some(120_000_000),
         late_sends: 12,
         send_lag_p50_ms: 0.08,
         send_lag_p99_ms: 1.4,

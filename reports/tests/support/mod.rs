@@ -220,7 +220,6 @@ pub(crate) fn normal() -> Folder {
         send_lag_p99_ms: 1.4,
         achieved_bp: 9_997,
         rss_bytes: 61_400_000,
-        server_rss_bytes: Some(88_100_000),
         sockets_max: 64,
     };
     summary.adversaries.insert("replayer".into(), Attacks { attempts: 1_200, successes: 0, unjudged: 0 });

@@ -612,23 +612,6 @@ pub fn say_secret(line: &str) -> Result<(), StartError> {
     say(line)
 }
 
-/// Refuses a standard output that was closed, as `>&-` leaves it. Before `main` it is put on the null device, to be read and written;
-/// a shell's `>/dev/null` can only be written, and stays what it is: output that somebody throws away.
-///
-/// # Errors
-/// [`StartError::Output`].
-pub fn refuse_closed_output() -> Result<(), StartError> {
-    use rustix::fs::OFlags;
-    #[expect(clippy::disallowed_methods, reason = "looked at, not written to")]
-    let out = std::io::stdout();
-    let is_read_too = rustix::fs::fcntl_getfl(&out).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR);
-    if is_read_too && is_null_device(&out) {
-        let why = "it is closed (or the null device, opened to be read too, which looks the same; `>/dev/null` throws output away)";
-        return Err(StartError::Output { cause: std::io::Error::other(why) });
-    }
-    Ok(())
-}
-
 /// Whether an open file is /dev/null, under whatever name.
 fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -644,7 +627,6 @@ fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
 /// # Errors
 /// [`StartError::Output`]: they are not written, or not all of them.
 pub fn print(bytes: &[u8]) -> Result<(), StartError> {
-    refuse_closed_output()?;
     #[expect(clippy::disallowed_methods, reason = "the one place that writes to standard output")]
     let mut out = std::io::stdout();
     let shown = std::io::IsTerminal::is_terminal(&out).then(|| printable_lines(&String::from_utf8_lossy(bytes)));

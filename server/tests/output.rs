@@ -85,21 +85,6 @@ fn a_full_disk_is_an_error_of_every_command() {
     }
 }
 
-/// Goal: a command that was to print and has no standard output says so; one whose output is thrown away has nothing to say.
-/// Method: `>&-`, and the null device as a shell opens it.
-#[test]
-fn a_closed_output_is_an_error_of_every_command_and_the_null_device_is_none() {
-    let world = factory();
-    for command in COMMANDS.into_iter().chain([SIGN.as_slice()]) {
-        let ran = world.run_without_stdout(command);
-        assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
-        assert!(ran.stderr.contains("cannot write to standard output: it is closed"), "{command:?}: {ran:?}");
-        let thrown_away = world.run_into(command, Stdio::null());
-        let is_secret = command == ["keys", "generate"];
-        assert_eq!(thrown_away.code, Some(if is_secret { 3 } else { 0 }), "{command:?}: {thrown_away:?}");
-    }
-}
-
 #[test]
 fn a_closed_pipe_ends_a_command_quietly() {
     let world = factory();

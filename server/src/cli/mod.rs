@@ -56,12 +56,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
-            let is_asked_for = !error.use_stderr();
-            let written = if is_asked_for { edge::refuse_closed_output() } else { Ok(()) };
-            let asked_for = written.and_then(|()| match error.print() {
-                Err(cause) if is_asked_for => Err(StartError::Output { cause }),
+            let asked_for = match error.print() {
+                Err(cause) if !error.use_stderr() => Err(StartError::Output { cause }),
                 _ => Ok(()),
-            });
+            };
             return match asked_for {
                 Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
                 Err(error) => exit_code(Err(error.into())),

@@ -234,9 +234,9 @@ impl StartError {
             }
             Self::File { path, .. } => format!("check that {} exists and that you may use it", path.display()),
             Self::Output { .. } => {
-                "give it a place with room; what the command has changed stays changed, so look before you run it again".to_owned()
+                "make room where it goes; what the command has changed stays changed, so look before you run it again".to_owned()
             }
-            Self::TokensUnseen { .. } => "give standard output a place with room, and run it again".to_owned(),
+            Self::TokensUnseen { .. } => "make room where standard output goes, and run it again".to_owned(),
             Self::BadInventory { .. } => "mend these lines and import the file again; nothing was imported".to_owned(),
             Self::System { .. } => "check the limits of this process and machine".to_owned(),
         }

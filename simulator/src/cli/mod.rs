@@ -23,7 +23,7 @@ mod target;
 mod trials;
 
 use explore::ExploreOptions;
-use output::{complain, complain_coloured, refuse_closed, say, say_json};
+use output::{complain, complain_coloured, say, say_json};
 use target::TargetOptions;
 use trials::TrialOptions;
 
@@ -151,10 +151,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                     folder::leave_failure(out, "command line", SystemClock.now(), &why);
                 }
             }
-            let is_asked_for = !error.use_stderr();
-            let is_open = if is_asked_for { refuse_closed() } else { Ok(()) };
-            return match is_open.and_then(|()| error.print().map_err(|cause| Failure::Output { cause })) {
-                Err(Failure::Output { cause }) if is_asked_for && cause.kind() != ErrorKind::BrokenPipe => {
+            return match error.print() {
+                Err(cause) if !error.use_stderr() && cause.kind() != ErrorKind::BrokenPipe => {
                     exit_code(Err(Failure::Output { cause }))
                 }
                 _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),

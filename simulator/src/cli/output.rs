@@ -19,17 +19,8 @@ pub(super) fn say_json(value: &impl Serialize, is_pretty: bool) -> Result<(), Fa
     put(&printable_json(&text.unwrap_or_default())) // text and numbers always make JSON
 }
 
-/// Refuses a standard output that was closed; what is printed here finds out by itself.
-pub(super) fn refuse_closed() -> Result<(), Failure> {
-    told(ks_server::edge::refuse_closed_output())
-}
-
 fn put(text: &str) -> Result<(), Failure> {
-    told(ks_server::edge::say(text))
-}
-
-fn told(written: Result<(), StartError>) -> Result<(), Failure> {
-    match written {
+    match ks_server::edge::say(text) {
         Err(StartError::Output { cause }) if cause.kind() != ErrorKind::BrokenPipe => Err(Failure::Output { cause }),
         _ => Ok(()),
     }

@@ -116,3 +116,12 @@ async fn a_token_for_a_device_that_nobody_knows_is_noted() {
     let made: Value = serde_json::from_str(&known.stdout).unwrap();
     assert_eq!(made["tokens"].as_array().unwrap().len(), 1);
 }
+
+/// Goal: an array is no object, though serde takes one for a struct: nobody means the first field by the first place.
+#[tokio::test]
+async fn an_array_in_the_place_of_an_object_is_refused() {
+    let server = start_server(&[]);
+    let refused = server.post("/api/otrts", &json!([1, 3600])).await.problem(400);
+    assert_eq!(refused["detail"], "expected an object, got an array");
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
+}

@@ -270,6 +270,10 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
             ));
         }
         let bytes = read_body(call, body, JSON_BYTES_MAX).await?;
+        // The structs that serde derives would take an array of their fields, too.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(Problem::bad_request("expected an object, got an array"));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let place = error.path().to_string();

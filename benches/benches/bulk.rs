@@ -52,9 +52,6 @@ impl Drop for Server {
 }
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--test") {
-        return; // what `cargo test --benches` asks for: nothing is measured
-    }
     let folder = tempfile::tempdir().unwrap();
     let (server, address) = start(folder.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

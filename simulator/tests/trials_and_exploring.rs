@@ -244,22 +244,3 @@ fn exploring_that_is_stopped_says_so() {
     let explored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explored["stopped"], true);
 }
-
-/// Goal: a command that was to print and has no standard output says so, and exits with 3; output that is thrown away is written.
-/// Method: `>&-`, and `>/dev/null`.
-#[test]
-fn a_closed_output_is_an_error_of_every_command() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |arguments: &[&str], redirected: &str| {
-        let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", &format!("exec \"$0\" \"$@\" {redirected}"), env!("CARGO_BIN_EXE_ks-fleet")]);
-        command.args(arguments).current_dir(folder.path()).output().unwrap()
-    };
-    std::fs::write(folder.path().join("two-days.toml"), include_str!("../../scenarios/two-days.toml")).unwrap();
-    for arguments in [&["check", "two-days.toml"][..], &["--help"], &["--version"], &["check", "--help"]] {
-        let closed = run(arguments, ">&-");
-        assert_eq!(closed.status.code(), Some(3), "{arguments:?}: {}", support::said(&closed));
-        assert!(support::said(&closed).contains("it is closed"), "{arguments:?}: {}", support::said(&closed));
-        assert_eq!(run(arguments, ">/dev/null").status.code(), Some(0), "{arguments:?}");
-    }
-}

@@ -69,10 +69,10 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Failed> {
     run(option_env!("CARGO").unwrap_or("cargo"), arguments)
 }
 
-/// Builds every program and test of the project. Always all of them: for one package alone cargo chooses other features of what
-/// it depends on, and would build that a second time.
+/// Builds every program and test of the project; no benchmark, because cargo would run each as a test, in full. Always all of
+/// them: for one package alone cargo chooses other features of what it depends on, and would build that a second time.
 pub(crate) fn build() -> Result<(), Failed> {
-    cargo(&["test", "--workspace", "--all-targets", "--no-run"])
+    cargo(&["test", "--workspace", "--tests", "--no-run"])
 }
 
 /// Whether a program is there and runs.

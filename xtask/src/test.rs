@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     steps.run("build", shell::build)?;
     all_of([
         steps.run("unit, property and end-to-end tests", || {
-            cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
+            cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
         }),
         steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
         steps.run("the Python of the protocol's appendix", appendix::run),

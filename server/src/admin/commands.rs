@@ -83,7 +83,7 @@ pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<
         order_id: order_id(&call)?,
         id_seed: call.app.rng.bytes_32(),
         client_token: order.client_token,
-        request_sha256: request_sha256(&which, &kind, &argument, order.ttl_s),
+        request_sha256: request_sha256(&which, &kind, &argument, order.ttl_s)?,
         which,
         kind,
         argument,
@@ -96,9 +96,11 @@ pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<
     Ok(Json(done.into()))
 }
 
-/// What was asked for, so that one client token does not stand for two things.
-fn request_sha256(which: &Selector, kind: &str, argument: &str, ttl_s: u64) -> [u8; 32] {
-    Sha256::digest(format!("{which:?}\n{kind}\n{argument}\n{ttl_s}")).into()
+/// What was asked for, so that one client token does not stand for two things. Over what was given alone, so that a retry after
+/// an upgrade, which may know of more, is still the same order.
+fn request_sha256(which: &Selector, kind: &str, argument: &str, ttl_s: u64) -> Result<[u8; 32], Problem> {
+    let asked = serde_json::to_vec(&(which, kind, argument, ttl_s)).map_err(|_| Problem::internal())?;
+    Ok(Sha256::digest(asked).into())
 }
 
 /// `o` and 24 hex digits of randomness.

@@ -118,16 +118,22 @@ impl Part {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selector {
     /// Of these names.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device_ids: Option<Vec<DeviceId>>,
     /// Of this model.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// At this site.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
     /// That last said they run this firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware_version: Option<String>,
     /// With this label.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// In this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<DeviceStatus>,
 }
 

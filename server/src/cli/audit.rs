@@ -77,7 +77,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     let noted = flags.get_one::<Head>("head").copied();
     let files: Vec<PathBuf> = flags.get_many("export").into_iter().flatten().cloned().collect();
     let walked = edge::with_reader(&config, async |reader| {
-        let asked = verified(&reader, noted, &files).await;
+        let asked = verified(&reader, noted, &files, UnixMs(u64::MAX)).await;
         asked.map_err(|error| error.told(&config))
     })?;
     found(tell(&walked, flags.get_flag("json")), walked.is_err())
@@ -98,25 +98,44 @@ impl Unread {
     }
 }
 
-/// Walks along exports, if there are any, and along the database, which must go on behind them.
-async fn verified(reader: &Reader, noted: Option<Head>, files: &[PathBuf]) -> Result<Result<Head, Broken>, Unread> {
+/// What was found whole.
+struct Whole {
+    /// The first line that was looked at.
+    first: i64,
+    /// The last line of the database.
+    end: Head,
+    /// The last line of the exports that is older than asked for, with all before it.
+    old: Head,
+}
+
+/// Walks along exports, if there are any, and along the database, which must go on behind them. Each file is read once, so that what is
+/// concluded is of what was checked.
+async fn verified(
+    reader: &Reader,
+    noted: Option<Head>,
+    files: &[PathBuf],
+    before: UnixMs,
+) -> Result<Result<Whole, Broken>, Unread> {
     let base = reader.ask(|store| store.audit_base()).await.map_err(Unread::Store)?;
+    let last_pruned = base.map_or(0, |(last, _)| last);
     let mut heads: Vec<Head> = noted.into_iter().collect();
+    let (mut first, mut old) = (last_pruned + 1, (0, GENESIS));
     if !files.is_empty() {
         let passing: Vec<Head> = base.into_iter().chain(noted).collect();
-        match exported(files, &passing, UnixMs(u64::MAX)).map_err(Unread::File)? {
+        match exported(files, &passing, before).map_err(Unread::File)? {
             Ok(walk) => {
-                let base = base.map_or(0, |(last, _)| last);
-                if walk.end.0 < base {
-                    return Ok(Err(Broken::CutShort { last: walk.end.0, head: base }));
+                if walk.end.0 < last_pruned {
+                    return Ok(Err(Broken::CutShort { last: walk.end.0, head: last_pruned }));
                 }
-                heads.retain(|(number, _)| *number > base); // the others were passed in the exports
+                heads.retain(|(number, _)| *number > last_pruned); // the others were passed in the exports
                 heads.push(walk.end);
+                (first, old) = (1, walk.old);
             }
             Err(broken) => return Ok(Err(broken)),
         }
     }
-    walk(reader, heads).await.map_err(Unread::Store)
+    let walked = walk(reader, heads).await.map_err(Unread::Store)?;
+    Ok(walked.map(|end| Whole { first, end, old }))
 }
 
 /// A walk along exports.
@@ -137,10 +156,9 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
         let failed = |cause| StartError::File { what: "read", path: path.clone(), cause };
         let file = std::fs::File::open(path).map_err(failed)?;
         for (number, text) in (1_u64..).zip(BufReader::new(file).lines()) {
-            let wrong = |why: String| StartError::Unreadable {
-                path: path.clone(),
-                why: format!("line {number} is none of an export: {why}"),
-                remedy: "give what `ks-server audit export` printed, the oldest file first".to_owned(),
+            let wrong = |why: String| {
+                let what = format!("{}: line {number} is none of an export: {why}", path.display());
+                StartError::Refused(what, "give what `ks-server audit export` printed, whole, the oldest file first")
             };
             let line: Line = serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
             let line = AuditRecord::try_from(line).map_err(|error| wrong(error.to_string()))?;
@@ -172,12 +190,9 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
     let before = by.at.minus_ms(u64::from(keep_days) * 24 * 3_600_000);
     let pruned = edge::with_store(config, async |writer, reader| {
         let failed = |error| edge::bad_database(config, &error);
-        if let Err(broken) = verified(&reader, None, &files).await.map_err(|error| error.told(config))? {
-            return Ok(Err(broken));
-        }
         // Passed along with the newest line of the exports, so the two are the same up to there.
-        let old = match exported(&files, &[], before)? {
-            Ok(walk) => walk.old.0,
+        let old = match verified(&reader, None, &files, before).await.map_err(|error| error.told(config))? {
+            Ok(whole) => whole.old.0,
             Err(broken) => return Ok(Err(broken)),
         };
         let mut pruned = 0;
@@ -200,11 +215,19 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
     }
 }
 
-fn tell(walked: &Result<Head, Broken>, as_json: bool) -> Result<(), StartError> {
+fn tell(walked: &Result<Whole, Broken>, as_json: bool) -> Result<(), StartError> {
     match walked {
-        Ok(head) if as_json => output::json(&serde_json::json!({ "whole": true, "head": head_text(*head) })),
-        Ok(head) => edge::say(&format!("whole: {} lines\nhead: {}", head.0, head_text(*head))),
+        Ok(Whole { first, end, .. }) if as_json => {
+            output::json(&serde_json::json!({ "whole": true, "first": first, "head": head_text(*end) }))
+        }
+        Ok(Whole { first: 1, end, .. }) => edge::say(&format!("whole: {} lines\nhead: {}", end.0, head_text(*end))),
+        Ok(Whole { first, end, .. }) => edge::say(&format!(
+            "whole: lines {first} to {}; those before were pruned, and --export proves them\nhead: {}",
+            end.0,
+            head_text(*end)
+        )),
         Err(broken) if as_json => output::json(&serde_json::json!({ "whole": false, "broken": broken.to_string() })),
+        Err(broken @ Broken::Pruned { .. }) => edge::say(&format!("NOT PROVEN: {broken}")),
         Err(broken) => edge::say(&format!(
             "BROKEN: {broken}\n  what to do: compare with an export or a backup from before; whoever changed it could write the database"
         )),

@@ -15,8 +15,25 @@ enum Place {
     Behind(Vec<u8>),
     /// In a body that has so many bytes left.
     Body(u64),
-    /// In a body whose end is not known beforehand: no more is followed.
+    /// In a chunked body.
+    Chunked(Chunk),
+    /// Behind a head that was not seen to end: no more is followed.
     Lost,
+}
+
+/// A place in a chunked body (RFC 9112, 7.1). What is none of it is refused by the HTTP layer, which closes the connection.
+#[derive(Debug)]
+enum Chunk {
+    /// In the line that says how long the next chunk is.
+    Size { bytes: u64, is_extension: bool },
+    /// In a chunk that has so many bytes left, its line end included.
+    Data(u64),
+    /// In the lines behind the last chunk, of which an empty one is the end.
+    Trailers { is_line_empty: bool },
+}
+
+impl Chunk {
+    const FIRST: Self = Self::Size { bytes: 0, is_extension: false };
 }
 
 impl Default for Place {
@@ -38,21 +55,26 @@ impl Framing {
                     self.0 = in_head(Place::default(), bytes.get(of_body..).unwrap_or_default());
                 }
             }
+            Place::Chunked(chunk) => {
+                if let Some(next) = in_chunks(chunk, bytes) {
+                    self.0 = in_head(Place::default(), next);
+                }
+            }
             Place::Lost => {}
         }
     }
 
-    /// Takes how long the body behind the last head is; none if that is not known.
+    /// Takes how long the body behind the last head is; none of one that is chunked.
     pub fn has_body(&mut self, bytes: Option<u64>) {
         let Place::Behind(held) = mem::take(&mut self.0) else {
             self.0 = Place::Lost; // a head that was not seen to end: the HTTP layer knows better
             return;
         };
-        let Some(bytes) = bytes else {
-            self.0 = Place::Lost;
-            return;
+        self.0 = match bytes {
+            None => Place::Chunked(Chunk::FIRST),
+            Some(0) => Place::default(),
+            Some(bytes) => Place::Body(bytes),
         };
-        self.0 = if bytes == 0 { Place::default() } else { Place::Body(bytes) };
         self.came(&held);
     }
 
@@ -60,6 +82,35 @@ impl Framing {
     pub fn is_in_head(&self) -> bool {
         matches!(self.0, Place::Head { has_begun: true, .. })
     }
+}
+
+/// Follows bytes in a chunked body; gives what comes behind its end.
+fn in_chunks<'b>(chunk: &mut Chunk, mut bytes: &'b [u8]) -> Option<&'b [u8]> {
+    while let Some((byte, rest)) = bytes.split_first() {
+        if let Chunk::Data(left) = chunk {
+            let of_chunk = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+            *left -= of_chunk as u64;
+            bytes = bytes.get(of_chunk..).unwrap_or_default();
+            if *left == 0 {
+                *chunk = Chunk::FIRST;
+            }
+            continue;
+        }
+        bytes = rest;
+        match (&mut *chunk, byte) {
+            (Chunk::Size { bytes: 0, .. }, b'\n') => *chunk = Chunk::Trailers { is_line_empty: true },
+            (Chunk::Size { bytes, .. }, b'\n') => *chunk = Chunk::Data(bytes.saturating_add(2)),
+            (Chunk::Trailers { is_line_empty: true }, b'\n') => return Some(rest),
+            (Chunk::Trailers { is_line_empty }, b'\n') => *is_line_empty = true,
+            (_, b'\r') | (Chunk::Data(_), _) => {} // chunks are taken above
+            (Chunk::Trailers { is_line_empty }, _) => *is_line_empty = false,
+            (Chunk::Size { bytes, is_extension }, byte) => match char::from(*byte).to_digit(16) {
+                Some(digit) if !*is_extension => *bytes = bytes.saturating_mul(16).saturating_add(digit.into()),
+                _ => *is_extension = true,
+            },
+        }
+    }
+    None
 }
 
 /// Follows bytes in a head: it ends with an empty line, and empty lines before it are none of it.
@@ -115,8 +166,21 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_body_of_unknown_length_nothing_is_claimed() {
-        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET";
-        assert!(!follow(chunked, 7, &[None]).is_in_head());
+    fn the_end_of_a_chunked_body_is_seen_however_bytes_come() {
+        let post = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        let cases = [
+            (format!("{post}2\r\nab\r\n0\r\n\r\n"), 1, false),
+            (format!("{post}2\r\nab\r\n0\r\n\r\nGET"), 1, true),
+            (format!("{post}0\r\n\r\nPOST /h"), 1, true),
+            (format!("{post}1a;name=\"0\"\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n..\r\n0\r\n\r\n"), 1, false),
+            (format!("{post}2\r\n\n\n\r\n0\r\na: b\r\nc: d\r\n\r\n{post}0\r\n\r\nP"), 2, true),
+            (format!("{post}2\r\nab\r\n0\r\na: b\r\n"), 1, false),
+        ];
+        for (wire, count, is_in_head) in cases {
+            for piece in 1..=wire.len() {
+                let framing = follow(&wire, piece, &vec![None; count]);
+                assert_eq!(framing.is_in_head(), is_in_head, "{wire:?} in pieces of {piece}");
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use ks_protocol::{
     id::{DeviceId, Seq},
     key::PublicKey,
+    text::printable_char,
     time::UnixMs,
 };
 use schemars::JsonSchema;
@@ -167,9 +168,9 @@ pub(super) fn edit_refused(refused: &EditRefused, device_id: &DeviceId) -> Probl
     }
 }
 
-/// Text of so many bytes, without control characters.
+/// Text of so many bytes, without characters that a terminal would obey.
 pub(super) fn is_plain(text: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)
+    (1..=bytes_max).contains(&text.len()) && text.chars().all(|c| printable_char(c) == c)
 }
 
 /// A reason that says something, for the audit.

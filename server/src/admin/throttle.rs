@@ -1,5 +1,6 @@
-//! What it costs to guess passwords and tokens, so that guessing is slow, and whoever guesses locks nobody out: a person is let in
-//! from where they have logged in before, whatever others do, and a token that was good lately is looked up first.
+//! What it costs to guess passwords and tokens, so that guessing is slow, and whoever guesses elsewhere locks nobody out: a person
+//! is let in from where they have logged in before, whatever others do elsewhere, and a token that was good lately is looked up
+//! first. Who guesses from that same address slows that person's logins there, and their own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -6,7 +6,7 @@ use super::Known;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
 use crate::scenario::limits;
 use crate::scenario::plan::{Addresses, Adversary, AdversaryKind, Mode};
-use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
+use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::raw::{ADVERSARY, RawAdversary};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
@@ -18,7 +18,15 @@ pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Pr
     at_most(raw.len(), limits::ADVERSARIES_MAX, ADVERSARY.title, first_beyond, problems);
     let count = raw.len();
     let raw = raw.into_iter().take(limits::ADVERSARIES_MAX);
-    let adversaries: Vec<_> = raw.filter_map(|raw| check_one(raw, known, problems)).collect();
+    let mut attempts_per_s = 0.0;
+    let adversaries: Vec<_> = raw
+        .filter_map(|raw| {
+            let at = raw.at;
+            let adversary = check_one(raw, known, problems)?;
+            attempts_per_s += f64::from(adversary.count) / adversary.interval.as_secs_f64();
+            check_rate(attempts_per_s, at, problems).then_some(adversary)
+        })
+        .collect();
     (adversaries.len() == count).then_some(adversaries)
 }
 
@@ -43,6 +51,18 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     let (from, until) = window?;
     let (count, interval) = (count?.value, interval?.value);
     Some(Adversary { kind: kind?, count, addresses: addresses?, interval, from, until })
+}
+
+/// All of them together make no more attempts than a fleet may send heartbeats.
+fn check_rate(attempts_per_s: f64, at: Place, problems: &mut Problems) -> bool {
+    let is_too_much = attempts_per_s > f64::from(limits::OFFERED_PER_S_MAX);
+    if is_too_much {
+        let message =
+            format!("the adversaries up to this one make {} attempts a second", grouped(attempts_per_s.round()));
+        let expected = format!("at most {} of all together", grouped(f64::from(limits::OFFERED_PER_S_MAX)));
+        problems.push(Problem::new(at, message).expected(expected).help("lower `count`, or raise `interval`"));
+    }
+    !is_too_much
 }
 
 /// What attacks sockets has nothing to attack in a rehearsal.

@@ -193,6 +193,11 @@ const IN_ADVERSARIES: &str = r#"
 19:13: `addresses` is a truth value; expected a string or a whole number
 
 - count = 5
++ count = 10000
++ interval = "1ms"
+16:1: the adversaries up to this one make 10,000,000 attempts a second; expected at most 200,000 of all together
+
+- count = 5
 + count = 5
 + from = "30s"
 19:8: `from` is 30s, not before the end of the run; expected `from` less than 30s

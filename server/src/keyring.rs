@@ -412,8 +412,16 @@ async fn publish(
     let named: Vec<_> = signers.iter().map(|(key_id, key)| (key_id, key)).collect();
     let document = document::encode(&keyset.signed_by(&named)?)?;
     let (action, detail) = (order.action(), why.to_owned());
-    let removed: Vec<KeyId> =
-        keys.iter().filter(|key| key.status == ServerKeyStatus::Removed).map(|key| key.key_id.clone()).collect();
+    // Those that this keyset removes. A firmware key is not among them: it was made by people, and its file is theirs.
+    let was_ours = |key_id: &KeyId| {
+        let ours = [ServerKeyStatus::Announced, ServerKeyStatus::Signing, ServerKeyStatus::Retired];
+        before.iter().any(|key| key.key_id == *key_id && ours.contains(&key.status))
+    };
+    let removed: Vec<KeyId> = keys
+        .iter()
+        .filter(|key| key.status == ServerKeyStatus::Removed && was_ours(&key.key_id))
+        .map(|key| key.key_id.clone())
+        .collect();
     let change = KeysetChange { version, document, keys, action, subject, detail };
     let by = by.clone();
     let is_published = writer.write(move |store| store.publish_keyset(&change, &by)).await?;

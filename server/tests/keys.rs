@@ -320,4 +320,13 @@ async fn the_command_line_rotates_beside_a_running_server() {
     let again = server.run(&["keys", "flip"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");
+    // A firmware key's file is its owner's, wherever it lies.
+    let firmware = key(9);
+    let (key_id, public_key) = (firmware.public_key().key_id(), firmware.public_key());
+    let file = format!("server-keys/{key_id}.pem");
+    server.write(&file, firmware.to_pem().unwrap().as_bytes());
+    server.post("/api/keys/firmware", &json!({ "public_key": public_key, "reason": "a test" })).await.done();
+    server.post("/api/keys/revoke", &json!({ "key_id": key_id, "reason": "a test" })).await.done();
+    server.run(&["keys", "announce"]);
+    assert!(server.path(&file).exists());
 }

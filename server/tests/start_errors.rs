@@ -314,6 +314,34 @@ async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
     assert_eq!(warnings(&server.log()), 1, "an old log behind a new one is no loss: {}", server.log());
 }
 
+/// Goal: a log is not deleted because its database is away: it has what was stored last.
+/// Method: kill -9 leaves a log; the database is moved aside, then an empty file is in its place; then it is put back.
+#[tokio::test]
+async fn a_log_whose_database_is_away_is_left_alone() {
+    let mut server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    device.beat().await.answer();
+    server.kill_9();
+    let (path, log) = (server.path("ks.sqlite"), server.path("ks.sqlite-wal"));
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::rename(&path, server.path("aside")).unwrap();
+    for put_there in [None, Some("")] {
+        if let Some(text) = put_there {
+            std::fs::write(&path, text).unwrap();
+        }
+        for (command, code) in [(&["serve"][..], 3), (&["migrate"], 3), (&["audit", "verify"], 3), (&["doctor"], 1)] {
+            let refused = server.run(command);
+            assert_eq!(refused.code, Some(code), "{command:?}: {refused:?}");
+            let said = format!("{}{}", refused.stdout, refused.stderr);
+            assert!(said.contains("missing or empty") && said.contains("put the database back"), "{command:?}: {said}");
+            assert_eq!(std::fs::read(&log).unwrap(), bytes, "{command:?}");
+        }
+    }
+    std::fs::rename(server.path("aside"), &path).unwrap();
+    server.start_again();
+    assert_eq!(server.beats().len(), 1);
+}
+
 /// Goal: a link to a volume that is not mounted is no place for an empty database.
 /// Method: the database's name is a link to a file that is not there, in a folder that is there and in one that is not.
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ServerKeySource, StartError, contradictions},
     edge,
     keyring::{self, KeyringError, KeysetState},
-    store::{Reader, StoreError, free_bytes, torn_log},
+    store::{Reader, StoreError, free_bytes, refuse_lost, torn_log},
     vault::Vault,
 };
 
@@ -131,6 +131,10 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
             });
         }
         (Err(error), _) => findings.push(bad("keys", error)),
+    }
+    if let Err(error) = refuse_lost(&config.database) {
+        findings.push(bad("database", &error));
+        return findings;
     }
     if !config.database.exists() {
         let found = format!("there is none at {}", config.database.display());

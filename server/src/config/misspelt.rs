@@ -22,6 +22,8 @@ const SHARED_WORDS: [&str; 14] = [
     "SHUTDOWN",
     "TRUSTED",
 ];
+/// Variables of GitLab's runner, whose jobs may run this program.
+const OTHERS: [&str; 2] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS"];
 /// What people put before the name of a setting of a program that may need it; `SERVER_PORT` is none of this one.
 const PROGRAM_WORDS: [&str; 3] = ["KS_SERVER_", "KS_", "SERVER_"];
 /// Shortest name of a setting that one letter more or less makes another; below, too many words are near, and only what nobody
@@ -43,7 +45,7 @@ pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
     let mut found = Misspelt::default();
     for name in &names {
         let plain = name.to_ascii_uppercase();
-        if is_setting(name) || is_of_a_service(name, &names) {
+        if is_setting(name) || OTHERS.contains(name) || is_of_a_service(name, &names) {
             continue;
         }
         if let Some(setting) = slip_of_a_short_one(&plain, &names) {
@@ -95,7 +97,8 @@ fn is_setting(name: &str) -> bool {
 }
 
 /// Whether Kubernetes or Docker set it for a service of any name: `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_SERVICE_PORT_HTTPS`,
-/// `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR`; and `X_PORT`, which others write too, where one of these stands beside it.
+/// `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR`; and `X_PORT`, `X_NAME` and `X_ENV_...`, which others write too, where one of these stands
+/// beside it.
 fn is_of_a_service(name: &str, names: &BTreeSet<&str>) -> bool {
     let of_a_port = |service: &str, name: &str| {
         let rest = name.strip_prefix(service).and_then(|rest| rest.strip_prefix("_PORT_"));
@@ -105,7 +108,8 @@ fn is_of_a_service(name: &str, names: &BTreeSet<&str>) -> bool {
             && matches!(words.next(), Some("TCP" | "UDP" | "SCTP"))
             && matches!((words.next(), words.next()), (None, _) | (Some("ADDR" | "PORT" | "PROTO"), None))
     };
-    if let Some(service) = name.strip_suffix("_PORT") {
+    let of_a_link = || name.strip_suffix("_NAME").or_else(|| name.split_once("_ENV_").map(|(service, _)| service));
+    if let Some(service) = name.strip_suffix("_PORT").or_else(of_a_link) {
         let host = format!("{service}_SERVICE_HOST");
         if names.iter().any(|other| *other == host || of_a_port(service, other)) {
             return true;
@@ -275,6 +279,9 @@ mod tests {
             "KUBERNETES_SERVICE_HOST",
             "STORE_SERVICE_HOST",
             "STORE_PORT_80_TCP_ADDR",
+            "STORE_NAME",
+            "STORE_ENV_NGINX_VERSION",
+            "ARTIFACT_DOWNLOAD_ATTEMPTS",
             "STORE_PORT",
             "STORE_PORT_80_TCP",
             "STORE_SERVICE_PORT",

@@ -212,8 +212,8 @@ fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// What must not be opened, since SQLite would go on without what is there: a link to a file that is away, which would be made anew,
-/// and a damaged log, which would be passed over and cut.
-fn refuse_lost(path: &Path) -> Result<(), StartError> {
+/// a log whose database is missing or empty, which would be deleted, and a damaged log, which would be passed over and cut.
+pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
     {
@@ -223,6 +223,18 @@ fn refuse_lost(path: &Path) -> Result<(), StartError> {
             remedy:
                 "mount the volume, or put the database back there; to begin a new one, set DATABASE_URL to its own path"
                     .to_owned(),
+        });
+    }
+    let bytes_of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let log = wal::log_of(path);
+    if bytes_of(path) == 0 && bytes_of(&log) > 0 {
+        return Err(StartError::Unreadable {
+            path: path.to_owned(),
+            why: format!(
+                "it is missing or empty, and its write-ahead log {} is there, with what was stored last",
+                log.display()
+            ),
+            remedy: "put the database back beside its -wal, or put the -wal aside and restore a backup".to_owned(),
         });
     }
     match wal::log(path) {

@@ -8,6 +8,10 @@
     reason = "a failure here is a failed test or tool run"
 )]
 
+#[allow(dead_code, reason = "the vectors make more of them than these tests need")]
+#[path = "../examples/vectors/signatures.rs"]
+mod signatures;
+
 use ks_protocol::{
     document,
     id::{DeviceId, Seq, Sequence},
@@ -234,24 +238,14 @@ proptest! {
 /// dalek's plain `verify` takes it.
 #[test]
 fn a_signature_with_a_point_of_small_order_is_refused() {
-    use curve25519_dalek::Scalar;
     use ed25519_dalek::{Verifier as _, VerifyingKey};
-    use sha2::{Digest, Sha512};
 
     let seed = [1; 32];
     let public_key = PrivateKey::from_seed(&seed).public_key();
-    let mut secret: [u8; 32] = Sha512::digest(seed)[..32].try_into().unwrap();
-    secret[0] &= 0b1111_1000;
-    secret[31] = (secret[31] & 0b0111_1111) | 0b0100_0000;
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let message = b"anything at all";
-    let hash = Sha512::new().chain_update(neutral).chain_update(public_key.0).chain_update(message).finalize();
-    let challenge = Scalar::from_bytes_mod_order_wide(&hash.into());
-    let response = challenge * Scalar::from_bytes_mod_order(secret);
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&neutral);
-    signature[32..].copy_from_slice(response.as_bytes());
+    let signature = signatures::with_r(&seed, &public_key.0, neutral, message);
 
     let plain = VerifyingKey::from_bytes(&public_key.0).unwrap();
     assert!(plain.verify(message, &ed25519_dalek::Signature::from_bytes(&signature)).is_ok(), "the equation holds");
@@ -263,19 +257,9 @@ fn a_signature_with_a_point_of_small_order_is_refused() {
 /// Method: a good signature with the group's order added to its second half.
 #[test]
 fn a_signature_with_another_form_of_s_is_refused() {
-    const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-    ];
     let key = device_key();
     let good = key.sign(b"message");
-    let mut other = good.0;
-    let mut carry = 0;
-    for (byte, order) in other[32..].iter_mut().zip(ORDER) {
-        let sum = u16::from(*byte) + u16::from(order) + carry;
-        (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
-    }
-    assert_eq!(carry, 0);
+    let other = signatures::plus_order(good.0);
     let verifier = key.public_key().verifier().unwrap();
     assert!(verifier.verifies(b"message", &good));
     assert!(!verifier.verifies(b"message", &ks_protocol::signature::Signature(other)));

@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     store::{
         By, Reader, StoreError, Writer,
-        commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered},
-        devices::{ImportProblem, Imported, NewDevice, NewOtrts, Part},
+        commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered, REFUSED_NAMED_MAX},
+        devices::{ImportProblem, Imported, NewDevice, NewOtrts, PROBLEMS_MAX, Part},
     },
 };
 
@@ -116,9 +116,6 @@ async fn problems(reader: &Reader, pieces: &[Arc<[NewDevice]>]) -> Result<Vec<Im
     Ok(problems)
 }
 
-/// Faults of an inventory that are reported at most.
-const PROBLEMS_MAX: usize = 1_000;
-
 /// Queues the commands of an order, and comes back once all of them are durable. Whatever stops it, [`finish_orders`] goes on.
 ///
 /// # Errors
@@ -150,9 +147,6 @@ pub async fn order(
         first = Some(so_far);
     }
 }
-
-/// Refused devices that are named at most.
-const REFUSED_NAMED_MAX: usize = 1_000;
 
 /// Goes on with orders of which a piece is missing, because the server died in the middle or its store failed: at the start, and
 /// then every ten seconds. Two that make the same order's pieces share them.

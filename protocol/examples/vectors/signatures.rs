@@ -33,7 +33,12 @@ pub(crate) fn all() -> Vec<Value> {
     made.push(entry(&public, changed, false, "one bit of S is another"));
     made.push(entry(&public, plus_order(good), false, "S is not below the group order: S + L in the place of S"));
     for point in SMALL_ORDER.iter().flat_map(|hex| [false, true].map(|sign| point(hex, sign))) {
-        made.push(entry(&public, with_r(&[0x22; 32], &public, point), false, "R is a point of small order"));
+        made.push(entry(
+            &public,
+            with_r(&[0x22; 32], &public, point, MESSAGE.as_bytes()),
+            false,
+            "R is a point of small order",
+        ));
     }
     for point in SMALL_ORDER.iter().flat_map(|hex| [false, true].map(|sign| point(hex, sign))) {
         // S = 1 and R = B: where the key is the neutral element, the equation holds for every message.
@@ -63,21 +68,22 @@ fn point(hex: &str, sign: bool) -> [u8; 32] {
 }
 
 /// Adds the group order to the second half.
-fn plus_order(mut signature: [u8; 64]) -> [u8; 64] {
+pub(crate) fn plus_order(mut signature: [u8; 64]) -> [u8; 64] {
     let mut carry = 0;
     for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
         let sum = u16::from(*byte) + u16::from(order) + carry;
         (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
     }
+    assert_eq!(carry, 0, "S + L fits in 32 bytes");
     signature
 }
 
 /// A signature with this R, whose S makes the equation hold but for R, which adds nothing where it is the neutral element.
-fn with_r(seed: &[u8; 32], public: &[u8; 32], r: [u8; 32]) -> [u8; 64] {
+pub(crate) fn with_r(seed: &[u8; 32], public: &[u8; 32], r: [u8; 32], message: &[u8]) -> [u8; 64] {
     let mut secret: [u8; 32] = Sha512::digest(seed)[..32].try_into().expect("32 bytes");
     secret[0] &= 0b1111_1000;
     secret[31] = (secret[31] & 0b0111_1111) | 0b0100_0000;
-    let hash = Sha512::new().chain_update(r).chain_update(public).chain_update(MESSAGE).finalize();
+    let hash = Sha512::new().chain_update(r).chain_update(public).chain_update(message).finalize();
     let response = Scalar::from_bytes_mod_order_wide(&hash.into()) * Scalar::from_bytes_mod_order(secret);
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&r);

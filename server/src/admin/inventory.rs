@@ -11,7 +11,7 @@ use super::{
     devices::is_plain,
     sheet::{self, Row, Rows, Separator},
 };
-use crate::store::devices::{DeviceRecord, ImportProblem, NewDevice};
+use crate::store::devices::{DeviceRecord, ImportProblem, NewDevice, PROBLEMS_MAX};
 
 /// The columns; a file may have them in any order.
 pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufacturer", "model", "site"];
@@ -19,8 +19,6 @@ pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufactur
 pub const ROWS_MAX: usize = 1_000_000;
 /// Bytes of one plain field at most.
 const FIELD_BYTES_MAX: usize = 128;
-/// Problems reported at most.
-const PROBLEMS_MAX: usize = 1_000;
 
 /// What an inventory holds.
 #[derive(Debug)]

@@ -32,6 +32,9 @@ pub struct NewOrder {
     pub deadline_at: UnixMs,
 }
 
+/// Refused devices of an order that are named at most.
+pub const REFUSED_NAMED_MAX: usize = 1_000;
+
 /// What an order did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ordered {

@@ -199,6 +199,9 @@ pub struct Imported {
     pub revoked: usize,
 }
 
+/// Faults of one inventory that are reported at most; the first ones tell the pattern.
+pub const PROBLEMS_MAX: usize = 1_000;
+
 /// Why one row of an inventory can't be imported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImportProblem {

@@ -19,13 +19,10 @@ use crate::{
         By,
         devices::{
             DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
-            KeyRotation, NewDevice, NewOtrts, Part, Registration, Revoked, Selector, StandingRecord,
+            KeyRotation, NewDevice, NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, StandingRecord,
         },
     },
 };
-
-/// Rows of bad inventory that are reported at most; the first ones tell the pattern.
-const PROBLEMS_MAX: usize = 1_000;
 
 impl DeviceWrites for Writes<'_> {
     fn import(

@@ -15,12 +15,9 @@ use super::{
 };
 use crate::store::{
     By,
-    commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered},
+    commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered, REFUSED_NAMED_MAX},
     devices::Selector,
 };
-
-/// Refused devices that are named at most.
-const REFUSED_NAMED_MAX: usize = 1_000;
 
 /// An order as it is stored.
 struct Begun {

@@ -17,6 +17,7 @@ use ks_server::{
         step::State,
         update::Outcome,
     },
+    rules,
     store::{
         SqliteStore, Store, StoreError, Transaction,
         conformance::{AT, by, commit, sample_beat},
@@ -68,7 +69,7 @@ fn release(store: &mut SqliteStore) {
     let manifest = fields.signed(1_000, &PrivateKey::from_seed(&[3; 32]), AT).unwrap();
     let read = read(&manifest).unwrap();
     commit(store, |store| {
-        store.keep_artifact(fields.sha256, 1_000, &by())?;
+        rules::releases::keep_artifact(store, fields.sha256, 1_000, &by())?;
         let new = NewRelease {
             release_id: read.release_id.clone(),
             product: read.product.to_string(),
@@ -77,11 +78,11 @@ fn release(store: &mut SqliteStore) {
             sha256: fields.sha256,
             manifest: manifest.clone(),
         };
-        store.draft_release(&new, &by())?.unwrap();
+        rules::releases::draft(store, &new, &by())?.unwrap();
         for state in [ReleaseState::Staged, ReleaseState::Active] {
             let change =
                 ReleaseChange { release_id: read.release_id.clone(), state, manifest: None, reason: String::new() };
-            store.change_release(&change, &by())?.unwrap();
+            rules::releases::change(store, &change, &by())?.unwrap();
         }
         Ok(())
     });
@@ -115,7 +116,7 @@ fn main() {
     release(&mut store);
     let wish = Wish { rollout_id: rollout_id.clone(), policy: policy() };
     let (record, candidates) = commit(&mut store, |store| {
-        let record = store.release_now(&"fw-2".parse().unwrap())?.unwrap();
+        let record = store.release(&"fw-2".parse().unwrap())?.unwrap();
         let candidates = store.candidates_now(&record, &Selector::default())?;
         Ok((record, candidates))
     });

@@ -23,6 +23,7 @@ use crate::{
     clock::ms,
     config::StartError,
     rollout::plan,
+    rules,
     server_key::{KeyOrder, KeyOrderRefused, step},
     store::{
         By, Reader, StoreError, Writer,
@@ -424,7 +425,7 @@ async fn publish(
         .collect();
     let change = KeysetChange { version, document, keys, action, subject, detail };
     let by = by.clone();
-    let is_published = writer.write(move |store| store.publish_keyset(&change, &by)).await?;
+    let is_published = writer.write(move |store| rules::keysets::publish(store, &change, &by)).await?;
     if !is_published {
         return Err(KeyringError::Raced);
     }

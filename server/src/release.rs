@@ -20,6 +20,7 @@ use crate::{
     clock::ms,
     keyring::{Keyring, KeyringError},
     rollout::{driver::Look, plan},
+    rules,
     store::{
         By, Reader, StoreError, Transaction, Writer,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
@@ -237,7 +238,7 @@ async fn keep(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Re
     admin::check_name(manifest.release_id.as_str(), &admin::words_beside("{release_id}"))
         .map_err(|why| ReleaseError::Field(format!("release_id: {why}")))?;
     let (new, by) = (new_release(manifest, text), by.clone());
-    writer.write(move |store| store.draft_release(&new, &by)).await??;
+    writer.write(move |store| rules::releases::draft(store, &new, &by)).await??;
     Ok(manifest.release_id.clone())
 }
 
@@ -272,7 +273,7 @@ pub async fn stage(
     let (state, release_id) = (ReleaseState::Staged, release.release_id.clone());
     let change = ReleaseChange { release_id, state, manifest: Some(signed), reason: reason.to_owned() };
     let by = by.clone();
-    Ok(writer.write(move |store| store.change_release(&change, &by)).await??)
+    Ok(writer.write(move |store| rules::releases::change(store, &change, &by)).await??)
 }
 
 /// Lets rollouts offer a staged release. Its artifact is read once more before.
@@ -299,7 +300,7 @@ pub async fn activate(
     let (state, release_id) = (ReleaseState::Active, release.release_id.clone());
     let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };
     let by = by.clone();
-    Ok(writer.write(move |store| store.change_release(&change, &by)).await??)
+    Ok(writer.write(move |store| rules::releases::change(store, &change, &by)).await??)
 }
 
 /// Takes a release back for good: it is offered no more from the same moment on, and its open rollouts are aborted.
@@ -317,7 +318,7 @@ pub async fn revoke(
     let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };
     let by = by.clone();
     let revoke = move |store: &mut dyn Transaction| {
-        let changed = store.change_release(&change, &by)?;
+        let changed = rules::releases::change(store, &change, &by)?;
         if changed.is_ok() {
             crate::rollout::driver::abort_all_of(store, &change.release_id, &change.reason, &by, with)?;
         }

@@ -10,6 +10,7 @@ use ks_protocol::text::Sha256;
 
 use crate::{
     app::App,
+    rules,
     store::{By, StoreError},
 };
 
@@ -61,7 +62,7 @@ async fn note(app: &App, sha256: Sha256, fault: Option<String>) -> Result<(), St
         tracing::warn!(%sha256, "a firmware image is sound again; resume its rollouts");
     }
     let by = By { name: "ks-server".to_owned(), address: None, at: app.clock.now() };
-    app.writer.write(move |store| store.note_artifact(sha256, fault.as_deref(), &by)).await?;
+    app.writer.write(move |store| rules::releases::note_artifact(store, sha256, fault.as_deref(), &by)).await?;
     app.rollouts.wake();
     count_broken(app).await
 }

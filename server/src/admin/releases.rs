@@ -20,7 +20,7 @@ use crate::{
     keyring::KeyringError,
     release::{self, ReleaseError, ReleaseFields},
     rollout::plan,
-    scrub,
+    rules, scrub,
     store::releases::{ReleaseRecord, ReleaseRefused, ReleaseState},
 };
 
@@ -44,7 +44,7 @@ pub async fn upload(call: Call, Upload(body): Upload) -> Result<Json<Artifact>, 
         }
     })?;
     let by = call.by();
-    app.writer.write(move |store| store.keep_artifact(sha256, size_bytes, &by)).await?;
+    app.writer.write(move |store| rules::releases::keep_artifact(store, sha256, size_bytes, &by)).await?;
     // A broken image may be whole again. Should the store fail here, the image is kept all the same, and counted within a minute.
     let _ = scrub::count_broken(app).await;
     Ok(Json(Artifact { sha256, size_bytes }))

@@ -19,6 +19,7 @@ use crate::{
     keyring::Keyring,
     release::{self, ReleaseError, ReleaseFields},
     rollout::driver::Look,
+    rules,
     store::{By, Reader, Writer, releases::ReleaseRefused},
     vault::{self, Vault},
 };
@@ -234,7 +235,7 @@ async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -
         )
     })?;
     let kept = by.clone();
-    let kept = writer.write(move |store| store.keep_artifact(sha256, size_bytes, &kept)).await;
+    let kept = writer.write(move |store| rules::releases::keep_artifact(store, sha256, size_bytes, &kept)).await;
     kept.map(|()| sha256).map_err(|error| edge::bad_database(config, &error))
 }
 

@@ -147,7 +147,7 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
         return Ok(Vec::new());
     }
     if matches!(rollout.state.status, Status::Running | Status::Waiting)
-        && let Some(fault) = store.artifact_fault_now(rollout.release.sha256)?
+        && let Some(fault) = store.artifact(rollout.release.sha256)?.and_then(|artifact| artifact.fault)
     {
         return pause_for_image(store, &rollout, &fault, with);
     }
@@ -476,7 +476,7 @@ fn roll_back(
     by: &By,
     with: Look,
 ) -> Result<Result<(), String>, StoreError> {
-    let Some(release) = store.release_now(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
+    let Some(release) = store.release(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
     let took = store.took(from.row)?;
     let took_it = took.len();
     let which = Selector { device_ids: Some(took), ..Selector::default() };

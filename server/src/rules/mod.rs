@@ -6,3 +6,5 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod keysets;
+pub mod releases;

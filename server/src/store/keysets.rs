@@ -8,7 +8,8 @@ use ks_protocol::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{By, StoreError};
+use super::StoreError;
+use crate::audit::Noted;
 
 /// Where a server key is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -81,10 +82,14 @@ pub struct KeysetChange {
     pub detail: String,
 }
 
-/// What can be written of the server's keys.
-pub trait KeysetWrites {
-    /// Publishes a keyset; false if another one has the version by now, and nothing was changed.
-    fn publish_keyset(&mut self, change: &KeysetChange, by: &By) -> Result<bool, StoreError>;
+/// The rows of the server's keys. Within a transaction, [`crate::rules::keysets`] decides over them.
+pub trait KeysetRows {
+    /// The version of the newest keyset; 0 before the first.
+    fn newest_keyset_version(&mut self) -> Result<u64, StoreError>;
+    /// Adds a keyset, whose version none has.
+    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Adds a key, or stores its status, `signing_at` and `removed_at`.
+    fn save_server_key(&mut self, key: &ServerKeyRecord, noted: &Noted) -> Result<(), StoreError>;
 }
 
 /// Which devices hold the newest keyset.

@@ -36,11 +36,11 @@ use audit::{AuditReads, PrunedAuditRows};
 use commands::{CommandReads, CommandWrites};
 use devices::{DeviceReads, DeviceWrites};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
-use keysets::{KeysetReads, KeysetWrites};
+use keysets::{KeysetReads, KeysetRows};
 use logs::{LogReads, LogWrites};
 use presence::{PresenceReads, PresenceWrites};
 use punches::{PunchReads, PunchWrites};
-use releases::{ReleaseReads, ReleaseWrites};
+use releases::{ReleaseReads, ReleaseRows};
 use rollouts::{RolloutReads, RolloutWrites};
 
 /// Where writes become durable.
@@ -65,11 +65,11 @@ pub trait Transaction:
     + CommandWrites
     + DeviceWrites
     + HeartbeatWrites
-    + KeysetWrites
+    + KeysetRows
     + LogWrites
     + PresenceWrites
     + PunchWrites
-    + ReleaseWrites
+    + ReleaseRows
     + RolloutWrites
 {
 }

@@ -4,7 +4,8 @@ use ks_protocol::{id::ReleaseId, text::Sha256, time::UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{By, StoreError};
+use super::StoreError;
+use crate::audit::Noted;
 
 /// Where a release is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,7 +122,7 @@ pub enum ReleaseRefused {
     },
 }
 
-/// An image that may be offered: a release that needs it is ACTIVE.
+/// A firmware image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {
     /// Its hash.
@@ -145,20 +146,23 @@ pub struct ReleaseChange {
     pub reason: String,
 }
 
-/// What can be written of releases.
-pub trait ReleaseWrites {
-    /// A release, as this transaction sees it.
-    fn release_now(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
-    /// Notes whether something is wrong with an artifact's bytes; nothing of it is offered as long as it is.
-    fn note_artifact(&mut self, sha256: Sha256, fault: Option<&str>, by: &By) -> Result<(), StoreError>;
-    /// What is wrong with an artifact's bytes, as this transaction sees it.
-    fn artifact_fault_now(&mut self, sha256: Sha256) -> Result<Option<String>, StoreError>;
-    /// Notes that an artifact is kept, and that nothing is wrong with it.
-    fn keep_artifact(&mut self, sha256: Sha256, size_bytes: u64, by: &By) -> Result<(), StoreError>;
-    /// Keeps a draft. The same again changes nothing.
-    fn draft_release(&mut self, new: &NewRelease, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError>;
-    /// Takes a release on in its life.
-    fn change_release(&mut self, change: &ReleaseChange, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError>;
+/// The rows of releases and images. Within a transaction, [`crate::rules::releases`] decides over them.
+pub trait ReleaseRows {
+    /// A release by its name.
+    fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
+    /// The release of a product that has this counter.
+    fn release_with_counter(&mut self, product: &str, release_counter: u64) -> Result<Option<ReleaseId>, StoreError>;
+    /// Adds a release as a DRAFT.
+    fn insert_release(&mut self, new: &NewRelease, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores state, manifest, `changed_at` and reason of a release.
+    fn save_release(&mut self, release: &ReleaseRecord, noted: &Noted) -> Result<(), StoreError>;
+    /// An image by its hash.
+    fn artifact(&mut self, sha256: Sha256) -> Result<Option<ArtifactRecord>, StoreError>;
+    /// Adds an image.
+    fn insert_artifact(&mut self, sha256: Sha256, size_bytes: u64, at: UnixMs, noted: &Noted)
+    -> Result<(), StoreError>;
+    /// Stores what is wrong with an image's bytes.
+    fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, noted: &Noted) -> Result<(), StoreError>;
 }
 
 /// What can be asked of releases.

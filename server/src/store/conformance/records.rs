@@ -246,7 +246,7 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
         subject: key.key_id.clone(),
         detail: String::new(),
     };
-    let mut publish = |change: &KeysetChange| commit(store, |store| store.publish_keyset(change, &by()));
+    let mut publish = |change: &KeysetChange| commit(store, |store| rules::keysets::publish(store, change, &by()));
     assert!(publish(&change(1, "one")));
     assert!(!publish(&change(1, "other")));
     assert!(!publish(&change(3, "three")));

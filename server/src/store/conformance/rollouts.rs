@@ -18,6 +18,7 @@ use crate::{
         step::{Cell, Decision, GateReading, State, Status},
         update::{Update, UpdateState},
     },
+    rules,
     store::{
         By, Denied, Store, StoreReader,
         audit::AuditFilter,
@@ -58,7 +59,7 @@ fn new_release(release_id: &str, release_counter: u64) -> NewRelease {
 }
 
 fn draft(store: &mut impl Store, new: &NewRelease) -> Result<(), ReleaseRefused> {
-    commit(store, |store| store.draft_release(new, &by()))
+    commit(store, |store| rules::releases::draft(store, new, &by()))
 }
 
 fn change_with(
@@ -71,7 +72,7 @@ fn change_with(
     let reason = format!("to {}", state.as_str());
     let change =
         ReleaseChange { release_id: release_id.parse().unwrap(), state, manifest: manifest.map(str::to_owned), reason };
-    commit(store, |store| store.change_release(&change, &by_at(at)))
+    commit(store, |store| rules::releases::change(store, &change, &by_at(at)))
 }
 
 fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Result<(), ReleaseRefused> {
@@ -81,7 +82,7 @@ fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Resu
 
 /// An ACTIVE release.
 fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
-    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release(release_id, release_counter)).unwrap();
     change(store, release_id, ReleaseState::Staged).unwrap();
     change(store, release_id, ReleaseState::Active).unwrap();
@@ -251,7 +252,7 @@ pub fn a_release_goes_its_way_and_never_changes(store: &mut impl Store, reader: 
     let name: ReleaseId = "fw-2".parse().unwrap();
     let refused = |is, wanted| Err(ReleaseRefused::State { release_id: "fw-2".parse().unwrap(), is, wanted });
     assert_eq!(change(store, "fw-2", S::Staged), Err(ReleaseRefused::Unknown(name.clone())));
-    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     assert_eq!([draft(store, &new_release("fw-2", 2)), draft(store, &new_release("fw-2", 2))], [Ok(()), Ok(())]);
     let taken = Err(ReleaseRefused::NameTaken(name.clone()));
     assert_eq!(draft(store, &NewRelease { manifest: "another".to_owned(), ..new_release("fw-2", 3) }), taken);
@@ -299,12 +300,12 @@ pub fn a_counter_serves_one_release(store: &mut impl Store, reader: &mut impl St
 /// Promise: a release is staged only once its artifact is kept; an artifact is kept once.
 pub fn an_artifact_must_be_here_to_stage(store: &mut impl Store, reader: &mut impl StoreReader) {
     draft(store, &new_release("fw-2", 2)).unwrap();
-    commit(store, |store| store.keep_artifact(Sha256([8; 32]), 5, &by()));
+    commit(store, |store| rules::releases::keep_artifact(store, Sha256([8; 32]), 5, &by()));
     assert_eq!(change(store, "fw-2", ReleaseState::Staged), Err(ReleaseRefused::NoArtifact(ARTIFACT)));
     assert_eq!(reader.release(&"fw-2".parse().unwrap()).unwrap().unwrap().state, ReleaseState::Draft);
     assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), None);
     for _ in 0..2 {
-        commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+        commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     }
     assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), Some(1_000));
     assert_eq!(change(store, "fw-2", ReleaseState::Staged), Ok(()));
@@ -315,7 +316,7 @@ pub fn an_artifact_must_be_here_to_stage(store: &mut impl Store, reader: &mut im
 /// Promise: devices may fetch an artifact while a release that needs it is ACTIVE, and at no other time.
 pub fn an_artifact_is_offered_only_while_a_release_is_active(store: &mut impl Store, reader: &mut impl StoreReader) {
     use ReleaseState as S;
-    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), None);
     draft(store, &new_release("fw-2", 2)).unwrap();
     for (state, offered) in [(S::Staged, None), (S::Active, Some(1_000)), (S::Revoked, None)] {
@@ -751,7 +752,7 @@ pub fn an_offer_that_lapsed_is_made_again(store: &mut impl Store, reader: &mut i
 
 /// Promise: once it is staged, nothing of a release changes; so says [`ReleaseState::Staged`].
 pub fn a_staged_manifest_is_not_changed_by_activation(store: &mut impl Store, reader: &mut impl StoreReader) {
-    commit(store, |store| store.keep_artifact(ARTIFACT, 1_000, &by()));
+    commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release("fw-2", 2)).unwrap();
     change(store, "fw-2", ReleaseState::Staged).unwrap();
     for state in [ReleaseState::Active, ReleaseState::Revoked] {

@@ -3,41 +3,42 @@
 use ks_protocol::{key::PublicKey, time::UnixMs};
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, audit::append, integer, parsed, rows, time, time_if, unsigned, word};
-use crate::store::{
-    By,
-    keysets::{ASTRAY_MAX, KeysetChange, KeysetHolders, KeysetReads, KeysetWrites, ServerKeyRecord, ServerKeyStatus},
+use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, time_if, unsigned, word};
+use crate::{
+    audit::Noted,
+    store::keysets::{ASTRAY_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
 };
 
-impl KeysetWrites for Writes<'_> {
-    fn publish_keyset(&mut self, change: &KeysetChange, by: &By) -> Result<bool, StoreError> {
-        let newest: i64 =
-            self.0.prepare_cached("SELECT coalesce(max(version), 0) FROM keysets")?.query_row([], |row| row.get(0))?;
-        if unsigned(newest) + 1 != change.version {
-            return Ok(false);
-        }
+impl KeysetRows for Writes<'_> {
+    fn newest_keyset_version(&mut self) -> Result<u64, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT coalesce(max(version), 0) FROM keysets")?;
+        Ok(statement.query_row([], |row| row.get(0).map(unsigned))?)
+    }
+
+    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
         self.0
             .prepare_cached("INSERT INTO keysets (version, document, created_at) VALUES (?1, ?2, ?3)")?
-            .execute(params![integer(change.version), change.document, integer(by.at.0)])?;
-        for key in &change.keys {
-            self.0
-                .prepare_cached(
-                    "INSERT INTO server_keys (key_id, public_key, state, announced_at, signing_at, removed_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, signing_at = excluded.signing_at,
-                        removed_at = excluded.removed_at",
-                )?
-                .execute(params![
-                    key.key_id.as_str(),
-                    key.public_key.0.as_slice(),
-                    key.status.as_str(),
-                    integer(key.announced_at.0),
-                    key.signing_at.map(|at| integer(at.0)),
-                    key.removed_at.map(|at| integer(at.0))
-                ])?;
-        }
-        append(&self.0, change.action, change.subject.as_str(), &change.detail, by)?;
-        Ok(true)
+            .execute(params![integer(version), document, integer(at.0)])?;
+        Ok(())
+    }
+
+    fn save_server_key(&mut self, key: &ServerKeyRecord, _: &Noted) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached(
+                "INSERT INTO server_keys (key_id, public_key, state, announced_at, signing_at, removed_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (key_id) DO UPDATE SET state = excluded.state, signing_at = excluded.signing_at,
+                    removed_at = excluded.removed_at",
+            )?
+            .execute(params![
+                key.key_id.as_str(),
+                key.public_key.0.as_slice(),
+                key.status.as_str(),
+                integer(key.announced_at.0),
+                key.signing_at.map(|at| integer(at.0)),
+                key.removed_at.map(|at| integer(at.0))
+            ])?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,19 @@
+//! Keysets: a chain without gaps and without forks.
+
+use crate::{
+    audit::note,
+    store::{By, StoreError, Transaction, keysets::KeysetChange},
+};
+
+/// Publishes a keyset; false if another one has its version by now, and nothing was changed.
+pub fn publish(store: &mut dyn Transaction, change: &KeysetChange, by: &By) -> Result<bool, StoreError> {
+    if store.newest_keyset_version()? + 1 != change.version {
+        return Ok(false);
+    }
+    let noted = note(store, change.action, change.subject.as_str(), &change.detail, by)?;
+    store.insert_keyset(change.version, &change.document, by.at, &noted)?;
+    for key in &change.keys {
+        store.save_server_key(key, &noted)?;
+    }
+    Ok(true)
+}

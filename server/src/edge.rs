@@ -26,7 +26,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{
         ArtifactPlace, Bucket, Config, Contradiction, DatabaseFault, FirmwareKeySource, ServerKeySource, StartError,
-        connections_max, contradictions,
+        connections_max, contradictions, leftover, refuse_emptied,
     },
     error_report::{self, Reporting},
     keyring::{Keyring, KeyringError},
@@ -239,6 +239,17 @@ impl StoreThreads {
 
 /// Opens the store and starts its loops.
 fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, StartError> {
+    refuse_emptied(config)?;
+    if !config.database.exists()
+        && let Some(beside) = leftover(config)
+    {
+        tracing::warn!(
+            database = %config.database.display(),
+            "there is no database, and a server with a fleet has left {}: a NEW fleet begins, to which the devices of the old one are \
+             strangers",
+            beside.display()
+        );
+    }
     if let Some(torn) = torn_log(&config.database) {
         tracing::warn!("{torn}");
     }
@@ -435,7 +446,7 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     }
 }
 
-/// Says on standard error, before a command writes over it, what stands behind the last commit of the database's log.
+/// Says on standard error what stands behind the last commit of the database's log, before a command writes over it or reads without it.
 pub fn complain_of_torn_log(config: &Config) {
     if let Some(torn) = torn_log(&config.database) {
         complain(&format!("warning: {torn}"));
@@ -447,6 +458,7 @@ pub fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(Writer, Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
+    refuse_emptied(config)?;
     complain_of_torn_log(config);
     let store = SqliteStore::open_beside(&config.database, config.sqlite, SystemClock.now())?;
     let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
@@ -464,11 +476,21 @@ pub fn with_store<T>(
 }
 
 /// Opens the store only to read it, beside a server that may be running or where a backup lies, and does something with it, on
-/// this thread. Nothing is written.
+/// this thread. Nothing is written; what the log lost is said on standard error, since what is read then may be short of it.
 pub fn with_reader<T>(
     config: &Config,
     work: impl AsyncFnOnce(Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
+    complain_of_torn_log(config);
+    with_silent_reader(config, work)
+}
+
+/// The same for a command that says itself what the log lost.
+pub fn with_silent_reader<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(Reader) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    refuse_emptied(config)?;
     let (reading, alone) = SqliteReader::open_as_it_lies(&config.database, config.sqlite.locking)?;
     let (reader, questions) = writer::reader(1_024, &Damage::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

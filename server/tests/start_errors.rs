@@ -296,6 +296,11 @@ async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
         std::fs::copy(server.path(name), copy.path().join(name)).unwrap();
     }
     let url = format!("file:{}", copy.path().join("ks.sqlite").display());
+    for command in [&["audit", "verify"][..], &["factory", "export"], &["admin", "user", "list"], &["keys", "status"]] {
+        let read = server.run(&[command, &["--database-url", &url]].concat());
+        let said = read.stderr.lines().filter(|line| line.starts_with("warning: ") && line.contains(remark)).count();
+        assert_eq!((read.code, said), (Some(0), 1), "{command:?}: {read:?}");
+    }
     let written = server.run(&["migrate", "--database-url", &url]);
     assert!(written.code == Some(0) && written.stderr.contains(remark), "{written:?}");
 

@@ -1,6 +1,6 @@
 //! `ks-server doctor`: looks at settings, keys, database, clock and disk, and says what to mend. Changes nothing.
 
-use std::{path::Path, time::Duration};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 use clap::{ArgMatches, Command};
 use ks_protocol::time::UnixMs;
@@ -10,15 +10,22 @@ use super::{Ended, found, json, output, with_settings};
 use crate::{
     admin::audit::walk,
     clock::{Clock, SystemClock},
-    config::{Config, ServerKeySource, StartError, contradictions},
+    config::{
+        ArtifactPlace, Config, DatabaseFault, ServerKeySource, StartError, contradictions, is_empty, leftover,
+        refuse_emptied,
+    },
     edge,
     keyring::{self, KeyringError, KeysetState},
-    store::{Reader, StoreError, free_bytes, refuse_lost, torn_log},
+    store::{
+        BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,
+    },
     vault::Vault,
 };
 
 /// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
 const DISK_FREE_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
+/// How long between two looks at who holds the database.
+const HELD_PAUSE: Duration = Duration::from_millis(50);
 /// When this program was written: no clock can be before.
 const WRITTEN_AT: UnixMs = UnixMs(1_793_000_000_000);
 
@@ -132,26 +139,97 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         }
         (Err(error), _) => findings.push(bad("keys", error)),
     }
-    if let Err(error) = refuse_lost(&config.database) {
+    if let Err(error) = refuse_lost(&config.database).and_then(|()| refuse_emptied(config)) {
         findings.push(bad("database", &error));
         return findings;
     }
-    if !config.database.exists() {
-        let found = format!("there is none at {}", config.database.display());
-        let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
-        findings.push(warning("database", found, remedy));
+    findings.extend(rights(config));
+    if !config.database.exists() || is_empty(&config.database) {
+        findings.push(no_database(config));
+        return findings;
+    }
+    if let Some(holder) = held(&config.database) {
+        let why = format!(
+            "{holder} holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs"
+        );
+        let fault = DatabaseFault::Held;
+        findings.push(bad("database", &StartError::BadDatabase { path: config.database.clone(), fault, why }));
         return findings;
     }
     if let Some(torn) = torn_log(&config.database) {
         let remedy = "after a crash nothing; of a copy or a backup, take another, or compare with where it came from";
         findings.push(warning("database", torn, remedy));
     }
-    let looked = edge::with_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
+    let looked = edge::with_silent_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
     match looked {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(bad("database", &error)),
     }
     findings
+}
+
+/// A place where the server would begin a new fleet.
+fn no_database(config: &Config) -> Finding {
+    let path = config.database.display();
+    if is_empty(&config.database) {
+        let remedy = "the first start of the server begins a new fleet in it; if there is a database elsewhere, set DATABASE_URL to it";
+        return warning("database", format!("there is no database at {path}: the file is empty"), remedy);
+    }
+    if let Some(beside) = leftover(config) {
+        let found = format!("there is none at {path}, and a server with a fleet has left {}", beside.display());
+        let remedy = "put the database back, or restore a backup, before you start the server: it would begin a new fleet, to which the devices of the old one are strangers";
+        return warning("database", found, remedy);
+    }
+    let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
+    warning("database", format!("there is none at {path}"), remedy)
+}
+
+/// What this user may not write where the server has to.
+fn rights(config: &Config) -> Vec<Finding> {
+    let user = edge::process_user();
+    let mut findings = Vec::new();
+    let mut folder_said = None;
+    if let Some((place, cause)) = unwritable(&config.database) {
+        let error = if cause.kind() == ErrorKind::NotADirectory {
+            StartError::File { what: "create", path: config.database.clone(), cause }
+        } else {
+            let (path, fault) = (config.database.clone(), DatabaseFault::of_file(&cause));
+            let why = format!("{user} may not write {}: {cause}", place.display());
+            StartError::BadDatabase { path, fault, why }
+        };
+        findings.push(bad("database", &error));
+        folder_said = Some(place);
+    }
+    let artifacts = match &config.artifacts {
+        ArtifactPlace::Folder(path) => Some(("firmware", path, "no firmware image can be uploaded")),
+        ArtifactPlace::S3(_) => None,
+    };
+    let keys = Some(("keys", &config.server_keys, "no key can be announced"));
+    for (what, path, so) in artifacts.into_iter().chain(keys) {
+        let Some((place, cause)) = unwritable_folder(path).filter(|(place, _)| folder_said.as_ref() != Some(place))
+        else {
+            continue;
+        };
+        if what == "firmware" && !path.is_dir() {
+            findings.push(bad(what, &StartError::File { what: "create", path: path.clone(), cause })); // at the start already
+            continue;
+        }
+        let found = format!("{user} may not write {}: {cause}; {so}", place.display());
+        let remedy =
+            format!("give the user that runs the server the right to write there (`ls -ld {}`)", place.display());
+        findings.push(warning(what, found, remedy));
+    }
+    findings
+}
+
+/// Who holds the database all the time for which a server that starts waits.
+fn held(database: &Path) -> Option<String> {
+    let mut last = None;
+    for _ in 0..=BUSY_TIMEOUT.as_millis() / HELD_PAUSE.as_millis() {
+        last = Some(holder(database)?);
+        std::thread::sleep(HELD_PAUSE);
+    }
+    last
 }
 
 async fn look_inside(
@@ -204,6 +282,13 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
             Err(error) => return vec![failed(&error)],
         };
         after = Some(image.sha256);
+        if let ArtifactPlace::Folder(folder) = &config.artifacts
+            && !folder.is_dir()
+        {
+            let cause = ErrorKind::NotFound.into(); // nor is it made here
+            findings.push(bad("firmware", &StartError::File { what: "read", path: folder.clone(), cause }));
+            return findings;
+        }
         let artifacts = match edge::artifacts(config) {
             Ok(artifacts) => artifacts,
             Err(error) => return vec![bad("firmware", &error)],
@@ -263,7 +348,7 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> O
 
 /// Whether the database has devices; that it can't be read is said elsewhere.
 fn has_devices(config: &Config) -> bool {
-    let asked = edge::with_reader(config, async |reader| {
+    let asked = edge::with_silent_reader(config, async |reader| {
         edge::has_devices(&reader).await.map_err(|error| edge::bad_database(config, &error))
     });
     asked.unwrap_or(false)

@@ -15,6 +15,8 @@ pub enum DatabaseFault {
     Damaged,
     /// The file is no SQLite database.
     NoDatabase,
+    /// What has its name is no file: a folder, a pipe, a device.
+    NoFile,
     /// It was migrated by a build whose migrations are not this one's.
     OtherHistory,
     /// This user may not read or write it, or its folder.
@@ -36,7 +38,8 @@ pub enum DatabaseFault {
 impl DatabaseFault {
     /// What to do, one sentence.
     pub fn remedy(self, path: &Path) -> String {
-        let path = path.display();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (path, folder) = (path.display(), folder.display());
         match self {
             Self::Damaged => {
                 format!("stop whatever has it open, put {path}, its -wal and its -shm aside, and restore a backup")
@@ -44,11 +47,12 @@ impl DatabaseFault {
             Self::NoDatabase => format!(
                 "set DATABASE_URL to the fleet's database; if {path} is where it was, put the file aside and restore a backup"
             ),
+            Self::NoFile => format!("set DATABASE_URL to the database itself, a file; {path} is none"),
             Self::OtherHistory => {
                 "use the build of this program that made it, or restore a backup that this one made".to_owned()
             }
             Self::Denied => format!(
-                "give the user that runs this the right to read and to write {path}, its -wal and its -shm, and their folder (`ls -l {path}*`)"
+                "give the user that runs this the right to read and to write {path}, its -wal and its -shm, and their folder {folder} (`ls -ld {folder} {path}*`)"
             ),
             Self::ReadOnly => format!("mount the disk of {path} so that it can be written"),
             Self::Held => format!("wait until the other program is done, or end it (`fuser {path}` names it)"),
@@ -86,9 +90,24 @@ impl DatabaseFault {
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
             io::ErrorKind::NotFound => Self::Misplaced,
+            io::ErrorKind::IsADirectory => Self::NoFile,
             _ => Self::Other,
         }
     }
+
+    /// The same with a look at where the file is: SQLite says that it can't write, and not whether that is the disk or a right.
+    #[must_use]
+    pub fn at(self, path: &Path) -> Self {
+        match self {
+            Self::ReadOnly if !is_mounted_read_only(path) => Self::Denied,
+            other => other,
+        }
+    }
+}
+
+/// Whether the disk of a path takes no writes from anybody.
+fn is_mounted_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 impl From<&StoreError> for DatabaseFault {
@@ -123,6 +142,7 @@ mod tests {
             of(ffi::SQLITE_ERROR),
             DatabaseFault::OtherHistory,
             DatabaseFault::Misplaced,
+            DatabaseFault::NoFile,
         ];
         let remedies: std::collections::BTreeSet<String> =
             faults.iter().map(|fault| fault.remedy(Path::new("/data/ks.sqlite"))).collect();
@@ -132,5 +152,8 @@ mod tests {
             "{remedies:#?}"
         );
         assert_eq!(DatabaseFault::of_file(&io::ErrorKind::PermissionDenied.into()), of(ffi::SQLITE_CANTOPEN));
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(of(ffi::SQLITE_READONLY).at(folder.path()), DatabaseFault::Denied, "this disk can be written");
+        assert_eq!(of(ffi::SQLITE_READONLY).at(Path::new("/proc/version")), DatabaseFault::Denied);
     }
 }

@@ -3,6 +3,7 @@
 mod contradictions;
 mod database_fault;
 mod error;
+mod leftovers;
 mod misspelt;
 mod settings;
 
@@ -20,6 +21,7 @@ use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::digits}
 pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use database_fault::DatabaseFault;
 pub use error::StartError;
+pub use leftovers::{is_empty, leftover, refuse_emptied};
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
 

@@ -28,7 +28,13 @@ use ks_protocol::{id::Sequence, time::UnixMs};
 
 pub use damage::Damage;
 pub use migrations::{LATEST as SCHEMA_VERSION, MigrateError};
-pub use sqlite::{SqliteReader, SqliteStore, place::free_bytes, refuse_lost, torn_log};
+pub(crate) use sqlite::BUSY_TIMEOUT;
+pub use sqlite::{
+    SqliteReader, SqliteStore, has_log,
+    held::{holder, unwritable, unwritable_folder},
+    place::free_bytes,
+    refuse_lost, torn_log,
+};
 pub use writer::{Reader, Writer};
 
 use accounts::{AccountReads, AccountRows};

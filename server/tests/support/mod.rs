@@ -153,6 +153,20 @@ impl World {
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
+    /// The same as a user who has no rights but those that everybody has, if the tester is root; none if that user can't run the
+    /// executable. The world's folder is opened to all.
+    pub(crate) fn run_without_rights(&self, arguments: &[&str]) -> Option<Ran> {
+        use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+        std::fs::set_permissions(self.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = self.command(arguments);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.stdin(Stdio::null()).output().ok()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Some(Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+    }
+
     /// The same with a standard output of another kind; what it says there is not seen.
     pub(crate) fn run_into(&self, arguments: &[&str], stdout: impl Into<Stdio>) -> Ran {
         let child = self.command(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();

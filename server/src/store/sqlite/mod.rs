@@ -7,6 +7,7 @@ mod commands;
 mod devices;
 mod filter;
 mod heartbeats;
+pub(crate) mod held;
 mod keysets;
 mod logs;
 mod orders;
@@ -41,7 +42,7 @@ use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, device
 use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
 
@@ -212,8 +213,13 @@ fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// What must not be opened, since SQLite would go on without what is there: a link to a file that is away, which would be made anew,
-/// a log whose database is missing or empty, which would be deleted, and a damaged log, which would be passed over and cut.
+/// a log whose database is missing or empty, which would be deleted, and a damaged log, which would be passed over and cut; and what is
+/// no file, of which SQLite says that the disk fails, or which it waits for.
 pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
+    if let Some(other) = place::not_a_file(path) {
+        let (path, why) = (path.to_owned(), format!("it is {other}"));
+        return Err(StartError::BadDatabase { path, fault: DatabaseFault::NoFile, why });
+    }
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
     {
@@ -227,7 +233,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     }
     let bytes_of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let log = wal::log_of(path);
-    if bytes_of(path) == 0 && bytes_of(&log) > 0 {
+    if bytes_of(path) == 0 && has_log(path) {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: format!(
@@ -242,6 +248,11 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         Ok(Log::Damaged(damage)) => Err(StartError::DamagedLog { path: path.to_owned(), damage }),
         Err(cause) => Err(StartError::File { what: "read", path: wal::log_of(path), cause }),
     }
+}
+
+/// Whether a write-ahead log with something in it is beside a database.
+pub fn has_log(path: &Path) -> bool {
+    std::fs::metadata(wal::log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
 /// What stands behind the last commit of the write-ahead log, in words; none where it ends with a commit. To be asked before the
@@ -277,7 +288,11 @@ fn refused(path: &Path, error: MigrateError) -> StartError {
 
 /// A database that SQLite does not open or read.
 fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
-    StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::of_sqlite(error), why: in_short(error) }
+    StartError::BadDatabase {
+        path: path.to_owned(),
+        fault: DatabaseFault::of_sqlite(error).at(path),
+        why: in_short(error),
+    }
 }
 
 /// A database whose files the system does not open or find.
@@ -293,7 +308,7 @@ struct Unsound {
 
 impl Unsound {
     fn refused(self, path: &Path) -> StartError {
-        StartError::BadDatabase { path: path.to_owned(), fault: self.fault, why: self.why }
+        StartError::BadDatabase { path: path.to_owned(), fault: self.fault.at(path), why: self.why }
     }
 }
 

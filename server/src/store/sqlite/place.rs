@@ -86,6 +86,21 @@ impl Place {
     }
 }
 
+/// What a path names that is there and is no file, in words; none if it is one, or nothing is there.
+pub(super) fn not_a_file(path: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_fifo() || kind.is_socket() {
+        Some("a pipe or a socket")
+    } else {
+        Some("a device")
+    }
+}
+
 /// Bytes that are free for us on the disk of a path.
 ///
 /// # Errors

@@ -24,6 +24,22 @@ const SHARED_WORDS: [&str; 14] = [
 ];
 /// Variables of GitLab's runner, whose jobs may run this program.
 const OTHERS: [&str; 2] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS"];
+/// Beginnings of names that are nobody else's: whatever goes on so is meant for this program.
+const ONLY_OURS: [&str; 7] = [
+    "ARTIFACT_SCRUB_",
+    "KEYS_STRANDED_",
+    "OTRT_",
+    "RATE_LIMIT_ADDRESS_",
+    "RATE_LIMIT_DEVICE_",
+    "STORE_LOCKING_",
+    "STORE_SYNCHRONOUS_",
+];
+/// Last words of settings that people leave out.
+const UNITS: [&str; 5] = ["_MS", "_DAYS", "_BYTES", "_BP", "_MAX"];
+/// Letters behind the first word that make a name rather a setting cut short than another program's.
+const CUT_LETTERS_MIN: usize = 3;
+/// Names that are listed in one remark at most.
+const LISTED_MAX: usize = 8;
 /// What people put before the name of a setting of a program that may need it; `SERVER_PORT` is none of this one.
 const PROGRAM_WORDS: [&str; 3] = ["KS_SERVER_", "KS_", "SERVER_"];
 /// Shortest name of a setting that one letter more or less makes another; below, too many words are near, and only what nobody
@@ -39,30 +55,30 @@ pub struct Misspelt {
     pub doubtful: Vec<String>,
 }
 
-/// Looks at the names of environment variables.
+/// Looks at the names of environment variables. A name is refused if it is plausibly a slip of one of ours and not likely another
+/// program's; one that only begins like a setting is a remark, since the environment may be shared with anything.
 pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
     let names: BTreeSet<&str> = names.into_iter().collect();
     let mut found = Misspelt::default();
+    let mut unlike = Vec::new();
     for name in &names {
         let plain = name.to_ascii_uppercase();
         if is_setting(name) || OTHERS.contains(name) || is_of_a_service(name, &names) {
             continue;
         }
-        if let Some(setting) = slip_of_a_short_one(&plain, &names) {
+        let word = prefix_of(&plain);
+        let meant = slip_of_a_short_one(&plain, &names).or_else(|| of_the_program(&plain));
+        if let Some(setting) = meant {
             found.doubtful.push(remark(name, setting));
-            continue;
-        }
-        let Some((setting, distance)) = nearest(&plain) else { continue };
-        match prefix_of(&plain) {
-            Some(word) if !SHARED_WORDS.contains(&word) || is_cut_short(&plain) => {
-                found.refused.push(StartError::UnknownSetting { name: (*name).to_owned(), nearest: setting });
-            }
-            prefix if prefix.is_some() || is_near(setting, distance) => {
-                found.doubtful.push(remark(name, setting));
-            }
-            _ => {}
+        } else if let Some(nearest) = slip(&plain, word) {
+            found.refused.push(StartError::UnknownSetting { name: (*name).to_owned(), nearest });
+        } else if let Some(setting) = like(&plain, word) {
+            found.doubtful.push(remark(name, setting));
+        } else if word.is_some() {
+            unlike.push(*name);
         }
     }
+    found.doubtful.extend(begin_like(&unlike));
     found
 }
 
@@ -70,6 +86,34 @@ fn remark(name: &str, setting: &str) -> String {
     format!("{name} is no setting of this program, which passes it over; {setting} is one")
 }
 
+/// One remark for all names that begin like a setting, and are like none.
+fn begin_like(names: &[&str]) -> Option<String> {
+    let more = names.len().saturating_sub(LISTED_MAX);
+    let listed = names.iter().take(LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match (names.len(), more) {
+        (0, _) => None,
+        (1, _) => Some(format!("{listed} begins like a setting of this program, and is none: it is passed over")),
+        (_, 0) => Some(format!("{listed} begin like settings of this program, and are none: they are passed over")),
+        _ => Some(format!(
+            "{listed} and {more} others begin like settings of this program, and are none: they are passed over"
+        )),
+    }
+}
+
+/// The setting that a name is plausibly a slip of, in a family of names that other programs do not have, or have without a unit
+/// that ours end with.
+fn slip(name: &str, word: Option<&str>) -> Option<&'static str> {
+    if let Some(start) = ONLY_OURS.iter().find(|start| name.starts_with(**start)) {
+        return cut_short(name).or_else(|| Some(nearest(name, start)?.0));
+    }
+    let is_shared = SHARED_WORDS.contains(&word?);
+    let is_without_unit = |setting: &&str| setting.strip_prefix(name).is_some_and(|rest| UNITS.contains(&rest));
+    if let Some(setting) = cut_short(name).filter(|setting| !is_shared || is_without_unit(setting)) {
+        return Some(setting);
+    }
+    let (setting, distance) = nearest(name, "").filter(|_| !is_shared)?;
+    (distance <= (setting.len() / 12).max(1)).then_some(setting)
+}
 /// The short setting, `HOST` or `PORT`, of which a name is a slip: a letter twice (`HOSTT`), two letters that changed places (`PROT`),
 /// or a plural (`PORTS`) while the setting itself is not given. Any other letter makes it another word: `POST`, `HOSTNAME`.
 fn slip_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static str> {
@@ -134,24 +178,33 @@ fn prefix_of(name: &str) -> Option<&'static str> {
     words.find(|word| name.strip_prefix(word).is_some_and(|rest| rest.starts_with('_')))
 }
 
-/// Whether a setting is named so and goes on: `IDLE_TIMEOUT` for `IDLE_TIMEOUT_MS`.
-fn is_cut_short(name: &str) -> bool {
-    let mut names = SETTINGS.iter().map(|setting| setting.name);
-    name.contains('_') && names.any(|setting| setting.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
+/// The setting whose name goes on where this one ends, in the middle of a word too: `STORE_SYNC`, `IDLE_TIMEOUT`. None if several do
+/// that are not one another's beginning: who writes `RATE_LIMIT` has another program in mind.
+fn cut_short(name: &str) -> Option<&'static str> {
+    name.split_once('_').filter(|(_, rest)| rest.len() >= CUT_LETTERS_MIN)?;
+    let longer = || SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(name));
+    let shortest = longer().min_by_key(|setting| setting.len())?;
+    longer().all(|setting| setting.starts_with(shortest)).then_some(shortest)
 }
 
-/// The setting whose name is nearest, and how many letters differ: of all if that may be a slip, else of those with the same
-/// first word, if there are any.
-fn nearest(name: &str) -> Option<(&'static str, usize)> {
-    if let Some(setting) = of_the_program(name) {
-        return Some((setting, 0));
-    }
-    let of = |prefix: &str| {
-        let kin = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(prefix));
-        kin.map(|setting| (setting, strsim::damerau_levenshtein(name, setting))).min_by_key(|(_, distance)| *distance)
-    };
-    let of_all = of("").filter(|(setting, distance)| is_near(setting, *distance));
-    of_all.or_else(|| prefix_of(name).and_then(|word| of(&format!("{word}_")))).or_else(|| of(""))
+/// The setting that a name is like, though other programs may have it: a few letters away, one of its beginnings or ends
+/// (`S3_BUCKET` of `ARTIFACTS_S3_BUCKET`), or one with more behind it.
+fn like(name: &str, word: Option<&str>) -> Option<&'static str> {
+    let near = nearest(name, "").filter(|(setting, distance)| is_near(setting, *distance)).map(|(setting, _)| setting);
+    near.or_else(|| {
+        word?;
+        let of =
+            |fits: &dyn Fn(&str) -> bool| SETTINGS.iter().map(|setting| setting.name).find(|setting| fits(setting));
+        let is_longer = |setting: &str| name.strip_prefix(setting).is_some_and(|rest| rest.starts_with('_'));
+        let ends_so = |setting: &str| setting.strip_suffix(name).is_some_and(|start| start.ends_with('_'));
+        cut_short(name).or_else(|| of(&ends_so)).or_else(|| of(&is_longer))
+    })
+}
+
+/// The setting whose name is nearest among those with this beginning, and how many letters differ.
+fn nearest(name: &str, start: &str) -> Option<(&'static str, usize)> {
+    let kin = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(start));
+    kin.map(|setting| (setting, strsim::damerau_levenshtein(name, setting))).min_by_key(|(_, distance)| *distance)
 }
 
 /// Whether so few letters differ that it is rather a slip than another name.
@@ -174,14 +227,23 @@ mod tests {
             ("otrt_required", "OTRT_REQUIRED"),
             ("RATE_LIMIT_DEVICE_PER_MINUTE", "RATE_LIMIT_DEVICE_PER_MIN"),
             ("KEYS_STRANDED_MAX", "KEYS_STRANDED_MAX_BP"),
-            ("STORE_SYNC", "STORE_LOCKING"),
+            ("STORE_SYNC", "STORE_SYNCHRONOUS"),
+            ("STORE_LOCK", "STORE_LOCKING"),
+            ("STORE_LOKCING", "STORE_LOCKING"),
+            ("STORE_QUEUE", "STORE_QUEUE_MAX"),
+            ("DISK_RESERVE", "DISK_RESERVE_BYTES"),
+            ("OTRT_ON", "OTRT_REQUIRED"),
+            ("OTRT_REQ", "OTRT_REQUIRED"),
+            ("RATE_LIMIT_DEVICE_BRUST", "RATE_LIMIT_DEVICE_BURST"),
+            ("LOG_RETENTION", "LOG_RETENTION_DAYS"),
+            ("KEYS_STRANDED", "KEYS_STRANDED_MAX_BP"),
             ("IDLE_TIMEOUT", "IDLE_TIMEOUT_MS"),
             ("ARTIFACT_DIR", "ARTIFACTS_DIR"),
             ("HEARTBEAT_INTERVAL", "HEARTBEAT_INTERVAL_MS"),
         ] {
             let said = refused(&[wrong]);
             assert!(said.len() == 1 && said[0].contains(wrong), "{said:?}");
-            assert!(wrong == "STORE_SYNC" || said[0].contains(&format!("did you mean {right}?")), "{said:?}");
+            assert!(said[0].contains(&format!("did you mean {right}?")), "{said:?}");
         }
     }
 
@@ -191,6 +253,42 @@ mod tests {
         let found = misspelt(names);
         assert_eq!((found.refused.len(), found.doubtful.len()), (0, names.len()), "{found:?}");
         assert!(found.doubtful.iter().any(|doubt| doubt.contains("LOG_LEVL ") && doubt.contains("LOG_LEVEL is one")));
+    }
+
+    /// Goal: an environment that is shared with other software keeps no server from its start.
+    #[test]
+    fn what_begins_like_a_setting_and_is_like_none_is_one_remark() {
+        let others = [
+            "STORE_URL",
+            "STORE_ID",
+            "STORE_LOGGING",
+            "KEYS_DIR",
+            "KEYS_URL",
+            "ARTIFACTS_URL",
+            "ARTIFACT_ID",
+            "RATE_LIMIT",
+            "RATE_LIMIT_WINDOW_MS",
+            "RATE_LIMIT_MAX",
+            "DISK_SIZE",
+            "COMMAND_LINE",
+            "COMMAND_MODE",
+        ];
+        for name in others {
+            let found = misspelt([name]);
+            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{name}: {found:?}");
+        }
+        let found = misspelt(others);
+        assert!(found.refused.is_empty(), "{found:?}");
+        let said = found.doubtful.last().unwrap();
+        assert!(said.contains("STORE_URL") || said.contains("others begin like settings"), "{said}");
+        assert!(found.doubtful.len() <= 3, "{found:?}");
+        assert_eq!(
+            misspelt(["STORE_URL"]).doubtful,
+            ["STORE_URL begins like a setting of this program, and is none: it is passed over"]
+        );
+        for (name, setting) in [("S3_ACCESS_KEY", "S3_ACCESS_KEY_ID"), ("S3_BUCKET", "ARTIFACTS_S3_BUCKET")] {
+            assert!(misspelt([name]).doubtful[0].ends_with(&format!("; {setting} is one")), "{name}");
+        }
     }
 
     #[test]
@@ -244,7 +342,8 @@ mod tests {
             "STORE_PORT_80_XYZ",
             "STORE_PORT_80_TCP_X",
         ] {
-            assert_eq!(misspelt([name]).refused.len(), 1, "{name}");
+            let found = misspelt([name]);
+            assert_eq!(found.refused.len() + found.doubtful.len(), 1, "{name}: {found:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whole numbers on the wire: digits alone, within a bound, so that what is stored is what was sent.
 
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
@@ -28,8 +28,26 @@ impl Whole for i16 {
     const BOUNDS: (i64, u64) = (-32_768, 32_767);
 }
 
-/// A whole number that stands somewhere else than on the wire, in a header, a setting, a flag: digits alone, where `parse` would take a
-/// plus sign too.
+/// A whole number in the one form that people and programs write it in: no plus sign, no leading zeros. For what stands in a setting, a
+/// flag, a query or a path; `parse` would take more.
+pub fn in_one_form<T: FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|number: &T| number.to_string() == text)
+}
+
+/// Reads a number of a command line: in its one form, and within a range.
+pub fn within<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + ToString + PartialOrd + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = in_one_form(text).filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            format!("expected a whole number from {} to {}", range.start().to_string(), range.end().to_string())
+        })
+    }
+}
+
+/// A whole number in a header of HTTP: digits alone, which may begin with zeros there; `parse` would take a plus sign too.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_digits)
@@ -87,6 +105,16 @@ impl<T: Whole> Visitor<'_> for Digits<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_one_form() {
+        assert_eq!((in_one_form::<u64>("0"), in_one_form::<i16>("-60")), (Some(0), Some(-60)));
+        for other in ["", "+5", "05", "-0", "00", " 5", "5 ", "0x5", "5.0", "5e1", "\u{665}", "70000"] {
+            assert_eq!(in_one_form::<u16>(other), None, "{other}");
+            assert_eq!(within(0..=9_u16)(other), Err("expected a whole number from 0 to 9".to_owned()), "{other}");
+        }
+        assert_eq!((within(1..=9_u8)("9"), within(1..=9_u8)("0").is_err()), (Ok(9), true));
+    }
 
     #[test]
     fn digits_alone_are_a_number() {

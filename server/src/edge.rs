@@ -651,6 +651,13 @@ fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
 pub fn print(bytes: &[u8]) -> Result<(), StartError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that writes to standard output")]
     let mut out = std::io::stdout();
+    // The standard library takes what can't be written to such a file for written.
+    if rustix::fs::fcntl_getfl(&out)
+        .is_ok_and(|flags| flags & rustix::fs::OFlags::ACCMODE == rustix::fs::OFlags::RDONLY)
+    {
+        let cause = std::io::Error::from(rustix::io::Errno::BADF);
+        return Err(StartError::Output { cause });
+    }
     let shown = std::io::IsTerminal::is_terminal(&out).then(|| printable_lines(&String::from_utf8_lossy(bytes)));
     out.write_all(shown.as_ref().map_or(bytes, |shown| shown.as_bytes()))
         .and_then(|()| out.flush())

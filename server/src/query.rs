@@ -1,7 +1,7 @@
 //! Query strings: each number in its one form, and an error that says the field, what came and what was expected.
 
 use axum::{extract::Query, http::Uri};
-use ks_protocol::reading;
+use ks_protocol::{number::in_one_form, reading};
 use serde::{
     Deserializer,
     de::{
@@ -40,7 +40,7 @@ impl IntoDeserializer<'_, Error> for Given {
 impl Given {
     /// The number that it is, if it is written as numbers are: no sign but a minus, no leading zeros.
     fn number<T: std::str::FromStr + ToString>(&self) -> Option<T> {
-        self.0.parse().ok().filter(|number: &T| number.to_string() == self.0)
+        in_one_form(&self.0)
     }
 }
 

@@ -57,6 +57,23 @@ async fn every_route_keeps_its_rule_for_every_role() {
     server.is_well().await;
 }
 
+/// Goal: a query that a route does not know is refused on every route, as one that would have asked for less.
+/// Method: a field that no route has, on each; what says so names it. Then a number in a path that is not in its one form.
+#[tokio::test]
+async fn every_route_refuses_a_query_that_it_does_not_know() {
+    let server = start_server(&[]);
+    for (method, path, _) in endpoints() {
+        let answer = server.admin(method, &format!("{path}?no_such_field=1"), "").await;
+        let body = answer.body.to_string();
+        assert!(answer.status == 400 && body.contains("unknown field `no_such_field`"), "{method} {path}: {body}");
+    }
+    for row in ["+1", "01", "one"] {
+        let problem = server.admin("DELETE", &format!("/api/tokens/{row}"), "").await.problem(400);
+        assert_eq!(problem["detail"], "row: expected a whole number");
+    }
+    assert_eq!(server.get("/api/presence?").await.status, 200, "an empty one asks for nothing");
+}
+
 /// Goal: the rules are the ones that people were promised.
 /// Method: the whole matrix of what changes something, written out.
 #[test]

@@ -120,9 +120,17 @@ async fn lists_are_paged() {
         assert_eq!(entries.iter().map(name).collect::<Vec<_>>(), expected, "{list}");
         assert_eq!(walk(&server, list, 10).await.0, [10, 10, 0], "{list}: a full page can't know that it is the last");
         assert_eq!(walk(&server, list, 10_000).await.0, [20], "{list}");
-        for wrong in
-            ["limit=many", "cursor=x", "cursor=%2B5", "cursor=-5", "limit=-1", "limit=0", "limit=10001", "offset=5"]
-        {
+        for wrong in [
+            "limit=many",
+            "cursor=x",
+            "cursor=%2B5",
+            "cursor=05",
+            "cursor=-5",
+            "limit=-1",
+            "limit=0",
+            "limit=10001",
+            "offset=5",
+        ] {
             server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
         }
         for (wrong, said) in [

@@ -112,9 +112,16 @@ fn tokens_that_were_shown_to_nobody_are_taken_back() {
         &["factory", "make-otrt", "--count", "3", "--json"],
     ] {
         let into = |stdout: Stdio| world.run_into(command, stdout);
-        for ran in [into(full()), into(closed()), into(Stdio::null()), world.run_without_stdout(command)] {
+        for (ran, remedy) in [
+            (into(full()), "what to do: make room where standard output goes, and run it again"),
+            (into(closed()), "what to do: keep what reads standard output running until it has read all, and"),
+            (into(Stdio::null()), "what to do: let standard output go to a terminal, a file or a pipe that can be"),
+            (world.run_without_stdout(command), "what to do: let standard output go to a terminal, a file or a pipe"),
+            (into(File::open("/dev/full").unwrap().into()), "what to do: let standard output go to a terminal"),
+        ] {
             assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
             assert!(ran.stderr.contains("could not be shown, so they were revoked"), "{command:?}: {ran:?}");
+            assert!(ran.stderr.contains(remedy), "{command:?}: {ran:?}");
         }
     }
     let live: i64 = world.value("SELECT count(*) FROM tokens WHERE revoked_at IS NULL");
@@ -147,6 +154,9 @@ fn a_key_that_was_shown_to_nobody_is_an_error() {
     let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("what to do: let standard output go to a terminal") && !ran.stderr.contains("make room")
+    );
 }
 
 /// What no terminal may be given: escapes, one of C1, a line of its own, and what turns text around.

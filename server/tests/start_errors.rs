@@ -59,6 +59,37 @@ fn a_port_that_is_none_is_named_with_what_was_expected() {
     }
 }
 
+/// Goal: a number has one form on the whole command line, and what is none is said in plain words.
+#[test]
+fn numbers_of_the_command_line_have_one_form() {
+    for wrong in ["05", "+5", "05 ", "٥"] {
+        refused_with(&[("PORT", wrong)], 2, &["PORT", "from 0 to 65535"]);
+        refused_with(&[("TRUSTED_PROXIES", &format!("10.0.0.0/{wrong}"))], 2, &["TRUSTED_PROXIES"]);
+    }
+    let head = format!("049:{}", "0".repeat(64));
+    let world = world(&[]);
+    assert_eq!(world.run(&["migrate"]).code, Some(0));
+    for (arguments, said) in [
+        (
+            &["factory", "make-otrt", "--count", "05"][..],
+            "'05' for '--count <count>': expected a whole number from 1 to",
+        ),
+        (&["factory", "make-otrt", "--ttl-hours", "+5"], "expected a whole number from 1 to 100000"),
+        (&["factory", "make-otrt", "--count", "many"], "expected a whole number from 1 to 100000"),
+        (&["factory", "make-otrt", "--count", "99999999999999"], "expected a whole number from 1 to 100000"),
+        (&["admin", "token", "create", "--role", "viewer", "--ttl", "05h"], "expected a whole number and s, m, h or d"),
+        (&["admin", "token", "revoke", "+1"], "expected a whole number from 1 to"),
+        (&["audit", "verify", "--head", &head], "expected a number, a colon and 64 hex digits"),
+        (&["rollout", "pause", "r", "--stage", "1", "--revision", "+1"], "expected a whole number from 1 to"),
+        (&["firmware", "sign", "--counter", "007"], "expected a whole number from 0 to"),
+    ] {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(said) && !ran.stderr.contains("digit found"), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(world.run(&["factory", "make-otrt", "--count", "2", "--ttl-hours", "5"]).code, Some(0));
+}
+
 #[test]
 fn an_address_of_another_machine_can_not_be_listened_on() {
     refused_with(&[("HOST", "192.0.2.1")], 3, &["cannot listen on 192.0.2.1"]); // TEST-NET-1, RFC 5737

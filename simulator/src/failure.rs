@@ -124,7 +124,9 @@ impl Failure {
                 "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
             Self::TargetFailed { .. } => "look into the target's own log for what happened there, then run it again".to_owned(),
-            Self::Output { .. } => "make room where standard output goes; `ks-fleet report` draws a run's report again".to_owned(),
+            Self::Output { cause } => {
+                format!("{}; `ks-fleet report` draws a run's report again", ks_server::config::output_remedy(cause))
+            }
             Self::TooSlow { .. } => {
                 "look into the server's log; if it only needs longer, wait longer with --admin-timeout".to_owned()
             }

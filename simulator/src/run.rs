@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Arbiter, System};
-use ks_protocol::{id::DeviceId, number::digits, text::hex};
+use ks_protocol::{id::DeviceId, number::in_one_form, text::hex};
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
 use ks_server::clock::{Clock, SystemClock};
 use tokio::{
@@ -92,7 +92,9 @@ impl Target {
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = match authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
-            Some((_, port)) => digits::<u16>(port).filter(|port| *port > 0).ok_or_else(|| bad("its port is none"))?,
+            Some((_, port)) => {
+                in_one_form::<u16>(port).filter(|port| *port > 0).ok_or_else(|| bad("its port is none"))?
+            }
             None => 80,
         };
         let unreachable = |why: String| Failure::Unreachable { target: url.clone(), why };

@@ -214,7 +214,7 @@ pub fn new_token(rng: &ServerRng, name: String, role: Role, expires_at: UnixMs) 
 
 /// Ends a token or a session.
 pub async fn revoke_token(call: Call, _: Nothing) -> Result<Done, Problem> {
-    let (row, by): (i64, _) = (call.path("row")?, call.by());
+    let (row, by): (i64, _) = (call.path_number("row")?, call.by());
     let was_there = call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
     if was_there { Ok(Done) } else { Err(Problem::not_found(format!("there is no token {row}"))) }
 }

@@ -6,7 +6,7 @@ use jiff::{
     civil::Date,
     tz::{Offset, TimeZone, TimeZoneDatabase},
 };
-use ks_protocol::{id::DeviceId, number::digits, time::UnixMs};
+use ks_protocol::{id::DeviceId, number::in_one_form, time::UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,9 +83,11 @@ pub async fn list(call: Call, Query(query): Query<PunchesQuery>) -> Result<Json<
 
 fn place_of(cursor: &str) -> Result<PunchPlace, Problem> {
     let mut parts = cursor.split('.');
-    let mut part = || parts.next().and_then(digits::<u64>).filter(|part| i64::try_from(*part).is_ok());
+    let mut part = || parts.next().and_then(in_one_form::<u64>).filter(|part| i64::try_from(*part).is_ok());
     let place = (|| Some((UnixMs(part()?), i64::try_from(part()?).ok()?, part()?)))();
-    place.ok_or_else(|| Problem::bad_request("cursor: expected the next_cursor of the page before"))
+    place
+        .filter(|_| parts.next().is_none())
+        .ok_or_else(|| Problem::bad_request("cursor: expected the next_cursor of the page before"))
 }
 
 /// Which punches as a file: of a day, or from a time to a time.

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode, header};
-use ks_protocol::reading;
+use ks_protocol::{number::in_one_form, reading};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -122,6 +122,9 @@ impl Route {
             Box::pin(async move {
                 let answered = async {
                     let (call, parts, body) = Call::admit(app, request, access).await?;
+                    if !I::TAKES_QUERY {
+                        query::read::<NoFields>(&parts.uri).map_err(Problem::bad_request)?;
+                    }
                     let input = I::read(&call, &parts, body).await?;
                     handler(call, input).await
                 };
@@ -199,6 +202,15 @@ impl Call {
         given.parse().map_err(|error: T::Err| Problem::bad_request(format!("{name}: {error}")))
     }
 
+    /// A parameter of the path that is a whole number.
+    ///
+    /// # Errors
+    /// It is none, or not in its one form.
+    pub fn path_number<T: FromStr + ToString>(&self, name: &str) -> Result<T, Problem> {
+        let number = in_one_form(&self.path::<String>(name)?);
+        number.ok_or_else(|| Problem::bad_request(format!("{name}: expected a whole number")))
+    }
+
     /// The version that the caller has seen, if it says so.
     ///
     /// # Errors
@@ -206,7 +218,7 @@ impl Call {
     pub fn if_version(&self) -> Result<Option<u64>, Problem> {
         let Some(given) = self.if_match.as_deref().filter(|given| *given != "*") else { return Ok(None) };
         let digits = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        match digits.and_then(|digits| digits.parse().ok().filter(|version: &u64| version.to_string() == digits)) {
+        match digits.and_then(in_one_form) {
             Some(version) => Ok(Some(version)),
             None => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
         }
@@ -220,6 +232,8 @@ pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> 
 
 /// What a handler takes.
 pub trait Input: Sized + Send {
+    /// Whether a query string is part of it; elsewhere one is refused, since it was meant to say something.
+    const TAKES_QUERY: bool = false;
     /// For the OpenAPI document.
     fn describe(schemas: &mut SchemaGenerator) -> Takes;
     /// Reads it.
@@ -242,10 +256,16 @@ impl Input for Nothing {
     }
 }
 
+/// The query of a route that takes none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
 /// A query string.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
+    const TAKES_QUERY: bool = true;
     fn describe(schemas: &mut SchemaGenerator) -> Takes {
         Takes { query: Some(T::json_schema(schemas).into()), body: None }
     }

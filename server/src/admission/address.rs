@@ -9,6 +9,7 @@ use axum::{
     extract::ConnectInfo,
     http::{Extensions, HeaderMap},
 };
+use ks_protocol::number::in_one_form;
 
 use crate::app::App;
 
@@ -34,7 +35,7 @@ impl FromStr for Network {
             given.split_once('/').map_or((given, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| BadNetwork)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(bits), str::parse).map_err(|_| BadNetwork)?;
+        let prefix = prefix.map_or(Some(bits), in_one_form).ok_or(BadNetwork)?;
         if prefix <= bits { Ok(Self { address, prefix }) } else { Err(BadNetwork) }
     }
 }

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use clap::{Arg, ArgMatches, Command, value_parser};
-use ks_protocol::number::digits;
+use clap::{Arg, ArgMatches, Command};
+use ks_protocol::number::{in_one_form, within};
 
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
@@ -56,7 +56,7 @@ pub(super) fn command() -> Command {
         .subcommand(with_settings(
             Command::new("revoke")
                 .about("End a token or session")
-                .arg(Arg::new("ROW").required(true).value_parser(value_parser!(i64)).help("Its number in the list")),
+                .arg(Arg::new("ROW").required(true).value_parser(within(1..=i64::MAX)).help("Its number in the list")),
         ));
     parent("admin", "Users and tokens of the admin API, straight in the database").subcommand(user).subcommand(token)
 }
@@ -72,7 +72,7 @@ fn time_to_live(text: &str) -> Result<Duration, String> {
         'd' => 24 * 3_600,
         _ => return Err(expected()),
     };
-    let number: u64 = text.get(..text.len() - 1).and_then(digits).ok_or_else(expected)?;
+    let number: u64 = text.get(..text.len() - 1).and_then(in_one_form).ok_or_else(expected)?;
     let ttl_s = number.checked_mul(seconds).filter(|ttl_s| (1..=TOKEN_TTL_S_MAX).contains(ttl_s));
     ttl_s.map(Duration::from_secs).ok_or_else(expected)
 }
@@ -223,7 +223,7 @@ mod tests {
     fn a_time_to_live_is_a_number_and_a_unit() {
         assert_eq!(time_to_live("1h"), Ok(Duration::from_hours(1)));
         assert_eq!(time_to_live("365d"), Ok(Duration::from_hours(365 * 24)));
-        for wrong in ["", "h", "1", "0s", "366d", "1.5h", "-1h", "99999999999999999999d", "1é"] {
+        for wrong in ["", "h", "1", "0s", "366d", "1.5h", "-1h", "05h", "+5h", "99999999999999999999d", "1é"] {
             assert!(time_to_live(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use ks_protocol::{number::digits, text::printable_json, time::UnixMs};
+use ks_protocol::{
+    number::{in_one_form, within},
+    text::printable_json,
+    time::UnixMs,
+};
 
 use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
@@ -43,7 +47,7 @@ pub(super) fn command() -> Command {
         .arg(
             text("keep-days", "DAYS", "Keep lines of so many days, however well they are exported")
                 .required(true)
-                .value_parser(value_parser!(u32).range(0..=36_500)),
+                .value_parser(within(0..=36_500_u32)),
         );
     parent("audit", "Who did what to what, when, from where")
         .subcommand(with_settings(verify))
@@ -64,7 +68,7 @@ fn head(text: &str) -> Result<(i64, [u8; 32]), String> {
         let pair = hex.get(at..at + 2).ok_or_else(expected)?;
         *byte = u8::from_str_radix(pair, 16).map_err(|_| expected())?;
     }
-    Ok((digits(number).ok_or_else(expected)?, hash))
+    Ok((in_one_form(number).filter(|number| *number >= 0).ok_or_else(expected)?, hash))
 }
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {

@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::DeviceId,
     key::{PrivateKey, PublicKey},
+    number::within,
     text::printable,
 };
 
@@ -33,7 +34,7 @@ const PAGE: usize = 2_000;
 
 pub(super) fn command() -> Command {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(name).long(name).default_value(default).value_parser(value_parser!(u32).range(1..=100_000)).help(help)
+        Arg::new(name).long(name).default_value(default).value_parser(within(1..=100_000_u32)).help(help)
     };
     let file = |help: &'static str| Arg::new("FILE").value_parser(value_parser!(PathBuf)).help(help);
     let device = || text("device", "DEVICE_ID", "Usable by this device only").value_parser(value_parser!(DeviceId));

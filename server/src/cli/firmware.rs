@@ -6,7 +6,14 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ks_protocol::{id::ReleaseId, manifest::MANIFEST_BYTES_MAX, message::UpdateClass, text::Sha256, time::UnixMs};
+use ks_protocol::{
+    id::ReleaseId,
+    manifest::MANIFEST_BYTES_MAX,
+    message::UpdateClass,
+    number::{COUNT_MAX, within},
+    text::Sha256,
+    time::UnixMs,
+};
 use sha2::Digest as _;
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -80,13 +87,13 @@ fn with_fields(command: Command, required: bool) -> Command {
         ))
         .arg(needed(text("version", "VERSION", "Version, for people")))
         .arg(needed(
-            text("counter", "N", "Grows with each release; devices never go back").value_parser(value_parser!(u64)),
+            text("counter", "N", "Grows with each release; devices never go back").value_parser(within(0..=COUNT_MAX)),
         ))
         .arg(needed(text("model", "MODEL", "A model that it is for; may be given again").action(ArgAction::Append)))
         .arg(text("product", "PRODUCT", "What kind of product it is for").default_value("ks-terminal"))
         .arg(
             text("min-counter", "N", "The least counter that must be installed before")
-                .value_parser(value_parser!(u64)),
+                .value_parser(within(0..=COUNT_MAX)),
         )
         .arg(
             text("not-before", "TIME", "Not to be installed before [default: now]").value_parser(value_parser!(UnixMs)),
@@ -94,7 +101,7 @@ fn with_fields(command: Command, required: bool) -> Command {
         .arg(
             text("valid-days", "DAYS", "How long it may be installed from then on")
                 .default_value("365")
-                .value_parser(value_parser!(u32)),
+                .value_parser(within(0..=u32::MAX)),
         )
 }
 

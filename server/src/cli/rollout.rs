@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ks_protocol::id::{DeviceId, ReleaseId, RolloutId};
+use ks_protocol::{
+    id::{DeviceId, ReleaseId, RolloutId},
+    number::within,
+};
 use tokio::sync::Mutex;
 
 use super::{
@@ -49,7 +52,7 @@ pub(super) fn command() -> Command {
         let must_say = matches!(name, "resume" | "approve");
         let number = |name: &'static str, other: &'static str, value: &'static str, help: &'static str| {
             let number = Arg::new(name).long(name).value_name(value).requires(other).help(help).required(must_say);
-            number.value_parser(value_parser!(u64).range(1..))
+            number.value_parser(within(1..=u64::MAX))
         };
         Command::new(name)
             .about(about)

@@ -175,6 +175,15 @@ pub enum StartError {
     },
 }
 
+/// What to do where standard output takes nothing, the beginning of a sentence.
+pub fn output_remedy(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room where standard output goes",
+        std::io::ErrorKind::BrokenPipe => "keep what reads standard output running until it has read all",
+        _ => "let standard output go to a terminal, a file or a pipe that can be written",
+    }
+}
+
 impl StartError {
     /// There is no database at this path, or an empty file.
     pub fn no_database(path: &std::path::Path) -> Self {
@@ -224,6 +233,9 @@ impl StartError {
             Self::File { what: "write", path, cause } if cause.kind() == std::io::ErrorKind::AlreadyExists => {
                 format!("name another file: {} is kept, because a key that is lost can't be made again", path.display())
             }
+            Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::IsADirectory => {
+                format!("name a file: {} is a folder", path.display())
+            }
             Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => {
                 format!("make room on the disk of {}", path.display())
             }
@@ -233,10 +245,11 @@ impl StartError {
                 format!("name another place: a part of {} is a file, not a folder", path.display())
             }
             Self::File { path, .. } => format!("check that {} exists and that you may use it", path.display()),
-            Self::Output { .. } => {
-                "make room where it goes; what the command has changed stays changed, so look before you run it again".to_owned()
+            Self::Output { cause } => {
+                let first = output_remedy(cause);
+                format!("{first}; what the command has changed stays changed, so look before you run it again")
             }
-            Self::TokensUnseen { .. } => "make room where standard output goes, and run it again".to_owned(),
+            Self::TokensUnseen { cause } => format!("{}, and run it again", output_remedy(cause)),
             Self::BadInventory { .. } => "mend these lines and import the file again; nothing was imported".to_owned(),
             Self::System { .. } => "check the limits of this process and machine".to_owned(),
         }

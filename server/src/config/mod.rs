@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::digits};
+use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::in_one_form};
 
 pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use database_fault::DatabaseFault;
-pub use error::StartError;
+pub use error::{StartError, output_remedy};
 pub use leftovers::{is_empty, leftover, refuse_emptied};
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
@@ -353,9 +353,9 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         })
     }
 
-    fn number<T: FromStr + PartialOrd + Copy>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
+    fn number<T: FromStr + ToString + PartialOrd + Copy>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
         let given = self.text(name).unwrap_or_default();
-        match digits(given.trim()) {
+        match in_one_form(given.trim()) {
             Some(value) if range.contains(&value) => value,
             _ => {
                 self.refuse(name, &given);

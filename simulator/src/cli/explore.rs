@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ks_protocol::number::within;
 use serde_json::json;
 
 use super::{complain, say_json};
@@ -22,13 +23,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct ExploreOptions {
     /// Explore for so long
-    #[arg(long, value_name = "M", default_value_t = 5)]
+    #[arg(long, value_name = "M", default_value_t = 5, value_parser = within(0..=u64::MAX))]
     minutes: u64,
     /// The first seed; each scenario takes the next [default: another one each time]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
     from_seed: Option<u64>,
     /// Rehearse so many scenarios at most
-    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = within(0..=u64::MAX))]
     count: u64,
     /// How documents are signed: `modelled` is a keyed hash, several times as fast
     #[arg(long, value_enum, default_value = "modelled")]

@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use ks_protocol::number::{in_one_form, within};
 use ks_reports::{
     run_folder::Verdict,
     score::{Score, Trial, draw_score, table, write_score},
@@ -40,7 +41,7 @@ const POLICY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TrialOptions {
     /// Rehearse so many seeds, over every core, and give rates
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = within(1..=100_000_u32))]
     trials: Option<u32>,
     /// Score this rollout policy, in the place of the scenario's: a TOML file with the keys of a [[policy]]; may be given often
     #[arg(long, value_name = "FILE", requires = "trials")]
@@ -57,7 +58,7 @@ fn rate_bp(text: &str) -> Result<u16, String> {
     if parts.len() > 2 || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad());
     }
-    let whole: u16 = whole.parse().map_err(|_| bad())?;
+    let whole: u16 = in_one_form(whole).ok_or_else(bad)?;
     let parts: u16 = format!("{parts:0<2}").parse().map_err(|_| bad())?;
     whole.checked_mul(100).and_then(|bp| bp.checked_add(parts)).filter(|bp| *bp <= 10_000).ok_or_else(bad)
 }

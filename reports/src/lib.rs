@@ -76,6 +76,15 @@ pub fn write_trials(
     files::replace(dir, JUNIT, junit::of_trials(scenario, at, trials).as_bytes())
 }
 
+/// Writes what says how a run ended, the summary and the JUnit file, at once: the two agree also if nothing more is drawn.
+///
+/// # Errors
+/// A file can't be written.
+pub fn write_verdict(dir: &Path, summary: &run_folder::Summary) -> Result<(), ReportError> {
+    write_summary(dir, summary)?;
+    files::replace(dir, JUNIT, junit::suite(summary).as_bytes()).map(drop)
+}
+
 /// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its
 /// `rollouts.ndjson` and `decisions.ndjson` where there are any.
 ///

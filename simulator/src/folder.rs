@@ -149,9 +149,13 @@ impl RunFolder {
         let _ = ks_reports::write_failure(&self.path, scenario, &now.to_string(), why);
     }
 
-    /// Writes the summary and draws the report; gives the report's path.
-    pub fn report(&self, summary: &Summary) -> Result<PathBuf, Failure> {
-        ks_reports::write_summary(&self.path, summary)?;
+    /// Writes how the run ended, so that nobody who looks into the folder from now on finds anything else there.
+    pub fn conclude(&self, summary: &Summary) -> Result<(), Failure> {
+        Ok(ks_reports::write_verdict(&self.path, summary)?)
+    }
+
+    /// Draws the report of a run that is concluded; gives its path.
+    pub fn report(&self) -> Result<PathBuf, Failure> {
         Ok(ks_reports::draw(&self.path)?.report)
     }
 }

@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
-use ks_protocol::text::printable;
+use ks_protocol::{number::within, text::printable};
 use ks_reports::run_folder::{Summary, Verdict};
 use ks_server::clock::{Clock, SystemClock};
 
@@ -43,6 +43,10 @@ use crate::{
 /// A signal of the first one's kind that comes so soon after it is the same one: `timeout` and some shells send each twice, to
 /// the process and to its group. Nobody presses Ctrl-C twice so quickly.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
+
+/// How often somebody who ends the program looks whether the verdict is written, and how long between two looks: 2 s in all.
+const CONCLUSION_LOOKS: u32 = 100;
+const CONCLUSION_PAUSE: Duration = Duration::from_millis(20);
 
 /// The scenario of a run without arguments, for a program that was moved away from the project's folder.
 const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../../scenarios/quickstart.toml"));
@@ -110,13 +114,13 @@ enum Command {
 #[derive(Debug, Default, Args)]
 struct Options {
     /// Number of devices, instead of the scenario's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within(0..=u32::MAX))]
     devices: Option<u32>,
     /// Duration, instead of the scenario's: 30s, 5m, 48h
     #[arg(long, value_name = "D", value_parser = duration)]
     duration: Option<Duration>,
     /// Root seed, instead of the scenario's
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
     seed: Option<u64>,
     /// Start of every device's id, instead of the scenario's: for a second run against the same target
     #[arg(long, value_name = "PREFIX")]
@@ -331,7 +335,8 @@ fn execute(
     let mut new = None;
     let folder = RunFolder::asked_or_new(folder, &mut new, &plan.name, began)?;
     let out = folder.path();
-    let interrupted = interruptible()?;
+    let concluded = Concluded::default();
+    let interrupted = interruptible_until(&concluded)?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
         Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet),
@@ -347,8 +352,11 @@ fn execute(
             return Err(failure);
         }
     };
-    let shown = show(&summary, options); // before anything is written: a full disk must not take the verdict along
-    let report = folder.report(&summary)?; // nor does a standard output that is full take the report along
+    let shown = concluded.by(out, || {
+        let shown = show(&summary, options); // before anything is written: a full disk must not take the verdict along
+        folder.conclude(&summary).map(|()| shown) // nor does a standard output that is full take the report along
+    })?;
+    let report = folder.report()?;
     if !options.quiet {
         complain(&format!("  report: {}", report.display()));
     }
@@ -398,13 +406,50 @@ fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The folder of a run whose verdict was shown and written. Both happen together: who ends the program in the middle waits for it.
+#[derive(Clone, Default)]
+struct Concluded(Arc<Mutex<Option<PathBuf>>>);
+
+impl Concluded {
+    /// Has a verdict shown and written into a folder.
+    fn by<T>(&self, folder: &Path, conclude: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = conclude()?;
+        *place = Some(folder.to_owned());
+        Ok(done)
+    }
+
+    /// What is said to somebody who ends the program now. A verdict that nobody takes, as in a pipe that is full, is not waited for long.
+    fn farewell(&self) -> String {
+        for _ in 0..CONCLUSION_LOOKS {
+            if let Ok(place) = self.0.try_lock() {
+                return place.as_ref().map_or_else(no_report, |folder| {
+                    let folder = quoted(&folder.display().to_string());
+                    format!("ended at once: the verdict stands, and `ks-fleet report {folder}` draws its report")
+                });
+            }
+            std::thread::sleep(CONCLUSION_PAUSE);
+        }
+        no_report()
+    }
+}
+
+fn no_report() -> String {
+    "ended at once, without a report".to_owned()
+}
+
 /// A flag that the first Ctrl-C, SIGTERM or SIGHUP raises; one that comes later than a moment after it ends the process.
 fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
+    interruptible_until(&Concluded::default())
+}
+
+/// The same of a run that comes to a verdict.
+fn interruptible_until(concluded: &Concluded) -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let deaf = |error: std::io::Error| Failure::Machine { what: "listen to signals", cause: error };
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(deaf)?;
-    let flag = Arc::clone(&interrupted);
+    let (flag, concluded) = (Arc::clone(&interrupted), concluded.clone());
     let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut first: Option<(i32, Stopwatch)> = None;
         for signal in signals.forever() {
@@ -412,7 +457,7 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
                 None => first = Some((signal, Stopwatch::started())),
                 Some((kind, since)) if *kind == signal && since.elapsed() < SAME_SIGNAL => {}
                 Some(_) => {
-                    complain("ended at once, without a report");
+                    complain(&concluded.farewell());
                     std::process::exit(130);
                 }
             }
@@ -503,6 +548,30 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_ends_the_program_is_not_told_that_there_is_no_verdict_once_there_is_one() {
+        let concluded = Concluded::default();
+        assert_eq!(concluded.farewell(), "ended at once, without a report");
+        let failed: Result<(), Failure> = concluded.by(Path::new("/x"), || Err(Failure::BadRequest("full".to_owned())));
+        assert!(failed.is_err());
+        assert_eq!(concluded.farewell(), "ended at once, without a report");
+        let (ending, said) = std::sync::mpsc::channel();
+        concluded
+            .by(Path::new("/a run"), || {
+                let concluded = concluded.clone();
+                let ended = std::thread::Builder::new().spawn(move || ending.send(concluded.farewell()));
+                assert!(ended.is_ok());
+                assert!(
+                    said.recv_timeout(Duration::from_millis(100)).is_err(),
+                    "it waits until the verdict is written"
+                );
+                Ok(())
+            })
+            .unwrap();
+        let said = said.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(said, "ended at once: the verdict stands, and `ks-fleet report '/a run'` draws its report");
     }
 
     #[test]

@@ -162,7 +162,8 @@ pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
         .map_err(|error| StartError::BadKey { place: path.display().to_string(), why: error.to_string() })?;
     let file = |cause| StartError::File { what: "write", path: path.to_owned(), cause };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(file)?;
+        let not_made = |cause| StartError::File { what: "create", path: folder.to_owned(), cause };
+        std::fs::create_dir_all(folder).map_err(not_made)?;
     }
     // Under another name first, then linked to its own, which fails where there is a file already.
     let mut unfinished = path.as_os_str().to_owned();

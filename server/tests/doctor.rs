@@ -116,6 +116,13 @@ fn a_database_that_is_no_file_is_said_to_be_none() {
     let mut world = world(&[]);
     std::fs::create_dir(world.database()).unwrap();
     all_refuse(&world, &["ks.sqlite can't be used: it is a folder", "set DATABASE_URL to the database itself"]);
+    world.set("DATABASE_URL", &format!("file:{}", world.path("other.sqlite").display()));
+    assert_eq!(world.run(&["migrate"]).code, Some(0));
+    for beside in ["other.sqlite-wal", "other.sqlite-shm"] {
+        std::fs::create_dir(world.path(beside)).unwrap();
+        all_refuse(&world, &[beside, "is a folder, and SQLite needs a file there", "put ", "aside"]);
+        std::fs::remove_dir(world.path(beside)).unwrap();
+    }
     world.set("DATABASE_URL", "file:/dev/null");
     all_refuse(&world, &["/dev/null can't be used: it is a device"]);
     let pipe = world.path("pipe");
@@ -169,6 +176,22 @@ async fn rights_that_are_missing_are_found() {
         said[0].starts_with("BAD") && said[0].contains(&format!("may not write {}", empty.display())),
         "{doctor:?}"
     );
+}
+
+/// Goal: folders that the server has to write, and that are files, are found, and each command says the same.
+#[test]
+fn folders_that_are_files_are_found() {
+    let world = world(&[("ARTIFACTS_DIR", "a-file"), ("SERVER_KEYS_DIR", "a-file/below")]);
+    world.write("a-file", "");
+    let doctor = world.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    for what in ["BAD   firmware  cannot create a-file: ", "BAD   keys      cannot create a-file/below: "] {
+        assert!(doctor.stdout.contains(what), "{doctor:?}");
+    }
+    let served = world.run(&["serve", "--stop-with-stdin"]);
+    assert!(served.code == Some(3) && served.stderr.contains("cannot create a-file"), "{served:?}");
+    let announced = world.run(&["keys", "announce"]);
+    assert!(announced.stderr.contains("a part of a-file/below is a file, not a folder"), "{announced:?}");
 }
 
 /// Goal: a database that another program holds is found by doctor as long as it is held, and a server that writes is not taken for one.

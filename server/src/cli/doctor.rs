@@ -210,7 +210,7 @@ fn rights(config: &Config) -> Vec<Finding> {
         else {
             continue;
         };
-        if what == "firmware" && !path.is_dir() {
+        if cause.kind() == ErrorKind::NotADirectory || what == "firmware" && !path.is_dir() {
             findings.push(bad(what, &StartError::File { what: "create", path: path.clone(), cause })); // at the start already
             continue;
         }

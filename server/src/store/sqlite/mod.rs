@@ -220,6 +220,15 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         let (path, why) = (path.to_owned(), format!("it is {other}"));
         return Err(StartError::BadDatabase { path, fault: DatabaseFault::NoFile, why });
     }
+    for beside in [wal::log_of(path), wal::index_of(path)] {
+        if let Some(other) = place::not_a_file(&beside) {
+            return Err(StartError::Unreadable {
+                path: path.to_owned(),
+                why: format!("{} is {other}, and SQLite needs a file there", beside.display()),
+                remedy: format!("put {} aside", beside.display()),
+            });
+        }
+    }
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
     {

@@ -10,14 +10,16 @@ use ks_server::{
     config::{SqliteUse, Synchronous},
     release::ReleaseFields,
     rollout::{
-        driver::{Look, look},
         gate::Test,
         plan::{Wish, plan, read},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
         step::State,
         update::Outcome,
     },
-    rules,
+    rules::{
+        self,
+        rollouts::{Look, look},
+    },
     store::{
         SqliteStore, Store, StoreError, Transaction,
         conformance::{AT, by, commit, sample_beat},
@@ -117,7 +119,7 @@ fn main() {
     let wish = Wish { rollout_id: rollout_id.clone(), policy: policy() };
     let (record, candidates) = commit(&mut store, |store| {
         let record = store.release(&"fw-2".parse().unwrap())?.unwrap();
-        let candidates = store.candidates_now(&record, &Selector::default())?;
+        let candidates = store.candidates(&record, &Selector::default())?;
         Ok((record, candidates))
     });
     let cost = repeated(1, || drop(plan(&wish, &record, candidates.clone(), 60).unwrap()));
@@ -133,7 +135,7 @@ fn main() {
     };
     let cost = measured_once(1, || {
         let stopwatch = Stopwatch::started();
-        commit(&mut store, |store| store.create_rollout(&new, &by())).unwrap();
+        commit(&mut store, |store| rules::rollouts::create(store, &new, &by())).unwrap();
         stopwatch.elapsed()
     });
     row("making it, one transaction", cost);

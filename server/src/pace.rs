@@ -19,6 +19,17 @@ pub fn next_beat_ms(device_id: &DeviceId, now: UnixMs, interval: Duration) -> u6
     earliest + wait - now.0
 }
 
+/// A device that was not heard since then is late: it has missed a beat, and not merely wandered in its phase.
+pub fn late_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
+    now.minus_ms(2 * heartbeat_interval_ms)
+}
+
+/// A device that was not heard since then is suspected to be gone: it gets no offer, and while a confirmed one is so, nothing is
+/// promoted.
+pub fn suspect_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
+    now.minus_ms(3 * heartbeat_interval_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

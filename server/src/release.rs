@@ -19,8 +19,8 @@ use crate::{
     artifacts::{ArtifactError, Artifacts},
     clock::ms,
     keyring::{Keyring, KeyringError},
-    rollout::{driver::Look, plan},
-    rules,
+    rollout::plan,
+    rules::{self, rollouts::Look},
     store::{
         By, Reader, StoreError, Transaction, Writer,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
@@ -320,7 +320,7 @@ pub async fn revoke(
     let revoke = move |store: &mut dyn Transaction| {
         let changed = rules::releases::change(store, &change, &by)?;
         if changed.is_ok() {
-            crate::rollout::driver::abort_all_of(store, &change.release_id, &change.reason, &by, with)?;
+            rules::rollouts::abort_all_of(store, &change.release_id, &change.reason, &by, with)?;
         }
         Ok(changed)
     };

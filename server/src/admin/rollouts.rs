@@ -20,14 +20,16 @@ use super::{
 use crate::{
     app::App,
     clock::ms,
+    pace,
     rollout::{
         self,
-        driver::{self, CreateError},
+        create::{self, CreateError},
         plan::{Plan, Wish},
         policy::Policy,
         step::{GateReading, Order, PersonalOrder, Seen, Status, Tally, Unfit, read_gates},
         update::UpdateState,
     },
+    rules,
     store::{
         devices::Selector,
         rollouts::{DecisionRecord, RolloutRecord, UpdateFilter, UpdateRecord},
@@ -65,7 +67,7 @@ impl Wanted {
 pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Plan>, Problem> {
     let (wish, release_id, which, _) = wanted.take()?;
     let (app, interval_ms) = (&call.app, ms(call.app.config.heartbeat_interval));
-    let planned = driver::plan(&wish, &release_id, which, &call.reader, &app.rollouts.planning, interval_ms).await;
+    let planned = create::plan(&wish, &release_id, which, &call.reader, &app.rollouts.planning, interval_ms).await;
     planned.map(Json).map_err(problem)
 }
 
@@ -83,7 +85,7 @@ pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Js
     let rollout_id = wish.rollout_id.clone();
     let interval_ms = ms(app.config.heartbeat_interval);
     let (writer, reader, planning) = (&app.writer, &call.reader, &app.rollouts.planning);
-    let created = driver::create(wish, &release_id, which, &reason, writer, reader, &by, planning, interval_ms).await;
+    let created = create::create(wish, &release_id, which, &reason, writer, reader, &by, planning, interval_ms).await;
     let plan = created.map_err(problem)?;
     app.rollouts.wake();
     let Json(rollout) = shown(app, &rollout_id).await?;
@@ -203,7 +205,7 @@ pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Roll
 }
 
 fn silent_before(app: &App) -> UnixMs {
-    app.clock.now().minus_ms(3 * ms(app.config.heartbeat_interval))
+    pace::suspect_before(app.clock.now(), ms(app.config.heartbeat_interval))
 }
 
 /// Says how one rollout is.
@@ -306,7 +308,7 @@ async fn carry_out(call: Call, given: PersonalOrder) -> Result<Json<Rollout>, Pr
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
     let with = app.look();
-    let done = app.writer.write(move |store| driver::order(store, &wanted, &given, &by, with)).await?;
+    let done = app.writer.write(move |store| rules::rollouts::order(store, &wanted, &given, &by, with)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),
         Some(Err(unfit)) => return Err(Problem::conflict(in_fields(&unfit))),

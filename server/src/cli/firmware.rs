@@ -25,8 +25,7 @@ use crate::{
     edge,
     keyring::Keyring,
     release::{self, ReleaseError, ReleaseFields},
-    rollout::driver::Look,
-    rules,
+    rules::{self, rollouts::Look},
     store::{By, Reader, Writer, releases::ReleaseRefused},
     vault::{self, Vault},
 };

@@ -19,13 +19,14 @@ use crate::{
     },
     clock::{Clock, SystemClock, ms},
     config::{Config, StartError},
-    edge,
+    edge, pace,
     rollout::{
-        driver::{self, CreateError},
+        create::{self, CreateError},
         plan::{Nonsense, Wish, percent},
         policy::Policy,
         step::{GateReading, Order, PersonalOrder, Seen, Status},
     },
+    rules,
     store::{Reader, StoreError, Writer, devices::Selector},
 };
 
@@ -198,11 +199,11 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     let plan = edge::with_store(config, async |writer, reader| {
         let planning = Mutex::default();
         let planned = if name == "plan" {
-            driver::plan(&wish, release_id, which.clone(), &reader, &planning, interval_ms).await
+            create::plan(&wish, release_id, which.clone(), &reader, &planning, interval_ms).await
         } else {
             let why = given(flags, "reason");
             let wish = wish.clone();
-            driver::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms).await
+            create::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms).await
         };
         planned.map_err(|error| refused(config, error))
     })?;
@@ -220,7 +221,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
 }
 
 async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
-    let silent_before = SystemClock.now().minus_ms(3 * ms(config.heartbeat_interval));
+    let silent_before = pace::suspect_before(SystemClock.now(), ms(config.heartbeat_interval));
     let wanted = rollout_id.clone();
     let asked = reader.ask(move |store| {
         let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
@@ -338,7 +339,7 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
     let with = look(config)?;
     let seen = edge::with_store(config, async |writer: Writer, reader: Reader| {
         let (wanted, ordered, by) = (rollout_id.clone(), ordered.clone(), by());
-        let done = writer.write(move |store| driver::order(store, &wanted, &ordered, &by, with)).await;
+        let done = writer.write(move |store| rules::rollouts::order(store, &wanted, &ordered, &by, with)).await;
         match done.map_err(|error| edge::bad_database(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(unfit)) => {

@@ -1,10 +1,11 @@
 //! How a release reaches the fleet: by stages, each guarded by gates, every decision kept with the numbers it was made from.
 //!
-//! All but the driver is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
+//! All but [`create`] and [`driver`] is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
 //! (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`] (what a rollout does next), [`plan`]
-//! (all that can be said before anything happens). [`driver`] looks at every open rollout and has each step stored, with all
-//! that follows from it, in one transaction: there is nothing in memory that a crash could lose.
+//! (all that can be said before anything happens). [`create`] plans and makes a rollout, [`driver`] has every open one looked at;
+//! what a step or an update comes to in the store is in [`crate::rules::rollouts`] and [`crate::rules::updates`].
 
+pub mod create;
 pub mod driver;
 pub mod gate;
 pub mod plan;

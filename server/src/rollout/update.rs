@@ -3,6 +3,7 @@
 //! | state | event | next |
 //! | --- | --- | --- |
 //! | PENDING | its turn has come | OFFERED |
+//! | PENDING, OFFERED | the rollout is aborted | HALTED |
 //! | OFFERED, DOWNLOADING | status DOWNLOADING | DOWNLOADING |
 //! | OFFERED, DOWNLOADING | status INSTALLING, REBOOTING | INSTALLING |
 //! | OFFERED to INSTALLING | a beat with the new counter after a new boot | CONFIRMING |
@@ -165,6 +166,31 @@ impl UpdateState {
         matches!(self, Self::Offered | Self::Downloading | Self::Installing | Self::Confirming)
     }
 
+    /// Every state that is so.
+    pub fn all_that(is_so: impl Fn(Self) -> bool) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|state| is_so(*state)).collect()
+    }
+
+    /// Whether it is an outcome other than CONFIRMED.
+    pub fn is_failure(self) -> bool {
+        self.outcome().is_some_and(Outcome::is_failure)
+    }
+
+    /// Whether the device has done anything about its update: until then, its silence has nothing to do with the release.
+    pub fn has_begun(self) -> bool {
+        !matches!(self, Self::Pending | Self::Offered | Self::Halted)
+    }
+
+    /// Whether the device's heartbeats can bring its update further, or are to be answered with the offer.
+    pub fn follows_beats(self) -> bool {
+        !matches!(self, Self::Pending | Self::Halted | Self::Withdrawn)
+    }
+
+    /// Whether an abort of the rollout ends the update: nothing of it has begun.
+    pub fn ends_with_its_rollout(self) -> bool {
+        matches!(self, Self::Pending | Self::Offered)
+    }
+
     /// Whether the device has nothing of the release in a slot yet, and can still be stopped.
     pub fn may_be_halted(self) -> bool {
         matches!(self, Self::Offered | Self::Downloading)
@@ -195,7 +221,7 @@ pub struct Update {
 }
 
 /// How patient a policy is, in milliseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Patience {
     confirm_window_ms: u64,
     progress_timeout_ms: u64,
@@ -217,6 +243,13 @@ impl Patience {
 /// What happens to an update.
 #[derive(Debug, Clone, Copy)]
 pub enum UpdateEvent {
+    /// Its turn has come.
+    Offered {
+        /// The boot that the device is in: the new firmware must come in a later one.
+        boot_epoch: u32,
+    },
+    /// The rollout was aborted.
+    Aborted,
     /// The device tells of it.
     Status {
         /// How far it says it is.
@@ -251,13 +284,18 @@ pub enum UpdateEvent {
 pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience) -> Update {
     use UpdateState as S;
     let mut next = *before;
-    let is_final =
-        matches!(before.state, S::Halted | S::Withdrawn) || before.state.outcome().is_some_and(Outcome::is_failure);
-    // An update whose turn has not come hears nothing but that its device is gone.
-    if is_final || (before.state == S::Pending && !matches!(event, UpdateEvent::Revoked)) {
+    let is_final = matches!(before.state, S::Halted | S::Withdrawn) || before.state.is_failure();
+    // What a device says or shows means nothing before its turn has come.
+    let is_for_pending = matches!(event, UpdateEvent::Offered { .. } | UpdateEvent::Aborted | UpdateEvent::Revoked);
+    if is_final || (before.state == S::Pending && !is_for_pending) {
         return next;
     }
     match event {
+        UpdateEvent::Offered { boot_epoch } if before.state == S::Pending => {
+            next =
+                Update { state: S::Offered, boot_epoch, said_done: false, offered_at: Some(at), class: None, ..next };
+        }
+        UpdateEvent::Aborted if before.state.ends_with_its_rollout() => next.state = S::Halted,
         UpdateEvent::Revoked | UpdateEvent::Reprovisioned => next.state = S::Withdrawn,
         UpdateEvent::Status { step, class, boot_epoch } if before.state != S::Confirmed => {
             said(&mut next, step, class, at);
@@ -265,7 +303,7 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
                 next.boot_epoch = boot_epoch; // the new firmware must come in a later boot
             }
         }
-        UpdateEvent::Status { .. } => {}
+        UpdateEvent::Offered { .. } | UpdateEvent::Aborted | UpdateEvent::Status { .. } => {}
         UpdateEvent::Beat { release_counter, boot_epoch } => {
             shown(&mut next, release_counter, boot_epoch, at, patience);
         }
@@ -273,7 +311,8 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
     }
     if next.state != before.state {
         next.progress_at = at;
-        next.ended_at = (next.state.outcome().is_some() || next.state == S::Withdrawn).then_some(at);
+        next.ended_at =
+            (next.state.outcome().is_some() || matches!(next.state, S::Halted | S::Withdrawn)).then_some(at);
     }
     next
 }
@@ -472,6 +511,20 @@ mod tests {
         let then = |event| step(&waiting, event, UnixMs(0), PATIENCE).state;
         assert_eq!(then(UpdateEvent::Revoked), UpdateState::Withdrawn);
         assert_eq!(then(UpdateEvent::Reprovisioned), UpdateState::Pending, "its turn comes once it registers");
+    }
+
+    #[test]
+    fn an_offer_begins_anew_and_an_abort_ends_what_has_not_begun() {
+        let at = UnixMs(9 * MINUTE);
+        for state in UpdateState::ALL {
+            let before = Update { state, said_done: true, class: Some(UpdateClass::Freeze), ..offered() };
+            let aborted = step(&before, UpdateEvent::Aborted, at, PATIENCE);
+            let ended = Update { state: UpdateState::Halted, progress_at: at, ended_at: Some(at), ..before };
+            assert_eq!(aborted, if state.ends_with_its_rollout() { ended } else { before }, "{state:?}");
+            let next = step(&before, UpdateEvent::Offered { boot_epoch: 8 }, at, PATIENCE);
+            let anew = Update { boot_epoch: 8, offered_at: Some(at), progress_at: at, ..offered() };
+            assert_eq!(next, if state == UpdateState::Pending { anew } else { before }, "{state:?}");
+        }
     }
 
     #[test]

@@ -8,3 +8,5 @@ pub mod accounts;
 pub mod audit;
 pub mod keysets;
 pub mod releases;
+pub mod rollouts;
+pub mod updates;

@@ -47,7 +47,7 @@ use logs::{LogReads, LogWrites};
 use presence::{PresenceReads, PresenceWrites};
 use punches::{PunchReads, PunchWrites};
 use releases::{ReleaseReads, ReleaseRows};
-use rollouts::{RolloutReads, RolloutWrites};
+use rollouts::{RolloutReads, RolloutRows};
 
 /// Where writes become durable.
 pub trait Store: Send {
@@ -76,7 +76,7 @@ pub trait Transaction:
     + PresenceWrites
     + PunchWrites
     + ReleaseRows
-    + RolloutWrites
+    + RolloutRows
 {
 }
 

@@ -1,17 +1,26 @@
 //! Rollouts and the updates of their devices: who is in one, how far each is, what was decided and from which numbers.
 
+use std::collections::BTreeMap;
+
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId, Sequence},
     message::FirmwareStatus,
     time::UnixMs,
 };
 
-use super::{By, Denied, StoreError, devices::Selector, releases::ReleaseRecord};
-use crate::rollout::{
-    policy::Policy,
-    share::Place,
-    step::{Decision, GateReading, State, Tally},
-    update::{Update, UpdateState},
+use super::{
+    By, Denied, StoreError,
+    devices::Selector,
+    releases::{ReleaseRecord, ReleaseState},
+};
+use crate::{
+    audit::Noted,
+    rollout::{
+        policy::Policy,
+        share::Place,
+        step::{Decision, GateReading, State, Status, Tally},
+        update::{Update, UpdateState},
+    },
 };
 
 /// Outcomes other than CONFIRMED after which a device is left out of rollouts.
@@ -171,38 +180,123 @@ pub struct DecisionRecord {
     pub gates: Vec<GateReading>,
 }
 
-/// What can be written of rollouts. The engine reads inside its transaction too, so that nothing comes between.
-pub trait RolloutWrites {
-    /// Makes a rollout, and settles who is in it.
-    fn create_rollout(&mut self, new: &NewRollout, by: &By) -> Result<Result<(), RolloutRefused>, StoreError>;
-    /// Names of the open rollouts of a release.
+/// A device's update in an open rollout, with what decides whether it may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpdate {
+    /// The rollout's row.
+    pub rollout: i64,
+    /// What it rolls out.
+    pub release_id: ReleaseId,
+    /// Where that release is in its life.
+    pub release_state: ReleaseState,
+    /// Its signed manifest.
+    pub manifest: String,
+    /// Whether nothing is wrong with the image.
+    pub is_image_sound: bool,
+    /// How.
+    pub policy: Policy,
+    /// Whether the rollout goes on.
+    pub status: Status,
+    /// How far the update is.
+    pub update: Update,
+}
+
+/// A waiting update's place in the order of offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    /// The share at which the device enters, in basis points.
+    pub enters_bp: u16,
+    /// Its place among those of the same share; an order, and no number that means anything.
+    pub bucket: i64,
+    /// The device's row.
+    pub device: i64,
+}
+
+/// A device whose update waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place.
+    pub turn: Turn,
+    /// Its site.
+    pub site: String,
+    /// The boot that it was in when last heard.
+    pub boot_epoch: u32,
+    /// Its update, PENDING.
+    pub update: Update,
+}
+
+/// The rows of rollouts and of their devices' updates. Within a transaction, [`crate::rules::rollouts`] and
+/// [`crate::rules::updates`] decide over them.
+pub trait RolloutRows {
+    /// A rollout by its name.
+    fn rollout(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError>;
+    /// Names of the open rollouts of a release, the oldest first.
     fn open_rollouts_of(&mut self, release_id: &ReleaseId) -> Result<Vec<RolloutId>, StoreError>;
-    /// A rollout, as this transaction sees it.
-    fn rollout_now(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError>;
-    /// How far its devices are. Confirmed devices not heard since `silent_before` are suspects.
-    fn tally_now(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
-    /// Updates for which time matters: those under way, and the confirmed that were not heard since `silent_before`.
-    fn watched(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Vec<UpdateRecord>, StoreError>;
-    /// Keeps how far an update is.
-    fn save_update(&mut self, rollout: i64, device: i64, update: &Update) -> Result<(), StoreError>;
-    /// How silent each site is that has an update under way, by its devices that were heard since `since`.
-    fn silence(&mut self, rollout: i64, since: UnixMs, silent_before: UnixMs) -> Result<Vec<SiteSilence>, StoreError>;
-    /// Offers the release to devices whose turn it is; gives how many there were.
-    fn offer(&mut self, rollout: i64, offering: &Offering) -> Result<u32, StoreError>;
-    /// Takes back what was offered and not begun, and names the devices that are downloading.
-    fn halt(&mut self, rollout: i64, at: UnixMs) -> Result<Vec<DeviceId>, StoreError>;
-    /// Candidates that took the rollout's release, or may have it in a slot: for a roll back.
-    fn took(&mut self, rollout: i64) -> Result<Vec<DeviceId>, StoreError>;
     /// Devices that a rollout of a release could be for.
-    fn candidates_now(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
+    fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
+    /// Adds a rollout, whose name none has; gives its row.
+    fn insert_rollout(&mut self, new: &NewRollout, release: &ReleaseRecord, at: UnixMs) -> Result<i64, StoreError>;
+    /// Stores the state of a rollout.
+    fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError>;
+    /// Marks a rollout and its updates closed; no device's heartbeats follow it from then on.
+    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError>;
+    /// Adds a decision to the trace.
+    fn insert_decision(&mut self, rollout: i64, decision: &Decision, by: &By, noted: &Noted) -> Result<(), StoreError>;
     /// The decision that made this revision of a rollout.
     fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
-    /// Keeps the engine's state.
-    fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError>;
-    /// Adds a decision to the trace.
-    fn decide(&mut self, rollout: i64, decision: &Decision, by: &By) -> Result<(), StoreError>;
-    /// Watches no device of it any more.
-    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError>;
+
+    /// Whether any of these devices is in an open rollout.
+    fn is_any_in_a_rollout(&mut self, devices: &[i64]) -> Result<bool, StoreError>;
+    /// Adds an update for each target, PENDING.
+    fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
+    /// How far a rollout's devices are. Confirmed devices not heard since `silent_before` are suspects.
+    fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
+    /// Updates in one of these states; with `silent_before`, of devices that were not heard since.
+    fn updates_in(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        silent_before: Option<UnixMs>,
+    ) -> Result<Vec<UpdateRecord>, StoreError>;
+    /// How many updates are in one of these states, by site.
+    fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
+    /// How silent each site is, by those of its registered devices that were heard since `since` and whose update in this rollout,
+    /// if they have one, is in one of these states.
+    fn silence(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        since: UnixMs,
+        silent_before: UnixMs,
+    ) -> Result<Vec<SiteSilence>, StoreError>;
+    /// Registered devices that wait for their turn, of the offering's stage or an earlier one, heard since its `heard_since`: those
+    /// behind `after`, at most `limit`, in the order of their turns.
+    fn waiting_updates(
+        &mut self,
+        rollout: i64,
+        offering: &Offering,
+        after: Option<Turn>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError>;
+    /// The open update of a device.
+    fn open_update(&mut self, device: i64) -> Result<Option<OpenUpdate>, StoreError>;
+    /// Stores how far updates are, each by its device's row.
+    fn save_updates(&mut self, rollout: i64, updates: &[(i64, Update)]) -> Result<(), StoreError>;
+    /// Stores what a device said last of its update.
+    fn save_update_detail(&mut self, rollout: i64, device: i64, detail: &str) -> Result<(), StoreError>;
+    /// Ends all updates that are in one of these states in another.
+    fn end_updates(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        ended: UpdateState,
+        at: UnixMs,
+    ) -> Result<(), StoreError>;
+    /// From now on, heartbeats of these devices look for the update in this rollout, or for none.
+    fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;
+    /// Frees a device for other rollouts.
+    fn free_device(&mut self, rollout: i64, device: i64) -> Result<(), StoreError>;
+
     /// Records what a device says of its update; gives whether it may go on, and whether anything changed.
     fn record_status(
         &mut self,

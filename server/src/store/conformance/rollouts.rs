@@ -137,7 +137,7 @@ fn new_rollout(
 }
 
 fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
-    commit(store, |store| store.create_rollout(new, &by()))
+    commit(store, |store| rules::rollouts::create(store, new, &by()))
 }
 
 /// A rollout, as it is stored.
@@ -168,7 +168,7 @@ fn everybody() -> Offering {
 }
 
 fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
-    commit(store, |store| store.offer(rollout, &offering))
+    commit(store, |store| rules::updates::offer(store, rollout, &offering))
 }
 
 /// A heartbeat of a device that runs the old firmware.
@@ -230,7 +230,7 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
     for record in updates(reader, rollout) {
         if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
             let update = Update { state: *state, ..record.update };
-            commit(store, |store| store.save_update(rollout, record.device_row, &update));
+            commit(store, |store| rules::updates::save(store, rollout, record.device_row, &record.update, &update));
         }
     }
 }
@@ -550,12 +550,12 @@ pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader
     );
     assert_eq!(tally.suspects, 1, "KS-1, last heard at the beginning");
     assert_eq!(reader.tally(rollout, AT).unwrap().suspects, 0);
-    assert_eq!(commit(store, |store| store.tally_now(rollout, minutes(30))), tally);
+    assert_eq!(commit(store, |store| store.tally(rollout, minutes(30))), tally);
     let watched = |store: &mut _, silent_before| {
-        let watched = commit(store, |store| store.watched(rollout, silent_before));
+        let watched = commit(store, |store| rules::updates::watched(store, rollout, silent_before));
         watched.into_iter().map(|record| record.device_id.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(watched(store, minutes(30)), ["KS-1", "KS-4"]);
+    assert_eq!(watched(store, minutes(30)), ["KS-4", "KS-1"]);
     assert_eq!(watched(store, AT), ["KS-4"], "who is heard needs no watching");
 }
 
@@ -567,8 +567,9 @@ pub fn a_site_is_silent_by_its_bystanders(store: &mut impl Store, reader: &mut i
     let rollout = stored(reader, "r1").row;
     put(store, reader, rollout, &[("KS-1", UpdateState::Installing)]);
     said(store, &old("KS-3", (1, 3)), minutes(10));
+    let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _, since| {
-        let silence = commit(store, |store| store.silence(rollout, since, minutes(5)));
+        let silence = commit(store, |store| store.silence(rollout, &bystanders, since, minutes(5)));
         silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -594,7 +595,7 @@ pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store
     let state = State { status: Status::Aborted, ..State::new(AT) };
     let named = commit(store, |store| {
         store.save_rollout(rollout, &state)?;
-        store.halt(rollout, minutes(1))
+        rules::updates::abort(store, rollout, minutes(1))
     });
     assert_eq!(named, [id("KS-2")]);
     let after = [S::Halted, S::Downloading, S::Installing, S::Failed, S::Halted];
@@ -610,7 +611,7 @@ pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store
     tell(store, &status("KS-2", (1, 6), UpdateStep::Halted), minutes(3)).unwrap();
     assert!(said(store, &new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
     assert_eq!(states(reader, rollout), [S::Halted, S::Halted, S::Confirming, S::Failed, S::Halted]);
-    let took = commit(store, |store| store.took(rollout));
+    let took = commit(store, |store| rules::updates::took(store, rollout));
     assert_eq!(took, [id("KS-3")]);
     assert_eq!(offer(store, rollout, everybody()), 0, "nobody waits any more");
 }
@@ -663,7 +664,8 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
         revision += 1;
         let why = format!("why it was {what}");
         let decision = Decision { what, stage, revision, ordered: Some("pause"), why, gates: gates.to_vec() };
-        commit(store, |store| store.decide(rollout, &decision, &By { name: name.to_owned(), ..by_at(at) }));
+        let by = By { name: name.to_owned(), ..by_at(at) };
+        commit(store, |store| rules::rollouts::decide(store, rollout, &"r1".parse().unwrap(), &decision, &by));
     };
     decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));
     decide(store, "paused", 1, &[], "alice", minutes(2));
@@ -734,7 +736,7 @@ pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut 
     let candidates = reader.candidates(&release, &named(&["KS-2"])).unwrap();
     assert_eq!((&candidates[0].open_rollout, candidates[0].failures), (&None, 0));
     assert_eq!(said(store, &old("KS-2", (9, 9)), minutes(3)).firmware, None, "its offer is gone");
-    let took = commit(store, |store| store.took(rollout));
+    let took = commit(store, |store| rules::updates::took(store, rollout));
     assert_eq!(took, [id("KS-1"), id("KS-2")], "who may run the release still");
 }
 
@@ -775,7 +777,7 @@ pub fn who_has_no_offer_may_not_go_on(store: &mut impl Store, reader: &mut impl 
 pub fn a_lost_device_is_rolled_back_too(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Lost)]);
-    assert_eq!(commit(store, |store| store.took(rollout)), [id("KS-1"), id("KS-2")]);
+    assert_eq!(commit(store, |store| rules::updates::took(store, rollout)), [id("KS-1"), id("KS-2")]);
 }
 
 /// Promise: an offer that is made again begins anew: what a device said under the one that lapsed is no claim under this one.

@@ -9,12 +9,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
-    filter::Filter, integer, parsed, rollouts::take_out, rows, standing, status_of, time_if, transaction::Transaction,
-    unsigned,
+    filter::Filter, integer, parsed, rows, standing, status_of, time_if, transaction::Transaction, unsigned,
 };
 use crate::{
     clock::AHEAD_MAX,
     rollout::update::UpdateEvent,
+    rules::updates,
     store::{
         By,
         devices::{
@@ -172,7 +172,7 @@ impl DeviceWrites for Writes<'_> {
                 )?
                 .execute(params![row, integer(by.at.0), reason])?;
             cancel_open(&self.0, row, "the device was revoked", by.at)?;
-            take_out(&self.0, row, UpdateEvent::Revoked, by.at)?;
+            updates::on_person(self, row, UpdateEvent::Revoked, by.at)?;
             changed(&self.0, row, by.at)?;
             append(&self.0, "device.revoke", device_id.as_str(), reason, by)?;
             done.revoked.push(device_id);
@@ -192,7 +192,7 @@ impl DeviceWrites for Writes<'_> {
             return Ok(Err(EditRefused::KeyInUse));
         }
         cancel_open(&self.0, row, "the device was re-provisioned", by.at)?;
-        take_out(&self.0, row, UpdateEvent::Reprovisioned, by.at)?;
+        updates::on_person(self, row, UpdateEvent::Reprovisioned, by.at)?;
         set_key(&self.0, row, public_key, by.at)?;
         end_otrts(&self.0, device_id)?;
         // What the old key signed is worth nothing any more, so the pair may begin again.

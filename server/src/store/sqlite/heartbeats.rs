@@ -8,12 +8,15 @@ use ks_protocol::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, old_rows, parsed, rollouts, rows, standing,
-    time, time_if, transaction::Transaction, unsigned,
+    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, old_rows, parsed, rows, standing, time,
+    time_if, transaction::Transaction, unsigned,
 };
-use crate::store::{
-    Swept,
-    heartbeats::{Due, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatWrites, LastHeartbeat},
+use crate::{
+    rules::updates,
+    store::{
+        Swept,
+        heartbeats::{Due, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatWrites, LastHeartbeat},
+    },
 };
 
 /// A device whose pair was taken, as it was known before this heartbeat.
@@ -34,8 +37,8 @@ impl HeartbeatWrites for Writes<'_> {
         insert(&self.0, beat, at)?;
         note_changes(&self.0, &device, beat, at)?;
         let mut due = Due::default();
-        if let Some(rollout) = device.rollout {
-            (due.firmware, due.is_update_further) = rollouts::take_beat(&self.0, rollout, device.row, beat, at)?;
+        if device.rollout.is_some() {
+            (due.firmware, due.is_update_further) = updates::on_beat(self, device.row, beat, at)?;
         }
         if device.open_commands > 0 {
             for ack in beat.acks.as_slice() {

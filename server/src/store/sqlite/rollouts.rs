@@ -3,32 +3,31 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{
-    id::{DeviceId, ReleaseId, RolloutId, Sequence},
-    message::{FirmwareStatus, Heartbeat, Offer, UpdateClass, UpdateStep},
-    text::Text,
+    id::{ReleaseId, RolloutId, Sequence},
+    message::{FirmwareStatus, UpdateClass},
     time::UnixMs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, parsed, parsed_if,
-    releases, rows, time, time_if, transaction::Transaction, unsigned, word,
+    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, parsed_if, releases, rows,
+    time, time_if, unsigned, word,
 };
 use crate::{
+    audit::Noted,
     rollout::{
-        devices,
-        policy::Policy,
         step::{Cell, Decision, State, Status, Tally},
-        update::{Patience, Update, UpdateEvent, UpdateState, step},
+        update::{Update, UpdateState},
     },
+    rules::updates,
     store::{
         By,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{
-            Candidate, DecisionRecord, NewRollout, Offering, RolloutReads, RolloutRecord, RolloutRefused,
-            RolloutWrites, SiteSilence, StatusTaken, UpdateFilter, UpdateRecord,
+            Candidate, DecisionRecord, NewRollout, Offering, OpenUpdate, RolloutReads, RolloutRecord, RolloutRows,
+            SiteSilence, StatusTaken, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
         },
     },
 };
@@ -36,6 +35,13 @@ use crate::{
 /// The columns of an update, in the order that [`update_at`] reads them.
 const UPDATE: &str =
     "u.state, u.boot_epoch, u.said_done, u.offered_at, u.progress_at, u.confirming_since, u.ended_at, u.class";
+
+/// Updates with what [`record_at`] reads.
+const UPDATE_RECORD: &str =
+    "SELECT u.device, d.device_id, u.model, u.site, u.stage, u.detail, s.last_seen_at, e.release_counter,
+        u.state, u.boot_epoch, u.said_done, u.offered_at, u.progress_at, u.confirming_since, u.ended_at, u.class
+     FROM updates u JOIN devices d ON d.id = u.device JOIN device_states s ON s.device = u.device
+        JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release";
 
 /// An update whose columns begin at `first`.
 fn update_at(row: &Row<'_>, first: usize, to_counter: u64) -> rusqlite::Result<Update> {
@@ -62,6 +68,12 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
     let text: String = row.get(index)?;
     serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+/// These states in an `IN (...)`.
+fn words(states: &[UpdateState]) -> String {
+    let words: Vec<String> = states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+    words.join(", ")
 }
 
 fn count_of(row: &Row<'_>, index: usize) -> rusqlite::Result<u32> {
@@ -129,13 +141,13 @@ fn candidates(
     let mut filter = Filter::default();
     filter.of_devices(which)?;
     filter.and_that("s.status = 1");
+    let failures = words(&UpdateState::all_that(UpdateState::is_failure));
     let sql = format!(
         "SELECT d.id, d.device_id, d.model, d.site, s.release_counter,
                 (SELECT r.rollout_id FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND u.is_open = 1),
-                (SELECT count(*) FROM updates u WHERE u.device = d.id
-                    AND u.state IN ('FAILED', 'REJECTED', 'TIMED_OUT', 'LOST', 'ROLLED_BACK', 'FALSE_SUCCESS')),
+                (SELECT count(*) FROM updates u WHERE u.device = d.id AND u.state IN ({failures})),
                 EXISTS (SELECT 1 FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND r.release = {}
-                    AND u.state IN ('FAILED', 'REJECTED', 'TIMED_OUT', 'LOST', 'ROLLED_BACK', 'FALSE_SUCCESS'))
+                    AND u.state IN ({failures}))
          FROM devices d JOIN device_states s ON s.device = d.id {} ORDER BY d.id",
         release.row,
         filter.clause()
@@ -156,173 +168,9 @@ fn candidates(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// What decides a device's update in one of its own requests.
-struct UnderWay {
-    update: Update,
-    policy: Policy,
-    status: Status,
-    release_state: ReleaseState,
-    manifest: String,
-    /// Nothing is wrong with the image.
-    is_image_sound: bool,
-}
-
-impl UnderWay {
-    /// Whether the release may be offered, or gone on with, now: the last word on it.
-    fn may_go_on(&self) -> bool {
-        !self.status.is_over() && self.release_state == ReleaseState::Active
-    }
-}
-
-fn under_way(transaction: &Transaction<'_>, rollout: i64, device: i64) -> Result<Option<UnderWay>, StoreError> {
-    let mut statement = transaction.prepare_cached(&format!(
-        "SELECT r.policy, r.status, e.state, e.release_counter, e.manifest,
-                EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = e.sha256 AND a.fault IS NULL), {UPDATE}
-         FROM updates u JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-         WHERE u.rollout = ?1 AND u.device = ?2"
-    ))?;
-    let found = statement.query_row(params![rollout, device], |row| {
-        let to_counter = unsigned(row.get(3)?);
-        Ok(UnderWay {
-            policy: json(row, 0)?,
-            status: word(row, 1, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
-            release_state: word(row, 2, ReleaseState::from_word)?,
-            manifest: row.get(4)?,
-            is_image_sound: row.get(5)?,
-            update: update_at(row, 6, to_counter)?,
-        })
-    });
-    Ok(found.optional()?)
-}
-
-fn save(transaction: &Transaction<'_>, rollout: i64, device: i64, update: &Update) -> Result<(), StoreError> {
-    let ms = |at: Option<UnixMs>| at.map(|at| integer(at.0));
-    transaction
-        .prepare_cached(
-            "UPDATE updates SET state = ?3, boot_epoch = ?4, said_done = ?5, offered_at = ?6, progress_at = ?7,
-                confirming_since = ?8, ended_at = ?9, class = ?10 WHERE rollout = ?1 AND device = ?2",
-        )?
-        .execute(params![
-            rollout,
-            device,
-            update.state.as_str(),
-            update.boot_epoch,
-            update.said_done,
-            ms(update.offered_at),
-            integer(update.progress_at.0),
-            ms(update.confirming_since),
-            ms(update.ended_at),
-            update.class.map(UpdateClass::as_str)
-        ])?;
-    if matches!(update.state, UpdateState::Pending | UpdateState::Halted | UpdateState::Withdrawn) {
-        transaction.prepare_cached("UPDATE device_states SET rollout = NULL WHERE device = ?1")?.execute([device])?;
-    }
-    if update.state == UpdateState::Withdrawn {
-        // It may be in another rollout from now on, should it come back.
-        transaction
-            .prepare_cached("UPDATE updates SET is_open = 0 WHERE rollout = ?1 AND device = ?2")?
-            .execute([rollout, device])?;
-    }
-    Ok(())
-}
-
-/// Tells the open update of a device, if it has one, what a person did to the device.
-pub(super) fn take_out(
-    transaction: &Transaction<'_>,
-    device: i64,
-    event: UpdateEvent,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    let rollout: Option<i64> = transaction
-        .prepare_cached("SELECT rollout FROM updates WHERE device = ?1 AND is_open = 1")?
-        .query_row([device], |row| row.get(0))
-        .optional()?;
-    let Some(rollout) = rollout else { return Ok(()) };
-    let Some(now) = under_way(transaction, rollout, device)? else { return Ok(()) };
-    let next = step(&now.update, event, at, Patience::of(&now.policy));
-    if next != now.update {
-        save(transaction, rollout, device, &next)?;
-    }
-    Ok(())
-}
-
-/// Takes a heartbeat as a sign of how far the update of its device is. Gives the offer, if it is to be made, and whether the
-/// update got anywhere.
-pub(super) fn take_beat(
-    transaction: &Transaction<'_>,
-    rollout: i64,
-    device: i64,
-    beat: &Heartbeat,
-    at: UnixMs,
-) -> Result<(Option<Offer>, bool), StoreError> {
-    let Some(now) = under_way(transaction, rollout, device)? else { return Ok((None, false)) };
-    let event = UpdateEvent::Beat { release_counter: beat.firmware.release_counter, boot_epoch: beat.boot_epoch };
-    let next = step(&now.update, event, at, Patience::of(&now.policy));
-    let has_changed = next != now.update;
-    if has_changed {
-        save(transaction, rollout, device, &next)?;
-    }
-    // A pause holds back offers that nobody has taken up yet; what is being fetched goes on.
-    let is_due = match next.state {
-        UpdateState::Offered => now.status != Status::Paused,
-        UpdateState::Downloading => true,
-        _ => false,
-    };
-    let offer =
-        (is_due && now.is_image_sound && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) });
-    Ok((offer, has_changed))
-}
-
-impl RolloutWrites for Writes<'_> {
-    fn create_rollout(&mut self, new: &NewRollout, by: &By) -> Result<Result<(), RolloutRefused>, StoreError> {
-        let release = releases::find(&self.0, &new.release_id)?;
-        let Some(release) = release.filter(|release| release.state == ReleaseState::Active) else {
-            return Ok(Err(RolloutRefused::NotActive(new.release_id.clone())));
-        };
-        if find(&self.0, &new.rollout_id)?.is_some() {
-            return Ok(Err(RolloutRefused::NameTaken(new.rollout_id.clone())));
-        }
-        for target in &new.targets {
-            let mut statement =
-                self.0.prepare_cached("SELECT EXISTS (SELECT 1 FROM updates WHERE device = ?1 AND is_open = 1)")?;
-            if statement.query_row([target.row], |row| row.get::<_, bool>(0))? {
-                return Ok(Err(RolloutRefused::InAnother));
-            }
-        }
-        let rollout = self
-            .0
-            .prepare_cached(
-                "INSERT INTO rollouts (rollout_id, release, policy, state, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .insert(params![
-                new.rollout_id.as_str(),
-                release.row,
-                to_json(&new.policy)?,
-                to_json(&new.state)?,
-                new.state.status.as_str(),
-                integer(by.at.0)
-            ])?;
-        for target in &new.targets {
-            self.0
-                .prepare_cached(
-                    "INSERT INTO updates (rollout, device, stage, enters_bp, bucket, model, site, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'PENDING')",
-                )?
-                .execute(params![
-                    rollout,
-                    target.row,
-                    rows(target.stage),
-                    target.place.enters_bp,
-                    integer(target.place.bucket >> 1), // SQLite's integers have a sign; the order is kept
-                    target.model,
-                    target.site
-                ])?;
-        }
-        let why = format!("{} to {}: {}", new.release_id, devices(new.targets.len()), new.why);
-        let State { stage, revision, .. } = new.state;
-        let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
-        self.decide(rollout, &decision, by)?;
-        Ok(Ok(()))
+impl RolloutRows for Writes<'_> {
+    fn rollout(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError> {
+        find(&self.0, rollout_id)
     }
 
     fn open_rollouts_of(&mut self, release_id: &ReleaseId) -> Result<Vec<RolloutId>, StoreError> {
@@ -334,108 +182,22 @@ impl RolloutWrites for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn rollout_now(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError> {
-        find(&self.0, rollout_id)
-    }
-
-    fn tally_now(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
-        tally(&self.0, rollout, silent_before)
-    }
-
-    fn watched(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Vec<UpdateRecord>, StoreError> {
-        let mut statement = self.0.prepare_cached(&format!(
-            "SELECT u.device, d.device_id, u.model, u.site, u.stage, u.detail, s.last_seen_at, e.release_counter, {UPDATE}
-             FROM updates u JOIN devices d ON d.id = u.device JOIN device_states s ON s.device = u.device
-                JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-             WHERE u.rollout = ?1 AND (u.state IN ('OFFERED', 'DOWNLOADING', 'INSTALLING', 'CONFIRMING')
-                OR u.state = 'CONFIRMED' AND s.last_seen_at < ?2)"
-        ))?;
-        let found = statement.query_map(params![rollout, integer(silent_before.0)], record_at)?;
-        Ok(found.collect::<Result<_, _>>()?)
-    }
-
-    fn save_update(&mut self, rollout: i64, device: i64, update: &Update) -> Result<(), StoreError> {
-        save(&self.0, rollout, device, update)
-    }
-
-    fn silence(&mut self, rollout: i64, since: UnixMs, silent_before: UnixMs) -> Result<Vec<SiteSilence>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT d.site, count(*), sum(s.last_seen_at < ?3) FROM devices d JOIN device_states s ON s.device = d.id
-                LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
-             WHERE s.status = 1 AND s.last_seen_at >= ?2 AND coalesce(u.state, 'PENDING') IN ('PENDING', 'OFFERED', 'HALTED')
-             GROUP BY d.site",
-        )?;
-        let found = statement.query_map(params![rollout, integer(since.0), integer(silent_before.0)], |row| {
-            Ok(SiteSilence { site: row.get(0)?, devices: count_of(row, 1)?, silent: count_of(row, 2)? })
-        })?;
-        Ok(found.collect::<Result<_, _>>()?)
-    }
-
-    fn offer(&mut self, rollout: i64, offering: &Offering) -> Result<u32, StoreError> {
-        let Offering { count, stage, site_unavailable_max, heard_since, at } = *offering;
-        let mut unavailable = unavailable(&self.0, rollout)?;
-        let mut turn = self.0.prepare_cached(
-            "SELECT u.device, u.site, s.boot_epoch FROM updates u JOIN device_states s ON s.device = u.device
-             WHERE u.rollout = ?1 AND u.state = 'PENDING' AND u.stage <= ?2 AND s.status = 1 AND s.last_seen_at >= ?3
-             ORDER BY u.enters_bp, u.bucket, u.device",
-        )?;
-        let mut waiting = turn.query(params![rollout, rows(stage), integer(heard_since.0)])?;
-        let mut offered = Vec::new();
-        while let Some(row) = waiting.next()? {
-            if offered.len() >= usize::try_from(count).unwrap_or(usize::MAX) {
-                break;
-            }
-            let (device, site, boot_epoch): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let at_site = unavailable.entry(site).or_default();
-            if site_unavailable_max.is_none_or(|most| *at_site < most) {
-                *at_site += 1;
-                offered.push((device, boot_epoch));
-            }
-        }
-        for (device, boot_epoch) in &offered {
-            self.0
-                .prepare_cached(
-                    "UPDATE updates SET state = 'OFFERED', boot_epoch = ?3, offered_at = ?4, progress_at = ?4, said_done = 0,
-                        class = NULL
-                     WHERE rollout = ?1 AND device = ?2",
-                )?
-                .execute(params![rollout, device, boot_epoch, integer(at.0)])?;
-            self.0
-                .prepare_cached("UPDATE device_states SET rollout = ?2 WHERE device = ?1")?
-                .execute(params![device, rollout])?;
-        }
-        Ok(u32::try_from(offered.len()).unwrap_or(u32::MAX))
-    }
-
-    fn halt(&mut self, rollout: i64, at: UnixMs) -> Result<Vec<DeviceId>, StoreError> {
-        self.0
-            .prepare_cached(
-                "UPDATE device_states SET rollout = NULL WHERE device IN
-                    (SELECT device FROM updates WHERE rollout = ?1 AND state = 'OFFERED')",
-            )?
-            .execute([rollout])?;
-        self.0
-            .prepare_cached(
-                "UPDATE updates SET state = 'HALTED', ended_at = ?2 WHERE rollout = ?1 AND state IN ('PENDING', 'OFFERED')",
-            )?
-            .execute(params![rollout, integer(at.0)])?;
-        devices_in(&self.0, rollout, "u.state = 'DOWNLOADING'")
-    }
-
-    fn took(&mut self, rollout: i64) -> Result<Vec<DeviceId>, StoreError> {
-        // A device that was taken out may have come back with another key, and run the release still.
-        let took = "u.state IN ('CONFIRMED', 'CONFIRMING', 'INSTALLING', 'TIMED_OUT', 'LOST', 'FALSE_SUCCESS')
-            OR u.state = 'WITHDRAWN' AND u.offered_at IS NOT NULL";
-        devices_in(&self.0, rollout, &format!("({took})"))
-    }
-
-    fn candidates_now(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError> {
+    fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError> {
         candidates(&self.0, release, which)
     }
 
-    fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError> {
-        let mut statement = self.0.prepare_cached(&format!("{DECISION} WHERE rollout = ?1 AND revision = ?2"))?;
-        Ok(statement.query_row(params![rollout, integer(revision)], decision_at).optional()?)
+    fn insert_rollout(&mut self, new: &NewRollout, release: &ReleaseRecord, at: UnixMs) -> Result<i64, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO rollouts (rollout_id, release, policy, state, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        Ok(statement.insert(params![
+            new.rollout_id.as_str(),
+            release.row,
+            to_json(&new.policy)?,
+            to_json(&new.state)?,
+            new.state.status.as_str(),
+            integer(at.0)
+        ])?)
     }
 
     fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError> {
@@ -447,7 +209,18 @@ impl RolloutWrites for Writes<'_> {
         Ok(())
     }
 
-    fn decide(&mut self, rollout: i64, decision: &Decision, by: &By) -> Result<(), StoreError> {
+    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError> {
+        for sql in [
+            "UPDATE device_states SET rollout = NULL WHERE rollout = ?1",
+            "UPDATE updates SET is_open = 0 WHERE rollout = ?1",
+            "UPDATE rollouts SET is_open = 0 WHERE id = ?1",
+        ] {
+            self.0.prepare_cached(sql)?.execute([rollout])?;
+        }
+        Ok(())
+    }
+
+    fn insert_decision(&mut self, rollout: i64, decision: &Decision, by: &By, _: &Noted) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, revision, ordered, why, gates)
@@ -464,19 +237,215 @@ impl RolloutWrites for Writes<'_> {
                 decision.why,
                 to_json(&decision.gates)?
             ])?;
-        let mut statement = self.0.prepare_cached("SELECT rollout_id FROM rollouts WHERE id = ?1")?;
-        let name: String = statement.query_row([rollout], |row| row.get(0))?;
-        append(&self.0, &format!("rollout.{}", decision.what), &name, &decision.why, by)
+        Ok(())
     }
 
-    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError> {
-        for sql in [
-            "UPDATE device_states SET rollout = NULL WHERE rollout = ?1",
-            "UPDATE updates SET is_open = 0 WHERE rollout = ?1",
-            "UPDATE rollouts SET is_open = 0 WHERE id = ?1",
-        ] {
-            self.0.prepare_cached(sql)?.execute([rollout])?;
+    fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError> {
+        let mut statement = self.0.prepare_cached(&format!("{DECISION} WHERE rollout = ?1 AND revision = ?2"))?;
+        Ok(statement.query_row(params![rollout, integer(revision)], decision_at).optional()?)
+    }
+
+    fn is_any_in_a_rollout(&mut self, devices: &[i64]) -> Result<bool, StoreError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT EXISTS (SELECT 1 FROM updates WHERE device = ?1 AND is_open = 1)")?;
+        for device in devices {
+            if statement.query_row([device], |row| row.get(0))? {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    }
+
+    fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO updates (rollout, device, stage, enters_bp, bucket, model, site, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'PENDING')",
+        )?;
+        for target in targets {
+            statement.execute(params![
+                rollout,
+                target.row,
+                rows(target.stage),
+                target.place.enters_bp,
+                integer(target.place.bucket >> 1), // SQLite's integers have a sign; the order is kept
+                target.model,
+                target.site
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
+        tally(&self.0, rollout, silent_before)
+    }
+
+    fn updates_in(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        silent_before: Option<UnixMs>,
+    ) -> Result<Vec<UpdateRecord>, StoreError> {
+        let sql = format!(
+            "{UPDATE_RECORD} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR s.last_seen_at < ?2) ORDER BY u.device",
+            words(states)
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let silent_before = silent_before.map(|at| integer(at.0));
+        let found = statement.query_map(params![rollout, silent_before], record_at)?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError> {
+        let sql = format!(
+            "SELECT site, count(*) FROM updates WHERE rollout = ?1 AND state IN ({}) GROUP BY site",
+            words(states)
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let found = statement.query_map([rollout], |row| Ok((row.get(0)?, count_of(row, 1)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn silence(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        since: UnixMs,
+        silent_before: UnixMs,
+    ) -> Result<Vec<SiteSilence>, StoreError> {
+        let sql = format!(
+            "SELECT d.site, count(*), sum(s.last_seen_at < ?3) FROM devices d JOIN device_states s ON s.device = d.id
+                LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
+             WHERE s.status = 1 AND s.last_seen_at >= ?2 AND (u.state IS NULL OR u.state IN ({}))
+             GROUP BY d.site",
+            words(states)
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let found = statement.query_map(params![rollout, integer(since.0), integer(silent_before.0)], |row| {
+            Ok(SiteSilence { site: row.get(0)?, devices: count_of(row, 1)?, silent: count_of(row, 2)? })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn waiting_updates(
+        &mut self,
+        rollout: i64,
+        offering: &Offering,
+        after: Option<Turn>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let sql = format!(
+            "SELECT u.enters_bp, u.bucket, u.device, u.site, s.boot_epoch, e.release_counter, {UPDATE}
+             FROM updates u JOIN device_states s ON s.device = u.device
+                JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
+             WHERE u.rollout = ?1 AND u.state = 'PENDING' AND u.stage <= ?2 AND s.status = 1 AND s.last_seen_at >= ?3
+                AND (u.enters_bp, u.bucket, u.device) > (?4, ?5, ?6)
+             ORDER BY u.enters_bp, u.bucket, u.device LIMIT ?7"
+        );
+        let (enters_bp, bucket, device) =
+            after.map_or((-1, 0, 0), |turn| (i64::from(turn.enters_bp), turn.bucket, turn.device));
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let found = statement.query_map(
+            params![
+                rollout,
+                rows(offering.stage),
+                integer(offering.heard_since.0),
+                enters_bp,
+                bucket,
+                device,
+                rows(limit)
+            ],
+            |row| {
+                let to_counter = unsigned(row.get(5)?);
+                Ok(Waiting {
+                    turn: Turn { enters_bp: row.get(0)?, bucket: row.get(1)?, device: row.get(2)? },
+                    site: row.get(3)?,
+                    boot_epoch: row.get(4)?,
+                    update: update_at(row, 6, to_counter)?,
+                })
+            },
+        )?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn open_update(&mut self, device: i64) -> Result<Option<OpenUpdate>, StoreError> {
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT u.rollout, e.release_id, e.state, e.manifest,
+                    EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = e.sha256 AND a.fault IS NULL),
+                    r.policy, r.status, e.release_counter, {UPDATE}
+             FROM updates u JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
+             WHERE u.device = ?1 AND u.is_open = 1"
+        ))?;
+        let found = statement.query_row([device], |row| {
+            let to_counter = unsigned(row.get(7)?);
+            Ok(OpenUpdate {
+                rollout: row.get(0)?,
+                release_id: parsed(row, 1)?,
+                release_state: word(row, 2, ReleaseState::from_word)?,
+                manifest: row.get(3)?,
+                is_image_sound: row.get(4)?,
+                policy: json(row, 5)?,
+                status: word(row, 6, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
+                update: update_at(row, 8, to_counter)?,
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn save_updates(&mut self, rollout: i64, updates: &[(i64, Update)]) -> Result<(), StoreError> {
+        let ms = |at: Option<UnixMs>| at.map(|at| integer(at.0));
+        let mut statement = self.0.prepare_cached(
+            "UPDATE updates SET state = ?3, boot_epoch = ?4, said_done = ?5, offered_at = ?6, progress_at = ?7,
+                confirming_since = ?8, ended_at = ?9, class = ?10 WHERE rollout = ?1 AND device = ?2",
+        )?;
+        for (device, update) in updates {
+            statement.execute(params![
+                rollout,
+                device,
+                update.state.as_str(),
+                update.boot_epoch,
+                update.said_done,
+                ms(update.offered_at),
+                integer(update.progress_at.0),
+                ms(update.confirming_since),
+                ms(update.ended_at),
+                update.class.map(UpdateClass::as_str)
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn save_update_detail(&mut self, rollout: i64, device: i64, detail: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE updates SET detail = ?3 WHERE rollout = ?1 AND device = ?2";
+        self.0.prepare_cached(sql)?.execute(params![rollout, device, detail])?;
+        Ok(())
+    }
+
+    fn end_updates(
+        &mut self,
+        rollout: i64,
+        states: &[UpdateState],
+        ended: UpdateState,
+        at: UnixMs,
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "UPDATE updates SET state = ?2, progress_at = ?3, ended_at = ?3 WHERE rollout = ?1 AND state IN ({})",
+            words(states)
+        );
+        self.0.prepare_cached(&sql)?.execute(params![rollout, ended.as_str(), integer(at.0)])?;
+        Ok(())
+    }
+
+    fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached("UPDATE device_states SET rollout = ?2 WHERE device = ?1")?;
+        for device in devices {
+            statement.execute(params![device, rollout])?;
+        }
+        Ok(())
+    }
+
+    fn free_device(&mut self, rollout: i64, device: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE updates SET is_open = 0 WHERE rollout = ?1 AND device = ?2";
+        self.0.prepare_cached(sql)?.execute([rollout, device])?;
         Ok(())
     }
 
@@ -486,54 +455,11 @@ impl RolloutWrites for Writes<'_> {
         status: &FirmwareStatus,
         at: UnixMs,
     ) -> Result<Result<StatusTaken, Denied>, StoreError> {
-        let device = match advance(&self.0, &status.device_id, sequence, at)? {
-            Ok(device) => device,
-            Err(denied) => return Ok(Err(denied)),
-        };
-        let nothing = StatusTaken { go_on: false, has_changed: false };
-        let rollout: Option<i64> = self
-            .0
-            .prepare_cached(
-                "SELECT u.rollout FROM updates u JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-                 WHERE u.device = ?1 AND u.is_open = 1 AND e.release_id = ?2",
-            )?
-            .query_row(params![device, status.release_id.as_str()], |row| row.get(0))
-            .optional()?;
-        let Some(rollout) = rollout else { return Ok(Ok(nothing)) };
-        let Some(now) = under_way(&self.0, rollout, device)? else { return Ok(Ok(nothing)) };
-        let event = UpdateEvent::Status { step: status.step, class: status.class, boot_epoch: sequence.boot_epoch };
-        let next = step(&now.update, event, at, Patience::of(&now.policy));
-        let has_changed = next != now.update;
-        if has_changed {
-            save(&self.0, rollout, device, &next)?;
-            self.0
-                .prepare_cached("UPDATE updates SET detail = ?3 WHERE rollout = ?1 AND device = ?2")?
-                .execute(params![rollout, device, status.detail.as_str()])?;
+        match advance(&self.0, &status.device_id, sequence, at)? {
+            Ok(device) => updates::on_status(self, device, sequence, status, at).map(Ok),
+            Err(denied) => Ok(Err(denied)),
         }
-        // Nothing is in a slot yet: the device asks whether to go on. Later it can't stop any more.
-        let asks = matches!(status.step, UpdateStep::Downloading | UpdateStep::Installing);
-        let go_on = !asks || (now.may_go_on() && next.state.is_in_flight());
-        Ok(Ok(StatusTaken { go_on, has_changed: has_changed && next.state != now.update.state }))
     }
-}
-
-/// Devices by site that are out of service for a rollout.
-fn unavailable(transaction: &Transaction<'_>, rollout: i64) -> Result<BTreeMap<String, u32>, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT site, count(*) FROM updates WHERE rollout = ?1
-            AND state IN ('OFFERED', 'DOWNLOADING', 'INSTALLING', 'CONFIRMING', 'LOST') GROUP BY site",
-    )?;
-    let found = statement.query_map([rollout], |row| Ok((row.get(0)?, count_of(row, 1)?)))?;
-    Ok(found.collect::<Result<_, _>>()?)
-}
-
-fn devices_in(transaction: &Transaction<'_>, rollout: i64, which: &str) -> Result<Vec<DeviceId>, StoreError> {
-    let sql = format!(
-        "SELECT d.device_id FROM updates u JOIN devices d ON d.id = u.device WHERE u.rollout = ?1 AND {which} ORDER BY d.id"
-    );
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let found = statement.query_map([rollout], |row| parsed(row, 0))?;
-    Ok(found.collect::<Result<_, _>>()?)
 }
 
 fn record_at(row: &Row<'_>) -> rusqlite::Result<UpdateRecord> {
@@ -610,14 +536,7 @@ impl RolloutReads for SqliteReader {
         filter.and_if("u.state = ?", which.state.map(|state| state.as_str().to_owned()));
         filter.and_if("u.site = ?", which.site.clone());
         filter.and_if("u.model = ?", which.model.clone());
-        let sql = format!(
-            "SELECT u.device, d.device_id, u.model, u.site, u.stage, u.detail, s.last_seen_at, e.release_counter, {UPDATE}
-             FROM updates u JOIN devices d ON d.id = u.device JOIN device_states s ON s.device = u.device
-                JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-             {} ORDER BY u.device LIMIT {}",
-            filter.clause(),
-            rows(limit)
-        );
+        let sql = format!("{UPDATE_RECORD} {} ORDER BY u.device LIMIT {}", filter.clause(), rows(limit));
         let mut statement = self.connection.prepare(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), record_at)?;
         Ok(found.collect::<Result<_, _>>()?)

@@ -1,0 +1,374 @@
+//! A rollout: made, looked at, ordered about, each with all that follows from it, in one transaction.
+//!
+//! [`crate::rollout::step`] says what happens next; here it is read from rows and stored in rows. A server that is killed at any
+//! moment leaves either a step whole or nothing of it, and several servers on one database can't both take it.
+
+use std::time::Duration;
+
+use ks_protocol::{
+    id::{CommandId, ReleaseId, RolloutId},
+    message::{CommandOrder, HaltUpdates},
+    text::{Text, hex},
+    time::UnixMs,
+};
+use sha2::{Digest, Sha256};
+
+use super::updates;
+use crate::{
+    audit::note,
+    clock::ms,
+    pace,
+    rollout::{
+        devices,
+        gate::Test,
+        plan::{self, Wish},
+        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+        step::{Decision, Effect, Event, GAP_MS, Order, PersonalOrder, State, Status, Step, Unfit, step},
+        update::UpdateState,
+    },
+    store::{
+        By, StoreError, Transaction,
+        commands::NewOrder,
+        devices::Selector,
+        releases::ReleaseState,
+        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, UpdateRecord},
+    },
+};
+
+/// Devices heard within this time say whether their site is dark.
+const BYSTANDER: Duration = Duration::from_hours(24);
+/// Fewer bystanders than this say nothing about their site.
+const BYSTANDERS_MIN: u32 = 3;
+/// How long a device has to take HALT_UPDATES.
+const HALT_TTL: Duration = Duration::from_hours(7 * 24);
+/// Who decides, for the trace and the audit.
+const ENGINE: &str = "rollout-engine";
+
+/// What a look needs besides the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Now.
+    pub at: UnixMs,
+    /// What devices are told to keep, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// Randomness for names of commands.
+    pub dice: [u8; 32],
+}
+
+/// Makes a rollout, and settles who is in it.
+pub fn create(
+    store: &mut dyn Transaction,
+    new: &NewRollout,
+    by: &By,
+) -> Result<Result<(), RolloutRefused>, StoreError> {
+    let release = store.release(&new.release_id)?;
+    let Some(release) = release.filter(|release| release.state == ReleaseState::Active) else {
+        return Ok(Err(RolloutRefused::NotActive(new.release_id.clone())));
+    };
+    if store.rollout(&new.rollout_id)?.is_some() {
+        return Ok(Err(RolloutRefused::NameTaken(new.rollout_id.clone())));
+    }
+    let rows: Vec<i64> = new.targets.iter().map(|target| target.row).collect();
+    if store.is_any_in_a_rollout(&rows)? {
+        return Ok(Err(RolloutRefused::InAnother));
+    }
+    let row = store.insert_rollout(new, &release, by.at)?;
+    store.insert_updates(row, &new.targets)?;
+    let why = format!("{} to {}: {}", new.release_id, devices(new.targets.len()), new.why);
+    let State { stage, revision, .. } = new.state;
+    let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
+    decide(store, row, &new.rollout_id, &decision, by)?;
+    Ok(Ok(()))
+}
+
+/// Adds a decision to the trace and to the audit.
+pub(crate) fn decide(
+    store: &mut dyn Transaction,
+    row: i64,
+    rollout_id: &RolloutId,
+    decision: &Decision,
+    by: &By,
+) -> Result<(), StoreError> {
+    let noted = note(store, &format!("rollout.{}", decision.what), rollout_id.as_str(), &decision.why, by)?;
+    store.insert_decision(row, decision, by, &noted)
+}
+
+/// One look at one rollout; gives what was decided.
+pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> Result<Vec<&'static str>, StoreError> {
+    let Some(mut rollout) = store.rollout(rollout_id)? else { return Ok(Vec::new()) };
+    if rollout.state.is_closed {
+        return Ok(Vec::new());
+    }
+    if matches!(rollout.state.status, Status::Running | Status::Waiting)
+        && let Some(fault) = store.artifact(rollout.release.sha256)?.and_then(|artifact| artifact.fault)
+    {
+        return pause_for_image(store, &rollout, &fault, with);
+    }
+    let at = with.at;
+    let is_new_minute = at.0 / 60_000 != rollout.state.looked_at.0 / 60_000;
+    if is_new_minute {
+        let silent_before = pace::late_before(at, with.heartbeat_interval_ms);
+        let watched = updates::watched(store, rollout.row, silent_before)?;
+        let is_silent = |update: &UpdateRecord| update.last_seen_at.is_none_or(|heard| heard < silent_before);
+        if watched.iter().any(is_silent) {
+            // Expensive, and only of interest when somebody's silence is to be judged.
+            look_for_dark_sites(store, &mut rollout, at, silent_before)?;
+        }
+        // After a gap, silence counts from its end on.
+        let is_gap = at.since_ms(rollout.state.looked_at) > GAP_MS;
+        let listening_since = |update: &UpdateRecord| {
+            if is_gap { at } else { rollout.state.silence_counts_from(&update.site) }
+        };
+        updates::on_timer(store, &rollout, &watched, listening_since, at)?;
+    }
+    let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
+    // An order only can be unfit; a look never is.
+    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(Vec::new()) };
+    let by = By { name: ENGINE.to_owned(), address: None, at };
+    carry_out(store, &rollout, step, &by, with)
+}
+
+/// Pauses a rollout whose image is broken: a person resumes it once the image is put back.
+fn pause_for_image(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    fault: &str,
+    with: Look,
+) -> Result<Vec<&'static str>, StoreError> {
+    let (release_id, sha256) = (&rollout.release.release_id, rollout.release.sha256);
+    let why = format!("the image {sha256} of release {release_id} {fault}; upload it again, then resume");
+    let mut state = rollout.state.clone();
+    state.status = Status::Paused;
+    let decision = state.decision("paused", why, Vec::new());
+    let by = By { name: ENGINE.to_owned(), address: None, at: with.at };
+    carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
+}
+
+/// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
+fn look_for_dark_sites(
+    store: &mut dyn Transaction,
+    rollout: &mut RolloutRecord,
+    at: UnixMs,
+    silent_before: UnixMs,
+) -> Result<(), StoreError> {
+    let bystanders = UpdateState::all_that(|state| !state.has_begun());
+    for site in store.silence(rollout.row, &bystanders, at.minus_ms(ms(BYSTANDER)), silent_before)? {
+        if site.devices >= BYSTANDERS_MIN && 2 * site.silent > site.devices {
+            rollout.state.dark_until.insert(site.site, at);
+        }
+    }
+    let oldest = at.minus_ms(ms(BYSTANDER));
+    rollout.state.dark_until.retain(|_, until| *until > oldest);
+    Ok(())
+}
+
+/// Aborts every open rollout of a release.
+pub fn abort_all_of(
+    store: &mut dyn Transaction,
+    release_id: &ReleaseId,
+    why: &str,
+    by: &By,
+    with: Look,
+) -> Result<(), StoreError> {
+    for rollout_id in store.open_rollouts_of(release_id)? {
+        // One that is over takes no order, and needs none.
+        let abort = PersonalOrder { order: Order::Abort { roll_back: false }, seen: None, why: why.to_owned() };
+        order(store, &rollout_id, &abort, by, with)?;
+    }
+    Ok(())
+}
+
+/// A person's order, carried out; gives what was decided: nothing if it is a retry of an order that was carried out. None:
+/// there is no such rollout.
+pub fn order(
+    store: &mut dyn Transaction,
+    rollout_id: &RolloutId,
+    given: &PersonalOrder,
+    by: &By,
+    with: Look,
+) -> Result<Option<Result<Vec<&'static str>, Unfit>>, StoreError> {
+    let Some(rollout) = store.rollout(rollout_id)? else { return Ok(None) };
+    if is_retry(store, &rollout, given, by)? {
+        return Ok(Some(Ok(Vec::new())));
+    }
+    let step = match step(&rollout.policy, &rollout.state, &Event::Order(given), with.at) {
+        Ok(step) => step,
+        Err(unfit) => return Ok(Some(Err(unfit))),
+    };
+    carry_out(store, &rollout, step, by, with).map(|decided| Some(Ok(decided)))
+}
+
+/// Whether this very order, by the same person and about the same revision, has been carried out, and nothing was decided against
+/// it since.
+fn is_retry(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    given: &PersonalOrder,
+    by: &By,
+) -> Result<bool, StoreError> {
+    let Some(seen) = given.seen else { return Ok(false) };
+    let next = store.decision_of_revision(rollout.row, seen.revision.saturating_add(1))?;
+    let is_same = next.is_some_and(|decision| {
+        decision.ordered.as_deref() == Some(given.order.as_str())
+            && decision.stage == seen.stage
+            && decision.actor == by.name
+    });
+    // Who hears that a stop was carried out must not find the rollout going on.
+    let still_holds = match given.order {
+        Order::Pause => rollout.state.status == Status::Paused,
+        Order::Resume => rollout.state.status != Status::Paused,
+        Order::Approve => true,
+        Order::Abort { .. } => rollout.state.status == Status::Aborted,
+    };
+    Ok(is_same && still_holds)
+}
+
+fn carry_out(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    step: Step,
+    by: &By,
+    with: Look,
+) -> Result<Vec<&'static str>, StoreError> {
+    let Step { mut state, effects, mut decisions } = step;
+    for effect in effects {
+        match effect {
+            Effect::Offer(count) => {
+                let offering = Offering {
+                    count,
+                    stage: state.stage,
+                    site_unavailable_max: rollout.policy.site_unavailable_max,
+                    heard_since: pace::suspect_before(with.at, with.heartbeat_interval_ms),
+                    at: with.at,
+                };
+                let offered = updates::offer(store, rollout.row, &offering)?;
+                state.offered(offered);
+            }
+            Effect::Halt => halt(store, rollout, by, with)?,
+            Effect::Close => store.close_rollout(rollout.row)?,
+            Effect::RollBack(release_id) => {
+                if let Err(why) = roll_back(store, rollout, &release_id, by, with)? {
+                    let why = format!("the roll back to {release_id} could not begin: {why}");
+                    tracing::error!(rollout_id = %rollout.rollout_id, %why, "a person must act");
+                    decisions.push(state.decision("alert", why, Vec::new()));
+                }
+            }
+        }
+    }
+    for decision in &decisions {
+        decide(store, rollout.row, &rollout.rollout_id, decision, by)?;
+    }
+    store.save_rollout(rollout.row, &state)?;
+    Ok(decisions.iter().map(|decision| decision.what).collect())
+}
+
+/// Takes back offers, and tells devices that are downloading to stop.
+fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Look) -> Result<(), StoreError> {
+    let downloading = updates::abort(store, rollout.row, with.at)?;
+    if downloading.is_empty() {
+        return Ok(());
+    }
+    let release_id = Text::truncated(rollout.release.release_id.as_str());
+    let command = CommandOrder::HaltUpdates(HaltUpdates { release_id: Some(release_id) });
+    let (kind, argument) = command.to_wire().map_err(|error| StoreError::Database(error.to_string()))?;
+    let digest = Sha256::new().chain_update(with.dice).chain_update(rollout.rollout_id.as_str()).finalize();
+    let digits = hex(&digest);
+    let name = format!("o{}", digits.get(..24).unwrap_or(&digits));
+    let order_id: CommandId = name.parse().map_err(|_| StoreError::Database("a hex name is none".to_owned()))?;
+    let order = NewOrder {
+        order_id,
+        id_seed: digest.into(),
+        client_token: None,
+        request_sha256: digest.into(),
+        which: Selector { device_ids: Some(downloading), ..Selector::default() },
+        kind,
+        argument,
+        is_urgent: command.is_urgent(),
+        deadline_at: with.at + HALT_TTL,
+    };
+    // Whole, since the look that halts is whole: only devices that download are named.
+    store.order(&order, usize::MAX, by).map(|_| ())
+}
+
+/// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.
+fn roll_back(
+    store: &mut dyn Transaction,
+    from: &RolloutRecord,
+    release_id: &ReleaseId,
+    by: &By,
+    with: Look,
+) -> Result<Result<(), String>, StoreError> {
+    let Some(release) = store.release(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
+    let took = updates::took(store, from.row)?;
+    let took_it = took.len();
+    let which = Selector { device_ids: Some(took), ..Selector::default() };
+    if which.device_ids.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Ok(())); // nobody took it
+    }
+    let mut candidates = store.candidates(&release, &which)?;
+    for candidate in &mut candidates {
+        candidate.failures = 0; // whoever took the bad one needs this one, whatever else went wrong
+    }
+    let Ok(rollout_id) = format!("{}-back", from.rollout_id).parse() else {
+        return Ok(Err("its name would be too long".to_owned()));
+    };
+    let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    let wish = Wish { rollout_id, policy: roll_back_policy(&from.policy, count) };
+    let planned = plan::plan(&wish, &release, candidates, 0);
+    let targets = match planned {
+        Ok((_, targets)) => targets,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let Wish { rollout_id, policy } = wish;
+    let mut why = format!("rolls back {}", from.rollout_id);
+    let left_out = took_it.saturating_sub(targets.len());
+    if left_out > 0 {
+        let left_out = devices(left_out);
+        why += &format!("; left out for they are not registered or past the counter: {left_out} that took its release");
+    }
+    let state = State::new(with.at);
+    let new = NewRollout { rollout_id, release_id: release_id.clone(), state, policy, targets, why };
+    Ok(create(store, &new, by)?.map_err(|refused| refused.to_string()))
+}
+
+/// Devices from whose outcomes on a roll back may be judged; of fewer, all of them.
+const ROLL_BACK_EXECUTED_MIN: u32 = 10;
+
+/// All at once, at the pace of the policy that was aborted; paused if it goes wrong for many. It must suit any number of
+/// devices, also one: a test that proves nothing with so few would keep them on what was aborted.
+fn roll_back_policy(of: &Policy, devices: u32) -> Policy {
+    Policy {
+        stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
+        gates: vec![Gate {
+            threshold_bp: 2_000,
+            min_executed: devices.clamp(1, ROLL_BACK_EXECUTED_MIN),
+            test: Test::Raw,
+            scope: Scope::Cumulative,
+            action: Action::Pause,
+            outcomes: of.gates.first().map(|gate| gate.outcomes.clone()).unwrap_or_default(),
+        }],
+        roll_back_to: None,
+        ..of.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::power::clean_needed;
+
+    #[test]
+    fn a_roll_back_begins_and_can_end_however_few_took_the_release() {
+        let aborted: Policy = serde_json::from_value(serde_json::json!({
+            "stages": [{ "share_bp": 10_000, "min_executed": 1, "bake_s": 0 }],
+            "gates": [{ "threshold_bp": 50, "min_executed": 600, "test": { "kind": "raw" } }],
+        }))
+        .unwrap();
+        for devices in 1..200 {
+            let policy = roll_back_policy(&aborted, devices);
+            assert_eq!(policy.nonsense(), Vec::<String>::new());
+            let gate = &policy.gates[0];
+            assert!(clean_needed(gate.test, gate.threshold_bp, gate.min_executed, devices).is_some(), "{devices}");
+        }
+    }
+}

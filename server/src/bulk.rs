@@ -7,6 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use crate::{
     app::App,
     clock::Clock,
+    rules,
     store::{
         By, Reader, StoreError, Writer,
         commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered, REFUSED_NAMED_MAX},
@@ -130,7 +131,7 @@ pub async fn order(
     let mut first: Option<Ordered> = None;
     loop {
         let (order, by) = (Arc::clone(&order), By { at: clock.now(), ..by.clone() });
-        let piece = match writer.write(move |store| store.order(&order, AT_ONCE, &by)).await? {
+        let piece = match writer.write(move |store| rules::commands::order(store, &order, AT_ONCE, &by)).await? {
             Ok(piece) => piece,
             Err(refused) => return Ok(Err(refused)),
         };

@@ -9,6 +9,7 @@ use crate::{
     audit::{GENESIS, line_hash},
     config::{Locking, SqliteUse, Synchronous},
     metrics::Metrics,
+    rules,
     store::{
         Damage, SqliteReader, SqliteStore, Store, Transaction,
         audit::{AuditFilter, AuditReads},
@@ -276,7 +277,11 @@ async fn beats_between_pieces(
         while !is_over.get() {
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
-            writer.write(move |store| store.record_acks(&device_id, sequence, &[], AT)).await.unwrap().unwrap();
+            writer
+                .write(move |store| rules::commands::record_acks(store, &device_id, sequence, &[], AT))
+                .await
+                .unwrap()
+                .unwrap();
             between += usize::from((1..DEVICES).contains(&progress().await));
         }
         between

@@ -28,6 +28,7 @@ use crate::{
     app::App,
     clock::ms,
     keyring::{KeyringError, KeysetState},
+    rules,
     store::{
         By, Reader, StoreError, Transaction, Writer,
         commands::NewOrder,
@@ -465,7 +466,7 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Loo
         deadline_at: with.at + HALT_TTL,
     };
     // Whole, since the look that halts is whole: only devices that download are named.
-    store.order(&order, usize::MAX, by).map(|_| ())
+    rules::commands::order(store, &order, usize::MAX, by).map(|_| ())
 }
 
 /// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.

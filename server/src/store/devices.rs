@@ -256,6 +256,33 @@ pub struct DeviceChange {
     pub standing: StandingRecord,
 }
 
+/// The row of a device and what decides whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Row.
+    pub row: i64,
+    /// Where it is in its life.
+    pub status: DeviceStatus,
+    /// Greatest replay pair stored.
+    pub kept: Sequence,
+}
+
+/// The rows of devices. Within a transaction, [`crate::rules::devices`] decides over them.
+pub trait DeviceRows {
+    /// The standing of one device.
+    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError>;
+    /// Devices with a row above `after` that a selector means, at most `limit`, in the order of rows.
+    fn standings_of(
+        &mut self,
+        which: &Selector,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, Standing)>, StoreError>;
+    /// Keeps the pair of a device, and when it was heard, if the device is registered and the pair is greater than the one kept;
+    /// gives the device's row if it is so.
+    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError>;
+}
+
 /// What can be written of devices.
 pub trait DeviceWrites {
     /// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is. The audit

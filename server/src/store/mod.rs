@@ -33,8 +33,8 @@ pub use writer::{Reader, Writer};
 
 use accounts::{AccountReads, AccountRows};
 use audit::{AuditReads, PrunedAuditRows};
-use commands::{CommandReads, CommandWrites};
-use devices::{DeviceReads, DeviceWrites};
+use commands::{CommandReads, CommandRows};
+use devices::{DeviceReads, DeviceRows, DeviceWrites};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
 use keysets::{KeysetReads, KeysetWrites};
 use logs::{LogReads, LogWrites};
@@ -62,7 +62,8 @@ pub trait Store: Send {
 pub trait Transaction:
     AccountRows
     + PrunedAuditRows
-    + CommandWrites
+    + CommandRows
+    + DeviceRows
     + DeviceWrites
     + HeartbeatWrites
     + KeysetWrites
@@ -198,4 +199,15 @@ pub struct Swept {
     pub rows: usize,
     /// Where to look next; none when the walk is over.
     pub next_after: Option<i64>,
+}
+
+/// The rows that one step of a walk looks at, of which there is at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// How many.
+    pub rows: usize,
+    /// The last of them.
+    pub last: i64,
+    /// The earliest time in them.
+    pub oldest: UnixMs,
 }

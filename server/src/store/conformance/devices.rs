@@ -9,6 +9,7 @@ use ks_protocol::{
 };
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
+use crate::rules::commands;
 use crate::store::{
     By, Denied, Store, StoreReader,
     commands::CommandFilter,
@@ -38,14 +39,14 @@ fn public(seed: u8) -> PublicKey {
 /// Promise: a revocation holds for every later write, even in the same group, and takes open commands with it.
 pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.order(&order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
+    commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
         store.revoke(&named(&["KS-1"]), "stolen", &by())?;
         let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;
         Ok((beat, store.register(&registration("KS-1", 1, 3), &by())?))
     });
     assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));
-    let acks = commit(store, |store| store.record_acks(&id("KS-1"), Sequence::new(1, 5), &[], AT));
+    let acks = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &[], AT));
     assert_eq!(acks, Err(Denied::Revoked));
     assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
     assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "others go on");

@@ -8,21 +8,59 @@ use ks_protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
-    filter::Filter, integer, parsed, rollouts::take_out, rows, standing, status_of, time_if, transaction::Transaction,
-    unsigned,
+    Denied, DeviceStatus, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, parsed,
+    rollouts::take_out, rows, standing, status_of, take_pair, time_if, transaction::Transaction, unsigned,
 };
 use crate::{
+    audit::note,
     clock::AHEAD_MAX,
     rollout::update::UpdateEvent,
+    rules::{
+        commands::cancel_open,
+        devices::{denied, find},
+    },
     store::{
         By,
         devices::{
-            DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
-            KeyRotation, NewDevice, NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, StandingRecord,
+            DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceRows, DeviceWrites, EditRefused, ImportProblem,
+            Imported, KeyRotation, NewDevice, NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, Standing,
+            StandingRecord,
         },
     },
 };
+
+impl DeviceRows for Writes<'_> {
+    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
+        standing(&self.0, device_id)
+    }
+
+    fn standings_of(
+        &mut self,
+        which: &Selector,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, Standing)>, StoreError> {
+        let mut filter = Filter::default();
+        filter.and("d.id > ?", after);
+        filter.of_devices(which)?;
+        let sql = format!(
+            "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq
+             FROM devices d JOIN device_states s ON s.device = d.id {} ORDER BY d.id LIMIT {}",
+            filter.clause(),
+            rows(limit)
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
+            Ok((parsed(row, 0)?, Standing { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError> {
+        take_pair(&self.0, device_id, sequence, at)
+    }
+}
 
 impl DeviceWrites for Writes<'_> {
     fn import(
@@ -130,7 +168,7 @@ impl DeviceWrites for Writes<'_> {
         let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
         let Some(standing) = standing(&self.0, device_id)? else { return Ok(Err(Denied::Unknown)) };
         if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
-            return Ok(Err(standing.denied()));
+            return Ok(Err(denied(Some(standing))));
         }
         // Before the pair is taken: a refusal leaves everything as it was.
         let current: Vec<u8> = self
@@ -157,7 +195,7 @@ impl DeviceWrites for Writes<'_> {
     }
 
     fn revoke(&mut self, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError> {
-        let (found, unknown) = find(&self.0, which)?;
+        let (found, unknown) = find(self, which)?;
         let mut done = Revoked { unknown, ..Revoked::default() };
         for (device_id, standing) in found {
             if standing.status == DeviceStatus::Revoked {
@@ -171,10 +209,10 @@ impl DeviceWrites for Writes<'_> {
                     "UPDATE devices SET revoked_at = ?2, revoke_reason = ?3, version = version + 1 WHERE id = ?1",
                 )?
                 .execute(params![row, integer(by.at.0), reason])?;
-            cancel_open(&self.0, row, "the device was revoked", by.at)?;
+            let noted = note(self, "device.revoke", device_id.as_str(), reason, by)?;
+            cancel_open(self, &[row], "the device was revoked", by.at, &noted)?;
             take_out(&self.0, row, UpdateEvent::Revoked, by.at)?;
             changed(&self.0, row, by.at)?;
-            append(&self.0, "device.revoke", device_id.as_str(), reason, by)?;
             done.revoked.push(device_id);
         }
         Ok(done)
@@ -191,7 +229,8 @@ impl DeviceWrites for Writes<'_> {
         if is_known_key(&self.0, public_key)? {
             return Ok(Err(EditRefused::KeyInUse));
         }
-        cancel_open(&self.0, row, "the device was re-provisioned", by.at)?;
+        let noted = note(self, "device.reprovision", device_id.as_str(), &format!("{public_key}: {reason}"), by)?;
+        cancel_open(self, &[row], "the device was re-provisioned", by.at, &noted)?;
         take_out(&self.0, row, UpdateEvent::Reprovisioned, by.at)?;
         set_key(&self.0, row, public_key, by.at)?;
         end_otrts(&self.0, device_id)?;
@@ -208,7 +247,6 @@ impl DeviceWrites for Writes<'_> {
                  WHERE id = ?1",
             )?
             .execute([row])?;
-        append(&self.0, "device.reprovision", device_id.as_str(), &format!("{public_key}: {reason}"), by)?;
         Ok(Ok(()))
     }
 
@@ -398,51 +436,6 @@ fn changed(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<(),
         .prepare_cached("INSERT INTO device_changes (device, at) VALUES (?1, ?2)")?
         .execute(params![device, integer(at.0)])?;
     Ok(())
-}
-
-/// Devices that are meant, each with its standing, and names that are nobody's.
-pub(super) type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
-
-/// The devices that are meant, and those that were named and are nobody's.
-fn find(transaction: &Transaction<'_>, which: &Selector) -> Result<Found, StoreError> {
-    find_some(transaction, which, 0, usize::MAX)
-}
-
-/// The same of those with a row above `after`, at most `limit`.
-pub(super) fn find_some(
-    transaction: &Transaction<'_>,
-    which: &Selector,
-    after: i64,
-    limit: usize,
-) -> Result<Found, StoreError> {
-    let mut filter = Filter::default();
-    filter.and("d.id > ?", after);
-    filter.of_devices(which)?;
-    let sql = format!(
-        "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
-         {} ORDER BY d.id LIMIT {}",
-        filter.clause(),
-        rows(limit)
-    );
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let found = statement
-        .query_map(filter.values().as_slice(), |row| {
-            let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
-            Ok((parsed(row, 0)?, Standing { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
-        })?
-        .collect::<Result<Vec<(DeviceId, Standing)>, _>>()?;
-    let mut unknown = Vec::new();
-    if let Some(named) = &which.device_ids {
-        let known: std::collections::BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
-        // With other conditions, a device that is known and not meant is not unknown.
-        let only_names = Selector { device_ids: which.device_ids.clone(), ..Selector::default() } == *which;
-        for device_id in named.iter().filter(|device_id| !known.contains(device_id)) {
-            if only_names || standing(transaction, device_id)?.is_none() {
-                unknown.push(device_id.clone());
-            }
-        }
-    }
-    Ok((found, unknown))
 }
 
 const DEVICE: &str = "SELECT d.id, d.device_id, d.public_key, d.serial, d.manufacturer, d.model, d.site, d.version,

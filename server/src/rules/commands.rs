@@ -238,7 +238,7 @@ pub fn cancel(
         return Ok(Err(CancelRefused::Past(state)));
     }
     let noted = note(store, "command.cancel", command_id.as_str(), state.as_str(), by)?;
-    store.cancel_commands(&[command.row], "canceled by an operator", by.at, &noted)?;
+    store.cancel_commands(&[command], "canceled by an operator", by.at, &noted)?;
     Ok(Ok(CommandState::Canceled))
 }
 
@@ -271,15 +271,15 @@ fn take(
 ) -> Result<(), StoreError> {
     for next in CommandState::ALL {
         let moves = |command: &&CommandRow| command.state != next && step(command.state, event) == next;
-        let rows: Vec<i64> = commands.iter().filter(moves).map(|command| command.row).collect();
-        if rows.is_empty() {
+        let moved: Vec<CommandRow> = commands.iter().filter(moves).copied().collect();
+        if moved.is_empty() {
             continue;
         }
         if next.is_terminal() {
-            store.end_commands(&rows, next, detail, at)?;
+            store.end_commands(&moved, next, detail, at)?;
         } else {
             let delivered_at = (next == CommandState::Delivered).then_some(at);
-            store.move_commands(&rows, next, detail, delivered_at)?;
+            store.move_commands(&moved, next, detail, delivered_at)?;
         }
     }
     Ok(())

@@ -237,14 +237,14 @@ pub trait CommandRows {
         at: UnixMs,
         limit: usize,
     ) -> Result<Vec<(CommandRow, Command)>, StoreError>;
-    /// Rows of the open commands of these devices.
-    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError>;
+    /// The open commands of these devices.
+    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError>;
     /// Open commands whose deadline is not behind `now`, at most `limit`, the one that has waited longest first.
     fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError>;
     /// Stores another open state of commands, and when they were delivered if they were not before.
     fn move_commands(
         &mut self,
-        commands: &[i64],
+        commands: &[CommandRow],
         state: CommandState,
         detail: &str,
         delivered_at: Option<UnixMs>,
@@ -252,13 +252,19 @@ pub trait CommandRows {
     /// Stores the end of open commands that their device or time brought about.
     fn end_commands(
         &mut self,
-        commands: &[i64],
+        commands: &[CommandRow],
         state: CommandState,
         detail: &str,
         at: UnixMs,
     ) -> Result<(), StoreError>;
     /// Stores that open commands were canceled.
-    fn cancel_commands(&mut self, commands: &[i64], why: &str, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn cancel_commands(
+        &mut self,
+        commands: &[CommandRow],
+        why: &str,
+        at: UnixMs,
+        noted: &Noted,
+    ) -> Result<(), StoreError>;
     /// The first commands with a row above `after`, at most `rows_max`, by when they were made.
     fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
     /// Deletes commands with rows above `after` and up to `last` that were made before a time and have ended; gives the row of

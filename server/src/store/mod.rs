@@ -34,7 +34,7 @@ pub use writer::{Reader, Writer};
 use accounts::{AccountReads, AccountRows};
 use audit::{AuditReads, PrunedAuditRows};
 use commands::{CommandReads, CommandRows};
-use devices::{DeviceReads, DeviceRows, DeviceWrites};
+use devices::{DeviceReads, DeviceRows};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
 use keysets::{KeysetReads, KeysetWrites};
 use logs::{LogReads, LogWrites};
@@ -64,7 +64,6 @@ pub trait Transaction:
     + PrunedAuditRows
     + CommandRows
     + DeviceRows
-    + DeviceWrites
     + HeartbeatWrites
     + KeysetWrites
     + LogWrites

@@ -11,7 +11,7 @@ use ks_protocol::{
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, sample_beat, two_devices};
 use crate::{
     command::CommandState,
-    rules::commands,
+    rules::{self, commands},
     store::{
         Store, StoreReader,
         audit::AuditFilter,
@@ -107,7 +107,7 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
 /// Promise: an order makes a command for each device that it means and that is not revoked, and names the others.
 pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     let done = order(store, &order_for("o1", named(&["KS-1", "KS-2", "KS-9"])));
     assert_eq!((done.queued, done.refused_count), (1, 2));
     assert_eq!(done.refused, [id("KS-9"), id("KS-2")]);

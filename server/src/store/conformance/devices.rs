@@ -9,7 +9,7 @@ use ks_protocol::{
 };
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
-use crate::rules::commands;
+use crate::rules::{self, commands};
 use crate::store::{
     By, Denied, Store, StoreReader,
     commands::CommandFilter,
@@ -21,15 +21,15 @@ use crate::store::{
 };
 
 fn import(store: &mut impl Store, devices: &[NewDevice]) -> Result<Imported, Vec<ImportProblem>> {
-    commit(store, |store| store.import(devices, Part::whole(devices.len()), &by()))
+    commit(store, |store| rules::devices::import(store, devices, Part::whole(devices.len()), &by()))
 }
 
 fn register(store: &mut impl Store, registration: &Registration, at: UnixMs) -> Result<UnixMs, Denied> {
-    commit(store, |store| store.register(registration, &By { at, ..by() }))
+    commit(store, |store| rules::devices::register(store, registration, &By { at, ..by() }))
 }
 
 fn revoke(store: &mut impl Store, which: &Selector) -> Revoked {
-    commit(store, |store| store.revoke(which, "stolen", &by()))
+    commit(store, |store| rules::devices::revoke(store, which, "stolen", &by()))
 }
 
 fn public(seed: u8) -> PublicKey {
@@ -41,9 +41,9 @@ pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl S
     two_devices(store);
     commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
-        store.revoke(&named(&["KS-1"]), "stolen", &by())?;
+        rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by())?;
         let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;
-        Ok((beat, store.register(&registration("KS-1", 1, 3), &by())?))
+        Ok((beat, rules::devices::register(store, &registration("KS-1", 1, 3), &by())?))
     });
     assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));
     let acks = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &[], AT));
@@ -118,7 +118,7 @@ fn add_otrt(store: &mut impl Store, token_sha256: [u8; 32], device_id: Option<&s
         device_id: device_id.map(id),
         model: model.map(str::to_owned),
     };
-    commit(store, |store| store.add_otrts(&otrts, &by()));
+    commit(store, |store| rules::devices::add_otrts(store, &otrts, &by()));
 }
 
 /// Promise: one-time tokens are forgotten some time after they ended, so many at a time, and none before.
@@ -150,8 +150,9 @@ pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) 
         with_otrt("KS-2", 2, 1, token),
         with_otrt("KS-1", 1, 2, token),
     ];
-    let outcomes =
-        commit(store, |store| racing.iter().map(|race| store.register(race, &by())).collect::<Result<Vec<_>, _>>());
+    let outcomes = commit(store, |store| {
+        racing.iter().map(|race| rules::devices::register(store, race, &by())).collect::<Result<Vec<_>, _>>()
+    });
     assert_eq!(outcomes, [Err(Denied::OtrtRequired), Ok(AT), Err(Denied::OtrtUsed), Ok(AT)]);
 }
 
@@ -180,7 +181,7 @@ pub fn reprovisioning_ends_a_devices_otrts(store: &mut impl Store, _: &mut impl 
     assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
     assert_eq!(register(store, &with_otrt("KS-1", 1, 2, Some([1; 32])), AT), Ok(AT), "a lost answer");
     assert_eq!(register(store, &with_otrt("KS-1", 1, 3, Some([2; 32])), AT), Ok(AT));
-    commit(store, |store| store.reprovision(&id("KS-1"), &public(9), "found", &by())).unwrap();
+    commit(store, |store| rules::devices::reprovision(store, &id("KS-1"), &public(9), "found", &by())).unwrap();
     add_otrt(store, [5; 32], Some("KS-1"), None);
     let mut again = |token: u8| register(store, &with_otrt("KS-1", 9, 1, Some([token; 32])), AT);
     assert_eq!(again(1), Err(Denied::OtrtUsed), "by the old key");
@@ -197,7 +198,7 @@ pub fn a_revoked_otrt_lets_nobody_in(store: &mut impl Store, _: &mut impl StoreR
     add_otrt(store, [1; 32], None, None);
     add_otrt(store, [2; 32], None, None);
     assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
-    assert_eq!(commit(store, |store| store.revoke_otrts(&[[1; 32], [2; 32], [9; 32]], &by())), 1);
+    assert_eq!(commit(store, |store| rules::devices::revoke_otrts(store, &[[1; 32], [2; 32], [9; 32]], &by())), 1);
     for (token, denied) in [(1, Denied::OtrtUsed), (2, Denied::OtrtInvalid)] {
         assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([token; 32])), AT), Err(denied), "{token}");
     }
@@ -226,7 +227,7 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
         signed_with: public(signed_with),
         new_public_key: public(new),
     };
-    commit(store, |store| store.rotate_key(&rotation, &by()))
+    commit(store, |store| rules::devices::rotate_key(store, &rotation, &by()))
 }
 
 /// Promise: after a rotation the new key counts, a rotation to the key that counts is harmless, and no key is ever used again.
@@ -249,7 +250,7 @@ pub fn a_revoked_device_comes_back_with_a_new_key_only(store: &mut impl Store, r
     two_devices(store);
     revoke(store, &named(&["KS-1"]));
     let mut reprovision = |device_id: &str, seed: u8| {
-        commit(store, |store| store.reprovision(&id(device_id), &public(seed), "found", &by()))
+        commit(store, |store| rules::devices::reprovision(store, &id(device_id), &public(seed), "found", &by()))
     };
     assert_eq!(reprovision("KS-1", 1), Err(EditRefused::KeyInUse));
     assert_eq!(reprovision("KS-1", 2), Err(EditRefused::KeyInUse));
@@ -269,8 +270,9 @@ pub fn edits_are_refused_when_somebody_was_quicker(store: &mut impl Store, reade
     two_devices(store);
     let labels = DeviceEdit { labels: Some(vec!["lab".to_owned(), "door".to_owned()]), site: None };
     let moved = DeviceEdit { site: Some("south".to_owned()), labels: None };
-    let mut edit =
-        |edit: &DeviceEdit, if_version| commit(store, |store| store.edit_device(&id("KS-1"), edit, if_version, &by()));
+    let mut edit = |edit: &DeviceEdit, if_version| {
+        commit(store, |store| rules::devices::edit(store, &id("KS-1"), edit, if_version, &by()))
+    };
     assert_eq!(edit(&labels, Some(1)), Ok(2));
     assert_eq!(edit(&moved, Some(1)), Err(EditRefused::Changed { version: 2 }));
     assert_eq!(edit(&moved, None), Ok(3));

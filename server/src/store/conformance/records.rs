@@ -162,7 +162,7 @@ pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader
 /// Promise: each change leaves its line, chained to the one before, and the head is the last one's.
 pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     commit(store, |store| {
         note(store, "login.failed", "anna", "wrong password", &By { address: None, ..by() }).map(|_| ())
     });

@@ -1,7 +1,7 @@
 //! Commands in SQLite; orders are in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
 use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params, types::Value};
 
 use super::{
     SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if,
@@ -109,12 +109,12 @@ impl CommandRows for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError> {
+    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT id FROM commands
+            "SELECT id, device, state FROM commands
              WHERE device IN (SELECT value FROM json_each(?1)) AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED')",
         )?;
-        let found = statement.query_map([list(devices)?], |row| row.get(0))?;
+        let found = statement.query_map([list(devices)?], command_row)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
@@ -129,23 +129,23 @@ impl CommandRows for Writes<'_> {
 
     fn move_commands(
         &mut self,
-        commands: &[i64],
+        commands: &[CommandRow],
         state: CommandState,
         detail: &str,
         delivered_at: Option<UnixMs>,
     ) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached(
-                "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4)
-                 WHERE id IN (SELECT value FROM json_each(?1))",
-            )?
-            .execute(params![list(commands)?, state.as_str(), detail, delivered_at.map(|at| integer(at.0))])?;
+        let (which, value) = these(commands)?;
+        let sql = format!(
+            "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4) WHERE {which}"
+        );
+        let parameters = params![value, state.as_str(), detail, delivered_at.map(|at| integer(at.0))];
+        self.0.prepare_cached(&sql)?.execute(parameters)?;
         Ok(())
     }
 
     fn end_commands(
         &mut self,
-        commands: &[i64],
+        commands: &[CommandRow],
         state: CommandState,
         detail: &str,
         at: UnixMs,
@@ -153,7 +153,7 @@ impl CommandRows for Writes<'_> {
         end(&self.0, commands, state, detail, at)
     }
 
-    fn cancel_commands(&mut self, commands: &[i64], why: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn cancel_commands(&mut self, commands: &[CommandRow], why: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
         end(&self.0, commands, CommandState::Canceled, why, at)
     }
 
@@ -186,29 +186,37 @@ fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
     Ok(CommandRow { row: row.get(0)?, device: row.get(1)?, state: word(row, 2, CommandState::from_word)? })
 }
 
+/// A condition for these commands, and its parameter. To read a list takes longer than to write one command, and most come alone.
+fn these(commands: &[CommandRow]) -> Result<(&'static str, Value), StoreError> {
+    if let [one] = commands {
+        return Ok(("id = ?1", Value::Integer(one.row)));
+    }
+    let rows: Vec<i64> = commands.iter().map(|command| command.row).collect();
+    Ok(("id IN (SELECT value FROM json_each(?1))", Value::Text(list(&rows)?)))
+}
+
 /// Ends open commands, and counts them no longer.
 fn end(
     transaction: &Transaction<'_>,
-    commands: &[i64],
+    commands: &[CommandRow],
     state: CommandState,
     detail: &str,
     at: UnixMs,
 ) -> Result<(), StoreError> {
-    let commands = list(commands)?;
-    transaction
-        .prepare_cached(
-            "UPDATE commands SET state = ?2, detail = ?3, finished_at = ?4
-             WHERE id IN (SELECT value FROM json_each(?1))",
-        )?
-        .execute(params![commands, state.as_str(), detail, integer(at.0)])?;
-    transaction
-        .prepare_cached(
-            "UPDATE device_states SET open_commands = open_commands - ended.count
-             FROM (SELECT device, count(*) AS count FROM commands
-                   WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY device) AS ended
-             WHERE device_states.device = ended.device",
-        )?
-        .execute([commands])?;
+    let (which, value) = these(commands)?;
+    let sql = format!("UPDATE commands SET state = ?2, detail = ?3, finished_at = ?4 WHERE {which}");
+    transaction.prepare_cached(&sql)?.execute(params![value, state.as_str(), detail, integer(at.0)])?;
+    if let [one] = commands {
+        let sql = "UPDATE device_states SET open_commands = open_commands - 1 WHERE device = ?1";
+        transaction.prepare_cached(sql)?.execute([one.device])?;
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE device_states SET open_commands = open_commands - ended.count
+         FROM (SELECT device, count(*) AS count FROM commands WHERE {which} GROUP BY device) AS ended
+         WHERE device_states.device = ended.device"
+    );
+    transaction.prepare_cached(&sql)?.execute([value])?;
     Ok(())
 }
 

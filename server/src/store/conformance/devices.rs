@@ -9,14 +9,18 @@ use ks_protocol::{
 };
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
-use crate::rules::{self, commands};
-use crate::store::{
-    By, Denied, Store, StoreReader,
-    commands::CommandFilter,
-    conformance::commands::order_for,
-    devices::{
-        DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
-        Registration, Revoked, Selector,
+use crate::{
+    command::CommandState,
+    rules::{self, commands},
+    store::{
+        By, Denied, Store, StoreReader,
+        audit::AuditFilter,
+        commands::CommandFilter,
+        conformance::commands::order_for,
+        devices::{
+            DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
+            Registration, Revoked, Selector,
+        },
     },
 };
 
@@ -84,6 +88,53 @@ pub fn import_is_all_or_nothing(store: &mut impl Store, reader: &mut impl StoreR
     let problems = import(store, &[new_device("KS-3", 3), bad]).unwrap_err();
     assert_eq!((problems[0].line, problems[0].field), (3, "site"));
     assert_eq!(reader.device(&id("KS-3")).unwrap(), None);
+}
+
+/// Promise: each row that does not fit is named once, in the order of the inventory, by the first column that is wrong; asking
+/// beforehand gives the same.
+pub fn an_import_names_every_row_that_does_not_fit(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    rotate(store, 1, 5, 2).unwrap();
+    let bad = [
+        NewDevice { line: 1, ..new_device("KS-9", 5) },
+        NewDevice { line: 2, model: "KS-900".to_owned(), site: "south".to_owned(), ..new_device("KS-2", 2) },
+        NewDevice { line: 3, ..new_device("KS-3", 3) },
+        NewDevice { line: 4, ..new_device("KS-8", 1) },
+        NewDevice { line: 5, ..new_device("KS-1", 1) },
+    ];
+    let problems = import(store, &bad).unwrap_err();
+    let named: Vec<_> = problems.iter().map(|problem| (problem.line, problem.field)).collect();
+    assert_eq!(named, [(1, "public_key"), (2, "model"), (4, "public_key"), (5, "public_key")]);
+    assert!(problems[0].what.starts_with("device KS-1 has or had"), "{}", problems[0].what);
+    assert_eq!(problems[1].what, "device KS-2 is whitelisted with model `KS-100`, got `KS-900`");
+    assert!(problems[2].what.starts_with("device KS-1 has or had"), "an old key too: {}", problems[2].what);
+    assert_eq!(rules::devices::import_problems(reader, &bad).unwrap(), problems);
+}
+
+/// Promise: who is revoked together loses each of its commands, has its own line, and starts anew with none.
+pub fn devices_are_revoked_together(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let both = named(&["KS-1", "KS-2"]);
+    for (order_id, which) in [("o1", both.clone()), ("o22", both.clone()), ("o333", named(&["KS-1"]))] {
+        commit(store, |store| commands::order(store, &order_for(order_id, which.clone()), 99, &by())).unwrap();
+    }
+    assert_eq!(revoke(store, &both).revoked, [id("KS-1"), id("KS-2")]);
+    let every = reader.commands(&CommandFilter::default(), 0, 99).unwrap();
+    let why: Vec<_> = every.iter().map(|command| (command.state, command.detail.as_str())).collect();
+    assert_eq!(why, [(CommandState::Canceled, "the device was revoked"); 5]);
+    let lines = AuditFilter { action: Some("device.revoke".to_owned()), ..AuditFilter::default() };
+    let subjects: Vec<_> = reader.audit(&lines, 0, 99).unwrap().into_iter().map(|line| line.subject).collect();
+    assert_eq!(subjects, ["KS-1", "KS-2"]);
+    let versions = |reader: &mut dyn StoreReader| {
+        let devices = reader.devices(&Selector::default(), 0, 9).unwrap();
+        devices.iter().map(|device| device.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(reader), [2, 2]);
+    commit(store, |store| rules::devices::reprovision(store, &id("KS-1"), &public(9), "found", &by())).unwrap();
+    assert_eq!(versions(reader), [3, 2]);
+    assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
+    commit(store, |store| commands::order(store, &order_for("o4444", named(&["KS-1"])), 99, &by())).unwrap();
+    assert_eq!(beat(store, "KS-1", (1, 2)).unwrap().commands.len(), 1, "what ended together was counted right");
 }
 
 /// Promise: importing the same inventory again is harmless.

@@ -48,7 +48,7 @@ macro_rules! conformance {
             );
             $crate::conformance!(@each $open; devices:
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
-                import_is_all_or_nothing, import_twice_changes_nothing, a_key_serves_one_device,
+                import_is_all_or_nothing, an_import_names_every_row_that_does_not_fit, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
                 registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
                 reprovisioning_ends_a_devices_otrts,
                 a_revoked_otrt_lets_nobody_in,

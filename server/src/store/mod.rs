@@ -39,7 +39,7 @@ use heartbeats::{HeartbeatReads, HeartbeatWrites};
 use keysets::{KeysetReads, KeysetWrites};
 use logs::{LogReads, LogWrites};
 use presence::{PresenceReads, PresenceWrites};
-use punches::{PunchReads, PunchWrites};
+use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseWrites};
 use rollouts::{RolloutReads, RolloutWrites};
 
@@ -68,7 +68,7 @@ pub trait Transaction:
     + KeysetWrites
     + LogWrites
     + PresenceWrites
-    + PunchWrites
+    + PunchRows
     + ReleaseWrites
     + RolloutWrites
 {

@@ -46,7 +46,7 @@ fn punch(punch_no: u64, badge: &str) -> Punch {
 
 fn punch_in(store: &mut impl Store, device_id: &str, seq: u64, punches: Vec<Punch>) -> Result<PunchesTaken, Denied> {
     let batch = PunchBatch { device_id: id(device_id), sequence: Sequence::new(1, seq), punches };
-    commit(store, |store| store.store_punches(&batch, AT))
+    commit(store, |store| rules::punches::take(store, &batch, AT))
 }
 
 fn every_punch() -> PunchFilter {

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod audit;
 pub mod commands;
 pub mod devices;
+pub mod logs;
 pub mod punches;
 
 use ks_protocol::time::UnixMs;

@@ -37,7 +37,7 @@ use commands::{CommandReads, CommandRows};
 use devices::{DeviceReads, DeviceRows};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
 use keysets::{KeysetReads, KeysetWrites};
-use logs::{LogReads, LogWrites};
+use logs::{LogReads, LogRows};
 use presence::{PresenceReads, PresenceWrites};
 use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseWrites};
@@ -66,7 +66,7 @@ pub trait Transaction:
     + DeviceRows
     + HeartbeatWrites
     + KeysetWrites
-    + LogWrites
+    + LogRows
     + PresenceWrites
     + PunchRows
     + ReleaseWrites

@@ -142,7 +142,7 @@ fn step(
         next.heartbeats = store.prune_heartbeats(limits.heartbeats, now, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.logs {
-        next.logs = store.prune_logs(limits.logs, after, STEP_ROWS)?.next_after;
+        next.logs = rules::logs::prune(store, limits.logs, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.commands {
         next.commands = rules::commands::prune(store, limits.commands, after, STEP_ROWS)?.next_after;

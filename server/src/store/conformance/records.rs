@@ -104,7 +104,7 @@ fn send_logs(store: &mut impl Store, seq: u64, first: u64, messages: &[(LogLevel
         first_line_no: first,
         lines: (0..).zip(messages).map(line).collect(),
     };
-    commit(store, |store| store.store_logs(&batch, AT)).map(|taken| taken.next_line_no)
+    commit(store, |store| rules::logs::take(store, &batch, AT)).map(|taken| taken.next_line_no)
 }
 
 fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
@@ -152,10 +152,10 @@ pub fn logs_are_searched_from_the_newest_back(store: &mut impl Store, reader: &m
 pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     send_logs(store, 2, 1, &[(LogLevel::Info, "a"), (LogLevel::Info, "b"), (LogLevel::Info, "c")]).unwrap();
-    assert_eq!(commit(store, |store| store.prune_logs(AT, 0, 2)).rows, 0);
-    let first = commit(store, |store| store.prune_logs(seconds(1), 0, 2));
+    assert_eq!(commit(store, |store| rules::logs::prune(store, AT, 0, 2)).rows, 0);
+    let first = commit(store, |store| rules::logs::prune(store, seconds(1), 0, 2));
     assert_eq!(first.rows, 2);
-    assert_eq!(commit(store, |store| store.prune_logs(seconds(1), first.next_after.unwrap(), 2)).rows, 1);
+    assert_eq!(commit(store, |store| rules::logs::prune(store, seconds(1), first.next_after.unwrap(), 2)).rows, 1);
     assert_eq!(messages(reader, &LogFilter::default()), Vec::<String>::new());
 }
 

@@ -19,6 +19,17 @@ use crate::{
     },
 };
 
+/// Commands that wait for a device. SQLite reads open ones alone only where the condition of their index stands as it is there;
+/// else it would read all that the device ever had.
+const WAITING: &str =
+    "SELECT id, device, state, deadline_at, command_id, kind, argument FROM commands INDEXED BY commands_open
+    WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND state <> 'RECEIVED' AND deadline_at > ?2
+    ORDER BY is_urgent DESC, id LIMIT ?3";
+
+/// The open commands of a list of devices.
+const OPEN: &str = "SELECT id, device, state FROM commands INDEXED BY commands_open
+    WHERE device IN (SELECT value FROM json_each(?1)) AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED')";
+
 impl CommandRows for Writes<'_> {
     fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError> {
         orders::find(&self.0, "client_token = ?1", client_token)
@@ -95,11 +106,7 @@ impl CommandRows for Writes<'_> {
         at: UnixMs,
         limit: usize,
     ) -> Result<Vec<(CommandRow, Command)>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT id, device, state, deadline_at, command_id, kind, argument FROM commands
-             WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED') AND deadline_at > ?2
-             ORDER BY is_urgent DESC, id LIMIT ?3",
-        )?;
+        let mut statement = self.0.prepare_cached(WAITING)?;
         let found = statement.query_map(params![device, integer(at.0), rows(limit)], |row| {
             let (kind, argument): (String, String) = (row.get(5)?, row.get(6)?);
             let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
@@ -110,10 +117,7 @@ impl CommandRows for Writes<'_> {
     }
 
     fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT id, device, state FROM commands
-             WHERE device IN (SELECT value FROM json_each(?1)) AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED')",
-        )?;
+        let mut statement = self.0.prepare_cached(OPEN)?;
         let found = statement.query_map([list(devices)?], command_row)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
@@ -276,5 +280,25 @@ impl CommandReads for SqliteReader {
 
     fn order_under_way(&mut self) -> Result<Option<OrderUnderWay>, StoreError> {
         orders::under_way(&self.connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Schema, *};
+    use crate::store::migrations;
+
+    #[test]
+    fn commands_that_ended_are_not_read_to_find_open_ones() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection, Schema::Migrate, 0).unwrap();
+        for sql in [WAITING, OPEN] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let unset = vec![Value::Null; statement.parameter_count()];
+            let steps = statement.query_map(rusqlite::params_from_iter(unset), |row| row.get(3)).unwrap();
+            let steps = steps.collect::<Result<Vec<String>, _>>().unwrap().join("; ");
+            assert!(steps.contains("SEARCH commands USING INDEX commands_open (device=?)"), "{steps}");
+            assert!(!steps.contains("ORDER BY"), "sorted by the index: {steps}");
+        }
     }
 }

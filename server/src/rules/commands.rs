@@ -28,7 +28,7 @@ use crate::{
 const DELIVERED_AT_ONCE: usize = 16;
 
 /// Queues one command for each device that is meant, known and not revoked, for at most `devices_max` of them: calling again
-/// goes on, until the order is whole, whoever calls. An order of the same client token, or of the same name, is the same order.
+/// goes on, until the order is whole, no matter who calls. An order of the same client token, or of the same name, is the same order.
 /// Each piece has its line in the audit, in the name of who gave the order.
 pub fn order(
     store: &mut dyn Transaction,

@@ -84,7 +84,9 @@ pub fn import(
         let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
         let which = if devices.len() == total { "" } else { &rows };
         let noted = note(store, "device.import", &format!("{} devices", new.len()), which, by)?;
-        store.insert_devices(&new, by.at, &noted)?;
+        if !new.is_empty() {
+            store.insert_devices(&new, by.at, &noted)?;
+        }
     }
     Ok(Ok(Imported { added: new.len(), unchanged: devices.len() - new.len(), revoked }))
 }

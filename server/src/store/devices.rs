@@ -391,6 +391,7 @@ pub trait DeviceReads: WhitelistRows {
     fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError>;
     /// The standings of devices with a row above `after`, at most `limit`.
     fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
-    /// Changes above `after`, at most `limit`; a device that changed twice may come once.
+    /// Changes above `after`, at most `limit`; a device that changed twice may come once. Nobody commits a change with a number below
+    /// one that was seen: who follows would miss it.
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;
 }

@@ -58,7 +58,8 @@ pub trait Store: Send {
     fn leave_files(&mut self);
 }
 
-/// What can be written. Times and randomness are parameters: the store has neither clock nor dice.
+/// What can be written. Times and randomness are parameters: the store has neither clock nor dice. What has been read in a
+/// transaction nobody else changes until it ends: rules read, decide, and write.
 pub trait Transaction:
     AccountRows
     + PrunedAuditRows
@@ -74,7 +75,8 @@ pub trait Transaction:
 {
 }
 
-/// What can be asked of a store; sees what is committed and nothing else.
+/// What can be asked of a store; sees what is committed and nothing else. Rows and numbers by which things are paged and followed
+/// grow in the order of commits: who has seen one misses none below it.
 pub trait StoreReader:
     Send
     + AccountReads

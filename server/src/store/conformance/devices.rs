@@ -75,6 +75,9 @@ pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreR
     let at_south = Selector { site: Some("south".to_owned()), ..Selector::default() };
     let other_model = Selector { model: Some("KS-900".to_owned()), ..at_south.clone() };
     assert_eq!(revoke(store, &other_model), Revoked::default());
+    let elsewhere = Selector { device_ids: Some(vec![id("KS-1"), id("KS-9")]), ..at_south.clone() };
+    let nobody = Revoked { unknown: vec![id("KS-9")], ..Revoked::default() };
+    assert_eq!(revoke(store, &elsewhere), nobody, "who is known and not meant is not unknown");
     assert_eq!(revoke(store, &at_south).revoked, [id("KS-2"), id("KS-3")]);
     let left = Selector { status: Some(DeviceStatus::Whitelisted), ..Selector::default() };
     let left = reader.devices(&left, 0, 10).unwrap();

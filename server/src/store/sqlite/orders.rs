@@ -1,5 +1,4 @@
-//! Orders in SQLite: where the next piece begins stands in the store, so that whoever comes after a crash, or with the same
-//! order again, goes on.
+//! Orders in SQLite: where the next piece begins is stored, so that an order goes on after a crash, or when it is given again.
 
 use ks_protocol::time::UnixMs;
 use rusqlite::{Connection, OptionalExtension, params};

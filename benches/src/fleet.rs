@@ -6,6 +6,7 @@ use std::path::Path;
 use ks_protocol::{id::Sequence, key::PrivateKey};
 use ks_server::{
     config::SqliteUse,
+    rules::devices,
     store::{
         SqliteStore,
         conformance::{AT, by, commit},
@@ -40,10 +41,10 @@ pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore
         otrt_required: false,
     };
     commit(&mut store, |store| {
-        store.import(&devices, Part::whole(devices.len()), &by())?.unwrap();
-        devices
-            .iter()
-            .try_for_each(|device| store.register(&registration(device), &by()).map(|at| assert_eq!(at, Ok(AT))))
+        devices::import(store, &devices, Part::whole(devices.len()), &by())?.unwrap();
+        devices.iter().try_for_each(|device| {
+            devices::register(store, &registration(device), &by()).map(|at| assert_eq!(at, Ok(AT)))
+        })
     });
     store
 }

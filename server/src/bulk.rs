@@ -7,6 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use crate::{
     app::App,
     clock::Clock,
+    rules,
     store::{
         By, Reader, StoreError, Writer,
         commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered, REFUSED_NAMED_MAX},
@@ -86,7 +87,7 @@ pub async fn import(
             tokio::time::sleep(pause).await;
         }
         let (part, by) = (Part { before: number * AT_ONCE, total }, by.clone());
-        let imported = writer.write(move |store| store.import(&piece, part, &by)).await;
+        let imported = writer.write(move |store| rules::devices::import(store, &piece, part, &by)).await;
         let why = match imported {
             Ok(Ok(Imported { added, unchanged, revoked })) => {
                 done.added += added;
@@ -107,7 +108,9 @@ async fn problems(reader: &Reader, pieces: &[Arc<[NewDevice]>]) -> Result<Vec<Im
     let mut problems = Vec::new();
     for piece in pieces {
         let piece = Arc::clone(piece);
-        problems.extend(reader.ask(move |store| store.import_problems(&piece)).await.map_err(StoppedBy::Store)?);
+        problems.extend(
+            reader.ask(move |store| rules::devices::import_problems(store, &piece)).await.map_err(StoppedBy::Store)?,
+        );
         if problems.len() >= PROBLEMS_MAX {
             problems.truncate(PROBLEMS_MAX);
             break;
@@ -130,7 +133,7 @@ pub async fn order(
     let mut first: Option<Ordered> = None;
     loop {
         let (order, by) = (Arc::clone(&order), By { at: clock.now(), ..by.clone() });
-        let piece = match writer.write(move |store| store.order(&order, AT_ONCE, &by)).await? {
+        let piece = match writer.write(move |store| rules::commands::order(store, &order, AT_ONCE, &by)).await? {
             Ok(piece) => piece,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -187,7 +190,7 @@ pub async fn add_otrts(writer: &Writer, otrts: &NewOtrts, by: &By, pause: Durati
             tokio::time::sleep(pause).await;
         }
         let (some, by) = (otrts.on_the_same_terms(some), by.clone());
-        writer.write(move |store| store.add_otrts(&some, &by)).await?;
+        writer.write(move |store| rules::devices::add_otrts(store, &some, &by)).await?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     bulk,
     command::CommandState,
+    rules,
     store::{
         self,
         commands::{CancelRefused, CommandFilter, CommandRecord, NewOrder, Ordered},
@@ -232,7 +233,7 @@ pub struct StateNow {
 pub async fn cancel(call: Call, JsonBody(how): JsonBody<Cancellation>) -> Result<Json<StateNow>, Problem> {
     let command_id: CommandId = call.path("command_id")?;
     let (by, which) = (call.by(), command_id.clone());
-    let canceled = call.app.writer.write(move |store| store.cancel(&which, how.force, &by)).await?;
+    let canceled = call.app.writer.write(move |store| rules::commands::cancel(store, &which, how.force, &by)).await?;
     match canceled {
         Ok(state) => Ok(Json(StateNow { command_id, state })),
         Err(CancelRefused::Unknown) => Err(Problem::not_found(format!("no command is named {command_id}"))),

@@ -16,7 +16,7 @@ use super::{
     which::Which,
 };
 use crate::{
-    bulk,
+    bulk, rules,
     store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
 };
 
@@ -153,7 +153,7 @@ pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versione
     }
     let (edit, if_version, by, edited) =
         (DeviceEdit { site, labels }, call.if_version()?, call.by(), device_id.clone());
-    let done = call.app.writer.write(move |store| store.edit_device(&edited, &edit, if_version, &by)).await?;
+    let done = call.app.writer.write(move |store| rules::devices::edit(store, &edited, &edit, if_version, &by)).await?;
     done.map_err(|refused| edit_refused(&refused, &device_id))?;
     let device = find(&call, &device_id).await?;
     Ok(Versioned(device.version, device.into()))
@@ -251,7 +251,7 @@ async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone
 
 async fn revoke_some(call: &Call, which: Selector, reason: &str, done: &mut RevocationDone) -> Result<(), Problem> {
     let (reason, by) = (reason.to_owned(), call.by());
-    let some = call.app.writer.write(move |store| store.revoke(&which, &reason, &by)).await?;
+    let some = call.app.writer.write(move |store| rules::devices::revoke(store, &which, &reason, &by)).await?;
     call.app.registry.follow(&call.app.reader).await?;
     done.revoked += some.revoked.len();
     done.already_revoked += some.already;

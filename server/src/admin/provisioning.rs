@@ -20,6 +20,7 @@ use super::{
 use crate::{
     bulk::{self, ImportStopped, StoppedBy},
     rng::ServerRng,
+    rules,
     store::devices::{DeviceStatus, ImportProblem, Imported, NewDevice, NewOtrts, Selector},
 };
 
@@ -237,7 +238,11 @@ pub async fn reprovision(call: Call, JsonBody(what): JsonBody<Reprovisioning>) -
     let Reprovisioning { public_key, reason } = what;
     check_reason(&reason)?;
     let (by, whose) = (call.by(), device_id.clone());
-    let done = call.app.writer.write(move |store| store.reprovision(&whose, &public_key, &reason, &by)).await?;
+    let done = call
+        .app
+        .writer
+        .write(move |store| rules::devices::reprovision(store, &whose, &public_key, &reason, &by))
+        .await?;
     done.map_err(|refused| edit_refused(&refused, &device_id))?;
     call.app.registry.follow(&call.app.reader).await?;
     let device = find(&call, &device_id).await?;

@@ -9,6 +9,7 @@ use crate::{
     audit::{GENESIS, line_hash},
     config::{Locking, SqliteUse, Synchronous},
     metrics::Metrics,
+    rules,
     store::{
         Damage, SqliteReader, SqliteStore, Store, Transaction,
         audit::{AuditFilter, AuditReads},
@@ -197,7 +198,7 @@ fn an_import_that_is_contradicted_in_its_middle_stops_and_says_so() {
                 tokio::task::yield_now().await;
             }
             let edit = DeviceEdit { site: Some("south".to_owned()), labels: None };
-            writer.write(move |store| store.edit_device(&last, &edit, None, &by())).await.unwrap().unwrap();
+            writer.write(move |store| rules::devices::edit(store, &last, &edit, None, &by())).await.unwrap().unwrap();
         };
         // A pause, so that there is time for it before the next piece, on a timer that waits for whoever works.
         let tester = by();
@@ -276,7 +277,11 @@ async fn beats_between_pieces(
         while !is_over.get() {
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
-            writer.write(move |store| store.record_acks(&device_id, sequence, &[], AT)).await.unwrap().unwrap();
+            writer
+                .write(move |store| rules::commands::record_acks(store, &device_id, sequence, &[], AT))
+                .await
+                .unwrap()
+                .unwrap();
             between += usize::from((1..DEVICES).contains(&progress().await));
         }
         between
@@ -300,7 +305,7 @@ fn devices_are_heard_between_the_pieces_of_an_import_and_of_an_order() {
             otrt_sha256: None,
             otrt_required: false,
         };
-        writer.write(move |store| store.register(&registration, &by())).await.unwrap().unwrap();
+        writer.write(move |store| rules::devices::register(store, &registration, &by())).await.unwrap().unwrap();
         let importing = async {
             import(&writer, &reader, inventory(), &by(), Duration::ZERO).await.unwrap();
         };

@@ -22,6 +22,7 @@ use crate::{
     config::{Config, StartError},
     edge,
     rng::ServerRng,
+    rules,
     store::{
         By, StoreError, Transaction,
         devices::{ImportProblem, Imported, NewDevice, NewOtrts, Selector},
@@ -234,7 +235,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         edge::say_secret(&tokens.join("\n"))
     };
     if let Err(unseen) = shown {
-        write(config, move |store| store.revoke_otrts(&made, &by))?;
+        write(config, move |store| rules::devices::revoke_otrts(store, &made, &by))?;
         return Err(output::tokens_unseen(unseen));
     }
     if !is_known {

@@ -13,6 +13,7 @@ use crate::{
     answer::{self, Refusal},
     app::App,
     registry::Known,
+    rules,
     store::punches::PunchBatch,
 };
 
@@ -29,7 +30,7 @@ async fn record(app: &App, request: Attendance, known: &Known) -> Result<Punches
     known.check(|spent| &mut spent.punches, rate, now_us, "more punches than a device may send in a day")?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec() };
     let device_id = batch.device_id.clone();
-    let stored = app.writer.write(move |store| store.store_punches(&batch, at)).await?;
+    let stored = app.writer.write(move |store| rules::punches::take(store, &batch, at)).await?;
     let taken = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);

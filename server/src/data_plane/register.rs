@@ -9,7 +9,7 @@ use crate::{
     admission::Signed,
     answer::{self, Refusal},
     app::App,
-    pace,
+    pace, rules,
     store::devices::Registration,
 };
 
@@ -31,7 +31,7 @@ async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refu
         otrt_sha256: message.otrt.map(|token| Sha256::digest(token.as_str()).into()),
         otrt_required: app.config.otrt_required,
     };
-    let registered = app.writer.write(move |store| store.register(&registration, &by)).await?;
+    let registered = app.writer.write(move |store| rules::devices::register(store, &registration, &by)).await?;
     let registered_at = registered.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     Ok(Registered {

@@ -11,6 +11,7 @@ use crate::{
     admission::{Rate, Signed},
     answer::{self, Refusal},
     app::App,
+    rules,
     store::devices::KeyRotation,
 };
 
@@ -40,7 +41,7 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
         signed_with: known.public_key,
         new_public_key: public_key,
     };
-    let rotated = app.writer.write(move |store| store.rotate_key(&rotation, &by)).await?;
+    let rotated = app.writer.write(move |store| rules::devices::rotate_key(store, &rotation, &by)).await?;
     rotated.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     // The key in memory is the old one: from here on the new one counts.

@@ -6,7 +6,22 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod commands;
+pub mod devices;
 pub mod keysets;
+pub mod logs;
+pub mod punches;
 pub mod releases;
 pub mod rollouts;
 pub mod updates;
+
+use ks_protocol::time::UnixMs;
+
+use crate::store::Span;
+
+/// What of the rows that a step of retention looks at may be old: all up to the last of them, if any is from before a time; and
+/// where the next step begins, if there may be more.
+pub(crate) fn old_part(span: Option<Span>, before: UnixMs, rows_max: usize) -> Option<(i64, Option<i64>)> {
+    let span = span.filter(|span| span.oldest < before)?;
+    Some((span.last, (span.rows == rows_max).then_some(span.last)))
+}

@@ -69,7 +69,7 @@ pub fn create(
         return Ok(Err(RolloutRefused::NameTaken(new.rollout_id.clone())));
     }
     let rows: Vec<i64> = new.targets.iter().map(|target| target.row).collect();
-    if store.is_any_in_a_rollout(&rows)? {
+    if !store.devices_in_rollouts(&rows)?.is_empty() {
         return Ok(Err(RolloutRefused::InAnother));
     }
     let row = store.insert_rollout(new, &release, by.at)?;
@@ -287,7 +287,7 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Loo
         deadline_at: with.at + HALT_TTL,
     };
     // Whole, since the look that halts is whole: only devices that download are named.
-    store.order(&order, usize::MAX, by).map(|_| ())
+    super::commands::order(store, &order, usize::MAX, by).map(|_| ())
 }
 
 /// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.

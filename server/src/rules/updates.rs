@@ -8,13 +8,14 @@ use ks_protocol::{
     time::UnixMs,
 };
 
+use super::devices;
 use crate::{
     rollout::{
         step::Status,
         update::{Patience, Update, UpdateEvent, UpdateState, step},
     },
     store::{
-        StoreError, Transaction,
+        Denied, StoreError, Transaction,
         releases::ReleaseState,
         rollouts::{Offering, OpenUpdate, RolloutRecord, StatusTaken, UpdateRecord},
     },
@@ -59,8 +60,20 @@ pub fn on_beat(
     Ok((offer, has_changed))
 }
 
-/// What a device's own report of its update comes to: whether it may go on, and whether the update got anywhere.
-pub fn on_status(
+/// Takes a device's own report of its update; gives whether it may go on, and whether the update got anywhere.
+pub fn record_status(
+    store: &mut dyn Transaction,
+    sequence: Sequence,
+    status: &FirmwareStatus,
+    at: UnixMs,
+) -> Result<Result<StatusTaken, Denied>, StoreError> {
+    match devices::advance(store, &status.device_id, sequence, at)? {
+        Ok(device) => on_status(store, device, sequence, status, at).map(Ok),
+        Err(denied) => Ok(Err(denied)),
+    }
+}
+
+fn on_status(
     store: &mut dyn Transaction,
     device: i64,
     sequence: Sequence,
@@ -81,10 +94,19 @@ pub fn on_status(
     Ok(StatusTaken { go_on, has_changed: next.state != now.update.state })
 }
 
-/// Applies what a person did to a device to its open update, if it has one.
-pub fn on_person(store: &mut dyn Transaction, device: i64, event: UpdateEvent, at: UnixMs) -> Result<(), StoreError> {
-    let Some(now) = store.open_update(device)? else { return Ok(()) };
-    save(store, now.rollout, device, &now.update, &now.after(event, at))
+/// Applies what a person did to devices to the open updates that they have.
+pub fn on_person(
+    store: &mut dyn Transaction,
+    devices: &[i64],
+    event: UpdateEvent,
+    at: UnixMs,
+) -> Result<(), StoreError> {
+    for device in store.devices_in_rollouts(devices)? {
+        if let Some(now) = store.open_update(device)? {
+            save(store, now.rollout, device, &now.update, &now.after(event, at))?;
+        }
+    }
+    Ok(())
 }
 
 /// Offers the release to devices whose turn it is; gives how many there were.

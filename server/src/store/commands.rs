@@ -1,13 +1,18 @@
 //! Commands: orders for many devices, delivery, ACKs.
 
+use std::net::IpAddr;
+
 use ks_protocol::{
-    id::{CommandId, DeviceId, Sequence},
-    message::{Ack, AckState},
+    id::{CommandId, DeviceId},
+    message::{AckState, Command},
     time::UnixMs,
 };
 
-use super::{By, Denied, StoreError, Swept, devices::Selector};
-use crate::command::{CommandEvent, CommandState};
+use super::{By, Span, StoreError, devices::Selector};
+use crate::{
+    audit::Noted,
+    command::{CommandEvent, CommandState},
+};
 
 /// A command for several devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,36 +136,142 @@ pub enum CancelRefused {
     Past(CommandState),
 }
 
-/// What can be written of commands.
-pub trait CommandWrites {
-    /// Queues one command for each device that is meant, known and not revoked, for at most `devices_max` of them: calling
-    /// again goes on, until the order is whole, whoever calls. An order of the same client token, or of the same name, is the
-    /// same order. Each piece has its line in the audit, in the name of who gave the order.
-    fn order(
+/// How far an order came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Row.
+    pub row: i64,
+    /// Name.
+    pub order_id: CommandId,
+    /// SHA-256 of what was asked for.
+    pub request_sha256: [u8; 32],
+    /// Commands queued.
+    pub queued: usize,
+    /// Devices refused.
+    pub refused: usize,
+    /// Where the next piece begins: after so many names, or after this row of a device; none once the order is whole.
+    pub next_after: Option<i64>,
+}
+
+/// What is the same for every piece of an order, and is kept as long as one is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderTerms {
+    /// From which the commands' names are made.
+    pub id_seed: [u8; 32],
+    /// The commands are void after this.
+    pub deadline_at: UnixMs,
+    /// Who gave the order.
+    pub name: String,
+    /// From where.
+    pub address: Option<IpAddr>,
+}
+
+/// Commands of one order to queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCommands<'a> {
+    /// Row of the order.
+    pub order_row: i64,
+    /// Kind on the wire.
+    pub kind: &'a str,
+    /// Argument on the wire.
+    pub argument: &'a str,
+    /// Whether they go before other commands.
+    pub is_urgent: bool,
+    /// When they are ordered.
+    pub created_at: UnixMs,
+    /// Void after this.
+    pub deadline_at: UnixMs,
+    /// Name of each, and row of its device; no device comes twice.
+    pub devices: &'a [(CommandId, i64)],
+}
+
+/// What decides where a command can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandRow {
+    /// Row.
+    pub row: i64,
+    /// Row of its device.
+    pub device: i64,
+    /// How far it came.
+    pub state: CommandState,
+}
+
+/// The rows of orders and commands. Within a transaction, [`crate::rules::commands`] decides over them. A command is open as long
+/// as it is queued, delivered or received; the store counts those of each device.
+pub trait CommandRows {
+    /// The order of this client token.
+    fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError>;
+    /// The order of this name.
+    fn order_named(&mut self, order_id: &CommandId) -> Result<Option<OrderRow>, StoreError>;
+    /// Adds an order that has come so far; gives its row.
+    fn insert_order(
         &mut self,
         order: &NewOrder,
-        devices_max: usize,
-        by: &By,
-    ) -> Result<Result<Ordered, OrderRefused>, StoreError>;
-    /// Records ACKs that came on their own; gives the state of each command, none where the device has no such command.
-    fn record_acks(
-        &mut self,
-        device_id: &DeviceId,
-        sequence: Sequence,
-        acks: &[Ack],
+        so_far: &OrderRow,
         at: UnixMs,
-    ) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError>;
-    /// Cancels a command that was not delivered yet; with `force` also one that was, whatever the device makes of it.
-    fn cancel(
+        noted: &Noted,
+    ) -> Result<i64, StoreError>;
+    /// Stores how far an order came.
+    fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError>;
+    /// Keeps what it takes to go on with an order.
+    fn insert_order_terms(
         &mut self,
-        command_id: &CommandId,
-        force: bool,
-        by: &By,
-    ) -> Result<Result<CommandState, CancelRefused>, StoreError>;
-    /// Closes open commands whose deadline has passed, at most `rows_max`; gives how many there were.
-    fn close_overdue(&mut self, now: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
-    /// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.
-    fn prune_commands(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
+        order_row: i64,
+        order: &NewOrder,
+        terms: &OrderTerms,
+        noted: &Noted,
+    ) -> Result<(), StoreError>;
+    /// The terms of an order of which a piece is missing.
+    fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError>;
+    /// Forgets them.
+    fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
+    /// Adds queued commands.
+    fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Noted) -> Result<(), StoreError>;
+    /// One command.
+    fn command(&mut self, command_id: &CommandId) -> Result<Option<CommandRow>, StoreError>;
+    /// Commands of a device that are queued or delivered and whose deadline is behind `at`, at most `limit`: urgent ones first,
+    /// then in the order they were made.
+    fn waiting_commands(
+        &mut self,
+        device: i64,
+        at: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(CommandRow, Command)>, StoreError>;
+    /// The open commands of these devices.
+    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError>;
+    /// Open commands whose deadline is not behind `now`, at most `limit`, the one that has waited longest first.
+    fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError>;
+    /// Stores another open state of commands, and when they were delivered if they were not before.
+    fn move_commands(
+        &mut self,
+        commands: &[CommandRow],
+        state: CommandState,
+        detail: &str,
+        delivered_at: Option<UnixMs>,
+    ) -> Result<(), StoreError>;
+    /// Stores the end of open commands that their device or time brought about.
+    fn end_commands(
+        &mut self,
+        commands: &[CommandRow],
+        state: CommandState,
+        detail: &str,
+        at: UnixMs,
+    ) -> Result<(), StoreError>;
+    /// Stores that open commands were canceled.
+    fn cancel_commands(
+        &mut self,
+        commands: &[CommandRow],
+        why: &str,
+        at: UnixMs,
+        noted: &Noted,
+    ) -> Result<(), StoreError>;
+    /// The first commands with a row above `after`, at most `rows_max`, by when they were made.
+    fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
+    /// Deletes commands with rows above `after` and up to `last` that were made before a time and have ended; gives the row of
+    /// each one's order.
+    fn delete_ended_commands(&mut self, after: i64, last: i64, before: UnixMs) -> Result<Vec<i64>, StoreError>;
+    /// Deletes those of these orders that are whole and have no command.
+    fn delete_empty_orders(&mut self, orders: &[i64]) -> Result<(), StoreError>;
 }
 
 /// What can be asked of commands.

@@ -9,7 +9,8 @@ use ks_protocol::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{By, Denied, StoreError};
+use super::StoreError;
+use crate::audit::Noted;
 
 /// Where a device is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -256,52 +257,130 @@ pub struct DeviceChange {
     pub standing: StandingRecord,
 }
 
-/// What can be written of devices.
-pub trait DeviceWrites {
-    /// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is. The audit
-    /// gets a line, unless this is a later part of an inventory and nothing in it is new.
-    fn import(
+/// The row of a device and what decides whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Row.
+    pub row: i64,
+    /// Where it is in its life.
+    pub status: DeviceStatus,
+    /// Greatest replay pair stored.
+    pub kept: Sequence,
+}
+
+/// A device within a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// Its row, and what decides whether it may write.
+    pub standing: Standing,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Model.
+    pub model: String,
+    /// Where it stands.
+    pub site: String,
+    /// Grows with each edit.
+    pub version: u64,
+    /// When it registered first.
+    pub registered_at: Option<UnixMs>,
+}
+
+/// A device as the whitelist has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whitelisted {
+    /// Name.
+    pub device_id: DeviceId,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Serial number.
+    pub serial: String,
+    /// Who made it.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+    /// Where it stands.
+    pub site: String,
+    /// Whether it is revoked.
+    pub is_revoked: bool,
+}
+
+/// A one-time token; itself it is nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtrtRow {
+    /// When it was made.
+    pub created_at: UnixMs,
+    /// Usable until then.
+    pub expires_at: UnixMs,
+    /// Usable by this device only.
+    pub device_id: Option<DeviceId>,
+    /// Usable by this model only.
+    pub model: Option<String>,
+    /// The key that has used it.
+    pub used_key: Option<PublicKey>,
+}
+
+/// What an inventory is compared with, by who writes and by who only asks.
+pub trait WhitelistRows {
+    /// The devices of these names, in any order.
+    fn whitelisted(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Whitelisted>, StoreError>;
+    /// Those of these keys that a device has or had, with the device, in any order.
+    fn key_owners(&mut self, keys: &[PublicKey]) -> Result<Vec<(PublicKey, DeviceId)>, StoreError>;
+}
+
+/// The rows of devices and of their one-time tokens. Within a transaction, [`crate::rules::devices`] decides over them.
+pub trait DeviceRows: WhitelistRows {
+    /// The standing of one device.
+    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError>;
+    /// Devices with a row above `after` that a selector means, at most `limit`, in the order of rows.
+    fn standings_of(
         &mut self,
-        devices: &[NewDevice],
-        part: Part,
-        by: &By,
-    ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError>;
-    /// Registers a whitelisted device, and gives when it registered first.
-    fn register(&mut self, registration: &Registration, by: &By) -> Result<Result<UnixMs, Denied>, StoreError>;
-    /// Makes one-time tokens known.
-    fn add_otrts(&mut self, otrts: &NewOtrts, by: &By) -> Result<(), StoreError>;
-    /// Forgets those of these one-time tokens that nobody has used yet; gives how many.
-    fn revoke_otrts(&mut self, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError>;
-    /// Forgets one-time tokens that ended before a time, at most `rows_max`; gives how many.
-    fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
-    /// Gives a registered device another key. The same rotation again, signed with the new key, changes nothing.
-    fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError>;
-    /// Shuts devices out; those already revoked stay so. Their open commands are canceled.
-    fn revoke(&mut self, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError>;
-    /// Gives a device a new key and a new start: it is whitelisted, with the pair (0, 0), whatever it was before.
-    fn reprovision(
-        &mut self,
-        device_id: &DeviceId,
-        public_key: &PublicKey,
-        reason: &str,
-        by: &By,
-    ) -> Result<Result<(), EditRefused>, StoreError>;
-    /// Edits a device, if it still has `if_version`; gives its new version.
-    fn edit_device(
-        &mut self,
-        device_id: &DeviceId,
-        edit: &DeviceEdit,
-        if_version: Option<u64>,
-        by: &By,
-    ) -> Result<Result<u64, EditRefused>, StoreError>;
+        which: &Selector,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, Standing)>, StoreError>;
+    /// Keeps the pair of a device, and when it was heard, if the device is registered and the pair is greater than the one kept;
+    /// gives the device's row if it is so.
+    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError>;
+    /// One device.
+    fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
+    /// Adds devices, with their keys, in this order. Nobody has the names or the keys.
+    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores that a device registered for the first time, with its pair.
+    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores that devices are revoked, each with its line; their versions grow by one.
+    fn revoke_devices(&mut self, devices: &[(i64, Noted)], reason: &str, at: UnixMs) -> Result<(), StoreError>;
+    /// Stores that a device is as it was when it was imported, but for its key, its history and its version, which grows by one.
+    fn restart_device(&mut self, row: i64, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores site and version of a device.
+    fn save_device(&mut self, row: i64, site: &str, version: u64, noted: &Noted) -> Result<(), StoreError>;
+    /// Stores all labels of a device.
+    fn save_labels(&mut self, row: i64, labels: &[String], noted: &Noted) -> Result<(), StoreError>;
+    /// Whether a key is or was any device's.
+    fn is_known_key(&mut self, key: &PublicKey) -> Result<bool, StoreError>;
+    /// Stores another key of a device, which nobody has or had; the one before stays known as its old one.
+    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// Has every server look at these devices again.
+    fn insert_changes(&mut self, devices: &[i64], at: UnixMs) -> Result<(), StoreError>;
     /// Forgets changes before a time: every server has long followed them. At most `rows_max` at once.
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
+    /// One one-time token; nobody else uses it until the transaction ends.
+    fn otrt(&mut self, token_sha256: &[u8; 32]) -> Result<Option<OtrtRow>, StoreError>;
+    /// Stores which key has used a token.
+    fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError>;
+    /// Adds one-time tokens.
+    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    /// How many of these tokens are known, and nobody has used.
+    fn count_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]]) -> Result<usize, StoreError>;
+    /// Deletes them.
+    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], noted: &Noted) -> Result<(), StoreError>;
+    /// Ends the tokens that only this device can use.
+    fn end_otrts_of(&mut self, device_id: &DeviceId, noted: &Noted) -> Result<(), StoreError>;
+    /// Deletes one-time tokens that ended before a time, at most `rows_max`; gives how many.
+    fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of devices.
-pub trait DeviceReads {
-    /// Why these could not be imported now, the first thousand reasons.
-    fn import_problems(&mut self, devices: &[NewDevice]) -> Result<Vec<ImportProblem>, StoreError>;
+pub trait DeviceReads: WhitelistRows {
     /// One device by name.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
     /// Devices with a row above `after`, at most `limit`, in the order of rows.
@@ -310,6 +389,7 @@ pub trait DeviceReads {
     fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError>;
     /// The standings of devices with a row above `after`, at most `limit`.
     fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
-    /// Changes above `after`, at most `limit`; a device that changed twice may come once.
+    /// Changes above `after`, at most `limit`; a device that changed twice may come once. Nobody commits a change with a number below
+    /// one that was seen: who follows would miss it.
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;
 }

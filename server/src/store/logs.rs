@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Denied, StoreError, Swept};
+use super::{Span, StoreError};
 
 /// A verified batch of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +71,18 @@ pub struct LogsTaken {
     pub stored: usize,
 }
 
-/// What can be written of log lines.
-pub trait LogWrites {
-    /// Stores the lines that are not there yet.
-    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<LogsTaken, Denied>, StoreError>;
-    /// One step of retention, over rows above `after`.
-    fn prune_logs(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
+/// The rows of log lines. Within a transaction, [`crate::rules::logs`] decides over them.
+pub trait LogRows {
+    /// The first number of a device's lines that is not there.
+    fn next_line_no(&mut self, device: i64) -> Result<u64, StoreError>;
+    /// Stores it.
+    fn save_next_line_no(&mut self, device: i64, next_line_no: u64) -> Result<(), StoreError>;
+    /// Adds lines of a device, in this order.
+    fn insert_lines(&mut self, device: i64, lines: &[LogLine], at: UnixMs) -> Result<(), StoreError>;
+    /// The first lines with a row above `after`, at most `rows_max`, by when they were received.
+    fn span_of_lines(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
+    /// Deletes lines with rows above `after` and up to `last` that were received before a time; gives how many.
+    fn delete_lines(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of log lines.

@@ -39,13 +39,13 @@ pub use writer::{Reader, Writer};
 
 use accounts::{AccountReads, AccountRows};
 use audit::{AuditReads, PrunedAuditRows};
-use commands::{CommandReads, CommandWrites};
-use devices::{DeviceReads, DeviceWrites};
+use commands::{CommandReads, CommandRows};
+use devices::{DeviceReads, DeviceRows};
 use heartbeats::{HeartbeatReads, HeartbeatWrites};
 use keysets::{KeysetReads, KeysetRows};
-use logs::{LogReads, LogWrites};
+use logs::{LogReads, LogRows};
 use presence::{PresenceReads, PresenceWrites};
-use punches::{PunchReads, PunchWrites};
+use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseRows};
 use rollouts::{RolloutReads, RolloutRows};
 
@@ -64,23 +64,25 @@ pub trait Store: Send {
     fn leave_files(&mut self);
 }
 
-/// What can be written. Times and randomness are parameters: the store has neither clock nor dice.
+/// What can be written. Times and randomness are parameters: the store has neither clock nor dice. What has been read in a
+/// transaction nobody else changes until it ends: rules read, decide, and write.
 pub trait Transaction:
     AccountRows
     + PrunedAuditRows
-    + CommandWrites
-    + DeviceWrites
+    + CommandRows
+    + DeviceRows
     + HeartbeatWrites
     + KeysetRows
-    + LogWrites
+    + LogRows
     + PresenceWrites
-    + PunchWrites
+    + PunchRows
     + ReleaseRows
     + RolloutRows
 {
 }
 
-/// What can be asked of a store; sees what is committed and nothing else.
+/// What can be asked of a store; sees what is committed and nothing else. Rows and numbers by which things are paged and followed
+/// grow in the order of commits: who has seen one misses none below it.
 pub trait StoreReader:
     Send
     + AccountReads
@@ -204,4 +206,15 @@ pub struct Swept {
     pub rows: usize,
     /// Where to look next; none when the walk is over.
     pub next_after: Option<i64>,
+}
+
+/// The rows that one step of a walk looks at, of which there is at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// How many.
+    pub rows: usize,
+    /// The last of them.
+    pub last: i64,
+    /// The earliest time in them.
+    pub oldest: UnixMs,
 }

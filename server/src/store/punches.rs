@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Denied, StoreError};
+use super::StoreError;
 
 /// A verified batch of punches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +67,27 @@ pub struct PunchFilter {
 /// Where a page of punches ended: time, device row, number.
 pub type PunchPlace = (UnixMs, i64, u64);
 
-/// What can be written of punches.
-pub trait PunchWrites {
-    /// Takes the pair, and stores the punches that are not there yet.
-    fn store_punches(&mut self, batch: &PunchBatch, at: UnixMs) -> Result<Result<PunchesTaken, Denied>, StoreError>;
+/// What is stored under a number of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPunch {
+    /// The number.
+    pub punch_no: u64,
+    /// When it was made, by the device's clock.
+    pub at: UnixMs,
+    /// What was held to the reader.
+    pub badge: String,
+    /// Which way.
+    pub direction: String,
+    /// How the person was known.
+    pub method: String,
+}
+
+/// The rows of punches. Within a transaction, [`crate::rules::punches`] decides over them.
+pub trait PunchRows {
+    /// Adds punches of a device, in this order, each if its number is free; gives of each whether it was.
+    fn insert_punches(&mut self, device: i64, punches: &[Punch], at: UnixMs) -> Result<Vec<bool>, StoreError>;
+    /// What is stored under these numbers of a device, in any order.
+    fn stored_punches(&mut self, device: i64, numbers: &[u64]) -> Result<Vec<StoredPunch>, StoreError>;
 }
 
 /// What can be asked of punches.

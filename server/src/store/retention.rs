@@ -11,7 +11,10 @@ use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
 use super::{Reader, StoreError, Transaction, Writer, presence::ObservationGap};
-use crate::clock::{Clock, ms};
+use crate::{
+    clock::{Clock, ms},
+    rules,
+};
 
 /// Rows looked at in one step: about a millisecond of the writer's time.
 const STEP_ROWS: usize = 1_000;
@@ -133,16 +136,16 @@ fn step(
     let mut next = Places::default();
     let Some(limits) = limits else { return Ok(next) };
     if places.overdue.is_some() {
-        next.overdue = again(store.close_overdue(now, STEP_ROWS)?);
+        next.overdue = again(rules::commands::close_overdue(store, now, STEP_ROWS)?);
     }
     if let Some(after) = places.heartbeats {
         next.heartbeats = store.prune_heartbeats(limits.heartbeats, now, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.logs {
-        next.logs = store.prune_logs(limits.logs, after, STEP_ROWS)?.next_after;
+        next.logs = rules::logs::prune(store, limits.logs, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.commands {
-        next.commands = store.prune_commands(limits.commands, after, STEP_ROWS)?.next_after;
+        next.commands = rules::commands::prune(store, limits.commands, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.firmware_history {
         next.firmware_history = store.prune_firmware_history(limits.firmware_history, after, STEP_ROWS)?.next_after;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{
-    id::{DeviceId, ReleaseId, RolloutId, Sequence},
-    message::FirmwareStatus,
+    id::{DeviceId, ReleaseId, RolloutId},
     time::UnixMs,
 };
 
 use super::{
-    By, Denied, StoreError,
+    By, StoreError,
     devices::Selector,
     releases::{ReleaseRecord, ReleaseState},
 };
@@ -245,8 +244,8 @@ pub trait RolloutRows {
     /// The decision that made this revision of a rollout.
     fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
 
-    /// Whether any of these devices is in an open rollout.
-    fn is_any_in_a_rollout(&mut self, devices: &[i64]) -> Result<bool, StoreError>;
+    /// Those of these devices that are in an open rollout.
+    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError>;
     /// Adds an update for each target, PENDING.
     fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
     /// How far a rollout's devices are. Confirmed devices not heard since `silent_before` are suspects.
@@ -296,14 +295,6 @@ pub trait RolloutRows {
     fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;
     /// Frees a device for other rollouts.
     fn free_device(&mut self, rollout: i64, device: i64) -> Result<(), StoreError>;
-
-    /// Records what a device says of its update; gives whether it may go on, and whether anything changed.
-    fn record_status(
-        &mut self,
-        sequence: Sequence,
-        status: &FirmwareStatus,
-        at: UnixMs,
-    ) -> Result<Result<StatusTaken, Denied>, StoreError>;
 }
 
 /// What became of a device's word on its update.

@@ -11,6 +11,7 @@ use ks_protocol::{
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, sample_beat, two_devices};
 use crate::{
     command::CommandState,
+    rules::{self, commands},
     store::{
         Store, StoreReader,
         audit::AuditFilter,
@@ -35,7 +36,7 @@ pub fn order_for(order_id: &str, which: Selector) -> NewOrder {
 }
 
 fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
-    commit(store, |store| store.order(order, 99, &by())).unwrap()
+    commit(store, |store| commands::order(store, order, 99, &by())).unwrap()
 }
 
 /// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
@@ -74,7 +75,7 @@ pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut imp
     let left = commit(store, |store| store.record_beat(&with_ack, AT)).unwrap();
     assert_eq!(left.commands[0].command_id, second);
     let late = [ack(&first, AckState::Failed), ack(&second, AckState::Received), ack(&second, AckState::Rejected)];
-    let recorded = commit(store, |store| store.record_acks(&id("KS-1"), Sequence::new(1, 5), &late, AT));
+    let recorded = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &late, AT));
     let expected = [CommandState::Succeeded, CommandState::Received, CommandState::Rejected];
     assert_eq!(recorded.unwrap(), expected.map(Some));
     assert_eq!(beat(store, "KS-1", (1, 6)), NOTHING_DUE);
@@ -98,7 +99,7 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
     two_devices(store);
     let command = queue(store, reader, "o1", &["KS-1"]).remove(0);
     let acks = [ack(&command, AckState::Succeeded), ack(&"c9".parse().unwrap(), AckState::Succeeded)];
-    let recorded = commit(store, |store| store.record_acks(&id("KS-2"), Sequence::new(1, 2), &acks, AT));
+    let recorded = commit(store, |store| commands::record_acks(store, &id("KS-2"), Sequence::new(1, 2), &acks, AT));
     assert_eq!(recorded, Ok(vec![None, None]));
     assert_eq!(states(reader), [CommandState::Queued]);
 }
@@ -106,7 +107,7 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
 /// Promise: an order makes a command for each device that it means and that is not revoked, and names the others.
 pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     let done = order(store, &order_for("o1", named(&["KS-1", "KS-2", "KS-9"])));
     assert_eq!((done.queued, done.refused_count), (1, 2));
     assert_eq!(done.refused, [id("KS-9"), id("KS-2")]);
@@ -121,7 +122,8 @@ pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl 
 /// as long as a piece is missing it can be gone on with.
 pub fn an_order_is_made_in_pieces(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    let piece = |store: &mut _, order: &NewOrder| commit(store, |store| store.order(order, 1, &by())).unwrap();
+    let piece =
+        |store: &mut _, order: &NewOrder| commit(store, |store| commands::order(store, order, 1, &by())).unwrap();
     let with_token = |order_id, token: &str, which| NewOrder {
         client_token: Some(token.to_owned()),
         id_seed: [token.len().try_into().unwrap(); 32],
@@ -168,7 +170,7 @@ pub fn the_same_order_again_is_one_order(store: &mut impl Store, reader: &mut im
     let again = order(store, &with_token("o2", 1));
     assert_eq!((again.order_id.as_str(), again.queued, again.is_repeated), ("o1", 1, true));
     assert!(!first.is_repeated);
-    let other = commit(store, |store| store.order(&with_token("o3", 2), 99, &by()));
+    let other = commit(store, |store| commands::order(store, &with_token("o3", 2), 99, &by()));
     assert_eq!(other, Err(OrderRefused::TokenTaken));
     assert_eq!(states(reader).len(), 1);
 }
@@ -187,7 +189,9 @@ pub fn a_canceled_command_is_not_delivered(store: &mut impl Store, reader: &mut 
     two_devices(store);
     let (first, second) =
         (queue(store, reader, "o1", &["KS-1"]).remove(0), queue(store, reader, "o2", &["KS-2"]).remove(0));
-    let cancel = |store: &mut _, command: &CommandId, force| commit(store, |store| store.cancel(command, force, &by()));
+    let cancel = |store: &mut _, command: &CommandId, force| {
+        commit(store, |store| commands::cancel(store, command, force, &by()))
+    };
     assert_eq!(cancel(store, &first, false), Ok(CommandState::Canceled));
     assert_eq!(due(store, "KS-1", (1, 2)), []);
     assert_eq!(due(store, "KS-2", (1, 2)), std::slice::from_ref(&second));
@@ -204,10 +208,10 @@ pub fn old_commands_are_forgotten(store: &mut impl Store, reader: &mut impl Stor
     let ended: Vec<CommandId> =
         ["o1", "o2", "o3"].iter().flat_map(|order_id| queue(store, reader, order_id, &["KS-1", "KS-2"])).collect();
     for command in &ended[..5] {
-        commit(store, |store| store.cancel(command, false, &by())).unwrap();
+        commit(store, |store| commands::cancel(store, command, false, &by())).unwrap();
     }
     let prune = |store: &mut _, before, after| {
-        let swept = commit(store, |store| store.prune_commands(before, after, 2));
+        let swept = commit(store, |store| commands::prune(store, before, after, 2));
         (swept.rows, swept.next_after)
     };
     assert_eq!(prune(store, AT, 0), (0, None), "none is old");
@@ -228,7 +232,7 @@ pub fn overdue_commands_are_closed_in_steps(store: &mut impl Store, reader: &mut
     for order_id in ["o1", "o2", "o3"] {
         queue(store, reader, order_id, &["KS-1"]);
     }
-    let close = |store: &mut _, at| commit(store, |store| store.close_overdue(at, 2));
+    let close = |store: &mut _, at| commit(store, |store| commands::close_overdue(store, at, 2));
     assert_eq!(close(store, AT), 0);
     let late = AT + Duration::from_hours(1);
     assert_eq!([close(store, late), close(store, late), close(store, late)], [2, 1, 0]);

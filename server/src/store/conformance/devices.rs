@@ -9,26 +9,31 @@ use ks_protocol::{
 };
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
-use crate::store::{
-    By, Denied, Store, StoreReader,
-    commands::CommandFilter,
-    conformance::commands::order_for,
-    devices::{
-        DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
-        Registration, Revoked, Selector,
+use crate::{
+    command::CommandState,
+    rules::{self, commands},
+    store::{
+        By, Denied, Store, StoreReader,
+        audit::AuditFilter,
+        commands::CommandFilter,
+        conformance::commands::order_for,
+        devices::{
+            DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
+            Registration, Revoked, Selector,
+        },
     },
 };
 
 fn import(store: &mut impl Store, devices: &[NewDevice]) -> Result<Imported, Vec<ImportProblem>> {
-    commit(store, |store| store.import(devices, Part::whole(devices.len()), &by()))
+    commit(store, |store| rules::devices::import(store, devices, Part::whole(devices.len()), &by()))
 }
 
 fn register(store: &mut impl Store, registration: &Registration, at: UnixMs) -> Result<UnixMs, Denied> {
-    commit(store, |store| store.register(registration, &By { at, ..by() }))
+    commit(store, |store| rules::devices::register(store, registration, &By { at, ..by() }))
 }
 
 fn revoke(store: &mut impl Store, which: &Selector) -> Revoked {
-    commit(store, |store| store.revoke(which, "stolen", &by()))
+    commit(store, |store| rules::devices::revoke(store, which, "stolen", &by()))
 }
 
 fn public(seed: u8) -> PublicKey {
@@ -38,14 +43,14 @@ fn public(seed: u8) -> PublicKey {
 /// Promise: a revocation holds for every later write, even in the same group, and takes open commands with it.
 pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.order(&order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
+    commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
-        store.revoke(&named(&["KS-1"]), "stolen", &by())?;
+        rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by())?;
         let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;
-        Ok((beat, store.register(&registration("KS-1", 1, 3), &by())?))
+        Ok((beat, rules::devices::register(store, &registration("KS-1", 1, 3), &by())?))
     });
     assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));
-    let acks = commit(store, |store| store.record_acks(&id("KS-1"), Sequence::new(1, 5), &[], AT));
+    let acks = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &[], AT));
     assert_eq!(acks, Err(Denied::Revoked));
     assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
     assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "others go on");
@@ -70,6 +75,9 @@ pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreR
     let at_south = Selector { site: Some("south".to_owned()), ..Selector::default() };
     let other_model = Selector { model: Some("KS-900".to_owned()), ..at_south.clone() };
     assert_eq!(revoke(store, &other_model), Revoked::default());
+    let elsewhere = Selector { device_ids: Some(vec![id("KS-1"), id("KS-9")]), ..at_south.clone() };
+    let nobody = Revoked { unknown: vec![id("KS-9")], ..Revoked::default() };
+    assert_eq!(revoke(store, &elsewhere), nobody, "who is known and not meant is not unknown");
     assert_eq!(revoke(store, &at_south).revoked, [id("KS-2"), id("KS-3")]);
     let left = Selector { status: Some(DeviceStatus::Whitelisted), ..Selector::default() };
     let left = reader.devices(&left, 0, 10).unwrap();
@@ -83,6 +91,53 @@ pub fn import_is_all_or_nothing(store: &mut impl Store, reader: &mut impl StoreR
     let problems = import(store, &[new_device("KS-3", 3), bad]).unwrap_err();
     assert_eq!((problems[0].line, problems[0].field), (3, "site"));
     assert_eq!(reader.device(&id("KS-3")).unwrap(), None);
+}
+
+/// Promise: each row that does not fit is named once, in the order of the inventory, by the first column that is wrong; asking
+/// beforehand gives the same.
+pub fn an_import_names_every_row_that_does_not_fit(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    rotate(store, 1, 5, 2).unwrap();
+    let bad = [
+        NewDevice { line: 1, ..new_device("KS-9", 5) },
+        NewDevice { line: 2, model: "KS-900".to_owned(), site: "south".to_owned(), ..new_device("KS-2", 2) },
+        NewDevice { line: 3, ..new_device("KS-3", 3) },
+        NewDevice { line: 4, ..new_device("KS-8", 1) },
+        NewDevice { line: 5, ..new_device("KS-1", 1) },
+    ];
+    let problems = import(store, &bad).unwrap_err();
+    let named: Vec<_> = problems.iter().map(|problem| (problem.line, problem.field)).collect();
+    assert_eq!(named, [(1, "public_key"), (2, "model"), (4, "public_key"), (5, "public_key")]);
+    assert!(problems[0].what.starts_with("device KS-1 has or had"), "{}", problems[0].what);
+    assert_eq!(problems[1].what, "device KS-2 is whitelisted with model `KS-100`, got `KS-900`");
+    assert!(problems[2].what.starts_with("device KS-1 has or had"), "an old key too: {}", problems[2].what);
+    assert_eq!(rules::devices::import_problems(reader, &bad).unwrap(), problems);
+}
+
+/// Promise: who is revoked together loses each of its commands, has its own line, and starts anew with none.
+pub fn devices_are_revoked_together(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let both = named(&["KS-1", "KS-2"]);
+    for (order_id, which) in [("o1", both.clone()), ("o22", both.clone()), ("o333", named(&["KS-1"]))] {
+        commit(store, |store| commands::order(store, &order_for(order_id, which.clone()), 99, &by())).unwrap();
+    }
+    assert_eq!(revoke(store, &both).revoked, [id("KS-1"), id("KS-2")]);
+    let every = reader.commands(&CommandFilter::default(), 0, 99).unwrap();
+    let why: Vec<_> = every.iter().map(|command| (command.state, command.detail.as_str())).collect();
+    assert_eq!(why, [(CommandState::Canceled, "the device was revoked"); 5]);
+    let lines = AuditFilter { action: Some("device.revoke".to_owned()), ..AuditFilter::default() };
+    let subjects: Vec<_> = reader.audit(&lines, 0, 99).unwrap().into_iter().map(|line| line.subject).collect();
+    assert_eq!(subjects, ["KS-1", "KS-2"]);
+    let versions = |reader: &mut dyn StoreReader| {
+        let devices = reader.devices(&Selector::default(), 0, 9).unwrap();
+        devices.iter().map(|device| device.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(reader), [2, 2]);
+    commit(store, |store| rules::devices::reprovision(store, &id("KS-1"), &public(9), "found", &by())).unwrap();
+    assert_eq!(versions(reader), [3, 2]);
+    assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
+    commit(store, |store| commands::order(store, &order_for("o4444", named(&["KS-1"])), 99, &by())).unwrap();
+    assert_eq!(beat(store, "KS-1", (1, 2)).unwrap().commands.len(), 1, "what ended together was counted right");
 }
 
 /// Promise: importing the same inventory again is harmless.
@@ -117,7 +172,7 @@ fn add_otrt(store: &mut impl Store, token_sha256: [u8; 32], device_id: Option<&s
         device_id: device_id.map(id),
         model: model.map(str::to_owned),
     };
-    commit(store, |store| store.add_otrts(&otrts, &by()));
+    commit(store, |store| rules::devices::add_otrts(store, &otrts, &by()));
 }
 
 /// Promise: one-time tokens are forgotten some time after they ended, so many at a time, and none before.
@@ -149,8 +204,9 @@ pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) 
         with_otrt("KS-2", 2, 1, token),
         with_otrt("KS-1", 1, 2, token),
     ];
-    let outcomes =
-        commit(store, |store| racing.iter().map(|race| store.register(race, &by())).collect::<Result<Vec<_>, _>>());
+    let outcomes = commit(store, |store| {
+        racing.iter().map(|race| rules::devices::register(store, race, &by())).collect::<Result<Vec<_>, _>>()
+    });
     assert_eq!(outcomes, [Err(Denied::OtrtRequired), Ok(AT), Err(Denied::OtrtUsed), Ok(AT)]);
 }
 
@@ -179,7 +235,7 @@ pub fn reprovisioning_ends_a_devices_otrts(store: &mut impl Store, _: &mut impl 
     assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
     assert_eq!(register(store, &with_otrt("KS-1", 1, 2, Some([1; 32])), AT), Ok(AT), "a lost answer");
     assert_eq!(register(store, &with_otrt("KS-1", 1, 3, Some([2; 32])), AT), Ok(AT));
-    commit(store, |store| store.reprovision(&id("KS-1"), &public(9), "found", &by())).unwrap();
+    commit(store, |store| rules::devices::reprovision(store, &id("KS-1"), &public(9), "found", &by())).unwrap();
     add_otrt(store, [5; 32], Some("KS-1"), None);
     let mut again = |token: u8| register(store, &with_otrt("KS-1", 9, 1, Some([token; 32])), AT);
     assert_eq!(again(1), Err(Denied::OtrtUsed), "by the old key");
@@ -196,7 +252,7 @@ pub fn a_revoked_otrt_lets_nobody_in(store: &mut impl Store, _: &mut impl StoreR
     add_otrt(store, [1; 32], None, None);
     add_otrt(store, [2; 32], None, None);
     assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT));
-    assert_eq!(commit(store, |store| store.revoke_otrts(&[[1; 32], [2; 32], [9; 32]], &by())), 1);
+    assert_eq!(commit(store, |store| rules::devices::revoke_otrts(store, &[[1; 32], [2; 32], [9; 32]], &by())), 1);
     for (token, denied) in [(1, Denied::OtrtUsed), (2, Denied::OtrtInvalid)] {
         assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([token; 32])), AT), Err(denied), "{token}");
     }
@@ -225,7 +281,7 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
         signed_with: public(signed_with),
         new_public_key: public(new),
     };
-    commit(store, |store| store.rotate_key(&rotation, &by()))
+    commit(store, |store| rules::devices::rotate_key(store, &rotation, &by()))
 }
 
 /// Promise: after a rotation the new key counts, a rotation to the key that counts is harmless, and no key is ever used again.
@@ -248,7 +304,7 @@ pub fn a_revoked_device_comes_back_with_a_new_key_only(store: &mut impl Store, r
     two_devices(store);
     revoke(store, &named(&["KS-1"]));
     let mut reprovision = |device_id: &str, seed: u8| {
-        commit(store, |store| store.reprovision(&id(device_id), &public(seed), "found", &by()))
+        commit(store, |store| rules::devices::reprovision(store, &id(device_id), &public(seed), "found", &by()))
     };
     assert_eq!(reprovision("KS-1", 1), Err(EditRefused::KeyInUse));
     assert_eq!(reprovision("KS-1", 2), Err(EditRefused::KeyInUse));
@@ -268,8 +324,9 @@ pub fn edits_are_refused_when_somebody_was_quicker(store: &mut impl Store, reade
     two_devices(store);
     let labels = DeviceEdit { labels: Some(vec!["lab".to_owned(), "door".to_owned()]), site: None };
     let moved = DeviceEdit { site: Some("south".to_owned()), labels: None };
-    let mut edit =
-        |edit: &DeviceEdit, if_version| commit(store, |store| store.edit_device(&id("KS-1"), edit, if_version, &by()));
+    let mut edit = |edit: &DeviceEdit, if_version| {
+        commit(store, |store| rules::devices::edit(store, &id("KS-1"), edit, if_version, &by()))
+    };
     assert_eq!(edit(&labels, Some(1)), Ok(2));
     assert_eq!(edit(&moved, Some(1)), Err(EditRefused::Changed { version: 2 }));
     assert_eq!(edit(&moved, None), Ok(3));

@@ -10,7 +10,10 @@ use ks_protocol::{
 };
 
 use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, registration, sample_beat, two_devices};
-use crate::store::{Denied, Store, StoreError, StoreReader, Swept, devices::Part};
+use crate::{
+    rules,
+    store::{Denied, Store, StoreError, StoreReader, Swept, devices::Part},
+};
 
 fn seconds(seconds: u64) -> UnixMs {
     AT + Duration::from_secs(seconds)
@@ -78,11 +81,13 @@ pub fn a_later_boot_starts_seq_again(store: &mut impl Store, _: &mut impl StoreR
 
 /// Promise: only registered devices write.
 pub fn stranger_and_unregistered_are_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
-    commit(store, |store| store.import(&[new_device("KS-1", 1)], Part::whole(1), &by())).unwrap();
+    commit(store, |store| rules::devices::import(store, &[new_device("KS-1", 1)], Part::whole(1), &by())).unwrap();
     assert_eq!(beat(store, "KS-1", (1, 1)), Err(Denied::NotRegistered));
     assert_eq!(beat(store, "KS-9", (1, 1)), Err(Denied::Unknown));
     let register = |device_id: &'static str, seed| {
-        move |store: &mut dyn crate::store::Transaction| store.register(&registration(device_id, seed, 1), &by())
+        move |store: &mut dyn crate::store::Transaction| {
+            rules::devices::register(store, &registration(device_id, seed, 1), &by())
+        }
     };
     assert_eq!(commit(store, register("KS-9", 9)), Err(Denied::Unknown));
     assert_eq!(commit(store, register("KS-1", 7)), Err(Denied::KeyMismatch));

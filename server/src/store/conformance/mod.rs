@@ -29,6 +29,7 @@ use super::{
     devices::{NewDevice, Part, Registration, Selector},
     heartbeats::Due,
 };
+use crate::rules;
 
 /// The time of the first write.
 pub const AT: UnixMs = UnixMs(1_800_000_000_000);
@@ -47,7 +48,7 @@ macro_rules! conformance {
             );
             $crate::conformance!(@each $open; devices:
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
-                import_is_all_or_nothing, import_twice_changes_nothing, a_key_serves_one_device,
+                import_is_all_or_nothing, an_import_names_every_row_that_does_not_fit, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
                 registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
                 reprovisioning_ends_a_devices_otrts,
                 a_revoked_otrt_lets_nobody_in,
@@ -170,10 +171,11 @@ fn named(device_ids: &[&str]) -> Selector {
 /// Imports and registers `KS-1` (key 1) and `KS-2` (key 2) with the pair (1, 1).
 pub fn two_devices(store: &mut impl Store) {
     let devices = [new_device("KS-1", 1), new_device("KS-2", 2)];
-    let imported = commit(store, |store| store.import(&devices, Part::whole(2), &by())).unwrap();
+    let imported = commit(store, |store| rules::devices::import(store, &devices, Part::whole(2), &by())).unwrap();
     assert_eq!((imported.added, imported.unchanged), (2, 0));
     for (device_id, seed) in [("KS-1", 1), ("KS-2", 2)] {
-        let registered = commit(store, |store| store.register(&registration(device_id, seed, 1), &by()));
+        let registered =
+            commit(store, |store| rules::devices::register(store, &registration(device_id, seed, 1), &by()));
         assert_eq!(registered, Ok(AT));
     }
 }

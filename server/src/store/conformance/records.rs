@@ -46,7 +46,7 @@ fn punch(punch_no: u64, badge: &str) -> Punch {
 
 fn punch_in(store: &mut impl Store, device_id: &str, seq: u64, punches: Vec<Punch>) -> Result<PunchesTaken, Denied> {
     let batch = PunchBatch { device_id: id(device_id), sequence: Sequence::new(1, seq), punches };
-    commit(store, |store| store.store_punches(&batch, AT))
+    commit(store, |store| rules::punches::take(store, &batch, AT))
 }
 
 fn every_punch() -> PunchFilter {
@@ -104,7 +104,7 @@ fn send_logs(store: &mut impl Store, seq: u64, first: u64, messages: &[(LogLevel
         first_line_no: first,
         lines: (0..).zip(messages).map(line).collect(),
     };
-    commit(store, |store| store.store_logs(&batch, AT)).map(|taken| taken.next_line_no)
+    commit(store, |store| rules::logs::take(store, &batch, AT)).map(|taken| taken.next_line_no)
 }
 
 fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
@@ -152,17 +152,17 @@ pub fn logs_are_searched_from_the_newest_back(store: &mut impl Store, reader: &m
 pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     send_logs(store, 2, 1, &[(LogLevel::Info, "a"), (LogLevel::Info, "b"), (LogLevel::Info, "c")]).unwrap();
-    assert_eq!(commit(store, |store| store.prune_logs(AT, 0, 2)).rows, 0);
-    let first = commit(store, |store| store.prune_logs(seconds(1), 0, 2));
+    assert_eq!(commit(store, |store| rules::logs::prune(store, AT, 0, 2)).rows, 0);
+    let first = commit(store, |store| rules::logs::prune(store, seconds(1), 0, 2));
     assert_eq!(first.rows, 2);
-    assert_eq!(commit(store, |store| store.prune_logs(seconds(1), first.next_after.unwrap(), 2)).rows, 1);
+    assert_eq!(commit(store, |store| rules::logs::prune(store, seconds(1), first.next_after.unwrap(), 2)).rows, 1);
     assert_eq!(messages(reader, &LogFilter::default()), Vec::<String>::new());
 }
 
 /// Promise: each change leaves its line, chained to the one before, and the head is the last one's.
 pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     commit(store, |store| {
         note(store, "login.failed", "anna", "wrong password", &By { address: None, ..by() }).map(|_| ())
     });

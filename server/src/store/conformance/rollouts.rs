@@ -209,7 +209,7 @@ fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus
 
 fn tell(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
     let sequence = Sequence { boot_epoch: status.boot_epoch, seq: status.seq };
-    commit(store, |store| store.record_status(sequence, status, at))
+    commit(store, |store| rules::updates::record_status(store, sequence, status, at))
 }
 
 /// A device tells how far it is, at [`AT`]; gives whether it may go on.
@@ -239,8 +239,9 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
 fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
     for (device_id, seed, site) in devices {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
-        commit(store, |store| store.import(std::slice::from_ref(&new), Part::whole(1), &by())).unwrap();
-        commit(store, |store| store.register(&registration(device_id, *seed, 1), &by())).unwrap();
+        commit(store, |store| rules::devices::import(store, std::slice::from_ref(&new), Part::whole(1), &by()))
+            .unwrap();
+        commit(store, |store| rules::devices::register(store, &registration(device_id, *seed, 1), &by())).unwrap();
         said(store, &old(device_id, (1, 2)), AT);
     }
 }
@@ -404,7 +405,7 @@ pub fn who_is_away_is_not_offered(store: &mut impl Store, reader: &mut impl Stor
     assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered], "KS-1 is away");
     assert_eq!(offer(store, rollout, one), 0);
     said(store, &old("KS-1", (1, 3)), minutes(10));
-    commit(store, |store| store.revoke(&named(&["KS-1"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by()));
     assert_eq!(offer(store, rollout, one), 0, "who is revoked gets nothing");
     assert_eq!(states(reader, rollout), [UpdateState::Withdrawn, UpdateState::Offered]);
 }
@@ -704,7 +705,7 @@ pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mu
     let beat = commit(store, |store| store.record_beat(&old("KS-1", (1, 9)), AT));
     assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
     assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
-    commit(store, |store| store.revoke(&named(&["KS-2"]), "stolen", &by()));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     assert_eq!(tell(store, &status("KS-2", (1, 9), UpdateStep::Failed), AT), Err(Denied::Revoked));
     assert_eq!(states(reader, rollout)[1], UpdateState::Withdrawn);
 }
@@ -722,17 +723,25 @@ pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut 
     assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Installing));
     assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
     tell(store, &status("KS-3", (1, 3), UpdateStep::Failed), AT).unwrap();
-    commit(store, |store| store.revoke(&named(&["KS-1", "KS-3", "KS-4"]), "stolen", &by_at(minutes(2))));
+    commit(store, |store| {
+        rules::devices::revoke(store, &named(&["KS-1", "KS-3", "KS-4"]), "stolen", &by_at(minutes(2)))
+    });
     for (device_id, key) in [("KS-2", 12), ("KS-5", 15)] {
         commit(store, |store| {
-            store.reprovision(&id(device_id), &new_device(device_id, key).public_key, "a new board", &by_at(minutes(2)))
+            rules::devices::reprovision(
+                store,
+                &id(device_id),
+                &new_device(device_id, key).public_key,
+                "a new board",
+                &by_at(minutes(2)),
+            )
         })
         .unwrap();
     }
     assert_eq!(states(reader, rollout), [S::Withdrawn, S::Withdrawn, S::Failed, S::Withdrawn, S::Pending]);
     assert_eq!(updates(reader, rollout)[0].update.ended_at, Some(minutes(2)));
     let release = stored_release(reader, "fw-2");
-    commit(store, |store| store.register(&registration("KS-2", 12, 1), &by())).unwrap();
+    commit(store, |store| rules::devices::register(store, &registration("KS-2", 12, 1), &by())).unwrap();
     let candidates = reader.candidates(&release, &named(&["KS-2"])).unwrap();
     assert_eq!((&candidates[0].open_rollout, candidates[0].failures), (&None, 0));
     assert_eq!(said(store, &old("KS-2", (9, 9)), minutes(3)).firmware, None, "its offer is gone");

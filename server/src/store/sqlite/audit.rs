@@ -2,30 +2,13 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time, transaction::Transaction};
+use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time};
 use crate::{
-    audit::{Head, Noted, note},
-    store::{
-        By,
-        audit::{AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows},
-    },
+    audit::{Head, Noted},
+    store::audit::{AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows},
 };
 
-/// Appends a line, for the changes that are still decided in this store.
-pub(super) fn append(
-    transaction: &Transaction<'_>,
-    action: &str,
-    subject: &str,
-    detail: &str,
-    by: &By,
-) -> Result<(), StoreError> {
-    note(&mut Appending(transaction), action, subject, detail, by).map(|_| ())
-}
-
-/// A transaction to which lines are appended.
-struct Appending<'t, 'c>(&'t Transaction<'c>);
-
-impl AuditRows for Appending<'_, '_> {
+impl AuditRows for Writes<'_> {
     fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError> {
         // This is the only writer: SQLite lets in no other one.
         let mut statement = self.0.prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?;
@@ -55,16 +38,6 @@ impl AuditRows for Appending<'_, '_> {
             )?
             .execute(params![line.number, line.hash.as_slice()])?;
         Ok(())
-    }
-}
-
-impl AuditRows for Writes<'_> {
-    fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError> {
-        Appending(&self.0).audit_head_for_update()
-    }
-
-    fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError> {
-        Appending(&self.0).append_audit(line)
     }
 }
 

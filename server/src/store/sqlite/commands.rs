@@ -1,210 +1,227 @@
-//! Commands in SQLite: delivering, recording ACKs, ending; ordering is in [`orders`]. `device_states.open_commands` counts those not yet terminal.
+//! Commands in SQLite; orders are in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
-use ks_protocol::{
-    id::{CommandId, DeviceId, Sequence},
-    message::{Ack, Command},
-    text::Text,
-    time::UnixMs,
-};
-use rusqlite::{OptionalExtension, params};
+use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
+use rusqlite::{OptionalExtension, Row, params, types::Value};
 
 use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, audit::append, filter::Filter, integer, old_rows, orders,
-    parsed, rows, time, time_if, transaction::Transaction, unsigned, word,
+    SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if,
+    transaction::Transaction, unsigned, word,
 };
 use crate::{
-    command::{CommandEvent, CommandState, step},
+    audit::Noted,
+    command::CommandState,
     store::{
-        By, Swept,
+        Span,
         commands::{
-            CancelRefused, CommandFilter, CommandReads, CommandRecord, CommandWrites, NewOrder, OrderProgress,
-            OrderRefused, OrderUnderWay, Ordered,
+            CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder, OrderProgress,
+            OrderRow, OrderTerms, OrderUnderWay,
         },
     },
 };
 
-/// Commands in one answer at most.
-const DELIVERED_AT_ONCE: usize = 16;
+/// Commands that wait for a device. SQLite reads open ones alone only where the condition of their index stands as it is there;
+/// else it would read all that the device ever had.
+const WAITING: &str =
+    "SELECT id, device, state, deadline_at, command_id, kind, argument FROM commands INDEXED BY commands_open
+    WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND state <> 'RECEIVED' AND deadline_at > ?2
+    ORDER BY is_urgent DESC, id LIMIT ?3";
 
-impl CommandWrites for Writes<'_> {
-    fn order(
+/// The open commands of a list of devices.
+const OPEN: &str = "SELECT id, device, state FROM commands INDEXED BY commands_open
+    WHERE device IN (SELECT value FROM json_each(?1)) AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED')";
+
+impl CommandRows for Writes<'_> {
+    fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError> {
+        orders::find(&self.0, "client_token = ?1", client_token)
+    }
+
+    fn order_named(&mut self, order_id: &CommandId) -> Result<Option<OrderRow>, StoreError> {
+        orders::find(&self.0, "order_id = ?1", order_id.as_str())
+    }
+
+    fn insert_order(&mut self, order: &NewOrder, so_far: &OrderRow, at: UnixMs, _: &Noted) -> Result<i64, StoreError> {
+        orders::insert(&self.0, order, so_far, at)
+    }
+
+    fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
+        let sql = "UPDATE command_orders SET queued = ?2, refused = ?3, next_after = ?4 WHERE id = ?1";
+        let parameters = params![order.row, rows(order.queued), rows(order.refused), order.next_after];
+        self.0.prepare_cached(sql)?.execute(parameters)?;
+        Ok(())
+    }
+
+    fn insert_order_terms(
         &mut self,
+        order_row: i64,
         order: &NewOrder,
-        devices_max: usize,
-        by: &By,
-    ) -> Result<Result<Ordered, OrderRefused>, StoreError> {
-        orders::order(&self.0, order, devices_max, by)
+        terms: &OrderTerms,
+        _: &Noted,
+    ) -> Result<(), StoreError> {
+        orders::insert_terms(&self.0, order_row, order, terms)
     }
 
-    fn record_acks(
+    fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError> {
+        orders::terms(&self.0, order_row)
+    }
+
+    fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError> {
+        self.0.prepare_cached("DELETE FROM orders_under_way WHERE order_row = ?1")?.execute([order_row])?;
+        Ok(())
+    }
+
+    fn insert_commands(&mut self, commands: &NewCommands<'_>, _: &Noted) -> Result<(), StoreError> {
+        let named: Vec<(&str, i64)> = commands.devices.iter().map(|(name, device)| (name.as_str(), *device)).collect();
+        let named = list(&named)?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO commands (command_id, order_row, device, kind, argument, is_urgent, state, created_at, deadline_at)
+                 SELECT value ->> 0, ?2, value ->> 1, ?3, ?4, ?5, 'QUEUED', ?6, ?7 FROM json_each(?1) ORDER BY key",
+            )?
+            .execute(params![
+                named,
+                commands.order_row,
+                commands.kind,
+                commands.argument,
+                commands.is_urgent,
+                integer(commands.created_at.0),
+                integer(commands.deadline_at.0)
+            ])?;
+        self.0
+            .prepare_cached(
+                "UPDATE device_states SET open_commands = open_commands + 1
+                 WHERE device IN (SELECT value ->> 1 FROM json_each(?1))",
+            )?
+            .execute([named])?;
+        Ok(())
+    }
+
+    fn command(&mut self, command_id: &CommandId) -> Result<Option<CommandRow>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT id, device, state FROM commands WHERE command_id = ?1")?;
+        Ok(statement.query_row([command_id.as_str()], command_row).optional()?)
+    }
+
+    fn waiting_commands(
         &mut self,
-        device_id: &DeviceId,
-        sequence: Sequence,
-        acks: &[Ack],
+        device: i64,
         at: UnixMs,
-    ) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError> {
-        match advance(&self.0, device_id, sequence, at)? {
-            Ok(device) => acks.iter().map(|ack| apply_ack(&self.0, device, ack, at)).collect::<Result<_, _>>().map(Ok),
-            Err(denied) => Ok(Err(denied)),
-        }
+        limit: usize,
+    ) -> Result<Vec<(CommandRow, Command)>, StoreError> {
+        let mut statement = self.0.prepare_cached(WAITING)?;
+        let found = statement.query_map(params![device, integer(at.0), rows(limit)], |row| {
+            let (kind, argument): (String, String) = (row.get(5)?, row.get(6)?);
+            let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
+            let command = Command { command_id: parsed(row, 4)?, kind, argument, deadline_at: time(row, 3)? };
+            Ok((command_row(row)?, command))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn cancel(
-        &mut self,
-        command_id: &CommandId,
-        force: bool,
-        by: &By,
-    ) -> Result<Result<CommandState, CancelRefused>, StoreError> {
-        let found = self
-            .0
-            .prepare_cached("SELECT id, device, state FROM commands WHERE command_id = ?1")?
-            .query_row([command_id.as_str()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, word(row, 2, CommandState::from_word)?))
-            })
-            .optional()?;
-        let Some((row, device, state)) = found else { return Ok(Err(CancelRefused::Unknown)) };
-        if state.is_terminal() || (state != CommandState::Queued && !force) {
-            return Ok(Err(CancelRefused::Past(state)));
-        }
-        let next = set_state(&self.0, device, row, state, CommandEvent::Canceled, "canceled by an operator", by.at)?;
-        append(&self.0, "command.cancel", command_id.as_str(), state.as_str(), by)?;
-        Ok(Ok(next))
+    fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError> {
+        let mut statement = self.0.prepare_cached(OPEN)?;
+        let found = statement.query_map([list(devices)?], command_row)?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn close_overdue(&mut self, now: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
-        let overdue = open_commands(
-            &self.0,
+    fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError> {
+        let mut statement = self.0.prepare_cached(
             "SELECT id, device, state FROM commands
              WHERE deadline_at <= ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY deadline_at LIMIT ?2",
-            integer(now.0),
-            rows_max,
         )?;
-        for (row, device, state) in &overdue {
-            set_state(&self.0, *device, *row, *state, CommandEvent::DeadlinePassed, "", now)?;
-        }
-        Ok(overdue.len())
+        let found = statement.query_map(params![integer(now.0), rows(limit)], command_row)?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn prune_commands(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
-        let Some((last, next_after)) = old_rows(&self.0, "commands", "created_at", before, after, rows_max)? else {
-            return Ok(Swept::default());
-        };
+    fn move_commands(
+        &mut self,
+        commands: &[CommandRow],
+        state: CommandState,
+        detail: &str,
+        delivered_at: Option<UnixMs>,
+    ) -> Result<(), StoreError> {
+        let (which, value) = these(commands)?;
+        let sql = format!(
+            "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4) WHERE {which}"
+        );
+        let parameters = params![value, state.as_str(), detail, delivered_at.map(|at| integer(at.0))];
+        self.0.prepare_cached(&sql)?.execute(parameters)?;
+        Ok(())
+    }
+
+    fn end_commands(
+        &mut self,
+        commands: &[CommandRow],
+        state: CommandState,
+        detail: &str,
+        at: UnixMs,
+    ) -> Result<(), StoreError> {
+        end(&self.0, commands, state, detail, at)
+    }
+
+    fn cancel_commands(&mut self, commands: &[CommandRow], why: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        end(&self.0, commands, CommandState::Canceled, why, at)
+    }
+
+    fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError> {
+        span(&self.0, "commands", "created_at", after, rows_max)
+    }
+
+    fn delete_ended_commands(&mut self, after: i64, last: i64, before: UnixMs) -> Result<Vec<i64>, StoreError> {
         let mut ended = self.0.prepare_cached(
             "DELETE FROM commands WHERE id > ?1 AND id <= ?2 AND created_at < ?3 AND finished_at IS NOT NULL
              RETURNING order_row",
         )?;
-        let ended = ended.query_map(params![after, last, integer(before.0)], |row| row.get(0))?;
-        let orders = ended.collect::<Result<Vec<i64>, _>>()?;
-        for order in orders.iter().collect::<std::collections::BTreeSet<_>>() {
-            self.0
-                .prepare_cached(
-                    "DELETE FROM command_orders
-                     WHERE id = ?1 AND next_after IS NULL AND NOT EXISTS (SELECT 1 FROM commands WHERE order_row = ?1)",
-                )?
-                .execute([order])?;
-        }
-        Ok(Swept { rows: orders.len(), next_after })
+        let orders = ended.query_map(params![after, last, integer(before.0)], |row| row.get(0))?;
+        Ok(orders.collect::<Result<_, _>>()?)
+    }
+
+    fn delete_empty_orders(&mut self, orders: &[i64]) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached(
+                "DELETE FROM command_orders WHERE id IN (SELECT value FROM json_each(?1)) AND next_after IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM commands WHERE order_row = command_orders.id)",
+            )?
+            .execute([list(orders)?])?;
+        Ok(())
     }
 }
 
-/// Open commands, urgent ones first, then the oldest, marked as delivered. What the device has received is left out before the
-/// limit applies, so that commands in progress don't hold up the ones behind. Those whose deadline has passed are left out too;
-/// they are closed where the clock is watched, by retention.
-pub(super) fn deliver(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<Vec<Command>, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT id, state, deadline_at, command_id, kind, argument FROM commands
-         WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED') AND deadline_at > ?2
-         ORDER BY is_urgent DESC, id LIMIT ?3",
-    )?;
-    let open = statement
-        .query_map(params![device, integer(at.0), rows(DELIVERED_AT_ONCE)], |row| {
-            let (number, state) = (row.get::<_, i64>(0)?, word(row, 1, CommandState::from_word)?);
-            let (kind, argument): (String, String) = (row.get(4)?, row.get(5)?);
-            let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
-            let deadline_at = time(row, 2)?;
-            Ok((number, state, Command { command_id: parsed(row, 3)?, kind, argument, deadline_at }))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut delivered = Vec::new();
-    for (row, state, command) in open {
-        set_state(transaction, device, row, state, CommandEvent::Sent, "", at)?;
-        delivered.push(command);
+/// A command whose columns begin with row, device and state.
+fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
+    Ok(CommandRow { row: row.get(0)?, device: row.get(1)?, state: word(row, 2, CommandState::from_word)? })
+}
+
+/// A condition for these commands, and its parameter. To read a list takes longer than to write one command, and most come alone.
+fn these(commands: &[CommandRow]) -> Result<(&'static str, Value), StoreError> {
+    if let [one] = commands {
+        return Ok(("id = ?1", Value::Integer(one.row)));
     }
-    Ok(delivered)
+    let rows: Vec<i64> = commands.iter().map(|command| command.row).collect();
+    Ok(("id IN (SELECT value FROM json_each(?1))", Value::Text(list(&rows)?)))
 }
 
-/// Applies one ACK; none if the device has no such command.
-pub(super) fn apply_ack(
+/// Ends open commands, and counts them no longer.
+fn end(
     transaction: &Transaction<'_>,
-    device: i64,
-    ack: &Ack,
-    at: UnixMs,
-) -> Result<Option<CommandState>, StoreError> {
-    let mut statement =
-        transaction.prepare_cached("SELECT id, state FROM commands WHERE command_id = ?1 AND device = ?2")?;
-    let found = statement
-        .query_row(params![ack.command_id.as_str(), device], |row| {
-            Ok((row.get::<_, i64>(0)?, word(row, 1, CommandState::from_word)?))
-        })
-        .optional()?;
-    let Some((row, state)) = found else { return Ok(None) };
-    set_state(transaction, device, row, state, ack.state.into(), ack.detail.as_str(), at).map(Some)
-}
-
-/// Cancels every open command of a device.
-pub(super) fn cancel_open(transaction: &Transaction<'_>, device: i64, why: &str, at: UnixMs) -> Result<(), StoreError> {
-    let open = open_commands(
-        transaction,
-        "SELECT id, device, state FROM commands WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') LIMIT ?2",
-        device,
-        usize::MAX,
-    )?;
-    for (row, device, state) in open {
-        set_state(transaction, device, row, state, CommandEvent::Canceled, why, at)?;
-    }
-    Ok(())
-}
-
-/// Row, device and state of the commands that `sql` finds.
-fn open_commands(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    parameter: i64,
-    rows_max: usize,
-) -> Result<Vec<(i64, i64, CommandState)>, StoreError> {
-    let mut statement = transaction.prepare_cached(sql)?;
-    let found = statement.query_map(params![parameter, rows(rows_max)], |row| {
-        Ok((row.get(0)?, row.get(1)?, word(row, 2, CommandState::from_word)?))
-    })?;
-    Ok(found.collect::<Result<_, _>>()?)
-}
-
-fn set_state(
-    transaction: &Transaction<'_>,
-    device: i64,
-    row: i64,
+    commands: &[CommandRow],
     state: CommandState,
-    event: CommandEvent,
     detail: &str,
     at: UnixMs,
-) -> Result<CommandState, StoreError> {
-    let next = step(state, event);
-    if next == state {
-        return Ok(next);
+) -> Result<(), StoreError> {
+    let (which, value) = these(commands)?;
+    let sql = format!("UPDATE commands SET state = ?2, detail = ?3, finished_at = ?4 WHERE {which}");
+    transaction.prepare_cached(&sql)?.execute(params![value, state.as_str(), detail, integer(at.0)])?;
+    if let [one] = commands {
+        let sql = "UPDATE device_states SET open_commands = open_commands - 1 WHERE device = ?1";
+        transaction.prepare_cached(sql)?.execute([one.device])?;
+        return Ok(());
     }
-    let delivered_at = (next == CommandState::Delivered).then_some(integer(at.0));
-    let finished_at = next.is_terminal().then_some(integer(at.0));
-    transaction
-        .prepare_cached(
-            "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4), finished_at = ?5 WHERE id = ?1",
-        )?
-        .execute(params![row, next.as_str(), detail, delivered_at, finished_at])?;
-    if next.is_terminal() {
-        transaction
-            .prepare_cached("UPDATE device_states SET open_commands = open_commands - 1 WHERE device = ?1")?
-            .execute([device])?;
-    }
-    Ok(next)
+    let sql = format!(
+        "UPDATE device_states SET open_commands = open_commands - ended.count
+         FROM (SELECT device, count(*) AS count FROM commands WHERE {which} GROUP BY device) AS ended
+         WHERE device_states.device = ended.device"
+    );
+    transaction.prepare_cached(&sql)?.execute([value])?;
+    Ok(())
 }
 
 impl CommandReads for SqliteReader {
@@ -263,5 +280,25 @@ impl CommandReads for SqliteReader {
 
     fn order_under_way(&mut self) -> Result<Option<OrderUnderWay>, StoreError> {
         orders::under_way(&self.connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Schema, *};
+    use crate::store::migrations;
+
+    #[test]
+    fn commands_that_ended_are_not_read_to_find_open_ones() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection, Schema::Migrate, 0).unwrap();
+        for sql in [WAITING, OPEN] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let unset = vec![Value::Null; statement.parameter_count()];
+            let steps = statement.query_map(rusqlite::params_from_iter(unset), |row| row.get(3)).unwrap();
+            let steps = steps.collect::<Result<Vec<String>, _>>().unwrap().join("; ");
+            assert!(steps.contains("SEARCH commands USING INDEX commands_open (device=?)"), "{steps}");
+            assert!(!steps.contains("ORDER BY"), "sorted by the index: {steps}");
+        }
     }
 }

@@ -1,201 +1,134 @@
-//! Devices in SQLite: whitelisting, registering, tokens, keys, revoking, editing.
+//! Devices in SQLite, with their keys, labels and one-time tokens.
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PublicKey,
+    text::hex,
     time::UnixMs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Denied, DeviceStatus, SqliteReader, Standing, StoreError, Writes, advance, audit::append, commands::cancel_open,
-    filter::Filter, integer, parsed, rows, standing, status_of, time_if, transaction::Transaction, unsigned,
+    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, standing, status_of,
+    take_pair, time, time_if, unsigned,
 };
 use crate::{
-    clock::AHEAD_MAX,
-    rollout::update::UpdateEvent,
-    rules::updates,
-    store::{
-        By,
-        devices::{
-            DeviceChange, DeviceEdit, DeviceReads, DeviceRecord, DeviceWrites, EditRefused, ImportProblem, Imported,
-            KeyRotation, NewDevice, NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, StandingRecord,
-        },
+    audit::Noted,
+    store::devices::{
+        DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Selector,
+        Standing, StandingRecord, WhitelistRows, Whitelisted,
     },
 };
 
-impl DeviceWrites for Writes<'_> {
-    fn import(
-        &mut self,
-        devices: &[NewDevice],
-        part: Part,
-        by: &By,
-    ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
-        // Every row is looked at before the first is written, so that a refusal leaves nothing to undo.
-        let (mut problems, mut new, mut revoked) = (Vec::new(), Vec::new(), 0);
-        for device in devices {
-            match compare(&self.0, device)? {
-                Comparison::New => new.push(device),
-                Comparison::Same { is_revoked } => revoked += usize::from(is_revoked),
-                Comparison::Conflict(problem) if problems.len() < PROBLEMS_MAX => problems.push(problem),
-                Comparison::Conflict(_) => break,
-            }
-        }
-        if !problems.is_empty() {
-            return Ok(Err(problems));
-        }
-        for device in &new {
-            insert(&self.0, device, by.at)?;
-        }
-        let Part { before, total } = part;
-        if before == 0 || !new.is_empty() {
-            let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
-            let which = if devices.len() == total { "" } else { &rows };
-            append(&self.0, "device.import", &format!("{} devices", new.len()), which, by)?;
-        }
-        Ok(Ok(Imported { added: new.len(), unchanged: devices.len() - new.len(), revoked }))
+impl DeviceRows for Writes<'_> {
+    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
+        standing(&self.0, device_id)
     }
 
-    fn register(&mut self, registration: &Registration, by: &By) -> Result<Result<UnixMs, Denied>, StoreError> {
-        let Registration { device_id, public_key, sequence, .. } = registration;
-        let Some(standing) = standing(&self.0, device_id)? else { return Ok(Err(Denied::Unknown)) };
-        let (key, model, registered_at): (Vec<u8>, String, Option<UnixMs>) = self
-            .0
-            .prepare_cached("SELECT public_key, model, registered_at FROM devices WHERE id = ?1")?
-            .query_row([standing.row], |row| Ok((row.get(0)?, row.get(1)?, time_if(row, 2)?)))?;
-        let denied = if standing.status == DeviceStatus::Revoked {
-            Some(Denied::Revoked)
-        } else if key != public_key.0 {
-            Some(Denied::KeyMismatch)
-        } else if *sequence <= standing.kept {
-            Some(Denied::Stale { kept: standing.kept })
-        } else {
-            match registration.otrt_sha256 {
-                Some(sha256) => consume(&self.0, &sha256, registration, &model, by.at)?,
-                None if registration.otrt_required && standing.status == DeviceStatus::Whitelisted => {
-                    Some(Denied::OtrtRequired)
-                }
-                None => None,
-            }
-        };
-        if let Some(denied) = denied {
-            return Ok(Err(denied));
+    fn standings_of(
+        &mut self,
+        which: &Selector,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, Standing)>, StoreError> {
+        let mut filter = Filter::default();
+        filter.and("d.id > ?", after);
+        filter.of_devices(which)?;
+        let sql = format!(
+            "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq
+             FROM devices d JOIN device_states s ON s.device = d.id {} ORDER BY d.id LIMIT {}",
+            filter.clause(),
+            rows(limit)
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
+            Ok((parsed(row, 0)?, Standing { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError> {
+        take_pair(&self.0, device_id, sequence, at)
+    }
+
+    fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT d.id, s.status, s.boot_epoch, s.seq, d.public_key, d.model, d.site, d.version, d.registered_at
+             FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1",
+        )?;
+        let found = statement.query_row([device_id.as_str()], |row| {
+            let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
+            Ok(DeviceRow {
+                standing: Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept },
+                public_key: PublicKey(row.get(4)?),
+                model: row.get(5)?,
+                site: row.get(6)?,
+                version: unsigned(row.get(7)?),
+                registered_at: time_if(row, 8)?,
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO devices (device_id, public_key, serial, manufacturer, model, site, imported_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let mut inserted = Vec::with_capacity(devices.len());
+        for device in devices {
+            inserted.push(insert.insert(params![
+                device.device_id.as_str(),
+                device.public_key.0.as_slice(),
+                device.serial,
+                device.manufacturer,
+                device.model,
+                device.site,
+                integer(at.0),
+            ])?);
         }
+        let inserted = list(&inserted)?;
+        self.0
+            .prepare_cached("INSERT INTO device_states (device) SELECT value FROM json_each(?1)")?
+            .execute([&inserted])?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO device_keys (public_key, device, since)
+                 SELECT public_key, id, ?2 FROM devices WHERE id IN (SELECT value FROM json_each(?1))",
+            )?
+            .execute(params![inserted, integer(at.0)])?;
+        Ok(())
+    }
+
+    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE device_states SET status = 1, boot_epoch = ?2, seq = ?3, last_seen_at = ?4 WHERE device = ?1",
             )?
-            .execute(params![standing.row, sequence.boot_epoch, integer(sequence.seq.get()), integer(by.at.0)])?;
-        if let Some(first) = registered_at {
-            return Ok(Ok(first));
-        }
+            .execute(params![row, sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)])?;
         self.0
             .prepare_cached("UPDATE devices SET registered_at = ?2 WHERE id = ?1")?
-            .execute(params![standing.row, integer(by.at.0)])?;
-        append(&self.0, "device.register", device_id.as_str(), "", by)?;
-        Ok(Ok(by.at))
+            .execute(params![row, integer(at.0)])?;
+        Ok(())
     }
 
-    fn add_otrts(&mut self, otrts: &NewOtrts, by: &By) -> Result<(), StoreError> {
-        let NewOtrts { tokens_sha256, expires_at, device_id, model } = otrts;
-        for sha256 in tokens_sha256 {
-            self.0
-                .prepare_cached(
-                    "INSERT INTO otrts (token_sha256, created_at, expires_at, bound_device_id, bound_model)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![
-                    sha256.as_slice(),
-                    integer(by.at.0),
-                    integer(expires_at.0),
-                    device_id.as_ref().map(DeviceId::as_str),
-                    model
-                ])?;
-        }
-        let subject = format!("{} tokens", tokens_sha256.len());
-        append(&self.0, "otrt.make", &subject, &format!("expires {expires_at}"), by)
+    fn revoke_devices(&mut self, devices: &[(i64, Noted)], reason: &str, at: UnixMs) -> Result<(), StoreError> {
+        let devices: Vec<i64> = devices.iter().map(|(row, _)| *row).collect();
+        let devices = list(&devices)?;
+        self.0
+            .prepare_cached("UPDATE device_states SET status = 2 WHERE device IN (SELECT value FROM json_each(?1))")?
+            .execute([&devices])?;
+        self.0
+            .prepare_cached(
+                "UPDATE devices SET revoked_at = ?2, revoke_reason = ?3, version = version + 1
+                 WHERE id IN (SELECT value FROM json_each(?1))",
+            )?
+            .execute(params![devices, integer(at.0), reason])?;
+        Ok(())
     }
 
-    fn revoke_otrts(&mut self, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError> {
-        let mut revoked = 0;
-        for sha256 in tokens_sha256 {
-            let sql = "DELETE FROM otrts WHERE token_sha256 = ?1 AND used_key IS NULL";
-            revoked += self.0.prepare_cached(sql)?.execute([sha256.as_slice()])?;
-        }
-        append(&self.0, "otrt.revoke", &format!("{revoked} tokens"), "", by)?;
-        Ok(revoked)
-    }
-
-    fn rotate_key(&mut self, rotation: &KeyRotation, by: &By) -> Result<Result<(), Denied>, StoreError> {
-        let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
-        let Some(standing) = standing(&self.0, device_id)? else { return Ok(Err(Denied::Unknown)) };
-        if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
-            return Ok(Err(standing.denied()));
-        }
-        // Before the pair is taken: a refusal leaves everything as it was.
-        let current: Vec<u8> = self
-            .0
-            .prepare_cached("SELECT public_key FROM devices WHERE id = ?1")?
-            .query_row([standing.row], |row| row.get(0))?;
-        if current != signed_with.0 {
-            return Ok(Err(Denied::KeyMismatch)); // rotated in between, by somebody who has the old key too
-        }
-        let is_repeated = current == new_public_key.0;
-        if !is_repeated && is_known_key(&self.0, new_public_key)? {
-            return Ok(Err(Denied::KeyInUse));
-        }
-        let device = match advance(&self.0, device_id, *sequence, by.at)? {
-            Ok(device) => device,
-            Err(denied) => return Ok(Err(denied)),
-        };
-        if is_repeated {
-            return Ok(Ok(()));
-        }
-        set_key(&self.0, device, new_public_key, by.at)?;
-        append(&self.0, "device.rotate_key", device_id.as_str(), &new_public_key.to_string(), by)?;
-        Ok(Ok(()))
-    }
-
-    fn revoke(&mut self, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError> {
-        let (found, unknown) = find(&self.0, which)?;
-        let mut done = Revoked { unknown, ..Revoked::default() };
-        for (device_id, standing) in found {
-            if standing.status == DeviceStatus::Revoked {
-                done.already += 1;
-                continue;
-            }
-            let row = standing.row;
-            self.0.prepare_cached("UPDATE device_states SET status = 2 WHERE device = ?1")?.execute([row])?;
-            self.0
-                .prepare_cached(
-                    "UPDATE devices SET revoked_at = ?2, revoke_reason = ?3, version = version + 1 WHERE id = ?1",
-                )?
-                .execute(params![row, integer(by.at.0), reason])?;
-            cancel_open(&self.0, row, "the device was revoked", by.at)?;
-            updates::on_person(self, row, UpdateEvent::Revoked, by.at)?;
-            changed(&self.0, row, by.at)?;
-            append(&self.0, "device.revoke", device_id.as_str(), reason, by)?;
-            done.revoked.push(device_id);
-        }
-        Ok(done)
-    }
-
-    fn reprovision(
-        &mut self,
-        device_id: &DeviceId,
-        public_key: &PublicKey,
-        reason: &str,
-        by: &By,
-    ) -> Result<Result<(), EditRefused>, StoreError> {
-        let Some(Standing { row, .. }) = standing(&self.0, device_id)? else { return Ok(Err(EditRefused::Unknown)) };
-        if is_known_key(&self.0, public_key)? {
-            return Ok(Err(EditRefused::KeyInUse));
-        }
-        cancel_open(&self.0, row, "the device was re-provisioned", by.at)?;
-        updates::on_person(self, row, UpdateEvent::Reprovisioned, by.at)?;
-        set_key(&self.0, row, public_key, by.at)?;
-        end_otrts(&self.0, device_id)?;
-        // What the old key signed is worth nothing any more, so the pair may begin again.
+    fn restart_device(&mut self, row: i64, _: &Noted) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE device_states SET status = 0, boot_epoch = 0, seq = 0, keyset_version = 0, next_line_no = 1
@@ -208,44 +141,107 @@ impl DeviceWrites for Writes<'_> {
                  WHERE id = ?1",
             )?
             .execute([row])?;
-        append(&self.0, "device.reprovision", device_id.as_str(), &format!("{public_key}: {reason}"), by)?;
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn edit_device(
-        &mut self,
-        device_id: &DeviceId,
-        edit: &DeviceEdit,
-        if_version: Option<u64>,
-        by: &By,
-    ) -> Result<Result<u64, EditRefused>, StoreError> {
-        let found: Option<(i64, i64)> = self
-            .0
-            .prepare_cached("SELECT id, version FROM devices WHERE device_id = ?1")?
-            .query_row([device_id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((row, version)) = found else { return Ok(Err(EditRefused::Unknown)) };
-        let version = unsigned(version);
-        if if_version.is_some_and(|expected| expected != version) {
-            return Ok(Err(EditRefused::Changed { version }));
-        }
-        let mut told = Vec::new();
-        if let Some(site) = &edit.site {
-            self.0.prepare_cached("UPDATE devices SET site = ?2 WHERE id = ?1")?.execute(params![row, site])?;
-            told.push(format!("site {site}"));
-        }
-        if let Some(labels) = &edit.labels {
-            self.0.prepare_cached("DELETE FROM device_labels WHERE device = ?1")?.execute([row])?;
-            for label in labels {
-                self.0
-                    .prepare_cached("INSERT OR IGNORE INTO device_labels (device, label) VALUES (?1, ?2)")?
-                    .execute(params![row, label])?;
-            }
-            told.push(format!("labels {}", labels.join(", ")));
-        }
-        self.0.prepare_cached("UPDATE devices SET version = version + 1 WHERE id = ?1")?.execute([row])?;
-        append(&self.0, "device.edit", device_id.as_str(), &told.join("; "), by)?;
-        Ok(Ok(version + 1))
+    fn save_device(&mut self, row: i64, site: &str, version: u64, _: &Noted) -> Result<(), StoreError> {
+        self.0.prepare_cached("UPDATE devices SET site = ?2, version = ?3 WHERE id = ?1")?.execute(params![
+            row,
+            site,
+            integer(version)
+        ])?;
+        Ok(())
+    }
+
+    fn save_labels(&mut self, row: i64, labels: &[String], _: &Noted) -> Result<(), StoreError> {
+        self.0.prepare_cached("DELETE FROM device_labels WHERE device = ?1")?.execute([row])?;
+        self.0
+            .prepare_cached("INSERT OR IGNORE INTO device_labels (device, label) SELECT ?1, value FROM json_each(?2)")?
+            .execute(params![row, list(labels)?])?;
+        Ok(())
+    }
+
+    fn is_known_key(&mut self, key: &PublicKey) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM device_keys WHERE public_key = ?1)";
+        Ok(self.0.prepare_cached(sql)?.query_row([key.0.as_slice()], |row| row.get(0))?)
+    }
+
+    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE device_keys SET until = ?2 WHERE device = ?1 AND until IS NULL")?
+            .execute(params![row, integer(at.0)])?;
+        self.0
+            .prepare_cached("INSERT INTO device_keys (public_key, device, since) VALUES (?1, ?2, ?3)")?
+            .execute(params![key.0.as_slice(), row, integer(at.0)])?;
+        self.0
+            .prepare_cached("UPDATE devices SET public_key = ?2 WHERE id = ?1")?
+            .execute(params![row, key.0.as_slice()])?;
+        Ok(())
+    }
+
+    fn insert_changes(&mut self, devices: &[i64], at: UnixMs) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("INSERT INTO device_changes (device, at) SELECT value, ?2 FROM json_each(?1) ORDER BY key")?
+            .execute(params![list(devices)?, integer(at.0)])?;
+        Ok(())
+    }
+
+    fn otrt(&mut self, token_sha256: &[u8; 32]) -> Result<Option<OtrtRow>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT created_at, expires_at, bound_device_id, bound_model, used_key FROM otrts WHERE token_sha256 = ?1",
+        )?;
+        let found = statement.query_row([token_sha256.as_slice()], |row| {
+            Ok(OtrtRow {
+                created_at: time(row, 0)?,
+                expires_at: time(row, 1)?,
+                device_id: parsed_if(row, 2)?,
+                model: row.get(3)?,
+                used_key: row.get::<_, Option<[u8; 32]>>(4)?.map(PublicKey),
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE otrts SET used_key = ?2, used_at = ?3 WHERE token_sha256 = ?1")?
+            .execute(params![token_sha256.as_slice(), key.0.as_slice(), integer(at.0)])?;
+        Ok(())
+    }
+
+    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+        let NewOtrts { tokens_sha256, expires_at, device_id, model } = otrts;
+        self.0
+            .prepare_cached(
+                "INSERT INTO otrts (token_sha256, created_at, expires_at, bound_device_id, bound_model)
+                 SELECT unhex(value), ?2, ?3, ?4, ?5 FROM json_each(?1)",
+            )?
+            .execute(params![
+                hex_list(tokens_sha256)?,
+                integer(at.0),
+                integer(expires_at.0),
+                device_id.as_ref().map(DeviceId::as_str),
+                model
+            ])?;
+        Ok(())
+    }
+
+    fn count_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]]) -> Result<usize, StoreError> {
+        let mut statement = self.0.prepare_cached(&format!("SELECT count(*) FROM otrts WHERE {UNUSED_OF_THESE}"))?;
+        let count = statement.query_row([hex_list(tokens_sha256)?], |row| row.get(0))?;
+        Ok(usize::try_from(unsigned(count)).unwrap_or(usize::MAX))
+    }
+
+    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], _: &Noted) -> Result<(), StoreError> {
+        let sql = format!("DELETE FROM otrts WHERE {UNUSED_OF_THESE}");
+        self.0.prepare_cached(&sql)?.execute([hex_list(tokens_sha256)?])?;
+        Ok(())
+    }
+
+    fn end_otrts_of(&mut self, device_id: &DeviceId, _: &Noted) -> Result<(), StoreError> {
+        let sql = "UPDATE otrts SET expires_at = 0 WHERE bound_device_id = ?1";
+        self.0.prepare_cached(sql)?.execute([device_id.as_str()])?;
+        Ok(())
     }
 
     fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
@@ -261,188 +257,61 @@ impl DeviceWrites for Writes<'_> {
     }
 }
 
-/// Consumes a token in one conditional write. The key that used it gets the same answer again inside its life.
-fn consume(
-    transaction: &Transaction<'_>,
-    sha256: &[u8; 32],
-    registration: &Registration,
-    model: &str,
-    at: UnixMs,
-) -> Result<Option<Denied>, StoreError> {
-    let key = registration.public_key.0;
-    let consumed = transaction
-        .prepare_cached(
-            "UPDATE otrts SET used_key = ?2, used_at = coalesce(used_at, ?5)
-             WHERE token_sha256 = ?1 AND created_at <= ?6 AND expires_at > ?5 AND (used_key IS NULL OR used_key = ?2)
-               AND (bound_device_id IS NULL OR bound_device_id = ?3) AND (bound_model IS NULL OR bound_model = ?4)",
-        )?
-        .execute(params![
-            sha256.as_slice(),
-            key.as_slice(),
-            registration.device_id.as_str(),
-            model,
-            integer(at.0),
-            integer((at + AHEAD_MAX).0)
-        ])?;
-    if consumed == 1 {
-        return Ok(None);
+/// Tokens of a list that nobody has used.
+const UNUSED_OF_THESE: &str = "token_sha256 IN (SELECT unhex(value) FROM json_each(?1)) AND used_key IS NULL";
+
+/// Keys or hashes as a list of hex digits.
+fn hex_list(values: &[[u8; 32]]) -> Result<String, StoreError> {
+    list(&values.iter().map(|value| hex(value)).collect::<Vec<_>>())
+}
+
+impl WhitelistRows for Writes<'_> {
+    fn whitelisted(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Whitelisted>, StoreError> {
+        whitelisted(&self.0, device_ids)
     }
-    let used_key: Option<Option<[u8; 32]>> = transaction
-        .prepare_cached("SELECT used_key FROM otrts WHERE token_sha256 = ?1")?
-        .query_row([sha256.as_slice()], |row| row.get(0))
-        .optional()?;
-    let by_another = used_key.flatten().is_some_and(|by| by != key);
-    Ok(Some(if by_another { Denied::OtrtUsed } else { Denied::OtrtInvalid }))
+
+    fn key_owners(&mut self, keys: &[PublicKey]) -> Result<Vec<(PublicKey, DeviceId)>, StoreError> {
+        key_owners(&self.0, keys)
+    }
 }
 
-/// Ends the tokens that were made for this device: they went to who held the old key. Those that it has used serve the old
-/// key alone, which never returns.
-fn end_otrts(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<(), StoreError> {
-    let sql = "UPDATE otrts SET expires_at = 0 WHERE bound_device_id = ?1";
-    transaction.prepare_cached(sql)?.execute([device_id.as_str()])?;
-    Ok(())
+impl WhitelistRows for SqliteReader {
+    fn whitelisted(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Whitelisted>, StoreError> {
+        whitelisted(&self.connection, device_ids)
+    }
+
+    fn key_owners(&mut self, keys: &[PublicKey]) -> Result<Vec<(PublicKey, DeviceId)>, StoreError> {
+        key_owners(&self.connection, keys)
+    }
 }
 
-enum Comparison {
-    New,
-    Same { is_revoked: bool },
-    Conflict(ImportProblem),
-}
-
-fn compare(connection: &Connection, device: &NewDevice) -> Result<Comparison, StoreError> {
-    let conflict = |field, what| Ok(Comparison::Conflict(ImportProblem { line: device.line, field, what }));
-    let known = connection
-        .prepare_cached(
-            "SELECT public_key, serial, manufacturer, model, site, revoked_at IS NOT NULL FROM devices WHERE device_id = ?1",
-        )?
-        .query_row([device.device_id.as_str()], |row| {
-            let texts: [String; 4] = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-            Ok((row.get::<_, Vec<u8>>(0)?, texts, row.get::<_, bool>(5)?))
+fn whitelisted(connection: &Connection, device_ids: &[&DeviceId]) -> Result<Vec<Whitelisted>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT device_id, public_key, serial, manufacturer, model, site, revoked_at IS NOT NULL FROM devices
+         WHERE device_id IN (SELECT value FROM json_each(?1))",
+    )?;
+    let found = statement.query_map([list(device_ids)?], |row| {
+        Ok(Whitelisted {
+            device_id: parsed(row, 0)?,
+            public_key: PublicKey(row.get(1)?),
+            serial: row.get(2)?,
+            manufacturer: row.get(3)?,
+            model: row.get(4)?,
+            site: row.get(5)?,
+            is_revoked: row.get(6)?,
         })
-        .optional()?;
-    let device_id = &device.device_id;
-    let Some((key, texts, is_revoked)) = known else {
-        let owner = connection
-            .prepare_cached(
-                "SELECT d.device_id FROM device_keys k JOIN devices d ON d.id = k.device WHERE k.public_key = ?1",
-            )?
-            .query_row([device.public_key.0.as_slice()], |row| row.get::<_, String>(0))
-            .optional()?;
-        return match owner {
-            Some(owner) => conflict("public_key", format!("device {owner} has or had this key; no key is used twice")),
-            None => Ok(Comparison::New),
-        };
-    };
-    if key != device.public_key.0 {
-        let what = format!("device {device_id} is whitelisted with another key; re-provision it instead");
-        return conflict("public_key", what);
-    }
-    let given = [&device.serial, &device.manufacturer, &device.model, &device.site];
-    for ((field, given), stored) in ["serial", "manufacturer", "model", "site"].into_iter().zip(given).zip(texts) {
-        if stored != *given {
-            return conflict(
-                field,
-                format!("device {device_id} is whitelisted with {field} `{stored}`, got `{given}`"),
-            );
-        }
-    }
-    Ok(Comparison::Same { is_revoked })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn insert(transaction: &Transaction<'_>, device: &NewDevice, at: UnixMs) -> Result<(), StoreError> {
-    let row = transaction
-        .prepare_cached(
-            "INSERT INTO devices (device_id, public_key, serial, manufacturer, model, site, imported_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .insert(params![
-            device.device_id.as_str(),
-            device.public_key.0.as_slice(),
-            device.serial,
-            device.manufacturer,
-            device.model,
-            device.site,
-            integer(at.0),
-        ])?;
-    transaction.prepare_cached("INSERT INTO device_states (device) VALUES (?1)")?.execute([row])?;
-    add_key(transaction, row, &device.public_key, at)
-}
-
-fn add_key(transaction: &Transaction<'_>, device: i64, key: &PublicKey, at: UnixMs) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("INSERT INTO device_keys (public_key, device, since) VALUES (?1, ?2, ?3)")?
-        .execute(params![key.0.as_slice(), device, integer(at.0)])?;
-    Ok(())
-}
-
-/// Whether a key is or was any device's.
-fn is_known_key(transaction: &Transaction<'_>, key: &PublicKey) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM device_keys WHERE public_key = ?1)";
-    Ok(transaction.prepare_cached(sql)?.query_row([key.0.as_slice()], |row| row.get(0))?)
-}
-
-fn set_key(transaction: &Transaction<'_>, device: i64, key: &PublicKey, at: UnixMs) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("UPDATE device_keys SET until = ?2 WHERE device = ?1 AND until IS NULL")?
-        .execute(params![device, integer(at.0)])?;
-    add_key(transaction, device, key, at)?;
-    transaction
-        .prepare_cached("UPDATE devices SET public_key = ?2 WHERE id = ?1")?
-        .execute(params![device, key.0.as_slice()])?;
-    changed(transaction, device, at)
-}
-
-/// Tells every server to look at the device again.
-fn changed(transaction: &Transaction<'_>, device: i64, at: UnixMs) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("INSERT INTO device_changes (device, at) VALUES (?1, ?2)")?
-        .execute(params![device, integer(at.0)])?;
-    Ok(())
-}
-
-/// Devices that are meant, each with its standing, and names that are nobody's.
-pub(super) type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
-
-/// The devices that are meant, and those that were named and are nobody's.
-fn find(transaction: &Transaction<'_>, which: &Selector) -> Result<Found, StoreError> {
-    find_some(transaction, which, 0, usize::MAX)
-}
-
-/// The same of those with a row above `after`, at most `limit`.
-pub(super) fn find_some(
-    transaction: &Transaction<'_>,
-    which: &Selector,
-    after: i64,
-    limit: usize,
-) -> Result<Found, StoreError> {
-    let mut filter = Filter::default();
-    filter.and("d.id > ?", after);
-    filter.of_devices(which)?;
-    let sql = format!(
-        "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
-         {} ORDER BY d.id LIMIT {}",
-        filter.clause(),
-        rows(limit)
-    );
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let found = statement
-        .query_map(filter.values().as_slice(), |row| {
-            let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
-            Ok((parsed(row, 0)?, Standing { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
-        })?
-        .collect::<Result<Vec<(DeviceId, Standing)>, _>>()?;
-    let mut unknown = Vec::new();
-    if let Some(named) = &which.device_ids {
-        let known: std::collections::BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
-        // With other conditions, a device that is known and not meant is not unknown.
-        let only_names = Selector { device_ids: which.device_ids.clone(), ..Selector::default() } == *which;
-        for device_id in named.iter().filter(|device_id| !known.contains(device_id)) {
-            if only_names || standing(transaction, device_id)?.is_none() {
-                unknown.push(device_id.clone());
-            }
-        }
-    }
-    Ok((found, unknown))
+fn key_owners(connection: &Connection, keys: &[PublicKey]) -> Result<Vec<(PublicKey, DeviceId)>, StoreError> {
+    let keys: Vec<[u8; 32]> = keys.iter().map(|key| key.0).collect();
+    let mut statement = connection.prepare_cached(
+        "SELECT k.public_key, d.device_id FROM device_keys k JOIN devices d ON d.id = k.device
+         WHERE k.public_key IN (SELECT unhex(value) FROM json_each(?1))",
+    )?;
+    let found = statement.query_map([hex_list(&keys)?], |row| Ok((PublicKey(row.get(0)?), parsed(row, 1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 const DEVICE: &str = "SELECT d.id, d.device_id, d.public_key, d.serial, d.manufacturer, d.model, d.site, d.version,
@@ -489,19 +358,6 @@ fn standing_record(row: &Row<'_>) -> rusqlite::Result<StandingRecord> {
 }
 
 impl DeviceReads for SqliteReader {
-    fn import_problems(&mut self, devices: &[NewDevice]) -> Result<Vec<ImportProblem>, StoreError> {
-        let mut problems = Vec::new();
-        for device in devices {
-            if let Comparison::Conflict(problem) = compare(&self.connection, device)? {
-                problems.push(problem);
-            }
-            if problems.len() == PROBLEMS_MAX {
-                break;
-            }
-        }
-        Ok(problems)
-    }
-
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!("{DEVICE} WHERE d.device_id = ?1"))?;
         Ok(statement.query_row([device_id.as_str()], device).optional()?)

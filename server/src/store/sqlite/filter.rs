@@ -2,7 +2,7 @@
 
 use rusqlite::{ToSql, types::Value};
 
-use super::{StoreError, number_of};
+use super::{StoreError, list, number_of};
 use crate::store::devices::Selector;
 
 /// Conditions, all of which must hold.
@@ -34,8 +34,7 @@ impl Filter {
     /// Adds those of a selector of devices `d` with states `s`.
     pub(super) fn of_devices(&mut self, which: &Selector) -> Result<(), StoreError> {
         if let Some(device_ids) = &which.device_ids {
-            let names = serde_json::to_string(device_ids).map_err(|error| StoreError::Database(error.to_string()))?;
-            self.and("d.device_id IN (SELECT value FROM json_each(?))", names);
+            self.and("d.device_id IN (SELECT value FROM json_each(?))", list(device_ids)?);
         }
         self.and_if("d.model = ?", which.model.clone());
         self.and_if("d.site = ?", which.site.clone());

@@ -8,11 +8,11 @@ use ks_protocol::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    Denied, SqliteReader, Standing, StoreError, Writes, commands, integer, old_rows, parsed, rows, standing, time,
-    time_if, transaction::Transaction, unsigned,
+    Denied, SqliteReader, StoreError, Writes, integer, old_rows, parsed, rows, standing, time, time_if,
+    transaction::Transaction, unsigned,
 };
 use crate::{
-    rules::updates,
+    rules::{commands, devices::denied, updates},
     store::{
         Swept,
         heartbeats::{Due, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatWrites, LastHeartbeat},
@@ -32,7 +32,7 @@ struct Advanced {
 impl HeartbeatWrites for Writes<'_> {
     fn record_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Result<Due, Denied>, StoreError> {
         let Some(device) = advance(&self.0, beat, at)? else {
-            return Ok(Err(standing(&self.0, &beat.device_id)?.map_or(Denied::Unknown, Standing::denied)));
+            return Ok(Err(denied(standing(&self.0, &beat.device_id)?)));
         };
         insert(&self.0, beat, at)?;
         note_changes(&self.0, &device, beat, at)?;
@@ -42,9 +42,9 @@ impl HeartbeatWrites for Writes<'_> {
         }
         if device.open_commands > 0 {
             for ack in beat.acks.as_slice() {
-                commands::apply_ack(&self.0, device.row, ack, at)?;
+                commands::apply_ack(self, device.row, ack, at)?;
             }
-            due.commands = commands::deliver(&self.0, device.row, at)?;
+            due.commands = commands::deliver(self, device.row, at)?;
         }
         Ok(Ok(due))
     }

@@ -1,14 +1,15 @@
 //! Log lines in SQLite.
 
-use ks_protocol::{message::LogLevel, time::UnixMs};
+use ks_protocol::{
+    message::{LogLevel, LogLine},
+    time::UnixMs,
+};
 use rusqlite::params;
 
-use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, old_rows, parsed, rows, time, unsigned,
-};
+use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, span, time, unsigned};
 use crate::store::{
-    Swept,
-    logs::{LogBatch, LogFilter, LogPage, LogReads, LogRecord, LogWrites, LogsTaken},
+    Span,
+    logs::{LogFilter, LogPage, LogReads, LogRecord, LogRows},
 };
 
 /// 0 is the worst.
@@ -30,25 +31,24 @@ fn level_of(number: i64) -> LogLevel {
     }
 }
 
-impl LogWrites for Writes<'_> {
-    fn store_logs(&mut self, batch: &LogBatch, at: UnixMs) -> Result<Result<LogsTaken, Denied>, StoreError> {
-        let device = match advance(&self.0, &batch.device_id, batch.sequence, at)? {
-            Ok(device) => device,
-            Err(denied) => return Ok(Err(denied)),
-        };
-        let next: i64 = self
-            .0
-            .prepare_cached("SELECT next_line_no FROM device_states WHERE device = ?1")?
-            .query_row([device], |row| row.get(0))?;
-        // What is stored already is left out. A gap in the numbers is the device's: it lost lines, and says so by it.
-        let known = unsigned(next).saturating_sub(batch.first_line_no);
-        let new = batch.lines.iter().skip(usize::try_from(known).unwrap_or(usize::MAX));
+impl LogRows for Writes<'_> {
+    fn next_line_no(&mut self, device: i64) -> Result<u64, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT next_line_no FROM device_states WHERE device = ?1")?;
+        Ok(unsigned(statement.query_row([device], |row| row.get(0))?))
+    }
+
+    fn save_next_line_no(&mut self, device: i64, next_line_no: u64) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE device_states SET next_line_no = ?2 WHERE device = ?1")?
+            .execute(params![device, integer(next_line_no)])?;
+        Ok(())
+    }
+
+    fn insert_lines(&mut self, device: i64, lines: &[LogLine], at: UnixMs) -> Result<(), StoreError> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO device_logs (device, received_at, at, level, message) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        let mut stored = 0;
-        for line in new {
-            stored += 1;
+        for line in lines {
             insert.execute(params![
                 device,
                 integer(at.0),
@@ -57,23 +57,16 @@ impl LogWrites for Writes<'_> {
                 line.message.as_str()
             ])?;
         }
-        let lines = u64::try_from(batch.lines.len()).unwrap_or(u64::MAX);
-        let next = unsigned(next).max(batch.first_line_no.saturating_add(lines));
-        self.0
-            .prepare_cached("UPDATE device_states SET next_line_no = ?2 WHERE device = ?1")?
-            .execute(params![device, integer(next)])?;
-        Ok(Ok(LogsTaken { next_line_no: next, stored }))
+        Ok(())
     }
 
-    fn prune_logs(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
-        let Some((last, next_after)) = old_rows(&self.0, "device_logs", "received_at", before, after, rows_max)? else {
-            return Ok(Swept::default());
-        };
-        let deleted = self
-            .0
-            .prepare_cached("DELETE FROM device_logs WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
-            .execute(params![after, last, integer(before.0)])?;
-        Ok(Swept { rows: deleted, next_after })
+    fn span_of_lines(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError> {
+        span(&self.0, "device_logs", "received_at", after, rows_max)
+    }
+
+    fn delete_lines(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM device_logs WHERE id > ?1 AND id <= ?2 AND received_at < ?3";
+        Ok(self.0.prepare_cached(sql)?.execute(params![after, last, integer(before.0)])?)
     }
 }
 

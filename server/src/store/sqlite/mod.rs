@@ -38,8 +38,15 @@ use tokio::time::Instant;
 use transaction::Transaction;
 use wal::{Log, Tail};
 
-use super::{Denied, MigrateError, Newest, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
-use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
+use super::{
+    Denied, MigrateError, Newest, Span, Store, StoreError, StoreReader,
+    devices::{DeviceStatus, Standing},
+    migrations,
+};
+use crate::{
+    config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous},
+    rules::old_part,
+};
 
 /// How long a commit waits for another program that writes.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -533,8 +540,28 @@ fn rows(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The rows above `after` that a step of retention looks at, if any of them is from before a time: the last of them, and where the
-/// next step begins, if there may be more.
+/// The first rows above `after`, at most `rows_max`, with the earliest time in one of their columns.
+fn span(
+    transaction: &Transaction<'_>,
+    table: &str,
+    time: &str,
+    after: i64,
+    rows_max: usize,
+) -> Result<Option<Span>, StoreError> {
+    let sql = format!(
+        "SELECT count(*), max(id), min({time}) FROM
+            (SELECT id, {time} FROM {table} WHERE id > ?1 ORDER BY id LIMIT ?2)"
+    );
+    let mut statement = transaction.prepare_cached(&sql)?;
+    let found = statement.query_row(params![after, rows(rows_max)], |row| {
+        let count = usize::try_from(unsigned(row.get(0)?)).unwrap_or(usize::MAX);
+        let last: Option<i64> = row.get(1)?;
+        Ok(last.zip(time_if(row, 2)?).map(|(last, oldest)| Span { rows: count, last, oldest }))
+    });
+    Ok(found?)
+}
+
+/// What of such rows a step of retention takes, for the topics whose retention is still decided in this store.
 fn old_rows(
     transaction: &Transaction<'_>,
     table: &str,
@@ -543,15 +570,12 @@ fn old_rows(
     after: i64,
     rows_max: usize,
 ) -> Result<Option<(i64, Option<i64>)>, StoreError> {
-    let sql = format!(
-        "SELECT count(*), max(id), min({time}) FROM
-            (SELECT id, {time} FROM {table} WHERE id > ?1 ORDER BY id LIMIT ?2)"
-    );
-    let (count, last, oldest): (i64, Option<i64>, Option<i64>) = transaction
-        .prepare_cached(&sql)?
-        .query_row(params![after, rows(rows_max)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let last = last.filter(|_| oldest.is_some_and(|oldest| oldest < integer(before.0)));
-    Ok(last.map(|last| (last, (count == rows(rows_max)).then_some(last))))
+    Ok(old_part(span(transaction, table, time, after, rows_max)?, before, rows_max))
+}
+
+/// A list as JSON, for statements that handle many rows at once.
+fn list<T: serde::Serialize>(values: &[T]) -> Result<String, StoreError> {
+    serde_json::to_string(values).map_err(|error| StoreError::Database(error.to_string()))
 }
 
 fn status_of(number: i64) -> DeviceStatus {
@@ -606,24 +630,6 @@ fn time_if(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<UnixMs>> {
     Ok(row.get::<_, Option<i64>>(index)?.map(|ms| UnixMs(unsigned(ms))))
 }
 
-/// The row of a device and what decides whether it may write.
-struct Standing {
-    row: i64,
-    status: DeviceStatus,
-    kept: Sequence,
-}
-
-impl Standing {
-    /// Why a device that is so may not write under this pair.
-    fn denied(self) -> Denied {
-        match self {
-            Self { status: DeviceStatus::Revoked, .. } => Denied::Revoked,
-            Self { status: DeviceStatus::Whitelisted, .. } => Denied::NotRegistered,
-            Self { kept, .. } => Denied::Stale { kept },
-        }
-    }
-}
-
 fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
     let mut statement = transaction.prepare_cached(
         "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1",
@@ -635,29 +641,20 @@ fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Optio
     Ok(standing.optional()?)
 }
 
-/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row. The gate of every
-/// signed write but a heartbeat, which takes its pair in the same way in the statement that also says what it must be told.
-fn advance(
+/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row.
+fn take_pair(
     transaction: &Transaction<'_>,
     device_id: &DeviceId,
     sequence: Sequence,
     at: UnixMs,
-) -> Result<Result<i64, Denied>, StoreError> {
+) -> Result<Option<i64>, StoreError> {
     let mut statement = transaction.prepare_cached(
         "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
          WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
          RETURNING device",
     )?;
-    let advanced = statement
-        .query_row(
-            params![device_id.as_str(), sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)],
-            |row| row.get(0),
-        )
-        .optional()?;
-    match advanced {
-        Some(device) => Ok(Ok(device)),
-        None => Ok(Err(standing(transaction, device_id)?.map_or(Denied::Unknown, Standing::denied))),
-    }
+    let parameters = params![device_id.as_str(), sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)];
+    Ok(statement.query_row(parameters, |row| row.get(0)).optional()?)
 }
 
 #[cfg(test)]

@@ -3,65 +3,48 @@
 use ks_protocol::{id::DeviceId, message::Punch, time::UnixMs};
 use rusqlite::params;
 
-use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, rows, time,
-    transaction::Transaction, unsigned,
-};
-use crate::store::punches::{PunchBatch, PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchWrites, PunchesTaken};
+use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, rows, time, unsigned};
+use crate::store::punches::{PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchRows, StoredPunch};
 
-impl PunchWrites for Writes<'_> {
-    fn store_punches(&mut self, batch: &PunchBatch, at: UnixMs) -> Result<Result<PunchesTaken, Denied>, StoreError> {
-        let device = match advance(&self.0, &batch.device_id, batch.sequence, at)? {
-            Ok(device) => device,
-            Err(denied) => return Ok(Err(denied)),
-        };
-        let mut taken = PunchesTaken::default();
-        for punch in &batch.punches {
-            if insert(&self.0, device, punch, at)? {
-                taken.stored += 1;
-            } else if is_stored(&self.0, device, punch)? {
-                taken.known += 1;
-            } else {
-                taken.conflicts.push(punch.punch_no.get());
-            }
-        }
-        Ok(Ok(taken))
-    }
-}
-
-/// Whether the number was free, and is the punch's now.
-fn insert(transaction: &Transaction<'_>, device: i64, punch: &Punch, at: UnixMs) -> Result<bool, StoreError> {
-    let inserted = transaction
-        .prepare_cached(
+impl PunchRows for Writes<'_> {
+    fn insert_punches(&mut self, device: i64, punches: &[Punch], at: UnixMs) -> Result<Vec<bool>, StoreError> {
+        let mut insert = self.0.prepare_cached(
             "INSERT INTO punches (device, punch_no, at, received_at, badge, direction, method)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (device, punch_no) DO NOTHING",
-        )?
-        .execute(params![
-            device,
-            integer(punch.punch_no.get()),
-            integer(punch.at.0),
-            integer(at.0),
-            punch.badge.as_str(),
-            punch.direction.as_str(),
-            punch.method.as_str()
-        ])?;
-    Ok(inserted == 1)
-}
+        )?;
+        let mut is_new = Vec::with_capacity(punches.len());
+        for punch in punches {
+            let inserted = insert.execute(params![
+                device,
+                integer(punch.punch_no.get()),
+                integer(punch.at.0),
+                integer(at.0),
+                punch.badge.as_str(),
+                punch.direction.as_str(),
+                punch.method.as_str()
+            ])?;
+            is_new.push(inserted == 1);
+        }
+        Ok(is_new)
+    }
 
-/// Whether what is stored under the number is this very punch.
-fn is_stored(transaction: &Transaction<'_>, device: i64, punch: &Punch) -> Result<bool, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT at = ?3 AND badge = ?4 AND direction = ?5 AND method = ?6 FROM punches WHERE device = ?1 AND punch_no = ?2",
-    )?;
-    let parameters = params![
-        device,
-        integer(punch.punch_no.get()),
-        integer(punch.at.0),
-        punch.badge.as_str(),
-        punch.direction.as_str(),
-        punch.method.as_str()
-    ];
-    Ok(statement.query_row(parameters, |row| row.get(0))?)
+    fn stored_punches(&mut self, device: i64, numbers: &[u64]) -> Result<Vec<StoredPunch>, StoreError> {
+        let numbers: Vec<i64> = numbers.iter().map(|number| integer(*number)).collect();
+        let mut statement = self.0.prepare_cached(
+            "SELECT punch_no, at, badge, direction, method FROM punches
+             WHERE device = ?1 AND punch_no IN (SELECT value FROM json_each(?2))",
+        )?;
+        let found = statement.query_map(params![device, list(&numbers)?], |row| {
+            Ok(StoredPunch {
+                punch_no: unsigned(row.get(0)?),
+                at: time(row, 1)?,
+                badge: row.get(2)?,
+                direction: row.get(3)?,
+                method: row.get(4)?,
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
 }
 
 impl PunchReads for SqliteReader {

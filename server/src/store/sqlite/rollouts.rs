@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{
-    id::{ReleaseId, RolloutId, Sequence},
-    message::{FirmwareStatus, UpdateClass},
+    id::{ReleaseId, RolloutId},
+    message::UpdateClass,
     time::UnixMs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Denied, SqliteReader, StoreError, Writes, advance, filter::Filter, integer, parsed, parsed_if, releases, rows,
-    time, time_if, unsigned, word,
+    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, releases, rows, time, time_if,
+    unsigned, word,
 };
 use crate::{
     audit::Noted,
@@ -20,14 +20,13 @@ use crate::{
         step::{Cell, Decision, State, Status, Tally},
         update::{Update, UpdateState},
     },
-    rules::updates,
     store::{
         By,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{
             Candidate, DecisionRecord, NewRollout, Offering, OpenUpdate, RolloutReads, RolloutRecord, RolloutRows,
-            SiteSilence, StatusTaken, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
+            SiteSilence, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
         },
     },
 };
@@ -245,15 +244,12 @@ impl RolloutRows for Writes<'_> {
         Ok(statement.query_row(params![rollout, integer(revision)], decision_at).optional()?)
     }
 
-    fn is_any_in_a_rollout(&mut self, devices: &[i64]) -> Result<bool, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT EXISTS (SELECT 1 FROM updates WHERE device = ?1 AND is_open = 1)")?;
-        for device in devices {
-            if statement.query_row([device], |row| row.get(0))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT device FROM updates WHERE is_open = 1 AND device IN (SELECT value FROM json_each(?1)) ORDER BY device",
+        )?;
+        let found = statement.query_map([list(devices)?], |row| row.get(0))?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError> {
@@ -447,18 +443,6 @@ impl RolloutRows for Writes<'_> {
         let sql = "UPDATE updates SET is_open = 0 WHERE rollout = ?1 AND device = ?2";
         self.0.prepare_cached(sql)?.execute([rollout, device])?;
         Ok(())
-    }
-
-    fn record_status(
-        &mut self,
-        sequence: Sequence,
-        status: &FirmwareStatus,
-        at: UnixMs,
-    ) -> Result<Result<StatusTaken, Denied>, StoreError> {
-        match advance(&self.0, &status.device_id, sequence, at)? {
-            Ok(device) => updates::on_status(self, device, sequence, status, at).map(Ok),
-            Err(denied) => Ok(Err(denied)),
-        }
     }
 }
 

@@ -1,0 +1,299 @@
+//! Commands: who gets one by an order, how far ACKs, time and people take it, what retention forgets.
+
+use std::collections::BTreeSet;
+
+use ks_protocol::{
+    id::{CommandId, DeviceId, Sequence},
+    message::{Ack, Command},
+    text::hex,
+    time::UnixMs,
+};
+use sha2::{Digest, Sha256};
+
+use super::{devices, old_part};
+use crate::{
+    audit::{Noted, note},
+    command::{CommandEvent, CommandState, step},
+    store::{
+        By, Denied, StoreError, Swept, Transaction,
+        commands::{
+            CancelRefused, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow, OrderTerms, Ordered,
+            REFUSED_NAMED_MAX,
+        },
+        devices::{DeviceStatus, Selector, Standing},
+    },
+};
+
+/// Commands in one answer at most.
+const DELIVERED_AT_ONCE: usize = 16;
+
+/// Queues one command for each device that is meant, known and not revoked, for at most `devices_max` of them: calling again
+/// goes on, until the order is whole, no matter who calls. An order of the same client token, or of the same name, is the same order.
+/// Each piece has its line in the audit, in the name of who gave the order.
+pub fn order(
+    store: &mut dyn Transaction,
+    order: &NewOrder,
+    devices_max: usize,
+    by: &By,
+) -> Result<Result<Ordered, OrderRefused>, StoreError> {
+    let Some(found) = find_order(store, order)? else { return begin(store, order, devices_max, by).map(Ok) };
+    if found.request_sha256 != order.request_sha256 {
+        return Ok(Err(OrderRefused::TokenTaken));
+    }
+    match found.next_after {
+        None => Ok(Ok(ordered(found, Vec::new(), true))),
+        Some(after) => go_on(store, order, found, after, devices_max, by.at).map(Ok),
+    }
+}
+
+/// The order of the same client token, or of the same name.
+fn find_order(store: &mut dyn Transaction, order: &NewOrder) -> Result<Option<OrderRow>, StoreError> {
+    if let Some(token) = &order.client_token
+        && let Some(found) = store.order_of_token(token)?
+    {
+        return Ok(Some(found));
+    }
+    store.order_named(&order.order_id)
+}
+
+/// Makes an order and its first piece.
+fn begin(store: &mut dyn Transaction, order: &NewOrder, devices_max: usize, by: &By) -> Result<Ordered, StoreError> {
+    let Piece { meant, refused, next_after } = piece(store, &order.which, 0, devices_max)?;
+    let terms = OrderTerms {
+        id_seed: order.id_seed,
+        deadline_at: order.deadline_at,
+        name: by.name.clone(),
+        address: by.address,
+    };
+    let mut begun = OrderRow {
+        row: 0,
+        order_id: order.order_id.clone(),
+        request_sha256: order.request_sha256,
+        queued: meant.len(),
+        refused: refused.len(),
+        next_after,
+    };
+    let noted = note_piece(store, order, &begun.order_id, meant.len(), by)?;
+    begun.row = store.insert_order(order, &begun, by.at, &noted)?;
+    if next_after.is_some() {
+        store.insert_order_terms(begun.row, order, &terms, &noted)?;
+    }
+    queue(store, order, begun.row, &terms, &meant, by.at, &noted)?;
+    Ok(ordered(begun, refused, false))
+}
+
+/// Makes the next piece of an order at `at`, on the terms of the first.
+fn go_on(
+    store: &mut dyn Transaction,
+    order: &NewOrder,
+    mut begun: OrderRow,
+    after: i64,
+    devices_max: usize,
+    at: UnixMs,
+) -> Result<Ordered, StoreError> {
+    let terms = store.order_terms(begun.row)?;
+    let Piece { meant, refused, next_after } = piece(store, &order.which, after, devices_max)?;
+    if !meant.is_empty() {
+        let by = By { name: terms.name.clone(), address: terms.address, at };
+        let noted = note_piece(store, order, &begun.order_id, meant.len(), &by)?;
+        queue(store, order, begun.row, &terms, &meant, at, &noted)?;
+    }
+    begun.queued += meant.len();
+    begun.refused += refused.len();
+    begun.next_after = next_after;
+    store.save_order(&begun)?;
+    if next_after.is_none() {
+        store.delete_order_terms(begun.row)?;
+    }
+    Ok(ordered(begun, refused, true))
+}
+
+fn note_piece(
+    store: &mut dyn Transaction,
+    order: &NewOrder,
+    order_id: &CommandId,
+    devices: usize,
+    by: &By,
+) -> Result<Noted, StoreError> {
+    note(store, "command.order", &format!("{devices} devices"), &format!("{} {order_id}", order.kind), by)
+}
+
+fn ordered(order: OrderRow, mut refused: Vec<DeviceId>, is_repeated: bool) -> Ordered {
+    let OrderRow { order_id, queued, refused: refused_count, next_after, .. } = order;
+    refused.truncate(REFUSED_NAMED_MAX);
+    Ordered { order_id, queued, refused, refused_count, is_repeated, is_whole: next_after.is_none() }
+}
+
+/// Devices of one piece of an order.
+struct Piece {
+    meant: Vec<i64>,
+    refused: Vec<DeviceId>,
+    next_after: Option<i64>,
+}
+
+/// The next devices that are meant; those that were named and are nobody's, or are revoked, are refused.
+fn piece(store: &mut dyn Transaction, which: &Selector, after: i64, devices_max: usize) -> Result<Piece, StoreError> {
+    let is_open = |standing: &Standing| standing.status != DeviceStatus::Revoked;
+    let Some(names) = &which.device_ids else {
+        let found = store.standings_of(which, after, devices_max)?;
+        let next_after = found.last().filter(|_| found.len() == devices_max).map(|(_, last)| last.row);
+        let meant = found.iter().filter(|(_, standing)| is_open(standing)).map(|(_, standing)| standing.row).collect();
+        return Ok(Piece { meant, refused: Vec::new(), next_after });
+    };
+    let left = names.get(usize::try_from(after).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let some = left.get(..devices_max).unwrap_or(left);
+    let some_count = i64::try_from(some.len()).unwrap_or(i64::MAX);
+    let next_after = (some.len() < left.len()).then(|| after.saturating_add(some_count));
+    let named = Selector { device_ids: Some(some.to_vec()), ..which.clone() };
+    let (found, mut refused) = devices::find(store, &named)?;
+    let mut meant = Vec::with_capacity(found.len());
+    for (device_id, standing) in found {
+        if is_open(&standing) { meant.push(standing.row) } else { refused.push(device_id) }
+    }
+    Ok(Piece { meant, refused, next_after })
+}
+
+/// Queues a command of an order for each of these devices.
+fn queue(
+    store: &mut dyn Transaction,
+    order: &NewOrder,
+    order_row: i64,
+    terms: &OrderTerms,
+    devices: &[i64],
+    at: UnixMs,
+    noted: &Noted,
+) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let named = devices.iter().map(|device| command_name(&terms.id_seed, *device).map(|name| (name, *device)));
+    let commands = NewCommands {
+        order_row,
+        kind: &order.kind,
+        argument: &order.argument,
+        is_urgent: order.is_urgent,
+        created_at: at,
+        deadline_at: terms.deadline_at,
+        devices: &named.collect::<Result<Vec<_>, _>>()?,
+    };
+    store.insert_commands(&commands, noted)
+}
+
+/// What a device's command of an order is called: it comes from the order's seed and the device.
+fn command_name(id_seed: &[u8; 32], device: i64) -> Result<CommandId, StoreError> {
+    let digits = hex(&Sha256::new_with_prefix(id_seed).chain_update(device.to_be_bytes()).finalize());
+    let name = format!("c{}", digits.get(..24).unwrap_or(&digits));
+    name.parse().map_err(|_| StoreError::Database(format!("`{name}` can't be a command's name")))
+}
+
+/// Records ACKs that came on their own; gives the state of each command, none where the device has no such command.
+pub fn record_acks(
+    store: &mut dyn Transaction,
+    device_id: &DeviceId,
+    sequence: Sequence,
+    acks: &[Ack],
+    at: UnixMs,
+) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError> {
+    match devices::advance(store, device_id, sequence, at)? {
+        Ok(device) => acks.iter().map(|ack| apply_ack(store, device, ack, at)).collect::<Result<_, _>>().map(Ok),
+        Err(denied) => Ok(Err(denied)),
+    }
+}
+
+/// Applies one ACK; none if the device has no such command.
+pub fn apply_ack(
+    store: &mut dyn Transaction,
+    device: i64,
+    ack: &Ack,
+    at: UnixMs,
+) -> Result<Option<CommandState>, StoreError> {
+    let Some(command) = store.command(&ack.command_id)?.filter(|command| command.device == device) else {
+        return Ok(None);
+    };
+    let event = ack.state.into();
+    take(store, &[command], event, ack.detail.as_str(), at)?;
+    Ok(Some(step(command.state, event)))
+}
+
+/// Open commands, urgent ones first, then the oldest, marked as delivered. What the device has received is left out before the
+/// limit applies, so that commands in progress don't hold up the ones behind. Those whose deadline has passed are left out too;
+/// they are closed where the clock is watched, by retention.
+pub fn deliver(store: &mut dyn Transaction, device: i64, at: UnixMs) -> Result<Vec<Command>, StoreError> {
+    let waiting = store.waiting_commands(device, at, DELIVERED_AT_ONCE)?;
+    let rows: Vec<CommandRow> = waiting.iter().map(|(row, _)| *row).collect();
+    take(store, &rows, CommandEvent::Sent, "", at)?;
+    Ok(waiting.into_iter().map(|(_, command)| command).collect())
+}
+
+/// Cancels a command that was not delivered yet; with `force` also one that was, whatever the device makes of it.
+pub fn cancel(
+    store: &mut dyn Transaction,
+    command_id: &CommandId,
+    force: bool,
+    by: &By,
+) -> Result<Result<CommandState, CancelRefused>, StoreError> {
+    let Some(command) = store.command(command_id)? else { return Ok(Err(CancelRefused::Unknown)) };
+    let state = command.state;
+    if state.is_terminal() || (state != CommandState::Queued && !force) {
+        return Ok(Err(CancelRefused::Past(state)));
+    }
+    let noted = note(store, "command.cancel", command_id.as_str(), state.as_str(), by)?;
+    store.cancel_commands(&[command], "canceled by an operator", by.at, &noted)?;
+    Ok(Ok(CommandState::Canceled))
+}
+
+/// Cancels every open command of these devices.
+pub(crate) fn cancel_open(
+    store: &mut dyn Transaction,
+    devices: &[i64],
+    why: &str,
+    at: UnixMs,
+    noted: &Noted,
+) -> Result<(), StoreError> {
+    let open = store.open_commands(devices)?;
+    if open.is_empty() { Ok(()) } else { store.cancel_commands(&open, why, at, noted) }
+}
+
+/// Closes open commands whose deadline has passed, at most `rows_max`; gives how many there were.
+pub fn close_overdue(store: &mut dyn Transaction, now: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
+    let overdue = store.overdue_commands(now, rows_max)?;
+    take(store, &overdue, CommandEvent::DeadlinePassed, "", now)?;
+    Ok(overdue.len())
+}
+
+/// Takes commands where an event takes them; what it leaves as it is, is not written.
+fn take(
+    store: &mut dyn Transaction,
+    commands: &[CommandRow],
+    event: CommandEvent,
+    detail: &str,
+    at: UnixMs,
+) -> Result<(), StoreError> {
+    for next in CommandState::ALL {
+        let moves = |command: &&CommandRow| command.state != next && step(command.state, event) == next;
+        let moved: Vec<CommandRow> = commands.iter().filter(moves).copied().collect();
+        if moved.is_empty() {
+            continue;
+        }
+        if next.is_terminal() {
+            store.end_commands(&moved, next, detail, at)?;
+        } else {
+            let delivered_at = (next == CommandState::Delivered).then_some(at);
+            store.move_commands(&moved, next, detail, delivered_at)?;
+        }
+    }
+    Ok(())
+}
+
+/// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.
+pub fn prune(store: &mut dyn Transaction, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
+    let span = store.span_of_commands(after, rows_max)?;
+    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(Swept::default()) };
+    let orders = store.delete_ended_commands(after, last, before)?;
+    let rows = orders.len();
+    let orders: BTreeSet<i64> = orders.into_iter().collect();
+    if !orders.is_empty() {
+        store.delete_empty_orders(&orders.into_iter().collect::<Vec<_>>())?;
+    }
+    Ok(Swept { rows, next_after })
+}

@@ -1,0 +1,336 @@
+//! Devices: who is whitelisted, who may register and with what, whose signed writes count, what shutting one out ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ks_protocol::{
+    id::{DeviceId, Sequence},
+    key::PublicKey,
+    time::UnixMs,
+};
+
+use super::{commands::cancel_open, updates};
+use crate::{
+    audit::note,
+    clock::AHEAD_MAX,
+    rollout::update::UpdateEvent,
+    store::{
+        By, Denied, StoreError, Transaction,
+        devices::{
+            DeviceEdit, DeviceRow, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice,
+            NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, Standing, WhitelistRows, Whitelisted,
+        },
+    },
+};
+
+/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row. The gate of every
+/// signed write but a heartbeat, which takes its pair in the same way in the statement that also says what is due to it.
+pub fn advance(
+    store: &mut dyn Transaction,
+    device_id: &DeviceId,
+    sequence: Sequence,
+    at: UnixMs,
+) -> Result<Result<i64, Denied>, StoreError> {
+    match store.take_pair(device_id, sequence, at)? {
+        Some(device) => Ok(Ok(device)),
+        None => Ok(Err(denied(store.standing(device_id)?))),
+    }
+}
+
+/// Why a device that is so may not write under the pair that it sent.
+pub fn denied(standing: Option<Standing>) -> Denied {
+    match standing {
+        None => Denied::Unknown,
+        Some(Standing { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
+        Some(Standing { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
+        Some(Standing { kept, .. }) => Denied::Stale { kept },
+    }
+}
+
+/// Devices that are meant, each with its standing, and names that are nobody's.
+type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
+
+/// The devices that are meant, and those that were named and are nobody's.
+pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Found, StoreError> {
+    let found = store.standings_of(which, 0, usize::MAX)?;
+    let Some(named) = &which.device_ids else { return Ok((found, Vec::new())) };
+    let meant: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
+    let mut unknown: Vec<DeviceId> = named.iter().filter(|device_id| !meant.contains(device_id)).cloned().collect();
+    // With other conditions, a device that is known and not meant is not unknown.
+    let only_names = Selector { device_ids: None, ..which.clone() } == Selector::default();
+    if !only_names && !unknown.is_empty() {
+        let names = Selector { device_ids: Some(unknown.clone()), ..Selector::default() };
+        let known: BTreeSet<DeviceId> =
+            store.standings_of(&names, 0, usize::MAX)?.into_iter().map(|(device_id, _)| device_id).collect();
+        unknown.retain(|device_id| !known.contains(device_id));
+    }
+    Ok((found, unknown))
+}
+
+/// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is. The audit gets a
+/// line, unless this is a later part of an inventory and nothing in it is new.
+pub fn import(
+    store: &mut dyn Transaction,
+    devices: &[NewDevice],
+    part: Part,
+    by: &By,
+) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
+    // Every row is looked at before the first is written, so that a refusal leaves nothing to undo.
+    let Compared { new, revoked, problems } = compare(store, devices)?;
+    if !problems.is_empty() {
+        return Ok(Err(problems));
+    }
+    let Part { before, total } = part;
+    if before == 0 || !new.is_empty() {
+        let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
+        let which = if devices.len() == total { "" } else { &rows };
+        let noted = note(store, "device.import", &format!("{} devices", new.len()), which, by)?;
+        if !new.is_empty() {
+            store.insert_devices(&new, by.at, &noted)?;
+        }
+    }
+    Ok(Ok(Imported { added: new.len(), unchanged: devices.len() - new.len(), revoked }))
+}
+
+/// Why these could not be imported now, the first thousand reasons.
+pub fn import_problems(
+    store: &mut (impl WhitelistRows + ?Sized),
+    devices: &[NewDevice],
+) -> Result<Vec<ImportProblem>, StoreError> {
+    Ok(compare(store, devices)?.problems)
+}
+
+/// What an inventory is beside what is stored.
+#[derive(Default)]
+struct Compared<'d> {
+    new: Vec<&'d NewDevice>,
+    /// Of those that are there already, how many are revoked.
+    revoked: usize,
+    /// The first thousand.
+    problems: Vec<ImportProblem>,
+}
+
+fn compare<'d>(
+    store: &mut (impl WhitelistRows + ?Sized),
+    devices: &'d [NewDevice],
+) -> Result<Compared<'d>, StoreError> {
+    let names: Vec<&DeviceId> = devices.iter().map(|device| &device.device_id).collect();
+    let known: BTreeMap<DeviceId, Whitelisted> =
+        store.whitelisted(&names)?.into_iter().map(|known| (known.device_id.clone(), known)).collect();
+    let new = devices.iter().filter(|device| !known.contains_key(&device.device_id));
+    let keys: Vec<PublicKey> = new.map(|device| device.public_key).collect();
+    let owners: BTreeMap<PublicKey, DeviceId> = store.key_owners(&keys)?.into_iter().collect();
+    let mut compared = Compared::default();
+    for device in devices {
+        let conflict = match (known.get(&device.device_id), owners.get(&device.public_key)) {
+            (Some(known), _) => {
+                compared.revoked += usize::from(known.is_revoked);
+                conflict(device, known)
+            }
+            (None, Some(owner)) => {
+                Some(("public_key", format!("device {owner} has or had this key; no key is used twice")))
+            }
+            (None, None) => {
+                compared.new.push(device);
+                None
+            }
+        };
+        if let Some((field, what)) = conflict {
+            compared.problems.push(ImportProblem { line: device.line, field, what });
+        }
+        if compared.problems.len() == PROBLEMS_MAX {
+            break;
+        }
+    }
+    Ok(compared)
+}
+
+/// Where a row of an inventory is not what is stored under its name.
+fn conflict(device: &NewDevice, known: &Whitelisted) -> Option<(&'static str, String)> {
+    let NewDevice { device_id, public_key, serial, manufacturer, model, site, .. } = device;
+    if known.public_key != *public_key {
+        let what = format!("device {device_id} is whitelisted with another key; re-provision it instead");
+        return Some(("public_key", what));
+    }
+    let columns = [
+        ("serial", serial, &known.serial),
+        ("manufacturer", manufacturer, &known.manufacturer),
+        ("model", model, &known.model),
+        ("site", site, &known.site),
+    ];
+    let (field, given, stored) = columns.into_iter().find(|(_, given, stored)| given != stored)?;
+    Some((field, format!("device {device_id} is whitelisted with {field} `{stored}`, got `{given}`")))
+}
+
+/// Registers a whitelisted device, and gives when it registered first.
+pub fn register(
+    store: &mut dyn Transaction,
+    registration: &Registration,
+    by: &By,
+) -> Result<Result<UnixMs, Denied>, StoreError> {
+    let Registration { device_id, public_key, sequence, .. } = registration;
+    let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
+    let Standing { row, status, kept } = device.standing;
+    let denied = if status == DeviceStatus::Revoked {
+        Some(Denied::Revoked)
+    } else if device.public_key != *public_key {
+        Some(Denied::KeyMismatch)
+    } else if *sequence <= kept {
+        Some(Denied::Stale { kept })
+    } else {
+        match registration.otrt_sha256 {
+            Some(sha256) => consume(store, &sha256, registration, &device, by.at)?,
+            None if registration.otrt_required && status == DeviceStatus::Whitelisted => Some(Denied::OtrtRequired),
+            None => None,
+        }
+    };
+    if let Some(denied) = denied {
+        return Ok(Err(denied));
+    }
+    if let Some(first) = device.registered_at {
+        return Ok(advance(store, device_id, *sequence, by.at)?.map(|_| first));
+    }
+    let noted = note(store, "device.register", device_id.as_str(), "", by)?;
+    store.register_device(row, *sequence, by.at, &noted)?;
+    Ok(Ok(by.at))
+}
+
+/// Consumes a token; says why it can't be. The key that used it gets the same answer again inside its life.
+fn consume(
+    store: &mut dyn Transaction,
+    sha256: &[u8; 32],
+    registration: &Registration,
+    device: &DeviceRow,
+    at: UnixMs,
+) -> Result<Option<Denied>, StoreError> {
+    let Some(token) = store.otrt(sha256)? else { return Ok(Some(Denied::OtrtInvalid)) };
+    if token.used_key.is_some_and(|key| key != registration.public_key) {
+        return Ok(Some(Denied::OtrtUsed));
+    }
+    let is_in_time = token.created_at <= at + AHEAD_MAX && token.expires_at > at;
+    let is_for_it = token.device_id.is_none_or(|bound| bound == registration.device_id)
+        && token.model.is_none_or(|bound| bound == device.model);
+    if !is_in_time || !is_for_it {
+        return Ok(Some(Denied::OtrtInvalid));
+    }
+    if token.used_key.is_none() {
+        store.use_otrt(sha256, &registration.public_key, at)?;
+    }
+    Ok(None)
+}
+
+/// Makes one-time tokens known.
+pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &By) -> Result<(), StoreError> {
+    let subject = format!("{} tokens", otrts.tokens_sha256.len());
+    let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;
+    store.insert_otrts(otrts, by.at, &noted)
+}
+
+/// Forgets those of these one-time tokens that nobody has used yet; gives how many.
+pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError> {
+    let unused = store.count_unused_otrts(tokens_sha256)?;
+    let noted = note(store, "otrt.revoke", &format!("{unused} tokens"), "", by)?;
+    store.delete_unused_otrts(tokens_sha256, &noted)?;
+    Ok(unused)
+}
+
+/// Gives a registered device another key. The same rotation again, signed with the new key, changes nothing.
+pub fn rotate_key(
+    store: &mut dyn Transaction,
+    rotation: &KeyRotation,
+    by: &By,
+) -> Result<Result<(), Denied>, StoreError> {
+    let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
+    let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
+    let standing = device.standing;
+    if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
+        return Ok(Err(denied(Some(standing))));
+    }
+    // Before the pair is taken: a refusal leaves everything as it was.
+    if device.public_key != *signed_with {
+        return Ok(Err(Denied::KeyMismatch)); // rotated in between, by somebody who has the old key too
+    }
+    let is_repeated = device.public_key == *new_public_key;
+    if !is_repeated && store.is_known_key(new_public_key)? {
+        return Ok(Err(Denied::KeyInUse));
+    }
+    if let Err(denied) = advance(store, device_id, *sequence, by.at)? {
+        return Ok(Err(denied));
+    }
+    if !is_repeated {
+        let noted = note(store, "device.rotate_key", device_id.as_str(), &new_public_key.to_string(), by)?;
+        store.save_key(standing.row, new_public_key, by.at, &noted)?;
+        store.insert_changes(&[standing.row], by.at)?;
+    }
+    Ok(Ok(()))
+}
+
+/// Shuts devices out; those already revoked stay so. Their open commands are canceled.
+pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError> {
+    let (found, unknown) = find(store, which)?;
+    let mut done = Revoked { unknown, ..Revoked::default() };
+    let mut noted = Vec::new();
+    for (device_id, standing) in found {
+        if standing.status == DeviceStatus::Revoked {
+            done.already += 1;
+            continue;
+        }
+        noted.push((standing.row, note(store, "device.revoke", device_id.as_str(), reason, by)?));
+        done.revoked.push(device_id);
+    }
+    let Some((_, first)) = noted.first() else { return Ok(done) };
+    let rows: Vec<i64> = noted.iter().map(|(row, _)| *row).collect();
+    store.revoke_devices(&noted, reason, by.at)?;
+    cancel_open(store, &rows, "the device was revoked", by.at, first)?;
+    updates::on_person(store, &rows, UpdateEvent::Revoked, by.at)?;
+    store.insert_changes(&rows, by.at)?; // every server is to look at them again
+    Ok(done)
+}
+
+/// Gives a device a new key and a new start: it is whitelisted, with the pair (0, 0), whatever it was before.
+pub fn reprovision(
+    store: &mut dyn Transaction,
+    device_id: &DeviceId,
+    public_key: &PublicKey,
+    reason: &str,
+    by: &By,
+) -> Result<Result<(), EditRefused>, StoreError> {
+    let Some(Standing { row, .. }) = store.standing(device_id)? else { return Ok(Err(EditRefused::Unknown)) };
+    if store.is_known_key(public_key)? {
+        return Ok(Err(EditRefused::KeyInUse));
+    }
+    let noted = note(store, "device.reprovision", device_id.as_str(), &format!("{public_key}: {reason}"), by)?;
+    cancel_open(store, &[row], "the device was re-provisioned", by.at, &noted)?;
+    updates::on_person(store, &[row], UpdateEvent::Reprovisioned, by.at)?;
+    store.save_key(row, public_key, by.at, &noted)?;
+    // Those that were made for it went to who held the old key. Those that it has used serve the old key alone, which never
+    // returns.
+    store.end_otrts_of(device_id, &noted)?;
+    // What the old key signed is worth nothing any more, so the pair may begin again.
+    store.restart_device(row, &noted)?;
+    store.insert_changes(&[row], by.at)?;
+    Ok(Ok(()))
+}
+
+/// Edits a device, if it still has `if_version`; gives its new version.
+pub fn edit(
+    store: &mut dyn Transaction,
+    device_id: &DeviceId,
+    edit: &DeviceEdit,
+    if_version: Option<u64>,
+    by: &By,
+) -> Result<Result<u64, EditRefused>, StoreError> {
+    let Some(device) = store.device(device_id)? else { return Ok(Err(EditRefused::Unknown)) };
+    let (row, version) = (device.standing.row, device.version);
+    if if_version.is_some_and(|expected| expected != version) {
+        return Ok(Err(EditRefused::Changed { version }));
+    }
+    let site = edit.site.as_ref().map(|site| format!("site {site}"));
+    let labels = edit.labels.as_ref().map(|labels| format!("labels {}", labels.join(", ")));
+    let described = [site, labels].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let noted = note(store, "device.edit", device_id.as_str(), &described, by)?;
+    store.save_device(row, edit.site.as_ref().unwrap_or(&device.site), version + 1, &noted)?;
+    if let Some(labels) = &edit.labels {
+        store.save_labels(row, labels, &noted)?;
+    }
+    Ok(Ok(version + 1))
+}

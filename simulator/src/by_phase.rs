@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use ks_reports::run_folder::{AdversaryRequests, PhaseFigures};
 
 use crate::{
-    measure::{self, Measurements, MessageType},
+    device::exchange::MessageType,
+    measure::{self, Measurements},
     scenario::Plan,
     self_watch,
     summary::percentiles,

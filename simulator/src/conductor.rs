@@ -19,11 +19,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     by_phase::ByPhase,
+    device::exchange::MessageType,
     device::waits::Wait,
     expect::Judge,
     fleet::ShardReport,
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
-    measure::{Measurements, MessageType, OK},
+    measure::{Measurements, OK},
     operator::OperatorError,
     promises::{self, Breach, Ending},
     record::Record,

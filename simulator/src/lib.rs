@@ -30,6 +30,7 @@ pub mod nothing_held;
 pub mod operator;
 pub mod over_cores;
 pub mod pages;
+pub mod pairs;
 pub mod promises;
 pub mod record;
 pub mod rehearse;

@@ -11,8 +11,9 @@ use ks_reports::run_folder::{
 use crate::{
     by_phase::adversary_requests,
     conductor::Played,
+    device::exchange::MessageType,
     expect::Final,
-    measure::{Measured, Measurements, MessageType, OK, Score},
+    measure::{Measured, Measurements, OK, Score},
     nothing_held,
     promises::{Breach, Promise},
     scenario::{Plan, Timing},

@@ -14,9 +14,12 @@ use super::{
     witness::{DeviceSeen, Seen},
 };
 use crate::{
-    device::waits::{self, Wait},
+    device::{
+        exchange::MessageType,
+        waits::{self, Wait},
+    },
     ledger::StoredCommand,
-    measure::{MessageType, Score},
+    measure::Score,
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
     scenario::{HeartbeatInterval, Moment, Otrt, Plan, Step, release_id},

@@ -37,12 +37,13 @@ use crate::{
     },
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
-    scenario::{self, Addresses, AdversaryKind, Connections, HeartbeatInterval, Otrt, Plan, Step},
+    scenario::{self, Addresses, AdversaryKind, Connections, HeartbeatInterval, Otrt, Plan},
     self_watch::{self, Resources, Stopwatch},
+    server_process::ServerProcess,
     shard::{RunTime, Shard},
     summary::{About, summarise},
     ticks::Ticks,
-    timeline::{ServerProcess, Stage},
+    timeline::{Punch, Stage, Step},
     timer::{self, Timer},
     truth::Truth,
 };
@@ -470,8 +471,8 @@ pub fn shard(
 
 /// When people punch at every device, and how often at each.
 fn shifts(plan: &Plan) -> Vec<(Duration, u32)> {
-    let punches = plan.timeline.iter().filter_map(|timed| match timed.step {
-        Step::Punch { per_device } => Some((timed.at, per_device)),
+    let punches = plan.timeline.iter().filter_map(|timed| match &timed.step {
+        Step::Punch(Punch { per_device }) => Some((timed.at, *per_device)),
         _ => None,
     });
     punches.collect()

@@ -36,8 +36,9 @@ use crate::{
     known_settings::KnownSettings,
     rehearse::{Rehearsal, Signatures},
     run::Target,
-    scenario::{self, Mode, Overrides, Plan, RefusedRollout, Step, parse_duration, render_all},
+    scenario::{self, Mode, Overrides, Plan, RefusedRollout, parse_duration, render_all},
     self_watch::Stopwatch,
+    timeline::Step,
 };
 
 /// A signal of the first one's kind that comes so soon after it is the same one: `timeout` and some shells send each twice, to
@@ -368,9 +369,9 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
         let at = scenario::format_duration(*at);
         return bad(&format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"));
     }
-    let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey { .. } | Step::RevokeServerKey);
+    let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey(_) | Step::RevokeServerKey(_));
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
-    let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
+    let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer(_)));
     match (plan.mode, target) {
         (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
         (Mode::Load, Some(_)) if changes_keys => bad(

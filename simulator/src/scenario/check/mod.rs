@@ -2,11 +2,10 @@
 
 mod adversary;
 mod expect;
-mod faults;
-mod firmware;
+pub(crate) mod firmware;
 mod fleet;
-mod timeline;
-mod value;
+pub(crate) mod timeline;
+pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,20 +26,20 @@ use super::span_of_time::format_duration;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
 
 /// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
-struct Known<'a> {
-    mode: Option<Mode>,
-    timing: Option<Timing>,
-    duration: Option<Duration>,
-    devices: Option<u32>,
-    models: Option<Vec<String>>,
-    sites: Option<Vec<String>>,
+pub(crate) struct Known<'a> {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) devices: Option<u32>,
+    pub(crate) models: Option<Vec<String>>,
+    pub(crate) sites: Option<Vec<String>>,
     /// Versions of the scenario's firmware.
-    firmware: Vec<String>,
+    pub(crate) firmware: Vec<String>,
     /// Names of the scenario's policies.
-    policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
     /// The rollouts that steps start, in the order of the file, with the places of the steps.
-    rollouts: Vec<At<RolloutId>>,
-    settings: &'a dyn ServerSettings,
+    pub(crate) rollouts: Vec<At<RolloutId>>,
+    pub(crate) settings: &'a dyn ServerSettings,
 }
 
 /// The plan, if nothing is wrong; otherwise all that is wrong is in `problems`.

@@ -15,9 +15,9 @@ use ks_server::rollout::policy::Policy;
 
 use crate::{
     console::Console,
+    drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
     over_cores,
-    rehearse::{Rehearsal, rehearse},
     scenario::{Firmware, Plan, Share},
     temporary::Temporary,
     timeline::{StartRollout, Step},

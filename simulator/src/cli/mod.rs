@@ -29,13 +29,13 @@ use trials::TrialOptions;
 
 use crate::{
     console::{self, Console},
+    drive::rehearse::{Rehearsal, Signatures},
+    drive::target::Target,
     embedded::SUBCOMMAND,
     explain,
     failure::Failure,
     folder::{self, RunFolder},
     known_settings::KnownSettings,
-    rehearse::{Rehearsal, Signatures},
-    run::Target,
     scenario::{self, Mode, Overrides, Plan, RefusedRollout, parse_duration, render_all},
     self_watch::Stopwatch,
     timeline::Step,
@@ -335,10 +335,10 @@ fn execute(
     let interrupted = interruptible()?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet),
+        Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
             let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
-            crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
+            crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };
     let summary = match summary {

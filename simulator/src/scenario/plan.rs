@@ -304,6 +304,20 @@ impl Plan {
         self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout(_)))
     }
 
+    /// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
+    pub fn server_settings(&self, admin_token: &str) -> BTreeMap<String, String> {
+        let mut settings = self.server.clone();
+        if let HeartbeatInterval::Fixed(interval) = self.fleet.heartbeat_interval {
+            settings.entry("HEARTBEAT_INTERVAL_MS".to_owned()).or_insert_with(|| interval.as_millis().to_string());
+        }
+        // Retention would take away what the ledger still has to find.
+        let days = self.duration.as_secs() / 86_400 + 2;
+        settings.entry("HEARTBEAT_RETENTION_DAYS".to_owned()).or_insert_with(|| days.max(30).to_string());
+        settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| (self.fleet.otrt != Otrt::None).to_string());
+        settings.insert("ADMIN_TOKEN".to_owned(), admin_token.to_owned());
+        settings
+    }
+
     /// Heartbeats per minute that the fleet offers once all devices have started; none where the server decides.
     pub fn offered_per_min(&self) -> Option<f64> {
         self.fleet.heartbeat_interval.offered_per_s(self.fleet.devices).map(|per_s| per_s * 60.0)

@@ -21,7 +21,6 @@ use ks_server::{
 use super::plan::{Firmware, Plan};
 use crate::{
     fleet::{self, DeviceSpec, FACTORY_COUNTER},
-    run::server_settings,
     timeline::{StartRollout, Step},
 };
 
@@ -46,7 +45,7 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         return Vec::new();
     }
     let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // which the run says
-    let settings = server_settings(plan, "");
+    let settings = plan.server_settings("");
     let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
     let mut names = BTreeSet::new();
     let mut refused = Vec::new();

@@ -25,8 +25,8 @@ use ks_protocol::id::DeviceId;
 use serde_json::{Value, json};
 
 use crate::{
+    drive::rehearse::disk::Disk,
     link::faults::Bad,
-    rehearse::disk::Disk,
     scenario::{
         Plan,
         check::timeline::Judge,

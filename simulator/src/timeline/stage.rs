@@ -9,7 +9,7 @@ use std::{
 use ks_protocol::id::DeviceId;
 
 use crate::{
-    event_log::EventLog, link::faults::Weather, operator::Operator, promises::Witness, rehearse::disk::Disk,
+    drive::rehearse::disk::Disk, event_log::EventLog, link::faults::Weather, operator::Operator, promises::Witness,
     server_process::ServerProcess, shard::RunTime,
 };
 

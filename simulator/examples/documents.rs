@@ -1,6 +1,6 @@
 //! Makes the parts of documents that the simulator knows: `cargo xtask documents` runs it.
 
-use ks_fleet::timeline::steps_in_words;
+use ks_fleet::{scenario::metrics_in_words, timeline::steps_in_words};
 
 /// A part of a document that is made.
 pub(crate) struct Part {
@@ -12,7 +12,10 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 1] = [Part { path: "docs/scenarios.md", name: "steps", make: steps_in_words }];
+pub(crate) const PARTS: [Part; 2] = [
+    Part { path: "docs/scenarios.md", name: "steps", make: steps_in_words },
+    Part { path: "docs/scenarios.md", name: "metrics", make: metrics_in_words },
+];
 
 impl Part {
     /// The document with this part made again; none if the marks are missing.

@@ -1,4 +1,4 @@
-//! Goal: documents say of every step of a timeline what the program says.
+//! Goal: documents say of every step of a timeline and every metric what the program says.
 
 #[path = "../examples/documents.rs"]
 mod made;

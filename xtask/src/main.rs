@@ -31,7 +31,7 @@ cargo xtask COMMAND
   sbom         what is in each program, as CycloneDX, into target/sbom/
   bench        every published number again, into reports/bench/; `bench floods`: what honest devices pay under floods, alone
   vectors      make protocol/vectors/ again
-  documents    make the parts of documents that the code knows again: settings, routes, steps of a timeline
+  documents    make the parts of documents that the code knows again: settings, routes, steps, metrics
 ";
 
 fn main() -> ExitCode {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 pub use diagnostic::{Diagnostic, render_all};
 pub use limits::FILE_BYTES_MAX;
-pub use metric::{AnswerCode, Metric, UnknownMetric};
+pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};
 pub use overrides::Overrides;
 pub use plan::{
     Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval,

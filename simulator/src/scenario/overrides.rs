@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::check::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
+use super::expectation::During;
 use super::limits;
-use super::plan::{During, Mode, Plan};
+use super::plan::{Mode, Plan};
 use super::problem::grouped;
 use super::span_of_time::format_duration;
 use crate::timeline::{Recipients, Revoke, SendCommand, Step};

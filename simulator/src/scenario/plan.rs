@@ -4,7 +4,8 @@ use ks_server::rollout::policy::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::metric::Metric;
+use super::adversaries::Adversary;
+use super::expectation::Expectation;
 use super::span_of_time::format_duration;
 use crate::timeline::{Phase, Step};
 
@@ -192,57 +193,6 @@ pub struct Share {
     pub share: u32,
 }
 
-/// Attackers of one kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adversary {
-    /// What they do.
-    pub kind: AdversaryKind,
-    /// How many: 1 to 10,000.
-    pub count: u16,
-    /// Where they are.
-    pub addresses: Addresses,
-    /// Between two attempts of one of them, at least 1 ms.
-    pub interval: Duration,
-    /// The first attempt.
-    pub from: Duration,
-    /// No attempt from here on; after `from`, at most the run's duration.
-    pub until: Duration,
-}
-
-/// The addresses that attackers of one table have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addresses {
-    /// Each has its own.
-    Own,
-    /// The honest fleet's: neighbors behind the same NAT.
-    Fleet,
-    /// So many, dealt out among all of them: 1 to 10,000.
-    Some(u16),
-}
-
-/// What an attacker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdversaryKind {
-    /// Signs with a key that is not the device's.
-    Forger,
-    /// Sends again, byte for byte, what an honest device sent.
-    Replayer,
-    /// Speaks for a device that nobody has whitelisted.
-    UnknownDevice,
-    /// Has a device's own key.
-    ClonedKey,
-    /// Changes an honest request on its way.
-    Tamperer,
-    /// A registered device that sends far more than it may.
-    MadDevice,
-    /// Opens connections and sends half a head on each.
-    HalfRequest,
-    /// Sends a body byte by byte.
-    SlowBody,
-    /// Sends the largest bodies that are read, and larger ones.
-    BigBody,
-}
-
 /// A step of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimedStep {
@@ -252,43 +202,6 @@ pub struct TimedStep {
     pub step: Step,
     /// Whether the run goes on if it fails.
     pub may_fail: bool,
-}
-
-/// What must be true of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expectation {
-    /// Of which number.
-    pub metric: Metric,
-    /// What it is compared with.
-    pub bound: Bound,
-    /// When.
-    pub during: During,
-    /// It must hold in each full window of this length; none: over all of `during` at once.
-    pub every: Option<Duration>,
-    /// To have no sample is no failure.
-    pub allow_empty: bool,
-    /// A breach ends the run.
-    pub abort: bool,
-}
-
-/// What a number is compared with; not negative, in the metric's unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
-    /// At most this.
-    Max(f64),
-    /// At least this.
-    Min(f64),
-    /// Exactly this.
-    Equals(f64),
-}
-
-/// When an expectation counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum During {
-    /// From start to end.
-    WholeRun,
-    /// In the phase of this name; `Plan::phases` has it.
-    Phase(String),
 }
 
 impl Plan {
@@ -363,104 +276,9 @@ impl Mode {
     }
 }
 
-impl AdversaryKind {
-    /// All kinds.
-    pub const ALL: [Self; 9] = [
-        Self::Forger,
-        Self::Replayer,
-        Self::UnknownDevice,
-        Self::ClonedKey,
-        Self::Tamperer,
-        Self::MadDevice,
-        Self::HalfRequest,
-        Self::SlowBody,
-        Self::BigBody,
-    ];
-
-    /// Whether it attacks sockets, which a rehearsal does not have.
-    pub fn needs_sockets(self) -> bool {
-        matches!(self, Self::HalfRequest | Self::SlowBody | Self::BigBody)
-    }
-
-    /// Whether each of its requests must be refused. What a mad device's budget allows it may have; a half request asks for
-    /// nothing.
-    pub fn must_be_refused(self) -> bool {
-        !matches!(self, Self::MadDevice | Self::HalfRequest | Self::SlowBody)
-    }
-
-    /// Whether it repeats what it has overheard.
-    pub fn listens_in(self) -> bool {
-        matches!(self, Self::Replayer | Self::Tamperer)
-    }
-
-    /// The name, as in a scenario.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Forger => "forger",
-            Self::Replayer => "replayer",
-            Self::UnknownDevice => "unknown_device",
-            Self::ClonedKey => "cloned_key",
-            Self::Tamperer => "tamperer",
-            Self::MadDevice => "mad_device",
-            Self::HalfRequest => "half_request",
-            Self::SlowBody => "slow_body",
-            Self::BigBody => "big_body",
-        }
-    }
-}
-
 /// `revoke` at 10s
 impl std::fmt::Display for TimedStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` at {}", self.step.as_str(), format_duration(self.at))
-    }
-}
-
-impl Bound {
-    /// Whether only too much can breach it; of a count, which is never below 0, `= 0` says so too.
-    pub fn is_upper(self) -> bool {
-        matches!(self, Self::Max(_)) || self == Self::Equals(0.0)
-    }
-
-    /// The number keeps to the bound. A number that is none (NaN) keeps to nothing.
-    pub fn holds(self, actual: f64) -> bool {
-        match self {
-            Self::Max(max) => actual <= max,
-            Self::Min(min) => actual >= min,
-            Self::Equals(wanted) => (actual - wanted).abs() < f64::EPSILON,
-        }
-    }
-
-    /// The number of the bound.
-    pub fn value(self) -> f64 {
-        match self {
-            Self::Max(value) | Self::Min(value) | Self::Equals(value) => value,
-        }
-    }
-}
-
-/// `<= 50`
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = match self {
-            Self::Max(_) => "<=",
-            Self::Min(_) => ">=",
-            Self::Equals(_) => "=",
-        };
-        write!(f, "{sign} {}", self.value())
-    }
-}
-
-/// `heartbeat.p99_ms <= 50 during steady, every 10s`: what a report calls it.
-impl std::fmt::Display for Expectation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.metric, self.bound)?;
-        if let During::Phase(phase) = &self.during {
-            write!(f, " during {phase}")?;
-        }
-        if let Some(every) = self.every {
-            write!(f, ", every {}", format_duration(every))?;
-        }
-        Ok(())
     }
 }

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use ks_reports::run_folder::{AdversaryRequests, PhaseFigures};
 
 use crate::{
-    measure::{self, Measurements, MessageType},
+    device::exchange::MessageType,
+    measure::{self, Measurements},
     scenario::Plan,
     self_watch,
+    server_process::ServerProcess,
     summary::percentiles,
-    timeline::ServerProcess,
 };
 
 /// What is summed up so far.
@@ -106,8 +107,8 @@ mod tests {
     use super::*;
     use crate::{
         known_settings::KnownSettings,
-        scenario::{self, Moment},
-        timeline::{Acting, Usage},
+        scenario,
+        server_process::{Acting, Moment, Usage},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\

@@ -20,10 +20,9 @@ use ks_reports::bounded::FILE_BYTES_MAX;
 
 use crate::{
     folder::NO_LINK,
-    scenario::Moment,
     self_watch,
+    server_process::{Acting, Moment, ServerProcess, Usage},
     temporary::Temporary,
-    timeline::{Acting, ServerProcess, Usage},
 };
 
 /// The hidden subcommand.

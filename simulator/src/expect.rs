@@ -5,7 +5,8 @@ use std::time::Duration;
 use ks_reports::run_folder::{Expectation as Judged, Ledger};
 
 use crate::{
-    measure::{Measurements, MessageType, OK},
+    device::exchange::MessageType,
+    measure::{Measurements, OK},
     rollout_watch::Seen,
     scenario::{Bound, During, Expectation, Metric, Plan},
     self_watch,
@@ -243,9 +244,11 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::RolloutPromoted => decided("promoted"),
         Metric::RolloutCompleted => decided("completed"),
         Metric::RolloutDetectionS => rollouts.detection_s(),
-        Metric::KeysRotated => Some(total.keys_rotated as f64),
-        Metric::CommandsSucceeded => Some(total.commands_succeeded as f64),
-        Metric::CommandsAppliedTwice => (total.commands_succeeded > 0).then_some(total.commands_applied_twice as f64),
+        Metric::KeysRotated => Some(total.done.keys_rotated as f64),
+        Metric::CommandsSucceeded => Some(total.done.commands_succeeded as f64),
+        Metric::CommandsAppliedTwice => {
+            (total.done.commands_succeeded > 0).then_some(total.done.commands_applied_twice as f64)
+        }
         _ => return Err(BySpan),
     })
 }

@@ -1,7 +1,7 @@
 //! The fleet simulator: thousands of virtual devices against the real backend.
 //!
-//! A scenario's way: [`scenario`] (raw -> checked -> plan) -> [`run`] (real time, sockets) or [`rehearse`] (virtual time,
-//! in process) -> [`fleet`] and [`timeline`] -> [`conductor`] with [`measure`] and [`event_log`] -> [`expect`] and
+//! A scenario's way: [`scenario`] (raw -> checked -> plan) -> [`setup`] and [`drive`] (real time over sockets,
+//! or virtual time in process) -> [`fleet`] and [`timeline`] -> [`conductor`] with [`measure`] and [`event_log`] -> [`expect`] and
 //! [`summary`] -> the run folder, from which the report is drawn.
 //!
 //! Devices are strangers to the server: they speak the device protocol, the operator speaks the admin API, and there is
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod conductor;
 pub mod console;
 pub mod device;
+pub mod drive;
 pub mod embedded;
 pub mod event_log;
 pub mod expect;
@@ -30,14 +31,16 @@ pub mod nothing_held;
 pub mod operator;
 pub mod over_cores;
 pub mod pages;
+pub mod pairs;
 pub mod promises;
 pub mod record;
-pub mod rehearse;
+pub mod rollout_order;
 pub mod rollout_watch;
-pub mod run;
 pub mod scenario;
 pub mod seed;
 pub mod self_watch;
+pub mod server_process;
+pub mod setup;
 pub mod shard;
 pub mod summary;
 pub mod temporary;

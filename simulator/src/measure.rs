@@ -4,61 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
+use crate::device::exchange::{Done, MessageType};
+
 /// Longest latency that is told apart, in microseconds: 15 minutes. Longer ones count as that.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
-
-/// What kind of message a request carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MessageType {
-    /// POST /register.
-    Register,
-    /// POST /heartbeat.
-    Heartbeat,
-    /// POST /commands/ack.
-    CommandAck,
-    /// POST /attendance.
-    Attendance,
-    /// POST /logs.
-    Logs,
-    /// POST /rotate-key.
-    RotateKey,
-    /// GET /keys.
-    Keyset,
-    /// POST /firmware/status.
-    FirmwareStatus,
-    /// GET /firmware/artifacts/{sha256}.
-    Artifact,
-}
-
-impl MessageType {
-    /// Every type.
-    pub const ALL: [Self; 9] = [
-        Self::Register,
-        Self::Heartbeat,
-        Self::CommandAck,
-        Self::Attendance,
-        Self::Logs,
-        Self::RotateKey,
-        Self::Keyset,
-        Self::FirmwareStatus,
-        Self::Artifact,
-    ];
-
-    /// The name in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Heartbeat => "heartbeat",
-            Self::CommandAck => "command_ack",
-            Self::Attendance => "attendance",
-            Self::Logs => "logs",
-            Self::RotateKey => "rotate_key",
-            Self::Keyset => "keyset",
-            Self::FirmwareStatus => "firmware_status",
-            Self::Artifact => "artifact",
-        }
-    }
-}
 
 /// The code of an answer that was honoured.
 pub const OK: &str = "OK";
@@ -197,14 +146,10 @@ pub struct Measurements {
     pub adversaries: BTreeMap<&'static str, AdversaryRequests>,
     /// CPU time of the thread that adversaries have to themselves, where they have one.
     pub adversaries_cpu: Duration,
-    /// Commands carried out and acknowledged as such.
-    pub commands_succeeded: u64,
-    /// Commands carried out although they had been before.
-    pub commands_applied_twice: u64,
+    /// What answers made devices do.
+    pub done: Done,
     /// Punches that people made.
     pub punches_made: u64,
-    /// Devices' keys that were rotated.
-    pub keys_rotated: u64,
     /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: the truth.
     pub installed: BTreeMap<String, u64>,
     /// Devices that booted a release for the first time, by its version: the truth.
@@ -229,10 +174,8 @@ impl Default for Measurements {
             attacks: BTreeMap::new(),
             adversaries: BTreeMap::new(),
             adversaries_cpu: Duration::ZERO,
-            commands_succeeded: 0,
-            commands_applied_twice: 0,
+            done: Done::default(),
             punches_made: 0,
-            keys_rotated: 0,
             installed: BTreeMap::new(),
             updated: BTreeMap::new(),
             broken: BTreeMap::new(),
@@ -283,10 +226,8 @@ impl Measurements {
             self.adversary_mut(kind).add(requests);
         }
         self.adversaries_cpu += other.adversaries_cpu;
-        self.commands_succeeded += other.commands_succeeded;
-        self.commands_applied_twice += other.commands_applied_twice;
+        self.done += other.done;
         self.punches_made += other.punches_made;
-        self.keys_rotated += other.keys_rotated;
         for (version, count) in &other.installed {
             *self.installed.entry(version.clone()).or_default() += count;
         }

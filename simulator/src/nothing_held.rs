@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use ks_protocol::refusal::RefusalCode;
 
 use crate::{
+    device::exchange::MessageType,
     link::NO_SOCKET,
-    measure::{BAD_ANSWER, Measurements, MessageType, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
+    measure::{BAD_ANSWER, Measurements, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
 };
 
 /// Codes that say nothing about the server: the generator's limit, or the end of the run.

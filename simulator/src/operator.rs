@@ -22,7 +22,7 @@ use crate::{
     ledger::{StoredCommand, StoredPunch},
     link::{HttpRequest, Link, LinkError, Network},
     pages::Cursors,
-    scenario::RolloutOrder,
+    rollout_order::RolloutOrder,
 };
 
 /// How long answers of the admin API are waited for.

@@ -12,7 +12,10 @@ use ks_reports::{
     run_folder::{LATENCY, TICKS, Tick},
 };
 
-use crate::measure::{Measurements, MessageType, histogram};
+use crate::{
+    device::exchange::MessageType,
+    measure::{Measurements, histogram},
+};
 
 /// The two files of a run folder.
 pub struct Record {

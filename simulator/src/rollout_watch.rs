@@ -14,7 +14,8 @@ use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, R
 use crate::{
     measure::Measurements,
     operator::{Operator, OperatorError, SeenDecision, SeenGate, SeenRollout},
-    scenario::{Plan, Step},
+    scenario::Plan,
+    timeline::Step,
 };
 
 /// Samples that a run is cut into at most.
@@ -112,7 +113,7 @@ impl RolloutWatch {
             None
         };
         let started = plan.timeline.iter().filter_map(|timed| match &timed.step {
-            Step::StartRollout { rollout_id, .. } => Some(rollout_id.clone()),
+            Step::StartRollout(start) => Some(start.rollout_id.clone()),
             _ => None,
         });
         Ok(Self {

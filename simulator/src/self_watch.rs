@@ -98,7 +98,7 @@ pub fn generator(measured: &Measurements, steady: &Measurements, resources: Reso
     let lag = &measured.send_lag_us;
     let late_sends = late_sends(measured);
     let ms = |quantile| lag.value_at_quantile(quantile) as f64 / 1_000.0;
-    let sent = steady.of(crate::measure::MessageType::Heartbeat).sent;
+    let sent = steady.of(crate::device::exchange::MessageType::Heartbeat).sent;
     let achieved_bp = (sent * 10_000).checked_div(steady.offered()).unwrap_or(10_000);
     Generator {
         cpu_s: resources.cpu_s,
@@ -160,16 +160,16 @@ mod tests {
     #[test]
     fn what_was_sent_after_the_end_was_not_sent_in_time() {
         let mut steady = Measurements { due: 744_000, ..Measurements::default() };
-        steady.of_mut(crate::measure::MessageType::Heartbeat).sent = 419_000;
+        steady.of_mut(crate::device::exchange::MessageType::Heartbeat).sent = 419_000;
         let mut whole = steady.clone();
-        whole.of_mut(crate::measure::MessageType::Heartbeat).sent = 744_000;
+        whole.of_mut(crate::device::exchange::MessageType::Heartbeat).sent = 744_000;
         assert_eq!(generator(&whole, &steady, Resources::default()).achieved_bp, 5_631);
     }
 
     #[test]
     fn a_generator_without_sockets_is_not_sound() {
         let mut measured = Measurements::default();
-        (0..3).for_each(|_| measured.of_mut(crate::measure::MessageType::Register).end(NO_SOCKET, 9, None));
+        (0..3).for_each(|_| measured.of_mut(crate::device::exchange::MessageType::Register).end(NO_SOCKET, 9, None));
         assert!(without_socket(&measured).unwrap().contains("no socket for 3 requests"));
     }
 

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use ks_protocol::time::UnixMs;
 use ks_reports::run_folder::{
-    Attacks, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PhaseFigures, PromiseJudged, Summary, Verdict,
+    Attacks, Expectation, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PhaseFigures, PromiseJudged, Summary,
+    Verdict,
 };
 
 use crate::{
     by_phase::adversary_requests,
     conductor::Played,
+    device::exchange::MessageType,
     expect::Final,
-    measure::{Measured, Measurements, MessageType, OK, Score},
+    measure::{Measured, Measurements, OK, Score},
     nothing_held,
     promises::{Breach, Promise},
     scenario::{Plan, Timing},
@@ -43,66 +45,21 @@ pub struct About<'a> {
 
 /// The summary of a run, with its verdict.
 pub fn summarise(about: About<'_>, played: Played) -> Summary {
-    let Played {
-        total,
-        steady,
-        ledger,
-        judge,
-        rollouts,
-        rollout,
-        phases: of_phases,
-        lasted,
-        interrupted,
-        unjudged,
-        aborted,
-        broken,
-        failures,
-        breaches,
-        ..
-    } = played;
-    let generator = self_watch::generator(&total, &steady.0, about.resources);
-    let (expectations, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &rollouts });
-    let mut reasons = Reasons { broken: broken.into_iter().collect(), ..Reasons::default() };
-    reasons.hard.extend(ledger_breach(&ledger));
-    let mut reasons_of_run = [reasons.broken.clone(), failures.clone()].concat();
-    reasons.hard.extend(failures);
-    for Breach { promise, what, at } in breaches.iter().flatten() {
-        let at_s = at.as_secs_f64();
-        reasons.hard.push(format!("the promise \"{}\" was not kept, seen at {at_s:.1} s: {what}", promise.as_str()));
-    }
-    for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        reasons.hard.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
-    }
-    if about.mode == Mode::Load {
-        reasons.unsound.extend(self_watch::without_socket(&total));
-        if about.plan.timing == Timing::Measured {
-            reasons.unsound.extend(self_watch::lagged(&total));
-            reasons.unsound.extend(doubts);
-        }
-    }
-    if let Some(nothing_held) = nothing_held::reason(&total) {
-        reasons_of_run.push(nothing_held.clone());
-        reasons.hard.push(nothing_held);
-    } else if total.of(MessageType::Heartbeat).sent == 0 {
-        reasons.unsound.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
-    }
-    if interrupted {
-        reasons.unsound.push(format!(
-            "the run was ended after {:.0} s of {:.0} s",
-            lasted.as_secs_f64(),
-            about.plan.duration.as_secs_f64()
-        ));
-    }
-    let interrupted = interrupted || !unjudged.is_empty();
-    reasons.unsound.extend(unjudged);
-    // What ended it early is an expectation that was not met, and is told as that.
-    reasons_of_run.extend(reasons.unsound.iter().cloned());
-    reasons.unmet.extend(aborted);
-    let unmet = expectations.iter().filter(|expectation| !expectation.pass);
-    reasons.unmet.extend(unmet.map(|unmet| match unmet.actual {
-        Some(actual) => format!("`{} {}` was not met: {}", unmet.name, unmet.bound, rounded(actual)),
-        None => format!("`{} {}` was not met: there was no sample", unmet.name, unmet.bound),
-    }));
+    let (total, ledger) = (&played.total, &played.ledger);
+    let generator = self_watch::generator(total, &played.steady.0, about.resources);
+    let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
+    let nothing_held = nothing_held::reason(total);
+    let cut_short = played.interrupted || !played.unjudged.is_empty();
+    let interrupted = played.interrupted.then_some(played.lasted);
+    let reasons = Reasons {
+        hard: facts(total, ledger, &played.failures, played.breaches.iter().flatten(), nothing_held.as_ref()),
+        unsound: [doubts(&about, total, late, interrupted, nothing_held.is_some()), played.unjudged].concat(),
+        unmet: played.aborted.into_iter().chain(not_met(&expectations)).collect(),
+        broken: played.broken.into_iter().collect(),
+    };
+    // What ended it early is an expectation that was not met, and is reported as that.
+    let of_run = [reasons.broken.clone(), played.failures, nothing_held.into_iter().collect(), reasons.unsound.clone()];
+    let reasons_of_run = of_run.concat();
     let (verdict, exit_code, reasons) = reasons.verdict();
     Summary {
         format: FORMAT,
@@ -118,30 +75,89 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         started_at: about.started_at.to_string(),
         made_at: String::new(), // which whoever asked for the run knows
         wall_s: about.wall.as_secs_f64(),
-        simulated_s: lasted.as_secs_f64(),
-        interrupted,
+        simulated_s: played.lasted.as_secs_f64(),
+        interrupted: cut_short,
         devices: u64::from(about.plan.fleet.devices),
-        heartbeats: heartbeats(&total, &steady.0, steady.1),
-        requests_by_code: by_type(&total, |of| {
-            let codes: BTreeMap<String, u64> = of.codes().map(|(code, count)| (code.to_owned(), count)).collect();
-            (!codes.is_empty()).then_some(codes)
-        }),
-        latency_ms: by_type(&total, |of| percentiles(&of.honoured()?.response_us)),
-        service_ms: by_type(&total, |of| percentiles(&of.honoured()?.service_us)),
-        other_latency_ms: by_type(&total, others),
+        heartbeats: heartbeats(total, &played.steady.0, played.steady.1),
+        requests_by_code: by_type(total, codes),
+        latency_ms: by_type(total, |of| percentiles(&of.honoured()?.response_us)),
+        service_ms: by_type(total, |of| percentiles(&of.honoured()?.service_us)),
+        other_latency_ms: by_type(total, others),
         bad_server_signatures: total.bad_server_signatures,
         generator,
-        ledger,
-        rollout,
+        rollout: played.rollout,
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
-        adversary_requests: adversary_requests(&total),
-        phases: phases(about.plan, &of_phases),
-        promises: breaches.map(|breaches| promises(&breaches)),
+        adversary_requests: adversary_requests(total),
+        phases: phases(about.plan, &played.phases),
+        promises: played.breaches.map(|breaches| promises(&breaches)),
         event_log_sha256: about.event_log_sha256,
+        ledger: played.ledger,
         replay: about.replay,
         notes: about.notes,
     }
+}
+
+/// What no measurement error explains.
+fn facts<'a>(
+    total: &Measurements,
+    ledger: &Ledger,
+    failures: &[String],
+    breaches: impl Iterator<Item = &'a Breach>,
+    nothing_held: Option<&String>,
+) -> Vec<String> {
+    let mut facts: Vec<String> = ledger_breach(ledger).into_iter().chain(failures.iter().cloned()).collect();
+    for Breach { promise, what, at } in breaches {
+        let at_s = at.as_secs_f64();
+        facts.push(format!("the promise \"{}\" was not kept, seen at {at_s:.1} s: {what}", promise.as_str()));
+    }
+    for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
+        facts.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
+    }
+    facts.extend(nothing_held.cloned());
+    facts
+}
+
+/// Why the measurement is not to be trusted; `late` are the spans in which the generator was the bottleneck, `interrupted` is how
+/// long a run lasted that a person ended.
+fn doubts(
+    about: &About<'_>,
+    total: &Measurements,
+    late: Vec<String>,
+    interrupted: Option<Duration>,
+    nothing_held: bool,
+) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if about.mode == Mode::Load {
+        doubts.extend(self_watch::without_socket(total));
+        if about.plan.timing == Timing::Measured {
+            doubts.extend(self_watch::lagged(total));
+            doubts.extend(late);
+        }
+    }
+    if !nothing_held && total.of(MessageType::Heartbeat).sent == 0 {
+        doubts.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
+    }
+    if let Some(lasted) = interrupted {
+        let (lasted_s, planned_s) = (lasted.as_secs_f64(), about.plan.duration.as_secs_f64());
+        doubts.push(format!("the run was ended after {lasted_s:.0} s of {planned_s:.0} s"));
+    }
+    doubts
+}
+
+/// Expectations that were not met, each in a sentence.
+fn not_met(expectations: &[Expectation]) -> impl Iterator<Item = String> {
+    let unmet = expectations.iter().filter(|expectation| !expectation.pass);
+    unmet.map(|unmet| match unmet.actual {
+        Some(actual) => format!("`{} {}` was not met: {}", unmet.name, unmet.bound, rounded(actual)),
+        None => format!("`{} {}` was not met: there was no sample", unmet.name, unmet.bound),
+    })
+}
+
+/// How many requests ended with each code; none if there were none.
+fn codes(of: &Measured) -> Option<BTreeMap<String, u64>> {
+    let codes: BTreeMap<String, u64> = of.codes().map(|(code, count)| (code.to_owned(), count)).collect();
+    (!codes.is_empty()).then_some(codes)
 }
 
 /// How long answers took that were not OK, by their code; none if all were.

@@ -15,11 +15,12 @@ use ks_server::rollout::policy::Policy;
 
 use crate::{
     console::Console,
+    drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
     over_cores,
-    rehearse::{Rehearsal, rehearse},
-    scenario::{Firmware, Plan, Share, Step},
+    scenario::{Firmware, Plan, Share},
     temporary::Temporary,
+    timeline::{StartRollout, Step},
 };
 
 /// A policy by its name.
@@ -158,7 +159,9 @@ impl Trials<'_> {
 /// When the scenario starts its first rollout, with which policy, of which version.
 fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
-        Step::StartRollout { policy, firmware, .. } => Some((timed.at, policy.as_str(), firmware.as_str())),
+        Step::StartRollout(StartRollout { policy, firmware, .. }) => {
+            Some((timed.at, policy.as_str(), firmware.as_str()))
+        }
         _ => None,
     })
 }

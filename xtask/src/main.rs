@@ -31,7 +31,7 @@ cargo xtask COMMAND
   sbom         what is in each program, as CycloneDX, into target/sbom/
   bench        every published number again, into reports/bench/; `bench floods`: what honest devices pay under floods, alone
   vectors      make protocol/vectors/ again
-  documents    make the tables of docs/configuration.md and docs/admin-api.md again
+  documents    make the parts of documents that the code knows again: settings, routes, steps, metrics
 ";
 
 fn main() -> ExitCode {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "floods"] => bench::floods(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
-        ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-server", "--example", "documents"]),
+        ["documents"] => documents(),
         [] | ["help" | "--help" | "-h"] => {
             say(HELP);
             Ok(())
@@ -62,4 +62,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes the parts of documents that the server and the simulator know.
+fn documents() -> Result<(), Failed> {
+    ["ks-server", "ks-fleet"]
+        .into_iter()
+        .try_for_each(|package| shell::cargo(&["run", "--quiet", "--package", package, "--example", "documents"]))
 }

@@ -2,16 +2,18 @@
 //! have: that is counted, and no success of an attack. It is whitelisted beside the honest fleet, and its heartbeats are
 //! reconciled like theirs.
 
-use ks_protocol::{
-    id::Sequence,
-    signature::{OpenError, Reply, SignedRequest},
-};
+use std::time::Duration;
+
+use ks_protocol::{id::Sequence, signature::OpenError};
 
 use crate::{
-    device::machine::{Machine, Standing},
+    device::{
+        exchange::{Incoming, MessageType, Outgoing},
+        machine::{Machine, Standing},
+    },
     ledger::DeviceAccount,
     link::HttpAnswer,
-    measure::{BAD_ANSWER, MessageType, OK, UNKNOWN_KEY},
+    measure::{BAD_ANSWER, OK, UNKNOWN_KEY},
     shard::Shard,
 };
 
@@ -23,8 +25,8 @@ pub struct MadDevice {
 
 /// A request that it made.
 pub(super) struct Said {
-    pub(super) kind: MessageType,
-    pub(super) signed: SignedRequest,
+    kind: MessageType,
+    pub(super) request: Outgoing,
     sequence: Sequence,
 }
 
@@ -37,32 +39,35 @@ impl MadDevice {
     /// What it says next: it registers until it is registered, then it beats.
     pub(super) fn say(&mut self, shard: &Shard) -> Option<Said> {
         let now = shard.time.unix_now();
-        let (kind, signed) = match self.machine.standing() {
-            Standing::Registered => (MessageType::Heartbeat, self.machine.beat(now)),
-            _ => (MessageType::Register, self.machine.register(now)),
+        let kind = match self.machine.standing() {
+            Standing::Registered => MessageType::Heartbeat,
+            _ => MessageType::Register,
         };
+        let request = kind.exchange().request(&mut self.machine, now);
         let sequence = self.machine.sequence();
         if kind == MessageType::Heartbeat {
             self.account.sent.insert(sequence);
         }
-        Some(Said { kind, signed: signed.ok()?, sequence })
+        Some(Said { kind, request: request?, sequence })
     }
 
     /// Takes an answer; gives its code.
     pub(super) fn hears(&mut self, said: &Said, answer: &HttpAnswer) -> &'static str {
-        let (status, sig_dev, body) = (answer.status, said.signed.sig_dev.to_string(), answer.body.as_ref());
-        let reply = match said.kind {
-            MessageType::Heartbeat => self.machine.beaten(status, &sig_dev, body).map(|(reply, _)| refusal_in(&reply)),
-            _ => self.machine.registered(status, &sig_dev, body).map(|reply| refusal_in(&reply)),
+        let answer = Incoming {
+            status: answer.status,
+            sig_dev: &said.request.sig_dev,
+            body: &answer.body,
+            took: Duration::ZERO, // which neither of the two kinds looks at
         };
-        match reply {
+        let taken = said.kind.exchange().answer(&mut self.machine, &answer);
+        match taken.map(|taken| taken.refusal) {
             Ok(None) => {
                 if said.kind == MessageType::Heartbeat {
                     self.account.acked.insert(said.sequence);
                 }
                 OK
             }
-            Ok(Some(code)) => code,
+            Ok(Some(refusal)) => refusal.as_str(),
             Err(OpenError::UnknownKey(_)) => UNKNOWN_KEY,
             Err(_) => BAD_ANSWER,
         }
@@ -71,12 +76,5 @@ impl MadDevice {
     /// What it knows of its heartbeats. Nobody promises it anything, so it does not count as alive.
     pub(super) fn account(&mut self) -> DeviceAccount {
         std::mem::take(&mut self.account)
-    }
-}
-
-fn refusal_in<T>(reply: &Reply<T>) -> Option<&'static str> {
-    match reply {
-        Reply::Answer(_) => None,
-        Reply::Refused(refusal) => Some(refusal.code.as_str()),
     }
 }

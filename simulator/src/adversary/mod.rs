@@ -23,7 +23,7 @@ use ks_protocol::{
     document,
     id::{DeviceId, Sequence},
     key::PrivateKey,
-    message::{Firmware, Heartbeat, Network, NextBeat, Trust},
+    message::{Firmware, Heartbeat, Logs, Network, NextBeat, Request as _, Trust},
     refusal::{RefusalCode, RefusalDocument},
     signature::{NO_SIG_DEV, Reply, SIG_DEV, SIG_SERV, open_response, sign_request},
     text::{Rows, Text},
@@ -34,10 +34,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    device::actor::{Account, http_request},
+    device::{actor::Account, exchange::post},
     ledger::DeviceAccount,
     link::{HttpAnswer, LinkError},
-    measure::{BAD_ANSWER, MessageType, OK},
+    measure::{BAD_ANSWER, OK},
     scenario::{Adversary as Part, AdversaryKind},
     shard::Shard,
 };
@@ -143,8 +143,8 @@ impl Adversary {
         }
         let Some(sending) = self.sending() else { return }; // nothing was overheard yet
         let request = match &sending {
-            Sending::Wire(kind, wire) => http_request(*kind, wire),
-            Sending::Said(said) => http_request(said.kind, &said.signed.wire),
+            Sending::Wire(path, wire) => post(path, wire),
+            Sending::Said(said) => said.request.http.clone(),
         };
         let Some((address, link)) = self.lanes.take() else { return };
         let timeout = self.shard.answer_timeout;
@@ -164,7 +164,7 @@ impl Adversary {
         let (knowledge, rng, shard) = (&self.knowledge, &mut self.rng, &self.shard);
         let wire = match (&mut self.acts, self.part.kind) {
             (Acts::Mad(mad), _) => return mad.say(shard).map(|said| Sending::Said(Box::new(said))),
-            (_, AdversaryKind::BigBody) => return Some(Sending::Wire(MessageType::Logs, big_body::wire(rng))),
+            (_, AdversaryKind::BigBody) => return Some(Sending::Wire(Logs::PATH, big_body::wire(rng))),
             (Acts::Forger(forger), _) => forger.wire(knowledge, rng, shard),
             (Acts::UnknownDevices(unknown), _) => unknown.wire(rng, shard),
             (_, AdversaryKind::Replayer) => replayer::wire(rng, shard),
@@ -172,7 +172,7 @@ impl Adversary {
             (_, AdversaryKind::Tamperer) => tamperer::wire(rng, shard),
             _ => None, // it makes no requests
         };
-        wire.map(|wire| Sending::Wire(MessageType::Heartbeat, wire))
+        wire.map(|wire| Sending::Wire(Heartbeat::PATH, wire))
     }
 
     fn ended(&mut self, sending: &Sending, reply: Result<HttpAnswer, LinkError>) {
@@ -247,8 +247,8 @@ impl Handler<Held> for Adversary {
 
 /// What is on its way.
 enum Sending {
-    /// Bytes.
-    Wire(MessageType, String),
+    /// Bytes, and the path that they go to.
+    Wire(&'static str, String),
     /// A request of a mad device.
     Said(Box<Said>),
 }

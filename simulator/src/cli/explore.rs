@@ -13,10 +13,10 @@ use serde_json::json;
 use super::{complain, say_json};
 use crate::{
     console::{grouped, span},
+    drive::rehearse::Signatures,
     explore::{self, Explored, Found, SCENARIO, Search},
     failure::Failure,
     folder::RUNS,
-    rehearse::Signatures,
 };
 
 /// What `explore` is told.

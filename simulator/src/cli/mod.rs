@@ -29,15 +29,16 @@ use trials::TrialOptions;
 
 use crate::{
     console::{self, Console},
+    drive::rehearse::{Rehearsal, Signatures},
+    drive::target::Target,
     embedded::SUBCOMMAND,
     explain,
     failure::Failure,
     folder::{self, RunFolder},
     known_settings::KnownSettings,
-    rehearse::{Rehearsal, Signatures},
-    run::Target,
-    scenario::{self, Mode, Overrides, Plan, RefusedRollout, Step, parse_duration, render_all},
+    scenario::{self, Mode, Overrides, Plan, RefusedRollout, parse_duration, render_all},
     self_watch::Stopwatch,
+    timeline::Step,
 };
 
 /// A signal of the first one's kind that comes so soon after it is the same one: `timeout` and some shells send each twice, to
@@ -339,10 +340,10 @@ fn execute(
     let interrupted = interruptible_until(&concluded)?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::run::run(&plan, target, out, replay, interrupted, options.quiet),
+        Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
             let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
-            crate::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
+            crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };
     let summary = match summary {
@@ -376,9 +377,9 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
         let at = scenario::format_duration(*at);
         return bad(&format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"));
     }
-    let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey { .. } | Step::RevokeServerKey);
+    let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey(_) | Step::RevokeServerKey(_));
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
-    let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer { .. }));
+    let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer(_)));
     match (plan.mode, target) {
         (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
         (Mode::Load, Some(_)) if changes_keys => bad(

@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
+    drive::target::Target,
     failure::Failure,
     operator::AnswerTimeouts,
-    run::Target,
     scenario::{format_duration, parse_duration},
 };
 

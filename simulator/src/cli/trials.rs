@@ -24,9 +24,9 @@ use serde_json::json;
 use super::{Options, complain, say, say_json};
 use crate::{
     console::{grouped, span},
+    drive::rehearse::Signatures,
     failure::Failure,
     folder::RunFolder,
-    rehearse::Signatures,
     scenario::Plan,
     self_watch::Stopwatch,
     trials::{NamedPolicy, Trials, Tried},

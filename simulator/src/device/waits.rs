@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::measure::MessageType;
+use crate::device::exchange::MessageType;
 
 /// Shorter waits are not kept: retries and back-off take as long, and prove nothing.
 pub const KEPT_FROM: Duration = Duration::from_mins(15);

@@ -16,11 +16,10 @@ use ks_reports::run_folder::{EVENTS, Summary};
 
 use crate::{
     console::Console,
+    drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
     known_settings::KnownSettings,
-    over_cores,
-    rehearse::{Rehearsal, rehearse},
-    scenario,
+    over_cores, scenario,
     self_watch::Stopwatch,
     temporary::Temporary,
 };

@@ -5,6 +5,7 @@
 pub mod faults;
 pub mod in_process;
 pub mod socket;
+pub mod witnessed;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
 

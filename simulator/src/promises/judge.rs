@@ -14,12 +14,16 @@ use super::{
     witness::{DeviceSeen, Seen},
 };
 use crate::{
-    device::waits::{self, Wait},
+    device::{
+        exchange::MessageType,
+        waits::{self, Wait},
+    },
     ledger::StoredCommand,
-    measure::{MessageType, Score},
+    measure::Score,
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
-    scenario::{HeartbeatInterval, Moment, Otrt, Plan, Step, release_id},
+    scenario::{HeartbeatInterval, Otrt, Plan, release_id},
+    timeline::{StartRollout, Step},
 };
 
 /// Intervals without an honoured request, in fair weather, after which a device is starved.
@@ -184,7 +188,9 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
 /// The policy that a rollout was started with; none if the engine made it, to roll devices back.
 fn policy_of<'a>(plan: &'a Plan, rollout: &SeenRollout) -> Option<&'a Policy> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
-        Step::StartRollout { policy, rollout_id, .. } if *rollout_id == rollout.rollout_id => plan.policies.get(policy),
+        Step::StartRollout(StartRollout { policy, rollout_id, .. }) if *rollout_id == rollout.rollout_id => {
+            plan.policies.get(policy)
+        }
         _ => None,
     })
 }
@@ -285,18 +291,7 @@ fn fair_since(plan: &Plan) -> Duration {
 /// From when to when not all is well: devices are being switched on, or there is a fault.
 fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     let faults = plan.timeline.iter().filter_map(|timed| {
-        let length = match &timed.step {
-            Step::Outage { length, .. }
-            | Step::Loss { length, .. }
-            | Step::Delay { length, .. }
-            | Step::Duplicate { length, .. }
-            | Step::Disk { length, .. } => *length,
-            // A server that waits for its next commit does so for an interval at most.
-            Step::RestartServer { down_for, moment, .. } => {
-                *down_for + if *moment == Moment::Now { Duration::ZERO } else { interval(plan) }
-            }
-            _ => return None,
-        };
+        let length = timed.step.fault(interval(plan))?;
         Some((timed.at, timed.at + length))
     });
     faults.chain([(Duration::ZERO, plan.ramp)])

@@ -22,10 +22,11 @@ use sha2::Digest as _;
 
 use super::{Breach, Ending, Promise, Witness, judge};
 use crate::{
+    device::exchange::MessageType,
     device::waits::Wait,
     known_settings::KnownSettings,
     ledger::StoredCommand,
-    measure::{MessageType, Score},
+    measure::Score,
     operator::{SeenDecision, SeenRollout},
     rollout_watch,
     scenario::{self, Plan},

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Asked, Breach, Promise, TOLD_MAX};
-use crate::ledger::Pairs;
+use crate::pairs::Pairs;
 
 /// Stands at the door of a rehearsal's server.
 pub struct Witness {

@@ -18,79 +18,79 @@ const fn hours(count: u64) -> Duration {
 /// Bytes of a scenario file; a larger one is refused before it is parsed.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Problems shown for one file; the rest are counted.
-pub(super) const PROBLEMS_SHOWN_MAX: usize = 50;
+pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
 /// Syntax errors shown for one file: behind the first few, most are echoes.
-pub(super) const SYNTAX_ERRORS_SHOWN_MAX: usize = 5;
+pub(crate) const SYNTAX_ERRORS_SHOWN_MAX: usize = 5;
 
 /// Characters of a scenario's, phase's, model's or site's name.
-pub(super) const NAME_CHARS_MAX: usize = 64;
+pub(crate) const NAME_CHARS_MAX: usize = 64;
 /// Characters of `goal`.
-pub(super) const GOAL_CHARS_MAX: usize = 400;
+pub(crate) const GOAL_CHARS_MAX: usize = 400;
 /// Characters of `id_prefix`.
-pub(super) const ID_PREFIX_CHARS_MAX: usize = 32;
+pub(crate) const ID_PREFIX_CHARS_MAX: usize = 32;
 /// Punches at each device that one step makes.
-pub(super) const PUNCHES: RangeInclusive<i64> = 1..=1_000;
+pub(crate) const PUNCHES: RangeInclusive<i64> = 1..=1_000;
 /// Bytes of a command's `argument`.
-pub(super) const ARGUMENT_BYTES_MAX: usize = 1_024;
+pub(crate) const ARGUMENT_BYTES_MAX: usize = 1_024;
 
 /// The length of a rehearsal, in virtual time.
-pub(super) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(90 * 24);
+pub(crate) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(90 * 24);
 /// The length of a load run, in real time.
-pub(super) const DURATION_LOAD: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(7 * 24);
+pub(crate) const DURATION_LOAD: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(7 * 24);
 /// How long to wait for answers after the end.
-pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(10);
+pub(crate) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(10);
 /// By how much `drain` must outlast `answer_timeout`, so that every request comes to an end; also its default.
-pub(super) const DRAIN_MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 /// A fixed schedule of heartbeats.
-pub(super) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
+pub(crate) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
 /// How long a device waits for an answer.
-pub(super) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5);
+pub(crate) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5);
 /// `answer_timeout` where the file does not say.
-pub(super) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Between two attempts of one adversary.
-pub(super) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
+pub(crate) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
 /// `interval` of an adversary where the file does not say.
-pub(super) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
-pub(super) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
+pub(crate) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
 /// The longest way of a request through a slow network.
-pub(super) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
+pub(crate) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
 /// The shortest window of `every`.
-pub(super) const WINDOW_MIN: Duration = Duration::from_secs(1);
+pub(crate) const WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// A share in basis points.
-pub(super) const SHARE_BP: RangeInclusive<i64> = 0..=10_000;
+pub(crate) const SHARE_BP: RangeInclusive<i64> = 0..=10_000;
 /// The counter of a release; the factory's firmware has 1.
-pub(super) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_991;
+pub(crate) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_991;
 /// The image of a release, in KiB.
-pub(super) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
+pub(crate) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
 /// `[[firmware]]` tables.
-pub(super) const FIRMWARE_MAX: usize = 100;
+pub(crate) const FIRMWARE_MAX: usize = 100;
 /// `[[policy]]` tables.
-pub(super) const POLICIES_MAX: usize = 100;
+pub(crate) const POLICIES_MAX: usize = 100;
 
 /// The root seed; the upper end is TOML's own.
-pub(super) const SEED: RangeInclusive<i64> = 0..=i64::MAX;
+pub(crate) const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 /// Devices of a fleet.
-pub(super) const DEVICES: RangeInclusive<i64> = 1..=1_000_000;
+pub(crate) const DEVICES: RangeInclusive<i64> = 1..=1_000_000;
 /// Keep-alive connections that a fleet shares.
-pub(super) const CONNECTIONS: RangeInclusive<i64> = 1..=60_000;
+pub(crate) const CONNECTIONS: RangeInclusive<i64> = 1..=60_000;
 /// The weight of a model or a site.
-pub(super) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
+pub(crate) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
 /// Attackers of one `[[adversary]]`.
-pub(super) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
+pub(crate) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
 /// Addresses that attackers of one `[[adversary]]` have together.
-pub(super) const ADVERSARY_ADDRESSES: RangeInclusive<i64> = 1..=10_000;
+pub(crate) const ADVERSARY_ADDRESSES: RangeInclusive<i64> = 1..=10_000;
 /// The largest bound of an expectation: whole numbers are exact up to here.
-pub(super) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
+pub(crate) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
 /// Heartbeats per second that a fleet may offer.
-pub(super) const OFFERED_PER_S_MAX: u32 = 200_000;
+pub(crate) const OFFERED_PER_S_MAX: u32 = 200_000;
 
 /// `[[fleet.model]]` or `[[fleet.site]]` tables.
-pub(super) const SHARES_MAX: usize = 1_000;
+pub(crate) const SHARES_MAX: usize = 1_000;
 /// `[[adversary]]` tables.
-pub(super) const ADVERSARIES_MAX: usize = 100;
+pub(crate) const ADVERSARIES_MAX: usize = 100;
 /// `[[timeline]]` tables.
-pub(super) const STEPS_MAX: usize = 1_000;
+pub(crate) const STEPS_MAX: usize = 1_000;
 /// `[[expect]]` tables.
-pub(super) const EXPECTATIONS_MAX: usize = 200;
+pub(crate) const EXPECTATIONS_MAX: usize = 200;

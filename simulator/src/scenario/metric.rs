@@ -157,40 +157,168 @@ pub(super) enum Known {
     AfterEnd,
 }
 
-/// Every metric that has a name of its own, with its unit and when it is known.
-static NAMED: [(Metric, &str, &str, Known); 32] = [
-    (Metric::Errors, "errors", "requests", Known::AnyTime),
-    (Metric::HeartbeatP50Ms, "heartbeat.p50_ms", "ms", Known::AnyTime),
-    (Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime),
-    (Metric::HeartbeatP99Ms, "heartbeat.p99_ms", "ms", Known::AnyTime),
-    (Metric::HeartbeatP999Ms, "heartbeat.p999_ms", "ms", Known::AnyTime),
-    (Metric::HeartbeatMaxMs, "heartbeat.max_ms", "ms", Known::AnyTime),
-    (Metric::HeartbeatSent, "heartbeat.sent", "heartbeats", Known::AnyTime),
-    (Metric::HeartbeatAcked, "heartbeat.acked", "heartbeats", Known::AnyTime),
-    (Metric::HeartbeatPerMin, "heartbeat.per_min", "heartbeats/min", Known::AnyTime),
-    (Metric::RegisterAcked, "register.acked", "registrations", Known::AnyTime),
-    (Metric::RegisterP99Ms, "register.p99_ms", "ms", Known::AnyTime),
-    (Metric::DevicesRegistered, "devices.registered", "devices", Known::OfWholeRun),
-    (Metric::AttacksAttempts, "attacks.attempts", "requests", Known::OfWholeRun),
-    (Metric::AttacksSuccesses, "attacks.successes", "requests", Known::OfWholeRun),
-    (Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd),
-    (Metric::LedgerDoubled, "ledger.doubled", "records", Known::AfterEnd),
-    (Metric::LedgerReordered, "ledger.reordered", "records", Known::AfterEnd),
-    (Metric::LedgerMisattributed, "ledger.misattributed", "records", Known::AfterEnd),
-    (Metric::CommandsSucceeded, "commands.succeeded", "commands", Known::OfWholeRun),
-    (Metric::CommandsAppliedTwice, "commands.applied_twice", "commands", Known::OfWholeRun),
-    (Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun),
-    (Metric::PunchesStored, "punches.stored", "punches", Known::AfterEnd),
-    (Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd),
-    (Metric::PunchesDoubled, "punches.doubled", "punches", Known::AfterEnd),
-    (Metric::KeysRotated, "keys.rotated", "keys", Known::OfWholeRun),
-    (Metric::RolloutBroken, "rollout.broken_devices", "devices", Known::OfWholeRun),
-    (Metric::RolloutAborted, "rollout.aborted", "rollouts", Known::AfterEnd),
-    (Metric::RolloutPaused, "rollout.paused", "decisions", Known::AfterEnd),
-    (Metric::RolloutPromoted, "rollout.promoted", "decisions", Known::AfterEnd),
-    (Metric::RolloutCompleted, "rollout.completed", "rollouts", Known::AfterEnd),
-    (Metric::RolloutDetectionS, "rollout.detection_s", "s", Known::AfterEnd),
-    (Metric::BadServerSignatures, "bad_server_signatures", "answers", Known::AnyTime),
+/// A metric that has a name of its own.
+struct Named {
+    metric: Metric,
+    name: &'static str,
+    unit: &'static str,
+    known: Known,
+    /// For docs/scenarios.md.
+    meaning: &'static str,
+}
+
+const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Known, meaning: &'static str) -> Named {
+    Named { metric, name, unit, known, meaning }
+}
+
+/// All of them, with unit, when it is known, and what it means.
+static NAMED: [Named; 32] = [
+    named(
+        Metric::Errors,
+        "errors",
+        "requests",
+        Known::AnyTime,
+        "requests of honest devices that ended with anything but `OK`, for whatever reason",
+    ),
+    named(
+        Metric::HeartbeatP50Ms,
+        "heartbeat.p50_ms",
+        "ms",
+        Known::AnyTime,
+        "response time of heartbeats answered `OK`, from the moment they were **due** to the verified answer: the median",
+    ),
+    named(Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime, "the same, 90th percentile"),
+    named(Metric::HeartbeatP99Ms, "heartbeat.p99_ms", "ms", Known::AnyTime, "the same, 99th percentile"),
+    named(Metric::HeartbeatP999Ms, "heartbeat.p999_ms", "ms", Known::AnyTime, "the same, 99.9th percentile"),
+    named(Metric::HeartbeatMaxMs, "heartbeat.max_ms", "ms", Known::AnyTime, "the same, the longest"),
+    named(Metric::HeartbeatSent, "heartbeat.sent", "heartbeats", Known::AnyTime, "heartbeats sent"),
+    named(Metric::HeartbeatAcked, "heartbeat.acked", "heartbeats", Known::AnyTime, "heartbeats answered `OK`"),
+    named(
+        Metric::HeartbeatPerMin,
+        "heartbeat.per_min",
+        "heartbeats/min",
+        Known::AnyTime,
+        "heartbeats answered `OK`, per minute of the time it is held over",
+    ),
+    named(Metric::RegisterAcked, "register.acked", "registrations", Known::AnyTime, "registrations answered `OK`"),
+    named(
+        Metric::RegisterP99Ms,
+        "register.p99_ms",
+        "ms",
+        Known::AnyTime,
+        "response time of registrations answered `OK`, 99th percentile",
+    ),
+    named(
+        Metric::DevicesRegistered,
+        "devices.registered",
+        "devices",
+        Known::OfWholeRun,
+        "devices that are registered at the end; one that knows that it is revoked is not counted",
+    ),
+    named(
+        Metric::AttacksAttempts,
+        "attacks.attempts",
+        "requests",
+        Known::OfWholeRun,
+        "requests of adversaries that the server judged: honoured, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like prove nothing, and are not among them",
+    ),
+    named(
+        Metric::AttacksSuccesses,
+        "attacks.successes",
+        "requests",
+        Known::OfWholeRun,
+        "those that were honoured; no sample while a kind of adversary that takes part, and must be refused, has no such attempt",
+    ),
+    named(Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd, "acknowledged, but not stored"),
+    named(Metric::LedgerDoubled, "ledger.doubled", "records", Known::AfterEnd, "stored more than once"),
+    named(
+        Metric::LedgerReordered,
+        "ledger.reordered",
+        "records",
+        Known::AfterEnd,
+        "stored after a later one of the same device",
+    ),
+    named(
+        Metric::LedgerMisattributed,
+        "ledger.misattributed",
+        "records",
+        Known::AfterEnd,
+        "stored under a device that did not send it (of two devices with the same numbers: one lacks a record that the other has twice), under a name that an adversary goes by, or (on the run's own server) under any name that is not the fleet's",
+    ),
+    named(
+        Metric::CommandsSucceeded,
+        "commands.succeeded",
+        "commands",
+        Known::OfWholeRun,
+        "commands that a device carried out, each counted per device; a `rotate_key` counts once it is begun",
+    ),
+    named(
+        Metric::CommandsAppliedTwice,
+        "commands.applied_twice",
+        "commands",
+        Known::OfWholeRun,
+        "commands that a device carried out again; no sample if none was carried out",
+    ),
+    named(Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun, "punches that people made"),
+    named(
+        Metric::PunchesStored,
+        "punches.stored",
+        "punches",
+        Known::AfterEnd,
+        "punches of the run that the server has",
+    ),
+    named(Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd, "confirmed, but not stored"),
+    named(Metric::PunchesDoubled, "punches.doubled", "punches", Known::AfterEnd, "stored more than once"),
+    named(
+        Metric::KeysRotated,
+        "keys.rotated",
+        "keys",
+        Known::OfWholeRun,
+        "new keys of devices that the server has confirmed",
+    ),
+    named(
+        Metric::RolloutBroken,
+        "rollout.broken_devices",
+        "devices",
+        Known::OfWholeRun,
+        "devices that a release has really bricked or killed",
+    ),
+    named(
+        Metric::RolloutAborted,
+        "rollout.aborted",
+        "rollouts",
+        Known::AfterEnd,
+        "how often a rollout was aborted, by the engine or a person; no sample without a rollout",
+    ),
+    named(Metric::RolloutPaused, "rollout.paused", "decisions", Known::AfterEnd, "how often one was paused, likewise"),
+    named(
+        Metric::RolloutPromoted,
+        "rollout.promoted",
+        "decisions",
+        Known::AfterEnd,
+        "how often a stage of one was promoted, likewise",
+    ),
+    named(
+        Metric::RolloutCompleted,
+        "rollout.completed",
+        "rollouts",
+        Known::AfterEnd,
+        "how often one was completed, likewise",
+    ),
+    named(
+        Metric::RolloutDetectionS,
+        "rollout.detection_s",
+        "s",
+        Known::AfterEnd,
+        "from the first device that a release really broke until the engine stopped a rollout of it, of the release for which that took longest; below 0 where the engine was first; no sample if nothing broke or nothing was stopped",
+    ),
+    named(
+        Metric::BadServerSignatures,
+        "bad_server_signatures",
+        "answers",
+        Known::AnyTime,
+        "answers whose `SIG_SERV` does not hold",
+    ),
 ];
 
 /// No metric has this name.
@@ -209,7 +337,7 @@ impl Metric {
         match self {
             Self::Codes(code) => &code.metric,
             Self::Updated(version) | Self::Running(version) => &version.metric,
-            named => row(named).map_or("", |(_, name, _, _)| name),
+            named => row(named).map_or("", |row| row.name),
         }
     }
 
@@ -217,13 +345,13 @@ impl Metric {
     pub fn unit(&self) -> &'static str {
         match self {
             Self::Updated(_) | Self::Running(_) => "devices",
-            named => row(named).map_or("requests", |(_, _, unit, _)| unit),
+            named => row(named).map_or("requests", |row| row.unit),
         }
     }
 
     /// Every name that a scenario can use; `codes.<CODE>` stands for all of its kind.
     pub fn names() -> Vec<&'static str> {
-        let mut names: Vec<_> = NAMED.iter().map(|(_, name, _, _)| *name).collect();
+        let mut names: Vec<_> = NAMED.iter().map(|row| row.name).collect();
         names.insert(1, "codes.<CODE>");
         names.extend(["updated.<VERSION>", "running.<VERSION>"]);
         names
@@ -265,14 +393,44 @@ impl Metric {
     pub(super) fn known(&self) -> Known {
         match self {
             Self::Updated(_) | Self::Running(_) => Known::OfWholeRun,
-            named => row(named).map_or(Known::AnyTime, |(_, _, _, known)| *known),
+            named => row(named).map_or(Known::AnyTime, |row| row.known),
         }
     }
 }
 
+/// Every metric, as Markdown: what docs/scenarios.md says of them.
+pub fn metrics_in_words() -> String {
+    let of_a_kind = [
+        (
+            "codes.<CODE>",
+            "requests",
+            Known::AnyTime,
+            "requests of honest devices that ended so: `codes.REVOKED`; the codes are below",
+        ),
+        (
+            "updated.<VERSION>",
+            "devices",
+            Known::OfWholeRun,
+            "devices that really booted that version: the truth, whatever they say",
+        ),
+        ("running.<VERSION>", "devices", Known::OfWholeRun, "living devices that really run it at the end"),
+    ];
+    let named = NAMED.iter().map(|row| (row.name, row.unit, row.known, row.meaning));
+    let mut text = String::from("\n");
+    for (name, unit, known, meaning) in named.chain(of_a_kind) {
+        let known = match known {
+            Known::AnyTime => "any time",
+            Known::OfWholeRun => "whole run",
+            Known::AfterEnd => "after the end",
+        };
+        text += &format!("- `{name}` ({unit}, {known}): {meaning}\n");
+    }
+    text + "\n"
+}
+
 /// The metric's row of the table; none for `codes.*`.
-fn row(metric: &Metric) -> Option<&'static (Metric, &'static str, &'static str, Known)> {
-    NAMED.iter().find(|(named, _, _, _)| named == metric)
+fn row(metric: &Metric) -> Option<&'static Named> {
+    NAMED.iter().find(|row| row.metric == *metric)
 }
 
 impl std::fmt::Display for Metric {
@@ -295,10 +453,10 @@ impl FromStr for Metric {
                 return Ok(of(version));
             }
         }
-        let named = NAMED.iter().find(|(_, known, _, _)| *known == name);
-        named.map(|(metric, _, _, _)| metric.clone()).ok_or_else(|| UnknownMetric {
+        let named = NAMED.iter().find(|row| row.name == name);
+        named.map(|row| row.metric.clone()).ok_or_else(|| UnknownMetric {
             given: name.to_owned(),
-            suggestion: closest(name, NAMED.iter().map(|(_, known, _, _)| *known)).map(str::to_owned),
+            suggestion: closest(name, NAMED.iter().map(|row| row.name)).map(str::to_owned),
         })
     }
 }

@@ -4,17 +4,19 @@
 //! `raw` has it as typed, `check` judges all of it at once, `plan` is what the rest of the simulator sees.
 //! What is wrong becomes a `Diagnostic` that points at the line and, where it can, says what was meant.
 
-mod check;
+mod adversaries;
+pub(crate) mod check;
 mod diagnostic;
-mod limits;
+mod expectation;
+pub(crate) mod limits;
 mod metric;
 mod overrides;
 mod plan;
-mod problem;
+pub(crate) mod problem;
 mod raw;
-mod reader;
+pub(crate) mod reader;
 mod rollouts;
-mod source;
+pub(crate) mod source;
 mod span_of_time;
 mod syntax;
 #[cfg(test)]
@@ -22,14 +24,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use adversaries::{Addresses, Adversary, AdversaryKind};
 pub use diagnostic::{Diagnostic, render_all};
+pub use expectation::{Bound, During, Expectation};
 pub use limits::FILE_BYTES_MAX;
-pub use metric::{AnswerCode, Metric, UnknownMetric};
+pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};
 pub use overrides::Overrides;
 pub use plan::{
-    Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Firmware, Fleet, HeartbeatInterval,
-    KeyStep, Lost, Mode, Moment, Otrt, OutageScope, Plan, Recipients, RolloutOrder, Share, Step, TimedStep, Timing,
-    release_id,
+    Connections, Firmware, Fleet, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing, release_id,
 };
 pub use rollouts::{RefusedRollout, refused as refused_rollouts};
 pub use span_of_time::{DurationError, format_duration, parse_duration};

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::check::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
+use super::expectation::During;
 use super::limits;
-use super::plan::{During, Mode, Plan, Recipients, Step};
+use super::plan::{Mode, Plan};
 use super::problem::grouped;
 use super::span_of_time::format_duration;
+use crate::timeline::{Recipients, Revoke, SendCommand, Step};
 
 /// Changes to a plan; none: as in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,11 +110,11 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
     let mut revoked: u32 = 0;
     for step in &plan.timeline {
         let needed = match &step.step {
-            Step::Revoke { devices } => {
+            Step::Revoke(Revoke { devices }) => {
                 revoked = revoked.saturating_add(*devices);
                 revoked
             }
-            Step::SendCommand { recipients: Recipients::Some(count), .. } => *count,
+            Step::SendCommand(SendCommand { recipients: Recipients::Some(count), .. }) => *count,
             _ => 0,
         };
         if needed > devices {

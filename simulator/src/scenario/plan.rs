@@ -1,12 +1,13 @@
 //! A scenario that holds: everything is in range, whoever has a `Plan` asks no further questions.
 
-use ks_protocol::{id::RolloutId, message::CommandOrder};
 use ks_server::rollout::policy::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::metric::Metric;
+use super::adversaries::Adversary;
+use super::expectation::Expectation;
 use super::span_of_time::format_duration;
+use crate::timeline::{Phase, Step};
 
 /// What to run. All times count from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,57 +193,6 @@ pub struct Share {
     pub share: u32,
 }
 
-/// Attackers of one kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adversary {
-    /// What they do.
-    pub kind: AdversaryKind,
-    /// How many: 1 to 10,000.
-    pub count: u16,
-    /// Where they are.
-    pub addresses: Addresses,
-    /// Between two attempts of one of them, at least 1 ms.
-    pub interval: Duration,
-    /// The first attempt.
-    pub from: Duration,
-    /// No attempt from here on; after `from`, at most the run's duration.
-    pub until: Duration,
-}
-
-/// The addresses that attackers of one table have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addresses {
-    /// Each has its own.
-    Own,
-    /// The honest fleet's: neighbors behind the same NAT.
-    Fleet,
-    /// So many, dealt out among all of them: 1 to 10,000.
-    Some(u16),
-}
-
-/// What an attacker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdversaryKind {
-    /// Signs with a key that is not the device's.
-    Forger,
-    /// Sends again, byte for byte, what an honest device sent.
-    Replayer,
-    /// Speaks for a device that nobody has whitelisted.
-    UnknownDevice,
-    /// Has a device's own key.
-    ClonedKey,
-    /// Changes an honest request on its way.
-    Tamperer,
-    /// A registered device that sends far more than it may.
-    MadDevice,
-    /// Opens connections and sends half a head on each.
-    HalfRequest,
-    /// Sends a body byte by byte.
-    SlowBody,
-    /// Sends the largest bodies that are read, and larger ones.
-    BigBody,
-}
-
 /// A step of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimedStep {
@@ -252,269 +202,6 @@ pub struct TimedStep {
     pub step: Step,
     /// Whether the run goes on if it fails.
     pub may_fail: bool,
-}
-
-/// Something that happens during a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// The operator revokes devices that are not revoked yet.
-    Revoke {
-        /// How many; all `revoke` steps together revoke no more than there are.
-        devices: u32,
-    },
-    /// The network is gone.
-    Outage {
-        /// How long; it may outlast the run.
-        length: Duration,
-        /// For whom.
-        scope: OutageScope,
-        /// Requests arrive, and answers don't: the partition that a firewall makes of a connection.
-        half_open: bool,
-    },
-    /// The operator sends a command.
-    SendCommand {
-        /// What to do.
-        command: CommandOrder,
-        /// To whom.
-        recipients: Recipients,
-    },
-    /// A shift starts: people punch at every device.
-    Punch {
-        /// How many at each: 1 to 1,000.
-        per_device: u32,
-    },
-    /// The operator takes a step of the rotation of the server's key.
-    RotateServerKey {
-        /// Which.
-        step: KeyStep,
-        /// Whoever is stranded by it.
-        force: bool,
-    },
-    /// The operator cuts off the server key that signs.
-    RevokeServerKey,
-    /// The operator releases firmware, and rolls it out.
-    StartRollout {
-        /// Its version; one of the scenario's.
-        firmware: String,
-        /// The policy's name; one of the scenario's.
-        policy: String,
-        /// What the rollout is called.
-        rollout_id: RolloutId,
-    },
-    /// The operator orders a rollout about.
-    OrderRollout {
-        /// Which.
-        rollout_id: RolloutId,
-        /// What.
-        order: RolloutOrder,
-    },
-    /// The operator takes a release back for good.
-    RevokeRelease {
-        /// Its version.
-        firmware: String,
-    },
-    /// The network loses what is sent.
-    Loss {
-        /// How long.
-        length: Duration,
-        /// How many are lost, in basis points.
-        share_bp: u16,
-        /// What is lost.
-        of: Lost,
-    },
-    /// The network takes its time, so that what was sent later may arrive sooner. Rehearsals only.
-    Delay {
-        /// How long.
-        length: Duration,
-        /// The longest way of a request or an answer; each is drawn from nothing to this.
-        longest: Duration,
-    },
-    /// Something on the way sends requests twice. Rehearsals only.
-    Duplicate {
-        /// How long.
-        length: Duration,
-        /// How many of them, in basis points.
-        share_bp: u16,
-    },
-    /// Commits of the server's store fail. Rehearsals only.
-    Disk {
-        /// How long.
-        length: Duration,
-        /// How many of them, in basis points; none where the disk is full, and all fail.
-        errors_bp: Option<u16>,
-    },
-    /// The server stops and starts again.
-    RestartServer {
-        /// By `kill -9`, not in peace. In a rehearsal it always is.
-        kill: bool,
-        /// Until it starts again.
-        down_for: Duration,
-        /// When it stops.
-        moment: Moment,
-    },
-    /// A phase starts, which lasts until the next one or to the end.
-    Phase {
-        /// What expectations call it.
-        name: String,
-    },
-}
-
-/// What a network loses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// Requests: the server never hears of them.
-    Requests,
-    /// Answers: the server did what was asked.
-    Answers,
-}
-
-impl Lost {
-    /// Either.
-    pub const ALL: [Self; 2] = [Self::Requests, Self::Answers];
-
-    /// The word in scenarios.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Answers => "answers",
-        }
-    }
-}
-
-/// When a server that is to stop does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// At once.
-    Now,
-    /// When it is about to commit next: nothing of that is stored. Rehearsals only.
-    BeforeCommit,
-    /// When it has committed next, and told nobody yet. Rehearsals only.
-    AfterCommit,
-}
-
-impl Moment {
-    /// Every moment.
-    pub const ALL: [Self; 3] = [Self::Now, Self::BeforeCommit, Self::AfterCommit];
-
-    /// The word in scenarios.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Now => "now",
-            Self::BeforeCommit => "before_commit",
-            Self::AfterCommit => "after_commit",
-        }
-    }
-}
-
-/// What an operator can order of a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RolloutOrder {
-    /// Offer nothing more for now.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Let the stage be promoted.
-    Approve,
-    /// End it.
-    Abort,
-    /// End it, and give those that took the release the policy's `roll_back_to`.
-    AbortAndRollBack,
-}
-
-impl RolloutOrder {
-    /// Every order.
-    pub const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Approve, Self::Abort, Self::AbortAndRollBack];
-
-    /// The word in scenarios.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Approve => "approve",
-            Self::Abort => "abort",
-            Self::AbortAndRollBack => "abort_and_roll_back",
-        }
-    }
-}
-
-/// A step of the rotation of the server's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyStep {
-    /// A new key is published.
-    Announce,
-    /// It signs.
-    Flip,
-    /// The old one is believed no more.
-    Retire,
-}
-
-impl KeyStep {
-    /// Every step, in their order.
-    pub const ALL: [Self; 3] = [Self::Announce, Self::Flip, Self::Retire];
-
-    /// The word in scenarios and in the admin API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Announce => "announce",
-            Self::Flip => "flip",
-            Self::Retire => "retire",
-        }
-    }
-}
-
-/// Who suffers an outage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutageScope {
-    /// All devices.
-    EverySite,
-    /// The devices of one site of the fleet.
-    Site(String),
-}
-
-/// Who is sent a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recipients {
-    /// All devices.
-    All,
-    /// So many, at least 1 and at most all.
-    Some(u32),
-}
-
-/// What must be true of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expectation {
-    /// Of which number.
-    pub metric: Metric,
-    /// What it is compared with.
-    pub bound: Bound,
-    /// When.
-    pub during: During,
-    /// It must hold in each full window of this length; none: over all of `during` at once.
-    pub every: Option<Duration>,
-    /// To have no sample is no failure.
-    pub allow_empty: bool,
-    /// A breach ends the run.
-    pub abort: bool,
-}
-
-/// What a number is compared with; not negative, in the metric's unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
-    /// At most this.
-    Max(f64),
-    /// At least this.
-    Min(f64),
-    /// Exactly this.
-    Equals(f64),
-}
-
-/// When an expectation counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum During {
-    /// From start to end.
-    WholeRun,
-    /// In the phase of this name; `Plan::phases` has it.
-    Phase(String),
 }
 
 impl Plan {
@@ -527,7 +214,21 @@ impl Plan {
 
     /// Whether anything is rolled out.
     pub fn has_rollouts(&self) -> bool {
-        self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout { .. }))
+        self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout(_)))
+    }
+
+    /// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
+    pub fn server_settings(&self, admin_token: &str) -> BTreeMap<String, String> {
+        let mut settings = self.server.clone();
+        if let HeartbeatInterval::Fixed(interval) = self.fleet.heartbeat_interval {
+            settings.entry("HEARTBEAT_INTERVAL_MS".to_owned()).or_insert_with(|| interval.as_millis().to_string());
+        }
+        // Retention would take away what the ledger still has to find.
+        let days = self.duration.as_secs() / 86_400 + 2;
+        settings.entry("HEARTBEAT_RETENTION_DAYS".to_owned()).or_insert_with(|| days.max(30).to_string());
+        settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| (self.fleet.otrt != Otrt::None).to_string());
+        settings.insert("ADMIN_TOKEN".to_owned(), admin_token.to_owned());
+        settings
     }
 
     /// Heartbeats per minute that the fleet offers once all devices have started; none where the server decides.
@@ -546,7 +247,7 @@ pub(super) fn phases(ramp: Duration, end: Duration, timeline: &[TimedStep]) -> V
     let named: Vec<(&String, Duration)> = timeline
         .iter()
         .filter_map(|step| match &step.step {
-            Step::Phase { name } => Some((name, step.at)),
+            Step::Phase(Phase { name }) => Some((name, step.at)),
             _ => None,
         })
         .collect();
@@ -575,138 +276,9 @@ impl Mode {
     }
 }
 
-impl AdversaryKind {
-    /// All kinds.
-    pub const ALL: [Self; 9] = [
-        Self::Forger,
-        Self::Replayer,
-        Self::UnknownDevice,
-        Self::ClonedKey,
-        Self::Tamperer,
-        Self::MadDevice,
-        Self::HalfRequest,
-        Self::SlowBody,
-        Self::BigBody,
-    ];
-
-    /// Whether it attacks sockets, which a rehearsal does not have.
-    pub fn needs_sockets(self) -> bool {
-        matches!(self, Self::HalfRequest | Self::SlowBody | Self::BigBody)
-    }
-
-    /// Whether each of its requests must be refused. What a mad device's budget allows it may have; a half request asks for
-    /// nothing.
-    pub fn must_be_refused(self) -> bool {
-        !matches!(self, Self::MadDevice | Self::HalfRequest | Self::SlowBody)
-    }
-
-    /// Whether it repeats what it has overheard.
-    pub fn listens_in(self) -> bool {
-        matches!(self, Self::Replayer | Self::Tamperer)
-    }
-
-    /// The name, as in a scenario.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Forger => "forger",
-            Self::Replayer => "replayer",
-            Self::UnknownDevice => "unknown_device",
-            Self::ClonedKey => "cloned_key",
-            Self::Tamperer => "tamperer",
-            Self::MadDevice => "mad_device",
-            Self::HalfRequest => "half_request",
-            Self::SlowBody => "slow_body",
-            Self::BigBody => "big_body",
-        }
-    }
-}
-
-impl Step {
-    /// What a scenario writes after `do`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Revoke { .. } => "revoke",
-            Self::Outage { .. } => "outage",
-            Self::SendCommand { .. } => "send_command",
-            Self::Punch { .. } => "punch",
-            Self::RotateServerKey { .. } => "rotate_server_key",
-            Self::RevokeServerKey => "revoke_server_key",
-            Self::StartRollout { .. } => "start_rollout",
-            Self::OrderRollout { .. } => "order_rollout",
-            Self::RevokeRelease { .. } => "revoke_release",
-            Self::Loss { .. } => "loss",
-            Self::Delay { .. } => "delay",
-            Self::Duplicate { .. } => "duplicate",
-            Self::Disk { errors_bp: None, .. } => "disk_full",
-            Self::Disk { errors_bp: Some(_), .. } => "disk_errors",
-            Self::RestartServer { .. } => "restart_server",
-            Self::Phase { .. } => "phase",
-        }
-    }
-}
-
 /// `revoke` at 10s
 impl std::fmt::Display for TimedStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` at {}", self.step.as_str(), format_duration(self.at))
-    }
-}
-
-impl Recipients {
-    /// How many of a fleet of `devices`.
-    pub fn count(self, devices: u32) -> u32 {
-        match self {
-            Self::All => devices,
-            Self::Some(count) => count,
-        }
-    }
-}
-
-impl Bound {
-    /// Whether only too much can breach it; of a count, which is never below 0, `= 0` says so too.
-    pub fn is_upper(self) -> bool {
-        matches!(self, Self::Max(_)) || self == Self::Equals(0.0)
-    }
-
-    /// The number keeps to the bound. A number that is none (NaN) keeps to nothing.
-    pub fn holds(self, actual: f64) -> bool {
-        match self {
-            Self::Max(max) => actual <= max,
-            Self::Min(min) => actual >= min,
-            Self::Equals(wanted) => (actual - wanted).abs() < f64::EPSILON,
-        }
-    }
-
-    /// The number of the bound.
-    pub fn value(self) -> f64 {
-        match self {
-            Self::Max(value) | Self::Min(value) | Self::Equals(value) => value,
-        }
-    }
-}
-
-/// `<= 50`
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = match self {
-            Self::Max(_) => "<=",
-            Self::Min(_) => ">=",
-            Self::Equals(_) => "=",
-        };
-        write!(f, "{sign} {}", self.value())
-    }
-}
-
-/// `heartbeat.p99_ms <= 50 during steady, every 10s`: what a report calls it.
-impl std::fmt::Display for Expectation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.metric, self.bound)?;
-        if let During::Phase(phase) = &self.during {
-            write!(f, " during {phase}")?;
-        }
-        if let Some(every) = self.every {
-            write!(f, ", every {}", format_duration(every))?;
-        }
-        Ok(())
     }
 }

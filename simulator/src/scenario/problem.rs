@@ -16,54 +16,54 @@ const LISTED_MAX: usize = 20;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
-    pub(super) at: Place,
-    pub(super) message: String,
-    pub(super) expected: String,
-    pub(super) suggestion: Option<String>,
-    pub(super) help: Option<String>,
+pub(crate) struct Problem {
+    pub(crate) at: Place,
+    pub(crate) message: String,
+    pub(crate) expected: String,
+    pub(crate) suggestion: Option<String>,
+    pub(crate) help: Option<String>,
     /// Another place that belongs to it: the first of two.
-    pub(super) first: Option<Place>,
+    pub(crate) first: Option<Place>,
 }
 
 impl Problem {
     /// What is wrong, and where.
-    pub(super) fn new(at: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn new(at: Place, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), expected: String::new(), suggestion: None, help: None, first: None }
     }
 
     /// What was expected: completes "expected ...".
-    pub(super) fn expected(self, expected: impl Into<String>) -> Self {
+    pub(crate) fn expected(self, expected: impl Into<String>) -> Self {
         Self { expected: expected.into(), ..self }
     }
 
     /// What to write instead; nobody needs one that is longer than a glance.
-    pub(super) fn suggest(self, suggestion: Option<impl Into<String>>) -> Self {
+    pub(crate) fn suggest(self, suggestion: Option<impl Into<String>>) -> Self {
         let suggestion = suggestion.map(Into::into).filter(|text| text.chars().count() <= SUGGESTION_CHARS_MAX);
         Self { suggestion, ..self }
     }
 
     /// Where the first of two stands, of which this is the second.
-    pub(super) fn first_at(self, first: Place) -> Self {
+    pub(crate) fn first_at(self, first: Place) -> Self {
         Self { first: Some(first), ..self }
     }
 
     /// What else helps.
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 }
 
 /// All that was found in one file. Bounded: after the first few only the number grows.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     found: Vec<Problem>,
     not_kept: usize,
 }
 
 impl Problems {
     /// Takes a problem.
-    pub(super) fn push(&mut self, problem: Problem) {
+    pub(crate) fn push(&mut self, problem: Problem) {
         if self.found.len() < PROBLEMS_SHOWN_MAX {
             self.found.push(problem);
         } else {
@@ -72,12 +72,12 @@ impl Problems {
     }
 
     /// Nothing was found.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
     /// In the order of the file.
-    pub(super) fn into_diagnostics(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
+    pub(crate) fn into_diagnostics(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
         self.found.sort_by_key(|problem| problem.at);
         let mut diagnostics: Vec<_> =
             self.found.into_iter().map(|problem| Diagnostic::new(path, text, problem)).collect();
@@ -90,14 +90,14 @@ impl Problems {
 }
 
 /// The file's own text for a message: cut if it is long.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut chars = text.chars();
     let start: String = chars.by_ref().take(QUOTED_CHARS_MAX).collect();
     if chars.next().is_some() { format!("`{start}…`") } else { format!("`{start}`") }
 }
 
 /// `a, b or c`, each in backquotes; a long list is cut.
-pub(super) fn any_of(names: &[&str]) -> String {
+pub(crate) fn any_of(names: &[&str]) -> String {
     let mut quoted: Vec<_> = names.iter().take(LISTED_MAX).map(|name| format!("`{name}`")).collect();
     if names.len() > LISTED_MAX {
         quoted.push(format!("{} more", names.len() - LISTED_MAX));
@@ -110,7 +110,7 @@ pub(super) fn any_of(names: &[&str]) -> String {
 }
 
 /// `1000000` as `1,000,000`.
-pub(super) fn grouped(number: impl Display) -> String {
+pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
     let mut text = sign.to_owned();
@@ -124,7 +124,7 @@ pub(super) fn grouped(number: impl Display) -> String {
 }
 
 /// The candidate that was probably meant, if one is near: by spelling, by a part of the name, or by its words.
-pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.chars().count() > QUOTED_CHARS_MAX {
         return None;
     }
@@ -140,7 +140,7 @@ pub(super) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// As `closest`, in the quotes that a string has in the file.
-pub(super) fn closest_value<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn closest_value<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(given, candidates).map(|near| format!("\"{near}\""))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::problem::{Problem, Problems, any_of, closest_value, quoted};
 use super::reader::{At, Field, Reader, Section};
 use super::source::Place;
+use crate::timeline::{Check, KINDS, Kind};
 
 /// The keys of the file itself.
 pub(super) const TOP: Section = Section {
@@ -72,38 +73,6 @@ pub(super) const EXPECT: Section = Section {
     title: "[[expect]]",
     keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
 };
-/// The keys of `[[timeline]]`, by what the step does.
-pub(super) const STEPS: [(&str, Section); 16] = [
-    ("revoke", Section { title: "a `revoke` step", keys: &["at", "do", "devices", "may_fail"] }),
-    ("outage", Section { title: "an `outage` step", keys: &["at", "do", "for", "site", "half_open"] }),
-    (
-        "send_command",
-        Section { title: "a `send_command` step", keys: &["at", "do", "kind", "argument", "devices", "may_fail"] },
-    ),
-    ("punch", Section { title: "a `punch` step", keys: &["at", "do", "per_device"] }),
-    (
-        "rotate_server_key",
-        Section { title: "a `rotate_server_key` step", keys: &["at", "do", "step", "force", "may_fail"] },
-    ),
-    ("revoke_server_key", Section { title: "a `revoke_server_key` step", keys: &["at", "do", "may_fail"] }),
-    (
-        "start_rollout",
-        Section { title: "a `start_rollout` step", keys: &["at", "do", "firmware", "policy", "rollout", "may_fail"] },
-    ),
-    (
-        "order_rollout",
-        Section { title: "an `order_rollout` step", keys: &["at", "do", "rollout", "order", "may_fail"] },
-    ),
-    ("revoke_release", Section { title: "a `revoke_release` step", keys: &["at", "do", "firmware", "may_fail"] }),
-    ("loss", Section { title: "a `loss` step", keys: &["at", "do", "for", "share_bp", "of"] }),
-    ("delay", Section { title: "a `delay` step", keys: &["at", "do", "for", "longest"] }),
-    ("duplicate", Section { title: "a `duplicate` step", keys: &["at", "do", "for", "share_bp"] }),
-    ("disk_full", Section { title: "a `disk_full` step", keys: &["at", "do", "for"] }),
-    ("disk_errors", Section { title: "a `disk_errors` step", keys: &["at", "do", "for", "share_bp"] }),
-    ("restart_server", Section { title: "a `restart_server` step", keys: &["at", "do", "kill", "for", "moment"] }),
-    ("phase", Section { title: "a `phase` step", keys: &["at", "do", "name"] }),
-];
-
 /// The whole file.
 pub(super) struct RawScenario {
     pub(super) name: Field<String>,
@@ -193,23 +162,9 @@ pub(super) struct RawStep {
 }
 
 /// What a step does; the place is that of the value of `do`.
-pub(super) enum RawAction {
-    Revoke { devices: Field<i64> },
-    Outage { length: Field<Duration>, site: Field<String>, half_open: Field<bool> },
-    SendCommand { kind: Field<String>, argument: Field<String>, devices: Field<i64> },
-    Punch { per_device: Field<i64> },
-    RotateServerKey { step: Field<String>, force: Field<bool> },
-    RevokeServerKey,
-    StartRollout { firmware: Field<String>, policy: Field<String>, rollout: Field<String> },
-    OrderRollout { rollout: Field<String>, order: Field<String> },
-    RevokeRelease { firmware: Field<String> },
-    Loss { length: Field<Duration>, share_bp: Field<i64>, of: Field<String> },
-    Delay { length: Field<Duration>, longest: Field<Duration> },
-    Duplicate { length: Field<Duration>, share_bp: Field<i64> },
-    DiskFull { length: Field<Duration> },
-    DiskErrors { length: Field<Duration>, share_bp: Field<i64> },
-    RestartServer { kill: Field<bool>, down_for: Field<Duration>, moment: Field<String> },
-    Phase { name: Field<String> },
+pub(super) struct RawAction {
+    pub(super) kind: &'static Kind,
+    pub(super) check: Check,
 }
 
 /// `[[expect]]`.
@@ -331,7 +286,7 @@ impl RawStep {
             Field::Given(given) => RawAction::read(&mut table, &given, problems),
             Field::Wrong => None,
             Field::Absent => {
-                let names = STEPS.map(|(name, _)| name);
+                let names = step_names();
                 let message = "this step does not say what to `do`";
                 problems.push(Problem::new(table.at, message).expected(format!("`do` = {}", any_of(&names))));
                 None
@@ -339,7 +294,7 @@ impl RawStep {
         };
         let at = table.duration("at", problems);
         let may_fail = match &action {
-            Some(At { value: action, .. }) if action.is_an_order() => table.boolean("may_fail", problems),
+            Some(At { value: action, .. }) if action.kind.is_order => table.boolean("may_fail", problems),
             _ => Field::Absent, // an unknown key, which is told already
         };
         Self { place: table.at, at, may_fail, action }
@@ -347,80 +302,21 @@ impl RawStep {
 }
 
 impl RawAction {
-    /// Whether it is an operator's, which the server may refuse.
-    fn is_an_order(&self) -> bool {
-        matches!(
-            self,
-            Self::Revoke { .. }
-                | Self::SendCommand { .. }
-                | Self::RotateServerKey { .. }
-                | Self::RevokeServerKey
-                | Self::StartRollout { .. }
-                | Self::OrderRollout { .. }
-                | Self::RevokeRelease { .. }
-        )
-    }
-
     fn read(table: &mut Reader<'_>, given: &At<String>, problems: &mut Problems) -> Option<At<Self>> {
-        let names = STEPS.map(|(name, _)| name);
-        let Some((name, section)) = STEPS.into_iter().find(|(name, _)| *name == given.value) else {
+        let Some(kind) = KINDS.iter().find(|kind| kind.name == given.value) else {
+            let names = step_names();
             let message = format!("unknown step {}", quoted(&given.value));
-            let near = closest_value(&given.value, names);
+            let near = closest_value(&given.value, names.iter().copied());
             problems.push(Problem::new(given.at, message).expected(any_of(&names)).suggest(near));
             return None;
         };
-        table.refuse_unknown_keys(section, |key| in_another_step(key).or_else(|| elsewhere(key)), problems);
-        Some(given.with(match name {
-            "revoke" => Self::Revoke { devices: table.integer("devices", problems) },
-            "outage" => Self::Outage {
-                length: table.duration("for", problems),
-                site: table.text("site", problems),
-                half_open: table.boolean("half_open", problems),
-            },
-            "send_command" => Self::SendCommand {
-                kind: table.text("kind", problems),
-                argument: table.text("argument", problems),
-                devices: table.integer("devices", problems),
-            },
-            "punch" => Self::Punch { per_device: table.integer("per_device", problems) },
-            "rotate_server_key" => {
-                Self::RotateServerKey { step: table.text("step", problems), force: table.boolean("force", problems) }
-            }
-            "revoke_server_key" => Self::RevokeServerKey,
-            "start_rollout" => Self::StartRollout {
-                firmware: table.text("firmware", problems),
-                policy: table.text("policy", problems),
-                rollout: table.text("rollout", problems),
-            },
-            "order_rollout" => {
-                Self::OrderRollout { rollout: table.text("rollout", problems), order: table.text("order", problems) }
-            }
-            "revoke_release" => Self::RevokeRelease { firmware: table.text("firmware", problems) },
-            "loss" => Self::Loss {
-                length: table.duration("for", problems),
-                share_bp: table.integer("share_bp", problems),
-                of: table.text("of", problems),
-            },
-            "delay" => {
-                Self::Delay { length: table.duration("for", problems), longest: table.duration("longest", problems) }
-            }
-            "duplicate" => Self::Duplicate {
-                length: table.duration("for", problems),
-                share_bp: table.integer("share_bp", problems),
-            },
-            "disk_full" => Self::DiskFull { length: table.duration("for", problems) },
-            "disk_errors" => Self::DiskErrors {
-                length: table.duration("for", problems),
-                share_bp: table.integer("share_bp", problems),
-            },
-            "restart_server" => Self::RestartServer {
-                kill: table.boolean("kill", problems),
-                down_for: table.duration("for", problems),
-                moment: table.text("moment", problems),
-            },
-            _ => Self::Phase { name: table.text("name", problems) },
-        }))
+        table.refuse_unknown_keys(kind.section, |key| in_another_step(key).or_else(|| elsewhere(key)), problems);
+        Some(given.with(Self { kind, check: (kind.read)(table, problems) }))
     }
+}
+
+fn step_names() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
 }
 
 impl RawExpectation {
@@ -468,6 +364,6 @@ fn elsewhere(key: &str) -> Option<String> {
 
 /// Which step has a key.
 fn in_another_step(key: &str) -> Option<String> {
-    let (_, section) = STEPS.into_iter().find(|(_, section)| section.keys.contains(&key))?;
-    Some(format!("`{key}` is a key of {}", section.title))
+    let Section { title, .. } = KINDS.iter().map(|kind| kind.section).find(|section| section.keys.contains(&key))?;
+    Some(format!("`{key}` is a key of {title}"))
 }

@@ -27,21 +27,21 @@ fn json(value: &DeValue<'_>) -> serde_json::Value {
 
 /// A value and its place in the file.
 #[derive(Debug, Clone)]
-pub(super) struct At<T> {
-    pub(super) at: Place,
-    pub(super) value: T,
+pub(crate) struct At<T> {
+    pub(crate) at: Place,
+    pub(crate) value: T,
 }
 
 impl<T> At<T> {
     /// The same place with another value.
-    pub(super) fn with<U>(&self, value: U) -> At<U> {
+    pub(crate) fn with<U>(&self, value: U) -> At<U> {
         At { at: self.at, value }
     }
 }
 
 /// What the file says under a key.
 #[derive(Debug, Clone)]
-pub(super) enum Field<T> {
+pub(crate) enum Field<T> {
     /// Nothing.
     Absent,
     /// Something of a wrong type, which is told already.
@@ -58,17 +58,17 @@ impl<T> Field<T> {
 
 /// What a table is called in messages, and the keys it may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Section {
+pub(crate) struct Section {
     /// As in the file: `[fleet]`.
-    pub(super) title: &'static str,
+    pub(crate) title: &'static str,
     /// All keys.
-    pub(super) keys: &'static [&'static str],
+    pub(crate) keys: &'static [&'static str],
 }
 
 /// One table of the file.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     /// Where the table is: its header, or its braces.
-    pub(super) at: Place,
+    pub(crate) at: Place,
     table: &'a DeTable<'a>,
     /// Keys that are there under a misspelt name, which is told: they are not missing.
     misspelt: Vec<&'static str>,
@@ -76,17 +76,17 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Takes a parsed table.
-    pub(super) fn new(at: Place, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn new(at: Place, table: &'a DeTable<'a>) -> Self {
         Self { at, table, misspelt: Vec::new() }
     }
 
     /// The keys that are there, with their places.
-    pub(super) fn keys(&self) -> impl Iterator<Item = At<&'a str>> + use<'a> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = At<&'a str>> + use<'a> {
         self.table.keys().map(|key| At { at: Place::from_range(&key.span()), value: key.get_ref().as_ref() })
     }
 
     /// Tells every key that `section` does not have; `elsewhere` says what the key is where it does exist.
-    pub(super) fn refuse_unknown_keys(
+    pub(crate) fn refuse_unknown_keys(
         &mut self,
         section: Section,
         elsewhere: impl Fn(&str) -> Option<String>,
@@ -106,13 +106,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The whole table but one key, as JSON: for what somebody else judges. Dates become their text.
-    pub(super) fn json_without(&self, left_out: &str) -> serde_json::Value {
+    pub(crate) fn json_without(&self, left_out: &str) -> serde_json::Value {
         let entries = self.table.iter().filter(|(key, _)| key.get_ref().as_ref() != left_out);
         entries.map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect()
     }
 
     /// A string.
-    pub(super) fn text(&self, key: &str, problems: &mut Problems) -> Field<String> {
+    pub(crate) fn text(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a string in quotes", problems, |value| match value {
             DeValue::String(text) => Some(text.to_string()),
             _ => None,
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number.
-    pub(super) fn integer(&self, key: &str, problems: &mut Problems) -> Field<i64> {
+    pub(crate) fn integer(&self, key: &str, problems: &mut Problems) -> Field<i64> {
         let Some(value) = self.get(key) else { return self.absent(key) };
         let DeValue::Integer(number) = value.get_ref() else {
             return wrong_type(key, place(value), value.get_ref(), "a whole number", problems);
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number, whole or not.
-    pub(super) fn number(&self, key: &str, problems: &mut Problems) -> Field<f64> {
+    pub(crate) fn number(&self, key: &str, problems: &mut Problems) -> Field<f64> {
         self.read(key, "a number", problems, |value| match value {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n as f64),
             DeValue::Float(number) => number.as_str().parse().ok(),
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&self, key: &str, problems: &mut Problems) -> Field<bool> {
+    pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Field<bool> {
         self.read(key, "`true` or `false`, without quotes", problems, |value| match value {
             DeValue::Boolean(truth) => Some(*truth),
             _ => None,
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string that holds a duration, or one of `words`; a bare number is told to have a unit.
-    pub(super) fn duration_or(
+    pub(crate) fn duration_or(
         &self,
         key: &str,
         words: &[&'static str],
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string that holds a duration.
-    pub(super) fn duration(&self, key: &str, problems: &mut Problems) -> Field<Duration> {
+    pub(crate) fn duration(&self, key: &str, problems: &mut Problems) -> Field<Duration> {
         match self.duration_or(key, &[], problems) {
             Field::Given(At { at, value: Ok(duration) }) => Field::Given(At { at, value: duration }),
             Field::Absent => Field::Absent,
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string, a whole number or a truth value, as text.
-    pub(super) fn scalar(&self, key: &str, problems: &mut Problems) -> Field<String> {
+    pub(crate) fn scalar(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a string, a whole number of 64 bits, `true` or `false`", problems, |value| match value {
             DeValue::String(text) => Some(text.to_string()),
             DeValue::Integer(number) => {
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string or a whole number.
-    pub(super) fn text_or_integer(&self, key: &str, problems: &mut Problems) -> Field<Result<i64, String>> {
+    pub(crate) fn text_or_integer(&self, key: &str, problems: &mut Problems) -> Field<Result<i64, String>> {
         match self.get(key).map(Spanned::get_ref) {
             Some(DeValue::Integer(_)) => match self.integer(key, problems) {
                 Field::Given(number) => Field::Given(number.with(Ok(number.value))),
@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table: `[key]`.
-    pub(super) fn table(&self, key: &'static str, title: &str, problems: &mut Problems) -> Field<Reader<'a>> {
+    pub(crate) fn table(&self, key: &'static str, title: &str, problems: &mut Problems) -> Field<Reader<'a>> {
         let Some(value) = self.get(key) else { return self.absent(key) };
         match value.get_ref() {
             DeValue::Table(table) => Field::Given(At { at: place(value), value: Reader::new(place(value), table) }),
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of tables, each `[[key]]`; empty if there are none. None if it is something else.
-    pub(super) fn tables(&self, key: &'static str, title: &str, problems: &mut Problems) -> Option<Vec<Reader<'a>>> {
+    pub(crate) fn tables(&self, key: &'static str, title: &str, problems: &mut Problems) -> Option<Vec<Reader<'a>>> {
         let Some(value) = self.get(key) else {
             let is_misspelt = self.misspelt.contains(&key);
             return (!is_misspelt).then(Vec::new);

@@ -18,10 +18,10 @@ use ks_server::{
     },
 };
 
-use super::plan::{Firmware, Plan, Step};
+use super::plan::{Firmware, Plan};
 use crate::{
     fleet::{self, DeviceSpec, FACTORY_COUNTER},
-    run::server_settings,
+    timeline::{StartRollout, Step},
 };
 
 /// The server's interval between heartbeats, where its settings can't be read.
@@ -45,12 +45,12 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         return Vec::new();
     }
     let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // which the run says
-    let settings = server_settings(plan, "");
+    let settings = plan.server_settings("");
     let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
     let mut names = BTreeSet::new();
     let mut refused = Vec::new();
     for timed in &plan.timeline {
-        let Step::StartRollout { firmware, policy, rollout_id } = &timed.step else { continue };
+        let Step::StartRollout(StartRollout { firmware, policy, rollout_id }) = &timed.step else { continue };
         let is_first = names.insert(rollout_id);
         let firmware = plan.firmware.iter().find(|release| release.version == *firmware);
         let (Some(firmware), Some(policy), false) = (firmware, plan.policies.get(policy), timed.may_fail) else {

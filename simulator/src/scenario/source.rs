@@ -11,47 +11,47 @@ const TAB_COLUMNS: usize = 4;
 
 /// A byte range of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The first byte.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// One past the last byte.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 impl Place {
     /// The file as a whole: shown with its name only.
-    pub(super) const FILE: Self = Self { start: 0, end: 0 };
+    pub(crate) const FILE: Self = Self { start: 0, end: 0 };
 
     /// From a range of the parser.
-    pub(super) fn from_range(range: &std::ops::Range<usize>) -> Self {
+    pub(crate) fn from_range(range: &std::ops::Range<usize>) -> Self {
         Self { start: range.start, end: range.end }
     }
 }
 
 /// Where something is, for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Location {
+pub(crate) struct Location {
     /// From 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// From 1, in characters.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// The line and what to underline; none for the file as a whole.
-    pub(super) excerpt: Option<Excerpt>,
+    pub(crate) excerpt: Option<Excerpt>,
 }
 
 /// One source line, printable: tabs widened, control characters replaced, cut if it is long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Excerpt {
+pub(crate) struct Excerpt {
     /// The line.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Columns before the underline.
-    pub(super) caret_column: usize,
+    pub(crate) caret_column: usize,
     /// Columns of the underline, at least 1.
-    pub(super) caret_columns: usize,
+    pub(crate) caret_columns: usize,
 }
 
 /// The place's line, column and excerpt. Any range is taken: one beyond the text means its end.
-pub(super) fn locate(text: &str, place: Place) -> Location {
+pub(crate) fn locate(text: &str, place: Place) -> Location {
     if place == Place::FILE {
         return Location { line: 1, column: 1, excerpt: None };
     }

@@ -1,117 +1,221 @@
-//! What operators and nature do during a run, each step at its time, through the admin API, the weather or the process.
+//! What operators and nature do during a run: one file for each step that a scenario can have, with its keys, how it is checked,
+//! what it does and how the fault that it makes ends; and one list of them.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+mod delay;
+mod disk_errors;
+mod disk_full;
+mod duplicate;
+mod loss;
+mod order_rollout;
+mod outage;
+mod phase;
+mod punch;
+mod restart_server;
+mod revoke;
+mod revoke_release;
+mod revoke_server_key;
+mod rotate_server_key;
+mod send_command;
+mod stage;
+mod start_rollout;
 
-use ks_protocol::id::{DeviceId, RolloutId};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+
+use ks_protocol::id::DeviceId;
 use serde_json::{Value, json};
 
 use crate::{
-    event_log::EventLog,
-    fleet,
-    link::faults::{Bad, Weather},
-    operator::{NewRelease, Operator, OperatorError},
-    promises::Witness,
-    rehearse::disk::Disk,
-    scenario::{Lost, Moment, OutageScope, Plan, Recipients, Step, release_id},
+    drive::rehearse::disk::Disk,
+    link::faults::Bad,
+    scenario::{
+        Plan,
+        check::timeline::Judge,
+        problem::Problems,
+        reader::{Reader, Section},
+    },
     seed,
-    shard::RunTime,
-    truth,
 };
 
-/// Who can stop the server and start it again; nobody can if the server is somebody else's.
-pub trait ServerProcess {
-    /// Stops the server, by `kill -9` or in peace, and starts it again on the same database, after `down_for` or at once.
-    /// Comes back when it has stopped, or has got the order to stop at a later moment.
+pub use stage::Stage;
+
+/// Judges what was read of a step, and gives it if it holds.
+pub(crate) type Check = Box<dyn FnOnce(&mut Judge<'_>) -> Option<Step>>;
+
+/// A kind of step, as scenarios have it.
+pub(crate) struct Kind {
+    /// What a scenario writes after `do`.
+    pub(crate) name: &'static str,
+    /// What messages call it, and its keys.
+    pub(crate) section: Section,
+    /// Whether it is an operator's, which the server may refuse.
+    pub(crate) is_order: bool,
+    /// Reads its keys.
+    pub(crate) read: fn(&Reader<'_>, &mut Problems) -> Check,
+    /// What it does, for docs/scenarios.md.
+    pub(crate) does: &'static str,
+    /// Its own keys, for docs/scenarios.md.
+    pub(crate) keys: &'static [Key],
+}
+
+/// A key of a step, for docs/scenarios.md.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) default: &'static str,
+    pub(crate) range: &'static str,
+    pub(crate) meaning: &'static str,
+}
+
+/// A kind with its keys: name, type, default, range, meaning. An `order` has the key `may_fail` too.
+macro_rules! kind {
+    (@section order, $title:literal, $($key:literal)*) => {
+        $crate::scenario::reader::Section { title: $title, keys: &["at", "do", $($key,)* "may_fail"] }
+    };
+    (@section nature, $title:literal, $($key:literal)*) => {
+        $crate::scenario::reader::Section { title: $title, keys: &["at", "do", $($key,)*] }
+    };
+    (
+        $name:literal, $title:literal, $by:ident, $read:path, $does:literal,
+        $($key:literal: $value:literal, $default:literal, $range:literal, $meaning:literal;)*
+    ) => {
+        $crate::timeline::Kind {
+            name: $name,
+            section: kind!(@section $by, $title, $($key)*),
+            is_order: matches!(stringify!($by).as_bytes(), b"order"),
+            read: $read,
+            does: $does,
+            keys: &[$($crate::timeline::Key {
+                name: $key,
+                value: $value,
+                default: $default,
+                range: $range,
+                meaning: $meaning,
+            },)*],
+        }
+    };
+}
+use kind;
+
+macro_rules! steps {
+    ($($module:ident::$name:ident,)*) => {
+        $(pub use $module::$name;)*
+
+        /// Something that happens during a run.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each step says itself what it is")]
+        pub enum Step {
+            $($name($name),)*
+        }
+
+        /// Every kind of step.
+        pub(crate) const KINDS: &[Kind] = &[$($module::KIND),*];
+
+        impl Step {
+            /// What a scenario writes after `do`.
+            pub fn as_str(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => $module::KIND.name,)*
+                }
+            }
+
+            /// For how long not all is well because of it; none if it is no fault. `beat_interval` is the fleet's.
+            pub fn fault(&self, beat_interval: Duration) -> Option<Duration> {
+                match self {
+                    $(Self::$name(step) => step.fault(beat_interval),)*
+                }
+            }
+
+            async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+                match self {
+                    $(Self::$name(step) => step.act(scene).await,)*
+                }
+            }
+        }
+    };
+}
+
+// The list, in the order in which messages name them.
+steps! {
+    revoke::Revoke,
+    outage::Outage,
+    send_command::SendCommand,
+    punch::Punch,
+    rotate_server_key::RotateServerKey,
+    revoke_server_key::RevokeServerKey,
+    start_rollout::StartRollout,
+    order_rollout::OrderRollout,
+    revoke_release::RevokeRelease,
+    loss::Loss,
+    delay::Delay,
+    duplicate::Duplicate,
+    disk_full::DiskFull,
+    disk_errors::DiskErrors,
+    restart_server::RestartServer,
+    phase::Phase,
+}
+
+pub use {loss::Lost, outage::OutageScope, rotate_server_key::KeyStep, send_command::Recipients};
+
+/// What a step does.
+trait Act {
+    /// Does it; what it makes worse ends by itself later.
     ///
     /// # Errors
-    /// A sentence that says why it did not stop, or, where that is known by now, why it did not come back.
-    fn restart(self: Rc<Self>, kill: bool, moment: Moment, down_for: Duration) -> Acting;
+    /// A sentence that says why it could not be done.
+    async fn act(&self, _: &mut Scene<'_>) -> Result<(), String> {
+        Ok(())
+    }
 
-    /// Sees to it that the server is up.
-    ///
-    /// # Errors
-    /// A sentence that says why it is not.
-    fn bring_up(self: Rc<Self>) -> Acting;
-
-    /// Why the server runs no more, if it has ended by itself.
-    fn ended(&self) -> Option<String>;
-
-    /// What it has used; none where it is no process of its own.
-    fn usage(&self) -> Option<Usage> {
+    /// As of [`Step::fault`].
+    fn fault(&self, _beat_interval: Duration) -> Option<Duration> {
         None
     }
 }
 
-/// What a server's process has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Usage {
-    /// CPU seconds so far.
-    pub cpu_s: f64,
-    /// Resident memory at its peak since this was last asked, in bytes; none where the system can't say.
-    pub rss_bytes: Option<u64>,
+/// What a step finds when its time comes.
+struct Scene<'a> {
+    plan: &'a Plan,
+    stage: &'a Stage,
+    /// Devices that earlier steps have revoked.
+    revoked: BTreeSet<DeviceId>,
+    /// Releases that earlier steps have made.
+    released: BTreeSet<String>,
+    /// What the event log says of the step besides its name and its outcome.
+    notes: Vec<(&'static str, Value)>,
 }
 
-/// What is done to a server.
-pub type Acting = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+impl Scene<'_> {
+    fn note(&mut self, name: &'static str, value: Value) {
+        self.notes.push((name, value));
+    }
 
-/// What a timeline acts through.
-pub struct Stage {
-    /// The run's time.
-    pub time: RunTime,
-    /// The admin API.
-    pub operator: Rc<Operator>,
-    /// The same on a link of its own, for looking while the timeline acts.
-    pub watcher: Operator,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
-    /// The fleet by name.
-    pub devices: Rc<Vec<DeviceId>>,
-    /// The server, where it can be restarted.
-    pub server: Option<Rc<dyn ServerProcess>>,
-    /// Its disk, where that can be made to fail.
-    pub disk: Option<Arc<Disk>>,
-    /// Who sees what the server answers, where it is in this process.
-    pub witness: Option<Arc<Witness>>,
-    /// Where steps are logged.
-    pub log: Rc<RefCell<EventLog>>,
-    /// What went wrong, for the report.
-    pub failures: Rc<RefCell<Vec<String>>>,
-    /// How many steps are done, well or badly.
-    pub played: Cell<usize>,
-    /// Whether a step has failed that may not: the run is to end.
-    pub has_failed: Cell<bool>,
-}
-
-impl Stage {
-    /// Why the run's own server runs no more, if so.
-    pub fn server_ended(&self) -> Option<String> {
-        self.server.as_ref().and_then(|server| server.ended())
+    /// Chooses `count` devices that are not revoked, always the same ones for a seed.
+    fn choose(&self, purpose: &str, count: u32) -> Vec<DeviceId> {
+        let mut rng = seed::stream(self.plan.seed, purpose, "choose");
+        let mut left: Vec<&DeviceId> =
+            self.stage.devices.iter().filter(|device| !self.revoked.contains(device)).collect();
+        let mut chosen = Vec::new();
+        for _ in 0..count {
+            let index = seed::below(&mut rng, u64::try_from(left.len()).unwrap_or(0));
+            if left.is_empty() {
+                break;
+            }
+            chosen.push(left.swap_remove(usize::try_from(index).unwrap_or(0)).clone());
+        }
+        chosen
     }
 }
 
-/// Plays the whole timeline; ends after its last step, or after one that failed and may not.
+/// Plays the whole timeline, each step at its time; ends after its last step, or after one that failed and may not.
 pub async fn play(plan: &Plan, stage: &Stage) {
-    let (mut revoked, mut released) = (BTreeSet::new(), BTreeSet::new());
+    let (revoked, released) = (BTreeSet::new(), BTreeSet::new());
+    let mut scene = Scene { plan, stage, revoked, released, notes: Vec::new() };
     for timed in &plan.timeline {
         tokio::time::sleep_until(stage.time.started + timed.at).await;
-        let name = timed.step.as_str();
-        let revoked_before = matches!(timed.step, Step::Revoke { .. }).then(|| revoked.clone());
-        let done = act(plan, stage, &timed.step, &mut revoked, &mut released).await;
+        let done = timed.step.act(&mut scene).await;
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
-        let mut fields = vec![("do", json!(name)), ("outcome", json!(outcome))];
-        fields.extend(whom(&timed.step));
-        if let Some(before) = revoked_before {
-            let new: Vec<&DeviceId> = revoked.difference(&before).collect();
-            fields.push(("devices", json!(new)));
-        }
+        let mut fields = vec![("do", json!(timed.step.as_str())), ("outcome", json!(outcome))];
+        fields.append(&mut scene.notes);
         stage.log.borrow_mut().event(stage.time.elapsed(), "step", &fields);
         stage.played.set(stage.played.get() + 1);
         if let (Err(why), false) = (done, timed.may_fail) {
@@ -123,108 +227,6 @@ pub async fn play(plan: &Plan, stage: &Stage) {
     }
 }
 
-/// Whom a step is for, where that is not everybody: for the event log.
-fn whom(step: &Step) -> Option<(&'static str, Value)> {
-    match step {
-        Step::Outage { scope: OutageScope::Site(site), .. } => Some(("site", json!(site))),
-        Step::StartRollout { rollout_id, .. } | Step::OrderRollout { rollout_id, .. } => {
-            Some(("rollout_id", json!(rollout_id)))
-        }
-        _ => None,
-    }
-}
-
-async fn act(
-    plan: &Plan,
-    stage: &Stage,
-    step: &Step,
-    revoked: &mut BTreeSet<DeviceId>,
-    released: &mut BTreeSet<String>,
-) -> Result<(), String> {
-    let said = |error: OperatorError| error.to_string();
-    match step {
-        Step::Revoke { devices } => {
-            let chosen = choose(plan.seed, "revoke", &stage.devices, *devices, revoked);
-            revoked.extend(chosen.iter().cloned());
-            stage.operator.revoke(&chosen).await.map_err(said)
-        }
-        Step::SendCommand { command, recipients } => {
-            let chosen = match recipients {
-                Recipients::All => stage.devices.iter().filter(|device| !revoked.contains(device)).cloned().collect(),
-                Recipients::Some(count) => choose(plan.seed, "send_command", &stage.devices, *count, revoked),
-            };
-            stage.operator.send_command(&chosen, command).await.map_err(said)
-        }
-        Step::Outage { length, scope, half_open } => {
-            let site = match scope {
-                OutageScope::EverySite => None,
-                OutageScope::Site(name) => plan.fleet.sites.iter().position(|site| site.name == *name),
-            };
-            let weather = Arc::clone(&stage.weather);
-            if *half_open {
-                weather.half_open(site);
-                later(stage, *length, "outage_ended", move || weather.open(site));
-            } else {
-                weather.take_down(site);
-                later(stage, *length, "outage_ended", move || weather.bring_up(site));
-            }
-            Ok(())
-        }
-        Step::RotateServerKey { step, force } => {
-            stage.operator.rotate_server_key(step.as_str(), *force).await.map_err(said)
-        }
-        Step::RevokeServerKey => stage.operator.revoke_server_key().await.map_err(said),
-        Step::StartRollout { firmware, policy, rollout_id } => {
-            start_rollout(plan, stage, firmware, policy, rollout_id, released).await
-        }
-        Step::OrderRollout { rollout_id, order } => {
-            stage.operator.order_rollout(rollout_id, *order).await.map_err(said)
-        }
-        Step::RevokeRelease { firmware } => stage.operator.revoke_release(&release_id(firmware)).await.map_err(said),
-        Step::Loss { length, share_bp, of } => {
-            let lost = match of {
-                Lost::Requests => Bad::RequestsLost,
-                Lost::Answers => Bad::AnswersLost,
-            };
-            bad_weather(stage, *length, lost(*share_bp), "loss_ended");
-            Ok(())
-        }
-        Step::Delay { length, longest } => {
-            bad_weather(stage, *length, Bad::Delayed(*longest), "delay_ended");
-            Ok(())
-        }
-        Step::Duplicate { length, share_bp } => {
-            bad_weather(stage, *length, Bad::Duplicated(*share_bp), "duplicate_ended");
-            Ok(())
-        }
-        Step::Disk { length, errors_bp } => {
-            let disk = Arc::clone(stage.disk.as_ref().ok_or("this run's server is on a disk that obeys nobody")?);
-            match errors_bp {
-                None => {
-                    disk.fill();
-                    later(stage, *length, "disk_full_ended", move || disk.free());
-                }
-                &Some(share_bp) => {
-                    disk.fail(share_bp);
-                    later(stage, *length, "disk_errors_ended", move || disk.recover(share_bp));
-                }
-            }
-            Ok(())
-        }
-        Step::RestartServer { kill, down_for, moment } => match &stage.server {
-            Some(server) => {
-                let restarted = Rc::clone(server).restart(*kill, *moment, *down_for).await;
-                stage.operator.hang_up(); // its connection was to the server that is gone
-                stage.watcher.hang_up();
-                restarted
-            }
-            None => Err("this run did not start the server, so it can't restart it".to_owned()),
-        },
-        // The plan knows when phases are, and devices when shifts start.
-        Step::Phase { .. } | Step::Punch { .. } => Ok(()),
-    }
-}
-
 /// The weather is so bad for so long.
 fn bad_weather(stage: &Stage, length: Duration, bad: Bad, ended: &'static str) {
     let weather = Arc::clone(&stage.weather);
@@ -232,36 +234,10 @@ fn bad_weather(stage: &Stage, length: Duration, bad: Bad, ended: &'static str) {
     later(stage, length, ended, move || weather.clear(bad));
 }
 
-/// Makes the release, and what the policy would roll back to, unless they are made already; then rolls it out.
-async fn start_rollout(
-    plan: &Plan,
-    stage: &Stage,
-    version: &str,
-    policy: &str,
-    rollout_id: &RolloutId,
-    released: &mut BTreeSet<String>,
-) -> Result<(), String> {
-    let policy = plan.policies.get(policy).ok_or("the scenario has no such policy")?;
-    let wanted = release_id(version);
-    let back = policy.roll_back_to.as_ref().map(ToString::to_string);
-    let models = fleet::names(&plan.fleet.models);
-    for release_id in [Some(wanted.clone()), back].into_iter().flatten() {
-        let Some(firmware) = plan.firmware.iter().find(|firmware| firmware.release_id() == release_id) else {
-            continue; // then the server says that there is none
-        };
-        if !released.insert(release_id.clone()) {
-            continue;
-        }
-        let release = NewRelease {
-            release_id: &release_id,
-            version: &firmware.version,
-            release_counter: firmware.release_counter,
-            models: &models,
-        };
-        let image = truth::image(plan.seed, firmware);
-        stage.operator.release(&release, image).await.map_err(|error| error.to_string())?;
-    }
-    stage.operator.roll_out(rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
+/// The disk of the run's server, where it can be made to fail.
+fn disk(stage: &Stage) -> Result<Arc<Disk>, String> {
+    let disk = stage.disk.as_ref().ok_or("this run's server is on a disk that obeys nobody")?;
+    Ok(Arc::clone(disk))
 }
 
 /// Ends a fault after `length`, while the timeline goes on.
@@ -274,23 +250,21 @@ fn later(stage: &Stage, length: Duration, what: &'static str, end: impl FnOnce()
     });
 }
 
-/// Chooses `count` devices that are not in `except`, always the same ones for a seed.
-fn choose(
-    root_seed: u64,
-    purpose: &str,
-    devices: &[DeviceId],
-    count: u32,
-    except: &BTreeSet<DeviceId>,
-) -> Vec<DeviceId> {
-    let mut rng = seed::stream(root_seed, purpose, "choose");
-    let mut left: Vec<&DeviceId> = devices.iter().filter(|device| !except.contains(device)).collect();
-    let mut chosen = Vec::new();
-    for _ in 0..count {
-        let index = seed::below(&mut rng, u64::try_from(left.len()).unwrap_or(0));
-        if left.is_empty() {
-            break;
+/// Every step with its keys, as Markdown: what docs/scenarios.md says of them.
+pub fn steps_in_words() -> String {
+    let mut text = String::new();
+    for kind in KINDS {
+        text += &format!("\n### `{}`\n\n{}\n", kind.name, kind.does);
+        let mut keys = kind.keys.iter().peekable();
+        if keys.peek().is_some() {
+            text.push('\n');
         }
-        chosen.push(left.swap_remove(usize::try_from(index).unwrap_or(0)).clone());
+        for Key { name, value, default, range, meaning } in keys {
+            let default = if *default == "required" { "required".to_owned() } else { format!("default {default}") };
+            let range = if range.is_empty() { String::new() } else { format!("; {range}") };
+            text += &format!("- `{name}` ({value}, {default}{range}): {meaning}\n");
+        }
     }
-    chosen
+    text.push('\n');
+    text
 }

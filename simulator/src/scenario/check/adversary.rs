@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Known;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
+use crate::scenario::adversaries::{Addresses, Adversary, AdversaryKind};
 use crate::scenario::limits;
-use crate::scenario::plan::{Addresses, Adversary, AdversaryKind, Mode};
+use crate::scenario::plan::Mode;
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::raw::{ADVERSARY, RawAdversary};
 use crate::scenario::reader::{At, Field};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Known;
 use super::value::{at_most, or_default, required};
+use crate::scenario::expectation::{Bound, During, Expectation};
 use crate::scenario::limits;
 use crate::scenario::metric::{AnswerCode, Known as MetricIsKnown, Metric};
-use crate::scenario::plan::{Bound, During, Expectation, Timing};
+use crate::scenario::plan::Timing;
 use crate::scenario::problem::{Problem, Problems, any_of, closest, closest_value, quoted};
 use crate::scenario::raw::{EXPECT, RawExpectation};
 use crate::scenario::reader::{At, Field};

@@ -109,7 +109,7 @@ fn only(
 }
 
 /// One of `names`.
-pub(super) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
+pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
     if names.contains(&given.value) {
         return Some(given.value.clone());
     }

@@ -2,11 +2,10 @@
 
 mod adversary;
 mod expect;
-mod faults;
-mod firmware;
+pub(crate) mod firmware;
 mod fleet;
-mod timeline;
-mod value;
+pub(crate) mod timeline;
+pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,28 +18,29 @@ use super::ServerSettings;
 use super::limits;
 use super::plan::{Mode, Plan, Timing, phases};
 use super::problem::{Problem, Problems, closest, quoted};
-use super::raw::RawScenario;
+use super::raw::{RawFleet, RawScenario};
 use super::reader::{At, Field};
 use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
 use super::span_of_time::format_duration;
+use fleet::CheckedFleet;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
 
 /// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
-struct Known<'a> {
-    mode: Option<Mode>,
-    timing: Option<Timing>,
-    duration: Option<Duration>,
-    devices: Option<u32>,
-    models: Option<Vec<String>>,
-    sites: Option<Vec<String>>,
+pub(crate) struct Known<'a> {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) devices: Option<u32>,
+    pub(crate) models: Option<Vec<String>>,
+    pub(crate) sites: Option<Vec<String>>,
     /// Versions of the scenario's firmware.
-    firmware: Vec<String>,
+    pub(crate) firmware: Vec<String>,
     /// Names of the scenario's policies.
-    policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
     /// The rollouts that steps start, in the order of the file, with the places of the steps.
-    rollouts: Vec<At<RolloutId>>,
-    settings: &'a dyn ServerSettings,
+    pub(crate) rollouts: Vec<At<RolloutId>>,
+    pub(crate) settings: &'a dyn ServerSettings,
 }
 
 /// The plan, if nothing is wrong; otherwise all that is wrong is in `problems`.
@@ -57,15 +57,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
-    let fleet = match raw.fleet {
-        Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
-        Field::Wrong => fleet::CheckedFleet::default(),
-        Field::Absent => {
-            let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
-            problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
-            fleet::CheckedFleet::default()
-        }
-    };
+    let fleet = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
         mode,
@@ -117,6 +109,18 @@ fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems
         let at = places.iter().rev().find(|place| place.value == rollout_id).map_or(Place::FILE, |place| place.at);
         let problem = Problem::new(at, format!("the server would refuse this `start_rollout`: {why}"));
         problems.push(problem.expected("a rollout that fits the fleet, or `may_fail = true`"));
+    }
+}
+
+fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> CheckedFleet {
+    match fleet {
+        Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
+        Field::Wrong => CheckedFleet::default(),
+        Field::Absent => {
+            let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
+            problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
+            CheckedFleet::default()
+        }
     }
 }
 

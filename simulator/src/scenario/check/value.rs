@@ -11,32 +11,32 @@ use crate::scenario::span_of_time::format_duration;
 
 /// What a name may look like.
 #[derive(Clone, Copy)]
-pub(super) struct Pattern {
-    pub(super) chars_max: usize,
-    pub(super) allows: fn(char) -> bool,
-    pub(super) described: &'static str,
+pub(crate) struct Pattern {
+    pub(crate) chars_max: usize,
+    pub(crate) allows: fn(char) -> bool,
+    pub(crate) described: &'static str,
 }
 
 /// Scenarios and phases.
-pub(super) const NAME: Pattern = Pattern {
+pub(crate) const NAME: Pattern = Pattern {
     chars_max: NAME_CHARS_MAX,
     allows: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
     described: "1 to 64 of a-z, 0-9 and `-`",
 };
 
 /// Models, sites and versions.
-pub(super) const LABEL: Pattern = Pattern {
+pub(crate) const LABEL: Pattern = Pattern {
     chars_max: NAME_CHARS_MAX,
     allows: |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'),
     described: "1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
 };
 
 /// Kinds of commands.
-pub(super) const WORD: Pattern =
+pub(crate) const WORD: Pattern =
     Pattern { chars_max: 32, allows: |c| c.is_ascii_lowercase() || c == '_', described: "1 to 32 of a-z and `_`" };
 
 /// The value, or the default if there is none; `at` stands for the place of a default.
-pub(super) fn or_default<T>(field: Field<T>, default: impl Into<T>, at: Place) -> Option<At<T>> {
+pub(crate) fn or_default<T>(field: Field<T>, default: impl Into<T>, at: Place) -> Option<At<T>> {
     match field {
         Field::Given(given) => Some(given),
         Field::Absent => Some(At { at, value: default.into() }),
@@ -45,7 +45,7 @@ pub(super) fn or_default<T>(field: Field<T>, default: impl Into<T>, at: Place) -
 }
 
 /// The value; `owner` (at `at`) is told to need it, as in `example`.
-pub(super) fn required<T>(
+pub(crate) fn required<T>(
     field: Field<T>,
     key: &str,
     (owner, at): (&str, Place),
@@ -63,7 +63,7 @@ pub(super) fn required<T>(
 }
 
 /// A length of time within its range.
-pub(super) fn duration_in(
+pub(crate) fn duration_in(
     key: &str,
     value: Option<At<Duration>>,
     range: &RangeInclusive<Duration>,
@@ -77,7 +77,7 @@ pub(super) fn duration_in(
 }
 
 /// A whole number within its range.
-pub(super) fn integer_in<T: TryFrom<i64>>(
+pub(crate) fn integer_in<T: TryFrom<i64>>(
     key: &str,
     value: Option<At<i64>>,
     range: &RangeInclusive<i64>,
@@ -121,7 +121,7 @@ fn in_range<T>(
 }
 
 /// One of a list of names.
-pub(super) fn one_of<T: Copy>(
+pub(crate) fn one_of<T: Copy>(
     key: &str,
     value: Option<&At<String>>,
     choices: &[(&'static str, T)],
@@ -139,7 +139,7 @@ pub(super) fn one_of<T: Copy>(
 }
 
 /// A name of the pattern; a near spelling that fits is suggested.
-pub(super) fn text_like(
+pub(crate) fn text_like(
     key: &str,
     value: Option<At<String>>,
     pattern: Pattern,
@@ -157,7 +157,7 @@ pub(super) fn text_like(
 }
 
 /// Text of any kind, within its length.
-pub(super) fn text_within(
+pub(crate) fn text_within(
     key: &str,
     value: Option<At<String>>,
     chars: &RangeInclusive<usize>,
@@ -175,7 +175,7 @@ pub(super) fn text_within(
 }
 
 /// Why a text is no such name: completes "`name` ...".
-pub(super) fn misfit(text: &str, chars_max: usize, allows: impl Fn(char) -> bool) -> Option<String> {
+pub(crate) fn misfit(text: &str, chars_max: usize, allows: impl Fn(char) -> bool) -> Option<String> {
     let count = text.chars().count();
     if count == 0 {
         return Some("is empty".to_owned());
@@ -187,7 +187,7 @@ pub(super) fn misfit(text: &str, chars_max: usize, allows: impl Fn(char) -> bool
 }
 
 /// At most so many tables of a kind.
-pub(super) fn at_most(count: usize, max: usize, title: &str, first_beyond: Option<Place>, problems: &mut Problems) {
+pub(crate) fn at_most(count: usize, max: usize, title: &str, first_beyond: Option<Place>, problems: &mut Problems) {
     if let (true, Some(at)) = (count > max, first_beyond) {
         let message = format!("{} tables {title}", grouped(count));
         problems.push(Problem::new(at, message).expected(format!("at most {}", grouped(max))));

@@ -6,7 +6,11 @@ use std::time::Duration;
 use super::{SOUND, changed, plan};
 use crate::scenario::{
     Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric,
-    Mode, Moment, Otrt, OutageScope, Recipients, Share, Step,
+    Mode, Otrt, Share,
+};
+use crate::{
+    server_process::Moment,
+    timeline::{Outage, OutageScope, Phase, Recipients, RestartServer, Revoke, SendCommand, Step},
 };
 
 const fn s(count: u64) -> Duration {
@@ -100,11 +104,11 @@ kill = true"#,
     let site = OutageScope::Site("north".to_owned());
     let command = CommandOrder::Reboot;
     let expected = [
-        (s(0), Step::Revoke { devices: 100 }),
-        (s(10), Step::Outage { length: s(60), scope: site, half_open: false }),
-        (s(10), Step::SendCommand { command, recipients: Recipients::All }),
-        (s(20), Step::Phase { name: "second".to_owned() }),
-        (s(30), Step::RestartServer { kill: true, down_for: s(0), moment: Moment::Now }),
+        (s(0), Step::Revoke(Revoke { devices: 100 })),
+        (s(10), Step::Outage(Outage { length: s(60), scope: site, half_open: false })),
+        (s(10), Step::SendCommand(SendCommand { command, recipients: Recipients::All })),
+        (s(20), Step::Phase(Phase { name: "second".to_owned() })),
+        (s(30), Step::RestartServer(RestartServer { kill: true, down_for: s(0), moment: Moment::Now })),
     ];
     assert_eq!(steps, expected);
 }

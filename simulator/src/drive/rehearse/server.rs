@@ -29,9 +29,8 @@ use tokio::task::JoinHandle;
 use super::disk::{Disk, OnDisk};
 use crate::{
     link::in_process::InProcess,
-    scenario::Moment,
     seed,
-    timeline::{Acting, ServerProcess},
+    server_process::{Acting, Moment, ServerProcess},
 };
 
 /// How long a supervisor waits before it starts a server again that did not come up.

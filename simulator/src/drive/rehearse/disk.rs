@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ks_server::store::{Store, StoreError, Transaction};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{link::in_process::InProcess, scenario::Moment, seed};
+use crate::{link::in_process::InProcess, seed, server_process::Moment};
 
 /// What becomes of commits from now on. Nobody in the server knows of it: it stands where the disk would.
 pub struct Disk {

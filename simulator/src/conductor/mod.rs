@@ -1,5 +1,9 @@
 //! Conducts a run, in real or virtual time alike: plays the timeline, gathers ticks, drains, reconciles.
 
+mod gathered;
+mod patience;
+mod reports;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -15,30 +19,30 @@ use std::{
 use ks_protocol::id::DeviceId;
 use ks_reports::run_folder::{Ledger, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::{
-    by_phase::ByPhase,
     device::waits::Wait,
     expect::Judge,
-    fleet::ShardReport,
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
-    measure::{Measurements, MessageType, OK},
+    measure::Measurements,
     operator::OperatorError,
     promises::{self, Breach, Ending},
-    record::Record,
-    rollout_watch::{RolloutWatch, Seen},
+    rollout_watch::Seen,
     scenario::Plan,
-    self_watch::{self, Stopwatch},
+    self_watch,
     shard::RunTime,
-    ticks::Ticks,
     timeline::{self, Stage},
 };
 
+use gathered::Gathered;
+use patience::Patience;
+use reports::ShardGone;
+
+pub use reports::Reports;
+
 /// How often it is looked whether a person or a dead server ends the run.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked whether a person ends the run, while something is waited for.
-const LOOK_FOR_STOP_EVERY: Duration = Duration::from_millis(100);
 /// Real time that all that comes after the last beat may take, once a person asked to end the run.
 const AFTER_STOP_MAX: Duration = Duration::from_secs(10);
 /// How long the server's lists may take to be read at the end, each of the two times that they are.
@@ -330,224 +334,5 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Operato
     match tokio::time::timeout(limit, work).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the server's lists did not end within {} s", limit.as_secs())),
-    }
-}
-
-/// How long is waited once a person asked to end the run: all that is waited for together takes no longer.
-struct Patience {
-    limit: Duration,
-    asked: Option<Stopwatch>,
-    /// What was not waited for to its end, in a sentence each.
-    lost: Vec<String>,
-}
-
-impl Patience {
-    fn of(limit: Duration) -> Self {
-        Self { limit, asked: None, lost: Vec::new() }
-    }
-
-    /// Waits for `work`; none if a person has waited long enough for it, which `doing` says.
-    async fn wait<T>(&mut self, observer: &dyn Observer, doing: &str, work: impl Future<Output = T>) -> Option<T> {
-        let (limit, asked) = (self.limit, &mut self.asked);
-        let given_up = async {
-            while !(observer.wants_to_stop() && asked.get_or_insert_with(Stopwatch::started).elapsed() >= limit) {
-                tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
-            }
-        };
-        let done = tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = given_up => None,
-        };
-        if done.is_none() {
-            self.lost.push(format!("stopped by a person {doing}: what came of it was not judged"));
-        }
-        done
-    }
-}
-
-/// A part of the fleet has ended without its last word, which only a panic can do.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("a part of the fleet ended by itself: this is a defect of the simulator, its message stands above")]
-struct ShardGone;
-
-/// What shards report, put together tick by tick. Shards need not keep step: what comes early is kept.
-pub struct Reports {
-    incoming: mpsc::UnboundedReceiver<ShardReport>,
-    shards: usize,
-    /// By tick: how many shards have reported it, and their sum.
-    ticks: BTreeMap<u64, (usize, Measurements)>,
-    accounts: BTreeMap<DeviceId, DeviceAccount>,
-    finished: usize,
-}
-
-impl Reports {
-    /// What `shards` shards send.
-    pub fn of(incoming: mpsc::UnboundedReceiver<ShardReport>, shards: usize) -> Self {
-        Self { incoming, shards, ticks: BTreeMap::new(), accounts: BTreeMap::new(), finished: 0 }
-    }
-
-    /// What every shard measured in one tick. May be dropped half-way and called again.
-    async fn tick(&mut self, number: u64) -> Result<Measurements, ShardGone> {
-        while self.ticks.get(&number).is_none_or(|(heard, _)| *heard < self.shards) {
-            self.next().await?;
-        }
-        Ok(self.ticks.remove(&number).map(|(_, measured)| measured).unwrap_or_default())
-    }
-
-    /// The accounts of all devices, and what was measured since the last whole tick.
-    async fn finish(&mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardGone> {
-        while self.finished < self.shards {
-            self.next().await?;
-        }
-        let mut rest = Measurements::default();
-        self.ticks.values().for_each(|(_, measured)| rest.add(measured));
-        Ok((std::mem::take(&mut self.accounts), rest))
-    }
-
-    async fn next(&mut self) -> Result<(), ShardGone> {
-        match self.incoming.recv().await {
-            Some(ShardReport::Tick(number, measured)) => {
-                let (heard, sum) = self.ticks.entry(number).or_default();
-                *heard += 1;
-                sum.add(&measured);
-                Ok(())
-            }
-            Some(ShardReport::Accounts(accounts)) => {
-                self.accounts.extend(accounts);
-                self.finished += 1;
-                Ok(())
-            }
-            Some(ShardReport::Gone) | None => Err(ShardGone),
-        }
-    }
-}
-
-/// What has been gathered of a run so far.
-struct Gathered {
-    /// Where each tick is written down; nowhere in a trial.
-    record: Option<Record>,
-    judge: Judge,
-    watch: RolloutWatch,
-    phases: ByPhase,
-    total: Measurements,
-    steady: (Measurements, Duration),
-    ticks: u64,
-    /// When each ends.
-    ends: Ticks,
-    ramp: Duration,
-    duration: Duration,
-    /// From here on devices schedule nothing; what comes is the answers to what they sent before.
-    end: Duration,
-    sockets_max: u64,
-}
-
-impl Gathered {
-    fn new(run: &Run<'_>) -> io::Result<Self> {
-        Ok(Self {
-            record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
-            judge: Judge::new(run.plan),
-            watch: RolloutWatch::new(run.plan, run.folder)?,
-            phases: ByPhase::of(run.plan, run.stage.server.clone()),
-            total: Measurements::default(),
-            steady: (Measurements::default(), Duration::ZERO),
-            ticks: 0,
-            ends: Ticks::of(run.plan),
-            ramp: run.plan.ramp,
-            duration: run.plan.duration,
-            end: run.plan.duration,
-            sockets_max: 0,
-        })
-    }
-
-    /// When the next tick begins.
-    fn next_start(&self) -> Duration {
-        self.ends.start(self.ticks)
-    }
-
-    /// When the next tick ends, if it is a whole one.
-    fn next_end(&self) -> Duration {
-        self.ends.end(self.ticks)
-    }
-
-    /// Takes the next tick, which lasted until `to`. Gives an expectation whose breach ends the run, if there is one.
-    fn take(
-        &mut self,
-        measured: &Measurements,
-        to: Duration,
-        observer: &mut dyn Observer,
-    ) -> io::Result<Option<String>> {
-        let from = self.next_start();
-        let to = to.max(from);
-        self.ticks += 1;
-        self.total.add(measured);
-        if from >= self.ramp && to <= self.end {
-            self.steady.0.add(measured);
-            self.steady.1 += to.saturating_sub(from);
-        }
-        // The last tick may come with what came after the end.
-        self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured);
-        let tick = self.tick((from, to), measured);
-        if let Some(record) = &mut self.record {
-            record.write(&tick, measured)?;
-        }
-        self.sockets_max = self.sockets_max.max(observer.open_sockets());
-        observer.tick(&tick, self.duration.as_secs_f64());
-        if from >= self.end {
-            self.judge.take_tail(self.end, measured);
-            return Ok(None);
-        }
-        Ok(self.judge.take(from, to.min(self.end), measured, &self.total))
-    }
-
-    fn tick(&self, (from, to): (Duration, Duration), measured: &Measurements) -> Tick {
-        let beats = measured.of(MessageType::Heartbeat);
-        let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
-            (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
-        };
-        let honoured = |quantile| beats.honoured().and_then(|times| ms(&times.response_us, quantile));
-        Tick {
-            at_s: from.as_secs_f64(),
-            width_s: to.saturating_sub(from).as_secs_f64(),
-            offered: measured.offered(),
-            sent: beats.sent,
-            acked: beats.code(OK),
-            codes: measured.codes().into_iter().map(|(code, count)| (code.to_owned(), count)).collect(),
-            registered: u64::try_from(self.total.registered).unwrap_or(0),
-            in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
-            send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
-            p50_ms: honoured(0.5),
-            p99_ms: honoured(0.99),
-            max_ms: honoured(1.0),
-        }
-    }
-
-    fn finish(self, ledger: Ledger, lasted: Duration, end: End, failures: Vec<String>) -> io::Result<Played> {
-        self.record.map_or(Ok(()), Record::finish)?;
-        let (phases, server_rss_bytes) = self.phases.finish();
-        let interrupted = matches!(end, End::Interrupted);
-        let (aborted, broken) = match end {
-            End::Aborted(why) => (Some(why), None),
-            End::Broken(why) => (None, Some(why)),
-            End::Over | End::Interrupted => (None, None),
-        };
-        Ok(Played {
-            total: self.total,
-            steady: self.steady,
-            ledger,
-            judge: self.judge,
-            rollouts: self.watch.seen,
-            rollout: None,
-            breaches: None,
-            lasted,
-            interrupted,
-            unjudged: Vec::new(),
-            aborted,
-            broken,
-            failures,
-            sockets_max: self.sockets_max,
-            server_rss_bytes,
-            phases,
-        })
     }
 }

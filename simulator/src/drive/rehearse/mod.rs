@@ -4,42 +4,34 @@ pub mod disk;
 mod server;
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
+    cell::RefCell,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     rc::Rc,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use actix::System;
 use ks_protocol::{modelled, time::UnixMs};
 use ks_reports::run_folder::{EVENTS, Mode, Summary};
 use ks_server::config::Config;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
 
 use server::VirtualServer;
 
 use crate::{
-    conductor::{Played, Reports, Run},
+    conductor::Played,
     console::{Console, devices},
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
-    link::{Network, faults::Weather, in_process::InProcess},
-    operator::Operator,
+    link::{in_process::InProcess, witnessed::Witnessed},
+    operator::AnswerTimeouts,
     promises::Witness,
-    run::{Surroundings, server_settings, shard},
     scenario::{Addresses, Plan},
     self_watch::{self, Resources, Stopwatch},
-    shard::RunTime,
+    setup::{Driven, NotProvisioned, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
-    ticks::Ticks,
-    timeline::Stage,
     timer::RuntimeTimer,
 };
 
@@ -141,7 +133,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
 
 /// The server's settings: the scenario's, on a database that need not survive a power cut and is this process's alone.
 fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
-    let mut settings: BTreeMap<String, String> = server_settings(plan, ADMIN_TOKEN);
+    let mut settings = plan.server_settings(ADMIN_TOKEN);
     settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join("ks.sqlite").display()));
     for (name, value) in [("STORE_SYNCHRONOUS", "off"), ("STORE_LOCKING", "exclusive")] {
         settings.entry(name.to_owned()).or_insert_with(|| value.to_owned());
@@ -176,74 +168,42 @@ async fn play(
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<Played, Failure> {
-    let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let witness = Arc::new(Witness::at_the_start());
-    let reached = InProcess::down(Arc::clone(&witness));
+    let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
     server.start().await.map_err(Failure::Server)?;
-    let network: Arc<dyn Network> = Arc::new(reached);
-    let watched = Arc::clone(&network);
-    let failed = |error: crate::operator::OperatorError| Failure::Server(error.to_string());
-    let operator = Operator::new(&*network, addresses(nowhere, Caller::Operator), ADMIN_TOKEN);
-    let devices = fleet::devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    let mad_devices = fleet::mad_devices(plan).map_err(|error| Failure::BadRequest(error.to_string()))?;
-    let provisioned = fleet::provision(plan, &devices, &mad_devices, &operator, EPOCH, drop).await;
-    let provisioned = Arc::new(provisioned.map_err(failed)?);
-    let names: Vec<_> = devices.iter().map(|device| device.device_id.clone()).collect();
-    let time = RunTime { started: Instant::now(), epoch: EPOCH };
-    let weather = Arc::new(Weather::fair(plan.fleet.sites.len()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let (sender, reports) = mpsc::unbounded_channel();
-    let (finish, finishing) = watch::channel(false);
-    let surroundings = Surroundings { time, weather: Arc::clone(&weather), stop: Arc::clone(&stop) };
+    let way = Way {
+        network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
+        target: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        addresses: addresses_of(plan),
+        admin_token: ADMIN_TOKEN.to_owned(),
+        timeouts: AnswerTimeouts::DEFAULT,
+    };
+    let setup = Setup::provision(plan, way, EPOCH, drop).await.map_err(|error| match error {
+        NotProvisioned::Name(error) => Failure::BadRequest(error.to_string()),
+        NotProvisioned::Operator(error) => Failure::Server(error.to_string()),
+    })?;
+    let (begun, devices) = setup.begin(EPOCH);
     let exchanges = (!is_trial).then(|| Rc::clone(log));
+    let surroundings = begun.surroundings.clone();
     let shard = Rc::new(shard(plan, surroundings, Rc::new(RuntimeTimer), exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
-        number: 0,
-        devices,
         adversaries: fleet::adversaries(plan),
-        victims: names.clone(),
-        provisioned,
-        network,
-        addresses: addresses_of(plan),
-        target: nowhere,
-        seed: plan.seed,
-        id_prefix: plan.fleet.id_prefix.clone(),
-        firmware_version: plan.fleet.firmware_version.clone(),
-        models: fleet::names(&plan.fleet.models),
-        sites: fleet::names(&plan.fleet.sites),
-        connections: plan.fleet.connections,
-        shards: 1,
-        ticks: Ticks::of(plan),
+        victims: begun.names.clone(),
+        ..begun.shard_plan(0, devices, 1)
     };
-    actix::spawn(fleet::run_shard(shard_plan, shard, sender, finishing));
-    let stage = Stage {
-        time,
-        operator: Rc::new(operator),
-        watcher: Operator::new(&*watched, addresses(nowhere, Caller::Operator), ADMIN_TOKEN),
-        weather,
-        devices: Rc::new(names),
+    actix::spawn(fleet::run_shard(shard_plan, shard, begun.reporting.clone(), begun.finishing.clone()));
+    let run = begun.conducted(Driven {
+        folder: out,
+        log: Rc::clone(log),
         disk: Some(Arc::clone(&server.disk)),
         server: Some(server),
         witness: Some(witness),
-        log: Rc::clone(log),
-        failures: Rc::default(),
-        played: Cell::default(),
-        has_failed: Cell::default(),
-    };
-    let reports = Reports::of(reports, 1);
-    let run = Run {
-        plan,
-        folder: out,
-        time,
-        stage,
-        reports,
-        finish,
-        stop,
+        shards: 1,
         stored_before: 0,
         is_alone: true,
         rehearsals: beside,
         is_trial,
-    };
+    });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

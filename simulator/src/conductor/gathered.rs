@@ -1,0 +1,151 @@
+//! What has been gathered of a run so far: its sums, its record, what is judged tick by tick.
+
+use std::{io, time::Duration};
+
+use ks_reports::run_folder::{Ledger, Tick};
+
+use super::{End, Observer, Played, Run};
+use crate::{
+    by_phase::ByPhase,
+    device::exchange::MessageType,
+    expect::Judge,
+    measure::{Measurements, OK},
+    record::Record,
+    rollout_watch::RolloutWatch,
+    ticks::Ticks,
+};
+
+/// What has been gathered of a run so far.
+pub(super) struct Gathered {
+    /// Where each tick is written down; nowhere in a trial.
+    record: Option<Record>,
+    judge: Judge,
+    pub(super) watch: RolloutWatch,
+    phases: ByPhase,
+    pub(super) total: Measurements,
+    steady: (Measurements, Duration),
+    pub(super) ticks: u64,
+    /// When each ends.
+    ends: Ticks,
+    ramp: Duration,
+    duration: Duration,
+    /// From here on devices schedule nothing; what comes is the answers to what they sent before.
+    pub(super) end: Duration,
+    sockets_max: u64,
+}
+
+impl Gathered {
+    pub(super) fn new(run: &Run<'_>) -> io::Result<Self> {
+        Ok(Self {
+            record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
+            judge: Judge::new(run.plan),
+            watch: RolloutWatch::new(run.plan, run.folder)?,
+            phases: ByPhase::of(run.plan, run.stage.server.clone()),
+            total: Measurements::default(),
+            steady: (Measurements::default(), Duration::ZERO),
+            ticks: 0,
+            ends: Ticks::of(run.plan),
+            ramp: run.plan.ramp,
+            duration: run.plan.duration,
+            end: run.plan.duration,
+            sockets_max: 0,
+        })
+    }
+
+    /// When the next tick begins.
+    fn next_start(&self) -> Duration {
+        self.ends.start(self.ticks)
+    }
+
+    /// When the next tick ends, if it is a whole one.
+    pub(super) fn next_end(&self) -> Duration {
+        self.ends.end(self.ticks)
+    }
+
+    /// Takes the next tick, which lasted until `to`. Gives an expectation whose breach ends the run, if there is one.
+    pub(super) fn take(
+        &mut self,
+        measured: &Measurements,
+        to: Duration,
+        observer: &mut dyn Observer,
+    ) -> io::Result<Option<String>> {
+        let from = self.next_start();
+        let to = to.max(from);
+        self.ticks += 1;
+        self.total.add(measured);
+        if from >= self.ramp && to <= self.end {
+            self.steady.0.add(measured);
+            self.steady.1 += to.saturating_sub(from);
+        }
+        // The last tick may come with what came after the end.
+        self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured);
+        let tick = self.tick((from, to), measured);
+        if let Some(record) = &mut self.record {
+            record.write(&tick, measured)?;
+        }
+        self.sockets_max = self.sockets_max.max(observer.open_sockets());
+        observer.tick(&tick, self.duration.as_secs_f64());
+        if from >= self.end {
+            self.judge.take_tail(self.end, measured);
+            return Ok(None);
+        }
+        Ok(self.judge.take(from, to.min(self.end), measured, &self.total))
+    }
+
+    fn tick(&self, (from, to): (Duration, Duration), measured: &Measurements) -> Tick {
+        let beats = measured.of(MessageType::Heartbeat);
+        let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
+            (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
+        };
+        let honoured = |quantile| beats.honoured().and_then(|times| ms(&times.response_us, quantile));
+        Tick {
+            at_s: from.as_secs_f64(),
+            width_s: to.saturating_sub(from).as_secs_f64(),
+            offered: measured.offered(),
+            sent: beats.sent,
+            acked: beats.code(OK),
+            codes: measured.codes().into_iter().map(|(code, count)| (code.to_owned(), count)).collect(),
+            registered: u64::try_from(self.total.registered).unwrap_or(0),
+            in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
+            send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
+            p50_ms: honoured(0.5),
+            p99_ms: honoured(0.99),
+            max_ms: honoured(1.0),
+        }
+    }
+
+    pub(super) fn finish(
+        self,
+        ledger: Ledger,
+        lasted: Duration,
+        end: End,
+        failures: Vec<String>,
+    ) -> io::Result<Played> {
+        self.record.map_or(Ok(()), Record::finish)?;
+        let (phases, server_rss_bytes) = self.phases.finish();
+        let interrupted = matches!(end, End::Interrupted);
+        let (aborted, broken) = match end {
+            End::Aborted(why) => (Some(why), None),
+            End::Broken(why) => (None, Some(why)),
+            End::Over | End::Interrupted => (None, None),
+        };
+        Ok(Played {
+            total: self.total,
+            steady: self.steady,
+            ledger,
+            judge: self.judge,
+            rollouts: self.watch.seen,
+            rollout: None,
+            breaches: None,
+            lasted,
+            interrupted,
+            unjudged: Vec::new(),
+            aborted,
+            broken,
+            failures,
+            sockets_max: self.sockets_max,
+            server_rss_bytes,
+            phases,
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What an update does to a device: it writes the image, boots, and is another device then, or none.
+
+use std::time::Duration;
+
+use actix::{AsyncContext, Context};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Device;
+use crate::{
+    device::{firmware::Next, machine::Standing},
+    measure::Broken,
+    scenario::HeartbeatInterval,
+    truth::{Fate, Subject},
+};
+
+/// How long it takes to write an image into a slot.
+const INSTALL_TIME: Duration = Duration::from_secs(20);
+/// How long it takes to boot.
+const BOOT_TIME: Duration = Duration::from_secs(40);
+
+impl Device {
+    /// Takes the next step of an update that needs no answer.
+    pub(super) fn go_on_with_update(&mut self, ctx: &mut Context<Self>) {
+        match self.machine.firmware.take_next() {
+            None => {}
+            Some(Next::Install) => {
+                ctx.run_later(INSTALL_TIME, |device, ctx| {
+                    if let Some(release_counter) = device.machine.firmware.installing() {
+                        let is_written = device.fate(release_counter) != Fate::InstallFails;
+                        device.machine.firmware.installed(is_written);
+                        device.pump(ctx);
+                    }
+                });
+            }
+            Some(Next::Reboot) => {
+                self.is_off = true;
+                // What waited for the answer that has just come is gone with the device's memory: it never was due.
+                let gone = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+                self.shard.measure(|measured| measured.due -= gone);
+                self.link.hang_up();
+                ctx.run_later(BOOT_TIME, Self::booted);
+            }
+        }
+    }
+
+    fn fate(&self, release_counter: u64) -> Fate {
+        let subject = Subject {
+            device_id: self.machine.device_id(),
+            model: self.machine.firmware.model(),
+            site: &self.site_name,
+        };
+        self.shard.truth.fate(release_counter, self.root_seed, &subject)
+    }
+
+    /// It is up again after an update, or will never be.
+    fn booted(&mut self, ctx: &mut Context<Self>) {
+        let Some(release_counter) = self.machine.firmware.installing() else { return };
+        let fate = self.fate(release_counter);
+        if self.installed.insert(release_counter) {
+            let version = self.shard.truth.version(release_counter).to_string();
+            self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
+        }
+        if fate == Fate::Bricks {
+            return self.die("bricked", release_counter);
+        }
+        self.is_off = false;
+        self.machine.reboot(self.shard.time.unix_now());
+        let into_new = matches!(fate, Fate::Good | Fate::Dies(_));
+        let before = self.machine.firmware.running().version.to_string();
+        self.machine.firmware.booted(into_new, into_new || fate == Fate::Lies);
+        let runs = self.machine.firmware.running().version.to_string();
+        if into_new {
+            self.shard.measure(|measured| {
+                *measured.updated.entry(runs.clone()).or_default() += 1;
+                *measured.running.entry(before).or_default() -= 1;
+                *measured.running.entry(runs.clone()).or_default() += 1;
+            });
+        }
+        self.tell("booted", &runs);
+        if let Fate::Dies(after) = fate {
+            ctx.run_later(after, move |device, _| {
+                // Unless it runs something else by then.
+                if device.machine.firmware.running().release_counter == release_counter {
+                    device.die("died", release_counter);
+                }
+            });
+        }
+        if self.shard.interval == HeartbeatInterval::Server {
+            self.schedule(Instant::now(), ctx);
+        }
+        self.pump(ctx);
+    }
+
+    /// The release with this counter has killed it.
+    fn die(&mut self, how: &str, release_counter: u64) {
+        if self.is_retired || self.machine.standing() == Standing::Dead {
+            return;
+        }
+        let was_registered = i64::from(self.machine.standing() == Standing::Registered);
+        let runs = self.machine.firmware.running().version.to_string();
+        self.tell(how, &runs);
+        self.machine.die();
+        self.waiting.clear();
+        let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
+        let by = self.shard.truth.version(release_counter);
+        self.shard.measure(|measured| {
+            measured.broke(&by, broken);
+            measured.registered -= was_registered;
+            *measured.running.entry(runs).or_default() -= 1;
+        });
+    }
+
+    /// Notes in the event log what really became of it.
+    pub(super) fn tell(&self, what: &str, version: &str) {
+        let device_id = json!(self.machine.device_id());
+        self.shard.event("firmware", &[("device_id", device_id), ("what", json!(what)), ("version", json!(version))]);
+    }
+}

@@ -1,0 +1,280 @@
+//! A load run: real time, sockets, an embedded server or somebody else's, devices spread over threads.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use actix::{Arbiter, System};
+use ks_protocol::text::hex;
+use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_server::clock::{Clock, SystemClock};
+use tokio::sync::{mpsc, watch};
+
+use super::target::Target;
+use crate::{
+    adversary::HELD_MAX,
+    conductor::Run,
+    console::{Console, devices},
+    embedded::EmbeddedServer,
+    event_log::EventLog,
+    failure::Failure,
+    fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
+    folder,
+    link::socket::{SocketNetwork, source_address},
+    operator::{AnswerTimeouts, OperatorError},
+    scenario::{self, Addresses, AdversaryKind, Connections, Plan},
+    self_watch::{self, Resources, Stopwatch},
+    server_process::ServerProcess,
+    setup::{Begun, Driven, NotProvisioned, Setup, Surroundings, Way, shard},
+    summary::{About, summarise},
+    timer,
+};
+
+/// Files that a process of a run has open besides its connections, at most.
+const OTHER_FILES: u64 = 64;
+
+/// Runs the plan under load and gives its summary; the run folder has everything else.
+pub fn run(
+    plan: &Plan,
+    target: Option<&Target>,
+    out: &Path,
+    replay: String,
+    interrupted: Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<Summary, Failure> {
+    ks_server::edge::raise_open_files_limit();
+    check_open_files(plan)?;
+    let stopwatch = Stopwatch::started();
+    let server = Server::find(plan, target, out)?;
+    let network = Arc::new(SocketNetwork::new(server.address));
+    let mut console = Console::new(quiet, interrupted, network.open_sockets());
+    console.say(&format!("{}: {} against {}", plan.name, devices(plan.fleet.devices.into()), server.described));
+    let log = EventLog::create(&out.join(EVENTS));
+    let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
+    let log = Rc::new(RefCell::new(log));
+    let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
+
+    let played = System::new().block_on(async {
+        let waiting_for = RefCell::new(String::new());
+        let run = tokio::select! {
+            biased;
+            prepared = prepare(plan, &server, network, out, &log, &waiting_for) => prepared?,
+            () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned")),
+        };
+        let epoch = run.time.epoch;
+        let played = run.play(&mut console).await;
+        played.map(|played| (played, epoch)).map_err(|cause| Failure::File {
+            what: "write",
+            path: out.to_owned(),
+            cause,
+        })
+    });
+    let (played, started_at) = played?;
+    let finished = Rc::into_inner(log).map(|log| log.into_inner().finish());
+    if let Some(Err(cause)) = finished {
+        return Err(Failure::File { what: "write", path: out.join(EVENTS), cause });
+    }
+    let resources = Resources {
+        cpu_s: self_watch::own_cpu_s() - cpu_before,
+        server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
+        server_rss_bytes: played.server_rss_bytes,
+        sockets_max: played.sockets_max,
+    };
+    let about = About {
+        plan,
+        mode: Mode::Load,
+        target: server.described.clone(),
+        started_at,
+        wall: stopwatch.elapsed(),
+        resources,
+        event_log_sha256: None,
+        replay,
+        notes: notes(plan, target),
+    };
+    Ok(summarise(about, played))
+}
+
+/// Refuses a run that this machine has too few sockets for, before anything starts. The server's process has the same limit.
+fn check_open_files(plan: &Plan) -> Result<(), Failure> {
+    let adversaries: u64 = plan.adversaries.iter().map(connections_of).sum();
+    let connections = match plan.fleet.connections {
+        Connections::PerDevice => u64::from(plan.fleet.devices),
+        Connections::Shared(count) => count.into(),
+    };
+    let needed = connections + adversaries + OTHER_FILES;
+    match self_watch::open_files_max() {
+        Some(max) if max < needed => Err(Failure::OpenFiles { needed, max }),
+        _ => Ok(()),
+    }
+}
+
+/// Connections that the adversaries of one table have open, about: one from each address, or all that they hold.
+fn connections_of(part: &scenario::Adversary) -> u64 {
+    let holds = matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
+    let each = if holds { u64::try_from(HELD_MAX).unwrap_or(u64::MAX) } else { 1 };
+    let addresses = if let Addresses::Some(addresses) = part.addresses { addresses.into() } else { 0 };
+    (u64::from(part.count) * each).max(addresses)
+}
+
+/// What a reader of the report must know.
+fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
+    let is_ignored = target.is_some() && !plan.server.is_empty();
+    let names = || plan.server.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let note =
+        || format!("The scenario's [server] settings ({}) did not apply: the target has settings of its own.", names());
+    is_ignored.then(note).into_iter().collect()
+}
+
+/// The server of a run.
+struct Server {
+    described: String,
+    address: SocketAddr,
+    admin_token: String,
+    timeouts: AnswerTimeouts,
+    process: Option<Rc<EmbeddedServer>>,
+}
+
+impl Server {
+    fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
+        if let Some(Target { url, admin_token, timeouts, addresses }) = target.cloned() {
+            let nowhere = || Failure::Unreachable { target: url.clone(), why: "its host has no address".to_owned() };
+            let address = *addresses.first().ok_or_else(nowhere)?;
+            return Ok(Self { described: url, address, admin_token, timeouts, process: None });
+        }
+        let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
+        let admin_token = hex(&seed);
+        let settings = plan.server_settings(&admin_token);
+        let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
+        let address = process.address();
+        let described = "embedded server, a process of its own".to_owned();
+        let timeouts = AnswerTimeouts::DEFAULT;
+        Ok(Self { described, address, admin_token, timeouts, process: Some(Rc::new(process)) })
+    }
+
+    /// Why it is of no use, after what it did with an order of the factory's.
+    fn unusable(&self, error: &OperatorError) -> Failure {
+        let (target, why) = (self.described.clone(), error.to_string());
+        match error {
+            OperatorError::Unreachable { .. } => Failure::Unreachable { target, why },
+            OperatorError::TimedOut { .. } => Failure::TooSlow { target, why },
+            OperatorError::Unintelligible { .. } | OperatorError::Refused { status: 300..400 | 404 | 405, .. } => {
+                Failure::NotOurs { target, why }
+            }
+            OperatorError::Refused { status: 500.., .. } => Failure::TargetFailed { target, why },
+            OperatorError::Refused { .. } => Failure::Target { target, why },
+        }
+    }
+
+    fn cpu_s(&self) -> Option<f64> {
+        self.process.as_ref().and_then(|process| process.cpu_s())
+    }
+}
+
+/// Addresses over sockets: devices share loopback, each adversary has one of its own.
+fn addresses(target: SocketAddr, caller: Caller) -> SocketAddr {
+    match caller {
+        Caller::Operator => source_address(target, 0),
+        Caller::Device(number) => source_address(target, number),
+        Caller::Adversary(number) => {
+            let mut address = source_address(target, 0);
+            if address.ip().is_loopback() {
+                address.set_ip(Ipv4Addr::from_bits(0x7f42_0001 + number).into()); // 127.66.0.1 and on
+            }
+            address
+        }
+    }
+}
+
+/// Provisions the fleet and starts its shards, each on a thread of its own.
+async fn prepare<'a>(
+    plan: &'a Plan,
+    server: &Server,
+    network: Arc<SocketNetwork>,
+    out: &'a Path,
+    log: &Rc<RefCell<EventLog>>,
+    waiting_for: &RefCell<String>,
+) -> Result<Run<'a>, Failure> {
+    let way = Way {
+        network,
+        target: server.address,
+        addresses,
+        admin_token: server.admin_token.clone(),
+        timeouts: server.timeouts,
+    };
+    let tell = |what| drop(waiting_for.replace(what));
+    let setup = Setup::provision(plan, way, SystemClock.now(), tell).await.map_err(|error| match error {
+        NotProvisioned::Name(error) => Failure::BadRequest(error.to_string()),
+        NotProvisioned::Operator(error) => server.unusable(&error),
+    })?;
+    let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
+    let (begun, devices) = setup.begin(SystemClock.now());
+    let shards = split(plan, &begun, devices);
+    let count = shards.len();
+    for shard_plan in shards {
+        start_shard(plan, shard_plan, begun.surroundings.clone(), begun.reporting.clone(), begun.finishing.clone());
+    }
+    Ok(begun.conducted(Driven {
+        folder: out,
+        log: Rc::clone(log),
+        server: server.process.clone().map(|process| process as Rc<dyn ServerProcess>),
+        disk: None,
+        witness: None,
+        shards: count,
+        stored_before,
+        is_alone: server.process.is_some(),
+        rehearsals: 1,
+        is_trial: false,
+    }))
+}
+
+/// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so
+/// that no honest device waits for one of them. Those that listen in are among devices.
+fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let connections = match plan.fleet.connections {
+        Connections::PerDevice => devices.len(),
+        Connections::Shared(count) => count.into(), // a shard has at least one
+    };
+    let count = cores.min(devices.len()).min(connections).max(1);
+    let mut dealt: Vec<Vec<DeviceSpec>> = vec![Vec::new(); count];
+    for (device, shard) in devices.into_iter().zip((0..count).cycle()) {
+        if let Some(hand) = dealt.get_mut(shard) {
+            hand.push(device);
+        }
+    }
+    let (listening, apart): (Vec<_>, Vec<_>) =
+        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.listens_in());
+    let mut adversaries = BTreeMap::from([(0, listening)]);
+    if !apart.is_empty() {
+        dealt.push(Vec::new());
+        adversaries.insert(count, apart);
+    }
+    let shard = |(number, devices): (usize, Vec<DeviceSpec>)| ShardPlan {
+        adversaries: adversaries.remove(&number).unwrap_or_default(),
+        victims: if number == 0 || number == count { begun.names.clone() } else { Vec::new() },
+        ..begun.shard_plan(number, devices, count)
+    };
+    dealt.into_iter().enumerate().map(shard).collect()
+}
+
+fn start_shard(
+    plan: &Plan,
+    shard_plan: ShardPlan,
+    with: Surroundings,
+    reports: mpsc::UnboundedSender<ShardReport>,
+    finish: watch::Receiver<bool>,
+) {
+    let plan = plan.clone();
+    // The arbiter lives on its thread until the system ends; the handle need not be kept.
+    let arbiter = Arbiter::new();
+    arbiter.spawn_fn(move || {
+        let is_overheard = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.listens_in());
+        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_overheard));
+        actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
+    });
+}

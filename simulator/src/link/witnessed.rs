@@ -1,0 +1,53 @@
+//! Links at whose far end a witness stands: it sees each exchange as the server meant it.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+
+use http_body_util::BodyExt;
+
+use super::{HttpRequest, Link, Network, Reply};
+use crate::promises::Witness;
+
+/// A network with a witness at the server's door; what is done to requests and answers on their way is done outside of it.
+pub struct Witnessed<N> {
+    network: N,
+    witness: Arc<Witness>,
+}
+
+impl<N: Network> Witnessed<N> {
+    /// `witness` sees what goes over `network` from here on.
+    pub fn new(network: N, witness: Arc<Witness>) -> Self {
+        Self { network, witness }
+    }
+}
+
+impl<N: Network> Network for Witnessed<N> {
+    fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
+        Rc::new(WitnessedLink { link: self.network.link(from), witness: Arc::clone(&self.witness) })
+    }
+}
+
+struct WitnessedLink {
+    link: Rc<dyn Link>,
+    witness: Arc<Witness>,
+}
+
+impl Link for WitnessedLink {
+    fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
+        let (path, sent) = (request.uri().path().to_owned(), request.body().clone());
+        let asked = self.witness.asked(&path, request.headers());
+        Box::pin(async move {
+            let answer = self.link.call(request).await?;
+            if let (Some(asked), 200 | 206) = (&asked, answer.status) {
+                self.witness.download(asked, answer.status == 206, &answer.body);
+            } else if answer.status == 200 {
+                let Ok(sent) = sent.collect().await;
+                self.witness.exchange(&path, &sent.to_bytes(), &answer.body);
+            }
+            Ok(answer)
+        })
+    }
+
+    fn hang_up(&self) {
+        self.link.hang_up();
+    }
+}

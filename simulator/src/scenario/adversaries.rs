@@ -1,0 +1,100 @@
+//! The dishonest ones of a plan.
+
+use std::time::Duration;
+
+/// Attackers of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adversary {
+    /// What they do.
+    pub kind: AdversaryKind,
+    /// How many: 1 to 10,000.
+    pub count: u16,
+    /// Where they are.
+    pub addresses: Addresses,
+    /// Between two attempts of one of them, at least 1 ms.
+    pub interval: Duration,
+    /// The first attempt.
+    pub from: Duration,
+    /// No attempt from here on; after `from`, at most the run's duration.
+    pub until: Duration,
+}
+
+/// The addresses that attackers of one table have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// Each has its own.
+    Own,
+    /// The honest fleet's: neighbors behind the same NAT.
+    Fleet,
+    /// So many, dealt out among all of them: 1 to 10,000.
+    Some(u16),
+}
+
+/// What an attacker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdversaryKind {
+    /// Signs with a key that is not the device's.
+    Forger,
+    /// Sends again, byte for byte, what an honest device sent.
+    Replayer,
+    /// Speaks for a device that nobody has whitelisted.
+    UnknownDevice,
+    /// Has a device's own key.
+    ClonedKey,
+    /// Changes an honest request on its way.
+    Tamperer,
+    /// A registered device that sends far more than it may.
+    MadDevice,
+    /// Opens connections and sends half a head on each.
+    HalfRequest,
+    /// Sends a body byte by byte.
+    SlowBody,
+    /// Sends the largest bodies that are read, and larger ones.
+    BigBody,
+}
+
+impl AdversaryKind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::Forger,
+        Self::Replayer,
+        Self::UnknownDevice,
+        Self::ClonedKey,
+        Self::Tamperer,
+        Self::MadDevice,
+        Self::HalfRequest,
+        Self::SlowBody,
+        Self::BigBody,
+    ];
+
+    /// Whether it attacks sockets, which a rehearsal does not have.
+    pub fn needs_sockets(self) -> bool {
+        matches!(self, Self::HalfRequest | Self::SlowBody | Self::BigBody)
+    }
+
+    /// Whether each of its requests must be refused. What a mad device's budget allows it may have; a half request asks for
+    /// nothing.
+    pub fn must_be_refused(self) -> bool {
+        !matches!(self, Self::MadDevice | Self::HalfRequest | Self::SlowBody)
+    }
+
+    /// Whether it repeats what it has overheard.
+    pub fn listens_in(self) -> bool {
+        matches!(self, Self::Replayer | Self::Tamperer)
+    }
+
+    /// The name, as in a scenario.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forger => "forger",
+            Self::Replayer => "replayer",
+            Self::UnknownDevice => "unknown_device",
+            Self::ClonedKey => "cloned_key",
+            Self::Tamperer => "tamperer",
+            Self::MadDevice => "mad_device",
+            Self::HalfRequest => "half_request",
+            Self::SlowBody => "slow_body",
+            Self::BigBody => "big_body",
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `do = "duplicate"`: something on the way sends requests twice.
+
+use std::time::Duration;
+
+use super::{Act, Check, Kind, Scene, Step, bad_weather, kind};
+use crate::{
+    link::faults::Bad,
+    scenario::{problem::Problems, reader::Reader},
+};
+
+/// Something on the way sends requests twice. Rehearsals only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// How long.
+    pub length: Duration,
+    /// How many of them, in basis points.
+    pub share_bp: u16,
+}
+
+pub(super) const KIND: Kind = kind! {
+    "duplicate", "a `duplicate` step", nature, read,
+    "Something on the way sends requests twice, the second up to 30 s after the first. Rehearsals only.",
+    "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
+    "share_bp": "whole number", "required", "0 to 10,000", "how many of them, in basis points";
+};
+
+fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
+    let length = table.duration("for", problems);
+    let share_bp = table.integer("share_bp", problems);
+    Box::new(move |judge| {
+        let is_possible = judge.only_rehearsed();
+        let length = judge.length(length);
+        let share_bp = judge.share_bp(share_bp);
+        let (length, share_bp) = (length?, share_bp?);
+        is_possible.then_some(Step::Duplicate(Duplicate { length, share_bp }))
+    })
+}
+
+impl Act for Duplicate {
+    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+        bad_weather(scene.stage, self.length, Bad::Duplicated(self.share_bp), "duplicate_ended");
+        Ok(())
+    }
+
+    fn fault(&self, _: Duration) -> Option<Duration> {
+        Some(self.length)
+    }
+}

@@ -1,0 +1,94 @@
+//! `do = "outage"`: the network is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::{Act, Check, Kind, Scene, Step, kind, later};
+use crate::scenario::{
+    problem::{Problem, Problems, any_of, closest_value, quoted},
+    reader::{Field, Reader},
+};
+
+/// The network is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// How long; it may outlast the run.
+    pub length: Duration,
+    /// For whom.
+    pub scope: OutageScope,
+    /// Requests arrive, and answers don't: the partition that a firewall makes of a connection.
+    pub half_open: bool,
+}
+
+/// Who suffers an outage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutageScope {
+    /// All devices.
+    EverySite,
+    /// The devices of one site of the fleet.
+    Site(String),
+}
+
+pub(super) const KIND: Kind = kind! {
+    "outage", "an `outage` step", nature, read,
+    "The network is gone (outages may overlap): a new request fails at once with `CONNECT_FAILED`, one that is on its way ends with `CONNECTION_LOST` though the server may have done it.",
+    "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long; it may outlast the run";
+    "site": "label", "every site", "a site of the fleet", "for whom";
+    "half_open": "`true`, `false`", "`false`", "", "`true`: requests still arrive and no answer does, as behind a firewall that forgot the connection; each ends as `TIMEOUT`";
+};
+
+fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
+    let length = table.duration("for", problems);
+    let site = table.text("site", problems);
+    let half_open = table.boolean("half_open", problems);
+    Box::new(move |judge| {
+        let length = judge.length(length);
+        let scope = scope(site, judge.known.sites.as_deref(), judge.problems);
+        let half_open = judge.or_default(half_open, false);
+        let (length, scope, half_open) = (length?, scope?, half_open?.value);
+        Some(Step::Outage(Outage { length, scope, half_open }))
+    })
+}
+
+/// The site that it is for, or all of them.
+fn scope(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems) -> Option<OutageScope> {
+    let site = match site {
+        Field::Absent => return Some(OutageScope::EverySite),
+        Field::Wrong => return None,
+        Field::Given(site) => site,
+    };
+    let sites: Vec<&str> = sites?.iter().map(String::as_str).collect();
+    if sites.contains(&site.value.as_str()) {
+        return Some(OutageScope::Site(site.value));
+    }
+    let near = closest_value(&site.value, sites.iter().copied());
+    let message = format!("the fleet has no site {}", quoted(&site.value));
+    problems.push(Problem::new(site.at, message).expected(any_of(&sites)).suggest(near));
+    None
+}
+
+impl Act for Outage {
+    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+        let site = match &self.scope {
+            OutageScope::EverySite => None,
+            OutageScope::Site(name) => {
+                scene.note("site", json!(name));
+                scene.plan.fleet.sites.iter().position(|site| site.name == *name)
+            }
+        };
+        let weather = Arc::clone(&scene.stage.weather);
+        if self.half_open {
+            weather.half_open(site);
+            later(scene.stage, self.length, "outage_ended", move || weather.open(site));
+        } else {
+            weather.take_down(site);
+            later(scene.stage, self.length, "outage_ended", move || weather.bring_up(site));
+        }
+        Ok(())
+    }
+
+    fn fault(&self, _: Duration) -> Option<Duration> {
+        Some(self.length)
+    }
+}

@@ -1,0 +1,28 @@
+//! `do = "punch"`: a shift starts. Devices know when from the plan, so that the step itself has nothing to do.
+
+use super::{Act, Check, Kind, Step, kind};
+use crate::scenario::{check::value::integer_in, limits, problem::Problems, reader::Reader};
+
+/// A shift starts: people punch at every device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Punch {
+    /// How many at each: 1 to 1,000.
+    pub per_device: u32,
+}
+
+pub(super) const KIND: Kind = kind! {
+    "punch", "a `punch` step", nature, read,
+    "A shift starts: people punch at every device. One that is not switched on yet, or knows that it is revoked, has none.",
+    "per_device": "whole number", "required", "1 to 1,000", "how many at each";
+};
+
+fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
+    let per_device = table.integer("per_device", problems);
+    Box::new(move |judge| {
+        let per_device = judge.required(per_device, "per_device", "per_device = 1");
+        let per_device = integer_in::<u32>("per_device", per_device, &limits::PUNCHES, judge.problems)?;
+        Some(Step::Punch(Punch { per_device: per_device.value }))
+    })
+}
+
+impl Act for Punch {}

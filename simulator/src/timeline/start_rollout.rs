@@ -1,0 +1,91 @@
+//! `do = "start_rollout"`: the operator releases firmware, and rolls it out.
+
+use ks_protocol::id::{BadId, RolloutId};
+use serde_json::json;
+
+use super::{Act, Check, Kind, Scene, Step, kind};
+use crate::{
+    fleet,
+    operator::NewRelease,
+    scenario::{
+        check::firmware::named,
+        problem::{Problem, Problems},
+        reader::{At, Reader},
+        release_id,
+    },
+    truth,
+};
+
+/// The operator releases firmware, and rolls it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRollout {
+    /// Its version; one of the scenario's.
+    pub firmware: String,
+    /// The policy's name; one of the scenario's.
+    pub policy: String,
+    /// What the rollout is called.
+    pub rollout_id: RolloutId,
+}
+
+pub(super) const KIND: Kind = kind! {
+    "start_rollout", "a `start_rollout` step", order, read,
+    "The operator releases a `[[firmware]]` (and what its policy would roll back to), and rolls it out to the whole fleet: [section 16](#16-firmware-and-rollouts).",
+    "firmware": "label", "required", "a version of the scenario's", "what";
+    "policy": "name", "required", "a `[[policy]]` of the scenario's", "how";
+    "rollout": "text", "`\"rollout-VERSION\"`", "an identifier, never used twice", "what it is called";
+};
+
+fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
+    let firmware = table.text("firmware", problems);
+    let policy = table.text("policy", problems);
+    let rollout = table.text("rollout", problems);
+    Box::new(move |judge| {
+        let firmware = judge.required(firmware, "firmware", "firmware = \"1.1.0\"");
+        let firmware = judge.firmware(firmware);
+        let policy = judge.required(policy, "policy", "policy = \"careful\"");
+        let policy = policy
+            .and_then(|policy| named(&policy, "the scenario has no [[policy]]", &judge.known.policies, judge.problems));
+        let default = firmware.as_ref().map_or_else(|| "rollout".to_owned(), |version| format!("rollout-{version}"));
+        let rollout = judge.or_default(rollout, default);
+        let rollout_id = rollout_id(rollout, judge.problems);
+        let (firmware, policy, rollout_id) = (firmware?, policy?, rollout_id?);
+        judge.seen.rollouts.push(At { at: judge.place, value: rollout_id.clone() });
+        Some(Step::StartRollout(StartRollout { firmware, policy, rollout_id }))
+    })
+}
+
+fn rollout_id(rollout: Option<At<String>>, problems: &mut Problems) -> Option<RolloutId> {
+    let rollout = rollout?;
+    let parsed = rollout.value.parse();
+    let refused = |error: BadId| problems.push(Problem::new(rollout.at, format!("`rollout`: {error}")));
+    parsed.map_err(refused).ok()
+}
+
+impl Act for StartRollout {
+    /// Makes the release, and what the policy would roll back to, unless they are made already; then rolls it out.
+    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+        scene.note("rollout_id", json!(self.rollout_id));
+        let Scene { plan, stage, released, .. } = scene;
+        let policy = plan.policies.get(&self.policy).ok_or("the scenario has no such policy")?;
+        let wanted = release_id(&self.firmware);
+        let back = policy.roll_back_to.as_ref().map(ToString::to_string);
+        let models = fleet::names(&plan.fleet.models);
+        for release_id in [Some(wanted.clone()), back].into_iter().flatten() {
+            let Some(firmware) = plan.firmware.iter().find(|firmware| firmware.release_id() == release_id) else {
+                continue; // then the server says that there is none
+            };
+            if !released.insert(release_id.clone()) {
+                continue;
+            }
+            let release = NewRelease {
+                release_id: &release_id,
+                version: &firmware.version,
+                release_counter: firmware.release_counter,
+                models: &models,
+            };
+            let image = truth::image(plan.seed, firmware);
+            stage.operator.release(&release, image).await.map_err(|error| error.to_string())?;
+        }
+        stage.operator.roll_out(&self.rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
+    }
+}

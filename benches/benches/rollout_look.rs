@@ -98,7 +98,7 @@ fn all_beat(store: &mut SqliteStore, release_counter: u64, boot_epoch: u32, seq:
             for number in part {
                 let mut beat = sample_beat(&format!("KS-{number:06}"), (boot_epoch, seq));
                 beat.firmware.release_counter = release_counter;
-                transaction.record_beat(&beat, at)?.unwrap();
+                rules::heartbeats::record(transaction, &beat, at)?.unwrap();
             }
             Ok(())
         };

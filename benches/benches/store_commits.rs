@@ -5,6 +5,7 @@ use ks_benches::{fleet::store_with, head, measured, row};
 use ks_fleet::self_watch::Stopwatch;
 use ks_server::{
     config::{Locking, SqliteUse, Synchronous},
+    rules,
     store::{
         Store, Transaction,
         conformance::{AT, sample_beat},
@@ -39,9 +40,9 @@ fn main() {
                 let stopwatch = Stopwatch::started();
                 for group in beats.chunks(group) {
                     let group = &mut |transaction: &mut dyn Transaction| {
-                        group
-                            .iter()
-                            .try_for_each(|beat| transaction.record_beat(beat, AT).map(|due| drop(due.unwrap())))
+                        group.iter().try_for_each(|beat| {
+                            rules::heartbeats::record(transaction, beat, AT).map(|due| drop(due.unwrap()))
+                        })
                     };
                     store.commit(group).unwrap();
                 }

@@ -23,7 +23,7 @@ use crate::{
     registry::Registry,
     rng::ServerRng,
     rollout::driver::{self, Rollouts},
-    scrub,
+    rules, scrub,
     store::{
         Reader, StoreError, Writer,
         retention::{self, Kept},
@@ -183,7 +183,7 @@ impl App {
     /// No commit succeeds.
     pub async fn try_commit(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.writer.write(move |store| store.alive(now, retention::GAP_MIN_MS)).await
+        self.writer.write(move |store| rules::presence::alive(store, now, retention::GAP_MIN_MS)).await
     }
 
     /// Once commits fail, tries one every second, so that it shows soon that the store was mended, also where nobody writes.

@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Denied, StoreError, Swept};
+use super::{Span, StoreError};
 
 /// A stored heartbeat, as far as a reconciliation needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,22 +68,44 @@ pub struct Due {
     pub is_update_further: bool,
 }
 
-/// What can be written of heartbeats.
-pub trait HeartbeatWrites {
-    /// Takes the pair, appends the row, applies the ACKs that came along, and gives what is due.
-    fn record_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Result<Due, Denied>, StoreError>;
-    /// One step of retention: looks at `rows_max` rows above `after`, and deletes those received before `before`. Rows from
-    /// the future of `now`, which a wrong clock stamped, stay, and say nothing of the rows behind them. The newest row
-    /// always stays, so that no row number is ever given twice.
-    fn prune_heartbeats(
-        &mut self,
-        before: UnixMs,
-        now: UnixMs,
-        after: i64,
-        rows_max: usize,
-    ) -> Result<Swept, StoreError>;
-    /// One step of retention, over rows above `after`: what firmware a device ran before a time, but for what it runs now.
-    fn prune_firmware_history(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError>;
+/// A device whose heartbeat was taken, as it was known before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeatTaken {
+    /// The device's row.
+    pub row: i64,
+    /// The keyset that it last said it holds.
+    pub keyset_version: u64,
+    /// Counter of the firmware that it last said it runs.
+    pub release_counter: u64,
+    /// Version of that firmware.
+    pub firmware_version: String,
+    /// Whether it has open commands.
+    pub has_open_commands: bool,
+    /// Whether its heartbeats matter to an update of an open rollout.
+    pub is_updating: bool,
+}
+
+/// The rows of heartbeats. Within a transaction, [`crate::rules::heartbeats`] decides over them.
+pub trait HeartbeatRows {
+    /// Takes the pair for a registered device if it is greater than the one kept: the gate of a heartbeat, in one statement.
+    /// [`HeartbeatRows::insert_heartbeat`] must follow: the device's last heartbeat is that one.
+    fn take_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Option<BeatTaken>, StoreError>;
+    /// Adds a heartbeat.
+    fn insert_heartbeat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError>;
+    /// Stores what a device says of its keyset and firmware.
+    fn save_reported(&mut self, device: i64, beat: &Heartbeat) -> Result<(), StoreError>;
+    /// Adds what a device says it runs to its history.
+    fn insert_firmware(&mut self, device: i64, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError>;
+    /// The first heartbeats above `after` but the newest of all, at most `rows_max`, and the latest time at which one of them was
+    /// received.
+    fn span_of_heartbeats(&mut self, after: i64, rows_max: usize) -> Result<Option<(Span, UnixMs)>, StoreError>;
+    /// Deletes heartbeats from above `after` up to `last` that were received before a time; gives how many.
+    fn delete_heartbeats(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
+    /// The first rows of the firmware history above `after`, at most `rows_max`.
+    fn span_of_firmware(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
+    /// Deletes rows of the firmware history from above `after` up to `last` from before a time, but each device's newest; gives how
+    /// many.
+    fn delete_firmware(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of heartbeats.

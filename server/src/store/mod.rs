@@ -41,10 +41,10 @@ use accounts::{AccountReads, AccountRows};
 use audit::{AuditReads, PrunedAuditRows};
 use commands::{CommandReads, CommandRows};
 use devices::{DeviceReads, DeviceRows};
-use heartbeats::{HeartbeatReads, HeartbeatWrites};
+use heartbeats::{HeartbeatReads, HeartbeatRows};
 use keysets::{KeysetReads, KeysetRows};
 use logs::{LogReads, LogRows};
-use presence::{PresenceReads, PresenceWrites};
+use presence::{PresenceReads, PresenceRows};
 use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseRows};
 use rollouts::{RolloutReads, RolloutRows};
@@ -71,10 +71,10 @@ pub trait Transaction:
     + PrunedAuditRows
     + CommandRows
     + DeviceRows
-    + HeartbeatWrites
+    + HeartbeatRows
     + KeysetRows
     + LogRows
-    + PresenceWrites
+    + PresenceRows
     + PunchRows
     + ReleaseRows
     + RolloutRows

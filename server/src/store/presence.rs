@@ -30,15 +30,33 @@ pub struct HeardRecord {
     pub last_seen_at: Option<UnixMs>,
 }
 
-/// What can be written of presence.
-pub trait PresenceWrites {
-    /// A server listens at `at`. If none did for longer than `gap_min_ms`, that was a gap.
-    ///
-    /// If the clock was ahead before, what was heard then counts as heard when it went wrong, and the time since as a gap. If it
-    /// is behind now, what is heard meanwhile counts, once it is right again, as heard when it went wrong.
-    fn alive(&mut self, at: UnixMs, gap_min_ms: u64) -> Result<(), StoreError>;
+/// The last word of a server that listened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerAlive {
+    /// When.
+    pub at: UnixMs,
+    /// From when to when a clock that is behind it said that it was meanwhile.
+    pub behind: Option<(UnixMs, UnixMs)>,
+}
+
+/// The rows of presence. Within a transaction, [`crate::rules::presence`] decides over them.
+pub trait PresenceRows {
+    /// The last word of a server; none before the first.
+    fn server_alive(&mut self) -> Result<Option<ServerAlive>, StoreError>;
+    /// Stores the last word of a server.
+    fn save_server_alive(&mut self, alive: ServerAlive) -> Result<(), StoreError>;
+    /// Where the earliest gap begins that began at or before `from_max` and ended after `to_min`.
+    fn gap_start(&mut self, from_max: UnixMs, to_min: UnixMs) -> Result<Option<UnixMs>, StoreError>;
+    /// When the database was made.
+    fn made_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
+    /// Adds a gap.
+    fn insert_gap(&mut self, gap: ObservationGap) -> Result<(), StoreError>;
+    /// Deletes gaps that ended after a time.
+    fn delete_gaps_after(&mut self, at: UnixMs) -> Result<(), StoreError>;
     /// Forgets gaps that ended before a time.
     fn forget_gaps(&mut self, before: UnixMs) -> Result<(), StoreError>;
+    /// Devices last heard within this span, both ends included, count as last heard at `heard_at`; gives how many there were.
+    fn move_last_seen(&mut self, span: (UnixMs, UnixMs), heard_at: UnixMs) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of presence.

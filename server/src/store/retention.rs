@@ -115,7 +115,7 @@ async fn walk(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limi
     loop {
         places = writer
             .write(move |store| {
-                store.alive(now, gap_min_ms)?;
+                rules::presence::alive(store, now, gap_min_ms)?;
                 step(store, now, limits, places)
             })
             .await?;
@@ -139,7 +139,7 @@ fn step(
         next.overdue = again(rules::commands::close_overdue(store, now, STEP_ROWS)?);
     }
     if let Some(after) = places.heartbeats {
-        next.heartbeats = store.prune_heartbeats(limits.heartbeats, now, after, STEP_ROWS)?.next_after;
+        next.heartbeats = rules::heartbeats::prune(store, limits.heartbeats, now, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.logs {
         next.logs = rules::logs::prune(store, limits.logs, after, STEP_ROWS)?.next_after;
@@ -148,7 +148,8 @@ fn step(
         next.commands = rules::commands::prune(store, limits.commands, after, STEP_ROWS)?.next_after;
     }
     if let Some(after) = places.firmware_history {
-        next.firmware_history = store.prune_firmware_history(limits.firmware_history, after, STEP_ROWS)?.next_after;
+        next.firmware_history =
+            rules::heartbeats::prune_firmware_history(store, limits.firmware_history, after, STEP_ROWS)?.next_after;
     }
     if places.traces.is_some() {
         store.forget_gaps(limits.traces)?;

@@ -46,7 +46,7 @@ pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl S
     commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
         rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by())?;
-        let beat = store.record_beat(&super::sample_beat("KS-1", (1, 2)), AT)?;
+        let beat = rules::heartbeats::record(store, &super::sample_beat("KS-1", (1, 2)), AT)?;
         Ok((beat, rules::devices::register(store, &registration("KS-1", 1, 3), &by())?))
     });
     assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));

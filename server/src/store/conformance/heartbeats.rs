@@ -40,13 +40,15 @@ pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl Store
     let run = |store: &mut _, device_id, seq, version, at| {
         let firmware = Firmware { version: Text::truncated(version), release_counter: seq };
         let beat = Heartbeat { firmware, ..sample_beat(device_id, (1, seq)) };
-        commit(store, |store| store.record_beat(&beat, at)).unwrap();
+        commit(store, |store| rules::heartbeats::record(store, &beat, at)).unwrap();
     };
     for (seq, version) in [(2, "1"), (3, "2"), (4, "3")] {
         run(store, "KS-1", seq, version, seconds(seq));
     }
     run(store, "KS-2", 2, "1", seconds(2));
-    let prune = |store: &mut _, before, after| commit(store, |store| store.prune_firmware_history(before, after, 2));
+    let prune = |store: &mut _, before, after| {
+        commit(store, |store| rules::heartbeats::prune_firmware_history(store, before, after, 2))
+    };
     assert_eq!(prune(store, seconds(2), 0), Swept::default(), "nothing is older");
     assert_eq!(prune(store, seconds(100), 0), Swept { rows: 2, next_after: Some(2) });
     assert_eq!(prune(store, seconds(100), 2), Swept { rows: 0, next_after: Some(4) });
@@ -64,7 +66,7 @@ pub fn replayed_beat_is_stale(store: &mut impl Store, reader: &mut impl StoreRea
     let stale = Err(Denied::Stale { kept: Sequence::new(1, 9) });
     let twice = commit(store, |store| {
         let replayed = sample_beat("KS-1", (1, 9));
-        Ok([store.record_beat(&replayed, AT)?, store.record_beat(&replayed, AT)?])
+        Ok([rules::heartbeats::record(store, &replayed, AT)?, rules::heartbeats::record(store, &replayed, AT)?])
     });
     assert_eq!(twice, [NOTHING_DUE, stale.clone()]);
     assert_eq!([beat(store, "KS-1", (1, 8)), beat(store, "KS-1", (0, 99))], [stale.clone(), stale]);
@@ -99,7 +101,9 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
     two_devices(store);
     let outcomes = commit(store, |store| {
         (2..200)
-            .map(|seq| store.record_beat(&sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT))
+            .map(|seq| {
+                rules::heartbeats::record(store, &sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT)
+            })
             .collect::<Result<Vec<_>, _>>()
     });
     for (seq, outcome) in (2..200).zip(outcomes) {
@@ -112,7 +116,7 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
 pub fn a_failed_group_leaves_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let failed = store.commit(&mut |transaction| {
-        transaction.record_beat(&sample_beat("KS-1", (1, 2)), AT)?.unwrap();
+        rules::heartbeats::record(transaction, &sample_beat("KS-1", (1, 2)), AT)?.unwrap();
         Err(StoreError::Closed)
     });
     assert_eq!(failed, Err(StoreError::Closed));
@@ -127,7 +131,7 @@ pub fn what_a_device_runs_is_kept_as_history(store: &mut impl Store, reader: &mu
         let mut beat = sample_beat("KS-1", (1, seq));
         beat.firmware.version = Text::truncated(version);
         beat.firmware.release_counter = counter;
-        commit(store, |store| store.record_beat(&beat, AT + Duration::from_secs(seq))).unwrap();
+        commit(store, |store| rules::heartbeats::record(store, &beat, AT + Duration::from_secs(seq))).unwrap();
     }
     let history = reader.firmware_history(&id("KS-1"), 10).unwrap();
     let told: Vec<_> =
@@ -142,7 +146,7 @@ pub fn what_a_device_runs_is_kept_as_history(store: &mut impl Store, reader: &mu
 fn prune(store: &mut impl Store, before: UnixMs, now: UnixMs) -> Vec<usize> {
     let (mut deleted, mut next) = (Vec::new(), Some(0));
     while let Some(after) = next {
-        let swept = commit(store, |store| store.prune_heartbeats(before, now, after, 3));
+        let swept = commit(store, |store| rules::heartbeats::prune(store, before, now, after, 3));
         deleted.push(swept.rows);
         next = swept.next_after;
     }
@@ -152,7 +156,7 @@ fn prune(store: &mut impl Store, before: UnixMs, now: UnixMs) -> Vec<usize> {
 fn beats_at(store: &mut impl Store, minutes: &[u64]) {
     for (seq, minute) in (2..).zip(minutes) {
         let at = AT + Duration::from_mins(*minute);
-        commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, seq)), at)).unwrap();
+        commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, seq)), at)).unwrap();
     }
 }
 

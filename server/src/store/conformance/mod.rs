@@ -159,7 +159,7 @@ pub fn sample_beat(device_id: &str, pair: (u32, u64)) -> Heartbeat {
 }
 
 fn beat(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Result<Due, Denied> {
-    commit(store, |store| store.record_beat(&sample_beat(device_id, pair), AT))
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat(device_id, pair), AT))
 }
 
 const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new(), firmware: None, is_update_further: false });

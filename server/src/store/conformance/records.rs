@@ -263,7 +263,7 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(holders(2, AT), (2, 0, vec![]));
     assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "nobody was heard since");
     let led_astray = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
-    commit(store, |store| store.record_beat(&led_astray, AT)).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &led_astray, AT)).unwrap();
     assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that nobody here published confirms nothing");
     assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }
@@ -367,7 +367,7 @@ pub fn tokens_end_when_they_are_told_to(store: &mut impl Store, reader: &mut imp
 /// Promise: a time in which no server said that it listens is a gap, if it was long enough.
 pub fn silence_of_the_server_is_a_gap(store: &mut impl Store, reader: &mut impl StoreReader) {
     for at in [0, 50, 110, 500, 520] {
-        commit(store, |store| store.alive(seconds(at), 60_000));
+        commit(store, |store| rules::presence::alive(store, seconds(at), 60_000));
     }
     let gap = ObservationGap { from: seconds(110), to: seconds(500) };
     assert_eq!(reader.gaps(AT).unwrap(), [gap]);
@@ -388,7 +388,7 @@ fn heard(reader: &mut impl StoreReader) -> UnixMs {
 
 /// What each minute of a server that listens does.
 fn listen(store: &mut impl Store, days: u64, minutes: u64) {
-    commit(store, |store| store.alive(after(days, minutes), 120_000));
+    commit(store, |store| rules::presence::alive(store, after(days, minutes), 120_000));
 }
 
 /// Promise: what was heard while the clock was ahead counts as heard when it went wrong, and the time since as a gap, both when
@@ -397,13 +397,13 @@ pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader
     two_devices(store);
     listen(store, 0, 0);
     listen(store, 10, 1); // ten days ahead, from one minute to the next
-    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
     listen(store, 10, 2);
     assert_eq!(heard(reader), after(10, 2));
     listen(store, 0, 4);
     assert_eq!(heard(reader), after(0, 0), "when it was right for the last time");
     assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap(), [ObservationGap { from: after(0, 0), to: after(0, 4) }]);
-    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
     listen(store, 0, 5);
     listen(store, 0, 6);
     assert_eq!(heard(reader), after(0, 5));
@@ -413,10 +413,10 @@ pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader
 /// Promise: the same of a database that was made while the clock was ahead.
 pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), AT)).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), AT)).unwrap();
     listen(store, 0, 0);
     let right = AT.minus_ms(10 * 24 * 3_600_000);
-    commit(store, |store| store.alive(right, 120_000));
+    commit(store, |store| rules::presence::alive(store, right, 120_000));
     assert_eq!(heard(reader), right.minus_ms(3_600_000));
     assert_eq!(reader.gaps(UnixMs(0)).unwrap().last().unwrap().to, right);
 }
@@ -425,14 +425,14 @@ pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &
 /// as heard when it went wrong.
 pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| store.record_beat(&sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
     listen(store, 10, 0);
-    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
     for minutes in 1..4 {
         listen(store, 2, minutes); // eight days behind
         assert_eq!(heard(reader), after(10, 0));
     }
-    commit(store, |store| store.record_beat(&sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
+    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
     assert_eq!(heard(reader), after(2, 4));
     listen(store, 10, 5);
     assert_eq!(heard(reader), after(10, 0));

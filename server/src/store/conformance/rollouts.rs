@@ -184,7 +184,7 @@ fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
 }
 
 fn said(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
-    commit(store, |store| store.record_beat(beat, at)).unwrap()
+    commit(store, |store| rules::heartbeats::record(store, beat, at)).unwrap()
 }
 
 fn the_offer() -> Offer {
@@ -702,7 +702,7 @@ pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mu
         assert_eq!(tell(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
     }
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Offered]);
-    let beat = commit(store, |store| store.record_beat(&old("KS-1", (1, 9)), AT));
+    let beat = commit(store, |store| rules::heartbeats::record(store, &old("KS-1", (1, 9)), AT));
     assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
     assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));

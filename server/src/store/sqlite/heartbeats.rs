@@ -1,4 +1,4 @@
-//! Heartbeats in SQLite: recording one, pruning the oldest.
+//! Heartbeats in SQLite, and what firmware devices said they ran.
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -7,162 +7,117 @@ use ks_protocol::{
 };
 use rusqlite::{OptionalExtension, params};
 
-use super::{
-    Denied, SqliteReader, StoreError, Writes, integer, old_rows, parsed, rows, standing, time, time_if,
-    transaction::Transaction, unsigned,
-};
-use crate::{
-    rules::{commands, devices::denied, updates},
-    store::{
-        Swept,
-        heartbeats::{Due, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatWrites, LastHeartbeat},
-    },
+use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, span, time, time_if, unsigned};
+use crate::store::{
+    Span,
+    heartbeats::{BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
 };
 
-/// A device whose pair was taken, as it was known before this heartbeat.
-struct Advanced {
-    row: i64,
-    open_commands: i64,
-    keyset_version: i64,
-    release_counter: i64,
-    firmware_version: String,
-    rollout: Option<i64>,
-}
-
-impl HeartbeatWrites for Writes<'_> {
-    fn record_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Result<Due, Denied>, StoreError> {
-        let Some(device) = advance(&self.0, beat, at)? else {
-            return Ok(Err(denied(standing(&self.0, &beat.device_id)?)));
-        };
-        insert(&self.0, beat, at)?;
-        note_changes(&self.0, &device, beat, at)?;
-        let mut due = Due::default();
-        if device.rollout.is_some() {
-            (due.firmware, due.is_update_further) = updates::on_beat(self, device.row, beat, at)?;
-        }
-        if device.open_commands > 0 {
-            for ack in beat.acks.as_slice() {
-                commands::apply_ack(self, device.row, ack, at)?;
-            }
-            due.commands = commands::deliver(self, device.row, at)?;
-        }
-        Ok(Ok(due))
+impl HeartbeatRows for Writes<'_> {
+    fn take_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Option<BeatTaken>, StoreError> {
+        // The row that the heartbeat will have is the next one: nobody else writes.
+        let mut statement = self.0.prepare_cached(
+            "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
+                    last_heartbeat = (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats)
+             WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+             RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL",
+        )?;
+        let parameters = params![beat.device_id.as_str(), beat.boot_epoch, integer(beat.seq.get()), integer(at.0)];
+        let taken = statement.query_row(parameters, |row| {
+            Ok(BeatTaken {
+                row: row.get(0)?,
+                has_open_commands: row.get(1)?,
+                keyset_version: unsigned(row.get(2)?),
+                release_counter: unsigned(row.get(3)?),
+                firmware_version: row.get(4)?,
+                is_updating: row.get(5)?,
+            })
+        });
+        Ok(taken.optional()?)
     }
 
-    fn prune_heartbeats(
-        &mut self,
-        before: UnixMs,
-        now: UnixMs,
-        after: i64,
-        rows_max: usize,
-    ) -> Result<Swept, StoreError> {
-        let (count, last, are_all_kept): (i64, Option<i64>, bool) = self
-            .0
+    fn insert_heartbeat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
+        self.0
             .prepare_cached(
-                "SELECT count(*), max(id), coalesce(min(received_at >= ?3 AND received_at <= ?4), 1) FROM
-                    (SELECT id, received_at FROM device_heartbeats
-                     WHERE id > ?1 AND id < (SELECT max(id) FROM device_heartbeats) ORDER BY id LIMIT ?2)",
+                "INSERT INTO device_heartbeats (device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
+                    network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
-            .query_row(params![after, rows(rows_max), integer(before.0), integer(now.0)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-        let Some(last) = last.filter(|_| !are_all_kept) else { return Ok(Swept::default()) };
-        let deleted = self
-            .0
-            .prepare_cached("DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3")?
-            .execute(params![after, last, integer(before.0)])?;
-        Ok(Swept { rows: deleted, next_after: (count == rows(rows_max)).then_some(last) })
+            .execute(params![
+                beat.device_id.as_str(),
+                integer(at.0),
+                beat.boot_epoch,
+                integer(beat.seq.get()),
+                integer(beat.uptime_s),
+                beat.cpu_temp_c,
+                integer(beat.free_mem_kib),
+                beat.network.as_str(),
+                beat.rssi_dbm,
+                beat.firmware.version.as_str(),
+                integer(beat.firmware.release_counter),
+                integer(beat.keyset_version),
+                integer(beat.sent_at.0),
+            ])?;
+        Ok(())
     }
 
-    fn prune_firmware_history(&mut self, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
-        let Some((last, next_after)) = old_rows(&self.0, "firmware_history", "since", before, after, rows_max)? else {
-            return Ok(Swept::default());
-        };
-        let deleted = self
-            .0
+    fn save_reported(&mut self, device: i64, beat: &Heartbeat) -> Result<(), StoreError> {
+        self.0
             .prepare_cached(
-                "DELETE FROM firmware_history AS f WHERE id > ?1 AND id <= ?2 AND since < ?3
-                 AND EXISTS (SELECT 1 FROM firmware_history n WHERE n.device = f.device AND n.id > f.id)",
+                "UPDATE device_states SET keyset_version = ?2, release_counter = ?3, firmware_version = ?4 WHERE device = ?1",
             )?
-            .execute(params![after, last, integer(before.0)])?;
-        Ok(Swept { rows: deleted, next_after })
+            .execute(params![
+                device,
+                integer(beat.keyset_version),
+                integer(beat.firmware.release_counter),
+                beat.firmware.version.as_str()
+            ])?;
+        Ok(())
     }
-}
 
-/// Takes the pair for a registered device if it is greater than the one kept: the gate of a heartbeat. Also says which row the
-/// heartbeat will have: the next one.
-fn advance(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result<Option<Advanced>, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
-                last_heartbeat = (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats)
-         WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-         RETURNING device, open_commands, keyset_version, release_counter, firmware_version, rollout",
-    )?;
-    let parameters = params![beat.device_id.as_str(), beat.boot_epoch, integer(beat.seq.get()), integer(at.0)];
-    let advanced = statement.query_row(parameters, |row| {
-        Ok(Advanced {
-            row: row.get(0)?,
-            open_commands: row.get(1)?,
-            keyset_version: row.get(2)?,
-            release_counter: row.get(3)?,
-            firmware_version: row.get(4)?,
-            rollout: row.get(5)?,
-        })
-    });
-    Ok(advanced.optional()?)
-}
-
-fn insert(transaction: &Transaction<'_>, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO device_heartbeats (device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
-                network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?
-        .execute(params![
-            beat.device_id.as_str(),
-            integer(at.0),
-            beat.boot_epoch,
-            integer(beat.seq.get()),
-            integer(beat.uptime_s),
-            beat.cpu_temp_c,
-            integer(beat.free_mem_kib),
-            beat.network.as_str(),
-            beat.rssi_dbm,
-            beat.firmware.version.as_str(),
-            integer(beat.firmware.release_counter),
-            integer(beat.keyset_version),
-            integer(beat.sent_at.0),
-        ])?;
-    Ok(())
-}
-
-/// Keeps what the device says of itself, where it says something new.
-fn note_changes(
-    transaction: &Transaction<'_>,
-    known: &Advanced,
-    beat: &Heartbeat,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    let (version, counter) = (beat.firmware.version.as_str(), integer(beat.firmware.release_counter));
-    let keyset_version = integer(beat.keyset_version);
-    let is_same_firmware = known.firmware_version == version && known.release_counter == counter;
-    if is_same_firmware && known.keyset_version == keyset_version {
-        return Ok(());
-    }
-    transaction
-        .prepare_cached(
-            "UPDATE device_states SET keyset_version = ?2, release_counter = ?3, firmware_version = ?4 WHERE device = ?1",
-        )?
-        .execute(params![known.row, keyset_version, counter, version])?;
-    if !is_same_firmware {
-        transaction
+    fn insert_firmware(&mut self, device: i64, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
+        self.0
             .prepare_cached(
                 "INSERT INTO firmware_history (device, firmware_version, release_counter, since) VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![known.row, version, counter, integer(at.0)])?;
+            .execute(params![
+                device,
+                beat.firmware.version.as_str(),
+                integer(beat.firmware.release_counter),
+                integer(at.0)
+            ])?;
+        Ok(())
     }
-    Ok(())
+
+    fn span_of_heartbeats(&mut self, after: i64, rows_max: usize) -> Result<Option<(Span, UnixMs)>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT count(*), max(id), min(received_at), max(received_at) FROM
+                (SELECT id, received_at FROM device_heartbeats
+                 WHERE id > ?1 AND id < (SELECT max(id) FROM device_heartbeats) ORDER BY id LIMIT ?2)",
+        )?;
+        let found = statement.query_row(params![after, rows(rows_max)], |row| {
+            let count = usize::try_from(unsigned(row.get(0)?)).unwrap_or(usize::MAX);
+            let (last, oldest, newest): (Option<i64>, _, _) = (row.get(1)?, time_if(row, 2)?, time_if(row, 3)?);
+            let span = last.zip(oldest).map(|(last, oldest)| Span { rows: count, last, oldest });
+            Ok(span.zip(newest))
+        });
+        Ok(found?)
+    }
+
+    fn delete_heartbeats(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM device_heartbeats WHERE id > ?1 AND id <= ?2 AND received_at < ?3";
+        Ok(self.0.prepare_cached(sql)?.execute(params![after, last, integer(before.0)])?)
+    }
+
+    fn span_of_firmware(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError> {
+        span(&self.0, "firmware_history", "since", after, rows_max)
+    }
+
+    fn delete_firmware(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM firmware_history AS f WHERE id > ?1 AND id <= ?2 AND since < ?3
+             AND EXISTS (SELECT 1 FROM firmware_history n WHERE n.device = f.device AND n.id > f.id)";
+        Ok(self.0.prepare_cached(sql)?.execute(params![after, last, integer(before.0)])?)
+    }
 }
 
 impl HeartbeatReads for SqliteReader {

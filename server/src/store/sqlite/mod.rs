@@ -39,14 +39,11 @@ use transaction::Transaction;
 use wal::{Log, Tail};
 
 use super::{
-    Denied, MigrateError, Newest, Span, Store, StoreError, StoreReader,
+    MigrateError, Newest, Span, Store, StoreError, StoreReader,
     devices::{DeviceStatus, Standing},
     migrations,
 };
-use crate::{
-    config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous},
-    rules::old_part,
-};
+use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -559,18 +556,6 @@ fn span(
         Ok(last.zip(time_if(row, 2)?).map(|(last, oldest)| Span { rows: count, last, oldest }))
     });
     Ok(found?)
-}
-
-/// What of such rows a step of retention takes, for the topics whose retention is still decided in this store.
-fn old_rows(
-    transaction: &Transaction<'_>,
-    table: &str,
-    time: &str,
-    before: UnixMs,
-    after: i64,
-    rows_max: usize,
-) -> Result<Option<(i64, Option<i64>)>, StoreError> {
-    Ok(old_part(span(transaction, table, time, after, rows_max)?, before, rows_max))
 }
 
 /// A list as JSON, for statements that handle many rows at once.

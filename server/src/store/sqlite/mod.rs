@@ -66,6 +66,8 @@ const READ_MAX: Duration = Duration::from_mins(1);
 const PERSONS_READ_MAX: Duration = Duration::from_secs(10);
 /// Steps of SQLite's machine between two looks at how long a question takes.
 const READ_STEPS: i32 = 100_000;
+/// How long between two looks at what stands behind the last commit of a log.
+const TORN_PAUSE: Duration = Duration::from_millis(250);
 /// Pages up to which the whole database is checked at the start, about 80 MB.
 const CHECKED_WHOLE_PAGES: i64 = 20_000;
 /// Rows at either end of a table that are read at the start of a larger one.
@@ -272,9 +274,17 @@ pub fn has_log(path: &Path) -> bool {
 }
 
 /// What stands behind the last commit of the write-ahead log, in words; none where it ends with a commit. To be asked before the
-/// database is opened to write, which writes over it. That a log can't be read is said by whoever opens it.
+/// database is opened to write, which writes over it. None either while another program has the database open: what stands there then
+/// is a commit under way or what a transaction left that was rolled back, and that program looked before it opened it. That a log can't
+/// be read is said by what opens it.
 pub fn torn_log(path: &Path) -> Option<String> {
-    let Ok(Log::Torn(Tail { frames, bytes })) = wal::log(path) else { return None };
+    let tail = || match wal::log(path) {
+        Ok(Log::Torn(tail)) if !held::is_open(path) => Some(tail),
+        _ => None,
+    };
+    let found = tail()?;
+    std::thread::sleep(TORN_PAUSE); // whoever opened, closed or copied it just now has then gone on
+    let Tail { frames, bytes } = tail().filter(|again| *again == found)?;
     let frames = if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") };
     Some(format!(
         "{bytes} bytes ({frames}) stand behind the last commit in {} and do not count: a crash in the middle of a commit leaves them, \

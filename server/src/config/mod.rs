@@ -21,7 +21,7 @@ use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::in_one_
 pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use database_fault::DatabaseFault;
 pub use error::{StartError, output_remedy};
-pub use leftovers::{is_empty, leftover, refuse_emptied};
+pub use leftovers::{MISSING_REMEDY, begins_anew, is_empty, left_without_database, refuse_emptied, refuse_missing};
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
 
@@ -404,7 +404,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
                 key.map_or_else(|| ServerKeySource::Development(PathBuf::new()), ServerKeySource::Given)
             }
             (None, Some(file)) => ServerKeySource::File(file.into()),
-            (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
+            (None, None) => ServerKeySource::Development(database.with_file_name(leftovers::DEVELOPMENT_KEY)),
         }
     }
 

@@ -707,3 +707,16 @@ async fn a_backup_is_read_with_its_log() {
     let with_log = lines(server.run(&["audit", "export", "--database-url", &url]));
     assert_eq!(with_log, (Some(0), 3), "the first keyset, the import, the registration");
 }
+
+/// Goal: what stands in the database's place is named as what it is: a link to itself, a log that holds nothing.
+#[test]
+fn a_link_to_itself_and_a_log_too_short_are_named() {
+    let looped = world(&[]);
+    std::os::unix::fs::symlink("ks.sqlite", looped.path("ks.sqlite")).unwrap();
+    let short = world(&[]);
+    short.write("ks.sqlite-wal", "a few bytes");
+    for command in [&["migrate"][..], &["audit", "verify"]] {
+        check_refused(&looped.run(command), 3, &["a link that leads back to itself"]);
+        check_refused(&short.run(command), 3, &["ks.sqlite-wal", "too short to hold anything"]);
+    }
+}

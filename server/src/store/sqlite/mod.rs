@@ -238,6 +238,18 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
             });
         }
     }
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())) {
+        return Err(StartError::Unreadable {
+            path: path.to_owned(),
+            why: "it is a link that leads back to itself".to_owned(),
+            remedy: "let the link lead to the database, or set DATABASE_URL to the database's own path".to_owned(),
+        });
+    }
+    if found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        let why = "this user may not enter its folder (the right `x`)".to_owned();
+        return Err(StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::Denied, why });
+    }
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
     {
@@ -255,8 +267,13 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: format!(
-                "it is missing or empty, and its write-ahead log {} is there, with what was stored last",
-                log.display()
+                "it is missing or empty, and its write-ahead log {} is there, {}",
+                log.display(),
+                if wal::may_hold_a_page(bytes_of(&log)) {
+                    "with what was stored last"
+                } else {
+                    "too short to hold anything"
+                }
             ),
             remedy: "put the database back beside its -wal, or put the -wal aside and restore a backup".to_owned(),
         });

@@ -279,9 +279,14 @@ pub fn upload_name(dice: [u8; 32]) -> String {
 /// can't be satisfied. What is not understood asks for the whole, as the standard has it.
 pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bool)> {
     let whole = Some((0..size_bytes, false));
-    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return whole };
+    let Some((unit, spec)) = header.and_then(|header| header.split_once('=')) else { return whole };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return whole;
+    }
     let Some((from, to)) = spec.split_once('-') else { return whole };
-    let number = |text: &str| digits::<u64>(text.trim());
+    // A number that is greater than any we count with is beyond every artifact all the same.
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| is_number(text.trim()).then(|| digits(text.trim()).unwrap_or(u64::MAX));
     let range = match (number(from), number(to), from.trim().is_empty(), to.trim().is_empty()) {
         (Some(from), Some(to), ..) if from <= to => from..to.saturating_add(1).min(size_bytes),
         (Some(from), _, _, true) => from..size_bytes,

@@ -26,10 +26,10 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{
         ArtifactPlace, Bucket, Config, Contradiction, DatabaseFault, FirmwareKeySource, ServerKeySource, StartError,
-        connections_max, contradictions, leftover, refuse_emptied,
+        begins_anew, connections_max, contradictions, refuse_emptied, refuse_missing,
     },
     error_report::{self, Reporting},
-    keyring::{Keyring, KeyringError},
+    keyring::{Keyring, KeyringError, KeysetState},
     listen,
     metrics::Metrics,
     password,
@@ -240,15 +240,8 @@ impl StoreThreads {
 /// Opens the store and starts its loops.
 fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<RunningStore, StartError> {
     refuse_emptied(config)?;
-    if !config.database.exists()
-        && let Some(beside) = leftover(config)
-    {
-        tracing::warn!(
-            database = %config.database.display(),
-            "there is no database, and a server with a fleet has left {}: a NEW fleet begins, to which the devices of the old one are \
-             strangers",
-            beside.display()
-        );
+    if let Some(begins_anew) = begins_anew(config) {
+        tracing::warn!("{begins_anew}");
     }
     if let Some(torn) = torn_log(&config.database) {
         tracing::warn!("{torn}");
@@ -317,8 +310,13 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let has_fleet = runtime.block_on(has_devices(&reader));
     let may_make = if has_fleet.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
     let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
+    let given = vault.given().public_key().key_id();
     let by = By { name: "ks-server".to_owned(), address: None, at: SystemClock.now() };
     let keyring = runtime.block_on(Keyring::start(vault, &writer, &reader, &by));
+    let state = runtime.block_on(KeysetState::read(&reader)).map_err(|error| bad_keys(config, error))?;
+    if let Some(past) = state.and_then(|state| state.past(&given)) {
+        tracing::warn!("{past}; {PAST_KEY_REMEDY}");
+    }
     let keyring = keyring.map_err(|error| bad_keys(config, error))?.with_firmware_key(firmware_key(config)?);
     let artifacts = artifacts(config)?;
     let rng = ServerRng::from_seed(os_randomness()?);
@@ -414,6 +412,9 @@ pub fn bad_database(config: &Config, error: &StoreError) -> StartError {
     StartError::BadDatabase { path: config.database.clone(), fault: error.into(), why: error.to_string() }
 }
 
+/// What to do about settings that name a key whose time is over.
+pub const PAST_KEY_REMEDY: &str = "set SERVER_PRIVATE_KEY_FILE to the PEM file of the key that signs, in SERVER_KEYS_DIR; `ks-server keys status` names it";
+
 /// What to tell whoever runs a command that the server's keys stand against.
 pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     let remedy = match &error {
@@ -458,7 +459,7 @@ pub fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(Writer, Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
-    refuse_emptied(config)?;
+    refuse_emptied(config).and_then(|()| refuse_missing(config))?;
     complain_of_torn_log(config);
     let store = SqliteStore::open_beside(&config.database, config.sqlite, SystemClock.now())?;
     let reading = SqliteReader::open(&config.database, config.sqlite.locking)?;
@@ -490,7 +491,7 @@ pub fn with_silent_reader<T>(
     config: &Config,
     work: impl AsyncFnOnce(Reader) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
-    refuse_emptied(config)?;
+    refuse_emptied(config).and_then(|()| refuse_missing(config))?;
     let (reading, alone) = SqliteReader::open_as_it_lies(&config.database, config.sqlite.locking)?;
     let (reader, questions) = writer::reader(1_024, &Damage::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

@@ -135,6 +135,18 @@ impl KeysetState {
         self.keys.iter().find(|key| key.status == ServerKeyStatus::Signing)
     }
 
+    /// That the key which the settings name is retired or removed, in words; none if it may sign, or is none of these keys.
+    pub fn past(&self, given: &KeyId) -> Option<String> {
+        let status = self.keys.iter().find(|key| key.key_id == *given)?.status;
+        let so = match status {
+            ServerKeyStatus::Retired => "signs no longer",
+            ServerKeyStatus::Removed => "was revoked or retired for good: no device may be given it",
+            ServerKeyStatus::Announced | ServerKeyStatus::Signing | ServerKeyStatus::Firmware => return None,
+        };
+        let signing = self.signing().map_or_else(|| "none".to_owned(), |key| key.key_id.to_string());
+        Some(format!("the settings name the key {given}, which is {} and {so}; {signing} signs", status.as_str()))
+    }
+
     /// Reads it from the store; none before the first keyset.
     pub async fn read(reader: &Reader) -> Result<Option<Self>, KeyringError> {
         let asked = reader.ask(|store| {

@@ -46,6 +46,9 @@ async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
         ("bytes=199999-", 199_999, 200_000),
         ("bytes=-10", 199_990, 200_000),
         ("bytes=65536-9999999", 65_536, 200_000),
+        ("bytes=0-99999999999999999999999", 0, 200_000),
+        ("bytes=-99999999999999999999999", 0, 200_000),
+        ("Bytes=00-00", 0, 1),
     ] {
         let part = device.fetch(&sha256, &[("range", range), ("if-range", &etag)]).await;
         assert_eq!((part.status, &part.body[..]), (206, &image[from..to]), "{range}");

@@ -76,11 +76,19 @@ async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
     std::fs::remove_file(&path).unwrap();
     let doctor = server.run(&["doctor"]);
     assert!(doctor.stdout.contains("there is none at") && doctor.stdout.contains("has left"), "{doctor:?}");
-    let served = server.run(&["serve", "--stop-with-stdin"]);
-    assert!(served.code == Some(0) && served.stderr.contains("a NEW fleet begins"), "it is said: {served:?}");
+    for reading in [&["audit", "verify"][..], &["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]] {
+        let ran = server.run(reading);
+        let is_said = ran.stderr.contains("it is missing, and a server with a fleet has left");
+        assert!(ran.code == Some(3) && is_said, "{ran:?}");
+    }
+    for making in [&["migrate"][..], &["serve", "--stop-with-stdin"]] {
+        let _ = std::fs::remove_file(&path);
+        let ran = server.run(making);
+        assert!(ran.code == Some(0) && ran.stderr.contains("a NEW fleet begins"), "it is said: {ran:?}");
+    }
 
     for left in ["development-server-key.pem", "server-keys/key.pem", "images/1", "artifacts"] {
-        let world =
+        let mut world =
             world(&[("SERVER_PRIVATE_KEY", ""), ("ARTIFACTS_DIR", if left == "images/1" { "images" } else { "" })]);
         world.write("ks.sqlite", "");
         let _ = std::fs::create_dir_all(world.path(left).parent().unwrap());
@@ -89,6 +97,8 @@ async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
         } else {
             world.write(left, "x");
         }
+        all_refuse(&world, &words);
+        world.set("SERVER_PRIVATE_KEY", &support::server_key().to_pem().unwrap()); // another key takes nothing back
         all_refuse(&world, &words);
     }
 }

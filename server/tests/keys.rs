@@ -253,6 +253,35 @@ async fn a_compromised_server_key_is_cut_off_at_once() {
     server.post("/api/keys/revoke", &json!({ "key_id": "k0000000000000000", "reason": "leaked" })).await.problem(409);
 }
 
+/// Goal: settings that name a key which was revoked are said at the start and by the doctor, and the factory does not get it.
+/// Method: a rotation by revocation; what is said before and after the settings name the key that signs.
+#[tokio::test]
+async fn settings_that_name_a_revoked_key_are_said_and_not_exported() {
+    let mut server = start_server(&[]);
+    let old = server_key().public_key().key_id();
+    let export = ["keys", "export-pubkey", "--format", "key-id"];
+    assert_eq!(server.run(&export).stdout.trim(), old.to_string());
+    assert!(!server.run(&["doctor"]).stdout.contains("WARN  keys"));
+    change(&server, "announce", false).await.done();
+    let revoke = json!({ "key_id": old, "reason": "leaked" });
+    server.post("/api/keys/revoke", &revoke).await.done();
+    let signing = newest(&server).await[0].0.clone();
+    server.terminate();
+    server.ended().await;
+    let past = format!("the settings name the key {old}, which is REMOVED");
+    let refused = server.run(&export);
+    assert!(refused.code == Some(2) && refused.stdout.is_empty() && refused.stderr.contains(&past), "{refused:?}");
+    let doctor = server.run(&["doctor"]);
+    assert!(doctor.stdout.contains(&format!("WARN  keys      {past}")), "{doctor:?}");
+    let served = server.run(&["serve", "--stop-with-stdin"]);
+    assert!(served.code == Some(0) && served.stderr.contains(&past), "{served:?}");
+    let file = server.path(&format!("server-keys/{signing}.pem")).display().to_string();
+    let mut mended = world(&[("SERVER_PRIVATE_KEY", ""), ("SERVER_PRIVATE_KEY_FILE", &file)]);
+    mended.set("DATABASE_URL", &format!("file:{}", server.database().display()));
+    assert_eq!(mended.run(&export).stdout.trim(), signing.to_string());
+    assert!(!mended.run(&["doctor"]).stdout.contains("which is REMOVED"));
+}
+
 /// Goal: the new key outlives the process; a server that lacks it does not start, and says what to bring.
 /// Method: a flip, a restart; the same without the folder of keys.
 #[tokio::test]

@@ -301,6 +301,36 @@ async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
     assert_eq!(server.beats().len(), 20);
 }
 
+/// Goal: what a busy server is writing is no torn log: who reads beside it, or asks the doctor, hears of none.
+/// Method: a transaction larger than its cache, whose frames are in the log before its commit; it goes on, then it is rolled back, which
+/// leaves them there. A copy of the same files is remarked upon.
+#[test]
+fn what_is_being_written_is_no_torn_log() {
+    let (live, copy) = (world(&[]), world(&[]));
+    assert_eq!(live.run(&["migrate"]).code, Some(0));
+    let server = rusqlite::Connection::open(live.path("ks.sqlite")).unwrap();
+    server.execute_batch("PRAGMA cache_size=2; BEGIN IMMEDIATE; CREATE TABLE filler (x TEXT);").unwrap();
+    for number in 0..200 {
+        server.execute("INSERT INTO filler VALUES (?1)", [format!("{number:0>3000}")]).unwrap();
+    }
+    let remark = "stand behind the last commit in";
+    let commands: [&[&str]; 2] = [&["audit", "verify"], &["doctor"]];
+    let is_silent = |when: &str| {
+        for command in commands {
+            let ran = live.run(command);
+            assert!(!ran.stdout.contains(remark) && !ran.stderr.contains(remark), "{when}: {ran:?}");
+        }
+    };
+    is_silent("while it is written");
+    server.execute_batch("ROLLBACK").unwrap();
+    is_silent("after it was rolled back");
+    for file in ["ks.sqlite", "ks.sqlite-wal"] {
+        std::fs::copy(live.path(file), copy.path(file)).unwrap();
+    }
+    let ran = copy.run(&["audit", "verify"]);
+    assert!(ran.stderr.contains(remark), "{ran:?}");
+}
+
 /// Goal: a log that lost its end is taken, as after a crash, and nobody takes it without a word: it may be a copy that was cut short.
 /// Method: kill -9 leaves a log with heartbeats; its last frame is cut. A whole log, and one begun anew, are not remarked upon.
 #[tokio::test]
@@ -676,4 +706,17 @@ async fn a_backup_is_read_with_its_log() {
     std::fs::copy(server.path("ks.sqlite-wal"), server.path("copy.sqlite-wal")).unwrap();
     let with_log = lines(server.run(&["audit", "export", "--database-url", &url]));
     assert_eq!(with_log, (Some(0), 3), "the first keyset, the import, the registration");
+}
+
+/// Goal: what stands in the database's place is named as what it is: a link to itself, a log that holds nothing.
+#[test]
+fn a_link_to_itself_and_a_log_too_short_are_named() {
+    let looped = world(&[]);
+    std::os::unix::fs::symlink("ks.sqlite", looped.path("ks.sqlite")).unwrap();
+    let short = world(&[]);
+    short.write("ks.sqlite-wal", "a few bytes");
+    for command in [&["migrate"][..], &["audit", "verify"]] {
+        check_refused(&looped.run(command), 3, &["a link that leads back to itself"]);
+        check_refused(&short.run(command), 3, &["ks.sqlite-wal", "too short to hold anything"]);
+    }
 }

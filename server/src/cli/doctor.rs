@@ -11,8 +11,8 @@ use crate::{
     admin::audit::walk,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Config, DatabaseFault, ServerKeySource, StartError, contradictions, is_empty, leftover,
-        refuse_emptied,
+        ArtifactPlace, Config, DatabaseFault, MISSING_REMEDY, ServerKeySource, StartError, contradictions, is_empty,
+        left_without_database, refuse_emptied,
     },
     edge,
     keyring::{self, KeyringError, KeysetState},
@@ -175,10 +175,9 @@ fn no_database(config: &Config) -> Finding {
         let remedy = "the first start of the server begins a new fleet in it; if there is a database elsewhere, set DATABASE_URL to it";
         return warning("database", format!("there is no database at {path}: the file is empty"), remedy);
     }
-    if let Some(beside) = leftover(config) {
+    if let Some(beside) = left_without_database(config) {
         let found = format!("there is none at {path}, and a server with a fleet has left {}", beside.display());
-        let remedy = "put the database back, or restore a backup, before you start the server: it would begin a new fleet, to which the devices of the old one are strangers";
-        return warning("database", found, remedy);
+        return warning("database", found, MISSING_REMEDY);
     }
     let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
     warning("database", format!("there is none at {path}"), remedy)
@@ -314,10 +313,10 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
 }
 
 /// What stands against signing with the keys that the fleet knows.
-async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> Option<Finding> {
+async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> Vec<Finding> {
     let look = async || {
-        let Some(state) = KeysetState::read(reader).await? else { return Ok(None) };
-        let Some(signing) = state.signing() else { return Ok(None) };
+        let Some(state) = KeysetState::read(reader).await? else { return Ok(Vec::new()) };
+        let Some(signing) = state.signing() else { return Ok(Vec::new()) };
         let given = vault.given().public_key().key_id();
         if state.keys.iter().all(|key| key.key_id != given) {
             return Err(KeyringError::Stranger { given, signing: signing.key_id.clone() });
@@ -325,6 +324,8 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> O
         if vault.find(&signing.key_id)?.is_none() {
             return Err(KeyringError::NotHeld { key_id: signing.key_id.clone(), place: vault.place() });
         }
+        let past = state.past(&given).map(|past| warning("keys", past, edge::PAST_KEY_REMEDY));
+        let and = |finding: Finding| past.into_iter().chain([finding]).collect::<Vec<_>>();
         let holders = keyring::stranded(reader, &state, now).await?;
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
         let found = format!(
@@ -334,16 +335,16 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> O
         if let Some(first) = holders.astray.first() {
             let found = format!("{first} and perhaps others hold a newer keyset than {version}, the newest here");
             let remedy = "`ks-server keys status` names them, `ks-server device investigate` says what to do";
-            return Ok(Some(warning("keys", found, remedy)));
+            return Ok(and(warning("keys", found, remedy)));
         }
         let left = Duration::from_millis(state.expires_at.since_ms(now));
         if left < Duration::from_hours(7 * 24) {
             let remedy = "start the server: it publishes the keyset anew";
-            return Ok(Some(warning("keys", format!("keyset {version} expires at {}", state.expires_at), remedy)));
+            return Ok(and(warning("keys", format!("keyset {version} expires at {}", state.expires_at), remedy)));
         }
-        Ok(Some(ok("keys", found)))
+        Ok(and(ok("keys", found)))
     };
-    look().await.unwrap_or_else(|error| Some(bad("keys", &edge::bad_keys(config, error))))
+    look().await.unwrap_or_else(|error| vec![bad("keys", &edge::bad_keys(config, error))])
 }
 
 /// Whether the database has devices; that it can't be read is said elsewhere.

@@ -12,7 +12,7 @@ use super::{Ended, by, given, json, output, parent, settings, text, with_setting
 use crate::{
     admin::keys::KeysStatus,
     clock::{Clock, SystemClock},
-    config::{Config, StartError},
+    config::{Config, StartError, is_empty},
     edge,
     keyring::{self, KeyringError, KeysetState},
     server_key::KeyOrder,
@@ -207,6 +207,17 @@ fn bad_key(place: &str, error: &BadKey) -> StartError {
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
     let key = edge::signing_key(config, edge::MayMake::No)?;
+    // The factory asks: a key that is past must not come into new devices.
+    if config.database.exists() && !is_empty(&config.database) {
+        let given = key.public_key().key_id();
+        let past = edge::with_silent_reader(config, async |reader| {
+            let state = KeysetState::read(&reader).await.map_err(|error| edge::bad_keys(config, error))?;
+            Ok(state.and_then(|state| state.past(&given)))
+        })?;
+        if let Some(past) = past {
+            return Err(StartError::Refused(past, edge::PAST_KEY_REMEDY));
+        }
+    }
     edge::say(&match format {
         "base64" => key.public_key().to_string(),
         "key-id" => key.public_key().key_id().to_string(),

@@ -19,7 +19,7 @@ use clap_complete::Shell;
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Misspelt, SETTINGS, StartError, misspelt, refuse_emptied},
+    config::{Config, Misspelt, SETTINGS, StartError, begins_anew, misspelt, refuse_emptied},
     edge,
     role::Role,
     store::{By, SCHEMA_VERSION, SqliteStore},
@@ -141,6 +141,9 @@ fn by() -> By {
 
 fn migrate(config: &Config) -> Ended {
     refuse_emptied(config)?;
+    if let Some(begins_anew) = begins_anew(config) {
+        edge::complain(&format!("warning: {begins_anew}"));
+    }
     edge::complain_of_torn_log(config);
     SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)

@@ -1,17 +1,54 @@
 //! What a server with a fleet leaves beside its database: where that is there, an empty database is a lost one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use super::{ArtifactPlace, Config, ServerKeySource, StartError};
+use super::{ArtifactPlace, Config, StartError};
 use crate::store::has_log;
+
+/// Name of the development key, beside the database.
+pub(super) const DEVELOPMENT_KEY: &str = "development-server-key.pem";
+/// What to do where a fleet's database is missing.
+pub const MISSING_REMEDY: &str = "put the database back, or restore a backup, before `ks-server serve` or `ks-server migrate`: they would begin a new fleet, to which the devices of the old one are strangers";
+
+/// What the server of a fleet has left whose database is not there. None where nothing says that there was one. A link
+/// that leads nowhere and a log without its database are no such place: who opens them refuses them.
+pub fn left_without_database(config: &Config) -> Option<PathBuf> {
+    let is_missing = config.database.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if is_missing && !has_log(&config.database) { leftover(config) } else { None }
+}
+
+/// What to say of a new fleet that begins beside what another has left; none where nothing is left.
+pub fn begins_anew(config: &Config) -> Option<String> {
+    let beside = left_without_database(config)?;
+    Some(format!(
+        "there is no database at {}, and a server with a fleet has left {}: a NEW fleet begins, to which the devices of the old one are \
+         strangers",
+        config.database.display(),
+        beside.display()
+    ))
+}
+
+/// Refuses a fleet's database that is not there, for a command that makes none.
+///
+/// # Errors
+/// The database is missing, and something says that there was one.
+pub fn refuse_missing(config: &Config) -> Result<(), StartError> {
+    let Some(beside) = left_without_database(config) else { return Ok(()) };
+    Err(StartError::Unreadable {
+        path: config.database.clone(),
+        why: format!("it is missing, and a server with a fleet has left {}", beside.display()),
+        remedy: MISSING_REMEDY.to_owned(),
+    })
+}
 
 /// What is there that a server makes after its database, if anything is. A folder under its default name counts as it is, one that a
 /// setting names counts once something is in it: who writes a setting may have made the folder too.
-pub fn leftover(config: &Config) -> Option<PathBuf> {
-    let key = match &config.server_key {
-        ServerKeySource::Development(path) if path.is_file() => Some(path.clone()),
-        _ => None,
-    };
+fn leftover(config: &Config) -> Option<PathBuf> {
+    // Whatever key the settings name now.
+    let key = Some(config.database.with_file_name(DEVELOPMENT_KEY)).filter(|path| path.is_file());
     let artifacts = match &config.artifacts {
         ArtifactPlace::Folder(path) => Some(path),
         ArtifactPlace::S3(_) => None,

@@ -36,6 +36,16 @@ const ONLY_OURS: [&str; 7] = [
 ];
 /// Last words of settings that people leave out.
 const UNITS: [&str; 5] = ["_MS", "_DAYS", "_BYTES", "_BP", "_MAX"];
+/// Last words that people write for those of our settings.
+const LAST_WORDS: [(&str, &str); 7] = [
+    ("_PATH", "_FILE"),
+    ("_FILENAME", "_FILE"),
+    ("_PEM", "_FILE"),
+    ("_FILE_PATH", "_FILE"),
+    ("_PATH", "_DIR"),
+    ("_FOLDER", "_DIR"),
+    ("_DIRECTORY", "_DIR"),
+];
 /// Letters behind the first word that make a name rather a setting cut short than another program's.
 const CUT_LETTERS_MIN: usize = 3;
 /// Names that are listed in one remark at most.
@@ -190,6 +200,15 @@ fn cut_short(name: &str) -> Option<&'static str> {
 /// The setting that a name is like, though other programs may have it: a few letters away, one of its beginnings or ends
 /// (`S3_BUCKET` of `ARTIFACTS_S3_BUCKET`), or one with more behind it.
 fn like(name: &str, word: Option<&str>) -> Option<&'static str> {
+    let named_otherwise = || {
+        LAST_WORDS.iter().find_map(|(written, ours)| {
+            let meant = format!("{}{ours}", name.strip_suffix(written)?);
+            SETTINGS.iter().map(|setting| setting.name).find(|setting| *setting == meant)
+        })
+    };
+    if let Some(setting) = named_otherwise() {
+        return Some(setting);
+    }
     let near = nearest(name, "").filter(|(setting, distance)| is_near(setting, *distance)).map(|(setting, _)| setting);
     near.or_else(|| {
         word?;
@@ -218,6 +237,20 @@ mod tests {
 
     fn refused(names: &[&str]) -> Vec<String> {
         misspelt(names.iter().copied()).refused.iter().map(|error| format!("{error}; {}", error.remedy())).collect()
+    }
+
+    #[test]
+    fn another_word_for_a_file_or_a_folder_is_known() {
+        for (written, ours) in [
+            ("SERVER_PRIVATE_KEY_PATH", "SERVER_PRIVATE_KEY_FILE"),
+            ("SERVER_PRIVATE_KEY_PEM", "SERVER_PRIVATE_KEY_FILE"),
+            ("FIRMWARE_PRIVATE_KEY_PATH", "FIRMWARE_PRIVATE_KEY_FILE"),
+            ("SERVER_KEYS_PATH", "SERVER_KEYS_DIR"),
+            ("SERVER_KEYS_FOLDER", "SERVER_KEYS_DIR"),
+        ] {
+            let doubtful = misspelt([written]).doubtful;
+            assert!(doubtful.len() == 1 && doubtful[0].ends_with(&format!("; {ours} is one")), "{doubtful:?}");
+        }
     }
 
     #[test]

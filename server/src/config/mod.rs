@@ -21,7 +21,7 @@ use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::in_one_
 pub use contradictions::{Contradiction, connections_max, contradictions};
 pub use database_fault::DatabaseFault;
 pub use error::{StartError, output_remedy};
-pub use leftovers::{is_empty, leftover, refuse_emptied};
+pub use leftovers::{MISSING_REMEDY, begins_anew, is_empty, left_without_database, refuse_emptied, refuse_missing};
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
 
@@ -404,7 +404,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
                 key.map_or_else(|| ServerKeySource::Development(PathBuf::new()), ServerKeySource::Given)
             }
             (None, Some(file)) => ServerKeySource::File(file.into()),
-            (None, None) => ServerKeySource::Development(database.with_file_name("development-server-key.pem")),
+            (None, None) => ServerKeySource::Development(database.with_file_name(leftovers::DEVELOPMENT_KEY)),
         }
     }
 
@@ -515,6 +515,15 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let is_host_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
         if !host.is_some_and(|host| !host.is_empty() && host.bytes().all(is_host_byte)) {
             self.refuse(name, &given);
+        } else if let Some(sent) = sent_instead(&given) {
+            let expected =
+                "an origin as browsers send it: a port from 1 to 65535, and none where it is the scheme's own";
+            self.wrong.push(StartError::BadSetting {
+                name: name.to_owned(),
+                given: given.chars().take(80).collect(),
+                expected: expected.to_owned(),
+                example: sent,
+            });
         }
         Some(given)
     }
@@ -529,12 +538,51 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     }
 }
 
+/// The origin that browsers send in place of one whose port they never send: 80 of http, 443 of https, none, with zeros before it, or no
+/// port at all. None where they send this one.
+fn sent_instead(origin: &str) -> Option<String> {
+    let (before, port) = origin.rsplit_once(':')?;
+    if port.starts_with("//") || port.contains(']') {
+        return None; // the colon of the scheme, or one within an IPv6 address
+    }
+    let own = if origin.starts_with("https:") { 443 } else { 80 };
+    match ks_protocol::number::digits::<u16>(port).filter(|port| *port > 0) {
+        Some(number) if number != own && !port.starts_with('0') => None,
+        Some(number) if number != own => Some(format!("{before}:{number}")),
+        _ => Some(before.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<StartError>> {
         Config::from_map(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_refused_with_the_one_that_they_send() {
+        for (wrong, right) in [
+            ("http://a:80", "http://a"),
+            ("https://a:443", "https://a"),
+            ("https://a:0443", "https://a"),
+            ("https://a:080", "https://a:80"),
+            ("https://a:99999", "https://a"),
+            ("https://a:0", "https://a"),
+            ("https://a:", "https://a"),
+            ("https://a:b", "https://a"),
+            ("https://[::1]:443", "https://[::1]"),
+        ] {
+            let errors = with(&[("ADMIN_WEB_ORIGIN", wrong)]).unwrap_err();
+            assert_eq!(errors.len(), 1, "{wrong}");
+            assert_eq!(errors[0].remedy(), format!("set ADMIN_WEB_ORIGIN={right}"));
+        }
+        for right in
+            ["http://a", "https://a:80", "http://a:443", "http://a:8080", "https://[::1]", "https://[::1]:8443"]
+        {
+            assert_eq!(with(&[("ADMIN_WEB_ORIGIN", right)]).unwrap().admin_web_origin.as_deref(), Some(right));
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ const WRITER_LOCK: (u64, u64) = (120, 1);
 /// The program that has a database to itself, or writes it at this moment, in words; none if there is none. Must not be asked by a
 /// process that has the database open: the system then lets go of the locks that it has.
 pub fn holder(database: &Path) -> Option<String> {
-    let found = locked(database, DATABASE_LOCKS).or_else(|| locked(&index_of(database), WRITER_LOCK))?;
+    let in_the_way = |path: &Path, bytes| locked(path, bytes, FlockType::ReadLock);
+    let found = in_the_way(database, DATABASE_LOCKS).or_else(|| in_the_way(&index_of(database), WRITER_LOCK))?;
     let Some(pid) = found.pid.map(|pid| pid.as_raw_nonzero().get()).filter(|pid| *pid > 0) else {
         return Some("another program, which is not to be seen from here".to_owned()); // it runs in another container
     };
@@ -33,10 +34,16 @@ pub fn holder(database: &Path) -> Option<String> {
     }
 }
 
-/// The lock that stands in the way of reading these bytes, so one to write them.
-fn locked(path: &Path, (start, length): (u64, u64)) -> Option<Flock> {
+/// Whether another program has a database open with SQLite's locks: in WAL mode each connection keeps its shared lock until it is closed.
+/// Must not be asked by a process that has the database open, for the reason of [`holder`].
+pub(super) fn is_open(database: &Path) -> bool {
+    locked(database, DATABASE_LOCKS, FlockType::WriteLock).is_some()
+}
+
+/// The lock that stands in the way of one of this kind.
+fn locked(path: &Path, (start, length): (u64, u64), kind: FlockType) -> Option<Flock> {
     let file = File::open(path).ok()?; // that it can't be opened is said by what opens it
-    let wanted = Flock { start, length, offset_type: FlockOffsetType::Set, ..Flock::from(FlockType::ReadLock) };
+    let wanted = Flock { start, length, offset_type: FlockOffsetType::Set, ..Flock::from(kind) };
     fcntl_getlk(&file, &wanted).ok().flatten()
 }
 

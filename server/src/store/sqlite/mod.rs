@@ -63,6 +63,8 @@ const READ_MAX: Duration = Duration::from_mins(1);
 const PERSONS_READ_MAX: Duration = Duration::from_secs(10);
 /// Steps of SQLite's machine between two looks at how long a question takes.
 const READ_STEPS: i32 = 100_000;
+/// How long between two looks at what stands behind the last commit of a log.
+const TORN_PAUSE: Duration = Duration::from_millis(250);
 /// Pages up to which the whole database is checked at the start, about 80 MB.
 const CHECKED_WHOLE_PAGES: i64 = 20_000;
 /// Rows at either end of a table that are read at the start of a larger one.
@@ -233,6 +235,18 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
             });
         }
     }
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())) {
+        return Err(StartError::Unreadable {
+            path: path.to_owned(),
+            why: "it is a link that leads back to itself".to_owned(),
+            remedy: "let the link lead to the database, or set DATABASE_URL to the database's own path".to_owned(),
+        });
+    }
+    if found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        let why = "this user may not enter its folder (the right `x`)".to_owned();
+        return Err(StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::Denied, why });
+    }
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
     {
@@ -250,8 +264,13 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: format!(
-                "it is missing or empty, and its write-ahead log {} is there, with what was stored last",
-                log.display()
+                "it is missing or empty, and its write-ahead log {} is there, {}",
+                log.display(),
+                if wal::may_hold_a_page(bytes_of(&log)) {
+                    "with what was stored last"
+                } else {
+                    "too short to hold anything"
+                }
             ),
             remedy: "put the database back beside its -wal, or put the -wal aside and restore a backup".to_owned(),
         });
@@ -269,9 +288,17 @@ pub fn has_log(path: &Path) -> bool {
 }
 
 /// What stands behind the last commit of the write-ahead log, in words; none where it ends with a commit. To be asked before the
-/// database is opened to write, which writes over it. That a log can't be read is said by whoever opens it.
+/// database is opened to write, which writes over it. None either while another program has the database open: what stands there then
+/// is a commit under way or what a transaction left that was rolled back, and that program looked before it opened it. That a log can't
+/// be read is said by what opens it.
 pub fn torn_log(path: &Path) -> Option<String> {
-    let Ok(Log::Torn(Tail { frames, bytes })) = wal::log(path) else { return None };
+    let tail = || match wal::log(path) {
+        Ok(Log::Torn(tail)) if !held::is_open(path) => Some(tail),
+        _ => None,
+    };
+    let found = tail()?;
+    std::thread::sleep(TORN_PAUSE); // whoever opened, closed or copied it just now has then gone on
+    let Tail { frames, bytes } = tail().filter(|again| *again == found)?;
     let frames = if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") };
     Some(format!(
         "{bytes} bytes ({frames}) stand behind the last commit in {} and do not count: a crash in the middle of a commit leaves them, \

@@ -109,6 +109,11 @@ fn look(database: &Path) -> io::Result<Log> {
     })
 }
 
+/// Whether a log of so many bytes is long enough for one frame, with the smallest page that there is.
+pub(super) fn may_hold_a_page(log_bytes: u64) -> bool {
+    log_bytes >= (HEADER_BYTES + FRAME_HEADER_BYTES + 512) as u64
+}
+
 /// Where SQLite keeps the log of a database.
 pub(super) fn log_of(database: &Path) -> PathBuf {
     beside(database, "-wal")

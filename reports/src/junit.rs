@@ -62,12 +62,16 @@ pub(crate) fn of_failure(scenario: &str, at: &str, why: &str) -> String {
     Suite { name: scenario, time_s: 0.0, at, properties: Vec::new() }.of(&[case])
 }
 
-/// The file of many trials: the name of each, and why it did not pass, if it did not.
-pub(crate) fn of_trials(scenario: &str, at: &str, trials: &[(String, Option<String>)]) -> String {
-    let case = |(name, why): &(String, Option<String>)| Case {
+/// The file of many trials: the name of each, its verdict, and why it did not pass, if it did not.
+pub(crate) fn of_trials(scenario: &str, at: &str, trials: &[(String, Verdict, String)]) -> String {
+    let case = |(name, verdict, why): &(String, Verdict, String)| Case {
         group: "trials",
         name: name.clone(),
-        outcome: why.clone().map_or(Outcome::Passed, Outcome::Failed),
+        outcome: match verdict {
+            Verdict::Pass => Outcome::Passed,
+            Verdict::Fail => Outcome::Failed(why.clone()),
+            Verdict::Inconclusive => Outcome::Errored(why.clone()),
+        },
         time_s: 0.0,
     };
     let cases: Vec<Case> = trials.iter().map(case).collect();
@@ -280,7 +284,11 @@ mod tests {
             assert_fits_the_schemas(&suite(&summary));
         }
         assert_fits_the_schemas(&of_failure("a<b", "2026-11-28T10:00:00.123Z", "no \"server\""));
-        assert_fits_the_schemas(&of_trials("s", "2026-11-28T10:00:00.123Z", &[("seed 1".into(), None)]));
+        let trial = |verdict| ("seed 1".to_owned(), verdict, "why".to_owned());
+        let trials = [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive].map(trial);
+        let xml = of_trials("s", "2026-11-28T10:00:00.123Z", &trials);
+        assert_fits_the_schemas(&xml);
+        assert!(xml.contains("<testsuites tests=\"3\" failures=\"1\" errors=\"1\""), "{xml}");
     }
 
     #[test]

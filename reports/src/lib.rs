@@ -64,14 +64,14 @@ pub fn write_failure(dir: &Path, scenario: &str, at: &str, why: &str) -> Result<
     files::replace(dir, JUNIT, junit::of_failure(scenario, at, why).as_bytes())
 }
 
-/// Writes `junit.xml` of many trials: the name of each, and why it did not pass, if it did not.
+/// Writes `junit.xml` of many trials: the name of each, its verdict, and why it did not pass, if it did not.
 ///
 /// Errors: the folder cannot be written.
 pub fn write_trials(
     dir: &Path,
     scenario: &str,
     at: &str,
-    trials: &[(String, Option<String>)],
+    trials: &[(String, run_folder::Verdict, String)],
 ) -> Result<PathBuf, ReportError> {
     files::replace(dir, JUNIT, junit::of_trials(scenario, at, trials).as_bytes())
 }

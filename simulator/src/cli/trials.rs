@@ -190,12 +190,12 @@ fn write(
             .trial
             .as_ref()
             .map_or_else(String::new, |of| format!("{}, bug rate {} bp, ", of.policy, of.bug_rate_bp));
-        let why = || format!("{}; replay: {}", tried.reasons.join("; "), tried.replay);
-        (format!("{of}seed {}", tried.seed), (tried.verdict != Verdict::Pass).then(why))
+        let why = format!("{}; replay: {}", tried.reasons.join("; "), tried.replay);
+        (format!("{of}seed {}", tried.seed), tried.verdict, why)
     };
     // Of a score nothing fails: what policies do with bugs is what was asked.
     if !is_scored {
-        let ended = ended.map(|why| ("all trials".to_owned(), Some(why.to_owned())));
+        let ended = ended.map(|why| ("all trials".to_owned(), Verdict::Inconclusive, why.to_owned()));
         let cases: Vec<_> = tried.iter().map(case).chain(ended).collect();
         ks_reports::write_trials(folder, name, &now.to_string(), &cases)?;
     }

@@ -1,6 +1,7 @@
-//! Makes the parts of documents that the simulator knows: `cargo xtask documents` runs it.
+//! Makes the parts of documents that the server and the simulator know: `cargo xtask documents` runs it.
 
 use ks_fleet::{scenario::metrics_in_words, timeline::steps_in_words};
+use ks_server::{admin::routes, config::SETTINGS, role::Access};
 
 /// A part of a document that is made.
 pub(crate) struct Part {
@@ -12,7 +13,9 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 2] = [
+pub(crate) const PARTS: [Part; 4] = [
+    Part { path: "docs/configuration.md", name: "settings", make: settings_table },
+    Part { path: "docs/admin-api.md", name: "routes", make: routes_table },
     Part { path: "docs/scenarios.md", name: "steps", make: steps_in_words },
     Part { path: "docs/scenarios.md", name: "metrics", make: metrics_in_words },
 ];
@@ -26,6 +29,39 @@ impl Part {
         let (_, after) = rest.split_once(&end)?;
         Some([before, &begin, &(self.make)(), &end, after].concat())
     }
+}
+
+fn settings_table() -> String {
+    let mut text = String::from("| Setting | Default | Expected | For |\n| --- | --- | --- | --- |\n");
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { "unset".to_owned() } else { format!("`{}`", setting.default) };
+        let expected = setting.expected.replace('|', "\\|");
+        text += &format!("| `{}` | {default} | {expected} | {} |\n", setting.name, setting.help);
+    }
+    text
+}
+
+fn routes_table() -> String {
+    let mut text = String::from("| route | who | does |\n| --- | --- | --- |\n");
+    for route in routes() {
+        let (method, path, summary) = (route.method.as_str(), route.path, route.summary.trim_end_matches('.'));
+        text += &format!("| `{method} {path}` | {} | {summary} |\n", who(route.access));
+    }
+    text
+}
+
+/// The short word for those who may call a route.
+fn who(access: Access) -> &'static str {
+    let words = [
+        (Access::Everybody, "everybody"),
+        (Access::ANY_ROLE, "any"),
+        (Access::LOOK, "look"),
+        (Access::OPERATE, "operate"),
+        (Access::RELEASE, "release"),
+        (Access::PROVISION, "provision"),
+        (Access::ADMIN, "admin"),
+    ];
+    words.into_iter().find(|(known, _)| *known == access).map_or("see the OpenAPI document", |(_, word)| word)
 }
 
 #[allow(dead_code, reason = "the test that compares the documents includes this module without its main")]

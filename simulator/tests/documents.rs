@@ -1,4 +1,4 @@
-//! Goal: documents say of every step of a timeline and every metric what the program says.
+//! Goal: documents say of every setting, route, step of a timeline and metric what the programs say.
 
 #[path = "../examples/documents.rs"]
 mod made;

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "floods"] => bench::floods(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
-        ["documents"] => documents(),
+        ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-fleet", "--example", "documents"]),
         [] | ["help" | "--help" | "-h"] => {
             say(HELP);
             Ok(())
@@ -62,11 +62,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Makes the parts of documents that the server and the simulator know.
-fn documents() -> Result<(), Failed> {
-    ["ks-server", "ks-fleet"]
-        .into_iter()
-        .try_for_each(|package| shell::cargo(&["run", "--quiet", "--package", package, "--example", "documents"]))
 }

@@ -11,13 +11,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    admin::{throttle::Throttle, turns::Turns},
-    admission::{self, AddressBudget, FailureBudget},
     artifacts::Artifacts,
     bulk,
     clock::Clock,
     config::Config,
     keyring::{Keyring, KeyringError},
+    limit::{AddressBudget, DEAR_FAILURES, FailureBudget, NEWCOMERS_DOUBTS, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::Registry,
@@ -138,8 +137,8 @@ impl App {
             rollouts: Rollouts::after(decision),
             imports: tokio::sync::Mutex::default(),
             address_budget,
-            dear_failures: FailureBudget::new(admission::DEAR_FAILURES),
-            newcomers_doubts: FailureBudget::new(admission::NEWCOMERS_DOUBTS),
+            dear_failures: FailureBudget::new(DEAR_FAILURES),
+            newcomers_doubts: FailureBudget::new(NEWCOMERS_DOUBTS),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),

@@ -23,6 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path
 use sha2::Digest;
 use tokio::time::Instant;
 
+use crate::config::ArtifactLimits;
 use places::{Place, Places};
 
 /// Bytes that are read, paced and sent at a time.
@@ -31,21 +32,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PARTS_AT_ONCE: usize = 2;
 /// Bytes of one part, at least what S3 takes.
 const PART_BYTES: usize = 5 * 1024 * 1024;
-
-/// How much artifacts may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArtifactLimits {
-    /// Downloads at a time.
-    pub downloads_max: usize,
-    /// Bytes a second of all downloads together.
-    pub bytes_per_s_max: u64,
-    /// Bytes of one artifact.
-    pub artifact_bytes_max: u64,
-    /// Bytes a second that are read to see whether images are sound.
-    pub scrub_bytes_per_s: u64,
-    /// How long a peer may take for a piece, and a piece of an upload to arrive.
-    pub stall: Duration,
-}
 
 /// The artifacts.
 #[derive(Debug, Clone)]

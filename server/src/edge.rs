@@ -25,10 +25,11 @@ use crate::{
     artifacts::Artifacts,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Bucket, Config, Contradiction, DatabaseFault, FirmwareKeySource, ServerKeySource, StartError,
-        begins_anew, connections_max, contradictions, refuse_emptied, refuse_missing,
+        ArtifactPlace, Bucket, Config, Contradiction, FirmwareKeySource, ServerKeySource, begins_anew, connections_max,
+        contradictions, refuse_emptied, refuse_missing,
     },
     error_report::{self, Reporting},
+    failure::{DatabaseFault, StartError},
     keyring::{Keyring, KeyringError, KeysetState},
     listen,
     metrics::Metrics,

@@ -21,7 +21,7 @@ use ks_protocol::{
 
 use crate::{
     clock::ms,
-    config::StartError,
+    failure::StartError,
     rollout::plan,
     rules,
     server_key::{KeyOrder, KeyOrderRefused, step},

@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    admission::network_of,
     app::App,
     connection::{self, Pulse},
+    limit::network_of,
 };
 
 /// Pause after the system refused a connection (too many open files), before the next is tried.

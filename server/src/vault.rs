@@ -11,7 +11,7 @@ use std::{
 
 use ks_protocol::{id::KeyId, key::PrivateKey};
 
-use crate::config::StartError;
+use crate::{config::read_small, failure::StartError};
 
 /// Where private keys are kept.
 #[derive(Debug, Clone)]
@@ -136,20 +136,6 @@ pub fn read_key(path: &Path) -> Result<PrivateKey, StartError> {
         _ => StartError::File { what: "read", path: path.to_owned(), cause },
     })?;
     PrivateKey::from_pem(&pem).map_err(|error| unusable(error.to_string()))
-}
-
-/// Reads a small text file, such as a key or a token.
-///
-/// # Errors
-/// It can't be read, is no regular file of at most 64 KiB, or is not text.
-pub fn read_small(path: &Path) -> io::Result<String> {
-    const BYTES_MAX: u64 = 64 * 1024;
-    let about = std::fs::metadata(path)?;
-    if !about.is_file() || about.len() > BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of at most 64 KiB"));
-    }
-    let bytes = std::fs::read(path)?;
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"))
 }
 
 /// Writes a private key that only its owner may read; whole or not at all, and never over an existing file.

@@ -23,8 +23,6 @@ pub mod releases;
 pub mod rollouts;
 pub mod route;
 pub mod sheet;
-pub mod throttle;
-pub mod turns;
 pub mod which;
 
 use std::collections::BTreeSet;
@@ -43,7 +41,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use problem::Problem;
 
-use crate::{admission::client_address, app::App, role::Access};
+use crate::{app::App, http::client_address, role::Access};
 use auth::Caller;
 use route::{
     Method::{Delete, Get, Patch, Post},

@@ -18,8 +18,9 @@ use serde_json::Value;
 
 use super::{Problem, auth::Caller};
 use crate::{
-    admission::{NoBody, client_address, collect, only_line},
+    admission::{NoBody, collect, only_line},
     app::App,
+    http::client_address,
     query,
     role::Access,
     store::{By, Reader},

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ks_protocol::id::{DeviceId, Sequence};
 
-use super::Rate;
+use crate::limit::Rate;
 
 /// How far beyond the kept pair a device's next one is expected, in requests since a boot: 17 hours of beats each minute that
 /// nobody heard.

@@ -11,8 +11,10 @@ use ks_protocol::number::{in_one_form, within};
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
     admin::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
-    config::{Config, StartError},
-    edge, password,
+    config::Config,
+    edge,
+    failure::StartError,
+    password,
     rng::ServerRng,
     rules::accounts,
     store::accounts::{NewUser, UserEdit, UserRefused},

@@ -17,8 +17,10 @@ use crate::{
     admin::audit::{Line, ndjson, walk},
     audit::{Broken, Chain, GENESIS, Head, head_text},
     bulk,
-    config::{Config, StartError},
-    edge, rules,
+    config::Config,
+    edge,
+    failure::StartError,
+    rules,
     store::{
         Reader, StoreError,
         audit::{AuditFilter, AuditRecord},

@@ -7,8 +7,8 @@ use super::{Ended, json, output, parent, settings, with_settings};
 use crate::{
     admin::presence::gather,
     clock::{Clock, SystemClock},
-    config::StartError,
     edge,
+    failure::StartError,
 };
 
 pub(super) fn command() -> Command {

@@ -11,10 +11,11 @@ use crate::{
     admin::audit::walk,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Config, DatabaseFault, MISSING_REMEDY, ServerKeySource, StartError, contradictions, is_empty,
-        left_without_database, refuse_emptied,
+        ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, contradictions, is_empty, left_without_database,
+        refuse_emptied,
     },
     edge,
+    failure::{DatabaseFault, StartError},
     keyring::{self, KeyringError, KeysetState},
     store::{
         BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,

@@ -19,8 +19,9 @@ use crate::{
         sheet::Separator,
     },
     bulk::{self, StoppedBy},
-    config::{Config, StartError},
+    config::Config,
     edge,
+    failure::StartError,
     rng::ServerRng,
     rules,
     store::{

@@ -12,8 +12,9 @@ use super::{Ended, by, given, json, output, parent, settings, text, with_setting
 use crate::{
     admin::keys::KeysStatus,
     clock::{Clock, SystemClock},
-    config::{Config, StartError, is_empty},
+    config::{Config, is_empty},
     edge,
+    failure::StartError,
     keyring::{self, KeyringError, KeysetState},
     server_key::KeyOrder,
     store::{Reader, Writer, keysets::ServerKeyStatus},

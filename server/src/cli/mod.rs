@@ -19,8 +19,9 @@ use clap_complete::Shell;
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Misspelt, SETTINGS, StartError, begins_anew, misspelt, refuse_emptied},
+    config::{Config, Misspelt, SETTINGS, begins_anew, misspelt, refuse_emptied},
     edge,
+    failure::StartError,
     role::Role,
     store::{By, SCHEMA_VERSION, SqliteStore},
 };

@@ -18,8 +18,10 @@ use crate::{
         rollouts::{Decision, Rollout},
     },
     clock::{Clock, SystemClock, ms},
-    config::{Config, StartError},
-    edge, pace,
+    config::Config,
+    edge,
+    failure::StartError,
+    pace,
     rollout::{
         create::{self, CreateError},
         plan::{Nonsense, Wish, percent},

@@ -8,9 +8,10 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::{Rate, Signed},
+    admission::Signed,
     answer::{self, Refusal},
     app::App,
+    limit::Rate,
     rules,
     store::devices::KeyRotation,
 };

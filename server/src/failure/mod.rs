@@ -1,8 +1,11 @@
 //! Why the server did not start, and what to do about it.
 
+mod database;
+
 use std::path::PathBuf;
 
-use super::DatabaseFault;
+pub use database::DatabaseFault;
+
 use crate::store::SCHEMA_VERSION;
 
 /// `Display` says what is wrong, [`StartError::remedy`] what to do; the edge prints both and exits with [`StartError::exit_code`].

@@ -6,7 +6,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{Gcra, Rate};
+use super::{Gcra, Rate, network_of};
+
+/// What all addresses together may fail in ways that cost a signature check or a look into the store: 2,000 a second, which is a
+/// tenth of a core.
+pub const DEAR_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
+
+/// What may fail in the names of all devices that were never heard, while a budget is used up: 100 a second. Their first pair is
+/// anybody's guess, so that a budget for each of them would be as many budgets as somebody knows names.
+pub const NEWCOMERS_DOUBTS: Rate = Rate { per_min: 6_000, burst: 200 };
 
 /// Subjects remembered at most: about 6 MB.
 const SUBJECTS_MAX: usize = 65_536;
@@ -74,17 +82,6 @@ impl AddressBudget {
     /// Spends one failure.
     pub fn spend(&self, address: IpAddr, now_us: u64) {
         self.0.spend(network_of(address), now_us);
-    }
-}
-
-/// What stands for an address: whoever holds an IPv6 address holds its whole /64.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        },
     }
 }
 

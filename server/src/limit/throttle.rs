@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::admission::{AddressBudget, FailureBudget, Rate, network_of};
+use crate::limit::{AddressBudget, FailureBudget, Rate, network_of};
 
 /// Logins that may fail from one address.
 const FAILURES_OF_ADDRESS: Rate = Rate { per_min: 10, burst: 10 };

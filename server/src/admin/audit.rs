@@ -12,11 +12,11 @@ use super::{
     page::{self, Ndjson, Page},
     route::{Call, Json, Nothing, Query},
 };
-use crate::{
-    audit::{Broken, Chain, Head},
-    store::{
-        Reader, StoreError,
-        audit::{AuditFilter, AuditRecord},
+use crate::store::{
+    Reader, StoreError,
+    audit::{
+        AuditFilter, AuditRecord,
+        chain::{Broken, Chain, Head},
     },
 };
 

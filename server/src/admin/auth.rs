@@ -9,8 +9,8 @@ use hyper::{HeaderMap, Method, header};
 use ks_protocol::time::UnixMs;
 use sha2::{Digest, Sha256};
 
-use super::{Problem, route::text_of};
-use crate::{app::App, role::Role, store::accounts::TokenKind};
+use super::Problem;
+use crate::{app::App, http::body::text_of, role::Role, store::accounts::TokenKind};
 
 /// The cookie that carries a session. Its prefix has browsers refuse it unless it is Secure, host-only and for every path.
 pub const COOKIE: &str = "__Host-ks_session";

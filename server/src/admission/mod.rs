@@ -23,17 +23,17 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-pub use benefit::Proven;
-pub use body::{NoBody, collect, only_line};
-
 use crate::{
-    answer::{self, Refusal, Reply},
     app::App,
-    audit,
-    http::client_address,
+    http::{
+        Proven,
+        answer::{self, Reply},
+        client_address,
+    },
     limit::Rate,
+    refusal::Refusal,
     registry::Known,
-    store::{By, devices::DeviceStatus},
+    store::{By, audit::chain, devices::DeviceStatus},
 };
 
 /// Lines of the audit that the attempts of one revoked device may write.
@@ -207,7 +207,7 @@ async fn note_revoked<R: Request>(
     let device_id = message.device_id().to_string();
     let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
     let noted =
-        app.writer.write(move |store| audit::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
+        app.writer.write(move |store| chain::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
     if let Err(error) = noted {
         tracing::warn!(%error, "the attempt of a revoked device is not in the audit");
     }

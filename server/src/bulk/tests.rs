@@ -6,13 +6,15 @@ use ks_protocol::{id::Sequence, key::PrivateKey, time::UnixMs};
 
 use super::*;
 use crate::{
-    audit::{GENESIS, line_hash},
     config::{Locking, SqliteUse, Synchronous},
     metrics::Metrics,
     rules,
     store::{
         Damage, SqliteReader, SqliteStore, Store, Transaction,
-        audit::{AuditFilter, AuditReads},
+        audit::{
+            AuditFilter, AuditReads,
+            chain::{GENESIS, line_hash},
+        },
         commands::{CommandFilter, CommandReads},
         devices::{DeviceEdit, DeviceReads, Registration, Selector},
         writer,

@@ -15,7 +15,6 @@ use ks_protocol::{
 use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
     admin::audit::{Line, ndjson, walk},
-    audit::{Broken, Chain, GENESIS, Head, head_text},
     bulk,
     config::Config,
     edge,
@@ -23,7 +22,10 @@ use crate::{
     rules,
     store::{
         Reader, StoreError,
-        audit::{AuditFilter, AuditRecord},
+        audit::{
+            AuditFilter, AuditRecord,
+            chain::{Broken, Chain, GENESIS, Head, head_text},
+        },
     },
 };
 

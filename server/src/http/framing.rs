@@ -5,7 +5,7 @@ use std::mem;
 
 /// How far a connection's bytes have been followed.
 #[derive(Debug, Default)]
-pub struct Framing(Place);
+pub(super) struct Framing(Place);
 
 #[derive(Debug)]
 enum Place {
@@ -44,7 +44,7 @@ impl Default for Place {
 
 impl Framing {
     /// Takes bytes that came.
-    pub fn came(&mut self, bytes: &[u8]) {
+    pub(super) fn came(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Place::Head { .. } => self.0 = in_head(mem::take(&mut self.0), bytes),
             Place::Behind(held) => held.extend_from_slice(bytes),
@@ -65,7 +65,7 @@ impl Framing {
     }
 
     /// Takes how long the body behind the last head is; none of one that is chunked.
-    pub fn has_body(&mut self, bytes: Option<u64>) {
+    pub(super) fn has_body(&mut self, bytes: Option<u64>) {
         let Place::Behind(held) = mem::take(&mut self.0) else {
             self.0 = Place::Lost; // a head that was not seen to end: the HTTP layer knows better
             return;
@@ -79,7 +79,7 @@ impl Framing {
     }
 
     /// Whether a head has begun and not ended, as far as is known.
-    pub fn is_in_head(&self) -> bool {
+    pub(super) fn is_in_head(&self) -> bool {
         matches!(self.0, Place::Head { has_begun: true, .. })
     }
 }

@@ -9,7 +9,7 @@ use hyper::{
 };
 
 /// Why a request is refused for its head alone; none if it is sound.
-pub fn refused(version: Version, headers: &HeaderMap) -> Option<StatusCode> {
+pub(super) fn refused(version: Version, headers: &HeaderMap) -> Option<StatusCode> {
     if !has_one_host(version, headers) {
         return Some(StatusCode::BAD_REQUEST);
     }

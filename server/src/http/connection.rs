@@ -39,11 +39,13 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    admission::Proven,
     app::App,
-    framing::Framing,
-    head,
-    linger::{Linger, Unread},
+    http::{
+        Proven,
+        framing::Framing,
+        head,
+        linger::{Linger, Unread},
+    },
 };
 
 /// Greatest head of a request, in bytes.
@@ -68,7 +70,7 @@ const ANSWERING: u8 = 3;
 
 /// What a connection waits for that its peer should do; whoever comes first here is closed first when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Waits {
+pub(super) enum Waits {
     /// The rest of a request.
     ForRequest,
     /// A next request.
@@ -81,7 +83,7 @@ pub enum Waits {
 
 /// What a connection is doing, as the rest of the server sees it.
 #[derive(Debug)]
-pub struct Pulse {
+pub(super) struct Pulse {
     doing: AtomicU8,
     since_us: AtomicU64,
     unread: Unread,
@@ -92,14 +94,14 @@ pub struct Pulse {
 
 impl Pulse {
     /// A connection whose first head is awaited, at so many microseconds since the server's start.
-    pub fn new(now_us: u64) -> Self {
+    pub(super) fn new(now_us: u64) -> Self {
         let (doing, since_us) = (AtomicU8::new(HEAD), AtomicU64::new(now_us));
         let (unread, framing) = (Unread::default(), Mutex::default());
         Self { doing, since_us, unread, framing, close: Notify::new(), may_cut: AtomicBool::new(false) }
     }
 
     /// What it waits for, and since when, both in microseconds since the server's start; none while the server works for it.
-    pub fn waits(&self, now_us: u64) -> Option<(Waits, u64)> {
+    pub(super) fn waits(&self, now_us: u64) -> Option<(Waits, u64)> {
         let since_us = self.since_us.load(Ordering::Relaxed);
         let half_request = if now_us.saturating_sub(since_us) < FRESH_US { Waits::ForFresh } else { Waits::ForRequest };
         let waits = match self.doing.load(Ordering::Relaxed) {
@@ -113,7 +115,7 @@ impl Pulse {
     }
 
     /// Has the connection closed, because it waited so: one that was idle ends with an answer to what has come since.
-    pub fn ask_to_close(&self, waits: Waits) {
+    pub(super) fn ask_to_close(&self, waits: Waits) {
         self.may_cut.store(waits != Waits::Idle, Ordering::Relaxed);
         self.close.notify_one();
     }
@@ -173,7 +175,7 @@ impl Drop for Answering {
 ///
 /// # Errors
 /// It did not end in peace: the peer broke off, was too slow, or spoke no HTTP.
-pub async fn serve(
+pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,

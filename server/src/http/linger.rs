@@ -28,24 +28,24 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// Whether a request's body has been left unread.
 #[derive(Debug, Clone, Default)]
-pub struct Unread(Arc<AtomicBool>);
+pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
     /// The same body; from now on it counts as unread until it is read to its end.
-    pub fn watch(&self, body: Incoming) -> Watched {
+    pub(super) fn watch(&self, body: Incoming) -> Watched {
         self.0.store(!body.is_end_stream(), Ordering::Relaxed);
         Watched { body, unread: self.clone() }
     }
 
     /// Whether the last body that was watched has not been read to its end.
-    pub fn is_left(&self) -> bool {
+    pub(super) fn is_left(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A body that says when it has been read to its end.
 #[derive(Debug)]
-pub struct Watched {
+pub(super) struct Watched {
     body: Incoming,
     unread: Unread,
 }
@@ -73,19 +73,19 @@ impl Body for Watched {
 
 /// Throws away what still comes.
 #[derive(Debug)]
-pub struct Linger {
+pub(super) struct Linger {
     end: Pin<Box<Sleep>>,
     bytes_left: usize,
 }
 
 impl Linger {
     /// Lingers from now on.
-    pub fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         Self { end: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)), bytes_left: LINGER_BYTES_MAX }
     }
 
     /// Ready when the peer has no more to say, or has had time enough.
-    pub fn poll(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
         let mut piece = [0; PIECE_BYTES];
         while self.bytes_left > 0 && self.end.as_mut().poll(cx).is_pending() {
             let mut piece = ReadBuf::new(&mut piece);

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     app::App,
-    connection::{self, Pulse},
+    http::connection::{self, Pulse},
     limit::network_of,
 };
 

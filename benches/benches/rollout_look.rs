@@ -8,7 +8,6 @@ use ks_fleet::self_watch::Stopwatch;
 use ks_protocol::{id::RolloutId, key::PrivateKey, text::Sha256, time::UnixMs};
 use ks_server::{
     config::{SqliteUse, Synchronous},
-    release::ReleaseFields,
     rollout::{
         gate::Test,
         plan::{Wish, plan, read},
@@ -20,6 +19,7 @@ use ks_server::{
         self,
         rollouts::{Look, look},
     },
+    service::releases::ReleaseFields,
     store::{
         SqliteStore, Store, StoreError, Transaction,
         conformance::{AT, by, commit, sample_beat},

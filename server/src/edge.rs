@@ -31,17 +31,17 @@ use crate::{
     error_report::{self, Reporting},
     failure::{DatabaseFault, StartError},
     http::listen,
-    keyring::{Keyring, KeyringError, KeysetState},
+    keys::{Keyring, KeyringError, KeysetState, Vault, vault},
     metrics::Metrics,
     password,
     rng::ServerRng,
     router::router,
+    service::background,
     store::{
         By, Damage, SqliteReader, SqliteStore, StoreError, torn_log,
         writer::{self, Reader, Writer},
     },
     supervisor::Supervisor,
-    vault::{self, Vault},
 };
 
 /// Bytes of /etc/passwd that are read at most.
@@ -346,7 +346,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         if let Err(error) = say(&format!("listening on http://{address}")) {
             tracing::warn!(%error, "serving all the same");
         }
-        let background = tokio::spawn(app.clone().background());
+        let background = tokio::spawn(background::run(app.clone()));
         let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
         supervisor.ready();
         let mut result = Ok(());
@@ -384,7 +384,7 @@ async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
     loop {
         tokio::time::sleep(pause).await;
         if app.metrics.commits.get() == fed_at {
-            match app.try_commit().await {
+            match background::try_commit(&app).await {
                 Ok(()) => {}
                 // To start again would make an empty database in its place, or end at the damage. It pages already, and a person
                 // must act.

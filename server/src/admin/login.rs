@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    auth::{COOKIE, Caller, token_sha256},
+    auth::{COOKIE, Caller},
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
     role::Role,
     rules::accounts,
+    service::accounts::token_sha256,
     store::{
         By,
         accounts::{NewToken, TokenKind},

@@ -10,13 +10,13 @@ use ks_protocol::number::{in_one_form, within};
 
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
-    admin::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
     config::Config,
     edge,
     failure::StartError,
     password,
     rng::ServerRng,
     rules::accounts,
+    service::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
     store::accounts::{NewUser, UserEdit, UserRefused},
 };
 
@@ -156,7 +156,7 @@ fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         let users = reader.ask(|store| store.users(0, ROWS_MAX)).await;
         let users = users.map_err(|error| edge::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            return output::json(&users.into_iter().map(crate::admin::accounts::User::from).collect::<Vec<_>>());
+            return output::json(&users.into_iter().map(crate::service::accounts::User::from).collect::<Vec<_>>());
         }
         let row = |user: &crate::store::accounts::UserRecord| {
             let disabled = output::or_dash(user.disabled_at);
@@ -191,7 +191,7 @@ fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         let tokens = reader.ask(|store| store.tokens(0, ROWS_MAX)).await;
         let tokens = tokens.map_err(|error| edge::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            return output::json(&tokens.into_iter().map(crate::admin::accounts::Token::from).collect::<Vec<_>>());
+            return output::json(&tokens.into_iter().map(crate::service::accounts::Token::from).collect::<Vec<_>>());
         }
         let row = |token: &crate::store::accounts::TokenRecord| {
             let kind = token.kind.as_str().to_lowercase();

@@ -14,12 +14,14 @@ use ks_protocol::{
 
 use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::audit::{Line, ndjson, walk},
-    bulk,
     config::Config,
     edge,
     failure::StartError,
     rules,
+    service::{
+        audit::{Line, ndjson, walk},
+        bulk,
+    },
     store::{
         Reader, StoreError,
         audit::{

@@ -5,10 +5,10 @@ use ks_protocol::id::DeviceId;
 
 use super::{Ended, json, output, parent, settings, with_settings};
 use crate::{
-    admin::presence::gather,
     clock::{Clock, SystemClock},
     edge,
     failure::StartError,
+    service::investigation::gather,
 };
 
 pub(super) fn command() -> Command {

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::{Ended, found, json, output, with_settings};
 use crate::{
-    admin::audit::walk,
     clock::{Clock, SystemClock},
     config::{
         ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, contradictions, is_empty, left_without_database,
@@ -16,11 +15,11 @@ use crate::{
     },
     edge,
     failure::{DatabaseFault, StartError},
-    keyring::{self, KeyringError, KeysetState},
+    keys::{KeyringError, KeysetState, Vault, guard},
+    service::audit::walk,
     store::{
         BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,
     },
-    vault::Vault,
 };
 
 /// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
@@ -327,7 +326,7 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         }
         let past = state.past(&given).map(|past| warning("keys", past, edge::PAST_KEY_REMEDY));
         let and = |finding: Finding| past.into_iter().chain([finding]).collect::<Vec<_>>();
-        let holders = keyring::stranded(reader, &state, now).await?;
+        let holders = guard::stranded(reader, &state, now).await?;
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
         let found = format!(
             "{} signs; keyset {version} is confirmed by {confirmed} of {active} active devices",

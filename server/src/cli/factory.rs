@@ -12,23 +12,23 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::{
-        self,
-        inventory::{self, Inventory},
-        provisioning,
-        sheet::Separator,
-    },
-    bulk::{self, StoppedBy},
     config::Config,
     edge,
     failure::StartError,
+    keys::vault,
     rng::ServerRng,
     rules,
+    service::{
+        bulk::{self, StoppedBy},
+        inventory::{self, Inventory},
+        names,
+        otrts::otrts,
+        sheet::Separator,
+    },
     store::{
         By, StoreError, Transaction,
         devices::{ImportProblem, Imported, NewDevice, NewOtrts, Selector},
     },
-    vault,
 };
 
 /// Devices read from the store at a time.
@@ -167,7 +167,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         })?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
-    admin::check_name(device_id.as_str(), &admin::words_beside("{device_id}")).map_err(|_| {
+    names::check(device_id.as_str(), &names::NOT_FOR_DEVICES).map_err(|_| {
         wrong("DEVICE_ID", device_id.to_string(), "a name that is no word in a path of the API".to_owned())
     })?;
     let [serial, manufacturer, model, site] =
@@ -227,7 +227,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let expires_at = by.at + ttl;
     let (device_id, model) = (flags.get_one::<DeviceId>("device").cloned(), flags.get_one::<String>("model").cloned());
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let (tokens, otrts) = provisioning::otrts(&rng, count, expires_at, device_id.clone(), model);
+    let (tokens, otrts) = otrts(&rng, count, expires_at, device_id.clone(), model);
     let (made, author) = (otrts.tokens_sha256.clone(), by.clone());
     let is_known = add_otrts(config, &otrts, &author).and_then(|()| known(config, device_id))?;
     let shown = if flags.get_flag("json") {

@@ -18,17 +18,15 @@ use sha2::Digest as _;
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::releases::Release,
     artifacts::upload_name,
     clock::{Clock, SystemClock},
     config::Config,
     edge,
     failure::StartError,
-    keyring::Keyring,
-    release::{self, ReleaseError, ReleaseFields},
+    keys::{Keyring, Vault, vault},
     rules::{self, rollouts::Look},
+    service::releases::{self, Release, ReleaseError, ReleaseFields},
     store::{By, Reader, Writer, releases::ReleaseRefused},
-    vault::{self, Vault},
 };
 
 const WAY: &str = "\
@@ -253,10 +251,10 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
     let drafted = match flags.get_one::<PathBuf>("manifest") {
         Some(manifest) => {
             let signed = read_manifest(manifest)?;
-            release::draft_signed(&signed, &keyring, writer, &by).await
+            releases::draft_signed(&signed, &keyring, writer, &by).await
         }
         None => match fields(flags, sha256) {
-            Some(fields) => release::draft(&fields, &keyring, writer, reader, &by).await,
+            Some(fields) => releases::draft(&fields, &keyring, writer, reader, &by).await,
             None => Err(ReleaseError::Field("release-id, version, counter and model: expected".to_owned())),
         },
     };
@@ -286,7 +284,7 @@ async fn change(
     let (by, reason) = (by(), given(flags, "reason"));
     let changed = if name == "revoke" {
         let with = look(config)?;
-        release::revoke(release_id, writer, reason, &by, with).await
+        releases::revoke(release_id, writer, reason, &by, with).await
     } else {
         let keyring = keyring(config, writer, reader, &by).await?;
         let wanted = release_id.clone();
@@ -295,8 +293,8 @@ async fn change(
             StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
         })?;
         match name {
-            "stage" => release::stage(&found, &keyring, writer, reader, reason, &by).await,
-            _ => release::activate(&found, &keyring, &edge::artifacts(config)?, writer, reason, &by).await,
+            "stage" => releases::stage(&found, &keyring, writer, reader, reason, &by).await,
+            _ => releases::activate(&found, &keyring, &edge::artifacts(config)?, writer, reason, &by).await,
         }
     };
     changed.map_err(|error| refused(config, error))?;

@@ -10,15 +10,13 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::keys::KeysStatus,
     clock::{Clock, SystemClock},
     config::{Config, is_empty},
     edge,
     failure::StartError,
-    keyring::{self, KeyringError, KeysetState},
-    server_key::KeyOrder,
+    keys::{KeyOrder, KeyringError, KeysetState, Vault, guard, publish, vault},
+    service::keys::{KeysStatus, refuse_to_stop_rollouts, refuse_to_strand},
     store::{Reader, Writer, keysets::ServerKeyStatus},
-    vault::{self, Vault},
 };
 
 pub(super) fn command() -> Command {
@@ -121,7 +119,7 @@ async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, Keyring
 /// The keys as they are now.
 async fn status(config: &Config, reader: &Reader) -> Result<KeysStatus, KeyringError> {
     let state = newest(config, reader).await?;
-    let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;
+    let holders = guard::stranded(reader, &state, SystemClock.now()).await?;
     Ok(KeysStatus::of(state, holders))
 }
 
@@ -142,7 +140,7 @@ async fn change(
                 Some(path) => vault::read_key(path)?,
                 None => PrivateKey::from_seed(&edge::os_randomness()?),
             };
-            keyring::announce(&vault, &newest(config, reader).await?, &key, why, writer, &by).await?;
+            publish::announce(&vault, &newest(config, reader).await?, &key, why, writer, &by).await?;
             None
         }
         "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
@@ -155,18 +153,18 @@ async fn change(
     };
     if let Some(order) = order {
         if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-            keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+            refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
         }
         if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
-            keyring::refuse_to_stop_rollouts(reader, &order, by.at).await?;
+            refuse_to_stop_rollouts(reader, &order, by.at).await?;
         }
-        keyring::order(&vault, &order, why, writer, reader, &by).await?;
+        publish::order(&vault, &order, why, writer, reader, &by).await?;
     }
     Ok(())
 }
 
 fn show(status: &KeysStatus) -> Result<(), StartError> {
-    let row = |key: &crate::admin::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
+    let row = |key: &crate::service::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
     output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
     edge::say(&format!(
         "\nkeyset {}, to be believed until {}\n{} of {} active devices have confirmed it; a flip or retirement now would strand {}",

@@ -13,22 +13,24 @@ use super::{
     Ended, Failed, by, firmware::look, given, json, output, parent, plan_table, settings, text, with_settings,
 };
 use crate::{
-    admin::{
-        self,
-        rollouts::{Decision, Rollout},
-    },
     clock::{Clock, SystemClock, ms},
     config::Config,
     edge,
     failure::StartError,
     pace,
     rollout::{
-        create::{self, CreateError},
         plan::{Nonsense, Wish, percent},
         policy::Policy,
         step::{GateReading, Order, PersonalOrder, Seen, Status},
     },
     rules,
+    service::{
+        names,
+        rollouts::{
+            Decision, Rollout,
+            create::{self, CreateError},
+        },
+    },
     store::{Reader, StoreError, Writer, devices::Selector},
 };
 
@@ -194,7 +196,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     else {
         return Ok(()); // clap demands them
     };
-    admin::check_name(rollout_id.as_str(), &admin::words_beside("{rollout_id}"))
+    names::check(rollout_id.as_str(), &names::NOT_FOR_ROLLOUTS)
         .map_err(|why| StartError::Refused(why, "name the rollout otherwise"))?;
     let wish = Wish { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);

@@ -16,13 +16,12 @@ use ks_server::{
     artifacts::{Artifacts, InMemory},
     clock::{Clock, TimerClock},
     config::Config,
-    keyring::Keyring,
+    keys::{Keyring, Vault},
     metrics::Metrics,
     password,
     rng::ServerRng,
     router::router,
     store::{By, Damage, SqliteReader, SqliteStore, writer},
-    vault::Vault,
 };
 use tokio::task::JoinHandle;
 
@@ -112,7 +111,7 @@ impl VirtualServer {
             metrics,
         };
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
-        self.tasks.borrow_mut().push(actix::spawn(app.clone().background()));
+        self.tasks.borrow_mut().push(actix::spawn(ks_server::service::background::run(app.clone())));
         self.network.bring_up(router(app));
         Ok(())
     }

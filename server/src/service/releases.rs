@@ -15,12 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin,
     artifacts::{ArtifactError, Artifacts},
     clock::ms,
-    keyring::{Keyring, KeyringError},
+    keys::{Keyring, KeyringError},
     rollout::plan,
     rules::{self, rollouts::Look},
+    service::names,
     store::{
         By, Reader, StoreError, Transaction, Writer,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
@@ -64,6 +64,60 @@ fn default_product() -> String {
 }
 fn default_valid_days() -> u32 {
     365
+}
+
+/// A release.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Release {
+    pub(crate) release_id: ReleaseId,
+    pub(crate) state: ReleaseState,
+    pub(crate) product: String,
+    pub(crate) version: String,
+    pub(crate) release_counter: u64,
+    /// The models that it is for.
+    pub(crate) models: Vec<String>,
+    pub(crate) sha256: Sha256,
+    pub(crate) size_bytes: u64,
+    pub(crate) min_counter: Option<u64>,
+    pub(crate) not_before: UnixMs,
+    pub(crate) expires_at: UnixMs,
+    /// The key that signs it, or shall.
+    pub(crate) key_id: KeyId,
+    /// Whether it is signed.
+    pub(crate) signed: bool,
+    /// The manifest as devices get it, byte for byte; unsigned while it is a draft that the server shall sign.
+    pub(crate) manifest: String,
+    pub(crate) created_at: UnixMs,
+    /// When it came to its state.
+    pub(crate) changed_at: UnixMs,
+    /// Why, if somebody said.
+    pub(crate) reason: String,
+}
+
+impl Release {
+    /// From what the store has; none if its manifest can't be read, which this program did not write then.
+    pub(crate) fn of(record: ReleaseRecord) -> Option<Self> {
+        let manifest = plan::read(&record.manifest).ok()?;
+        Some(Self {
+            release_id: record.release_id,
+            state: record.state,
+            product: record.product,
+            version: record.version,
+            release_counter: record.release_counter,
+            models: manifest.models.as_slice().iter().map(ToString::to_string).collect(),
+            sha256: record.sha256,
+            size_bytes: manifest.size_bytes,
+            min_counter: manifest.min_counter,
+            not_before: manifest.not_before,
+            expires_at: manifest.expires_at,
+            key_id: manifest.key_id,
+            signed: record.manifest.contains(&format!("\n{FW_SIG}: ")),
+            manifest: record.manifest,
+            created_at: record.created_at,
+            changed_at: record.changed_at,
+            reason: record.reason,
+        })
+    }
 }
 
 /// Why a release can't be made, or not go on in its life.
@@ -235,7 +289,7 @@ pub async fn draft_signed(
 }
 
 async fn keep(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
-    admin::check_name(manifest.release_id.as_str(), &admin::words_beside("{release_id}"))
+    names::check(manifest.release_id.as_str(), &names::NOT_FOR_RELEASES)
         .map_err(|why| ReleaseError::Field(format!("release_id: {why}")))?;
     let (new, by) = (new_release(manifest, text), by.clone());
     writer.write(move |store| rules::releases::draft(store, &new, &by)).await??;

@@ -3,14 +3,14 @@
 use ks_protocol::{id::ReleaseId, manifest::Manifest};
 use tokio::sync::Mutex;
 
-use super::{
-    plan::{self, Nonsense, Plan, Wish},
-    policy::Policy,
-    power::powers,
-    step::State,
-};
 use crate::{
-    keyring::{KeyringError, KeysetState},
+    keys::{KeyringError, KeysetState},
+    rollout::{
+        plan::{self, Nonsense, Plan, Wish},
+        policy::Policy,
+        power::powers,
+        step::State,
+    },
     rules,
     store::{
         By, Reader, StoreError, Writer,

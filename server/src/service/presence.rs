@@ -1,4 +1,4 @@
-//! Whether a device is there, as a pure function of when it was last heard.
+//! Whether a device is there, as a pure function of when it was last heard; and how many of the fleet are.
 //!
 //! | silence | presence |
 //! | --- | --- |
@@ -11,7 +11,7 @@
 //! Time in which no server listened is no silence: a restart, or a backup put back, pages nobody for a whole fleet. Nor is it
 //! evidence of life: only what a server heard is. A time ahead of the clock is evidence of nothing.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
@@ -19,9 +19,11 @@ use serde::Serialize;
 
 use crate::{
     clock::{is_ahead, ms},
-    store::presence::ObservationGap,
+    store::{Reader, StoreError, devices::DeviceStatus, presence::ObservationGap},
 };
 
+/// Devices read from the store at a time.
+const PAGE: usize = 10_000;
 /// Silence after which a device is OFFLINE.
 const OFFLINE: Duration = Duration::from_mins(15);
 /// Silence after which it is LOST.
@@ -68,6 +70,89 @@ pub fn presence(last_seen_at: Option<UnixMs>, now: UnixMs, gaps: &[ObservationGa
         _ if now.since_ms(seen) > ms(late) => Presence::Unknown,
         _ => Presence::Online,
     }
+}
+
+/// How many devices are in each presence.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counts {
+    /// Heard in time.
+    online: u64,
+    /// Not heard in time, and nobody could have heard them: no server listened, or a clock was wrong.
+    unknown: u64,
+    /// Overdue.
+    late: u64,
+    /// Silent for a quarter of an hour.
+    offline: u64,
+    /// Silent for a week.
+    lost: u64,
+    /// Registered, and never heard.
+    never: u64,
+    /// Whitelisted, and not registered.
+    whitelisted: u64,
+    /// Shut out.
+    revoked: u64,
+}
+
+impl Counts {
+    fn add(&mut self, status: DeviceStatus, presence: Presence) {
+        *match (status, presence) {
+            (DeviceStatus::Whitelisted, _) => &mut self.whitelisted,
+            (DeviceStatus::Revoked, _) => &mut self.revoked,
+            (_, Presence::Online) => &mut self.online,
+            (_, Presence::Unknown) => &mut self.unknown,
+            (_, Presence::Late) => &mut self.late,
+            (_, Presence::Offline) => &mut self.offline,
+            (_, Presence::Lost) => &mut self.lost,
+            (_, Presence::Never) => &mut self.never,
+        } += 1;
+    }
+}
+
+/// A time in which no server listened.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Gap {
+    from: UnixMs,
+    to: UnixMs,
+}
+
+/// Who is there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FleetPresence {
+    at: UnixMs,
+    total: Counts,
+    models: BTreeMap<String, Counts>,
+    sites: BTreeMap<String, Counts>,
+    /// Times of the last month in which no server listened; they count as nobody's silence.
+    observation_gaps: Vec<Gap>,
+}
+
+/// Counts who is there.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
+    let gaps = gaps(reader, now).await?;
+    let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
+    let mut after = 0;
+    loop {
+        let page = reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let Some(last) = page.last() else { break };
+        after = last.row;
+        for device in page {
+            let seen = presence(device.last_seen_at, now, &gaps, interval);
+            total.add(device.status, seen);
+            models.entry(device.model).or_insert_with(Counts::default).add(device.status, seen);
+            sites.entry(device.site).or_insert_with(Counts::default).add(device.status, seen);
+        }
+    }
+    let observation_gaps = gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect();
+    Ok(FleetPresence { at: now, total, models, sites, observation_gaps })
+}
+
+/// The gaps of the last month; older silence is a device's own in any case.
+pub(super) async fn gaps(reader: &Reader, now: UnixMs) -> Result<Vec<ObservationGap>, StoreError> {
+    let since = now.minus_ms(30 * 24 * 3_600 * 1_000);
+    reader.ask(move |store| store.gaps(since)).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! What is found is written down, and all else follows from that: a device is offered no release whose image is broken
 //! (`store/sqlite/rollouts.rs`), nobody can fetch it (`data_plane/artifact.rs`), and its rollouts pause at their next look
-//! (`rollout/driver.rs`). An image that is put back is found sound by the next walk; people resume the rollouts.
+//! (`service/rollouts/driver.rs`). An image that is put back is found sound by the next walk; people resume the rollouts.
 
 use std::time::Duration;
 

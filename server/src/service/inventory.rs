@@ -1,9 +1,6 @@
 //! Inventory as CSV: `serial,device_id,public_key,manufacturer,model,site`, checked row by row, every bad row named.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use ks_protocol::{id::DeviceId, key::PublicKey};
 
@@ -11,7 +8,10 @@ use super::{
     devices::is_plain,
     sheet::{self, Row, Rows, Separator},
 };
-use crate::store::devices::{DeviceRecord, ImportProblem, NewDevice, PROBLEMS_MAX};
+use crate::{
+    service::names,
+    store::devices::{DeviceRecord, ImportProblem, NewDevice, PROBLEMS_MAX},
+};
 
 /// The columns; a file may have them in any order.
 pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufacturer", "model", "site"];
@@ -41,9 +41,8 @@ pub fn parse(file: &[u8]) -> Result<Inventory, Vec<ImportProblem>> {
     let columns = Columns::of(&header).map_err(|what| vec![problem(header.line, "header", what)])?;
     let (mut devices, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = BTreeMap::new();
-    let taken = super::words_beside("{device_id}");
     for row in rows {
-        match device(&row, &columns, &taken).and_then(|device| first_of_its_name(device, &mut seen)) {
+        match device(&row, &columns).and_then(|device| first_of_its_name(device, &mut seen)) {
             Ok(device) => {
                 if is_rounded(&device.serial) && warnings.len() < PROBLEMS_MAX {
                     let what = format!(
@@ -141,7 +140,7 @@ pub fn is_field(text: &str) -> bool {
 }
 
 /// One row, or everything that is wrong with it.
-fn device(row: &Row, columns: &Columns, taken: &BTreeSet<&str>) -> Result<NewDevice, Vec<ImportProblem>> {
+fn device(row: &Row, columns: &Columns) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = row.line;
     let of_the_row = |what| vec![ImportProblem { line, field: "row", what }];
     let fields = row.fields.as_ref().map_err(|why| of_the_row(why.clone()))?;
@@ -158,7 +157,7 @@ fn device(row: &Row, columns: &Columns, taken: &BTreeSet<&str>) -> Result<NewDev
         }
     }
     let device_id = device_id.parse::<DeviceId>().map_err(|error| error.to_string());
-    let device_id = device_id.and_then(|named| super::check_name(named.as_str(), taken).map(|()| named));
+    let device_id = device_id.and_then(|named| names::check(named.as_str(), &names::NOT_FOR_DEVICES).map(|()| named));
     let device_id = device_id.map_err(|why| fault("device_id", why));
     let public_key = PublicKey::from_base64(public_key);
     let public_key = public_key.map_err(|error| fault("public_key", error.to_string()));
@@ -317,9 +316,7 @@ mod tests {
 
     #[test]
     fn names_of_routes_and_keys_that_are_none_are_refused_by_line() {
-        let taken = crate::admin::words_beside("{device_id}");
-        assert!(["import", "export", "logs", "revoke"].iter().all(|word| taken.contains(word)), "{taken:?}");
-        for word in taken {
+        for word in names::NOT_FOR_DEVICES {
             let problems = parse(format!("{HEADER}{}{}", row(1), row(2).replace("KS-2", word)).as_bytes()).unwrap_err();
             assert_eq!((problems.len(), problems[0].line, problems[0].field), (1, 3, "device_id"), "{word}");
         }

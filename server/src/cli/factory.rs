@@ -12,6 +12,7 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
+    assembly,
     config::Config,
     edge,
     failure::StartError,
@@ -93,8 +94,8 @@ fn write<T: Send + 'static>(
     config: &Config,
     what: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StartError> {
-    edge::with_store(config, async |writer, _| {
-        writer.write(what).await.map_err(|error| edge::bad_database(config, &error))
+    assembly::with_store(config, async |writer, _| {
+        writer.write(what).await.map_err(|error| assembly::bad_database(config, &error))
     })
 }
 
@@ -131,7 +132,7 @@ fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 /// Imports beside a server that may be running, which writes between the pieces.
 fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result<Imported, StartError> {
     let by = by();
-    edge::with_store(config, async |writer, reader| {
+    assembly::with_store(config, async |writer, reader| {
         let imported = bulk::import(&writer, &reader, devices, &by, bulk::BESIDE_A_SERVER).await;
         imported.map_err(|stopped| {
             if let Some(stays) = stopped.what_stays() {
@@ -139,7 +140,7 @@ fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result
             }
             match stopped.why {
                 StoppedBy::Rows(problems) => bad(path, &problems),
-                StoppedBy::Store(error) => edge::bad_database(config, &error),
+                StoppedBy::Store(error) => assembly::bad_database(config, &error),
             }
         })
     })
@@ -199,7 +200,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         ..Selector::default()
     };
     let path = flags.get_one::<PathBuf>("FILE");
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let refused = |cause| StartError::File { what: "write", path: path.cloned().unwrap_or_default(), cause };
         let file = path.map(std::fs::File::create).transpose().map_err(refused)?;
         let write = |bytes: &[u8]| match &file {
@@ -211,7 +212,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         loop {
             let which = which.clone();
             let asked = reader.ask(move |store| store.devices(&which, after, PAGE)).await;
-            let devices = asked.map_err(|error| edge::bad_database(config, &error))?;
+            let devices = asked.map_err(|error| assembly::bad_database(config, &error))?;
             let Some(last) = devices.last() else { return Ok(()) };
             after = last.row;
             write(&inventory::rows(&devices, Separator::Comma))?;
@@ -246,17 +247,17 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 }
 
 fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
-    edge::with_store(config, async |writer, _| {
+    assembly::with_store(config, async |writer, _| {
         let added = bulk::add_otrts(&writer, otrts, by, bulk::BESIDE_A_SERVER).await;
-        added.map_err(|error| edge::bad_database(config, &error))
+        added.map_err(|error| assembly::bad_database(config, &error))
     })
 }
 
 /// Whether a device is whitelisted; true without one.
 fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
     let Some(device_id) = device_id else { return Ok(true) };
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let found = reader.ask(move |store| store.standing(&device_id)).await;
-        found.map(|found| found.is_some()).map_err(|error| edge::bad_database(config, &error))
+        found.map(|found| found.is_some()).map_err(|error| assembly::bad_database(config, &error))
     })
 }

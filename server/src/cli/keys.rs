@@ -10,6 +10,7 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
+    assembly,
     clock::{Clock, SystemClock},
     config::{Config, is_empty},
     edge,
@@ -73,11 +74,11 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     if name == "export-pubkey" {
         return Ok(export_public_key(&config, given(flags, "format"))?);
     }
-    let bad = |error| edge::bad_keys(&config, error);
+    let bad = |error| assembly::bad_keys(&config, error);
     let now = if name == "status" {
-        edge::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
+        assembly::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
     } else {
-        edge::with_store(&config, async |writer, reader| {
+        assembly::with_store(&config, async |writer, reader| {
             change(name, flags, &config, &writer, &reader).await.map_err(bad)?;
             status(&config, &reader).await.map_err(bad)
         })?
@@ -97,7 +98,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
 
 /// Where private halves of removed keys still are.
 fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
-    let Ok(given) = edge::signing_key(config, edge::MayMake::No) else { return Vec::new() }; // who only looks may not have it
+    let Ok(given) = assembly::signing_key(config, assembly::MayMake::No) else { return Vec::new() }; // who only looks may not have it
     let given_id = given.public_key().key_id();
     let vault = Vault::in_folder(given, &config.server_keys);
     let removed = now.keys.iter().filter(|key| key.status == ServerKeyStatus::Removed);
@@ -132,7 +133,7 @@ async fn change(
     reader: &Reader,
 ) -> Result<(), KeyringError> {
     let by = by();
-    let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
+    let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
     let why = given(flags, "reason");
     let order = match name {
         "announce" => {
@@ -205,16 +206,16 @@ fn bad_key(place: &str, error: &BadKey) -> StartError {
 }
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
-    let key = edge::signing_key(config, edge::MayMake::No)?;
+    let key = assembly::signing_key(config, assembly::MayMake::No)?;
     // The factory asks: a key that is past must not come into new devices.
     if config.database.exists() && !is_empty(&config.database) {
         let given = key.public_key().key_id();
-        let past = edge::with_silent_reader(config, async |reader| {
-            let state = KeysetState::read(&reader).await.map_err(|error| edge::bad_keys(config, error))?;
+        let past = assembly::with_silent_reader(config, async |reader| {
+            let state = KeysetState::read(&reader).await.map_err(|error| assembly::bad_keys(config, error))?;
             Ok(state.and_then(|state| state.past(&given)))
         })?;
         if let Some(past) = past {
-            return Err(StartError::Refused(past, edge::PAST_KEY_REMEDY));
+            return Err(StartError::Refused(past, assembly::PAST_KEY_REMEDY));
         }
     }
     edge::say(&match format {

@@ -6,11 +6,13 @@
 //! what a step or an update comes to in the store is in [`crate::rules::rollouts`] and [`crate::rules::updates`].
 
 pub mod gate;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod power;
 mod scaled;
 pub mod share;
+pub mod stage;
 pub mod step;
 #[cfg(test)]
 mod tests;

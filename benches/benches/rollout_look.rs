@@ -10,10 +10,10 @@ use ks_server::{
     config::{SqliteUse, Synchronous},
     rollout::{
         gate::Test,
+        outcome::Outcome,
         plan::{Wish, plan, read},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
         step::State,
-        update::Outcome,
     },
     rules::{
         self,

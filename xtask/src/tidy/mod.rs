@@ -1,8 +1,9 @@
 //! How tidy the house is, in numbers. What is wrong for certain fails: a file without a first line that says what it is, a path
-//! in a document that does not exist, a dependency that nothing uses. What is a matter of judgement is shown.
+//! in a document that does not exist, a dependency that nothing uses, a cycle of the server's modules or an import of a layer above. What is a matter of judgement is shown.
 
 mod cycles;
 mod documents;
+mod layers;
 mod sizes;
 mod unused;
 
@@ -29,7 +30,15 @@ pub(crate) fn run() -> Result<(), Failed> {
     let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
     sizes::show(&rust);
     cycles::show(&rust);
-    let wrong: Vec<String> = [sizes::nameless(&rust), documents::broken(&files), unused::dependencies(&files)].concat();
+    let server = cycles::uses("server", &rust);
+    let wrong: Vec<String> = [
+        sizes::nameless(&rust),
+        documents::broken(&files),
+        unused::dependencies(&files),
+        cycles::broken(&server),
+        layers::broken(&server),
+    ]
+    .concat();
     if wrong.is_empty() {
         return Ok(());
     }

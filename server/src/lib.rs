@@ -1,8 +1,8 @@
 //! The fleet backend: data plane for devices, admin API for people.
 //!
-//! A request's way: [`listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
-//! [`store::Store`] -> [`answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
-//! [`edge`] sees the environment, the wall clock, the operating system's randomness and threads.
+//! A request's way: [`http::listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
+//! [`store::Store`] -> [`http::answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
+//! [`edge`] sees the environment, the operating system's randomness and threads. Modules are in layers: ARCHITECTURE.md.
 
 pub mod admin;
 pub mod admission;

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, thread::JoinHandle};
 
-use ks_protocol::text::hex;
-use tokio::{net::TcpSocket, runtime::Runtime, sync::mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::mpsc,
+};
 
 use crate::{
     app::{App, Ingredients},
@@ -19,13 +22,13 @@ use crate::{
     },
     failure::StartError,
     http::listen,
-    keys::{KeysetState, Vault},
+    keys::{Keyring, KeysetState, Vault},
     metrics::Metrics,
     password,
     rng::ServerRng,
     router::router,
     service::background,
-    store::{SqliteReader, SqliteStore, StoreError, torn_log},
+    store::{SqliteReader, SqliteStore, StoreError, audit::chain::head_text, torn_log},
 };
 
 /// Connections that wait to be accepted at most; the kernel may hold fewer.
@@ -44,66 +47,24 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let listener = runtime.block_on(async { bind(config) })?;
     let metrics = Arc::new(Metrics::default());
     let (queues, mut threads) = start_store(config, &metrics)?;
-    let bad_database = |error| bad_database(config, &error);
-    let has_fleet = runtime.block_on(has_devices(&queues.reader));
-    let may_make = if has_fleet.map_err(bad_database)? { MayMake::NotForAFleet } else { MayMake::Yes };
-    let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
-    let given = vault.given().public_key().key_id();
-    let keyring = runtime.block_on(queues.keyring(vault, SystemClock.now()));
-    let state = runtime.block_on(KeysetState::read(&queues.reader)).map_err(|error| bad_keys(config, error))?;
-    if let Some(past) = state.and_then(|state| state.past(&given)) {
-        tracing::warn!("{past}; {PAST_KEY_REMEDY}");
-    }
-    let keyring = keyring.map_err(|error| bad_keys(config, error))?.with_firmware_key(firmware_key(config)?);
+    let keyring = runtime.block_on(keyring(config, &queues))?;
     let artifacts = artifacts(config)?;
     let rng = ServerRng::from_seed(os_randomness()?);
     let (passwords, queue) = password::passwords();
-    let hashing = thread("passwords", move || block_on(password::drive(queue)))?;
-    threads.threads.push(hashing);
+    threads.threads.push(thread("passwords", move || block_on(password::drive(queue)))?);
     if config.admin_token.is_none() {
         tracing::info!("ADMIN_TOKEN is not set: only users and tokens of `ks-server admin` may call the admin API");
     }
     let served = runtime.block_on(async {
+        let given = config;
         let config = Config { connections_max: connections_max(config, open_files_max()), ..config.clone() };
         let clock = Arc::new(SystemClock);
         let Queues { writer, reader, admin_reader } = queues;
         let ingredients =
             Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
-        let app = App::new(ingredients).await.map_err(bad_database)?;
-        let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
-        let connections_max = app.config.connections_max;
-        tracing::info!(%address, devices = app.registry.len(), connections_max, key_id = %app.keyring.key_id(), "serving");
-        // So that the log, wherever it is kept, holds heads that no edit of the database can reach.
-        if let Some((line, hash)) = app.reader.ask(|store| store.audit_head()).await.map_err(bad_database)? {
-            tracing::info!(
-                head = format!("{line}:{}", hex(&hash)),
-                "the audit ends here; `ks-server audit verify --head` takes it"
-            );
-        }
-        if let Err(error) = say(&format!("listening on http://{address}")) {
-            tracing::warn!(%error, "serving all the same");
-        }
-        let background = tokio::spawn(background::run(app.clone()));
-        let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
-        supervisor.ready();
-        let mut result = Ok(());
-        let stopped = async {
-            tokio::select! {
-                biased;
-                () = stop.told() => {}
-                _ = threads.ended.recv() => result = Err(StartError::StoreEnded),
-            }
-            supervisor.stopping();
-        };
-        listen::serve(listener, router(app.clone()), app.clone(), stopped).await;
-        let found = app.reader.ask(|store| store.in_place()).await.map(drop);
-        if let Err(error @ (StoreError::Misplaced(_) | StoreError::Damaged(_))) = app.writer.damage().and(found) {
-            result = Err(StartError::StoreLost(error.to_string()));
-        }
-        drop(app);
-        background.abort();
-        watchdog.abort();
-        result
+        let app = App::new(ingredients).await.map_err(|error| bad_database(given, &error))?;
+        announce(&app, &listener).await?;
+        until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
     });
     drop(runtime); // ends every task, so that the store's queues close
     threads.join();
@@ -111,6 +72,67 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         tracing::info!("stopped; everything that was answered is on disk");
     }
     served
+}
+
+/// The keys in force. Where the settings name one whose time is over, that is logged before it may keep the server from starting.
+async fn keyring(config: &Config, queues: &Queues) -> Result<Keyring, StartError> {
+    let has_fleet = has_devices(&queues.reader).await.map_err(|error| bad_database(config, &error))?;
+    let may_make = if has_fleet { MayMake::NotForAFleet } else { MayMake::Yes };
+    let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
+    let given = vault.given().public_key().key_id();
+    let keyring = queues.keyring(vault, SystemClock.now()).await;
+    let state = KeysetState::read(&queues.reader).await.map_err(|error| bad_keys(config, error))?;
+    if let Some(past) = state.and_then(|state| state.past(&given)) {
+        tracing::warn!("{past}; {PAST_KEY_REMEDY}");
+    }
+    Ok(keyring.map_err(|error| bad_keys(config, error))?.with_firmware_key(firmware_key(config)?))
+}
+
+/// Says in the log and on standard output that it serves, and where.
+async fn announce(app: &App, listener: &TcpListener) -> Result<(), StartError> {
+    let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
+    let connections_max = app.config.connections_max;
+    tracing::info!(%address, devices = app.registry.len(), connections_max, key_id = %app.keyring.key_id(), "serving");
+    // So that the log, wherever it is kept, holds heads that no edit of the database can reach.
+    let head = app.reader.ask(|store| store.audit_head()).await;
+    if let Some(head) = head.map_err(|error| bad_database(&app.config, &error))? {
+        tracing::info!(head = head_text(head), "the audit ends here; `ks-server audit verify --head` takes it");
+    }
+    if let Err(error) = say(&format!("listening on http://{address}")) {
+        tracing::warn!(%error, "serving all the same");
+    }
+    Ok(())
+}
+
+/// Serves until it is told to stop, or until the store ends.
+async fn until_stopped(
+    app: App,
+    listener: TcpListener,
+    stop: &mut Stop,
+    store_ended: &mut mpsc::Receiver<()>,
+    supervisor: Arc<Supervisor>,
+) -> Result<(), StartError> {
+    let background = tokio::spawn(background::run(app.clone()));
+    let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
+    supervisor.ready();
+    let mut result = Ok(());
+    let stopped = async {
+        tokio::select! {
+            biased;
+            () = stop.told() => {}
+            _ = store_ended.recv() => result = Err(StartError::StoreEnded),
+        }
+        supervisor.stopping();
+    };
+    listen::serve(listener, router(app.clone()), app.clone(), stopped).await;
+    let found = app.reader.ask(|store| store.in_place()).await.map(drop);
+    if let Err(error @ (StoreError::Misplaced(_) | StoreError::Damaged(_))) = app.writer.damage().and(found) {
+        result = Err(StartError::StoreLost(error.to_string()));
+    }
+    drop(app);
+    background.abort();
+    watchdog.abort();
+    result
 }
 
 /// Feeds the supervisor's watchdog for commits that succeeded. Where there was none of late, one is made: what an idle server
@@ -137,7 +159,7 @@ async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
     }
 }
 
-fn bind(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
+fn bind(config: &Config) -> Result<TcpListener, StartError> {
     let cannot = |cause| StartError::CannotListen { address: config.listen.to_string(), cause };
     let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(cannot)?;
     socket.set_reuseaddr(true).map_err(cannot)?;
@@ -153,7 +175,7 @@ struct StoreThreads {
 }
 
 impl StoreThreads {
-    /// Waits for the loops; they end when every [`Writer`] and [`Reader`] is gone.
+    /// Waits for the loops; they end when every writer and reader of the store is dropped.
     fn join(self) {
         for thread in self.threads {
             let _ = thread.join(); // a panic there has been reported by its own message

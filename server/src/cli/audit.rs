@@ -20,7 +20,7 @@ use crate::{
     failure::StartError,
     rules,
     service::{
-        audit::{Line, ndjson, walk},
+        audit::{Line, PAGE, ndjson, walk},
         bulk,
     },
     store::{
@@ -32,8 +32,6 @@ use crate::{
     },
 };
 
-/// Lines read from the store at a time.
-const PAGE: usize = 5_000;
 /// Lines deleted in one transaction.
 const PRUNED_AT_ONCE: usize = 5_000;
 

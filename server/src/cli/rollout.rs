@@ -18,7 +18,6 @@ use crate::{
     config::Config,
     edge,
     failure::StartError,
-    pace,
     rollout::{
         plan::{Nonsense, Wish, percent},
         policy::Policy,
@@ -28,7 +27,7 @@ use crate::{
     service::{
         names,
         rollouts::{
-            Decision, Rollout,
+            self, Decision, Rollout,
             create::{self, CreateError},
         },
     },
@@ -226,14 +225,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
 }
 
 async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
-    let silent_before = pace::suspect_before(SystemClock.now(), ms(config.heartbeat_interval));
-    let wanted = rollout_id.clone();
-    let asked = reader.ask(move |store| {
-        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
-        let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
-        Ok(Some(Rollout::of(record, &tally, versions)))
-    });
-    asked.await
+    rollouts::find(reader, rollout_id, SystemClock.now(), config.heartbeat_interval).await
 }
 
 fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
@@ -306,12 +298,8 @@ fn told(rollout: &Rollout) -> String {
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
     let decisions = assembly::with_reader(config, async |reader| {
-        let wanted = rollout_id.clone();
-        let found = reader.ask(move |store| match store.rollout(&wanted)? {
-            Some(rollout) => store.decisions(rollout.row, 0, usize::MAX).map(Some),
-            None => Ok(None),
-        });
-        let found = found.await.map_err(|error| assembly::bad_database(config, &error))?;
+        let found = rollouts::decisions(&reader, rollout_id, 0, usize::MAX).await;
+        let found = found.map_err(|error| assembly::bad_database(config, &error))?;
         Ok(found.ok_or_else(|| unknown(rollout_id))?.into_iter().map(Decision::from).collect::<Vec<_>>())
     })?;
     if flags.get_flag("json") {

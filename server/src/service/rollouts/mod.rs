@@ -65,7 +65,7 @@ pub struct Rollout {
 
 impl Rollout {
     /// From what the store has.
-    pub(crate) fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
+    fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
         let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
         let counts = |stage: Option<usize>| {
             let mut counts = BTreeMap::new();

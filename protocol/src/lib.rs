@@ -8,12 +8,13 @@
 //! - [`manifest`]: the signed firmware manifest and its checks in order; [`download`]: the artifact while it streams
 //! - [`pem`]: private keys in PEM files; [`reading`]: serde's error messages in plain words
 //! - [`refusal`]: the one table of `ERR1` codes
-//! - [`id`], [`number`], [`text`], [`time`], [`key`]: the values in messages, validated on construction
+//! - [`id`], [`number`], [`text`], [`time`], [`duration`], [`key`]: the values in messages, validated on construction
 //!
 //! Documents are the subset of TOON 4.1 that docs/protocol.md, section 3 describes; `toon` accepts nothing else.
 
 pub mod document;
 pub mod download;
+pub mod duration;
 pub mod id;
 pub mod key;
 pub mod manifest;

@@ -1,4 +1,4 @@
-//! Modules that know each other in a cycle: none of them can be understood, tested or moved without all the others.
+//! Cycles of modules: none of the modules in one can be understood, tested or moved without all the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ pub(super) fn broken(uses: &Uses) -> Vec<String> {
     cycles(uses).iter().filter(|cycle| !is_allowed(cycle)).map(sentence).collect()
 }
 
-/// Reads who uses whom from `crate::` paths and those that begin with `super::`. What only tests use is left out.
+/// Reads which module uses which from `crate::` paths and those that begin with `super::`. What only tests use is left out.
 pub(super) fn uses(name: &str, files: &[&File]) -> Uses {
     let source = format!("{name}/src/");
     let modules: BTreeMap<String, &str> = files

@@ -1,16 +1,16 @@
-//! Bounded TOON text <-> typed value, and where a signed document is cut.
+//! Bounded TOON text <-> typed value, and splitting a signed document from its signature.
 //!
 //! A signed document is TOON text whose last line is its signature, `SIG_DEV: ` or `SIG_SERV: ` and 88 characters of
-//! base64, with no line feed after it. What is signed are the raw bytes before that line.
+//! base64, with no line feed after it. The signature covers the raw bytes before that line.
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{signature::Signature, toon};
 
-/// Greatest document of any kind, in bytes. Endpoints may demand less.
+/// Size limit of any document, in bytes. Endpoints may set lower limits.
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 
-/// Why bytes are not the document that was expected.
+/// Why bytes are not the expected document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// More bytes than a document may have.
@@ -32,15 +32,15 @@ pub enum DocumentError {
         "the last line is {got}, expected `{label}: ` and 88 characters of base64 (64 bytes), with no line feed after it"
     )]
     NoSignature {
-        /// The label that was expected.
+        /// The expected label.
         label: &'static str,
-        /// What stands there.
+        /// The last line, shortened.
         got: String,
     },
-    /// Not TOON, or not the fields that were expected.
+    /// Not TOON, or not the expected fields.
     #[error("{what}")]
     Malformed {
-        /// Field, line, what came and what was expected.
+        /// Field, line, what was received and what was expected.
         what: String,
     },
 }
@@ -50,24 +50,24 @@ pub fn encode<T: Serialize>(value: &T) -> Result<String, DocumentError> {
     serde_toon::to_string(value).map_err(|error| DocumentError::Malformed { what: error.to_string() })
 }
 
-/// Reads a value from TOON text, strictly: the forms of docs/protocol.md, section 3, and no others. Unknown fields are ignored,
-/// so that either side can be newer, but must have these forms too: a document is valid as a whole or refused.
+/// Parses TOON text strictly: only the forms of docs/protocol.md, section 3. Unknown fields are ignored, so that either side can
+/// be newer, but they must be well-formed too: a document is either valid or refused.
 pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(DocumentError::TooLarge { bytes: text.len(), max: DOCUMENT_BYTES_MAX });
     }
-    // The line feed before the signature line belongs to what is signed, but not to the TOON document.
+    // The line feed before the signature line is signed, but is not part of the TOON document.
     let document = text.strip_suffix('\n').unwrap_or(text);
     toon::read(document).map_err(|error| DocumentError::Malformed { what: one_line(&error.to_string()) })
 }
 
-/// The reader's words on one line, short enough for an answer.
+/// The parser's error on one line, short enough for a response.
 fn one_line(words: &str) -> String {
     let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
-/// The beginning of a line for people.
+/// The start of a line, for an error message.
 fn shown(line: &str) -> String {
     const CHARS_MAX: usize = 24;
     let (chars, start) = (line.chars().count(), one_line(&line.chars().take(CHARS_MAX).collect::<String>()));
@@ -78,18 +78,17 @@ fn shown(line: &str) -> String {
     }
 }
 
-/// A document cut into what is signed and the signature.
+/// A document split into the signed part and the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signed<'a> {
-    /// Every byte before the signature line, the line feed included.
+    /// Every byte before the signature line, including the line feed.
     pub body: &'a str,
-    /// The signature as it was written, 88 characters.
+    /// The signature as received, 88 characters of base64.
     pub signature_text: &'a str,
-    /// The signature.
     pub signature: Signature,
 }
 
-/// Cuts `wire` at its last line, which must be the signature named `label`.
+/// Splits `wire` at its last line, which must be the signature named `label`.
 pub fn split<'a>(wire: &'a [u8], label: &'static str) -> Result<Signed<'a>, DocumentError> {
     if wire.len() > DOCUMENT_BYTES_MAX {
         return Err(DocumentError::TooLarge { bytes: wire.len(), max: DOCUMENT_BYTES_MAX });

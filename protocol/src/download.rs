@@ -1,18 +1,18 @@
-//! An artifact on its way: checked while it streams, so that neither too much data nor too slow a drip holds a device.
+//! A download in progress: checked while it streams, so that neither endless data nor slow retrieval can tie up a device.
 
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::{manifest::Manifest, message::UpdateClass, text::Sha256};
 
-/// How long the fetching may be as slow as it likes, in milliseconds: a radio link that comes and goes.
+/// Transfer time in milliseconds before the minimum rate applies: a radio link comes and goes.
 const GRACE_MS: u64 = 10 * 60 * 1_000;
-/// After that, the least rate on the whole: 1 KiB a second, so that 10 MB take three hours of fetching at most.
+/// Minimum average rate after that: 1 KiB/s, so that 10 MB take at most three hours of transfer time.
 const BYTES_PER_S_MIN: u64 = 1_024;
 
-/// A download, from its first byte to its last. Its hash goes along, so the bytes need not be read again.
+/// A download from its first byte to its last. The hash is computed along the way, so that the bytes need not be read again.
 ///
-/// What counts for its pace is the time in which pieces were on their way, not that in which the device was off, without a
-/// network, or told to come again: whoever withholds a file keeps it from being installed, and that is all.
+/// Its rate counts only the time in which pieces were in transit, not the time in which the device was off, without a network, or
+/// asked to retry later: withholding a file delays its installation and has no other effect.
 #[derive(Debug, Clone)]
 pub struct Download {
     sha256: Sha256,
@@ -29,21 +29,21 @@ impl Download {
         Self { sha256, size_bytes, received_bytes: 0, hasher: Hasher::new(), fetching_ms: 0 }
     }
 
-    /// Bytes that are here.
+    /// Bytes received so far.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
 
-    /// Bytes that are still missing.
+    /// Bytes still missing.
     pub fn missing_bytes(&self) -> u64 {
         self.size_bytes - self.received_bytes
     }
 
-    /// Takes the next piece, which was so long on its way, in milliseconds.
+    /// Adds the next piece, which took `took_ms` to arrive.
     ///
     /// # Errors
-    /// [`UpdateClass::EndlessData`]: more bytes than the manifest says; nothing of the piece is kept.
-    /// [`UpdateClass::SlowRetrieval`]: somebody drips, to keep the device busy for ever.
+    /// [`UpdateClass::EndlessData`]: more bytes than the manifest says; the piece is dropped.
+    /// [`UpdateClass::SlowRetrieval`]: the average rate fell below the minimum.
     pub fn take(&mut self, piece: &[u8], took_ms: u64) -> Result<(), UpdateClass> {
         let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         if bytes > self.missing_bytes() {
@@ -56,13 +56,13 @@ impl Download {
         if self.received_bytes < due_bytes { Err(UpdateClass::SlowRetrieval) } else { Ok(()) }
     }
 
-    /// Last check, once nothing is missing: the hash.
+    /// The last check, once all bytes are here: the hash.
     ///
     /// # Errors
     /// [`UpdateClass::HashMismatch`].
     pub fn finish(self) -> Result<(), UpdateClass> {
-        let is_whole = self.missing_bytes() == 0 && self.sha256 == Sha256(self.hasher.finalize().into());
-        if is_whole { Ok(()) } else { Err(UpdateClass::HashMismatch) }
+        let is_complete = self.missing_bytes() == 0 && self.sha256 == Sha256(self.hasher.finalize().into());
+        if is_complete { Ok(()) } else { Err(UpdateClass::HashMismatch) }
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_any_size_make_the_whole() {
+    fn pieces_of_any_size_are_accepted() {
         let mut download = download(b"twelve bytes");
         for piece in [b"twe".as_slice(), b"", b"lve bytes"] {
             download.take(piece, 10).unwrap();
@@ -90,21 +90,21 @@ mod tests {
     }
 
     #[test]
-    fn too_much_too_little_and_other_bytes_are_told_apart() {
+    fn too_many_too_few_and_wrong_bytes_are_distinguished() {
         let mut endless = download(b"1234");
         endless.take(b"123", 0).unwrap();
         assert_eq!(endless.take(b"45", 0), Err(UpdateClass::EndlessData));
-        assert_eq!(endless.clone().finish(), Err(UpdateClass::HashMismatch), "not whole");
+        assert_eq!(endless.clone().finish(), Err(UpdateClass::HashMismatch), "incomplete");
         let mut other = download(b"1234");
         other.take(b"1235", 0).unwrap();
         assert_eq!(other.finish(), Err(UpdateClass::HashMismatch));
     }
 
     #[test]
-    fn a_drip_is_given_up() {
-        let mut drip = download(&vec![0; 1_000_000]);
-        assert_eq!(drip.take(&[0; 1_000], GRACE_MS), Ok(()));
-        assert_eq!(drip.take(&[0; 1_000], 1_000), Ok(()), "2,000 bytes, and 1,024 are due");
-        assert_eq!(drip.take(&[0; 10], 1_000), Err(UpdateClass::SlowRetrieval));
+    fn slow_retrieval_is_aborted() {
+        let mut slow = download(&vec![0; 1_000_000]);
+        assert_eq!(slow.take(&[0; 1_000], GRACE_MS), Ok(()));
+        assert_eq!(slow.take(&[0; 1_000], 1_000), Ok(()), "2,000 bytes, and 1,024 are due");
+        assert_eq!(slow.take(&[0; 10], 1_000), Err(UpdateClass::SlowRetrieval));
     }
 }

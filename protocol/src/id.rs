@@ -1,4 +1,4 @@
-//! Identifiers and the replay pair, each checked when it is made.
+//! Identifiers and the replay pair, validated on construction.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::number;
 
-/// Greatest sequence number.
+/// Largest sequence number.
 pub const SEQ_MAX: u64 = number::COUNT_MAX;
 
-/// Longest identifier, in bytes.
+/// Length limit of an identifier, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
 /// Why a text is not an identifier.
@@ -83,49 +83,48 @@ macro_rules! identifier {
 }
 
 identifier! {
-    /// Names one device, for its whole life.
+    /// Identifies one device for its lifetime.
     DeviceId
 }
 identifier! {
-    /// Names one command.
+    /// Identifies one command.
     CommandId
 }
 identifier! {
-    /// Names one key of the server: `k` and the first 16 hex digits of the SHA-256 of the public key.
+    /// Identifies one server key: `k` and the first 16 hex digits of the SHA-256 of the public key.
     KeyId
 }
 
 identifier! {
-    /// Names one release of firmware.
+    /// Identifies one firmware release.
     ReleaseId
 }
 identifier! {
-    /// Names one rollout of a release.
+    /// Identifies one rollout of a release.
     RolloutId
 }
 
-/// The replay pair: `boot_epoch` rises at each boot, `seq` with each request; together they only ever grow.
+/// The replay pair: `boot_epoch` increases with each boot, `seq` with each request; as a pair they strictly increase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence {
-    /// Boots since the device was made, kept on the device and raised before the first send after a boot.
+    /// Boots since manufacture; persisted on the device and incremented before the first request after a boot.
     pub boot_epoch: u32,
     /// Requests since that boot.
     pub seq: Seq,
 }
 
 impl Sequence {
-    /// A pair from its parts; `seq` above [`SEQ_MAX`] is held at the greatest.
+    /// Builds a pair; a `seq` above [`SEQ_MAX`] is clamped.
     pub fn new(boot_epoch: u32, seq: u64) -> Self {
         Self { boot_epoch, seq: Seq(seq.min(SEQ_MAX)) }
     }
 }
 
-/// A request's number since boot, at most [`SEQ_MAX`].
+/// The number of a request since boot, at most [`SEQ_MAX`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Seq(u64);
 
 impl Seq {
-    /// The number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -133,7 +132,7 @@ impl Seq {
 
 impl<'de> Deserialize<'de> for Seq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        number::whole(deserializer).map(Self)
+        number::integer(deserializer).map(Self)
     }
 }
 

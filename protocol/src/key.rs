@@ -1,4 +1,4 @@
-//! Ed25519 keys: made from given bytes, written as base64 on the wire and as PEM in files.
+//! Ed25519 keys: built from given bytes, base64 on the wire, PEM in files.
 
 use std::fmt;
 
@@ -19,42 +19,41 @@ use crate::{
     text::hex,
 };
 
-/// Why a key can't be used.
+/// Why a key is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     /// Not 44 characters of base64.
     #[error("expected a public key: the base64 of 32 bytes, 43 characters of A-Z a-z 0-9 + / and one `=`; got {got}")]
     NotBase64 {
-        /// What is wrong with what came.
+        /// What is wrong with the text.
         got: String,
     },
-    /// Not a point of the curve, not written as everybody writes it, or one of small order, which would accept signatures by
-    /// anyone.
-    #[error("expected an Ed25519 public key; these 32 bytes are none that a signature could be checked with")]
+    /// Not a point on the curve, not canonically encoded, or a point of small order, which would accept anyone's signature.
+    #[error("expected an Ed25519 public key; these 32 bytes are not a usable point")]
     NotAPoint,
-    /// A key id that is not the key's.
-    #[error("the key id is not that of the public key: expected `k` and 16 hex digits of its SHA-256")]
+    /// The key id does not match the key.
+    #[error("the key id does not match the public key: expected `k` and the first 16 hex digits of its SHA-256")]
     WrongName,
-    /// The same key more than once in one keyset.
-    #[error("the keyset names a key twice")]
+    /// The same key twice in one keyset.
+    #[error("the keyset contains the same key twice")]
     Twice,
-    /// No private key can be read from a PEM.
+    /// The PEM holds no usable private key.
     #[error(transparent)]
     Pem(#[from] BadPem),
-    /// A key that no PEM can hold.
+    /// A key that can't be written as PEM.
     #[error("this key can't be written as PEM")]
     Unwritable,
 }
 
-/// The 32 bytes of an Ed25519 public key; not yet known to be a usable point.
+/// The 32 bytes of an Ed25519 public key, not yet checked to be a usable point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
-    /// Reads 44 characters of canonical base64, which must be a key that signatures can be checked with.
+    /// Parses 44 characters of canonical base64, which must be a usable point.
     ///
     /// # Errors
-    /// They are not.
+    /// [`InvalidKey::NotBase64`] or [`InvalidKey::NotAPoint`].
     pub fn from_base64(text: &str) -> Result<Self, BadKey> {
         let mut bytes = [0; 32];
         let key = match Base64::decode(text, &mut bytes) {
@@ -64,14 +63,14 @@ impl PublicKey {
         key.verifier().map(|_| key)
     }
 
-    /// The key ready to verify with: the point unpacked, keys of small order refused.
+    /// The key ready for verifying: the point unpacked, points of small order refused.
     pub fn verifier(&self) -> Result<Verifier, BadKey> {
         #[cfg(feature = "modelled")]
         if modelled::is_on() {
             return Ok(Verifier(Verifying::Modelled(*self)));
         }
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadKey::NotAPoint)?;
-        // A point that is written in two ways would be two keys.
+        // A second encoding of the same point would count as a second key.
         let is_canonical = key.to_edwards().compress().0 == self.0;
         if key.is_weak() || !is_canonical { Err(BadKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
     }
@@ -85,7 +84,7 @@ impl PublicKey {
     }
 }
 
-/// What is wrong with a text that should be the base64 of 32 bytes.
+/// Why a text is not the base64 of 32 bytes.
 fn why_not_base64(text: &str) -> String {
     let chars = text.chars().count();
     let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
@@ -137,7 +136,7 @@ impl schemars::JsonSchema for PublicKey {
     }
 }
 
-/// A public key that is known to be usable, unpacked for verifying.
+/// A usable public key, unpacked for verifying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier(Verifying);
 
@@ -149,7 +148,7 @@ enum Verifying {
 }
 
 impl Verifier {
-    /// Whether `signature` is this key's over `bytes`, strictly: no malleable S, no small-order R (RFC 8032, 5.1.7).
+    /// Whether `signature` is this key's signature over `bytes`. Strict: no malleable S, no small-order R (RFC 8032, 5.1.7).
     pub fn verifies(&self, bytes: &[u8], signature: &Signature) -> bool {
         match &self.0 {
             Verifying::Ed25519(key) => {
@@ -170,7 +169,7 @@ impl Verifier {
     }
 }
 
-/// An Ed25519 private key. `Debug` shows the public half only; the bytes are wiped when it is dropped.
+/// An Ed25519 private key. `Debug` shows only the public half; the bytes are zeroed on drop.
 #[derive(Clone)]
 pub struct PrivateKey(Signing);
 
@@ -182,7 +181,7 @@ enum Signing {
 }
 
 impl PrivateKey {
-    /// The key whose seed is `seed` (RFC 8032, 5.1.5).
+    /// The key with this seed (RFC 8032, 5.1.5).
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         #[cfg(feature = "modelled")]
         if modelled::is_on() {
@@ -191,8 +190,8 @@ impl PrivateKey {
         Self(Signing::Ed25519(Box::new(SigningKey::from_bytes(seed))))
     }
 
-    /// The key itself; a modelled one is none that a file could hold.
-    #[cfg_attr(not(feature = "modelled"), expect(clippy::unnecessary_wraps, reason = "a modelled key is none"))]
+    /// The real key; a modelled one has no file format.
+    #[cfg_attr(not(feature = "modelled"), expect(clippy::unnecessary_wraps, reason = "a modelled key has none"))]
     fn ed25519(&self) -> Result<&SigningKey, BadKey> {
         match &self.0 {
             Signing::Ed25519(key) => Ok(key),
@@ -201,10 +200,10 @@ impl PrivateKey {
         }
     }
 
-    /// Reads a PKCS#8 PEM, as people and environment files have it: see [`crate::pem`].
+    /// Parses a PKCS#8 PEM in the variants found in files and environment variables: see [`crate::pem`].
     ///
     /// # Errors
-    /// It is none, and why not.
+    /// [`InvalidKey::Pem`].
     pub fn from_pem(text: &str) -> Result<Self, BadKey> {
         let (seed, public) = pem::read(text)?;
         let key = SigningKey::from_bytes(&seed);
@@ -216,7 +215,7 @@ impl PrivateKey {
 
     /// The key as PKCS#8 PEM.
     pub fn to_pem(&self) -> Result<String, BadKey> {
-        // Without the public half (version 1 of RFC 5958), which every other program can read.
+        // Without the public half (RFC 5958, version 1): the form that every other program can read.
         let pair = KeypairBytes { secret_key: self.ed25519()?.to_bytes(), public_key: None };
         pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| BadKey::Unwritable)
     }
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_no_signature_can_be_checked_with_are_refused() {
+    fn unusable_points_are_refused() {
         let with_first = |first: u8, rest: u8| {
             let mut bytes = [rest; 32];
             bytes[0] = first;
@@ -281,11 +280,11 @@ mod tests {
             let text = PublicKey(bytes).to_string();
             assert_eq!(PublicKey::from_base64(&text).unwrap_err(), BadKey::NotAPoint, "{text}");
         }
-        assert!(PublicKey(with_first(3, 0)).verifier().is_ok(), "the same point, written as everybody writes it");
+        assert!(PublicKey(with_first(3, 0)).verifier().is_ok(), "the same point, canonically encoded");
     }
 
     #[test]
-    fn what_is_no_base64_is_named_for_what_it_is() {
+    fn invalid_base64_is_described() {
         let good = PrivateKey::from_seed(&[7; 32]).public_key().to_string();
         let unused_bits = format!("{}B=", "A".repeat(42));
         for (text, got) in [
@@ -294,8 +293,8 @@ mod tests {
             (&good.replace('=', "A"), "got `A` as character 44"),
             (&unused_bits, "got unused bits"),
         ] {
-            let said = PublicKey::from_base64(text).unwrap_err().to_string();
-            assert!(said.contains(got), "{text}: {said}");
+            let error = PublicKey::from_base64(text).unwrap_err().to_string();
+            assert!(error.contains(got), "{text}: {error}");
         }
         assert_eq!(PublicKey::from_base64(&good).unwrap().to_string(), good);
     }

@@ -1,4 +1,4 @@
-//! What devices and the backend say to each other: bounded TOON documents, signed over their raw bytes.
+//! The protocol between devices and the backend: bounded TOON documents, signed over their raw bytes.
 //!
 //! No I/O, no async, no clock. The map:
 //!
@@ -6,14 +6,15 @@
 //! - [`signature`]: the contexts, signing a request, sealing a response, opening either
 //! - [`message`]: one file per endpoint
 //! - [`manifest`]: the signed firmware manifest and its checks in order; [`download`]: the artifact while it streams
-//! - [`pem`]: private keys as people have them; [`reading`]: serde's words about a value, in plain words
+//! - [`pem`]: private keys in PEM files; [`reading`]: serde's error messages in plain words
 //! - [`refusal`]: the one table of `ERR1` codes
-//! - [`id`], [`number`], [`text`], [`time`], [`key`]: the values that messages are made of, each checked when it is made
+//! - [`id`], [`number`], [`text`], [`time`], [`duration`], [`key`]: the values in messages, validated on construction
 //!
-//! The wire speaks the part of TOON 4.1 that docs/protocol.md, section 3 describes; `toon` reads it, and takes nothing else.
+//! Documents are the subset of TOON 4.1 that docs/protocol.md, section 3 describes; `toon` accepts nothing else.
 
 pub mod document;
 pub mod download;
+pub mod duration;
 pub mod id;
 pub mod key;
 pub mod manifest;
@@ -32,5 +33,5 @@ mod toon;
 /// The media type of every data-plane document.
 pub const MEDIA_TYPE: &str = "text/toon; charset=utf-8";
 
-/// The TOON specification that the wire speaks.
+/// The version of the TOON specification.
 pub const TOON_SPEC_VERSION: &str = "4.1";

@@ -1,7 +1,7 @@
-//! The firmware manifest: what a release is, signed (FW_SIG), and the checks that a device makes of it, in their order.
+//! The firmware manifest: the signed (FW_SIG) description of a release, and the checks that a device makes, in their order.
 //!
 //! A manifest is TOON text whose last line is `FW_SIG: ` and 88 characters of base64, over `KS1 FIRMWARE\n` and every byte
-//! before that line. It travels whole, as a text inside an answer, so that its bytes are never written anew.
+//! before that line. It is sent verbatim, as a text inside a response, so that its bytes are never re-encoded.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{
     id::{KeyId, ReleaseId},
     key::{PrivateKey, Verifier},
     message::{Trust, UpdateClass, type_line},
-    number::{whole, whole_if},
+    number::{integer, optional_integer},
     signature::{Context, signing_input},
     text::{Rows, Sha256, Text},
     time::UnixMs,
@@ -20,71 +20,68 @@ type_line!(ManifestType = "firmware_manifest");
 
 /// Label of the manifest's signature line.
 pub const FW_SIG: &str = "FW_SIG";
-/// Greatest signed manifest, in bytes.
+/// Size limit of a signed manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 4_096;
-/// Greatest artifact, in bytes: 1 GiB.
+/// Size limit of an artifact, in bytes: 1 GiB.
 pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
-/// Models that one release is for, at most.
+/// Limit of models in one release.
 pub const MODELS_MAX: usize = 32;
 
-/// What a release is. Never changes once it is signed.
+/// The description of a release. Never changes once it is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `firmware_manifest`.
     #[serde(rename = "type")]
     pub kind: ManifestType,
     /// Names the release.
     pub release_id: ReleaseId,
-    /// What kind of product it is for.
+    /// The product line that it is for.
     pub product: Text<64>,
-    /// The models that it is for.
+    /// The models of the product that it is for.
     pub models: Rows<Text<64>, MODELS_MAX>,
     /// Version, for people.
     pub version: Text<64>,
-    /// Grows with each release of a product; a device never goes back. Going back to an old image is a new release.
-    #[serde(deserialize_with = "whole")]
+    /// Increases with each release of a product; a device never goes back. Returning to an old image takes a new release.
+    #[serde(deserialize_with = "integer")]
     pub release_counter: u64,
     /// SHA-256 of the artifact.
     pub sha256: Sha256,
     /// Length of the artifact, in bytes.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub size_bytes: u64,
-    /// The least counter that must be installed before; none: any.
-    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
+    /// The lowest counter that must be installed before; any if missing.
+    #[serde(default, deserialize_with = "optional_integer", skip_serializing_if = "Option::is_none")]
     pub min_counter: Option<u64>,
     /// Not to be installed before this.
     pub not_before: UnixMs,
-    /// Not to be installed from here on: an old manifest that somebody kept back is worth nothing.
+    /// Not to be installed from this time on, so that a withheld old manifest becomes useless.
     pub expires_at: UnixMs,
-    /// The key that signs it.
+    /// The signing key.
     pub key_id: KeyId,
 }
 
-/// What a device is and runs, as far as a manifest can fit it.
+/// The properties of a device that a manifest is checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct Installed<'a> {
-    /// Its product.
     pub product: &'a str,
-    /// Its model.
     pub model: &'a str,
-    /// Counter of the release that runs.
+    /// Counter of the running release.
     pub release_counter: u64,
 }
 
-/// What a manifest that holds means for a device.
+/// What an accepted manifest means for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Newer than what runs: to be installed.
+    /// Newer than the running release: to be installed.
     Yes,
-    /// What runs already.
+    /// Already running.
     AlreadyThere,
 }
 
 impl Manifest {
-    /// The manifest as text with its signature line. `key_id` must be the key's own.
+    /// The signed manifest as text. `key_id` must match the key.
     ///
     /// # Errors
-    /// It can't be written as a document.
+    /// It can't be encoded.
     pub fn signed_by(&self, key: &PrivateKey) -> Result<String, DocumentError> {
         let mut text = document::encode(self)?;
         text.push('\n');
@@ -92,7 +89,7 @@ impl Manifest {
         Ok(format!("{text}{FW_SIG}: {signature}"))
     }
 
-    /// First check: the signature, by one of `keys`. What is not a manifest was signed by nobody.
+    /// First check: the signature, by one of `keys`. Also fails for text that is not a manifest.
     ///
     /// # Errors
     /// [`UpdateClass::BadSignature`].
@@ -108,7 +105,7 @@ impl Manifest {
         if key.verifies(input.as_bytes(), &signed.signature) { Ok(manifest) } else { Err(refused) }
     }
 
-    /// The checks before a byte is fetched, in their order: time, model, counter. Time is the server's, which devices trust.
+    /// The checks before the download, in their order: time, model, counter. Time is the server's, which devices trust.
     ///
     /// # Errors
     /// The class of the first check that fails.
@@ -135,7 +132,7 @@ impl Manifest {
         Ok(Wanted::Yes)
     }
 
-    /// The whole of it: opens the text with the firmware keys of what is trusted, then checks it.
+    /// All of it: [`Manifest::open`] with the trusted firmware keys, then [`Manifest::check`].
     ///
     /// # Errors
     /// The class of the first check that fails.
@@ -188,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_manifest_opens_unchanged_and_with_no_byte_changed() {
+    fn any_changed_byte_invalidates_a_manifest() {
         let text = manifest().signed_by(&key(1)).unwrap();
         assert_eq!(Manifest::open(&text, &keys(1)), Ok(manifest()));
         assert_eq!(Manifest::open(&text, &keys(2)), Err(UpdateClass::BadSignature));
@@ -202,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn each_check_has_its_class_and_the_first_one_counts() {
+    fn the_first_failing_check_gives_the_class() {
         let check = |device, at| manifest().check(device, UnixMs(at));
         assert_eq!(check(device("KS-100", 6), NOW.0), Ok(Wanted::Yes));
         assert_eq!(check(device("KS-200", 7), NOW.0), Ok(Wanted::AlreadyThere));
@@ -215,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_for_something_else_is_none_for_firmware() {
+    fn signatures_of_other_contexts_are_refused() {
         let text = manifest().signed_by(&key(1)).unwrap();
         let body = text.rsplit_once('\n').unwrap().0.to_owned() + "\n";
         let elsewhere = key(1).sign(signing_input(Context::Keyset, &body).as_bytes());

@@ -1,8 +1,8 @@
-//! Modelled signatures: a keyed hash in the place of Ed25519, for rehearsals in which thousands of trials must be quick.
+//! Modelled signatures: a keyed hash instead of Ed25519, for rehearsals with thousands of fast trials.
 //!
-//! Whoever knows a public key can make its modelled signatures, so they protect nothing; in a simulation nobody does. All
-//! else is as with real ones: what is signed, by whom, and that a changed byte is noticed. Nothing in a document or a store
-//! chooses them: the whole process does, once, at its edge, and nothing but the simulator has the call for it.
+//! Anyone who knows a public key can forge its modelled signatures, so they protect nothing; no simulated party does so. Everything
+//! else is as with real signatures: what is signed, by which key, and that a changed byte is detected. No document or store can turn
+//! them on: the process does, once, at start, and only the simulator contains that call.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use crate::{key::PublicKey, signature::Signature};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
-/// From here on every key that this process makes is a modelled one. To be called before the first; there is no way back.
+/// Makes every key of this process a modelled one. Call it before the first key is made; it can't be undone.
 pub fn switch_on() {
     IS_ON.store(true, Ordering::SeqCst);
 }
@@ -22,12 +22,12 @@ pub fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// The public half of the modelled key whose seed is `seed`; it is all that such a key has.
+/// The public half of the modelled key with this seed; a modelled key has nothing else.
 pub(crate) fn public_key(seed: &[u8; 32]) -> PublicKey {
     PublicKey(Sha256::new_with_prefix(b"KS modelled key").chain_update(seed).finalize().into())
 }
 
-/// The signature over `bytes`: one hash, twice, since it takes 64 bytes.
+/// The signature over `bytes`: one hash, repeated to fill 64 bytes.
 pub(crate) fn signature(key: &PublicKey, bytes: &[u8]) -> Signature {
     let hash: [u8; 32] = Sha256::new_with_prefix(key.0).chain_update(bytes).finalize().into();
     let mut signature = [0; 64];

@@ -1,4 +1,4 @@
-//! Whole numbers on the wire: digits alone, within a bound, so that what is stored is what was sent.
+//! Integers in documents, settings and headers: digits only and bounded, so that the stored value is the one that was sent.
 
 use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
@@ -7,34 +7,33 @@ use serde::{
     de::{self, Unexpected, Visitor},
 };
 
-/// Greatest number that anything is counted with: 2^53 - 1, so that programs whose numbers are doubles lose nothing.
+/// Limit of every counter: 2^53 - 1, the largest integer range that programs with IEEE doubles represent exactly.
 pub const COUNT_MAX: u64 = (1 << 53) - 1;
 
-/// A whole number with bounds.
-pub trait Whole: Sized + TryFrom<u64> + TryFrom<i64> {
-    /// From here on, and up to there, both included, for people.
+pub trait BoundedInteger: Sized + TryFrom<u64> + TryFrom<i64> {
+    /// Minimum and maximum, both inclusive.
     const BOUNDS: (i64, u64);
 }
 
-impl Whole for u64 {
+impl BoundedInteger for u64 {
     const BOUNDS: (i64, u64) = (0, COUNT_MAX);
 }
 
-impl Whole for u32 {
+impl BoundedInteger for u32 {
     const BOUNDS: (i64, u64) = (0, 4_294_967_295);
 }
 
-impl Whole for i16 {
+impl BoundedInteger for i16 {
     const BOUNDS: (i64, u64) = (-32_768, 32_767);
 }
 
-/// A whole number in the one form that people and programs write it in: no plus sign, no leading zeros. For what stands in a setting, a
-/// flag, a query or a path; `parse` would take more.
+/// Parses an integer in its canonical form: no plus sign, no leading zeros. For settings, flags, queries and paths; `parse` accepts
+/// more.
 pub fn in_one_form<T: FromStr + ToString>(text: &str) -> Option<T> {
     text.parse().ok().filter(|number: &T| number.to_string() == text)
 }
 
-/// Reads a number of a command line: in its one form, and within a range.
+/// A command-line value parser: a canonical integer within a range.
 pub fn within<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
     T: FromStr + ToString + PartialOrd + Clone + Send + Sync + 'static,
@@ -47,30 +46,26 @@ where
     }
 }
 
-/// A whole number in a header of HTTP: digits alone, which may begin with zeros there; `parse` would take a plus sign too.
+/// Parses an integer of an HTTP header: digits only, leading zeros allowed; `parse` would accept a plus sign too.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_digits)
 }
 
-/// Reads a whole number that is written with digits alone: a fraction, an exponent or a text is refused, and so is what is out of
-/// bounds.
+/// Deserializes an integer that is written with digits only; refuses fractions, exponents, texts and values out of bounds.
 ///
 /// # Errors
-/// It is something else; the words say what was expected.
-pub fn whole<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<T, D::Error> {
+/// Anything else; the message says what was expected.
+pub fn integer<'de, D: Deserializer<'de>, T: BoundedInteger>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Digits(PhantomData))
 }
 
-/// The same for a number that may be missing.
-///
-/// # Errors
-/// The same.
-pub fn whole_if<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<Option<T>, D::Error> {
+/// Like [`integer`], for a field that may be missing.
+pub fn optional_integer<'de, D: Deserializer<'de>, T: BoundedInteger>(deserializer: D) -> Result<Option<T>, D::Error> {
     struct Read<T>(T);
-    impl<'de, T: Whole> Deserialize<'de> for Read<T> {
+    impl<'de, T: BoundedInteger> Deserialize<'de> for Read<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            whole(deserializer).map(Self)
+            integer(deserializer).map(Self)
         }
     }
     Ok(Option::<Read<T>>::deserialize(deserializer)?.map(|Read(number)| number))
@@ -78,7 +73,7 @@ pub fn whole_if<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<
 
 struct Digits<T>(PhantomData<T>);
 
-impl<T: Whole> Visitor<'_> for Digits<T> {
+impl<T: BoundedInteger> Visitor<'_> for Digits<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_one_form() {
+    fn only_the_canonical_form_is_accepted() {
         assert_eq!((in_one_form::<u64>("0"), in_one_form::<i16>("-60")), (Some(0), Some(-60)));
         for other in ["", "+5", "05", "-0", "00", " 5", "5 ", "0x5", "5.0", "5e1", "\u{665}", "70000"] {
             assert_eq!(in_one_form::<u16>(other), None, "{other}");
@@ -117,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_alone_are_a_number() {
+    fn only_digits_are_accepted() {
         assert_eq!((digits::<u64>("0"), digits::<u64>("18446744073709551615")), (Some(0), Some(u64::MAX)));
         assert_eq!((digits::<u16>("007"), digits::<u16>("65536")), (Some(7), None));
         for other in ["", "+5", "-5", " 5", "5 ", "0x5", "5.0", "\u{665}"] {

@@ -1,15 +1,15 @@
-//! Private keys in PEM as people have them: PKCS#8 of version 1, and of version 2 as RFC 5958 and as ring write it; with blanks,
-//! a byte-order mark, quotes around it, or line breaks written as `\n`. What is another key is named for what it is.
+//! Private keys in PEM, in the variants found in practice: PKCS#8 version 1, and version 2 as RFC 5958 and ring write it; with spaces,
+//! a byte-order mark, quotes, or line breaks written as `\n`. Errors name any other kind of key.
 
 use base64ct::{Base64, Encoding};
 
-/// Why a text holds no private key that can be used.
+/// Why a text holds no usable private key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPem {
     /// No PEM at all.
-    #[error("it is no PEM: there is no line `-----BEGIN PRIVATE KEY-----`")]
+    #[error("not a PEM: the line `-----BEGIN PRIVATE KEY-----` is missing")]
     None,
-    /// More than one key, or something beside it.
+    /// More than one PEM block.
     #[error("it holds {0}, expected one PRIVATE KEY and nothing else")]
     Several(String),
     /// Another kind of PEM.
@@ -18,19 +18,19 @@ pub enum BadPem {
     /// A key of another algorithm.
     #[error("it is a private key for {0}, expected Ed25519")]
     Algorithm(String),
-    /// A public half that is another key's.
-    #[error("its public half is not that of its private half: the file is damaged, or was put together from two keys")]
+    /// The public half of another key.
+    #[error("its public half does not match its private half: the file is damaged, or was put together from two keys")]
     PublicHalf,
-    /// Something in it is not as it must be.
+    /// Malformed content.
     #[error("its PEM is damaged: {0}")]
     Damaged(&'static str),
 }
 
-/// What to do with a PEM of another kind, by its label.
+/// The error text for another kind of PEM, by its label.
 const OTHERS: [(&str, &str); 6] = [
     (
         "ENCRYPTED PRIVATE KEY",
-        "an encrypted private key, expected one without a password: `openssl pkey -in FILE -out PLAIN` takes it away",
+        "an encrypted private key, expected one without a password: `openssl pkey -in FILE -out PLAIN` removes it",
     ),
     ("OPENSSH PRIVATE KEY", "an OpenSSH private key, expected PKCS#8: `openssl genpkey -algorithm ed25519` makes one"),
     ("EC PRIVATE KEY", "a private key for an elliptic curve such as P-256 (SEC 1), expected Ed25519 in PKCS#8"),
@@ -39,10 +39,10 @@ const OTHERS: [(&str, &str); 6] = [
     ("CERTIFICATE", "a certificate, expected a private key"),
 ];
 
-/// The seed of the one Ed25519 key in `text`, and its public half if that is there too.
+/// The seed of the Ed25519 key in `text`, and its public half if it is included.
 ///
 /// # Errors
-/// What `text` holds in its place.
+/// What `text` holds instead.
 pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let unquoted = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -74,7 +74,7 @@ pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
     if !is_ended {
         return Err(BadPem::Damaged("the line `-----END PRIVATE KEY-----` is missing"));
     }
-    let der = Base64::decode_vec(&base64).map_err(|_| BadPem::Damaged("what stands between its lines is no base64"))?;
+    let der = Base64::decode_vec(&base64).map_err(|_| BadPem::Damaged("the content is not base64"))?;
     key_in(&der)
 }
 
@@ -95,7 +95,7 @@ fn value(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 fn expect(tag: u8, der: &[u8]) -> Result<(&[u8], &[u8]), BadPem> {
     match value(der) {
         Some((found, content, rest)) if found == tag => Ok((content, rest)),
-        _ => Err(BadPem::Damaged("what stands between its lines is no PKCS#8")),
+        _ => Err(BadPem::Damaged("the content is not PKCS#8")),
     }
 }
 
@@ -103,10 +103,10 @@ fn expect(tag: u8, der: &[u8]) -> Result<(&[u8], &[u8]), BadPem> {
 /// writes as the bit string itself and ring as one more value around it.
 fn key_in(der: &[u8]) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
     const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-    let wrong_length = || BadPem::Damaged("an Ed25519 key has 32 bytes, and this one has not");
+    let wrong_length = || BadPem::Damaged("an Ed25519 key has 32 bytes; this one does not");
     let (pkcs8, after) = expect(0x30, der)?;
     if !after.is_empty() {
-        return Err(BadPem::Damaged("something stands behind its PKCS#8"));
+        return Err(BadPem::Damaged("there is data after its PKCS#8"));
     }
     let (_version, rest) = expect(0x02, pkcs8)?;
     let (algorithm, rest) = expect(0x30, rest)?;
@@ -133,7 +133,7 @@ fn key_in(der: &[u8]) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
     Ok((seed, public))
 }
 
-/// The algorithm in words; of one that is not known, its object identifier in hex.
+/// The algorithm's name; for an unknown one, its object identifier in hex.
 fn algorithm_name(oid: &[u8], parameters: &[u8]) -> String {
     const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
     match oid {
@@ -146,7 +146,7 @@ fn algorithm_name(oid: &[u8], parameters: &[u8]) -> String {
         [0x2b, 0x65, 0x6e] => "X25519".to_owned(),
         [0x2b, 0x65, 0x6f] => "X448".to_owned(),
         [0x2b, 0x65, 0x71] => "Ed448".to_owned(),
-        other => format!("an algorithm that is not known here (object identifier {})", crate::text::hex(other)),
+        other => format!("an unknown algorithm (object identifier {})", crate::text::hex(other)),
     }
 }
 
@@ -157,7 +157,6 @@ mod tests {
 
     /// A throw-away key for P-256, as `openssl genpkey` writes it.
     const P256: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgMz+oUiFi0QT8IqZM\nKWI7h3RysnYZgU3i3S+1vGJQynyhRANCAARxXGdxPCvwAMJA8fl/jxRvQgHjb/uk\np9hH9j3oUTxD22exO2EeTVzsxXcmhCVzXQ3LuSMrxZWrLvPGqQ4cJlkW\n-----END PRIVATE KEY-----";
-    /// One for X25519.
     const X25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIAgjkAwqwQKLy0EHRjHD1+QuKFBIhdEDnxPEwVX8cQNO\n-----END PRIVATE KEY-----";
 
     fn pem(label: &str, der: &[u8]) -> String {
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_as_people_have_it() {
+    fn common_variants_are_accepted() {
         let (plain, public) = (key().to_pem().unwrap(), key().public_key().0);
         let one_line = plain.trim_end().replace('\n', "\\n");
         for text in [
@@ -205,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_of_ours_is_named_for_what_it_is() {
+    fn errors_name_other_kinds_of_keys() {
         let plain = key().to_pem().unwrap();
         let other = PrivateKey::from_seed(&[8; 32]).public_key().0;
         let no_end = plain.split("-----END").next().unwrap();
         for (text, named) in [
-            ("", "it is no PEM"),
-            ("AAAA", "it is no PEM"),
+            ("", "not a PEM"),
+            ("AAAA", "not a PEM"),
             (P256, "for the elliptic curve P-256, expected Ed25519"),
             (X25519, "for X25519, expected Ed25519"),
             (&pem("ENCRYPTED PRIVATE KEY", &[1]), "an encrypted private key"),
@@ -219,11 +218,11 @@ mod tests {
             (&(pem("EC PARAMETERS", &[1]) + &pem("EC PRIVATE KEY", &[1])), "such as P-256 (SEC 1)"),
             (&pem("PUBLIC KEY", &[1]), "a public key, expected the private one"),
             (&format!("{plain}{plain}"), "it holds PRIVATE KEY and PRIVATE KEY, expected one"),
-            (&as_rfc_5958(other), "its public half is not"),
-            (&as_ring(other), "its public half is not"),
+            (&as_rfc_5958(other), "its public half does not match"),
+            (&as_ring(other), "its public half does not match"),
             (no_end, "`-----END PRIVATE KEY-----` is missing"),
-            (&pem("PRIVATE KEY", &[0x30, 0x82, 0xff, 0xff]), "is no PKCS#8"),
-            (&plain.replace("MC4", "M_4"), "is no base64"),
+            (&pem("PRIVATE KEY", &[0x30, 0x82, 0xff, 0xff]), "is not PKCS#8"),
+            (&plain.replace("MC4", "M_4"), "is not base64"),
         ] {
             let error = PrivateKey::from_pem(text).unwrap_err();
             assert!(matches!(error, BadKey::Pem(_)) && error.to_string().contains(named), "{text}\n{error}");

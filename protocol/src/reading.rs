@@ -1,6 +1,6 @@
-//! The words of serde about a value that it refuses, in plain words: what came and what was expected.
+//! Rewrites serde's error messages in plain words: what was received and what was expected.
 
-/// The words of serde about a value, whatever the format, without the names of this program's types.
+/// A serde error message, of any format, without the names of this program's types.
 pub fn plain(words: &str) -> String {
     let what = words.strip_prefix("invalid type: ").or_else(|| words.strip_prefix("invalid value: "));
     if let Some((got, expected)) = what.and_then(|what| what.rsplit_once(", expected ")) {

@@ -8,8 +8,8 @@
 //! | `FW_SIG` | `KS1 FIRMWARE\n`, then the manifest's bytes before the signature line |
 //! | a new key's proof | `KS1 NEW-KEY DEVICE_ID\n` |
 //!
-//! A response is bound to the one request that it answers through that request's `SIG_DEV`; where a request has
-//! none (GET /keys, or a document too broken to have one), a `-` stands in its place.
+//! A response is bound to its request through that request's `SIG_DEV`; for a request without one (GET /keys, or a malformed
+//! document), it is `-`.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ use crate::{
 pub const SIG_DEV: &str = "SIG_DEV";
 /// Label of the server's signature line.
 pub const SIG_SERV: &str = "SIG_SERV";
-/// What stands for SIG_DEV in a response's context where the request had none.
+/// Takes the place of SIG_DEV in a response's context if the request had none.
 pub const NO_SIG_DEV: &str = "-";
 
 /// The 64 bytes of an Ed25519 signature (RFC 8032).
@@ -36,7 +36,7 @@ pub const NO_SIG_DEV: &str = "-";
 pub struct Signature(pub [u8; 64]);
 
 impl Signature {
-    /// Reads 88 characters of canonical base64.
+    /// Parses 88 characters of canonical base64.
     pub fn from_base64(text: &str) -> Option<Self> {
         let mut bytes = [0; 64];
         match Base64::decode(text, &mut bytes) {
@@ -59,7 +59,7 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// What a signature is over besides the document: it can serve nowhere else.
+/// What a signature covers besides the document, so that it is valid nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context<'a> {
     /// A device's request.
@@ -73,16 +73,14 @@ pub enum Context<'a> {
     Response {
         /// HTTP status.
         status: u16,
-        /// The request's SIG_DEV as it was written, or [`NO_SIG_DEV`].
+        /// The request's SIG_DEV as received, or [`NO_SIG_DEV`].
         sig_dev: &'a str,
     },
-    /// A keyset.
     Keyset,
     /// A firmware manifest.
     Firmware,
-    /// A device's proof that it holds a new key.
+    /// A device's proof of possession of a new key.
     NewKey {
-        /// The device.
         device_id: &'a str,
     },
 }
@@ -99,7 +97,7 @@ impl fmt::Display for Context<'_> {
     }
 }
 
-/// The exact bytes a signature is over.
+/// The exact bytes that a signature covers.
 pub fn signing_input(context: Context<'_>, body: &str) -> String {
     let mut input = String::with_capacity(body.len() + 160);
     let _ = fmt::Write::write_fmt(&mut input, format_args!("{context}")); // writing to a String does not fail
@@ -121,7 +119,7 @@ fn sealed(key: &PrivateKey, context: Context<'_>, label: &str, body: String) -> 
 pub struct SignedRequest {
     /// The bytes to send.
     pub wire: String,
-    /// The signature, which binds the answer.
+    /// The signature, which the response is bound to.
     pub sig_dev: Signature,
 }
 
@@ -130,7 +128,7 @@ pub fn sign_request<R: Request>(key: &PrivateKey, request: &R) -> Result<SignedR
     sign_request_to(key, R::PATH, request)
 }
 
-/// The same for an endpoint that has a path for each of the things that it gives.
+/// Like [`sign_request`], for an endpoint with a parameter in its path.
 pub fn sign_request_to<R: Request>(key: &PrivateKey, path: &str, request: &R) -> Result<SignedRequest, DocumentError> {
     let mut body = document::encode(request)?;
     body.push('\n');
@@ -139,7 +137,7 @@ pub fn sign_request_to<R: Request>(key: &PrivateKey, path: &str, request: &R) ->
     Ok(SignedRequest { wire, sig_dev })
 }
 
-/// Seals an answer or a refusal: appends `key_id` and `SIG_SERV`.
+/// Signs a response or a refusal: appends `key_id` and `SIG_SERV`.
 pub fn seal_response<T: Serialize>(
     key: &PrivateKey,
     key_id: &KeyId,
@@ -150,37 +148,36 @@ pub fn seal_response<T: Serialize>(
     Ok(seal_document(key, key_id, status, sig_dev, document::encode(answer)?))
 }
 
-/// The same for a document that is written already, without a line feed at its end.
+/// Like [`seal_response`], for a document that is already encoded, without a trailing line feed.
 pub fn seal_document(key: &PrivateKey, key_id: &KeyId, status: u16, sig_dev: &str, document: String) -> String {
     let mut body = document;
     let _ = fmt::Write::write_fmt(&mut body, format_args!("\nkey_id: {key_id}\n")); // writing to a String does not fail
     sealed(key, Context::Response { status, sig_dev }, SIG_SERV, body).0
 }
 
-/// A verified answer: what was asked for, or a refusal.
+/// A verified response: the requested document, or a refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply<T> {
-    /// The server did it.
+    /// Success.
     Answer(T),
-    /// The server refused, and says why.
     Refused(RefusalDocument),
 }
 
-/// Why an answer can't be believed.
+/// Why a response is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// Not a document, or not the one expected.
+    /// Not a document, or not the expected one.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Signed by a key that this client does not hold.
-    #[error("the answer names server key `{0}`, which is not in this keyset")]
+    /// Signed by a key that this client does not trust.
+    #[error("the response names server key `{0}`, which is not in this keyset")]
     UnknownKey(String),
-    /// The signature is not the server's over this answer to this request.
+    /// The signature does not match this response to this request.
     #[error("SIG_SERV does not verify")]
     BadSignature,
 }
 
-/// Verifies a response and reads it. `keys` are the server's keys that this client trusts.
+/// Verifies and parses a response. `keys` are the server keys that this client trusts.
 pub fn open_response<T: DeserializeOwned>(
     keys: &[(KeyId, Verifier)],
     status: u16,

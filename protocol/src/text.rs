@@ -1,5 +1,4 @@
-//! Bounded strings and tables: what is longer than its bound is refused while it is read. Bytes as hex, and text as a terminal
-//! may show it.
+//! Bounded strings and tables, which refuse longer input while parsing; bytes as hex; text that is safe to print on a terminal.
 
 use std::{fmt, str::FromStr};
 
@@ -11,18 +10,18 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// A text from outside as one line that a terminal shows and does not obey: each character that would move its cursor, change
-/// its colours or turn the text around is a replacement character.
+/// External text as one line that is safe on a terminal: characters that move the cursor, change colours or reverse the text are
+/// replaced.
 pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
-/// The same of lines, which stay lines.
+/// Like [`printable`], but keeps line breaks.
 pub fn printable_lines(lines: &str) -> String {
     lines.chars().map(|c| if c == '\n' { c } else { printable_char(c) }).collect()
 }
 
-/// JSON, on one line or many, with what a terminal would obey escaped: it says the same, and nothing is lost.
+/// JSON with the characters that a terminal would interpret escaped: the same value, nothing is lost.
 pub fn printable_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -35,7 +34,6 @@ pub fn printable_json(json: &str) -> String {
     escaped
 }
 
-/// A character as [`printable`] has it.
 pub fn printable_char(c: char) -> char {
     let turns_text_around =
         matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -105,7 +103,7 @@ impl schemars::JsonSchema for Sha256 {
 pub struct Text<const MAX: usize>(String);
 
 impl<const MAX: usize> Text<MAX> {
-    /// The text, cut at a character's border when it is longer than `MAX` bytes.
+    /// The text, cut at a character boundary if it is longer than `MAX` bytes.
     pub fn truncated(text: &str) -> Self {
         let mut end = text.len().min(MAX);
         while !text.is_char_boundary(end) {
@@ -114,7 +112,6 @@ impl<const MAX: usize> Text<MAX> {
         Self(text.get(..end).unwrap_or_default().to_owned())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -165,7 +162,6 @@ impl<T, const MAX: usize> Rows<T, MAX> {
         self.0.is_empty()
     }
 
-    /// The rows.
     pub fn as_slice(&self) -> &[T] {
         &self.0
     }
@@ -218,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_given_nothing_to_obey() {
+    fn control_characters_never_reach_a_terminal() {
         assert_eq!(printable("Größe 7 µm, 北门"), "Größe 7 µm, 北门");
         let hostile = "a\u{1b}[2Jb\nc\rd\u{9b}31me\u{202e}f\u{7f}\u{2028}";
         assert_eq!(printable(hostile).replace('\u{fffd}', "?"), "a?[2Jb?c?d?31me?f??");

@@ -1,23 +1,23 @@
-//! Wall-clock time on the wire: one form of RFC 3339, milliseconds, UTC.
+//! Wall-clock time on the wire: RFC 3339 in UTC with milliseconds, in one form only.
 
 use std::{fmt, ops::Add, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Milliseconds since 1970-01-01T00:00:00Z; written as `2026-11-23T18:20:11.482Z` and in no other form.
+/// Milliseconds since 1970-01-01T00:00:00Z; always written as `2026-11-23T18:20:11.482Z`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub u64);
 
-/// The greatest time that is read and written, `9998-12-31T23:59:59.999Z`: sums beyond it are held here.
+/// The latest time that is accepted, `9998-12-31T23:59:59.999Z`; sums saturate here.
 const MAX: u64 = 253_370_764_799_999;
 
 impl UnixMs {
-    /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
+    /// Milliseconds since `earlier`; 0 if `earlier` is later.
     pub fn since_ms(self, earlier: UnixMs) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This time less `ms`, at least the epoch.
+    /// This time minus `ms`, at least the epoch.
     #[must_use]
     pub fn minus_ms(self, ms: u64) -> UnixMs {
         UnixMs(self.0.saturating_sub(ms))
@@ -62,7 +62,7 @@ impl FromStr for UnixMs {
         }
         let timestamp: jiff::Timestamp = given.parse().map_err(|_| bad())?;
         let at = u64::try_from(timestamp.as_millisecond()).map(UnixMs).map_err(|_| bad())?;
-        // A reader that takes a second 60, or a year that is not written, would store another time than it was given.
+        // Accepting a leap second or an unprintable year would store another time than was sent.
         if at.to_string() == given { Ok(at) } else { Err(bad()) }
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_form_both_ways() {
+    fn one_form_round_trips() {
         let at = UnixMs(1_795_458_011_482);
         assert_eq!(at.to_string(), "2026-11-23T18:20:11.482Z");
         assert_eq!("2026-11-23T18:20:11.482Z".parse(), Ok(at));

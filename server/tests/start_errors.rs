@@ -77,7 +77,7 @@ fn numbers_of_the_command_line_have_one_form() {
         (&["factory", "make-otrt", "--ttl-hours", "+5"], "expected a whole number from 1 to 100000"),
         (&["factory", "make-otrt", "--count", "many"], "expected a whole number from 1 to 100000"),
         (&["factory", "make-otrt", "--count", "99999999999999"], "expected a whole number from 1 to 100000"),
-        (&["admin", "token", "create", "--role", "viewer", "--ttl", "05h"], "expected a whole number and s, m, h or d"),
+        (&["admin", "token", "create", "--role", "viewer", "--ttl", "+5h"], "expected a duration from 1s to 365d"),
         (&["admin", "token", "revoke", "+1"], "expected a whole number from 1 to"),
         (&["audit", "verify", "--head", &head], "expected a number, a colon and 64 hex digits"),
         (&["rollout", "pause", "r", "--stage", "1", "--revision", "+1"], "expected a whole number from 1 to"),
@@ -144,7 +144,7 @@ fn a_malformed_key_in_the_environment_is_named_and_not_shown() {
     let (pem, part) = damaged_pem();
     for (wrong, named) in [
         (pem.as_str(), "its PEM is damaged"),
-        ("hunter2-is-no-key", "it is no PEM"),
+        ("hunter2-is-no-key", "not a PEM"),
         (&server_key().public_pem().unwrap(), "a public key, expected the private one"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----", "an OpenSSH private key"),
     ] {
@@ -161,7 +161,7 @@ fn a_malformed_key_file_is_named_and_not_shown() {
     let path = world.write("broken.pem", pem).display().to_string();
     world.set("SERVER_PRIVATE_KEY_FILE", &path);
     let ran = world.serve_in_vain();
-    check_refused(&ran, 2, &["SERVER_PRIVATE_KEY_FILE", &path, "is no PKCS#8"]);
+    check_refused(&ran, 2, &["SERVER_PRIVATE_KEY_FILE", &path, "is not PKCS#8"]);
     assert!(ran.stderr.contains("ks-server keys generate") && !ran.stderr.contains(&part), "{ran:?}");
 
     world.write("broken.pem", [0xff, 0xfe, 0x00]);

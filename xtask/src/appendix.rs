@@ -1,4 +1,4 @@
-//! The Python client in the appendix of docs/protocol.md, held to the test vectors: who copies it must get what it promises.
+//! Runs the Python client in the appendix of docs/protocol.md against the test vectors, so that copies of it work.
 
 use crate::{
     python,
@@ -7,10 +7,10 @@ use crate::{
 
 /// The package that signs and verifies, pinned.
 const CRYPTOGRAPHY: &str = "cryptography==46.0.3";
-/// What holds the code to the vectors.
+/// The script that checks the code against the vectors.
 const CHECKS: &str = include_str!("appendix.py");
 
-/// Runs the code as it is printed.
+/// Runs the code exactly as printed.
 pub(crate) fn run() -> Result<(), Failed> {
     let python = python::installed("appendix", CRYPTOGRAPHY, "python")?;
     let failed = |error: std::io::Error| Failed(format!("the appendix can't be run: {error}"));

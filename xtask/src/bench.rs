@@ -2,12 +2,12 @@
 
 use crate::shell::{Failed, all_of, cargo, root};
 
-/// What rehearsals are measured with.
+/// The scenario for rehearsals.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
-/// What downloads are measured with.
+/// The scenario for downloads.
 const STORM: &str = "scenarios/download-storm.toml";
 
-/// What floods are measured with.
+/// The scenario for floods.
 const FLOODS: &str = "scenarios/floods.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
 }
 
-/// What honest devices pay under floods: one run of about five minutes, and its table.
+/// The effect of floods on honest devices: one run of about five minutes, and its table.
 pub(crate) fn floods() -> Result<(), Failed> {
     cargo(&["build", "--release", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
     let out = "reports/bench/floods";
@@ -39,7 +39,7 @@ pub(crate) fn floods() -> Result<(), Failed> {
     all_of([run, cargo(&["run", "--release", "--package", "ks-benches", "--example", "floods", out])])
 }
 
-/// How quick heartbeats are while everybody downloads: the suite's scenario, measured.
+/// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.
 fn storm() -> Result<(), Failed> {
     let measured = variant("storm-measured", STORM, "timing = \"ignored\"", "timing = \"measured\"")?;
     let quick = "[[expect]]\nmetric = \"heartbeat.p99_ms\"\nmax = 100\nduring = \"storm\"\n\n";
@@ -48,14 +48,14 @@ fn storm() -> Result<(), Failed> {
     cargo(&["run", "--release", "--", "run", &storm, "--out", "reports/bench/download-storm"])
 }
 
-/// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary, and of a trial what it says itself.
+/// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary, and of a trial its own output.
 fn rehearse(name: &str, scenario: &str, flags: &[&str]) -> Result<(), Failed> {
     let out = format!("reports/bench/{name}");
     let run = ["run", "--release", "--", "rehearse", scenario, "--out", &out];
     cargo(&[run.as_slice(), flags].concat())
 }
 
-/// A scenario with one part changed; gives its path.
+/// Writes a scenario with one part changed; returns its path.
 fn variant(name: &str, of: &str, part: &str, instead: &str) -> Result<String, Failed> {
     let failed = |error: std::io::Error| Failed(format!("cannot write the scenario {name}: {error}"));
     let text = std::fs::read_to_string(root().join(of)).map_err(failed)?;

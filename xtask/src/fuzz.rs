@@ -1,5 +1,5 @@
-//! The admin API against its own OpenAPI document: schemathesis sends what the document allows and what it does not, as each
-//! role, and looks for a 5xx or an answer that is not in the document.
+//! Fuzzes the admin API against its own OpenAPI document: schemathesis sends valid and invalid requests as each role, and
+//! looks for a 5xx or a response that is not in the document.
 
 use std::{
     io::{BufRead, BufReader},
@@ -12,20 +12,20 @@ use crate::{
     shell::{self, Failed, root, say},
 };
 
-/// The fuzzer, pinned, so that a run says the same tomorrow.
+/// The fuzzer, pinned, so that runs are reproducible.
 const FUZZER: &str = "schemathesis==4.32.5";
 /// Every role; admin comes with the token of the settings, which no call can end.
 const ROLES: [&str; 5] = ["viewer", "operator", "release_manager", "factory", "admin"];
-/// What answers are held to. That valid data is accepted is none of it: whether a device exists is in no schema.
+/// The checks. Not among them: that valid data is accepted, since a schema can't say which devices exist.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth,missing_required_header";
-/// Cases of each operation that are drawn besides the systematic ones.
+/// Random cases of each operation besides the systematic ones.
 const EXAMPLES: &str = "25";
-/// Seconds that are spent on one role.
+/// Seconds per role.
 const ROLE_S_MAX: &str = "15";
-/// Token of the server under test, which nobody else can reach.
+/// Token of the server under test, which listens on the loopback only.
 const ADMIN_TOKEN: &str = "token-of-the-fuzzed-server";
 
-/// Installs the fuzzer, starts a server, and lets it loose as each role.
+/// Installs the fuzzer, starts a server, and fuzzes it as each role.
 pub(crate) fn run() -> Result<(), Failed> {
     let schemathesis = python::installed("fuzz", FUZZER, "schemathesis")?;
     shell::build()?;
@@ -59,7 +59,7 @@ struct Server {
 fn ks_server(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(root().join("target/debug/ks-server"));
     command.args(arguments).current_dir(folder).env("HOST", "127.0.0.1").env("PORT", "0");
-    command.env("RATE_LIMIT_ADDRESS_FAILURES_BURST", "1000000"); // it shows wrong tokens by the hundred, and expects 401 each time
+    command.env("RATE_LIMIT_ADDRESS_FAILURES_BURST", "1000000"); // it sends hundreds of wrong tokens and expects 401 each time
     command.env("ADMIN_TOKEN", ADMIN_TOKEN).env("STORE_SYNCHRONOUS", "off").env("DATABASE_URL", "file:./ks.sqlite");
     command
 }
@@ -80,7 +80,7 @@ impl Server {
         Ok(Self { child, address, folder: folder.to_owned() })
     }
 
-    /// A token with this role, made by the command line beside the server.
+    /// A token with this role, created by the command line while the server runs.
     fn token(&self, role: &str) -> Result<String, Failed> {
         let made = ks_server(&self.folder, &["admin", "token", "create", "--role", role, "--ttl", "1h"]).output();
         let made = made.map_err(|error| Failed(format!("a token can't be made: {error}")))?;
@@ -88,14 +88,14 @@ impl Server {
         if token.is_empty() { Err(Failed(String::from_utf8_lossy(&made.stderr).into_owned())) } else { Ok(token) }
     }
 
-    /// Ends it, if it still runs and nothing panicked.
+    /// Stops it; fails if it had ended or anything panicked.
     fn finish(mut self) -> Result<(), Failed> {
         let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
         let has_ended = self.child.try_wait().is_ok_and(|status| status.is_some());
         if has_ended || log.contains("panicked") {
             return Err(Failed(format!("the server did not survive; see {}", self.folder.display())));
         }
-        let _ = self.child.kill(); // nothing of it is kept
+        let _ = self.child.kill(); // its data is thrown away
         let _ = self.child.wait();
         Ok(())
     }

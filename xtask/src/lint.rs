@@ -1,4 +1,4 @@
-//! What is checked of the text and the dependencies, without running anything of ours.
+//! Static checks of sources and dependencies.
 
 use crate::{
     sbom,
@@ -14,8 +14,8 @@ pub(crate) fn run() -> Result<(), Failed> {
     steps.run("tidy", tidy::run)?;
     steps.run("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     if !exists("cargo", &["deny", "--version"]) {
-        say("cargo-deny is missing: it is installed now, which takes some minutes");
-        // Not optimised: it builds in half the time, and what it does takes a second either way.
+        say("installing cargo-deny, which takes some minutes");
+        // Unoptimised: it builds in half the time and runs in a second either way.
         steps.run("install cargo-deny", || cargo(&["install", "--locked", "--debug", "cargo-deny"]))?;
     }
     // Advisories need their database from the network; `cargo deny check advisories` fetches it where there is one.

@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask COMMAND`. CI and people run the same. No dependencies, so that it builds at once.
+//! The project's tasks: `cargo xtask COMMAND`, the same in CI and by hand. No dependencies, so that it builds quickly.
 
 mod appendix;
 mod bench;
@@ -21,17 +21,17 @@ use shell::{Failed, say};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test         every test of the project: unit, property, end to end, then the scenario suite
-  scenarios    the scenario suite alone
-  lint         format, clippy with warnings denied, cargo deny (installed if it is missing), then sbom
-  fuzz         the admin API against its own OpenAPI document, as each role; needs Python 3
-  appendix     the Python client of docs/protocol.md against the test vectors; needs Python 3
-  s3           firmware images in an S3-compatible store, started for it; needs Python 3
-  tidy         sizes, cycles of modules, paths in documents, dependencies; part of lint
-  sbom         what is in each program, as CycloneDX, into target/sbom/
-  bench        every published number again, into reports/bench/; `bench floods`: what honest devices pay under floods, alone
-  vectors      make protocol/vectors/ again
-  documents    make the parts of documents that the code knows again: settings, routes, steps, metrics
+  test         run every test: unit, property, end to end, then the scenario suite
+  scenarios    run the scenario suite only
+  lint         rustfmt, clippy with warnings denied, cargo deny (installed if missing), tidy, sbom
+  fuzz         fuzz the admin API against its OpenAPI document, as each role; needs Python 3
+  appendix     run the Python client of docs/protocol.md against the test vectors; needs Python 3
+  s3           test firmware images in an S3-compatible store that it starts; needs Python 3
+  tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
+  sbom         write a CycloneDX SBOM of each program to target/sbom/
+  bench        measure every published number again, into reports/bench/; `bench floods` runs the flood scenarios only
+  vectors      regenerate protocol/vectors/
+  documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
 
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
             say(HELP);
             Ok(())
         }
-        other => Err(Failed(format!("there is no command `{}`\n\n{HELP}", other.join(" ")))),
+        other => Err(Failed(format!("unknown command `{}`\n\n{HELP}", other.join(" ")))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

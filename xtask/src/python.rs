@@ -1,4 +1,4 @@
-//! Tools that are written in Python, each pinned and in a virtual environment of its own below `target/`.
+//! Tools written in Python, each pinned and in its own virtual environment below `target/`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub(crate) fn installed(folder: &str, package: &str, program: &str) -> Result<Pa
     let environment = root().join("target").join(folder).join("python");
     let mark = environment.join(package);
     if !mark.exists() {
-        say(&format!("{package} is installed into target/{folder}/python, which takes a while"));
+        say(&format!("{package} is being installed into target/{folder}/python"));
         let place = environment.to_string_lossy().into_owned();
         shell::run("python3", &["-m", "venv", "--clear", &place])?;
         shell::run(&environment.join("bin/pip").to_string_lossy(), &["install", "--quiet", package])?;

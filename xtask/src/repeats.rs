@@ -1,5 +1,5 @@
-//! One rehearsal twice at the same time, here and elsewhere: on one core, on another date, with another temporary folder, time
-//! zone, host name and language. Both event logs must be the same, byte for byte.
+//! Determinism check: a rehearsal runs twice at the same time, the second time on one core, on another date, with another
+//! temporary folder, time zone, host name and language. Both event logs must be identical, byte for byte.
 
 use std::{
     path::Path,
@@ -11,7 +11,7 @@ use crate::shell::{self, Failed, root, say};
 /// Where the one elsewhere runs and keeps its temporary files.
 const ELSEWHERE: &str = "target/scenario-elsewhere";
 
-/// What this machine can do to be another place.
+/// The environment of the second run, as far as this machine allows.
 pub(crate) struct Elsewhere {
     /// The program that a rehearsal is started with, and its first arguments.
     around: Vec<&'static str>,
@@ -27,12 +27,12 @@ impl Elsewhere {
             around.extend(["unshare"].into_iter().chain(another_host));
             around.extend(["sh", "-c", "echo elsewhere > /proc/sys/kernel/hostname; exec \"$@\"", "sh"]);
         } else {
-            say("no namespace for another host name here");
+            say("no UTS namespace available: the host name stays the same");
         }
         if shell::exists("faketime", &[another_date, "true"]) {
             around.extend(["faketime", another_date]);
         } else {
-            say("no faketime for another date here: `apt-get install faketime`");
+            say("faketime is missing, so the date stays the same: `apt-get install faketime`");
         }
         Self { around }
     }

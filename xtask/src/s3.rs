@@ -13,24 +13,24 @@ use crate::{
 
 /// The store, pinned.
 const STORE: &str = "moto[s3,server]==5.2.5";
-/// How often it is looked whether it listens, a quarter of a second apart.
-const LOOKS_MAX: u32 = 240;
+/// How often to check whether it listens, a quarter of a second apart.
+const CHECKS_MAX: u32 = 240;
 
 /// Starts the store, runs the tests, ends it.
 pub(crate) fn run() -> Result<(), Failed> {
     let program = python::installed("s3", STORE, "moto_server")?;
     let failed = |error: std::io::Error| Failed(format!("the store can't be started: {error}"));
-    // A free port; it is free again when the store asks for it.
+    // A free port, released again before the store binds it.
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(failed)?;
     let port = address.port().to_string();
     let mut command = Command::new(program);
     command.args(["-H", "127.0.0.1", "-p", &port]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut store = Store(command.spawn().map_err(failed)?);
-    let mut looks = 0;
+    let mut checks = 0;
     while TcpStream::connect(address).is_err() {
-        looks += 1;
-        if looks > LOOKS_MAX || store.0.try_wait().is_ok_and(|status| status.is_some()) {
-            return Err(Failed("the store did not begin to listen".to_owned()));
+        checks += 1;
+        if checks > CHECKS_MAX || store.0.try_wait().is_ok_and(|status| status.is_some()) {
+            return Err(Failed("the store did not start to listen".to_owned()));
         }
         std::thread::sleep(Duration::from_millis(250));
     }
@@ -40,12 +40,12 @@ pub(crate) fn run() -> Result<(), Failed> {
     shell::run_with(&[("S3_TEST_ENDPOINT", &endpoint)], option_env!("CARGO").unwrap_or("cargo"), &arguments)
 }
 
-/// The store's process; it ends with this.
+/// The store's process; stopped on drop.
 struct Store(Child);
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // it may be gone already
+        let _ = self.0.kill(); // it may have ended already
         let _ = self.0.wait();
     }
 }

@@ -1,5 +1,5 @@
-//! What is in each program: a CycloneDX 1.5 document of the libraries that it is built from, with licences and the checksums that
-//! Cargo.lock pins. The same commit gives the same bytes: there is no time and no serial number in it.
+//! A CycloneDX 1.5 SBOM of each program: its libraries with licences and the checksums from Cargo.lock. Reproducible: it contains
+//! no time and no serial number.
 
 use std::{
     collections::BTreeMap,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_library_is_in_it_once_with_its_licence_and_checksum() {
+    fn each_library_is_listed_once_with_licence_and_checksum() {
         let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nchecksum = \"aa\"\n\n[[package]]\nname = \"ks-server\"\nversion = \"0.1.0\"\n";
         let tree = "ks-server v0.1.0 (/some/where)|\na v1.0.0|MIT/Apache-2.0\nb v2.0.0 (proc-macro)|MIT\na v1.0.0|MIT/Apache-2.0 (*)\n";
         let document = document("ks-server", tree, &checksums(lock)).unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_that_is_none_is_an_error() {
+    fn an_invalid_tree_is_an_error() {
         assert!(document("ks-server", "error: no such thing", &BTreeMap::new()).is_err());
         assert!(document("ks-server", "a v1.0.0|MIT", &BTreeMap::new()).is_err());
     }

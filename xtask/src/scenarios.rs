@@ -1,5 +1,5 @@
-//! The scenario suite: what is shipped, run as a user runs it. Only scenarios whose verdict does not depend on how fast the
-//! machine is, which a test below checks; those that measure speed are run by `cargo xtask bench`.
+//! The scenario suite: the shipped scenarios, run as a user runs them. Only scenarios whose verdict does not depend on the speed
+//! of the machine, which a test below checks; `cargo xtask bench` runs those that measure speed.
 
 use crate::{
     repeats::Elsewhere,
@@ -7,8 +7,8 @@ use crate::{
     steps::Steps,
 };
 
-/// Each with the verb that runs it: rehearsed where nothing but the server's decisions is at stake, which takes seconds; over
-/// sockets, in real time, where the sockets, the process or the load are.
+/// Each scenario with its command: `rehearse` where only the server's decisions matter, which takes seconds; `run`, over sockets
+/// in real time, where sockets, processes or load matter.
 const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/first-light.toml"),
     ("rehearse", "scenarios/revoked-device.toml"),
@@ -33,24 +33,24 @@ const SUITE: &[(&str, &str)] = &[
     ("run", "scenarios/download-storm.toml"),
 ];
 
-/// What runs them, from the project's root.
+/// The program that runs them, from the project's root.
 const FLEET: &str = "target/debug/ks-fleet";
 /// The run folder of rehearsals, and that of load runs.
 const OUT: &str = "target/scenario-run";
 const LOAD_OUT: &str = "target/scenario-load";
-/// Scenarios that broke something once; each is rehearsed for ever.
+/// Regression scenarios: each of them failed once.
 const ONCE_FAILED: &str = "scenarios/once-failed";
 /// For how long random scenarios are explored, in minutes.
 const EXPLORED_MIN: &str = "2";
 
-/// Builds, runs the suite and what once failed, then explores from a new seed. Goes on after a failure, and names all of them.
+/// Builds, runs the suite and the regression scenarios, then explores from a new seed. Continues after a failure and lists all.
 ///
 /// The development profile, in which the tests are built anyway: cryptography and the store are optimised in it too, so that a
 /// second build of everything would take longer than it saves, and overflows are checked.
 pub(crate) fn run() -> Result<(), Failed> {
     shell::build()?;
     let once_failed = once_failed()?;
-    // What runs in real time mostly waits, and its verdict depends on no speed: rehearsals run meanwhile.
+    // Load runs mostly wait, and their verdict does not depend on speed: rehearsals run at the same time.
     let (loads, rehearsals) = std::thread::scope(|scope| {
         let loads = scope.spawn(loads);
         let rehearsals = rehearsals(&once_failed);
@@ -64,19 +64,19 @@ pub(crate) fn run() -> Result<(), Failed> {
     all_of(done)
 }
 
-/// Those of the suite that a verb runs.
+/// The scenarios of the suite for one command.
 fn suite(verb: &str) -> impl Iterator<Item = &'static str> {
     SUITE.iter().filter(move |(runs, _)| *runs == verb).map(|(_, scenario)| *scenario)
 }
 
-/// The load runs, one after the other; what each printed is shown when it has ended.
+/// The load runs, one after the other; the output of each is printed when it has ended.
 fn loads() -> Vec<Result<(), Failed>> {
     let mut steps = Steps::default();
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
     suite("run").map(|scenario| steps.run(scenario, || run(scenario))).collect()
 }
 
-/// The rehearsals of the suite, each here and elsewhere, and of what once failed.
+/// The rehearsals of the suite, each with its determinism check, and the regression scenarios.
 fn rehearsals(once_failed: &[String]) -> Vec<Result<(), Failed>> {
     let elsewhere = Elsewhere::on_this_machine();
     let mut steps = Steps::default();
@@ -103,7 +103,7 @@ fn once_failed() -> Result<Vec<String>, Failed> {
 mod tests {
     use super::*;
 
-    /// Names of metrics, or their ends, that are a time or a rate.
+    /// Metric names, or their suffixes, that measure a time or a rate.
     const TIMES: [&str; 3] = ["_ms\"", ".per_min\"", ".detection_s\""];
 
     /// Goal: no scenario of the suite fails because the machine is slow.

@@ -1,4 +1,4 @@
-//! Running other programs, from the project's root, with what they are shown first.
+//! Running other programs from the project's root, with the command line printed first.
 
 use std::{
     io::Write,
@@ -6,11 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Why a chore failed, one sentence.
+/// Why a task failed, one sentence.
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
-/// Fails if any of these did, and names all that did.
+/// Fails if any of these failed, and lists all failures.
 pub(crate) fn all_of(done: impl IntoIterator<Item = Result<(), Failed>>) -> Result<(), Failed> {
     let failed: Vec<String> = done.into_iter().filter_map(|done| done.err().map(|Failed(why)| why)).collect();
     match failed.as_slice() {
@@ -20,7 +20,7 @@ pub(crate) fn all_of(done: impl IntoIterator<Item = Result<(), Failed>>) -> Resu
     }
 }
 
-/// A line for whoever watches; a closed pipe is no error.
+/// Prints a line; a closed pipe is no error.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -35,17 +35,17 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), Failed> {
     run_in(root(), program, arguments)
 }
 
-/// The same in this folder.
+/// Like [`run`], in this folder.
 pub(crate) fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), Failed> {
     ended(Command::new(program).current_dir(folder), program, arguments)
 }
 
-/// The same at the root, with these variables.
+/// Like [`run`], with these environment variables.
 pub(crate) fn run_with(variables: &[(&str, &str)], program: &str, arguments: &[&str]) -> Result<(), Failed> {
     ended(Command::new(program).current_dir(root()).envs(variables.iter().copied()), program, arguments)
 }
 
-/// The same at the root, showing what it printed when it has ended: for what runs beside something else.
+/// Like [`run`], but prints the output when the program has ended: for programs that run in parallel.
 pub(crate) fn run_then_show(program: &str, arguments: &[&str]) -> Result<(), Failed> {
     let command = format!("{program} {}", arguments.join(" "));
     let output = Command::new(program).current_dir(root()).args(arguments).stdin(Stdio::null()).output();
@@ -64,18 +64,18 @@ fn ended(command: &mut Command, program: &str, arguments: &[&str]) -> Result<(),
     }
 }
 
-/// Runs cargo, the one that runs this.
+/// Runs the cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Failed> {
     run(option_env!("CARGO").unwrap_or("cargo"), arguments)
 }
 
-/// Builds every program and test of the project; no benchmark, because cargo would run each as a test, in full. Always all of
-/// them: for one package alone cargo chooses other features of what it depends on, and would build that a second time.
+/// Builds every program and test; no benchmarks, because cargo would run each as a test, in full. Always the whole workspace: for a
+/// single package cargo selects other features of its dependencies and would build them a second time.
 pub(crate) fn build() -> Result<(), Failed> {
     cargo(&["test", "--workspace", "--tests", "--no-run"])
 }
 
-/// Whether a program is there and runs.
+/// Whether a program exists and runs.
 pub(crate) fn exists(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())

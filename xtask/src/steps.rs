@@ -1,15 +1,15 @@
-//! The steps of a chore, each with the time it took, so that a slow one is seen.
+//! The steps of a task with the time of each, so that slow ones stand out.
 
 use std::time::{Duration, Instant};
 
 use crate::shell::{Failed, say};
 
-/// What was run so far.
+/// The steps so far.
 #[derive(Default)]
 pub(crate) struct Steps(Vec<(String, Duration)>);
 
 impl Steps {
-    /// Runs one step and keeps its time, also when it fails.
+    /// Runs one step and records its time, also if it fails.
     #[expect(clippy::disallowed_methods, reason = "a stopwatch of the outer edge")]
     pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
         let started = Instant::now();
@@ -19,7 +19,7 @@ impl Steps {
     }
 }
 
-/// The table is printed when the chore ends, however it ends.
+/// The table is printed when the task ends, also on failure.
 impl Drop for Steps {
     fn drop(&mut self) {
         let all: Duration = self.0.iter().map(|(_, took)| *took).sum();

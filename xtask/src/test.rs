@@ -6,7 +6,7 @@ use crate::{
     steps::Steps,
 };
 
-/// Runs them, cheap before dear; all of them, whatever failed before, and names all that failed.
+/// Runs them, the cheap ones first; continues after failures and lists them all.
 pub(crate) fn run() -> Result<(), Failed> {
     let needs = [
         ("cc", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<(), Failed> {
         return Err(Failed(format!("the tests need {}", missing.join(" and "))));
     }
     let mut steps = Steps::default();
-    // What does not compile fails everything else too.
+    // If it does not compile, nothing else can pass.
     steps.run("build", shell::build)?;
     all_of([
         steps.run("unit, property and end-to-end tests", || {

@@ -1,4 +1,4 @@
-//! GET /firmware/artifacts/{sha256}: who asks for an image. A GET has no body, so the document travels in a header.
+//! GET /firmware/artifacts/{sha256}: a signed request for an image. A GET has no body, so the document is sent in a header.
 
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Request, type_line};
 use crate::{
     id::{DeviceId, Seq, Sequence},
-    number::whole,
+    number::integer,
     text::Sha256,
     time::UnixMs,
 };
@@ -16,20 +16,18 @@ type_line!(FirmwareArtifactType = "firmware_artifact");
 /// The header that carries the document, in base64.
 pub const REQUEST_HEADER: &str = "ks-request";
 
-/// The request. What it asks for is the path's business, which is signed along.
+/// The request. The path, which is signed too, says what is requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareArtifact {
-    /// `firmware_artifact`.
     #[serde(rename = "type")]
     pub kind: FirmwareArtifactType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
 }
 
@@ -57,7 +55,7 @@ pub fn header_of_document(wire: &str) -> String {
     Base64::encode_string(wire.as_bytes())
 }
 
-/// The document that stands in the value of [`REQUEST_HEADER`]; none if it is no canonical base64.
+/// The document in the value of [`REQUEST_HEADER`]; none if that is not canonical base64.
 pub fn document_of_header(value: &str) -> Option<Vec<u8>> {
     Base64::decode_vec(value).ok()
 }

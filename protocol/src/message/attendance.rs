@@ -1,11 +1,11 @@
-//! POST /attendance: a batch of punches, each stored exactly once however often it is sent.
+//! POST /attendance: a batch of punches, each stored exactly once, however often it is sent.
 
 use serde::{Deserialize, Serialize};
 
 use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq},
-    number::whole,
+    number::integer,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -13,45 +13,41 @@ use crate::{
 type_line!(AttendanceType = "attendance");
 type_line!(PunchesStoredType = "punches_stored");
 
-/// Punches of one batch at most.
+/// Limit of punches in one batch.
 pub const PUNCHES_MAX: usize = 256;
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attendance {
-    /// `attendance`.
     #[serde(rename = "type")]
     pub kind: AttendanceType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// The punches.
     pub punches: Rows<Punch, PUNCHES_MAX>,
 }
 request!(Attendance, "/attendance", 60 * 1024);
 
-/// One punch: somebody came or went.
+/// One punch: a person came or went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Punch {
-    /// Number of the punch on this device; never used for another one. With the device it names the punch for ever.
+    /// Number of the punch on this device, never reused: device and number identify the punch permanently.
     pub punch_no: Seq,
-    /// When it was made, by the device's clock, which is set from `server_time`.
+    /// When the person punched, by the device's clock, which is set from `server_time`.
     pub at: UnixMs,
-    /// What was held to the reader, or who it stands for.
+    /// The badge that was read, or the person's id.
     pub badge: Text<64>,
-    /// Which way.
+    /// In or out.
     pub direction: Direction,
-    /// How the person was known.
+    /// How the person was identified.
     pub method: PunchMethod,
 }
 
-/// Which way somebody went.
+/// In or out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -65,7 +61,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -75,25 +71,21 @@ impl Direction {
     }
 }
 
-/// How a person was known.
+/// How a person was identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PunchMethod {
-    /// By a card.
     Card,
     /// By a number that was keyed in.
     Pin,
-    /// By a finger.
     Fingerprint,
-    /// By the face.
     Face,
-    /// Otherwise.
     Other,
 }
 
 impl PunchMethod {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Card => "card",
@@ -105,20 +97,18 @@ impl PunchMethod {
     }
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PunchesStored {
-    /// `punches_stored`.
     #[serde(rename = "type")]
     pub kind: PunchesStoredType,
-    /// Punches that are stored because of this request.
-    #[serde(deserialize_with = "whole")]
+    /// Punches newly stored by this request.
+    #[serde(deserialize_with = "integer")]
     pub stored: u64,
-    /// Punches that were stored before, the same in every column.
-    #[serde(deserialize_with = "whole")]
+    /// Punches that were already stored with identical fields.
+    #[serde(deserialize_with = "integer")]
     pub known: u64,
-    /// Numbers under which another punch is stored already: these were not, and never will be. The device must give them
-    /// a new number.
+    /// Numbers under which a different punch is already stored: these punches were not stored. The device must give them new
+    /// numbers.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub conflicts: Rows<Seq, PUNCHES_MAX>,
     /// The server's time, which devices trust.

@@ -1,36 +1,35 @@
-//! What commands there are, with their arguments: on the wire a kind, and the argument as a TOON document of its own.
+//! The commands and their arguments. On the wire: a kind, and the argument as a TOON document of its own.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::LogLevel;
 use crate::{
     document::{self, DocumentError},
-    number::{whole, whole_if},
+    number::{integer, optional_integer},
     text::Text,
     time::UnixMs,
 };
 
-/// Longest argument on the wire, in bytes.
+/// Length limit of an argument on the wire, in bytes.
 pub const ARGUMENT_BYTES_MAX: usize = 1_024;
 
-/// A command as it is meant. In JSON: `{"kind": "set_config", "argument": {"name": "volume", "value": "3"}}`.
+/// A typed command. In JSON: `{"kind": "set_config", "argument": {"name": "volume", "value": "3"}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", content = "argument", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CommandOrder {
-    /// Boot again.
     Reboot,
     /// Send log lines now, by POST /logs.
     FetchLogs(FetchLogs),
-    /// Keep a setting.
+    /// Store a setting.
     SetConfig(SetConfig),
-    /// Fetch the server's keyset now, because it has a new key. Goes before other commands.
+    /// Fetch the server's keyset now, because it has a new key. Delivered before other commands.
     AddKey(AddKey),
-    /// Stop updates that are under way. Goes before other commands.
+    /// Stop updates in progress. Delivered before other commands.
     HaltUpdates(HaltUpdates),
-    /// Make a new key, and rotate to it by POST /rotate-key.
+    /// Generate a new key and rotate to it by POST /rotate-key.
     RotateKey,
-    /// Something that a firmware and its operators have agreed on.
+    /// Anything that a firmware and its operators agree on.
     Custom(Custom),
 }
 
@@ -39,14 +38,14 @@ pub enum CommandOrder {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FetchLogs {
-    /// Not those before this time; all that are kept if it is missing.
+    /// Lines from this time on; all if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<UnixMs>,
-    /// The least severe level to send; `debug` if it is missing.
+    /// The least severe level to send; `debug` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
-    /// At most so many, the newest; all if it is missing.
-    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
+    /// Limit, the newest first; all if missing.
+    #[serde(default, deserialize_with = "optional_integer", skip_serializing_if = "Option::is_none")]
     pub lines_max: Option<u32>,
 }
 
@@ -55,9 +54,7 @@ pub struct FetchLogs {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetConfig {
-    /// Its name.
     pub name: Text<64>,
-    /// Its value.
     pub value: Text<256>,
 }
 
@@ -66,8 +63,7 @@ pub struct SetConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddKey {
-    /// Version of the keyset.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     #[cfg_attr(feature = "schema", schemars(range(max = 9_007_199_254_740_991_u64)))]
     pub keyset_version: u64,
 }
@@ -77,7 +73,7 @@ pub struct AddKey {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HaltUpdates {
-    /// That of this release only; every one if it is missing.
+    /// Only updates to this release; all if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_id: Option<Text<64>>,
 }
@@ -87,29 +83,29 @@ pub struct HaltUpdates {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Custom {
-    /// Its kind on the wire: 1 to 32 characters of `a-z` and `_`, and none of the known kinds.
+    /// Its kind on the wire: 1 to 32 characters of `a-z` and `_`, other than the known kinds.
     pub kind: Text<32>,
-    /// Its argument on the wire, as it is.
+    /// Its argument on the wire, verbatim.
     #[serde(default)]
     pub argument: Text<ARGUMENT_BYTES_MAX>,
 }
 
-/// Why a command can't be sent, or not be understood.
+/// Why a command can't be sent or parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCommand {
-    /// A custom kind that is none.
-    #[error("kind: expected 1 to 32 characters of a-z and _, and none of {}", KNOWN_KINDS.join(", "))]
+    /// An invalid custom kind.
+    #[error("kind: expected 1 to 32 characters of a-z and _, other than {}", KNOWN_KINDS.join(", "))]
     Kind,
-    /// A custom argument that would break a line.
+    /// A custom argument with control characters.
     #[error("argument: expected text without control characters other than a line feed")]
     Control,
-    /// The argument as a document is too long.
+    /// The encoded argument is too long.
     #[error("argument: {bytes} bytes as a document, expected at most {ARGUMENT_BYTES_MAX}")]
     TooLong {
         /// Its length.
         bytes: usize,
     },
-    /// An argument that is not the kind's.
+    /// An argument that does not match the kind.
     #[error("argument: {0}")]
     Argument(#[from] DocumentError),
 }
@@ -118,12 +114,12 @@ pub enum BadCommand {
 const KNOWN_KINDS: [&str; 6] = ["reboot", "fetch_logs", "set_config", "add_key", "halt_updates", "rotate_key"];
 
 impl CommandOrder {
-    /// Whether it goes before other commands of the device.
+    /// Whether it is delivered before other commands.
     pub fn is_urgent(&self) -> bool {
         matches!(self, Self::AddKey(_) | Self::HaltUpdates(_))
     }
 
-    /// Kind and argument as they stand on the wire.
+    /// Kind and argument on the wire.
     ///
     /// # Errors
     /// A custom kind or argument is out of bounds.
@@ -151,10 +147,10 @@ impl CommandOrder {
         if bytes > ARGUMENT_BYTES_MAX { Err(BadCommand::TooLong { bytes }) } else { Ok((kind.to_owned(), argument)) }
     }
 
-    /// The command that stands on the wire as this kind and argument.
+    /// Parses kind and argument. An unknown kind is a [`Custom`] one.
     ///
     /// # Errors
-    /// The argument is not the kind's. A kind that is not known is a [`Custom`] one.
+    /// The argument does not match the kind.
     pub fn from_wire(kind: &str, argument: &str) -> Result<Self, BadCommand> {
         Ok(match kind {
             "reboot" => Self::Reboot,
@@ -181,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_goes_over_the_wire_and_back() {
+    fn every_kind_round_trips() {
         let orders = [
             CommandOrder::Reboot,
             CommandOrder::FetchLogs(FetchLogs::default()),
@@ -206,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_bounds_is_refused() {
+    fn values_out_of_bounds_are_refused() {
         let custom = |kind: &str, argument: &str| {
             CommandOrder::Custom(Custom { kind: Text::truncated(kind), argument: Text::truncated(argument) }).to_wire()
         };

@@ -1,11 +1,11 @@
-//! POST /commands/ack: ACKs that can't wait for the next heartbeat.
+//! POST /commands/ack: ACKs that should not wait for the next heartbeat.
 
 use serde::{Deserialize, Serialize};
 
 use super::{request, type_line};
 use crate::{
     id::{CommandId, DeviceId, Seq},
-    number::whole,
+    number::integer,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -13,68 +13,59 @@ use crate::{
 type_line!(CommandAckType = "command_ack");
 type_line!(AcksRecordedType = "acks_recorded");
 
-/// What became of a command, as the device says it.
+/// The result of a command, as reported by the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// The command.
     pub command_id: CommandId,
-    /// How far it came.
+    /// Result so far.
     pub state: AckState,
-    /// More for a human; may be empty.
+    /// Free text for diagnosis; may be empty.
     pub detail: Text<256>,
 }
 
-/// How far a command came.
+/// Result of a command so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AckState {
-    /// Kept on the device, not yet done.
+    /// Persisted on the device, not yet executed.
     Received,
-    /// Done.
+    /// Executed.
     Succeeded,
-    /// Tried, and failed.
     Failed,
-    /// Will not be tried.
+    /// Refused; will not be executed.
     Rejected,
 }
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandAck {
-    /// `command_ack`.
     #[serde(rename = "type")]
     pub kind: CommandAckType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// The ACKs.
     pub acks: Rows<Ack, 64>,
 }
 request!(CommandAck, "/commands/ack", 32 * 1024);
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcksRecorded {
-    /// `acks_recorded`.
     #[serde(rename = "type")]
     pub kind: AcksRecordedType,
-    /// What the server holds now, in the order of the request.
+    /// The stored states, in the order of the request.
     pub acks: Rows<AckRecorded, 64>,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,
 }
 
-/// What the server holds of one command.
+/// The stored state of one command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckRecorded {
-    /// The command.
     pub command_id: CommandId,
-    /// Its state: one of the command's states, or `UNKNOWN` if the device has no such command.
+    /// A command state, or `UNKNOWN` if the device has no such command.
     pub state: Text<16>,
 }

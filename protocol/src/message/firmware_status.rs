@@ -1,11 +1,11 @@
-//! POST /firmware/status: each step of an update, with the class of what went wrong.
+//! POST /firmware/status: each step of an update, and the class of a failure.
 
 use serde::{Deserialize, Serialize};
 
 use super::{request, type_line};
 use crate::{
     id::{DeviceId, ReleaseId, Seq},
-    number::whole,
+    number::integer,
     text::Text,
     time::UnixMs,
 };
@@ -13,32 +13,29 @@ use crate::{
 type_line!(FirmwareStatusType = "firmware_status");
 type_line!(StatusRecordedType = "firmware_status_recorded");
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareStatus {
-    /// `firmware_status`.
     #[serde(rename = "type")]
     pub kind: FirmwareStatusType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// The release that the update is to; as the offer's manifest names it.
+    /// The release being installed, from the offer's manifest.
     pub release_id: ReleaseId,
-    /// How far the update is.
+    /// Progress of the update.
     pub step: UpdateStep,
     /// Bytes of the artifact that are on the device.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub received_bytes: u64,
-    /// What went wrong, where something did.
+    /// The class of the failure, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<UpdateClass>,
-    /// Anything that helps a human.
+    /// Free text for diagnosis.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub detail: Text<256>,
 }
@@ -48,48 +45,48 @@ fn is_empty(text: &Text<256>) -> bool {
     text.as_str().is_empty()
 }
 
-/// How far an update is, as the device says.
+/// Progress of an update, as reported by the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UpdateStep {
-    /// The manifest holds; the artifact is being fetched.
+    /// The manifest was accepted; the artifact is being downloaded.
     Downloading,
-    /// The artifact is whole and goes into the other slot.
+    /// The artifact is complete and is being written to the other slot.
     Installing,
     /// The device boots into the other slot next.
     Rebooting,
-    /// The device runs the new firmware. Believed only when its heartbeats say the same.
+    /// The device runs the new firmware. Counts only once its heartbeats confirm it.
     Succeeded,
-    /// It went wrong; `class` says how.
+    /// It failed; `class` says why.
     Failed,
     /// The manifest or the artifact was refused; `class` says why.
     Rejected,
     /// The device runs the old firmware again.
     RolledBack,
-    /// The update was stopped before anything was installed, as it was told to.
+    /// The update was stopped on the server's request before anything was installed.
     Halted,
 }
 
-/// What went wrong with an update. The first ten name what an attacker would have to try.
+/// Why an update failed. The first ten are what an attack would have to cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateClass {
     /// FW_SIG is not by a key that may sign firmware.
     BadSignature,
-    /// The manifest has expired: somebody holds newer ones back.
+    /// The manifest has expired: newer ones may be withheld.
     Freeze,
     /// The manifest is not valid yet.
     NotYetValid,
-    /// It is for another product or model.
+    /// For another product or model.
     WrongModel,
-    /// Its counter is lower than the one installed.
+    /// Its counter is lower than the installed one.
     Rollback,
     /// An earlier release must be installed first.
     NotReady,
     /// More bytes than the manifest says.
     EndlessData,
-    /// The bytes drip too slowly.
+    /// The bytes arrive too slowly.
     SlowRetrieval,
     /// The bytes are not those that were signed.
     HashMismatch,
@@ -103,7 +100,7 @@ pub enum UpdateClass {
 }
 
 impl UpdateClass {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadSignature => "bad_signature",
@@ -122,13 +119,11 @@ impl UpdateClass {
     }
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareStatusRecorded {
-    /// `firmware_status_recorded`.
     #[serde(rename = "type")]
     pub kind: StatusRecordedType,
-    /// Whether to go on. If not, nothing of this release is to be installed: stop, and say HALTED.
+    /// Whether to continue. If not, the device must not install this release: stop and report HALTED.
     pub go_on: bool,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,

@@ -1,4 +1,4 @@
-//! POST /heartbeat: presence and telemetry up; the next delay and commands down.
+//! POST /heartbeat: presence and telemetry up; next delay and commands down.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -6,7 +6,7 @@ use super::{Ack, request, type_line};
 use crate::{
     id::{CommandId, DeviceId, Seq},
     manifest::MANIFEST_BYTES_MAX,
-    number::{whole, whole_if},
+    number::{integer, optional_integer},
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -14,47 +14,44 @@ use crate::{
 type_line!(HeartbeatType = "heartbeat");
 type_line!(NextBeatType = "next_beat");
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// `heartbeat`.
     #[serde(rename = "type")]
     pub kind: HeartbeatType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// The keyset that the device holds.
-    #[serde(deserialize_with = "whole")]
+    /// Version of the keyset that the device holds.
+    #[serde(deserialize_with = "integer")]
     pub keyset_version: u64,
-    /// The firmware that runs.
+    /// The running firmware.
     pub firmware: Firmware,
     /// Seconds since boot.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub uptime_s: u64,
     /// Temperature of the processor, in degrees Celsius, from -100 to 200.
     #[serde(deserialize_with = "plausible_celsius", serialize_with = "to_the_millionth")]
     pub cpu_temp_c: f64,
     /// Free memory, in KiB.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub free_mem_kib: u64,
     /// How the device reaches the network.
     pub network: Network,
     /// Strength of the radio signal, in dBm; radio networks only.
-    #[serde(default, deserialize_with = "whole_if", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_integer", skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<i16>,
-    /// What became of commands, piggy-backed.
+    /// Results of commands, piggybacked.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub acks: Rows<Ack, 64>,
 }
 request!(Heartbeat, "/heartbeat", 16 * 1024);
 
-/// As a document says numbers: without an exponent, and without a minus before zero.
+/// The documents' number format: no exponent, no negative zero.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn to_the_millionth<S: Serializer>(celsius: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((celsius * 1e6).round() / 1e6 + 0.0)
@@ -74,8 +71,8 @@ fn plausible_celsius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
 pub struct Firmware {
     /// Version, for people.
     pub version: Text<64>,
-    /// Counter of the release, which only grows.
-    #[serde(deserialize_with = "whole")]
+    /// Release counter, which only increases.
+    #[serde(deserialize_with = "integer")]
     pub release_counter: u64,
 }
 
@@ -92,7 +89,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ethernet => "ethernet",
@@ -102,29 +99,27 @@ impl Network {
     }
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextBeat {
-    /// `next_beat`.
     #[serde(rename = "type")]
     pub kind: NextBeatType,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,
-    /// Milliseconds until the next heartbeat is due; differs from device to device, so that a fleet never beats in step.
-    #[serde(deserialize_with = "whole")]
+    /// Milliseconds until the next heartbeat is due; differs from device to device, so that the fleet's heartbeats spread out.
+    #[serde(deserialize_with = "integer")]
     pub next_beat_ms: u64,
     /// The keyset in force; see GET /keys.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub keyset_version: u64,
     /// What to do, oldest first; delivered at least once.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub commands: Rows<Command, 16>,
-    /// A release to update to, if the device's turn has come; said again with each answer until the update is under way.
+    /// A release to install, if it is the device's turn; repeated in each response until the update has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Offer>,
 }
 
-/// A release that the device shall update to.
+/// A release that the device must update to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// The signed manifest, byte for byte; see [`crate::manifest`].
@@ -134,12 +129,12 @@ pub struct Offer {
 /// A command for the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Names the command; a device ignores one that it has seen, but ACKs it again.
+    /// A device ignores a command that it has seen, but ACKs it again.
     pub command_id: CommandId,
     /// What to do: `reboot`, `fetch_logs`, ...
     pub kind: Text<32>,
     /// The command's argument; may be empty.
     pub argument: Text<1024>,
-    /// After this the command is void.
+    /// The command is void after this time.
     pub deadline_at: UnixMs,
 }

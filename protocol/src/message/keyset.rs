@@ -9,7 +9,7 @@ use crate::{
     document::{self, DocumentError},
     id::KeyId,
     key::{BadKey, PrivateKey, PublicKey, Verifier},
-    number::whole,
+    number::integer,
     signature::{Context, Signature, signing_input},
     text::{Rows, Text},
     time::UnixMs,
@@ -20,18 +20,16 @@ type_line!(KeysetType = "keyset");
 /// The server's public keys. Its signatures are over every byte before the `signatures` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyset {
-    /// `keyset`.
     #[serde(rename = "type")]
     pub kind: KeysetType,
-    /// Grows by one with each change; version N+1 is signed by keys of N and of N+1.
-    #[serde(deserialize_with = "whole")]
+    /// Increases by one with each change; version N+1 is signed by keys of N and of N+1.
+    #[serde(deserialize_with = "integer")]
     pub version: u64,
-    /// Signatures by known keys that a client must count before it believes.
-    #[serde(deserialize_with = "whole")]
+    /// Number of valid signatures by trusted keys that a client requires.
+    #[serde(deserialize_with = "integer")]
     pub threshold: u32,
-    /// After this the keyset must not be believed.
+    /// The keyset must not be trusted after this time.
     pub expires_at: UnixMs,
-    /// The keys.
     pub keys: Rows<KeysetEntry, 8>,
     /// Signatures over the lines above.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
@@ -43,13 +41,12 @@ pub struct Keyset {
 pub struct KeysetEntry {
     /// Names the key.
     pub key_id: KeyId,
-    /// Signs, or is announced.
+    /// State in its life cycle.
     pub state: ServerKeyState,
-    /// The key.
     pub public_key: PublicKey,
 }
 
-/// Where a server key is in its life.
+/// The life cycle of a server key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerKeyState {
@@ -57,7 +54,7 @@ pub enum ServerKeyState {
     Announced,
     /// Signs answers.
     Signing,
-    /// Signs no more; answers by it are still believed.
+    /// Signs nothing new; its signatures are still accepted.
     Retired,
     /// Signs firmware manifests and nothing else. Where a keyset has such a key, no other key's FW_SIG counts.
     Firmware,
@@ -75,7 +72,7 @@ pub struct KeysetSignature {
     pub signature: Text<88>,
 }
 
-/// Why a keyset can't be believed.
+/// Why a keyset is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysetError {
     /// Not a keyset.
@@ -84,45 +81,44 @@ pub enum KeysetError {
     /// A key in it is unusable.
     #[error(transparent)]
     Key(#[from] BadKey),
-    /// Past its time.
     #[error("the keyset expired at {0}")]
     Expired(UnixMs),
-    /// Of an earlier version than is trusted.
-    #[error("the keyset has version {version}, and version {trusted} is trusted already")]
+    /// Older than the trusted version.
+    #[error("the keyset has version {version}, but version {trusted} is already trusted")]
     Older {
-        /// Version given.
+        /// The keyset's version.
         version: u64,
-        /// Version trusted.
+        /// The trusted version.
         trusted: u64,
     },
-    /// Of the version that is trusted, with other keys.
-    #[error("the keyset has version {0} as the trusted one, and other keys")]
+    /// The trusted version, but with other keys.
+    #[error("the keyset has the trusted version {0} but other keys")]
     Forked(u64),
     /// Too few signatures by trusted keys, or by its own.
     #[error("the keyset has {valid} valid signatures, expected at least {threshold} by trusted keys and by its own")]
     TooFewSignatures {
-        /// Those that count.
+        /// Valid signatures.
         valid: u32,
-        /// Those needed.
+        /// Required signatures.
         threshold: u32,
     },
 }
 
-/// What a client trusts: the keys of one keyset.
+/// The keys that a client trusts: those of one keyset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     /// Version of that keyset; 0 for a key that was pinned at the factory.
     pub version: u64,
-    /// Signatures by these keys that make another keyset believable.
+    /// Signatures by these keys that the next keyset needs.
     pub threshold: u32,
-    /// The keys that sign answers and keysets.
+    /// Keys that sign responses and keysets.
     pub keys: Vec<(KeyId, Verifier)>,
-    /// The keys that sign firmware and nothing else; without one, those that sign answers sign firmware too.
+    /// Keys that sign firmware only; if there are none, `keys` sign firmware too.
     pub firmware_keys: Vec<(KeyId, Verifier)>,
 }
 
 impl Trust {
-    /// Whose FW_SIG counts.
+    /// The keys whose FW_SIG is accepted.
     pub fn firmware_signers(&self) -> &[(KeyId, Verifier)] {
         if self.firmware_keys.is_empty() { &self.keys } else { &self.firmware_keys }
     }
@@ -131,12 +127,12 @@ impl Trust {
         self.keys.iter().chain(&self.firmware_keys).map(|(key_id, _)| key_id).collect()
     }
 
-    /// The keys for answers and keysets, and those for firmware.
+    /// The ids of the keys for responses and keysets, and of those for firmware.
     fn by_use(&self) -> [BTreeSet<&KeyId>; 2] {
         [&self.keys, &self.firmware_keys].map(|keys| keys.iter().map(|(key_id, _)| key_id).collect())
     }
 
-    /// What a keyset says to trust, whoever signed it: for a factory, which has it from the server itself.
+    /// The trust that a keyset defines, without checking its signatures: for a factory, which has it from the server itself.
     pub fn of(keyset: &Keyset) -> Result<Self, BadKey> {
         let unpacked = |entry: &KeysetEntry| {
             if entry.key_id == entry.public_key.key_id() { entry.public_key.verifier() } else { Err(BadKey::WrongName) }
@@ -149,14 +145,14 @@ impl Trust {
             keys.push((entry.key_id.clone(), unpacked(entry)?));
         }
         if trust.names().len() < keyset.keys.as_slice().len() {
-            return Err(BadKey::Twice); // or one key would count as two signers
+            return Err(BadKey::Twice); // otherwise one key would count as two signers
         }
         Ok(trust)
     }
 }
 
 impl Keyset {
-    /// Signs the keyset with each of `keys`; what was signed before is replaced.
+    /// Signs the keyset with each of `keys`, replacing earlier signatures.
     pub fn signed_by(mut self, keys: &[(&KeyId, &PrivateKey)]) -> Result<Self, DocumentError> {
         self.signatures = Rows::default();
         let mut body = document::encode(&self)?;
@@ -170,16 +166,16 @@ impl Keyset {
         Ok(self)
     }
 
-    /// Checks the keyset in `body` against what is trusted already, at time `now`, and gives it with what to trust next.
+    /// Verifies the keyset in `body` against the current trust at time `now`; returns it with the new trust.
     ///
-    /// It must be signed by enough keys of the trusted keyset and by enough keys of its own, be no older, and not expired.
+    /// It must be signed by enough keys of the trusted keyset and enough of its own, not be older, and not be expired.
     pub fn open(body: &str, trusted: &Trust, now: UnixMs) -> Result<(Self, Trust), KeysetError> {
         let (keyset, next) = Self::step(body, trusted)?;
         if now >= keyset.expires_at { Err(KeysetError::Expired(keyset.expires_at)) } else { Ok((keyset, next)) }
     }
 
-    /// The same without a look at the time: for a keyset on the way to the newest one. A device that was away for months
-    /// walks over keysets that have expired since; only the last one, where it stops, must not have.
+    /// Like [`Keyset::open`], but ignores the time: for the keysets on the way to the newest one. A device that was offline for months
+    /// steps through expired keysets; only the last one must still be valid.
     pub fn step(body: &str, trusted: &Trust) -> Result<(Self, Trust), KeysetError> {
         let keyset: Keyset = document::decode(body)?;
         let signed_bytes = body.find("\nsignatures[").map_or(body, |at| body.get(..=at).unwrap_or(body));

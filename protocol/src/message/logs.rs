@@ -1,11 +1,11 @@
-//! POST /logs: a batch of log lines, each stored once however often it is sent.
+//! POST /logs: a batch of log lines, each stored exactly once, however often it is sent.
 
 use serde::{Deserialize, Serialize};
 
 use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq},
-    number::whole,
+    number::integer,
     text::{Rows, Text},
     time::UnixMs,
 };
@@ -13,62 +13,57 @@ use crate::{
 type_line!(LogsType = "logs");
 type_line!(LogsStoredType = "logs_stored");
 
-/// Lines of one batch at most.
+/// Limit of lines in one batch.
 pub const LINES_MAX: usize = 256;
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logs {
-    /// `logs`.
     #[serde(rename = "type")]
     pub kind: LogsType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// Number of the first of these lines. A device numbers its lines from 1 on, for its whole life, without gaps.
+    /// Number of the first line. A device numbers its lines from 1, over its lifetime, without gaps.
     pub first_line_no: Seq,
     /// The lines, in the order of their numbers.
     pub lines: Rows<LogLine, LINES_MAX>,
 }
 request!(Logs, "/logs", 60 * 1024);
 
-/// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was written, by the device's clock.
+    /// When it was logged, by the device's clock.
     pub at: UnixMs,
-    /// How bad it is.
+    /// Severity.
     pub level: LogLevel,
-    /// What happened.
     pub message: Text<512>,
 }
 
-/// How bad a line is, from the worst on.
+/// Severity of a line, from the most severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
-    /// Something does not work.
+    /// A failure.
     Error,
-    /// Something may stop working.
+    /// A likely failure.
     Warn,
-    /// Something that is good to know.
+    /// Normal operation.
     Info,
-    /// Something for who looks for a cause.
+    /// Details for diagnosis.
     Debug,
 }
 
 impl LogLevel {
-    /// Every level, from the worst on.
+    /// Every level, from the most severe.
     pub const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
 
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -79,13 +74,11 @@ impl LogLevel {
     }
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsStored {
-    /// `logs_stored`.
     #[serde(rename = "type")]
     pub kind: LogsStoredType,
-    /// The first number that the server does not have; all lines before it are stored, and can be forgotten.
+    /// The first number that the server does not have; all lines before it are stored and can be deleted on the device.
     pub next_line_no: Seq,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,

@@ -29,31 +29,30 @@ use crate::{
     key::PublicKey,
 };
 
-/// What every signed request says, whatever else it says.
+/// What all signed requests have in common.
 pub trait Request: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The HTTP method. A document that is asked with GET travels in [`REQUEST_HEADER`].
+    /// The HTTP method. The document of a GET request is sent in [`REQUEST_HEADER`].
     const METHOD: &'static str = "POST";
-    /// The path it is sent to, as it stands in the list of routes.
+    /// The route.
     const PATH: &'static str;
-    /// Greatest document that the endpoint takes, in bytes.
+    /// Size limit of the document, in bytes.
     const BODY_BYTES_MAX: usize;
-    /// The device that claims to speak.
+    /// The device that claims to send it.
     fn device_id(&self) -> &DeviceId;
     /// The replay pair.
     fn sequence(&self) -> Sequence;
-    /// The public key that the device says is its own, where the message has one.
+    /// The public key that the message claims for the device, if any.
     fn claimed_key(&self) -> Option<&PublicKey> {
         None
     }
 }
 
-/// Declares the `type:` line of a message: a type with one value, written as the given word.
+/// Declares the `type:` line of a message: a type with a single value.
 macro_rules! type_line {
     ($name:ident = $word:literal) => {
-        /// The `type:` line of the message; it has one value.
+        /// The `type:` line of the message; it has a single value.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            /// The one value.
             #[default]
             #[serde(rename = $word)]
             It,

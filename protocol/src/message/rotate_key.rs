@@ -1,8 +1,8 @@
-//! POST /rotate-key: a device's new key, vouched for by the old one.
+//! POST /rotate-key: a device's new key, signed by the old one.
 //!
-//! The document is signed (SIG_DEV) with the key that the server knows, and carries a proof by the new one that the device holds
-//! it. A device that had no answer sends it again signed with the *new* key: if the rotation was stored, that is the key the
-//! server knows by now, and the answer is the same.
+//! The document is signed (SIG_DEV) with the key that the server knows, and carries a proof that the device holds the
+//! new one. A device that got no response sends it again signed with the *new* key: if the rotation was stored, the server knows that
+//! key by now, and the response is the same.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::{request, type_line};
 use crate::{
     id::{DeviceId, Seq, Sequence},
     key::{PrivateKey, PublicKey},
-    number::whole,
+    number::integer,
     signature::{Context, Signature, signing_input},
     text::Text,
     time::UnixMs,
@@ -19,22 +19,19 @@ use crate::{
 type_line!(RotateKeyType = "rotate_key");
 type_line!(KeyRotatedType = "key_rotated");
 
-/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateKey {
-    /// `rotate_key`.
     #[serde(rename = "type")]
     pub kind: RotateKeyType,
-    /// The device.
     pub device_id: DeviceId,
     /// Replay pair, first part.
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     pub boot_epoch: u32,
     /// Replay pair, second part.
     pub seq: Seq,
-    /// The device's clock; for diagnosis, decides nothing.
+    /// The device's clock; for diagnosis only.
     pub sent_at: UnixMs,
-    /// The key that the device will sign with from now on; never used before, by anybody.
+    /// The key that the device signs with from now on; never used before by any device.
     pub new_public_key: PublicKey,
     /// Signature by the new key over `KS1 NEW-KEY DEVICE_ID\n`: 88 characters of base64.
     pub proof: Text<88>,
@@ -42,7 +39,7 @@ pub struct RotateKey {
 request!(RotateKey, "/rotate-key", 4 * 1024);
 
 impl RotateKey {
-    /// A request to know the device by `new_key`, with the proof that it holds it.
+    /// A request to replace the device's key by `new_key`, with the proof that the device holds it.
     pub fn new(device_id: DeviceId, sequence: Sequence, sent_at: UnixMs, new_key: &PrivateKey) -> Self {
         let Sequence { boot_epoch, seq } = sequence;
         let proof = Text::truncated(&new_key.sign(proof_input(&device_id).as_bytes()).to_string());
@@ -62,13 +59,12 @@ fn proof_input(device_id: &DeviceId) -> String {
     signing_input(Context::NewKey { device_id: device_id.as_str() }, "")
 }
 
-/// The answer: from now on the server knows the device by the new key.
+/// The response: the server accepts only the new key from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotated {
-    /// `key_rotated`.
     #[serde(rename = "type")]
     pub kind: KeyRotatedType,
-    /// The key that the server knows now.
+    /// The device's key, as stored by the server.
     pub public_key: PublicKey,
     /// The server's time, which devices trust.
     pub server_time: UnixMs,

@@ -1,4 +1,4 @@
-//! Why a document is refused: the field, the line, what came and what was expected.
+//! Why a document is refused: the field, the line, what was received and what was expected.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::reading;
 /// Why a document is refused.
 #[derive(Debug)]
 pub(crate) struct Error {
-    /// The field, such as `acks[1].state`; empty where it is the document as a whole.
+    /// The field, such as `acks[1].state`; empty for the document itself.
     field: String,
     /// The line, from 1, once it is known.
     line: Option<usize>,
@@ -21,12 +21,12 @@ pub(crate) struct Error {
 enum Words {
     /// The whole sentence.
     Said(String),
-    /// What was expected; what came is added where that is known.
+    /// What was expected; what was received is added where it is known.
     Expected(String),
 }
 
 impl Error {
-    /// A fault of the form in that line.
+    /// A syntax error in that line.
     pub(super) fn in_line(line: usize, words: impl Into<String>) -> Self {
         Self { field: String::new(), line: Some(line), words: Words::Said(words.into()) }
     }
@@ -39,7 +39,7 @@ impl Error {
         Self { field: String::new(), line: None, words: Words::Expected(what) }
     }
 
-    /// The same error, known to be about this value, or something inside it.
+    /// Adds the value that the error is about, or is inside of.
     pub(crate) fn at(mut self, node: &Node<'_>) -> Self {
         if let Words::Expected(expected) = self.words {
             let quotes = node.quotes(&expected);
@@ -49,14 +49,14 @@ impl Error {
         self
     }
 
-    /// The same error, known to be inside this field.
+    /// Adds the field that the error is inside of.
     pub(super) fn under(mut self, field: &str) -> Self {
         let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
         self.field = format!("{field}{dot}{}", self.field);
         self
     }
 
-    /// The same error, known to be inside this row or value of a list, counted from 0.
+    /// Adds the row or list index that the error is inside of, from 0.
     pub(super) fn in_row(self, row: usize) -> Self {
         self.under(&format!("[{row}]"))
     }
@@ -97,7 +97,7 @@ impl de::Error for Error {
     }
 }
 
-/// The words of a field, for people.
+/// The accepted values of a field, for an error message.
 pub(super) fn one_of(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     if words.len() == 1 { quoted } else { format!("one of {quoted}") }

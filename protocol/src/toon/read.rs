@@ -1,4 +1,4 @@
-//! A tree of values, handed to serde: an object for a struct, a list for rows, a text for a word, and nothing in another's place.
+//! A serde deserializer over the tree of values. Strict: an object for a struct, a list for rows, a text for an enum.
 
 use serde::{
     Deserializer,
@@ -38,7 +38,7 @@ impl<'de> Deserializer<'de> for &Node<'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        // Derived visitors take a list too, field by field.
+        // Derived visitors would accept a list too, field by field.
         match &self.value {
             Value::Object(_) => self.deserialize_any(visitor),
             _ => Err(Error::invalid_type(Unexpected::Other(""), &"a map")),
@@ -78,7 +78,7 @@ impl<'de> Deserializer<'de> for &Node<'de> {
     }
 }
 
-/// A number in the kind that holds its digits.
+/// A number as the type that holds its digits.
 fn number<'de, V: Visitor<'de>>(digits: &str, visitor: V) -> Result<V::Value, Error> {
     if let Ok(number) = digits.parse() {
         return visitor.visit_u64(number);
@@ -114,7 +114,7 @@ impl<'de> SeqAccess<'de> for Values<'_, 'de> {
 
 struct Fields<'t, 'a> {
     fields: std::slice::Iter<'t, (&'a str, Node<'a>)>,
-    /// The field whose name was read last.
+    /// The field whose key was read last.
     next: Option<&'t (&'a str, Node<'a>)>,
 }
 

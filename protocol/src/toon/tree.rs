@@ -12,37 +12,37 @@ use super::{
     value::{cells, shown, value},
 };
 
-/// Greatest nesting, in levels of indentation.
+/// Limit of nesting, in levels of indentation.
 pub(super) const DEPTH_MAX: usize = 4;
-/// Greatest number of columns of a table.
+/// Limit of a table's columns.
 pub(super) const COLUMNS_MAX: usize = 32;
-/// Spaces a level of indentation takes.
+/// Spaces per level of indentation.
 const INDENT: usize = 2;
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
-    /// Its line, from 1; none for the document as a whole.
+    /// Its line, from 1; none for the document itself.
     pub(super) line: Option<usize>,
     pub(super) value: Value<'a>,
 }
 
-/// What a field, a cell or a document can hold.
+/// The value of a field, a cell or a document.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     /// With or without quotes.
     Text(Cow<'a, str>),
-    /// In its one form, as it is written.
+    /// In canonical form, as text.
     Number(&'a str),
     Bool(bool),
     /// Values of one line, or the rows of a table.
     List(Vec<Node<'a>>),
-    /// Fields in their order, each name once.
+    /// Fields in their order, with unique names.
     Object(Vec<(&'a str, Node<'a>)>),
 }
 
 impl Node<'_> {
-    /// The value for people.
+    /// The value for an error message.
     pub(super) fn shown(&self) -> String {
         match &self.value {
             Value::Text(text) => shown(text),
@@ -53,7 +53,7 @@ impl Node<'_> {
         }
     }
 
-    /// What quotes have to do with it where something else was expected.
+    /// A hint about quotes where they are the likely mistake.
     pub(super) fn quotes(&self, expected: &str) -> &'static str {
         match &self.value {
             Value::Number(_) | Value::Bool(_) if expected == "a text" => " without quotes",
@@ -63,7 +63,7 @@ impl Node<'_> {
     }
 }
 
-/// Reads a document without a line feed at its end; an empty one is an object without fields.
+/// Parses a document without a trailing line feed; an empty one is an object without fields.
 pub(super) fn parse(text: &str) -> Result<Node<'_>, Error> {
     let mut lines = Lines(text.split('\n').enumerate().peekable());
     let value = if text.is_empty() { Value::Object(Vec::new()) } else { fields(&mut lines, 0)? };
@@ -79,7 +79,7 @@ struct Line<'a> {
 struct Lines<'a>(Peekable<Enumerate<Split<'a, char>>>);
 
 impl<'a> Lines<'a> {
-    /// The next line if it is indented by so many levels; none if it is indented less.
+    /// The next line if it is indented by `depth` levels; none if it is indented less.
     fn next_at(&mut self, depth: usize) -> Result<Option<Line<'a>>, Error> {
         let Some((index, line)) = self.0.peek() else { return Ok(None) };
         let text = line.trim_start_matches(' ');
@@ -119,7 +119,7 @@ fn no_field(line: &Line<'_>) -> Error {
     Error::in_line(line.number, format!("expected a field, such as `key: value`, got {got}"))
 }
 
-/// What a field holds, from behind its name on.
+/// The value of a field, from the text after its name.
 fn field<'a>(line: &Line<'a>, rest: &'a str, lines: &mut Lines<'a>, depth: usize) -> Result<Value<'a>, Error> {
     match rest {
         ":" => return fields(lines, deeper(line, depth)?),
@@ -155,7 +155,7 @@ fn field<'a>(line: &Line<'a>, rest: &'a str, lines: &mut Lines<'a>, depth: usize
     }
 }
 
-/// The level below a line that opens one.
+/// The level below a line that opens a nested one.
 fn deeper(line: &Line<'_>, depth: usize) -> Result<usize, Error> {
     if depth == DEPTH_MAX {
         return Err(Error::in_line(line.number, format!("expected at most {DEPTH_MAX} levels of indentation")));

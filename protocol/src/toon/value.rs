@@ -1,13 +1,13 @@
-//! The grammar of one value: a number, a boolean, a text with or without quotes; and of several in one line.
+//! The grammar of a value (number, boolean, text with or without quotes) and of several in one line.
 
 use std::borrow::Cow;
 
 use super::tree::Value;
 
-/// What must stand in quotes, wherever it is in a text.
+/// Characters that make quotes necessary anywhere in a text.
 const QUOTED_ALWAYS: [char; 8] = [',', ':', '"', '\\', '[', ']', '{', '}'];
 
-/// Reads one value.
+/// Parses one value.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -31,7 +31,7 @@ pub(super) fn value(text: &str) -> Result<Value<'_>, String> {
     }
 }
 
-/// Cuts a line at the commas that are not inside quotes.
+/// Splits a line at the commas outside quotes.
 pub(super) fn cells(mut text: &str) -> Vec<&str> {
     let mut cells = Vec::new();
     loop {
@@ -44,7 +44,7 @@ pub(super) fn cells(mut text: &str) -> Vec<&str> {
     }
 }
 
-/// Where the first comma is that is not inside quotes, or the end.
+/// The position of the first comma outside quotes, or the end.
 fn end_of_cell(text: &str) -> usize {
     let (mut is_quoted, mut is_escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -59,7 +59,7 @@ fn end_of_cell(text: &str) -> usize {
     text.len()
 }
 
-/// Reads a text in quotes, its escapes resolved.
+/// Parses a quoted text and resolves its escapes.
 fn quoted(text: &str) -> Result<Cow<'_, str>, String> {
     let inner = text.strip_prefix('"').unwrap_or(text);
     if let Some(plain) = inner.strip_suffix('"')
@@ -73,7 +73,7 @@ fn quoted(text: &str) -> Result<Cow<'_, str>, String> {
         match chars.next() {
             None => return Err(format!("the quotes are not closed in {}", shown(text))),
             Some('"') if chars.as_str().is_empty() => return Ok(Cow::Owned(read)),
-            Some('"') => return Err(format!("expected nothing behind the closing quote, got {}", shown(text))),
+            Some('"') => return Err(format!("expected nothing after the closing quote, got {}", shown(text))),
             Some('\\') => read.push(escaped(&mut chars).ok_or_else(|| {
                 format!("expected one of the escapes \\\" \\\\ \\n \\r \\t \\uXXXX, got {}", shown(text))
             })?),
@@ -83,7 +83,7 @@ fn quoted(text: &str) -> Result<Cow<'_, str>, String> {
     }
 }
 
-/// The character behind a backslash.
+/// The character after a backslash.
 fn escaped(chars: &mut std::str::Chars<'_>) -> Option<char> {
     Some(match chars.next()? {
         c @ ('"' | '\\') => c,
@@ -101,7 +101,7 @@ fn escaped(chars: &mut std::str::Chars<'_>) -> Option<char> {
     })
 }
 
-/// Why a text can't stand without quotes.
+/// Why a text needs quotes.
 fn unquotable(text: &str) -> Option<String> {
     if let Some(c) = text.chars().find(|c| *c < ' ') {
         return Some(format!("contains {}", control(c)));
@@ -125,7 +125,7 @@ fn looks_like_a_number(text: &str) -> bool {
     is_decimal(&unsigned(number)) && exponent.is_none_or(|exponent| is_digits(&unsigned(exponent)))
 }
 
-/// Whether it is a number in its one form: no plus, no leading zeros, no exponent, no minus zero.
+/// Whether it is a canonical number: no plus, no leading zeros, no exponent, no negative zero.
 fn is_a_number(text: &str) -> bool {
     let (is_negative, number) = text.strip_prefix('-').map_or((false, text), |number| (true, number));
     let whole = number.split('.').next().unwrap_or_default();
@@ -150,7 +150,7 @@ fn control(c: char) -> String {
     format!("the control character U+{:04X}", u32::from(c))
 }
 
-/// What came, for people: its beginning, with nothing that breaks a line.
+/// The start of the received text, for an error message, without line breaks.
 pub(super) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 40;
     let start: String = text.chars().take(CHARS_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();

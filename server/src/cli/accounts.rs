@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Arg, ArgMatches, Command};
-use ks_protocol::number::{in_one_form, within};
+use ks_protocol::{duration, number::within};
 
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
@@ -47,9 +47,9 @@ pub(super) fn command() -> Command {
                 .arg(text("name", "NAME", "What it is called, for the audit").default_value("cli"))
                 .arg(role())
                 .arg(
-                    text("ttl", "TIME", "How long it is good: 30m, 12h, 90d; a year at most")
+                    text("ttl", "TIME", "Time to live, such as 30m, 12h or 90d; at most 365d")
                         .required(true)
-                        .value_parser(time_to_live),
+                        .value_parser(duration::within(TTL)),
                 ),
         ))
         .subcommand(with_settings(Command::new("list").about("List tokens and sessions").arg(json())))
@@ -61,21 +61,7 @@ pub(super) fn command() -> Command {
     parent("admin", "Users and tokens of the admin API, straight in the database").subcommand(user).subcommand(token)
 }
 
-/// `90d` as a duration.
-fn time_to_live(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a whole number and s, m, h or d, from 1s to 365d, such as 12h".to_owned();
-    let unit = text.chars().next_back().ok_or_else(expected)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 24 * 3_600,
-        _ => return Err(expected()),
-    };
-    let number: u64 = text.get(..text.len() - 1).and_then(in_one_form).ok_or_else(expected)?;
-    let ttl_s = number.checked_mul(seconds).filter(|ttl_s| (1..=TOKEN_TTL_S_MAX).contains(ttl_s));
-    ttl_s.map(Duration::from_secs).ok_or_else(expected)
-}
+const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(TOKEN_TTL_S_MAX);
 
 pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> Ended {
     let config = settings(flags)?;
@@ -213,18 +199,4 @@ fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));
     }
     edge::say(&format!("token {row} is revoked"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_to_live_is_a_number_and_a_unit() {
-        assert_eq!(time_to_live("1h"), Ok(Duration::from_hours(1)));
-        assert_eq!(time_to_live("365d"), Ok(Duration::from_hours(365 * 24)));
-        for wrong in ["", "h", "1", "0s", "366d", "1.5h", "-1h", "05h", "+5h", "99999999999999999999d", "1é"] {
-            assert!(time_to_live(wrong).is_err(), "{wrong}");
-        }
-    }
 }

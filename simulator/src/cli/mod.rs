@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use ks_protocol::{number::within, text::printable};
+use ks_protocol::{duration, number::within, text::printable};
 use ks_reports::run_folder::{Summary, Verdict};
 use ks_server::clock::{Clock, SystemClock};
 
@@ -36,7 +36,7 @@ use crate::{
     failure::Failure,
     folder::{self, RunFolder},
     known_settings::KnownSettings,
-    scenario::{self, Mode, Overrides, Plan, RefusedRollout, parse_duration, render_all},
+    scenario::{self, Mode, Overrides, Plan, RefusedRollout, render_all},
     self_watch::Stopwatch,
     timeline::Step,
 };
@@ -118,7 +118,7 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = within(0..=u32::MAX))]
     devices: Option<u32>,
     /// Duration, instead of the scenario's: 30s, 5m, 48h
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Root seed, instead of the scenario's
     #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
@@ -137,8 +137,8 @@ struct Options {
     quiet: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| format!("{error}; expected a duration such as 30s, 5m or 48h"))
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| format!("{error}; expected a duration such as 30s, 5m or 48h"))
 }
 
 /// Runs `ks-fleet` with these arguments, the program's name first.
@@ -374,7 +374,7 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
         );
     }
     if let Some(RefusedRollout { rollout_id, at, why }) = scenario::refused_rollouts(plan).first() {
-        let at = scenario::format_duration(*at);
+        let at = duration::format(*at);
         return bad(&format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"));
     }
     let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey(_) | Step::RevokeServerKey(_));
@@ -492,7 +492,7 @@ fn replay_command(path: &Path, mode: Mode, options: &Options, target: Option<&Ta
         command += &format!(" --devices {devices}");
     }
     if let Some(duration) = options.duration {
-        command += &format!(" --duration {}", scenario::format_duration(duration));
+        command += &format!(" --duration {}", duration::format(duration));
     }
     if let Some(prefix) = &options.id_prefix {
         command += &format!(" --id-prefix {prefix}");

@@ -5,12 +5,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    drive::target::Target,
-    failure::Failure,
-    operator::AnswerTimeouts,
-    scenario::{format_duration, parse_duration},
-};
+use ks_protocol::duration;
+
+use crate::{drive::target::Target, failure::Failure, operator::AnswerTimeouts};
 
 /// How long answers of a target may be waited for.
 const ADMIN_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
@@ -27,15 +24,8 @@ pub(super) struct TargetOptions {
     admin_token_file: Option<PathBuf>,
     /// How long each answer of the target's admin API is waited for [default: 2m for orders, an import among them, 10s for
     /// questions]
-    #[arg(long, value_name = "D", value_parser = admin_timeout, requires = "target")]
+    #[arg(long, value_name = "D", value_parser = duration::within(ADMIN_TIMEOUT), requires = "target")]
     admin_timeout: Option<Duration>,
-}
-
-fn admin_timeout(text: &str) -> Result<Duration, String> {
-    let (min, max) = (format_duration(*ADMIN_TIMEOUT.start()), format_duration(*ADMIN_TIMEOUT.end()));
-    let expected = || format!("expected a duration from {min} to {max}, such as 30s");
-    let timeout = parse_duration(text).map_err(|error| format!("{error}; {}", expected()))?;
-    if ADMIN_TIMEOUT.contains(&timeout) { Ok(timeout) } else { Err(format!("out of range; {}", expected())) }
 }
 
 impl TargetOptions {
@@ -86,6 +76,7 @@ mod tests {
 
     #[test]
     fn a_timeout_has_a_range() {
+        let admin_timeout = duration::within(ADMIN_TIMEOUT);
         assert_eq!(admin_timeout("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(admin_timeout("60m"), Ok(Duration::from_hours(1)));
         for wrong in ["0s", "61m", "soon"] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::metric::Metric;
-use super::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// What must be true of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +85,7 @@ impl std::fmt::Display for Expectation {
             write!(f, " during {phase}")?;
         }
         if let Some(every) = self.every {
-            write!(f, ", every {}", format_duration(every))?;
+            write!(f, ", every {}", duration::format(every))?;
         }
         Ok(())
     }

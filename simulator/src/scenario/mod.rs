@@ -17,7 +17,6 @@ mod raw;
 pub(crate) mod reader;
 mod rollouts;
 pub(crate) mod source;
-mod span_of_time;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -34,7 +33,6 @@ pub use plan::{
     Connections, Firmware, Fleet, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing, release_id,
 };
 pub use rollouts::{RefusedRollout, refused as refused_rollouts};
-pub use span_of_time::{DurationError, format_duration, parse_duration};
 
 use problem::Problems;
 use raw::RawScenario;

@@ -7,8 +7,8 @@ use super::expectation::During;
 use super::limits;
 use super::plan::{Mode, Plan};
 use super::problem::grouped;
-use super::span_of_time::format_duration;
 use crate::timeline::{Recipients, Revoke, SendCommand, Step};
+use ks_protocol::duration;
 
 /// Changes to a plan; none: as in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Plan {
                 plan.change_duration(duration);
                 check_times(&plan, &mut wrong);
             } else {
-                let [given, min, max] = [duration, *limits.start(), *limits.end()].map(format_duration);
+                let [given, min, max] = [duration, *limits.start(), *limits.end()].map(duration::format);
                 wrong.push(format!("the duration is {given}, expected {min} to {max} in mode {}", plan.mode.as_str()));
             }
         }
@@ -118,7 +118,7 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
             _ => 0,
         };
         if needed > devices {
-            let (name, at, needed) = (step.step.as_str(), format_duration(step.at), grouped(needed));
+            let (name, at, needed) = (step.step.as_str(), duration::format(step.at), grouped(needed));
             wrong.push(format!("the `{name}` at {at} needs {needed} devices, the fleet has {}", grouped(devices)));
         }
     }
@@ -126,13 +126,13 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
 
 /// Steps, attacks, phases and windows against the new end.
 fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
-    let end = format_duration(plan.duration);
+    let end = duration::format(plan.duration);
     for step in plan.timeline.iter().filter(|step| step.at > plan.duration) {
-        let (name, at) = (step.step.as_str(), format_duration(step.at));
+        let (name, at) = (step.step.as_str(), duration::format(step.at));
         wrong.push(format!("the `{name}` at {at} is after the end of the run, which lasts {end}"));
     }
     for adversary in plan.adversaries.iter().filter(|adversary| adversary.from >= adversary.until) {
-        let (name, from) = (adversary.kind.as_str(), format_duration(adversary.from));
+        let (name, from) = (adversary.kind.as_str(), duration::format(adversary.from));
         wrong.push(format!("the `{name}` from {from} would start no earlier than the run ends, which lasts {end}"));
     }
     let phases = plan.phases();
@@ -146,7 +146,7 @@ fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
         let length = length.unwrap_or_default();
         let needed = expectation.every.unwrap_or(Duration::from_millis(1));
         if length < needed {
-            let length = format_duration(length);
+            let length = duration::format(length);
             wrong.push(format!("`{expectation}` would have {length} to be measured in: no full window fits"));
         }
     }

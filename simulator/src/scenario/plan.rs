@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::adversaries::Adversary;
 use super::expectation::Expectation;
-use super::span_of_time::format_duration;
 use crate::timeline::{Phase, Step};
+use ks_protocol::duration;
 
 /// What to run. All times count from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -279,6 +279,6 @@ impl Mode {
 /// `revoke` at 10s
 impl std::fmt::Display for TimedStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` at {}", self.step.as_str(), format_duration(self.at))
+        write!(f, "`{}` at {}", self.step.as_str(), duration::format(self.at))
     }
 }

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems, any_of, closest, closest_value, grouped, quoted};
 use super::source::Place;
-use super::span_of_time::parse_duration;
+use ks_protocol::duration;
 
 /// A value as JSON.
 fn json(value: &DeValue<'_>) -> serde_json::Value {
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
                 if let Some(word) = words.iter().find(|word| **word == text.as_ref()) {
                     return Field::Given(At { at, value: Err(*word) });
                 }
-                let error = match parse_duration(text) {
+                let error = match duration::parse(text) {
                     Ok(duration) => return Field::Given(At { at, value: Ok(duration) }),
                     Err(error) => error,
                 };

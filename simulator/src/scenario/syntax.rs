@@ -8,7 +8,7 @@ use super::limits::{FILE_BYTES_MAX, SYNTAX_ERRORS_SHOWN_MAX};
 use super::problem::{Problem, Problems, grouped, quoted};
 use super::reader::Reader;
 use super::source::Place;
-use super::span_of_time::parse_duration;
+use ks_protocol::duration;
 
 /// The text, without a byte order mark.
 pub(super) fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
@@ -59,7 +59,7 @@ fn syntax_problem(text: &str, place: Place, message: &str) -> Problem {
     let (message, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     let marked = text.get(place.start..place.end).unwrap_or_default();
     let problem = Problem::new(place, format!("this is not TOML: {message}")).expected(expected);
-    if parse_duration(marked).is_ok() {
+    if duration::parse(marked).is_ok() {
         return problem.expected("a duration in quotes").suggest(Some(format!("\"{marked}\"")));
     }
     if marked.trim().is_empty() && message.contains("must be quoted") {

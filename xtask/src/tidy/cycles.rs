@@ -1,4 +1,4 @@
-//! Modules that know each other in a cycle: none of them can be understood, tested or moved without all the others.
+//! Cycles of modules: none of the modules in one can be understood, tested or moved without all the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 

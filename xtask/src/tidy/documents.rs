@@ -1,18 +1,18 @@
-//! Paths in documents: a reader who follows one must find something.
+//! Links and paths in documents that lead nowhere.
 
 use std::path::Path;
 
 use super::File;
 
-/// Ends of what is taken for a path of the project.
+/// How a text in backticks must end to be taken for a path of the project.
 const ENDS: [&str; 8] = [".rs", ".md", ".toml", ".sql", ".yml", ".toon", ".json", "/"];
-/// Beginnings of paths that are made when something runs, or stand on the machine of whoever runs it.
+/// Beginnings of paths that exist only at run time or on the user's machine.
 const MADE: [&str; 15] = [
     "target/", "reports/", "data/", "keys/", "/", "./", "~/", "http", "run/", "out/", "--", "$", "my-", "../",
     "offline/",
 ];
 
-/// Links and paths that lead nowhere.
+/// Links and paths that lead nowhere, each with its document and line.
 pub(super) fn broken(files: &[File]) -> Vec<String> {
     let documents = files.iter().filter(|file| Path::new(&file.path).extension().is_some_and(|end| end == "md"));
     documents.flat_map(|document| of(document, files)).collect()
@@ -55,15 +55,15 @@ fn leads_somewhere(folder: &Path, link: &str, files: &[File]) -> bool {
     files.iter().any(|file| file.path == path || file.path.starts_with(&format!("{path}/")))
 }
 
-/// What stands in backticks and looks like a path of the project.
+/// Texts in backticks that look like a path of the project.
 fn paths(line: &str) -> Vec<&str> {
     let quoted = line.split('`').skip(1).step_by(2);
-    // `x.rs` and `NNNN_x.sql` stand for whatever comes.
-    let stands_for_any =
+    // `x.rs` and `NNNN_x.sql` are placeholders.
+    let is_placeholder =
         |text: &str| text.rsplit('/').next().is_some_and(|name| name.starts_with("x.") || name.starts_with("NNNN"));
     let is_path = |text: &&str| {
         text.contains('/')
-            && !stands_for_any(text)
+            && !is_placeholder(text)
             && ENDS.iter().any(|end| text.ends_with(end))
             && !MADE.iter().any(|made| text.starts_with(made))
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.".contains(c))
@@ -71,7 +71,7 @@ fn paths(line: &str) -> Vec<&str> {
     quoted.filter(is_path).collect()
 }
 
-/// A path counts from the root or from within a crate, as ARCHITECTURE.md writes them.
+/// Paths are relative to the root or to a crate, as in ARCHITECTURE.md.
 fn is_known(path: &str, files: &[File]) -> bool {
     let folder = path.strip_suffix('/');
     files.iter().any(|file| {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_nowhere_is_named_with_its_line() {
+    fn broken_links_are_listed_with_their_line() {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
         let text = "See [b](b.md#x) and [no](../no.md).\n`src/a.rs`, `x/src/`, `src/b.rs`, `target/x.rs`, `src/x.rs`\n```\n`src/c.rs`\n```\n";
         let files = [file("docs/a.md", text), file("docs/b.md", ""), file("x/src/a.rs", "")];

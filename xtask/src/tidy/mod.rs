@@ -1,10 +1,11 @@
-//! How tidy the house is, in numbers. What is wrong for certain fails: a file without a first line that says what it is, a path
-//! in a document that does not exist, a dependency that nothing uses. What is a matter of judgement is shown.
+//! The structure of the project in numbers. What is certainly wrong fails: a file without a first doc line, a path in a document
+//! that does not exist, an unused dependency, a retired word. What is a matter of judgement is only printed.
 
 mod cycles;
 mod documents;
 mod sizes;
 mod unused;
+mod words;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 
 use crate::shell::{Failed, root, say};
 
-/// Crates of ours.
+/// The project's crates.
 const CRATES: [&str; 6] = ["protocol", "server", "simulator", "reports", "benches", "xtask"];
 
 /// A file of the project.
@@ -23,24 +24,26 @@ pub(crate) struct File {
     text: String,
 }
 
-/// Shows the numbers; fails for what is wrong for certain, and names all of it.
+/// Prints the numbers; fails for what is certainly wrong, and lists all of it.
 pub(crate) fn run() -> Result<(), Failed> {
     let files = files()?;
     let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
     sizes::show(&rust);
     cycles::show(&rust);
-    let wrong: Vec<String> = [sizes::nameless(&rust), documents::broken(&files), unused::dependencies(&files)].concat();
+    let wrong: Vec<String> =
+        [sizes::nameless(&rust), documents::broken(&files), unused::dependencies(&files), words::retired(&files)]
+            .concat();
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Failed(format!("{} things are not tidy:\n  {}", wrong.len(), wrong.join("\n  "))))
+    Err(Failed(format!("{} problems:\n  {}", wrong.len(), wrong.join("\n  "))))
 }
 
 fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
-/// Every text that git knows or would take.
+/// Every file that git tracks or would add.
 fn files() -> Result<Vec<File>, Failed> {
     let failed = |error: &dyn std::fmt::Display| Failed(format!("git ls-files: {error}"));
     let listed = Command::new("git")
@@ -53,7 +56,7 @@ fn files() -> Result<Vec<File>, Failed> {
     }
     let paths: Vec<PathBuf> = String::from_utf8_lossy(&listed.stdout).lines().map(PathBuf::from).collect();
     let read = |path: &PathBuf| {
-        // What is no text is a picture or a font.
+        // Pictures and fonts count as empty.
         let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
         File { path: path.to_string_lossy().into_owned(), text }
     };

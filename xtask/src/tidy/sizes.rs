@@ -1,13 +1,13 @@
-//! Files and functions that may hold two ideas, and files that do not say what they are.
+//! Long files and functions, which may hold two ideas, and files without a first doc line.
 
 use super::{File, show_largest};
 
-/// Lines of a file from which it is asked whether it holds two ideas.
+/// Files with more lines than this may hold two ideas.
 const FILE_LINES_MAX: usize = 500;
-/// The same of a function.
+/// Functions with more lines than this may, too.
 const FUNCTION_LINES_MAX: usize = 60;
 
-/// Shows what is long.
+/// Prints the longest files and functions.
 pub(super) fn show(files: &[&File]) {
     let long = files.iter().map(|file| (file.text.lines().count(), file.path.clone()));
     show_largest(
@@ -21,7 +21,7 @@ pub(super) fn show(files: &[&File]) {
     show_largest(&format!("functions over {FUNCTION_LINES_MAX} lines"), long);
 }
 
-/// Files whose first line is no `//!`.
+/// Files whose first line is not `//! ...`.
 pub(super) fn nameless(files: &[&File]) -> Vec<String> {
     let nameless = files.iter().filter(|file| !file.text.starts_with("//! "));
     nameless.map(|file| format!("{}: the first line does not say what it is (`//! ...`)", file.path)).collect()
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn functions_are_measured_from_head_to_brace() {
-        let text = "fn one() {}\n\nimpl X {\n    pub(crate) async fn two(\n        a: u8,\n    ) -> u8 {\n        if a {\n        }\n    }\n}\n\ntrait Y {\n    fn five(\n        a: u8,\n    ) -> u8;\n}\n\nfn three()\nwhere\n    T: U,\n{\n    4\n}\n// a word about fn four()\n";
+        let text = "fn one() {}\n\nimpl X {\n    pub(crate) async fn two(\n        a: u8,\n    ) -> u8 {\n        if a {\n        }\n    }\n}\n\ntrait Y {\n    fn five(\n        a: u8,\n    ) -> u8;\n}\n\nfn three()\nwhere\n    T: U,\n{\n    4\n}\n// a comment about fn four()\n";
         let found: Vec<_> = functions(text).into_iter().map(|(lines, name)| format!("{name} {lines}")).collect();
         assert_eq!(found, ["two 6", "three 6"]);
     }

@@ -1,8 +1,8 @@
-//! Dependencies that nothing in their crate names.
+//! Unused dependencies.
 
 use super::{CRATES, File};
 
-/// Dependencies of our crates that no file of the crate uses.
+/// Declared dependencies that no file of the crate uses.
 pub(super) fn dependencies(files: &[File]) -> Vec<String> {
     let mut unused = Vec::new();
     for name in CRATES {
@@ -16,7 +16,7 @@ pub(super) fn dependencies(files: &[File]) -> Vec<String> {
             let attribute = format!("{}(", dependency.replace('-', "_"));
             let imported = format!("use {};", dependency.replace('-', "_"));
             let is_named = |file: &&&File| [&path, &attribute, &imported].iter().any(|text| file.text.contains(*text));
-            // What only tests name is no dependency of the crate itself.
+            // A use in tests does not justify a normal dependency.
             let counts = |file: &&&File| section != "dependencies" || file.path.starts_with(&format!("{name}/src/"));
             if sources.iter().filter(counts).find(is_named).is_none() {
                 unused.push(format!("{name}/Cargo.toml: nothing uses `{dependency}` of [{section}]"));
@@ -26,8 +26,7 @@ pub(super) fn dependencies(files: &[File]) -> Vec<String> {
     unused
 }
 
-/// Names with the section that declares them. Optional ones are left out: some are there for the features they switch on in
-/// another dependency.
+/// Names with the section that declares them. Optional ones are left out: some exist only to enable features of another dependency.
 fn declared(manifest: &str) -> Vec<(&str, &str)> {
     let mut section = "";
     let mut found = Vec::new();

@@ -11,7 +11,7 @@ use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped
 use crate::scenario::raw::{ADVERSARY, RawAdversary};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
-use crate::scenario::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// Judges all of them; none if one is wrong.
 pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<Adversary>> {
@@ -117,14 +117,14 @@ fn check_window(
     let (from, until, end) = (from?, until?, known.duration?);
     let is_default = until.value == end;
     if until.value > end {
-        let message = format!("`until` is {}, after the end of the run", format_duration(until.value));
-        let expected = format!("at most {}", format_duration(end));
+        let message = format!("`until` is {}, after the end of the run", duration::format(until.value));
+        let expected = format!("at most {}", duration::format(end));
         problems.push(Problem::new(until.at, message).expected(expected));
         None
     } else if from.value >= until.value {
         let (name, at) = if is_default { ("the end of the run", from.at) } else { ("`until`", until.at) };
-        let message = format!("`from` is {}, not before {name}", format_duration(from.value));
-        let expected = format!("`from` less than {}", format_duration(until.value));
+        let message = format!("`from` is {}, not before {name}", duration::format(from.value));
+        let expected = format!("`from` less than {}", duration::format(until.value));
         problems.push(Problem::new(at, message).expected(expected));
         None
     } else {

@@ -12,7 +12,7 @@ use crate::scenario::problem::{Problem, Problems, any_of, closest, closest_value
 use crate::scenario::raw::{EXPECT, RawExpectation};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
-use crate::scenario::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// Name, start and end; none: they are not known because something else is wrong.
 type Phases<'a> = Option<&'a [(String, Duration, Duration)]>;
@@ -176,7 +176,7 @@ fn check_during(during: Field<String>, phases: Phases<'_>, problems: &mut Proble
         Some((_, start, end)) if start < end => Some(During::Phase(during.value)),
         Some((name, start, _)) => {
             let message =
-                format!("the phase `{name}` has no length: it starts and ends at {}", format_duration(*start));
+                format!("the phase `{name}` has no length: it starts and ends at {}", duration::format(*start));
             problems.push(Problem::new(during.at, message).expected("a phase in which something can be measured"));
             None
         }
@@ -217,13 +217,13 @@ fn check_every(
     if (limits::WINDOW_MIN..=length).contains(&every.value) {
         return Ok(Some(every.value));
     }
-    let given = format_duration(every.value);
+    let given = duration::format(every.value);
     let message = if every.value < limits::WINDOW_MIN {
         format!("`every` is too short: {given}")
     } else {
-        format!("`every` is {given}, but {held_over} lasts {}", format_duration(length))
+        format!("`every` is {given}, but {held_over} lasts {}", duration::format(length))
     };
-    let expected = format!("{} to {}", format_duration(limits::WINDOW_MIN), format_duration(length));
+    let expected = format!("{} to {}", duration::format(limits::WINDOW_MIN), duration::format(length));
     problems.push(Problem::new(every.at, message).expected(expected));
     Err(NotSound)
 }

@@ -9,7 +9,7 @@ use crate::scenario::problem::{Problem, Problems, closest_value, grouped, quoted
 use crate::scenario::raw::{FLEET, MODEL, RawFleet, RawShare, SITE};
 use crate::scenario::reader::{At, Field, Section};
 use crate::scenario::source::Place;
-use crate::scenario::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// The fleet so far; none: wrong.
 #[derive(Default)]
@@ -109,7 +109,7 @@ fn check_offered(devices: &At<u32>, interval: HeartbeatInterval, at: Place, prob
     if let Some(sentence) = offered_too_much(devices.value, interval) {
         let shortest =
             Duration::from_millis((u64::from(devices.value) * 1_000).div_ceil(limits::OFFERED_PER_S_MAX.into()));
-        let near = format!("\"{}\"", format_duration(shortest));
+        let near = format!("\"{}\"", duration::format(shortest));
         problems.push(Problem::new(at, sentence).expected("at most 200,000 a second in total").suggest(Some(near)));
     }
 }
@@ -119,7 +119,7 @@ pub(in crate::scenario) fn offered_too_much(devices: u32, interval: HeartbeatInt
     let HeartbeatInterval::Fixed(each) = interval else { return None };
     let per_s = interval.offered_per_s(devices)?;
     let is_too_much = per_s > f64::from(limits::OFFERED_PER_S_MAX);
-    let each = format_duration(each);
+    let each = duration::format(each);
     is_too_much.then(|| {
         let devices = grouped(devices);
         format!("{devices} devices, each every {each}, send {} heartbeats a second", grouped(per_s.round()))

@@ -22,8 +22,8 @@ use super::raw::{RawFleet, RawScenario};
 use super::reader::{At, Field};
 use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
-use super::span_of_time::format_duration;
 use fleet::CheckedFleet;
+use ks_protocol::duration;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
 
 /// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
@@ -134,7 +134,7 @@ fn check_duration(duration: Option<At<Duration>>, mode: Option<Mode>, problems: 
     let duration = duration?;
     let fits_rehearsal = limits::DURATION_REHEARSE.contains(&duration.value);
     if mode == Some(Mode::Load) && fits_rehearsal && !limits::DURATION_LOAD.contains(&duration.value) {
-        let message = format!("`duration` is too long for a load run: {}", format_duration(duration.value));
+        let message = format!("`duration` is too long for a load run: {}", duration::format(duration.value));
         let problem = Problem::new(duration.at, message)
             .expected("1s to 7d")
             .help("a load run takes real time; `mode = \"rehearse\"` runs up to 90d of virtual time");
@@ -148,8 +148,8 @@ fn check_ramp(ramp: Field<Duration>, duration: Option<&At<Duration>>, problems: 
     let ramp = or_default(ramp, Duration::ZERO, Place::FILE)?;
     match duration {
         Some(duration) if ramp.value >= duration.value => {
-            let message = format!("`ramp` of {} fills the whole run", format_duration(ramp.value));
-            let expected = format!("less than `duration`, which is {}", format_duration(duration.value));
+            let message = format!("`ramp` of {} fills the whole run", duration::format(ramp.value));
+            let expected = format!("less than `duration`, which is {}", duration::format(duration.value));
             problems.push(Problem::new(ramp.at, message).expected(expected));
             None
         }
@@ -164,8 +164,8 @@ fn check_drain(drain: Field<Duration>, answer_timeout: Option<Duration>, problem
     if drain.value >= needed {
         return Some(drain.value);
     }
-    let message = format!("`drain` is {}, too short for the last answers", format_duration(drain.value));
-    let expected = format!("at least {}: `answer_timeout` and a second more", format_duration(needed));
+    let message = format!("`drain` is {}, too short for the last answers", duration::format(drain.value));
+    let expected = format!("at least {}: `answer_timeout` and a second more", duration::format(needed));
     problems.push(Problem::new(drain.at, message).expected(expected));
     None
 }

@@ -13,7 +13,7 @@ use crate::scenario::problem::{Problem, Problems, grouped};
 use crate::scenario::raw::RawStep;
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
-use crate::scenario::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// The names of phases that are always there.
 pub(crate) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
@@ -54,8 +54,8 @@ fn check_at(at: Option<At<Duration>>, end: Option<Duration>, problems: &mut Prob
     let at = at?;
     match end {
         Some(end) if at.value > end => {
-            let message = format!("`at` is {}, after the end of the run", format_duration(at.value));
-            problems.push(Problem::new(at.at, message).expected(format!("at most {}", format_duration(end))));
+            let message = format!("`at` is {}, after the end of the run", duration::format(at.value));
+            problems.push(Problem::new(at.at, message).expected(format!("at most {}", duration::format(end))));
             None
         }
         _ => Some(at.value),

@@ -7,7 +7,7 @@ use crate::scenario::limits::NAME_CHARS_MAX;
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
-use crate::scenario::span_of_time::format_duration;
+use ks_protocol::duration;
 
 /// What a name may look like.
 #[derive(Clone, Copy)]
@@ -70,9 +70,9 @@ pub(crate) fn duration_in(
     problems: &mut Problems,
 ) -> Option<At<Duration>> {
     let value = value?;
-    let shown = [*range.start(), *range.end()].map(format_duration);
+    let shown = [*range.start(), *range.end()].map(duration::format);
     let side = side(&value.value, range, "short", "long");
-    let given = format_duration(value.value);
+    let given = duration::format(value.value);
     in_range(key, value, side, &given, &shown.join(" to "), problems)
 }
 

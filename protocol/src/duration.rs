@@ -1,16 +1,15 @@
-//! Durations as a scenario writes them: `"250ms"`, `"30s"`, `"5m"`, `"48h"`, `"7d"`, combined `"1h30m"`.
+//! Durations in scenarios and on command lines: `250ms`, `30s`, `5m`, `48h`, `7d`, combined `1h30m`.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use std::{fmt::Write as _, ops::RangeInclusive, time::Duration};
 
-/// The units, from large to small, and their length in milliseconds.
+/// The units from large to small, with their length in milliseconds.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Characters of an unknown unit that a message quotes.
-const UNKNOWN_UNIT_CHARS_SHOWN: usize = 16;
+/// Characters of an unknown unit that an error quotes.
+const UNKNOWN_UNIT_CHARS_MAX: usize = 16;
 
-/// What people also write, and the unit that they mean.
-const ALSO_WRITTEN: [(&str, &str); 19] = [
+/// Common spellings of the units.
+const ALIASES: [(&str, &str); 19] = [
     ("day", "d"),
     ("days", "d"),
     ("hour", "h"),
@@ -35,69 +34,64 @@ const ALSO_WRITTEN: [(&str, &str); 19] = [
 /// Why a text is not a duration. `Display` completes the sentence "`ramp` ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// Nothing was written.
     #[error("is empty")]
     Empty,
-    /// A number stands without a unit.
+    /// A number without a unit.
     #[error("has no unit")]
     NoUnit {
-        /// The same text with seconds as its unit.
+        /// The text with seconds as its unit.
         in_seconds: String,
     },
-    /// Letters that are no unit.
+    /// Letters that are not a unit.
     #[error("has `{unit}`, which is not a unit of time")]
     UnknownUnit {
-        /// The letters.
         unit: String,
-        /// The whole text with the unit that was probably meant.
-        meant: Option<String>,
+        /// The text with the likely unit.
+        suggestion: Option<String>,
     },
     /// A unit comes twice, or after a smaller one.
     #[error("has `{unit}` out of order")]
-    OutOfOrder {
-        /// The unit.
-        unit: &'static str,
-    },
-    /// A sign, a fraction, a blank or another character that does not belong.
+    OutOfOrder { unit: &'static str },
+    /// A sign, a fraction, a space or another character instead of a digit.
     #[error("has `{found}` where a digit should be")]
     NotADigit {
-        /// The character.
         found: char,
-        /// The whole text without blanks and fractions, if that makes it a duration.
-        meant: Option<String>,
+        /// The text without spaces and fractions, if that makes it a duration.
+        suggestion: Option<String>,
     },
-    /// More milliseconds than fit in 64 bits.
-    #[error("is longer than can be counted")]
+    /// More milliseconds than fit into 64 bits.
+    #[error("is too long")]
     TooLong,
 }
 
 impl DurationError {
-    /// What to write instead, where that can be guessed.
+    /// A likely replacement, if there is one.
     pub fn suggestion(&self) -> Option<&str> {
         match self {
             Self::NoUnit { in_seconds } => Some(in_seconds),
-            Self::UnknownUnit { meant, .. } | Self::NotADigit { meant, .. } => meant.as_deref(),
+            Self::UnknownUnit { suggestion, .. } | Self::NotADigit { suggestion, .. } => suggestion.as_deref(),
             Self::Empty | Self::OutOfOrder { .. } | Self::TooLong => None,
         }
     }
 }
 
-/// Reads a duration: whole numbers, each with its unit, from the largest unit to the smallest.
+/// Parses a duration: integers, each with its unit, from the largest unit to the smallest.
 ///
-/// Errors: no unit, an unknown unit, a unit twice or out of order, anything but digits, more than 2^64 - 1 ms.
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    read(text).map_err(|error| match error {
-        DurationError::UnknownUnit { unit, .. } => DurationError::UnknownUnit { unit, meant: respelt(text) },
+/// # Errors
+/// No unit, an unknown unit, a unit twice or out of order, anything but digits, more than 2^64 - 1 ms.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    parse_strict(text).map_err(|error| match error {
+        DurationError::UnknownUnit { unit, .. } => DurationError::UnknownUnit { unit, suggestion: respelled(text) },
         DurationError::NotADigit { found, .. } => {
-            let meant = respelt(&text.replace(' ', "")).or_else(|| without_fraction(text));
-            DurationError::NotADigit { found, meant }
+            let suggestion = respelled(&text.replace(' ', "")).or_else(|| without_fraction(text));
+            DurationError::NotADigit { found, suggestion }
         }
         other => other,
     })
 }
 
-/// As `parse_duration`, without a guess at what was meant.
-fn read(text: &str) -> Result<Duration, DurationError> {
+/// Like [`parse`], without a suggestion in its error.
+fn parse_strict(text: &str) -> Result<Duration, DurationError> {
     if text.is_empty() {
         return Err(DurationError::Empty);
     }
@@ -108,20 +102,20 @@ fn read(text: &str) -> Result<Duration, DurationError> {
         let digits = leading(rest, |c| c.is_ascii_digit());
         if digits.is_empty() {
             let found = rest.chars().next().unwrap_or_default();
-            return Err(DurationError::NotADigit { found, meant: None });
+            return Err(DurationError::NotADigit { found, suggestion: None });
         }
         rest = rest.strip_prefix(digits).unwrap_or_default();
         let letters = leading(rest, char::is_alphabetic);
         if letters.is_empty() {
             return Err(match rest.chars().next() {
                 None => DurationError::NoUnit { in_seconds: format!("{text}s") },
-                Some(found) => DurationError::NotADigit { found, meant: None },
+                Some(found) => DurationError::NotADigit { found, suggestion: None },
             });
         }
         rest = rest.strip_prefix(letters).unwrap_or_default();
         let Some(&(unit, unit_ms)) = UNITS.iter().find(|(unit, _)| *unit == letters) else {
-            let unit = letters.chars().take(UNKNOWN_UNIT_CHARS_SHOWN).collect();
-            return Err(DurationError::UnknownUnit { unit, meant: None });
+            let unit = letters.chars().take(UNKNOWN_UNIT_CHARS_MAX).collect();
+            return Err(DurationError::UnknownUnit { unit, suggestion: None });
         };
         let Some(place) = units_left.iter().position(|(left, _)| *left == unit) else {
             return Err(DurationError::OutOfOrder { unit });
@@ -133,46 +127,61 @@ fn read(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_millis(total_ms))
 }
 
-/// Writes a duration in the fewest units that say it exactly, to the millisecond: `1h30m`, `250ms`, `0s`.
-pub fn format_duration(duration: Duration) -> String {
+/// A command-line value parser: a duration within a range, which errors name.
+pub fn within(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let expected =
+            format!("expected a duration from {} to {}, such as 1h30m", format(*range.start()), format(*range.end()));
+        match parse(text) {
+            Ok(duration) if range.contains(&duration) => Ok(duration),
+            Ok(_) => Err(expected),
+            Err(error) => Err(format!("it {error}; {expected}")),
+        }
+    }
+}
+
+/// Formats a duration exactly, to the millisecond, in the fewest units: `1h30m`, `250ms`, `0s`.
+pub fn format(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, unit_ms) in UNITS {
         let count = left / unit_ms;
         left %= unit_ms;
         if count > 0 {
-            let _ = write!(text, "{count}{unit}"); // a String takes it all
+            let _ = write!(text, "{count}{unit}"); // writing to a String does not fail
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// The longest start of `text` whose characters all satisfy `belongs`.
+/// The longest prefix of `text` whose characters all satisfy `belongs`.
 fn leading(text: &str, belongs: impl Fn(char) -> bool) -> &str {
     let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
     text.get(..end).unwrap_or_default()
 }
 
-/// The text with every unit as this format spells it, if that makes it a duration.
-fn respelt(text: &str) -> Option<String> {
-    let mut meant = String::new();
+/// The text with canonical units, if that makes it a duration.
+fn respelled(text: &str) -> Option<String> {
+    let mut respelled = String::new();
     let mut rest = text;
     while !rest.is_empty() {
         let digits = leading(rest, |c| c.is_ascii_digit());
         let letters = leading(rest.strip_prefix(digits)?, char::is_alphabetic);
         rest = rest.strip_prefix(digits)?.strip_prefix(letters)?;
         let lower = letters.to_lowercase();
-        let unit = ALSO_WRITTEN.iter().find(|(also, _)| *also == lower).map_or(lower.as_str(), |(_, unit)| unit);
+        let unit = ALIASES.iter().find(|(also, _)| *also == lower).map_or(lower.as_str(), |(_, unit)| unit);
         if digits.is_empty() || letters.is_empty() {
             return None;
         }
-        meant.push_str(digits);
-        meant.push_str(unit);
+        respelled.push_str(digits);
+        respelled.push_str(unit);
     }
-    read(&meant).is_ok().then_some(meant)
+    parse_strict(&respelled).is_ok().then_some(respelled)
 }
 
-/// `1.5h` as `1h30m`, if the fraction comes out even in milliseconds.
+/// `1.5h` as `1h30m`, if that is exact in milliseconds.
 fn without_fraction(text: &str) -> Option<String> {
     let number = leading(text, |c| c.is_ascii_digit() || c == '.');
     let (whole, fraction) = number.split_once('.')?;
@@ -180,7 +189,7 @@ fn without_fraction(text: &str) -> Option<String> {
     let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
     let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let scaled = format!("{whole}{fraction}").parse::<u64>().ok()?.checked_mul(*unit_ms)?;
-    scaled.is_multiple_of(scale).then(|| format_duration(Duration::from_millis(scaled / scale)))
+    scaled.is_multiple_of(scale).then(|| format(Duration::from_millis(scaled / scale)))
 }
 
 #[cfg(test)]
@@ -188,11 +197,11 @@ mod tests {
     use super::*;
 
     fn parsed_ms(text: &str) -> Result<u128, String> {
-        parse_duration(text).map(|duration| duration.as_millis()).map_err(|error| error.to_string())
+        parse(text).map(|duration| duration.as_millis()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn durations_in_every_unit_are_read() {
+    fn every_unit_is_parsed() {
         for (text, expected_ms) in [
             ("250ms", 250),
             ("30s", 30_000),
@@ -210,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_duration_says_why() {
+    fn invalid_durations_are_explained() {
         for (text, why) in [
             ("", "is empty"),
             ("30", "has no unit"),
@@ -224,15 +233,15 @@ mod tests {
             ("1h 30m", "has ` ` where a digit should be"),
             ("s", "has `s` where a digit should be"),
             ("٣s", "has `٣` where a digit should be"),
-            ("99999999999999999999s", "is longer than can be counted"),
-            ("213503982335d", "is longer than can be counted"),
+            ("99999999999999999999s", "is too long"),
+            ("213503982335d", "is too long"),
         ] {
             assert_eq!(parsed_ms(text), Err(why.to_owned()), "{text}");
         }
     }
 
     #[test]
-    fn a_wrong_unit_is_respelt_where_the_meaning_is_plain() {
+    fn a_likely_unit_is_suggested() {
         for (text, meant) in [
             ("30", Some("30s")),
             ("30S", Some("30s")),
@@ -248,13 +257,24 @@ mod tests {
             ("3weeks", None),
             ("4µs", None),
         ] {
-            let error = parse_duration(text).expect_err(text);
+            let error = parse(text).expect_err(text);
             assert_eq!(error.suggestion(), meant, "{text}");
         }
     }
 
     #[test]
-    fn a_formatted_duration_reads_back_as_itself() {
+    fn a_range_includes_its_ends() {
+        let parser = within(Duration::from_secs(1)..=Duration::from_hours(24));
+        assert_eq!((parser("1s"), parser("24h")), (Ok(Duration::from_secs(1)), Ok(Duration::from_hours(24))));
+        for (text, why) in
+            [("999ms", "expected a duration from 1s to 1d"), ("1d1ms", "from 1s to 1d"), ("5", "it has no unit")]
+        {
+            assert!(parser(text).unwrap_err().contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn formatting_round_trips() {
         for (ms, text) in [
             (0, "0s"),
             (1, "1ms"),
@@ -265,8 +285,8 @@ mod tests {
             (u64::MAX, "213503982334d14h25m51s615ms"),
         ] {
             let duration = Duration::from_millis(ms);
-            assert_eq!(format_duration(duration), text);
-            assert_eq!(parse_duration(text), Ok(duration));
+            assert_eq!(format(duration), text);
+            assert_eq!(parse(text), Ok(duration));
         }
     }
 }

@@ -8,18 +8,18 @@ use ks_fleet::self_watch::Stopwatch;
 use ks_protocol::{id::RolloutId, key::PrivateKey, text::Sha256, time::UnixMs};
 use ks_server::{
     config::{SqliteUse, Synchronous},
-    release::ReleaseFields,
     rollout::{
         gate::Test,
+        outcome::Outcome,
         plan::{Wish, plan, read},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
         step::State,
-        update::Outcome,
     },
     rules::{
         self,
         rollouts::{Look, look},
     },
+    service::releases::ReleaseFields,
     store::{
         SqliteStore, Store, StoreError, Transaction,
         conformance::{AT, by, commit, sample_beat},

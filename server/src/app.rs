@@ -8,32 +8,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 
 use crate::{
-    admin::{throttle::Throttle, turns::Turns},
-    admission::{self, AddressBudget, FailureBudget},
     artifacts::Artifacts,
-    bulk,
     clock::Clock,
     config::Config,
-    keyring::{Keyring, KeyringError},
+    keys::Keyring,
+    limit::{AddressBudget, DEAR_FAILURES, FailureBudget, NEWCOMERS_DOUBTS, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::Registry,
     rng::ServerRng,
-    rollout::driver::{self, Rollouts},
-    rules, scrub,
-    store::{
-        Reader, StoreError, Writer,
-        retention::{self, Kept},
-    },
+    store::{Reader, StoreError, Writer},
 };
-
-/// How often changes by other programs are looked for.
-const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// How often a commit is tried while they fail.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The server's state, shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -64,7 +55,7 @@ pub struct Parts {
     /// Has rollouts looked at.
     pub rollouts: Rollouts,
     /// Held by the import that is made: one at a time.
-    pub imports: tokio::sync::Mutex<()>,
+    pub imports: Mutex<()>,
     /// What failing requests cost their address.
     pub address_budget: AddressBudget,
     /// What all may fail together in ways that cost more than reading.
@@ -136,10 +127,10 @@ impl App {
             registry,
             artifacts,
             rollouts: Rollouts::after(decision),
-            imports: tokio::sync::Mutex::default(),
+            imports: Mutex::default(),
             address_budget,
-            dear_failures: FailureBudget::new(admission::DEAR_FAILURES),
-            newcomers_doubts: FailureBudget::new(admission::NEWCOMERS_DOUBTS),
+            dear_failures: FailureBudget::new(DEAR_FAILURES),
+            newcomers_doubts: FailureBudget::new(NEWCOMERS_DOUBTS),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),
@@ -153,103 +144,40 @@ impl App {
         self.is_short_of_disk.load(Ordering::Relaxed)
     }
 
+    /// Notes whether it is so; gives what was noted before.
+    pub(crate) fn note_short_of_disk(&self, is_short: bool) -> bool {
+        self.is_short_of_disk.swap(is_short, Ordering::Relaxed)
+    }
+
     /// Microseconds since the start; never goes back.
     pub fn elapsed_us(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
 
-    /// The work that goes on beside requests; ends when the store is shut down.
-    pub async fn background(self) {
-        let kept = Kept {
-            heartbeats: self.config.heartbeat_retention,
-            logs: self.config.log_retention,
-            commands: self.config.command_retention,
-            firmware_history: self.config.firmware_history_retention,
-        };
-        let retention = retention::run(self.writer.clone(), self.reader.clone(), Arc::clone(&self.clock), kept);
-        tokio::join!(
-            retention,
-            self.follow(),
-            self.retry(),
-            driver::run(&self),
-            scrub::run(&self),
-            bulk::finish_orders(&self)
-        );
+/// Has rollouts looked at before their time, and knows which decisions are counted.
+#[derive(Debug)]
+pub struct Rollouts {
+    early: Notify,
+    /// Row of the last decision that is counted.
+    pub(crate) counted: Mutex<i64>,
+    /// Held by the one plan that is made at a time.
+    pub(crate) planning: Mutex<()>,
+}
+
+impl Rollouts {
+    /// Counts decisions after this row: of a server that starts, those before were counted by the one before.
+    pub fn after(decision: i64) -> Self {
+        Self { early: Notify::new(), counted: Mutex::new(decision), planning: Mutex::default() }
     }
 
-    /// One write that changes nothing that anybody asked for: what an idle server writes each minute anyway.
-    ///
-    /// # Errors
-    /// No commit succeeds.
-    pub async fn try_commit(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.writer.write(move |store| rules::presence::alive(store, now, retention::GAP_MIN_MS)).await
+    /// Something happened that a rollout may decide on.
+    pub fn wake(&self) {
+        self.early.notify_one();
     }
 
-    /// Once commits fail, tries one every second, so that it shows soon that the store was mended, also where nobody writes.
-    async fn retry(&self) {
-        loop {
-            tokio::time::sleep(RETRY_EVERY).await;
-            if self.writer.trouble().is_some() && self.try_commit().await == Err(StoreError::Closed) {
-                return;
-            }
-        }
-    }
-
-    /// Takes over, every second, what other programs changed: devices, keys, rollouts.
-    async fn follow(&self) {
-        loop {
-            tokio::time::sleep(FOLLOW_EVERY).await;
-            self.look_at_files().await;
-            match self.take_over().await {
-                Ok(()) | Err(KeyringError::Store(StoreError::Damaged(_))) => {} // damage was said when it was found
-                Err(KeyringError::Store(StoreError::Closed)) => return,
-                Err(error) => {
-                    tracing::error!(%error, "what others changed can't be taken over; it will be tried again");
-                }
-            }
-        }
-    }
-
-    /// Notices, also when nobody writes, that the store's files are not where they were: pages once, and says when they are back.
-    async fn look_at_files(&self) {
-        let found = self.reader.ask(|store| Ok((store.in_place()?, store.disk_free_bytes()))).await;
-        self.metrics.store_damaged.set(i64::from(self.writer.damage().is_err()));
-        if let Ok((wal_bytes, free_bytes)) = found {
-            free_bytes.inspect(|free_bytes| self.keep_reserve(*free_bytes));
-            self.metrics.store_wal_bytes.set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
-        }
-        let is_misplaced = matches!(found, Err(StoreError::Misplaced(_)));
-        let was_misplaced = self.metrics.store_misplaced.set(i64::from(is_misplaced)) != 0;
-        match found {
-            Err(error @ StoreError::Misplaced(_)) if !was_misplaced => tracing::error!(%error, "the database is lost"),
-            Ok(_) if was_misplaced => tracing::warn!("the database is where it was again"),
-            _ => {}
-        }
-    }
-
-    /// Says when the disk is nearly full, while there is still room for a revocation, and when it is no more.
-    fn keep_reserve(&self, free_bytes: u64) {
-        self.metrics.disk_free_bytes.set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
-        let reserve_bytes = self.config.disk_reserve_bytes;
-        let is_short = free_bytes < reserve_bytes;
-        match (self.is_short_of_disk.swap(is_short, Ordering::Relaxed), is_short) {
-            (false, true) => tracing::error!(
-                free_bytes,
-                reserve_bytes,
-                "the disk is nearly full: nothing more of devices is stored, what is left is for operators"
-            ),
-            (true, false) => tracing::warn!(free_bytes, "there is room on the disk again"),
-            _ => {}
-        }
-    }
-
-    async fn take_over(&self) -> Result<(), KeyringError> {
-        let newest = self.reader.ask(|store| store.newest()).await?;
-        let devices = self.registry.follow_to(newest, &self.reader).await;
-        let at = self.clock.now();
-        self.keyring.follow_to(newest.keyset_version, &self.writer, &self.reader, at).await?;
-        self.count_decisions(newest.decision).await?;
-        Ok(devices?)
+    /// Waits until something happened, or until it is time anyway.
+    pub(crate) async fn due(&self, at_latest: Duration) {
+        let _ = tokio::time::timeout(at_latest, self.early.notified()).await; // then it is time anyway
     }
 }

@@ -1,44 +1,36 @@
 //! The fleet backend: data plane for devices, admin API for people.
 //!
-//! A request's way: [`listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
-//! [`store::Store`] -> [`answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
-//! [`edge`] sees the environment, the wall clock, the operating system's randomness and threads.
+//! A request's way: [`http::listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
+//! [`store::Store`] -> [`http::answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
+//! [`edge`] sees the environment, the operating system's randomness and threads. Modules are in layers: ARCHITECTURE.md.
 
 pub mod admin;
 pub mod admission;
-pub mod answer;
 pub mod app;
 pub mod artifacts;
-pub mod audit;
-pub mod bulk;
+pub mod assembly;
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
-pub mod connection;
 pub mod data_plane;
 pub mod edge;
 pub mod error_report;
-pub mod framing;
-pub mod head;
-pub mod keyring;
-pub mod linger;
-pub mod listen;
+pub mod failure;
+pub mod http;
+pub mod keys;
+pub mod limit;
 pub mod metrics;
 pub mod operations;
 pub mod pace;
 pub mod password;
-pub mod presence;
-pub mod query;
+pub mod refusal;
 pub mod registry;
-pub mod release;
 pub mod rng;
 pub mod role;
 pub mod rollout;
 pub mod router;
 pub mod rules;
-pub mod scrub;
-pub mod server_key;
+pub mod serve;
+pub mod service;
 pub mod store;
-mod supervisor;
-pub mod vault;

@@ -2,14 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use ks_protocol::refusal::RefusalCode;
+use ks_protocol::{
+    message::{FirmwareArtifact, Request as _},
+    refusal::RefusalCode,
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::data_plane::PATHS;
+/// Every path of the data plane; `other` stands for those that are none.
+pub const PATHS: [&str; 10] = [
+    "/register",
+    "/heartbeat",
+    "/commands/ack",
+    "/logs",
+    "/attendance",
+    "/rotate-key",
+    "/firmware/status",
+    FirmwareArtifact::PATH,
+    "/keys",
+    "other",
+];
 
 /// Labels of an answered data-plane request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

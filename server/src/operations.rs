@@ -4,7 +4,7 @@ use axum::{extract::State, response::IntoResponse};
 use hyper::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
-use crate::{app::App, metrics::as_version_0_0_4};
+use crate::{app::App, metrics::as_version_0_0_4, service::rollouts::driver};
 
 /// GET /health: 200 while the store answers and takes writes, 503 when it does not. Every minute there is a write, so a store
 /// that failed and was mended shows within one, even where nobody sends it anything.
@@ -36,7 +36,7 @@ pub async fn health(State(app): State<App>) -> impl IntoResponse {
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     // What others have just decided is counted too; if the store does not answer, the rest is said all the same.
     if let Ok(newest) = app.reader.ask(|store| store.newest()).await {
-        let _ = app.count_decisions(newest.decision).await;
+        let _ = driver::count_decisions(&app, newest.decision).await;
     }
     let Ok(text) = app.metrics.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());

@@ -18,8 +18,8 @@ use ks_protocol::{
 };
 
 use crate::{
-    admission::{Gcra, Rate},
-    answer::Refusal,
+    limit::{Gcra, Rate},
+    refusal::Refusal,
     store::{
         Newest, Reader, StoreError,
         devices::{DeviceStatus, StandingRecord},

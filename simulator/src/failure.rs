@@ -125,7 +125,7 @@ impl Failure {
             }
             Self::TargetFailed { .. } => "look into the target's own log for what happened there, then run it again".to_owned(),
             Self::Output { cause } => {
-                format!("{}; `ks-fleet report` draws a run's report again", ks_server::config::output_remedy(cause))
+                format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_remedy(cause))
             }
             Self::TooSlow { .. } => {
                 "look into the server's log; if it only needs longer, wait longer with --admin-timeout".to_owned()

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::refusal::RefusalCode;
-use ks_server::config::{Config, SETTINGS, StartError};
+use ks_server::{
+    config::{Config, SETTINGS},
+    failure::StartError,
+};
 
 use crate::scenario::ServerSettings;
 

@@ -2,60 +2,31 @@
 
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    auth::token_sha256,
     heartbeats::PageQuery,
     page::{self, Page},
     route::{Call, Done, Json, JsonBody, Nothing, Query, Versioned},
 };
 use crate::{
-    rng::ServerRng,
     role::Role,
     rules::accounts,
+    service::accounts::{TOKEN_TTL_S_MAX, Token, User, is_name, new_token},
     store::{
         self,
-        accounts::{NewToken, TokenKind, TokenRecord, UserEdit, UserRecord, UserRefused},
+        accounts::{NewToken, UserEdit, UserRefused},
     },
 };
-
-/// Longest life of a token, in seconds: a year.
-pub const TOKEN_TTL_S_MAX: u64 = 365 * 24 * 3_600;
-
-/// Whether a text can name a user or a token: so that it stands well in a log, a path and an address.
-pub fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
-    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
-}
 
 fn check_name(text: &str) -> Result<(), Problem> {
     if is_name(text) {
         Ok(())
     } else {
         Err(Problem::bad_request("name: expected 1 to 64 of A-Z, a-z, 0-9, . _ - and @"))
-    }
-}
-
-/// Somebody who may log in.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct User {
-    name: String,
-    role: Role,
-    /// Grows with each edit.
-    version: u64,
-    created_at: UnixMs,
-    disabled_at: Option<UnixMs>,
-}
-
-impl From<UserRecord> for User {
-    fn from(record: UserRecord) -> Self {
-        let UserRecord { name, role, version, created_at, disabled_at, .. } = record;
-        Self { name, role, version, created_at, disabled_at }
     }
 }
 
@@ -138,28 +109,6 @@ pub async fn edit_user(call: Call, JsonBody(edit): JsonBody<EditUser>) -> Result
     find(&call, &name).await
 }
 
-/// A token, without the token itself, or a session.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Token {
-    row: i64,
-    kind: TokenKind,
-    name: String,
-    role: Role,
-    /// Who logged in, or made the token, also by a token of theirs; it ends when that user is disabled. None of a token that was
-    /// made on the server's machine or with ADMIN_TOKEN.
-    user: Option<String>,
-    created_at: UnixMs,
-    expires_at: UnixMs,
-    revoked_at: Option<UnixMs>,
-}
-
-impl From<TokenRecord> for Token {
-    fn from(record: TokenRecord) -> Self {
-        let TokenRecord { row, kind, name, role, user, created_at, expires_at, revoked_at } = record;
-        Self { row, kind, name, role, user, created_at, expires_at, revoked_at }
-    }
-}
-
 /// Lists tokens and sessions.
 pub async fn tokens(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<Token>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
@@ -203,13 +152,6 @@ pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> 
     let new = NewToken { user: call.caller.user.clone(), ..new };
     let row = call.app.writer.write(move |store| accounts::add_token(store, &new, &by)).await?;
     Ok(Json(TokenMade { row, token, expires_at }))
-}
-
-/// A new token that is nobody's, and what the store keeps of it.
-pub fn new_token(rng: &ServerRng, name: String, role: Role, expires_at: UnixMs) -> (String, NewToken) {
-    let token = format!("ks_{}", Base64UrlUnpadded::encode_string(&rng.bytes_32()));
-    let token_sha256 = token_sha256(&token);
-    (token, NewToken { token_sha256, kind: TokenKind::Bearer, name, role, user: None, expires_at })
 }
 
 /// Ends a token or a session.

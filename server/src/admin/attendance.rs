@@ -14,9 +14,11 @@ use super::{
     Problem,
     page::{self, Csv, Page},
     route::{Call, Json, Query},
-    sheet::{self, Separator},
 };
-use crate::store::punches::{PunchFilter, PunchPlace, PunchRecord};
+use crate::{
+    service::sheet::{self, Separator},
+    store::punches::{PunchFilter, PunchPlace, PunchRecord},
+};
 
 /// Punches read from the store at a time.
 const PAGE: usize = 5_000;

@@ -7,10 +7,9 @@ use std::net::IpAddr;
 
 use hyper::{HeaderMap, Method, header};
 use ks_protocol::time::UnixMs;
-use sha2::{Digest, Sha256};
 
-use super::{Problem, route::text_of};
-use crate::{app::App, role::Role, store::accounts::TokenKind};
+use super::Problem;
+use crate::{app::App, http::body::text_of, role::Role, service::accounts::token_sha256, store::accounts::TokenKind};
 
 /// The cookie that carries a session. Its prefix has browsers refuse it unless it is Secure, host-only and for every path.
 pub const COOKIE: &str = "__Host-ks_session";
@@ -28,11 +27,6 @@ pub struct Caller {
     pub user: Option<String>,
     /// When that ends.
     pub expires_at: Option<UnixMs>,
-}
-
-/// SHA-256 of a token: what is stored, and compared, instead of it.
-pub fn token_sha256(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
 }
 
 impl Caller {

@@ -6,7 +6,6 @@ use ks_protocol::{
     id::{CommandId, DeviceId},
     message::{BadCommand, CommandOrder},
     text::hex,
-    time::UnixMs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,18 +13,17 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Problem,
-    devices::is_plain,
     page::{self, Page},
     route::{Call, Json, JsonBody, Nothing, Query},
     which::Which,
 };
 use crate::{
-    bulk,
     command::CommandState,
     rules,
+    service::{bulk, commands::Command, devices::is_plain},
     store::{
         self,
-        commands::{CancelRefused, CommandFilter, CommandRecord, NewOrder, Ordered},
+        commands::{CancelRefused, CommandFilter, NewOrder, Ordered},
         devices::Selector,
     },
 };
@@ -108,54 +106,6 @@ fn request_sha256(which: &Selector, kind: &str, argument: &str, ttl_s: u64) -> R
 fn order_id(call: &Call) -> Result<CommandId, Problem> {
     let digits = hex(&call.app.rng.bytes_32());
     format!("o{}", digits.get(..24).unwrap_or(&digits)).parse().map_err(|_| Problem::internal())
-}
-
-/// A command.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Command {
-    command_id: CommandId,
-    order_id: CommandId,
-    device_id: DeviceId,
-    /// Kind on the wire.
-    kind: String,
-    /// Argument on the wire: a TOON document.
-    argument: String,
-    /// Whether it goes before other commands.
-    urgent: bool,
-    state: CommandState,
-    created_at: UnixMs,
-    /// Void after this.
-    deadline_at: UnixMs,
-    delivered_at: Option<UnixMs>,
-    finished_at: Option<UnixMs>,
-    /// What the device said of it last.
-    detail: String,
-}
-
-impl From<CommandRecord> for Command {
-    fn from(record: CommandRecord) -> Self {
-        Self {
-            command_id: record.command_id,
-            order_id: record.order_id,
-            device_id: record.device_id,
-            kind: record.kind,
-            argument: record.argument,
-            urgent: record.is_urgent,
-            state: record.state,
-            created_at: record.created_at,
-            deadline_at: record.deadline_at,
-            delivered_at: record.delivered_at,
-            finished_at: record.finished_at,
-            detail: record.detail,
-        }
-    }
-}
-
-impl Command {
-    /// In one line, for people.
-    pub(super) fn told(&self) -> String {
-        format!("{}  {} {} since {}", self.command_id, self.kind, self.state.as_str(), self.created_at)
-    }
 }
 
 /// Which commands, and which page of them.

@@ -1,11 +1,6 @@
 //! /api/devices: listing, editing, revoking.
 
-use ks_protocol::{
-    id::{DeviceId, Seq},
-    key::PublicKey,
-    text::printable_char,
-    time::UnixMs,
-};
+use ks_protocol::id::DeviceId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +11,12 @@ use super::{
     which::Which,
 };
 use crate::{
-    bulk, rules,
+    rules,
+    service::{
+        bulk,
+        devices::{Device, is_plain},
+        inventory,
+    },
     store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
 };
 
@@ -24,59 +24,6 @@ use crate::{
 const LABELS_MAX: usize = 32;
 /// Bytes of a site or a label at most.
 const NAME_BYTES_MAX: usize = 128;
-
-/// A device.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Device {
-    pub(super) device_id: DeviceId,
-    public_key: PublicKey,
-    serial: String,
-    pub(super) manufacturer: String,
-    pub(super) model: String,
-    pub(super) site: String,
-    labels: Vec<String>,
-    pub(super) status: DeviceStatus,
-    /// Grows with each edit.
-    version: u64,
-    /// Greatest replay pair stored, first part.
-    boot_epoch: u32,
-    /// Second part.
-    seq: Seq,
-    registered_at: Option<UnixMs>,
-    revoked_at: Option<UnixMs>,
-    revoke_reason: Option<String>,
-    pub(super) last_seen_at: Option<UnixMs>,
-    /// The firmware that it last said it runs; empty before its first heartbeat.
-    firmware_version: String,
-    release_counter: u64,
-    /// The server's keyset that it last said it holds.
-    pub(super) keyset_version: u64,
-}
-
-impl From<DeviceRecord> for Device {
-    fn from(record: DeviceRecord) -> Self {
-        Self {
-            device_id: record.device_id,
-            public_key: record.public_key,
-            serial: record.serial,
-            manufacturer: record.manufacturer,
-            model: record.model,
-            site: record.site,
-            labels: record.labels,
-            status: record.status,
-            version: record.version,
-            boot_epoch: record.sequence.boot_epoch,
-            seq: record.sequence.seq,
-            registered_at: record.registered_at,
-            revoked_at: record.revoked_at,
-            revoke_reason: record.revoke_reason,
-            last_seen_at: record.last_seen_at,
-            firmware_version: record.firmware_version,
-            release_counter: record.release_counter,
-            keyset_version: record.keyset_version,
-        }
-    }
-}
 
 /// Which devices, and which page of them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -145,7 +92,7 @@ pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versione
     let Edit { site, labels } = edit;
     let is_name = |text: &String| is_plain(text, NAME_BYTES_MAX);
     if site.as_ref().is_some_and(|site| !is_name(site)) {
-        return Err(Problem::bad_request(format!("site: expected {}", super::inventory::FIELD)));
+        return Err(Problem::bad_request(format!("site: expected {}", inventory::FIELD)));
     }
     if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX || !labels.iter().all(is_name)) {
         let detail = format!("labels: expected at most {LABELS_MAX}, each of 1 to {NAME_BYTES_MAX} bytes of text");
@@ -166,11 +113,6 @@ pub(super) fn edit_refused(refused: &EditRefused, device_id: &DeviceId) -> Probl
         EditRefused::KeyInUse => Problem::conflict("public_key: a device has or had this key; no key is used twice"),
         EditRefused::Changed { version } => Problem::changed(*version),
     }
-}
-
-/// Text of so many bytes, without characters that a terminal would obey.
-pub(super) fn is_plain(text: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&text.len()) && text.chars().all(|c| printable_char(c) == c)
 }
 
 /// A reason that says something, for the audit.

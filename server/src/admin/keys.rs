@@ -1,12 +1,11 @@
 //! /api/keys: the server's keys, and how they change.
 
 use ks_protocol::{
-    id::{DeviceId, KeyId},
+    id::KeyId,
     key::{PrivateKey, PublicKey},
-    time::UnixMs,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     Problem,
@@ -14,65 +13,14 @@ use super::{
     route::{Call, Json, JsonBody, Nothing},
 };
 use crate::{
-    keyring::{self, KeyringError, KeysetState},
-    server_key::KeyOrder,
-    store::keysets::{KeysetHolders, ServerKeyRecord, ServerKeyStatus},
+    keys::{KeyOrder, KeyringError, KeysetState, guard, publish},
+    service::keys::{KeysStatus, refuse_to_stop_rollouts, refuse_to_strand},
 };
-
-/// A key of the server, without its private half.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ServerKey {
-    pub(crate) key_id: KeyId,
-    pub(crate) status: ServerKeyStatus,
-    announced_at: UnixMs,
-    signing_at: Option<UnixMs>,
-    removed_at: Option<UnixMs>,
-}
-
-impl From<ServerKeyRecord> for ServerKey {
-    fn from(record: ServerKeyRecord) -> Self {
-        let ServerKeyRecord { key_id, status, announced_at, signing_at, removed_at, .. } = record;
-        Self { key_id, status, announced_at, signing_at, removed_at }
-    }
-}
-
-/// The keys as they are, and who knows them.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct KeysStatus {
-    /// Version of the newest keyset.
-    pub(crate) keyset_version: u64,
-    pub(crate) expires_at: UnixMs,
-    pub(crate) keys: Vec<ServerKey>,
-    /// Registered devices that were heard within a week.
-    pub(crate) active_devices: u64,
-    /// Of these, those that confirmed the newest keyset in a signed heartbeat.
-    pub(crate) confirmed_devices: u64,
-    /// Those that a flip or a retirement would strand now.
-    pub(crate) stranded_devices: u64,
-    /// Registered devices that hold a keyset newer than the newest, the first 100: they believe somebody else's keys, or this
-    /// database is older than what they have seen.
-    pub(crate) astray_devices: Vec<DeviceId>,
-}
-
-impl KeysStatus {
-    /// From what the store says.
-    pub(crate) fn of(state: KeysetState, holders: KeysetHolders) -> Self {
-        Self {
-            keyset_version: state.version,
-            expires_at: state.expires_at,
-            keys: state.keys.into_iter().map(ServerKey::from).collect(),
-            active_devices: holders.active,
-            confirmed_devices: holders.confirmed,
-            stranded_devices: holders.stranded(),
-            astray_devices: holders.astray,
-        }
-    }
-}
 
 /// Says how the keys are.
 pub async fn status(call: Call, _: Nothing) -> Result<Json<KeysStatus>, Problem> {
     let state = KeysetState::read(&call.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
-    let holders = keyring::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
+    let holders = guard::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
     Ok(Json(KeysStatus::of(state, holders)))
 }
 
@@ -105,7 +53,7 @@ pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
     let (app, by) = (&call.app, call.by());
     let state = KeysetState::read(&app.admin_reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let vault = app.keyring.vault();
-    keyring::announce(vault, &state, &key, &change.reason, &app.writer, &by).await.map_err(problem)?;
+    publish::announce(vault, &state, &key, &change.reason, &app.writer, &by).await.map_err(problem)?;
     in_force(call).await
 }
 
@@ -129,7 +77,7 @@ pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> R
     let order = KeyOrder::AddFirmware(key.public_key);
     if !key.force {
         let now = call.app.clock.now();
-        keyring::refuse_to_stop_rollouts(&call.reader, &order, now).await.map_err(problem)?;
+        refuse_to_stop_rollouts(&call.reader, &order, now).await.map_err(problem)?;
     }
     carry_out(call, &order, &key.reason).await
 }
@@ -154,14 +102,14 @@ async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<Ke
     check_reason(&change.reason)?;
     if !change.force {
         let most = call.app.config.keys_stranded_max_bp;
-        keyring::refuse_to_strand(&call.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
+        refuse_to_strand(&call.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
     }
     carry_out(call, order, &change.reason).await
 }
 
 async fn carry_out(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatus>, Problem> {
     let (app, by) = (&call.app, call.by());
-    keyring::order(app.keyring.vault(), order, why, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
+    publish::order(app.keyring.vault(), order, why, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
     in_force(call).await
 }
 

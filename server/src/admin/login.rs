@@ -9,16 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    auth::{COOKIE, Caller, token_sha256},
+    auth::{COOKIE, Caller},
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
-    audit,
     role::Role,
     rules::accounts,
+    service::accounts::token_sha256,
     store::{
         By,
         accounts::{NewToken, TokenKind},
+        audit::chain,
     },
 };
 
@@ -69,7 +70,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     let wrong = || Problem::unauthorized("name or password is wrong");
     let Some((user, hash)) = enabled.filter(|_| is_right) else {
         let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
-        app.writer.write(move |store| audit::note(store, "login.failed", &name, "", &by).map(|_| ())).await?;
+        app.writer.write(move |store| chain::note(store, "login.failed", &name, "", &by).map(|_| ())).await?;
         return Err(wrong());
     };
     attempt.succeeded();

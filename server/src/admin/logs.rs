@@ -2,14 +2,14 @@
 
 use ks_protocol::{id::DeviceId, message::LogLevel, time::UnixMs};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     Problem,
     page::{self, Page},
     route::{Call, Json, Query},
 };
-use crate::store::logs::{LogFilter, LogRecord};
+use crate::{service::logs::Line, store::logs::LogFilter};
 
 /// Lines that one page looks at: a search for a rare word comes in several pages, and holds nothing up.
 const LOOKED_AT_MAX: usize = 20_000;
@@ -35,31 +35,6 @@ pub struct LogsQuery {
     /// Rows of the page, 100 unless it is said.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
-}
-
-/// A log line of a device.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Line {
-    device_id: DeviceId,
-    /// When it was written, by the device's clock.
-    at: UnixMs,
-    received_at: UnixMs,
-    level: LogLevel,
-    message: String,
-}
-
-impl From<LogRecord> for Line {
-    fn from(record: LogRecord) -> Self {
-        let LogRecord { device_id, at, received_at, level, message, .. } = record;
-        Self { device_id, at, received_at, level, message }
-    }
-}
-
-impl Line {
-    /// In one line, for people.
-    pub(super) fn told(&self) -> String {
-        format!("{}  {:?}  {}", self.at, self.level, self.message.escape_debug())
-    }
 }
 
 /// Lists lines. A page may be empty and have a next one: so many lines were looked at.

@@ -10,7 +10,6 @@ pub mod auth;
 pub mod commands;
 pub mod devices;
 pub mod heartbeats;
-pub mod inventory;
 pub mod keys;
 pub mod login;
 pub mod logs;
@@ -22,12 +21,7 @@ pub mod provisioning;
 pub mod releases;
 pub mod rollouts;
 pub mod route;
-pub mod sheet;
-pub mod throttle;
-pub mod turns;
 pub mod which;
-
-use std::collections::BTreeSet;
 
 use axum::{
     Router,
@@ -43,7 +37,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use problem::Problem;
 
-use crate::{admission::client_address, app::App, role::Access};
+use crate::{app::App, http::client_address, role::Access};
 use auth::Caller;
 use route::{
     Method::{Delete, Get, Patch, Post},
@@ -212,32 +206,6 @@ fn of_the_server() -> Vec<Route> {
     ]
 }
 
-/// Words that stand in a path where others have `parameter`, such as `import` beside `{device_id}`: who is named so could not be
-/// reached.
-pub fn words_beside(parameter: &str) -> BTreeSet<&'static str> {
-    let paths: Vec<Vec<&'static str>> = routes().iter().map(|route| route.path.split('/').collect()).collect();
-    let before = |path: &Vec<&'static str>| {
-        path.iter().position(|part| *part == parameter).and_then(|at| path.get(..at).map(<[_]>::to_vec))
-    };
-    let places: BTreeSet<Vec<&'static str>> = paths.iter().filter_map(before).collect();
-    let beside = |path: &Vec<&'static str>| {
-        let word = |place: &Vec<&'static str>| path.strip_prefix(place.as_slice())?.first().copied();
-        places.iter().find_map(word).filter(|word| !word.starts_with('{'))
-    };
-    paths.iter().filter_map(beside).collect()
-}
-
-/// Whether something may be named so: not where the name is one of the [`words_beside`] its place in a path.
-///
-/// # Errors
-/// It may not.
-pub fn check_name(name: &str, taken: &BTreeSet<&str>) -> Result<(), String> {
-    if taken.contains(name) {
-        return Err(format!("`{name}` stands in a path of the API where the name would stand, expected another name"));
-    }
-    Ok(())
-}
-
 /// The routes as axum serves them, below /api.
 pub fn router(app: &App) -> Router<App> {
     let routes = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.service()));
@@ -293,5 +261,39 @@ async fn method_not_allowed(State(app): State<App>, request: Request) -> Problem
     match caller(&app, request).await {
         Ok(_) => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the endpoint takes other methods"),
         Err(problem) => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::service::names;
+
+    /// Words that stand in a path where others have `parameter`, such as `import` beside `{device_id}`: who is named so could not be
+    /// reached.
+    fn words_beside(parameter: &str) -> BTreeSet<&'static str> {
+        let paths: Vec<Vec<&'static str>> = routes().iter().map(|route| route.path.split('/').collect()).collect();
+        let before = |path: &Vec<&'static str>| {
+            path.iter().position(|part| *part == parameter).and_then(|at| path.get(..at).map(<[_]>::to_vec))
+        };
+        let places: BTreeSet<Vec<&'static str>> = paths.iter().filter_map(before).collect();
+        let beside = |path: &Vec<&'static str>| {
+            let word = |place: &Vec<&'static str>| path.strip_prefix(place.as_slice())?.first().copied();
+            places.iter().find_map(word).filter(|word| !word.starts_with('{'))
+        };
+        paths.iter().filter_map(beside).collect()
+    }
+
+    #[test]
+    fn names_that_would_be_words_of_a_path_are_those_that_are_refused() {
+        for (parameter, refused) in [
+            ("{device_id}", &names::NOT_FOR_DEVICES[..]),
+            ("{release_id}", &names::NOT_FOR_RELEASES),
+            ("{rollout_id}", &names::NOT_FOR_ROLLOUTS),
+        ] {
+            assert_eq!(words_beside(parameter), refused.iter().copied().collect(), "{parameter}");
+        }
     }
 }

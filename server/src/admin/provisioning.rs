@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::StatusCode;
 use ks_protocol::{id::DeviceId, key::PublicKey, time::UnixMs};
 use schemars::JsonSchema;
@@ -10,18 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    devices::{Device, check_reason, edit_refused, find},
-    inventory::{self, Inventory},
+    devices::{check_reason, edit_refused, find},
     page::Csv,
     problem::Place,
     route::{Call, CsvBody, Json, JsonBody, Query, Versioned},
-    sheet::{self, Separator},
 };
 use crate::{
-    bulk::{self, ImportStopped, StoppedBy},
-    rng::ServerRng,
     rules,
-    store::devices::{DeviceStatus, ImportProblem, Imported, NewDevice, NewOtrts, Selector},
+    service::{
+        bulk::{self, ImportStopped, StoppedBy},
+        devices::Device,
+        inventory::{self, Inventory},
+        names,
+        otrts::otrts,
+        sheet::{self, Separator},
+    },
+    store::devices::{DeviceStatus, ImportProblem, Imported, NewDevice, Selector},
 };
 
 /// Greatest inventory, in bytes: a million rows.
@@ -121,7 +124,7 @@ pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Js
     if let Some((field, _)) = texts.into_iter().find(|(_, text)| !inventory::is_field(text)) {
         return Err(Problem::bad_request(format!("{field}: expected {}", inventory::FIELD)));
     }
-    super::check_name(new.device_id.as_str(), &super::words_beside("{device_id}"))
+    names::check(new.device_id.as_str(), &names::NOT_FOR_DEVICES)
         .map_err(|why| Problem::bad_request(format!("device_id: {why}")))?;
     let Enrolment { device_id, public_key, serial, manufacturer, model, site } = new;
     let device = NewDevice { line: 1, device_id, public_key, serial, manufacturer, model, site };
@@ -206,19 +209,6 @@ pub async fn make_otrts(call: Call, JsonBody(order): JsonBody<OtrtOrder>) -> Res
     let (tokens, otrts) = otrts(&call.app.rng, order.count, expires_at, order.device_id, order.model);
     bulk::add_otrts(&call.app.writer, &otrts, &by, Duration::ZERO).await?;
     Ok(Json(OtrtsMade { tokens, expires_at }))
-}
-
-/// New tokens, and what the store keeps of them.
-pub fn otrts(
-    rng: &ServerRng,
-    count: usize,
-    expires_at: UnixMs,
-    device_id: Option<DeviceId>,
-    model: Option<String>,
-) -> (Vec<String>, NewOtrts) {
-    let tokens: Vec<String> = (0..count).map(|_| Base64UrlUnpadded::encode_string(&rng.bytes_32())).collect();
-    let tokens_sha256 = tokens.iter().map(|token| super::auth::token_sha256(token)).collect();
-    (tokens, NewOtrts { tokens_sha256, expires_at, device_id, model })
 }
 
 /// A new key for a device, and why.

@@ -1,11 +1,6 @@
 //! /api/artifacts and /api/releases: firmware images, and the life of releases.
 
-use ks_protocol::{
-    id::{KeyId, ReleaseId},
-    manifest::FW_SIG,
-    text::Sha256,
-    time::UnixMs,
-};
+use ks_protocol::{id::ReleaseId, text::Sha256};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +12,14 @@ use super::{
 };
 use crate::{
     artifacts::{ArtifactError, upload_name},
-    keyring::KeyringError,
-    release::{self, ReleaseError, ReleaseFields},
-    rollout::plan,
-    rules, scrub,
-    store::releases::{ReleaseRecord, ReleaseRefused, ReleaseState},
+    keys::KeyringError,
+    rules,
+    service::{
+        releases::{self, Release, ReleaseError, ReleaseFields},
+        rollouts::driver,
+        scrub,
+    },
+    store::releases::{ReleaseRecord, ReleaseRefused},
 };
 
 /// An artifact that is kept.
@@ -48,60 +46,6 @@ pub async fn upload(call: Call, Upload(body): Upload) -> Result<Json<Artifact>, 
     // A broken image may be whole again. Should the store fail here, the image is kept all the same, and counted within a minute.
     let _ = scrub::count_broken(app).await;
     Ok(Json(Artifact { sha256, size_bytes }))
-}
-
-/// A release.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Release {
-    pub(crate) release_id: ReleaseId,
-    pub(crate) state: ReleaseState,
-    pub(crate) product: String,
-    pub(crate) version: String,
-    pub(crate) release_counter: u64,
-    /// The models that it is for.
-    pub(crate) models: Vec<String>,
-    pub(crate) sha256: Sha256,
-    pub(crate) size_bytes: u64,
-    pub(crate) min_counter: Option<u64>,
-    pub(crate) not_before: UnixMs,
-    pub(crate) expires_at: UnixMs,
-    /// The key that signs it, or shall.
-    pub(crate) key_id: KeyId,
-    /// Whether it is signed.
-    pub(crate) signed: bool,
-    /// The manifest as devices get it, byte for byte; unsigned while it is a draft that the server shall sign.
-    pub(crate) manifest: String,
-    pub(crate) created_at: UnixMs,
-    /// When it came to its state.
-    pub(crate) changed_at: UnixMs,
-    /// Why, if somebody said.
-    pub(crate) reason: String,
-}
-
-impl Release {
-    /// From what the store has; none if its manifest can't be read, which this program did not write then.
-    pub(crate) fn of(record: ReleaseRecord) -> Option<Self> {
-        let manifest = plan::read(&record.manifest).ok()?;
-        Some(Self {
-            release_id: record.release_id,
-            state: record.state,
-            product: record.product,
-            version: record.version,
-            release_counter: record.release_counter,
-            models: manifest.models.as_slice().iter().map(ToString::to_string).collect(),
-            sha256: record.sha256,
-            size_bytes: manifest.size_bytes,
-            min_counter: manifest.min_counter,
-            not_before: manifest.not_before,
-            expires_at: manifest.expires_at,
-            key_id: manifest.key_id,
-            signed: record.manifest.contains(&format!("\n{FW_SIG}: ")),
-            manifest: record.manifest,
-            created_at: record.created_at,
-            changed_at: record.changed_at,
-            reason: record.reason,
-        })
-    }
 }
 
 /// Which releases.
@@ -152,14 +96,14 @@ pub struct SignedManifest {
 pub async fn draft(call: Call, JsonBody(fields): JsonBody<ReleaseFields>) -> Result<Json<Release>, Problem> {
     let (app, by) = (&call.app, call.by());
     let release_id =
-        release::draft(&fields, &app.keyring, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
+        releases::draft(&fields, &app.keyring, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
     shown(&call, &release_id).await
 }
 
 /// Keeps a draft that was signed offline.
 pub async fn draft_signed(call: Call, JsonBody(given): JsonBody<SignedManifest>) -> Result<Json<Release>, Problem> {
     let (app, by) = (&call.app, call.by());
-    let release_id = release::draft_signed(&given.manifest, &app.keyring, &app.writer, &by).await.map_err(problem)?;
+    let release_id = releases::draft_signed(&given.manifest, &app.keyring, &app.writer, &by).await.map_err(problem)?;
     shown(&call, &release_id).await
 }
 
@@ -177,7 +121,7 @@ pub async fn stage(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Jso
     check_reason(&change.reason)?;
     let (app, by, release_id) = (&call.app, call.by(), call.path("release_id")?);
     let release = find(&call, &release_id).await?;
-    release::stage(&release, &app.keyring, &app.writer, &app.admin_reader, &change.reason, &by)
+    releases::stage(&release, &app.keyring, &app.writer, &app.admin_reader, &change.reason, &by)
         .await
         .map_err(problem)?;
     shown(&call, &release_id).await
@@ -188,7 +132,7 @@ pub async fn activate(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
     check_reason(&change.reason)?;
     let (app, by, release_id) = (&call.app, call.by(), call.path("release_id")?);
     let release = find(&call, &release_id).await?;
-    release::activate(&release, &app.keyring, &app.artifacts, &app.writer, &change.reason, &by)
+    releases::activate(&release, &app.keyring, &app.artifacts, &app.writer, &change.reason, &by)
         .await
         .map_err(problem)?;
     shown(&call, &release_id).await
@@ -198,7 +142,7 @@ pub async fn activate(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
 pub async fn revoke(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<Release>, Problem> {
     check_reason(&change.reason)?;
     let (app, by, release_id) = (&call.app, call.by(), call.path("release_id")?);
-    release::revoke(&release_id, &app.writer, &change.reason, &by, app.look()).await.map_err(problem)?;
+    releases::revoke(&release_id, &app.writer, &change.reason, &by, driver::look_now(app)).await.map_err(problem)?;
     shown(&call, &release_id).await
 }
 

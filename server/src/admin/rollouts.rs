@@ -1,7 +1,5 @@
 //! /api/rollouts: planned, made, watched, ordered about.
 
-use std::collections::BTreeMap;
-
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId},
     message::UpdateClass,
@@ -20,19 +18,25 @@ use super::{
 use crate::{
     app::App,
     clock::ms,
-    pace,
     rollout::{
         self,
-        create::{self, CreateError},
         plan::{Plan, Wish},
         policy::Policy,
-        step::{GateReading, Order, PersonalOrder, Seen, Status, Tally, Unfit, read_gates},
+        step::{Order, PersonalOrder, Seen, Unfit},
         update::UpdateState,
     },
     rules,
+    service::{
+        names,
+        rollouts::{
+            self, Decision, Rollout,
+            create::{self, CreateError},
+            driver,
+        },
+    },
     store::{
         devices::Selector,
-        rollouts::{DecisionRecord, RolloutRecord, UpdateFilter, UpdateRecord},
+        rollouts::{UpdateFilter, UpdateRecord},
     },
 };
 
@@ -57,7 +61,7 @@ impl Wanted {
     fn take(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
         check_reason(&self.reason)?;
         let Self { rollout_id, release_id, which, policy, reason } = self;
-        super::check_name(rollout_id.as_str(), &super::words_beside("{rollout_id}"))
+        names::check(rollout_id.as_str(), &names::NOT_FOR_ROLLOUTS)
             .map_err(|why| Problem::bad_request(format!("rollout_id: {why}")))?;
         Ok((Wish { rollout_id, policy }, release_id, which.selector()?, reason))
     }
@@ -105,79 +109,6 @@ fn problem(error: CreateError) -> Problem {
     }
 }
 
-/// A rollout as it is now.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Rollout {
-    pub(crate) rollout_id: RolloutId,
-    pub(crate) release_id: ReleaseId,
-    pub(crate) version: String,
-    pub(crate) status: Status,
-    /// Goes up with each decision. Orders say which revision they are about.
-    pub(crate) revision: u64,
-    /// The stage, from 0.
-    pub(crate) stage: usize,
-    /// How many there are.
-    pub(crate) stages: usize,
-    /// Share of the targets that the release is offered to, in basis points.
-    pub(crate) share_bp: u16,
-    pub(crate) targets: u32,
-    /// Devices by how far their update is.
-    pub(crate) updates: BTreeMap<UpdateState, u32>,
-    /// The same of each stage.
-    pub(crate) updates_by_stage: Vec<BTreeMap<UpdateState, u32>>,
-    /// Devices by the version that they say they run.
-    pub(crate) versions: BTreeMap<String, u64>,
-    /// What each gate says now.
-    pub(crate) gates: Vec<GateReading>,
-    /// Confirmed devices that are silent: nothing is promoted until they are heard, or lost.
-    pub(crate) silent_confirmed: u32,
-    /// Whether its devices are still watched.
-    pub(crate) open: bool,
-    pub(crate) created_at: UnixMs,
-    pub(crate) stage_began_at: UnixMs,
-    /// When enough devices of the stage had an outcome: the bake time counts from here.
-    pub(crate) evidence_at: Option<UnixMs>,
-    /// Sites whose silence is excused because all of them was dark, and until when.
-    pub(crate) dark_sites: BTreeMap<String, UnixMs>,
-    pub(crate) policy: Policy,
-}
-
-impl Rollout {
-    /// From what the store has.
-    pub(crate) fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
-        let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
-        let counts = |stage: Option<usize>| {
-            let mut counts = BTreeMap::new();
-            for cell in tally.cells.iter().filter(|cell| stage.is_none_or(|stage| cell.stage == stage)) {
-                *counts.entry(cell.state).or_default() += cell.count;
-            }
-            counts
-        };
-        Self {
-            rollout_id,
-            release_id: release.release_id,
-            version: release.version,
-            status: state.status,
-            revision: state.revision,
-            stage: state.stage,
-            stages: policy.stages.len(),
-            share_bp: state.share_bp(&policy),
-            targets: tally.count(|_| true),
-            updates: counts(None),
-            updates_by_stage: (0..policy.stages.len()).map(|stage| counts(Some(stage))).collect(),
-            versions: versions.into_iter().collect(),
-            gates: read_gates(&policy, state.stage, tally).unwrap_or_default(),
-            silent_confirmed: tally.suspects,
-            open: !state.is_closed,
-            created_at,
-            stage_began_at: state.stage_began_at,
-            evidence_at: state.evidence_at,
-            dark_sites: state.dark_until,
-            policy,
-        }
-    }
-}
-
 /// Which rollouts.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -192,20 +123,15 @@ pub struct List {
 /// Lists rollouts in the order they were made.
 pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Rollout>>, Problem> {
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
-    let silent_before = silent_before(&call.app);
+    let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     let asked = call.reader.ask(move |store| {
         let mut found = Vec::new();
         for record in store.rollouts(after, limit)? {
-            let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
-            found.push((record.row, Rollout::of(record, &tally, versions)));
+            found.push((record.row, rollouts::show(store, record, now, interval)?));
         }
         Ok(found)
     });
     Ok(Json(Page::of(asked.await?, limit, |(row, _)| *row, |(_, rollout)| rollout)))
-}
-
-fn silent_before(app: &App) -> UnixMs {
-    pace::suspect_before(app.clock.now(), ms(app.config.heartbeat_interval))
 }
 
 /// Says how one rollout is.
@@ -214,13 +140,8 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
 }
 
 async fn shown(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
-    let (wanted, silent_before) = (rollout_id.clone(), silent_before(app));
-    let asked = app.admin_reader.ask(move |store| {
-        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
-        let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
-        Ok(Some(Rollout::of(record, &tally, versions)))
-    });
-    asked.await?.map(Json).ok_or_else(|| unknown(rollout_id))
+    let found = rollouts::find(&app.admin_reader, rollout_id, app.clock.now(), app.config.heartbeat_interval).await?;
+    found.map(Json).ok_or_else(|| unknown(rollout_id))
 }
 
 fn unknown(rollout_id: &RolloutId) -> Problem {
@@ -307,7 +228,7 @@ async fn carry_out(call: Call, given: PersonalOrder) -> Result<Json<Rollout>, Pr
     check_reason(&given.why)?;
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
-    let with = app.look();
+    let with = driver::look_now(app);
     let done = app.writer.write(move |store| rules::rollouts::order(store, &wanted, &given, &by, with)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),
@@ -329,41 +250,12 @@ fn in_fields(unfit: &Unfit) -> String {
     }
 }
 
-/// A decision, with the numbers that it was made from.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Decision {
-    pub(crate) at: UnixMs,
-    /// A person, or `rollout-engine`.
-    pub(crate) actor: String,
-    /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`, `lapsed`, `gap`,
-    /// `alert`.
-    pub(crate) decision: String,
-    /// In which stage, from 0.
-    pub(crate) stage: usize,
-    /// The rollout's revision from then on.
-    pub(crate) revision: u64,
-    pub(crate) why: String,
-    /// What every gate said.
-    pub(crate) gates: Vec<GateReading>,
-}
-
-impl From<DecisionRecord> for Decision {
-    fn from(record: DecisionRecord) -> Self {
-        let DecisionRecord { at, actor, what, stage, revision, why, gates, .. } = record;
-        Self { at, actor, decision: what, stage, revision, why, gates }
-    }
-}
-
 /// The decision trace, the oldest first.
 pub async fn trace(call: Call, Query(list): Query<List>) -> Result<Json<Page<Decision>>, Problem> {
     let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
     let rollout_id: RolloutId = call.path("rollout_id")?;
-    let wanted = rollout_id.clone();
-    let asked = call.reader.ask(move |store| match store.rollout(&wanted)? {
-        Some(rollout) => store.decisions(rollout.row, after, limit).map(Some),
-        None => Ok(None),
-    });
-    let found = asked.await?.ok_or_else(|| unknown(&rollout_id))?;
+    let found = rollouts::decisions(&call.reader, &rollout_id, after, limit).await?;
+    let found = found.ok_or_else(|| unknown(&rollout_id))?;
     Ok(Json(Page::of(found, limit, |decision| decision.row, Decision::from)))
 }
 

@@ -10,7 +10,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use bytes::Bytes;
-use hyper::{HeaderMap, StatusCode, header};
+use hyper::{StatusCode, header};
 use ks_protocol::{number::in_one_form, reading};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
@@ -18,9 +18,11 @@ use serde_json::Value;
 
 use super::{Problem, auth::Caller};
 use crate::{
-    admission::{NoBody, client_address, collect, only_line},
     app::App,
-    query,
+    http::{
+        body::{NoBody, collect, only_line, text_of},
+        client_address, query,
+    },
     role::Access,
     store::{By, Reader},
 };
@@ -223,11 +225,6 @@ impl Call {
             None => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
         }
     }
-}
-
-/// A header's value, if it is text.
-pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// What a handler takes.

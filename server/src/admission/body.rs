@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     HeaderMap,
     header::{CONTENT_TYPE, HeaderName},
@@ -14,20 +13,10 @@ use ks_protocol::{
     refusal::RefusalCode,
 };
 
-use crate::answer::Refusal;
-
-/// The one line of this name, as text; empty if there is none.
-///
-/// # Errors
-/// There are several, so many. Whoever stands in between may have read another one.
-pub fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, usize> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.count()) {
-        (None, _) => Ok(""),
-        (Some(line), 0) => Ok(line.to_str().unwrap_or_default()),
-        (Some(_), more) => Err(more + 1),
-    }
-}
+use crate::{
+    http::body::{NoBody, collect, only_line},
+    refusal::Refusal,
+};
 
 /// Refuses everything but `text/toon` in UTF-8.
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -46,34 +35,6 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let given: String = given.chars().take(60).collect();
     refused(format!("content-type is `{given}`, expected `{expected}`"))
-}
-
-/// Why a body can't be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoBody {
-    /// It is, or says that it is, larger than it may be.
-    TooLarge,
-    /// It broke off.
-    Broken,
-    /// It took too long.
-    TimedOut,
-}
-
-/// Reads a body, at most `bytes_max` of it, within `timeout`. One that says at once that it is larger is not waited for: whoever
-/// asks with `Expect: 100-continue` is told before the body is sent.
-///
-/// # Errors
-/// It can't be had.
-pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, NoBody> {
-    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
-        return Err(NoBody::TooLarge);
-    }
-    match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
-        Ok(Err(_)) => Err(NoBody::Broken),
-        Err(_) => Err(NoBody::TimedOut),
-    }
 }
 
 /// The same for the data plane.

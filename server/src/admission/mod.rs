@@ -1,17 +1,14 @@
 //! Every check a signed request passes before its handler, cheap before dear.
 //!
-//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`AddressBudget`]) -> parse -> device known and not revoked ->
-//! signature -> replay -> the device's budget ([`Gcra`]) -> handler.
+//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) -> parse -> device known and not revoked ->
+//! signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device
 //! itself ([`benefit`]) get as far as the signature check: a flood does not shut out honest devices, whoever stands behind it.
 
-mod address;
 mod benefit;
 mod body;
-mod failure_budget;
-mod gcra;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -26,30 +23,21 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-pub use address::{Network, client_address};
-pub use benefit::Proven;
-pub use body::{NoBody, collect, only_line};
-pub use failure_budget::{AddressBudget, FailureBudget, network_of};
-pub use gcra::{Gcra, Rate};
-
 use crate::{
-    answer::{self, Refusal, Reply},
     app::App,
-    audit,
+    http::{
+        Proven,
+        answer::{self, Reply},
+        client_address,
+    },
+    limit::Rate,
+    refusal::Refusal,
     registry::Known,
-    store::{By, devices::DeviceStatus},
+    store::{By, audit::chain, devices::DeviceStatus},
 };
 
 /// Lines of the audit that the attempts of one revoked device may write.
 const NOTES: Rate = Rate { per_min: 1, burst: 1 };
-
-/// What all addresses together may fail in ways that cost a signature check or a look into the store: 2,000 a second, which is a
-/// tenth of a core.
-pub const DEAR_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
-
-/// What may fail in the names of all devices that were never heard, while a budget is used up: 100 a second. Their first pair is
-/// anybody's guess, so that a budget for each of them would be as many budgets as somebody knows names.
-pub const NEWCOMERS_DOUBTS: Rate = Rate { per_min: 6_000, burst: 200 };
 
 /// How long a device waits while the server's disk is nearly full, in microseconds.
 const SHORT_OF_DISK_US: u64 = 60_000_000;
@@ -219,7 +207,7 @@ async fn note_revoked<R: Request>(
     let device_id = message.device_id().to_string();
     let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
     let noted =
-        app.writer.write(move |store| audit::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
+        app.writer.write(move |store| chain::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
     if let Err(error) = noted {
         tracing::warn!(%error, "the attempt of a revoked device is not in the audit");
     }

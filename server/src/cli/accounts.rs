@@ -10,11 +10,14 @@ use ks_protocol::{duration, number::within};
 
 use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
-    admin::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
-    config::{Config, StartError},
-    edge, password,
+    assembly,
+    config::Config,
+    edge,
+    failure::StartError,
+    password,
     rng::ServerRng,
     rules::accounts,
+    service::accounts::{TOKEN_TTL_S_MAX, is_name, new_token},
     store::accounts::{NewUser, UserEdit, UserRefused},
 };
 
@@ -112,9 +115,9 @@ fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         return Err(wrong("NAME", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
     }
     let (new, by) = (NewUser { name: name.clone(), role, password_hash: read_password()? }, by());
-    edge::with_store(config, async |writer, _| {
+    assembly::with_store(config, async |writer, _| {
         let created = writer.write(move |store| accounts::create_user(store, &new, &by)).await;
-        let created = created.map_err(|error| edge::bad_database(config, &error))?;
+        let created = created.map_err(|error| assembly::bad_database(config, &error))?;
         created.map_err(|refused| user_refused(&name, &refused))?;
         edge::say(&format!("{name} may log in as {}", role.as_str()))
     })
@@ -127,20 +130,20 @@ fn edit_user(config: &Config, change: &str, flags: &ArgMatches) -> Result<(), St
         change => UserEdit { disabled: Some(change == "disable"), ..UserEdit::default() },
     };
     let (by, edited) = (by(), name.clone());
-    edge::with_store(config, async |writer, _| {
+    assembly::with_store(config, async |writer, _| {
         let done = writer.write(move |store| accounts::edit_user(store, &edited, &edit, None, &by)).await;
-        let done = done.map_err(|error| edge::bad_database(config, &error))?;
+        let done = done.map_err(|error| assembly::bad_database(config, &error))?;
         done.map_err(|refused| user_refused(&name, &refused))?;
         edge::say(&format!("{name}: done"))
     })
 }
 
 fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let users = reader.ask(|store| store.users(0, ROWS_MAX)).await;
-        let users = users.map_err(|error| edge::bad_database(config, &error))?;
+        let users = users.map_err(|error| assembly::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            return output::json(&users.into_iter().map(crate::admin::accounts::User::from).collect::<Vec<_>>());
+            return output::json(&users.into_iter().map(crate::service::accounts::User::from).collect::<Vec<_>>());
         }
         let row = |user: &crate::store::accounts::UserRecord| {
             let disabled = output::or_dash(user.disabled_at);
@@ -159,23 +162,23 @@ fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let by = by();
     let rng = ServerRng::from_seed(edge::os_randomness()?);
     let (token, new) = new_token(&rng, name, role_of(flags), by.at + ttl);
-    edge::with_store(config, async |writer, _| {
+    assembly::with_store(config, async |writer, _| {
         let (author, remover) = (by.clone(), by);
         let added = writer.write(move |store| accounts::add_token(store, &new, &author)).await;
-        let row = added.map_err(|error| edge::bad_database(config, &error))?;
+        let row = added.map_err(|error| assembly::bad_database(config, &error))?;
         let Err(unseen) = edge::say_secret(&token) else { return Ok(()) };
         let revoked = writer.write(move |store| accounts::revoke_token(store, row, &remover)).await;
-        revoked.map_err(|error| edge::bad_database(config, &error))?;
+        revoked.map_err(|error| assembly::bad_database(config, &error))?;
         Err(output::tokens_unseen(unseen))
     })
 }
 
 fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let tokens = reader.ask(|store| store.tokens(0, ROWS_MAX)).await;
-        let tokens = tokens.map_err(|error| edge::bad_database(config, &error))?;
+        let tokens = tokens.map_err(|error| assembly::bad_database(config, &error))?;
         if flags.get_flag("json") {
-            return output::json(&tokens.into_iter().map(crate::admin::accounts::Token::from).collect::<Vec<_>>());
+            return output::json(&tokens.into_iter().map(crate::service::accounts::Token::from).collect::<Vec<_>>());
         }
         let row = |token: &crate::store::accounts::TokenRecord| {
             let kind = token.kind.as_str().to_lowercase();
@@ -191,9 +194,9 @@ fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let row = flags.get_one::<i64>("ROW").copied().unwrap_or_default();
     let by = by();
-    let was_there = edge::with_store(config, async |writer, _| {
+    let was_there = assembly::with_store(config, async |writer, _| {
         let revoked = writer.write(move |store| accounts::revoke_token(store, row, &by)).await;
-        revoked.map_err(|error| edge::bad_database(config, &error))
+        revoked.map_err(|error| assembly::bad_database(config, &error))
     })?;
     if !was_there {
         return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));

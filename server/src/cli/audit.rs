@@ -14,19 +14,24 @@ use ks_protocol::{
 
 use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::audit::{Line, ndjson, walk},
-    audit::{Broken, Chain, GENESIS, Head, head_text},
-    bulk,
-    config::{Config, StartError},
-    edge, rules,
+    assembly,
+    config::Config,
+    edge,
+    failure::StartError,
+    rules,
+    service::{
+        audit::{Line, PAGE, ndjson, walk},
+        bulk,
+    },
     store::{
         Reader, StoreError,
-        audit::{AuditFilter, AuditRecord},
+        audit::{
+            AuditFilter, AuditRecord,
+            chain::{Broken, Chain, GENESIS, Head, head_text},
+        },
     },
 };
 
-/// Lines read from the store at a time.
-const PAGE: usize = 5_000;
 /// Lines deleted in one transaction.
 const PRUNED_AT_ONCE: usize = 5_000;
 
@@ -80,7 +85,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     }
     let noted = flags.get_one::<Head>("head").copied();
     let files: Vec<PathBuf> = flags.get_many("export").into_iter().flatten().cloned().collect();
-    let walked = edge::with_reader(&config, async |reader| {
+    let walked = assembly::with_reader(&config, async |reader| {
         let asked = verified(&reader, noted, &files, UnixMs(u64::MAX)).await;
         asked.map_err(|error| error.told(&config))
     })?;
@@ -96,7 +101,7 @@ enum Unread {
 impl Unread {
     fn told(self, config: &Config) -> StartError {
         match self {
-            Self::Store(error) => edge::bad_database(config, &error),
+            Self::Store(error) => assembly::bad_database(config, &error),
             Self::File(error) => error,
         }
     }
@@ -192,8 +197,8 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
     let keep_days = flags.get_one::<u32>("keep-days").copied().unwrap_or(u32::MAX);
     let by = by();
     let before = by.at.minus_ms(u64::from(keep_days) * 24 * 3_600_000);
-    let pruned = edge::with_store(config, async |writer, reader| {
-        let failed = |error| edge::bad_database(config, &error);
+    let pruned = assembly::with_store(config, async |writer, reader| {
+        let failed = |error| assembly::bad_database(config, &error);
         // Passed along with the newest line of the exports, so the two are the same up to there.
         let old = match verified(&reader, None, &files, before).await.map_err(|error| error.told(config))? {
             Ok(whole) => whole.old.0,
@@ -239,11 +244,11 @@ fn tell(walked: &Result<Whole, Broken>, as_json: bool) -> Result<(), StartError>
 }
 
 fn export(config: &Config) -> Result<(), StartError> {
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let mut after = 0;
         loop {
             let asked = reader.ask(move |store| store.audit(&AuditFilter::default(), after, PAGE)).await;
-            let lines = asked.map_err(|error| edge::bad_database(config, &error))?;
+            let lines = asked.map_err(|error| assembly::bad_database(config, &error))?;
             let Some(last) = lines.last() else { return Ok(()) };
             after = last.number;
             edge::print(printable_json(&String::from_utf8_lossy(&ndjson(lines))).as_bytes())?;

@@ -5,10 +5,10 @@ use ks_protocol::id::DeviceId;
 
 use super::{Ended, json, output, parent, settings, with_settings};
 use crate::{
-    admin::presence::gather,
+    assembly,
     clock::{Clock, SystemClock},
-    config::StartError,
-    edge,
+    failure::StartError,
+    service::investigation::gather,
 };
 
 pub(super) fn command() -> Command {
@@ -22,9 +22,9 @@ pub(super) fn command() -> Command {
 pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
     let config = settings(flags)?;
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID") else { return Ok(()) }; // clap demands it
-    let found = edge::with_reader(&config, async |reader| {
+    let found = assembly::with_reader(&config, async |reader| {
         let found = gather(&reader, SystemClock.now(), config.heartbeat_interval, device_id).await;
-        found.map_err(|error| edge::bad_database(&config, &error))
+        found.map_err(|error| assembly::bad_database(&config, &error))
     })?;
     let about = found.ok_or_else(|| StartError::BadSetting {
         name: "DEVICE_ID".to_owned(),

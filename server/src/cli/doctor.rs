@@ -8,18 +8,19 @@ use serde::Serialize;
 
 use super::{Ended, found, json, output, with_settings};
 use crate::{
-    admin::audit::walk,
+    assembly,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Config, DatabaseFault, MISSING_REMEDY, ServerKeySource, StartError, contradictions, is_empty,
-        left_without_database, refuse_emptied,
+        ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, contradictions, is_empty, left_without_database,
+        refuse_emptied,
     },
     edge,
-    keyring::{self, KeyringError, KeysetState},
+    failure::{DatabaseFault, StartError},
+    keys::{KeyringError, KeysetState, Vault, guard},
+    service::audit::walk,
     store::{
         BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,
     },
-    vault::Vault,
 };
 
 /// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
@@ -114,7 +115,7 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
         findings.push(warning("clock", format!("it is {now}, before this program was written"), remedy));
     }
-    match edge::firmware_key(config) {
+    match assembly::firmware_key(config) {
         Ok(None) => {}
         Ok(Some(key)) => {
             findings
@@ -122,7 +123,7 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         }
         Err(error) => findings.push(bad("firmware", &error)),
     }
-    let key = edge::signing_key(config, edge::MayMake::No);
+    let key = assembly::signing_key(config, assembly::MayMake::No);
     match (&key, &config.server_key) {
         (Ok(_), ServerKeySource::Development(path)) => findings.push(warning(
             "keys",
@@ -160,7 +161,8 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         let remedy = "after a crash nothing; of a copy or a backup, take another, or compare with where it came from";
         findings.push(warning("database", torn, remedy));
     }
-    let looked = edge::with_silent_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
+    let looked =
+        assembly::with_silent_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
     match looked {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(bad("database", &error)),
@@ -237,7 +239,7 @@ async fn look_inside(
     reader: &Reader,
     now: UnixMs,
 ) -> Vec<Finding> {
-    let failed = |error: &StoreError| bad("database", &edge::bad_database(config, error));
+    let failed = |error: &StoreError| bad("database", &assembly::bad_database(config, error));
     let mut findings = Vec::new();
     match reader.ask(|store| store.newest_heartbeat_at()).await {
         Err(error) => return vec![failed(&error)],
@@ -273,7 +275,7 @@ async fn look_inside(
 /// Whether the image of every release that is offered is here and sound. Reads them all.
 async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
     let (mut findings, mut sound, mut after) = (Vec::new(), 0, None);
-    let failed = |error: &StoreError| bad("database", &edge::bad_database(config, error));
+    let failed = |error: &StoreError| bad("database", &assembly::bad_database(config, error));
     loop {
         let image = match reader.ask(move |store| store.offered_artifact_after(after)).await {
             Ok(Some(image)) => image,
@@ -288,7 +290,7 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
             findings.push(bad("firmware", &StartError::File { what: "read", path: folder.clone(), cause }));
             return findings;
         }
-        let artifacts = match edge::artifacts(config) {
+        let artifacts = match assembly::artifacts(config) {
             Ok(artifacts) => artifacts,
             Err(error) => return vec![bad("firmware", &error)],
         };
@@ -324,9 +326,9 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         if vault.find(&signing.key_id)?.is_none() {
             return Err(KeyringError::NotHeld { key_id: signing.key_id.clone(), place: vault.place() });
         }
-        let past = state.past(&given).map(|past| warning("keys", past, edge::PAST_KEY_REMEDY));
+        let past = state.past(&given).map(|past| warning("keys", past, assembly::PAST_KEY_REMEDY));
         let and = |finding: Finding| past.into_iter().chain([finding]).collect::<Vec<_>>();
-        let holders = keyring::stranded(reader, &state, now).await?;
+        let holders = guard::stranded(reader, &state, now).await?;
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
         let found = format!(
             "{} signs; keyset {version} is confirmed by {confirmed} of {active} active devices",
@@ -344,13 +346,13 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         }
         Ok(and(ok("keys", found)))
     };
-    look().await.unwrap_or_else(|error| vec![bad("keys", &edge::bad_keys(config, error))])
+    look().await.unwrap_or_else(|error| vec![bad("keys", &assembly::bad_keys(config, error))])
 }
 
 /// Whether the database has devices; that it can't be read is said elsewhere.
 fn has_devices(config: &Config) -> bool {
-    let asked = edge::with_silent_reader(config, async |reader| {
-        edge::has_devices(&reader).await.map_err(|error| edge::bad_database(config, &error))
+    let asked = assembly::with_silent_reader(config, async |reader| {
+        assembly::has_devices(&reader).await.map_err(|error| assembly::bad_database(config, &error))
     });
     asked.unwrap_or(false)
 }

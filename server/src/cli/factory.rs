@@ -12,22 +12,24 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::{
-        self,
-        inventory::{self, Inventory},
-        provisioning,
-        sheet::Separator,
-    },
-    bulk::{self, StoppedBy},
-    config::{Config, StartError},
+    assembly,
+    config::Config,
     edge,
+    failure::StartError,
+    keys::vault,
     rng::ServerRng,
     rules,
+    service::{
+        bulk::{self, StoppedBy},
+        inventory::{self, Inventory},
+        names,
+        otrts::otrts,
+        sheet::Separator,
+    },
     store::{
         By, StoreError, Transaction,
         devices::{ImportProblem, Imported, NewDevice, NewOtrts, Selector},
     },
-    vault,
 };
 
 /// Devices read from the store at a time.
@@ -92,8 +94,8 @@ fn write<T: Send + 'static>(
     config: &Config,
     what: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StartError> {
-    edge::with_store(config, async |writer, _| {
-        writer.write(what).await.map_err(|error| edge::bad_database(config, &error))
+    assembly::with_store(config, async |writer, _| {
+        writer.write(what).await.map_err(|error| assembly::bad_database(config, &error))
     })
 }
 
@@ -130,7 +132,7 @@ fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 /// Imports beside a server that may be running, which writes between the pieces.
 fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result<Imported, StartError> {
     let by = by();
-    edge::with_store(config, async |writer, reader| {
+    assembly::with_store(config, async |writer, reader| {
         let imported = bulk::import(&writer, &reader, devices, &by, bulk::BESIDE_A_SERVER).await;
         imported.map_err(|stopped| {
             if let Some(stays) = stopped.what_stays() {
@@ -138,7 +140,7 @@ fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result
             }
             match stopped.why {
                 StoppedBy::Rows(problems) => bad(path, &problems),
-                StoppedBy::Store(error) => edge::bad_database(config, &error),
+                StoppedBy::Store(error) => assembly::bad_database(config, &error),
             }
         })
     })
@@ -166,7 +168,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         })?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
-    admin::check_name(device_id.as_str(), &admin::words_beside("{device_id}")).map_err(|_| {
+    names::check(device_id.as_str(), &names::NOT_FOR_DEVICES).map_err(|_| {
         wrong("DEVICE_ID", device_id.to_string(), "a name that is no word in a path of the API".to_owned())
     })?;
     let [serial, manufacturer, model, site] =
@@ -198,7 +200,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         ..Selector::default()
     };
     let path = flags.get_one::<PathBuf>("FILE");
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let refused = |cause| StartError::File { what: "write", path: path.cloned().unwrap_or_default(), cause };
         let file = path.map(std::fs::File::create).transpose().map_err(refused)?;
         let write = |bytes: &[u8]| match &file {
@@ -210,7 +212,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         loop {
             let which = which.clone();
             let asked = reader.ask(move |store| store.devices(&which, after, PAGE)).await;
-            let devices = asked.map_err(|error| edge::bad_database(config, &error))?;
+            let devices = asked.map_err(|error| assembly::bad_database(config, &error))?;
             let Some(last) = devices.last() else { return Ok(()) };
             after = last.row;
             write(&inventory::rows(&devices, Separator::Comma))?;
@@ -226,7 +228,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let expires_at = by.at + ttl;
     let (device_id, model) = (flags.get_one::<DeviceId>("device").cloned(), flags.get_one::<String>("model").cloned());
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let (tokens, otrts) = provisioning::otrts(&rng, count, expires_at, device_id.clone(), model);
+    let (tokens, otrts) = otrts(&rng, count, expires_at, device_id.clone(), model);
     let (made, author) = (otrts.tokens_sha256.clone(), by.clone());
     let is_known = add_otrts(config, &otrts, &author).and_then(|()| known(config, device_id))?;
     let shown = if flags.get_flag("json") {
@@ -245,17 +247,17 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 }
 
 fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
-    edge::with_store(config, async |writer, _| {
+    assembly::with_store(config, async |writer, _| {
         let added = bulk::add_otrts(&writer, otrts, by, bulk::BESIDE_A_SERVER).await;
-        added.map_err(|error| edge::bad_database(config, &error))
+        added.map_err(|error| assembly::bad_database(config, &error))
     })
 }
 
 /// Whether a device is whitelisted; true without one.
 fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
     let Some(device_id) = device_id else { return Ok(true) };
-    edge::with_reader(config, async |reader| {
+    assembly::with_reader(config, async |reader| {
         let found = reader.ask(move |store| store.standing(&device_id)).await;
-        found.map(|found| found.is_some()).map_err(|error| edge::bad_database(config, &error))
+        found.map(|found| found.is_some()).map_err(|error| assembly::bad_database(config, &error))
     })
 }

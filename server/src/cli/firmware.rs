@@ -18,16 +18,16 @@ use sha2::Digest as _;
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::releases::Release,
     artifacts::upload_name,
+    assembly,
     clock::{Clock, SystemClock},
-    config::{Config, StartError},
+    config::Config,
     edge,
-    keyring::Keyring,
-    release::{self, ReleaseError, ReleaseFields},
+    failure::StartError,
+    keys::{Keyring, Vault, vault},
     rules::{self, rollouts::Look},
+    service::releases::{self, Release, ReleaseError, ReleaseFields},
     store::{By, Reader, Writer, releases::ReleaseRefused},
-    vault::{self, Vault},
 };
 
 const WAY: &str = "\
@@ -124,12 +124,12 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     }
     let config = settings(flags)?;
     if name == "upload" {
-        let image = edge::with_store(&config, async |writer, _| upload(&config, flags, &writer, &by()).await)?;
+        let image = assembly::with_store(&config, async |writer, _| upload(&config, flags, &writer, &by()).await)?;
         return Ok(edge::say(&image.to_string())?);
     }
     let releases = match name {
-        "list" => edge::with_reader(&config, async |reader| list(&config, &reader).await)?,
-        name => edge::with_store(&config, async |writer, reader| match name {
+        "list" => assembly::with_reader(&config, async |reader| list(&config, &reader).await)?,
+        name => assembly::with_store(&config, async |writer, reader| match name {
             "add" => add(&config, flags, &writer, &reader).await.map(|release| vec![release]),
             _ => change(&config, name, flags, &writer, &reader).await.map(|release| vec![release]),
         })?,
@@ -177,8 +177,8 @@ fn sign(flags: &ArgMatches) -> Result<(), StartError> {
 
 fn refused(config: &Config, error: ReleaseError) -> StartError {
     match error {
-        ReleaseError::Keys(error) => edge::bad_keys(config, error),
-        ReleaseError::Store(error) => edge::bad_database(config, &error),
+        ReleaseError::Keys(error) => assembly::bad_keys(config, error),
+        ReleaseError::Store(error) => assembly::bad_database(config, &error),
         other => StartError::Refused(other.to_string(), remedy(&other)),
     }
 }
@@ -207,15 +207,15 @@ fn remedy(error: &ReleaseError) -> &'static str {
 
 /// The server's keys, for signing and for believing.
 async fn keyring(config: &Config, writer: &Writer, reader: &Reader, by: &By) -> Result<Keyring, StartError> {
-    let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
-    let keyring = Keyring::start(vault, writer, reader, by).await.map_err(|error| edge::bad_keys(config, error))?;
-    Ok(keyring.with_firmware_key(edge::firmware_key(config)?))
+    let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
+    let keyring = Keyring::start(vault, writer, reader, by).await.map_err(|error| assembly::bad_keys(config, error))?;
+    Ok(keyring.with_firmware_key(assembly::firmware_key(config)?))
 }
 
 async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Result<Release, StartError> {
     let wanted = release_id.clone();
     let found = reader.ask(move |store| store.release(&wanted)).await;
-    let found = found.map_err(|error| edge::bad_database(config, &error))?;
+    let found = found.map_err(|error| assembly::bad_database(config, &error))?;
     found.and_then(Release::of).ok_or_else(|| {
         StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
     })
@@ -223,7 +223,7 @@ async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Resu
 
 async fn list(config: &Config, reader: &Reader) -> Result<Vec<Release>, StartError> {
     let found = reader.ask(|store| store.releases(0, usize::MAX)).await;
-    let found = found.map_err(|error| edge::bad_database(config, &error))?;
+    let found = found.map_err(|error| assembly::bad_database(config, &error))?;
     Ok(found.into_iter().filter_map(Release::of).collect())
 }
 
@@ -233,7 +233,7 @@ async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -
     let unreadable = |cause| StartError::File { what: "read", path: path.clone(), cause };
     let image = std::fs::read(&path).map_err(unreadable)?;
     let uploaded =
-        edge::artifacts(config)?.upload(axum::body::Body::from(image), &upload_name(edge::os_randomness()?)).await;
+        assembly::artifacts(config)?.upload(axum::body::Body::from(image), &upload_name(edge::os_randomness()?)).await;
     let (sha256, size_bytes) = uploaded.map_err(|error| {
         StartError::Refused(
             error.to_string(),
@@ -242,7 +242,7 @@ async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -
     })?;
     let kept = by.clone();
     let kept = writer.write(move |store| rules::releases::keep_artifact(store, sha256, size_bytes, &kept)).await;
-    kept.map(|()| sha256).map_err(|error| edge::bad_database(config, &error))
+    kept.map(|()| sha256).map_err(|error| assembly::bad_database(config, &error))
 }
 
 async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Reader) -> Result<Release, StartError> {
@@ -252,10 +252,10 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
     let drafted = match flags.get_one::<PathBuf>("manifest") {
         Some(manifest) => {
             let signed = read_manifest(manifest)?;
-            release::draft_signed(&signed, &keyring, writer, &by).await
+            releases::draft_signed(&signed, &keyring, writer, &by).await
         }
         None => match fields(flags, sha256) {
-            Some(fields) => release::draft(&fields, &keyring, writer, reader, &by).await,
+            Some(fields) => releases::draft(&fields, &keyring, writer, reader, &by).await,
             None => Err(ReleaseError::Field("release-id, version, counter and model: expected".to_owned())),
         },
     };
@@ -285,17 +285,17 @@ async fn change(
     let (by, reason) = (by(), given(flags, "reason"));
     let changed = if name == "revoke" {
         let with = look(config)?;
-        release::revoke(release_id, writer, reason, &by, with).await
+        releases::revoke(release_id, writer, reason, &by, with).await
     } else {
         let keyring = keyring(config, writer, reader, &by).await?;
         let wanted = release_id.clone();
         let found = reader.ask(move |store| store.release(&wanted)).await;
-        let found = found.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| {
+        let found = found.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| {
             StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
         })?;
         match name {
-            "stage" => release::stage(&found, &keyring, writer, reader, reason, &by).await,
-            _ => release::activate(&found, &keyring, &edge::artifacts(config)?, writer, reason, &by).await,
+            "stage" => releases::stage(&found, &keyring, writer, reader, reason, &by).await,
+            _ => releases::activate(&found, &keyring, &assembly::artifacts(config)?, writer, reason, &by).await,
         }
     };
     changed.map_err(|error| refused(config, error))?;

@@ -10,14 +10,14 @@ use ks_protocol::{
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
-    admin::keys::KeysStatus,
+    assembly,
     clock::{Clock, SystemClock},
-    config::{Config, StartError, is_empty},
+    config::{Config, is_empty},
     edge,
-    keyring::{self, KeyringError, KeysetState},
-    server_key::KeyOrder,
+    failure::StartError,
+    keys::{KeyOrder, KeyringError, KeysetState, Vault, guard, publish, vault},
+    service::keys::{KeysStatus, refuse_to_stop_rollouts, refuse_to_strand},
     store::{Reader, Writer, keysets::ServerKeyStatus},
-    vault::{self, Vault},
 };
 
 pub(super) fn command() -> Command {
@@ -74,11 +74,11 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     if name == "export-pubkey" {
         return Ok(export_public_key(&config, given(flags, "format"))?);
     }
-    let bad = |error| edge::bad_keys(&config, error);
+    let bad = |error| assembly::bad_keys(&config, error);
     let now = if name == "status" {
-        edge::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
+        assembly::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
     } else {
-        edge::with_store(&config, async |writer, reader| {
+        assembly::with_store(&config, async |writer, reader| {
             change(name, flags, &config, &writer, &reader).await.map_err(bad)?;
             status(&config, &reader).await.map_err(bad)
         })?
@@ -98,7 +98,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
 
 /// Where private halves of removed keys still are.
 fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
-    let Ok(given) = edge::signing_key(config, edge::MayMake::No) else { return Vec::new() }; // who only looks may not have it
+    let Ok(given) = assembly::signing_key(config, assembly::MayMake::No) else { return Vec::new() }; // who only looks may not have it
     let given_id = given.public_key().key_id();
     let vault = Vault::in_folder(given, &config.server_keys);
     let removed = now.keys.iter().filter(|key| key.status == ServerKeyStatus::Removed);
@@ -120,7 +120,7 @@ async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, Keyring
 /// The keys as they are now.
 async fn status(config: &Config, reader: &Reader) -> Result<KeysStatus, KeyringError> {
     let state = newest(config, reader).await?;
-    let holders = keyring::stranded(reader, &state, SystemClock.now()).await?;
+    let holders = guard::stranded(reader, &state, SystemClock.now()).await?;
     Ok(KeysStatus::of(state, holders))
 }
 
@@ -133,7 +133,7 @@ async fn change(
     reader: &Reader,
 ) -> Result<(), KeyringError> {
     let by = by();
-    let vault = Vault::in_folder(edge::signing_key(config, edge::MayMake::No)?, &config.server_keys);
+    let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
     let why = given(flags, "reason");
     let order = match name {
         "announce" => {
@@ -141,7 +141,7 @@ async fn change(
                 Some(path) => vault::read_key(path)?,
                 None => PrivateKey::from_seed(&edge::os_randomness()?),
             };
-            keyring::announce(&vault, &newest(config, reader).await?, &key, why, writer, &by).await?;
+            publish::announce(&vault, &newest(config, reader).await?, &key, why, writer, &by).await?;
             None
         }
         "revoke" => match flags.get_one::<KeyId>("KEY_ID") {
@@ -154,18 +154,18 @@ async fn change(
     };
     if let Some(order) = order {
         if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-            keyring::refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+            refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
         }
         if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
-            keyring::refuse_to_stop_rollouts(reader, &order, by.at).await?;
+            refuse_to_stop_rollouts(reader, &order, by.at).await?;
         }
-        keyring::order(&vault, &order, why, writer, reader, &by).await?;
+        publish::order(&vault, &order, why, writer, reader, &by).await?;
     }
     Ok(())
 }
 
 fn show(status: &KeysStatus) -> Result<(), StartError> {
-    let row = |key: &crate::admin::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
+    let row = |key: &crate::service::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
     output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
     edge::say(&format!(
         "\nkeyset {}, to be believed until {}\n{} of {} active devices have confirmed it; a flip or retirement now would strand {}",
@@ -206,16 +206,16 @@ fn bad_key(place: &str, error: &BadKey) -> StartError {
 }
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
-    let key = edge::signing_key(config, edge::MayMake::No)?;
+    let key = assembly::signing_key(config, assembly::MayMake::No)?;
     // The factory asks: a key that is past must not come into new devices.
     if config.database.exists() && !is_empty(&config.database) {
         let given = key.public_key().key_id();
-        let past = edge::with_silent_reader(config, async |reader| {
-            let state = KeysetState::read(&reader).await.map_err(|error| edge::bad_keys(config, error))?;
+        let past = assembly::with_silent_reader(config, async |reader| {
+            let state = KeysetState::read(&reader).await.map_err(|error| assembly::bad_keys(config, error))?;
             Ok(state.and_then(|state| state.past(&given)))
         })?;
         if let Some(past) = past {
-            return Err(StartError::Refused(past, edge::PAST_KEY_REMEDY));
+            return Err(StartError::Refused(past, assembly::PAST_KEY_REMEDY));
         }
     }
     edge::say(&match format {

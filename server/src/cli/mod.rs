@@ -18,10 +18,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, v
 use clap_complete::Shell;
 
 use crate::{
+    assembly,
     clock::{Clock, SystemClock},
-    config::{Config, Misspelt, SETTINGS, StartError, begins_anew, misspelt, refuse_emptied},
+    config::{Config, Misspelt, SETTINGS, begins_anew, misspelt, refuse_emptied},
     edge,
+    failure::StartError,
     role::Role,
+    serve,
     store::{By, SCHEMA_VERSION, SqliteStore},
 };
 
@@ -92,7 +95,7 @@ fn dispatch(matches: &ArgMatches) -> Ended {
             for doubt in doubtful {
                 tracing::warn!("{doubt}");
             }
-            Ok(edge::serve(&config, flags.get_flag("stop-with-stdin"))?)
+            Ok(serve::serve(&config, flags.get_flag("stop-with-stdin"))?)
         }
         Some(("migrate", flags)) => migrate(&settings(flags)?),
         Some(("doctor", flags)) => doctor::run(flags, read_settings(flags)),
@@ -144,7 +147,7 @@ fn migrate(config: &Config) -> Ended {
     if let Some(begins_anew) = begins_anew(config) {
         edge::complain(&format!("warning: {begins_anew}"));
     }
-    edge::complain_of_torn_log(config);
+    assembly::complain_of_torn_log(config);
     SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)
 }

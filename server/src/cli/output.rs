@@ -3,7 +3,7 @@
 use ks_protocol::text::{printable, printable_json};
 use serde::Serialize;
 
-use crate::{config::StartError, edge};
+use crate::{edge, failure::StartError};
 
 /// Prints JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<(), StartError> {

@@ -2,8 +2,8 @@
 
 use super::output;
 use crate::{
-    config::StartError,
     edge,
+    failure::StartError,
     rollout::{
         devices,
         plan::{Plan, percent},

@@ -13,20 +13,24 @@ use super::{
     Ended, Failed, by, firmware::look, given, json, output, parent, plan_table, settings, text, with_settings,
 };
 use crate::{
-    admin::{
-        self,
-        rollouts::{Decision, Rollout},
-    },
+    assembly,
     clock::{Clock, SystemClock, ms},
-    config::{Config, StartError},
-    edge, pace,
+    config::Config,
+    edge,
+    failure::StartError,
     rollout::{
-        create::{self, CreateError},
         plan::{Nonsense, Wish, percent},
         policy::Policy,
         step::{GateReading, Order, PersonalOrder, Seen, Status},
     },
     rules,
+    service::{
+        names,
+        rollouts::{
+            self, Decision, Rollout,
+            create::{self, CreateError},
+        },
+    },
     store::{Reader, StoreError, Writer, devices::Selector},
 };
 
@@ -159,8 +163,8 @@ fn policy(flags: &ArgMatches) -> Result<Policy, StartError> {
 
 fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
-        CreateError::Store(error) => edge::bad_database(config, &error),
-        CreateError::Keys(error) => edge::bad_keys(config, error),
+        CreateError::Store(error) => assembly::bad_database(config, &error),
+        CreateError::Keys(error) => assembly::bad_keys(config, error),
         CreateError::Nonsense(Nonsense::Policy(_)) => {
             StartError::Refused(error.to_string(), "change the policy; docs/rollouts.md explains each field of one")
         }
@@ -192,11 +196,11 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     else {
         return Ok(()); // clap demands them
     };
-    admin::check_name(rollout_id.as_str(), &admin::words_beside("{rollout_id}"))
+    names::check(rollout_id.as_str(), &names::NOT_FOR_ROLLOUTS)
         .map_err(|why| StartError::Refused(why, "name the rollout otherwise"))?;
     let wish = Wish { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
-    let plan = edge::with_store(config, async |writer, reader| {
+    let plan = assembly::with_store(config, async |writer, reader| {
         let planning = Mutex::default();
         let planned = if name == "plan" {
             create::plan(&wish, release_id, which.clone(), &reader, &planning, interval_ms).await
@@ -221,24 +225,17 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
 }
 
 async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
-    let silent_before = pace::suspect_before(SystemClock.now(), ms(config.heartbeat_interval));
-    let wanted = rollout_id.clone();
-    let asked = reader.ask(move |store| {
-        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
-        let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
-        Ok(Some(Rollout::of(record, &tally, versions)))
-    });
-    asked.await
+    rollouts::find(reader, rollout_id, SystemClock.now(), config.heartbeat_interval).await
 }
 
 fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
-    let rollouts = edge::with_reader(config, async |reader| {
+    let rollouts = assembly::with_reader(config, async |reader| {
         let found = reader.ask(|store| store.rollouts(0, usize::MAX)).await;
-        let found = found.map_err(|error| edge::bad_database(config, &error))?;
+        let found = found.map_err(|error| assembly::bad_database(config, &error))?;
         let mut rollouts = Vec::new();
         for record in found {
             let seen = look_at(config, &reader, &record.rollout_id).await;
-            rollouts.extend(seen.map_err(|error| edge::bad_database(config, &error))?);
+            rollouts.extend(seen.map_err(|error| assembly::bad_database(config, &error))?);
         }
         Ok(rollouts)
     })?;
@@ -258,11 +255,12 @@ fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
 fn watch(config: &Config, flags: &ArgMatches) -> Ended {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
     let (once, is_json) = (flags.get_flag("once"), flags.get_flag("json"));
-    let status = edge::with_reader(config, async |reader| {
+    let status = assembly::with_reader(config, async |reader| {
         let mut last = String::new();
         loop {
             let seen = look_at(config, &reader, rollout_id).await;
-            let seen = seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
+            let seen =
+                seen.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
             let told = if is_json { output::as_json_line(&seen) } else { told(&seen) };
             if told != last {
                 let now = SystemClock.now();
@@ -299,13 +297,9 @@ fn told(rollout: &Rollout) -> String {
 
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
-    let decisions = edge::with_reader(config, async |reader| {
-        let wanted = rollout_id.clone();
-        let found = reader.ask(move |store| match store.rollout(&wanted)? {
-            Some(rollout) => store.decisions(rollout.row, 0, usize::MAX).map(Some),
-            None => Ok(None),
-        });
-        let found = found.await.map_err(|error| edge::bad_database(config, &error))?;
+    let decisions = assembly::with_reader(config, async |reader| {
+        let found = rollouts::decisions(&reader, rollout_id, 0, usize::MAX).await;
+        let found = found.map_err(|error| assembly::bad_database(config, &error))?;
         Ok(found.ok_or_else(|| unknown(rollout_id))?.into_iter().map(Decision::from).collect::<Vec<_>>())
     })?;
     if flags.get_flag("json") {
@@ -337,17 +331,17 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
     });
     let ordered = PersonalOrder { order, seen, why: given(flags, "reason").to_owned() };
     let with = look(config)?;
-    let seen = edge::with_store(config, async |writer: Writer, reader: Reader| {
+    let seen = assembly::with_store(config, async |writer: Writer, reader: Reader| {
         let (wanted, ordered, by) = (rollout_id.clone(), ordered.clone(), by());
         let done = writer.write(move |store| rules::rollouts::order(store, &wanted, &ordered, &by, with)).await;
-        match done.map_err(|error| edge::bad_database(config, &error))? {
+        match done.map_err(|error| assembly::bad_database(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(unfit)) => {
                 Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows how it is"))
             }
             Some(Ok(_)) => {
                 let seen = look_at(config, &reader, &rollout_id).await;
-                seen.map_err(|error| edge::bad_database(config, &error))?.ok_or_else(|| unknown(&rollout_id))
+                seen.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| unknown(&rollout_id))
             }
         }
     })?;

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ArtifactPlace, Config, StartError};
-use crate::store::has_log;
+use super::{ArtifactPlace, Config};
+use crate::{failure::StartError, store::has_log};
 
 /// Name of the development key, beside the database.
 pub(super) const DEVELOPMENT_KEY: &str = "development-server-key.pem";

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{SETTINGS, StartError};
+use super::SETTINGS;
+use crate::failure::StartError;
 
 /// First words of settings that other programs use too: a name that begins so may be theirs.
 const SHARED_WORDS: [&str; 14] = [

@@ -1,36 +1,38 @@
 //! Settings: read once as text, checked once; whoever holds a [`Config`] asks no further questions.
 
 mod contradictions;
-mod database_fault;
-mod error;
 mod leftovers;
 mod misspelt;
+mod reader;
 mod settings;
+mod small_file;
+mod sources;
+mod sqlite;
+mod values;
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
     path::PathBuf,
-    str::FromStr,
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, manifest::ARTIFACT_BYTES_MAX, number::in_one_form};
+use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
 pub use contradictions::{Contradiction, connections_max, contradictions};
-pub use database_fault::DatabaseFault;
-pub use error::{StartError, output_remedy};
 pub use leftovers::{MISSING_REMEDY, begins_anew, is_empty, left_without_database, refuse_emptied, refuse_missing};
 pub use misspelt::{Misspelt, misspelt};
 pub use settings::{SETTINGS, Setting};
+pub use small_file::read_small;
+pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
+pub use sqlite::{Locking, SqliteUse, Synchronous};
 
 use crate::{
-    admission::{Network, Rate},
-    artifacts::ArtifactLimits,
     error_report::Dsn,
-    vault,
+    failure::StartError,
+    limit::{Network, Rate},
 };
+use reader::SettingReader;
 
 /// Greatest `IDLE_TIMEOUT_MS`: a day.
 const IDLE_TIMEOUT_MS_MAX: u64 = 86_400_000;
@@ -102,112 +104,6 @@ pub struct Config {
     pub log_json: bool,
     /// Where errors are reported.
     pub sentry: Option<Dsn>,
-}
-
-/// A text that no log shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(not shown)")
-    }
-}
-
-/// Where the signing key comes from.
-#[derive(Debug, Clone)]
-pub enum ServerKeySource {
-    /// Given in the environment.
-    Given(PrivateKey),
-    /// A PEM file.
-    File(PathBuf),
-    /// None given: a development key beside the database, made when it is missing.
-    Development(PathBuf),
-}
-
-/// Where firmware images are kept.
-#[derive(Debug, Clone)]
-pub enum ArtifactPlace {
-    /// A folder.
-    Folder(PathBuf),
-    /// A bucket of an S3-compatible store.
-    S3(Bucket),
-}
-
-/// A bucket, and how to get at it.
-#[derive(Debug, Clone)]
-pub struct Bucket {
-    /// Its name.
-    pub name: String,
-    /// The store's URL; Amazon's own if there is none.
-    pub endpoint: Option<String>,
-    /// Its region.
-    pub region: String,
-    /// Id and secret of an access key; without them requests are not signed.
-    pub access_key: Option<(String, Secret)>,
-}
-
-/// Where the key that signs releases comes from.
-#[derive(Debug, Clone)]
-pub enum FirmwareKeySource {
-    /// Given in the environment.
-    Given(PrivateKey),
-    /// A PEM file.
-    File(PathBuf),
-}
-
-/// How a SQLite file is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SqliteUse {
-    /// What a commit survives.
-    pub synchronous: Synchronous,
-    /// Who else may open it.
-    pub locking: Locking,
-}
-
-impl SqliteUse {
-    /// With others beside it.
-    pub fn shared(synchronous: Synchronous) -> Self {
-        Self { synchronous, locking: Locking::Shared }
-    }
-}
-
-/// Who may open the database beside the process that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Locking {
-    /// Other programs, such as the tools of this one: each transaction locks the file, and unlocks it.
-    Shared,
-    /// Nobody as long as it is open, which saves those system calls.
-    Exclusive,
-}
-
-/// SQLite's `synchronous` setting: what a commit survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synchronous {
-    /// A power cut.
-    Full,
-    /// A crash of the process.
-    Normal,
-    /// Nothing; for rehearsals.
-    Off,
-}
-
-impl Synchronous {
-    /// The word that SQLite takes.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "FULL",
-            Self::Normal => "NORMAL",
-            Self::Off => "OFF",
-        }
-    }
 }
 
 impl Config {
@@ -290,266 +186,6 @@ impl Config {
             log_json: reader.one_of("LOG_FORMAT", &[("text", false), ("json", true)]),
             sentry: reader.sentry(),
         }
-    }
-}
-
-/// A value without the password that may stand in it if it is a URL, written well or not: before the last `@`, or in the query.
-fn without_password(url: &str) -> String {
-    let (login, place) = url.rsplit_once('@').map_or((None, url), |(login, place)| (Some(login), place));
-    let place = place.split_once('?').map_or(place.to_owned(), |(place, _)| format!("{place}?(not shown)"));
-    let Some(login) = login else { return place };
-    let (scheme, login) = login.split_once("://").map_or(("", login), |(scheme, login)| (scheme, login));
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    let login = login.split_once(':').map_or(login.to_owned(), |(user, _)| format!("{user}:(not shown)"));
-    format!("{scheme}{separator}{login}@{place}")
-}
-
-/// Whether it begins as URLs do, `scheme:`. A path that does is written behind `./`.
-fn has_scheme(text: &str) -> bool {
-    let scheme = text.trim_start().split_once(':').map_or("", |(scheme, _)| scheme);
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-'))
-}
-
-/// Reads settings one by one and keeps every error.
-struct SettingReader<V> {
-    var: V,
-    wrong: Vec<StartError>,
-}
-
-impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
-    /// The value given or the default; none when the setting is unset or unknown.
-    fn text(&self, name: &str) -> Option<String> {
-        let default = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
-        let given = (self.var)(name).filter(|value| !value.trim().is_empty());
-        given.or_else(|| default.map(str::to_owned)).filter(|value| !value.is_empty())
-    }
-
-    /// A value that is not UTF-8 comes with a replacement character where it is not; no setting has one in it.
-    fn refuse_what_is_no_text(&mut self) {
-        for setting in SETTINGS {
-            if let Some(given) = (self.var)(setting.name).filter(|given| given.contains('\u{fffd}')) {
-                self.refuse(setting.name, &given);
-            }
-        }
-    }
-
-    fn refuse(&mut self, name: &str, given: &str) {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { return };
-        let shown: String = without_password(given).chars().take(80).collect();
-        self.wrong.push(StartError::BadSetting {
-            name: name.to_owned(),
-            given: if setting.secret { format!("({} characters, not shown)", given.chars().count()) } else { shown },
-            expected: setting.expected.to_owned(),
-            example: setting.example.to_owned(),
-        });
-    }
-
-    fn parsed<T: FromStr>(&mut self, name: &str, fallback: T) -> T {
-        let given = self.text(name).unwrap_or_default();
-        given.trim().parse().unwrap_or_else(|_| {
-            self.refuse(name, &given);
-            fallback
-        })
-    }
-
-    fn number<T: FromStr + ToString + PartialOrd + Copy>(&mut self, name: &str, range: RangeInclusive<T>) -> T {
-        let given = self.text(name).unwrap_or_default();
-        match in_one_form(given.trim()) {
-            Some(value) if range.contains(&value) => value,
-            _ => {
-                self.refuse(name, &given);
-                *range.start()
-            }
-        }
-    }
-
-    fn duration_ms(&mut self, name: &str, range: RangeInclusive<u64>) -> Duration {
-        Duration::from_millis(self.number(name, range))
-    }
-
-    /// One of a few words; `choices` must not be empty.
-    fn one_of<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
-        let given = self.text(name).unwrap_or_default().to_lowercase();
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == given) {
-            return *value;
-        }
-        self.refuse(name, &given);
-        #[expect(clippy::indexing_slicing, reason = "every caller gives a literal list that is not empty")]
-        choices[0].1
-    }
-
-    fn database(&mut self) -> PathBuf {
-        let given = self.text("DATABASE_URL").unwrap_or_default();
-        let path = given.strip_prefix("file:").or_else(|| given.strip_prefix("sqlite:")).unwrap_or(&given);
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let is_other_scheme = path.contains("://") || has_scheme(path);
-        let is_special = path == ":memory:" || path.contains('?') || path.ends_with('/');
-        if path.is_empty() || is_other_scheme || is_special {
-            self.refuse("DATABASE_URL", &given);
-        }
-        PathBuf::from(path)
-    }
-
-    fn server_key(&mut self, database: &std::path::Path) -> ServerKeySource {
-        let given = self.text("SERVER_PRIVATE_KEY");
-        let file = self.text("SERVER_PRIVATE_KEY_FILE");
-        match (given, file) {
-            (Some(_), Some(file)) => {
-                self.wrong.push(StartError::BothSet { one: "SERVER_PRIVATE_KEY", other: "SERVER_PRIVATE_KEY_FILE" });
-                ServerKeySource::File(file.into())
-            }
-            (Some(pem), None) => {
-                let key = self.private_key("SERVER_PRIVATE_KEY", &pem);
-                key.map_or_else(|| ServerKeySource::Development(PathBuf::new()), ServerKeySource::Given)
-            }
-            (None, Some(file)) => ServerKeySource::File(file.into()),
-            (None, None) => ServerKeySource::Development(database.with_file_name(leftovers::DEVELOPMENT_KEY)),
-        }
-    }
-
-    fn private_key(&mut self, name: &str, pem: &str) -> Option<PrivateKey> {
-        PrivateKey::from_pem(pem)
-            .map_err(|error| self.wrong.push(StartError::BadKey { place: name.to_owned(), why: error.to_string() }))
-            .ok()
-    }
-
-    /// A secret from its setting, or from the file that another setting names, without the line break at its end; must be as
-    /// `is_good` says.
-    fn secret(&mut self, one: &'static str, other: &'static str, is_good: fn(&str) -> bool) -> Option<Secret> {
-        let (given, file) = (self.text(one), self.text(other).map(PathBuf::from));
-        if given.is_some() && file.is_some() {
-            self.wrong.push(StartError::BothSet { one, other });
-        }
-        let Some(path) = file else {
-            if let Some(given) = given.as_ref().filter(|given| !is_good(given)) {
-                self.refuse(one, given);
-            }
-            return given.map(Secret);
-        };
-        match vault::read_small(&path) {
-            Ok(text) if is_good(text.trim()) => return Some(Secret(text.trim().to_owned())),
-            Ok(text) => {
-                let why = format!("{} characters, not shown", text.trim().chars().count());
-                self.refuse_file(one, other, &path, &why);
-            }
-            Err(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
-                self.refuse_file(one, other, &path, &cause.to_string());
-            }
-            Err(cause) => self.wrong.push(StartError::File { what: "read", path, cause }.of(other)),
-        }
-        None
-    }
-
-    /// The file that `other` names is not what `one` expects.
-    fn refuse_file(&mut self, one: &str, other: &str, path: &std::path::Path, why: &str) {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == one) else { return };
-        self.wrong.push(StartError::BadSetting {
-            name: other.to_owned(),
-            given: format!("{}: {why}", path.display()),
-            expected: format!("a file with {}", setting.expected),
-            example: String::new(),
-        });
-    }
-
-    fn artifacts(&mut self, database: &std::path::Path) -> ArtifactPlace {
-        let folder = self.text("ARTIFACTS_DIR");
-        let Some(name) = self.text("ARTIFACTS_S3_BUCKET") else {
-            let folder = folder.map_or_else(|| database.with_file_name("artifacts"), Into::into);
-            return ArtifactPlace::Folder(folder);
-        };
-        if folder.is_some() {
-            let (one, other) = ("ARTIFACTS_DIR", "ARTIFACTS_S3_BUCKET");
-            self.wrong.push(StartError::BothSet { one, other });
-        }
-        let wrong_before = self.wrong.len();
-        let secret = self.secret("S3_SECRET_ACCESS_KEY", "S3_SECRET_ACCESS_KEY_FILE", |secret| !secret.is_empty());
-        let access_key = match (self.text("S3_ACCESS_KEY_ID"), secret) {
-            (Some(id), Some(secret)) => Some((id, secret)),
-            (None, None) => None,
-            _ if self.wrong.len() > wrong_before => None, // what is wrong with the secret has been said
-            (id, _) => {
-                self.refuse(if id.is_none() { "S3_ACCESS_KEY_ID" } else { "S3_SECRET_ACCESS_KEY" }, "");
-                None
-            }
-        };
-        ArtifactPlace::S3(Bucket {
-            name,
-            endpoint: self.origin("S3_ENDPOINT"),
-            region: self.text("S3_REGION").unwrap_or_default(),
-            access_key,
-        })
-    }
-
-    fn firmware_key(&mut self) -> Option<FirmwareKeySource> {
-        match (self.text("FIRMWARE_PRIVATE_KEY"), self.text("FIRMWARE_PRIVATE_KEY_FILE")) {
-            (Some(_), Some(file)) => {
-                let (one, other) = ("FIRMWARE_PRIVATE_KEY", "FIRMWARE_PRIVATE_KEY_FILE");
-                self.wrong.push(StartError::BothSet { one, other });
-                Some(FirmwareKeySource::File(file.into()))
-            }
-            (Some(pem), None) => self.private_key("FIRMWARE_PRIVATE_KEY", &pem).map(FirmwareKeySource::Given),
-            (None, file) => file.map(|file| FirmwareKeySource::File(file.into())),
-        }
-    }
-
-    fn networks(&mut self, name: &str) -> Vec<Network> {
-        let Some(given) = self.text(name) else { return Vec::new() };
-        let parsed: Result<Vec<Network>, _> = given.split(',').map(|network| network.trim().parse()).collect();
-        parsed.unwrap_or_else(|_| {
-            self.refuse(name, &given);
-            Vec::new()
-        })
-    }
-
-    fn admin_token(&mut self) -> Option<Secret> {
-        self.secret("ADMIN_TOKEN", "ADMIN_TOKEN_FILE", |token| {
-            token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic())
-        })
-    }
-
-    /// Scheme, host and port, as a browser writes them.
-    fn origin(&mut self, name: &str) -> Option<String> {
-        let given = self.text(name)?;
-        let host = given.strip_prefix("https://").or_else(|| given.strip_prefix("http://"));
-        let is_host_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
-        if !host.is_some_and(|host| !host.is_empty() && host.bytes().all(is_host_byte)) {
-            self.refuse(name, &given);
-        } else if let Some(sent) = sent_instead(&given) {
-            let expected =
-                "an origin as browsers send it: a port from 1 to 65535, and none where it is the scheme's own";
-            self.wrong.push(StartError::BadSetting {
-                name: name.to_owned(),
-                given: given.chars().take(80).collect(),
-                expected: expected.to_owned(),
-                example: sent,
-            });
-        }
-        Some(given)
-    }
-
-    fn sentry(&mut self) -> Option<Dsn> {
-        let given = self.text("SENTRY_DSN")?;
-        let parsed = given.parse().ok();
-        if parsed.is_none() {
-            self.refuse("SENTRY_DSN", &given);
-        }
-        parsed
-    }
-}
-
-/// The origin that browsers send in place of one whose port they never send: 80 of http, 443 of https, none, with zeros before it, or no
-/// port at all. None where they send this one.
-fn sent_instead(origin: &str) -> Option<String> {
-    let (before, port) = origin.rsplit_once(':')?;
-    if port.starts_with("//") || port.contains(']') {
-        return None; // the colon of the scheme, or one within an IPv6 address
-    }
-    let own = if origin.starts_with("https:") { 443 } else { 80 };
-    match ks_protocol::number::digits::<u16>(port).filter(|port| *port > 0) {
-        Some(number) if number != own && !port.starts_with('0') => None,
-        Some(number) if number != own => Some(format!("{before}:{number}")),
-        _ => Some(before.to_owned()),
     }
 }
 
@@ -725,7 +361,7 @@ mod tests {
             ("postgres://ks@db/ks", "postgres://ks@db/ks"),
             ("flie:./data/ks.sqlite", "flie:./data/ks.sqlite"),
         ] {
-            assert_eq!(without_password(given), shown);
+            assert_eq!(reader::without_password(given), shown);
         }
     }
 

@@ -18,11 +18,11 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admin::route::text_of,
     admission::Signed,
-    answer::{self, Refusal},
     app::App,
     artifacts::{ArtifactError, range_of},
+    http::{answer, body::text_of},
+    refusal::Refusal,
     registry::Known,
     store::{Denied, StoreError, devices::DeviceStatus},
 };

@@ -9,12 +9,7 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed,
-    answer::{self, Refusal},
-    app::App,
-    registry::Known,
-    rules,
-    store::punches::PunchBatch,
+    admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, rules, store::punches::PunchBatch,
 };
 
 /// Stores each punch once, and says which numbers stand for another one.

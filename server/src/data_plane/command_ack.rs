@@ -8,12 +8,7 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed,
-    answer::{self, Refusal},
-    app::App,
-    command::CommandState,
-    registry::Known,
-    rules,
+    admission::Signed, app::App, command::CommandState, http::answer, refusal::Refusal, registry::Known, rules,
 };
 
 /// Records what became of commands, and says what the server holds now.

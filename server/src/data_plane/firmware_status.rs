@@ -4,13 +4,7 @@ use axum::{extract::State, response::Response};
 use ks_protocol::message::{FirmwareStatus, FirmwareStatusRecorded, Request};
 
 use super::heartbeat::remember;
-use crate::{
-    admission::Signed,
-    answer::{self, Refusal},
-    app::App,
-    registry::Known,
-    rules,
-};
+use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, rules};
 
 /// Records how far a device says its update is, and tells it whether to go on.
 pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareStatus>) -> Response {

@@ -8,9 +8,10 @@ use ks_protocol::{
 
 use crate::{
     admission::Signed,
-    answer::{self, Refusal},
     app::App,
+    http::answer,
     pace,
+    refusal::Refusal,
     registry::Known,
     rules,
     store::{Denied, devices::DeviceStatus},

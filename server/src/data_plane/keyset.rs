@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::unbound;
 use crate::{
-    answer::{self, Refusal},
     app::App,
-    query,
+    http::{answer, query},
+    refusal::Refusal,
 };
 
 /// Which keyset.

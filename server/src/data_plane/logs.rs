@@ -10,8 +10,9 @@ use ks_protocol::{
 use super::heartbeat::remember;
 use crate::{
     admission::Signed,
-    answer::{self, Refusal},
     app::App,
+    http::answer,
+    refusal::Refusal,
     registry::Known,
     rules,
     store::logs::{LogBatch, LogsTaken},

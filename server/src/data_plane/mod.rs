@@ -11,30 +11,13 @@ pub mod register;
 pub mod rotate_key;
 
 use axum::{extract::State, http::Uri, response::Response};
-use ks_protocol::{
-    message::{FirmwareArtifact, Request as _},
-    refusal::RefusalCode,
-    signature::NO_SIG_DEV,
-};
+use ks_protocol::{refusal::RefusalCode, signature::NO_SIG_DEV};
 
 use crate::{
-    answer::{self, Refusal, Reply},
     app::App,
+    http::answer::{self, Reply},
+    refusal::Refusal,
 };
-
-/// Every path of the data plane; `other` stands for those that are none.
-pub const PATHS: [&str; 10] = [
-    "/register",
-    "/heartbeat",
-    "/commands/ack",
-    "/logs",
-    "/attendance",
-    "/rotate-key",
-    "/firmware/status",
-    FirmwareArtifact::PATH,
-    "/keys",
-    "other",
-];
 
 fn unbound(app: &App, path: &'static str) -> Reply {
     Reply { path, sig_dev: NO_SIG_DEV.to_owned(), arrived_us: app.elapsed_us() }

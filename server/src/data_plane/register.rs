@@ -5,13 +5,7 @@ use ks_protocol::message::{Register, Registered, Request};
 use sha2::{Digest, Sha256};
 
 use super::heartbeat::remember;
-use crate::{
-    admission::Signed,
-    answer::{self, Refusal},
-    app::App,
-    pace, rules,
-    store::devices::Registration,
-};
+use crate::{admission::Signed, app::App, http::answer, pace, refusal::Refusal, rules, store::devices::Registration};
 
 /// Registers a whitelisted device: [`Signed`] has checked that the key it names is the whitelisted one and that it holds it.
 pub async fn register(State(app): State<App>, request: Signed<Register>) -> Response {

@@ -8,11 +8,7 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::{Rate, Signed},
-    answer::{self, Refusal},
-    app::App,
-    rules,
-    store::devices::KeyRotation,
+    admission::Signed, app::App, http::answer, limit::Rate, refusal::Refusal, rules, store::devices::KeyRotation,
 };
 
 /// Gives a device the key that it asks for: [`Signed`] has checked that the one the server knows vouches for it.

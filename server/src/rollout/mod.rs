@@ -1,18 +1,18 @@
 //! How a release reaches the fleet: by stages, each guarded by gates, every decision kept with the numbers it was made from.
 //!
-//! All but [`create`] and [`driver`] is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
+//! All of it is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
 //! (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`] (what a rollout does next), [`plan`]
-//! (all that can be said before anything happens). [`create`] plans and makes a rollout, [`driver`] has every open one looked at;
+//! (all that can be said before anything happens). [`crate::service::rollouts`] plans and makes a rollout, and has every open one looked at;
 //! what a step or an update comes to in the store is in [`crate::rules::rollouts`] and [`crate::rules::updates`].
 
-pub mod create;
-pub mod driver;
 pub mod gate;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod power;
 mod scaled;
 pub mod share;
+pub mod stage;
 pub mod step;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::{
     policy::{Gate, Policy, Scope, WHOLE_BP},
     power::{self, GatePower, TogetherRow, clean_needed},
     share::places,
+    stage::{PlannedStage, by_then},
 };
 use crate::store::{
     releases::ReleaseRecord,
@@ -43,26 +44,6 @@ pub struct Plan {
     pub together: Vec<TogetherRow>,
     /// Names of the devices of the first stage, in the order of their turn; a thousand at most.
     pub first_devices: Vec<DeviceId>,
-}
-
-/// One stage of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PlannedStage {
-    /// Share of the population that has been offered the release by then, in basis points.
-    pub share_bp: u16,
-    /// Devices that the stage adds.
-    pub adds: u32,
-    /// Devices that have it by then.
-    pub devices: u32,
-    /// Those that it adds, by model.
-    pub by_model: BTreeMap<String, u32>,
-    /// Those that it adds, by site.
-    pub by_site: BTreeMap<String, u32>,
-    /// Those that it adds, by model and site.
-    #[serde(skip)]
-    pub by_stratum: BTreeMap<String, u32>,
-    /// How long the stage takes at best, in seconds.
-    pub at_best_s: u64,
 }
 
 /// A request for a rollout.
@@ -250,11 +231,11 @@ fn gates_that_never_pass(policy: &Policy, stages: &[PlannedStage]) -> Vec<String
 
 /// Why a gate can't pass in a stage; `needed` are the clean devices that it takes to pass. A group below the gate's minimum holds nothing up, unless all are.
 fn stuck(gate: &Gate, needed: Option<u32>, groups: &BTreeMap<String, Vec<u32>>, stage: usize) -> Option<String> {
-    let by_then = |added: &Vec<u32>| match gate.scope {
+    let devices_by_then = |added: &Vec<u32>| match gate.scope {
         Scope::Stage => added.get(stage).copied().unwrap_or(0),
-        _ => power::by_then(added).get(stage).copied().unwrap_or(0),
+        _ => by_then(added).get(stage).copied().unwrap_or(0),
     };
-    let devices = || groups.iter().map(|(of, added)| (of, by_then(added)));
+    let devices = || groups.iter().map(|(of, added)| (of, devices_by_then(added)));
     let passes = |devices| needed.is_some_and(|needed| needed <= devices);
     let largest = devices().map(|(_, devices)| devices).max().unwrap_or(0);
     if !passes(largest) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::{self, Test},
-    update::Outcome,
+    outcome::Outcome,
 };
 
 /// Stages of a rollout at most.

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{
     gate::{EXECUTED_MAX, Test, Verdict, verdict},
-    plan::PlannedStage,
     policy::{Gate, Policy, Scope, WHOLE_BP},
+    stage::{PlannedStage, by_then},
     walk::{Order, Walk, first},
 };
 
@@ -261,15 +261,6 @@ pub(super) fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, 
         }
     }
     groups
-}
-
-/// Devices by the end of each stage, of those that each adds.
-pub(super) fn by_then(added: &[u32]) -> Vec<u32> {
-    let sum = |sum: &mut u32, added: &u32| {
-        *sum = sum.saturating_add(*added);
-        Some(*sum)
-    };
-    added.iter().scan(0, sum).collect()
 }
 
 async fn table(walk: &mut Walk<'_>, added: &[u32], rates: &[u16], in_flight_max: u32, pace: &mut Pace) -> Table {

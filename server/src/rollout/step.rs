@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::{Judged, Verdict, judge},
+    outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage},
-    update::{Outcome, UpdateState},
+    update::UpdateState,
 };
 use crate::clock::{is_ahead, ms};
 

@@ -7,12 +7,13 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{
     gate::{Test, Verdict, judge},
+    outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
     step::{
         Cell, Decision, Effect, Event, GAP_MS, Order, PersonalOrder, Seen, State, Status, Step, Tally, Unfit,
         read_gates, step,
     },
-    update::{Outcome, UpdateState},
+    update::UpdateState,
 };
 
 /// When every story begins.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     gate::{Test, Verdict, verdict},
     policy::{Gate, WHOLE_BP},
+    stage::by_then,
 };
 
 /// Devices that are followed at most, to keep a plan quick: what comes after them is not looked at.
@@ -84,7 +85,7 @@ impl<'a> Walk<'a> {
     pub(super) fn affordable<'r>(&self, groups: &BTreeSet<&Vec<u32>>, rates_bp: &'r [u16], most: u64) -> &'r [u16] {
         let of_group = |added: &&Vec<u32>, bug_bp| 3 * self.work(added, bug_bp);
         let largest = groups.iter().map(|added| followed(added)).max().unwrap_or(0);
-        let ends: BTreeSet<u32> = groups.iter().flat_map(|added| super::power::by_then(added)).collect();
+        let ends: BTreeSet<u32> = groups.iter().flat_map(|added| by_then(added)).collect();
         let of_ends = ends.into_iter().map(|devices| self.work_of_an_end(devices.min(FOLLOWED_MAX)));
         let mut work = of_ends.fold(0, u64::saturating_add);
         let is_affordable = |bug_bp: &&u16| {

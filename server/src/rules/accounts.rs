@@ -1,11 +1,9 @@
 //! Users and tokens: who may be made, what an edit ends, which session still begins.
 
-use crate::{
-    audit::note,
-    store::{
-        By, StoreError, Transaction,
-        accounts::{NewToken, NewUser, TokenKind, UserEdit, UserRecord, UserRefused},
-    },
+use crate::store::{
+    By, StoreError, Transaction,
+    accounts::{NewToken, NewUser, TokenKind, UserEdit, UserRecord, UserRefused},
+    audit::chain::note,
 };
 
 /// Makes a user.

@@ -1,8 +1,8 @@
 //! The audit's own change: what was exported may go, and a line says so.
 
-use crate::{
-    audit::{PRUNED, head_text, note},
-    store::{By, StoreError, Transaction},
+use crate::store::{
+    By, StoreError, Transaction,
+    audit::chain::{PRUNED, head_text, note},
 };
 
 /// Deletes the oldest lines up to number `last`, at most `rows_max` of them, and says so in a line; gives how many. Whoever calls

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::{devices, old_part};
 use crate::{
-    audit::{Noted, note},
     command::{CommandEvent, CommandState, step},
     store::{
         By, Denied, StoreError, Swept, Transaction,
+        audit::chain::{Noted, note},
         commands::{
             CancelRefused, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow, OrderTerms, Ordered,
             REFUSED_NAMED_MAX,

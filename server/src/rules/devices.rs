@@ -10,11 +10,11 @@ use ks_protocol::{
 
 use super::{commands::cancel_open, updates};
 use crate::{
-    audit::note,
     clock::AHEAD_MAX,
     rollout::update::UpdateEvent,
     store::{
         By, Denied, StoreError, Transaction,
+        audit::chain::note,
         devices::{
             DeviceEdit, DeviceRow, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice,
             NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, Standing, WhitelistRows, Whitelisted,

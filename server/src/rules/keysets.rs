@@ -1,9 +1,6 @@
 //! Keysets: a chain without gaps and without forks.
 
-use crate::{
-    audit::note,
-    store::{By, StoreError, Transaction, keysets::KeysetChange},
-};
+use crate::store::{By, StoreError, Transaction, audit::chain::note, keysets::KeysetChange};
 
 /// Publishes a keyset; false if another one has its version by now, and nothing was changed.
 pub fn publish(store: &mut dyn Transaction, change: &KeysetChange, by: &By) -> Result<bool, StoreError> {

@@ -2,12 +2,10 @@
 
 use ks_protocol::text::Sha256;
 
-use crate::{
-    audit::note,
-    store::{
-        By, StoreError, Transaction,
-        releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
-    },
+use crate::store::{
+    By, StoreError, Transaction,
+    audit::chain::note,
+    releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
 };
 
 /// Records that an image is kept, and that nothing is wrong with it.

@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 
 use super::updates;
 use crate::{
-    audit::note,
     clock::ms,
     pace,
     rollout::{
@@ -28,6 +27,7 @@ use crate::{
     },
     store::{
         By, StoreError, Transaction,
+        audit::chain::note,
         commands::NewOrder,
         devices::Selector,
         releases::ReleaseState,

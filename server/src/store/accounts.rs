@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StoreError;
-use crate::{audit::Noted, role::Role};
+use crate::{role::Role, store::audit::chain::Noted};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]

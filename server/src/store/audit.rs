@@ -1,10 +1,12 @@
-//! The audit: who did what to what, when, from where. [`crate::audit::note`] alone appends to it, in the transaction of the
+//! The audit: who did what to what, when, from where. [`crate::store::audit::chain::note`] alone appends to it, in the transaction of the
 //! change.
+
+pub mod chain;
 
 use ks_protocol::time::UnixMs;
 
 use super::StoreError;
-use crate::audit::{Head, Noted};
+use chain::{Head, Noted};
 
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct AuditRecord {
     pub subject: String,
     /// Why, or how.
     pub detail: String,
-    /// SHA-256 over the line and the one before it: see [`crate::audit`].
+    /// SHA-256 over the line and the one before it: see [`crate::store::audit::chain`].
     pub hash: [u8; 32],
 }
 

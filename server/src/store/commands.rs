@@ -10,8 +10,8 @@ use ks_protocol::{
 
 use super::{By, Span, StoreError, devices::Selector};
 use crate::{
-    audit::Noted,
     command::{CommandEvent, CommandState},
+    store::audit::chain::Noted,
 };
 
 /// A command for several devices.

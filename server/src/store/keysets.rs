@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StoreError;
-use crate::audit::Noted;
+use crate::store::audit::chain::Noted;
 
 /// Where a server key is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

@@ -13,13 +13,13 @@ use super::{
     releases::{ReleaseRecord, ReleaseState},
 };
 use crate::{
-    audit::Noted,
     rollout::{
         policy::Policy,
         share::Place,
         step::{Decision, GateReading, State, Status, Tally},
         update::{Update, UpdateState},
     },
+    store::audit::chain::Noted,
 };
 
 /// Outcomes other than CONFIRMED after which a device is left out of rollouts.

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use ks_protocol::text::{printable_json, printable_lines};
-use ks_server::config::StartError;
+use ks_server::failure::StartError;
 use serde::Serialize;
 
 use crate::failure::Failure;

@@ -64,7 +64,7 @@ fn admin_token(file: Option<PathBuf>) -> Result<String, Failure> {
 
 fn read_token(path: &Path) -> Result<String, Failure> {
     let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
-    match ks_server::vault::read_small(path).map_err(cannot)?.trim() {
+    match ks_server::config::read_small(path).map_err(cannot)?.trim() {
         "" => Err(Failure::BadRequest(format!("the admin token file {} is empty", path.display()))),
         token => Ok(token.to_owned()),
     }

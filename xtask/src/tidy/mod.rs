@@ -1,8 +1,10 @@
 //! The structure of the project in numbers. What is certainly wrong fails: a file without a first doc line, a path in a document
-//! that does not exist, an unused dependency, a retired word. What is a matter of judgement is only printed.
+//! that does not exist, an unused dependency, a retired word, a cycle of the server's modules or an import of a layer above. What
+//! is a matter of judgement is only printed.
 
 mod cycles;
 mod documents;
+mod layers;
 mod sizes;
 mod unused;
 mod words;
@@ -30,9 +32,16 @@ pub(crate) fn run() -> Result<(), Failed> {
     let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
     sizes::show(&rust);
     cycles::show(&rust);
-    let wrong: Vec<String> =
-        [sizes::nameless(&rust), documents::broken(&files), unused::dependencies(&files), words::retired(&files)]
-            .concat();
+    let server = cycles::uses("server", &rust);
+    let wrong: Vec<String> = [
+        sizes::nameless(&rust),
+        documents::broken(&files),
+        unused::dependencies(&files),
+        words::retired(&files),
+        cycles::broken(&server),
+        layers::broken(&server),
+    ]
+    .concat();
     if wrong.is_empty() {
         return Ok(());
     }

@@ -12,13 +12,15 @@ use ks_protocol::{
 
 use super::{AT, by, commit, id, named, sample_beat, two_devices};
 use crate::{
-    audit::{Broken, Chain, Head, note},
     role::Role,
     rules::{self, accounts},
     store::{
         By, Denied, Store, StoreReader,
         accounts::{NewToken, NewUser, TokenKind, TokenRecord, UserEdit, UserRefused},
-        audit::AuditFilter,
+        audit::{
+            AuditFilter,
+            chain::{Broken, Chain, Head, note},
+        },
         keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
         logs::{LogBatch, LogFilter},
         presence::ObservationGap,

@@ -5,10 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, rows, time, time_if, unsigned, word};
 use crate::{
-    audit::Noted,
     clock::AHEAD_MAX,
     role::Role,
-    store::accounts::{AccountReads, AccountRows, NewToken, NewUser, TokenKind, TokenRecord, UserRecord},
+    store::{
+        accounts::{AccountReads, AccountRows, NewToken, NewUser, TokenKind, TokenRecord, UserRecord},
+        audit::chain::Noted,
+    },
 };
 
 impl AccountRows for Writes<'_> {

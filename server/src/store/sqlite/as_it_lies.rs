@@ -12,10 +12,7 @@ use super::{
     unusable, vfs,
     wal::{index_of, log_of},
 };
-use crate::{
-    config::{Locking, StartError},
-    store::migrations,
-};
+use crate::{config::Locking, failure::StartError, store::migrations};
 
 /// Whether a reading stood alone: nobody else may write what is read without locks.
 pub struct Alone(Option<PathBuf>);

@@ -3,9 +3,9 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time};
-use crate::{
-    audit::{Head, Noted},
-    store::audit::{AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows},
+use crate::store::audit::{
+    AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows,
+    chain::{Head, Noted},
 };
 
 impl AuditRows for Writes<'_> {

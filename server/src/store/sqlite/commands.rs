@@ -8,10 +8,10 @@ use super::{
     transaction::Transaction, unsigned, word,
 };
 use crate::{
-    audit::Noted,
     command::CommandState,
     store::{
         Span,
+        audit::chain::Noted,
         commands::{
             CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder, OrderProgress,
             OrderRow, OrderTerms, OrderUnderWay,

@@ -12,9 +12,9 @@ use super::{
     SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, standing, status_of,
     take_pair, time, time_if, unsigned,
 };
-use crate::{
-    audit::Noted,
-    store::devices::{
+use crate::store::{
+    audit::chain::Noted,
+    devices::{
         DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Selector,
         Standing, StandingRecord, WhitelistRows, Whitelisted,
     },

@@ -4,9 +4,9 @@ use ks_protocol::{key::PublicKey, time::UnixMs};
 use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, time_if, unsigned, word};
-use crate::{
-    audit::Noted,
-    store::keysets::{ASTRAY_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
+use crate::store::{
+    audit::chain::Noted,
+    keysets::{ASTRAY_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
 };
 
 impl KeysetRows for Writes<'_> {

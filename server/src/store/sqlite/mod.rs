@@ -43,7 +43,10 @@ use super::{
     devices::{DeviceStatus, Standing},
     migrations,
 };
-use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
+use crate::{
+    config::{Locking, SqliteUse, Synchronous},
+    failure::{DatabaseFault, StartError},
+};
 
 /// How long a commit waits for another program that writes.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,9 +4,9 @@ use ks_protocol::{id::ReleaseId, text::Sha256, time::UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, unsigned, word};
-use crate::{
-    audit::Noted,
-    store::releases::{ArtifactRecord, NewRelease, ReleaseReads, ReleaseRecord, ReleaseRows, ReleaseState},
+use crate::store::{
+    audit::chain::Noted,
+    releases::{ArtifactRecord, NewRelease, ReleaseReads, ReleaseRecord, ReleaseRows, ReleaseState},
 };
 
 /// The columns of a release, in the order that [`release_at`] reads them.

@@ -15,13 +15,13 @@ use super::{
     unsigned, word,
 };
 use crate::{
-    audit::Noted,
     rollout::{
         step::{Cell, Decision, State, Status, Tally},
         update::{Update, UpdateState},
     },
     store::{
         By,
+        audit::chain::Noted,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{

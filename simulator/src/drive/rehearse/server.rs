@@ -14,15 +14,16 @@ use ks_protocol::{key::PrivateKey, time::UnixMs};
 use ks_server::{
     app::{App, Ingredients},
     artifacts::{Artifacts, InMemory},
+    assembly::Queues,
     clock::{Clock, TimerClock},
     config::Config,
-    keyring::Keyring,
+    keys::Vault,
     metrics::Metrics,
     password,
     rng::ServerRng,
     router::router,
-    store::{By, Damage, SqliteReader, SqliteStore, writer},
-    vault::Vault,
+    service::background,
+    store::{SqliteReader, SqliteStore},
 };
 use tokio::task::JoinHandle;
 
@@ -83,22 +84,15 @@ impl VirtualServer {
         let store = SqliteStore::open(database, *sqlite, now).map_err(|error| said(&error))?;
         let reading = SqliteReader::open(database, sqlite.locking).map_err(|error| said(&error))?;
         let metrics = Arc::new(Metrics::default());
-        let damage = Damage::default();
-        let (writer, writes) = writer::writer(self.config.store_queue_max, &damage);
-        let (reader, questions) = writer::reader(1_024, &damage);
         let store = OnDisk { store, disk: Arc::clone(&self.disk) };
-        let writing = writer::drive_writes(store, writes, self.config.commit_group_max, Arc::clone(&metrics));
+        let (queues, loops) = Queues::over(&self.config, &metrics, store, reading, None);
         let (passwords, hashing) = password::passwords();
-        let loops = [
-            actix::spawn(writing),
-            actix::spawn(writer::drive_reads(reading, questions)),
-            actix::spawn(password::drive(hashing)),
-        ];
-        self.tasks.borrow_mut().extend(loops);
-        let by = By { name: "ks-server".to_owned(), address: None, at: now };
-        let keyring = Keyring::start(self.vault.clone(), &writer, &reader, &by).await.map_err(|error| said(&error))?;
+        self.tasks.borrow_mut().extend(loops.into_iter().map(|each| actix::spawn(each.drive())));
+        self.tasks.borrow_mut().push(actix::spawn(password::drive(hashing)));
+        let keyring = queues.keyring(self.vault.clone(), now).await.map_err(|error| said(&error))?;
         self.starts.set(self.starts.get() + 1);
         let randomness = format!("randomness {}", self.starts.get());
+        let Queues { writer, reader, admin_reader } = queues;
         let ingredients = Ingredients {
             clock: Arc::clone(&self.clock),
             rng: ServerRng::from_seed(seed::bytes(self.root_seed, "server", &randomness)),
@@ -106,13 +100,13 @@ impl VirtualServer {
             artifacts: Artifacts::new(Arc::clone(&self.artifacts) as _, self.config.artifact_limits),
             config: self.config.clone(),
             writer,
-            admin_reader: reader.clone(),
+            admin_reader,
             reader,
             passwords,
             metrics,
         };
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
-        self.tasks.borrow_mut().push(actix::spawn(app.clone().background()));
+        self.tasks.borrow_mut().push(actix::spawn(background::run(app.clone())));
         self.network.bring_up(router(app));
         Ok(())
     }

@@ -1,0 +1,283 @@
+//! Firmware images by their hash: uploads that are hashed on the way, downloads within bounds that leave heartbeats alone.
+//!
+//! Where they are kept is an object store's business: a folder, memory (in a rehearsal), or an S3-compatible service.
+
+mod places;
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::body::{Body, HttpBody as _};
+use bytes::Bytes;
+use http_body_util::{BodyExt, channel::Channel};
+use ks_protocol::{
+    id::DeviceId,
+    number::digits,
+    text::{Sha256, hex},
+};
+pub use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
+use sha2::Digest;
+use tokio::time::Instant;
+
+use crate::config::ArtifactLimits;
+use places::{Place, Places};
+
+/// Bytes that are read, paced and sent at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Parts of an upload that are on their way to the store at a time.
+const PARTS_AT_ONCE: usize = 2;
+/// Bytes of one part, at least what S3 takes.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// The artifacts.
+#[derive(Debug, Clone)]
+pub struct Artifacts(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Arc<dyn ObjectStore>,
+    limits: ArtifactLimits,
+    places: Arc<Places>,
+    /// When the next byte may leave.
+    next_at: Mutex<Instant>,
+}
+
+/// Why an artifact can't be kept or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// More bytes than an artifact may have.
+    #[error("the artifact is larger than the {0} bytes that ARTIFACT_BYTES_MAX allows")]
+    TooLarge(u64),
+    /// The upload broke off, or stalled.
+    #[error("the artifact did not arrive whole")]
+    BrokenOff,
+    /// There are no bytes.
+    #[error("the artifact is empty")]
+    Empty,
+    /// It is not here.
+    #[error("there is no such artifact")]
+    Missing,
+    /// As many downloads as may be are under way; there is room after so long.
+    #[error("as many downloads as may be are under way")]
+    Busy(Duration),
+    /// The place where artifacts are kept failed.
+    #[error("the place where artifacts are kept failed: {0}")]
+    Store(object_store::Error),
+}
+
+impl From<object_store::Error> for ArtifactError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// What is there in an artifact's place.
+struct Found {
+    bytes: u64,
+    is: Sha256,
+}
+
+fn path_of(sha256: Sha256) -> Path {
+    Path::from(format!("artifacts/{sha256}"))
+}
+
+impl Artifacts {
+    /// Artifacts kept in `store`.
+    pub fn new(store: Arc<dyn ObjectStore>, limits: ArtifactLimits) -> Self {
+        let places = Arc::new(Places::new(limits.downloads_max));
+        Self(Arc::new(Parts { store, limits, places, next_at: Mutex::new(Instant::now()) }))
+    }
+
+    /// Keeps what `body` brings, hashed on the way; gives its hash and length. `name` must be nobody else's: under it the bytes
+    /// wait until they are whole.
+    ///
+    /// # Errors
+    /// It is too large, broke off, is empty, or can't be kept. Then nothing is.
+    pub async fn upload(&self, mut body: Body, name: &str) -> Result<(Sha256, u64), ArtifactError> {
+        let Parts { store, limits, .. } = &*self.0;
+        if body.size_hint().lower() > limits.artifact_bytes_max {
+            return Err(ArtifactError::TooLarge(limits.artifact_bytes_max)); // as it says itself
+        }
+        let incoming = Path::from(format!("incoming/{name}"));
+        let upload = store.put_multipart(&incoming).await.map_err(ArtifactError::Store)?;
+        let mut write = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut hash = sha2::Sha256::new();
+        let mut bytes = 0_u64;
+        let arrived = loop {
+            let piece = match tokio::time::timeout(limits.stall, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(None) if bytes == 0 => break Err(ArtifactError::Empty),
+                Ok(None) => break Ok(()),
+                Ok(Some(Err(_))) | Err(_) => break Err(ArtifactError::BrokenOff),
+            };
+            bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if bytes > limits.artifact_bytes_max {
+                break Err(ArtifactError::TooLarge(limits.artifact_bytes_max));
+            }
+            hash.update(&piece);
+            write.wait_for_capacity(PARTS_AT_ONCE).await.map_err(ArtifactError::Store)?;
+            write.put(piece);
+        };
+        if let Err(error) = arrived {
+            let _ = write.abort().await; // what is left of it is nobody's
+            return Err(error);
+        }
+        write.finish().await.map_err(ArtifactError::Store)?;
+        let sha256 = Sha256(hash.finalize().into());
+        store.rename(&incoming, &path_of(sha256)).await.map_err(ArtifactError::Store)?;
+        Ok((sha256, bytes))
+    }
+
+    /// Keeps an artifact that is in memory; gives its hash.
+    ///
+    /// # Errors
+    /// It can't be kept.
+    pub async fn keep(&self, artifact: Bytes) -> Result<Sha256, ArtifactError> {
+        let sha256 = Sha256(sha2::Sha256::digest(&artifact).into());
+        self.0.store.put(&path_of(sha256), PutPayload::from_bytes(artifact)).await?;
+        Ok(sha256)
+    }
+
+    /// Reads an artifact, at most so many bytes a second, and holds it against its hash and length; gives what is wrong with it.
+    ///
+    /// # Errors
+    /// The place where artifacts are kept failed, which says nothing of the artifact.
+    pub async fn fault(
+        &self,
+        sha256: Sha256,
+        size_bytes: u64,
+        bytes_per_s: u64,
+    ) -> Result<Option<String>, ArtifactError> {
+        match self.read_whole(sha256, size_bytes, bytes_per_s).await {
+            Ok(Found { bytes, .. }) if bytes != size_bytes => {
+                Ok(Some(format!("has {bytes} bytes, and had {size_bytes}")))
+            }
+            Ok(Found { is, .. }) if is != sha256 => {
+                Ok(Some(format!("has other bytes than were uploaded: SHA-256 {is}")))
+            }
+            Ok(_) => Ok(None),
+            Err(ArtifactError::Missing) => Ok(Some("is gone".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The hash and length of what is there; the hash only if the length is right.
+    async fn read_whole(&self, sha256: Sha256, size_bytes: u64, bytes_per_s: u64) -> Result<Found, ArtifactError> {
+        let bytes = self.0.store.head(&path_of(sha256)).await?.size;
+        let mut hash = sha2::Sha256::new();
+        let mut range = 0..if bytes == size_bytes { bytes } else { 0 };
+        while range.start < range.end {
+            let piece = self.piece(sha256, &range).await?;
+            if piece.is_empty() {
+                break; // it was cut meanwhile; the hash says so
+            }
+            hash.update(&piece);
+            range.start += u64::try_from(piece.len()).unwrap_or(0);
+            tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / bytes_per_s.max(1) as f64)).await;
+        }
+        Ok(Found { bytes, is: Sha256(hash.finalize().into()) })
+    }
+
+    /// A part of an artifact as a body that is read while it is sent. It breaks off when the device begins another download.
+    ///
+    /// # Errors
+    /// As many downloads of other devices as may be are under way, or it is not here.
+    pub async fn download(
+        &self,
+        device_id: &DeviceId,
+        sha256: Sha256,
+        range: Range<u64>,
+    ) -> Result<Body, ArtifactError> {
+        let length = self.length_of(range.end - range.start);
+        let place = self.0.places.take(device_id, length).map_err(ArtifactError::Busy)?;
+        // The first piece is read before the answer begins, so that a missing file is no broken answer.
+        let first = self.piece(sha256, &range).await?;
+        if range.end - range.start <= u64::try_from(first.len()).unwrap_or(0) {
+            self.pace(first.len()).await;
+            return Ok(Body::from(first));
+        }
+        let (sender, body) = Channel::new(1);
+        tokio::spawn(self.clone().send(sha256, range, first, sender, place));
+        Ok(Body::new(body))
+    }
+
+    async fn send(
+        self,
+        sha256: Sha256,
+        mut range: Range<u64>,
+        first: Bytes,
+        mut sender: http_body_util::channel::Sender<Bytes, ArtifactError>,
+        place: Place,
+    ) {
+        let mut next = Ok(first);
+        loop {
+            let piece = match next {
+                Ok(piece) => piece,
+                Err(error) => return sender.abort(error),
+            };
+            range.start += u64::try_from(piece.len()).unwrap_or(0);
+            self.pace(piece.len()).await;
+            // Whoever does not take a piece in time gives up the place to somebody who will.
+            match tokio::time::timeout(self.0.limits.stall, sender.send_data(piece)).await {
+                Ok(Ok(())) if range.start < range.end && place.is_current() => next = self.piece(sha256, &range).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// The first piece of the range.
+    async fn piece(&self, sha256: Sha256, range: &Range<u64>) -> Result<Bytes, ArtifactError> {
+        let end = range.end.min(range.start.saturating_add(PIECE_BYTES as u64));
+        Ok(self.0.store.get_range(&path_of(sha256), range.start..end).await?)
+    }
+
+    /// How long so many bytes take where nothing else is sent.
+    fn length_of(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64)
+    }
+
+    /// Waits until so many bytes may leave.
+    async fn pace(&self, bytes: usize) {
+        let length = self.length_of(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let at = {
+            let mut next_at = self.0.next_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = (*next_at).max(Instant::now());
+            *next_at = at + length;
+            at
+        };
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+/// A name that nobody else has, for an upload.
+pub fn upload_name(dice: [u8; 32]) -> String {
+    hex(&dice)
+}
+
+/// What a Range header asks for of an artifact of so many bytes (RFC 9110, 14): one range of bytes, or the whole. None: it
+/// can't be satisfied. What is not understood asks for the whole, as the standard has it.
+pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bool)> {
+    let whole = Some((0..size_bytes, false));
+    let Some((unit, spec)) = header.and_then(|header| header.split_once('=')) else { return whole };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return whole;
+    }
+    let Some((from, to)) = spec.split_once('-') else { return whole };
+    // A number that is greater than any we count with is beyond every artifact all the same.
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| is_number(text.trim()).then(|| digits(text.trim()).unwrap_or(u64::MAX));
+    let range = match (number(from), number(to), from.trim().is_empty(), to.trim().is_empty()) {
+        (Some(from), Some(to), ..) if from <= to => from..to.saturating_add(1).min(size_bytes),
+        (Some(from), _, _, true) => from..size_bytes,
+        (_, Some(last), true, _) => size_bytes.saturating_sub(last)..size_bytes,
+        _ => return whole,
+    };
+    (range.start < range.end).then_some((range, true))
+}

@@ -1,0 +1,101 @@
+//! The keys that the settings name, and why the server's keys stop it.
+
+use ks_protocol::key::PrivateKey;
+
+use super::bad_database;
+use crate::{
+    config::{Config, FirmwareKeySource, ServerKeySource},
+    edge::os_randomness,
+    failure::{DatabaseFault, StartError},
+    keys::{KeyringError, vault},
+};
+
+/// Whether a signing key may be made where none is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayMake {
+    /// A development key, for a server that nobody knows yet.
+    Yes,
+    /// The database has devices, which would not believe a new key.
+    NotForAFleet,
+    /// The key is only looked at.
+    No,
+}
+
+/// The signing key that the settings name. A development key is made, with mode 0600, when it is missing and may be.
+pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, StartError> {
+    let path = match &config.server_key {
+        ServerKeySource::Given(key) => return Ok(key.clone()),
+        ServerKeySource::File(path) => {
+            return vault::read_key(path).map_err(|error| error.of("SERVER_PRIVATE_KEY_FILE"));
+        }
+        ServerKeySource::Development(path) => {
+            match may_make {
+                _ if path.exists() => {}
+                MayMake::Yes => {
+                    vault::write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
+                    tracing::warn!(path = %path.display(), "a DEVELOPMENT key was made: never use it in production");
+                }
+                MayMake::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
+                MayMake::No => {
+                    return Err(StartError::BadKey {
+                        place: path.display().to_string(),
+                        why: "it does not exist, and neither SERVER_PRIVATE_KEY nor SERVER_PRIVATE_KEY_FILE is set"
+                            .to_owned(),
+                    });
+                }
+            }
+            tracing::warn!(
+                path = %path.display(),
+                "SERVER_PRIVATE_KEY is not set: answers are signed with a DEVELOPMENT key; in production set SERVER_PRIVATE_KEY (`ks-server keys generate` makes one)"
+            );
+            path
+        }
+    };
+    vault::read_key(path)
+}
+
+/// The key that signs releases in place of the server's, if the settings name one.
+pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
+    match &config.firmware_key {
+        None => Ok(None),
+        Some(FirmwareKeySource::Given(key)) => Ok(Some(key.clone())),
+        Some(FirmwareKeySource::File(path)) => {
+            vault::read_key(path).map(Some).map_err(|error| error.of("FIRMWARE_PRIVATE_KEY_FILE"))
+        }
+    }
+}
+
+/// What to do about settings that name a key whose time is over.
+pub const PAST_KEY_REMEDY: &str = "set SERVER_PRIVATE_KEY_FILE to the PEM file of the key that signs, in SERVER_KEYS_DIR; `ks-server keys status` names it";
+
+/// What to tell whoever runs a command that the server's keys stand against.
+pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
+    let remedy = match &error {
+        KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) | KeyringError::Key(_) => "",
+        KeyringError::NoFirmwareKey => "sign the manifest offline, with `ks-server firmware sign`",
+        KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
+        KeyringError::StopsRollouts(_) => {
+            "let the rollouts end, or abort them, first; or give --force, and their devices reject the release"
+        }
+        KeyringError::Stranding { .. } => {
+            "wait until more devices have fetched the keyset, or give --force and strand them"
+        }
+        KeyringError::Raced => "`ks-server keys status` shows the keys as they are now",
+        KeyringError::NotHeld { .. } => {
+            "bring the PEM file of that key there from where it was made, or set SERVER_KEYS_DIR to where it is"
+        }
+        KeyringError::Stranger { .. } => {
+            "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to a key of the fleet; a new one must be announced first: `ks-server keys announce`"
+        }
+    };
+    match error {
+        KeyringError::Vault(error) => error,
+        KeyringError::Store(error) => bad_database(config, &error),
+        KeyringError::Document(error) => StartError::BadDatabase {
+            path: config.database.clone(),
+            fault: DatabaseFault::Damaged,
+            why: error.to_string(),
+        },
+        other => StartError::Refused(other.to_string(), remedy),
+    }
+}

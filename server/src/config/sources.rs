@@ -1,0 +1,83 @@
+//! Where secrets, keys and firmware images come from, and how much images may take.
+
+use std::{path::PathBuf, time::Duration};
+
+use ks_protocol::key::PrivateKey;
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
+
+/// Where the signing key comes from.
+#[derive(Debug, Clone)]
+pub enum ServerKeySource {
+    /// Given in the environment.
+    Given(PrivateKey),
+    /// A PEM file.
+    File(PathBuf),
+    /// None given: a development key beside the database, made when it is missing.
+    Development(PathBuf),
+}
+
+/// Where firmware images are kept.
+#[derive(Debug, Clone)]
+pub enum ArtifactPlace {
+    /// A folder.
+    Folder(PathBuf),
+    /// A bucket of an S3-compatible store.
+    S3(Bucket),
+}
+
+/// A bucket, and how to get at it.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// The store's URL; Amazon's own if there is none.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Id and secret of an access key; without them requests are not signed.
+    pub access_key: Option<(String, Secret)>,
+}
+
+/// Where the key that signs releases comes from.
+#[derive(Debug, Clone)]
+pub enum FirmwareKeySource {
+    /// Given in the environment.
+    Given(PrivateKey),
+    /// A PEM file.
+    File(PathBuf),
+}
+
+/// How much artifacts may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactLimits {
+    /// Downloads at a time.
+    pub downloads_max: usize,
+    /// Bytes a second of all downloads together.
+    pub bytes_per_s_max: u64,
+    /// Bytes of one artifact.
+    pub artifact_bytes_max: u64,
+    /// Bytes a second that are read to see whether images are sound.
+    pub scrub_bytes_per_s: u64,
+    /// How long a peer may take for a piece, and a piece of an upload to arrive.
+    pub stall: Duration,
+}

@@ -1,0 +1,84 @@
+//! Answer or refusal -> TOON -> signed response: the only place that signs.
+
+use axum::{body::Body, response::Response};
+use hyper::{StatusCode, header};
+use ks_protocol::{
+    MEDIA_TYPE,
+    document::{self, DocumentError},
+    refusal::RefusalDocument,
+};
+use serde::Serialize;
+
+use crate::{app::App, refusal::Refusal};
+
+/// What binds an answer to its request.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Path of the endpoint.
+    pub path: &'static str,
+    /// The request's SIG_DEV, or `-`.
+    pub sig_dev: String,
+    /// When the request arrived, in microseconds since the start.
+    pub arrived_us: u64,
+}
+
+/// Signs and sends what a handler made.
+pub fn send<T: Serialize>(app: &App, reply: &Reply, result: Result<T, Refusal>) -> Response {
+    match result {
+        Ok(answer) => sealed(app, reply, "OK", 200, document::encode(&answer)),
+        Err(refusal) => refuse(app, reply, refusal),
+    }
+}
+
+/// Signs and sends a document that is written already, or a refusal.
+pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) -> Response {
+    match result {
+        Ok(document) => sealed(app, reply, "OK", 200, Ok(document)),
+        Err(refusal) => refuse(app, reply, refusal),
+    }
+}
+
+/// Signs and sends a refusal.
+pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
+    let Refusal { code, message, retry_after_s, kept } = refusal;
+    tracing::debug!(path = reply.path, %code, ?message, "refused");
+    let document = RefusalDocument {
+        code,
+        message: message.unwrap_or_else(|| code.meaning().to_owned()),
+        retry_after_s,
+        server_boot_epoch: kept.map(|kept| kept.boot_epoch),
+        server_seq: kept.map(|kept| kept.seq),
+        server_time: Some(app.clock.now()),
+    };
+    let mut response = sealed(app, reply, code.as_str(), code.status(), document::encode(&document));
+    if let Some(seconds) = retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn sealed(
+    app: &App,
+    reply: &Reply,
+    code: &'static str,
+    status: u16,
+    document: Result<String, DocumentError>,
+) -> Response {
+    app.metrics.answered(reply.path, code);
+    let took_us = app.elapsed_us().saturating_sub(reply.arrived_us);
+    app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
+    let (status, wire) = match document {
+        Ok(document) => {
+            let wire = app.keyring.seal(status, &reply.sig_dev, document);
+            (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), wire)
+        }
+        Err(error) => {
+            tracing::error!(%error, path = reply.path, "an answer could not be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, String::new())
+        }
+    };
+    let mut response = Response::new(Body::from(wire));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(MEDIA_TYPE));
+    response
+}

@@ -1,0 +1,54 @@
+//! A request's header lines and body, within bounds of size and time.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{HeaderMap, header::HeaderName};
+
+/// The one line of this name, as text; empty if there is none.
+///
+/// # Errors
+/// There are several, so many. Whoever stands in between may have read another one.
+pub fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, usize> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.count()) {
+        (None, _) => Ok(""),
+        (Some(line), 0) => Ok(line.to_str().unwrap_or_default()),
+        (Some(_), more) => Err(more + 1),
+    }
+}
+
+/// A header's value, if it is text.
+pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Why a body can't be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoBody {
+    /// It is, or says that it is, larger than it may be.
+    TooLarge,
+    /// It broke off.
+    Broken,
+    /// It took too long.
+    TimedOut,
+}
+
+/// Reads a body, at most `bytes_max` of it, within `timeout`. One that says at once that it is larger is not waited for: whoever
+/// asks with `Expect: 100-continue` is told before the body is sent.
+///
+/// # Errors
+/// It can't be had.
+pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, NoBody> {
+    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+        return Err(NoBody::TooLarge);
+    }
+    match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
+        Ok(Err(_)) => Err(NoBody::Broken),
+        Err(_) => Err(NoBody::TimedOut),
+    }
+}

@@ -1,0 +1,203 @@
+//! Whether a device is there, as a pure function of when it was last heard; and how many of the fleet are.
+//!
+//! | silence | presence |
+//! | --- | --- |
+//! | up to 2 heartbeat intervals | ONLINE |
+//! | the same, but only because no server listened meanwhile | UNKNOWN |
+//! | more | LATE |
+//! | 15 minutes (or 2 intervals, if that is longer) | OFFLINE |
+//! | 7 days | LOST |
+//!
+//! Time in which no server listened is no silence: a restart, or a backup put back, pages nobody for a whole fleet. Nor is it
+//! evidence of life: only what a server heard is. A time ahead of the clock is evidence of nothing.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ks_protocol::time::UnixMs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    clock::{is_ahead, ms},
+    store::{Reader, StoreError, devices::DeviceStatus, presence::ObservationGap},
+};
+
+/// Devices read from the store at a time.
+const PAGE: usize = 10_000;
+/// Silence after which a device is OFFLINE.
+const OFFLINE: Duration = Duration::from_mins(15);
+/// Silence after which it is LOST.
+const LOST: Duration = Duration::from_hours(7 * 24);
+
+/// Whether a device is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Presence {
+    /// Heard in time.
+    Online,
+    /// Not heard in time, and nobody could have heard it: no server listened, or a clock was wrong.
+    Unknown,
+    /// Overdue.
+    Late,
+    /// Silent for a quarter of an hour.
+    Offline,
+    /// Silent for a week.
+    Lost,
+    /// Never heard.
+    Never,
+}
+
+/// How long a device was silent while somebody listened, in milliseconds; none if it was last heard ahead of the clock. `gaps`
+/// are those that ended after it was last heard.
+pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> Option<u64> {
+    if is_ahead(last_seen_at, now) {
+        return None;
+    }
+    let unheard: u64 = gaps.iter().map(|gap| gap.to.min(now).since_ms(gap.from.max(last_seen_at))).sum();
+    Some(now.since_ms(last_seen_at).saturating_sub(unheard))
+}
+
+/// What its silence says of a device.
+pub fn presence(last_seen_at: Option<UnixMs>, now: UnixMs, gaps: &[ObservationGap], interval: Duration) -> Presence {
+    let Some(seen) = last_seen_at else { return Presence::Never };
+    let Some(silence_ms) = silence_ms(seen, now, gaps) else { return Presence::Unknown };
+    let silence = Duration::from_millis(silence_ms);
+    let late = 2 * interval;
+    match silence {
+        silence if silence > LOST.max(late) => Presence::Lost,
+        silence if silence > OFFLINE.max(late) => Presence::Offline,
+        silence if silence > late => Presence::Late,
+        _ if now.since_ms(seen) > ms(late) => Presence::Unknown,
+        _ => Presence::Online,
+    }
+}
+
+/// How many devices are in each presence.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counts {
+    /// Heard in time.
+    online: u64,
+    /// Not heard in time, and nobody could have heard them: no server listened, or a clock was wrong.
+    unknown: u64,
+    /// Overdue.
+    late: u64,
+    /// Silent for a quarter of an hour.
+    offline: u64,
+    /// Silent for a week.
+    lost: u64,
+    /// Registered, and never heard.
+    never: u64,
+    /// Whitelisted, and not registered.
+    whitelisted: u64,
+    /// Shut out.
+    revoked: u64,
+}
+
+impl Counts {
+    fn add(&mut self, status: DeviceStatus, presence: Presence) {
+        *match (status, presence) {
+            (DeviceStatus::Whitelisted, _) => &mut self.whitelisted,
+            (DeviceStatus::Revoked, _) => &mut self.revoked,
+            (_, Presence::Online) => &mut self.online,
+            (_, Presence::Unknown) => &mut self.unknown,
+            (_, Presence::Late) => &mut self.late,
+            (_, Presence::Offline) => &mut self.offline,
+            (_, Presence::Lost) => &mut self.lost,
+            (_, Presence::Never) => &mut self.never,
+        } += 1;
+    }
+}
+
+/// A time in which no server listened.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Gap {
+    from: UnixMs,
+    to: UnixMs,
+}
+
+/// Who is there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FleetPresence {
+    at: UnixMs,
+    total: Counts,
+    models: BTreeMap<String, Counts>,
+    sites: BTreeMap<String, Counts>,
+    /// Times of the last month in which no server listened; they count as nobody's silence.
+    observation_gaps: Vec<Gap>,
+}
+
+/// Counts who is there.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
+    let gaps = gaps(reader, now).await?;
+    let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
+    let mut after = 0;
+    loop {
+        let page = reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let Some(last) = page.last() else { break };
+        after = last.row;
+        for device in page {
+            let seen = presence(device.last_seen_at, now, &gaps, interval);
+            total.add(device.status, seen);
+            models.entry(device.model).or_insert_with(Counts::default).add(device.status, seen);
+            sites.entry(device.site).or_insert_with(Counts::default).add(device.status, seen);
+        }
+    }
+    let observation_gaps = gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect();
+    Ok(FleetPresence { at: now, total, models, sites, observation_gaps })
+}
+
+/// The gaps of the last month; older silence is a device's own in any case.
+pub(super) async fn gaps(reader: &Reader, now: UnixMs) -> Result<Vec<ObservationGap>, StoreError> {
+    let since = now.minus_ms(30 * 24 * 3_600 * 1_000);
+    reader.ask(move |store| store.gaps(since)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::AHEAD_MAX;
+
+    const HEARD: UnixMs = UnixMs(1_800_000_000_000);
+    const INTERVAL: Duration = Duration::from_mins(1);
+
+    fn after(silence: Duration, gaps: &[(u64, u64)]) -> Presence {
+        let minute = |minute: u64| HEARD + Duration::from_mins(minute);
+        let gaps: Vec<_> =
+            gaps.iter().map(|(from, to)| ObservationGap { from: minute(*from), to: minute(*to) }).collect();
+        presence(Some(HEARD), HEARD + silence, &gaps, INTERVAL)
+    }
+
+    #[test]
+    fn silence_turns_online_into_late_offline_and_lost() {
+        let second = Duration::from_secs(1);
+        assert_eq!(after(2 * INTERVAL, &[]), Presence::Online);
+        assert_eq!(after(2 * INTERVAL + second, &[]), Presence::Late);
+        assert_eq!(after(OFFLINE, &[]), Presence::Late);
+        assert_eq!(after(OFFLINE + second, &[]), Presence::Offline);
+        assert_eq!(after(LOST + second, &[]), Presence::Lost);
+        let slow = presence(Some(HEARD), HEARD + Duration::from_mins(80), &[], Duration::from_hours(1));
+        assert_eq!(slow, Presence::Online, "a slow fleet is not offline");
+        assert_eq!(presence(None, HEARD, &[], INTERVAL), Presence::Never);
+    }
+
+    #[test]
+    fn our_own_downtime_is_neither_silence_nor_evidence_of_life() {
+        let hour = Duration::from_hours(1);
+        assert_eq!(after(hour, &[(1, 59)]), Presence::Unknown);
+        assert_eq!(after(2 * INTERVAL, &[(0, 1)]), Presence::Online, "a short restart hides nothing");
+        assert_eq!(after(hour, &[(1, 30), (31, 58)]), Presence::Late);
+        assert_eq!(after(hour, &[(40, 90)]), Presence::Offline, "what is past now does not count");
+    }
+
+    #[test]
+    fn what_was_heard_ahead_of_the_clock_says_nothing() {
+        let ahead = |ahead: Duration| presence(Some(HEARD + ahead), HEARD, &[], INTERVAL);
+        assert_eq!(ahead(AHEAD_MAX), Presence::Online, "clocks differ a little");
+        assert_eq!(ahead(AHEAD_MAX + Duration::from_secs(1)), Presence::Unknown);
+        assert_eq!(ahead(Duration::from_hours(240)), Presence::Unknown);
+        assert_eq!(silence_ms(HEARD + Duration::from_hours(240), HEARD, &[]), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! Rollouts planned, made, driven and shown.
+
+pub mod create;
+pub mod driver;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ks_protocol::{
+    id::{ReleaseId, RolloutId},
+    time::UnixMs,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    clock::ms,
+    pace,
+    rollout::{
+        policy::Policy,
+        step::{GateReading, Status, Tally, read_gates},
+        update::UpdateState,
+    },
+    store::{
+        Reader, StoreError, StoreReader,
+        rollouts::{DecisionRecord, RolloutRecord},
+    },
+};
+
+/// A rollout as it is now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Rollout {
+    pub(crate) rollout_id: RolloutId,
+    pub(crate) release_id: ReleaseId,
+    pub(crate) version: String,
+    pub(crate) status: Status,
+    /// Goes up with each decision. Orders say which revision they are about.
+    pub(crate) revision: u64,
+    /// The stage, from 0.
+    pub(crate) stage: usize,
+    /// How many there are.
+    pub(crate) stages: usize,
+    /// Share of the targets that the release is offered to, in basis points.
+    pub(crate) share_bp: u16,
+    pub(crate) targets: u32,
+    /// Devices by how far their update is.
+    pub(crate) updates: BTreeMap<UpdateState, u32>,
+    /// The same of each stage.
+    pub(crate) updates_by_stage: Vec<BTreeMap<UpdateState, u32>>,
+    /// Devices by the version that they say they run.
+    pub(crate) versions: BTreeMap<String, u64>,
+    /// What each gate says now.
+    pub(crate) gates: Vec<GateReading>,
+    /// Confirmed devices that are silent: nothing is promoted until they are heard, or lost.
+    pub(crate) silent_confirmed: u32,
+    /// Whether its devices are still watched.
+    pub(crate) open: bool,
+    pub(crate) created_at: UnixMs,
+    pub(crate) stage_began_at: UnixMs,
+    /// When enough devices of the stage had an outcome: the bake time counts from here.
+    pub(crate) evidence_at: Option<UnixMs>,
+    /// Sites whose silence is excused because all of them was dark, and until when.
+    pub(crate) dark_sites: BTreeMap<String, UnixMs>,
+    pub(crate) policy: Policy,
+}
+
+impl Rollout {
+    /// From what the store has.
+    fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
+        let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
+        let counts = |stage: Option<usize>| {
+            let mut counts = BTreeMap::new();
+            for cell in tally.cells.iter().filter(|cell| stage.is_none_or(|stage| cell.stage == stage)) {
+                *counts.entry(cell.state).or_default() += cell.count;
+            }
+            counts
+        };
+        Self {
+            rollout_id,
+            release_id: release.release_id,
+            version: release.version,
+            status: state.status,
+            revision: state.revision,
+            stage: state.stage,
+            stages: policy.stages.len(),
+            share_bp: state.share_bp(&policy),
+            targets: tally.count(|_| true),
+            updates: counts(None),
+            updates_by_stage: (0..policy.stages.len()).map(|stage| counts(Some(stage))).collect(),
+            versions: versions.into_iter().collect(),
+            gates: read_gates(&policy, state.stage, tally).unwrap_or_default(),
+            silent_confirmed: tally.suspects,
+            open: !state.is_closed,
+            created_at,
+            stage_began_at: state.stage_began_at,
+            evidence_at: state.evidence_at,
+            dark_sites: state.dark_until,
+            policy,
+        }
+    }
+}
+
+/// A decision, with the numbers that it was made from.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Decision {
+    pub(crate) at: UnixMs,
+    /// A person, or `rollout-engine`.
+    pub(crate) actor: String,
+    /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`, `lapsed`, `gap`,
+    /// `alert`.
+    pub(crate) decision: String,
+    /// In which stage, from 0.
+    pub(crate) stage: usize,
+    /// The rollout's revision from then on.
+    pub(crate) revision: u64,
+    pub(crate) why: String,
+    /// What every gate said.
+    pub(crate) gates: Vec<GateReading>,
+}
+
+impl From<DecisionRecord> for Decision {
+    fn from(record: DecisionRecord) -> Self {
+        let DecisionRecord { at, actor, what, stage, revision, why, gates, .. } = record;
+        Self { at, actor, decision: what, stage, revision, why, gates }
+    }
+}
+
+/// A rollout as it is now; none if there is no such rollout.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn find(
+    reader: &Reader,
+    rollout_id: &RolloutId,
+    now: UnixMs,
+    heartbeat_interval: Duration,
+) -> Result<Option<Rollout>, StoreError> {
+    let wanted = rollout_id.clone();
+    let asked = reader.ask(move |store| {
+        let Some(record) = store.rollout(&wanted)? else { return Ok(None) };
+        show(store, record, now, heartbeat_interval).map(Some)
+    });
+    asked.await
+}
+
+/// A rollout with its numbers.
+///
+/// # Errors
+/// The store can't be asked.
+pub fn show(
+    store: &mut dyn StoreReader,
+    record: RolloutRecord,
+    now: UnixMs,
+    heartbeat_interval: Duration,
+) -> Result<Rollout, StoreError> {
+    let silent_before = pace::suspect_before(now, ms(heartbeat_interval));
+    let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
+    Ok(Rollout::of(record, &tally, versions))
+}
+
+/// The decisions of a rollout behind a row, the oldest first; none if there is no such rollout.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn decisions(
+    reader: &Reader,
+    rollout_id: &RolloutId,
+    after: i64,
+    limit: usize,
+) -> Result<Option<Vec<DecisionRecord>>, StoreError> {
+    let wanted = rollout_id.clone();
+    let asked = reader.ask(move |store| match store.rollout(&wanted)? {
+        Some(rollout) => store.decisions(rollout.row, after, limit).map(Some),
+        None => Ok(None),
+    });
+    asked.await
+}

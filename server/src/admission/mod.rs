@@ -1,7 +1,7 @@
 //! Every check a signed request passes before its handler, cheap before dear.
 //!
-//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) -> parse -> device known and not revoked ->
-//! signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
+//! Media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) ->
+//! parse -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device

@@ -1,9 +1,10 @@
 //! How a release reaches the fleet: by stages, each guarded by gates, every decision kept with the numbers it was made from.
 //!
-//! All of it is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
-//! (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`] (what a rollout does next), [`plan`]
-//! (all that can be said before anything happens). [`crate::service::rollouts`] plans and makes a rollout, and has every open one looked at;
-//! what a step or an update comes to in the store is in [`crate::rules::rollouts`] and [`crate::rules::updates`].
+//! All of it is pure: [`policy`] (what is requested, and why it is refused), [`share`] (which stage a device is in), [`stage`],
+//! [`update`] and [`outcome`] (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`]
+//! (what a rollout does next), [`plan`] (all that can be said before anything happens). [`crate::service::rollouts`] plans, makes
+//! and drives rollouts; what a step or an update comes to in the store is in [`crate::rules::rollouts`] and
+//! [`crate::rules::updates`].
 
 pub mod gate;
 pub mod outcome;

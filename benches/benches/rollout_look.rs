@@ -22,7 +22,7 @@ use ks_server::{
     },
     store::{
         SqliteStore, Store, StoreError, Transaction,
-        conformance::{AT, by, commit, sample_beat},
+        testing::{AT, by, commit, sample_beat},
         devices::Selector,
         releases::{NewRelease, ReleaseChange, ReleaseState},
         rollouts::NewRollout,

@@ -8,7 +8,7 @@ use ks_server::{
     rules,
     store::{
         Store, Transaction,
-        conformance::{AT, sample_beat},
+        testing::{AT, sample_beat},
     },
 };
 

@@ -9,7 +9,7 @@ use ks_server::{
     rules::devices,
     store::{
         SqliteStore,
-        conformance::{AT, by, commit},
+        testing::{AT, by, commit},
         devices::{NewDevice, Part, Registration},
     },
 };

@@ -7,7 +7,6 @@
 pub mod accounts;
 pub mod audit;
 pub mod commands;
-pub mod conformance;
 mod damage;
 pub mod devices;
 pub mod heartbeats;
@@ -20,6 +19,8 @@ pub mod releases;
 pub mod retention;
 pub mod rollouts;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod writer;
 
 use std::net::IpAddr;

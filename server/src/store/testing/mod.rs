@@ -89,7 +89,7 @@ macro_rules! conformance {
     (@each $open:expr; $topic:ident: $($promise:ident),+ $(,)?) => {
         $(#[test] fn $promise() {
             let (mut store, mut reader, _keep_alive) = $open;
-            $crate::store::conformance::$topic::$promise(&mut store, &mut reader);
+            $crate::store::testing::$topic::$promise(&mut store, &mut reader);
         })+
     };
 }

@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, NOTHING_DUE, beat, by, commit, id, named, new_device, registration, two_devices};
+use super::{AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, registration, two_devices};
 use crate::{
     command::CommandState,
     rules::{self, commands},
@@ -16,7 +16,6 @@ use crate::{
         By, Denied, Store, StoreReader,
         audit::AuditFilter,
         commands::CommandFilter,
-        conformance::commands::order_for,
         devices::{
             DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
             Registration, Revoked, Selector,

@@ -22,7 +22,7 @@ use ks_server::{
     },
     store::{
         SqliteStore, Store, StoreError, Transaction,
-        testing::{AT, by, commit, sample_beat},
+        testing::{AT, by, commit, record, sample_beat},
         devices::Selector,
         releases::{NewRelease, ReleaseChange, ReleaseState},
         rollouts::NewRollout,
@@ -98,7 +98,7 @@ fn all_beat(store: &mut SqliteStore, release_counter: u64, boot_epoch: u32, seq:
             for number in part {
                 let mut beat = sample_beat(&format!("KS-{number:06}"), (boot_epoch, seq));
                 beat.firmware.release_counter = release_counter;
-                rules::heartbeats::record(transaction, &beat, at)?.unwrap();
+                record(transaction, &beat, at)?.unwrap();
             }
             Ok(())
         };

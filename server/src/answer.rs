@@ -94,6 +94,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy
+            | StoreError::Retry(_)
             | StoreError::QueueFull
             | StoreError::Closed
             | StoreError::TooLong { .. }

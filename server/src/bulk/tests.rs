@@ -13,7 +13,7 @@ use crate::{
     store::{
         Damage, SqliteReader, SqliteStore, Store, Transaction,
         audit::{AuditFilter, AuditReads},
-        commands::{CommandFilter, CommandReads},
+        commands::{AckBatch, CommandFilter, CommandReads},
         devices::{DeviceEdit, DeviceReads, Registration, Selector},
         writer,
     },
@@ -278,7 +278,7 @@ async fn beats_between_pieces(
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
             writer
-                .write(move |store| rules::commands::record_acks(store, &device_id, sequence, &[], AT))
+                .hot(AckBatch { device_id, sequence, acks: Vec::new(), at: AT })
                 .await
                 .unwrap()
                 .unwrap();

@@ -10,6 +10,7 @@ pub mod commands;
 mod damage;
 pub mod devices;
 pub mod heartbeats;
+pub mod hot;
 pub mod keysets;
 pub mod logs;
 mod migrations;
@@ -144,6 +145,10 @@ pub enum StoreError {
          aside, restore a backup, and start it"
     )]
     Damaged(String),
+    /// The transaction can be run again: another one was in its way, or the connection was lost before the commit. Nothing was
+    /// written. The writer runs it again, and reports this only if it happens too often; with the cause.
+    #[error("the database gave up the transaction, time and again: {0}")]
+    Retry(String),
     /// Another program holds the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,

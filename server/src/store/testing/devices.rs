@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, registration, two_devices};
+use super::{AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, record, registration, two_devices};
 use crate::{
     command::CommandState,
     rules::{self, commands},
@@ -45,11 +45,11 @@ pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl S
     commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
     let outcomes = commit(store, |store| {
         rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by())?;
-        let beat = rules::heartbeats::record(store, &super::sample_beat("KS-1", (1, 2)), AT)?;
+        let beat = record(store, &super::sample_beat("KS-1", (1, 2)), AT)?;
         Ok((beat, rules::devices::register(store, &registration("KS-1", 1, 3), &by())?))
     });
     assert_eq!(outcomes, (Err(Denied::Revoked), Err(Denied::Revoked)));
-    let acks = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &[], AT));
+    let acks = super::send_acks(store, "KS-1", Sequence::new(1, 5), &[]);
     assert_eq!(acks, Err(Denied::Revoked));
     assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
     assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "others go on");

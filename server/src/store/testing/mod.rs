@@ -19,17 +19,19 @@ pub mod rollouts;
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PrivateKey,
-    message::{Firmware, Heartbeat, Network},
+    message::{Ack, Firmware, Heartbeat, Network},
     text::{Rows, Text},
     time::UnixMs,
 };
 
 use super::{
     By, Denied, Store, StoreError, Transaction,
+    commands::AckBatch,
     devices::{NewDevice, Part, Registration, Selector},
-    heartbeats::Due,
+    heartbeats::{Beat, Due},
+    hot::Hot,
 };
-use crate::rules;
+use crate::{command::CommandState, rules};
 
 /// The time of the first write.
 pub const AT: UnixMs = UnixMs(1_800_000_000_000);
@@ -158,8 +160,33 @@ pub fn sample_beat(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     }
 }
 
+/// Runs one piece of hot work in a transaction.
+pub fn hot<W: Hot>(store: &mut dyn Transaction, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
+    let done = rules::hot::record(store, &[&work.into()])?.pop().expect("one result");
+    Ok(done.map(|done| W::done(done).expect("a result of the same kind")))
+}
+
+/// Records one heartbeat in a transaction.
+pub fn record(
+    store: &mut dyn Transaction,
+    heartbeat: &Heartbeat,
+    at: UnixMs,
+) -> Result<Result<Due, Denied>, StoreError> {
+    hot(store, Beat { heartbeat: heartbeat.clone(), at })
+}
+
+fn send_acks(
+    store: &mut impl Store,
+    device_id: &str,
+    sequence: Sequence,
+    acks: &[Ack],
+) -> Result<Vec<Option<CommandState>>, Denied> {
+    let batch = AckBatch { device_id: id(device_id), sequence, acks: acks.to_vec(), at: AT };
+    commit(store, |store| hot(store, batch.clone()))
+}
+
 fn beat(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Result<Due, Denied> {
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat(device_id, pair), AT))
+    commit(store, |store| record(store, &sample_beat(device_id, pair), AT))
 }
 
 const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new(), firmware: None, is_update_further: false });

@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, by, commit, id, named, new_device, registration, sample_beat, two_devices};
+use super::{AT, by, commit, hot, id, named, new_device, record, registration, sample_beat, two_devices};
 use crate::{
     rollout::{
         gate::{Judged, Verdict},
@@ -18,7 +18,7 @@ use crate::{
         step::{Cell, Decision, GateReading, State, Status},
         update::{Update, UpdateState},
     },
-    rules,
+    rules::{self, updates::Change},
     store::{
         By, Denied, Store, StoreReader,
         audit::AuditFilter,
@@ -26,7 +26,7 @@ use crate::{
         heartbeats::Due,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
         rollouts::{
-            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusTaken, Target, UpdateFilter, UpdateRecord,
+            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusReport, StatusTaken, Target, UpdateFilter, UpdateRecord,
         },
     },
 };
@@ -184,7 +184,7 @@ fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
 }
 
 fn said(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
-    commit(store, |store| rules::heartbeats::record(store, beat, at)).unwrap()
+    commit(store, |store| record(store, beat, at)).unwrap()
 }
 
 fn the_offer() -> Offer {
@@ -208,8 +208,7 @@ fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus
 }
 
 fn tell(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
-    let sequence = Sequence { boot_epoch: status.boot_epoch, seq: status.seq };
-    commit(store, |store| rules::updates::record_status(store, sequence, status, at))
+    commit(store, |store| hot(store, StatusReport { status: status.clone(), at }))
 }
 
 /// A device tells how far it is, at [`AT`]; gives whether it may go on.
@@ -230,7 +229,8 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
     for record in updates(reader, rollout) {
         if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
             let update = Update { state: *state, ..record.update };
-            commit(store, |store| rules::updates::save(store, rollout, record.device_row, &record.update, &update));
+            let change = Change { rollout, device: record.device_row, before: record.update, next: update };
+            commit(store, |store| rules::updates::save(store, &[change]));
         }
     }
 }
@@ -702,7 +702,7 @@ pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mu
         assert_eq!(tell(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
     }
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Offered]);
-    let beat = commit(store, |store| rules::heartbeats::record(store, &old("KS-1", (1, 9)), AT));
+    let beat = commit(store, |store| record(store, &old("KS-1", (1, 9)), AT));
     assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
     assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));

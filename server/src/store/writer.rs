@@ -332,3 +332,80 @@ pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<
         question(&mut store);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{SqliteUse, Synchronous},
+        store::{
+            SqliteStore,
+            heartbeats::{Beat, Due},
+            testing,
+        },
+    };
+
+    /// A store that gives up so many commits before it takes one.
+    struct GivesUp {
+        store: SqliteStore,
+        times: usize,
+        runs: Arc<std::sync::atomic::AtomicUsize>,
+    }
+
+    impl Store for GivesUp {
+        fn commit(
+            &mut self,
+            group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError> {
+            self.runs.fetch_add(1, Ordering::Relaxed);
+            let Some(times) = self.times.checked_sub(1) else { return self.store.commit(group) };
+            self.times = times;
+            self.store.commit(&mut |transaction| {
+                group(transaction)?;
+                Err(StoreError::Retry("serialization failure".to_owned()))
+            })
+        }
+
+        fn leave_files(&mut self) {
+            self.store.leave_files();
+        }
+    }
+
+    /// Writes two heartbeats and a closure as one group into a store that gives up so often. Gives their results, and how often the store
+    /// was asked to commit, and failures counted.
+    async fn written(times: usize) -> (Vec<Result<bool, StoreError>>, usize, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteUse::shared(Synchronous::Off);
+        let mut store = SqliteStore::open(&folder.path().join("ks.sqlite"), sqlite, testing::AT).unwrap();
+        testing::two_devices(&mut store);
+        let runs = Arc::default();
+        let store = GivesUp { store, times, runs: Arc::clone(&runs) };
+        let (writer, writes) = writer(8, &Damage::default());
+        let metrics = Arc::new(Metrics::default());
+        let beat = |device_id| Beat { heartbeat: testing::sample_beat(device_id, (1, 2)), at: testing::AT };
+        let all = async {
+            let (first, second, third) =
+                tokio::join!(writer.hot(beat("KS-1")), writer.write(|_| Ok(())), writer.hot(beat("KS-2")));
+            let is_ok = |beat: Result<Result<Due, Denied>, StoreError>| beat.map(|beat| beat.is_ok());
+            drop(writer);
+            vec![is_ok(first), second.map(|()| true), is_ok(third)]
+        };
+        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::clone(&metrics)));
+        (results, runs.load(Ordering::Relaxed), metrics.commit_failures.get())
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_given_up_is_run_again_and_is_no_failure() {
+        let done = vec![Ok(true), Ok(true), Ok(true)];
+        for times in [0, 1, RUN_AGAIN_MAX] {
+            assert_eq!(written(times).await, (done.clone(), times + 1, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_always_given_up_fails_in_the_end() {
+        let (results, runs, failures) = written(usize::MAX).await;
+        assert!(results.iter().all(|result| matches!(result, Err(StoreError::Retry(_)))), "{results:?}");
+        assert_eq!((runs, failures), (3 * (RUN_AGAIN_MAX + 1), 3), "together, then two alone; the third is not tried");
+    }
+}

@@ -13,6 +13,7 @@
 pub mod commands;
 pub mod devices;
 pub mod heartbeats;
+pub mod hot;
 pub mod records;
 pub mod rollouts;
 
@@ -63,6 +64,7 @@ macro_rules! conformance {
                 an_order_reaches_whom_it_means, an_order_is_made_in_pieces, the_same_order_again_is_one_order, urgent_commands_go_first,
                 a_canceled_command_is_not_delivered, old_commands_are_forgotten, overdue_commands_are_closed_in_steps,
             );
+            $crate::conformance!(@each $open; hot: a_batch_gives_what_one_at_a_time_gives);
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,

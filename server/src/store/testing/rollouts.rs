@@ -81,7 +81,7 @@ fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Resu
 }
 
 /// An ACTIVE release.
-fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
+pub(super) fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
     commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release(release_id, release_counter)).unwrap();
     change(store, release_id, ReleaseState::Staged).unwrap();
@@ -109,7 +109,7 @@ fn row_of(reader: &mut impl StoreReader, release_id: &str, device_id: &str) -> i
 }
 
 /// A rollout to make: each device with its stage, and the share at which it enters.
-fn new_rollout(
+pub(super) fn new_rollout(
     reader: &mut impl StoreReader,
     rollout_id: &str,
     release_id: &str,
@@ -136,7 +136,7 @@ fn new_rollout(
     }
 }
 
-fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
+pub(super) fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
     commit(store, |store| rules::rollouts::create(store, new, &by()))
 }
 
@@ -163,11 +163,11 @@ fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
 }
 
 /// Everybody's turn has come.
-fn everybody() -> Offering {
+pub(super) fn everybody() -> Offering {
     Offering { count: 100, stage: 1, site_unavailable_max: None, heard_since: AT, at: AT }
 }
 
-fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
+pub(super) fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
     commit(store, |store| rules::updates::offer(store, rollout, &offering))
 }
 
@@ -191,7 +191,7 @@ fn the_offer() -> Offer {
     Offer { manifest: Text::truncated(&manifest_of("fw-2")) }
 }
 
-fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
+pub(super) fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
     let Sequence { boot_epoch, seq } = Sequence::new(pair.0, pair.1);
     FirmwareStatus {
         kind: Default::default(),
@@ -236,7 +236,7 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
 }
 
 /// Whitelists and registers more devices, each at its site, heard at [`AT`].
-fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
+pub(super) fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
     for (device_id, seed, site) in devices {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
         commit(store, |store| rules::devices::import(store, std::slice::from_ref(&new), Part::whole(1), &by()))

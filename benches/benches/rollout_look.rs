@@ -22,10 +22,10 @@ use ks_server::{
     },
     store::{
         SqliteStore, Store, StoreError, Transaction,
-        testing::{AT, by, commit, record, sample_beat},
         devices::Selector,
         releases::{NewRelease, ReleaseChange, ReleaseState},
         rollouts::NewRollout,
+        testing::{AT, by, commit, record, sample_beat},
     },
 };
 

@@ -277,11 +277,7 @@ async fn beats_between_pieces(
         while !is_over.get() {
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
-            writer
-                .hot(AckBatch { device_id, sequence, acks: Vec::new(), at: AT })
-                .await
-                .unwrap()
-                .unwrap();
+            writer.hot(AckBatch { device_id, sequence, acks: Vec::new(), at: AT }).await.unwrap().unwrap();
             between += usize::from((1..DEVICES).contains(&progress().await));
         }
         between

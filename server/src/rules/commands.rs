@@ -17,8 +17,8 @@ use crate::{
     store::{
         By, StoreError, Swept, Transaction,
         commands::{
-            AckBatch, CancelRefused, CommandChange, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow, OrderTerms, Ordered,
-            REFUSED_NAMED_MAX,
+            AckBatch, CancelRefused, CommandChange, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow,
+            OrderTerms, Ordered, REFUSED_NAMED_MAX,
         },
         devices::{DeviceStatus, Selector, Standing},
         heartbeats::Beat,
@@ -193,10 +193,8 @@ pub(super) fn record_acks(
     store: &mut dyn Transaction,
     batches: &[(i64, &AckBatch)],
 ) -> Result<Vec<Vec<Option<CommandState>>>, StoreError> {
-    let acks: Vec<_> = batches
-        .iter()
-        .flat_map(|(device, batch)| batch.acks.iter().map(|ack| (*device, batch.at, ack)))
-        .collect();
+    let acks: Vec<_> =
+        batches.iter().flat_map(|(device, batch)| batch.acks.iter().map(|ack| (*device, batch.at, ack))).collect();
     let mut states = apply_acks(store, &acks)?.into_iter();
     Ok(batches.iter().map(|(_, batch)| states.by_ref().take(batch.acks.len()).collect()).collect())
 }
@@ -250,16 +248,11 @@ fn apply_acks(
 /// Open commands of these devices, each given with a time: urgent ones first, then the oldest, marked as delivered then. What a device
 /// has received is left out before the limit applies, so that commands in progress don't hold up the ones behind. Those whose
 /// deadline has passed are left out too; they are closed where the clock is watched, by retention.
-fn deliver(
-    store: &mut dyn Transaction,
-    devices: &[(i64, UnixMs)],
-) -> Result<BTreeMap<i64, Vec<Command>>, StoreError> {
+fn deliver(store: &mut dyn Transaction, devices: &[(i64, UnixMs)]) -> Result<BTreeMap<i64, Vec<Command>>, StoreError> {
     let waiting = store.waiting_commands(devices, DELIVERED_AT_ONCE)?;
     let times: BTreeMap<i64, UnixMs> = devices.iter().copied().collect();
-    let changes: Vec<_> = waiting
-        .iter()
-        .filter_map(|(row, _)| moved(*row, CommandEvent::Sent, *times.get(&row.device)?))
-        .collect();
+    let changes: Vec<_> =
+        waiting.iter().filter_map(|(row, _)| moved(*row, CommandEvent::Sent, *times.get(&row.device)?)).collect();
     save(store, &changes)?;
     let mut due = BTreeMap::<i64, Vec<Command>>::new();
     for (row, command) in waiting {
@@ -275,7 +268,9 @@ pub fn cancel(
     force: bool,
     by: &By,
 ) -> Result<Result<CommandState, CancelRefused>, StoreError> {
-    let Some(command) = store.commands_named(&[command_id])?.pop().flatten() else { return Ok(Err(CancelRefused::Unknown)) };
+    let Some(command) = store.commands_named(&[command_id])?.pop().flatten() else {
+        return Ok(Err(CancelRefused::Unknown));
+    };
     let state = command.state;
     if state.is_terminal() || (state != CommandState::Queued && !force) {
         return Ok(Err(CancelRefused::Past(state)));

@@ -317,7 +317,9 @@ pub fn reprovision(
     reason: &str,
     by: &By,
 ) -> Result<Result<(), EditRefused>, StoreError> {
-    let Some(Standing { row, .. }) = store.standings(&[device_id])?.pop().flatten() else { return Ok(Err(EditRefused::Unknown)) };
+    let Some(Standing { row, .. }) = store.standings(&[device_id])?.pop().flatten() else {
+        return Ok(Err(EditRefused::Unknown));
+    };
     if store.is_known_key(public_key)? {
         return Ok(Err(EditRefused::KeyInUse));
     }

@@ -16,10 +16,7 @@ pub fn batch_len<'w>(works: impl IntoIterator<Item = &'w HotWork>) -> usize {
 }
 
 /// Runs a batch, in which no device comes twice; gives the result of each.
-pub fn record(
-    store: &mut dyn Transaction,
-    batch: &[&HotWork],
-) -> Result<Vec<Result<HotDone, Denied>>, StoreError> {
+pub fn record(store: &mut dyn Transaction, batch: &[&HotWork]) -> Result<Vec<Result<HotDone, Denied>>, StoreError> {
     let (mut beats, mut acks, mut punches, mut lines, mut statuses) = (vec![], vec![], vec![], vec![], vec![]);
     for work in batch {
         match work {
@@ -44,7 +41,9 @@ pub fn record(
         HotWork::Lines(_) => Some(lines.next()?.map(HotDone::Lines)),
         HotWork::Status(_) => Some(statuses.next()?.map(HotDone::Status)),
     });
-    results.collect::<Option<_>>().ok_or_else(|| StoreError::Database("a batch has fewer results than requests".to_owned()))
+    results
+        .collect::<Option<_>>()
+        .ok_or_else(|| StoreError::Database("a batch has fewer results than requests".to_owned()))
 }
 
 fn pairs<'w, W>(works: &[(Pair<'w>, W)]) -> Vec<Pair<'w>> {

@@ -25,7 +25,8 @@ pub(super) fn take(store: &mut dyn Transaction, batches: &[(i64, &LogBatch)]) ->
     if !new.is_empty() {
         store.insert_lines(&new)?;
     }
-    let next: Vec<(i64, u64)> = devices.into_iter().zip(&taken).map(|(device, taken)| (device, taken.next_line_no)).collect();
+    let next: Vec<(i64, u64)> =
+        devices.into_iter().zip(&taken).map(|(device, taken)| (device, taken.next_line_no)).collect();
     store.save_next_line_nos(&next)?;
     Ok(taken)
 }

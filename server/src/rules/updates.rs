@@ -153,7 +153,11 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
                 *at_site += 1;
                 let event = UpdateEvent::Offered { boot_epoch: waits.boot_epoch };
                 // No patience is needed: an offer waits for nothing.
-                offered.push((rollout, waits.turn.device, step(&waits.update, event, offering.at, Patience::default())));
+                offered.push((
+                    rollout,
+                    waits.turn.device,
+                    step(&waits.update, event, offering.at, Patience::default()),
+                ));
             }
         }
         if is_last {

@@ -38,9 +38,7 @@ impl HotWork {
             Self::Beat(beat) => beat.pair(),
             Self::Acks(AckBatch { device_id, sequence, at, .. })
             | Self::Punches(PunchBatch { device_id, sequence, at, .. })
-            | Self::Lines(LogBatch { device_id, sequence, at, .. }) => {
-                Pair { device_id, sequence: *sequence, at: *at }
-            }
+            | Self::Lines(LogBatch { device_id, sequence, at, .. }) => Pair { device_id, sequence: *sequence, at: *at },
             Self::Status(report) => report.pair(),
         }
     }

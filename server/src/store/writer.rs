@@ -273,10 +273,8 @@ fn run_batch(batch: &mut [Waiting], transaction: &mut dyn Transaction) -> Result
     if batch.is_empty() {
         return Ok(());
     }
-    let mut hot: Vec<&mut HotWaiting> = batch
-        .iter_mut()
-        .filter_map(|waiting| if let Waiting::Hot(hot) = waiting { Some(hot) } else { None })
-        .collect();
+    let mut hot: Vec<&mut HotWaiting> =
+        batch.iter_mut().filter_map(|waiting| if let Waiting::Hot(hot) = waiting { Some(hot) } else { None }).collect();
     let works: Vec<&HotWork> = hot.iter().map(|hot| &hot.work).collect();
     let done = rules::hot::record(transaction, &works)?;
     hot.iter_mut().zip(done).for_each(|(hot, done)| hot.done = Some(done));

@@ -4,8 +4,8 @@ use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
-    SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if, unsigned,
-    word,
+    SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if,
+    unsigned, word,
 };
 use crate::{
     audit::Noted,
@@ -13,8 +13,8 @@ use crate::{
     store::{
         Span,
         commands::{
-            CommandChange, CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder, OrderProgress,
-            OrderRow, OrderTerms, OrderUnderWay,
+            CommandChange, CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder,
+            OrderProgress, OrderRow, OrderTerms, OrderUnderWay,
         },
     },
 };

@@ -35,11 +35,7 @@ use tokio::time::Instant;
 use transaction::Transaction;
 use wal::{Log, Tail};
 
-use super::{
-    MigrateError, Newest, Span, Store, StoreError, StoreReader,
-    devices::DeviceStatus,
-    migrations,
-};
+use super::{MigrateError, Newest, Span, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::config::{DatabaseFault, Locking, SqliteUse, StartError, Synchronous};
 
 /// How long a commit waits for another program that writes.

@@ -40,7 +40,12 @@ fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
 }
 
 /// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
-pub(super) fn queue(store: &mut impl Store, reader: &mut impl StoreReader, order_id: &str, device_ids: &[&str]) -> Vec<CommandId> {
+pub(super) fn queue(
+    store: &mut impl Store,
+    reader: &mut impl StoreReader,
+    order_id: &str,
+    device_ids: &[&str],
+) -> Vec<CommandId> {
     let mut new = order_for(order_id, named(device_ids));
     new.id_seed[..order_id.len()].copy_from_slice(order_id.as_bytes());
     order(store, &new);

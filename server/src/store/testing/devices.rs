@@ -8,7 +8,9 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, record, registration, two_devices};
+use super::{
+    AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, record, registration, two_devices,
+};
 use crate::{
     command::CommandState,
     rules::{self, commands},

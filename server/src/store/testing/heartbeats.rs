@@ -101,9 +101,7 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
     two_devices(store);
     let outcomes = commit(store, |store| {
         (2..200)
-            .map(|seq| {
-                record(store, &sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT)
-            })
+            .map(|seq| record(store, &sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT))
             .collect::<Result<Vec<_>, _>>()
     });
     for (seq, outcome) in (2..200).zip(outcomes) {

@@ -214,10 +214,8 @@ pub fn a_batch_gives_what_one_at_a_time_gives(store: &mut impl Store, reader: &m
             Ok(results)
         });
         let works = alone.works(round, first);
-        let one_by_one: Vec<_> = works
-            .iter()
-            .flat_map(|work| commit(store, |store| rules::hot::record(store, &[work])))
-            .collect();
+        let one_by_one: Vec<_> =
+            works.iter().flat_map(|work| commit(store, |store| rules::hot::record(store, &[work]))).collect();
         assert_eq!(together.named(batched), alone.named(one_by_one), "round {round}");
         assert_eq!(together.stored(reader), alone.stored(reader), "round {round}");
     }

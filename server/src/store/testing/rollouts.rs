@@ -26,7 +26,8 @@ use crate::{
         heartbeats::Due,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
         rollouts::{
-            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusReport, StatusTaken, Target, UpdateFilter, UpdateRecord,
+            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusReport, StatusTaken, Target, UpdateFilter,
+            UpdateRecord,
         },
     },
 };

@@ -12,7 +12,7 @@ use ks_protocol::{
     text::Rows,
     time::UnixMs,
 };
-use ks_server::store::conformance::sample_beat;
+use ks_server::store::testing::sample_beat;
 
 fn main() {
     let (device, server) = (PrivateKey::from_seed(&[1; 32]), PrivateKey::from_seed(&[2; 32]));

@@ -22,10 +22,10 @@ use ks_server::{
     service::releases::ReleaseFields,
     store::{
         SqliteStore, Store, StoreError, Transaction,
-        conformance::{AT, by, commit, sample_beat},
         devices::Selector,
         releases::{NewRelease, ReleaseChange, ReleaseState},
         rollouts::NewRollout,
+        testing::{AT, by, commit, record, sample_beat},
     },
 };
 
@@ -98,7 +98,7 @@ fn all_beat(store: &mut SqliteStore, release_counter: u64, boot_epoch: u32, seq:
             for number in part {
                 let mut beat = sample_beat(&format!("KS-{number:06}"), (boot_epoch, seq));
                 beat.firmware.release_counter = release_counter;
-                rules::heartbeats::record(transaction, &beat, at)?.unwrap();
+                record(transaction, &beat, at)?.unwrap();
             }
             Ok(())
         };

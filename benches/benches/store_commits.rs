@@ -8,7 +8,9 @@ use ks_server::{
     rules,
     store::{
         Store, Transaction,
-        conformance::{AT, sample_beat},
+        heartbeats::Beat,
+        hot::HotWork,
+        testing::{AT, sample_beat},
     },
 };
 
@@ -34,15 +36,16 @@ fn main() {
                     .map(|_| {
                         next += 1;
                         let device = format!("KS-{:06}", next.wrapping_mul(7_919) % DEVICES);
-                        sample_beat(&device, (1, next))
+                        HotWork::from(Beat { heartbeat: sample_beat(&device, (1, next)), at: AT })
                     })
                     .collect();
                 let stopwatch = Stopwatch::started();
                 for group in beats.chunks(group) {
+                    let group: Vec<&HotWork> = group.iter().collect();
                     let group = &mut |transaction: &mut dyn Transaction| {
-                        group.iter().try_for_each(|beat| {
-                            rules::heartbeats::record(transaction, beat, AT).map(|due| drop(due.unwrap()))
-                        })
+                        let done = rules::hot::record(transaction, &group)?;
+                        assert!(done.iter().all(Result::is_ok));
+                        Ok(())
                     };
                     store.commit(group).unwrap();
                 }

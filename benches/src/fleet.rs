@@ -9,8 +9,8 @@ use ks_server::{
     rules::devices,
     store::{
         SqliteStore,
-        conformance::{AT, by, commit},
         devices::{NewDevice, Part, Registration},
+        testing::{AT, by, commit},
     },
 };
 

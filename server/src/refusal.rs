@@ -72,6 +72,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy
+            | StoreError::Retry(_)
             | StoreError::QueueFull
             | StoreError::Closed
             | StoreError::TooLong { .. }

@@ -12,7 +12,6 @@ mod support;
 use std::{fs::File, io::Read as _, process::Stdio};
 
 use ks_protocol::text::printable_char;
-use rusqlite::params;
 use support::{World, world};
 
 /// A place without room.
@@ -168,7 +167,7 @@ const HOSTILE: &str = "x\u{1b}[2J\u{9b}31m\r\nERROR forged\u{202e}\u{2066}\u{7f}
 fn what_is_stored_steers_no_terminal_and_forges_no_line() {
     let world = factory();
     let sqlite = world.sqlite();
-    let free = |sql: &str| sqlite.execute(sql, params![HOSTILE]).unwrap();
+    let free = |sql: &str| sqlite.execute(sql, [HOSTILE]).unwrap();
     free(
         "INSERT INTO devices (id, device_id, public_key, serial, manufacturer, model, site, imported_at)
          VALUES (1, 'KS-1', zeroblob(32), ?1, ?1, ?1, ?1, 1)",

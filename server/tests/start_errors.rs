@@ -308,7 +308,7 @@ async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
 fn what_is_being_written_is_no_torn_log() {
     let (live, copy) = (world(&[]), world(&[]));
     assert_eq!(live.run(&["migrate"]).code, Some(0));
-    let server = rusqlite::Connection::open(live.path("ks.sqlite")).unwrap();
+    let server = live.sqlite();
     server.execute_batch("PRAGMA cache_size=2; BEGIN IMMEDIATE; CREATE TABLE filler (x TEXT);").unwrap();
     for number in 0..200 {
         server.execute("INSERT INTO filler VALUES (?1)", [format!("{number:0>3000}")]).unwrap();

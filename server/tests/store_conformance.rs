@@ -1,4 +1,4 @@
-//! Goal: every store keeps every promise of `store::conformance`.
+//! Goal: every store keeps every promise of `store::testing`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,7 @@
 use ks_server::{
     config::{Locking, SqliteUse, Synchronous},
     conformance,
-    store::{SqliteReader, SqliteStore, conformance::AT},
+    store::{SqliteReader, SqliteStore, testing::AT},
 };
 
 /// A store, somebody who reads it, and the folder of its file.
@@ -31,7 +31,7 @@ fn what_was_committed_is_there_after_the_store_is_opened_again() {
         let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Full), AT).unwrap();
         let mut reader = SqliteReader::open(&path, Locking::Shared).unwrap();
         if round == 0 {
-            ks_server::store::conformance::heartbeats::beat_is_stored_once_and_read_back(&mut store, &mut reader);
+            ks_server::store::testing::heartbeats::beat_is_stored_once_and_read_back(&mut store, &mut reader);
         }
         assert_eq!(ks_server::store::heartbeats::HeartbeatReads::heartbeats(&mut reader, 0, 10).unwrap().len(), 2);
     }

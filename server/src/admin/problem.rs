@@ -117,7 +117,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::QueueFull | StoreError::Closed => Self::overloaded(),
+            StoreError::Busy | StoreError::Retry(_) | StoreError::QueueFull | StoreError::Closed => Self::overloaded(),
             StoreError::Misplaced(_) | StoreError::Damaged(_) => {
                 Self { detail: error.to_string(), ..Self::overloaded() }
             }

@@ -8,9 +8,7 @@ use ks_protocol::{
 };
 
 use super::heartbeat::remember;
-use crate::{
-    admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, rules, store::punches::PunchBatch,
-};
+use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::punches::PunchBatch};
 
 /// Stores each punch once, and says which numbers stand for another one.
 pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
@@ -23,9 +21,9 @@ async fn record(app: &App, request: Attendance, known: &Known) -> Result<Punches
     let (at, sequence) = (app.clock.now(), request.sequence());
     let (rate, now_us) = (app.config.punch_rate, app.elapsed_us());
     known.check(|spent| &mut spent.punches, rate, now_us, "more punches than a device may send in a day")?;
-    let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec() };
+    let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
-    let stored = app.writer.write(move |store| rules::punches::take(store, &batch, at)).await?;
+    let stored = app.writer.hot(batch).await?;
     let taken = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);

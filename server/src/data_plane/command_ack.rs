@@ -8,7 +8,8 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed, app::App, command::CommandState, http::answer, refusal::Refusal, registry::Known, rules,
+    admission::Signed, app::App, command::CommandState, http::answer, refusal::Refusal, registry::Known,
+    store::commands::AckBatch,
 };
 
 /// Records what became of commands, and says what the server holds now.
@@ -22,10 +23,7 @@ async fn record(app: &App, request: CommandAck, known: &Known) -> Result<AcksRec
     let (at, sequence) = (app.clock.now(), request.sequence());
     let acks = request.acks.into_vec();
     let command_ids: Vec<_> = acks.iter().map(|ack| ack.command_id.clone()).collect();
-    let recorded = app
-        .writer
-        .write(move |store| rules::commands::record_acks(store, &request.device_id, sequence, &acks, at))
-        .await?;
+    let recorded = app.writer.hot(AckBatch { device_id: request.device_id, sequence, acks, at }).await?;
     let states = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let recorded = command_ids.into_iter().zip(states).map(|(command_id, state)| AckRecorded {

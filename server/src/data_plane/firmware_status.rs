@@ -4,7 +4,9 @@ use axum::{extract::State, response::Response};
 use ks_protocol::message::{FirmwareStatus, FirmwareStatusRecorded, Request};
 
 use super::heartbeat::remember;
-use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, rules};
+use crate::{
+    admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::rollouts::StatusReport,
+};
 
 /// Records how far a device says its update is, and tells it whether to go on.
 pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareStatus>) -> Response {
@@ -15,7 +17,7 @@ pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareSta
 
 async fn record(app: &App, status: FirmwareStatus, known: &Known) -> Result<FirmwareStatusRecorded, Refusal> {
     let (at, sequence) = (app.clock.now(), status.sequence());
-    let taken = app.writer.write(move |store| rules::updates::record_status(store, sequence, &status, at)).await?;
+    let taken = app.writer.hot(StatusReport { status, at }).await?;
     let taken = taken.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     if taken.has_changed {

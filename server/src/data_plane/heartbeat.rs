@@ -13,8 +13,7 @@ use crate::{
     pace,
     refusal::Refusal,
     registry::Known,
-    rules,
-    store::{Denied, devices::DeviceStatus},
+    store::{Denied, devices::DeviceStatus, heartbeats::Beat},
 };
 
 /// Records one beat and says what the device needs next.
@@ -27,7 +26,7 @@ pub async fn heartbeat(State(app): State<App>, beat: Signed<Heartbeat>) -> Respo
 
 async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
     let (received_at, sequence, device_id) = (app.clock.now(), beat.sequence(), beat.device_id.clone());
-    let recorded = app.writer.write(move |store| rules::heartbeats::record(store, &beat, received_at)).await?;
+    let recorded = app.writer.hot(Beat { heartbeat: beat, at: received_at }).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     if due.is_update_further {

@@ -14,7 +14,6 @@ use crate::{
     http::answer,
     refusal::Refusal,
     registry::Known,
-    rules,
     store::logs::{LogBatch, LogsTaken},
 };
 
@@ -53,8 +52,9 @@ async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, R
         sequence,
         first_line_no: request.first_line_no.get(),
         lines: request.lines.into_vec(),
+        at,
     };
-    let stored = app.writer.write(move |store| rules::logs::take(store, &batch, at)).await?;
+    let stored = app.writer.hot(batch).await?;
     let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();

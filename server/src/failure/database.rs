@@ -116,9 +116,11 @@ impl From<&StoreError> for DatabaseFault {
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Misplaced(_) => Self::Misplaced,
             StoreError::Busy => Self::Held,
-            StoreError::Database(_) | StoreError::TooLong { .. } | StoreError::QueueFull | StoreError::Closed => {
-                Self::Other
-            }
+            StoreError::Database(_)
+            | StoreError::Retry(_)
+            | StoreError::TooLong { .. }
+            | StoreError::QueueFull
+            | StoreError::Closed => Self::Other,
         }
     }
 }

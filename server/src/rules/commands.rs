@@ -1,9 +1,9 @@
 //! Commands: who gets one by an order, how far ACKs, time and people take it, what retention forgets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ks_protocol::{
-    id::{CommandId, DeviceId, Sequence},
+    id::{CommandId, DeviceId},
     message::{Ack, Command},
     text::hex,
     time::UnixMs,
@@ -14,13 +14,14 @@ use super::{devices, old_part};
 use crate::{
     command::{CommandEvent, CommandState, step},
     store::{
-        By, Denied, StoreError, Swept, Transaction,
+        By, StoreError, Swept, Transaction,
         audit::chain::{Noted, note},
         commands::{
-            CancelRefused, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow, OrderTerms, Ordered,
-            REFUSED_NAMED_MAX,
+            AckBatch, CancelRefused, CommandChange, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow,
+            OrderTerms, Ordered, REFUSED_NAMED_MAX,
         },
         devices::{DeviceStatus, Selector, Standing},
+        heartbeats::Beat,
     },
 };
 
@@ -186,43 +187,78 @@ fn command_name(id_seed: &[u8; 32], device: i64) -> Result<CommandId, StoreError
     name.parse().map_err(|_| StoreError::Database(format!("`{name}` can't be a command's name")))
 }
 
-/// Records ACKs that came on their own; gives the state of each command, none where the device has no such command.
-pub fn record_acks(
+/// Records ACKs that came on their own, each batch with the row of its device; gives the state of each command, none where the device
+/// has no such command.
+pub(super) fn record_acks(
     store: &mut dyn Transaction,
-    device_id: &DeviceId,
-    sequence: Sequence,
-    acks: &[Ack],
-    at: UnixMs,
-) -> Result<Result<Vec<Option<CommandState>>, Denied>, StoreError> {
-    match devices::advance(store, device_id, sequence, at)? {
-        Ok(device) => acks.iter().map(|ack| apply_ack(store, device, ack, at)).collect::<Result<_, _>>().map(Ok),
-        Err(denied) => Ok(Err(denied)),
+    batches: &[(i64, &AckBatch)],
+) -> Result<Vec<Vec<Option<CommandState>>>, StoreError> {
+    let acks: Vec<_> =
+        batches.iter().flat_map(|(device, batch)| batch.acks.iter().map(|ack| (*device, batch.at, ack))).collect();
+    let mut states = apply_acks(store, &acks)?.into_iter();
+    Ok(batches.iter().map(|(_, batch)| states.by_ref().take(batch.acks.len()).collect()).collect())
+}
+
+/// Applies the ACKs that came with heartbeats, and gives the commands due to each device, by its row.
+pub(super) fn on_beats(
+    store: &mut dyn Transaction,
+    beats: &[(i64, &Beat)],
+) -> Result<BTreeMap<i64, Vec<Command>>, StoreError> {
+    if beats.is_empty() {
+        return Ok(BTreeMap::new());
     }
+    let acks: Vec<_> = beats
+        .iter()
+        .flat_map(|(device, beat)| beat.heartbeat.acks.as_slice().iter().map(|ack| (*device, beat.at, ack)))
+        .collect();
+    apply_acks(store, &acks)?;
+    deliver(store, &beats.iter().map(|(device, beat)| (*device, beat.at)).collect::<Vec<_>>())
 }
 
-/// Applies one ACK; none if the device has no such command.
-pub fn apply_ack(
+/// Applies ACKs in their order, each given with the row of its device and when it was received; gives the state of each command
+/// after its ACK, none if the device has no such command.
+fn apply_acks(
     store: &mut dyn Transaction,
-    device: i64,
-    ack: &Ack,
-    at: UnixMs,
-) -> Result<Option<CommandState>, StoreError> {
-    let Some(command) = store.command(&ack.command_id)?.filter(|command| command.device == device) else {
-        return Ok(None);
-    };
-    let event = ack.state.into();
-    take(store, &[command], event, ack.detail.as_str(), at)?;
-    Ok(Some(step(command.state, event)))
+    acks: &[(i64, UnixMs, &Ack)],
+) -> Result<Vec<Option<CommandState>>, StoreError> {
+    if acks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named: Vec<&CommandId> = acks.iter().map(|(_, _, ack)| &ack.command_id).collect();
+    let found = store.commands_named(&named)?;
+    // A device may ACK one command twice: of what is written, the last counts.
+    let mut changes: BTreeMap<i64, CommandChange<'_>> = BTreeMap::new();
+    let mut states = Vec::with_capacity(acks.len());
+    for ((device, at, ack), found) in acks.iter().zip(found) {
+        let Some(command) = found.filter(|command| command.device == *device) else {
+            states.push(None);
+            continue;
+        };
+        let state = changes.get(&command.row).map_or(command.state, |change| change.state);
+        let next = step(state, ack.state.into());
+        if next != state {
+            changes.insert(command.row, change(command, next, ack.detail.as_str(), *at));
+        }
+        states.push(Some(next));
+    }
+    save(store, &changes.into_values().collect::<Vec<_>>())?;
+    Ok(states)
 }
 
-/// Open commands, urgent ones first, then the oldest, marked as delivered. What the device has received is left out before the
-/// limit applies, so that commands in progress don't hold up the ones behind. Those whose deadline has passed are left out too;
-/// they are closed where the clock is watched, by retention.
-pub fn deliver(store: &mut dyn Transaction, device: i64, at: UnixMs) -> Result<Vec<Command>, StoreError> {
-    let waiting = store.waiting_commands(device, at, DELIVERED_AT_ONCE)?;
-    let rows: Vec<CommandRow> = waiting.iter().map(|(row, _)| *row).collect();
-    take(store, &rows, CommandEvent::Sent, "", at)?;
-    Ok(waiting.into_iter().map(|(_, command)| command).collect())
+/// Open commands of these devices, each given with a time: urgent ones first, then the oldest, marked as delivered then. What a device
+/// has received is left out before the limit applies, so that commands in progress don't hold up the ones behind. Those whose
+/// deadline has passed are left out too; they are closed where the clock is watched, by retention.
+fn deliver(store: &mut dyn Transaction, devices: &[(i64, UnixMs)]) -> Result<BTreeMap<i64, Vec<Command>>, StoreError> {
+    let waiting = store.waiting_commands(devices, DELIVERED_AT_ONCE)?;
+    let times: BTreeMap<i64, UnixMs> = devices.iter().copied().collect();
+    let changes: Vec<_> =
+        waiting.iter().filter_map(|(row, _)| moved(*row, CommandEvent::Sent, *times.get(&row.device)?)).collect();
+    save(store, &changes)?;
+    let mut due = BTreeMap::<i64, Vec<Command>>::new();
+    for (row, command) in waiting {
+        due.entry(row.device).or_default().push(command);
+    }
+    Ok(due)
 }
 
 /// Cancels a command that was not delivered yet; with `force` also one that was, whatever the device makes of it.
@@ -232,7 +268,9 @@ pub fn cancel(
     force: bool,
     by: &By,
 ) -> Result<Result<CommandState, CancelRefused>, StoreError> {
-    let Some(command) = store.command(command_id)? else { return Ok(Err(CancelRefused::Unknown)) };
+    let Some(command) = store.commands_named(&[command_id])?.pop().flatten() else {
+        return Ok(Err(CancelRefused::Unknown));
+    };
     let state = command.state;
     if state.is_terminal() || (state != CommandState::Queued && !force) {
         return Ok(Err(CancelRefused::Past(state)));
@@ -257,32 +295,30 @@ pub(crate) fn cancel_open(
 /// Closes open commands whose deadline has passed, at most `rows_max`; gives how many there were.
 pub fn close_overdue(store: &mut dyn Transaction, now: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
     let overdue = store.overdue_commands(now, rows_max)?;
-    take(store, &overdue, CommandEvent::DeadlinePassed, "", now)?;
+    let changes: Vec<_> =
+        overdue.iter().filter_map(|command| moved(*command, CommandEvent::DeadlinePassed, now)).collect();
+    save(store, &changes)?;
     Ok(overdue.len())
 }
 
-/// Takes commands where an event takes them; what it leaves as it is, is not written.
-fn take(
-    store: &mut dyn Transaction,
-    commands: &[CommandRow],
-    event: CommandEvent,
-    detail: &str,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    for next in CommandState::ALL {
-        let moves = |command: &&CommandRow| command.state != next && step(command.state, event) == next;
-        let moved: Vec<CommandRow> = commands.iter().filter(moves).copied().collect();
-        if moved.is_empty() {
-            continue;
-        }
-        if next.is_terminal() {
-            store.end_commands(&moved, next, detail, at)?;
-        } else {
-            let delivered_at = (next == CommandState::Delivered).then_some(at);
-            store.move_commands(&moved, next, detail, delivered_at)?;
-        }
+/// Where an event that has no detail takes a command; none if it leaves it as it is.
+fn moved(command: CommandRow, event: CommandEvent, at: UnixMs) -> Option<CommandChange<'static>> {
+    let next = step(command.state, event);
+    (next != command.state).then(|| change(command, next, "", at))
+}
+
+fn change(command: CommandRow, state: CommandState, detail: &str, at: UnixMs) -> CommandChange<'_> {
+    CommandChange {
+        command,
+        state,
+        detail,
+        delivered_at: (state == CommandState::Delivered).then_some(at),
+        finished_at: state.is_terminal().then_some(at),
     }
-    Ok(())
+}
+
+fn save(store: &mut dyn Transaction, changes: &[CommandChange<'_>]) -> Result<(), StoreError> {
+    if changes.is_empty() { Ok(()) } else { store.save_commands(changes) }
 }
 
 /// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.

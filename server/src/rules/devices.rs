@@ -17,23 +17,46 @@ use crate::{
         audit::chain::note,
         devices::{
             DeviceEdit, DeviceRow, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice,
-            NewOtrts, PROBLEMS_MAX, Part, Registration, Revoked, Selector, Standing, WhitelistRows, Whitelisted,
+            NewOtrts, PROBLEMS_MAX, Pair, Part, Registration, Revoked, Selector, Standing, WhitelistRows, Whitelisted,
         },
     },
 };
 
 /// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row. The gate of every
-/// signed write but a heartbeat, which takes its pair in the same way in the statement that also says what is due to it.
+/// signed write that is not hot work.
 pub fn advance(
     store: &mut dyn Transaction,
     device_id: &DeviceId,
     sequence: Sequence,
     at: UnixMs,
 ) -> Result<Result<i64, Denied>, StoreError> {
-    match store.take_pair(device_id, sequence, at)? {
-        Some(device) => Ok(Ok(device)),
-        None => Ok(Err(denied(store.standing(device_id)?))),
+    let advanced = advance_all(store, &[Pair { device_id, sequence, at }])?.pop();
+    Ok(advanced.unwrap_or(Err(Denied::Unknown)))
+}
+
+/// The same for several devices, none of which comes twice.
+pub(super) fn advance_all(
+    store: &mut dyn Transaction,
+    pairs: &[Pair<'_>],
+) -> Result<Vec<Result<i64, Denied>>, StoreError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
     }
+    let taken = store.take_pairs(pairs)?;
+    or_denied(store, pairs.iter().map(|pair| pair.device_id), taken)
+}
+
+/// What was taken of each of these devices, or why it was not.
+pub(super) fn or_denied<'d, T>(
+    store: &mut dyn Transaction,
+    device_ids: impl Iterator<Item = &'d DeviceId>,
+    taken: Vec<Option<T>>,
+) -> Result<Vec<Result<T, Denied>>, StoreError> {
+    let refused: Vec<&DeviceId> =
+        device_ids.zip(&taken).filter(|(_, taken)| taken.is_none()).map(|(device_id, _)| device_id).collect();
+    let standings = if refused.is_empty() { Vec::new() } else { store.standings(&refused)? };
+    let mut reasons = standings.into_iter().map(denied);
+    Ok(taken.into_iter().map(|taken| taken.ok_or_else(|| reasons.next().unwrap_or(Denied::Unknown))).collect())
 }
 
 /// Why a device that is so may not write under the pair that it sent.
@@ -294,7 +317,9 @@ pub fn reprovision(
     reason: &str,
     by: &By,
 ) -> Result<Result<(), EditRefused>, StoreError> {
-    let Some(Standing { row, .. }) = store.standing(device_id)? else { return Ok(Err(EditRefused::Unknown)) };
+    let Some(Standing { row, .. }) = store.standings(&[device_id])?.pop().flatten() else {
+        return Ok(Err(EditRefused::Unknown));
+    };
     if store.is_known_key(public_key)? {
         return Ok(Err(EditRefused::KeyInUse));
     }

@@ -2,47 +2,53 @@
 
 use ks_protocol::{message::Heartbeat, time::UnixMs};
 
-use super::{commands, devices::denied, old_part, updates};
+use super::{commands, devices::or_denied, old_part, updates};
 use crate::store::{
     Denied, StoreError, Swept, Transaction,
-    heartbeats::{BeatTaken, Due},
+    heartbeats::{Beat, BeatTaken, Due},
 };
 
-/// Takes the pair, stores the heartbeat, applies the ACKs that came along, and gives what is due.
-pub fn record(store: &mut dyn Transaction, beat: &Heartbeat, at: UnixMs) -> Result<Result<Due, Denied>, StoreError> {
-    let Some(device) = store.take_beat(beat, at)? else {
-        return Ok(Err(denied(store.standing(&beat.device_id)?)));
+/// Takes the pairs, stores the heartbeats, applies the ACKs that came along, and gives what is due to each device. No device comes
+/// twice.
+pub(super) fn record(store: &mut dyn Transaction, beats: &[&Beat]) -> Result<Vec<Result<Due, Denied>>, StoreError> {
+    if beats.is_empty() {
+        return Ok(Vec::new());
+    }
+    let taken = store.take_beats(beats)?;
+    let taken = or_denied(store, beats.iter().map(|beat| &beat.heartbeat.device_id), taken)?;
+    let known: Vec<(&BeatTaken, &Beat)> =
+        taken.iter().zip(beats).filter_map(|(taken, beat)| Some((taken.as_ref().ok()?, *beat))).collect();
+    save_changes(store, &known)?;
+    let those = |is_meant: fn(&BeatTaken) -> bool| -> Vec<(i64, &Beat)> {
+        known.iter().filter(|(device, _)| is_meant(device)).map(|(device, beat)| (device.row, *beat)).collect()
     };
-    store.insert_heartbeat(beat, at)?;
-    save_changes(store, &device, beat, at)?;
-    let mut due = Due::default();
-    if device.is_updating {
-        (due.firmware, due.is_update_further) = updates::on_beat(store, device.row, beat, at)?;
-    }
-    if device.has_open_commands {
-        for ack in beat.acks.as_slice() {
-            commands::apply_ack(store, device.row, ack, at)?;
-        }
-        due.commands = commands::deliver(store, device.row, at)?;
-    }
-    Ok(Ok(due))
+    let mut updates = updates::on_beats(store, &those(|device| device.is_updating))?;
+    let mut commands = commands::on_beats(store, &those(|device| device.has_open_commands))?;
+    let mut due = |device: BeatTaken| {
+        let (firmware, is_update_further) = updates.remove(&device.row).unwrap_or_default();
+        Due { commands: commands.remove(&device.row).unwrap_or_default(), firmware, is_update_further }
+    };
+    Ok(taken.into_iter().map(|taken| taken.map(&mut due)).collect())
 }
 
-/// Stores what the device says of itself, where it says something new.
-fn save_changes(
-    store: &mut dyn Transaction,
-    known: &BeatTaken,
-    beat: &Heartbeat,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    let firmware = &beat.firmware;
-    let is_same_firmware =
-        known.firmware_version == firmware.version.as_str() && known.release_counter == firmware.release_counter;
-    if is_same_firmware && known.keyset_version == beat.keyset_version {
-        return Ok(());
+/// Stores what devices report of themselves, where it is new.
+fn save_changes(store: &mut dyn Transaction, beats: &[(&BeatTaken, &Beat)]) -> Result<(), StoreError> {
+    let (mut reported, mut firmware) = (Vec::<(i64, &Heartbeat)>::new(), Vec::new());
+    for (known, beat) in beats {
+        let runs = &beat.heartbeat.firmware;
+        let is_same_firmware =
+            known.firmware_version == runs.version.as_str() && known.release_counter == runs.release_counter;
+        if !is_same_firmware || known.keyset_version != beat.heartbeat.keyset_version {
+            reported.push((known.row, &beat.heartbeat));
+        }
+        if !is_same_firmware {
+            firmware.push((known.row, *beat));
+        }
     }
-    store.save_reported(known.row, beat)?;
-    if is_same_firmware { Ok(()) } else { store.insert_firmware(known.row, beat, at) }
+    if !reported.is_empty() {
+        store.save_reported(&reported)?;
+    }
+    if firmware.is_empty() { Ok(()) } else { store.insert_firmware(&firmware) }
 }
 
 /// One step of retention: looks at `rows_max` rows above `after`, and deletes those received before `before`. Rows from the

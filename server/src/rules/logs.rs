@@ -1,32 +1,34 @@
 //! Log lines of devices: each stored once, by its number, and forgotten when it is old.
 
-use ks_protocol::time::UnixMs;
+use ks_protocol::{message::LogLine, time::UnixMs};
 
-use super::{devices::advance, old_part};
+use super::old_part;
 use crate::store::{
-    Denied, StoreError, Swept, Transaction,
+    StoreError, Swept, Transaction,
     logs::{LogBatch, LogsTaken},
 };
 
-/// Takes the pair, and stores the lines that are not there yet.
-pub fn take(
-    store: &mut dyn Transaction,
-    batch: &LogBatch,
-    at: UnixMs,
-) -> Result<Result<LogsTaken, Denied>, StoreError> {
-    let device = match advance(store, &batch.device_id, batch.sequence, at)? {
-        Ok(device) => device,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    let next = store.next_line_no(device)?;
-    // What is stored already is left out. A gap in the numbers is the device's: it lost lines, and says so by it.
-    let known = usize::try_from(next.saturating_sub(batch.first_line_no)).unwrap_or(usize::MAX);
-    let new = batch.lines.get(known..).unwrap_or_default();
-    store.insert_lines(device, new, at)?;
-    let lines = u64::try_from(batch.lines.len()).unwrap_or(u64::MAX);
-    let next = next.max(batch.first_line_no.saturating_add(lines));
-    store.save_next_line_no(device, next)?;
-    Ok(Ok(LogsTaken { next_line_no: next, stored: new.len() }))
+/// Stores the lines that are not there yet, each batch with the row of its device, none of which comes twice.
+pub(super) fn take(store: &mut dyn Transaction, batches: &[(i64, &LogBatch)]) -> Result<Vec<LogsTaken>, StoreError> {
+    let devices: Vec<i64> = batches.iter().map(|(device, _)| *device).collect();
+    let next = store.next_line_nos(&devices)?;
+    let (mut new, mut taken) = (Vec::<(i64, UnixMs, &LogLine)>::new(), Vec::with_capacity(batches.len()));
+    for ((device, batch), next) in batches.iter().zip(next) {
+        // What is stored already is left out. A gap in the numbers is the device's: it lost lines, and shows it by the gap.
+        let known = usize::try_from(next.saturating_sub(batch.first_line_no)).unwrap_or(usize::MAX);
+        let unknown = batch.lines.get(known..).unwrap_or_default();
+        new.extend(unknown.iter().map(|line| (*device, batch.at, line)));
+        let lines = u64::try_from(batch.lines.len()).unwrap_or(u64::MAX);
+        let next_line_no = next.max(batch.first_line_no.saturating_add(lines));
+        taken.push(LogsTaken { next_line_no, stored: unknown.len() });
+    }
+    if !new.is_empty() {
+        store.insert_lines(&new)?;
+    }
+    let next: Vec<(i64, u64)> =
+        devices.into_iter().zip(&taken).map(|(device, taken)| (device, taken.next_line_no)).collect();
+    store.save_next_line_nos(&next)?;
+    Ok(taken)
 }
 
 /// One step of retention, over rows above `after`.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod commands;
 pub mod devices;
 pub mod heartbeats;
+pub mod hot;
 pub mod keysets;
 pub mod logs;
 pub mod presence;

@@ -1,48 +1,55 @@
-//! Punches: each exactly once; a number that stands for another punch is a conflict.
+//! Punches: each exactly once; a number under which another punch is stored is a conflict.
 
-use ks_protocol::{message::Punch, time::UnixMs};
+use std::collections::BTreeMap;
 
-use super::devices::advance;
+use ks_protocol::message::Punch;
+
 use crate::store::{
-    Denied, StoreError, Transaction,
-    punches::{PunchBatch, PunchesTaken, StoredPunch},
+    StoreError, Transaction,
+    punches::{NewPunch, PunchBatch, PunchesTaken, StoredPunch},
 };
 
-/// Takes the pair, and stores the punches that are not there yet.
-pub fn take(
+/// Stores the punches that are not there yet, each batch with the row of its device.
+pub(super) fn take(
     store: &mut dyn Transaction,
-    batch: &PunchBatch,
-    at: UnixMs,
-) -> Result<Result<PunchesTaken, Denied>, StoreError> {
-    let device = match advance(store, &batch.device_id, batch.sequence, at)? {
-        Ok(device) => device,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    let is_new = store.insert_punches(device, &batch.punches, at)?;
-    let others: Vec<&Punch> =
-        batch.punches.iter().zip(&is_new).filter(|(_, is_new)| !**is_new).map(|(punch, _)| punch).collect();
-    let stored = u64::try_from(batch.punches.len() - others.len()).unwrap_or(u64::MAX);
-    let mut taken = PunchesTaken { stored, ..PunchesTaken::default() };
-    if others.is_empty() {
-        return Ok(Ok(taken));
-    }
-    let numbers: Vec<u64> = others.iter().map(|punch| punch.punch_no.get()).collect();
-    let kept = store.stored_punches(device, &numbers)?;
-    for punch in others {
-        if kept.iter().any(|kept| is_same(kept, punch)) {
-            taken.known += 1;
-        } else {
-            taken.conflicts.push(punch.punch_no.get());
+    batches: &[(i64, &PunchBatch)],
+) -> Result<Vec<PunchesTaken>, StoreError> {
+    let all: Vec<NewPunch<'_>> = batches
+        .iter()
+        .flat_map(|(device, batch)| batch.punches.iter().map(|punch| NewPunch { device: *device, at: batch.at, punch }))
+        .collect();
+    let mut is_new = if all.is_empty() { Vec::new() } else { store.insert_punches(&all)? }.into_iter();
+    let is_new: Vec<bool> = all.iter().map(|_| is_new.next().unwrap_or(false)).collect();
+    let others: Vec<(i64, u64)> =
+        all.iter().zip(&is_new).filter(|(_, is_new)| !**is_new).map(|(punch, _)| number_of(punch)).collect();
+    let stored = if others.is_empty() { Vec::new() } else { store.stored_punches(&others)? };
+    let stored: BTreeMap<(i64, u64), StoredPunch> =
+        stored.into_iter().map(|stored| ((stored.device, stored.punch_no), stored)).collect();
+    let mut found = all.iter().zip(is_new);
+    let taken = batches.iter().map(|(_, batch)| {
+        let mut taken = PunchesTaken::default();
+        for (new, is_new) in found.by_ref().take(batch.punches.len()) {
+            if is_new {
+                taken.stored += 1;
+            } else if stored.get(&number_of(new)).is_some_and(|stored| is_same(stored, new.punch)) {
+                taken.known += 1;
+            } else {
+                taken.conflicts.push(new.punch.punch_no.get());
+            }
         }
-    }
-    Ok(Ok(taken))
+        taken
+    });
+    Ok(taken.collect())
 }
 
-/// Whether what is stored is this very punch.
-fn is_same(kept: &StoredPunch, punch: &Punch) -> bool {
-    kept.punch_no == punch.punch_no.get()
-        && kept.at == punch.at
-        && kept.badge == punch.badge.as_str()
-        && kept.direction == punch.direction.as_str()
-        && kept.method == punch.method.as_str()
+fn number_of(new: &NewPunch<'_>) -> (i64, u64) {
+    (new.device, new.punch.punch_no.get())
+}
+
+/// Whether what is stored under the punch's number is this very punch.
+fn is_same(stored: &StoredPunch, punch: &Punch) -> bool {
+    stored.at == punch.at
+        && stored.badge == punch.badge.as_str()
+        && stored.direction == punch.direction.as_str()
+        && stored.method == punch.method.as_str()
 }

@@ -1,23 +1,25 @@
 //! One device's update: what its requests, the engine's looks and people do to it. Every transition of
 //! [`crate::rollout::update`] is made here.
 
+use std::collections::BTreeMap;
+
 use ks_protocol::{
-    id::{DeviceId, Sequence},
-    message::{FirmwareStatus, Heartbeat, Offer, UpdateStep},
+    id::DeviceId,
+    message::{Heartbeat, Offer, UpdateStep},
     text::Text,
     time::UnixMs,
 };
 
-use super::devices;
 use crate::{
     rollout::{
         step::Status,
         update::{Patience, Update, UpdateEvent, UpdateState, step},
     },
     store::{
-        Denied, StoreError, Transaction,
+        StoreError, Transaction,
+        heartbeats::Beat,
         releases::ReleaseState,
-        rollouts::{Offering, OpenUpdate, RolloutRecord, StatusTaken, UpdateRecord},
+        rollouts::{Offering, OpenUpdate, RolloutRecord, StatusReport, StatusTaken, UpdateRecord},
     },
 };
 
@@ -33,65 +35,93 @@ impl OpenUpdate {
     fn after(&self, event: UpdateEvent, at: UnixMs) -> Update {
         step(&self.update, event, at, Patience::of(&self.policy))
     }
+
+    fn to(&self, next: Update) -> Change {
+        Change { rollout: self.rollout, device: self.device, before: self.update, next }
+    }
 }
 
-/// What a device's heartbeat comes to for its update: the offer, if it is to be made, and whether the update got anywhere.
-pub fn on_beat(
+/// A step of a device's update.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub(crate) rollout: i64,
+    pub(crate) device: i64,
+    pub(crate) before: Update,
+    pub(crate) next: Update,
+}
+
+/// The offer due after a heartbeat, and whether the update got any further.
+pub(super) type BeatResult = (Option<Offer>, bool);
+
+/// What heartbeats mean for the open updates of their devices, by the device's row. No device comes twice.
+pub(super) fn on_beats(
     store: &mut dyn Transaction,
-    device: i64,
-    beat: &Heartbeat,
-    at: UnixMs,
-) -> Result<(Option<Offer>, bool), StoreError> {
-    let Some(now) = store.open_update(device)? else { return Ok((None, false)) };
-    let event = UpdateEvent::Beat { release_counter: beat.firmware.release_counter, boot_epoch: beat.boot_epoch };
-    let next = now.after(event, at);
-    let has_changed = next != now.update;
-    if has_changed {
-        save(store, now.rollout, device, &now.update, &next)?;
+    beats: &[(i64, &Beat)],
+) -> Result<BTreeMap<i64, BeatResult>, StoreError> {
+    let open = open_updates(store, beats.iter().map(|(device, _)| *device))?;
+    let (mut changes, mut results) = (Vec::new(), BTreeMap::new());
+    for (device, beat) in beats {
+        let Some(now) = open.get(device) else { continue };
+        let Heartbeat { firmware, boot_epoch, .. } = &beat.heartbeat;
+        let event = UpdateEvent::Beat { release_counter: firmware.release_counter, boot_epoch: *boot_epoch };
+        let next = now.after(event, beat.at);
+        changes.push(now.to(next));
+        results.insert(*device, (due_offer(now, &next), next != now.update));
     }
-    // A pause holds back offers that nobody has taken up yet; what is being downloaded goes on.
+    save(store, &changes)?;
+    Ok(results)
+}
+
+/// The offer, if it is to be made.
+fn due_offer(now: &OpenUpdate, next: &Update) -> Option<Offer> {
+    // A pause holds back offers that no device has taken up yet; what is being downloaded goes on.
     let is_due = match next.state {
         UpdateState::Offered => now.status != Status::Paused,
         UpdateState::Downloading => true,
         _ => false,
     };
-    let offer =
-        (is_due && now.is_image_sound && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) });
-    Ok((offer, has_changed))
+    (is_due && now.is_image_sound && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) })
 }
 
-/// Takes a device's own report of its update; gives whether it may go on, and whether the update got anywhere.
-pub fn record_status(
+/// Takes devices' own reports of their updates, each with the row of its device; gives whether the device may go on, and whether the
+/// update got any further.
+pub(super) fn on_statuses(
     store: &mut dyn Transaction,
-    sequence: Sequence,
-    status: &FirmwareStatus,
-    at: UnixMs,
-) -> Result<Result<StatusTaken, Denied>, StoreError> {
-    match devices::advance(store, &status.device_id, sequence, at)? {
-        Ok(device) => on_status(store, device, sequence, status, at).map(Ok),
-        Err(denied) => Ok(Err(denied)),
+    reports: &[(i64, &StatusReport)],
+) -> Result<Vec<StatusTaken>, StoreError> {
+    let open = open_updates(store, reports.iter().map(|(device, _)| *device))?;
+    let (mut changes, mut details, mut taken) = (Vec::new(), Vec::new(), Vec::with_capacity(reports.len()));
+    for (device, StatusReport { status, at }) in reports {
+        let Some(now) = open.get(device).filter(|open| open.release_id == status.release_id) else {
+            taken.push(StatusTaken { go_on: false, has_changed: false });
+            continue;
+        };
+        let event = UpdateEvent::Status { step: status.step, class: status.class, boot_epoch: status.boot_epoch };
+        let next = now.after(event, *at);
+        if next != now.update {
+            changes.push(now.to(next));
+            details.push((now.rollout, *device, status.detail.as_str()));
+        }
+        // Nothing is in a slot yet: the device asks whether to go on. Later it can't be stopped.
+        let asks = matches!(status.step, UpdateStep::Downloading | UpdateStep::Installing);
+        let go_on = !asks || (now.may_go_on() && next.state.is_in_flight());
+        taken.push(StatusTaken { go_on, has_changed: next.state != now.update.state });
     }
+    save(store, &changes)?;
+    if !details.is_empty() {
+        store.save_update_details(&details)?;
+    }
+    Ok(taken)
 }
 
-fn on_status(
+/// The open updates of these devices, by the device's row.
+fn open_updates(
     store: &mut dyn Transaction,
-    device: i64,
-    sequence: Sequence,
-    status: &FirmwareStatus,
-    at: UnixMs,
-) -> Result<StatusTaken, StoreError> {
-    let open = store.open_update(device)?.filter(|open| open.release_id == status.release_id);
-    let Some(now) = open else { return Ok(StatusTaken { go_on: false, has_changed: false }) };
-    let event = UpdateEvent::Status { step: status.step, class: status.class, boot_epoch: sequence.boot_epoch };
-    let next = now.after(event, at);
-    if next != now.update {
-        save(store, now.rollout, device, &now.update, &next)?;
-        store.save_update_detail(now.rollout, device, status.detail.as_str())?;
-    }
-    // Nothing is in a slot yet: the device asks whether to go on. Later it can't be stopped.
-    let asks = matches!(status.step, UpdateStep::Downloading | UpdateStep::Installing);
-    let go_on = !asks || (now.may_go_on() && next.state.is_in_flight());
-    Ok(StatusTaken { go_on, has_changed: next.state != now.update.state })
+    devices: impl Iterator<Item = i64>,
+) -> Result<BTreeMap<i64, OpenUpdate>, StoreError> {
+    let devices: Vec<i64> = devices.collect();
+    let open = if devices.is_empty() { Vec::new() } else { store.open_updates(&devices)? };
+    Ok(open.into_iter().map(|open| (open.device, open)).collect())
 }
 
 /// Applies what a person did to devices to the open updates that they have.
@@ -101,12 +131,10 @@ pub fn on_person(
     event: UpdateEvent,
     at: UnixMs,
 ) -> Result<(), StoreError> {
-    for device in store.devices_in_rollouts(devices)? {
-        if let Some(now) = store.open_update(device)? {
-            save(store, now.rollout, device, &now.update, &now.after(event, at))?;
-        }
-    }
-    Ok(())
+    let devices = store.devices_in_rollouts(devices)?;
+    let open = open_updates(store, devices.into_iter())?;
+    let changes: Vec<Change> = open.values().map(|now| now.to(now.after(event, at))).collect();
+    save(store, &changes)
 }
 
 /// Offers the release to devices whose turn it is; gives how many there were.
@@ -125,15 +153,19 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
                 *at_site += 1;
                 let event = UpdateEvent::Offered { boot_epoch: waits.boot_epoch };
                 // No patience is needed: an offer waits for nothing.
-                offered.push((waits.turn.device, step(&waits.update, event, offering.at, Patience::default())));
+                offered.push((
+                    rollout,
+                    waits.turn.device,
+                    step(&waits.update, event, offering.at, Patience::default()),
+                ));
             }
         }
         if is_last {
             break;
         }
     }
-    store.save_updates(rollout, &offered)?;
-    let devices: Vec<i64> = offered.iter().map(|(device, _)| *device).collect();
+    store.save_updates(&offered)?;
+    let devices: Vec<i64> = offered.iter().map(|(_, device, _)| *device).collect();
     store.follow_beats(&devices, Some(rollout))?;
     Ok(u32::try_from(offered.len()).unwrap_or(u32::MAX))
 }
@@ -178,33 +210,30 @@ pub fn on_timer(
     at: UnixMs,
 ) -> Result<(), StoreError> {
     let patience = Patience::of(&rollout.policy);
-    for record in watched {
+    let changes = watched.iter().map(|record| {
         let heard_at = record.last_seen_at.unwrap_or_default();
         let event = UpdateEvent::Look { heard_at, since: listening_since(record) };
         let next = step(&record.update, event, at, patience);
-        save(store, rollout.row, record.device_row, &record.update, &next)?;
-    }
-    Ok(())
+        Change { rollout: rollout.row, device: record.device_row, before: record.update, next }
+    });
+    save(store, &changes.collect::<Vec<_>>())
 }
 
-/// Stores an update, and what follows from its new state for the device.
-pub(crate) fn save(
-    store: &mut dyn Transaction,
-    rollout: i64,
-    device: i64,
-    before: &Update,
-    next: &Update,
-) -> Result<(), StoreError> {
-    if next == before {
+/// Stores how far updates came, and what follows from it for their devices.
+pub(crate) fn save(store: &mut dyn Transaction, changes: &[Change]) -> Result<(), StoreError> {
+    let changes: Vec<&Change> = changes.iter().filter(|change| change.next != change.before).collect();
+    if changes.is_empty() {
         return Ok(());
     }
-    store.save_updates(rollout, &[(device, *next)])?;
-    if before.state.follows_beats() && !next.state.follows_beats() {
-        store.follow_beats(&[device], None)?;
+    let updates: Vec<_> = changes.iter().map(|change| (change.rollout, change.device, change.next)).collect();
+    store.save_updates(&updates)?;
+    let ends = |change: &&&Change| change.before.state.follows_beats() && !change.next.state.follows_beats();
+    let unfollowed: Vec<i64> = changes.iter().filter(ends).map(|change| change.device).collect();
+    if !unfollowed.is_empty() {
+        store.follow_beats(&unfollowed, None)?;
     }
-    if next.state == UpdateState::Withdrawn {
-        // It may be in another rollout from now on, should it come back.
-        store.free_device(rollout, device)?;
-    }
-    Ok(())
+    // They may be in another rollout from now on, should they come back.
+    let withdrawn = changes.iter().filter(|change| change.next.state == UpdateState::Withdrawn);
+    let freed: Vec<(i64, i64)> = withdrawn.map(|change| (change.rollout, change.device)).collect();
+    if freed.is_empty() { Ok(()) } else { store.free_devices(&freed) }
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use ks_protocol::{
-    id::{CommandId, DeviceId},
-    message::{AckState, Command},
+    id::{CommandId, DeviceId, Sequence},
+    message::{Ack, AckState, Command},
     time::UnixMs,
 };
 
@@ -196,6 +196,30 @@ pub struct CommandRow {
     pub state: CommandState,
 }
 
+/// A verified batch of ACKs that came on their own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AckBatch {
+    pub device_id: DeviceId,
+    /// Its replay pair.
+    pub sequence: Sequence,
+    pub acks: Vec<Ack>,
+    /// When it was received.
+    pub at: UnixMs,
+}
+
+/// Another state of a command that was open until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandChange<'a> {
+    /// The command as it was.
+    pub command: CommandRow,
+    pub state: CommandState,
+    pub detail: &'a str,
+    /// When it was delivered, unless it was before.
+    pub delivered_at: Option<UnixMs>,
+    /// When it ended, if this is its end.
+    pub finished_at: Option<UnixMs>,
+}
+
 /// The rows of orders and commands. Within a transaction, [`crate::rules::commands`] decides over them. A command is open as long
 /// as it is queued, delivered or received; the store counts those of each device.
 pub trait CommandRows {
@@ -227,36 +251,21 @@ pub trait CommandRows {
     fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
     /// Adds queued commands.
     fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Noted) -> Result<(), StoreError>;
-    /// One command.
-    fn command(&mut self, command_id: &CommandId) -> Result<Option<CommandRow>, StoreError>;
-    /// Commands of a device that are queued or delivered and whose deadline is behind `at`, at most `limit`: urgent ones first,
-    /// then in the order they were made.
+    /// The commands of these names, in this order; none where there is none.
+    fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError>;
+    /// Commands of these devices, each given with a time, that are queued or delivered and whose deadline is after that time: at most
+    /// `limit` for each device, urgent ones first, then in the order they were made.
     fn waiting_commands(
         &mut self,
-        device: i64,
-        at: UnixMs,
+        devices: &[(i64, UnixMs)],
         limit: usize,
     ) -> Result<Vec<(CommandRow, Command)>, StoreError>;
     /// The open commands of these devices.
     fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError>;
     /// Open commands whose deadline is not behind `now`, at most `limit`, the one that has waited longest first.
     fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError>;
-    /// Stores another open state of commands, and when they were delivered if they were not before.
-    fn move_commands(
-        &mut self,
-        commands: &[CommandRow],
-        state: CommandState,
-        detail: &str,
-        delivered_at: Option<UnixMs>,
-    ) -> Result<(), StoreError>;
-    /// Stores the end of open commands that their device or time brought about.
-    fn end_commands(
-        &mut self,
-        commands: &[CommandRow],
-        state: CommandState,
-        detail: &str,
-        at: UnixMs,
-    ) -> Result<(), StoreError>;
+    /// Stores other states of open commands that their device or time brought about. No command comes twice.
+    fn save_commands(&mut self, changes: &[CommandChange<'_>]) -> Result<(), StoreError>;
     /// Stores that open commands were canceled.
     fn cancel_commands(
         &mut self,

@@ -268,6 +268,14 @@ pub struct Standing {
     pub kept: Sequence,
 }
 
+/// A replay pair that a device sends, and when it was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair<'a> {
+    pub device_id: &'a DeviceId,
+    pub sequence: Sequence,
+    pub at: UnixMs,
+}
+
 /// A device within a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
@@ -329,8 +337,8 @@ pub trait WhitelistRows {
 
 /// The rows of devices and of their one-time tokens. Within a transaction, [`crate::rules::devices`] decides over them.
 pub trait DeviceRows: WhitelistRows {
-    /// The standing of one device.
-    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError>;
+    /// The standings of the devices of these names, in this order; none where there is none.
+    fn standings(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<Standing>>, StoreError>;
     /// Devices with a row above `after` that a selector means, at most `limit`, in the order of rows.
     fn standings_of(
         &mut self,
@@ -338,9 +346,9 @@ pub trait DeviceRows: WhitelistRows {
         after: i64,
         limit: usize,
     ) -> Result<Vec<(DeviceId, Standing)>, StoreError>;
-    /// Keeps the pair of a device, and when it was heard, if the device is registered and the pair is greater than the one kept;
-    /// gives the device's row if it is so.
-    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError>;
+    /// Keeps each pair, and when the device was last heard, if the device is registered and the pair is greater than the one kept;
+    /// gives the device's row where it is so. No device comes twice.
+    fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError>;
     /// One device.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
     /// Adds devices, with their keys, in this order. Nobody has the names or the keys.
@@ -361,7 +369,8 @@ pub trait DeviceRows: WhitelistRows {
     fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
     /// Has every server look at these devices again.
     fn insert_changes(&mut self, devices: &[i64], at: UnixMs) -> Result<(), StoreError>;
-    /// Forgets changes before a time: every server has long followed them. At most `rows_max` at once.
+    /// Forgets changes before a time, but the newest, so that no number is given twice: every server has long followed them. At most
+    /// `rows_max` at once.
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
     /// One one-time token; nobody else uses it until the transaction ends.
     fn otrt(&mut self, token_sha256: &[u8; 32]) -> Result<Option<OtrtRow>, StoreError>;

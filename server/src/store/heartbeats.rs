@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Span, StoreError};
+use super::{Span, StoreError, devices::Pair};
 
 /// A stored heartbeat, as far as a reconciliation needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,21 @@ pub struct FirmwareRecord {
     pub since: UnixMs,
 }
 
+/// A verified heartbeat, and when it was received.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beat {
+    pub heartbeat: Heartbeat,
+    pub at: UnixMs,
+}
+
+impl Beat {
+    /// Which device sends it, and its replay pair.
+    pub fn pair(&self) -> Pair<'_> {
+        let Heartbeat { device_id, boot_epoch, seq, .. } = &self.heartbeat;
+        Pair { device_id, sequence: Sequence { boot_epoch: *boot_epoch, seq: *seq }, at: self.at }
+    }
+}
+
 /// What a device must be told after its heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
@@ -87,15 +102,14 @@ pub struct BeatTaken {
 
 /// The rows of heartbeats. Within a transaction, [`crate::rules::heartbeats`] decides over them.
 pub trait HeartbeatRows {
-    /// Takes the pair for a registered device if it is greater than the one kept: the gate of a heartbeat, in one statement.
-    /// [`HeartbeatRows::insert_heartbeat`] must follow: the device's last heartbeat is that one.
-    fn take_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Option<BeatTaken>, StoreError>;
-    /// Adds a heartbeat.
-    fn insert_heartbeat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError>;
-    /// Stores what a device says of its keyset and firmware.
-    fn save_reported(&mut self, device: i64, beat: &Heartbeat) -> Result<(), StoreError>;
-    /// Adds what a device says it runs to its history.
-    fn insert_firmware(&mut self, device: i64, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError>;
+    /// Of each heartbeat whose device is registered and whose pair is greater than the one kept: keeps the pair, and when the device
+    /// was last heard, adds the heartbeat, and notes that it is the device's last. Gives what was known of the device before; none where
+    /// nothing was changed. Heartbeats are added in this order; no device comes twice.
+    fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError>;
+    /// Stores what devices report of their keyset and firmware, each by its row.
+    fn save_reported(&mut self, reported: &[(i64, &Heartbeat)]) -> Result<(), StoreError>;
+    /// Adds what devices report that they run to their histories, each by its row, in this order.
+    fn insert_firmware(&mut self, reported: &[(i64, &Beat)]) -> Result<(), StoreError>;
     /// The first heartbeats above `after` but the newest of all, at most `rows_max`, and the latest time at which one of them was
     /// received.
     fn span_of_heartbeats(&mut self, after: i64, rows_max: usize) -> Result<Option<(Span, UnixMs)>, StoreError>;

@@ -19,6 +19,8 @@ pub struct LogBatch {
     pub first_line_no: u64,
     /// The lines.
     pub lines: Vec<LogLine>,
+    /// When it was received.
+    pub at: UnixMs,
 }
 
 /// A stored line.
@@ -73,12 +75,12 @@ pub struct LogsTaken {
 
 /// The rows of log lines. Within a transaction, [`crate::rules::logs`] decides over them.
 pub trait LogRows {
-    /// The first number of a device's lines that is not there.
-    fn next_line_no(&mut self, device: i64) -> Result<u64, StoreError>;
-    /// Stores it.
-    fn save_next_line_no(&mut self, device: i64, next_line_no: u64) -> Result<(), StoreError>;
-    /// Adds lines of a device, in this order.
-    fn insert_lines(&mut self, device: i64, lines: &[LogLine], at: UnixMs) -> Result<(), StoreError>;
+    /// The first number of each of these devices' lines that is not there, in this order.
+    fn next_line_nos(&mut self, devices: &[i64]) -> Result<Vec<u64>, StoreError>;
+    /// Stores it, each by its device's row.
+    fn save_next_line_nos(&mut self, next: &[(i64, u64)]) -> Result<(), StoreError>;
+    /// Adds lines, each with its device's row and when it was received, in this order.
+    fn insert_lines(&mut self, lines: &[(i64, UnixMs, &LogLine)]) -> Result<(), StoreError>;
     /// The first lines with a row above `after`, at most `rows_max`, by when they were received.
     fn span_of_lines(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
     /// Deletes lines with rows above `after` and up to `last` that were received before a time; gives how many.
@@ -94,5 +96,49 @@ pub trait LogReads {
         before: i64,
         limit: usize,
         looked_at_max: usize,
-    ) -> Result<LogPage, StoreError>;
+    ) -> Result<LogPage, StoreError> {
+        let text = which.text.as_ref().map(|text| text.to_lowercase());
+        let mut page = LogPage { lines: Vec::new(), next_before: Some(before) };
+        let (mut left, mut read_at_once) = (looked_at_max, limit); // enough, where every line matches
+        while let Some(before) = page.next_before.filter(|_| left > 0 && page.lines.len() < limit) {
+            let rows_max = read_at_once.min(left);
+            read_at_once = limit.max(READ_AT_ONCE);
+            let found = self.lines_before(which.device_id.as_ref(), before, rows_max)?;
+            let is_last = found.len() < rows_max;
+            left -= found.len();
+            for record in found {
+                page.next_before = Some(record.row);
+                if which.includes(&record, text.as_deref()) {
+                    page.lines.push(record);
+                }
+                if page.lines.len() == limit {
+                    return Ok(page);
+                }
+            }
+            if is_last {
+                page.next_before = None;
+            }
+        }
+        Ok(page)
+    }
+    /// Lines with a row below `before`, of one device or of all, the newest first, at most `limit`.
+    fn lines_before(
+        &mut self,
+        device_id: Option<&DeviceId>,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<LogRecord>, StoreError>;
+}
+
+/// Lines read at a time by a search.
+const READ_AT_ONCE: usize = 1_000;
+
+impl LogFilter {
+    /// Whether a line of the right device matches; `text` is the text to find, in lower case.
+    fn includes(&self, line: &LogRecord, text: Option<&str>) -> bool {
+        self.since.is_none_or(|since| line.at >= since)
+            && self.until.is_none_or(|until| line.at < until)
+            && self.level.is_none_or(|level| line.level <= level)
+            && text.is_none_or(|text| line.message.to_lowercase().contains(text))
+    }
 }

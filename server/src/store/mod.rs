@@ -7,10 +7,10 @@
 pub mod accounts;
 pub mod audit;
 pub mod commands;
-pub mod conformance;
 mod damage;
 pub mod devices;
 pub mod heartbeats;
+pub mod hot;
 pub mod keysets;
 pub mod logs;
 mod migrations;
@@ -20,6 +20,8 @@ pub mod releases;
 pub mod retention;
 pub mod rollouts;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod writer;
 
 use std::net::IpAddr;
@@ -64,8 +66,25 @@ pub trait Store: Send {
     fn leave_files(&mut self);
 }
 
-/// What can be written. Times and randomness are parameters: the store has neither clock nor dice. What has been read in a
+/// What can be written. Times and randomness are parameters: the store has neither clock nor random numbers. What has been read in a
 /// transaction nobody else changes until it ends: rules read, decide, and write.
+///
+/// SQLite has one writer, so every read holds that already. A store in which several servers write must read these rows with a lock
+/// until the end of the transaction (`SELECT ... FOR UPDATE`), or else run transactions one after the other:
+///
+/// - the head of the audit, before each line that is appended to it: the chain has one end;
+/// - standings and devices ([`DeviceRows::standings`], `standings_of`, `device`), one-time tokens (`otrt`) and known keys: a device that
+///   is revoked, registered, edited or given a key is decided on its row; a key that is not there yet needs its unique index;
+/// - the states of devices, by `take_pairs` and `take_beats` themselves, which are conditional writes, in an order of rows that is the
+///   same for every server (two batches that lock the same devices in different orders wait for each other);
+/// - orders by name, by client token, and their terms: the same piece is not made twice;
+/// - commands ([`CommandRows::commands_named`], `waiting_commands`, `open_commands`, `overdue_commands`);
+/// - the next line numbers of devices ([`LogRows::next_line_nos`]), whose row `take_pairs` has locked already;
+/// - rollouts by name, with the updates in them ([`RolloutRows::open_updates`], `updates_in`, `waiting_updates`), and releases;
+/// - the newest keyset and the server keys; accounts, sessions and tokens.
+///
+/// Rows and numbers that are followed must become visible in their order ([`StoreReader`]): a store that gives numbers before it commits
+/// takes one lock for those tables first.
 pub trait Transaction:
     AccountRows
     + PrunedAuditRows
@@ -143,6 +162,10 @@ pub enum StoreError {
          aside, restore a backup, and start it"
     )]
     Damaged(String),
+    /// The transaction can be run again: another one was in its way, or the connection was lost before the commit. Nothing was
+    /// written. The writer runs it again, and reports this only if it happens too often; with the cause.
+    #[error("the database gave up the transaction, time and again: {0}")]
+    Retry(String),
     /// Another program holds the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,

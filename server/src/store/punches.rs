@@ -17,6 +17,8 @@ pub struct PunchBatch {
     pub sequence: Sequence,
     /// The punches.
     pub punches: Vec<Punch>,
+    /// When it was received.
+    pub at: UnixMs,
 }
 
 /// What became of a batch.
@@ -67,9 +69,21 @@ pub struct PunchFilter {
 /// Where a page of punches ended: time, device row, number.
 pub type PunchPlace = (UnixMs, i64, u64);
 
+/// A punch to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewPunch<'a> {
+    /// Row of the device.
+    pub device: i64,
+    /// When it was received.
+    pub at: UnixMs,
+    pub punch: &'a Punch,
+}
+
 /// What is stored under a number of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPunch {
+    /// Row of the device.
+    pub device: i64,
     /// The number.
     pub punch_no: u64,
     /// When it was made, by the device's clock.
@@ -84,21 +98,33 @@ pub struct StoredPunch {
 
 /// The rows of punches. Within a transaction, [`crate::rules::punches`] decides over them.
 pub trait PunchRows {
-    /// Adds punches of a device, in this order, each if its number is free; gives of each whether it was.
-    fn insert_punches(&mut self, device: i64, punches: &[Punch], at: UnixMs) -> Result<Vec<bool>, StoreError>;
-    /// What is stored under these numbers of a device, in any order.
-    fn stored_punches(&mut self, device: i64, numbers: &[u64]) -> Result<Vec<StoredPunch>, StoreError>;
+    /// Adds punches, in this order, each if its device has none of its number; gives of each whether it was added.
+    fn insert_punches(&mut self, punches: &[NewPunch<'_>]) -> Result<Vec<bool>, StoreError>;
+    /// The punches stored under these numbers, each given with its device's row, in any order.
+    fn stored_punches(&mut self, numbers: &[(i64, u64)]) -> Result<Vec<StoredPunch>, StoreError>;
 }
 
 /// What can be asked of punches.
 pub trait PunchReads {
-    /// Punches behind `after` in the order of time, at most `limit`, with the place of the last one.
+    /// A page of punches after `after` in the order of time, at most `limit`, and the place of the last one if there may be more.
     fn punches(
         &mut self,
         which: &PunchFilter,
         after: Option<PunchPlace>,
         limit: usize,
-    ) -> Result<(Vec<PunchRecord>, Option<PunchPlace>), StoreError>;
+    ) -> Result<(Vec<PunchRecord>, Option<PunchPlace>), StoreError> {
+        let found = self.punches_after(which, after, limit)?;
+        let is_full = found.len() == limit;
+        let end = found.last().filter(|_| is_full).map(|(last, device)| (last.at, *device, last.punch_no));
+        Ok((found.into_iter().map(|(record, _)| record).collect(), end))
+    }
+    /// Punches after `after` in the order of time, device row and number, at most `limit`, each with its device's row.
+    fn punches_after(
+        &mut self,
+        which: &PunchFilter,
+        after: Option<PunchPlace>,
+        limit: usize,
+    ) -> Result<Vec<(PunchRecord, i64)>, StoreError>;
     /// Numbers of the punches stored of each device, in order, of devices with a row above `after`, at most `limit` rows.
     fn punch_numbers(&mut self, after: (i64, u64), limit: usize) -> Result<Vec<(i64, DeviceId, u64)>, StoreError>;
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{
-    id::{DeviceId, ReleaseId, RolloutId},
+    id::{DeviceId, ReleaseId, RolloutId, Sequence},
+    message::FirmwareStatus,
     time::UnixMs,
 };
 
 use super::{
     By, StoreError,
-    devices::Selector,
+    devices::{Pair, Selector},
     releases::{ReleaseRecord, ReleaseState},
 };
 use crate::{
@@ -182,6 +183,8 @@ pub struct DecisionRecord {
 /// A device's update in an open rollout, with what decides whether it may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpdate {
+    /// Row of the device.
+    pub device: i64,
     /// The rollout's row.
     pub rollout: i64,
     /// What it rolls out.
@@ -222,6 +225,22 @@ pub struct Waiting {
     pub boot_epoch: u32,
     /// Its update, PENDING.
     pub update: Update,
+}
+
+/// A verified report of a device on its update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusReport {
+    pub status: FirmwareStatus,
+    /// When it was received.
+    pub at: UnixMs,
+}
+
+impl StatusReport {
+    /// Which device sends it, and its replay pair.
+    pub fn pair(&self) -> Pair<'_> {
+        let FirmwareStatus { device_id, boot_epoch, seq, .. } = &self.status;
+        Pair { device_id, sequence: Sequence { boot_epoch: *boot_epoch, seq: *seq }, at: self.at }
+    }
 }
 
 /// The rows of rollouts and of their devices' updates. Within a transaction, [`crate::rules::rollouts`] and
@@ -277,12 +296,12 @@ pub trait RolloutRows {
         after: Option<Turn>,
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError>;
-    /// The open update of a device.
-    fn open_update(&mut self, device: i64) -> Result<Option<OpenUpdate>, StoreError>;
-    /// Stores how far updates are, each by its device's row.
-    fn save_updates(&mut self, rollout: i64, updates: &[(i64, Update)]) -> Result<(), StoreError>;
-    /// Stores what a device said last of its update.
-    fn save_update_detail(&mut self, rollout: i64, device: i64, detail: &str) -> Result<(), StoreError>;
+    /// The open updates of these devices, in any order.
+    fn open_updates(&mut self, devices: &[i64]) -> Result<Vec<OpenUpdate>, StoreError>;
+    /// Stores how far updates are, each by its rollout's and its device's row.
+    fn save_updates(&mut self, updates: &[(i64, i64, Update)]) -> Result<(), StoreError>;
+    /// Stores what devices reported last of their updates, each by its rollout's and its device's row.
+    fn save_update_details(&mut self, details: &[(i64, i64, &str)]) -> Result<(), StoreError>;
     /// Ends all updates that are in one of these states in another.
     fn end_updates(
         &mut self,
@@ -293,8 +312,8 @@ pub trait RolloutRows {
     ) -> Result<(), StoreError>;
     /// From now on, heartbeats of these devices look for the update in this rollout, or for none.
     fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;
-    /// Frees a device for other rollouts.
-    fn free_device(&mut self, rollout: i64, device: i64) -> Result<(), StoreError>;
+    /// Frees devices for other rollouts, each given with the row of the rollout that it leaves.
+    fn free_devices(&mut self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
 }
 
 /// What became of a device's word on its update.

@@ -1,5 +1,8 @@
 //! The seam between handlers and a store: a queue in, groups to the store, replies after the commit.
 //!
+//! Two kinds of work wait in one queue: hot work, which is what devices send, and cold work, a closure each.
+//! In a group, hot work that is next to one another is run as one batch.
+//!
 //! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on threads of their own, a rehearsal
 //! as tasks of its one runtime: that is all that differs, and it is wired at the edge.
 
@@ -13,24 +16,43 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Damage, Store, StoreError, StoreReader, Transaction};
-use crate::metrics::Metrics;
+use super::{
+    Damage, Denied, Store, StoreError, StoreReader, Transaction,
+    hot::{Hot, HotDone, HotWork},
+};
+use crate::{metrics::Metrics, rules};
+
+/// How often a group is run again that the store gave up, before that counts as a failure.
+const RUN_AGAIN_MAX: usize = 8;
 
 /// A write that waits for its commit.
-trait Waiting: Send {
+enum Waiting {
+    /// A request of a device. Those that wait one after the other are run together.
+    Hot(HotWaiting),
+    /// Anything else.
+    Cold(Box<dyn Cold>),
+}
+
+struct HotWaiting {
+    work: HotWork,
+    done: Option<Result<HotDone, Denied>>,
+    reply: oneshot::Sender<Result<Result<HotDone, Denied>, StoreError>>,
+}
+
+trait Cold: Send {
     /// Runs it inside a transaction. May be run again, in another transaction, if the first one failed.
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), StoreError>;
-    /// Tells whoever waits what became of it.
+    /// Sends its result to the caller.
     fn reply(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct WaitingFor<W, T> {
+struct ColdWaiting<W, T> {
     write: W,
     done: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Waiting for WaitingFor<W, T> {
+impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Cold for ColdWaiting<W, T> {
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), StoreError> {
         self.done = Some((self.write)(transaction)?);
         Ok(())
@@ -38,9 +60,22 @@ impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Waiti
 
     fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
         let Self { done, reply, .. } = *self;
-        let done = committed.and_then(|()| done.ok_or(StoreError::Closed));
-        let _ = reply.send(done); // whoever asked may be gone; the write stands
+        answer(done, reply, committed);
     }
+}
+
+impl Waiting {
+    fn reply(self, committed: Result<(), StoreError>) {
+        match self {
+            Self::Hot(HotWaiting { done, reply, .. }) => answer(done, reply, committed),
+            Self::Cold(write) => write.reply(committed),
+        }
+    }
+}
+
+fn answer<T>(done: Option<T>, reply: oneshot::Sender<Result<T, StoreError>>, committed: Result<(), StoreError>) {
+    let done = committed.and_then(|()| done.ok_or(StoreError::Closed));
+    let _ = reply.send(done); // the caller may have left; the write stands
 }
 
 /// A question that waits for its answer.
@@ -49,14 +84,14 @@ pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 /// What handlers hold to write: cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Box<dyn Waiting>>,
+    queue: mpsc::Sender<Waiting>,
     is_failing: Arc<AtomicBool>,
     damage: Damage,
 }
 
 /// What waits to be written; [`drive_writes`] empties it.
 pub struct WriteQueue {
-    queue: mpsc::Receiver<Box<dyn Waiting>>,
+    queue: mpsc::Receiver<Waiting>,
     is_failing: Arc<AtomicBool>,
     damage: Damage,
 }
@@ -94,14 +129,30 @@ impl Writer {
         &self,
         write: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.damage.check()?;
         let (reply, answer) = oneshot::channel();
-        let waiting = Box::new(WaitingFor { write, done: None, reply });
+        self.queue(Waiting::Cold(Box::new(ColdWaiting { write, done: None, reply })))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Has a device's request written together with others, and comes back once it is durable, with its result.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn hot<W: Hot>(&self, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(Waiting::Hot(HotWaiting { work: work.into(), done: None, reply }))?;
+        match answer.await.unwrap_or(Err(StoreError::Closed))? {
+            Ok(done) => W::done(done).map(Ok).ok_or(StoreError::Closed),
+            Err(denied) => Ok(Err(denied)),
+        }
+    }
+
+    fn queue(&self, waiting: Waiting) -> Result<(), StoreError> {
+        self.damage.check()?;
         self.queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
-        })?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        })
     }
 
     /// Writes that wait for their commit now.
@@ -161,7 +212,7 @@ impl Reader {
 /// reply leaves only after its group is durable.
 pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
     let WriteQueue { mut queue, is_failing, damage } = from;
-    let mut group: Vec<Box<dyn Waiting>> = Vec::with_capacity(group_max);
+    let mut group: Vec<Waiting> = Vec::with_capacity(group_max);
     while queue.recv_many(&mut group, group_max).await > 0 {
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
@@ -169,7 +220,7 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
         let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
         damage.note(&committed);
         match committed {
-            Err(StoreError::Database(_)) if group.len() > 1 => {
+            Err(StoreError::Database(_) | StoreError::Retry(_)) if group.len() > 1 => {
                 one_by_one(&mut store, &mut group, &metrics, &is_failing, &damage);
             }
             committed => {
@@ -183,19 +234,58 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
     }
 }
 
-/// Commits a group in one transaction.
-fn commit(store: &mut impl Store, group: &mut [Box<dyn Waiting>], metrics: &Metrics) -> Result<(), StoreError> {
+/// Commits a group in one transaction, and again if the store gave it up.
+fn commit(store: &mut impl Store, group: &mut [Waiting], metrics: &Metrics) -> Result<(), StoreError> {
     let begun = Instant::now();
-    let committed = store.commit(&mut |transaction| group.iter_mut().try_for_each(|waiting| waiting.run(transaction)));
+    let mut run_again = 0;
+    let committed = loop {
+        let committed = store.commit(&mut |transaction| run(group, transaction));
+        if !matches!(committed, Err(StoreError::Retry(_))) || run_again == RUN_AGAIN_MAX {
+            break committed;
+        }
+        run_again += 1;
+    };
     metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
     committed
+}
+
+/// Runs a group in the order of the queue: hot work that waits one after the other in batches, the rest one by one.
+fn run(mut group: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+    loop {
+        let hot = group.iter().map_while(|waiting| match waiting {
+            Waiting::Hot(hot) => Some(&hot.work),
+            Waiting::Cold(_) => None,
+        });
+        let (batch, rest) = group.split_at_mut(rules::hot::batch_len(hot));
+        run_batch(batch, transaction)?;
+        group = match rest {
+            [] => return Ok(()),
+            [Waiting::Cold(write), rest @ ..] => {
+                write.run(transaction)?;
+                rest
+            }
+            rest => rest, // the same device again: the next batch
+        };
+    }
+}
+
+fn run_batch(batch: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let mut hot: Vec<&mut HotWaiting> =
+        batch.iter_mut().filter_map(|waiting| if let Waiting::Hot(hot) = waiting { Some(hot) } else { None }).collect();
+    let works: Vec<&HotWork> = hot.iter().map(|hot| &hot.work).collect();
+    let done = rules::hot::record(transaction, &works)?;
+    hot.iter_mut().zip(done).for_each(|(hot, done)| hot.done = Some(done));
+    Ok(())
 }
 
 /// Commits each of a group that failed on its own, so that a write that the database refuses fails alone. When two in a row
 /// fail, it is the database, and the rest is refused untried.
 fn one_by_one(
     store: &mut impl Store,
-    group: &mut Vec<Box<dyn Waiting>>,
+    group: &mut Vec<Waiting>,
     metrics: &Metrics,
     is_failing: &AtomicBool,
     damage: &Damage,
@@ -238,5 +328,82 @@ pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<
     while let Some(question) = queue.recv().await {
         store.begin();
         question(&mut store);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{SqliteUse, Synchronous},
+        store::{
+            SqliteStore,
+            heartbeats::{Beat, Due},
+            testing,
+        },
+    };
+
+    /// A store that gives up so many commits before it takes one.
+    struct GivesUp {
+        store: SqliteStore,
+        times: usize,
+        runs: Arc<std::sync::atomic::AtomicUsize>,
+    }
+
+    impl Store for GivesUp {
+        fn commit(
+            &mut self,
+            group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError> {
+            self.runs.fetch_add(1, Ordering::Relaxed);
+            let Some(times) = self.times.checked_sub(1) else { return self.store.commit(group) };
+            self.times = times;
+            self.store.commit(&mut |transaction| {
+                group(transaction)?;
+                Err(StoreError::Retry("serialization failure".to_owned()))
+            })
+        }
+
+        fn leave_files(&mut self) {
+            self.store.leave_files();
+        }
+    }
+
+    /// Writes two heartbeats and a closure as one group into a store that gives up so often. Gives their results, and how often the store
+    /// was asked to commit, and failures counted.
+    async fn written(times: usize) -> (Vec<Result<bool, StoreError>>, usize, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteUse::shared(Synchronous::Off);
+        let mut store = SqliteStore::open(&folder.path().join("ks.sqlite"), sqlite, testing::AT).unwrap();
+        testing::two_devices(&mut store);
+        let runs = Arc::default();
+        let store = GivesUp { store, times, runs: Arc::clone(&runs) };
+        let (writer, writes) = writer(8, &Damage::default());
+        let metrics = Arc::new(Metrics::default());
+        let beat = |device_id| Beat { heartbeat: testing::sample_beat(device_id, (1, 2)), at: testing::AT };
+        let all = async {
+            let (first, second, third) =
+                tokio::join!(writer.hot(beat("KS-1")), writer.write(|_| Ok(())), writer.hot(beat("KS-2")));
+            let is_ok = |beat: Result<Result<Due, Denied>, StoreError>| beat.map(|beat| beat.is_ok());
+            drop(writer);
+            vec![is_ok(first), second.map(|()| true), is_ok(third)]
+        };
+        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::clone(&metrics)));
+        (results, runs.load(Ordering::Relaxed), metrics.commit_failures.get())
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_given_up_is_run_again_and_is_no_failure() {
+        let done = vec![Ok(true), Ok(true), Ok(true)];
+        for times in [0, 1, RUN_AGAIN_MAX] {
+            assert_eq!(written(times).await, (done.clone(), times + 1, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_always_given_up_fails_in_the_end() {
+        let (results, runs, failures) = written(usize::MAX).await;
+        assert!(results.iter().all(|result| matches!(result, Err(StoreError::Retry(_)))), "{results:?}");
+        assert_eq!((runs, failures), (3 * (RUN_AGAIN_MAX + 1), 3), "together, then two alone; the third is not tried");
     }
 }

@@ -8,6 +8,7 @@
 mod device;
 mod firmware;
 mod http;
+mod stored;
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +22,13 @@ use std::{
 };
 
 use ks_protocol::{key::PrivateKey, message::CommandOrder};
-use rusqlite::types::FromSql;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use device::{Device, Heard, fetch_with, read_answer, read_answer_of};
 pub(crate) use firmware::{at_once, offered};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
+pub(crate) use stored::HeldCommits;
 
 /// Bearer token of every server that is not told otherwise.
 pub(crate) const ADMIN_TOKEN: &str = "the-admin-token-of-tests";
@@ -117,27 +118,6 @@ impl World {
     /// The database file.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("ks.sqlite")
-    }
-
-    /// A connection to the database, as another program would open it.
-    pub(crate) fn sqlite(&self) -> rusqlite::Connection {
-        let connection = rusqlite::Connection::open(self.database()).unwrap();
-        connection.busy_timeout(WAIT_MAX).unwrap();
-        connection
-    }
-
-    /// The one value that a query gives.
-    pub(crate) fn value<T: FromSql>(&self, sql: &str) -> T {
-        self.sqlite().query_row(sql, [], |row| row.get(0)).unwrap()
-    }
-
-    /// Every stored heartbeat as (device, boot epoch, seq), in the order of commits.
-    pub(crate) fn beats(&self) -> Vec<(String, u32, i64)> {
-        let connection = self.sqlite();
-        let mut statement =
-            connection.prepare("SELECT device_id, boot_epoch, seq FROM device_heartbeats ORDER BY id").unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-        rows.collect::<Result<_, _>>().unwrap()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -421,25 +401,12 @@ impl Server {
         eventually("retention has looked", async || self.metric(commits).await.is_some_and(|count| count >= 2.0)).await;
     }
 
-    /// Keeps every commit waiting until the hold is dropped: another writer has SQLite's one write lock.
-    /// The server gives up on a commit after 5 s.
-    pub(crate) fn hold_commits(&self) -> HeldCommits {
-        let connection = self.sqlite();
-        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        HeldCommits { _connection: connection }
-    }
-
     /// The server serves and has not panicked; nothing that was sent to it did harm.
     pub(crate) async fn is_well(&self) {
         assert_eq!(self.get("/health").await.done()["status"], "ok");
         let log = self.log();
         assert!(!log.contains("panicked"), "{log}");
     }
-}
-
-/// SQLite's write lock, held; dropping it lets commits go on.
-pub(crate) struct HeldCommits {
-    _connection: rusqlite::Connection,
 }
 
 /// An inventory as CSV.

@@ -7,7 +7,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("ground", &["clock", "command", "error_report", "limit", "metrics", "pace", "rng", "role"]),
     ("records", &["failure", "refusal", "rollout", "store"]),
     ("rules", &["config", "rules", "store::retention"]),
-    ("databases", &["store::conformance", "store::migrations", "store::sqlite"]),
+    ("databases", &["store::testing", "store::migrations", "store::sqlite"]),
     ("parts", &["artifacts", "keys", "password", "registry"]),
     ("context", &["app"]),
     ("work", &["http", "service"]),

@@ -15,7 +15,7 @@ use crate::{
             AuditFilter, AuditReads,
             chain::{GENESIS, line_hash},
         },
-        commands::{CommandFilter, CommandReads},
+        commands::{AckBatch, CommandFilter, CommandReads},
         devices::{DeviceEdit, DeviceReads, Registration, Selector},
         writer,
     },
@@ -279,11 +279,7 @@ async fn beats_between_pieces(
         while !is_over.get() {
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
-            writer
-                .write(move |store| rules::commands::record_acks(store, &device_id, sequence, &[], AT))
-                .await
-                .unwrap()
-                .unwrap();
+            writer.hot(AckBatch { device_id, sequence, acks: Vec::new(), at: AT }).await.unwrap().unwrap();
             between += usize::from((1..DEVICES).contains(&progress().await));
         }
         between

@@ -1,11 +1,11 @@
 //! Commands in SQLite; orders are in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
 use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
-use rusqlite::{OptionalExtension, Row, params, types::Value};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if,
-    transaction::Transaction, unsigned, word,
+    unsigned, word,
 };
 use crate::{
     command::CommandState,
@@ -13,8 +13,8 @@ use crate::{
         Span,
         audit::chain::Noted,
         commands::{
-            CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder, OrderProgress,
-            OrderRow, OrderTerms, OrderUnderWay,
+            CommandChange, CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder,
+            OrderProgress, OrderRow, OrderTerms, OrderUnderWay,
         },
     },
 };
@@ -95,25 +95,31 @@ impl CommandRows for Writes<'_> {
         Ok(())
     }
 
-    fn command(&mut self, command_id: &CommandId) -> Result<Option<CommandRow>, StoreError> {
+    fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT id, device, state FROM commands WHERE command_id = ?1")?;
-        Ok(statement.query_row([command_id.as_str()], command_row).optional()?)
+        let mut find = |id: &&CommandId| Ok(statement.query_row([id.as_str()], command_row).optional()?);
+        command_ids.iter().map(&mut find).collect()
     }
 
     fn waiting_commands(
         &mut self,
-        device: i64,
-        at: UnixMs,
+        devices: &[(i64, UnixMs)],
         limit: usize,
     ) -> Result<Vec<(CommandRow, Command)>, StoreError> {
         let mut statement = self.0.prepare_cached(WAITING)?;
-        let found = statement.query_map(params![device, integer(at.0), rows(limit)], |row| {
-            let (kind, argument): (String, String) = (row.get(5)?, row.get(6)?);
-            let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
-            let command = Command { command_id: parsed(row, 4)?, kind, argument, deadline_at: time(row, 3)? };
-            Ok((command_row(row)?, command))
-        })?;
-        Ok(found.collect::<Result<_, _>>()?)
+        let mut waiting = Vec::new();
+        for (device, at) in devices {
+            let found = statement.query_map(params![device, integer(at.0), rows(limit)], |row| {
+                let (kind, argument): (String, String) = (row.get(5)?, row.get(6)?);
+                let (kind, argument) = (Text::truncated(&kind), Text::truncated(&argument));
+                let command = Command { command_id: parsed(row, 4)?, kind, argument, deadline_at: time(row, 3)? };
+                Ok((command_row(row)?, command))
+            })?;
+            for command in found {
+                waiting.push(command?);
+            }
+        }
+        Ok(waiting)
     }
 
     fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError> {
@@ -131,34 +137,32 @@ impl CommandRows for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn move_commands(
-        &mut self,
-        commands: &[CommandRow],
-        state: CommandState,
-        detail: &str,
-        delivered_at: Option<UnixMs>,
-    ) -> Result<(), StoreError> {
-        let (which, value) = these(commands)?;
-        let sql = format!(
-            "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4) WHERE {which}"
-        );
-        let parameters = params![value, state.as_str(), detail, delivered_at.map(|at| integer(at.0))];
-        self.0.prepare_cached(&sql)?.execute(parameters)?;
+    fn save_commands(&mut self, changes: &[CommandChange<'_>]) -> Result<(), StoreError> {
+        let mut save = self.0.prepare_cached(
+            "UPDATE commands SET state = ?2, detail = ?3, delivered_at = coalesce(delivered_at, ?4), finished_at = ?5
+             WHERE id = ?1",
+        )?;
+        let sql = "UPDATE device_states SET open_commands = open_commands - 1 WHERE device = ?1";
+        let mut count = self.0.prepare_cached(sql)?;
+        for CommandChange { command, state, detail, delivered_at, finished_at } in changes {
+            let ms = |at: &Option<UnixMs>| at.map(|at| integer(at.0));
+            save.execute(params![command.row, state.as_str(), detail, ms(delivered_at), ms(finished_at)])?;
+            if finished_at.is_some() {
+                count.execute([command.device])?;
+            }
+        }
         Ok(())
     }
 
-    fn end_commands(
-        &mut self,
-        commands: &[CommandRow],
-        state: CommandState,
-        detail: &str,
-        at: UnixMs,
-    ) -> Result<(), StoreError> {
-        end(&self.0, commands, state, detail, at)
-    }
-
     fn cancel_commands(&mut self, commands: &[CommandRow], why: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
-        end(&self.0, commands, CommandState::Canceled, why, at)
+        let canceled = |command: &CommandRow| CommandChange {
+            command: *command,
+            state: CommandState::Canceled,
+            detail: why,
+            delivered_at: None,
+            finished_at: Some(at),
+        };
+        self.save_commands(&commands.iter().map(canceled).collect::<Vec<_>>())
     }
 
     fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError> {
@@ -188,40 +192,6 @@ impl CommandRows for Writes<'_> {
 /// A command whose columns begin with row, device and state.
 fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
     Ok(CommandRow { row: row.get(0)?, device: row.get(1)?, state: word(row, 2, CommandState::from_word)? })
-}
-
-/// A condition for these commands, and its parameter. To read a list takes longer than to write one command, and most come alone.
-fn these(commands: &[CommandRow]) -> Result<(&'static str, Value), StoreError> {
-    if let [one] = commands {
-        return Ok(("id = ?1", Value::Integer(one.row)));
-    }
-    let rows: Vec<i64> = commands.iter().map(|command| command.row).collect();
-    Ok(("id IN (SELECT value FROM json_each(?1))", Value::Text(list(&rows)?)))
-}
-
-/// Ends open commands, and counts them no longer.
-fn end(
-    transaction: &Transaction<'_>,
-    commands: &[CommandRow],
-    state: CommandState,
-    detail: &str,
-    at: UnixMs,
-) -> Result<(), StoreError> {
-    let (which, value) = these(commands)?;
-    let sql = format!("UPDATE commands SET state = ?2, detail = ?3, finished_at = ?4 WHERE {which}");
-    transaction.prepare_cached(&sql)?.execute(params![value, state.as_str(), detail, integer(at.0)])?;
-    if let [one] = commands {
-        let sql = "UPDATE device_states SET open_commands = open_commands - 1 WHERE device = ?1";
-        transaction.prepare_cached(sql)?.execute([one.device])?;
-        return Ok(());
-    }
-    let sql = format!(
-        "UPDATE device_states SET open_commands = open_commands - ended.count
-         FROM (SELECT device, count(*) AS count FROM commands WHERE {which} GROUP BY device) AS ended
-         WHERE device_states.device = ended.device"
-    );
-    transaction.prepare_cached(&sql)?.execute([value])?;
-    Ok(())
 }
 
 impl CommandReads for SqliteReader {
@@ -285,6 +255,8 @@ impl CommandReads for SqliteReader {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::Value;
+
     use super::{super::Schema, *};
     use crate::store::migrations;
 

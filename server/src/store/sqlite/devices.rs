@@ -9,20 +9,31 @@ use ks_protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, standing, status_of,
-    take_pair, time, time_if, unsigned,
+    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, status_of, time, time_if,
+    unsigned,
 };
 use crate::store::{
     audit::chain::Noted,
     devices::{
-        DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Selector,
+        DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Pair, Selector,
         Standing, StandingRecord, WhitelistRows, Whitelisted,
     },
 };
 
 impl DeviceRows for Writes<'_> {
-    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
-        standing(&self.0, device_id)
+    fn standings(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<Standing>>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
+             WHERE d.device_id = ?1",
+        )?;
+        let mut find = |device_id: &&DeviceId| {
+            let standing = statement.query_row([device_id.as_str()], |row| {
+                let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
+                Ok(Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept })
+            });
+            Ok(standing.optional()?)
+        };
+        device_ids.iter().map(&mut find).collect()
     }
 
     fn standings_of(
@@ -48,8 +59,18 @@ impl DeviceRows for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn take_pair(&mut self, device_id: &DeviceId, sequence: Sequence, at: UnixMs) -> Result<Option<i64>, StoreError> {
-        take_pair(&self.0, device_id, sequence, at)
+    fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
+             WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+             RETURNING device",
+        )?;
+        let mut take = |Pair { device_id, sequence, at }: &Pair<'_>| {
+            let (boot_epoch, seq) = (sequence.boot_epoch, integer(sequence.seq.get()));
+            let parameters = params![device_id.as_str(), boot_epoch, seq, integer(at.0)];
+            Ok(statement.query_row(parameters, |row| row.get(0)).optional()?)
+        };
+        pairs.iter().map(&mut take).collect()
     }
 
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
@@ -251,8 +272,8 @@ impl DeviceRows for Writes<'_> {
     }
 
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
-        let sql =
-            "DELETE FROM device_changes WHERE id IN (SELECT id FROM device_changes WHERE at < ?1 ORDER BY id LIMIT ?2)";
+        let sql = "DELETE FROM device_changes WHERE id IN (SELECT id FROM device_changes
+                     WHERE at < ?1 AND id < (SELECT max(id) FROM device_changes) ORDER BY id LIMIT ?2)";
         Ok(self.0.prepare_cached(sql)?.execute(params![integer(before.0), rows(rows_max)])?)
     }
 }

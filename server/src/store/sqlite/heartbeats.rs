@@ -5,87 +5,90 @@ use ks_protocol::{
     message::Heartbeat,
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, span, time, time_if, unsigned};
 use crate::store::{
     Span,
-    heartbeats::{BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
+    heartbeats::{Beat, BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
 };
 
+/// The gate of a heartbeat: it takes the pair, and says what was known of the device.
+const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
+    WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+    RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL";
+
+const INSERT_BEAT: &str =
+    "INSERT INTO device_heartbeats (id, device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
+        network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
+fn beat_taken(row: &Row<'_>) -> rusqlite::Result<BeatTaken> {
+    Ok(BeatTaken {
+        row: row.get(0)?,
+        has_open_commands: row.get(1)?,
+        keyset_version: unsigned(row.get(2)?),
+        release_counter: unsigned(row.get(3)?),
+        firmware_version: row.get(4)?,
+        is_updating: row.get(5)?,
+    })
+}
+
 impl HeartbeatRows for Writes<'_> {
-    fn take_beat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<Option<BeatTaken>, StoreError> {
-        // The row that the heartbeat will have is the next one: nobody else writes.
-        let mut statement = self.0.prepare_cached(
-            "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
-                    last_heartbeat = (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats)
-             WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-             RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL",
+    fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
+        // The rows that the heartbeats will have are the next ones: nobody else writes.
+        let newest = self.0.prepare_cached("SELECT max(id) FROM device_heartbeats")?.query_row([], |row| row.get(0))?;
+        let mut row: i64 = Option::unwrap_or(newest, 0);
+        let mut take = self.0.prepare_cached(TAKE_BEAT)?;
+        let mut insert = self.0.prepare_cached(INSERT_BEAT)?;
+        let mut taken = Vec::with_capacity(beats.len());
+        for Beat { heartbeat: beat, at } in beats {
+            let seq = integer(beat.seq.get());
+            let parameters = params![beat.device_id.as_str(), beat.boot_epoch, seq, integer(at.0), row + 1];
+            let known = take.query_row(parameters, beat_taken).optional()?;
+            if known.is_some() {
+                row += 1;
+                insert.execute(params![
+                    row,
+                    beat.device_id.as_str(),
+                    integer(at.0),
+                    beat.boot_epoch,
+                    seq,
+                    integer(beat.uptime_s),
+                    beat.cpu_temp_c,
+                    integer(beat.free_mem_kib),
+                    beat.network.as_str(),
+                    beat.rssi_dbm,
+                    beat.firmware.version.as_str(),
+                    integer(beat.firmware.release_counter),
+                    integer(beat.keyset_version),
+                    integer(beat.sent_at.0),
+                ])?;
+            }
+            taken.push(known);
+        }
+        Ok(taken)
+    }
+
+    fn save_reported(&mut self, reported: &[(i64, &Heartbeat)]) -> Result<(), StoreError> {
+        let mut save = self.0.prepare_cached(
+            "UPDATE device_states SET keyset_version = ?2, release_counter = ?3, firmware_version = ?4 WHERE device = ?1",
         )?;
-        let parameters = params![beat.device_id.as_str(), beat.boot_epoch, integer(beat.seq.get()), integer(at.0)];
-        let taken = statement.query_row(parameters, |row| {
-            Ok(BeatTaken {
-                row: row.get(0)?,
-                has_open_commands: row.get(1)?,
-                keyset_version: unsigned(row.get(2)?),
-                release_counter: unsigned(row.get(3)?),
-                firmware_version: row.get(4)?,
-                is_updating: row.get(5)?,
-            })
-        });
-        Ok(taken.optional()?)
-    }
-
-    fn insert_heartbeat(&mut self, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached(
-                "INSERT INTO device_heartbeats (device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
-                    network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?
-            .execute(params![
-                beat.device_id.as_str(),
-                integer(at.0),
-                beat.boot_epoch,
-                integer(beat.seq.get()),
-                integer(beat.uptime_s),
-                beat.cpu_temp_c,
-                integer(beat.free_mem_kib),
-                beat.network.as_str(),
-                beat.rssi_dbm,
-                beat.firmware.version.as_str(),
-                integer(beat.firmware.release_counter),
-                integer(beat.keyset_version),
-                integer(beat.sent_at.0),
-            ])?;
+        for (device, Heartbeat { keyset_version, firmware, .. }) in reported {
+            let (keyset_version, counter) = (integer(*keyset_version), integer(firmware.release_counter));
+            save.execute(params![device, keyset_version, counter, firmware.version.as_str()])?;
+        }
         Ok(())
     }
 
-    fn save_reported(&mut self, device: i64, beat: &Heartbeat) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached(
-                "UPDATE device_states SET keyset_version = ?2, release_counter = ?3, firmware_version = ?4 WHERE device = ?1",
-            )?
-            .execute(params![
-                device,
-                integer(beat.keyset_version),
-                integer(beat.firmware.release_counter),
-                beat.firmware.version.as_str()
-            ])?;
-        Ok(())
-    }
-
-    fn insert_firmware(&mut self, device: i64, beat: &Heartbeat, at: UnixMs) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached(
-                "INSERT INTO firmware_history (device, firmware_version, release_counter, since) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                device,
-                beat.firmware.version.as_str(),
-                integer(beat.firmware.release_counter),
-                integer(at.0)
-            ])?;
+    fn insert_firmware(&mut self, reported: &[(i64, &Beat)]) -> Result<(), StoreError> {
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO firmware_history (device, firmware_version, release_counter, since) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for (device, Beat { heartbeat: Heartbeat { firmware, .. }, at }) in reported {
+            let counter = integer(firmware.release_counter);
+            insert.execute(params![device, firmware.version.as_str(), counter, integer(at.0)])?;
+        }
         Ok(())
     }
 

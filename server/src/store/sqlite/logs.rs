@@ -1,6 +1,7 @@
 //! Log lines in SQLite.
 
 use ks_protocol::{
+    id::DeviceId,
     message::{LogLevel, LogLine},
     time::UnixMs,
 };
@@ -9,7 +10,7 @@ use rusqlite::params;
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, span, time, unsigned};
 use crate::store::{
     Span,
-    logs::{LogFilter, LogPage, LogReads, LogRecord, LogRows},
+    logs::{LogReads, LogRecord, LogRows},
 };
 
 /// 0 is the worst.
@@ -32,30 +33,26 @@ fn level_of(number: i64) -> LogLevel {
 }
 
 impl LogRows for Writes<'_> {
-    fn next_line_no(&mut self, device: i64) -> Result<u64, StoreError> {
+    fn next_line_nos(&mut self, devices: &[i64]) -> Result<Vec<u64>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT next_line_no FROM device_states WHERE device = ?1")?;
-        Ok(unsigned(statement.query_row([device], |row| row.get(0))?))
+        devices.iter().map(|device| Ok(unsigned(statement.query_row([device], |row| row.get(0))?))).collect()
     }
 
-    fn save_next_line_no(&mut self, device: i64, next_line_no: u64) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached("UPDATE device_states SET next_line_no = ?2 WHERE device = ?1")?
-            .execute(params![device, integer(next_line_no)])?;
+    fn save_next_line_nos(&mut self, next: &[(i64, u64)]) -> Result<(), StoreError> {
+        let mut save = self.0.prepare_cached("UPDATE device_states SET next_line_no = ?2 WHERE device = ?1")?;
+        for (device, next_line_no) in next {
+            save.execute(params![device, integer(*next_line_no)])?;
+        }
         Ok(())
     }
 
-    fn insert_lines(&mut self, device: i64, lines: &[LogLine], at: UnixMs) -> Result<(), StoreError> {
+    fn insert_lines(&mut self, lines: &[(i64, UnixMs, &LogLine)]) -> Result<(), StoreError> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO device_logs (device, received_at, at, level, message) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        for line in lines {
-            insert.execute(params![
-                device,
-                integer(at.0),
-                integer(line.at.0),
-                number_of(line.level),
-                line.message.as_str()
-            ])?;
+        for (device, received_at, LogLine { at, level, message }) in lines {
+            let (received_at, at) = (integer(received_at.0), integer(at.0));
+            insert.execute(params![device, received_at, at, number_of(*level), message.as_str()])?;
         }
         Ok(())
     }
@@ -71,64 +68,35 @@ impl LogRows for Writes<'_> {
 }
 
 impl LogReads for SqliteReader {
-    fn logs(
+    fn lines_before(
         &mut self,
-        which: &LogFilter,
+        device_id: Option<&DeviceId>,
         before: i64,
         limit: usize,
-        looked_at_max: usize,
-    ) -> Result<LogPage, StoreError> {
-        let device = match &which.device_id {
-            None => None,
-            Some(device_id) => {
-                let mut statement = self.connection.prepare_cached("SELECT id FROM devices WHERE device_id = ?1")?;
-                match rusqlite::OptionalExtension::optional(
-                    statement.query_row([device_id.as_str()], |row| row.get::<_, i64>(0)),
-                )? {
-                    Some(device) => Some(device),
-                    None => return Ok(LogPage::default()),
-                }
-            }
-        };
+    ) -> Result<Vec<LogRecord>, StoreError> {
         let mut filter = Filter::default();
         filter.and("g.id < ?", before);
-        filter.and_if("g.device = ?", device);
+        if let Some(device_id) = device_id {
+            filter.and("g.device = (SELECT id FROM devices WHERE device_id = ?)", device_id.as_str().to_owned());
+        }
         let sql = format!(
             "SELECT g.id, d.device_id, g.at, g.received_at, g.level, g.message
              FROM (SELECT * FROM device_logs g {} ORDER BY g.id DESC LIMIT {}) g JOIN devices d ON d.id = g.device
              ORDER BY g.id DESC",
             filter.clause(),
-            rows(looked_at_max)
+            rows(limit)
         );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut found = statement.query(filter.values().as_slice())?;
-        let text = which.text.as_ref().map(|text| text.to_lowercase());
-        let (mut page, mut looked_at) = (LogPage::default(), 0);
-        while let Some(row) = found.next()? {
-            looked_at += 1;
-            let record = LogRecord {
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            Ok(LogRecord {
                 row: row.get(0)?,
                 device_id: parsed(row, 1)?,
                 at: time(row, 2)?,
                 received_at: time(row, 3)?,
                 level: level_of(row.get(4)?),
                 message: row.get(5)?,
-            };
-            page.next_before = Some(record.row);
-            let is_meant = which.since.is_none_or(|since| record.at >= since)
-                && which.until.is_none_or(|until| record.at < until)
-                && which.level.is_none_or(|level| record.level <= level)
-                && text.as_ref().is_none_or(|text| record.message.to_lowercase().contains(text));
-            if is_meant {
-                page.lines.push(record);
-            }
-            if page.lines.len() == limit {
-                return Ok(page);
-            }
-        }
-        if looked_at < looked_at_max {
-            page.next_before = None;
-        }
-        Ok(page)
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 }

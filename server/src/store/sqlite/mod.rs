@@ -27,22 +27,15 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{
-    id::{DeviceId, Sequence},
-    time::UnixMs,
-};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
+use ks_protocol::time::UnixMs;
+use rusqlite::{Connection, OpenFlags, Row, config::DbConfig, params};
 
 use place::Place;
 use tokio::time::Instant;
 use transaction::Transaction;
 use wal::{Log, Tail};
 
-use super::{
-    MigrateError, Newest, Span, Store, StoreError, StoreReader,
-    devices::{DeviceStatus, Standing},
-    migrations,
-};
+use super::{MigrateError, Newest, Span, Store, StoreError, StoreReader, devices::DeviceStatus, migrations};
 use crate::{
     config::{Locking, SqliteUse, Synchronous},
     failure::{DatabaseFault, StartError},
@@ -507,9 +500,8 @@ impl StoreReader for SqliteReader {
     }
 
     fn newest(&mut self) -> Result<Newest, StoreError> {
-        // Of changes also when each was forgotten: AUTOINCREMENT remembers.
         let mut statement = self.connection.prepare_cached(
-            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device_changes'), 0),
+            "SELECT (SELECT coalesce(max(id), 0) FROM device_changes),
                     (SELECT coalesce(max(version), 0) FROM keysets),
                     (SELECT coalesce(max(id), 0) FROM rollout_decisions),
                     (SELECT coalesce(max(id), 0) FROM devices)",
@@ -643,33 +635,6 @@ fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<UnixMs> {
 
 fn time_if(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<UnixMs>> {
     Ok(row.get::<_, Option<i64>>(index)?.map(|ms| UnixMs(unsigned(ms))))
-}
-
-fn standing(transaction: &Transaction<'_>, device_id: &DeviceId) -> Result<Option<Standing>, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1",
-    )?;
-    let standing = statement.query_row([device_id.as_str()], |row| {
-        let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
-        Ok(Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept })
-    });
-    Ok(standing.optional()?)
-}
-
-/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row.
-fn take_pair(
-    transaction: &Transaction<'_>,
-    device_id: &DeviceId,
-    sequence: Sequence,
-    at: UnixMs,
-) -> Result<Option<i64>, StoreError> {
-    let mut statement = transaction.prepare_cached(
-        "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
-         WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-         RETURNING device",
-    )?;
-    let parameters = params![device_id.as_str(), sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)];
-    Ok(statement.query_row(parameters, |row| row.get(0)).optional()?)
 }
 
 #[cfg(test)]

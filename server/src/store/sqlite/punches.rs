@@ -1,19 +1,19 @@
 //! Punches in SQLite: the primary key (device, punch_no) is what makes each exactly one.
 
-use ks_protocol::{id::DeviceId, message::Punch, time::UnixMs};
+use ks_protocol::id::DeviceId;
 use rusqlite::params;
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, rows, time, unsigned};
-use crate::store::punches::{PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchRows, StoredPunch};
+use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, time, unsigned};
+use crate::store::punches::{NewPunch, PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchRows, StoredPunch};
 
 impl PunchRows for Writes<'_> {
-    fn insert_punches(&mut self, device: i64, punches: &[Punch], at: UnixMs) -> Result<Vec<bool>, StoreError> {
+    fn insert_punches(&mut self, punches: &[NewPunch<'_>]) -> Result<Vec<bool>, StoreError> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO punches (device, punch_no, at, received_at, badge, direction, method)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (device, punch_no) DO NOTHING",
         )?;
         let mut is_new = Vec::with_capacity(punches.len());
-        for punch in punches {
+        for NewPunch { device, at, punch } in punches {
             let inserted = insert.execute(params![
                 device,
                 integer(punch.punch_no.get()),
@@ -28,32 +28,37 @@ impl PunchRows for Writes<'_> {
         Ok(is_new)
     }
 
-    fn stored_punches(&mut self, device: i64, numbers: &[u64]) -> Result<Vec<StoredPunch>, StoreError> {
-        let numbers: Vec<i64> = numbers.iter().map(|number| integer(*number)).collect();
+    fn stored_punches(&mut self, numbers: &[(i64, u64)]) -> Result<Vec<StoredPunch>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT punch_no, at, badge, direction, method FROM punches
-             WHERE device = ?1 AND punch_no IN (SELECT value FROM json_each(?2))",
+            "SELECT device, punch_no, at, badge, direction, method FROM punches WHERE device = ?1 AND punch_no = ?2",
         )?;
-        let found = statement.query_map(params![device, list(&numbers)?], |row| {
-            Ok(StoredPunch {
-                punch_no: unsigned(row.get(0)?),
-                at: time(row, 1)?,
-                badge: row.get(2)?,
-                direction: row.get(3)?,
-                method: row.get(4)?,
-            })
-        })?;
-        Ok(found.collect::<Result<_, _>>()?)
+        let mut stored = Vec::with_capacity(numbers.len());
+        for (device, number) in numbers {
+            let found = statement.query_map(params![device, integer(*number)], |row| {
+                Ok(StoredPunch {
+                    device: row.get(0)?,
+                    punch_no: unsigned(row.get(1)?),
+                    at: time(row, 2)?,
+                    badge: row.get(3)?,
+                    direction: row.get(4)?,
+                    method: row.get(5)?,
+                })
+            })?;
+            for punch in found {
+                stored.push(punch?);
+            }
+        }
+        Ok(stored)
     }
 }
 
 impl PunchReads for SqliteReader {
-    fn punches(
+    fn punches_after(
         &mut self,
         which: &PunchFilter,
         after: Option<PunchPlace>,
         limit: usize,
-    ) -> Result<(Vec<PunchRecord>, Option<PunchPlace>), StoreError> {
+    ) -> Result<Vec<(PunchRecord, i64)>, StoreError> {
         let mut filter = Filter::default();
         filter.and("p.at >= ?", integer(which.since.0));
         filter.and("p.at < ?", integer(which.until.0));
@@ -70,24 +75,20 @@ impl PunchReads for SqliteReader {
             rows(limit)
         );
         let mut statement = self.connection.prepare(&sql)?;
-        let found = statement
-            .query_map(filter.values().as_slice(), |row| {
-                let record = PunchRecord {
-                    device_id: parsed(row, 0)?,
-                    punch_no: unsigned(row.get(1)?),
-                    site: row.get(2)?,
-                    at: time(row, 3)?,
-                    received_at: time(row, 4)?,
-                    badge: row.get(5)?,
-                    direction: row.get(6)?,
-                    method: row.get(7)?,
-                };
-                Ok((record, row.get::<_, i64>(8)?))
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
-        let is_full = found.len() == limit;
-        let place = found.last().filter(|_| is_full).map(|(last, device)| (last.at, *device, last.punch_no));
-        Ok((found.into_iter().map(|(record, _)| record).collect(), place))
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            let record = PunchRecord {
+                device_id: parsed(row, 0)?,
+                punch_no: unsigned(row.get(1)?),
+                site: row.get(2)?,
+                at: time(row, 3)?,
+                received_at: time(row, 4)?,
+                badge: row.get(5)?,
+                direction: row.get(6)?,
+                method: row.get(7)?,
+            };
+            Ok((record, row.get(8)?))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     fn punch_numbers(&mut self, after: (i64, u64), limit: usize) -> Result<Vec<(i64, DeviceId, u64)>, StoreError> {

@@ -363,7 +363,7 @@ impl RolloutRows for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn open_update(&mut self, device: i64) -> Result<Option<OpenUpdate>, StoreError> {
+    fn open_updates(&mut self, devices: &[i64]) -> Result<Vec<OpenUpdate>, StoreError> {
         let mut statement = self.0.prepare_cached(&format!(
             "SELECT u.rollout, e.release_id, e.state, e.manifest,
                     EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = e.sha256 AND a.fault IS NULL),
@@ -371,29 +371,36 @@ impl RolloutRows for Writes<'_> {
              FROM updates u JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
              WHERE u.device = ?1 AND u.is_open = 1"
         ))?;
-        let found = statement.query_row([device], |row| {
-            let to_counter = unsigned(row.get(7)?);
-            Ok(OpenUpdate {
-                rollout: row.get(0)?,
-                release_id: parsed(row, 1)?,
-                release_state: word(row, 2, ReleaseState::from_word)?,
-                manifest: row.get(3)?,
-                is_image_sound: row.get(4)?,
-                policy: json(row, 5)?,
-                status: word(row, 6, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
-                update: update_at(row, 8, to_counter)?,
-            })
-        });
-        Ok(found.optional()?)
+        let mut open = Vec::with_capacity(devices.len());
+        for device in devices {
+            let found = statement.query_map([device], |row| {
+                let to_counter = unsigned(row.get(7)?);
+                Ok(OpenUpdate {
+                    device: *device,
+                    rollout: row.get(0)?,
+                    release_id: parsed(row, 1)?,
+                    release_state: word(row, 2, ReleaseState::from_word)?,
+                    manifest: row.get(3)?,
+                    is_image_sound: row.get(4)?,
+                    policy: json(row, 5)?,
+                    status: word(row, 6, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
+                    update: update_at(row, 8, to_counter)?,
+                })
+            })?;
+            for update in found {
+                open.push(update?);
+            }
+        }
+        Ok(open)
     }
 
-    fn save_updates(&mut self, rollout: i64, updates: &[(i64, Update)]) -> Result<(), StoreError> {
+    fn save_updates(&mut self, updates: &[(i64, i64, Update)]) -> Result<(), StoreError> {
         let ms = |at: Option<UnixMs>| at.map(|at| integer(at.0));
         let mut statement = self.0.prepare_cached(
             "UPDATE updates SET state = ?3, boot_epoch = ?4, said_done = ?5, offered_at = ?6, progress_at = ?7,
                 confirming_since = ?8, ended_at = ?9, class = ?10 WHERE rollout = ?1 AND device = ?2",
         )?;
-        for (device, update) in updates {
+        for (rollout, device, update) in updates {
             statement.execute(params![
                 rollout,
                 device,
@@ -410,9 +417,12 @@ impl RolloutRows for Writes<'_> {
         Ok(())
     }
 
-    fn save_update_detail(&mut self, rollout: i64, device: i64, detail: &str) -> Result<(), StoreError> {
+    fn save_update_details(&mut self, details: &[(i64, i64, &str)]) -> Result<(), StoreError> {
         let sql = "UPDATE updates SET detail = ?3 WHERE rollout = ?1 AND device = ?2";
-        self.0.prepare_cached(sql)?.execute(params![rollout, device, detail])?;
+        let mut statement = self.0.prepare_cached(sql)?;
+        for (rollout, device, detail) in details {
+            statement.execute(params![rollout, device, detail])?;
+        }
         Ok(())
     }
 
@@ -439,9 +449,12 @@ impl RolloutRows for Writes<'_> {
         Ok(())
     }
 
-    fn free_device(&mut self, rollout: i64, device: i64) -> Result<(), StoreError> {
+    fn free_devices(&mut self, devices: &[(i64, i64)]) -> Result<(), StoreError> {
         let sql = "UPDATE updates SET is_open = 0 WHERE rollout = ?1 AND device = ?2";
-        self.0.prepare_cached(sql)?.execute([rollout, device])?;
+        let mut statement = self.0.prepare_cached(sql)?;
+        for (rollout, device) in devices {
+            statement.execute([rollout, device])?;
+        }
         Ok(())
     }
 }

@@ -13,23 +13,26 @@
 pub mod commands;
 pub mod devices;
 pub mod heartbeats;
+pub mod hot;
 pub mod records;
 pub mod rollouts;
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PrivateKey,
-    message::{Firmware, Heartbeat, Network},
+    message::{Ack, Firmware, Heartbeat, Network},
     text::{Rows, Text},
     time::UnixMs,
 };
 
 use super::{
     By, Denied, Store, StoreError, Transaction,
+    commands::AckBatch,
     devices::{NewDevice, Part, Registration, Selector},
-    heartbeats::Due,
+    heartbeats::{Beat, Due},
+    hot::Hot,
 };
-use crate::rules;
+use crate::{command::CommandState, rules};
 
 /// The time of the first write.
 pub const AT: UnixMs = UnixMs(1_800_000_000_000);
@@ -61,6 +64,7 @@ macro_rules! conformance {
                 an_order_reaches_whom_it_means, an_order_is_made_in_pieces, the_same_order_again_is_one_order, urgent_commands_go_first,
                 a_canceled_command_is_not_delivered, old_commands_are_forgotten, overdue_commands_are_closed_in_steps,
             );
+            $crate::conformance!(@each $open; hot: a_batch_gives_what_one_at_a_time_gives);
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
@@ -89,7 +93,7 @@ macro_rules! conformance {
     (@each $open:expr; $topic:ident: $($promise:ident),+ $(,)?) => {
         $(#[test] fn $promise() {
             let (mut store, mut reader, _keep_alive) = $open;
-            $crate::store::conformance::$topic::$promise(&mut store, &mut reader);
+            $crate::store::testing::$topic::$promise(&mut store, &mut reader);
         })+
     };
 }
@@ -158,8 +162,33 @@ pub fn sample_beat(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     }
 }
 
+/// Runs one piece of hot work in a transaction.
+pub fn hot<W: Hot>(store: &mut dyn Transaction, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
+    let done = rules::hot::record(store, &[&work.into()])?.pop().expect("one result");
+    Ok(done.map(|done| W::done(done).expect("a result of the same kind")))
+}
+
+/// Records one heartbeat in a transaction.
+pub fn record(
+    store: &mut dyn Transaction,
+    heartbeat: &Heartbeat,
+    at: UnixMs,
+) -> Result<Result<Due, Denied>, StoreError> {
+    hot(store, Beat { heartbeat: heartbeat.clone(), at })
+}
+
+fn send_acks(
+    store: &mut impl Store,
+    device_id: &str,
+    sequence: Sequence,
+    acks: &[Ack],
+) -> Result<Vec<Option<CommandState>>, Denied> {
+    let batch = AckBatch { device_id: id(device_id), sequence, acks: acks.to_vec(), at: AT };
+    commit(store, |store| hot(store, batch.clone()))
+}
+
 fn beat(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Result<Due, Denied> {
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat(device_id, pair), AT))
+    commit(store, |store| record(store, &sample_beat(device_id, pair), AT))
 }
 
 const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new(), firmware: None, is_update_further: false });

@@ -10,7 +10,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, by, commit, id, named, sample_beat, two_devices};
+use super::{AT, by, commit, hot, id, named, record, sample_beat, two_devices};
 use crate::{
     role::Role,
     rules::{self, accounts},
@@ -47,8 +47,8 @@ fn punch(punch_no: u64, badge: &str) -> Punch {
 }
 
 fn punch_in(store: &mut impl Store, device_id: &str, seq: u64, punches: Vec<Punch>) -> Result<PunchesTaken, Denied> {
-    let batch = PunchBatch { device_id: id(device_id), sequence: Sequence::new(1, seq), punches };
-    commit(store, |store| rules::punches::take(store, &batch, AT))
+    let batch = PunchBatch { device_id: id(device_id), sequence: Sequence::new(1, seq), punches, at: AT };
+    commit(store, |store| hot(store, batch.clone()))
 }
 
 fn every_punch() -> PunchFilter {
@@ -105,8 +105,9 @@ fn send_logs(store: &mut impl Store, seq: u64, first: u64, messages: &[(LogLevel
         sequence: Sequence::new(1, seq),
         first_line_no: first,
         lines: (0..).zip(messages).map(line).collect(),
+        at: AT,
     };
-    commit(store, |store| rules::logs::take(store, &batch, AT)).map(|taken| taken.next_line_no)
+    commit(store, |store| hot(store, batch.clone())).map(|taken| taken.next_line_no)
 }
 
 fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
@@ -265,7 +266,7 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(holders(2, AT), (2, 0, vec![]));
     assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "nobody was heard since");
     let led_astray = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
-    commit(store, |store| rules::heartbeats::record(store, &led_astray, AT)).unwrap();
+    commit(store, |store| record(store, &led_astray, AT)).unwrap();
     assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that nobody here published confirms nothing");
     assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }
@@ -399,13 +400,13 @@ pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader
     two_devices(store);
     listen(store, 0, 0);
     listen(store, 10, 1); // ten days ahead, from one minute to the next
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
     listen(store, 10, 2);
     assert_eq!(heard(reader), after(10, 2));
     listen(store, 0, 4);
     assert_eq!(heard(reader), after(0, 0), "when it was right for the last time");
     assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap(), [ObservationGap { from: after(0, 0), to: after(0, 4) }]);
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
     listen(store, 0, 5);
     listen(store, 0, 6);
     assert_eq!(heard(reader), after(0, 5));
@@ -415,7 +416,7 @@ pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader
 /// Promise: the same of a database that was made while the clock was ahead.
 pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), AT)).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), AT)).unwrap();
     listen(store, 0, 0);
     let right = AT.minus_ms(10 * 24 * 3_600_000);
     commit(store, |store| rules::presence::alive(store, right, 120_000));
@@ -427,14 +428,14 @@ pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &
 /// as heard when it went wrong.
 pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
     listen(store, 10, 0);
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
     for minutes in 1..4 {
         listen(store, 2, minutes); // eight days behind
         assert_eq!(heard(reader), after(10, 0));
     }
-    commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
+    commit(store, |store| record(store, &sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
     assert_eq!(heard(reader), after(2, 4));
     listen(store, 10, 5);
     assert_eq!(heard(reader), after(10, 0));

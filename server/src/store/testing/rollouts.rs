@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, by, commit, id, named, new_device, registration, sample_beat, two_devices};
+use super::{AT, by, commit, hot, id, named, new_device, record, registration, sample_beat, two_devices};
 use crate::{
     rollout::{
         gate::{Judged, Verdict},
@@ -18,7 +18,7 @@ use crate::{
         step::{Cell, Decision, GateReading, State, Status},
         update::{Update, UpdateState},
     },
-    rules,
+    rules::{self, updates::Change},
     store::{
         By, Denied, Store, StoreReader,
         audit::AuditFilter,
@@ -26,7 +26,8 @@ use crate::{
         heartbeats::Due,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
         rollouts::{
-            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusTaken, Target, UpdateFilter, UpdateRecord,
+            NewRollout, Offering, RolloutRecord, RolloutRefused, StatusReport, StatusTaken, Target, UpdateFilter,
+            UpdateRecord,
         },
     },
 };
@@ -81,7 +82,7 @@ fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Resu
 }
 
 /// An ACTIVE release.
-fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
+pub(super) fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
     commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release(release_id, release_counter)).unwrap();
     change(store, release_id, ReleaseState::Staged).unwrap();
@@ -109,7 +110,7 @@ fn row_of(reader: &mut impl StoreReader, release_id: &str, device_id: &str) -> i
 }
 
 /// A rollout to make: each device with its stage, and the share at which it enters.
-fn new_rollout(
+pub(super) fn new_rollout(
     reader: &mut impl StoreReader,
     rollout_id: &str,
     release_id: &str,
@@ -136,7 +137,7 @@ fn new_rollout(
     }
 }
 
-fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
+pub(super) fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), RolloutRefused> {
     commit(store, |store| rules::rollouts::create(store, new, &by()))
 }
 
@@ -163,11 +164,11 @@ fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
 }
 
 /// Everybody's turn has come.
-fn everybody() -> Offering {
+pub(super) fn everybody() -> Offering {
     Offering { count: 100, stage: 1, site_unavailable_max: None, heard_since: AT, at: AT }
 }
 
-fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
+pub(super) fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {
     commit(store, |store| rules::updates::offer(store, rollout, &offering))
 }
 
@@ -184,14 +185,14 @@ fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
 }
 
 fn said(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
-    commit(store, |store| rules::heartbeats::record(store, beat, at)).unwrap()
+    commit(store, |store| record(store, beat, at)).unwrap()
 }
 
 fn the_offer() -> Offer {
     Offer { manifest: Text::truncated(&manifest_of("fw-2")) }
 }
 
-fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
+pub(super) fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus {
     let Sequence { boot_epoch, seq } = Sequence::new(pair.0, pair.1);
     FirmwareStatus {
         kind: Default::default(),
@@ -208,8 +209,7 @@ fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> FirmwareStatus
 }
 
 fn tell(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
-    let sequence = Sequence { boot_epoch: status.boot_epoch, seq: status.seq };
-    commit(store, |store| rules::updates::record_status(store, sequence, status, at))
+    commit(store, |store| hot(store, StatusReport { status: status.clone(), at }))
 }
 
 /// A device tells how far it is, at [`AT`]; gives whether it may go on.
@@ -230,13 +230,14 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
     for record in updates(reader, rollout) {
         if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
             let update = Update { state: *state, ..record.update };
-            commit(store, |store| rules::updates::save(store, rollout, record.device_row, &record.update, &update));
+            let change = Change { rollout, device: record.device_row, before: record.update, next: update };
+            commit(store, |store| rules::updates::save(store, &[change]));
         }
     }
 }
 
 /// Whitelists and registers more devices, each at its site, heard at [`AT`].
-fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
+pub(super) fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
     for (device_id, seed, site) in devices {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
         commit(store, |store| rules::devices::import(store, std::slice::from_ref(&new), Part::whole(1), &by()))
@@ -702,7 +703,7 @@ pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mu
         assert_eq!(tell(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
     }
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Offered]);
-    let beat = commit(store, |store| rules::heartbeats::record(store, &old("KS-1", (1, 9)), AT));
+    let beat = commit(store, |store| record(store, &old("KS-1", (1, 9)), AT));
     assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
     assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));

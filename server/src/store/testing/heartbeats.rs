@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, registration, sample_beat, two_devices};
+use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, record, registration, sample_beat, two_devices};
 use crate::{
     rules,
     store::{Denied, Store, StoreError, StoreReader, Swept, devices::Part},
@@ -40,7 +40,7 @@ pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl Store
     let run = |store: &mut _, device_id, seq, version, at| {
         let firmware = Firmware { version: Text::truncated(version), release_counter: seq };
         let beat = Heartbeat { firmware, ..sample_beat(device_id, (1, seq)) };
-        commit(store, |store| rules::heartbeats::record(store, &beat, at)).unwrap();
+        commit(store, |store| record(store, &beat, at)).unwrap();
     };
     for (seq, version) in [(2, "1"), (3, "2"), (4, "3")] {
         run(store, "KS-1", seq, version, seconds(seq));
@@ -66,7 +66,7 @@ pub fn replayed_beat_is_stale(store: &mut impl Store, reader: &mut impl StoreRea
     let stale = Err(Denied::Stale { kept: Sequence::new(1, 9) });
     let twice = commit(store, |store| {
         let replayed = sample_beat("KS-1", (1, 9));
-        Ok([rules::heartbeats::record(store, &replayed, AT)?, rules::heartbeats::record(store, &replayed, AT)?])
+        Ok([record(store, &replayed, AT)?, record(store, &replayed, AT)?])
     });
     assert_eq!(twice, [NOTHING_DUE, stale.clone()]);
     assert_eq!([beat(store, "KS-1", (1, 8)), beat(store, "KS-1", (0, 99))], [stale.clone(), stale]);
@@ -101,9 +101,7 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
     two_devices(store);
     let outcomes = commit(store, |store| {
         (2..200)
-            .map(|seq| {
-                rules::heartbeats::record(store, &sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT)
-            })
+            .map(|seq| record(store, &sample_beat(if seq % 2 == 0 { "KS-1" } else { "KS-9" }, (1, seq)), AT))
             .collect::<Result<Vec<_>, _>>()
     });
     for (seq, outcome) in (2..200).zip(outcomes) {
@@ -116,7 +114,7 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
 pub fn a_failed_group_leaves_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let failed = store.commit(&mut |transaction| {
-        rules::heartbeats::record(transaction, &sample_beat("KS-1", (1, 2)), AT)?.unwrap();
+        record(transaction, &sample_beat("KS-1", (1, 2)), AT)?.unwrap();
         Err(StoreError::Closed)
     });
     assert_eq!(failed, Err(StoreError::Closed));
@@ -131,7 +129,7 @@ pub fn what_a_device_runs_is_kept_as_history(store: &mut impl Store, reader: &mu
         let mut beat = sample_beat("KS-1", (1, seq));
         beat.firmware.version = Text::truncated(version);
         beat.firmware.release_counter = counter;
-        commit(store, |store| rules::heartbeats::record(store, &beat, AT + Duration::from_secs(seq))).unwrap();
+        commit(store, |store| record(store, &beat, AT + Duration::from_secs(seq))).unwrap();
     }
     let history = reader.firmware_history(&id("KS-1"), 10).unwrap();
     let told: Vec<_> =
@@ -156,7 +154,7 @@ fn prune(store: &mut impl Store, before: UnixMs, now: UnixMs) -> Vec<usize> {
 fn beats_at(store: &mut impl Store, minutes: &[u64]) {
     for (seq, minute) in (2..).zip(minutes) {
         let at = AT + Duration::from_mins(*minute);
-        commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, seq)), at)).unwrap();
+        commit(store, |store| record(store, &sample_beat("KS-1", (1, seq)), at)).unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use ks_protocol::{
     text::{Rows, Text},
 };
 
-use super::{AT, NOTHING_DUE, beat, by, commit, id, named, sample_beat, two_devices};
+use super::{AT, NOTHING_DUE, beat, by, commit, id, named, record, sample_beat, send_acks, two_devices};
 use crate::{
     command::CommandState,
     rules::{self, commands},
@@ -40,7 +40,12 @@ fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
 }
 
 /// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
-fn queue(store: &mut impl Store, reader: &mut impl StoreReader, order_id: &str, device_ids: &[&str]) -> Vec<CommandId> {
+pub(super) fn queue(
+    store: &mut impl Store,
+    reader: &mut impl StoreReader,
+    order_id: &str,
+    device_ids: &[&str],
+) -> Vec<CommandId> {
     let mut new = order_for(order_id, named(device_ids));
     new.id_seed[..order_id.len()].copy_from_slice(order_id.as_bytes());
     order(store, &new);
@@ -72,10 +77,10 @@ pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut imp
     assert_eq!(due(store, "KS-2", (1, 3)), []);
     let mut with_ack = sample_beat("KS-1", (1, 4));
     with_ack.acks = Rows::truncated(vec![ack(&first, AckState::Succeeded)]);
-    let left = commit(store, |store| rules::heartbeats::record(store, &with_ack, AT)).unwrap();
+    let left = commit(store, |store| record(store, &with_ack, AT)).unwrap();
     assert_eq!(left.commands[0].command_id, second);
     let late = [ack(&first, AckState::Failed), ack(&second, AckState::Received), ack(&second, AckState::Rejected)];
-    let recorded = commit(store, |store| commands::record_acks(store, &id("KS-1"), Sequence::new(1, 5), &late, AT));
+    let recorded = send_acks(store, "KS-1", Sequence::new(1, 5), &late);
     let expected = [CommandState::Succeeded, CommandState::Received, CommandState::Rejected];
     assert_eq!(recorded.unwrap(), expected.map(Some));
     assert_eq!(beat(store, "KS-1", (1, 6)), NOTHING_DUE);
@@ -87,10 +92,10 @@ pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) 
     two_devices(store);
     queue(store, reader, "o1", &["KS-1"]);
     let late = AT + Duration::from_hours(2);
-    let due = commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 2)), late));
+    let due = commit(store, |store| record(store, &sample_beat("KS-1", (1, 2)), late));
     assert_eq!(due, NOTHING_DUE);
     assert_eq!(states(reader), [CommandState::Queued]);
-    let right = commit(store, |store| rules::heartbeats::record(store, &sample_beat("KS-1", (1, 3)), AT)).unwrap();
+    let right = commit(store, |store| record(store, &sample_beat("KS-1", (1, 3)), AT)).unwrap();
     assert_eq!(right.commands.len(), 1);
 }
 
@@ -99,7 +104,7 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
     two_devices(store);
     let command = queue(store, reader, "o1", &["KS-1"]).remove(0);
     let acks = [ack(&command, AckState::Succeeded), ack(&"c9".parse().unwrap(), AckState::Succeeded)];
-    let recorded = commit(store, |store| commands::record_acks(store, &id("KS-2"), Sequence::new(1, 2), &acks, AT));
+    let recorded = send_acks(store, "KS-2", Sequence::new(1, 2), &acks);
     assert_eq!(recorded, Ok(vec![None, None]));
     assert_eq!(states(reader), [CommandState::Queued]);
 }

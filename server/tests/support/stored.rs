@@ -1,0 +1,43 @@
+//! What is stored, asked of the database itself: the only file of these tests that opens it.
+
+use rusqlite::types::FromSql;
+
+use super::{Server, WAIT_MAX, World};
+
+impl World {
+    /// A connection to the database, as another program would open it.
+    pub(crate) fn sqlite(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.database()).unwrap();
+        connection.busy_timeout(WAIT_MAX).unwrap();
+        connection
+    }
+
+    /// The one value that a query gives.
+    pub(crate) fn value<T: FromSql>(&self, sql: &str) -> T {
+        self.sqlite().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Every stored heartbeat as (device, boot epoch, seq), in the order of commits.
+    pub(crate) fn beats(&self) -> Vec<(String, u32, i64)> {
+        let connection = self.sqlite();
+        let mut statement =
+            connection.prepare("SELECT device_id, boot_epoch, seq FROM device_heartbeats ORDER BY id").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+}
+
+impl Server {
+    /// Keeps every commit waiting until the hold is dropped: another writer has SQLite's one write lock.
+    /// The server gives up on a commit after 5 s.
+    pub(crate) fn hold_commits(&self) -> HeldCommits {
+        let connection = self.sqlite();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        HeldCommits { _connection: connection }
+    }
+}
+
+/// SQLite's write lock, held; dropping it lets commits go on.
+pub(crate) struct HeldCommits {
+    _connection: rusqlite::Connection,
+}

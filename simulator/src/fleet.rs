@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    adversary::{Adversary, Knowledge, Lanes, MadDevice},
+    adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
     device::{
         actor::{Account, Device},
-        machine::{Birth, Machine, device_key},
+        machine::{DeviceInit, Machine, device_key},
     },
     ledger::DeviceAccount,
     link::{Link, Network},
@@ -69,8 +69,8 @@ pub struct AdversarySpec {
     pub part: AdversaryPart,
     /// Whose addresses it has.
     pub callers: Vec<Caller>,
-    /// Which of the mad devices it is.
-    pub mad: Option<u32>,
+    /// Which of the faulty devices it is.
+    pub faulty: Option<u32>,
 }
 
 /// The adversaries of a plan.
@@ -91,15 +91,15 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
                 _ => dealt.map(|address| Caller::Adversary(first_address + address)).collect(),
             };
             let number = u32::try_from(specs.len()).unwrap_or(u32::MAX);
-            let mad = (part.kind == AdversaryKind::MadDevice).then(|| mad_devices.next()).flatten();
-            specs.push(AdversarySpec { number, part: part.clone(), callers, mad });
+            let faulty = (part.kind == AdversaryKind::MadDevice).then(|| mad_devices.next()).flatten();
+            specs.push(AdversarySpec { number, part: part.clone(), callers, faulty });
         }
         first_address += addresses;
     }
     specs
 }
 
-/// The mad devices among them: whitelisted like the fleet, of its first model and its first site, and not of the fleet.
+/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
 ///
 /// # Errors
 /// As of [`devices`].
@@ -113,7 +113,7 @@ pub fn mad_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadI
     (0..count).map(spec).collect()
 }
 
-/// What a mad device is called.
+/// What a faulty device is called.
 fn mad_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
     format!("{id_prefix}-MAD-{:06}", number + 1).parse()
 }
@@ -137,7 +137,7 @@ pub struct Provisioned {
     pub trust: Trust,
     /// A one-time token for each device, or one for all of them, if the fleet has them.
     pub otrts: Vec<String>,
-    /// A one-time token for each mad device, if the fleet has them.
+    /// A one-time token for each faulty device, if the fleet has them.
     pub mad_otrts: Vec<String>,
 }
 
@@ -360,7 +360,7 @@ impl<'a> Cast<'a> {
 
     /// A device that was just switched on.
     fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
-        Machine::new(Birth {
+        Machine::new(DeviceInit {
             device_id,
             root_seed: self.plan.seed,
             server_keys: Rc::clone(&self.server_keys),
@@ -374,9 +374,9 @@ impl<'a> Cast<'a> {
 
     fn start_adversaries(&mut self) {
         let victims = Rc::new(self.plan.victims.clone());
-        for AdversarySpec { number, part, callers, mad } in &self.plan.adversaries {
+        for AdversarySpec { number, part, callers, faulty } in &self.plan.adversaries {
             let addresses = callers.iter().map(|caller| (self.plan.addresses)(self.plan.target, *caller)).collect();
-            let lanes = Lanes::from(Arc::clone(&self.plan.network), addresses);
+            let links = LinkPool::from(Arc::clone(&self.plan.network), addresses);
             let knowledge = Knowledge {
                 victims: Rc::clone(&victims),
                 root_seed: self.plan.seed,
@@ -384,12 +384,13 @@ impl<'a> Cast<'a> {
                 target: self.plan.target,
             };
             let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
-            let device_id = mad.and_then(|mad| mad_device_id(&self.plan.id_prefix, mad).ok());
+            let device_id = faulty.and_then(|faulty| mad_device_id(&self.plan.id_prefix, faulty).ok());
             let device = device_id.clone().map(|device_id| {
-                let token = mad.and_then(|mad| self.plan.provisioned.mad_otrts.get(usize::try_from(mad).ok()?));
-                MadDevice::new(self.machine(device_id, 0, token))
+                let token =
+                    faulty.and_then(|faulty| self.plan.provisioned.mad_otrts.get(usize::try_from(faulty).ok()?));
+                FaultyDevice::new(self.machine(device_id, 0, token))
             });
-            let adversary = Adversary::new(part.clone(), device, knowledge, lanes, Rc::clone(self.shard), rng).start();
+            let adversary = Adversary::new(part.clone(), device, knowledge, links, Rc::clone(self.shard), rng).start();
             self.mad_devices.extend(device_id.map(|device_id| (device_id, adversary)));
         }
     }
@@ -403,8 +404,8 @@ impl<'a> Cast<'a> {
         for (device_id, device) in self.devices {
             accounts.insert(device_id, device.send(Account).await?);
         }
-        for (device_id, mad) in self.mad_devices {
-            accounts.insert(device_id, mad.send(Account).await?);
+        for (device_id, faulty) in self.mad_devices {
+            accounts.insert(device_id, faulty.send(Account).await?);
         }
         Ok(accounts)
     }
@@ -437,8 +438,8 @@ mod tests {
         let fleets = vec![Caller::Device(0)];
         let dealt = [at(&[0, 2, 4]), at(&[1, 3]), at(&[5]), at(&[6]), at(&[5]), fleets.clone(), fleets, at(&[7])];
         assert_eq!(callers, dealt);
-        let mad: Vec<Option<u32>> = specs.iter().map(|spec| spec.mad).collect();
-        assert_eq!(mad, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
+        let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
+        assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
         let named: Vec<String> = mad_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-MAD-000001", "SIM-MAD-000002", "SIM-MAD-000003", "SIM-MAD-000004"]);
     }

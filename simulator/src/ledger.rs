@@ -11,7 +11,7 @@ use ks_reports::run_folder::Ledger;
 
 use crate::{
     adversary,
-    device::{punches::badge, waits::Wait},
+    device::{pending::PendingPeriod, punches::badge},
     pairs::Pairs,
 };
 
@@ -31,7 +31,7 @@ pub struct DeviceAccount {
     /// Numbers of those for which a verified answer said that they are stored.
     pub punches_acked: Pairs,
     /// Where it waited long until something that it had to say was accepted.
-    pub waits: Vec<Wait>,
+    pub pending_periods: Vec<PendingPeriod>,
     /// It is neither dead nor revoked.
     pub is_alive: bool,
 }

@@ -423,8 +423,8 @@ impl Operator {
     }
 
     /// Ends the connection; the next call makes another.
-    pub fn hang_up(&self) {
-        self.link.hang_up();
+    pub fn close(&self) {
+        self.link.close();
     }
 
     /// Gives every command that the server has to `each`, in the order they were made.

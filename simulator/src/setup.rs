@@ -25,7 +25,7 @@ use crate::{
     drive::rehearse::disk::Disk,
     event_log::EventLog,
     fleet::{self, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
-    link::{Network, faults::Weather},
+    link::{Network, faults::NetworkFaults},
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
     promises::Witness,
@@ -33,7 +33,7 @@ use crate::{
     server_process::ServerProcess,
     shard::{RunTime, Shard},
     ticks::Ticks,
-    timeline::{Punch, Stage, Step},
+    timeline::{Punch, RunContext, Step},
     timer::Timer,
     truth::Truth,
 };
@@ -106,7 +106,7 @@ impl<'a> Setup<'a> {
         let (finish, finishing) = watch::channel(false);
         let surroundings = Surroundings {
             time: RunTime { started: Instant::now(), epoch },
-            weather: Arc::new(Weather::fair(plan.fleet.sites.len())),
+            network_faults: Arc::new(NetworkFaults::none(plan.fleet.sites.len())),
             stop: Arc::new(AtomicBool::new(false)),
         };
         let names = devices.iter().map(|device| device.device_id.clone()).collect();
@@ -198,12 +198,12 @@ impl<'a> Begun<'a> {
     pub fn conducted(self, driven: Driven<'a>) -> Run<'a> {
         let Driven { folder, log, server, disk, witness, shards, stored_before, is_alone, rehearsals, is_trial } =
             driven;
-        let Surroundings { time, weather, stop } = self.surroundings;
-        let stage = Stage {
+        let Surroundings { time, network_faults, stop } = self.surroundings;
+        let run_context = RunContext {
             time,
             operator: Rc::new(self.operator),
             watcher: self.watcher,
-            weather,
+            network_faults,
             devices: Rc::new(self.names),
             server,
             disk,
@@ -217,7 +217,7 @@ impl<'a> Begun<'a> {
             plan: self.plan,
             folder,
             time,
-            stage,
+            run_context,
             reports: Reports::of(self.reports, shards),
             finish: self.finish,
             stop,
@@ -234,8 +234,7 @@ impl<'a> Begun<'a> {
 pub struct Surroundings {
     /// The run's time.
     pub time: RunTime,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
+    pub network_faults: Arc<NetworkFaults>,
     /// Tells devices to schedule no more beats.
     pub stop: Arc<AtomicBool>,
 }
@@ -248,7 +247,7 @@ pub fn shard(
     log: Option<Rc<RefCell<EventLog>>>,
     is_overheard: bool,
 ) -> Shard {
-    let Surroundings { time, weather, stop } = with;
+    let Surroundings { time, network_faults, stop } = with;
     Shard {
         time,
         timer,
@@ -258,7 +257,7 @@ pub fn shard(
         shifts: shifts(plan),
         trusted: RefCell::default(),
         truth: Truth::of(plan),
-        weather,
+        network_faults,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,

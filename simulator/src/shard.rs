@@ -1,4 +1,4 @@
-//! What the devices of one thread share: the time, the weather, the measurements.
+//! What the devices of one thread share: the time, the network faults, the measurements.
 
 use std::{
     cell::RefCell,
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
+    event_log::EventLog, link::faults::NetworkFaults, measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
     truth::Truth,
 };
 
@@ -71,8 +71,7 @@ pub struct Shard {
     pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
     /// How releases really behave.
     pub truth: Truth,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
+    pub network_faults: Arc<NetworkFaults>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,
     /// True once the run was told to end early.

@@ -11,7 +11,7 @@ use ks_reports::run_folder::{
 
 use crate::{
     by_phase::adversary_requests,
-    conductor::Played,
+    conductor::RunOutcome,
     device::exchange::MessageType,
     expect::Final,
     measure::{Measured, Measurements, OK, Score},
@@ -44,7 +44,7 @@ pub struct About<'a> {
 }
 
 /// The summary of a run, with its verdict.
-pub fn summarise(about: About<'_>, played: Played) -> Summary {
+pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = self_watch::generator(total, &played.steady.0, about.resources);
     let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });

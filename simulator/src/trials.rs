@@ -140,7 +140,7 @@ impl Trials<'_> {
             plan: &plan,
             out: folder.path(),
             replay: replay.clone(),
-            beside: over_cores::threads(),
+            concurrent: over_cores::threads(),
             is_trial: true,
         };
         let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;

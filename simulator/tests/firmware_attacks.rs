@@ -26,9 +26,9 @@ use hyper::header;
 use ks_fleet::{
     device::{
         actor::Device,
-        machine::{Birth, Machine, ServerKeys},
+        machine::{DeviceInit, Machine, ServerKeys},
     },
-    link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::Weather},
+    link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::NetworkFaults},
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
@@ -223,7 +223,7 @@ impl Link for Line {
         })
     }
 
-    fn hang_up(&self) {}
+    fn close(&self) {}
 }
 
 /// What came of it.
@@ -278,7 +278,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             shifts: Vec::new(),
             trusted: RefCell::default(),
             truth: Truth::default(),
-            weather: Arc::new(Weather::fair(1)),
+            network_faults: Arc::new(NetworkFaults::none(1)),
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
             log: None,
@@ -286,7 +286,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             overheard: RefCell::new(VecDeque::new()),
         });
         let server_keys: ServerKeys = Rc::new(trusted);
-        let machine = Machine::new(Birth {
+        let machine = Machine::new(DeviceInit {
             device_id: "KS-1".parse().unwrap(),
             root_seed: 1,
             server_keys,

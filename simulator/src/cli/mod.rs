@@ -342,7 +342,7 @@ fn execute(
     let summary = match mode {
         Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
-            let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
+            let rehearsal = Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false };
             crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };

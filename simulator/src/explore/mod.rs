@@ -144,7 +144,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
         plan: &plan,
         out: folder.path(),
         replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
-        beside: over_cores::threads(),
+        concurrent: over_cores::threads(),
         is_trial: false,
     };
     // A panic in server code is a finding like any other.

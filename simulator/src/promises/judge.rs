@@ -16,7 +16,7 @@ use super::{
 use crate::{
     device::{
         exchange::MessageType,
-        waits::{self, Wait},
+        pending::{self, PendingPeriod},
     },
     ledger::StoredCommand,
     measure::Score,
@@ -26,10 +26,10 @@ use crate::{
     timeline::{StartRollout, Step},
 };
 
-/// Intervals without an honoured request, in fair weather, after which a device is starved.
+/// Intervals without an honoured request, in fair network_faults, after which a device is starved.
 const STARVED_INTERVALS: u32 = 10;
 /// The same as a time at least: back-off and retries have their limits, and these add up to less.
-const STARVED_AFTER_MIN: Duration = waits::KEPT_FROM;
+const STARVED_AFTER_MIN: Duration = pending::PERIOD_MIN;
 /// An interval where the scenario leaves it to the server and does not say which: the server's default.
 const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
@@ -49,7 +49,7 @@ pub struct Ending<'a> {
     /// Honest devices that are neither dead nor revoked.
     pub alive: &'a BTreeSet<DeviceId>,
     /// Where they waited long until something that they had to say was accepted.
-    pub waits: &'a [(DeviceId, Wait)],
+    pub pending_periods: &'a [(DeviceId, PendingPeriod)],
     /// Every command that the server has.
     pub commands: &'a [StoredCommand],
     /// The reconciliation.
@@ -242,7 +242,7 @@ fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
     let fair = fair_stretches(ending.plan, ending.lasted);
     let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
-    for (device_id, wait) in ending.waits {
+    for (device_id, wait) in ending.pending_periods {
         if may_be_outside && !seen.devices.contains_key(device_id.as_str()) {
             continue;
         }
@@ -257,7 +257,7 @@ fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had something to say and none of it was accepted for {patience:?} of fair weather: {} of {device_id} waited from {:.0} s to {:.0} s",
+            "{} devices had something to say and none of it was accepted for {patience:?} of fair network_faults: {} of {device_id} waited from {:.0} s to {:.0} s",
             devices.len(),
             kind.as_str(),
             since.as_secs_f64(),
@@ -297,7 +297,7 @@ fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     faults.chain([(Duration::ZERO, plan.ramp)])
 }
 
-/// The stretches of fair weather: each begins an interval after the fault before it, when everybody has spoken again.
+/// The stretches of fair network_faults: each begins an interval after the fault before it, when everybody has spoken again.
 fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
     let mut faults: Vec<(Duration, Duration)> = faults(plan).collect();
     faults.sort_unstable();

@@ -23,7 +23,7 @@ use sha2::Digest as _;
 use super::{Breach, Ending, Promise, Witness, judge};
 use crate::{
     device::exchange::MessageType,
-    device::waits::Wait,
+    device::pending::PendingPeriod,
     known_settings::KnownSettings,
     ledger::StoredCommand,
     measure::Score,
@@ -70,7 +70,7 @@ fn key() -> PrivateKey {
 struct End {
     plan: Plan,
     alive: BTreeSet<DeviceId>,
-    waits: Vec<(DeviceId, Wait)>,
+    pending_periods: Vec<(DeviceId, PendingPeriod)>,
     commands: Vec<StoredCommand>,
     rollouts: rollout_watch::Seen,
     attacks: BTreeMap<&'static str, Score>,
@@ -82,7 +82,7 @@ impl Default for End {
         Self {
             plan: plan(),
             alive: BTreeSet::new(),
-            waits: Vec::new(),
+            pending_periods: Vec::new(),
             commands: Vec::new(),
             rollouts: rollout_watch::Seen::default(),
             attacks: BTreeMap::new(),
@@ -98,7 +98,7 @@ impl End {
             epoch: UnixMs(0),
             lasted: Duration::from_hours(2),
             alive: &self.alive,
-            waits: &self.waits,
+            pending_periods: &self.pending_periods,
             commands: &self.commands,
             ledger: &Ledger { reconciled: true, ..Ledger::default() },
             rollouts: &self.rollouts,
@@ -408,8 +408,8 @@ fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
     use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
     let minutes = Duration::from_mins;
     let waited = |kind, since, until, plan: &Plan| {
-        let wait = Wait { kind, since: minutes(since), until: minutes(until) };
-        End { waits: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
+        let wait = PendingPeriod { kind, since: minutes(since), until: minutes(until) };
+        End { pending_periods: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
     };
     let with = |steps: &str| {
         let text = SCENARIO.replace("[[expect]]", &format!("{steps}\n[[expect]]"));
@@ -419,7 +419,7 @@ fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
             let told = format!(
-                "1 devices had something to say and none of it was accepted for 900s of fair weather: {} of A waited from 1200 s to 2160 s",
+                "1 devices had something to say and none of it was accepted for 900s of fair network_faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
             end.breaks(&witness, Promise::NobodyStarves, &told);

@@ -339,7 +339,7 @@ fn heartbeat(device_id: &DeviceId, key: &PrivateKey, sequence: Sequence, sent_at
 
 /// The body and the signature of an overheard request.
 fn overheard(rng: &mut ChaCha8Rng, shard: &Shard) -> Option<(String, String)> {
-    let overheard = shard.overheard.borrow();
+    let overheard = shard.captured.borrow();
     let index = crate::seed::below(rng, u64::try_from(overheard.len()).unwrap_or(0));
     let request = overheard.get(usize::try_from(index).unwrap_or(0))?;
     let (body, signature) = request.wire.split_once(SIG_DEV)?;

@@ -24,13 +24,13 @@ use tokio::sync::watch;
 use crate::{
     device::waits::Wait,
     expect::Judge,
+    invariants::{self, Ending, Violation},
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
     measure::Measurements,
     operator::OperatorError,
-    promises::{self, Breach, Ending},
-    rollout_watch::Seen,
+    resources,
+    rollout_monitor::Seen,
     scenario::Plan,
-    self_watch,
     shard::RunTime,
     timeline::{self, Stage},
 };
@@ -124,7 +124,7 @@ pub struct Played {
     /// What was measured in each phase of the timeline, by its name.
     pub phases: BTreeMap<String, PhaseFigures>,
     /// Promises that were not kept; none where nobody could see it.
-    pub breaches: Option<Vec<Breach>>,
+    pub violations: Option<Vec<Violation>>,
 }
 
 /// Why the devices stopped.
@@ -183,12 +183,12 @@ impl Run<'_> {
             ledger: &ledger,
             rollouts: &gathered.watch.seen,
             attacks: &gathered.total.attacks,
-            memory_bytes: Some((self_watch::peak_rss_bytes(), self.rehearsals)),
+            memory_bytes: Some((resources::peak_rss_bytes(), self.rehearsals)),
         };
         let judged = self.stage.witness.as_ref().filter(|_| patience.lost.is_empty());
-        let breaches = judged.map(|witness| promises::judge(witness, &ending));
+        let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = gathered.finish(ledger, lasted, end, self.stage.failures.take())?;
-        Ok(Played { rollout, breaches, unjudged: patience.lost, ..played })
+        Ok(Played { rollout, violations, unjudged: patience.lost, ..played })
     }
 
     /// The ledger and every command, as far as the server says and a person waits.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Observer;
-use crate::self_watch::Stopwatch;
+use crate::resources::Stopwatch;
 
 /// How often it is looked whether a person ends the run, while something is waited for.
 const LOOK_FOR_STOP_EVERY: Duration = Duration::from_millis(100);

@@ -247,7 +247,7 @@ impl Device {
         }
         if is_ok && away.kind == MessageType::Heartbeat {
             self.account.acked.insert(away.sequence);
-            self.shard.overhear(self.machine.device_id(), &away.wire);
+            self.shard.capture(self.machine.device_id(), &away.wire);
         }
         let (response_us, service_us) = (micros(away.intended_at.elapsed()), micros(away.sent_at.elapsed()));
         let registered =

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 use http_body_util::BodyExt;
 
 use super::{HttpRequest, Link, Network, Reply};
-use crate::promises::Witness;
+use crate::invariants::Witness;
 
 /// A network with a witness at the server's door; what is done to requests and answers on their way is done outside of it.
 pub struct Witnessed<N> {

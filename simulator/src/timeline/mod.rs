@@ -102,7 +102,6 @@ macro_rules! steps {
 
         /// Something that happens during a run.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each step says itself what it is")]
         pub enum Step {
             $($name($name),)*
         }

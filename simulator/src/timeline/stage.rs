@@ -9,7 +9,7 @@ use std::{
 use ks_protocol::id::DeviceId;
 
 use crate::{
-    drive::rehearse::disk::Disk, event_log::EventLog, link::faults::Weather, operator::Operator, promises::Witness,
+    drive::rehearse::disk::Disk, event_log::EventLog, invariants::Witness, link::faults::Weather, operator::Operator,
     server_process::ServerProcess, shard::RunTime,
 };
 

@@ -22,12 +22,12 @@ use ks_fleet::{
         actor::{Account, Device},
         machine::{Birth, Machine, ServerKeys},
     },
+    ground_truth::GroundTruth,
     link::{HttpAnswer, HttpRequest, Link, Reply, faults::Weather},
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
     timer::RuntimeTimer,
-    truth::Truth,
 };
 use ks_protocol::message::Trust;
 use ks_protocol::{key::PrivateKey, message::Registered, signature::seal_response, time::UnixMs};
@@ -73,13 +73,13 @@ fn shard() -> Rc<Shard> {
         answer_timeout: Duration::from_secs(10),
         shifts: Vec::new(),
         trusted: RefCell::default(),
-        truth: Truth::default(),
+        ground_truth: GroundTruth::default(),
         weather: Arc::new(Weather::fair(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,
-        is_overheard: false,
-        overheard: RefCell::new(VecDeque::new()),
+        is_captured: false,
+        captured: RefCell::new(VecDeque::new()),
         timer: Rc::new(RuntimeTimer),
     })
 }

@@ -63,15 +63,15 @@ pub(crate) fn requests(summary: &Summary) -> (u64, u64) {
 pub(crate) fn ledger(ledger: &Ledger) -> String {
     let count = number::grouped;
     if !ledger.reconciled {
-        return "Not reconciled: the stored rows could not be asked for, so this run says nothing about lost or doubled data."
+        return "Not reconciled: the stored rows could not be asked for, so this run says nothing about lost or duplicated data."
             .into();
     }
     let mut told = format!(
-        "{} {} checked against what the server stored: {} lost, {} doubled, {} reordered, {} misattributed.",
+        "{} {} checked against what the server stored: {} lost, {} duplicated, {} reordered, {} misattributed.",
         count(ledger.checked),
         if ledger.checked == 1 { "acknowledgement" } else { "acknowledgements" },
         count(ledger.lost),
-        count(ledger.doubled),
+        count(ledger.duplicated),
         count(ledger.reordered),
         count(ledger.misattributed),
     );
@@ -91,10 +91,10 @@ pub(crate) fn ledger(ledger: &Ledger) -> String {
     }
     if ledger.punches_stored + ledger.punches_lost > 0 {
         told += &format!(
-            " {} punches stored: {} lost, {} doubled, {} misattributed.",
+            " {} punches stored: {} lost, {} duplicated, {} misattributed.",
             count(ledger.punches_stored),
             count(ledger.punches_lost),
-            count(ledger.punches_doubled),
+            count(ledger.punches_duplicated),
             count(ledger.punches_misattributed),
         );
     }
@@ -155,7 +155,7 @@ mod tests {
         let told = ledger(&sample::summary().ledger).replace('\u{a0}', " ");
         assert_eq!(
             told,
-            "30 000 acknowledgements checked against what the server stored: 0 lost, 0 doubled, 0 reordered, 0 misattributed. \
+            "30 000 acknowledgements checked against what the server stored: 0 lost, 0 duplicated, 0 reordered, 0 misattributed. \
              3 more stored, whose acknowledgement never reached the device (allowed: an answer can be lost)."
         );
         assert!(ledger(&Ledger::default()).starts_with("Not reconciled"));

@@ -7,7 +7,7 @@ use crate::facts;
 use crate::number::{grouped, megabytes, millis, share, span, whole};
 use crate::plot::Figure;
 use crate::run::Run;
-use crate::run_folder::{Attacks, Expectation, Percentiles, Phase, PromiseJudged, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
 mod rollout;
 
@@ -20,7 +20,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let sections = [
         verdict(summary),
         expectations(summary),
-        promises(summary),
+        invariants(summary),
         rollout::section(run, figures),
         key_numbers(summary),
         adversaries(summary),
@@ -132,16 +132,16 @@ fn expectations(summary: &Summary) -> String {
 }
 
 /// What a rehearsal is judged by whatever it expects.
-fn promises(summary: &Summary) -> String {
-    let Some(promises) = &summary.promises else { return String::new() };
-    let kept = promises.iter().filter(|judged| judged.breaches.is_empty()).count();
-    let item = |judged: &PromiseJudged| {
-        let (class, sign) = if judged.breaches.is_empty() { ("met", "✓ kept") } else { ("unmet", "✗ broken") };
-        format!("{}<td class=\"{class}\">{sign}</td>", name_cell(&judged.promise))
+fn invariants(summary: &Summary) -> String {
+    let Some(invariants) = &summary.invariants else { return String::new() };
+    let kept = invariants.iter().filter(|judged| judged.violations.is_empty()).count();
+    let item = |judged: &InvariantResult| {
+        let (class, sign) = if judged.violations.is_empty() { ("met", "✓ held") } else { ("unmet", "✗ violated") };
+        format!("{}<td class=\"{class}\">{sign}</td>", name_cell(&judged.invariant))
     };
-    let rows: Vec<String> = promises.iter().map(item).collect();
-    let heading = format!("Promises: {kept} of {} kept", promises.len());
-    section("", &heading, &table("cards", "Promises", &["Promise", "Kept"], &rows))
+    let rows: Vec<String> = invariants.iter().map(item).collect();
+    let heading = format!("Invariants: {kept} of {} held", invariants.len());
+    section("", &heading, &table("cards", "Invariants", &["Invariant", "Result"], &rows))
 }
 
 /// The numbers that people ask for first, and the ledger.
@@ -400,13 +400,13 @@ mod tests {
         summary.verdict = Verdict::Fail;
         summary.reasons = vec!["heartbeat.p99_ms was 80, expected <= 50".into()];
         summary.expectations[0].pass = false;
-        summary.promises.as_mut().unwrap()[1].breaches.push("it did not".into());
+        summary.invariants.as_mut().unwrap()[1].violations.push("it did not".into());
         summary.ledger.lost = 2;
         let page = page_of(summary);
         assert!(page.contains("✗ FAIL") && page.contains("was 80, expected &lt;= 50"));
         assert!(
             page.contains("✗ not met")
-                && page.contains("Promises: 1 of 2 kept")
+                && page.contains("Invariants: 1 of 2 held")
                 && page.contains("class=\"ledger bad\"")
         );
     }

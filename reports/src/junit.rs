@@ -1,4 +1,4 @@
-//! `junit.xml`: the verdict for CI servers, one test case per promise.
+//! `junit.xml`: the verdict for CI servers, one test case per invariant.
 //!
 //! What was measured and found wanting is a `<failure>`; what could not be measured soundly is an `<error>`, and then an
 //! expectation that was missed is an error too: the run shows nothing either way. The ledger and the adversaries need no
@@ -108,11 +108,11 @@ fn cases(summary: &Summary) -> Vec<Case> {
     let mut cases = expectations(summary);
     let case = |group, name: &str, outcome| Case { group, name: name.to_owned(), outcome, time_s: 0.0 };
     cases.push(case("ledger", "what was acknowledged is what is stored", ledger(&summary.ledger)));
-    let promises = summary.promises.iter().flatten();
-    cases.extend(promises.map(|judged| {
-        let is_kept = judged.breaches.is_empty();
-        let outcome = if is_kept { Outcome::Passed } else { Outcome::Failed(judged.breaches.join("; ")) };
-        case("promises", &judged.promise, outcome)
+    let invariants = summary.invariants.iter().flatten();
+    cases.extend(invariants.map(|judged| {
+        let is_kept = judged.violations.is_empty();
+        let outcome = if is_kept { Outcome::Passed } else { Outcome::Failed(judged.violations.join("; ")) };
+        case("invariants", &judged.invariant, outcome)
     }));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);

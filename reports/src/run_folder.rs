@@ -120,7 +120,7 @@ pub struct Summary {
     pub phases: Vec<Phase>,
     /// What the server must keep whatever the scenario expects, and whether it did; rehearsals only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promises: Option<Vec<PromiseJudged>>,
+    pub invariants: Option<Vec<InvariantResult>>,
     /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
     pub event_log_sha256: Option<String>,
     /// A command that runs the same again; if the run was `interrupted`, the whole of which it is the beginning.
@@ -141,11 +141,11 @@ impl Summary {
 
 /// A promise, and whether it was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PromiseJudged {
+pub struct InvariantResult {
     /// What is promised.
-    pub promise: String,
+    pub invariant: String,
     /// How it was not kept, a sentence each; empty if it was.
-    pub breaches: Vec<String>,
+    pub violations: Vec<String>,
 }
 
 /// Totals of heartbeats over a run.
@@ -214,7 +214,7 @@ pub struct Ledger {
     /// Acknowledged, not stored.
     pub lost: u64,
     /// Stored more than once.
-    pub doubled: u64,
+    pub duplicated: u64,
     /// Stored out of order for its device.
     pub reordered: u64,
     /// Stored under a device that did not send it.
@@ -238,17 +238,17 @@ pub struct Ledger {
     pub punches_lost: u64,
     /// Punches stored more than once.
     #[serde(default)]
-    pub punches_doubled: u64,
+    pub punches_duplicated: u64,
     /// Punches stored that nobody made there.
     #[serde(default)]
     pub punches_misattributed: u64,
 }
 
 impl Ledger {
-    /// Whether nothing was lost, doubled, reordered or misattributed.
+    /// Whether nothing was lost, duplicated, reordered or misattributed.
     pub fn balances(&self) -> bool {
-        let heartbeats = self.lost + self.doubled + self.reordered + self.misattributed;
-        let punches = self.punches_lost + self.punches_doubled + self.punches_misattributed;
+        let heartbeats = self.lost + self.duplicated + self.reordered + self.misattributed;
+        let punches = self.punches_lost + self.punches_duplicated + self.punches_misattributed;
         heartbeats + self.acks_lost + self.acks_misattributed + punches == 0
     }
 }

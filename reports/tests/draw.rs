@@ -107,7 +107,7 @@ fn a_normal_run_is_drawn_with_its_verdict_and_numbers() {
     let (html, markdown, junit) = drawn(&normal());
     let plain = html.replace('\u{a0}', " ");
     assert!(plain.contains("✓ PASS") && plain.contains("Expectations: 4 of 4 met"));
-    assert!(plain.contains("0 lost, 0 doubled, 0 reordered, 0 misattributed"));
+    assert!(plain.contains("0 lost, 0 duplicated, 0 reordered, 0 misattributed"));
     assert!(plain.contains("met (allowed empty)"));
     assert_eq!(html.matches("<svg ").count(), 4);
     assert!(markdown.contains("PASS: steady-1000"));

@@ -25,17 +25,17 @@ use crate::{
     drive::rehearse::disk::Disk,
     event_log::EventLog,
     fleet::{self, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
+    ground_truth::GroundTruth,
+    invariants::Witness,
     link::{Network, faults::NetworkFaults},
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
-    promises::Witness,
     scenario::Plan,
     server_process::ServerProcess,
     shard::{RunTime, Shard},
     ticks::Ticks,
     timeline::{Punch, RunContext, Step},
     timer::Timer,
-    truth::Truth,
 };
 
 /// The way to a run's server.
@@ -93,8 +93,8 @@ impl<'a> Setup<'a> {
     ) -> Result<Self, NotProvisioned> {
         let (operator, watcher) = (way.operator(), way.operator());
         let devices = fleet::devices(plan).map_err(NotProvisioned::Name)?;
-        let mad_devices = fleet::mad_devices(plan).map_err(NotProvisioned::Name)?;
-        let provisioned = fleet::provision(plan, &devices, &mad_devices, &operator, now, tell).await;
+        let misbehaving_devices = fleet::misbehaving_devices(plan).map_err(NotProvisioned::Name)?;
+        let provisioned = fleet::provision(plan, &devices, &misbehaving_devices, &operator, now, tell).await;
         let provisioned = Arc::new(provisioned.map_err(NotProvisioned::Operator)?);
         Ok(Self { plan, way, operator, watcher, devices, provisioned })
     }
@@ -245,7 +245,7 @@ pub fn shard(
     with: Surroundings,
     timer: Rc<dyn Timer>,
     log: Option<Rc<RefCell<EventLog>>>,
-    is_overheard: bool,
+    is_captured: bool,
 ) -> Shard {
     let Surroundings { time, network_faults, stop } = with;
     Shard {
@@ -256,13 +256,13 @@ pub fn shard(
         answer_timeout: plan.fleet.answer_timeout,
         shifts: shifts(plan),
         trusted: RefCell::default(),
-        truth: Truth::of(plan),
+        ground_truth: GroundTruth::of(plan),
         network_faults,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,
-        is_overheard,
-        overheard: RefCell::new(VecDeque::new()),
+        is_captured,
+        captured: RefCell::new(VecDeque::new()),
     }
 }
 

@@ -82,7 +82,7 @@ fn a_target_that_refuses_forges_or_garbles_every_registration_is_a_failure() {
         let server = Server::start(folder.path(), &[]);
         let output = run_against(proxy(server.address, change), folder.path(), "", &[]);
         let summary =
-            assert_failed_with(&output, folder.path(), &["was honoured", "BAD_ANSWER", "a ks-server of this"]);
+            assert_failed_with(&output, folder.path(), &["was accepted", "BAD_ANSWER", "a ks-server of this"]);
         assert_eq!(summary["verdict"], "fail");
     }
 }
@@ -92,7 +92,7 @@ fn a_target_that_demands_tokens_is_a_failure_that_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("OTRT_REQUIRED", "true")]);
     let output = run_against(server.address, folder.path(), "", &[]);
-    assert_failed_with(&output, folder.path(), &["was honoured", "OTRT_REQUIRED", "otrt = true"]);
+    assert_failed_with(&output, folder.path(), &["was accepted", "OTRT_REQUIRED", "otrt = true"]);
 }
 
 /// How a proxy changes what a server answers.

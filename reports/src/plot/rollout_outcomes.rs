@@ -23,7 +23,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
     let all: Vec<Layer> = calm.iter().chain(&loud).cloned().collect();
     let broken = rollouts.samples().next_back().map_or(0, |last| last.broken);
     chart.subtitle = format!(
-        "In brackets: devices at the end. Really broken is the truth of the simulation, which the server does not know.{}",
+        "In brackets: devices at the end. Really broken is the ground truth of the simulation, which the server does not know.{}",
         rollouts.how_to_read()
     );
     let mut legend = stack::legend(&all, rollouts, counts);

@@ -95,7 +95,7 @@ pub struct Trial {
     /// When the release had reached everybody.
     pub completed_at_s: Option<f64>,
     /// Promises of the server that were broken.
-    pub broken_promises: u64,
+    pub invariant_violations: u64,
     /// A command that runs the same again.
     pub replay: String,
 }
@@ -166,7 +166,7 @@ pub struct Score {
     /// By policy, in the order they were given.
     pub policies: Vec<PolicyScore>,
     /// Promises of the server that were broken in any trial.
-    pub broken_promises: u64,
+    pub invariant_violations: u64,
     /// In words.
     pub recommendation: String,
 }

@@ -33,7 +33,7 @@ impl Score {
             cells: asked.cells,
             fails_only_on: asked.fails_only_on,
             policies,
-            broken_promises: trials.iter().map(|trial| trial.broken_promises).sum(),
+            invariant_violations: trials.iter().map(|trial| trial.invariant_violations).sum(),
             recommendation,
         }
     }
@@ -112,7 +112,7 @@ pub(super) mod sample {
             first_broken_at_s: None,
             detected_at_s: is_found.then_some(3_600.0 + 600.0 * (seed + 1) as f64),
             completed_at_s: (!is_found).then_some(10_800.0),
-            broken_promises: 0,
+            invariant_violations: 0,
             replay: "again".to_owned(),
         }
     }

@@ -21,9 +21,9 @@ pub(super) fn modelled(score: &Score) -> Option<String> {
     is_modelled.then(|| "Signatures are modelled: a keyed hash in the place of Ed25519, on both sides.".to_owned())
 }
 
-/// Says that the server broke promises, where it did.
-pub(super) fn broken_promises(score: &Score) -> Option<String> {
-    let times = match score.broken_promises {
+/// Says that the server broke invariants, where it did.
+pub(super) fn invariant_violations(score: &Score) -> Option<String> {
+    let times = match score.invariant_violations {
         0 => return None,
         1 => "once".to_owned(),
         times => format!("{} times", grouped(times)),

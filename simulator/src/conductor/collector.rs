@@ -6,12 +6,12 @@ use ks_reports::run_folder::{Ledger, Tick};
 
 use super::{EndReason, Observer, Run, RunOutcome};
 use crate::{
-    by_phase::ByPhase,
     device::exchange::MessageType,
     expect::Judge,
     measure::{Measurements, OK},
+    phase_recorder::PhaseRecorder,
     record::Record,
-    rollout_watch::RolloutWatch,
+    rollout_monitor::RolloutMonitor,
     ticks::Ticks,
 };
 
@@ -19,8 +19,8 @@ pub(super) struct Collector {
     /// Where ticks are written; none in a trial.
     record: Option<Record>,
     judge: Judge,
-    pub(super) watch: RolloutWatch,
-    phases: ByPhase,
+    pub(super) watch: RolloutMonitor,
+    phases: PhaseRecorder,
     pub(super) total: Measurements,
     steady: (Measurements, Duration),
     pub(super) ticks: u64,
@@ -38,8 +38,8 @@ impl Collector {
         Ok(Self {
             record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
             judge: Judge::new(run.plan),
-            watch: RolloutWatch::new(run.plan, run.folder)?,
-            phases: ByPhase::of(run.plan, run.run_context.server.clone()),
+            watch: RolloutMonitor::new(run.plan, run.folder)?,
+            phases: PhaseRecorder::of(run.plan, run.run_context.server.clone()),
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
@@ -96,7 +96,7 @@ impl Collector {
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
         };
-        let accepted = |quantile| beats.honoured().and_then(|times| ms(&times.response_us, quantile));
+        let accepted = |quantile| beats.accepted().and_then(|times| ms(&times.response_us, quantile));
         Tick {
             at_s: from.as_secs_f64(),
             width_s: to.saturating_sub(from).as_secs_f64(),
@@ -135,7 +135,7 @@ impl Collector {
             judge: self.judge,
             rollouts: self.watch.seen,
             rollout: None,
-            breaches: None,
+            violations: None,
             lasted,
             interrupted,
             unjudged: Vec::new(),

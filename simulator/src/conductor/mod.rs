@@ -24,13 +24,13 @@ use tokio::sync::watch;
 use crate::{
     device::pending::PendingPeriod,
     expect::Judge,
+    invariants::{self, Ending, Violation},
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
     measure::Measurements,
     operator::OperatorError,
-    promises::{self, Breach, Ending},
-    rollout_watch::Seen,
+    resources,
+    rollout_monitor::Seen,
     scenario::Plan,
-    self_watch,
     shard::RunTime,
     timeline::{self, RunContext},
 };
@@ -119,8 +119,8 @@ pub struct RunOutcome {
     pub server_rss_bytes: Option<u64>,
     /// What was measured in each phase of the timeline, by its name.
     pub phases: BTreeMap<String, PhaseFigures>,
-    /// Violated invariants; none where no witness could observe them.
-    pub breaches: Option<Vec<Breach>>,
+    /// Promises that were not kept; none where nobody could see it.
+    pub violations: Option<Vec<Violation>>,
 }
 
 /// Why the devices stopped.
@@ -179,12 +179,12 @@ impl Run<'_> {
             ledger: &ledger,
             rollouts: &collector.watch.seen,
             attacks: &collector.total.attacks,
-            memory_bytes: Some((self_watch::peak_rss_bytes(), self.rehearsals)),
+            memory_bytes: Some((resources::peak_rss_bytes(), self.rehearsals)),
         };
         let judged = self.run_context.witness.as_ref().filter(|_| stop_timeout.lost.is_empty());
-        let breaches = judged.map(|witness| promises::judge(witness, &ending));
+        let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
-        Ok(RunOutcome { rollout, breaches, unjudged: stop_timeout.lost, ..played })
+        Ok(RunOutcome { rollout, violations, unjudged: stop_timeout.lost, ..played })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

@@ -246,7 +246,7 @@ impl Device {
         }
         if is_ok && in_flight.kind == MessageType::Heartbeat {
             self.account.acked.insert(in_flight.sequence);
-            self.shard.overhear(self.machine.device_id(), &in_flight.wire);
+            self.shard.capture(self.machine.device_id(), &in_flight.wire);
         }
         let (response_us, service_us) = (micros(in_flight.intended_at.elapsed()), micros(in_flight.sent_at.elapsed()));
         let registered =

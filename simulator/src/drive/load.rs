@@ -27,8 +27,8 @@ use crate::{
     folder,
     link::socket::{SocketNetwork, source_address},
     operator::{AnswerTimeouts, OperatorError},
+    resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan},
-    self_watch::{self, Resources, Stopwatch},
     server_process::ServerProcess,
     setup::{Begun, Driven, NotProvisioned, Setup, Surroundings, Way, shard},
     summary::{About, summarise},
@@ -57,7 +57,7 @@ pub fn run(
     let log = EventLog::create(&out.join(EVENTS));
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
-    let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
+    let (cpu_before, server_cpu_before) = (resources::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
         let waiting_for = RefCell::new(String::new());
@@ -80,7 +80,7 @@ pub fn run(
         return Err(Failure::File { what: "write", path: out.join(EVENTS), cause });
     }
     let resources = Resources {
-        cpu_s: self_watch::own_cpu_s() - cpu_before,
+        cpu_s: resources::own_cpu_s() - cpu_before,
         server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
         server_rss_bytes: played.server_rss_bytes,
         sockets_max: played.sockets_max,
@@ -107,7 +107,7 @@ fn check_open_files(plan: &Plan) -> Result<(), Failure> {
         Connections::Shared(count) => count.into(),
     };
     let needed = connections + adversaries + OTHER_FILES;
-    match self_watch::open_files_max() {
+    match resources::open_files_max() {
         Some(max) if max < needed => Err(Failure::OpenFiles { needed, max }),
         _ => Ok(()),
     }
@@ -248,7 +248,7 @@ fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardP
         }
     }
     let (listening, separate): (Vec<_>, Vec<_>) =
-        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.listens_in());
+        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.needs_captured());
     let mut adversaries = BTreeMap::from([(0, listening)]);
     if !separate.is_empty() {
         dealt.push(Vec::new());
@@ -273,8 +273,8 @@ fn start_shard(
     // The arbiter lives on its thread until the system ends; the handle need not be kept.
     let arbiter = Arbiter::new();
     arbiter.spawn_fn(move || {
-        let is_overheard = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.listens_in());
-        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_overheard));
+        let is_captured = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.needs_captured());
+        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_captured));
         actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
     });
 }

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 use http_body_util::BodyExt;
 
 use super::{HttpRequest, Link, Network, Reply};
-use crate::promises::Witness;
+use crate::invariants::Witness;
 
 /// A network observed by a witness at the server's end; faults on the way happen outside of it.
 pub struct Witnessed<N> {

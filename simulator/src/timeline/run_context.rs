@@ -9,8 +9,8 @@ use std::{
 use ks_protocol::id::DeviceId;
 
 use crate::{
-    drive::rehearse::disk::Disk, event_log::EventLog, link::faults::NetworkFaults, operator::Operator,
-    promises::Witness, server_process::ServerProcess, shard::RunTime,
+    drive::rehearse::disk::Disk, event_log::EventLog, invariants::Witness, link::faults::NetworkFaults,
+    operator::Operator, server_process::ServerProcess, shard::RunTime,
 };
 
 /// The parts of a run that timeline steps act on.

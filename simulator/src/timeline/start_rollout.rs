@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    fleet,
+    fleet, ground_truth,
     operator::NewRelease,
     scenario::{
         check::firmware::named,
@@ -13,7 +13,6 @@ use crate::{
         reader::{At, Reader},
         release_id,
     },
-    truth,
 };
 
 /// The operator releases firmware, and rolls it out.
@@ -82,7 +81,7 @@ impl Act for StartRollout {
                 release_counter: firmware.release_counter,
                 models: &models,
             };
-            let image = truth::image(plan.seed, firmware);
+            let image = ground_truth::image(plan.seed, firmware);
             run_context.operator.release(&release, image).await.map_err(|error| error.to_string())?;
         }
         run_context.operator.roll_out(&self.rollout_id, &wanted, policy).await.map_err(|error| error.to_string())

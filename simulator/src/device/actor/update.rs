@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::Device;
 use crate::{
     device::{firmware::Next, machine::DeviceState},
+    ground_truth::{InstallOutcome, Subject},
     measure::Broken,
     scenario::HeartbeatInterval,
-    truth::{Fate, Subject},
 };
 
 /// Time to write an image into a slot.
@@ -27,7 +27,7 @@ impl Device {
             Some(Next::Install) => {
                 ctx.run_later(INSTALL_TIME, |device, ctx| {
                     if let Some(release_counter) = device.machine.firmware.installing() {
-                        let is_written = device.fate(release_counter) != Fate::InstallFails;
+                        let is_written = device.install_outcome(release_counter) != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
                         device.pump(ctx);
                     }
@@ -44,31 +44,31 @@ impl Device {
         }
     }
 
-    fn fate(&self, release_counter: u64) -> Fate {
+    fn install_outcome(&self, release_counter: u64) -> InstallOutcome {
         let subject = Subject {
             device_id: self.machine.device_id(),
             model: self.machine.firmware.model(),
             site: &self.site_name,
         };
-        self.shard.truth.fate(release_counter, self.root_seed, &subject)
+        self.shard.ground_truth.install_outcome(release_counter, self.root_seed, &subject)
     }
 
     /// Booting after an update has ended, in success or in a brick.
     fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
-        let fate = self.fate(release_counter);
+        let fate = self.install_outcome(release_counter);
         if self.installed.insert(release_counter) {
-            let version = self.shard.truth.version(release_counter).to_string();
+            let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
         }
-        if fate == Fate::Bricks {
+        if fate == InstallOutcome::Bricks {
             return self.die("bricked", release_counter);
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
-        let into_new = matches!(fate, Fate::Good | Fate::Dies(_));
+        let into_new = matches!(fate, InstallOutcome::Good | InstallOutcome::Dies(_));
         let before = self.machine.firmware.running().version.to_string();
-        self.machine.firmware.booted(into_new, into_new || fate == Fate::Lies);
+        self.machine.firmware.booted(into_new, into_new || fate == InstallOutcome::Lies);
         let runs = self.machine.firmware.running().version.to_string();
         if into_new {
             self.shard.measure(|measured| {
@@ -78,7 +78,7 @@ impl Device {
             });
         }
         self.log_firmware_event("booted", &runs);
-        if let Fate::Dies(after) = fate {
+        if let InstallOutcome::Dies(after) = fate {
             ctx.run_later(after, move |device, _| {
                 // Only if it still runs this release.
                 if device.machine.firmware.running().release_counter == release_counter {
@@ -103,7 +103,7 @@ impl Device {
         self.machine.die();
         self.waiting.clear();
         let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
-        let by = self.shard.truth.version(release_counter);
+        let by = self.shard.ground_truth.version(release_counter);
         self.shard.measure(|measured| {
             measured.broke(&by, broken);
             measured.registered -= was_registered;

@@ -24,11 +24,11 @@ use crate::{
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
+    invariants::Witness,
     link::{in_process::InProcess, witnessed::Witnessed},
     operator::AnswerTimeouts,
-    promises::Witness,
+    resources::{self, Resources, Stopwatch},
     scenario::{Addresses, Plan},
-    self_watch::{self, Resources, Stopwatch},
     setup::{Driven, NotProvisioned, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
@@ -98,7 +98,7 @@ pub struct Rehearsal<'a> {
 pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
     let Rehearsal { plan, out, .. } = rehearsal;
     let stopwatch = Stopwatch::started();
-    let cpu_before = self_watch::own_cpu_s();
+    let cpu_before = resources::own_cpu_s();
     let database = Temporary::make("rehearsal");
     let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
     let config = config(plan, database.path())?;
@@ -114,7 +114,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
-    let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, ..Resources::default() };
+    let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
     let about = About {
         plan,
         mode: Mode::Rehearse,

@@ -40,7 +40,9 @@ mod tests {
         let policies = vec![policy("a|b\n<b>", vec![cell(0, 0, 0), cell(50, 100, 11)])];
         let text = summary(&Score { policies, invariant_violations: 1, recommendation: "Take `a`.".into(), ..score });
         assert!(
-            text.starts_with("## Score of policies: s\n\nTake \\`a\\`.\n\n**Promises of the server were broken once"),
+            text.starts_with(
+                "## Score of policies: s\n\nTake \\`a\\`.\n\n**The server's invariants were violated once"
+            ),
             "{text}"
         );
         assert!(

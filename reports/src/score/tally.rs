@@ -75,12 +75,12 @@ fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> Orde
     values.get(rank.saturating_sub(1)).copied()
 }
 
-/// Trials that unit tests sum up.
+/// Trials for unit tests.
 #[cfg(test)]
 pub(super) mod sample {
     use super::{Asked, Trial, TrialOutcome};
 
-    /// What trials are of that have a name and a way to sign.
+    /// A set of trials with this scenario name and kind of signatures.
     pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> Asked {
         Asked {
             scenario: scenario.to_owned(),

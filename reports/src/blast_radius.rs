@@ -169,7 +169,7 @@ mod tests {
         );
         assert_eq!(
             sentence(|of| of.broken_devices = 0),
-            "Release 1.1.0 was installed on 150 of 3,000 devices and broke none; it was aborted all the same."
+            "Release 1.1.0 was installed on 150 of 3,000 devices and broke none; it was aborted nevertheless."
         );
     }
 }

@@ -415,7 +415,7 @@ mod tests {
         summary.interrupted = true;
         let ended = page_of(summary);
         assert!(!ended.contains("Run it again") && !ended.contains("give the same event log"));
-        assert!(ended.contains("no command repeats where. The whole run:"));
+        assert!(ended.contains("no command repeats it up to that point. The complete run:"));
     }
 
     #[test]

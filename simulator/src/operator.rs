@@ -337,7 +337,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Takes a step of the rotation of the server's key: `announce`, `flip` or `retire`.
+    /// Takes a step of the rotation of the server's key: `announce`, `activate` or `retire`.
     pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
         let change = json!({ "reason": WHY, "force": force });
         self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())

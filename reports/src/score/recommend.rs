@@ -295,11 +295,11 @@ mod tests {
         let said = recommendation(&[policy("a", vec![few(100, 9, 10)]), policy("b", vec![few(100, 7, 10)])]);
         assert!(
             said.contains(
-                "misses it in 3 of 10; 10 trials do not tell apart how often the two find it: about 100 of each would"
+                "misses it in 3 of 10; 10 trials do not show which of the two finds it more often: about 100 of each would"
             ),
             "{said}"
         );
         let said = recommendation(&[policy("a", vec![cell(100, 97, 11)]), policy("b", vec![cell(100, 97, 12)])]);
-        assert!(said.contains("; 100 trials do not tell apart how often the two find it."), "{said}");
+        assert!(said.contains("; 100 trials do not show which of the two finds it more often."), "{said}");
     }
 }

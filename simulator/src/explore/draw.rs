@@ -255,7 +255,7 @@ impl Drawn {
                 12 if self.dice.in_100(50) => {
                     format!(
                         "\"rotate_server_key\"\nstep = \"{}\"\nmay_fail = true",
-                        self.dice.of(&["announce", "flip", "retire"])
+                        self.dice.of(&["announce", "activate", "retire"])
                     )
                 }
                 _ => format!(

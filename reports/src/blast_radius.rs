@@ -130,7 +130,7 @@ mod tests {
         );
         assert_eq!(
             sentence(|of| of.detected_at_s = Some(3_000.0)),
-            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %), though it was aborted 10 min before the first one broke; \
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %), although it was aborted 10 min before the first one broke; \
              it targeted 3,000."
         );
     }
@@ -152,7 +152,7 @@ mod tests {
         );
         assert_eq!(
             sentence(|of| of.state = "WAITING".into()),
-            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was waiting for approval when the run ended, though it was \
+            "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was waiting for approval when the run ended, although it was \
              first held back 2 h 10 min after the first one broke; it targeted 3,000."
         );
     }

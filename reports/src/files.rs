@@ -211,7 +211,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/zero", dir.path().join(TICKS)).unwrap();
         let error = read_ticks(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("ticks.ndjson cannot be read (it is no regular file)"), "{error}");
+        assert!(error.contains("ticks.ndjson cannot be read (it is not a regular file)"), "{error}");
     }
 
     #[test]

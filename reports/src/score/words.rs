@@ -185,8 +185,7 @@ mod tests {
     fn trials_that_were_not_made_are_not_claimed() {
         use crate::score::tally::sample::{asked, trials};
         let text = how(&Score::of(asked("s", "real"), &trials()));
-        let wanted =
-            "Ended before it was done: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
+        let wanted = "Ended early: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
         assert!(text.starts_with(wanted), "{text}");
         let of_more = crate::score::Asked { cells: 5, ..asked("s", "real") };
         assert!(

@@ -20,10 +20,10 @@ use ks_benches::line;
 use ks_fleet::{
     device::{
         actor::{Account, Device},
-        machine::{Birth, Machine, ServerKeys},
+        machine::{DeviceInit, Machine, ServerKeys},
     },
     ground_truth::GroundTruth,
-    link::{HttpAnswer, HttpRequest, Link, Reply, faults::Weather},
+    link::{HttpAnswer, HttpRequest, Link, Reply, faults::NetworkFaults},
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
@@ -61,7 +61,7 @@ impl Link for Registrar {
         })
     }
 
-    fn hang_up(&self) {}
+    fn close(&self) {}
 }
 
 fn shard() -> Rc<Shard> {
@@ -74,7 +74,7 @@ fn shard() -> Rc<Shard> {
         shifts: Vec::new(),
         trusted: RefCell::default(),
         ground_truth: GroundTruth::default(),
-        weather: Arc::new(Weather::fair(1)),
+        network_faults: Arc::new(NetworkFaults::none(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,
@@ -96,7 +96,7 @@ async fn bytes_per_device() -> usize {
     let mut devices = Vec::with_capacity(DEVICES as usize);
     let heap = Region::new(HEAP);
     for number in 0..DEVICES {
-        let machine = Machine::new(Birth {
+        let machine = Machine::new(DeviceInit {
             device_id: format!("SIM-{number:06}").parse().unwrap(),
             root_seed: 1,
             server_keys: Rc::clone(&keys),

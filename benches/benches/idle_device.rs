@@ -20,14 +20,14 @@ use ks_benches::line;
 use ks_fleet::{
     device::{
         actor::{Account, Device},
-        machine::{Birth, Machine, ServerKeys},
+        machine::{DeviceInit, Machine, ServerKeys},
     },
-    link::{HttpAnswer, HttpRequest, Link, Reply, faults::Weather},
+    ground_truth::GroundTruth,
+    link::{HttpAnswer, HttpRequest, Link, Reply, faults::NetworkFaults},
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
     timer::RuntimeTimer,
-    truth::Truth,
 };
 use ks_protocol::message::Trust;
 use ks_protocol::{key::PrivateKey, message::Registered, signature::seal_response, time::UnixMs};
@@ -61,7 +61,7 @@ impl Link for Registrar {
         })
     }
 
-    fn hang_up(&self) {}
+    fn close(&self) {}
 }
 
 fn shard() -> Rc<Shard> {
@@ -73,13 +73,13 @@ fn shard() -> Rc<Shard> {
         answer_timeout: Duration::from_secs(10),
         shifts: Vec::new(),
         trusted: RefCell::default(),
-        truth: Truth::default(),
-        weather: Arc::new(Weather::fair(1)),
+        ground_truth: GroundTruth::default(),
+        network_faults: Arc::new(NetworkFaults::none(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,
-        is_overheard: false,
-        overheard: RefCell::new(VecDeque::new()),
+        is_captured: false,
+        captured: RefCell::new(VecDeque::new()),
         timer: Rc::new(RuntimeTimer),
     })
 }
@@ -96,7 +96,7 @@ async fn bytes_per_device() -> usize {
     let mut devices = Vec::with_capacity(DEVICES as usize);
     let heap = Region::new(HEAP);
     for number in 0..DEVICES {
-        let machine = Machine::new(Birth {
+        let machine = Machine::new(DeviceInit {
             device_id: format!("SIM-{number:06}").parse().unwrap(),
             root_seed: 1,
             server_keys: Rc::clone(&keys),

@@ -4,7 +4,7 @@ pub mod fleet;
 
 use std::time::Duration;
 
-use ks_fleet::self_watch::Stopwatch;
+use ks_fleet::resources::Stopwatch;
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 9;

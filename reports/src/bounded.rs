@@ -1,25 +1,25 @@
-//! Files that anybody may have made, read within bounds: regular files alone, none larger than is said, and no line longer than
+//! Reads untrusted files within bounds: only regular files, up to a maximum size, with no line longer than
 //! [`LINE_BYTES_MAX`].
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Take};
 use std::path::Path;
 
-/// Largest file that is kept in memory as a whole, or row by row, in bytes: some ten times what the longest run writes.
+/// Largest file held in memory, whole or row by row, in bytes: about ten times what the longest run writes.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Largest event log, which is only read through, in bytes.
+/// Largest event log, in bytes; it is only streamed.
 pub const EVENTS_BYTES_MAX: u64 = 64 << 30;
 /// Longest line of a file that is read line by line, in bytes.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// Opens a regular file of at most `bytes_max` bytes. No more of it is read, whatever it says of its length.
+/// Opens a regular file of at most `bytes_max` bytes. No more than that is read, whatever length the file reports.
 ///
 /// # Errors
 /// It can't be opened, is something else, such as a device or a pipe, or is larger.
 pub fn open(path: &Path, bytes_max: u64) -> io::Result<Take<File>> {
-    let about = fs::metadata(path)?; // before it is opened: to open a pipe may take for ever
+    let about = fs::metadata(path)?; // before it is opened: opening a pipe may block forever
     if !about.is_file() {
-        return Err(refused("it is no regular file".to_owned()));
+        return Err(refused("it is not a regular file".to_owned()));
     }
     if about.len() > bytes_max {
         return Err(too_large(bytes_max));
@@ -87,12 +87,12 @@ mod tests {
 
     #[test]
     fn a_file_without_end_is_refused_and_not_read() {
-        let said = |path: &Path| read(path, FILE_BYTES_MAX).unwrap_err().to_string();
-        assert_eq!(said(Path::new("/dev/zero")), "it is no regular file");
+        let error = |path: &Path| read(path, FILE_BYTES_MAX).unwrap_err().to_string();
+        assert_eq!(error(Path::new("/dev/zero")), "it is not a regular file");
         let folder = tempfile::tempdir().unwrap();
         let hole = folder.path().join("hole");
-        File::create(&hole).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap(); // which takes no room on the disk
-        assert_eq!(said(&hole), "it is larger than 256 MiB");
+        File::create(&hole).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap(); // sparse: it uses no disk space
+        assert_eq!(error(&hole), "it is larger than 256 MiB");
         File::create(&hole).unwrap().set_len(FILE_BYTES_MAX).unwrap();
         let mut lines = Lines::open(&hole, FILE_BYTES_MAX).unwrap();
         assert_eq!(lines.next_line().unwrap_err().to_string(), "line 1 is longer than 1024 KiB");

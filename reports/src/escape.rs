@@ -1,4 +1,4 @@
-//! Text of a run folder made harmless where it is shown: names, notes and URLs come from files and are never markup.
+//! Escapes text of a run folder for display: names, notes and URLs come from files and are never markup.
 
 /// For HTML text and quoted attributes.
 pub(crate) fn html(text: &str) -> String {

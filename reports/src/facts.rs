@@ -1,4 +1,4 @@
-//! What a summary says, in the words that every form of the report shares.
+//! Sentences and figures of a summary, shared by every form of the report.
 
 use crate::number;
 use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, Verdict};
@@ -6,7 +6,7 @@ use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summ
 /// The code of a success; everything else is a refusal or a failure.
 pub(crate) const OK: &str = "OK";
 
-/// The verdict as one word, so that nobody needs its colour.
+/// The verdict as one word, readable without its colour.
 pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "PASS",
@@ -15,7 +15,7 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What the verdict means to somebody who must decide.
+/// The verdict in a sentence.
 pub(crate) fn verdict_sentence(summary: &Summary) -> String {
     match summary.verdict {
         Verdict::Pass => "Every expectation was met, and the measurement was sound.".into(),
@@ -26,22 +26,22 @@ pub(crate) fn verdict_sentence(summary: &Summary) -> String {
     }
 }
 
-/// What failed, of the three things that can.
+/// Which of the three kinds of checks failed.
 fn failure_sentence(summary: &Summary) -> String {
     let (count, met) = (summary.expectations.len(), met_count(summary));
     let missed = format!("{} of {count} expectations not met.", count.saturating_sub(met));
     let parts = [
         (met < count, missed.as_str()),
-        (!summary.ledger.balances(), "What was acknowledged is not what was stored."),
+        (!summary.ledger.balances(), "Acknowledged and stored data differ."),
         (attacks(summary).successes > 0, "An attack succeeded."),
     ];
-    let told: Vec<&str> = parts.iter().filter(|(is_true, _)| *is_true).map(|(_, words)| *words).collect();
-    if told.is_empty() { "The run did not reach its goal.".into() } else { told.join(" ") }
+    let sentences: Vec<&str> = parts.iter().filter(|(is_true, _)| *is_true).map(|(_, words)| *words).collect();
+    if sentences.is_empty() { "The run did not reach its goal.".into() } else { sentences.join(" ") }
 }
 
 /// The blast radius of a release, with the numbers as all others on the page.
 pub(crate) fn rollout(rollout: &RolloutSummary) -> String {
-    rollout.told(number::grouped)
+    rollout.sentence_with(number::grouped)
 }
 
 /// The mode as a noun.
@@ -59,30 +59,30 @@ pub(crate) fn requests(summary: &Summary) -> (u64, u64) {
     (codes().fold(0, sum), codes().filter(|(code, _)| *code != OK).fold(0, sum))
 }
 
-/// The ledger in words.
+/// The reconciliation in words.
 pub(crate) fn ledger(ledger: &Ledger) -> String {
     let count = number::grouped;
     if !ledger.reconciled {
-        return "Not reconciled: the stored rows could not be asked for, so this run says nothing about lost or doubled data."
+        return "Not reconciled: the stored rows could not be read, so this run says nothing about lost or duplicated data."
             .into();
     }
-    let mut told = format!(
-        "{} {} checked against what the server stored: {} lost, {} doubled, {} reordered, {} misattributed.",
+    let mut text = format!(
+        "{} {} checked against what the server stored: {} lost, {} duplicated, {} reordered, {} misattributed.",
         count(ledger.checked),
         if ledger.checked == 1 { "acknowledgement" } else { "acknowledgements" },
         count(ledger.lost),
-        count(ledger.doubled),
+        count(ledger.duplicated),
         count(ledger.reordered),
         count(ledger.misattributed),
     );
     if ledger.unacknowledged > 0 {
-        told += &format!(
-            " {} more stored, whose acknowledgement never reached the device (allowed: an answer can be lost).",
+        text += &format!(
+            " {} more stored without an acknowledgement reaching the device (allowed: an answer can be lost).",
             count(ledger.unacknowledged)
         );
     }
     if ledger.acks_checked + ledger.acks_misattributed > 0 {
-        told += &format!(
+        text += &format!(
             " {} ACKs of commands checked: {} lost, {} misattributed.",
             count(ledger.acks_checked),
             count(ledger.acks_lost),
@@ -90,23 +90,23 @@ pub(crate) fn ledger(ledger: &Ledger) -> String {
         );
     }
     if ledger.punches_stored + ledger.punches_lost > 0 {
-        told += &format!(
-            " {} punches stored: {} lost, {} doubled, {} misattributed.",
+        text += &format!(
+            " {} punches stored: {} lost, {} duplicated, {} misattributed.",
             count(ledger.punches_stored),
             count(ledger.punches_lost),
-            count(ledger.punches_doubled),
+            count(ledger.punches_duplicated),
             count(ledger.punches_misattributed),
         );
     }
-    told
+    text
 }
 
-/// What was measured, with its unit.
+/// The measured value, with its unit.
 pub(crate) fn actual(expectation: &Expectation) -> String {
     expectation.actual.map_or("no sample".into(), |actual| with_unit(number::measured(actual), &expectation.unit))
 }
 
-/// The bound, with its unit and with signs as people write them.
+/// The bound, with its unit and typographic signs.
 pub(crate) fn bound(expectation: &Expectation) -> String {
     let signs = expectation.bound.replace("<=", "≤").replace(">=", "≥");
     with_unit(number::group_within(&signs), &expectation.unit)
@@ -151,18 +151,18 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn the_ledger_is_told_in_words() {
-        let told = ledger(&sample::summary().ledger).replace('\u{a0}', " ");
+    fn the_ledger_is_described_in_words() {
+        let text = ledger(&sample::summary().ledger).replace('\u{a0}', " ");
         assert_eq!(
-            told,
-            "30 000 acknowledgements checked against what the server stored: 0 lost, 0 doubled, 0 reordered, 0 misattributed. \
-             3 more stored, whose acknowledgement never reached the device (allowed: an answer can be lost)."
+            text,
+            "30 000 acknowledgements checked against what the server stored: 0 lost, 0 duplicated, 0 reordered, 0 misattributed. \
+             3 more stored without an acknowledgement reaching the device (allowed: an answer can be lost)."
         );
         assert!(ledger(&Ledger::default()).starts_with("Not reconciled"));
     }
 
     #[test]
-    fn a_bound_reads_as_people_write_it() {
+    fn a_bound_has_typographic_signs_and_its_unit() {
         let expectation = |bound: &str, unit: &str| Expectation {
             name: "heartbeat.p99_ms".into(),
             actual: Some(12.5),

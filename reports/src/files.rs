@@ -1,4 +1,4 @@
-//! Reading and writing the files of a run folder, `latency.hlog` apart.
+//! Reading and writing the files of a run folder, except `latency.hlog`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use crate::bounded::{self, EVENTS_BYTES_MAX, FILE_BYTES_MAX, Lines};
 use crate::error::ReportError;
 use crate::run_folder::{DECISIONS, FORMAT, ROLLOUTS, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
-/// Rows of a file at most: some ten times what the longest run writes.
+/// Limit of rows per file: about ten times what the longest run writes.
 const ROWS_MAX: usize = 1_000_000;
 
 /// Reads `summary.json` of the folder.
@@ -45,7 +45,7 @@ pub fn write_summary(dir: &Path, summary: &Summary) -> Result<(), ReportError> {
     let unwritten =
         |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SUMMARY), cause: cause.to_string() };
     let mut text = serde_json::to_vec_pretty(summary).map_err(unwritten)?;
-    // serde_json writes NaN as null, which nobody could read back: better to learn of it here.
+    // serde_json writes NaN as null, which can't be read back: better to fail here.
     serde_json::from_slice::<Summary>(&text).map_err(unwritten)?;
     text.push(b'\n');
     replace(dir, SUMMARY, &text).map(|_| ())
@@ -94,7 +94,7 @@ fn rows<T: DeserializeOwned>(file: &Path, expected: &'static str, at_s: fn(&T) -
     Ok(all)
 }
 
-/// Nothing, where a file that may be absent is.
+/// Turns a missing optional file into nothing.
 fn if_there<T: Default>(read: Result<T, ReportError>) -> Result<T, ReportError> {
     match read {
         Err(ReportError::Missing { .. }) => Ok(T::default()),
@@ -130,7 +130,7 @@ fn without_line(cause: &serde_json::Error) -> String {
     text.split_once(" at line ").map_or(text.clone(), |(what, _)| format!("{what} at column {}", cause.column()))
 }
 
-/// All bytes of a file that must be there.
+/// All bytes of a required file.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
     bounded::read(file, FILE_BYTES_MAX).map_err(|cause| unread(file, cause))
 }
@@ -148,10 +148,10 @@ pub(crate) fn unfinished(name: &str) -> String {
     format!(".{name}.unfinished")
 }
 
-/// Creates a file that is not there; whatever has its name goes first, and is not followed if it is a link.
+/// Creates a new file; an existing one of that name is removed first, and a link is not followed.
 ///
 /// # Errors
-/// Something else than a file has its name, or the folder can't be written.
+/// The name belongs to something other than a file, or the folder can't be written.
 pub fn create_new(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
@@ -160,7 +160,7 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).open(path)
 }
 
-/// Writes `bytes` to `dir/name` by way of a temporary name, so that nobody ever sees half a file. Neither name is followed if it is
+/// Writes `bytes` to `dir/name` by way of a temporary name, so that readers never see half a file. Neither name is followed if it is
 /// a link.
 pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReportError> {
     let file = dir.join(name);
@@ -171,7 +171,7 @@ pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, R
     match written {
         Ok(()) => Ok(file),
         Err(cause) => {
-            // Best effort: the error above is the one to tell.
+            // Best effort: report the error above.
             fs::remove_file(&unfinished).ok();
             Err(ReportError::Unwritable { file, cause })
         }
@@ -211,7 +211,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/zero", dir.path().join(TICKS)).unwrap();
         let error = read_ticks(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("ticks.ndjson cannot be read (it is no regular file)"), "{error}");
+        assert!(error.contains("ticks.ndjson cannot be read (it is not a regular file)"), "{error}");
     }
 
     #[test]

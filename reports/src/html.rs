@@ -1,17 +1,16 @@
 //! `report.html`: one self-contained page, from the verdict down to the details. No script, nothing fetched.
 
-#![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clear before quick")]
+#![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clarity before speed")]
 
 use crate::escape::html as text;
 use crate::facts;
 use crate::number::{grouped, megabytes, millis, share, span, whole};
 use crate::plot::Figure;
 use crate::run::Run;
-use crate::run_folder::{Attacks, Expectation, Percentiles, Phase, PromiseJudged, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
 mod rollout;
 
-/// The page's looks.
 const STYLE: &str = include_str!("report.css");
 
 /// The whole page.
@@ -20,7 +19,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let sections = [
         verdict(summary),
         expectations(summary),
-        promises(summary),
+        invariants(summary),
         rollout::section(run, figures),
         key_numbers(summary),
         adversaries(summary),
@@ -100,7 +99,7 @@ fn verdict(summary: &Summary) -> String {
         body.push_str(&format!("<ul>\n{reasons}</ul>\n"));
     }
     if summary.interrupted {
-        body.push_str("<p><strong>Interrupted:</strong> the run was ended before its time.</p>\n");
+        body.push_str("<p><strong>Interrupted:</strong> the run was ended early.</p>\n");
     }
     let heading = format!("{sign} {}", facts::verdict_word(summary.verdict));
     section(class, &heading, &body)
@@ -113,7 +112,7 @@ fn expectations(summary: &Summary) -> String {
         return section(
             "",
             "Expectations",
-            "<p>The scenario expects nothing, so only the ledger and the measurement were judged.</p>\n",
+            "<p>The scenario has no expectations, so only the ledger and the measurement were judged.</p>\n",
         );
     }
     let row = |expectation: &Expectation| {
@@ -131,20 +130,20 @@ fn expectations(summary: &Summary) -> String {
     section("", &heading, &table("cards", "Expectations", &["Expectation", "#Measured", "#Bound", "Met"], &rows))
 }
 
-/// What a rehearsal is judged by whatever it expects.
-fn promises(summary: &Summary) -> String {
-    let Some(promises) = &summary.promises else { return String::new() };
-    let kept = promises.iter().filter(|judged| judged.breaches.is_empty()).count();
-    let item = |judged: &PromiseJudged| {
-        let (class, sign) = if judged.breaches.is_empty() { ("met", "✓ kept") } else { ("unmet", "✗ broken") };
-        format!("{}<td class=\"{class}\">{sign}</td>", name_cell(&judged.promise))
+/// The invariants that every rehearsal must hold, whatever it expects.
+fn invariants(summary: &Summary) -> String {
+    let Some(invariants) = &summary.invariants else { return String::new() };
+    let kept = invariants.iter().filter(|judged| judged.violations.is_empty()).count();
+    let item = |judged: &InvariantResult| {
+        let (class, sign) = if judged.violations.is_empty() { ("met", "✓ held") } else { ("unmet", "✗ violated") };
+        format!("{}<td class=\"{class}\">{sign}</td>", name_cell(&judged.invariant))
     };
-    let rows: Vec<String> = promises.iter().map(item).collect();
-    let heading = format!("Promises: {kept} of {} kept", promises.len());
-    section("", &heading, &table("cards", "Promises", &["Promise", "Kept"], &rows))
+    let rows: Vec<String> = invariants.iter().map(item).collect();
+    let heading = format!("Invariants: {kept} of {} held", invariants.len());
+    section("", &heading, &table("cards", "Invariants", &["Invariant", "Result"], &rows))
 }
 
-/// The numbers that people ask for first, and the ledger.
+/// The key numbers, and the ledger.
 fn key_numbers(summary: &Summary) -> String {
     let beats = summary.heartbeats;
     let (requests, refused) = facts::requests(summary);
@@ -194,14 +193,14 @@ fn key_numbers(summary: &Summary) -> String {
     section("", "Key numbers", &body)
 }
 
-/// What attackers tried, if there were any.
+/// The adversaries' attempts, if there were any.
 fn adversaries(summary: &Summary) -> String {
     if summary.adversaries.is_empty() {
         return String::new();
     }
     let row = |(kind, attacks): (&String, &Attacks)| {
         let (class, words) = match attacks {
-            Attacks { successes: 1.., .. } => ("unmet", "✗ honoured"),
+            Attacks { successes: 1.., .. } => ("unmet", "✗ accepted"),
             Attacks { attempts: 0, .. } => ("unmet", "✗ never tried"),
             _ => ("met", "✓ all refused"),
         };
@@ -217,17 +216,17 @@ fn adversaries(summary: &Summary) -> String {
         "",
         "Adversaries",
         &format!(
-            "{body}<p class=\"muted\">A success is a request that the server honoured; there must be none. Not judged is what had no answer or met a rate limit: it proves nothing.</p>\n"
+            "{body}<p class=\"muted\">A success is a request that the server accepted; there must be none. Not judged: requests without an answer or refused by a rate limit, which prove nothing.</p>\n"
         ),
     )
 }
 
-/// The pictures of any run, in the page itself.
+/// The plots of a run, embedded in the page.
 fn plots(figures: &[Figure]) -> String {
     section("plots", "Plots", &pictures(figures.iter().filter(|figure| !figure.is_of_rollout)))
 }
 
-/// Pictures, one below the other.
+/// Plots, one below the other.
 pub(crate) fn pictures<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
     let figure = |figure: &Figure| {
         let svg = figure.svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
@@ -237,7 +236,7 @@ pub(crate) fn pictures<'a>(figures: impl Iterator<Item = &'a Figure>) -> String 
             text(&figure.title)
         )
     };
-    let hint = "<p class=\"muted swipe\">Swipe a plot sideways to see all of it.</p>\n".to_owned();
+    let hint = "<p class=\"muted swipe\">Swipe a plot sideways to see the whole.</p>\n".to_owned();
     hint + &figures.map(figure).collect::<String>()
 }
 
@@ -260,7 +259,7 @@ fn codes(summary: &Summary) -> String {
         }));
     }
     if rows.is_empty() {
-        return section("", "Requests by message type", "<p>No request ended, well or badly.</p>\n");
+        return section("", "Requests by message type", "<p>No request ended.</p>\n");
     }
     let columns = ["Message", "Ended with", "#Requests", "#Share of the message"];
     section("", "Requests by message type", &table("", "Requests by message type and code", &columns, &rows))
@@ -285,18 +284,18 @@ fn latencies(summary: &Summary) -> String {
     }
     let columns = ["Message", "Time", "#Answers", "#p50", "#p90", "#p99", "#p99.9", "#max"];
     let body = table("", "Response and service times by message type", &columns, &rows);
-    let note = "<p class=\"muted\">Response time counts from the intended send, service time from the actual send; both end with the verified answer. Rows with a code are of requests that ended so; the others ended OK.</p>\n";
+    let note = "<p class=\"muted\">Response time counts from the intended send, service time from the actual send; both end with the verified answer. Rows with a code are of requests that ended with it; the others ended OK.</p>\n";
     section("", "Response and service times", &format!("{body}{note}"))
 }
 
-/// Whether the generator could keep up with itself.
+/// Whether the load generator kept up with its own schedule.
 fn generator(summary: &Summary) -> String {
     let (of, beats) = (&summary.generator, &summary.heartbeats);
     let acknowledged = share(rounded(beats.per_min), rounded(beats.offered_per_min));
     let server_cpu = of.server_cpu_s.map_or("not measured".into(), span);
     let rows = [
-        ("Sent of the heartbeats that were due, in the steady part", share(of.achieved_bp.into(), 10_000)),
-        ("Acknowledged of them", acknowledged),
+        ("Heartbeats sent of those due, in the steady part", share(of.achieved_bp.into(), 10_000)),
+        ("Acknowledged of these", acknowledged),
         ("Late sends", grouped(of.late_sends)),
         ("Send lag, p50", millis(of.send_lag_p50_ms)),
         ("Send lag, p99", millis(of.send_lag_p99_ms)),
@@ -306,11 +305,7 @@ fn generator(summary: &Summary) -> String {
         ("Open sockets at the peak", grouped(of.sockets_max)),
     ];
     let rows = rows.map(|(name, value)| format!("{}{}", name_cell(name), number_cell(&value)));
-    section(
-        "",
-        "Generator health",
-        &table("", "Generator health", &["What the generator saw of itself", "#Value"], &rows),
-    )
+    section("", "Generator health", &table("", "Generator health", &["Measurement", "#Value"], &rows))
 }
 
 /// A rate to the nearest whole number.
@@ -319,7 +314,7 @@ fn rounded(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// What a reader must know.
+/// Notes for the reader.
 fn notes(notes: &[String]) -> String {
     if notes.is_empty() {
         return String::new();
@@ -328,16 +323,16 @@ fn notes(notes: &[String]) -> String {
     section("", "Notes", &format!("<ul>\n{items}</ul>\n"))
 }
 
-/// How to get the same run again.
+/// How to repeat the run.
 fn replay(summary: &Summary) -> String {
-    let ended = "<p>This run was ended before its time, and no command repeats where. The whole run:</p>\n";
-    let said = if summary.interrupted { ended } else { "" };
-    let mut body = format!("{said}<pre><code>{}</code></pre>\n", text(&summary.replay));
+    let ended = "<p>This run was ended early, and no command repeats it up to that point. The complete run:</p>\n";
+    let intro = if summary.interrupted { ended } else { "" };
+    let mut body = format!("{intro}<pre><code>{}</code></pre>\n", text(&summary.replay));
     if let Some(hash) = &summary.event_log_sha256 {
         let repeats = if summary.interrupted { "" } else { "The same seed and build give the same event log. " };
         body.push_str(&format!("<p>{repeats}SHA-256 of events.ndjson:</p>\n<pre><code>{}</code></pre>\n", text(hash)));
     }
-    let heading = if summary.interrupted { "Run the whole" } else { "Run it again" };
+    let heading = if summary.interrupted { "Run it in full" } else { "Run it again" };
     section("", heading, &body)
 }
 
@@ -400,13 +395,13 @@ mod tests {
         summary.verdict = Verdict::Fail;
         summary.reasons = vec!["heartbeat.p99_ms was 80, expected <= 50".into()];
         summary.expectations[0].pass = false;
-        summary.promises.as_mut().unwrap()[1].breaches.push("it did not".into());
+        summary.invariants.as_mut().unwrap()[1].violations.push("it did not".into());
         summary.ledger.lost = 2;
         let page = page_of(summary);
         assert!(page.contains("✗ FAIL") && page.contains("was 80, expected &lt;= 50"));
         assert!(
             page.contains("✗ not met")
-                && page.contains("Promises: 1 of 2 kept")
+                && page.contains("Invariants: 1 of 2 held")
                 && page.contains("class=\"ledger bad\"")
         );
     }
@@ -420,7 +415,7 @@ mod tests {
         summary.interrupted = true;
         let ended = page_of(summary);
         assert!(!ended.contains("Run it again") && !ended.contains("give the same event log"));
-        assert!(ended.contains("no command repeats where. The whole run:"));
+        assert!(ended.contains("no command repeats it up to that point. The complete run:"));
     }
 
     #[test]

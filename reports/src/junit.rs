@@ -1,9 +1,8 @@
-//! `junit.xml`: the verdict for CI servers, one test case per promise.
+//! `junit.xml`: the verdict for CI servers, one test case per check.
 //!
-//! What was measured and found wanting is a `<failure>`; what could not be measured soundly is an `<error>`, and then an
-//! expectation that was missed is an error too: the run shows nothing either way. The ledger and the adversaries need no
-//! sound timing, so they fail in any run. The file fits the schemas of Jenkins' plugins and of Ant, which ask for more than
-//! they use.
+//! A missed expectation is a `<failure>`. In an inconclusive run it is an `<error>`, because the run shows nothing either way.
+//! The ledger and the adversaries need no sound timing, so they are failures in any run. The file fits the schemas of Jenkins'
+//! plugins and of Ant, which require more than those tools use.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use crate::escape::xml;
 use crate::facts;
 use crate::run_folder::{Expectation, Ledger, Summary, Verdict};
 
-/// What is said to have run the tests: nobody needs the name of a machine, and schemas ask for one.
+/// The `hostname` attribute, which the schemas require; a machine's real name is of no use.
 const HOST: &str = "localhost";
 
 /// How a test case ended.
@@ -30,11 +29,11 @@ struct Case {
     time_s: f64,
 }
 
-/// What stands above the cases.
+/// The suite's attributes and properties.
 struct Suite<'a> {
     name: &'a str,
     time_s: f64,
-    /// RFC 3339; what follows the seconds is left out, as schemas demand.
+    /// RFC 3339; fractions and offset are cut off, as the schemas require.
     at: &'a str,
     properties: Vec<(&'static str, String)>,
 }
@@ -55,9 +54,9 @@ pub(crate) fn suite(summary: &Summary) -> String {
     suite.of(&cases(summary))
 }
 
-/// The file of what did not come to a run: a scenario that is wrong, a server that did not start.
+/// The file when no run took place: an invalid scenario, a server that did not start.
 pub(crate) fn of_failure(scenario: &str, at: &str, why: &str) -> String {
-    let name = "the run came to its end".to_owned();
+    let name = "the run completed".to_owned();
     let case = Case { group: "run", name, outcome: Outcome::Errored(why.to_owned()), time_s: 0.0 };
     Suite { name: scenario, time_s: 0.0, at, properties: Vec::new() }.of(&[case])
 }
@@ -103,44 +102,44 @@ impl Suite<'_> {
     }
 }
 
-/// All test cases of a run. The last one is the run itself, with the reasons that are told nowhere else.
+/// All test cases of a run. The last one is the run itself, with the reasons that no other case reports.
 fn cases(summary: &Summary) -> Vec<Case> {
     let mut cases = expectations(summary);
     let case = |group, name: &str, outcome| Case { group, name: name.to_owned(), outcome, time_s: 0.0 };
-    cases.push(case("ledger", "what was acknowledged is what is stored", ledger(&summary.ledger)));
-    let promises = summary.promises.iter().flatten();
-    cases.extend(promises.map(|judged| {
-        let is_kept = judged.breaches.is_empty();
-        let outcome = if is_kept { Outcome::Passed } else { Outcome::Failed(judged.breaches.join("; ")) };
-        case("promises", &judged.promise, outcome)
+    cases.push(case("ledger", "acknowledged and stored data agree", ledger(&summary.ledger)));
+    let invariants = summary.invariants.iter().flatten();
+    cases.extend(invariants.map(|judged| {
+        let is_kept = judged.violations.is_empty();
+        let outcome = if is_kept { Outcome::Passed } else { Outcome::Failed(judged.violations.join("; ")) };
+        case("invariants", &judged.invariant, outcome)
     }));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);
-        let honoured = format!("{} of {} attempts were honoured, expected none", attacks.successes, attacks.attempts);
-        let outcome = if attacks.successes == 0 { Outcome::Passed } else { Outcome::Failed(honoured) };
+        let accepted = format!("{} of {} attempts were accepted, expected none", attacks.successes, attacks.attempts);
+        let outcome = if attacks.successes == 0 { Outcome::Passed } else { Outcome::Failed(accepted) };
         cases.push(case("adversaries", "no attack succeeds", outcome));
     }
-    let is_told = cases.iter().any(|case| matches!(case.outcome, Outcome::Failed(_)));
-    let run = Case { time_s: summary.wall_s, ..case("run", "the run came to its end", of_run(summary, is_told)) };
+    let is_reported = cases.iter().any(|case| matches!(case.outcome, Outcome::Failed(_)));
+    let run = Case { time_s: summary.wall_s, ..case("run", "the run completed", of_run(summary, is_reported)) };
     cases.push(run);
     cases
 }
 
-/// The outcome of the run itself: what fails it and `is_told` by another case is not told again, and counts once.
-fn of_run(summary: &Summary, is_told: bool) -> Outcome {
+/// The outcome of the run itself: a failure that another case reports (`is_reported`) is not repeated, and counts once.
+fn of_run(summary: &Summary, is_reported: bool) -> Outcome {
     let own = &summary.reasons_of_run;
     let reasons = if own.is_empty() { &summary.reasons } else { own };
-    let told = || if reasons.is_empty() { "no reason was given".to_owned() } else { reasons.join("; ") };
+    let reasons = || if reasons.is_empty() { "no reason was given".to_owned() } else { reasons.join("; ") };
     match summary.verdict {
         Verdict::Pass => Outcome::Passed,
-        Verdict::Fail if own.is_empty() && is_told => Outcome::Passed,
-        Verdict::Fail => Outcome::Failed(told()),
-        Verdict::Inconclusive => Outcome::Errored(told()),
+        Verdict::Fail if own.is_empty() && is_reported => Outcome::Passed,
+        Verdict::Fail => Outcome::Failed(reasons()),
+        Verdict::Inconclusive => Outcome::Errored(reasons()),
     }
 }
 
-/// A case for each expectation. Its name is that of the metric and the kind of its bound, not the bound: whoever tightens one
-/// keeps its history. Names that are equal are numbered.
+/// A case for each expectation. Its name is that of the metric and the kind of its bound, not the bound: the history
+/// of a case survives a tighter bound. Equal names are numbered.
 fn expectations(summary: &Summary) -> Vec<Case> {
     let mut named: BTreeMap<String, u32> = BTreeMap::new();
     let mut case = |one: &Expectation| {
@@ -192,7 +191,7 @@ fn element(case: &Case, suite: &str) -> String {
         Outcome::Passed => format!("{open}/>"),
         Outcome::Failed(message) => with("failure", message),
         Outcome::Errored(message) => with("error", message),
-        // Schemas give a skipped case no attributes.
+        // The schemas allow no attributes on a skipped case.
         Outcome::Skipped(message) => format!("{open}><skipped>{}</skipped></testcase>", xml(message)),
     }
 }
@@ -205,7 +204,7 @@ mod tests {
     /// An element's attributes: those that it must have, and those that it may have besides.
     type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-    /// What every one of the schemas allows: Jenkins' xunit plugin, and Ant's, whichever is the stricter.
+    /// The stricter of the two schemas: Jenkins' xunit plugin and Ant.
     const RULES: [Rule; 10] = [
         ("testsuites", &[], &["name", "tests", "failures", "errors", "disabled", "time"]),
         (
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_has_a_case_per_promise() {
+    fn a_pass_has_a_case_per_check() {
         let xml = suite(&sample::summary());
         assert!(xml.contains("<testsuites tests=\"6\" failures=\"0\" errors=\"0\" time="), "{xml}");
         assert!(xml.contains("name=\"heartbeat.p99_ms max\" time=\"0.000\"/>"), "{xml}");
@@ -306,8 +305,8 @@ mod tests {
         summary.reasons = vec!["`heartbeat.p99_ms <= 50` was not met: 80".into()];
         (summary.expectations[0].pass, summary.expectations[0].actual) = (false, Some(80.0));
         let xml = suite(&summary);
-        let told = "<failure type=\"expectations\" message=\"heartbeat.p99_ms: measured 80 ms, expected ≤ 50 ms\"/>";
-        assert!(xml.contains(told), "{xml}");
+        let failure = "<failure type=\"expectations\" message=\"heartbeat.p99_ms: measured 80 ms, expected ≤ 50 ms\"/>";
+        assert!(xml.contains(failure), "{xml}");
         assert!(xml.contains("failures=\"1\" errors=\"0\""), "and counts once: {xml}");
         summary.reasons_of_run = vec!["a step failed".into()];
         let xml = suite(&summary);

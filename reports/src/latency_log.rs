@@ -1,7 +1,7 @@
 //! `latency.hlog`: heartbeat response times as an HdrHistogram V2 interval log, in microseconds.
 //!
 //! The file is the one that HdrHistogram's own tools read (compressed V2 histograms in base64, one interval a line), so
-//! anybody can draw another picture from it. Interval starts count from the run's start, which the header gives.
+//! other tools can plot it too. Interval starts count from the run's start, which the header gives.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::run_folder::LATENCY;
 const DIGITS: u8 = 3;
 /// Column names, as HdrHistogram's own writer gives them; readers skip this line.
 const COLUMNS: &[u8] = b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
-/// What a line of the log should be.
+/// Expected content of a line, for errors.
 const EXPECTED: &str = "an interval of an HdrHistogram log";
 
 /// Writes `latency.hlog`: a header, then one interval after another. Same calls, same bytes.
@@ -63,7 +63,7 @@ impl<W: Write> LatencyLogWriter<W> {
             })
     }
 
-    /// Flushes and gives back what was written to.
+    /// Flushes and returns the underlying writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
@@ -90,7 +90,7 @@ pub fn read_latency(dir: &Path) -> Result<Option<Histogram<u64>>, ReportError> {
     merge(&bytes).map_err(|(line, cause)| damaged(line, cause))
 }
 
-/// Sum of all intervals of a log; what is wrong comes with its line, counted from 1.
+/// Sum of all intervals of a log; errors carry the line, counted from 1.
 fn merge(log: &[u8]) -> Result<Option<Histogram<u64>>, (usize, String)> {
     let mut merged = Histogram::<u64>::new(DIGITS).map_err(|cause| (1, cause.to_string()))?;
     let mut decoder = Deserializer::new();

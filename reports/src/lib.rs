@@ -1,8 +1,8 @@
 //! Draws a run's folder: plots, one self-contained page, Markdown for a CI job, JUnit for a CI server.
 //!
-//! Data flows one way: [`run_folder`] says what a run leaves behind, [`files`] and [`latency_log`] read and write it,
-//! `run.rs` holds one run as read, `plot/` draws its pictures, and `html.rs`, `markdown.rs` and `junit.rs` say it in
-//! words, which `facts.rs`, `number.rs` and `escape.rs` give them. Nothing here runs, times or judges anything: the
+//! Data flows one way: [`run_folder`] defines what a run leaves behind, [`files`] and [`latency_log`] read and write it,
+//! `run.rs` holds one run as read, `plot/` draws its pictures, and `html.rs`, `markdown.rs` and `junit.rs` describe it in
+//! words, with the help of `facts.rs`, `number.rs` and `escape.rs`. Nothing here runs, times or judges anything: the
 //! verdict is the simulator's, and the same folder always gives the same report.
 
 use std::path::{Path, PathBuf};
@@ -31,14 +31,14 @@ pub use latency_log::{LatencyLogWriter, read_latency};
 
 use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, TICKS};
 
-/// File name of the page drawn for people.
+/// File name of the HTML page.
 pub const REPORT: &str = "report.html";
 /// File name of the short form for a CI job's summary.
 pub const MARKDOWN: &str = "summary.md";
 /// File name of the form for CI servers.
 pub const JUNIT: &str = "junit.xml";
 
-/// What [`draw`] made.
+/// The files that [`draw`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drawn {
     /// Path of `report.html`.
@@ -47,7 +47,7 @@ pub struct Drawn {
     pub files: Vec<PathBuf>,
 }
 
-/// Names of all files that a run, or the score of many, may have in its folder, pictures and unfinished files among them.
+/// Names of all files that the folder of a run or of a score may have, including pictures and unfinished files.
 pub fn file_names() -> Vec<String> {
     let data = [SUMMARY, TICKS, ROLLOUTS, DECISIONS, LATENCY, EVENTS, score::SCORE, score::TRIALS];
     let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN];
@@ -57,7 +57,7 @@ pub fn file_names() -> Vec<String> {
     named.iter().cloned().chain(named.iter().map(|name| files::unfinished(name))).collect()
 }
 
-/// Writes `junit.xml` of what did not come to a run, so that it is red in a CI server and not missing. `at` is RFC 3339.
+/// Writes `junit.xml` when no run took place, so that a CI server shows a failure and not a missing file. `at` is RFC 3339.
 ///
 /// Errors: the folder cannot be written.
 pub fn write_failure(dir: &Path, scenario: &str, at: &str, why: &str) -> Result<PathBuf, ReportError> {
@@ -76,7 +76,7 @@ pub fn write_trials(
     files::replace(dir, JUNIT, junit::of_trials(scenario, at, trials).as_bytes())
 }
 
-/// Writes what says how a run ended, the summary and the JUnit file, at once: the two agree also if nothing more is drawn.
+/// Writes the summary and the JUnit file together, so that the two agree even if nothing else is drawn.
 ///
 /// # Errors
 /// A file can't be written.

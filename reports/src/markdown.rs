@@ -1,6 +1,6 @@
-//! `summary.md`: what fits in a CI job's summary.
+//! `summary.md`: the short form for a CI job's summary.
 
-#![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clear before quick")]
+#![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clarity before speed")]
 
 use crate::escape::markdown as text;
 use crate::facts;
@@ -33,11 +33,11 @@ pub(crate) fn summary(summary: &Summary) -> String {
     out
 }
 
-/// Why it is not a pass.
+/// The reasons why the run did not pass.
 fn reasons(summary: &Summary) -> String {
     let mut out: String = summary.reasons.iter().map(|reason| format!("- {}\n", text(reason))).collect();
     if summary.interrupted {
-        out.push_str("- Interrupted: the run was ended before its time.\n");
+        out.push_str("- Interrupted: the run was ended early.\n");
     }
     if !out.is_empty() {
         out.push('\n');
@@ -99,13 +99,16 @@ fn numbers(summary: &Summary) -> String {
     out
 }
 
-/// The command that runs it again, in a fence that its own text cannot end.
+/// The command that repeats the run, in a fence that its own text cannot close.
 fn replay(summary: &Summary) -> String {
     let longest = summary.replay.split(|sign| sign != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let command = summary.replay.replace(['\n', '\r'], " ");
-    let what =
-        if summary.interrupted { "No command repeats where it was ended. The whole run" } else { "Run it again" };
+    let what = if summary.interrupted {
+        "The run was ended early, and no command repeats it up to that point. The complete run"
+    } else {
+        "Run it again"
+    };
     let mut out = format!("\n{what}:\n\n{fence}sh\n{command}\n{fence}\n");
     if let Some(hash) = &summary.event_log_sha256 {
         out.push_str(&format!("\nSHA-256 of the event log: {}\n", text(hash)));
@@ -127,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_is_told_above_the_reasons() {
+    fn a_rollout_comes_before_the_reasons() {
         let mut summary = sample::summary();
         summary.rollout = Some(crate::run_folder::RolloutSummary { release: "1.1|<b>".into(), ..sample::rollout() });
         summary.reasons = vec!["a gate failed".into()];
         let text = super::summary(&summary).replace('\u{a0}', " ");
-        let told =
+        let sentence =
             "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.66 %) and was aborted";
-        assert!(text.find(told).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
+        assert!(text.find(sentence).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
     }
 
     #[test]
@@ -144,7 +147,12 @@ mod tests {
         summary.interrupted = true;
         let text = super::summary(&summary);
         assert!(!text.contains("Run it again"), "{text}");
-        assert!(text.contains("\nNo command repeats where it was ended. The whole run:\n\n```sh\n"), "{text}");
+        assert!(
+            text.contains(
+                "\nThe run was ended early, and no command repeats it up to that point. The complete run:\n\n```sh\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers formatted for readers.
 
 /// Groups the digits of a whole number by threes: `300 000`, with no-break spaces.
 pub(crate) fn grouped(number: u64) -> String {
@@ -77,7 +77,7 @@ pub(crate) fn millis(value: f64) -> String {
     format!("{}\u{a0}ms", group(&trimmed(value, decimals)))
 }
 
-/// A span of time: `0.5 s`, `30 s`, `12 min`, `1 h 12 min`, `72 h`.
+/// A duration: `0.5 s`, `30 s`, `12 min`, `1 h 12 min`, `72 h`.
 pub(crate) fn span(seconds: f64) -> String {
     let whole = seconds.round();
     if whole < 120.0 {
@@ -94,7 +94,7 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{}\u{a0}MB", group(&trimmed(bytes as f64 / 1e6, 1)))
 }
 
-/// `part` of `whole` in per cent, cut rather than rounded: only all of it is 100 %, and only nothing is 0 %.
+/// `part` of `whole` in per cent, cut rather than rounded: only the whole is 100 %, and only zero is 0 %.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".into();

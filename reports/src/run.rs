@@ -1,4 +1,4 @@
-//! One run as read from its folder: all that a report may be drawn from.
+//! One run as read from its folder: the only input of a report.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::run_folder::{EVENTS, LATENCY, Phase, RolloutDecision, RolloutSample, 
 pub(crate) struct Run {
     /// The run in numbers.
     pub(crate) summary: Summary,
-    /// Its ticks, gathered into as many points as a picture can show.
+    /// Its ticks, merged into as many points as a picture can show.
     pub(crate) timeline: Timeline,
     /// Phases within the time drawn, in order of their start.
     pub(crate) phases: Vec<Phase>,
@@ -26,7 +26,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads the folder. Its files must tell of one and the same run: a report drawn from a part of it would look whole.
+    /// Reads the folder. Its files must be of the same run: a report drawn from a mixture would look complete.
     pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
         let summary = files::read_summary(dir)?;
         let ticks = files::read_ticks(dir)?;
@@ -37,18 +37,18 @@ impl Run {
         }
         let acked = ticks.iter().fold(0_u64, |sum, tick| sum.saturating_add(tick.acked));
         if acked != summary.heartbeats.acked {
-            let said = summary.heartbeats.acked;
-            return Err(differs(TICKS, format!("it has {acked} acknowledged heartbeats, the summary {said}")));
+            let expected = summary.heartbeats.acked;
+            return Err(differs(TICKS, format!("it has {acked} acknowledged heartbeats, the summary {expected}")));
         }
         let sampled = latency.as_ref().map_or(0, Histogram::len);
-        let said = summary.latency_ms.get("heartbeat").map_or(0, |of| of.count);
-        if sampled != said {
-            return Err(differs(LATENCY, format!("it has {sampled} response times, the summary {said}")));
+        let expected = summary.latency_ms.get("heartbeat").map_or(0, |of| of.count);
+        if sampled != expected {
+            return Err(differs(LATENCY, format!("it has {sampled} response times, the summary {expected}")));
         }
-        if let Some(said) = &summary.event_log_sha256 {
+        if let Some(expected) = &summary.event_log_sha256 {
             let found = files::sha256(&dir.join(EVENTS))?;
-            if found != *said {
-                return Err(differs(EVENTS, format!("its SHA-256 is {found}, the summary has {said}")));
+            if found != *expected {
+                return Err(differs(EVENTS, format!("its SHA-256 is {found}, the summary has {expected}")));
             }
         }
         let (samples, decisions) = (files::read_rollouts(dir)?, files::read_decisions(dir)?);

@@ -61,33 +61,32 @@ pub struct Summary {
     pub format: u32,
     /// Name of the scenario, as its file says.
     pub scenario: String,
-    /// What the scenario is for, one or two sentences.
+    /// The scenario's purpose, one or two sentences.
     pub goal: String,
     /// Load or rehearsal.
     pub mode: Mode,
     /// Root seed of every random draw.
     pub seed: u64,
-    /// The verdict.
     pub verdict: Verdict,
     /// Why it is not a pass, one sentence each; empty on a pass.
     pub reasons: Vec<String>,
-    /// Those of them that are of the run as a whole, and of no expectation, promise, ledger or attack.
+    /// Those reasons that concern the run as a whole, not an expectation, invariant, the ledger or an attack.
     #[serde(default)]
     pub reasons_of_run: Vec<String>,
     /// Process exit code that goes with the verdict.
     pub exit_code: u8,
-    /// What the run went against: `embedded server`, a URL, or `in process`.
+    /// The target of the run: `embedded server`, a URL, or `in process`.
     pub target: String,
-    /// Start of the run, RFC 3339 in UTC; a rehearsal says its virtual epoch.
+    /// Start of the run, RFC 3339 in UTC; a rehearsal gives its virtual epoch.
     pub started_at: String,
-    /// When it was really made, RFC 3339 in UTC: no part of what a rehearsal repeats. Empty where nobody said.
+    /// Real time of the run, RFC 3339 in UTC; not repeated by a rehearsal. Empty if unknown.
     #[serde(default)]
     pub made_at: String,
     /// Real seconds the run took.
     pub wall_s: f64,
     /// Seconds on the run's own clock; equals `wall_s` in load mode but for start-up.
     pub simulated_s: f64,
-    /// True when a person or a signal ended the run before its time.
+    /// True if a user or a signal ended the run early.
     pub interrupted: bool,
     /// Number of honest virtual devices.
     pub devices: u64,
@@ -99,33 +98,33 @@ pub struct Summary {
     pub latency_ms: BTreeMap<String, Percentiles>,
     /// Service time (actual send to verified answer) of answered requests by message type, in milliseconds.
     pub service_ms: BTreeMap<String, Percentiles>,
-    /// Response time of requests that ended otherwise, by message type and code, in milliseconds; of what never ended, how long
-    /// it had waited.
+    /// Response time of requests that ended otherwise, by message type and code, in milliseconds; for requests that never ended,
+    /// the time waited.
     #[serde(default)]
     pub other_latency_ms: BTreeMap<String, BTreeMap<String, Percentiles>>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
-    /// What the generator saw of itself.
+    /// Health of the load generator.
     pub generator: Generator,
-    /// What devices saw acknowledged, reconciled with what the server stored.
+    /// Reconciliation of acknowledged with stored data.
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
     pub adversaries: BTreeMap<String, Attacks>,
-    /// What adversaries sent, by kind, of all kinds.
+    /// What adversaries sent, by kind; all kinds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adversary_requests: BTreeMap<String, AdversaryRequests>,
     /// Every expectation and whether it was met.
     pub expectations: Vec<Expectation>,
     /// Named spans of the run, for marking plots.
     pub phases: Vec<Phase>,
-    /// What the server must keep whatever the scenario expects, and whether it did; rehearsals only.
+    /// Invariants that the server must hold whatever the scenario expects, with their results; rehearsals only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promises: Option<Vec<PromiseJudged>>,
+    pub invariants: Option<Vec<InvariantResult>>,
     /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
     pub event_log_sha256: Option<String>,
-    /// A command that runs the same again; if the run was `interrupted`, the whole of which it is the beginning.
+    /// A command that repeats the run; if `interrupted`, the complete run that this is the beginning of.
     pub replay: String,
-    /// What a reader must know to judge the numbers (for example what a rehearsal leaves out).
+    /// Notes needed to judge the numbers (for example what a rehearsal leaves out).
     pub notes: Vec<String>,
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,19 +132,19 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// What the command in `replay` does: no command repeats the moment at which somebody ended a run.
+    /// What the command in `replay` does: no command repeats an interruption.
     pub fn replay_label(&self) -> &'static str {
-        if self.interrupted { "no command repeats where it was ended; the whole run" } else { "replay" }
+        if self.interrupted { "the complete run (no command repeats it up to the interruption)" } else { "replay" }
     }
 }
 
-/// A promise, and whether it was kept.
+/// An invariant, and whether it held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PromiseJudged {
-    /// What is promised.
-    pub promise: String,
-    /// How it was not kept, a sentence each; empty if it was.
-    pub breaches: Vec<String>,
+pub struct InvariantResult {
+    /// The invariant in words.
+    pub invariant: String,
+    /// Its violations, a sentence each; empty if it held.
+    pub violations: Vec<String>,
 }
 
 /// Totals of heartbeats over a run.
@@ -166,17 +165,12 @@ pub struct Heartbeats {
 /// Points of a latency distribution, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
-    /// Number of samples.
     pub count: u64,
-    /// Median.
     pub p50: f64,
-    /// 90th percentile.
     pub p90: f64,
-    /// 99th percentile.
     pub p99: f64,
-    /// 99.9th percentile.
     pub p999: f64,
-    /// Greatest.
+    /// Maximum.
     pub max: f64,
 }
 
@@ -185,7 +179,7 @@ pub struct Percentiles {
 pub struct Generator {
     /// CPU seconds of the simulator's process.
     pub cpu_s: f64,
-    /// CPU seconds of the embedded server's process; none for a target of somebody else's or in process.
+    /// CPU seconds of the embedded server's process; none for an external target or in process.
     pub server_cpu_s: Option<f64>,
     /// Resident memory of that process at its peak, in bytes; none as above, or where the system can't say.
     #[serde(default)]
@@ -207,14 +201,14 @@ pub struct Generator {
 /// The reconciliation at the end of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Whether stored rows could be asked for and were compared.
+    /// Whether stored rows could be read and were compared.
     pub reconciled: bool,
     /// Acknowledgements compared.
     pub checked: u64,
     /// Acknowledged, not stored.
     pub lost: u64,
     /// Stored more than once.
-    pub doubled: u64,
+    pub duplicated: u64,
     /// Stored out of order for its device.
     pub reordered: u64,
     /// Stored under a device that did not send it.
@@ -227,28 +221,28 @@ pub struct Ledger {
     /// ACKs confirmed, and the command is in another state.
     #[serde(default)]
     pub acks_lost: u64,
-    /// Commands that are said to be answered by a device that never answered them.
+    /// Commands recorded as answered by a device that never answered them.
     #[serde(default)]
     pub acks_misattributed: u64,
     /// Punches stored.
     #[serde(default)]
     pub punches_stored: u64,
-    /// Punches that the server confirmed, and has not.
+    /// Punches that the server confirmed but did not store.
     #[serde(default)]
     pub punches_lost: u64,
     /// Punches stored more than once.
     #[serde(default)]
-    pub punches_doubled: u64,
-    /// Punches stored that nobody made there.
+    pub punches_duplicated: u64,
+    /// Punches stored that were not made at that device.
     #[serde(default)]
     pub punches_misattributed: u64,
 }
 
 impl Ledger {
-    /// Whether nothing was lost, doubled, reordered or misattributed.
+    /// Whether nothing was lost, duplicated, reordered or misattributed.
     pub fn balances(&self) -> bool {
-        let heartbeats = self.lost + self.doubled + self.reordered + self.misattributed;
-        let punches = self.punches_lost + self.punches_doubled + self.punches_misattributed;
+        let heartbeats = self.lost + self.duplicated + self.reordered + self.misattributed;
+        let punches = self.punches_lost + self.punches_duplicated + self.punches_misattributed;
         heartbeats + self.acks_lost + self.acks_misattributed + punches == 0
     }
 }
@@ -256,11 +250,11 @@ impl Ledger {
 /// One kind of adversary's score.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attacks {
-    /// Requests that the server judged: honoured, or refused for what was wrong with them.
+    /// Requests that the server judged: accepted, or refused for what was wrong with them.
     pub attempts: u64,
-    /// Requests that the server honoured: must be 0.
+    /// Requests that the server accepted: must be 0.
     pub successes: u64,
-    /// Requests that prove nothing: not answered, or refused for coming too quickly.
+    /// Requests that prove nothing: not answered, or refused by a rate limit.
     #[serde(default)]
     pub unjudged: u64,
 }
@@ -270,7 +264,7 @@ pub struct Attacks {
 pub struct AdversaryRequests {
     /// Requests that were really sent, or connections made.
     pub sent: u64,
-    /// What came to an end, by code.
+    /// Requests that ended, by code.
     pub by_code: BTreeMap<String, u64>,
 }
 
@@ -279,13 +273,12 @@ pub struct AdversaryRequests {
 pub struct Expectation {
     /// Metric by name, with its span: `heartbeat.p99_ms`, `errors during storm`.
     pub name: String,
-    /// What was measured; none when there was no sample.
+    /// Measured value; none if there was no sample.
     pub actual: Option<f64>,
     /// The bound in words: `<= 50`, `>= 1000`, `= 0`.
     pub bound: String,
-    /// Whether it was met.
     pub pass: bool,
-    /// Unit of `actual`, as people write it (`ms`, `/min`, `bp`), or empty.
+    /// Unit of `actual` (`ms`, `/min`, `bp`), or empty.
     pub unit: String,
 }
 
@@ -298,12 +291,12 @@ pub struct Phase {
     pub from_s: f64,
     /// End, seconds into the run.
     pub to_s: f64,
-    /// What was measured in it; none of what was not measured by phases.
+    /// Figures of the phase; none if phases were not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<PhaseFigures>,
 }
 
-/// What was measured in one phase.
+/// Measurements of one phase.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseFigures {
     /// Requests of honest devices that came to an end.
@@ -318,7 +311,7 @@ pub struct PhaseFigures {
     pub generator_cpu_s: f64,
     /// CPU seconds of the thread that adversaries have to themselves, what the system does for their sockets included.
     pub adversaries_cpu_s: f64,
-    /// CPU seconds of the embedded server's process; none for a target of somebody else's or in process.
+    /// CPU seconds of the embedded server's process; none for an external target or in process.
     pub server_cpu_s: Option<f64>,
     /// Resident memory of the embedded server at its peak within the phase, in bytes; none as above, or where the system can't
     /// say.
@@ -359,7 +352,7 @@ pub struct Tick {
 pub struct RolloutSample {
     /// Seconds into the run.
     pub at_s: f64,
-    /// Which rollout.
+    /// The rollout's id.
     pub rollout_id: String,
     /// Its state: `RUNNING`, `WAITING`, `PAUSED`, `ABORTED`, `ROLLING_BACK`, `COMPLETED`.
     pub state: String,
@@ -369,26 +362,26 @@ pub struct RolloutSample {
     pub stages: u32,
     /// Share of the targets that the stage offers the release to, in basis points.
     pub share_bp: u32,
-    /// Devices that the rollout is for.
+    /// Devices that the rollout targets.
     pub targets: u64,
-    /// Devices by how far their update is: `pending`, `offered`, `downloading`, `installing`, `confirming`, `confirmed`, `failed`,
+    /// Devices by the state of their update: `pending`, `offered`, `downloading`, `installing`, `confirming`, `confirmed`, `failed`,
     /// `rejected`, `timed_out`, `lost`, `rolled_back`, `false_success`.
     pub counts: BTreeMap<String, u64>,
-    /// Devices by the firmware version that they say they run.
+    /// Devices by the firmware version that they report.
     pub versions: BTreeMap<String, u64>,
     /// Devices that the rollout's release has really broken so far: ground truth, which the server does not know.
     pub broken: u64,
-    /// What gates saw that have a device to judge, the one that is nearest to stopping the release first.
+    /// Readings of gates with at least one outcome; the one nearest to stopping the release first.
     #[serde(default)]
     pub gates: Vec<GateSample>,
 }
 
-/// A gate at one moment: what was observed, how sure that is, and what was made of it. Shares are in parts per million.
+/// A gate at one moment: the observation, its confidence band, and the verdict. Shares are in parts per million.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateSample {
     /// Number of the gate in the policy, from 0.
     pub gate: u32,
-    /// Whom it judges: `all`, `stage 1`, a model, a site, or both.
+    /// Which devices it judges: `all`, `stage 1`, a model, a site, or both.
     pub of: String,
     /// Devices that failed.
     pub failed: u64,
@@ -396,11 +389,11 @@ pub struct GateSample {
     pub executed: u64,
     /// Failures among the devices with an outcome.
     pub share_ppm: u64,
-    /// Lower end of the band in which the true share is; the share itself for a test that has no band.
+    /// Lower end of the confidence band of the true share; the share itself for a test without a band.
     pub lower_ppm: u64,
     /// Upper end of that band; likewise.
     pub upper_ppm: u64,
-    /// The share that is allowed.
+    /// The allowed share.
     pub threshold_ppm: u64,
     /// `PASS`, `FAIL` or `INCONCLUSIVE`.
     pub verdict: String,
@@ -411,15 +404,15 @@ pub struct GateSample {
 pub struct RolloutDecision {
     /// Seconds into the run.
     pub at_s: f64,
-    /// Which rollout.
+    /// The rollout's id.
     pub rollout_id: String,
-    /// What was decided: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`.
+    /// The decision: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`.
     pub decision: String,
     /// The stage it was in, from 0.
     pub stage: u32,
     /// Why, in words, with the numbers.
     pub why: String,
-    /// The gate that it was made by; none if it was made by none, or by a person.
+    /// The gate that made it; none if an operator or no gate did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateSample>,
 }
@@ -427,20 +420,20 @@ pub struct RolloutDecision {
 /// How a rollout ended, as it really was: the server knows only a part of this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutSummary {
-    /// Which rollout.
+    /// The rollout's id.
     pub rollout_id: String,
-    /// The release, as people name it (`1.1.0`).
+    /// The release's version (`1.1.0`).
     pub release: String,
     /// Its state when the run ended.
     pub state: String,
-    /// Devices that the rollout was for.
+    /// Devices that the rollout targeted.
     pub targets: u64,
-    /// Devices that the release was installed on, those that it broke among them: ground truth.
+    /// Devices that the release was installed on, including those that it broke: ground truth.
     #[serde(alias = "updated_devices")]
     pub installed_devices: u64,
     /// Devices that the release really bricked or killed: ground truth.
     pub broken_devices: u64,
-    /// When the rollout was started, seconds into the run; none in a summary that was written before this was kept.
+    /// When the rollout was started, seconds into the run; none in summaries from before this field existed.
     #[serde(default)]
     pub started_at_s: Option<f64>,
     /// When the engine first acted against the release, seconds into the run.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::run_folder::{
-    Attacks, Expectation, FORMAT, Generator, Heartbeats, Ledger, Mode, Percentiles, Phase, PromiseJudged,
+    Attacks, Expectation, FORMAT, Generator, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
     RolloutSummary, Summary, Tick, Verdict,
 };
 
@@ -69,9 +69,9 @@ pub(crate) fn summary() -> Summary {
             Phase { name: "ramp".into(), from_s: 0.0, to_s: 5.0, figures: None },
             Phase { name: "steady".into(), from_s: 5.0, to_s: 30.0, figures: None },
         ],
-        promises: Some(vec![
-            PromiseJudged { promise: "no attack succeeds".into(), breaches: Vec::new() },
-            PromiseJudged { promise: "what is over stays over".into(), breaches: Vec::new() },
+        invariants: Some(vec![
+            InvariantResult { invariant: "no attack succeeds".into(), violations: Vec::new() },
+            InvariantResult { invariant: "what is over stays over".into(), violations: Vec::new() },
         ]),
         event_log_sha256: None,
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),

@@ -107,7 +107,7 @@ fn a_normal_run_is_drawn_with_its_verdict_and_numbers() {
     let (html, markdown, junit) = drawn(&normal());
     let plain = html.replace('\u{a0}', " ");
     assert!(plain.contains("✓ PASS") && plain.contains("Expectations: 4 of 4 met"));
-    assert!(plain.contains("0 lost, 0 doubled, 0 reordered, 0 misattributed"));
+    assert!(plain.contains("0 lost, 0 duplicated, 0 reordered, 0 misattributed"));
     assert!(plain.contains("met (allowed empty)"));
     assert_eq!(html.matches("<svg ").count(), 4);
     assert!(markdown.contains("PASS: steady-1000"));
@@ -151,13 +151,13 @@ fn a_run_without_a_single_tick_is_drawn() {
 }
 
 #[test]
-fn a_bad_rollout_is_told_at_the_top_and_drawn() {
+fn a_bad_rollout_is_described_at_the_top_and_drawn() {
     let (html, markdown, _) = drawn(&bad_rollout());
-    let told = "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was aborted 5 h 42 min after the \
-                first one broke; it was meant for 3 000.";
+    let sentence = "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was aborted 5 h 42 min after the \
+                first one broke; it targeted 3 000.";
     let plain = html.replace('\u{a0}', " ");
     let place = |what: &str| plain.find(what).unwrap_or_else(|| panic!("{what} is not on the page"));
-    assert!(place("✗ FAIL") < place(told) && place(told) < place("<h2>Expectations"));
+    assert!(place("✗ FAIL") < place(sentence) && place(sentence) < place("<h2>Expectations"));
     assert!(place("<h2>Rollout") < place("id=\"rollout_stages\"") && place("<h2>Rollout") < place("<h2>Key numbers"));
     assert!(plain.contains("9 of 142 executed failed: lower limit 3.9 % &gt; 1 %"));
     assert!(
@@ -165,7 +165,7 @@ fn a_bad_rollout_is_told_at_the_top_and_drawn() {
     );
     assert_eq!(html.matches("<svg ").count(), 8);
     assert!(html.len() < 800_000, "{} bytes", html.len());
-    assert!(markdown.replace('\u{a0}', " ").contains(told));
+    assert!(markdown.replace('\u{a0}', " ").contains(sentence));
 }
 
 #[test]
@@ -231,9 +231,9 @@ fn hostile_names_are_shown_and_never_obeyed() {
         (decision.decision, decision.why) = (hostile.into(), hostile.into());
         decision.gate.iter_mut().for_each(|gate| gate.of = hostile.into());
     }
-    let told = bad.summary.rollout.unwrap();
+    let original = bad.summary.rollout.unwrap();
     folder.summary.rollout =
-        Some(ks_reports::run_folder::RolloutSummary { release: hostile.into(), state: hostile.into(), ..told });
+        Some(ks_reports::run_folder::RolloutSummary { release: hostile.into(), state: hostile.into(), ..original });
     let (html, markdown, junit) = drawn(&folder);
     assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; ]]&gt;"));
     assert!(!html.contains("<!--"));

@@ -13,7 +13,7 @@ use std::{
 use ks_protocol::text::printable;
 use ks_reports::run_folder::{Summary, Tick, Verdict};
 
-use crate::{conductor::Observer, self_watch::Stopwatch};
+use crate::{conductor::Observer, resources::Stopwatch};
 
 /// Real time between two updates on a terminal, and between two lines elsewhere.
 const UPDATE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -175,10 +175,10 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     let ledger = &summary.ledger;
     if ledger.reconciled {
         text += &format!(
-            "  ledger: {} checked, {} lost, {} doubled, {} reordered, {} misattributed\n",
+            "  ledger: {} checked, {} lost, {} duplicated, {} reordered, {} misattributed\n",
             grouped(ledger.checked),
             ledger.lost,
-            ledger.doubled,
+            ledger.duplicated,
             ledger.reordered,
             ledger.misattributed
         );
@@ -188,10 +188,10 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         }
         if ledger.punches_stored + ledger.punches_lost > 0 {
             text += &format!(
-                "  punches: {} stored, {} lost, {} doubled, {} misattributed\n",
+                "  punches: {} stored, {} lost, {} duplicated, {} misattributed\n",
                 grouped(ledger.punches_stored),
                 ledger.punches_lost,
-                ledger.punches_doubled,
+                ledger.punches_duplicated,
                 ledger.punches_misattributed
             );
         }

@@ -20,7 +20,7 @@ use ks_reports::bounded::FILE_BYTES_MAX;
 
 use crate::{
     folder::NO_LINK,
-    self_watch,
+    resources,
     server_process::{Acting, Moment, ServerProcess, Usage},
     temporary::Temporary,
 };
@@ -86,7 +86,7 @@ impl EmbeddedServer {
         if self.is_down.get() {
             return Some(self.earlier_cpu_s.get());
         }
-        self_watch::cpu_s_of(self.process.borrow().child.id()).map(|now| now + self.earlier_cpu_s.get())
+        resources::cpu_s_of(self.process.borrow().child.id()).map(|now| now + self.earlier_cpu_s.get())
     }
 
     fn start_again(&self) -> Result<(), String> {
@@ -157,7 +157,7 @@ impl ServerProcess for EmbeddedServer {
     }
 
     fn usage(&self) -> Option<Usage> {
-        let rss_bytes = self_watch::take_peak_rss_bytes_of(self.process.borrow().child.id());
+        let rss_bytes = resources::take_peak_rss_bytes_of(self.process.borrow().child.id());
         Some(Usage { cpu_s: self.cpu_s()?, rss_bytes })
     }
 }

@@ -7,9 +7,9 @@ use ks_reports::run_folder::{Expectation as Judged, Ledger};
 use crate::{
     device::exchange::MessageType,
     measure::{Measurements, OK},
-    rollout_watch::Seen,
+    resources,
+    rollout_monitor::Seen,
     scenario::{Bound, During, Expectation, Metric, Plan},
-    self_watch,
 };
 
 /// One expectation while the run goes on.
@@ -69,7 +69,7 @@ impl Judge {
         Self { watched: plan.expectations.iter().map(watch).collect() }
     }
 
-    /// Takes what was measured from `from` to `to`, and the `total` of the run so far. Gives an expectation whose breach ends
+    /// Takes what was measured from `from` to `to`, and the `total` of the run so far. Gives an expectation whose violation ends
     /// the run, if there is one.
     pub fn take(
         &mut self,
@@ -134,7 +134,7 @@ impl Watched {
     fn close_window(&mut self) {
         let sum = std::mem::take(&mut self.sum);
         if self.unsound.is_none() {
-            self.unsound = self_watch::lagged(&sum.measured);
+            self.unsound = resources::lagged(&sum.measured);
         }
         match sum.value(&self.expectation.metric) {
             Some(value) => self.keep_worst(value),
@@ -190,7 +190,7 @@ impl Watched {
     fn judge(mut self, end: Final<'_>) -> (Judged, Option<String>) {
         self.take_in_tail();
         if self.expectation.every.is_none() {
-            self.unsound = self_watch::lagged(&self.sum.measured);
+            self.unsound = resources::lagged(&self.sum.measured);
         }
         let actual = self.value(end).filter(|_| !self.is_broken_by_emptiness());
         let pass = match actual {
@@ -225,7 +225,7 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
     let successes: u64 = total.attacks.values().map(|score| score.successes).sum();
     Ok(match metric {
         Metric::LedgerLost => ledger_count(ledger.lost),
-        Metric::LedgerDoubled => ledger_count(ledger.doubled),
+        Metric::LedgerDuplicated => ledger_count(ledger.duplicated),
         Metric::LedgerReordered => ledger_count(ledger.reordered),
         Metric::LedgerMisattributed => ledger_count(ledger.misattributed),
         Metric::AttacksAttempts => Some(attempts as f64),
@@ -234,7 +234,7 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::DevicesRegistered => Some(total.registered as f64),
         Metric::PunchesStored => ledger_count(ledger.punches_stored),
         Metric::PunchesLost => ledger_count(ledger.punches_lost),
-        Metric::PunchesDoubled => ledger_count(ledger.punches_doubled),
+        Metric::PunchesDuplicated => ledger_count(ledger.punches_duplicated),
         Metric::PunchesMade => Some(total.punches_made as f64),
         Metric::Updated(version) => Some(total.updated.get(version.as_str()).copied().unwrap_or(0) as f64),
         Metric::Running(version) => Some(total.running.get(version.as_str()).copied().unwrap_or(0) as f64),
@@ -260,7 +260,7 @@ impl Sum {
         let beats = measured.of(MessageType::Heartbeat);
         let registrations = measured.of(MessageType::Register);
         let quantile_ms = |of: &crate::measure::Measured, quantile| {
-            of.honoured().map(|times| times.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
+            of.accepted().map(|times| times.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
         };
         let ended: u64 =
             measured.messages.values().flat_map(crate::measure::Measured::codes).map(|(_, count)| count).sum();

@@ -10,17 +10,18 @@ use tokio::{
 };
 
 use crate::{
-    adversary::{Adversary, Knowledge, Lanes, MadDevice},
+    adversary::{Adversary, Knowledge, LinkPool, MisbehavingDevice},
     device::{
         actor::{Account, Device},
-        machine::{Birth, Machine, device_key},
+        machine::{DeviceInit, Machine, device_key},
     },
     ledger::DeviceAccount,
     link::{Link, Network},
     measure::Measurements,
     operator::{Operator, OperatorError},
+    resources,
     scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, Otrt, Plan, Share},
-    seed, self_watch,
+    seed,
     shard::Shard,
     ticks::Ticks,
 };
@@ -69,13 +70,13 @@ pub struct AdversarySpec {
     pub part: AdversaryPart,
     /// Whose addresses it has.
     pub callers: Vec<Caller>,
-    /// Which of the mad devices it is.
-    pub mad: Option<u32>,
+    /// Which of the misbehaving devices it is.
+    pub misbehaving: Option<u32>,
 }
 
 /// The adversaries of a plan.
 pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
-    let (mut specs, mut first_address, mut mad_devices) = (Vec::new(), 0, 0..);
+    let (mut specs, mut first_address, mut misbehaving_devices) = (Vec::new(), 0, 0..);
     for part in &plan.adversaries {
         let count = u32::from(part.count);
         let addresses = match part.addresses {
@@ -91,30 +92,32 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
                 _ => dealt.map(|address| Caller::Adversary(first_address + address)).collect(),
             };
             let number = u32::try_from(specs.len()).unwrap_or(u32::MAX);
-            let mad = (part.kind == AdversaryKind::MadDevice).then(|| mad_devices.next()).flatten();
-            specs.push(AdversarySpec { number, part: part.clone(), callers, mad });
+            let misbehaving =
+                (part.kind == AdversaryKind::MisbehavingDevice).then(|| misbehaving_devices.next()).flatten();
+            specs.push(AdversarySpec { number, part: part.clone(), callers, misbehaving });
         }
         first_address += addresses;
     }
     specs
 }
 
-/// The mad devices among them: whitelisted like the fleet, of its first model and its first site, and not of the fleet.
+/// The misbehaving devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
 ///
 /// # Errors
 /// As of [`devices`].
-pub fn mad_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
-    let of_part = |part: &AdversaryPart| if part.kind == AdversaryKind::MadDevice { u32::from(part.count) } else { 0 };
+pub fn misbehaving_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+    let of_part =
+        |part: &AdversaryPart| if part.kind == AdversaryKind::MisbehavingDevice { u32::from(part.count) } else { 0 };
     let count = plan.adversaries.iter().map(of_part).sum();
     let spec = |number| {
-        let (device_id, number) = (mad_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
+        let (device_id, number) = (misbehaving_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
         Ok(DeviceSpec { number, device_id, model: 0, site: 0, starts_after: Duration::ZERO })
     };
     (0..count).map(spec).collect()
 }
 
-/// What a mad device is called.
-fn mad_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
+/// What a misbehaving device is called.
+fn misbehaving_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
     format!("{id_prefix}-MAD-{:06}", number + 1).parse()
 }
 
@@ -137,8 +140,8 @@ pub struct Provisioned {
     pub trust: Trust,
     /// A one-time token for each device, or one for all of them, if the fleet has them.
     pub otrts: Vec<String>,
-    /// A one-time token for each mad device, if the fleet has them.
-    pub mad_otrts: Vec<String>,
+    /// A one-time token for each misbehaving device, if the fleet has them.
+    pub misbehaving_otrts: Vec<String>,
 }
 
 /// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API; `tell`
@@ -146,7 +149,7 @@ pub struct Provisioned {
 pub async fn provision(
     plan: &Plan,
     devices: &[DeviceSpec],
-    mad_devices: &[DeviceSpec],
+    misbehaving_devices: &[DeviceSpec],
     operator: &Operator,
     now: UnixMs,
     tell: impl Fn(String),
@@ -154,8 +157,8 @@ pub async fn provision(
     tell("waiting for the server's keys".to_owned());
     let trust = operator.server_keys(now).await?;
     let mut imported = 0;
-    for part in devices.chunks(INVENTORY_ROWS).chain(mad_devices.chunks(INVENTORY_ROWS)) {
-        tell(format!("whitelisting devices: {imported} of {} are done", devices.len() + mad_devices.len()));
+    for part in devices.chunks(INVENTORY_ROWS).chain(misbehaving_devices.chunks(INVENTORY_ROWS)) {
+        tell(format!("whitelisting devices: {imported} of {} are done", devices.len() + misbehaving_devices.len()));
         operator.import(inventory(plan, part)).await?;
         imported += part.len();
     }
@@ -167,9 +170,9 @@ pub async fn provision(
         Otrt::Each => operator.make_otrts(devices.len()).await?,
         Otrt::Shared => operator.make_otrts(1).await?,
     };
-    let mad_count = if plan.fleet.otrt == Otrt::None { 0 } else { mad_devices.len() };
-    let mad_otrts = operator.make_otrts(mad_count).await?;
-    Ok(Provisioned { trust, otrts, mad_otrts })
+    let misbehaving_count = if plan.fleet.otrt == Otrt::None { 0 } else { misbehaving_devices.len() };
+    let misbehaving_otrts = operator.make_otrts(misbehaving_count).await?;
+    Ok(Provisioned { trust, otrts, misbehaving_otrts })
 }
 
 /// The inventory of these devices, as CSV.
@@ -250,12 +253,12 @@ pub enum ShardReport {
 }
 
 /// Says so if the shard ends before its time.
-struct LastWord {
+struct ReportGuard {
     reports: mpsc::UnboundedSender<ShardReport>,
     is_said: bool,
 }
 
-impl Drop for LastWord {
+impl Drop for ReportGuard {
     fn drop(&mut self) {
         if !self.is_said {
             let _ = self.reports.send(ShardReport::Gone); // whoever listened has gone
@@ -271,11 +274,11 @@ pub async fn run_shard(
     mut finish: watch::Receiver<bool>,
 ) {
     let started = shard.time.started;
-    let mut last_word = LastWord { reports: reports.clone(), is_said: false };
-    let mut cast = Cast::new(&plan, &shard);
+    let mut guard = ReportGuard { reports: reports.clone(), is_said: false };
+    let mut cast = Actors::new(&plan, &shard);
     cast.start_adversaries();
     let mut to_start = plan.devices.iter().peekable();
-    let (mut tick, mut cpu) = (0, self_watch::own_thread_cpu());
+    let (mut tick, mut cpu) = (0, resources::own_thread_cpu());
     loop {
         let next_tick = started + plan.ticks.end(tick);
         let next_start = to_start.peek().filter(|_| shard.is_running()).map(|device| started + device.starts_after);
@@ -296,13 +299,13 @@ pub async fn run_shard(
         }
     }
     let Ok(accounts) = cast.accounts().await else { return }; // which the last word tells
-    last_word.is_said = true;
+    guard.is_said = true;
     let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
     let _ = reports.send(ShardReport::Accounts(accounts));
 }
 
 /// The actors of a shard.
-struct Cast<'a> {
+struct Actors<'a> {
     plan: &'a ShardPlan,
     shard: &'a Rc<Shard>,
     server_keys: Rc<Trust>,
@@ -311,10 +314,10 @@ struct Cast<'a> {
     sites: Vec<Rc<str>>,
     shared_links: Vec<Rc<dyn Link>>,
     devices: Vec<(DeviceId, Addr<Device>)>,
-    mad_devices: Vec<(DeviceId, Addr<Adversary>)>,
+    misbehaving_devices: Vec<(DeviceId, Addr<Adversary>)>,
 }
 
-impl<'a> Cast<'a> {
+impl<'a> Actors<'a> {
     fn new(plan: &'a ShardPlan, shard: &'a Rc<Shard>) -> Self {
         let shared = match plan.connections {
             Connections::PerDevice => 0,
@@ -333,7 +336,7 @@ impl<'a> Cast<'a> {
             sites: plan.sites.iter().map(|name| name.as_str().into()).collect(),
             shared_links: (0..shared).map(link).collect(),
             devices: Vec::with_capacity(plan.devices.len()),
-            mad_devices: Vec::new(),
+            misbehaving_devices: Vec::new(),
         }
     }
 
@@ -353,14 +356,14 @@ impl<'a> Cast<'a> {
 
     /// CPU time of this thread since it had used `before`, if adversaries have it to themselves.
     fn adversaries_cpu(&self, before: &mut Duration) -> Duration {
-        let now = self_watch::own_thread_cpu();
+        let now = resources::own_thread_cpu();
         let spent = now.saturating_sub(std::mem::replace(before, now));
         if self.plan.devices.is_empty() { spent } else { Duration::ZERO }
     }
 
     /// A device that was just switched on.
     fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
-        Machine::new(Birth {
+        Machine::new(DeviceInit {
             device_id,
             root_seed: self.plan.seed,
             server_keys: Rc::clone(&self.server_keys),
@@ -374,9 +377,9 @@ impl<'a> Cast<'a> {
 
     fn start_adversaries(&mut self) {
         let victims = Rc::new(self.plan.victims.clone());
-        for AdversarySpec { number, part, callers, mad } in &self.plan.adversaries {
+        for AdversarySpec { number, part, callers, misbehaving } in &self.plan.adversaries {
             let addresses = callers.iter().map(|caller| (self.plan.addresses)(self.plan.target, *caller)).collect();
-            let lanes = Lanes::from(Arc::clone(&self.plan.network), addresses);
+            let links = LinkPool::from(Arc::clone(&self.plan.network), addresses);
             let knowledge = Knowledge {
                 victims: Rc::clone(&victims),
                 root_seed: self.plan.seed,
@@ -384,13 +387,16 @@ impl<'a> Cast<'a> {
                 target: self.plan.target,
             };
             let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
-            let device_id = mad.and_then(|mad| mad_device_id(&self.plan.id_prefix, mad).ok());
+            let device_id =
+                misbehaving.and_then(|misbehaving| misbehaving_device_id(&self.plan.id_prefix, misbehaving).ok());
             let device = device_id.clone().map(|device_id| {
-                let token = mad.and_then(|mad| self.plan.provisioned.mad_otrts.get(usize::try_from(mad).ok()?));
-                MadDevice::new(self.machine(device_id, 0, token))
+                let token = misbehaving.and_then(|misbehaving| {
+                    self.plan.provisioned.misbehaving_otrts.get(usize::try_from(misbehaving).ok()?)
+                });
+                MisbehavingDevice::new(self.machine(device_id, 0, token))
             });
-            let adversary = Adversary::new(part.clone(), device, knowledge, lanes, Rc::clone(self.shard), rng).start();
-            self.mad_devices.extend(device_id.map(|device_id| (device_id, adversary)));
+            let adversary = Adversary::new(part.clone(), device, knowledge, links, Rc::clone(self.shard), rng).start();
+            self.misbehaving_devices.extend(device_id.map(|device_id| (device_id, adversary)));
         }
     }
 
@@ -403,8 +409,8 @@ impl<'a> Cast<'a> {
         for (device_id, device) in self.devices {
             accounts.insert(device_id, device.send(Account).await?);
         }
-        for (device_id, mad) in self.mad_devices {
-            accounts.insert(device_id, mad.send(Account).await?);
+        for (device_id, misbehaving) in self.misbehaving_devices {
+            accounts.insert(device_id, misbehaving.send(Account).await?);
         }
         Ok(accounts)
     }
@@ -413,7 +419,7 @@ impl<'a> Cast<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{known_settings::KnownSettings, scenario};
+    use crate::{scenario, scenario_settings::ScenarioSettings};
 
     #[test]
     fn addresses_are_dealt_out_and_no_table_has_those_of_another() {
@@ -422,24 +428,25 @@ mod tests {
         };
         let tables = [
             adversary("forger", 2, "5"),
-            adversary("mad_device", 3, "2"),
+            adversary("misbehaving_device", 3, "2"),
             adversary("replayer", 2, "\"fleet\""),
-            adversary("mad_device", 1, "\"own\""),
+            adversary("misbehaving_device", 1, "\"own\""),
         ];
         let text = format!(
             "name = \"t\"\ngoal = \"Addresses.\"\nduration = \"9s\"\n[fleet]\ndevices = 1\n{}[[expect]]\nmetric = \"errors\"\nequals = 0\n",
             tables.concat()
         );
-        let plan = scenario::check("t.toml", text.as_bytes(), &KnownSettings).unwrap();
+        let plan = scenario::check("t.toml", text.as_bytes(), &ScenarioSettings).unwrap();
         let specs = adversaries(&plan);
         let callers: Vec<Vec<Caller>> = specs.iter().map(|spec| spec.callers.clone()).collect();
         let at = |numbers: &[u32]| numbers.iter().copied().map(Caller::Adversary).collect::<Vec<_>>();
         let fleets = vec![Caller::Device(0)];
         let dealt = [at(&[0, 2, 4]), at(&[1, 3]), at(&[5]), at(&[6]), at(&[5]), fleets.clone(), fleets, at(&[7])];
         assert_eq!(callers, dealt);
-        let mad: Vec<Option<u32>> = specs.iter().map(|spec| spec.mad).collect();
-        assert_eq!(mad, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
-        let named: Vec<String> = mad_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        let misbehaving: Vec<Option<u32>> = specs.iter().map(|spec| spec.misbehaving).collect();
+        assert_eq!(misbehaving, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
+        let named: Vec<String> =
+            misbehaving_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-MAD-000001", "SIM-MAD-000002", "SIM-MAD-000003", "SIM-MAD-000004"]);
     }
 }

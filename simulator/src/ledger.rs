@@ -11,7 +11,7 @@ use ks_reports::run_folder::Ledger;
 
 use crate::{
     adversary,
-    device::{punches::badge, waits::Wait},
+    device::{pending::PendingPeriod, punches::badge},
     pairs::Pairs,
 };
 
@@ -31,7 +31,7 @@ pub struct DeviceAccount {
     /// Numbers of those for which a verified answer said that they are stored.
     pub punches_acked: Pairs,
     /// Where it waited long until something that it had to say was accepted.
-    pub waits: Vec<Wait>,
+    pub pending_periods: Vec<PendingPeriod>,
     /// It is neither dead nor revoked.
     pub is_alive: bool,
 }
@@ -130,7 +130,7 @@ impl Reconciliation {
             return;
         }
         let stored = self.stored.entry(punch.device_id.clone()).or_default();
-        self.ledger.punches_doubled += u64::from(!stored.punches.insert(Sequence::new(0, punch.punch_no)));
+        self.ledger.punches_duplicated += u64::from(!stored.punches.insert(Sequence::new(0, punch.punch_no)));
     }
 
     /// The result, once every row and every command was taken.
@@ -157,7 +157,7 @@ impl Reconciliation {
             self.ledger.acks_checked += unlisted;
             self.ledger.acks_lost += unlisted;
         }
-        self.ledger.doubled += self.second.values().sum::<u64>();
+        self.ledger.duplicated += self.second.values().sum::<u64>();
         self.ledger.reconciled = true;
         self.ledger
     }
@@ -211,7 +211,7 @@ mod tests {
             reconciled: true,
             checked: 3,
             lost: 1,
-            doubled: 1,
+            duplicated: 1,
             reordered: 1,
             misattributed: 1,
             unacknowledged: 1,
@@ -233,8 +233,8 @@ mod tests {
             for (name, seq) in rows {
                 reconciliation.row(&name.parse().unwrap(), Sequence::new(1, *seq));
             }
-            let Ledger { lost, doubled, reordered, misattributed, .. } = reconciliation.finish();
-            (lost, doubled, reordered, misattributed)
+            let Ledger { lost, duplicated, reordered, misattributed, .. } = reconciliation.finish();
+            (lost, duplicated, reordered, misattributed)
         };
         let whole = [("A", 1), ("B", 1), ("A", 2), ("B", 2), ("A", 3), ("B", 3)];
         let planted = |change: &dyn Fn(&mut Rows)| {
@@ -244,7 +244,7 @@ mod tests {
         };
         assert_eq!(told(&whole), (0, 0, 0, 0));
         assert_eq!(planted(&|rows| rows.retain(|row| *row != ("A", 2))), (1, 0, 0, 0), "lost");
-        assert_eq!(planted(&|rows| rows.push(("A", 2))), (0, 1, 0, 0), "doubled");
+        assert_eq!(planted(&|rows| rows.push(("A", 2))), (0, 1, 0, 0), "duplicated");
         assert_eq!(planted(&|rows| rows.swap(2, 4)), (0, 0, 1, 0), "reordered");
         // A has it no more, and it stands under a device that has one of the same pair.
         assert_eq!(planted(&|rows| rows[4].0 = "B"), (1, 0, 0, 1), "moved");

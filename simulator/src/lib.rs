@@ -8,7 +8,6 @@
 //! no third way in.
 
 pub mod adversary;
-pub mod by_phase;
 pub mod cli;
 pub mod conductor;
 pub mod console;
@@ -20,25 +19,26 @@ pub mod expect;
 pub mod explain;
 pub mod explore;
 pub mod failure;
+pub mod phase_recorder;
 
 pub mod fleet;
 pub mod folder;
-pub mod known_settings;
+pub mod ground_truth;
+pub mod invariants;
 pub mod ledger;
 pub mod link;
 pub mod measure;
-pub mod nothing_held;
 pub mod operator;
-pub mod over_cores;
 pub mod pages;
 pub mod pairs;
-pub mod promises;
+pub mod parallel;
 pub mod record;
+pub mod resources;
+pub mod rollout_monitor;
 pub mod rollout_order;
-pub mod rollout_watch;
 pub mod scenario;
+pub mod scenario_settings;
 pub mod seed;
-pub mod self_watch;
 pub mod server_process;
 pub mod setup;
 pub mod shard;
@@ -47,5 +47,5 @@ pub mod temporary;
 pub mod ticks;
 pub mod timeline;
 pub mod timer;
+pub mod total_failure;
 pub mod trials;
-pub mod truth;

@@ -9,7 +9,7 @@ use crate::device::exchange::{Done, MessageType};
 /// Longest latency that is told apart, in microseconds: 15 minutes. Longer ones count as that.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
 
-/// The code of an answer that was honoured.
+/// The code of an answer that was accepted.
 pub const OK: &str = "OK";
 /// The code of an answer that can't be believed or read.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
@@ -60,8 +60,8 @@ impl Measured {
         }
     }
 
-    /// Times of the requests that were honoured; none if there was no such request.
-    pub fn honoured(&self) -> Option<&Times> {
+    /// Times of the requests that were accepted; none if there was no such request.
+    pub fn accepted(&self) -> Option<&Times> {
         self.ended.get(OK)
     }
 
@@ -75,7 +75,7 @@ impl Measured {
         self.ended.iter().map(|(code, times)| (*code, times.response_us.len()))
     }
 
-    /// Requests that ended without being honoured.
+    /// Requests that ended without being accepted.
     pub fn errors(&self) -> u64 {
         self.codes().filter(|(code, _)| *code != OK).map(|(_, count)| count).sum()
     }
@@ -94,9 +94,9 @@ impl Measured {
 /// A kind of adversary's score.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Score {
-    /// Requests that the server judged for what they are: honoured, or refused for what was wrong with them.
+    /// Requests that the server judged for what they are: accepted, or refused for what was wrong with them.
     pub attempts: u64,
-    /// Requests honoured.
+    /// Requests accepted.
     pub successes: u64,
     /// Requests that prove nothing: no answer came, or one that says only that the attacker was too quick.
     pub unjudged: u64,
@@ -120,7 +120,7 @@ impl AdversaryRequests {
     }
 }
 
-/// Devices that a release has bricked or killed: the truth.
+/// Devices that a release has bricked or killed: the ground_truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
     /// How many.
@@ -150,13 +150,13 @@ pub struct Measurements {
     pub done: Done,
     /// Punches that people made.
     pub punches_made: u64,
-    /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: the truth.
+    /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: the ground_truth.
     pub installed: BTreeMap<String, u64>,
-    /// Devices that booted a release for the first time, by its version: the truth.
+    /// Devices that booted a release for the first time, by its version: the ground_truth.
     pub updated: BTreeMap<String, u64>,
-    /// What releases have broken, by the version that did it: the truth.
+    /// What releases have broken, by the version that did it: the ground_truth.
     pub broken: BTreeMap<String, Broken>,
-    /// Change of the number of living devices that run a version: the truth.
+    /// Change of the number of living devices that run a version: the ground_truth.
     pub running: BTreeMap<String, i64>,
     /// Change of the number of registered devices.
     pub registered: i64,
@@ -292,7 +292,7 @@ mod tests {
         sum.add(&one);
         let beats = sum.of(MessageType::Heartbeat);
         assert_eq!(
-            (beats.sent, beats.code(OK), beats.errors(), beats.honoured().unwrap().service_us.len()),
+            (beats.sent, beats.code(OK), beats.errors(), beats.accepted().unwrap().service_us.len()),
             (4, 2, 2, 2)
         );
     }

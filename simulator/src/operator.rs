@@ -76,7 +76,7 @@ pub struct NewRelease<'a> {
 
 /// A rollout, as far as a report needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct SeenRollout {
+pub struct ObservedRollout {
     /// Its name.
     pub rollout_id: RolloutId,
     /// The version of what it rolls out.
@@ -96,12 +96,12 @@ pub struct SeenRollout {
     /// Devices by the version that they say they run.
     pub versions: BTreeMap<String, u64>,
     /// What each gate says.
-    pub gates: Vec<SeenGate>,
+    pub gates: Vec<ObservedGate>,
 }
 
 /// A gate's reading, as far as a report needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct SeenGate {
+pub struct ObservedGate {
     /// Number of the gate in the policy, from 0.
     pub gate: u32,
     /// Whom it judges.
@@ -124,7 +124,7 @@ pub struct SeenGate {
 
 /// A decision of the engine or a person.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct SeenDecision {
+pub struct ObservedDecision {
     /// When.
     pub at: UnixMs,
     /// Who.
@@ -136,7 +136,7 @@ pub struct SeenDecision {
     /// Why.
     pub why: String,
     /// What every gate said.
-    pub gates: Vec<SeenGate>,
+    pub gates: Vec<ObservedGate>,
 }
 
 /// Where the admin API is: the one place to which the admin token goes.
@@ -337,7 +337,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Takes a step of the rotation of the server's key: `announce`, `flip` or `retire`.
+    /// Takes a step of the rotation of the server's key: `announce`, `activate` or `retire`.
     pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
         let change = json!({ "reason": WHY, "force": force });
         self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())
@@ -413,18 +413,22 @@ impl Operator {
     }
 
     /// Gives every rollout as it is now to `each`, in the order they were made.
-    pub async fn rollouts(&self, each: impl FnMut(&SeenRollout)) -> Result<(), OperatorError> {
+    pub async fn rollouts(&self, each: impl FnMut(&ObservedRollout)) -> Result<(), OperatorError> {
         self.for_each_item("/api/rollouts", each).await
     }
 
     /// Gives every decision of a rollout to `each`, the oldest first.
-    pub async fn trace(&self, rollout_id: &RolloutId, each: impl FnMut(&SeenDecision)) -> Result<(), OperatorError> {
+    pub async fn trace(
+        &self,
+        rollout_id: &RolloutId,
+        each: impl FnMut(&ObservedDecision),
+    ) -> Result<(), OperatorError> {
         self.for_each_item(&format!("/api/rollouts/{rollout_id}/trace"), each).await
     }
 
     /// Ends the connection; the next call makes another.
-    pub fn hang_up(&self) {
-        self.link.hang_up();
+    pub fn close(&self) {
+        self.link.close();
     }
 
     /// Gives every command that the server has to `each`, in the order they were made.

@@ -41,7 +41,7 @@ impl Record {
         serde_json::to_writer(&mut self.ticks, tick)?;
         self.ticks.write_all(b"\n")?;
         // A tick without an answer is an interval too: a stall must not be missing where people look for it.
-        match measured.of(MessageType::Heartbeat).honoured() {
+        match measured.of(MessageType::Heartbeat).accepted() {
             Some(times) => self.latency.write(tick.at_s, tick.width_s, &times.response_us),
             None => self.latency.write(tick.at_s, tick.width_s, &histogram()),
         }

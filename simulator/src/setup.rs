@@ -25,17 +25,17 @@ use crate::{
     drive::rehearse::disk::Disk,
     event_log::EventLog,
     fleet::{self, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
-    link::{Network, faults::Weather},
+    ground_truth::GroundTruth,
+    invariants::Witness,
+    link::{Network, faults::NetworkFaults},
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
-    promises::Witness,
     scenario::Plan,
     server_process::ServerProcess,
     shard::{RunTime, Shard},
     ticks::Ticks,
-    timeline::{Punch, Stage, Step},
+    timeline::{Punch, RunContext, Step},
     timer::Timer,
-    truth::Truth,
 };
 
 /// The way to a run's server.
@@ -93,8 +93,8 @@ impl<'a> Setup<'a> {
     ) -> Result<Self, NotProvisioned> {
         let (operator, watcher) = (way.operator(), way.operator());
         let devices = fleet::devices(plan).map_err(NotProvisioned::Name)?;
-        let mad_devices = fleet::mad_devices(plan).map_err(NotProvisioned::Name)?;
-        let provisioned = fleet::provision(plan, &devices, &mad_devices, &operator, now, tell).await;
+        let misbehaving_devices = fleet::misbehaving_devices(plan).map_err(NotProvisioned::Name)?;
+        let provisioned = fleet::provision(plan, &devices, &misbehaving_devices, &operator, now, tell).await;
         let provisioned = Arc::new(provisioned.map_err(NotProvisioned::Operator)?);
         Ok(Self { plan, way, operator, watcher, devices, provisioned })
     }
@@ -106,7 +106,7 @@ impl<'a> Setup<'a> {
         let (finish, finishing) = watch::channel(false);
         let surroundings = Surroundings {
             time: RunTime { started: Instant::now(), epoch },
-            weather: Arc::new(Weather::fair(plan.fleet.sites.len())),
+            network_faults: Arc::new(NetworkFaults::none(plan.fleet.sites.len())),
             stop: Arc::new(AtomicBool::new(false)),
         };
         let names = devices.iter().map(|device| device.device_id.clone()).collect();
@@ -198,12 +198,12 @@ impl<'a> Begun<'a> {
     pub fn conducted(self, driven: Driven<'a>) -> Run<'a> {
         let Driven { folder, log, server, disk, witness, shards, stored_before, is_alone, rehearsals, is_trial } =
             driven;
-        let Surroundings { time, weather, stop } = self.surroundings;
-        let stage = Stage {
+        let Surroundings { time, network_faults, stop } = self.surroundings;
+        let run_context = RunContext {
             time,
             operator: Rc::new(self.operator),
             watcher: self.watcher,
-            weather,
+            network_faults,
             devices: Rc::new(self.names),
             server,
             disk,
@@ -217,7 +217,7 @@ impl<'a> Begun<'a> {
             plan: self.plan,
             folder,
             time,
-            stage,
+            run_context,
             reports: Reports::of(self.reports, shards),
             finish: self.finish,
             stop,
@@ -234,8 +234,7 @@ impl<'a> Begun<'a> {
 pub struct Surroundings {
     /// The run's time.
     pub time: RunTime,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
+    pub network_faults: Arc<NetworkFaults>,
     /// Tells devices to schedule no more beats.
     pub stop: Arc<AtomicBool>,
 }
@@ -246,9 +245,9 @@ pub fn shard(
     with: Surroundings,
     timer: Rc<dyn Timer>,
     log: Option<Rc<RefCell<EventLog>>>,
-    is_overheard: bool,
+    is_captured: bool,
 ) -> Shard {
-    let Surroundings { time, weather, stop } = with;
+    let Surroundings { time, network_faults, stop } = with;
     Shard {
         time,
         timer,
@@ -257,13 +256,13 @@ pub fn shard(
         answer_timeout: plan.fleet.answer_timeout,
         shifts: shifts(plan),
         trusted: RefCell::default(),
-        truth: Truth::of(plan),
-        weather,
+        ground_truth: GroundTruth::of(plan),
+        network_faults,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,
-        is_overheard,
-        overheard: RefCell::new(VecDeque::new()),
+        is_captured,
+        captured: RefCell::new(VecDeque::new()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the devices of one thread share: the time, the weather, the measurements.
+//! What the devices of one thread share: the time, the network faults, the measurements.
 
 use std::{
     cell::RefCell,
@@ -16,12 +16,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    event_log::EventLog, link::faults::Weather, measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
-    truth::Truth,
+    event_log::EventLog, ground_truth::GroundTruth, link::faults::NetworkFaults, measure::Measurements,
+    scenario::HeartbeatInterval, timer::Timer,
 };
 
-/// Honest requests that adversaries may have overheard at most.
-const OVERHEARD_MAX: usize = 64;
+/// Honest requests that adversaries may have captured at most.
+const CAPTURED_MAX: usize = 64;
 
 /// When the run began, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +44,9 @@ impl RunTime {
     }
 }
 
-/// An honest request that an adversary overheard.
+/// An honest request that an adversary captured.
 #[derive(Debug, Clone)]
-pub struct Overheard {
+pub struct CapturedRequest {
     /// Who sent it.
     pub device_id: DeviceId,
     /// Its bytes.
@@ -70,9 +70,9 @@ pub struct Shard {
     /// The server's keys that devices trust, by version of the keyset: those that trust the same hold it once.
     pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
     /// How releases really behave.
-    pub truth: Truth,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
+    pub ground_truth: GroundTruth,
+    /// The network's network_faults.
+    pub network_faults: Arc<NetworkFaults>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,
     /// True once the run was told to end early.
@@ -80,9 +80,9 @@ pub struct Shard {
     /// Where every exchange is logged; rehearsals only.
     pub log: Option<Rc<RefCell<EventLog>>>,
     /// Whether anybody listens in.
-    pub is_overheard: bool,
-    /// What was overheard, oldest first.
-    pub overheard: RefCell<VecDeque<Overheard>>,
+    pub is_captured: bool,
+    /// What was captured, oldest first.
+    pub captured: RefCell<VecDeque<CapturedRequest>>,
 }
 
 impl Shard {
@@ -110,14 +110,14 @@ impl Shard {
         }
     }
 
-    /// Lets adversaries have a request that was honoured.
-    pub fn overhear(&self, device_id: &DeviceId, wire: &str) {
-        if self.is_overheard {
-            let mut overheard = self.overheard.borrow_mut();
-            if overheard.len() == OVERHEARD_MAX {
-                overheard.pop_front();
+    /// Lets adversaries have a request that was accepted.
+    pub fn capture(&self, device_id: &DeviceId, wire: &str) {
+        if self.is_captured {
+            let mut captured = self.captured.borrow_mut();
+            if captured.len() == CAPTURED_MAX {
+                captured.pop_front();
             }
-            overheard.push_back(Overheard { device_id: device_id.clone(), wire: wire.to_owned() });
+            captured.push_back(CapturedRequest { device_id: device_id.clone(), wire: wire.to_owned() });
         }
     }
 }

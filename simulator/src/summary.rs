@@ -5,20 +5,20 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use ks_protocol::time::UnixMs;
 use ks_reports::run_folder::{
-    Attacks, Expectation, FORMAT, Heartbeats, Ledger, Mode, Percentiles, Phase, PhaseFigures, PromiseJudged, Summary,
+    Attacks, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase, PhaseFigures, Summary,
     Verdict,
 };
 
 use crate::{
-    by_phase::adversary_requests,
-    conductor::Played,
+    conductor::RunOutcome,
     device::exchange::MessageType,
     expect::Final,
+    invariants::{Invariant, Violation},
     measure::{Measured, Measurements, OK, Score},
-    nothing_held,
-    promises::{Breach, Promise},
+    phase_recorder::adversary_requests,
+    resources::{self, Resources},
     scenario::{Plan, Timing},
-    self_watch::{self, Resources},
+    total_failure,
 };
 
 /// What is known of a run besides what was measured.
@@ -44,21 +44,22 @@ pub struct About<'a> {
 }
 
 /// The summary of a run, with its verdict.
-pub fn summarise(about: About<'_>, played: Played) -> Summary {
+pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
-    let generator = self_watch::generator(total, &played.steady.0, about.resources);
+    let generator = resources::generator(total, &played.steady.0, about.resources);
     let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
-    let nothing_held = nothing_held::reason(total);
+    let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);
     let reasons = Reasons {
-        hard: facts(total, ledger, &played.failures, played.breaches.iter().flatten(), nothing_held.as_ref()),
-        unsound: [doubts(&about, total, late, interrupted, nothing_held.is_some()), played.unjudged].concat(),
+        hard: facts(total, ledger, &played.failures, played.violations.iter().flatten(), total_failure.as_ref()),
+        unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), played.unjudged].concat(),
         unmet: played.aborted.into_iter().chain(not_met(&expectations)).collect(),
         broken: played.broken.into_iter().collect(),
     };
     // What ended it early is an expectation that was not met, and is reported as that.
-    let of_run = [reasons.broken.clone(), played.failures, nothing_held.into_iter().collect(), reasons.unsound.clone()];
+    let of_run =
+        [reasons.broken.clone(), played.failures, total_failure.into_iter().collect(), reasons.unsound.clone()];
     let reasons_of_run = of_run.concat();
     let (verdict, exit_code, reasons) = reasons.verdict();
     Summary {
@@ -80,8 +81,8 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         devices: u64::from(about.plan.fleet.devices),
         heartbeats: heartbeats(total, &played.steady.0, played.steady.1),
         requests_by_code: by_type(total, codes),
-        latency_ms: by_type(total, |of| percentiles(&of.honoured()?.response_us)),
-        service_ms: by_type(total, |of| percentiles(&of.honoured()?.service_us)),
+        latency_ms: by_type(total, |of| percentiles(&of.accepted()?.response_us)),
+        service_ms: by_type(total, |of| percentiles(&of.accepted()?.service_us)),
         other_latency_ms: by_type(total, others),
         bad_server_signatures: total.bad_server_signatures,
         generator,
@@ -90,7 +91,7 @@ pub fn summarise(about: About<'_>, played: Played) -> Summary {
         expectations,
         adversary_requests: adversary_requests(total),
         phases: phases(about.plan, &played.phases),
-        promises: played.breaches.map(|breaches| promises(&breaches)),
+        invariants: played.violations.map(|violations| invariants(&violations)),
         event_log_sha256: about.event_log_sha256,
         ledger: played.ledger,
         replay: about.replay,
@@ -103,18 +104,18 @@ fn facts<'a>(
     total: &Measurements,
     ledger: &Ledger,
     failures: &[String],
-    breaches: impl Iterator<Item = &'a Breach>,
-    nothing_held: Option<&String>,
+    violations: impl Iterator<Item = &'a Violation>,
+    total_failure: Option<&String>,
 ) -> Vec<String> {
     let mut facts: Vec<String> = ledger_breach(ledger).into_iter().chain(failures.iter().cloned()).collect();
-    for Breach { promise, what, at } in breaches {
+    for Violation { invariant, what, at } in violations {
         let at_s = at.as_secs_f64();
-        facts.push(format!("the promise \"{}\" was not kept, seen at {at_s:.1} s: {what}", promise.as_str()));
+        facts.push(format!("the invariant \"{}\" was not kept, seen at {at_s:.1} s: {what}", invariant.as_str()));
     }
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        facts.push(format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts));
+        facts.push(format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts));
     }
-    facts.extend(nothing_held.cloned());
+    facts.extend(total_failure.cloned());
     facts
 }
 
@@ -125,17 +126,17 @@ fn doubts(
     total: &Measurements,
     late: Vec<String>,
     interrupted: Option<Duration>,
-    nothing_held: bool,
+    total_failure: bool,
 ) -> Vec<String> {
     let mut doubts = Vec::new();
     if about.mode == Mode::Load {
-        doubts.extend(self_watch::without_socket(total));
+        doubts.extend(resources::without_socket(total));
         if about.plan.timing == Timing::Measured {
-            doubts.extend(self_watch::lagged(total));
+            doubts.extend(resources::lagged(total));
             doubts.extend(late);
         }
     }
-    if !nothing_held && total.of(MessageType::Heartbeat).sent == 0 {
+    if !total_failure && total.of(MessageType::Heartbeat).sent == 0 {
         doubts.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
     }
     if let Some(lasted) = interrupted {
@@ -182,16 +183,16 @@ fn heartbeats(total: &Measurements, steady: &Measurements, steady_for: Duration)
     }
 }
 
-fn promises(breaches: &[Breach]) -> Vec<PromiseJudged> {
-    let judged = |promise: Promise| PromiseJudged {
-        promise: promise.as_str().to_owned(),
-        breaches: breaches
+fn invariants(violations: &[Violation]) -> Vec<InvariantResult> {
+    let judged = |invariant: Invariant| InvariantResult {
+        invariant: invariant.as_str().to_owned(),
+        violations: violations
             .iter()
-            .filter(|breach| breach.promise == promise)
-            .map(|breach| breach.what.clone())
+            .filter(|violation| violation.invariant == invariant)
+            .map(|violation| violation.what.clone())
             .collect(),
     };
-    Promise::ALL.into_iter().map(judged).collect()
+    Invariant::ALL.into_iter().map(judged).collect()
 }
 
 fn attacks(Score { attempts, successes, unjudged }: Score) -> Attacks {
@@ -230,9 +231,9 @@ impl Reasons {
 
 fn ledger_breach(ledger: &Ledger) -> Option<String> {
     (!ledger.balances()).then(|| {
-        let Ledger { lost, doubled, reordered, misattributed, acks_lost, acks_misattributed, .. } = *ledger;
-        let Ledger { punches_lost, punches_doubled, punches_misattributed, .. } = *ledger;
-        format!("the ledger does not balance: heartbeats {lost} lost, {doubled} doubled, {reordered} reordered, {misattributed} misattributed; ACKs {acks_lost} lost, {acks_misattributed} misattributed; punches {punches_lost} lost, {punches_doubled} doubled, {punches_misattributed} misattributed")
+        let Ledger { lost, duplicated, reordered, misattributed, acks_lost, acks_misattributed, .. } = *ledger;
+        let Ledger { punches_lost, punches_duplicated, punches_misattributed, .. } = *ledger;
+        format!("the ledger does not balance: heartbeats {lost} lost, {duplicated} duplicated, {reordered} reordered, {misattributed} misattributed; ACKs {acks_lost} lost, {acks_misattributed} misattributed; punches {punches_lost} lost, {punches_duplicated} duplicated, {punches_misattributed} misattributed")
     })
 }
 

@@ -71,7 +71,7 @@ mod tests {
         let text = format!(
             "name = \"t\"\ngoal = \"Ticks.\"\nmode = \"rehearse\"\n{text}\n[[expect]]\nmetric = \"errors\"\nequals = 0\n"
         );
-        let known = crate::known_settings::KnownSettings;
+        let known = crate::scenario_settings::ScenarioSettings;
         Ticks::of(&crate::scenario::check("t.toml", text.as_bytes(), &known).unwrap())
     }
 

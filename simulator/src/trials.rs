@@ -17,7 +17,7 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    over_cores,
+    parallel,
     scenario::{Firmware, Plan, Share},
     temporary::Temporary,
     timeline::{StartRollout, Step},
@@ -79,7 +79,7 @@ impl Trials<'_> {
             let case = usize::try_from(number / seeds).ok().and_then(|nth| cases.get(nth))?;
             self.one(case, number % seeds, stop).transpose()
         };
-        over_cores::each(count, stop, work, |number, done| {
+        parallel::each(count, stop, work, |number, done| {
             match done {
                 Some(Ok(done)) => drop(tried.insert(number, done)),
                 Some(Err(error)) => drop(failure.get_or_insert(error)),
@@ -140,7 +140,7 @@ impl Trials<'_> {
             plan: &plan,
             out: folder.path(),
             replay: replay.clone(),
-            beside: over_cores::threads(),
+            concurrent: parallel::threads(),
             is_trial: true,
         };
         let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
@@ -217,7 +217,7 @@ fn break_devices(plan: &mut Plan, rate_bp: u16) {
 }
 
 fn trial(case: &Case, plan: &Plan, summary: &Summary, rollout: &RolloutSummary, replay: &str) -> Trial {
-    let broken_promises = summary.promises.iter().flatten().map(|judged| judged.breaches.len()).sum::<usize>();
+    let invariant_violations = summary.invariants.iter().flatten().map(|judged| judged.violations.len()).sum::<usize>();
     Trial {
         policy: case.policy.clone(),
         bug_rate_bp: case.bug_rate_bp.into(),
@@ -235,7 +235,7 @@ fn trial(case: &Case, plan: &Plan, summary: &Summary, rollout: &RolloutSummary, 
         first_broken_at_s: rollout.first_broken_at_s,
         detected_at_s: rollout.detected_at_s,
         completed_at_s: rollout.completed_at_s,
-        broken_promises: u64::try_from(broken_promises).unwrap_or(u64::MAX),
+        invariant_violations: u64::try_from(invariant_violations).unwrap_or(u64::MAX),
         replay: replay.to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Goal: no attack of the Uptane and TUF lists ends in an install.
 //! Method: a whole simulated device, under virtual time, against a server or a man in the middle who does the attack; what the
-//! device says is read from its own documents, and what it runs from the truth that the simulation keeps.
+//! device says is read from its own documents, and what it runs from the ground_truth that the simulation keeps.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,14 +26,14 @@ use hyper::header;
 use ks_fleet::{
     device::{
         actor::Device,
-        machine::{Birth, Machine, ServerKeys},
+        machine::{DeviceInit, Machine, ServerKeys},
     },
-    link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::Weather},
+    ground_truth::GroundTruth,
+    link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::NetworkFaults},
     measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
     timer::RuntimeTimer,
-    truth::Truth,
 };
 use ks_protocol::{
     document,
@@ -223,7 +223,7 @@ impl Link for Line {
         })
     }
 
-    fn hang_up(&self) {}
+    fn close(&self) {}
 }
 
 /// What came of it.
@@ -277,16 +277,16 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             answer_timeout: Duration::from_secs(10),
             shifts: Vec::new(),
             trusted: RefCell::default(),
-            truth: Truth::default(),
-            weather: Arc::new(Weather::fair(1)),
+            ground_truth: GroundTruth::default(),
+            network_faults: Arc::new(NetworkFaults::none(1)),
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
             log: None,
-            is_overheard: false,
-            overheard: RefCell::new(VecDeque::new()),
+            is_captured: false,
+            captured: RefCell::new(VecDeque::new()),
         });
         let server_keys: ServerKeys = Rc::new(trusted);
-        let machine = Machine::new(Birth {
+        let machine = Machine::new(DeviceInit {
             device_id: "KS-1".parse().unwrap(),
             root_seed: 1,
             server_keys,

@@ -82,7 +82,7 @@ fn a_target_that_refuses_forges_or_garbles_every_registration_is_a_failure() {
         let server = Server::start(folder.path(), &[]);
         let output = run_against(proxy(server.address, change), folder.path(), "", &[]);
         let summary =
-            assert_failed_with(&output, folder.path(), &["was honoured", "BAD_ANSWER", "a ks-server of this"]);
+            assert_failed_with(&output, folder.path(), &["was accepted", "BAD_ANSWER", "a ks-server of this"]);
         assert_eq!(summary["verdict"], "fail");
     }
 }
@@ -92,7 +92,7 @@ fn a_target_that_demands_tokens_is_a_failure_that_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("OTRT_REQUIRED", "true")]);
     let output = run_against(server.address, folder.path(), "", &[]);
-    assert_failed_with(&output, folder.path(), &["was honoured", "OTRT_REQUIRED", "otrt = true"]);
+    assert_failed_with(&output, folder.path(), &["was accepted", "OTRT_REQUIRED", "otrt = true"]);
 }
 
 /// How a proxy changes what a server answers.
@@ -217,7 +217,7 @@ fn a_person_ends_a_run_in_its_reconciliation() {
         let rest: Vec<String> = lines.collect();
         assert_eq!(running.wait().unwrap().code(), Some(4), "{rest:#?}");
         let summary = summary_in(&folder.path().join("run"));
-        let why = "stopped by a person in the reconciliation: what came of it was not judged";
+        let why = "stopped by the user while reconciling: its result was not judged";
         assert!(summary["reasons"].as_array().unwrap().contains(&why.into()), "{summary}");
         assert!(rest.iter().any(|line| line.contains(why)), "{rest:#?}");
         assert_eq!((&summary["interrupted"], &summary["ledger"]["reconciled"]), (&true.into(), &false.into()));
@@ -255,7 +255,7 @@ fn a_refused_step_ends_a_run_unless_it_may_fail() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = |may_fail: &str, duration: &str| {
         let text = format!(
-            "name = \"refused\"\ngoal = \"A flip without an announced key.\"\nmode = \"rehearse\"\nduration = \"{duration}\"\n[fleet]\ndevices = 2\nheartbeat_interval = \"1m\"\n[[timeline]]\nat = \"5m\"\ndo = \"rotate_server_key\"\nstep = \"flip\"\n{may_fail}[[expect]]\nmetric = \"errors\"\nequals = 0\n"
+            "name = \"refused\"\ngoal = \"An activation without an announced key.\"\nmode = \"rehearse\"\nduration = \"{duration}\"\n[fleet]\ndevices = 2\nheartbeat_interval = \"1m\"\n[[timeline]]\nat = \"5m\"\ndo = \"rotate_server_key\"\nstep = \"activate\"\n{may_fail}[[expect]]\nmetric = \"errors\"\nequals = 0\n"
         );
         let path = folder.path().join("refused.toml");
         std::fs::write(&path, text).unwrap();

@@ -84,7 +84,7 @@ fn tokens_revocation_commands_and_a_killed_server_in_one_run() {
 [[expect]]\nmetric = \"commands.succeeded\"\nequals = 20\n\
 [[expect]]\nmetric = \"commands.applied_twice\"\nequals = 0\n\
 [[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n\
-[[expect]]\nmetric = \"ledger.doubled\"\nequals = 0\n";
+[[expect]]\nmetric = \"ledger.duplicated\"\nequals = 0\n";
     let path = scenario(folder.path(), more);
     let text = std::fs::read_to_string(&path).unwrap().replace("devices = 20\n", "devices = 20\notrt = true\n");
     let text = text.replace("duration = \"3s\"", "duration = \"14s\""); // room for a slow machine between the steps
@@ -98,7 +98,7 @@ fn adversaries_get_nothing_and_honest_devices_everything() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"];
     let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"50ms\"\n"));
-    let floods = ["mad_device", "half_request", "slow_body", "big_body"];
+    let floods = ["misbehaving_device", "half_request", "slow_body", "big_body"];
     let floods =
         floods.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 1\naddresses = 3\ninterval = \"50ms\"\n"));
     let phase = "[[timeline]]\nat = \"1s\"\ndo = \"phase\"\nname = \"flooded\"\n";
@@ -113,7 +113,10 @@ fn adversaries_get_nothing_and_honest_devices_everything() {
     assert_eq!(summary["adversaries"].as_object().unwrap().len(), 6, "large bodies must be refused too");
     let all = summary["adversary_requests"].as_object().unwrap();
     assert!(all.len() == 9 && all.values().all(|of| of["sent"].as_u64() > Some(0)), "{all:#?}");
-    assert!(all["mad_device"]["by_code"]["OK"].as_u64() > Some(0), "what its budget allows it may have: {all:#?}");
+    assert!(
+        all["misbehaving_device"]["by_code"]["OK"].as_u64() > Some(0),
+        "what its budget allows it may have: {all:#?}"
+    );
     let figures = &summary["phases"].as_array().unwrap().last().unwrap()["figures"];
     assert!(figures["server_cpu_s"].is_f64() && figures["server_rss_bytes"].as_u64() > Some(1_000_000), "{figures:#?}");
     assert!(figures["ok"].as_u64() > Some(0) && figures["ok"] == figures["requests"], "{figures:#?}");

@@ -24,7 +24,7 @@ fn shipped() -> PathBuf {
 
 /// Everything at once: the server's pace, overlapping outages, commands, revocation, rate limits, every adversary.
 fn eventful(folder: &Path) -> PathBuf {
-    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer", "mad_device"];
+    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer", "misbehaving_device"];
     let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"3s\"\n"));
     let text = format!(
         r#"
@@ -253,7 +253,7 @@ fn an_eventful_run_repeats_and_comes_to_its_end() {
     assert_eq!(summary["verdict"], "pass", "{summary:#}");
 }
 
-/// Goal: so does a canary, with every draw of fate, and with the decisions of the engine.
+/// Goal: so does a canary, with every draw of outcome, and with the decisions of the engine.
 /// Method: one in which devices brick, die and lie while answers are lost, until the engine rolls the rest back.
 #[test]
 fn a_canary_repeats_with_all_its_decisions() {

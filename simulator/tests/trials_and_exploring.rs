@@ -220,7 +220,7 @@ fn nothing_of_an_earlier_run_survives_one_that_fails_early() {
     }
 }
 
-/// Goal: an exploration that somebody ends does not say that it kept every promise for its whole time.
+/// Goal: an exploration that somebody ends does not say that it kept every invariant for its whole time.
 /// Method: SIGINT once it has begun.
 #[test]
 fn exploring_that_is_stopped_says_so() {
@@ -237,10 +237,10 @@ fn exploring_that_is_stopped_says_so() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{rest:#?}");
     assert!(
-        rest.iter().any(|line| line.starts_with("stopped before its time, and no promise was broken so far: ")),
+        rest.iter().any(|line| line.starts_with("stopped before its time, and no invariant was broken so far: ")),
         "{rest:#?}"
     );
-    assert!(!rest.iter().any(|line| line.contains("every promise was kept")), "{rest:#?}");
+    assert!(!rest.iter().any(|line| line.contains("every invariant was kept")), "{rest:#?}");
     let explored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explored["stopped"], true);
 }

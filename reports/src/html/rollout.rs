@@ -1,4 +1,4 @@
-//! The page's section on a rollout of firmware: its blast radius in numbers, its pictures, and each decision with its reason.
+//! The page's section on a rollout of firmware: its blast radius in numbers, its plots, and each decision with its reason.
 
 use super::{labelled_cell, name_cell, pictures, table, text};
 use crate::number::{grouped, share, span};
@@ -6,10 +6,10 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{RolloutDecision, RolloutSummary};
 
-/// Most decisions that the page shows; a rollout that flaps can make thousands.
+/// Limit of decisions on the page; a flapping rollout can make thousands.
 const DECISIONS_MAX: usize = 200;
 
-/// The section; empty when the run rolled nothing out.
+/// The section; empty if the run had no rollout.
 pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
     let (summary, devices) = (run.summary.rollout.as_ref(), run.summary.devices);
     let decisions = &run.rollouts.decisions;
@@ -25,7 +25,7 @@ pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
     super::section("plots", "Rollout", &body)
 }
 
-/// The blast radius in numbers, in a fleet of so many devices.
+/// The blast radius in numbers, in a fleet of `devices`.
 fn numbers(of: &RolloutSummary, devices: u64) -> String {
     let into_the_run = |at_s: Option<f64>| at_s.map_or("–".to_owned(), span);
     let [of_those, of_all] = [of.installed_devices, devices].map(|whole| share(of.broken_devices, whole));
@@ -34,7 +34,7 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
         of.since_the_first_broke().map_or_else(|| "into the run".to_owned(), |when| format!("into the run,{when}"));
     let figures = [
         ("Release", of.release.clone(), format!("rollout {}", of.rollout_id)),
-        ("Ended as", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
+        ("State", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
         (
             "Devices that installed it",
             grouped(of.installed_devices),
@@ -42,7 +42,7 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
         ),
         ("Devices really broken", grouped(of.broken_devices), broken),
         ("First device broke", into_the_run(of.first_broken_at_s), "into the run".into()),
-        ("First act against it", into_the_run(of.detected_at_s), act),
+        ("First action against it", into_the_run(of.detected_at_s), act),
     ];
     let figures = figures.map(|(name, value, more)| {
         format!("<div><dt>{name}</dt><dd>{}<small>{}</small></dd></div>\n", text(&value), text(&more))
@@ -50,7 +50,7 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
     format!("<dl class=\"figures\">\n{}</dl>\n", figures.concat())
 }
 
-/// Each decision with the reason that was given for it.
+/// Each decision with its reason.
 fn trace(decisions: &[RolloutDecision]) -> String {
     if decisions.is_empty() {
         return String::new();

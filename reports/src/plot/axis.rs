@@ -2,25 +2,25 @@
 
 use crate::number;
 
-/// Share of a logarithmic axis between its nought and its least value.
+/// Share of a logarithmic axis between zero and its least value.
 const ZERO_ROOM: f64 = 0.12;
 
 /// One axis of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
-    /// What it measures, with the unit.
+    /// Quantity and unit.
     pub(crate) title: String,
     /// Positions with their labels; an empty label is a grid line only.
     pub(crate) ticks: Vec<(f64, String)>,
     low: f64,
     high: f64,
     is_log: bool,
-    /// Share of the axis that is kept below its least value, for a nought.
-    room: f64,
+    /// Share of the axis that is reserved below its least value for zero.
+    zero_share: f64,
 }
 
 impl Axis {
-    /// From nought to a little over `max`, with short human numbers; just a nought when there is nothing.
+    /// From zero to a little over `max`, with short numbers; only zero if there is no value.
     pub(crate) fn from_zero(title: &str, max: f64) -> Axis {
         if max <= 0.0 || !max.is_finite() {
             return Axis {
@@ -29,13 +29,13 @@ impl Axis {
                 low: 0.0,
                 high: 1.0,
                 is_log: false,
-                room: 0.0,
+                zero_share: 0.0,
             };
         }
         Axis::in_steps(title, max, human_step(max / 5.0))
     }
 
-    /// The same for whole things, which nobody counts by halves.
+    /// The same with whole steps, for countable things.
     pub(crate) fn count(title: &str, max: f64) -> Axis {
         if max <= 0.0 || !max.is_finite() {
             return Axis::from_zero(title, max);
@@ -43,11 +43,11 @@ impl Axis {
         Axis::in_steps(title, max, one_two_five(max / 5.0, true).max(1.0))
     }
 
-    /// From nought in steps to a little over `max`.
+    /// From zero in steps to a little over `max`.
     fn in_steps(title: &str, max: f64, step: f64) -> Axis {
         let count = (max * 1.02 / step).ceil();
         let ticks = steps(count).map(|nth| (nth * step, number::compact(nth * step))).collect();
-        Axis { title: title.into(), ticks, low: 0.0, high: count * step, is_log: false, room: 0.0 }
+        Axis { title: title.into(), ticks, low: 0.0, high: count * step, is_log: false, zero_share: 0.0 }
     }
 
     /// Logarithmic, around all positive `values`; what is not positive falls on the lower edge.
@@ -57,7 +57,14 @@ impl Axis {
             .filter(positive)
             .fold((f64::MAX, 0.0), |(least, most): (f64, f64), value| (least.min(value), most.max(value)));
         if most <= 0.0 {
-            return Axis { title: title.into(), ticks: Vec::new(), low: 1.0, high: 10.0, is_log: true, room: 0.0 };
+            return Axis {
+                title: title.into(),
+                ticks: Vec::new(),
+                low: 1.0,
+                high: 10.0,
+                is_log: true,
+                zero_share: 0.0,
+            };
         }
         let (low, high) = (one_two_five(least / 1.05, false), one_two_five(most * 1.05, true));
         let (low, high) = if high / low < 9.9 {
@@ -65,12 +72,12 @@ impl Axis {
         } else {
             (low, high)
         };
-        Axis { title: title.into(), ticks: log_ticks(low, high), low, high, is_log: true, room: 0.0 }
+        Axis { title: title.into(), ticks: log_ticks(low, high), low, high, is_log: true, zero_share: 0.0 }
     }
 
     /// The same with a place of its own for 0, which no logarithm has, below a gap.
     pub(crate) fn log_from_zero(title: &str, values: impl Iterator<Item = f64>) -> Axis {
-        let axis = Axis { room: ZERO_ROOM, ..Axis::log(title, values) };
+        let axis = Axis { zero_share: ZERO_ROOM, ..Axis::log(title, values) };
         Axis { ticks: std::iter::once((0.0, "0".to_owned())).chain(axis.ticks).collect(), ..axis }
     }
 
@@ -92,20 +99,20 @@ impl Axis {
             low: 0.0,
             high: end_s,
             is_log: false,
-            room: 0.0,
+            zero_share: 0.0,
         }
     }
 
     /// Linear, with ready ticks.
     pub(crate) fn with_ticks(title: &str, high: f64, ticks: Vec<(f64, String)>) -> Axis {
-        Axis { title: title.into(), ticks, low: 0.0, high, is_log: false, room: 0.0 }
+        Axis { title: title.into(), ticks, low: 0.0, high, is_log: false, zero_share: 0.0 }
     }
 
     /// Where a value falls: 0 at the start of the axis, 1 at its end, never outside.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let share = if self.is_log {
             let share = (value / self.low).ln() / (self.high / self.low).ln();
-            if value > 0.0 { self.room + (1.0 - self.room) * share.max(0.0) } else { 0.0 }
+            if value > 0.0 { self.zero_share + (1.0 - self.zero_share) * share.max(0.0) } else { 0.0 }
         } else {
             (value - self.low) / (self.high - self.low)
         };
@@ -205,11 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_axis_can_have_a_nought_that_is_no_other_value() {
+    fn a_log_axis_can_have_a_zero_of_its_own() {
         let axis = Axis::log_from_zero("", [0.5, 48.0, 0.0].into_iter());
         assert_eq!(labels(&axis)[..3], ["0", "0.2", "0.5"]);
-        let [nought, least, most] = [0.0, 0.2, 100.0].map(|value| axis.place(value));
-        assert!(nought <= 0.0 && least > 0.1 && (most - 1.0).abs() < 1e-9, "{nought} {least} {most}");
+        let [zero, least, most] = [0.0, 0.2, 100.0].map(|value| axis.place(value));
+        assert!(zero <= 0.0 && least > 0.1 && (most - 1.0).abs() < 1e-9, "{zero} {least} {most}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a policy costs: devices that a bug breaks, against the time that a good release takes; a panel for each rate of bugs.
+//! The cost of a policy: devices that a bug breaks, against the time a good release takes; a panel for each rate of bugs.
 
 use super::axis::Axis;
 use super::chart::{Chart, Panel, Point, Series};
@@ -8,7 +8,7 @@ use crate::score::{PolicyScore, Score, rate};
 
 /// A point for each policy, in each panel.
 pub(crate) fn chart(score: &Score) -> Chart {
-    // The smallest rate at which releases got through says how long one takes.
+    // The time is that of the smallest rate at which releases completed.
     let takes_s = |policy: &PolicyScore| policy.cells.iter().find_map(|cell| cell.completion_median_s);
     let timed: Vec<_> =
         score.policies.iter().zip(pens()).filter_map(|(policy, pen)| Some((policy, takes_s(policy)?, pen))).collect();

@@ -9,7 +9,6 @@ use crate::run_folder::Mode;
 
 /// A titled picture of one or more panels over the same horizontal axis.
 pub(crate) struct Chart {
-    /// What is shown.
     pub(crate) title: String,
     /// How to read it, one or two sentences.
     pub(crate) subtitle: String,
@@ -23,7 +22,7 @@ pub(crate) struct Chart {
     pub(crate) flags: Vec<Flag>,
     /// Panels, from top to bottom.
     pub(crate) panels: Vec<Panel>,
-    /// What each colour stands for.
+    /// Meaning of each colour.
     pub(crate) legend: Vec<(String, RGBColor)>,
     /// Whose each pen is; after the colours.
     pub(crate) pens: Vec<(String, Pen)>,
@@ -45,17 +44,16 @@ pub(crate) struct Panel {
     pub(crate) y: Axis,
     /// Share of the usual height.
     pub(crate) height: f64,
-    /// What is drawn, from back to front.
+    /// Marks, from back to front.
     pub(crate) marks: Vec<Mark>,
-    /// What is drawn upon them.
+    /// Series drawn on top of the marks.
     pub(crate) series: Vec<Series>,
     /// Said in the middle of a panel that has nothing to draw.
     pub(crate) empty: Option<String>,
 }
 
-/// Points of one policy, each with its whisker, told from others' by their pen.
+/// Points of one policy, each with its whisker, distinguished by their pen.
 pub(crate) struct Series {
-    /// How they look.
     pub(crate) pen: Pen,
     /// From left to right.
     pub(crate) points: Vec<Point>,

@@ -23,18 +23,18 @@ pub(crate) fn chart(run: &Run) -> Chart {
     let totals = totals(&run.timeline);
     let ok = totals.get(OK).copied().unwrap_or(0);
     let others = groups(&totals);
-    let told: Vec<_> =
+    let named: Vec<_> =
         [(OK.to_owned(), ok)].into_iter().chain(others.iter().map(|group| (group.name.clone(), group.total))).collect();
-    let words: Vec<_> = told.iter().map(|(name, total)| format!("{} {name}", number::grouped(*total))).collect();
+    let words: Vec<_> = named.iter().map(|(name, total)| format!("{} {name}", number::grouped(*total))).collect();
     chart.description = format!("Requests in all: {}.", words.join(", "));
     let colours = [theme::GOOD_AREA].into_iter().chain(others.iter().map(|group| group.colour));
     chart.legend =
-        told.iter().map(|(name, total)| format!("{name} ({})", number::compact(*total as f64))).zip(colours).collect();
+        named.iter().map(|(name, total)| format!("{name} ({})", number::compact(*total as f64))).zip(colours).collect();
     chart.panels = vec![ok_panel(&run.timeline), others_panel(&run.timeline, &others)];
     chart
 }
 
-/// Height of a panel: what has nothing to show takes little room.
+/// Height of a panel: an empty one is small.
 fn height(max: f64) -> f64 {
     if max > 0.0 { 0.6 } else { 0.25 }
 }

@@ -1,4 +1,4 @@
-//! Which firmware the devices say they run, over time.
+//! Firmware versions that devices report, over time.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::run_folder::RolloutSample;
 /// Versions that get a colour of their own; the rest are drawn together.
 const NAMED_MAX: usize = 5;
 
-/// The newest version at the bottom, where its growth from nought is seen best.
+/// The newest version at the bottom, where its growth from zero is easiest to see.
 pub(crate) fn chart(run: &Run) -> Chart {
-    let mut chart = Chart::over_time(run, "Firmware versions that devices say they run");
+    let mut chart = Chart::over_time(run, "Firmware versions that devices report");
     let rollouts = &run.rollouts;
     let layers = layers(rollouts);
     chart.subtitle = format!("In brackets: devices at the end.{}", rollouts.how_to_read());
@@ -28,7 +28,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         height: 1.0,
         marks: Vec::new(),
         series: Vec::new(),
-        empty: (max <= 0.0).then(|| "no device said its version".into()),
+        empty: (max <= 0.0).then(|| "no device reported its version".into()),
     };
     stack::add(&mut panel, &layers, rollouts, counts);
     chart.panels.push(panel);
@@ -68,7 +68,7 @@ fn layers(rollouts: &Rollouts) -> Vec<Layer> {
     layers
 }
 
-/// Orders versions as people count: `1.9.0` before `1.10.0`.
+/// Orders versions numerically: `1.9.0` before `1.10.0`.
 fn age_key(version: &str) -> (Vec<u64>, String) {
     let numbers = version.split(|sign: char| !sign.is_ascii_digit()).filter_map(|part| part.parse().ok());
     (numbers.collect(), version.to_owned())

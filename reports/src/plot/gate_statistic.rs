@@ -1,5 +1,5 @@
-//! What a gate sees: the observed failure share, the band in which the true one is, and the share that is allowed. Of several
-//! gates it is the one that stopped the release, else the one that came nearest to it.
+//! A gate's readings: the observed failure share, the confidence band of the true one, and the allowed share. Of several
+//! gates, the one that stopped the release, else the one that came nearest to that.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::number;
 use crate::run::Run;
 use crate::run_folder::{GateSample, RolloutDecision, RolloutSample};
 
-/// Most gates that the title names; more rollouts than that are told as a number.
+/// Limit of gates named in the title; of more, only the number is given.
 const NAMED_MAX: usize = 3;
-/// Characters of whom a gate judges that are shown.
+/// Limit of characters shown of a gate's population.
 const OF_CHARS_MAX: usize = 40;
 
 /// A logarithmic axis, because a band begins near 100 % and the threshold is often below 1 %.
@@ -24,18 +24,18 @@ pub(crate) fn chart(run: &Run) -> Chart {
     let mut chart = Chart::over_time(run, &format!("{}: observed failure share against its threshold", shown.title()));
     let gates = || rollouts.samples().filter_map(|sample| shown.reading(sample));
     let decided = || shown.decisions.iter().filter_map(|decision| Some((*decision, decision.gate.as_ref()?)));
-    let told = match (decided().next_back(), gates().next_back()) {
+    let sentence = match (decided().next_back(), gates().next_back()) {
         (Some((decision, gate)), _) => {
-            told(&format!("When it was {}", label(&decision.decision.replace('_', " "), OF_CHARS_MAX)), gate)
+            describe(&format!("When it was {}", label(&decision.decision.replace('_', " "), OF_CHARS_MAX)), gate)
         }
-        (None, Some(gate)) => told("At the end", gate),
+        (None, Some(gate)) => describe("At the end", gate),
         (None, None) => "The gate was not judged.".into(),
     };
     let has_band = gates().any(has_band);
     let no_band =
         if has_band || gates().next().is_none() { "" } else { " It judges the share itself: there is no band." };
-    chart.subtitle = format!("{told}{no_band}{}", rollouts.how_to_read());
-    chart.description.clone_from(&told);
+    chart.subtitle = format!("{sentence}{no_band}{}", rollouts.how_to_read());
+    chart.description.clone_from(&sentence);
     let values = gates().chain(decided().map(|(_, gate)| gate));
     let values = values.flat_map(|gate| [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm]);
     let mut panel = Panel {
@@ -71,7 +71,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
 
 /// Which gate is shown of each rollout.
 struct Shown<'a> {
-    /// By rollout: the gate's number, and of whom.
+    /// By rollout: the gate's number and population.
     gates: BTreeMap<&'a str, (u32, &'a str)>,
     /// Decisions that these gates made.
     decisions: Vec<&'a RolloutDecision>,
@@ -88,7 +88,7 @@ impl<'a> Shown<'a> {
         }
         let decided = rollouts.decisions.iter().filter(|decision| decision.gate.is_some());
         for decision in decided.clone() {
-            // The last has the last word: an abort comes after the pauses.
+            // The last one decides: an abort comes after the pauses.
             if let Some(gate) = &decision.gate {
                 gates.insert(&decision.rollout_id, (gate.gate, &gate.of));
             }
@@ -103,7 +103,7 @@ impl<'a> Shown<'a> {
         Self { gates, decisions }
     }
 
-    /// What the gate that is shown saw in a sample.
+    /// The shown gate's reading in a sample.
     fn reading<'s>(&self, sample: &'s RolloutSample) -> Option<&'s GateSample> {
         let (number, of) = self.gates.get(sample.rollout_id.as_str())?;
         sample.gates.iter().find(|gate| gate.gate == *number && gate.of == *of)
@@ -124,8 +124,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What a gate said, in a sentence.
-fn told(when: &str, gate: &GateSample) -> String {
+/// A gate's reading in a sentence.
+fn describe(when: &str, gate: &GateSample) -> String {
     let verdict = label(&gate.verdict.replace('_', " "), OF_CHARS_MAX);
     let (failed, executed) = (number::grouped(gate.failed), number::grouped(gate.executed));
     let [share, lower, upper, threshold] =
@@ -144,7 +144,7 @@ fn percent(ppm: u64) -> f64 {
     ppm as f64 / 10_000.0
 }
 
-/// Parts per million as per cent, for people: `0.5 %`.
+/// Parts per million as per cent: `0.5 %`.
 fn percent_text(ppm: u64) -> String {
     format!("{}\u{a0}%", number::measured((percent(ppm) * 100.0).round() / 100.0))
 }
@@ -196,9 +196,9 @@ mod tests {
     fn the_gate_that_stopped_the_release_is_shown_and_named() {
         let chart = chart(&run(true));
         assert!(chart.title.starts_with("Gate 2 of KS-200:"), "{}", chart.title);
-        let said = chart.subtitle.replace('\u{a0}', " ");
+        let subtitle = chart.subtitle.replace('\u{a0}', " ");
         let wanted = "When it was aborted: FAIL, 2 of 40 devices failed (5 %), band 2.5 % to 17 %, threshold 0.5 %.";
-        assert!(said.starts_with(wanted), "{said}");
+        assert!(subtitle.starts_with(wanted), "{subtitle}");
         let lines: Vec<_> = chart.panels[0]
             .marks
             .iter()

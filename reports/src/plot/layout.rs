@@ -16,7 +16,7 @@ pub(crate) struct Picture {
     pub(crate) width: f64,
     /// Height.
     pub(crate) height: f64,
-    /// What to paint, from back to front.
+    /// Strokes, from back to front.
     pub(crate) shapes: Vec<Shape>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Frame {
     pub(crate) bottom: f64,
 }
 
-/// What stands before a name of the legend.
+/// The symbol before a name in the legend.
 enum Key {
     Colour(RGBColor),
     Pen(Pen),

@@ -1,4 +1,4 @@
-//! The pictures of a report. One file per plot says what it shows (a [`chart::Chart`]); `layout.rs` says where each stroke
+//! The pictures of a report. One file per plot defines what it shows (a [`chart::Chart`]); `layout.rs` decides where each stroke
 //! goes; `paint.rs` turns strokes into SVG and PNG. A new plot is a new file here and one line in [`ALL`].
 
 mod axis;

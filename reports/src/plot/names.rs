@@ -47,7 +47,7 @@ struct Wanted<'a> {
 }
 
 /// The names of a chart between two edges: those of flags next to the panel, those of bands above them. Bands come first:
-/// a later name lies upon the strokes of an earlier one.
+/// a later name covers the strokes of an earlier one.
 pub(crate) fn above(chart: &Chart, left: f64, right: f64) -> Vec<Name> {
     let at = |value| left + chart.x.place(value) * (right - left);
     let flags = flags(&chart.flags, at, (left, right));

@@ -3,9 +3,9 @@
 use super::axis::Axis;
 use super::chart::{Chart, Panel, Point, Series};
 use super::pen::pens;
-use crate::score::{Cell, Score, rate, whom};
+use crate::score::{Cell, Score, population, rate};
 
-/// Room to the left and to the right of all rates, as a share of the axis: policies stand beside each other at every rate.
+/// Margin on both sides of all rates, as a share of the axis: policies are drawn side by side at every rate.
 const INSET: f64 = 0.06;
 
 /// A line for each policy, with the limits of each point.
@@ -38,7 +38,7 @@ pub(crate) fn chart(score: &Score) -> Chart {
                    no bug, a false alarm. Policies stand side by side at each rate."
             .into(),
         description: format!("{}.", words.join(", ")),
-        x: Axis::with_ticks(&format!("{} that the release really fails on, square-root scale", whom(score)), 1.0, ticks),
+        x: Axis::with_ticks(&format!("{} that the release really fails on, square-root scale", population(score)), 1.0, ticks),
         bands: Vec::new(),
         flags: Vec::new(),
         panels: vec![Panel {
@@ -53,7 +53,7 @@ pub(crate) fn chart(score: &Score) -> Chart {
     }
 }
 
-/// Where a rate is on an axis from 0 to 1: the small ones, which matter, have more room, and none has its own place.
+/// Where a rate is on an axis from 0 to 1: the small ones, which matter, get more space, and no bug has its own place.
 fn place(bug_rate_bp: u32, most_bp: u32) -> f64 {
     INSET + (1.0 - 2.0 * INSET) * (f64::from(bug_rate_bp) / f64::from(most_bp)).sqrt()
 }
@@ -66,6 +66,6 @@ mod tests {
     fn rates_keep_their_order_and_leave_room_at_both_ends() {
         let places = [0, 10, 50, 100, 1_000].map(|bp| place(bp, 1_000));
         assert!(places.is_sorted() && (places[0] - INSET).abs() < 1e-9 && (places[4] - 1.0 + INSET).abs() < 1e-9);
-        assert!(places[1] - places[0] > 0.08, "a tenth of a per cent is not lost beside ten");
+        assert!(places[1] - places[0] > 0.08, "a tenth of a per cent is visible next to ten");
     }
 }

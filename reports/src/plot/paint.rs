@@ -13,20 +13,20 @@ use crate::escape;
 
 /// plotters draws at whole positions; this many a page's pixel make curves smooth.
 const FINE: f64 = 4.0;
-/// plotters' SVG writes a font size this much smaller than it was told.
+/// plotters' SVG writes a font size smaller than requested by this factor.
 const SVG_LINE_EM: f64 = 1.24;
 
-/// What plotters can say when it fails.
+/// A failure of plotters.
 type Failed<DB> = DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>;
 
-/// What differs between the two ways to paint.
+/// The differences between the two backends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Medium {
     Svg,
     Bitmap,
 }
 
-/// The picture as an SVG document that says itself what it shows.
+/// The picture as an SVG document with its own title and description.
 pub(crate) fn svg(picture: &Picture, description: &str) -> Result<String, String> {
     let mut drawn = String::new();
     let backend = SVGBackend::with_string(&mut drawn, size(picture));

@@ -1,4 +1,4 @@
-//! How the lines and points of one policy look: colour, marker and dash, so that they are told apart in black and white too.
+//! How the lines and points of one policy look: colour, marker and dash, so that they are distinguishable in black and white too.
 
 use plotters::style::RGBColor;
 
@@ -47,7 +47,7 @@ pub(crate) fn pens() -> impl Iterator<Item = Pen> {
     looks.map(|((colour, marker), dash)| Pen { colour, marker, dash })
 }
 
-/// Width of what stands for a series in a legend.
+/// Width of a series' sample in a legend.
 pub(crate) fn key_width(has_line: bool) -> f64 {
     if has_line { KEY_WIDTH } else { MARKER_WIDTH }
 }
@@ -78,7 +78,7 @@ impl Pen {
         }
     }
 
-    /// What stands for the series in a legend, from `x` on: its marker, on its line where it has one.
+    /// The series' sample in a legend, from `x` on: its marker, on its line where it has one.
     pub(crate) fn key(self, x: f64, y: f64, has_line: bool) -> Vec<Shape> {
         let width = key_width(has_line);
         let mut shapes = if has_line { self.line(&[(x, y), (x + width, y)]) } else { Vec::new() };
@@ -111,10 +111,10 @@ fn dashed(points: &[(f64, f64)], dash: &[u16]) -> Vec<Vec<(f64, f64)>> {
     let mut strokes: Vec<Vec<(f64, f64)>> = points.first().map(|first| vec![*first]).into_iter().collect();
     for (from, to) in points.iter().zip(points.iter().skip(1)) {
         let length = (to.0 - from.0).hypot(to.1 - from.1);
-        let mut walked = 0.0;
-        while length - walked > left {
-            walked += left;
-            let share = walked / length;
+        let mut done = 0.0;
+        while length - done > left {
+            done += left;
+            let share = done / length;
             let here = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
             match strokes.last_mut().filter(|_| is_stroke) {
                 Some(stroke) => stroke.push(here),
@@ -122,7 +122,7 @@ fn dashed(points: &[(f64, f64)], dash: &[u16]) -> Vec<Vec<(f64, f64)>> {
             }
             (left, is_stroke) = (lengths.next().unwrap_or(f64::MAX), !is_stroke);
         }
-        left -= length - walked;
+        left -= length - done;
         if let Some(stroke) = strokes.last_mut().filter(|_| is_stroke) {
             stroke.push(*to);
         }

@@ -24,7 +24,7 @@ const CORNERS_MAX: f64 = 1_600.0;
 /// The whole distribution as a step curve over `1 / (1 - percentile)`.
 pub(crate) fn chart(run: &Run) -> Chart {
     let count = run.latency.as_ref().map_or(0, Histogram::len);
-    // The greatest sample stands for the last 1 in `count`: the axis ends a little after it, and never before 99 %.
+    // The greatest sample represents the last 1 in `count`: the axis ends a little after it, and never before 99 %.
     let high = (2.0 * count.max(1) as f64).log10().clamp(2.0, 7.3);
     let ticks =
         LABELS.iter().map(|(p, label, _)| (rarity(*p), (*label).to_owned())).filter(|(at, _)| *at <= high + 1e-9);
@@ -48,7 +48,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
         pens: Vec::new(),
     };
     let millis = |micros: u64| micros as f64 / 1_000.0;
-    // Twice the greatest leaves room for its label.
+    // Twice the greatest leaves space for its label.
     let ends = run.latency.iter().flat_map(|micros| [millis(micros.min()), millis(micros.max()) * 2.0]);
     let mut panel = Panel {
         y: Axis::log("milliseconds, log scale", ends),
@@ -77,7 +77,7 @@ fn rarity(p: f64) -> f64 {
     -(1.0 - p).log10()
 }
 
-/// The step curve: each recorded value over the shares of answers that it stands for.
+/// The step curve: each recorded value over the shares of answers that it represents.
 fn curve(micros: &Histogram<u64>, high: f64) -> Vec<(f64, f64)> {
     let (count, apart) = (micros.len() as f64, high / CORNERS_MAX);
     let mut points: Vec<(f64, f64)> = Vec::new();
@@ -97,7 +97,7 @@ fn curve(micros: &Histogram<u64>, high: f64) -> Vec<(f64, f64)> {
 
 /// The named percentiles that the samples reach, and the greatest: position, milliseconds, name.
 fn spots(micros: &Histogram<u64>, high: f64) -> Vec<(f64, f64, String)> {
-    // A percentile needs ten samples beyond it to mean much; the median is always told.
+    // A percentile needs ten samples beyond it to mean much; the median is always given.
     let reached = |p: f64| p <= 0.5 || (1.0 - p) * micros.len() as f64 >= 10.0 - 1e-6;
     let named = LABELS.iter().filter(|(p, _, has_spot)| *has_spot && reached(*p));
     let mut spots: Vec<(f64, f64, String)> = named

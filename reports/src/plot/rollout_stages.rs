@@ -1,4 +1,4 @@
-//! How far a rollout is: the share of its targets that its stage reaches, and the share that is confirmed.
+//! Progress of a rollout: the share of its targets that its stage reaches, and the share confirmed.
 
 use super::axis::Axis;
 use super::chart::{Chart, Panel};
@@ -39,7 +39,7 @@ pub(crate) fn chart(run: &Run) -> Chart {
     chart
 }
 
-/// From nought to a little over `max`, and never over 100 by more than the line's width.
+/// From zero to a little over `max`, exceeding 100 by the line's width at most.
 fn percent_axis(title: &str, max: f64) -> Axis {
     if max <= 75.0 {
         return Axis::from_zero(title, max);

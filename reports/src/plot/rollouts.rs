@@ -1,7 +1,7 @@
-//! Rollouts of a run, one after the other on its time axis, thinned to as many samples as a picture can show.
+//! Rollouts of a run, one after the other on the time axis, thinned to as many samples as a picture can show.
 //!
-//! At any time the rollout that began last is shown, as long as it has samples; an older one that goes on after it is shown
-//! again. Of samples closer than a picture can tell apart the last one stays: counts are totals, so nothing is lost by it.
+//! At any time the rollout that began last is shown, as long as it has samples; an older one that outlasts it is shown
+//! again. Of samples too close to distinguish in a picture the last one is kept: counts are totals, so nothing is lost.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ impl Rollouts {
             };
             let is_first = stretch.len() == 1;
             match stretch.last_mut() {
-                // The first of a stretch stays where it is, unless its moment is told anew.
+                // The first of a stretch stays where it is, unless its moment is sampled again.
                 Some(last) if sample.at_s <= last.at_s || (!is_first && slot(sample) <= slot(last)) => {
                     last.clone_from(sample);
                 }
@@ -98,21 +98,21 @@ impl Rollouts {
         self.lines(value).iter().map(stepped).collect()
     }
 
-    /// Decisions as flags; one that is repeated in its stage without another in between is told once.
+    /// Decisions as flags; one that is repeated in its stage without another in between appears once.
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut last: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
         let mut flags = Vec::new();
         for decision in &self.decisions {
-            let told = (decision.decision.as_str(), decision.stage);
-            if last.insert(&decision.rollout_id, told) != Some(told) {
-                let colour = if AGAINST.contains(&told.0) { theme::ALARM } else { theme::DECISION };
-                flags.push(Flag { at: decision.at_s, name: told.0.replace('_', " "), colour });
+            let key = (decision.decision.as_str(), decision.stage);
+            if last.insert(&decision.rollout_id, key) != Some(key) {
+                let colour = if AGAINST.contains(&key.0) { theme::ALARM } else { theme::DECISION };
+                flags.push(Flag { at: decision.at_s, name: key.0.replace('_', " "), colour });
             }
         }
         flags
     }
 
-    /// What a reader must know of the picture: whose it is, and what its vertical lines are.
+    /// How to read the picture: which rollouts it shows, and what its vertical lines mean.
     pub(crate) fn how_to_read(&self) -> String {
         let mut ids: Vec<&str> = self.samples().map(|sample| sample.rollout_id.as_str()).collect();
         ids.sort_unstable();
@@ -123,7 +123,7 @@ impl Rollouts {
     }
 }
 
-/// The samples to show: those of a rollout up to the moment when another began, unless that has no more samples.
+/// The samples to show: those of a rollout up to the moment when another began, unless that has no further samples.
 fn shown(samples: &[RolloutSample]) -> Vec<&RolloutSample> {
     let mut spans: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
     for (nth, sample) in samples.iter().enumerate() {

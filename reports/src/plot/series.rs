@@ -7,11 +7,11 @@ use super::theme::{self, INK, TEXT};
 
 /// From one series to the next where they have the same position, pixels.
 const APART: f64 = 15.0;
-/// Most that a group takes from its first to its last: many policies stand closer, and no group reaches the next rate.
+/// Maximum width of a group: many policies move closer together, and no group reaches the next rate.
 const GROUP: f64 = 70.0;
 /// Half the height of a number.
 const HALF_TEXT: f64 = 8.0;
-/// Room around a marker that no number takes.
+/// Space around a marker that no number may use.
 const MARKER: f64 = 9.0;
 
 /// A rectangle: left, right, top, bottom.
@@ -53,14 +53,14 @@ pub(crate) fn shapes(panel: &Panel, x: &Axis, frame: Frame) -> Vec<Shape> {
     shapes
 }
 
-/// How far each series stands beside its true position, to the left and to the right alike: not at all unless another one is
-/// where it is. Pixels, not values: on the axis a shift would say something else.
+/// How far each series is shifted from its true position, evenly to both sides: not at all unless another one is at the
+/// same place. Pixels, not values: on the axis a shift would say something else.
 fn shifts(series: &[Series], x: &Axis, frame: Frame) -> Vec<f64> {
     let nearest = |one: &Series, other: &Series| {
         let pairs = one.points.iter().flat_map(|of| other.points.iter().map(move |and| (of, and)));
         pairs.map(|(of, and)| (frame.x(x, of.at) - frame.x(x, and.at)).abs()).fold(f64::MAX, f64::min)
     };
-    // A group is whoever stands so close to another of the group.
+    // A group: each member is close to another one.
     let mut groups: Vec<usize> = (0..series.len()).collect();
     for (nth, one) in series.iter().enumerate() {
         for (mth, other) in series.iter().enumerate().skip(nth + 1) {
@@ -80,7 +80,7 @@ fn shifts(series: &[Series], x: &Axis, frame: Frame) -> Vec<f64> {
     groups.iter().enumerate().map(shift).collect()
 }
 
-/// A number below its marker, or beside it, or above its whisker; left out where all of these are taken.
+/// A number below its marker, next to it, or above its whisker; left out if all of these are taken.
 fn number(text: &str, (x, top, y, bottom): (f64, f64, f64, f64), frame: Frame, taken: &mut Vec<Room>) -> Option<Shape> {
     if text.is_empty() {
         return None;

@@ -1,6 +1,6 @@
-//! Colours, sizes and fonts of every picture: one look, readable at 100 % and without telling colours apart.
+//! Colours, sizes and fonts of every picture: one style, readable at 100 % and without distinguishing colours.
 //!
-//! The hues are those of Okabe and Ito, which people with any common colour vision tell apart; lightness differs too.
+//! The hues are those of Okabe and Ito, which are distinguishable with any common colour vision; lightness differs too.
 
 use std::sync::OnceLock;
 
@@ -33,11 +33,11 @@ pub(crate) const PHASES: [RGBColor; 2] = [RGBColor(243, 246, 250), RGBColor(229,
 /// Line between two phases.
 pub(crate) const PHASE_EDGE: RGBColor = RGBColor(168, 180, 194);
 
-/// What went well: acknowledged, OK, the median.
+/// Success: acknowledged, OK, the median.
 pub(crate) const GOOD: RGBColor = RGBColor(0, 114, 178);
-/// A calm area under what went well.
+/// Area under a success line.
 pub(crate) const GOOD_AREA: RGBColor = RGBColor(140, 190, 222);
-/// What was asked for.
+/// Requested or offered values.
 pub(crate) const OFFERED: RGBColor = RGBColor(240, 178, 76);
 /// The tail.
 pub(crate) const TAIL: RGBColor = RGBColor(200, 82, 0);
@@ -67,7 +67,7 @@ pub(crate) const DECISION: RGBColor = RGBColor(74, 84, 97);
 /// A decision against a release, and a threshold.
 pub(crate) const ALARM: RGBColor = RGBColor(176, 28, 46);
 /// Updates on their way, the furthest first: confirmed is the strongest, pending the palest, halted and withdrawn without a hue.
-pub(crate) const CALM: [RGBColor; 8] = [
+pub(crate) const NORMAL: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(64, 148, 200),
     RGBColor(114, 178, 217),
@@ -78,7 +78,7 @@ pub(crate) const CALM: [RGBColor; 8] = [
     RGBColor(112, 118, 126),
 ];
 /// Updates that went wrong.
-pub(crate) const LOUD: [RGBColor; 7] = [
+pub(crate) const FAILED: [RGBColor; 7] = [
     RGBColor(213, 94, 0),
     RGBColor(96, 48, 150),
     RGBColor(240, 190, 30),

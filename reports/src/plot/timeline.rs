@@ -10,11 +10,11 @@ use crate::run_folder::Tick;
 
 /// Most points along the time axis.
 const POINTS_MAX: f64 = 360.0;
-/// Fewest scheduled heartbeats a point should stand for: below that a steady device looks like noise.
+/// Minimum of scheduled heartbeats per point: below that a steady device looks like noise.
 const BEATS_PER_POINT_MIN: f64 = 5.0;
 /// Sparse runs still get this many points.
 const POINTS_MIN: f64 = 12.0;
-/// Widths that people read easily, in seconds.
+/// Readable widths, in seconds.
 const WIDTHS_S: [f64; 20] = [
     0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0,
     14_400.0, 43_200.0, 86_400.0,
@@ -53,7 +53,7 @@ pub(crate) struct Point {
     pub(crate) acked: u64,
     /// Answers by code.
     pub(crate) codes: BTreeMap<String, u64>,
-    /// Each tick's p50 and how many answers it stands for.
+    /// Each tick's p50 and how many answers it represents.
     medians: Vec<(f64, u64)>,
     /// Greatest p99 of a tick, milliseconds.
     pub(crate) p99_ms: Option<f64>,
@@ -144,7 +144,7 @@ impl Timeline {
         Timeline { points, end_s, width_s, tick_s: usual_s }
     }
 
-    /// Whether a point stands for more than one tick.
+    /// Whether a point represents more than one tick.
     pub(crate) fn is_gathered(&self) -> bool {
         self.width_s > self.tick_s * 1.5
     }

@@ -1,4 +1,4 @@
-//! The folder of a score: written by who made the trials, drawn from `score.json` alone.
+//! The folder of a score: written after the trials, drawn from `score.json` alone.
 
 use std::path::{Path, PathBuf};
 

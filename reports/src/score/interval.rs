@@ -1,12 +1,12 @@
-//! How much a share that was counted in trials can be off: the exact limits of Clopper and Pearson (Biometrika 26, 1934,
+//! How far a share counted in trials can be off: the exact limits of Clopper and Pearson (Biometrika 26, 1934,
 //! 404-413).
 
-/// What is left outside on either side: the interval holds 95 %.
+/// The probability outside on either side: the interval holds 95 %.
 const OUTSIDE: f64 = 0.025;
 /// Halvings of the interval in which a limit is searched: enough for a double.
 const HALVINGS: u32 = 60;
 
-/// The limits of the true share when `hits` of `trials` were counted, with 95 % confidence; from nought to one without trials.
+/// The limits of the true share when `hits` of `trials` were counted, with 95 % confidence; from zero to one without trials.
 pub fn limits(hits: usize, trials: usize) -> (f64, f64) {
     let lower = if hits == 0 { 0.0 } else { solve(|p| 1.0 - at_most(hits - 1, trials, p), true) };
     let upper = if hits >= trials { 1.0 } else { solve(|p| at_most(hits, trials, p), false) };

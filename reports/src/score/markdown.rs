@@ -8,7 +8,7 @@ use crate::escape::markdown as text;
 
 /// The whole file.
 pub(super) fn summary(score: &Score) -> String {
-    let warnings = words::broken_promises(score).into_iter().chain(words::modelled(score));
+    let warnings = words::invariant_violations(score).into_iter().chain(words::modelled(score));
     let warnings: String = warnings.map(|warning| format!("**{}**\n\n", text(&warning))).collect();
     let (how, notes) = (text(&words::how(score)), words::NOTES.map(|note| format!("> {}\n>\n", text(note))).concat());
     format!(
@@ -38,9 +38,11 @@ mod tests {
     fn the_short_form_has_the_recommendation_the_table_and_the_warnings() {
         let score = Score::of(crate::score::tally::sample::asked("s", "modelled"), &[]);
         let policies = vec![policy("a|b\n<b>", vec![cell(0, 0, 0), cell(50, 100, 11)])];
-        let text = summary(&Score { policies, broken_promises: 1, recommendation: "Take `a`.".into(), ..score });
+        let text = summary(&Score { policies, invariant_violations: 1, recommendation: "Take `a`.".into(), ..score });
         assert!(
-            text.starts_with("## Score of policies: s\n\nTake \\`a\\`.\n\n**Promises of the server were broken once"),
+            text.starts_with(
+                "## Score of policies: s\n\nTake \\`a\\`.\n\n**The server's invariants were violated once"
+            ),
             "{text}"
         );
         assert!(

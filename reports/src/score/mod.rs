@@ -18,18 +18,18 @@ pub use folder::{draw_score, write_score};
 pub use interval::limits;
 pub use recommend::recommendation;
 pub use words::table;
-pub(crate) use words::{rate, whom};
+pub(crate) use words::{population, rate};
 
 /// File name of the score.
 pub const SCORE: &str = "score.json";
-/// File name of the trials that it stands on, one a line.
+/// File name of the trials it is computed from, one a line.
 pub const TRIALS: &str = "trials.ndjson";
 /// File name of the page.
 pub const SCORE_PAGE: &str = "score.html";
 /// File name of the short form for a CI job's summary.
 pub const SCORE_MARKDOWN: &str = "score.md";
 
-/// What a score is of: the same for all of its trials.
+/// What all trials of a score have in common.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// The scenario's name.
@@ -49,7 +49,7 @@ pub struct Asked {
 /// The devices that a release can fail on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailsOnlyOn {
-    /// Which: `model KS-200`, `site north`.
+    /// `model KS-200` or `site north`.
     pub which: String,
     /// About how much of the fleet they are, in basis points.
     pub share_of_fleet_bp: u32,
@@ -61,9 +61,9 @@ pub struct FailsOnlyOn {
 pub enum TrialOutcome {
     /// Stopped for good.
     Aborted,
-    /// Stopped for a person to look at.
+    /// Stopped until an operator decides.
     Paused,
-    /// The release reached everybody.
+    /// The release reached every target.
     Completed,
     /// The scenario was over before the rollout was.
     Running,
@@ -92,11 +92,11 @@ pub struct Trial {
     pub first_broken_at_s: Option<f64>,
     /// When the engine first acted against the release.
     pub detected_at_s: Option<f64>,
-    /// When the release had reached everybody.
+    /// When the release had reached every target.
     pub completed_at_s: Option<f64>,
-    /// Promises of the server that were broken.
-    pub broken_promises: u64,
-    /// A command that runs the same again.
+    /// Violations of the server's invariants.
+    pub invariant_violations: u64,
+    /// A command that repeats the trial.
     pub replay: String,
 }
 
@@ -105,13 +105,12 @@ pub struct Trial {
 pub struct Cell {
     /// Devices that the release fails on, of those that it can fail on, in basis points.
     pub bug_rate_bp: u32,
-    /// Trials.
     pub trials: usize,
-    /// Trials in which the engine acted against the release before it had reached everybody; of a good release, false alarms.
+    /// Trials in which the engine acted against the release before it had reached every target; for a good release, false alarms.
     pub detected: usize,
     /// Limits of the true share of those, with 95 % confidence.
     pub detected_limits: (f64, f64),
-    /// Trials in which the release reached everybody.
+    /// Trials in which the release reached every target.
     pub completed: usize,
     /// Devices broken, median.
     pub broken_median: u64,
@@ -119,15 +118,15 @@ pub struct Cell {
     pub broken_p95: u64,
     /// Time until the engine acted, median of the trials in which it did, seconds.
     pub detection_median_s: Option<f64>,
-    /// The same, 95th percentile; none in a score that was written before this was kept.
+    /// The same, 95th percentile; none in scores from before this field existed.
     #[serde(default)]
     pub detection_p95_s: Option<f64>,
-    /// Time until the release had reached everybody, median of the trials in which it did, seconds.
+    /// Time until the release had reached every target, median of the trials in which it did, seconds.
     pub completion_median_s: Option<f64>,
 }
 
 impl Cell {
-    /// Share of the trials in which the engine acted, from 0 to 1; nought without trials.
+    /// Share of the trials in which the engine acted, from 0 to 1; zero without trials.
     pub fn detected_share(&self) -> f64 {
         if self.trials == 0 { 0.0 } else { self.detected as f64 / self.trials as f64 }
     }
@@ -142,7 +141,7 @@ pub struct PolicyScore {
     pub cells: Vec<Cell>,
 }
 
-/// Everything that the trials say.
+/// The results of all trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The scenario's name.
@@ -153,11 +152,11 @@ pub struct Score {
     pub first_seed: u64,
     /// How documents were signed: `real` or `modelled`.
     pub signatures: String,
-    /// Trials of each policy and rate that were asked for: fewer were made where a person ended them. Nought in a score that
-    /// was written before this was kept.
+    /// Trials requested for each policy and rate; fewer were made if the user ended them early. Zero in scores from before this
+    /// field existed.
     #[serde(default)]
     pub trials_per_cell: usize,
-    /// Pairs of a policy and a rate that were asked for; likewise.
+    /// Pairs of a policy and a rate requested; likewise.
     #[serde(default)]
     pub cells: usize,
     /// The devices that the release can fail on, if not all.
@@ -165,9 +164,8 @@ pub struct Score {
     pub fails_only_on: Option<FailsOnlyOn>,
     /// By policy, in the order they were given.
     pub policies: Vec<PolicyScore>,
-    /// Promises of the server that were broken in any trial.
-    pub broken_promises: u64,
-    /// In words.
+    /// Violations of the server's invariants in all trials.
+    pub invariant_violations: u64,
     pub recommendation: String,
 }
 

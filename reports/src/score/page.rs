@@ -24,7 +24,7 @@ fn warnings(score: &Score) -> String {
     let paragraph =
         |(class, warning): (&str, String)| format!("<p class=\"{class}\"><strong>{}</strong></p>\n", text(&warning));
     let modelled = words::modelled(score).map(|warning| ("inconclusive", warning));
-    let broken = words::broken_promises(score).map(|warning| ("bad", warning));
+    let broken = words::invariant_violations(score).map(|warning| ("bad", warning));
     modelled.into_iter().chain(broken).map(paragraph).collect()
 }
 

@@ -1,21 +1,20 @@
-//! Which policy comes before which, and what the trials can show of it.
+//! Ranks policies, and says what the trials can show of the ranking.
 
 use std::cmp::Ordering;
 
 use super::{Cell, PolicyScore, limits};
 
-/// A policy that finds this share of a bug is relied on.
+/// A policy is reliable for a bug that it finds in this share of the trials.
 pub(super) const RELIABLE: f64 = 0.9;
 /// Share of good releases that a policy may stop. One false alarm in a few trials does not prove more than this; two do.
 const FALSE_ALARMS_ALLOWED: f64 = 0.01;
-/// Most trials of each policy and rate that anybody is advised to make.
+/// Limit of the number of trials per policy and rate that is recommended.
 pub(super) const TRIALS_MAX: usize = 10_000;
-/// Numbers of trials that people choose, for saying how many more are needed.
+/// Round numbers of trials, to say how many are needed.
 const TRIALS: [usize; 13] = [10, 20, 30, 50, 100, 200, 300, 500, 1_000, 2_000, 3_000, 5_000, TRIALS_MAX];
 
 /// Policies from the best to the worst.
 pub(super) struct Ranking<'a> {
-    /// The policies.
     pub(super) order: Vec<&'a PolicyScore>,
     /// The smallest bug that a policy finds reliably, and every larger one too, in basis points, among those that let good
     /// releases through.
@@ -23,9 +22,9 @@ pub(super) struct Ranking<'a> {
 }
 
 /// Puts policies in order. First those that let good releases through; of them those that reliably find the smallest bug that
-/// any of them finds reliably, and every larger one; then who breaks the fewest devices by it, then who is the quickest with a
-/// good release. Where nobody finds anything reliably, who finds the most comes first. Of those that stand in the way, who lets
-/// more good releases through. Of equals, the one that was given first.
+/// any of them finds reliably, and every larger one; then the one with the fewest broken devices, then the one that is fastest with a
+/// good release. If none finds anything reliably, the one that finds the most comes first. Of those that hinder good releases,
+/// the one that lets more through. Of equals, the one given first.
 pub(super) fn ranked(policies: &[PolicyScore]) -> Ranking<'_> {
     let all_hinder = policies.iter().all(hinders);
     let yardstick_bp = policies.iter().filter(|policy| all_hinder || !hinders(policy)).filter_map(smallest_found).min();
@@ -52,7 +51,7 @@ fn compare(one: &PolicyScore, other: &PolicyScore, yardstick_bp: Option<u32>) ->
     by_hindrance.then(by_find).then_with(|| takes(one).total_cmp(&takes(other)))
 }
 
-/// Share of good releases that reached everybody.
+/// Share of good releases that reached every target.
 fn let_through(policy: &PolicyScore) -> f64 {
     good(policy).map_or(0.0, |cell| cell.completed as f64 / cell.trials.max(1) as f64)
 }
@@ -72,7 +71,7 @@ pub(super) fn bugs(policy: &PolicyScore) -> impl Iterator<Item = &Cell> {
     policy.cells.iter().filter(|cell| cell.bug_rate_bp > 0)
 }
 
-/// Whether so many trials found the bug that one would rely on it.
+/// Whether enough trials found the bug to rely on the policy.
 pub(super) fn is_reliable(cell: &Cell) -> bool {
     cell.trials > 0 && cell.detected_share() >= RELIABLE
 }
@@ -92,12 +91,12 @@ fn found_of_all(policy: &PolicyScore) -> f64 {
     if trials == 0 { 0.0 } else { found as f64 / trials as f64 }
 }
 
-/// Whether a policy stands in the way of good releases.
+/// Whether a policy hinders good releases.
 pub(super) fn hinders(policy: &PolicyScore) -> bool {
     stops_good_releases(policy) || leaves_good_releases_open(policy)
 }
 
-/// Whether the trials prove that it stops more good releases than is allowed: bad luck is not held against it.
+/// Whether the trials prove that it stops more good releases than is allowed: chance is not counted against it.
 pub(super) fn stops_good_releases(policy: &PolicyScore) -> bool {
     good(policy).is_some_and(|cell| cell.detected_limits.0 > FALSE_ALARMS_ALLOWED)
 }
@@ -107,20 +106,20 @@ fn leaves_good_releases_open(policy: &PolicyScore) -> bool {
     good(policy).is_some_and(|cell| cell.trials.saturating_sub(cell.completed + cell.detected) * 10 > cell.trials)
 }
 
-/// Whether two counts are too close for their trials to tell which policy finds the bug more often.
+/// Whether two counts are too close for their trials to show which policy finds the bug more often.
 pub(super) fn overlap(one: (f64, f64), other: (f64, f64)) -> bool {
     one.0 <= other.1 && other.0 <= one.1
 }
 
-/// Trials of each that would tell two policies apart if their shares stayed as they are; none if that is not in sight.
+/// Trials of each that would distinguish two policies if their shares stayed the same; none within the limit.
 pub(super) fn trials_needed(one: &Cell, other: &Cell) -> Option<usize> {
     let made = one.trials.max(other.trials);
     let expected = |cell: &Cell, trials: usize| (cell.detected * trials + cell.trials / 2) / cell.trials.max(1);
-    let tells = |trials: &usize| {
+    let distinguishes = |trials: &usize| {
         let of = |cell| limits(expected(cell, *trials), *trials);
         !overlap(of(one), of(other))
     };
-    TRIALS.into_iter().filter(|trials| *trials > made).find(tells)
+    TRIALS.into_iter().filter(|trials| *trials > made).find(distinguishes)
 }
 
 #[cfg(test)]
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_false_alarm_that_chance_explains_sets_nobody_back_and_more_do() {
+    fn only_false_alarms_beyond_chance_set_a_policy_back() {
         for (alarms, trials, is_set_back) in [(1, 10, false), (2, 10, true), (1, 100, false), (90, 1_000, true)] {
             let good = Cell { trials, detected_limits: limits(alarms, trials), ..cell(0, alarms, 0) };
             assert_eq!(stops_good_releases(&policy("p", vec![good])), is_set_back, "{alarms} of {trials}");
@@ -162,7 +161,7 @@ mod tests {
             policy("calm", vec![cell(0, 0, 0), cell(10, 20, 1), cell(100, 95, 9)]),
         ];
         assert_eq!((names(&policies), ranked(&policies).yardstick_bp), (vec!["calm", "nervous"], Some(100)));
-        assert_eq!(ranked(&policies[..1]).yardstick_bp, Some(10), "unless nobody does");
+        assert_eq!(ranked(&policies[..1]).yardstick_bp, Some(10), "unless none does");
     }
 
     #[test]
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_is_reliable_who_finds_the_most_comes_first() {
+    fn without_a_reliable_policy_the_one_that_finds_most_comes_first() {
         let policies = [
             policy("a", vec![cell(0, 0, 0), cell(50, 15, 5), cell(100, 40, 9)]),
             policy("b", vec![cell(0, 0, 0), cell(50, 20, 4), cell(100, 60, 8)]),

@@ -1,4 +1,4 @@
-//! Which policy to take, in words, with what the trials do not show.
+//! Recommends a policy in words, and says what the trials do not show.
 
 use super::rank::{
     TRIALS_MAX, at, bugs, good, hinders, is_reliable, overlap, ranked, stops_good_releases, trials_needed,
@@ -8,28 +8,28 @@ use super::{Cell, PolicyScore};
 use crate::number::devices;
 
 /// The rule, for the page and for the short form.
-pub(super) const RULE: &str = "The rule of the recommendation: whoever stops good releases (more than 1 % of them, as far as the \
-     trials prove it) or does not bring them to an end in the scenario's time comes last; of the others the one that finds at \
-     least 90 % of the smallest bug that any of them finds so often, and of every larger one, then breaks the fewest devices by it, then is the quickest \
-     with a good release.";
+pub(super) const RULE: &str = "The rule of the recommendation: policies that stop good releases (provably more than 1 % of \
+     them) or do not complete them within the scenario's time come last. The others are ranked by the smallest bug that they find in at least \
+     90 % of the trials (and every larger one too), then by the fewest broken devices with that bug, then by the shortest time for \
+     a good release.";
 
-/// Which policy to take, and why the others not, in words.
+/// Which policy to take, and why not the others, in words.
 ///
-/// The rule: whoever stops good releases (the lower limit of its false alarms is above 1 %) or leaves more than one in ten of
-/// them open comes last. Of the others the one that finds, in at least 90 % of the trials, the smallest bug that any of them
-/// finds so often, and every larger one; then who breaks the fewest devices by it; then who is the quickest with a good release.
-/// Where nobody finds anything so often, who finds the most. Of those that come last, who lets more good releases through. Where
-/// the limits of two policies overlap, it says so, and how many trials would do.
+/// The rule: policies that stop good releases (the lower limit of their false alarms is above 1 %) or leave more than one in ten
+/// of them open come last. The others are ranked by the smallest bug that they find in at least 90 % of the trials, with every
+/// larger one; then by the fewest broken devices; then by the shortest time for a good release. If none finds a bug that often,
+/// the one that finds the most comes first. Of those that come last, the one that lets more good releases through. If the limits
+/// of two policies overlap, the text says so, and how many trials would be enough.
 pub fn recommendation(policies: &[PolicyScore]) -> String {
     let ranking = ranked(policies);
     let Some((best, others)) = ranking.order.split_first() else {
-        return "There are no trials to tell from.".to_owned();
+        return "There are no trials to judge by.".to_owned();
     };
     let mut sentences = Vec::new();
     if hinders(best) {
         let whose = if others.is_empty() { "This policy" } else { "Every policy" };
         sentences.push(format!(
-            "{whose} stops good releases, or does not bring them to an end in the scenario's time: take none as it is."
+            "{whose} stops good releases, or does not complete them within the scenario's time: use none as it is."
         ));
     }
     let any_hinders = others.iter().any(|other| hinders(other));
@@ -76,7 +76,7 @@ fn of_best(best: &PolicyScore, yardstick_bp: Option<u32>, is_of_those_who_let_th
     what + &of_good_release(best, true) + "."
 }
 
-/// What a policy does with a release that is good: what follows upon what was said of bugs, or upon its name.
+/// A policy's behaviour with a good release: a clause that follows one about bugs, or the policy's name.
 fn of_good_release(policy: &PolicyScore, follows: bool) -> String {
     let Some(cell) = good(policy) else { return String::new() };
     let (and, it) = if follows { (", and", "; it") } else { ("", "") };
@@ -118,12 +118,12 @@ fn missed_in(cell: &Cell) -> usize {
     cell.trials.saturating_sub(cell.detected)
 }
 
-/// `it`, unless other bugs were spoken of since.
+/// `it`, unless other bugs were mentioned since.
 fn that_bug(best: &PolicyScore, bp: u32) -> String {
     if blind_to(best, |other| other != bp).is_some() { format!("the {} bug", rate(bp)) } else { "it".to_owned() }
 }
 
-/// Why another policy is not the one to take.
+/// Why another policy is not recommended.
 fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
     let name = &policy.policy;
     let text = match yardstick_bp {
@@ -147,26 +147,29 @@ fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) 
             None => return format!("Policy `{name}`{}.", of_good_release(policy, false)),
         },
     };
-    let set_back =
-        if hinders(policy) && !hinders(best) { "; that sets it back" } else { &not_apart(policy, best, yardstick_bp) };
+    let set_back = if hinders(policy) && !hinders(best) {
+        "; that ranks it lower"
+    } else {
+        &not_distinguished(policy, best, yardstick_bp)
+    };
     text + &of_good_release(policy, true) + set_back + "."
 }
 
-/// Says that the trials do not tell two policies apart, by the bug that counts or, where none does, by any; else empty.
-fn not_apart(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
+/// Says that the trials do not distinguish two policies, by the decisive bug or, if there is none, by any; else empty.
+fn not_distinguished(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
     let counts = |cell: &&Cell| yardstick_bp.is_none_or(|bp| cell.bug_rate_bp == bp);
     let pairs = || bugs(best).filter(counts).filter_map(|cell| Some((cell, at(policy, cell.bug_rate_bp)?)));
-    let is_apart = pairs().any(|(cell, own)| !overlap(cell.detected_limits, own.detected_limits));
-    let Some((cell, own)) = pairs().next().filter(|_| !is_apart) else { return String::new() };
+    let is_distinguished = pairs().any(|(cell, own)| !overlap(cell.detected_limits, own.detected_limits));
+    let Some((cell, own)) = pairs().next().filter(|_| !is_distinguished) else { return String::new() };
     let bugs = if yardstick_bp.is_some() { "it" } else { "these" };
     let made = cell.trials.min(own.trials);
     let do_not = if made == 1 { "does not" } else { "do not" };
-    let what = format!("; {} {do_not} tell apart how often the two find {bugs}", trials(made));
+    let what = format!("; {} {do_not} show which of the two finds {bugs} more often", trials(made));
     if pairs().all(|(cell, own)| cell.detected * own.trials == own.detected * cell.trials) {
         return what;
     }
     match pairs().filter_map(|(cell, own)| trials_needed(cell, own)).min() {
-        Some(needed) => format!("{what}: about {needed} of each would, if they go on so"),
+        Some(needed) => format!("{what}: about {needed} of each would, if the shares stay the same"),
         None => format!("{what}, nor would {TRIALS_MAX}"),
     }
 }
@@ -201,7 +204,7 @@ mod tests {
     use super::sample::{cell, policy};
     use super::*;
 
-    /// The same cell of so few trials.
+    /// The same cell with fewer trials.
     fn few(bug_rate_bp: u32, detected: usize, trials: usize) -> Cell {
         let completed = trials - detected;
         Cell {
@@ -233,17 +236,17 @@ mod tests {
         assert!(said.contains("of which 99 of 100 were complete in time (it stopped 1 of them)"), "{said}");
         let alarms =
             "of which 60 of 100 were complete in time (it stopped 40: at least 30 % of all, with 95 % confidence)";
-        assert!(said.ends_with(&format!("{alarms}; that sets it back.")), "{said}");
+        assert!(said.ends_with(&format!("{alarms}; that ranks it lower.")), "{said}");
     }
 
     #[test]
     fn where_every_policy_hinders_good_releases_none_is_to_be_taken() {
         let open = Cell { completed: 0, completion_median_s: None, ..cell(0, 0, 0) };
         let said = recommendation(&[policy("slow", vec![open, cell(100, 100, 2)])]);
-        assert!(said.starts_with("This policy stops good releases, or does not bring them to an end"), "{said}");
+        assert!(said.starts_with("This policy stops good releases, or does not complete them within"), "{said}");
         assert!(said.contains("it had completed none of 100 good releases when the scenario was over."), "{said}");
         let said = recommendation(&[policy("alarm", vec![cell(0, 100, 0), cell(100, 100, 2)])]);
-        assert!(said.contains("take none as it is.") && said.ends_with("; it stopped every good release."), "{said}");
+        assert!(said.contains("use none as it is.") && said.ends_with("; it stopped every good release."), "{said}");
     }
 
     #[test]
@@ -259,7 +262,7 @@ mod tests {
         let nervous = policy("nervous", vec![cell(0, 50, 0), cell(50, 99, 9)]);
         let said = recommendation(&[nervous, policy("blind", vec![cell(0, 0, 0), cell(50, 3, 9)])]);
         assert!(said.starts_with("No policy that lets good releases through reliably finds even"), "{said}");
-        assert_eq!(recommendation(&[]), "There are no trials to tell from.");
+        assert_eq!(recommendation(&[]), "There are no trials to judge by.");
     }
 
     #[test]
@@ -292,11 +295,11 @@ mod tests {
         let said = recommendation(&[policy("a", vec![few(100, 9, 10)]), policy("b", vec![few(100, 7, 10)])]);
         assert!(
             said.contains(
-                "misses it in 3 of 10; 10 trials do not tell apart how often the two find it: about 100 of each would"
+                "misses it in 3 of 10; 10 trials do not show which of the two finds it more often: about 100 of each would"
             ),
             "{said}"
         );
         let said = recommendation(&[policy("a", vec![cell(100, 97, 11)]), policy("b", vec![cell(100, 97, 12)])]);
-        assert!(said.contains("; 100 trials do not tell apart how often the two find it."), "{said}");
+        assert!(said.contains("; 100 trials do not show which of the two finds it more often."), "{said}");
     }
 }

@@ -33,7 +33,7 @@ impl Score {
             cells: asked.cells,
             fails_only_on: asked.fails_only_on,
             policies,
-            broken_promises: trials.iter().map(|trial| trial.broken_promises).sum(),
+            invariant_violations: trials.iter().map(|trial| trial.invariant_violations).sum(),
             recommendation,
         }
     }
@@ -75,12 +75,12 @@ fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> Orde
     values.get(rank.saturating_sub(1)).copied()
 }
 
-/// Trials that unit tests sum up.
+/// Trials for unit tests.
 #[cfg(test)]
 pub(super) mod sample {
     use super::{Asked, Trial, TrialOutcome};
 
-    /// What trials are of that have a name and a way to sign.
+    /// A set of trials with this scenario name and kind of signatures.
     pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> Asked {
         Asked {
             scenario: scenario.to_owned(),
@@ -112,7 +112,7 @@ pub(super) mod sample {
             first_broken_at_s: None,
             detected_at_s: is_found.then_some(3_600.0 + 600.0 * (seed + 1) as f64),
             completed_at_s: (!is_found).then_some(10_800.0),
-            broken_promises: 0,
+            invariant_violations: 0,
             replay: "again".to_owned(),
         }
     }

@@ -1,62 +1,62 @@
-//! What a score is in numbers and units that people read, and the table for a terminal.
+//! A score's numbers formatted with units, and its table for a terminal.
 
 use super::{Cell, PolicyScore, Score};
 use crate::number::{grouped, span};
 
-/// What a reader must know to judge a score.
+/// Notes needed to judge a score.
 pub(super) const NOTES: [&str; 3] = [
-    "Rehearsals call the server within one process: what sockets do (keep-alive, time-outs of headers, back pressure) is not in \
-     them.",
-    "The limits hold for each line of the table on its own. Of twenty lines, one is likely to have its true share outside.",
-    "Devices broken, and times, are of one scenario: another fleet, or another pace, has others.",
+    "Rehearsals call the server within one process: the effects of sockets (keep-alive, header time-outs, back pressure) are not \
+     included.",
+    "The limits hold for each line of the table separately. Of twenty lines, one is likely to have its true share outside.",
+    "Broken devices and times are of this scenario: another fleet, or another pace, gives others.",
 ];
 
 /// Headings of the table.
 pub(super) const COLUMNS: [&str; 8] =
     ["policy", "bug rate", "trials", "found", "95 % limits", "broken (p95)", "found after", "complete after"];
 
-/// Says that signatures are modelled, where they are.
+/// A warning if signatures are modelled.
 pub(super) fn modelled(score: &Score) -> Option<String> {
     let is_modelled = score.signatures == "modelled";
-    is_modelled.then(|| "Signatures are modelled: a keyed hash in the place of Ed25519, on both sides.".to_owned())
+    is_modelled.then(|| "Signatures are modelled: a keyed hash replaces Ed25519, on both sides.".to_owned())
 }
 
-/// Says that the server broke promises, where it did.
-pub(super) fn broken_promises(score: &Score) -> Option<String> {
-    let times = match score.broken_promises {
+/// Says that the server broke invariants, where it did.
+pub(super) fn invariant_violations(score: &Score) -> Option<String> {
+    let times = match score.invariant_violations {
         0 => return None,
         1 => "once".to_owned(),
         times => format!("{} times", grouped(times)),
     };
-    Some(format!("Promises of the server were broken {times}: mend that first, see trials.ndjson."))
+    Some(format!("The server's invariants were violated {times}: fix that first, see trials.ndjson."))
 }
 
-/// How a score was computed, but for the rule of its recommendation.
+/// How a score was computed, except the rule of its recommendation.
 pub(super) fn how(score: &Score) -> String {
     format!(
-        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with a seed of its own from {} on. \
-         The bug rate is the share of {whom} that the release really fails on, which the server is not told{of_fleet}. Found: the engine \
-         stopped the release, for good or for a person to look at, before it had reached everybody; with no bug that is a false \
-         alarm. The limits are those of Clopper and Pearson. Broken are devices that the release has really broken in the whole \
-         trial: the median, and the 95th percentile in parentheses. Times count from the start of the rollout, and are medians of \
-         the trials in which it came to that.",
+        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with its own seed from {} on. \
+         The bug rate is the share of {population} that the release really fails on, which the server does not know{of_fleet}. Found: the engine \
+         stopped the release, permanently or until an operator decides, before it had reached every target; with no bug that is a false \
+         alarm. The limits are Clopper-Pearson limits. Broken: devices that the release really broke in the whole \
+         trial; the median, and the 95th percentile in parentheses. Times count from the start of the rollout, and are medians of \
+         the trials in which that happened.",
         grouped(score.devices),
         score.first_seed,
         made = made(score),
-        whom = whom(score),
+        population = population(score),
         of_fleet = score.fails_only_on.as_ref().map_or_else(String::new, |only| format!(
-            " (they are about {} % of the fleet, and so much smaller is its share of all devices)",
+            " (they are about {} % of the fleet, so its share of all devices is smaller by that factor)",
             percent(f64::from(only.share_of_fleet_bp) / 10_000.0)
         )),
     )
 }
 
 /// The devices that the bug rate is a share of.
-pub(crate) fn whom(score: &Score) -> String {
+pub(crate) fn population(score: &Score) -> String {
     score.fails_only_on.as_ref().map_or_else(|| "devices".to_owned(), |only| format!("devices of {}", only.which))
 }
 
-/// How many trials there are of each policy and rate, and whether these are all.
+/// How many trials were made of each policy and rate, and whether these are all that were requested.
 fn made(score: &Score) -> String {
     let asked = score.trials_per_cell;
     let made: Vec<usize> = score.policies.iter().flat_map(|of| &of.cells).map(|cell| cell.trials).collect();
@@ -66,7 +66,7 @@ fn made(score: &Score) -> String {
         0 => String::new(),
         asked if least == asked => format!("{} of each policy and rate. ", trials(asked)),
         asked => format!(
-            "Ended before it was done: of {} of each policy and rate, between {least} and {most} were made, {} of {} in all. ",
+            "Ended early: of {} of each policy and rate, between {least} and {most} were made, {} of {} in all. ",
             trials(asked),
             grouped(made.iter().sum::<usize>() as u64),
             grouped((asked * score.cells) as u64),
@@ -96,7 +96,7 @@ pub fn table(score: &Score) -> String {
     rows.iter().map(line).collect()
 }
 
-/// What a line of the table says of a cell.
+/// A line of the table.
 pub(super) fn row(policy: &str, cell: &Cell) -> [String; 8] {
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), about);
     [
@@ -111,7 +111,7 @@ pub(super) fn row(policy: &str, cell: &Cell) -> [String; 8] {
     ]
 }
 
-/// A time as people speak of it: `45 s`, `26 min`, `1 h 12 min`, `31 h`.
+/// A rounded duration: `45 s`, `26 min`, `1 h 12 min`, `31 h`.
 pub(super) fn about(seconds: f64) -> String {
     let step = match seconds {
         36_000.0.. => 3_600.0,
@@ -130,7 +130,7 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// A lower limit in per cent, cut rather than rounded: it promises no more than was shown. Below 1 % with a decimal.
+/// A lower limit in per cent, cut rather than rounded: it claims no more than was shown. Below 1 % with a decimal.
 pub(super) fn at_least(share: f64) -> String {
     let percent = share * 100.0;
     if percent < 1.0 { tenths((percent * 10.0).floor()) } else { format!("{:.0}", percent.floor()) }
@@ -153,7 +153,7 @@ pub(super) fn trials(count: usize) -> String {
     if count == 1 { "1 trial".to_owned() } else { format!("{count} trials") }
 }
 
-/// Basis points as people say them: `none`, `0.5 %`, `2 %`.
+/// Basis points in words: `none`, `0.5 %`, `2 %`.
 pub(crate) fn rate(bp: u32) -> String {
     match bp {
         0 => "none".to_owned(),
@@ -185,8 +185,7 @@ mod tests {
     fn trials_that_were_not_made_are_not_claimed() {
         use crate::score::tally::sample::{asked, trials};
         let text = how(&Score::of(asked("s", "real"), &trials()));
-        let wanted =
-            "Ended before it was done: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
+        let wanted = "Ended early: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
         assert!(text.starts_with(wanted), "{text}");
         let of_more = crate::score::Asked { cells: 5, ..asked("s", "real") };
         assert!(

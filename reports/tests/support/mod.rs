@@ -97,7 +97,7 @@ impl Folder {
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),
             phases: Vec::new(),
-            promises: None,
+            invariants: None,
             event_log_sha256: None,
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             notes: Vec::new(),
@@ -228,7 +228,7 @@ pub(crate) fn normal() -> Folder {
         expectation("heartbeat.p99_ms during steady", Some(7.424), "<= 50", "ms", true),
         expectation("heartbeat.acked_per_min", Some(58_912.4), ">= 55000", "/min", true),
         expectation("errors.share_bp", Some(6.0), "<= 10", "bp", true),
-        expectation("otrt.doubled", None, "= 0", "", true),
+        expectation("otrt.duplicated", None, "= 0", "", true),
     ];
     summary.notes =
         vec!["Server and generator shared one machine, so the rate is a lower limit of the server's.".into()];

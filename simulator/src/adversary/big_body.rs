@@ -1,4 +1,4 @@
-//! Sends bodies as large as any that are read, and ones that are a byte larger: what they take of the server is memory.
+//! Sends bodies of the maximum size and of one byte more, to use up the server's memory.
 
 use ks_protocol::message::{Logs, Request as _};
 use rand_chacha::ChaCha8Rng;

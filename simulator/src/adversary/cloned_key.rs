@@ -1,7 +1,7 @@
-//! Has a device's own key, copied when the device was new, and speaks from where the device was then; every other time
-//! it uses the key under a name of its own.
+//! Uses a device's key, copied when the device was new, with the replay pair from then; every other time under a name of
+//! its own.
 //!
-//! A clone that also knew the device's present pair could not be told from the device: that is what revocation is for.
+//! A clone that also knew the current pair could not be distinguished from the device: revocation handles that case.
 
 use ks_protocol::id::Sequence;
 use rand_chacha::ChaCha8Rng;

@@ -1,5 +1,5 @@
-//! Signs heartbeats of honest devices with a key that is not theirs: one is signed, and sent under all their names and with ever
-//! other numbers.
+//! Signs heartbeats of honest devices with a foreign key: signs one, and sends it under all their names with changing
+//! sequence numbers.
 
 use ks_protocol::key::PrivateKey;
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,6 @@ use rand_core::Rng;
 use super::{Knowledge, template::Template, victim};
 use crate::shard::Shard;
 
-/// What a forger has at hand.
 #[derive(Default)]
 pub(super) struct Forger(Option<Template>);
 

@@ -1,15 +1,15 @@
-//! Adversaries: actors that send what no honest device sends. Not one of their requests may be honoured, but those of a mad
-//! device that its budget allows.
+//! Adversaries: actors that send what no honest device sends. The server must accept none of their requests, except those of a
+//! misbehaving device within its budget.
 //!
-//! One file a kind says what it sends; this one says when, and counts; [`lanes`] from where. No more than [`IN_FLIGHT_MAX`]
-//! requests of one adversary wait for answers, and an attempt that finds so many is left out, so that a flood is as fast as the
-//! server lets it be and no faster: what was really sent is counted.
+//! Each kind has a file that builds its requests; this file schedules and counts them; [`link_pool`] provides the links. At most
+//! [`IN_FLIGHT_MAX`] requests of one adversary are in flight, and further attempts are skipped, so that a flood is as fast as the
+//! server allows: only requests really sent are counted.
 
 mod big_body;
 mod cloned_key;
 mod forger;
-mod lanes;
-mod mad_device;
+mod link_pool;
+mod misbehaving_device;
 mod replayer;
 mod sockets;
 mod tamperer;
@@ -42,69 +42,69 @@ use crate::{
     shard::Shard,
 };
 use forger::Forger;
-use mad_device::Said;
+use misbehaving_device::FaultyRequest;
 use unknown_device::UnknownDevices;
 
-pub use lanes::Lanes;
-pub use mad_device::MadDevice;
+pub use link_pool::LinkPool;
+pub use misbehaving_device::MisbehavingDevice;
 
-/// Requests of one adversary that are on their way at most.
+/// Limit of requests in flight per adversary.
 const IN_FLIGHT_MAX: usize = 64;
-/// Connections that one adversary holds open at most, of a kind that does nothing else.
+/// Limit of open connections per adversary, for kinds that only hold connections.
 pub const HELD_MAX: usize = 2_000;
 
 /// What an adversary knows of the fleet.
 pub struct Knowledge {
     /// Names of honest devices.
     pub victims: Rc<Vec<DeviceId>>,
-    /// The run's root seed: how a stolen key is had.
+    /// The run's root seed, from which stolen keys are derived.
     pub root_seed: u64,
-    /// To tell an honoured request from a refused one.
+    /// To verify whether a request was accepted.
     pub server_keys: Rc<Trust>,
-    /// Where the server is, for those who speak no HTTP.
+    /// The server's address, for kinds that use no HTTP.
     pub target: std::net::SocketAddr,
 }
 
 /// One adversary.
 pub struct Adversary {
     part: Part,
-    acts: Acts,
+    behavior: Behavior,
     knowledge: Knowledge,
-    lanes: Lanes,
+    links: LinkPool,
     shard: Rc<Shard>,
     rng: ChaCha8Rng,
     in_flight: usize,
 }
 
-/// What an adversary has at hand for what it does.
-enum Acts {
+/// State that a kind of adversary needs.
+enum Behavior {
     Forger(Forger),
     UnknownDevices(UnknownDevices),
-    Mad(Box<MadDevice>),
+    Misbehaving(Box<MisbehavingDevice>),
     Other,
 }
 
 impl Adversary {
-    /// An adversary that is ready to start; a mad device is one itself.
+    /// An adversary ready to start; `misbehaving` is given for a misbehaving device.
     pub fn new(
         part: Part,
-        mad: Option<MadDevice>,
+        misbehaving: Option<MisbehavingDevice>,
         knowledge: Knowledge,
-        lanes: Lanes,
+        links: LinkPool,
         shard: Rc<Shard>,
         rng: ChaCha8Rng,
     ) -> Self {
-        let acts = match (part.kind, mad) {
-            (AdversaryKind::Forger, _) => Acts::Forger(Forger::default()),
-            (AdversaryKind::UnknownDevice, _) => Acts::UnknownDevices(UnknownDevices::default()),
-            (_, Some(mad)) => Acts::Mad(Box::new(mad)),
-            _ => Acts::Other,
+        let behavior = match (part.kind, misbehaving) {
+            (AdversaryKind::Forger, _) => Behavior::Forger(Forger::default()),
+            (AdversaryKind::UnknownDevice, _) => Behavior::UnknownDevices(UnknownDevices::default()),
+            (_, Some(misbehaving)) => Behavior::Misbehaving(Box::new(misbehaving)),
+            _ => Behavior::Other,
         };
-        Self { part, acts, knowledge, lanes, shard, rng, in_flight: 0 }
+        Self { part, behavior, knowledge, links, shard, rng, in_flight: 0 }
     }
 
     fn attempt(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
-        // Also by the clock: who is late does not make up for it when the attack is over.
+        // Also by the clock: late attempts are not made up for after the attack is over.
         let is_over = intended_at.max(Instant::now()) >= self.until();
         if is_over || !self.shard.is_running() {
             return;
@@ -123,17 +123,17 @@ impl Adversary {
         self.shard.time.started + self.part.until
     }
 
-    /// Makes a connection that asks for nothing, and holds it for as long as the server does.
+    /// Opens a connection that sends no complete request, and holds it until the server closes it.
     fn hold(&mut self, ctx: &Context<Self>) {
         if self.in_flight >= HELD_MAX {
             return;
         }
-        let Some(from) = self.lanes.next_address() else { return };
+        let Some(from) = self.links.next_address() else { return };
         let held = sockets::hold(self.part.kind, self.knowledge.target, from, self.until());
         self.sent();
-        // A task each, and no future of the actor: it would look at all of them whenever one of them moves.
+        // A task each, not futures of the actor: it would poll all of them whenever one is ready.
         let adversary = ctx.address();
-        actix::spawn(async move { adversary.do_send(Held(held.await)) });
+        actix::spawn(async move { adversary.do_send(ConnectionEnded(held.await)) });
     }
 
     /// Makes a request.
@@ -141,12 +141,12 @@ impl Adversary {
         if self.in_flight >= IN_FLIGHT_MAX {
             return;
         }
-        let Some(sending) = self.sending() else { return }; // nothing was overheard yet
+        let Some(sending) = self.sending() else { return }; // nothing to replay yet
         let request = match &sending {
             Sending::Wire(path, wire) => post(path, wire),
-            Sending::Said(said) => said.request.http.clone(),
+            Sending::FaultyRequest(request) => request.request.http.clone(),
         };
-        let Some((address, link)) = self.lanes.take() else { return };
+        let Some((address, link)) = self.links.take() else { return };
         let timeout = self.shard.answer_timeout;
         self.sent();
         let called = async move {
@@ -155,62 +155,64 @@ impl Adversary {
         };
         ctx.spawn(called.into_actor(self).map(move |(link, reply), adversary, _| {
             adversary.in_flight -= 1;
-            adversary.lanes.give_back(address, link);
+            adversary.links.give_back(address, link);
             adversary.ended(&sending, reply);
         }));
     }
 
     fn sending(&mut self) -> Option<Sending> {
         let (knowledge, rng, shard) = (&self.knowledge, &mut self.rng, &self.shard);
-        let wire = match (&mut self.acts, self.part.kind) {
-            (Acts::Mad(mad), _) => return mad.say(shard).map(|said| Sending::Said(Box::new(said))),
+        let wire = match (&mut self.behavior, self.part.kind) {
+            (Behavior::Misbehaving(misbehaving), _) => {
+                return misbehaving.next_request(shard).map(|request| Sending::FaultyRequest(Box::new(request)));
+            }
             (_, AdversaryKind::BigBody) => return Some(Sending::Wire(Logs::PATH, big_body::wire(rng))),
-            (Acts::Forger(forger), _) => forger.wire(knowledge, rng, shard),
-            (Acts::UnknownDevices(unknown), _) => unknown.wire(rng, shard),
+            (Behavior::Forger(forger), _) => forger.wire(knowledge, rng, shard),
+            (Behavior::UnknownDevices(unknown), _) => unknown.wire(rng, shard),
             (_, AdversaryKind::Replayer) => replayer::wire(rng, shard),
             (_, AdversaryKind::ClonedKey) => cloned_key::wire(knowledge, rng, shard),
             (_, AdversaryKind::Tamperer) => tamperer::wire(rng, shard),
-            _ => None, // it makes no requests
+            _ => None, // these kinds make no requests
         };
         wire.map(|wire| Sending::Wire(Heartbeat::PATH, wire))
     }
 
     fn ended(&mut self, sending: &Sending, reply: Result<HttpAnswer, LinkError>) {
-        let wire = match (sending, &mut self.acts) {
-            (Sending::Said(said), Acts::Mad(mad)) => {
-                let code = reply.map_or_else(LinkError::code, |answer| mad.hears(said, &answer));
+        let wire = match (sending, &mut self.behavior) {
+            (Sending::FaultyRequest(request), Behavior::Misbehaving(misbehaving)) => {
+                let code = reply.map_or_else(LinkError::code, |answer| misbehaving.receive(request, &answer));
                 return self.count(code);
             }
-            (Sending::Said(_), _) => return, // only a mad device says something
+            (Sending::FaultyRequest(_), _) => return, // only a misbehaving device sends such requests
             (Sending::Wire(_, wire), _) => wire,
         };
-        let (code, fate) = match reply {
-            Err(error) => (error.code(), Fate::Unjudged),
+        let (code, outcome) = match reply {
+            Err(error) => (error.code(), AttackOutcome::Unjudged),
             Ok(answer) => self.judge(wire, &answer),
         };
         self.shard.measure(|measured| {
             let score = measured.attacks.entry(self.part.kind.as_str()).or_default();
-            score.attempts += u64::from(fate != Fate::Unjudged);
-            score.successes += u64::from(fate == Fate::Honoured);
-            score.unjudged += u64::from(fate == Fate::Unjudged);
+            score.attempts += u64::from(outcome != AttackOutcome::Unjudged);
+            score.successes += u64::from(outcome == AttackOutcome::Accepted);
+            score.unjudged += u64::from(outcome == AttackOutcome::Unjudged);
         });
         self.count(code);
     }
 
-    /// What an answer says of an attack. Only what may be a success is verified: a refusal is none, whoever signed it.
-    fn judge(&self, wire: &str, answer: &HttpAnswer) -> (&'static str, Fate) {
+    /// The outcome of an attack. Only possible successes are verified: a refusal is never a success.
+    fn judge(&self, wire: &str, answer: &HttpAnswer) -> (&'static str, AttackOutcome) {
         if !(200..300).contains(&answer.status) {
             let refusal = document::split(&answer.body, SIG_SERV).and_then(|signed| document::decode(signed.body));
             return match refusal {
-                Ok(RefusalDocument { code, .. }) => (code.as_str(), fate_of(code)),
-                Err(_) => (BAD_ANSWER, Fate::Unjudged),
+                Ok(RefusalDocument { code, .. }) => (code.as_str(), outcome_of(code)),
+                Err(_) => (BAD_ANSWER, AttackOutcome::Unjudged),
             };
         }
         match self.read(wire, answer) {
-            Some(Reply::Refused(refusal)) => (refusal.code.as_str(), fate_of(refusal.code)),
-            Some(Reply::Answer(_)) => (OK, Fate::Honoured),
-            // Unreadable, but said to be a success: counts as one until somebody has looked.
-            None => (BAD_ANSWER, Fate::Honoured),
+            Some(Reply::Refused(refusal)) => (refusal.code.as_str(), outcome_of(refusal.code)),
+            Some(Reply::Answer(_)) => (OK, AttackOutcome::Accepted),
+            // Unreadable with a success status: counts as a success until investigated.
+            None => (BAD_ANSWER, AttackOutcome::Accepted),
         }
     }
 
@@ -232,59 +234,57 @@ impl Adversary {
     }
 }
 
-/// What became of a connection that was held.
+/// A held connection ended, with this code.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Held(&'static str);
+struct ConnectionEnded(&'static str);
 
-impl Handler<Held> for Adversary {
+impl Handler<ConnectionEnded> for Adversary {
     type Result = ();
-    fn handle(&mut self, Held(code): Held, _: &mut Context<Self>) {
+    fn handle(&mut self, ConnectionEnded(code): ConnectionEnded, _: &mut Context<Self>) {
         self.in_flight -= 1;
         self.count(code);
     }
 }
 
-/// What is on its way.
+/// A request in flight.
 enum Sending {
-    /// Bytes, and the path that they go to.
+    /// A path and a body.
     Wire(&'static str, String),
-    /// A request of a mad device.
-    Said(Box<Said>),
+    FaultyRequest(Box<FaultyRequest>),
 }
 
-/// Start of the names that nobody whitelisted.
+/// Prefix of names that are not whitelisted.
 const GHOST: &str = "GHOST-";
-/// End of the names under which a copied key is used.
+/// Suffix of names under which a copied key is used.
 const CLONE: &str = "-B";
 
-/// Whether an adversary may go by this name: nothing may ever be stored under it.
+/// Whether this name is an adversary's: nothing may ever be stored under it.
 pub fn may_be_named(device_id: &DeviceId) -> bool {
     device_id.as_str().starts_with(GHOST) || device_id.as_str().ends_with(CLONE)
 }
 
-/// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Honoured,
+enum AttackOutcome {
+    Accepted,
     Refused,
     Unjudged,
 }
 
-/// A refusal for being too quick, or for the server's own trouble, says nothing of the attack.
-fn fate_of(code: RefusalCode) -> Fate {
+/// A refusal by a rate limit or because of a server problem proves nothing about the attack.
+fn outcome_of(code: RefusalCode) -> AttackOutcome {
     use RefusalCode as C;
     match code {
-        C::RateLimited | C::Overloaded | C::Internal | C::RequestTimeout | C::Unrecognised => Fate::Unjudged,
-        _ => Fate::Refused,
+        C::RateLimited | C::Overloaded | C::Internal | C::RequestTimeout | C::Unrecognised => AttackOutcome::Unjudged,
+        _ => AttackOutcome::Refused,
     }
 }
 
 impl Handler<Account> for Adversary {
     type Result = MessageResult<Account>;
     fn handle(&mut self, _: Account, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(match &mut self.acts {
-            Acts::Mad(mad) => mad.account(),
+        MessageResult(match &mut self.behavior {
+            Behavior::Misbehaving(misbehaving) => misbehaving.account(),
             _ => DeviceAccount::default(),
         })
     }
@@ -294,7 +294,7 @@ impl Actor for Adversary {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // Every kind that takes part is in the score, also if none of its attempts is ever judged.
+        // Every participating kind is in the score, even if none of its attempts is ever judged.
         if self.part.kind.must_be_refused() {
             self.shard.measure(|measured| {
                 measured.attacks.entry(self.part.kind.as_str()).or_default();
@@ -311,7 +311,7 @@ fn spread(rng: &mut ChaCha8Rng, interval: Duration) -> Duration {
     Duration::from_millis(crate::seed::below(rng, interval_ms))
 }
 
-/// One of the honest devices.
+/// Draws an honest device.
 fn victim<'a>(knowledge: &'a Knowledge, rng: &mut ChaCha8Rng) -> Option<&'a DeviceId> {
     let index = crate::seed::below(rng, u64::try_from(knowledge.victims.len()).unwrap_or(0));
     knowledge.victims.get(usize::try_from(index).unwrap_or(0))
@@ -339,7 +339,7 @@ fn heartbeat(device_id: &DeviceId, key: &PrivateKey, sequence: Sequence, sent_at
 
 /// The body and the signature of an overheard request.
 fn overheard(rng: &mut ChaCha8Rng, shard: &Shard) -> Option<(String, String)> {
-    let overheard = shard.overheard.borrow();
+    let overheard = shard.captured.borrow();
     let index = crate::seed::below(rng, u64::try_from(overheard.len()).unwrap_or(0));
     let request = overheard.get(usize::try_from(index).unwrap_or(0))?;
     let (body, signature) = request.wire.split_once(SIG_DEV)?;

@@ -1,4 +1,4 @@
-//! Sends again, byte for byte, what an honest device sent and the server honoured.
+//! Resends, byte for byte, requests of honest devices that the server accepted.
 
 use rand_chacha::ChaCha8Rng;
 

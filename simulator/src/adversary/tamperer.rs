@@ -1,4 +1,4 @@
-//! Changes an overheard request on its way, so that it would be new, and leaves its signature.
+//! Changes the sequence number of a captured request, so that it would be new, and keeps its signature.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;

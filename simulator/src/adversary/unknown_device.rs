@@ -1,4 +1,4 @@
-//! Speaks, properly signed, for devices that nobody has whitelisted: one after the other of a number of names.
+//! Sends properly signed heartbeats of devices that are not whitelisted, under many names in turn.
 
 use ks_protocol::{id::Sequence, key::PrivateKey};
 use rand_chacha::ChaCha8Rng;
@@ -7,10 +7,9 @@ use rand_core::Rng;
 use super::{GHOST, heartbeat};
 use crate::shard::Shard;
 
-/// Heartbeats that are signed at most; then they are sent again, which a server that looks each of them up can't tell.
+/// Limit of signed heartbeats; then they are resent, which makes no difference to a server that looks each name up.
 const SIGNED_MAX: usize = 1_024;
 
-/// What was signed so far.
 #[derive(Default)]
 pub(super) struct UnknownDevices {
     signed: Vec<String>,

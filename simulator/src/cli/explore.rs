@@ -45,7 +45,7 @@ pub(super) struct ExploreOptions {
     quiet: bool,
 }
 
-/// Explores, and gives the exit code: 99 if a promise was broken, 4 if somebody stopped it before its time.
+/// Explores, and gives the exit code: 99 if a invariant was broken, 4 if somebody stopped it before its time.
 pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     options.signatures.choose();
     let from_seed = match options.from_seed {
@@ -71,11 +71,11 @@ pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8
     }
     shown?;
     if explored.is_stopped {
-        complain(&format!("stopped before its time, and no promise was broken so far: {}", told(&explored)));
+        complain(&format!("stopped before its time, and no invariant was broken so far: {}", told(&explored)));
         return Ok(4);
     }
     if !options.quiet {
-        complain(&format!("every promise was kept: {}", told(&explored)));
+        complain(&format!("every invariant was kept: {}", told(&explored)));
     }
     Ok(0)
 }
@@ -97,7 +97,7 @@ fn told(explored: &Explored) -> String {
 
 fn show(found: &Found) {
     complain(&format!("BROKEN PROMISE, seed {}", found.seed));
-    found.breaches.iter().for_each(|what| complain(&format!("  - {what}")));
+    found.violations.iter().for_each(|what| complain(&format!("  - {what}")));
     if !found.events.is_empty() {
         complain("the last events of the run:");
         found.events.iter().for_each(|event| complain(&format!("  {event}")));
@@ -117,7 +117,7 @@ fn as_json(search: &Search, explored: &Explored) -> serde_json::Value {
     let found = explored.found.as_ref().map(|found| {
         json!({
             "seed": found.seed,
-            "breaches": found.breaches,
+            "violations": found.violations,
             "scenario": found.folder.join(SCENARIO),
             "events": found.events,
             "commit": commit(),

@@ -35,9 +35,9 @@ use crate::{
     explain,
     failure::Failure,
     folder::{self, RunFolder},
-    known_settings::KnownSettings,
+    resources::Stopwatch,
     scenario::{self, Mode, Overrides, Plan, RefusedRollout, render_all},
-    self_watch::Stopwatch,
+    scenario_settings::ScenarioSettings,
     timeline::Step,
 };
 
@@ -83,7 +83,7 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Rehearse random scenarios on every core until a promise is broken: lost heartbeats, tokens used twice, offers after
+    /// Rehearse random scenarios on every core until a invariant is broken: lost heartbeats, tokens used twice, offers after
     /// an abort
     Explore(ExploreOptions),
     /// Tell one device's story in a rehearsal: every message, decision and fault, in order
@@ -261,7 +261,7 @@ fn red_without_verdict(
         Err(failure) => failure.to_string(),
         Ok(2) => {
             let text = read(path).unwrap_or_default();
-            let wrong = scenario::check(&path.display().to_string(), &text, &KnownSettings);
+            let wrong = scenario::check(&path.display().to_string(), &text, &ScenarioSettings);
             wrong.map_or_else(|wrong| render_all(&wrong, false), |_| "the scenario is wrong".to_owned())
         }
         Ok(_) => return done,
@@ -301,7 +301,7 @@ fn try_out(
 
 /// The plan with what the command line changes; none if the scenario is wrong, which is told.
 fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Result<Option<Plan>, Failure> {
-    let plan = match scenario::check(&path.display().to_string(), text, &KnownSettings) {
+    let plan = match scenario::check(&path.display().to_string(), text, &ScenarioSettings) {
         Ok(plan) => plan,
         Err(diagnostics) => {
             complain_coloured(render_all(&diagnostics, std::io::stderr().is_terminal()).trim_end());
@@ -342,7 +342,7 @@ fn execute(
     let summary = match mode {
         Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
-            let rehearsal = Rehearsal { plan: &plan, out, replay, beside: 1, is_trial: false };
+            let rehearsal = Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false };
             crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };
@@ -507,7 +507,7 @@ fn check(scenarios: &[PathBuf], json: bool) -> Result<u8, Failure> {
     let mut code = 0;
     for path in scenarios {
         let text = read(path)?;
-        match scenario::check(&path.display().to_string(), &text, &KnownSettings) {
+        match scenario::check(&path.display().to_string(), &text, &ScenarioSettings) {
             Ok(plan) if !json => say(&format!("{}: {} is sound", path.display(), plan.name))?,
             Ok(_) => {}
             Err(diagnostics) => {
@@ -532,12 +532,12 @@ Examples:
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
-  ks-fleet explore --minutes 5                              random scenarios until a promise is broken
+  ks-fleet explore --minutes 5                              random scenarios until a invariant is broken
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet check scenarios/*.toml
   ks-fleet report reports/runs/quickstart-20260101000000
 
-Exit codes: 0 pass, 99 an expectation was not met or a promise was broken, 2 the scenario or the command line is wrong,
+Exit codes: 0 pass, 99 an expectation was not met or a invariant was broken, 2 the scenario or the command line is wrong,
 3 the target or the machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound),
 130 ended at once by a second Ctrl-C.";
 

@@ -27,8 +27,8 @@ use crate::{
     drive::rehearse::Signatures,
     failure::Failure,
     folder::RunFolder,
+    resources::Stopwatch,
     scenario::Plan,
-    self_watch::Stopwatch,
     trials::{NamedPolicy, Trials, Tried},
 };
 
@@ -70,7 +70,7 @@ impl TrialOptions {
     }
 }
 
-/// Makes the trials, and gives the exit code: 99 if a trial did not pass and nothing was to be scored, or a promise was broken.
+/// Makes the trials, and gives the exit code: 99 if a trial did not pass and nothing was to be scored, or a invariant was broken.
 pub(super) fn run(
     plan: &Plan,
     replay: String,
@@ -114,8 +114,8 @@ pub(super) fn run(
         complain(&ended);
         return Ok(4);
     }
-    if score.broken_promises > 0 {
-        complain(&format!("BROKEN PROMISES: {}", score.broken_promises));
+    if score.invariant_violations > 0 {
+        complain(&format!("BROKEN PROMISES: {}", score.invariant_violations));
         tell_failed(&failed);
         return Ok(99);
     }
@@ -127,7 +127,7 @@ pub(super) fn run(
     complain(&format!(
         "{passed} of {} trials passed: {:.1} to {:.1} % of all would, with 95 % confidence",
         tried.len(),
-        (low * 1_000.0).floor() / 10.0, // outwards: they promise no more than was shown
+        (low * 1_000.0).floor() / 10.0, // outwards: they invariant no more than was shown
         (high * 1_000.0).ceil() / 10.0
     ));
     tell_failed(&failed);

@@ -1,4 +1,4 @@
-//! What shards report, put together tick by tick.
+//! Merges the shards' reports tick by tick.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use tokio::sync::mpsc;
 
 use crate::{fleet::ShardReport, ledger::DeviceAccount, measure::Measurements};
 
-/// A part of the fleet has ended without its last word, which only a panic can do.
+/// A part of the fleet ended without its final report; only a panic can do that.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("a part of the fleet ended by itself: this is a defect of the simulator, its message stands above")]
-pub(super) struct ShardGone;
+#[error("a part of the fleet crashed: this is a defect of the simulator; see its message above")]
+pub(super) struct ShardClosed;
 
-/// What shards report, put together tick by tick. Shards need not keep step: what comes early is kept.
+/// Merges the shards' reports tick by tick. Shards need not run in step: early reports are kept.
 pub struct Reports {
     incoming: mpsc::UnboundedReceiver<ShardReport>,
     shards: usize,
@@ -23,21 +23,21 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// What `shards` shards send.
+    /// Receives the reports of `shards` shards.
     pub fn of(incoming: mpsc::UnboundedReceiver<ShardReport>, shards: usize) -> Self {
         Self { incoming, shards, ticks: BTreeMap::new(), accounts: BTreeMap::new(), finished: 0 }
     }
 
-    /// What every shard measured in one tick. May be dropped half-way and called again.
-    pub(super) async fn tick(&mut self, number: u64) -> Result<Measurements, ShardGone> {
-        while self.ticks.get(&number).is_none_or(|(heard, _)| *heard < self.shards) {
+    /// The sum of one tick over all shards. Cancel-safe.
+    pub(super) async fn tick(&mut self, number: u64) -> Result<Measurements, ShardClosed> {
+        while self.ticks.get(&number).is_none_or(|(received, _)| *received < self.shards) {
             self.next().await?;
         }
         Ok(self.ticks.remove(&number).map(|(_, measured)| measured).unwrap_or_default())
     }
 
-    /// The accounts of all devices, and what was measured since the last whole tick.
-    pub(super) async fn finish(&mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardGone> {
+    /// The accounts of all devices, and the measurements since the last full tick.
+    pub(super) async fn finish(&mut self) -> Result<(BTreeMap<DeviceId, DeviceAccount>, Measurements), ShardClosed> {
         while self.finished < self.shards {
             self.next().await?;
         }
@@ -46,11 +46,11 @@ impl Reports {
         Ok((std::mem::take(&mut self.accounts), rest))
     }
 
-    async fn next(&mut self) -> Result<(), ShardGone> {
+    async fn next(&mut self) -> Result<(), ShardClosed> {
         match self.incoming.recv().await {
             Some(ShardReport::Tick(number, measured)) => {
-                let (heard, sum) = self.ticks.entry(number).or_default();
-                *heard += 1;
+                let (received, sum) = self.ticks.entry(number).or_default();
+                *received += 1;
                 sum.add(&measured);
                 Ok(())
             }
@@ -59,7 +59,7 @@ impl Reports {
                 self.finished += 1;
                 Ok(())
             }
-            Some(ShardReport::Gone) | None => Err(ShardGone),
+            Some(ShardReport::Gone) | None => Err(ShardClosed),
         }
     }
 }

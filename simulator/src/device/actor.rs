@@ -1,4 +1,4 @@
-//! A device as an actor: when it speaks, what it does with answers, what is measured of it.
+//! A device as an actor: when it sends, how it handles answers, what is measured.
 //!
 //! Open loop: with an interval of its own a device schedules each beat before it sends the last, so its lateness, or
 //! the server's, never adds up. One request is in flight at a time, as on a real device's one connection; a beat that
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 use super::{
     backoff::Backoff,
-    exchange::{Incoming, MessageType, Notes, Outgoing, Taken, due, pending},
-    machine::{Machine, Standing},
-    waits::Waits,
+    exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, pending},
+    machine::{DeviceState, Machine},
+    pending::PendingMessages,
 };
 use crate::{
     ledger::DeviceAccount,
@@ -34,11 +34,11 @@ use crate::{
     shard::Shard,
 };
 
-/// The longest time until the next beat that a device believes, and what it takes in the place of none or more.
+/// The longest time until the next beat that a device accepts, and what it uses instead of zero or a longer one.
 const NEXT_BEAT_MAX: Duration = Duration::from_hours(36);
 const NEXT_BEAT_DEFAULT: Duration = Duration::from_mins(1);
 
-/// Beats that wait behind others at most; more are given up, and counted.
+/// Limit of beats queued behind a request; further ones are dropped and counted.
 const WAITING_BEATS_MAX: usize = 256;
 
 /// A virtual device.
@@ -50,26 +50,25 @@ pub struct Device {
     root_seed: u64,
     shard: Rc<Shard>,
     backoff: Backoff,
-    /// What becomes of its requests and answers.
-    luck: ChaCha8Rng,
+    /// Draws the network faults that hit its requests.
+    fault_rng: ChaCha8Rng,
     account: DeviceAccount,
-    /// What it has to say, and since when.
-    waits: Waits,
+    /// What it has to send, and since when.
+    pending: PendingMessages,
     waiting: VecDeque<Instant>,
-    /// The request that is away, if one is: its kind, and when it was meant to be sent.
-    away: Option<(MessageType, Instant)>,
-    /// After a failure: nothing but a heartbeat whose time has come is sent until the rest is over.
+    /// The request in flight, if any: its kind and its intended send time.
+    in_flight: Option<(MessageType, Instant)>,
+    /// After a failure: until the pause is over, only heartbeats that are due are sent.
     is_resting: bool,
-    /// Counters of the releases that were installed on it so far.
+    /// Counters of the releases installed so far.
     installed: BTreeSet<u64>,
-    /// It boots: it says nothing, and hears nothing.
+    /// Booting: it neither sends nor receives.
     is_off: bool,
     /// Its part in the run is over.
     is_retired: bool,
 }
 
-/// A request that is away.
-struct Away {
+struct InFlight {
     kind: MessageType,
     sequence: Sequence,
     intended_at: Instant,
@@ -80,13 +79,13 @@ struct Away {
     notes: Notes,
 }
 
-/// What a request came to.
-struct Ended {
+/// The outcome of a request.
+struct RequestOutcome {
     code: &'static str,
-    taken: Taken,
+    taken: AnswerEffect,
 }
 
-/// Ends a device's part in the run: what is still unanswered or unsent is counted as that, and the device gives its account.
+/// Ends a device's part in the run: open requests are counted as unanswered or unsent, and the device returns its account.
 #[derive(Debug, Message)]
 #[rtype(result = "DeviceAccount")]
 pub struct Account;
@@ -105,7 +104,7 @@ impl Device {
             HeartbeatInterval::Server => None,
         };
         let backoff = Backoff::new(interval, seed::stream(root_seed, machine.device_id().as_str(), "jitter"));
-        let luck = seed::stream(root_seed, machine.device_id().as_str(), "luck");
+        let fault_rng = seed::stream(root_seed, machine.device_id().as_str(), "luck");
         Self {
             machine,
             link,
@@ -114,11 +113,11 @@ impl Device {
             root_seed,
             shard,
             backoff,
-            luck,
+            fault_rng,
             account: DeviceAccount::default(),
-            waits: Waits::default(),
+            pending: PendingMessages::default(),
             waiting: VecDeque::new(),
-            away: None,
+            in_flight: None,
             is_resting: false,
             installed: BTreeSet::new(),
             is_off: false,
@@ -134,16 +133,16 @@ impl Device {
         ctx.spawn(due.into_actor(self).map(move |(), device, ctx| device.beat_due(intended_at, ctx)));
     }
 
-    /// The moment of a beat has come.
+    /// A beat is due.
     fn beat_due(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
-        let is_over = matches!(self.machine.standing(), Standing::Revoked | Standing::Dead);
+        let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         if !self.shard.is_running() || is_over {
             return;
         }
         if let HeartbeatInterval::Fixed(interval) = self.shard.interval {
             self.schedule(intended_at + interval, ctx);
         }
-        if self.machine.standing() == Standing::Registered && !self.is_off {
+        if self.machine.state() == DeviceState::Registered && !self.is_off {
             let has_room = self.waiting.len() < WAITING_BEATS_MAX;
             let lag_us = micros(intended_at.elapsed());
             self.shard.measure(|measured| {
@@ -153,26 +152,26 @@ impl Device {
             if has_room {
                 self.waiting.push_back(intended_at);
             } else {
-                self.count(MessageType::Heartbeat, UNSENT, intended_at);
+                self.count_unanswered(MessageType::Heartbeat, UNSENT, intended_at);
             }
         }
         self.pump(ctx);
     }
 
-    /// Sends what is next, if nothing is away.
+    /// Sends the next message, unless one is in flight.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        self.note_what_waits();
-        if self.away.is_some() || self.is_retired || self.is_off {
+        self.update_pending();
+        if self.in_flight.is_some() || self.is_retired || self.is_off {
             return;
         }
         let may_start = !self.is_resting && self.shard.is_running();
-        let (kind, intended_at) = match self.machine.standing() {
-            Standing::Revoked | Standing::Dead => return self.waiting.clear(),
-            // Answered by an unknown key: the keyset first, or the next answer is not believed either.
-            Standing::New if may_start && self.machine.wants_keyset() => (MessageType::Keyset, Instant::now()),
-            Standing::New if may_start => (MessageType::Register, Instant::now()),
-            Standing::New => return,
-            Standing::Registered => match (self.waiting.pop_front(), due(&self.machine)) {
+        let (kind, intended_at) = match self.machine.state() {
+            DeviceState::Revoked | DeviceState::Dead => return self.waiting.clear(),
+            // Answered by an unknown key: fetch the keyset first, or the next answer can't be verified either.
+            DeviceState::New if may_start && self.machine.wants_keyset() => (MessageType::Keyset, Instant::now()),
+            DeviceState::New if may_start => (MessageType::Register, Instant::now()),
+            DeviceState::New => return,
+            DeviceState::Registered => match (self.waiting.pop_front(), due(&self.machine)) {
                 (Some(intended_at), _) => (MessageType::Heartbeat, intended_at),
                 (None, Some(kind)) if may_start => (kind, Instant::now()),
                 _ => return,
@@ -181,24 +180,24 @@ impl Device {
         self.send(kind, intended_at, ctx);
     }
 
-    /// Notes what it has to say, of what it must not wait long for.
-    fn note_what_waits(&mut self) {
-        let mut kinds: Vec<MessageType> = match self.machine.standing() {
-            Standing::New => vec![MessageType::Register],
-            Standing::Registered => std::iter::once(MessageType::Heartbeat).chain(pending(&self.machine)).collect(),
-            // What it still waited for is nobody's fault.
-            Standing::Revoked | Standing::Dead => {
-                self.waits = Waits::default();
+    /// Updates which message kinds are pending, of those that must get through.
+    fn update_pending(&mut self) {
+        let mut kinds: Vec<MessageType> = match self.machine.state() {
+            DeviceState::New => vec![MessageType::Register],
+            DeviceState::Registered => std::iter::once(MessageType::Heartbeat).chain(pending(&self.machine)).collect(),
+            // What is still pending is not the server's fault.
+            DeviceState::Revoked | DeviceState::Dead => {
+                self.pending = PendingMessages::default();
                 return;
             }
         };
-        kinds.retain(|kind| kind.exchange().is_waited_for());
-        self.waits.are_for(&kinds, self.shard.time.elapsed());
+        kinds.retain(|kind| kind.exchange().must_get_through());
+        self.pending.set(&kinds, self.shard.time.elapsed());
     }
 
-    /// A shift starts: everybody punches at once.
+    /// A shift starts: all its punches are made together.
     fn shift_starts(&mut self, punches: u32, ctx: &mut Context<Self>) {
-        if self.is_retired || matches!(self.machine.standing(), Standing::Revoked | Standing::Dead) {
+        if self.is_retired || matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead) {
             return;
         }
         self.machine.punch(punches, self.shard.time.unix_now());
@@ -212,68 +211,68 @@ impl Device {
             return;
         };
         let sequence = self.machine.sequence();
-        let away = Away { kind, sequence, intended_at, sent_at: Instant::now(), wire, sig_dev, notes };
-        self.away = Some((away.kind, away.intended_at));
-        if away.kind == MessageType::Heartbeat {
-            self.account.sent.insert(away.sequence);
+        let in_flight = InFlight { kind, sequence, intended_at, sent_at: Instant::now(), wire, sig_dev, notes };
+        self.in_flight = Some((in_flight.kind, in_flight.intended_at));
+        if in_flight.kind == MessageType::Heartbeat {
+            self.account.sent.insert(in_flight.sequence);
         }
         self.shard.measure(|measured| {
-            measured.of_mut(away.kind).sent += 1;
+            measured.of_mut(in_flight.kind).sent += 1;
             measured.in_flight += 1;
         });
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
-        let lot = self.luck.next_u64();
-        let called = async move { shard.weather.call(site, &link, http, shard.answer_timeout, lot).await };
-        ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(away, reply, ctx)));
+        let draw = self.fault_rng.next_u64();
+        let called = async move { shard.network_faults.call(site, &link, http, shard.answer_timeout, draw).await };
+        ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(in_flight, reply, ctx)));
     }
 
-    /// A request has ended, one way or another.
-    fn ended(&mut self, mut away: Away, reply: Result<HttpAnswer, LinkError>, ctx: &mut Context<Self>) {
+    /// A request has ended, with an answer or without.
+    fn ended(&mut self, mut in_flight: InFlight, reply: Result<HttpAnswer, LinkError>, ctx: &mut Context<Self>) {
         if self.is_retired {
             return; // it was counted as unanswered
         }
-        self.away = None;
-        let was = self.machine.standing();
+        self.in_flight = None;
+        let was = self.machine.state();
         let mut ended = match reply {
-            Ok(answer) => self.take(&away, &answer).unwrap_or_else(|error| self.unbelievable(&error)),
-            Err(error) => Ended { code: error.code(), taken: Taken::default() },
+            Ok(answer) => self.take(&in_flight, &answer).unwrap_or_else(|error| self.rejected_answer(&error)),
+            Err(error) => RequestOutcome { code: error.code(), taken: AnswerEffect::default() },
         };
         let is_ok = ended.code == OK;
         if is_ok || ended.taken.wait_ms.is_some() {
             self.backoff.answered();
         }
         if is_ok {
-            self.waits.end(away.kind, self.shard.time.elapsed());
+            self.pending.end(in_flight.kind, self.shard.time.elapsed());
         }
-        if is_ok && away.kind == MessageType::Heartbeat {
-            self.account.acked.insert(away.sequence);
-            self.shard.overhear(self.machine.device_id(), &away.wire);
+        if is_ok && in_flight.kind == MessageType::Heartbeat {
+            self.account.acked.insert(in_flight.sequence);
+            self.shard.capture(self.machine.device_id(), &in_flight.wire);
         }
-        let (response_us, service_us) = (micros(away.intended_at.elapsed()), micros(away.sent_at.elapsed()));
+        let (response_us, service_us) = (micros(in_flight.intended_at.elapsed()), micros(in_flight.sent_at.elapsed()));
         let registered =
-            i64::from(self.machine.standing() == Standing::Registered) - i64::from(was == Standing::Registered);
+            i64::from(self.machine.state() == DeviceState::Registered) - i64::from(was == DeviceState::Registered);
         self.shard.measure(|measured| {
             measured.in_flight -= 1;
             measured.registered += registered;
-            measured.of_mut(away.kind).end(ended.code, response_us, Some(service_us));
+            measured.of_mut(in_flight.kind).end(ended.code, response_us, Some(service_us));
         });
-        away.notes.append(&mut ended.taken.notes);
-        self.log(&away, &ended);
+        in_flight.notes.append(&mut ended.taken.notes);
+        self.log(&in_flight, &ended);
         if self.machine.reboot_if_due(self.shard.time.unix_now()) {
             let runs = self.machine.firmware.running().version.to_string();
-            self.tell("rebooted", &runs);
+            self.log_firmware_event("rebooted", &runs);
         }
-        self.plan_next(away.kind, &ended, ctx);
-        self.go_on_with_update(ctx);
+        self.plan_next(in_flight.kind, &ended, ctx);
+        self.continue_update(ctx);
         self.pump(ctx);
     }
 
-    /// When to speak again: at the server's word, or after a failure with backoff and jitter.
-    fn plan_next(&mut self, kind: MessageType, ended: &Ended, ctx: &mut Context<Self>) {
+    /// Schedules the next request: as the server says, or after a failure with backoff and jitter.
+    fn plan_next(&mut self, kind: MessageType, ended: &RequestOutcome, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let is_failed = ended.code != OK;
-        let speaks_unasked = !matches!(kind, MessageType::Register | MessageType::Heartbeat);
-        if is_failed && (speaks_unasked || self.machine.standing() == Standing::New) {
+        let is_optional = !matches!(kind, MessageType::Register | MessageType::Heartbeat);
+        if is_failed && (is_optional || self.machine.state() == DeviceState::New) {
             self.rest(ended, ctx);
         } else if kind == MessageType::Register && !is_failed {
             let first = match (self.shard.interval, ended.taken.wait_ms) {
@@ -288,8 +287,8 @@ impl Device {
         }
     }
 
-    /// Rests after a failure, then goes on with what is due. One rest at a time.
-    fn rest(&mut self, ended: &Ended, ctx: &mut Context<Self>) {
+    /// Pauses after a failure, then continues with what is due. One pause at a time.
+    fn rest(&mut self, ended: &RequestOutcome, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.is_resting, true) {
             return;
         }
@@ -300,21 +299,21 @@ impl Device {
         });
     }
 
-    /// As the server says, else with backoff.
-    fn wait_after(&mut self, ended: &Ended) -> Duration {
+    /// The wait that the server asked for, else the backoff.
+    fn wait_after(&mut self, ended: &RequestOutcome) -> Duration {
         match ended.taken.wait_ms.map(Duration::from_millis) {
             None => self.backoff.failed(),
-            Some(told) if ended.code != OK => self.backoff.told(told),
+            Some(wait) if ended.code != OK => self.backoff.retry_after(wait),
             Some(next_beat) => {
                 let next_beat = plausible(next_beat);
-                self.backoff.heard_interval(next_beat);
+                self.backoff.set_interval(next_beat);
                 next_beat
             }
         }
     }
 
-    /// Counts what will never have an answer, with the time that it has waited so far.
-    fn count(&self, kind: MessageType, code: &'static str, intended_at: Instant) {
+    /// Counts a request that will never be answered, with its waiting time so far.
+    fn count_unanswered(&self, kind: MessageType, code: &'static str, intended_at: Instant) {
         let waited_us = micros(intended_at.elapsed());
         self.shard.measure(|measured| measured.of_mut(kind).end(code, waited_us, None));
     }
@@ -323,64 +322,64 @@ impl Device {
     fn retire(&mut self) -> DeviceAccount {
         self.is_retired = true;
         for intended_at in std::mem::take(&mut self.waiting) {
-            self.count(MessageType::Heartbeat, UNSENT, intended_at);
+            self.count_unanswered(MessageType::Heartbeat, UNSENT, intended_at);
         }
-        if let Some((kind, intended_at)) = self.away {
-            self.count(kind, UNANSWERED, intended_at);
+        if let Some((kind, intended_at)) = self.in_flight {
+            self.count_unanswered(kind, UNANSWERED, intended_at);
         }
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
-        account.waits = self.waits.take(self.shard.time.elapsed());
-        account.is_alive = !matches!(self.machine.standing(), Standing::Revoked | Standing::Dead);
+        account.pending_periods = self.pending.take(self.shard.time.elapsed());
+        account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }
 
-    fn take(&mut self, away: &Away, answer: &HttpAnswer) -> Result<Ended, OpenError> {
+    fn take(&mut self, in_flight: &InFlight, answer: &HttpAnswer) -> Result<RequestOutcome, OpenError> {
         let answer = Incoming {
             status: answer.status,
-            sig_dev: &away.sig_dev,
+            sig_dev: &in_flight.sig_dev,
             body: &answer.body,
-            took: away.sent_at.elapsed(),
+            took: in_flight.sent_at.elapsed(),
         };
         let trusted = Rc::clone(self.machine.server_keys());
-        let taken = away.kind.exchange().answer(&mut self.machine, &answer)?;
+        let taken = in_flight.kind.exchange().answer(&mut self.machine, &answer)?;
         if !Rc::ptr_eq(&trusted, self.machine.server_keys()) {
             let shared = self.shard.shared(self.machine.server_keys());
             self.machine.share_server_keys(shared);
         }
         self.shard.measure(|measured| measured.done += taken.done);
-        Ok(Ended { code: taken.refusal.map_or(OK, RefusalCode::as_str), taken })
+        Ok(RequestOutcome { code: taken.refusal.map_or(OK, RefusalCode::as_str), taken })
     }
 
-    fn unbelievable(&self, error: &OpenError) -> Ended {
+    fn rejected_answer(&self, error: &OpenError) -> RequestOutcome {
         if matches!(error, OpenError::UnknownKey(_)) {
-            return Ended { code: UNKNOWN_KEY, taken: Taken::default() };
+            return RequestOutcome { code: UNKNOWN_KEY, taken: AnswerEffect::default() };
         }
         let bad_signature = matches!(error, OpenError::BadSignature);
         self.shard.measure(|measured| measured.bad_server_signatures += u64::from(bad_signature));
-        Ended { code: BAD_ANSWER, taken: Taken::default() }
+        RequestOutcome { code: BAD_ANSWER, taken: AnswerEffect::default() }
     }
 
-    fn log(&self, away: &Away, ended: &Ended) {
+    fn log(&self, in_flight: &InFlight, ended: &RequestOutcome) {
         if self.shard.log.is_none() {
-            return; // spares a load run the building of lines that nobody reads
+            return; // a load run keeps no such log, so skip building the lines
         }
-        let sent_ms = away.sent_at.saturating_duration_since(self.shard.time.started).as_millis();
+        let sent_ms = in_flight.sent_at.saturating_duration_since(self.shard.time.started).as_millis();
         let mut fields = vec![
             ("device_id", json!(self.machine.device_id())),
-            ("boot_epoch", json!(away.sequence.boot_epoch)),
-            ("seq", json!(away.sequence.seq)),
+            ("boot_epoch", json!(in_flight.sequence.boot_epoch)),
+            ("seq", json!(in_flight.sequence.seq)),
             ("sent_ms", json!(u64::try_from(sent_ms).unwrap_or(u64::MAX))),
             ("code", json!(ended.code)),
             ("wait_ms", json!(ended.taken.wait_ms)),
         ];
-        fields.extend(away.notes.iter().cloned());
-        self.shard.event(away.kind.as_str(), &fields);
+        fields.extend(in_flight.notes.iter().cloned());
+        self.shard.event(in_flight.kind.as_str(), &fields);
     }
 }
 
-/// The time until the next beat, as a device takes it from the server: protocol section 10.1.
+/// The time until the next beat, limited to the accepted range: protocol section 10.1.
 fn plausible(next_beat: Duration) -> Duration {
     if next_beat.is_zero() || next_beat > NEXT_BEAT_MAX { NEXT_BEAT_DEFAULT } else { next_beat }
 }
@@ -403,7 +402,7 @@ impl Actor for Device {
         self.shard.event("switched_on", &about);
         self.shard.measure(|measured| *measured.running.entry(runs).or_default() += 1);
         for (at, punches) in self.shard.shifts.iter().copied() {
-            // A device that is switched on later missed it.
+            // A device switched on later has missed the shift.
             if let Some(wait) = (self.shard.time.started + at).checked_duration_since(Instant::now()) {
                 ctx.run_later(wait, move |device, ctx| device.shift_starts(punches, ctx));
             }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::seed;
 
-/// Ceiling of the wait after a first failure.
+/// Ceiling of the wait after the first failure.
 const FIRST: Duration = Duration::from_secs(2);
 /// Ceiling of all waits, until an interval is known.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -25,27 +25,27 @@ impl Backoff {
         Self { failures: 0, longest: interval.unwrap_or(LONGEST), jitter }
     }
 
-    /// The server answered, if only to say when to come again.
+    /// The server answered, even if only to say when to retry.
     pub fn answered(&mut self) {
         self.failures = 0;
     }
 
-    /// The interval between heartbeats, as the server says: nobody waits longer.
-    pub fn heard_interval(&mut self, interval: Duration) {
+    /// Sets the interval between heartbeats that the server asked for; no wait is longer.
+    pub fn set_interval(&mut self, interval: Duration) {
         self.longest = interval;
     }
 
-    /// One more failure in a row: the ceiling doubles, and the wait is drawn from its upper half, so that those whom an
-    /// outage stopped together don't come back together.
+    /// One more failure in a row: the ceiling doubles, and the wait is drawn from its upper half, so that devices
+    /// stopped by the same outage don't all return at the same moment.
     pub fn failed(&mut self) -> Duration {
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         ceiling / 2 + self.up_to(ceiling / 2)
     }
 
-    /// Told to come again after `told`: up to half of it more, so that those who were told the same come one by one.
-    pub fn told(&mut self, told: Duration) -> Duration {
-        told.saturating_add(self.up_to(told / 2))
+    /// The server asked for a retry after `wait`: adds up to half of it, so that devices given the same wait don't retry together.
+    pub fn retry_after(&mut self, wait: Duration) -> Duration {
+        wait.saturating_add(self.up_to(wait / 2))
     }
 
     /// A duration up to and with `longest`, to the millisecond.
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_doubles_up_to_the_interval_and_half_of_it_is_left_to_chance() {
+    fn the_ceiling_doubles_up_to_the_interval_and_the_upper_half_is_random() {
         let mut backoff = backoff(Some(Duration::from_secs(15)));
         for ceiling_s in [2, 4, 8, 15, 15, 15] {
             let ceiling = Duration::from_secs(ceiling_s);
@@ -83,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_wait_does_and_up_to_half_more() {
+    fn a_requested_wait_is_kept_and_extended_by_up_to_half() {
         let mut backoff = backoff(None);
-        let told = Duration::from_secs(10);
-        let waits: Vec<_> = (0..200).map(|_| backoff.told(told)).collect();
-        assert!(waits.iter().all(|wait| (told..=told * 3 / 2).contains(wait)));
+        let requested = Duration::from_secs(10);
+        let waits: Vec<_> = (0..200).map(|_| backoff.retry_after(requested)).collect();
+        assert!(waits.iter().all(|wait| (requested..=requested * 3 / 2).contains(wait)));
         assert!(waits.iter().max() > waits.iter().min());
     }
 }

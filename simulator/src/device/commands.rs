@@ -1,4 +1,4 @@
-//! What a device remembers of commands: which it carried out, what it said of them, what the server has of that. Pure.
+//! A device's record of commands: which it executed, what it reported, and which reports the server confirmed. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,37 +8,37 @@ use ks_protocol::{
     text::Text,
 };
 
-/// Command names that a device remembers, to tell a second delivery from a new command.
+/// Command ids that a device remembers, to detect a second delivery.
 const REMEMBERED_MAX: usize = 256;
 
-/// What one device remembers of commands.
+/// One device's record of commands.
 #[derive(Debug, Default)]
 pub struct Commands {
-    /// What its flash remembers, oldest first.
+    /// Ids in flash, oldest first.
     seen: Vec<CommandId>,
-    /// What it really carried out, whatever it remembers: the truth that it is judged by.
+    /// What it really executed, whatever it remembers: the ground truth.
     applied: BTreeSet<CommandId>,
     /// ACKs that the server has not confirmed.
     acks: Vec<Ack>,
-    /// What it said of each command, ever.
-    said: BTreeMap<CommandId, AckState>,
-    /// Commands for which the server confirmed what was said.
+    /// The last state reported for each command.
+    reported: BTreeMap<CommandId, AckState>,
+    /// Commands whose report the server confirmed.
     confirmed: BTreeSet<CommandId>,
 }
 
-/// What is to be done with a command that was delivered.
+/// How to handle a delivered command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// It is carried out.
+    /// Execute it.
     First,
-    /// It is carried out although it was before, since it was forgotten: a defect of the device.
+    /// Execute it a second time, because the device forgot it: a defect of the device.
     Forgotten,
-    /// It was carried out.
+    /// Already executed.
     Again,
 }
 
 impl Commands {
-    /// Takes a command that is to be carried out once, whatever the number of deliveries.
+    /// Records a delivery; a command must be executed once, however often it is delivered.
     pub(super) fn delivered(&mut self, command_id: &CommandId) -> Delivery {
         if self.seen.contains(command_id) {
             return Delivery::Again;
@@ -50,9 +50,9 @@ impl Commands {
         if self.applied.insert(command_id.clone()) { Delivery::First } else { Delivery::Forgotten }
     }
 
-    /// Says what became of a command, as soon as the server listens.
-    pub(super) fn answer(&mut self, command_id: &CommandId, state: AckState, detail: &str) {
-        self.said.insert(command_id.clone(), state);
+    /// Queues an ACK with the outcome of a command.
+    pub(super) fn acknowledge(&mut self, command_id: &CommandId, state: AckState, detail: &str) {
+        self.reported.insert(command_id.clone(), state);
         self.acks.push(Ack { command_id: command_id.clone(), state, detail: Text::truncated(detail) });
     }
 
@@ -61,15 +61,15 @@ impl Commands {
         &self.acks
     }
 
-    /// The server has those for which `is_recorded` is true.
+    /// Drops the ACKs for which `is_recorded` is true: the server has stored them.
     pub(super) fn recorded(&mut self, is_recorded: impl Fn(&Ack) -> bool) {
         let (recorded, left): (Vec<Ack>, Vec<Ack>) = self.acks.drain(..).partition(is_recorded);
         self.confirmed.extend(recorded.into_iter().map(|ack| ack.command_id));
         self.acks = left;
     }
 
-    /// What was said of commands, and which of that the server has confirmed; forgotten here.
+    /// Takes out the reported states and the commands whose report the server confirmed.
     pub(super) fn take(&mut self) -> (BTreeMap<CommandId, AckState>, BTreeSet<CommandId>) {
-        (std::mem::take(&mut self.said), std::mem::take(&mut self.confirmed))
+        (std::mem::take(&mut self.reported), std::mem::take(&mut self.confirmed))
     }
 }

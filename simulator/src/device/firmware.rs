@@ -1,5 +1,5 @@
 //! A device's firmware: two slots, an update from offer to boot, each check of the protocol in its order. Pure: no clock, no
-//! network, no timers. What is here is what flash keeps: a power cut loses nothing of it.
+//! network, no timers. All of this state is in flash: a power cut loses nothing.
 
 use std::rc::Rc;
 
@@ -12,34 +12,28 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-/// The product that every simulated device is.
+/// The product of every simulated device.
 pub const PRODUCT: &str = "ks-terminal";
-/// Bytes that a device asks for at a time.
+/// Bytes per range request.
 pub const CHUNK_BYTES: u64 = 64 * 1024;
 
-/// A slot's firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// Version.
     pub version: Rc<str>,
-    /// Counter.
     pub release_counter: u64,
 }
 
-/// What a device has to say of an update.
+/// An update report to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Of which release.
     pub release_id: ReleaseId,
-    /// How far it is.
     pub step: UpdateStep,
-    /// Bytes that are here.
+    /// Bytes downloaded so far.
     pub received_bytes: u64,
-    /// What went wrong.
     pub class: Option<UpdateClass>,
 }
 
-/// What a device does next for its update.
+/// The next local action of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Write the image into the other slot.
@@ -48,18 +42,17 @@ pub enum Next {
     Reboot,
 }
 
-/// What is to be fetched of an artifact.
+/// A byte range of an artifact to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// Its artifact.
     pub sha256: Sha256,
     /// The first byte.
     pub from: u64,
-    /// The last one.
+    /// The last byte, inclusive.
     pub to: u64,
 }
 
-/// An update under way.
+/// An update in progress.
 #[derive(Debug)]
 struct Update {
     manifest: Manifest,
@@ -70,9 +63,9 @@ struct Update {
 #[derive(Debug)]
 enum Phase {
     Downloading(Download),
-    /// The image is whole, and is being written into the other slot.
+    /// The image is complete and is being written into the other slot.
     Installing,
-    /// It is in the slot, and boots next.
+    /// The image is in the slot and boots next.
     Written,
 }
 
@@ -82,21 +75,20 @@ pub struct FirmwareSlots {
     model: Rc<str>,
     running: Slot,
     update: Option<Box<Update>>,
-    /// What waits to be said, the oldest first.
+    /// Reports to send, oldest first.
     reports: Vec<Report>,
-    /// The offer that was refused, or failed, last: each is, and is told, once.
+    /// The last offer that was refused or failed: each is tried and reported once.
     refused: Option<Text<MANIFEST_BYTES_MAX>>,
     next: Option<Next>,
 }
 
 impl FirmwareSlots {
-    /// A device of that model that runs what the factory put in.
+    /// A device of `model` that runs its factory firmware.
     pub fn new(model: Rc<str>, version: Rc<str>, release_counter: u64) -> Self {
         let running = Slot { version, release_counter };
         Self { model, running, update: None, reports: Vec::new(), refused: None, next: None }
     }
 
-    /// What runs.
     pub fn running(&self) -> &Slot {
         &self.running
     }
@@ -106,12 +98,12 @@ impl FirmwareSlots {
         &self.model
     }
 
-    /// What is to be done, once; none while something is to be said first.
+    /// Takes the next action; none while a report must be sent first.
     pub fn take_next(&mut self) -> Option<Next> {
         if self.reports.is_empty() { self.next.take() } else { None }
     }
 
-    /// Takes an offer: checks it, and begins to download what is wanted.
+    /// Checks an offer, and starts the download if it is acceptable.
     pub fn offered(&mut self, offer: &Text<MANIFEST_BYTES_MAX>, trust: &Trust, server_time: UnixMs) {
         if self.update.is_some() || self.refused.as_ref() == Some(offer) {
             return; // it is said with every answer
@@ -136,7 +128,7 @@ impl FirmwareSlots {
         }
     }
 
-    /// What to fetch next.
+    /// The next byte range to fetch.
     pub fn wanted(&self) -> Option<Piece> {
         if !self.reports.is_empty() {
             return None; // first it says that it downloads, and hears whether to go on
@@ -148,7 +140,7 @@ impl FirmwareSlots {
         Some(Piece { sha256: update.manifest.sha256, from, to })
     }
 
-    /// Takes a piece of the artifact, which was so long on its way.
+    /// Takes a piece of the artifact that took `took_ms` to arrive.
     pub fn fetched(&mut self, piece: &[u8], took_ms: u64) {
         let Some(update) = &mut self.update else { return };
         let Phase::Downloading(download) = &mut update.phase else { return };
@@ -171,12 +163,12 @@ impl FirmwareSlots {
         }
     }
 
-    /// What waits to be said.
+    /// The next report to send.
     pub fn to_report(&self) -> Option<&Report> {
         self.reports.first()
     }
 
-    /// The server has what was said, and says whether to go on.
+    /// The server stored the report, and answered whether to continue.
     pub fn reported(&mut self, go_on: bool) {
         if self.reports.is_empty() {
             return;
@@ -188,13 +180,13 @@ impl FirmwareSlots {
         }
     }
 
-    /// Stops an update that is not in a slot yet; one to another release than `only` goes on.
+    /// Stops an update that is not in a slot yet; with `only`, just an update to that release.
     pub fn halt(&mut self, only: Option<&str>) {
-        let is_meant = |update: &mut Box<Update>| {
+        let is_targeted = |update: &mut Box<Update>| {
             let is_in_slot = matches!(update.phase, Phase::Written);
             !is_in_slot && only.is_none_or(|only| only == update.manifest.release_id.as_str())
         };
-        if let Some(update) = self.update.take_if(is_meant) {
+        if let Some(update) = self.update.take_if(is_targeted) {
             self.next = None;
             self.reports.retain(|report| report.release_id != update.manifest.release_id);
             self.report(&update.manifest.release_id, UpdateStep::Halted, 0, None);
@@ -206,7 +198,7 @@ impl FirmwareSlots {
         self.update.as_ref().map(|update| update.manifest.release_counter)
     }
 
-    /// The image is in the other slot, or could not be written.
+    /// The image was written into the other slot, or could not be.
     pub fn installed(&mut self, is_written: bool) {
         let Some(update) = &mut self.update else { return };
         let release_id = update.manifest.release_id.clone();
@@ -221,7 +213,7 @@ impl FirmwareSlots {
         }
     }
 
-    /// It has booted: into the new slot, or, when that did not boot, into the old one. `claims` is what it says of it.
+    /// The device booted into the new slot or, if that failed, into the old one. `claims` is what it reports.
     pub fn booted(&mut self, into_new: bool, claims: bool) {
         let Some(update) = self.update.take() else { return };
         if !into_new {
@@ -229,7 +221,7 @@ impl FirmwareSlots {
         }
         let Manifest { release_id, version, release_counter, .. } = update.manifest;
         if into_new {
-            // What other firmware refused, such as a release that it was not ready for, is looked at anew.
+            // What other firmware refused, such as a release that it was not ready for, is checked again.
             self.refused = None;
             self.running = Slot { version: version.as_str().into(), release_counter };
         }
@@ -241,7 +233,7 @@ impl FirmwareSlots {
         self.report(&release_id, step, 0, class);
     }
 
-    /// Ends the update, and takes no such offer again: what failed once is not tried for ever.
+    /// Ends the update and refuses the same offer from now on, so that a failing update is not retried forever.
     fn give_up(&mut self) {
         self.refused = self.update.take().map(|update| update.offer).or(self.refused.take());
     }
@@ -251,7 +243,7 @@ impl FirmwareSlots {
     }
 }
 
-/// What a manifest calls its release, whether or not it is to be believed.
+/// The release that a manifest claims to be for; not verified.
 pub fn claimed_name(manifest: &str) -> Option<ReleaseId> {
     manifest.lines().find_map(|line| line.strip_prefix("release_id: "))?.trim_matches('"').parse().ok()
 }

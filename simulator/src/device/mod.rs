@@ -1,4 +1,4 @@
-//! A virtual device: [`machine`] is who it is, [`exchange`] what it says and takes from answers (both pure), [`actor`] when.
+//! A virtual device: [`machine`] holds its state, [`exchange`] builds requests and applies answers (both pure), [`actor`] decides when.
 
 pub mod actor;
 pub mod backoff;
@@ -7,5 +7,5 @@ pub mod exchange;
 pub mod firmware;
 pub mod log_lines;
 pub mod machine;
+pub mod pending;
 pub mod punches;
-pub mod waits;

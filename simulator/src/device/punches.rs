@@ -1,4 +1,4 @@
-//! What a device knows of the punches that people made at it. Pure: this is what flash keeps while the network is gone.
+//! The punches a device holds. Pure: the part of flash that survives an offline period.
 
 use std::collections::VecDeque;
 
@@ -11,20 +11,19 @@ use ks_protocol::{
 
 use crate::{pairs::Pairs, seed};
 
-/// Punches of one device.
 #[derive(Debug, Default)]
 pub struct Punches {
-    /// How many were made; a number is never used for another.
+    /// How many were made; numbers are never reused.
     made: u64,
-    /// Those that the server has not confirmed, the oldest first.
+    /// Not confirmed by the server, oldest first.
     waiting: VecDeque<Punch>,
-    /// How many of those, from the oldest on, are on their way.
+    /// How many of those, from the oldest on, are in flight.
     sent: usize,
-    /// Numbers of those that it has confirmed.
+    /// Numbers the server has confirmed.
     pub(super) confirmed: Pairs,
 }
 
-/// The badge that makes a punch: it follows from the device and the number, so that a stored punch can be told from another.
+/// The badge of a punch, derived from device and number, so that each stored punch can be identified.
 pub fn badge(device_id: &DeviceId, punch_no: u64) -> String {
     let bytes = seed::bytes(punch_no, device_id.as_str(), "badge");
     let number = bytes.iter().take(3).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
@@ -32,7 +31,7 @@ pub fn badge(device_id: &DeviceId, punch_no: u64) -> String {
 }
 
 impl Punches {
-    /// Somebody punches, so many times.
+    /// Makes `count` punches.
     pub(super) fn make(&mut self, count: u32, device_id: &DeviceId, at: UnixMs) {
         for _ in 0..count {
             self.made += 1;
@@ -46,18 +45,18 @@ impl Punches {
         }
     }
 
-    /// How many the server has not confirmed.
+    /// Number of unconfirmed punches.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The oldest of the unconfirmed ones, as many as one request takes; from here on they are on their way.
+    /// The oldest unconfirmed punches, as many as fit one request; they are in flight from now on.
     pub(super) fn send(&mut self) -> Vec<Punch> {
         self.sent = self.waiting.len().min(PUNCHES_MAX);
         self.waiting.iter().take(self.sent).cloned().collect()
     }
 
-    /// The server has those that were on their way, and not those that people made since.
+    /// The server stored the punches in flight, but not those made since.
     pub(super) fn stored(&mut self, stored: &PunchesStored) {
         for punch in self.waiting.drain(..self.sent) {
             if !stored.conflicts.as_slice().contains(&punch.punch_no) {
@@ -66,7 +65,7 @@ impl Punches {
         }
     }
 
-    /// How many were made, and the numbers of those that the server confirmed, which are forgotten here.
+    /// Takes out the number of punches made and the confirmed numbers.
     pub(super) fn take(&mut self) -> (u64, Pairs) {
         (self.made, std::mem::take(&mut self.confirmed))
     }

@@ -1,4 +1,4 @@
-//! A load run: real time, sockets, an embedded server or somebody else's, devices spread over threads.
+//! A load run: real time, sockets, an embedded server or an external one, devices spread over threads.
 
 use std::{
     cell::RefCell,
@@ -27,18 +27,18 @@ use crate::{
     folder,
     link::socket::{SocketNetwork, source_address},
     operator::{AnswerTimeouts, OperatorError},
+    resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan},
-    self_watch::{self, Resources, Stopwatch},
     server_process::ServerProcess,
     setup::{Begun, Driven, NotProvisioned, Setup, Surroundings, Way, shard},
     summary::{About, summarise},
     timer,
 };
 
-/// Files that a process of a run has open besides its connections, at most.
+/// Limit of files a run's process has open besides its connections.
 const OTHER_FILES: u64 = 64;
 
-/// Runs the plan under load and gives its summary; the run folder has everything else.
+/// Runs the plan under load and returns its summary; everything else is in the run folder.
 pub fn run(
     plan: &Plan,
     target: Option<&Target>,
@@ -57,7 +57,7 @@ pub fn run(
     let log = EventLog::create(&out.join(EVENTS));
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
-    let (cpu_before, server_cpu_before) = (self_watch::own_cpu_s(), server.cpu_s());
+    let (cpu_before, server_cpu_before) = (resources::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
         let waiting_for = RefCell::new(String::new());
@@ -80,7 +80,7 @@ pub fn run(
         return Err(Failure::File { what: "write", path: out.join(EVENTS), cause });
     }
     let resources = Resources {
-        cpu_s: self_watch::own_cpu_s() - cpu_before,
+        cpu_s: resources::own_cpu_s() - cpu_before,
         server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
         server_rss_bytes: played.server_rss_bytes,
         sockets_max: played.sockets_max,
@@ -99,7 +99,7 @@ pub fn run(
     Ok(summarise(about, played))
 }
 
-/// Refuses a run that this machine has too few sockets for, before anything starts. The server's process has the same limit.
+/// Refuses a run for which this machine has too few sockets, before anything starts. The server's process has the same limit.
 fn check_open_files(plan: &Plan) -> Result<(), Failure> {
     let adversaries: u64 = plan.adversaries.iter().map(connections_of).sum();
     let connections = match plan.fleet.connections {
@@ -107,7 +107,7 @@ fn check_open_files(plan: &Plan) -> Result<(), Failure> {
         Connections::Shared(count) => count.into(),
     };
     let needed = connections + adversaries + OTHER_FILES;
-    match self_watch::open_files_max() {
+    match resources::open_files_max() {
         Some(max) if max < needed => Err(Failure::OpenFiles { needed, max }),
         _ => Ok(()),
     }
@@ -121,7 +121,7 @@ fn connections_of(part: &scenario::Adversary) -> u64 {
     (u64::from(part.count) * each).max(addresses)
 }
 
-/// What a reader of the report must know.
+/// Notes for readers of the report.
 fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
     let is_ignored = target.is_some() && !plan.server.is_empty();
     let names = || plan.server.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -156,7 +156,7 @@ impl Server {
         Ok(Self { described, address, admin_token, timeouts, process: Some(Rc::new(process)) })
     }
 
-    /// Why it is of no use, after what it did with an order of the factory's.
+    /// Why the server is unusable, from its answer to provisioning.
     fn unusable(&self, error: &OperatorError) -> Failure {
         let (target, why) = (self.described.clone(), error.to_string());
         match error {
@@ -175,7 +175,7 @@ impl Server {
     }
 }
 
-/// Addresses over sockets: devices share loopback, each adversary has one of its own.
+/// Addresses over sockets: devices share loopback addresses, each adversary has its own.
 fn addresses(target: SocketAddr, caller: Caller) -> SocketAddr {
     match caller {
         Caller::Operator => source_address(target, 0),
@@ -206,8 +206,8 @@ async fn prepare<'a>(
         admin_token: server.admin_token.clone(),
         timeouts: server.timeouts,
     };
-    let tell = |what| drop(waiting_for.replace(what));
-    let setup = Setup::provision(plan, way, SystemClock.now(), tell).await.map_err(|error| match error {
+    let report = |what| drop(waiting_for.replace(what));
+    let setup = Setup::provision(plan, way, SystemClock.now(), report).await.map_err(|error| match error {
         NotProvisioned::Name(error) => Failure::BadRequest(error.to_string()),
         NotProvisioned::Operator(error) => server.unusable(&error),
     })?;
@@ -233,7 +233,7 @@ async fn prepare<'a>(
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so
-/// that no honest device waits for one of them. Those that listen in are among devices.
+/// that no honest device waits for one of them. Adversaries that eavesdrop run among devices.
 fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = match plan.fleet.connections {
@@ -247,12 +247,12 @@ fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardP
             hand.push(device);
         }
     }
-    let (listening, apart): (Vec<_>, Vec<_>) =
-        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.listens_in());
+    let (listening, separate): (Vec<_>, Vec<_>) =
+        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.needs_captured());
     let mut adversaries = BTreeMap::from([(0, listening)]);
-    if !apart.is_empty() {
+    if !separate.is_empty() {
         dealt.push(Vec::new());
-        adversaries.insert(count, apart);
+        adversaries.insert(count, separate);
     }
     let shard = |(number, devices): (usize, Vec<DeviceSpec>)| ShardPlan {
         adversaries: adversaries.remove(&number).unwrap_or_default(),
@@ -273,8 +273,8 @@ fn start_shard(
     // The arbiter lives on its thread until the system ends; the handle need not be kept.
     let arbiter = Arbiter::new();
     arbiter.spawn_fn(move || {
-        let is_overheard = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.listens_in());
-        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_overheard));
+        let is_captured = shard_plan.adversaries.iter().any(|adversary| adversary.part.kind.needs_captured());
+        let shard = Rc::new(shard(&plan, with, timer::finest(), None, is_captured));
         actix::spawn(fleet::run_shard(shard_plan, shard, reports, finish));
     });
 }

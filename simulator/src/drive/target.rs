@@ -1,4 +1,4 @@
-//! Somebody else's server: where it may be, and which of its addresses answers.
+//! An external server: its addresses, and which one answers.
 
 use std::{
     collections::BTreeMap,
@@ -11,50 +11,51 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{failure::Failure, operator::AnswerTimeouts};
 
-/// How long a target may take to take a connection.
+/// Time limit for a target to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how long the next address of a target is tried too.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-/// Addresses of a target that are tried at most.
+/// Limit of addresses tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// Somebody else's server.
+/// An external server.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// `http://HOST:PORT`.
     pub url: String,
-    /// Its admin token.
     pub admin_token: String,
-    /// How long its answers are waited for.
+    /// Answer timeout.
     pub timeouts: AnswerTimeouts,
-    /// Where it may be; the one that answers, once that is known.
+    /// Its addresses; only the one that answers, once known.
     pub(super) addresses: Vec<SocketAddr>,
 }
 
 impl Target {
-    /// A server at a URL.
+    /// Parses and resolves a URL.
     ///
     /// # Errors
-    /// The URL is not `http://HOST:PORT`, or its host has no address, which is a target that can't be reached.
+    /// The URL is not `http://HOST:PORT`, or its host has no address (an unreachable target).
     pub fn new(url: String, admin_token: String) -> Result<Self, Failure> {
-        let bad = |why: &str| Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT"));
-        let uri: hyper::Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
-        let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+        let invalid = |why: &str| Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT"));
+        let uri: hyper::Uri = url.parse().map_err(|_| invalid("it is not a URL"))?;
+        let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(bad("TLS ends at a proxy, and devices are simulated behind it")),
-            _ => return Err(bad("it does not begin with http://")),
+            Some("https") => {
+                return Err(invalid("TLS is not supported: simulate devices behind the proxy that terminates it"));
+            }
+            _ => return Err(invalid("it does not begin with http://")),
         }
         if authority.as_str().contains('@') {
-            return Err(bad("it has a user in it; the admin token goes into ADMIN_TOKEN"));
+            return Err(invalid("it contains a user; put the admin token into ADMIN_TOKEN"));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(bad("it has a path in it"));
+            return Err(invalid("it contains a path"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = match authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
             Some((_, port)) => {
-                in_one_form::<u16>(port).filter(|port| *port > 0).ok_or_else(|| bad("its port is none"))?
+                in_one_form::<u16>(port).filter(|port| *port > 0).ok_or_else(|| invalid("invalid port"))?
             }
             None => 80,
         };
@@ -73,10 +74,10 @@ impl Target {
         Ok(Self { url, admin_token, timeouts: AnswerTimeouts::DEFAULT, addresses })
     }
 
-    /// The target at the first of its addresses that takes a connection.
+    /// The target at its first address that accepts a connection.
     ///
     /// # Errors
-    /// None does; each is named.
+    /// None does; the error names each.
     pub fn reached(mut self) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|cause| Failure::Machine { what: "start a runtime", cause })?;
@@ -88,11 +89,11 @@ impl Target {
     }
 }
 
-/// The address whose connection is made first; each is tried a moment after the one before it, which is what RFC 8305 asks of
-/// who meets a host of several addresses.
+/// The address whose connection is made first; each is tried shortly after the previous one, as RFC 8305 requires for
+/// a host with several addresses.
 ///
 /// # Errors
-/// What became of each.
+/// The error of each address.
 async fn first_to_answer(addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
     let mut attempts = JoinSet::new();
     for (number, address) in (0..).zip(addresses.iter().copied()) {
@@ -126,11 +127,11 @@ mod tests {
     async fn every_address_of_a_target_is_tried_and_named() {
         let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let closed = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
-        let (there, nobody) = (listening.local_addr().unwrap(), closed.local_addr().unwrap());
+        let (there, silent) = (listening.local_addr().unwrap(), closed.local_addr().unwrap());
         drop(closed);
-        assert_eq!(first_to_answer(&[nobody, there]).await, Ok(there));
+        assert_eq!(first_to_answer(&[silent, there]).await, Ok(there));
         drop(listening);
-        let why = first_to_answer(&[nobody, there]).await.unwrap_err();
-        assert!(why.contains(&nobody.to_string()) && why.contains(&there.to_string()), "{why}");
+        let why = first_to_answer(&[silent, there]).await.unwrap_err();
+        assert!(why.contains(&silent.to_string()) && why.contains(&there.to_string()), "{why}");
     }
 }

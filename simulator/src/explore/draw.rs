@@ -67,7 +67,7 @@ impl Drawn {
     fn top(&mut self, root_seed: u64) {
         let duration_s = self.duration_s;
         self.line(&format!("name = \"explored-{root_seed}\""));
-        self.line("goal = \"Whatever happens, every promise is kept.\"");
+        self.line("goal = \"Whatever happens, every invariant is kept.\"");
         self.line("mode = \"rehearse\"");
         self.line(&format!("seed = {}\nduration = \"{duration_s}s\"", root_seed >> 1));
         let ramp_s = self.dice.between(0, self.interval_s);
@@ -135,7 +135,7 @@ impl Drawn {
         if !self.dice.in_100(40) {
             return;
         }
-        let kind = self.dice.of(&["forger", "unknown_device", "mad_device"]);
+        let kind = self.dice.of(&["forger", "unknown_device", "misbehaving_device"]);
         let addresses = self.dice.of(&["\"fleet\"", "\"fleet\"", "1", "1000"]);
         let (count, interval_ms, lasts_ms) = if self.dice.in_100(50) {
             (4, self.dice.of(&[1, 1, 5]), 1_000)
@@ -191,7 +191,7 @@ impl Drawn {
     fn firmware(&mut self, counter: u64) {
         let size_kib = self.dice.of(&[8, 64, 200]);
         self.line(&format!("\n[[firmware]]\nversion = \"{counter}.0\"\ncounter = {counter}\nsize_kib = {size_kib}"));
-        let mut rest_bp = 10_000; // each device has one fate
+        let mut rest_bp = 10_000; // each device has one outcome
         for fault in ["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp"] {
             if self.dice.in_100(25) {
                 let share_bp = self.dice.of(&[300, 1_000, 3_000]).min(rest_bp);
@@ -255,7 +255,7 @@ impl Drawn {
                 12 if self.dice.in_100(50) => {
                     format!(
                         "\"rotate_server_key\"\nstep = \"{}\"\nmay_fail = true",
-                        self.dice.of(&["announce", "flip", "retire"])
+                        self.dice.of(&["announce", "activate", "retire"])
                     )
                 }
                 _ => format!(
@@ -292,7 +292,7 @@ mod tests {
             let text = scenario(root_seed);
             assert_eq!(text, scenario(root_seed));
             let checked =
-                crate::scenario::check("explored.toml", text.as_bytes(), &crate::known_settings::KnownSettings);
+                crate::scenario::check("explored.toml", text.as_bytes(), &crate::scenario_settings::ScenarioSettings);
             assert!(checked.is_ok(), "{root_seed}: {:?}\n{text}", checked.err());
         }
     }

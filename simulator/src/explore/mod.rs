@@ -1,4 +1,4 @@
-//! Explores: rehearses one drawn scenario after another, on every core, until a promise is broken or the time is up.
+//! Explores: rehearses one drawn scenario after another, on every core, until a invariant is broken or the time is up.
 
 mod draw;
 
@@ -18,15 +18,16 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    known_settings::KnownSettings,
-    over_cores, scenario,
-    self_watch::Stopwatch,
+    parallel,
+    resources::Stopwatch,
+    scenario,
+    scenario_settings::ScenarioSettings,
     temporary::Temporary,
 };
 
 /// The drawn scenario, in the folder of what was found.
 pub const SCENARIO: &str = "scenario.toml";
-/// Events before a breach that are told.
+/// Events before a violation that are told.
 const EVENTS_TOLD: usize = 25;
 
 /// What to explore.
@@ -51,20 +52,20 @@ pub struct Explored {
     pub simulated_s: f64,
     /// Somebody stopped it before its time and its scenarios were over.
     pub is_stopped: bool,
-    /// The first broken promise.
+    /// The first broken invariant.
     pub found: Option<Found>,
 }
 
-/// A broken promise.
+/// A broken invariant.
 #[derive(Debug)]
 pub struct Found {
     /// The seed of the scenario.
     pub seed: u64,
     /// What was broken, a sentence each.
-    pub breaches: Vec<String>,
+    pub violations: Vec<String>,
     /// The folder of that rehearsal, with its scenario.
     pub folder: PathBuf,
-    /// The last events before the first breach.
+    /// The last events before the first violation.
     pub events: Vec<String>,
 }
 
@@ -92,14 +93,14 @@ pub fn explore(
     let mut told = Duration::ZERO;
     let mut outcome = Ok(());
     let work = |number| one(search.from_seed.wrapping_add(number), stop);
-    over_cores::each(search.count, stop, work, |_, said| {
+    parallel::each(search.count, stop, work, |_, said| {
         match said {
             Said::Rehearsed(summary) => {
                 explored.scenarios += 1;
                 explored.heartbeats += summary.heartbeats.acked;
                 explored.simulated_s += summary.simulated_s;
             }
-            Said::Broken(seed, breaches, folder) => match keep(seed, breaches, &folder, keep_in) {
+            Said::Broken(seed, violations, folder) => match keep(seed, violations, &folder, keep_in) {
                 // Of several that are found while threads come to their end, the smallest seed is told.
                 Ok(found) if explored.found.as_ref().is_none_or(|before| seed < before.seed) => {
                     explored.found = Some(found);
@@ -133,7 +134,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
     if let Err(cause) = std::fs::write(&path, &text) {
         return Said::Failed(Failure::File { what: "write", path, cause });
     }
-    let plan = match scenario::check(SCENARIO, text.as_bytes(), &KnownSettings) {
+    let plan = match scenario::check(SCENARIO, text.as_bytes(), &ScenarioSettings) {
         Ok(plan) => plan,
         Err(wrong) => {
             let wrong = scenario::render_all(&wrong, false);
@@ -144,7 +145,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
         plan: &plan,
         out: folder.path(),
         replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
-        beside: over_cores::threads(),
+        concurrent: parallel::threads(),
         is_trial: false,
     };
     // A panic in server code is a finding like any other.
@@ -155,15 +156,15 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
         Err(_) => Said::Broken(seed, vec!["it panicked; the message stands above".to_owned()], folder),
         Ok(Err(failure)) => Said::Broken(seed, vec![format!("it did not come to its end: {failure}")], folder),
         Ok(Ok(summary)) => {
-            let breaches = summary.promises.iter().flatten();
-            let mut breaches: Vec<String> = breaches
-                .flat_map(|judged| judged.breaches.iter().map(|what| format!("{}: {what}", judged.promise)))
+            let violations = summary.invariants.iter().flatten();
+            let mut violations: Vec<String> = violations
+                .flat_map(|judged| judged.violations.iter().map(|what| format!("{}: {what}", judged.invariant)))
                 .collect();
             if summary.exit_code == 3 {
-                breaches.extend(summary.reasons.iter().cloned());
+                violations.extend(summary.reasons.iter().cloned());
             }
-            match breaches.is_empty() {
-                false => Said::Broken(seed, breaches, folder),
+            match violations.is_empty() {
+                false => Said::Broken(seed, violations, folder),
                 true if summary.interrupted => Said::Stopped,
                 true => Said::Rehearsed(Box::new(summary)),
             }
@@ -172,7 +173,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
 }
 
 /// Keeps the folder of what was found.
-fn keep(seed: u64, breaches: Vec<String>, folder: &Temporary, keep_in: &Path) -> Result<Found, Failure> {
+fn keep(seed: u64, violations: Vec<String>, folder: &Temporary, keep_in: &Path) -> Result<Found, Failure> {
     let kept = keep_in.join(format!("explored-{seed}"));
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -185,7 +186,7 @@ fn keep(seed: u64, breaches: Vec<String>, folder: &Temporary, keep_in: &Path) ->
         std::fs::copy(entry.path(), &to).map_err(failed(&to))?;
     }
     let events = last_events(&kept.join(EVENTS));
-    Ok(Found { seed, breaches, folder: kept, events })
+    Ok(Found { seed, violations, folder: kept, events })
 }
 
 /// The last lines of an event log; none where there is none.

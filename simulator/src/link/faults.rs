@@ -1,4 +1,4 @@
-//! The network's weather: what a link suffers on its way to the server.
+//! Network faults between devices and the server.
 
 use std::{
     rc::Rc,
@@ -14,37 +14,37 @@ use tokio::{
 use super::{HttpRequest, Link, LinkError, Reply};
 use crate::seed;
 
-/// A duplicate comes at most so much later than what it is one of.
+/// A duplicate arrives at most this much after the original.
 const DUPLICATE_AFTER_MAX: Duration = Duration::from_secs(30);
 
-/// The weather over every site, shared by all threads.
+/// The current faults of every site's network, shared by all threads.
 #[derive(Debug)]
-pub struct Weather {
+pub struct NetworkFaults {
     sites: Vec<Site>,
-    /// Requests that are lost, in basis points.
+    /// Share of requests lost, in basis points.
     requests_lost_bp: AtomicU64,
-    /// Answers that are lost, in basis points.
+    /// Share of answers lost, in basis points.
     answers_lost_bp: AtomicU64,
-    /// Requests that come twice, in basis points.
+    /// Share of requests duplicated, in basis points.
     duplicated_bp: AtomicU64,
-    /// The longest way there, and the longest way back, in milliseconds.
+    /// Maximum delay each way, in milliseconds.
     longest_ms: AtomicU64,
 }
 
-/// What can be bad everywhere. What overlaps adds up.
+/// A fault of the whole network. Overlapping faults add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bad {
-    /// That share of requests is lost, in basis points.
+pub enum Fault {
+    /// Share of requests lost, in basis points.
     RequestsLost(u16),
-    /// That share of answers is lost, in basis points.
+    /// Share of answers lost, in basis points.
     AnswersLost(u16),
-    /// That share of requests comes twice, in basis points.
+    /// Share of requests duplicated, in basis points.
     Duplicated(u16),
-    /// Each request, and each answer, takes up to so long.
+    /// Maximum delay of each request and each answer.
     Delayed(Duration),
 }
 
-impl Bad {
+impl Fault {
     fn amount(self) -> u64 {
         match self {
             Self::RequestsLost(share_bp) | Self::AnswersLost(share_bp) | Self::Duplicated(share_bp) => share_bp.into(),
@@ -55,7 +55,7 @@ impl Bad {
 
 #[derive(Debug, Default)]
 struct Site {
-    /// Outages that go on now; they may overlap.
+    /// Current outages; they may overlap.
     down: AtomicU64,
     /// Partitions that let requests through and no answers.
     half_open: AtomicU64,
@@ -63,19 +63,19 @@ struct Site {
     outages: AtomicU64,
 }
 
-/// What the weather makes of one request.
+/// How the faults affect one request.
 struct Passage {
     there: Duration,
     back: Duration,
     is_lost: bool,
     is_answer_lost: bool,
-    /// When a second one comes, after the first has been sent.
+    /// When a duplicate arrives, after the first has been sent.
     again_after: Option<Duration>,
 }
 
-impl Weather {
-    /// Fair weather over `sites` sites.
-    pub fn fair(sites: usize) -> Self {
+impl NetworkFaults {
+    /// No faults on `sites` sites.
+    pub fn none(sites: usize) -> Self {
         Self {
             sites: (0..sites).map(|_| Site::default()).collect(),
             requests_lost_bp: AtomicU64::new(0),
@@ -85,9 +85,9 @@ impl Weather {
         }
     }
 
-    /// Takes one site off the network, or all of them; each is back after as many [`Weather::bring_up`].
+    /// Takes one site, or all, off the network; each is back after as many calls of [`NetworkFaults::bring_up`].
     pub fn take_down(&self, site: Option<usize>) {
-        for site in self.chosen(site) {
+        for site in self.selected(site) {
             site.down.fetch_add(1, Ordering::SeqCst);
             site.outages.fetch_add(1, Ordering::SeqCst);
         }
@@ -95,52 +95,52 @@ impl Weather {
 
     /// Brings one site back, or all of them.
     pub fn bring_up(&self, site: Option<usize>) {
-        for site in self.chosen(site) {
+        for site in self.selected(site) {
             site.down.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Lets requests of one site, or of all of them, through, and no answers; until as many [`Weather::open`].
+    /// Lets requests of one site, or of all, through but no answers, until as many calls of [`NetworkFaults::open`].
     pub fn half_open(&self, site: Option<usize>) {
-        for site in self.chosen(site) {
+        for site in self.selected(site) {
             site.half_open.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     /// Lets answers through again.
     pub fn open(&self, site: Option<usize>) {
-        for site in self.chosen(site) {
+        for site in self.selected(site) {
             site.half_open.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// From now on it is so bad, on top of how bad it is, until [`Weather::clear`] takes that back.
-    pub fn worsen(&self, by: Bad) {
-        self.measure(by).fetch_add(by.amount(), Ordering::SeqCst);
+    /// Adds a fault to the current ones, until [`NetworkFaults::remove`].
+    pub fn add(&self, fault: Fault) {
+        self.rate(fault).fetch_add(fault.amount(), Ordering::SeqCst);
     }
 
-    /// It is no longer so bad.
-    pub fn clear(&self, by: Bad) {
-        self.measure(by).fetch_sub(by.amount(), Ordering::SeqCst);
+    /// Removes a fault added before.
+    pub fn remove(&self, fault: Fault) {
+        self.rate(fault).fetch_sub(fault.amount(), Ordering::SeqCst);
     }
 
-    fn measure(&self, of: Bad) -> &AtomicU64 {
-        match of {
-            Bad::RequestsLost(_) => &self.requests_lost_bp,
-            Bad::AnswersLost(_) => &self.answers_lost_bp,
-            Bad::Duplicated(_) => &self.duplicated_bp,
-            Bad::Delayed(_) => &self.longest_ms,
+    fn rate(&self, fault: Fault) -> &AtomicU64 {
+        match fault {
+            Fault::RequestsLost(_) => &self.requests_lost_bp,
+            Fault::AnswersLost(_) => &self.answers_lost_bp,
+            Fault::Duplicated(_) => &self.duplicated_bp,
+            Fault::Delayed(_) => &self.longest_ms,
         }
     }
 
-    fn chosen(&self, site: Option<usize>) -> impl Iterator<Item = &Site> {
+    fn selected(&self, site: Option<usize>) -> impl Iterator<Item = &Site> {
         let (from, count) = site.map_or((0, usize::MAX), |site| (site, 1));
         self.sites.iter().skip(from).take(count)
     }
 
-    /// What becomes of a request that drew `lot`.
-    fn passage(&self, lot: u64) -> Passage {
-        let below = |number, bound| seed::below_by(seed::nth(lot, number), bound);
+    /// How the faults affect a request; `draw` is its random number.
+    fn passage(&self, draw: u64) -> Passage {
+        let below = |number, bound| seed::below_by(seed::nth(draw, number), bound);
         let is_hit = |number, share_bp: &AtomicU64| below(number, 10_000) < share_bp.load(Ordering::SeqCst);
         let longest_ms = self.longest_ms.load(Ordering::SeqCst).saturating_add(1);
         let later_ms = u64::try_from(DUPLICATE_AFTER_MAX.as_millis()).unwrap_or(u64::MAX);
@@ -153,24 +153,24 @@ impl Weather {
         }
     }
 
-    /// Sends a request from a site; no answer comes during an outage, nor if one began while the request was away: then
-    /// the server may have done what was asked, as in life. `lot`, any number, decides what becomes of it.
+    /// Sends a request from a site; no answer comes during an outage, nor if one began while the request was in flight: then
+    /// the server may have processed it, as on a real network. `draw`, any number, decides which faults hit it.
     pub async fn call(
         &self,
         site: usize,
         link: &Rc<dyn Link>,
         request: HttpRequest,
         timeout: Duration,
-        lot: u64,
+        draw: u64,
     ) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
         if site.down.load(Ordering::SeqCst) > 0 {
-            link.hang_up();
+            link.close();
             return Err(LinkError::ConnectFailed);
         }
         let gives_up_at = Instant::now() + timeout;
-        let passage = self.passage(lot);
+        let passage = self.passage(draw);
         if let Some(after) = passage.again_after {
             deliver(link, request.clone(), passage.there + after, Duration::ZERO);
         }
@@ -179,25 +179,25 @@ impl Weather {
         } else if passage.there.is_zero() && passage.back.is_zero() {
             timeout_at(gives_up_at, link.call(request)).await.unwrap_or(Err(LinkError::TimedOut))
         } else {
-            // On its own: it arrives also when nobody waits for it any more.
+            // A task of its own: the request arrives even if the caller has given up.
             let answer = deliver(link, request, passage.there, passage.back);
             let answer = timeout_at(gives_up_at, answer).await;
             answer.map_or(Err(LinkError::TimedOut), |answer| answer.unwrap_or(Err(LinkError::ConnectionLost)))
         };
         if site.half_open.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep_until(gives_up_at).await;
-            link.hang_up();
+            link.close();
             return Err(LinkError::TimedOut);
         }
         if site.outages.load(Ordering::SeqCst) != outages_before || passage.is_lost || passage.is_answer_lost {
-            link.hang_up();
+            link.close();
             return Err(LinkError::ConnectionLost);
         }
         reply
     }
 }
 
-/// Sends a request after a while, and gives its answer a while after it came.
+/// Sends a request after the delay `there`, and returns its answer after the delay `back`.
 fn deliver(link: &Rc<dyn Link>, request: HttpRequest, there: Duration, back: Duration) -> oneshot::Receiver<Reply> {
     let (arrives, answer) = oneshot::channel();
     let link = Rc::clone(link);
@@ -205,7 +205,7 @@ fn deliver(link: &Rc<dyn Link>, request: HttpRequest, there: Duration, back: Dur
         sleep(there).await;
         let reply = link.call(request).await;
         sleep(back).await;
-        let _ = arrives.send(reply); // whoever waited may have given up
+        let _ = arrives.send(reply); // the caller may have given up
     });
     answer
 }
@@ -215,15 +215,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_overlaps_adds_up_and_ends_one_by_one() {
-        let weather = Weather::fair(1);
-        let lost = |weather: &Weather| (0..1_000).filter(|lot| weather.passage(*lot).is_lost).count();
-        weather.worsen(Bad::RequestsLost(5_000));
-        weather.worsen(Bad::RequestsLost(6_000));
-        assert_eq!(lost(&weather), 1_000, "half of them and more than half");
-        weather.clear(Bad::RequestsLost(5_000));
-        assert!((500..700).contains(&lost(&weather)), "{}", lost(&weather));
-        weather.clear(Bad::RequestsLost(6_000));
-        assert_eq!(lost(&weather), 0);
+    fn overlapping_faults_add_up_and_end_one_by_one() {
+        let network_faults = NetworkFaults::none(1);
+        let lost =
+            |network_faults: &NetworkFaults| (0..1_000).filter(|draw| network_faults.passage(*draw).is_lost).count();
+        network_faults.add(Fault::RequestsLost(5_000));
+        network_faults.add(Fault::RequestsLost(6_000));
+        assert_eq!(lost(&network_faults), 1_000, "half of them and more than half");
+        network_faults.remove(Fault::RequestsLost(5_000));
+        assert!((500..700).contains(&lost(&network_faults)), "{}", lost(&network_faults));
+        network_faults.remove(Fault::RequestsLost(6_000));
+        assert_eq!(lost(&network_faults), 0);
     }
 }

@@ -9,29 +9,27 @@ use tower::ServiceExt;
 
 use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
-/// Where the server of a rehearsal is to be reached, while it is up.
+/// The address of a rehearsal's server, while it is up.
 #[derive(Clone)]
 pub struct InProcess {
     up: Arc<watch::Sender<Option<Router>>>,
 }
 
 impl InProcess {
-    /// Nobody is there yet.
     pub fn down() -> Self {
         Self { up: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// From now on every link calls `router`; whoever waits for an answer of the one before has lost it.
+    /// From now on every link calls `router`; calls to the previous router fail.
     pub fn bring_up(&self, router: Router) {
         self.up.send_replace(Some(router));
     }
 
-    /// From now on nobody answers, and whoever waits for an answer has lost it.
+    /// From now on calls fail, including those in flight.
     pub fn take_down(&self) {
         self.up.send_replace(None);
     }
 
-    /// Whether somebody answers.
     pub fn is_up(&self) -> bool {
         self.up.borrow().is_some()
     }
@@ -65,12 +63,12 @@ impl Link for InProcessLink {
                 Ok(HttpAnswer { status, body })
             };
             tokio::select! {
-                biased; // what a server that is gone would have said is not heard
+                biased; // a stopped server's answer must not arrive
                 _ = server.changed() => Err(LinkError::ConnectionLost),
                 answer = answer => answer,
             }
         })
     }
 
-    fn hang_up(&self) {}
+    fn close(&self) {}
 }

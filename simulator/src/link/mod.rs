@@ -1,6 +1,6 @@
 //! How a virtual device, an adversary or an operator reaches the server: over sockets or in process.
 //!
-//! Every caller has a [`Link`] of its own; devices have theirs behind [`faults`], which the network's weather rules.
+//! Every caller has a [`Link`] of its own; the devices' links go through [`faults`].
 
 pub mod faults;
 pub mod in_process;
@@ -13,26 +13,23 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 
-/// A request as a link takes it.
 pub type HttpRequest = Request<Full<Bytes>>;
 
 /// An answer with its whole body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
-    /// HTTP status.
     pub status: u16,
-    /// Body.
     pub body: Bytes,
 }
 
 /// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkError {
-    /// This machine has no more sockets or ports to give: the generator's limit, not the server's.
+    /// This machine has no free socket or port: the generator's limit, not the server's.
     NoSocket,
     /// No connection could be made.
     ConnectFailed,
-    /// The connection ended before the answer was whole.
+    /// The connection ended before the answer was complete.
     ConnectionLost,
     /// No answer in time.
     TimedOut,
@@ -42,7 +39,7 @@ pub enum LinkError {
 pub const NO_SOCKET: &str = "NO_SOCKET";
 
 impl LinkError {
-    /// The code under which it is counted.
+    /// The code it is counted under.
     pub fn code(self) -> &'static str {
         match self {
             Self::NoSocket => NO_SOCKET,
@@ -53,7 +50,6 @@ impl LinkError {
     }
 }
 
-/// What comes of a request.
 pub type Reply = Result<HttpAnswer, LinkError>;
 
 /// A way to the server. Stays on its thread.
@@ -61,10 +57,10 @@ pub trait Link {
     /// Sends one request and waits for its answer; requests on one link go one after the other.
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>>;
     /// Ends the connection, if there is one; the next call makes another.
-    fn hang_up(&self);
+    fn close(&self);
 }
 
-/// Makes links: the one thing in which load and rehearsal differ.
+/// Makes links: over sockets in a load run, in process in a rehearsal.
 pub trait Network: Send + Sync {
     /// A new link whose other end sees `from`, where the network can choose it.
     fn link(&self, from: SocketAddr) -> Rc<dyn Link>;

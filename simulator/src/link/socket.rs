@@ -25,7 +25,7 @@ use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
 /// Greatest answer that may be large, in bytes: a page of an admin list, or a firmware image.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Greatest of all others, in bytes, which are documents; one that is too large is still told from a connection that was lost.
+/// Greatest of all others, in bytes, which are documents; one that is too large is still distinguished from a lost connection.
 const DOCUMENT_ANSWER_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX;
 /// Greatest read buffer of one connection, in bytes.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -51,7 +51,7 @@ impl SocketNetwork {
 }
 
 /// The source address of the caller with this number: 127.0.0.1 first, the next one for each 20 000 callers. A server
-/// elsewhere is reached from whatever address the system chooses.
+/// elsewhere is reached from the address that the system chooses.
 pub fn source_address(target: SocketAddr, caller: u32) -> SocketAddr {
     let unspecified: IpAddr =
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
@@ -68,15 +68,15 @@ impl Network for SocketNetwork {
     }
 }
 
-/// Whose limit a connection that could not be made has met.
-fn why_not(error: &std::io::Error) -> LinkError {
+/// Whether a failed connection met this machine's limit or the server's.
+fn connect_error(error: &std::io::Error) -> LinkError {
     use rustix::io::Errno as E;
     let ours = [E::MFILE, E::NFILE, E::ADDRNOTAVAIL, E::ADDRINUSE, E::NOBUFS, E::NOMEM];
     let is_ours = E::from_io_error(error).is_some_and(|errno| ours.contains(&errno));
     if is_ours { LinkError::NoSocket } else { LinkError::ConnectFailed }
 }
 
-/// How much of an answer is read: thousands of devices that hear at once from a hostile target must fit into memory.
+/// How much of an answer is read: the answers of a hostile target to thousands of devices must fit into memory.
 fn answer_bytes_max(path: &str) -> usize {
     let may_be_large = ["/api/", "/firmware/artifacts/"].iter().any(|of| path.starts_with(of));
     if may_be_large { ANSWER_BYTES_MAX } else { DOCUMENT_ANSWER_BYTES_MAX }
@@ -91,10 +91,10 @@ struct SocketLink {
     open: Arc<AtomicU64>,
 }
 
-/// A connection to `target`, from that address where one is given.
+/// Connects to `target`, from `from` where an address is given.
 ///
 /// # Errors
-/// There is none; whose limit that is.
+/// No connection; says whose limit was met.
 pub async fn connect(target: SocketAddr, from: SocketAddr) -> Result<TcpStream, LinkError> {
     let connect = async {
         let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -103,11 +103,11 @@ pub async fn connect(target: SocketAddr, from: SocketAddr) -> Result<TcpStream, 
         }
         let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
-        // Closed without a farewell, as by a network that is gone: a port in TIME_WAIT could not be used for a minute.
+        // Closed with a reset, as by a lost network: a port in TIME_WAIT could not be reused for a minute.
         stream.set_zero_linger()?;
         Ok::<_, std::io::Error>(stream)
     };
-    connect.await.map_err(|error| why_not(&error))
+    connect.await.map_err(|error| connect_error(&error))
 }
 
 impl SocketLink {
@@ -130,7 +130,7 @@ impl SocketLink {
         }
         let bytes_max = answer_bytes_max(request.uri().path());
         let mut place = self.connection.lock().await;
-        // Taken out, and put back only after a whole answer: a call that is dropped half-way takes its connection along.
+        // Taken out, and put back only after a complete answer: a call dropped half-way drops its connection too.
         let kept = match place.take() {
             Some(mut connection) => connection.ready().await.is_ok().then_some(connection),
             None => None,
@@ -153,7 +153,7 @@ impl Link for SocketLink {
         Box::pin(self.exchange(request))
     }
 
-    fn hang_up(&self) {
+    fn close(&self) {
         if let Ok(mut connection) = self.connection.try_lock() {
             *connection = None; // one that is in use ends with its call
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn too_few_files_or_ports_are_our_own_limit() {
-        let code = |errno: rustix::io::Errno| why_not(&errno.into()).code();
+        let code = |errno: rustix::io::Errno| connect_error(&errno.into()).code();
         assert_eq!(
             (code(rustix::io::Errno::MFILE), code(rustix::io::Errno::CONNREFUSED)),
             ("NO_SOCKET", "CONNECT_FAILED")

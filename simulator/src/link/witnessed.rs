@@ -1,13 +1,13 @@
-//! Links at whose far end a witness stands: it sees each exchange as the server meant it.
+//! Links that a witness observes at the server's end: it sees each exchange as the server made it.
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use http_body_util::BodyExt;
 
 use super::{HttpRequest, Link, Network, Reply};
-use crate::promises::Witness;
+use crate::invariants::Witness;
 
-/// A network with a witness at the server's door; what is done to requests and answers on their way is done outside of it.
+/// A network observed by a witness at the server's end; faults on the way happen outside of it.
 pub struct Witnessed<N> {
     network: N,
     witness: Arc<Witness>,
@@ -47,7 +47,7 @@ impl Link for WitnessedLink {
         })
     }
 
-    fn hang_up(&self) {
-        self.link.hang_up();
+    fn close(&self) {
+        self.link.close();
     }
 }

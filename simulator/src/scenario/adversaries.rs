@@ -44,7 +44,7 @@ pub enum AdversaryKind {
     /// Changes an honest request on its way.
     Tamperer,
     /// A registered device that sends far more than it may.
-    MadDevice,
+    MisbehavingDevice,
     /// Opens connections and sends half a head on each.
     HalfRequest,
     /// Sends a body byte by byte.
@@ -61,7 +61,7 @@ impl AdversaryKind {
         Self::UnknownDevice,
         Self::ClonedKey,
         Self::Tamperer,
-        Self::MadDevice,
+        Self::MisbehavingDevice,
         Self::HalfRequest,
         Self::SlowBody,
         Self::BigBody,
@@ -75,11 +75,11 @@ impl AdversaryKind {
     /// Whether each of its requests must be refused. What a mad device's budget allows it may have; a half request asks for
     /// nothing.
     pub fn must_be_refused(self) -> bool {
-        !matches!(self, Self::MadDevice | Self::HalfRequest | Self::SlowBody)
+        !matches!(self, Self::MisbehavingDevice | Self::HalfRequest | Self::SlowBody)
     }
 
-    /// Whether it repeats what it has overheard.
-    pub fn listens_in(self) -> bool {
+    /// Whether it repeats what it has captured.
+    pub fn needs_captured(self) -> bool {
         matches!(self, Self::Replayer | Self::Tamperer)
     }
 
@@ -91,7 +91,7 @@ impl AdversaryKind {
             Self::UnknownDevice => "unknown_device",
             Self::ClonedKey => "cloned_key",
             Self::Tamperer => "tamperer",
-            Self::MadDevice => "mad_device",
+            Self::MisbehavingDevice => "misbehaving_device",
             Self::HalfRequest => "half_request",
             Self::SlowBody => "slow_body",
             Self::BigBody => "big_body",

@@ -18,7 +18,7 @@ pub struct Expectation {
     pub every: Option<Duration>,
     /// To have no sample is no failure.
     pub allow_empty: bool,
-    /// A breach ends the run.
+    /// A violation ends the run.
     pub abort: bool,
 }
 
@@ -43,7 +43,7 @@ pub enum During {
 }
 
 impl Bound {
-    /// Whether only too much can breach it; of a count, which is never below 0, `= 0` says so too.
+    /// Whether only too much can violation it; of a count, which is never below 0, `= 0` says so too.
     pub fn is_upper(self) -> bool {
         matches!(self, Self::Max(_)) || self == Self::Equals(0.0)
     }

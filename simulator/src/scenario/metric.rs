@@ -48,7 +48,7 @@ pub enum Metric {
     /// Acknowledged, but not stored.
     LedgerLost,
     /// Stored more than once.
-    LedgerDoubled,
+    LedgerDuplicated,
     /// Stored in another order than sent.
     LedgerReordered,
     /// Stored under another device.
@@ -64,14 +64,14 @@ pub enum Metric {
     /// Confirmed punches that it has not.
     PunchesLost,
     /// Punches that it has more than once.
-    PunchesDoubled,
+    PunchesDuplicated,
     /// Devices' keys that were rotated.
     KeysRotated,
-    /// Devices that really booted a version: ground truth.
+    /// Devices that really booted a version: ground ground_truth.
     Updated(Version),
-    /// Living devices that really run a version: ground truth.
+    /// Living devices that really run a version: ground ground_truth.
     Running(Version),
-    /// Devices that a release has really broken: ground truth.
+    /// Devices that a release has really broken: ground ground_truth.
     RolloutBroken,
     /// Rollouts that were aborted.
     RolloutAborted,
@@ -220,17 +220,17 @@ static NAMED: [Named; 32] = [
         "attacks.attempts",
         "requests",
         Known::OfWholeRun,
-        "requests of adversaries that the server judged: honoured, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like prove nothing, and are not among them",
+        "requests of adversaries that the server judged: accepted, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like prove nothing, and are not among them",
     ),
     named(
         Metric::AttacksSuccesses,
         "attacks.successes",
         "requests",
         Known::OfWholeRun,
-        "those that were honoured; no sample while a kind of adversary that takes part, and must be refused, has no such attempt",
+        "those that were accepted; no sample while a kind of adversary that takes part, and must be refused, has no such attempt",
     ),
     named(Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd, "acknowledged, but not stored"),
-    named(Metric::LedgerDoubled, "ledger.doubled", "records", Known::AfterEnd, "stored more than once"),
+    named(Metric::LedgerDuplicated, "ledger.duplicated", "records", Known::AfterEnd, "stored more than once"),
     named(
         Metric::LedgerReordered,
         "ledger.reordered",
@@ -268,7 +268,7 @@ static NAMED: [Named; 32] = [
         "punches of the run that the server has",
     ),
     named(Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd, "confirmed, but not stored"),
-    named(Metric::PunchesDoubled, "punches.doubled", "punches", Known::AfterEnd, "stored more than once"),
+    named(Metric::PunchesDuplicated, "punches.duplicated", "punches", Known::AfterEnd, "stored more than once"),
     named(
         Metric::KeysRotated,
         "keys.rotated",
@@ -411,7 +411,7 @@ pub fn metrics_in_words() -> String {
             "updated.<VERSION>",
             "devices",
             Known::OfWholeRun,
-            "devices that really booted that version: the truth, whatever they say",
+            "devices that really booted that version: the ground_truth, whatever they say",
         ),
         ("running.<VERSION>", "devices", Known::OfWholeRun, "living devices that really run it at the end"),
     ];

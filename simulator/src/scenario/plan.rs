@@ -99,7 +99,7 @@ pub struct Fleet {
 }
 
 /// A release, and how it really behaves: hidden from the server. The shares are of the devices that install it, in basis
-/// points, each device having one fate; together at most 10,000.
+/// points, each device having one outcome; together at most 10,000.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
     /// Its version; the release is called `fw-VERSION`.

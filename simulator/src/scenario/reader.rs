@@ -16,7 +16,7 @@ fn json(value: &DeValue<'_>) -> serde_json::Value {
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(|_| number.as_str().to_owned().into(), Into::into),
         DeValue::Float(number) => number.as_str().parse::<f64>().map_or(serde_json::Value::Null, Into::into),
-        DeValue::Boolean(truth) => (*truth).into(),
+        DeValue::Boolean(ground_truth) => (*ground_truth).into(),
         DeValue::Datetime(date) => date.to_string().into(),
         DeValue::Array(values) => values.iter().map(|value| json(value.get_ref())).collect(),
         DeValue::Table(table) => {
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
     /// `true` or `false`.
     pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Field<bool> {
         self.read(key, "`true` or `false`, without quotes", problems, |value| match value {
-            DeValue::Boolean(truth) => Some(*truth),
+            DeValue::Boolean(ground_truth) => Some(*ground_truth),
             _ => None,
         })
     }
@@ -201,14 +201,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string, a whole number or a truth value, as text.
+    /// A string, a whole number or a ground_truth value, as text.
     pub(crate) fn scalar(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a string, a whole number of 64 bits, `true` or `false`", problems, |value| match value {
             DeValue::String(text) => Some(text.to_string()),
             DeValue::Integer(number) => {
                 i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
             }
-            DeValue::Boolean(truth) => Some(truth.to_string()),
+            DeValue::Boolean(ground_truth) => Some(ground_truth.to_string()),
             _ => None,
         })
     }
@@ -314,7 +314,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "a truth value",
+        DeValue::Boolean(_) => "a ground_truth value",
         DeValue::Datetime(_) => "a date or a time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

@@ -1,27 +1,26 @@
-//! `do = "delay"`: the network takes its time, so that what was sent later may arrive sooner.
+//! `do = "delay"`: the network delays requests and answers, so that they may arrive out of order.
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Scene, Step, bad_weather, kind};
+use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
-    link::faults::Bad,
+    link::faults::Fault,
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
 };
 
-/// The network takes its time. Rehearsals only.
+/// Delays requests and answers. Rehearsals only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delay {
-    /// How long.
     pub length: Duration,
-    /// The longest way of a request or an answer; each is drawn from nothing to this.
+    /// Maximum delay of a request or an answer; each is drawn from zero to this.
     pub longest: Duration,
 }
 
 pub(super) const KIND: Kind = kind! {
     "delay", "a `delay` step", nature, read,
-    "Each request, and each answer, takes its time, drawn from nothing to `longest`. One that a device has given up waiting for still arrives, so that what was sent later may come sooner. Rehearsals only.",
+    "Each request, and each answer, is delayed by a time drawn from zero to `longest`. One that a device has given up waiting for still arrives, so that what was sent later may come sooner. Rehearsals only.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
-    "longest": "duration", "required", "`\"1ms\"` to `\"10m\"`", "the longest way";
+    "longest": "duration", "required", "`\"1ms\"` to `\"10m\"`", "maximum delay each way";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -38,8 +37,8 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for Delay {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        bad_weather(scene.stage, self.length, Bad::Delayed(self.longest), "delay_ended");
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        add_network_fault(context.run_context, self.length, Fault::Delayed(self.longest), "delay_ended");
         Ok(())
     }
 

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Scene, Step, disk, kind, later};
+use super::{Act, Check, Kind, Step, StepContext, disk, kind, later};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// Some commits of the server's store fail. Rehearsals only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskErrors {
-    /// How long.
     pub length: Duration,
-    /// How many of them, in basis points.
+    /// Share of failing commits, in basis points.
     pub share_bp: u16,
 }
 
@@ -18,7 +17,7 @@ pub(super) const KIND: Kind = kind! {
     "disk_errors", "a `disk_errors` step", nature, read,
     "As `disk_full`, for a share of the commits. Rehearsals only.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
-    "share_bp": "whole number", "required", "0 to 10,000", "how many of them, in basis points";
+    "share_bp": "whole number", "required", "0 to 10,000", "share of failing commits, in basis points";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -34,10 +33,10 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for DiskErrors {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let (disk, share_bp) = (disk(scene.stage)?, self.share_bp);
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let (disk, share_bp) = (disk(context.run_context)?, self.share_bp);
         disk.fail(share_bp);
-        later(scene.stage, self.length, "disk_errors_ended", move || disk.recover(share_bp));
+        later(context.run_context, self.length, "disk_errors_ended", move || disk.recover(share_bp));
         Ok(())
     }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Scene, Step, disk, kind, later};
+use super::{Act, Check, Kind, Step, StepContext, disk, kind, later};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// No commit of the server's store succeeds. Rehearsals only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFull {
-    /// How long.
     pub length: Duration,
 }
 
@@ -28,10 +27,10 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for DiskFull {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let disk = disk(scene.stage)?;
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let disk = disk(context.run_context)?;
         disk.fill();
-        later(scene.stage, self.length, "disk_full_ended", move || disk.free());
+        later(context.run_context, self.length, "disk_full_ended", move || disk.free());
         Ok(())
     }
 

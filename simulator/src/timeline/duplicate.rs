@@ -1,27 +1,26 @@
-//! `do = "duplicate"`: something on the way sends requests twice.
+//! `do = "duplicate"`: the network duplicates requests.
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Scene, Step, bad_weather, kind};
+use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
-    link::faults::Bad,
+    link::faults::Fault,
     scenario::{problem::Problems, reader::Reader},
 };
 
-/// Something on the way sends requests twice. Rehearsals only.
+/// Duplicates requests. Rehearsals only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
-    /// How long.
     pub length: Duration,
-    /// How many of them, in basis points.
+    /// Share of duplicated requests, in basis points.
     pub share_bp: u16,
 }
 
 pub(super) const KIND: Kind = kind! {
     "duplicate", "a `duplicate` step", nature, read,
-    "Something on the way sends requests twice, the second up to 30 s after the first. Rehearsals only.",
+    "The network duplicates requests; the copy arrives up to 30 s after the first. Rehearsals only.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
-    "share_bp": "whole number", "required", "0 to 10,000", "how many of them, in basis points";
+    "share_bp": "whole number", "required", "0 to 10,000", "share of duplicated requests, in basis points";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -37,8 +36,8 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for Duplicate {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        bad_weather(scene.stage, self.length, Bad::Duplicated(self.share_bp), "duplicate_ended");
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        add_network_fault(context.run_context, self.length, Fault::Duplicated(self.share_bp), "duplicate_ended");
         Ok(())
     }
 

@@ -1,38 +1,33 @@
-//! `do = "loss"`: the network loses what is sent.
+//! `do = "loss"`: the network loses requests or answers.
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Scene, Step, bad_weather, kind};
+use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
-    link::faults::Bad,
+    link::faults::Fault,
     scenario::{problem::Problems, reader::Reader},
 };
 
-/// The network loses what is sent.
+/// Loses requests or answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// How long.
     pub length: Duration,
-    /// How many are lost, in basis points.
+    /// Share lost, in basis points.
     pub share_bp: u16,
-    /// What is lost.
     pub of: Lost,
 }
 
-/// What a network loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Requests: the server never hears of them.
+    /// Requests: the server never receives them.
     Requests,
-    /// Answers: the server did what was asked.
+    /// Answers: the server processed the request.
     Answers,
 }
 
 impl Lost {
-    /// Either.
     pub const ALL: [Self; 2] = [Self::Requests, Self::Answers];
 
-    /// The word in scenarios.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -43,10 +38,10 @@ impl Lost {
 
 pub(super) const KIND: Kind = kind! {
     "loss", "a `loss` step", nature, read,
-    "What is sent is lost, drawn one by one. Steps of `loss`, `delay`, `duplicate` and `disk_errors` that overlap add up, each kind on its own.",
+    "Requests or answers are lost, each by an independent draw. Steps of `loss`, `delay`, `duplicate` and `disk_errors` that overlap add up, each kind on its own.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
-    "share_bp": "whole number", "required", "0 to 10,000", "how many are lost, in basis points";
-    "of": "word", "`\"answers\"`", "`answers`, `requests`", "`answers`: the server may have done what was asked; `requests`: it never heard of it";
+    "share_bp": "whole number", "required", "0 to 10,000", "share lost, in basis points";
+    "of": "word", "`\"answers\"`", "`answers`, `requests`", "`answers`: the server may have processed the request; `requests`: it never received it";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -62,12 +57,12 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for Loss {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let lost = match self.of {
-            Lost::Requests => Bad::RequestsLost,
-            Lost::Answers => Bad::AnswersLost,
+            Lost::Requests => Fault::RequestsLost,
+            Lost::Answers => Fault::AnswersLost,
         };
-        bad_weather(scene.stage, self.length, lost(self.share_bp), "loss_ended");
+        add_network_fault(context.run_context, self.length, lost(self.share_bp), "loss_ended");
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! What operators and nature do during a run: one file for each step that a scenario can have, with its keys, how it is checked,
-//! what it does and how the fault that it makes ends; and one list of them.
+//! Timeline steps of a run, both operators' actions and faults: one file for each kind of step, with its keys, checks, effect, and
+//! the end of its fault; and one list of them.
 
 mod delay;
 mod disk_errors;
@@ -15,8 +15,8 @@ mod revoke;
 mod revoke_release;
 mod revoke_server_key;
 mod rotate_server_key;
+mod run_context;
 mod send_command;
-mod stage;
 mod start_rollout;
 
 use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     drive::rehearse::disk::Disk,
-    link::faults::Bad,
+    link::faults::Fault,
     scenario::{
         Plan,
         check::timeline::Judge,
@@ -36,22 +36,21 @@ use crate::{
     seed,
 };
 
-pub use stage::Stage;
+pub use run_context::RunContext;
 
-/// Judges what was read of a step, and gives it if it holds.
+/// Checks the keys read for a step, and returns the step if they are valid.
 pub(crate) type Check = Box<dyn FnOnce(&mut Judge<'_>) -> Option<Step>>;
 
-/// A kind of step, as scenarios have it.
+/// A kind of step.
 pub(crate) struct Kind {
-    /// What a scenario writes after `do`.
+    /// The value of `do` in a scenario.
     pub(crate) name: &'static str,
-    /// What messages call it, and its keys.
+    /// Its name in messages, and its keys.
     pub(crate) section: Section,
-    /// Whether it is an operator's, which the server may refuse.
+    /// Whether it is an operator's action, which the server may refuse.
     pub(crate) is_order: bool,
-    /// Reads its keys.
     pub(crate) read: fn(&Reader<'_>, &mut Problems) -> Check,
-    /// What it does, for docs/scenarios.md.
+    /// Its effect, for docs/scenarios.md.
     pub(crate) does: &'static str,
     /// Its own keys, for docs/scenarios.md.
     pub(crate) keys: &'static [Key],
@@ -102,7 +101,6 @@ macro_rules! steps {
 
         /// Something that happens during a run.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each step says itself what it is")]
         pub enum Step {
             $($name($name),)*
         }
@@ -111,23 +109,23 @@ macro_rules! steps {
         pub(crate) const KINDS: &[Kind] = &[$($module::KIND),*];
 
         impl Step {
-            /// What a scenario writes after `do`.
+            /// The value of `do` in a scenario.
             pub fn as_str(&self) -> &'static str {
                 match self {
                     $(Self::$name(_) => $module::KIND.name,)*
                 }
             }
 
-            /// For how long not all is well because of it; none if it is no fault. `beat_interval` is the fleet's.
+            /// How long its fault affects the run; none if it is no fault. `beat_interval` is the fleet's.
             pub fn fault(&self, beat_interval: Duration) -> Option<Duration> {
                 match self {
                     $(Self::$name(step) => step.fault(beat_interval),)*
                 }
             }
 
-            async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+            async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
                 match self {
-                    $(Self::$name(step) => step.act(scene).await,)*
+                    $(Self::$name(step) => step.act(context).await,)*
                 }
             }
         }
@@ -156,35 +154,35 @@ steps! {
 
 pub use {loss::Lost, outage::OutageScope, rotate_server_key::KeyStep, send_command::Recipients};
 
-/// What a step does.
+/// The behaviour of a step.
 trait Act {
-    /// Does it; what it makes worse ends by itself later.
+    /// Performs the step; its fault ends by itself later.
     ///
     /// # Errors
-    /// A sentence that says why it could not be done.
-    async fn act(&self, _: &mut Scene<'_>) -> Result<(), String> {
+    /// A sentence that says why it failed.
+    async fn act(&self, _: &mut StepContext<'_>) -> Result<(), String> {
         Ok(())
     }
 
-    /// As of [`Step::fault`].
+    /// See [`Step::fault`].
     fn fault(&self, _beat_interval: Duration) -> Option<Duration> {
         None
     }
 }
 
-/// What a step finds when its time comes.
-struct Scene<'a> {
+/// What a step acts on.
+struct StepContext<'a> {
     plan: &'a Plan,
-    stage: &'a Stage,
+    run_context: &'a RunContext,
     /// Devices that earlier steps have revoked.
     revoked: BTreeSet<DeviceId>,
     /// Releases that earlier steps have made.
     released: BTreeSet<String>,
-    /// What the event log says of the step besides its name and its outcome.
+    /// Fields of the step in the event log, besides name and outcome.
     notes: Vec<(&'static str, Value)>,
 }
 
-impl Scene<'_> {
+impl StepContext<'_> {
     fn note(&mut self, name: &'static str, value: Value) {
         self.notes.push((name, value));
     }
@@ -193,7 +191,7 @@ impl Scene<'_> {
     fn choose(&self, purpose: &str, count: u32) -> Vec<DeviceId> {
         let mut rng = seed::stream(self.plan.seed, purpose, "choose");
         let mut left: Vec<&DeviceId> =
-            self.stage.devices.iter().filter(|device| !self.revoked.contains(device)).collect();
+            self.run_context.devices.iter().filter(|device| !self.revoked.contains(device)).collect();
         let mut chosen = Vec::new();
         for _ in 0..count {
             let index = seed::below(&mut rng, u64::try_from(left.len()).unwrap_or(0));
@@ -206,43 +204,43 @@ impl Scene<'_> {
     }
 }
 
-/// Plays the whole timeline, each step at its time; ends after its last step, or after one that failed and may not.
-pub async fn play(plan: &Plan, stage: &Stage) {
+/// Plays the whole timeline, each step at its time; ends after its last step, or after one that failed without `may_fail`.
+pub async fn play(plan: &Plan, run_context: &RunContext) {
     let (revoked, released) = (BTreeSet::new(), BTreeSet::new());
-    let mut scene = Scene { plan, stage, revoked, released, notes: Vec::new() };
+    let mut context = StepContext { plan, run_context, revoked, released, notes: Vec::new() };
     for timed in &plan.timeline {
-        tokio::time::sleep_until(stage.time.started + timed.at).await;
-        let done = timed.step.act(&mut scene).await;
+        tokio::time::sleep_until(run_context.time.started + timed.at).await;
+        let done = timed.step.act(&mut context).await;
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
         let mut fields = vec![("do", json!(timed.step.as_str())), ("outcome", json!(outcome))];
-        fields.append(&mut scene.notes);
-        stage.log.borrow_mut().event(stage.time.elapsed(), "step", &fields);
-        stage.played.set(stage.played.get() + 1);
+        fields.append(&mut context.notes);
+        run_context.log.borrow_mut().event(run_context.time.elapsed(), "step", &fields);
+        run_context.played.set(run_context.played.get() + 1);
         if let (Err(why), false) = (done, timed.may_fail) {
             let failed = format!("the step {timed} failed, and the run was ended there: {why}");
-            stage.failures.borrow_mut().push(failed);
-            stage.has_failed.set(true);
+            run_context.failures.borrow_mut().push(failed);
+            run_context.has_failed.set(true);
             return;
         }
     }
 }
 
-/// The weather is so bad for so long.
-fn bad_weather(stage: &Stage, length: Duration, bad: Bad, ended: &'static str) {
-    let weather = Arc::clone(&stage.weather);
-    weather.worsen(bad);
-    later(stage, length, ended, move || weather.clear(bad));
+/// Adds a network fault for `length`.
+fn add_network_fault(run_context: &RunContext, length: Duration, fault: Fault, ended: &'static str) {
+    let network_faults = Arc::clone(&run_context.network_faults);
+    network_faults.add(fault);
+    later(run_context, length, ended, move || network_faults.remove(fault));
 }
 
 /// The disk of the run's server, where it can be made to fail.
-fn disk(stage: &Stage) -> Result<Arc<Disk>, String> {
-    let disk = stage.disk.as_ref().ok_or("this run's server is on a disk that obeys nobody")?;
+fn disk(run_context: &RunContext) -> Result<Arc<Disk>, String> {
+    let disk = run_context.disk.as_ref().ok_or("disk faults need a rehearsal: this run's server uses a real disk")?;
     Ok(Arc::clone(disk))
 }
 
 /// Ends a fault after `length`, while the timeline goes on.
-fn later(stage: &Stage, length: Duration, what: &'static str, end: impl FnOnce() + 'static) {
-    let (log, time) = (Rc::clone(&stage.log), stage.time);
+fn later(run_context: &RunContext, length: Duration, what: &'static str, end: impl FnOnce() + 'static) {
+    let (log, time) = (Rc::clone(&run_context.log), run_context.time);
     actix::spawn(async move {
         tokio::time::sleep(length).await;
         end();
@@ -250,7 +248,7 @@ fn later(stage: &Stage, length: Duration, what: &'static str, end: impl FnOnce()
     });
 }
 
-/// Every step with its keys, as Markdown: what docs/scenarios.md says of them.
+/// Every step with its keys, as Markdown: the generated part of docs/scenarios.md.
 pub fn steps_in_words() -> String {
     let mut text = String::new();
     for kind in KINDS {

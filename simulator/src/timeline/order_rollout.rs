@@ -3,7 +3,7 @@
 use ks_protocol::id::RolloutId;
 use serde_json::json;
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
     rollout_order::RolloutOrder,
     scenario::{
@@ -16,17 +16,15 @@ use crate::{
 /// The operator gives an order about a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderRollout {
-    /// Which.
     pub rollout_id: RolloutId,
-    /// What.
     pub order: RolloutOrder,
 }
 
 pub(super) const KIND: Kind = kind! {
     "order_rollout", "an `order_rollout` step", order, read,
     "The operator gives an order about a rollout.",
-    "rollout": "text", "required", "one that an earlier step starts", "which";
-    "order": "word", "required", "`pause`, `resume`, `approve`, `abort`, `abort_and_roll_back`", "what";
+    "rollout": "text", "required", "one that an earlier step starts", "which rollout";
+    "order": "word", "required", "`pause`, `resume`, `approve`, `abort`, `abort_and_roll_back`", "what to order";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -48,8 +46,13 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for OrderRollout {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        scene.note("rollout_id", json!(self.rollout_id));
-        scene.stage.operator.order_rollout(&self.rollout_id, self.order).await.map_err(|error| error.to_string())
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        context.note("rollout_id", json!(self.rollout_id));
+        context
+            .run_context
+            .operator
+            .order_rollout(&self.rollout_id, self.order)
+            .await
+            .map_err(|error| error.to_string())
     }
 }

@@ -1,27 +1,26 @@
-//! `do = "outage"`: the network is gone.
+//! `do = "outage"`: the network is down.
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{Act, Check, Kind, Scene, Step, kind, later};
+use super::{Act, Check, Kind, Step, StepContext, kind, later};
 use crate::scenario::{
     problem::{Problem, Problems, any_of, closest_value, quoted},
     reader::{Field, Reader},
 };
 
-/// The network is gone.
+/// The network is down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     /// How long; it may outlast the run.
     pub length: Duration,
-    /// For whom.
     pub scope: OutageScope,
-    /// Requests arrive, and answers don't: the partition that a firewall makes of a connection.
+    /// Requests arrive but answers don't, as behind a firewall that dropped the connection's state.
     pub half_open: bool,
 }
 
-/// Who suffers an outage.
+/// The devices that an outage affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutageScope {
     /// All devices.
@@ -32,10 +31,10 @@ pub enum OutageScope {
 
 pub(super) const KIND: Kind = kind! {
     "outage", "an `outage` step", nature, read,
-    "The network is gone (outages may overlap): a new request fails at once with `CONNECT_FAILED`, one that is on its way ends with `CONNECTION_LOST` though the server may have done it.",
+    "The network is down (outages may overlap): a new request fails immediately with `CONNECT_FAILED`; one in flight ends with `CONNECTION_LOST`, though the server may have processed it.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long; it may outlast the run";
-    "site": "label", "every site", "a site of the fleet", "for whom";
-    "half_open": "`true`, `false`", "`false`", "", "`true`: requests still arrive and no answer does, as behind a firewall that forgot the connection; each ends as `TIMEOUT`";
+    "site": "label", "every site", "a site of the fleet", "the site affected";
+    "half_open": "`true`, `false`", "`false`", "", "`true`: requests still arrive but no answer does, as behind a firewall that dropped the connection's state; each ends as `TIMEOUT`";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -51,7 +50,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-/// The site that it is for, or all of them.
+/// The affected site, or all.
 fn scope(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems) -> Option<OutageScope> {
     let site = match site {
         Field::Absent => return Some(OutageScope::EverySite),
@@ -69,21 +68,21 @@ fn scope(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems)
 }
 
 impl Act for Outage {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let site = match &self.scope {
             OutageScope::EverySite => None,
             OutageScope::Site(name) => {
-                scene.note("site", json!(name));
-                scene.plan.fleet.sites.iter().position(|site| site.name == *name)
+                context.note("site", json!(name));
+                context.plan.fleet.sites.iter().position(|site| site.name == *name)
             }
         };
-        let weather = Arc::clone(&scene.stage.weather);
+        let network_faults = Arc::clone(&context.run_context.network_faults);
         if self.half_open {
-            weather.half_open(site);
-            later(scene.stage, self.length, "outage_ended", move || weather.open(site));
+            network_faults.half_open(site);
+            later(context.run_context, self.length, "outage_ended", move || network_faults.open(site));
         } else {
-            weather.take_down(site);
-            later(scene.stage, self.length, "outage_ended", move || weather.bring_up(site));
+            network_faults.take_down(site);
+            later(context.run_context, self.length, "outage_ended", move || network_faults.bring_up(site));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! `do = "phase"`: a phase starts, which lasts until the next one or to the end. The plan knows when phases are, so that the step
-//! itself has nothing to do.
+//! `do = "phase"`: a phase starts, which lasts until the next one or to the end. The plan holds the phases, so the step
+//! itself does nothing.
 
 use super::{Act, Check, Kind, Step, kind};
 use crate::scenario::{
@@ -14,14 +14,14 @@ use crate::scenario::{
 /// A phase starts, which lasts until the next one or to the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Phase {
-    /// What expectations call it.
+    /// Its name in expectations.
     pub name: String,
 }
 
 pub(super) const KIND: Kind = kind! {
     "phase", "a `phase` step", nature, read,
     "A phase begins: [section 9](#9-phases).",
-    "name": "name", "required", "unique; not `ramp`, not `steady`", "what expectations call it";
+    "name": "name", "required", "unique; not `ramp`, not `steady`", "its name in expectations";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {

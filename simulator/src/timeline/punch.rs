@@ -1,19 +1,19 @@
-//! `do = "punch"`: a shift starts. Devices know when from the plan, so that the step itself has nothing to do.
+//! `do = "punch"`: a shift starts. Devices take the time from the plan, so the step itself does nothing.
 
 use super::{Act, Check, Kind, Step, kind};
 use crate::scenario::{check::value::integer_in, limits, problem::Problems, reader::Reader};
 
-/// A shift starts: people punch at every device.
+/// A shift starts: employees punch at every device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Punch {
-    /// How many at each: 1 to 1,000.
+    /// Punches at each device: 1 to 1,000.
     pub per_device: u32,
 }
 
 pub(super) const KIND: Kind = kind! {
     "punch", "a `punch` step", nature, read,
-    "A shift starts: people punch at every device. One that is not switched on yet, or knows that it is revoked, has none.",
-    "per_device": "whole number", "required", "1 to 1,000", "how many at each";
+    "A shift starts: employees punch at every device. A device that is not switched on yet, or knows that it is revoked, gets none.",
+    "per_device": "whole number", "required", "1 to 1,000", "punches at each device";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
     server_process::Moment,
@@ -11,20 +11,19 @@ use crate::{
 /// The server stops and starts again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartServer {
-    /// By `kill -9`, not in peace. In a rehearsal it always is.
+    /// By `kill -9` instead of gracefully. Always so in a rehearsal.
     pub kill: bool,
-    /// Until it starts again.
+    /// How long it is down.
     pub down_for: Duration,
-    /// When it stops.
     pub moment: Moment,
 }
 
 pub(super) const KIND: Kind = kind! {
     "restart_server", "a `restart_server` step", nature, read,
-    "The server stops and starts again on the same database. What does not come up (its disk is full) is started again every 5 s in a rehearsal. Not with `--target`.",
-    "kill": "`true`, `false`", "`false`", "", "`true`: by `kill -9`; `false`: in peace. In a rehearsal always the former";
+    "The server stops and starts again on the same database. In a rehearsal, a start that fails (a full disk) is retried every 5 s. Not with `--target`.",
+    "kill": "`true`, `false`", "`false`", "", "`true`: by `kill -9`; `false`: gracefully. Always `kill -9` in a rehearsal";
     "for": "duration", "`\"0ms\"`", "up to `\"90d\"`", "how long it is down";
-    "moment": "word", "`\"now\"`", "`now`, `before_commit`, `after_commit`", "`before_commit`: it crashes when it is about to commit next, and nothing of that is stored; `after_commit`: when it has committed next and has answered nobody yet. Both in rehearsals only";
+    "moment": "word", "`\"now\"`", "`now`, `before_commit`, `after_commit`", "`before_commit`: it crashes just before its next commit, and nothing of that is stored; `after_commit`: just after its next commit, before any answer is sent. Both in rehearsals only";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -43,16 +42,16 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for RestartServer {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let stage = scene.stage;
-        let server = stage.server.as_ref().ok_or("this run did not start the server, so it can't restart it")?;
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let run_context = context.run_context;
+        let server = run_context.server.as_ref().ok_or("this run did not start the server, so it can't restart it")?;
         let restarted = Rc::clone(server).restart(self.kill, self.moment, self.down_for).await;
-        stage.operator.hang_up(); // its connection was to the server that is gone
-        stage.watcher.hang_up();
+        run_context.operator.close(); // its connection was to the stopped server
+        run_context.watcher.close();
         restarted
     }
 
-    /// A server that waits for its next commit does so for an interval at most.
+    /// The next commit comes within one heartbeat interval.
     fn fault(&self, beat_interval: Duration) -> Option<Duration> {
         Some(self.down_for + if self.moment == Moment::Now { Duration::ZERO } else { beat_interval })
     }

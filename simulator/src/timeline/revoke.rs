@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ks_protocol::id::DeviceId;
 use serde_json::json;
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{
     problem::{Problem, Problems, grouped},
     reader::Reader,
@@ -14,14 +14,14 @@ use crate::scenario::{
 /// The operator revokes devices that are not revoked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoke {
-    /// How many; all `revoke` steps together revoke no more than there are.
+    /// Number of devices; all `revoke` steps together at most the fleet.
     pub devices: u32,
 }
 
 pub(super) const KIND: Kind = kind! {
     "revoke", "a `revoke` step", order, read,
     "The operator revokes devices, chosen by the seed among those that are not revoked yet.",
-    "devices": "whole number", "required", "1 to the fleet; all `revoke` steps together no more than the fleet", "how many";
+    "devices": "whole number", "required", "1 to the fleet; all `revoke` steps together at most the fleet", "how many";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -33,7 +33,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
         let revoked = judge.seen.revoked;
         if let Some(fleet) = judge.known.devices.filter(|fleet| revoked > *fleet) {
             let message = format!("the steps up to this one revoke {} devices", grouped(revoked));
-            let expected = format!("no more than the fleet has, which is {}", grouped(fleet));
+            let expected = format!("at most the fleet's {}", grouped(fleet));
             judge.problems.push(Problem::new(devices.at, message).expected(expected));
             return None;
         }
@@ -42,11 +42,11 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for Revoke {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let chosen = scene.choose("revoke", self.devices);
-        scene.revoked.extend(chosen.iter().cloned());
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let chosen = context.choose("revoke", self.devices);
+        context.revoked.extend(chosen.iter().cloned());
         let new: BTreeSet<&DeviceId> = chosen.iter().collect();
-        scene.note("devices", json!(new));
-        scene.stage.operator.revoke(&chosen).await.map_err(|error| error.to_string())
+        context.note("devices", json!(new));
+        context.run_context.operator.revoke(&chosen).await.map_err(|error| error.to_string())
     }
 }

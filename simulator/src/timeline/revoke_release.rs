@@ -1,19 +1,18 @@
-//! `do = "revoke_release"`: the operator takes a release back for good.
+//! `do = "revoke_release"`: the operator revokes a release.
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader, release_id};
 
-/// The operator takes a release back for good.
+/// The operator revokes a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeRelease {
-    /// Its version.
     pub firmware: String,
 }
 
 pub(super) const KIND: Kind = kind! {
     "revoke_release", "a `revoke_release` step", order, read,
-    "The operator takes a release back for good; its rollouts are aborted.",
-    "firmware": "label", "required", "a version of the scenario's", "which";
+    "The operator revokes a release; its rollouts are aborted.",
+    "firmware": "label", "required", "a version of the scenario's", "the release's version";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -26,8 +25,8 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for RevokeRelease {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let revoked = scene.stage.operator.revoke_release(&release_id(&self.firmware)).await;
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let revoked = context.run_context.operator.revoke_release(&release_id(&self.firmware)).await;
         revoked.map_err(|error| error.to_string())
     }
 }

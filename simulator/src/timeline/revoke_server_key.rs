@@ -1,15 +1,15 @@
-//! `do = "revoke_server_key"`: the operator cuts off the server key that signs.
+//! `do = "revoke_server_key"`: the operator revokes the server key that signs.
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader};
 
-/// The operator cuts off the server key that signs.
+/// The operator revokes the server key that signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeServerKey;
 
 pub(super) const KIND: Kind = kind! {
     "revoke_server_key", "a `revoke_server_key` step", order, read,
-    "The operator cuts off the key that signs, as if it had leaked; the announced one takes its place. Fails if none is announced.",
+    "The operator revokes the key that signs, as if it had leaked; the announced one replaces it. Fails if none is announced.",
 };
 
 fn read(_: &Reader<'_>, _: &mut Problems) -> Check {
@@ -17,7 +17,7 @@ fn read(_: &Reader<'_>, _: &mut Problems) -> Check {
 }
 
 impl Act for RevokeServerKey {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        scene.stage.operator.revoke_server_key().await.map_err(|error| error.to_string())
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        context.run_context.operator.revoke_server_key().await.map_err(|error| error.to_string())
     }
 }

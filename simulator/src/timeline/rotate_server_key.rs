@@ -1,37 +1,36 @@
-//! `do = "rotate_server_key"`: the operator takes a step of the rotation of the server's key.
+//! `do = "rotate_server_key"`: the operator performs a step of rotating the server's key.
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{check::value::one_of, problem::Problems, reader::Reader};
 
-/// The operator takes a step of the rotation of the server's key.
+/// The operator performs a step of rotating the server's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateServerKey {
-    /// Which.
     pub step: KeyStep,
-    /// Also if devices are stranded by it.
+    /// Even if it strands devices.
     pub force: bool,
 }
 
-/// A step of the rotation of the server's key.
+/// A step of rotating the server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStep {
     /// A new key is published.
     Announce,
-    /// It signs.
-    Flip,
-    /// The old one is no longer believed.
+    /// The new key signs from now on.
+    Activate,
+    /// The old key is no longer trusted.
     Retire,
 }
 
 impl KeyStep {
-    /// Every step, in their order.
-    pub const ALL: [Self; 3] = [Self::Announce, Self::Flip, Self::Retire];
+    /// Every step, in order.
+    pub const ALL: [Self; 3] = [Self::Announce, Self::Activate, Self::Retire];
 
     /// The word in scenarios and in the admin API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Announce => "announce",
-            Self::Flip => "flip",
+            Self::Activate => "activate",
             Self::Retire => "retire",
         }
     }
@@ -39,9 +38,9 @@ impl KeyStep {
 
 pub(super) const KIND: Kind = kind! {
     "rotate_server_key", "a `rotate_server_key` step", order, read,
-    "The operator takes a step of the rotation of the server's key: [deployment.md, section 12](deployment.md#12-rotating-the-servers-key).",
-    "step": "word", "required", "`announce`, `flip`, `retire`", "which";
-    "force": "`true`, `false`", "`false`", "", "`false`: a flip or a retirement is refused while too many devices have not confirmed the newest keyset, and the step fails. `true`: it is done, even if devices are stranded";
+    "The operator performs a step of rotating the server's key: [deployment.md, section 12](deployment.md#12-rotating-the-servers-key).",
+    "step": "word", "required", "`announce`, `activate`, `retire`", "which";
+    "force": "`true`, `false`", "`false`", "", "`false`: an activation or a retirement is refused while too many devices have not confirmed the newest keyset, and the step fails. `true`: it is done, even if devices are stranded";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -58,8 +57,8 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 }
 
 impl Act for RotateServerKey {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        let rotated = scene.stage.operator.rotate_server_key(self.step.as_str(), self.force).await;
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        let rotated = context.run_context.operator.rotate_server_key(self.step.as_str(), self.force).await;
         rotated.map_err(|error| error.to_string())
     }
 }

@@ -2,7 +2,7 @@
 
 use ks_protocol::message::CommandOrder;
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{
     check::value::{WORD, text_like},
     limits,
@@ -13,26 +13,24 @@ use crate::scenario::{
 /// The operator sends a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendCommand {
-    /// What to do.
     pub command: CommandOrder,
-    /// To whom.
     pub recipients: Recipients,
 }
 
-/// Who is sent a command.
+/// The devices that a command is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipients {
     /// All devices.
     All,
-    /// So many, at least 1 and at most all.
+    /// A number of devices, from 1 to all.
     Some(u32),
 }
 
 pub(super) const KIND: Kind = kind! {
     "send_command", "a `send_command` step", order, read,
-    "The operator queues a command; devices get it with their next answer.",
-    "kind": "word", "required", "1 to 32 of `a-z` and `_`", "what to do: [protocol.md, section 11.1](protocol.md#111-kinds). Devices carry out `reboot`, `fetch_logs`, `set_config`, `add_key`, `halt_updates` and `rotate_key`, and reject the rest";
-    "argument": "text", "`\"\"`", "at most 1,024 bytes; the kind's own fields as TOON, a line each: `\"level: warn\"`, `\"name: volume\\nvalue: \\\"3\\\"\"`. Of a kind that devices reject, any text", "with what";
+    "The operator queues a command; each device receives it with its next heartbeat's answer.",
+    "kind": "word", "required", "1 to 32 of `a-z` and `_`", "what to do: [protocol.md, section 11.1](protocol.md#111-kinds). Devices execute `reboot`, `fetch_logs`, `set_config`, `add_key`, `halt_updates` and `rotate_key`, and reject the rest";
+    "argument": "text", "`\"\"`", "at most 1,024 bytes; the kind's own fields as TOON, a line each: `\"level: warn\"`, `\"name: volume\\nvalue: \\\"3\\\"\"`. For a kind that devices reject, any text", "the command's argument";
     "devices": "whole number", "all that are not revoked", "1 to the fleet", "how many, chosen by the seed";
 };
 
@@ -56,19 +54,19 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-/// The argument must be the kind's, as it stands on the wire: `level: warn`.
+/// The argument must be valid for the kind, in its wire form: `level: warn`.
 fn command(kind: &At<String>, argument: &At<String>, problems: &mut Problems) -> Option<CommandOrder> {
     let command = CommandOrder::from_wire(&kind.value, &argument.value);
     let command = command.and_then(|command| command.to_wire().map(|_| command));
     let refused = |error| {
-        let message = format!("`argument` is none of {}: {error}", quoted(&kind.value));
+        let message = format!("`argument` is not valid for {}: {error}", quoted(&kind.value));
         let expected = "the fields of its argument, such as `argument = \"level: warn\"`";
         problems.push(Problem::new(argument.at, message).expected(expected));
     };
     command.map_err(refused).ok()
 }
 
-/// What the admin API takes: bytes, not characters, and none but line feeds that control.
+/// The admin API's limits: counted in bytes, no control characters but line feeds.
 fn within_bounds(argument: Option<At<String>>, problems: &mut Problems) -> Option<At<String>> {
     let argument = argument?;
     let wrong = if argument.value.len() > limits::ARGUMENT_BYTES_MAX {
@@ -84,13 +82,13 @@ fn within_bounds(argument: Option<At<String>>, problems: &mut Problems) -> Optio
 }
 
 impl Act for SendCommand {
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let chosen = match self.recipients {
             Recipients::All => {
-                scene.stage.devices.iter().filter(|device| !scene.revoked.contains(device)).cloned().collect()
+                context.run_context.devices.iter().filter(|device| !context.revoked.contains(device)).cloned().collect()
             }
-            Recipients::Some(count) => scene.choose("send_command", count),
+            Recipients::Some(count) => context.choose("send_command", count),
         };
-        scene.stage.operator.send_command(&chosen, &self.command).await.map_err(|error| error.to_string())
+        context.run_context.operator.send_command(&chosen, &self.command).await.map_err(|error| error.to_string())
     }
 }

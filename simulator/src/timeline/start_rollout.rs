@@ -3,9 +3,9 @@
 use ks_protocol::id::{BadId, RolloutId};
 use serde_json::json;
 
-use super::{Act, Check, Kind, Scene, Step, kind};
+use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    fleet,
+    fleet, ground_truth,
     operator::NewRelease,
     scenario::{
         check::firmware::named,
@@ -13,26 +13,24 @@ use crate::{
         reader::{At, Reader},
         release_id,
     },
-    truth,
 };
 
 /// The operator releases firmware, and rolls it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartRollout {
-    /// Its version; one of the scenario's.
+    /// A version of the scenario's.
     pub firmware: String,
-    /// The policy's name; one of the scenario's.
+    /// A policy name of the scenario's.
     pub policy: String,
-    /// What the rollout is called.
     pub rollout_id: RolloutId,
 }
 
 pub(super) const KIND: Kind = kind! {
     "start_rollout", "a `start_rollout` step", order, read,
     "The operator releases a `[[firmware]]` (and what its policy would roll back to), and rolls it out to the whole fleet: [section 16](#16-firmware-and-rollouts).",
-    "firmware": "label", "required", "a version of the scenario's", "what";
-    "policy": "name", "required", "a `[[policy]]` of the scenario's", "how";
-    "rollout": "text", "`\"rollout-VERSION\"`", "an identifier, never used twice", "what it is called";
+    "firmware": "label", "required", "a version of the scenario's", "the release's version";
+    "policy": "name", "required", "a `[[policy]]` of the scenario's", "the rollout's policy";
+    "rollout": "text", "`\"rollout-VERSION\"`", "an identifier, never used twice", "the rollout's id";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
@@ -62,10 +60,10 @@ fn rollout_id(rollout: Option<At<String>>, problems: &mut Problems) -> Option<Ro
 }
 
 impl Act for StartRollout {
-    /// Makes the release, and what the policy would roll back to, unless they are made already; then rolls it out.
-    async fn act(&self, scene: &mut Scene<'_>) -> Result<(), String> {
-        scene.note("rollout_id", json!(self.rollout_id));
-        let Scene { plan, stage, released, .. } = scene;
+    /// Creates the release and the policy's roll-back release unless they exist, then starts the rollout.
+    async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        context.note("rollout_id", json!(self.rollout_id));
+        let StepContext { plan, run_context, released, .. } = context;
         let policy = plan.policies.get(&self.policy).ok_or("the scenario has no such policy")?;
         let wanted = release_id(&self.firmware);
         let back = policy.roll_back_to.as_ref().map(ToString::to_string);
@@ -83,9 +81,9 @@ impl Act for StartRollout {
                 release_counter: firmware.release_counter,
                 models: &models,
             };
-            let image = truth::image(plan.seed, firmware);
-            stage.operator.release(&release, image).await.map_err(|error| error.to_string())?;
+            let image = ground_truth::image(plan.seed, firmware);
+            run_context.operator.release(&release, image).await.map_err(|error| error.to_string())?;
         }
-        stage.operator.roll_out(&self.rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
+        run_context.operator.roll_out(&self.rollout_id, &wanted, policy).await.map_err(|error| error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! What an update does to a device: it writes the image, boots, and is another device then, or none.
+//! The local steps of an update: writing the image, booting, and what the release really does to the device.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use tokio::time::Instant;
 
 use super::Device;
 use crate::{
-    device::{firmware::Next, machine::Standing},
+    device::{firmware::Next, machine::DeviceState},
+    ground_truth::{InstallOutcome, Subject},
     measure::Broken,
     scenario::HeartbeatInterval,
-    truth::{Fate, Subject},
 };
 
-/// How long it takes to write an image into a slot.
+/// Time to write an image into a slot.
 const INSTALL_TIME: Duration = Duration::from_secs(20);
-/// How long it takes to boot.
+/// Time to boot.
 const BOOT_TIME: Duration = Duration::from_secs(40);
 
 impl Device {
-    /// Takes the next step of an update that needs no answer.
-    pub(super) fn go_on_with_update(&mut self, ctx: &mut Context<Self>) {
+    /// Takes the next local step of an update.
+    pub(super) fn continue_update(&mut self, ctx: &mut Context<Self>) {
         match self.machine.firmware.take_next() {
             None => {}
             Some(Next::Install) => {
                 ctx.run_later(INSTALL_TIME, |device, ctx| {
                     if let Some(release_counter) = device.machine.firmware.installing() {
-                        let is_written = device.fate(release_counter) != Fate::InstallFails;
+                        let is_written = device.install_outcome(release_counter) != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
                         device.pump(ctx);
                     }
@@ -35,40 +35,40 @@ impl Device {
             }
             Some(Next::Reboot) => {
                 self.is_off = true;
-                // What waited for the answer that has just come is gone with the device's memory: it never was due.
-                let gone = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
-                self.shard.measure(|measured| measured.due -= gone);
-                self.link.hang_up();
+                // Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
+                let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+                self.shard.measure(|measured| measured.due -= lost);
+                self.link.close();
                 ctx.run_later(BOOT_TIME, Self::booted);
             }
         }
     }
 
-    fn fate(&self, release_counter: u64) -> Fate {
+    fn install_outcome(&self, release_counter: u64) -> InstallOutcome {
         let subject = Subject {
             device_id: self.machine.device_id(),
             model: self.machine.firmware.model(),
             site: &self.site_name,
         };
-        self.shard.truth.fate(release_counter, self.root_seed, &subject)
+        self.shard.ground_truth.install_outcome(release_counter, self.root_seed, &subject)
     }
 
-    /// It is up again after an update, or will never be.
+    /// Booting after an update has ended, in success or in a brick.
     fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
-        let fate = self.fate(release_counter);
+        let fate = self.install_outcome(release_counter);
         if self.installed.insert(release_counter) {
-            let version = self.shard.truth.version(release_counter).to_string();
+            let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
         }
-        if fate == Fate::Bricks {
+        if fate == InstallOutcome::Bricks {
             return self.die("bricked", release_counter);
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
-        let into_new = matches!(fate, Fate::Good | Fate::Dies(_));
+        let into_new = matches!(fate, InstallOutcome::Good | InstallOutcome::Dies(_));
         let before = self.machine.firmware.running().version.to_string();
-        self.machine.firmware.booted(into_new, into_new || fate == Fate::Lies);
+        self.machine.firmware.booted(into_new, into_new || fate == InstallOutcome::Lies);
         let runs = self.machine.firmware.running().version.to_string();
         if into_new {
             self.shard.measure(|measured| {
@@ -77,10 +77,10 @@ impl Device {
                 *measured.running.entry(runs.clone()).or_default() += 1;
             });
         }
-        self.tell("booted", &runs);
-        if let Fate::Dies(after) = fate {
+        self.log_firmware_event("booted", &runs);
+        if let InstallOutcome::Dies(after) = fate {
             ctx.run_later(after, move |device, _| {
-                // Unless it runs something else by then.
+                // Only if it still runs this release.
                 if device.machine.firmware.running().release_counter == release_counter {
                     device.die("died", release_counter);
                 }
@@ -92,18 +92,18 @@ impl Device {
         self.pump(ctx);
     }
 
-    /// The release with this counter has killed it.
+    /// The release with this counter bricked or killed the device.
     fn die(&mut self, how: &str, release_counter: u64) {
-        if self.is_retired || self.machine.standing() == Standing::Dead {
+        if self.is_retired || self.machine.state() == DeviceState::Dead {
             return;
         }
-        let was_registered = i64::from(self.machine.standing() == Standing::Registered);
+        let was_registered = i64::from(self.machine.state() == DeviceState::Registered);
         let runs = self.machine.firmware.running().version.to_string();
-        self.tell(how, &runs);
+        self.log_firmware_event(how, &runs);
         self.machine.die();
         self.waiting.clear();
         let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
-        let by = self.shard.truth.version(release_counter);
+        let by = self.shard.ground_truth.version(release_counter);
         self.shard.measure(|measured| {
             measured.broke(&by, broken);
             measured.registered -= was_registered;
@@ -111,8 +111,8 @@ impl Device {
         });
     }
 
-    /// Notes in the event log what really became of it.
-    pub(super) fn tell(&self, what: &str, version: &str) {
+    /// Logs the ground truth of a firmware event.
+    pub(super) fn log_firmware_event(&self, what: &str, version: &str) {
         let device_id = json!(self.machine.device_id());
         self.shard.event("firmware", &[("device_id", device_id), ("what", json!(what)), ("version", json!(version))]);
     }

@@ -1,4 +1,4 @@
-//! A piece of a firmware image: the manifest's hash vouches for it, not a signature of the answer.
+//! A piece of a firmware image: verified by the manifest's hash, not by a signature of the answer.
 
 use hyper::header;
 use ks_protocol::{
@@ -10,7 +10,7 @@ use ks_protocol::{
 };
 use serde::de::IgnoredAny;
 
-use super::{Exchange, Incoming, Outgoing, Taken, get};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing, get};
 use crate::{
     device::{firmware::Piece, machine::Machine},
     link::HttpRequest,
@@ -27,8 +27,8 @@ impl Exchange for Fetch {
         machine.firmware.wanted().is_some()
     }
 
-    /// Pieces share a budget by design.
-    fn is_waited_for(&self) -> bool {
+    /// Downloads are limited by design, so a wait is no starvation.
+    fn must_get_through(&self) -> bool {
         false
     }
 
@@ -42,21 +42,21 @@ impl Exchange for Fetch {
         Some(Outgoing { http: ranged(&path, piece, &wire), wire, sig_dev: sig_dev.to_string(), notes: Vec::new() })
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let from = machine.firmware.wanted().map_or(0, |piece| piece.from);
         if answer.status == 206 || (answer.status == 200 && from == 0) {
             let took_ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX);
             machine.firmware.fetched(answer.body, took_ms);
-            return Ok(Taken::default());
+            return Ok(AnswerEffect::default());
         }
         match answer.open::<IgnoredAny>(machine)? {
-            Reply::Refused(refusal) => Ok(Taken::refused(&refusal)),
+            Reply::Refused(refusal) => Ok(AnswerEffect::refused(&refusal)),
             Reply::Answer(_) => Err(DocumentError::Malformed { what: "no refusal".to_owned() }.into()),
         }
     }
 }
 
-/// GET of a piece, asked for by that document; the rest of another artifact would be worth nothing.
+/// GET of a piece, authorized by the document; `If-Range` keeps pieces of another artifact out.
 fn ranged(path: &str, piece: Piece, wire: &str) -> HttpRequest {
     let Piece { sha256, from, to } = piece;
     // Hex digits never make it no path, nor no header; base64 neither.

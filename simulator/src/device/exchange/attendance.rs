@@ -1,4 +1,4 @@
-//! Punches go to the server, the oldest first, and stay until it confirms them.
+//! Sends punches, oldest first; each is kept until the server confirms it.
 
 use ks_protocol::{
     id::Sequence,
@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
 use crate::device::machine::Machine;
 
 pub(super) struct Attendances;
@@ -35,11 +35,11 @@ impl Exchange for Attendances {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<PunchesStored>(machine)?;
         if let Reply::Answer(stored) = &reply {
             machine.punches.stored(stored);
         }
-        Ok(Taken::of(&reply))
+        Ok(AnswerEffect::of(&reply))
     }
 }

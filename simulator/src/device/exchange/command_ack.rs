@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
 use crate::device::machine::Machine;
 
 pub(super) struct Acks;
@@ -35,13 +35,13 @@ impl Exchange for Acks {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<AcksRecorded>(machine)?;
         if let Reply::Answer(recorded) = &reply {
             machine
                 .commands
                 .recorded(|ack| recorded.acks.as_slice().iter().any(|row| row.command_id == ack.command_id));
         }
-        Ok(Taken::of(&reply))
+        Ok(AnswerEffect::of(&reply))
     }
 }

@@ -1,4 +1,4 @@
-//! How far a device's update is; the server says whether to go on.
+//! Reports the progress of an update; the server answers whether to continue.
 
 use ks_protocol::{
     id::Sequence,
@@ -9,7 +9,7 @@ use ks_protocol::{
 };
 use serde_json::json;
 
-use super::{Exchange, Incoming, Outgoing, Taken};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
 use crate::device::machine::Machine;
 
 pub(super) struct Status;
@@ -43,11 +43,11 @@ impl Exchange for Status {
         Some(Outgoing { notes, ..Outgoing::signed(machine, &request)? })
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<FirmwareStatusRecorded>(machine)?;
         if let Reply::Answer(recorded) = &reply {
             machine.firmware.reported(recorded.go_on);
         }
-        Ok(Taken::of(&reply))
+        Ok(AnswerEffect::of(&reply))
     }
 }

@@ -1,4 +1,4 @@
-//! A heartbeat: telemetry and the ACKs that wait go out; commands, an offer and the time of the next beat come back.
+//! A heartbeat: sends telemetry and pending ACKs; returns commands, an offer and the time of the next beat.
 
 use ks_protocol::{
     id::{CommandId, Sequence},
@@ -9,7 +9,7 @@ use ks_protocol::{
 };
 use serde_json::json;
 
-use super::{Done, Exchange, Incoming, Notes, Outgoing, Taken};
+use super::{AnswerEffect, Done, Exchange, Incoming, Notes, Outgoing};
 use crate::{
     device::{
         commands::Delivery,
@@ -56,18 +56,18 @@ impl Exchange for Beat {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<NextBeat>(machine)?;
-        let mut taken = Taken::of(&reply);
+        let mut taken = AnswerEffect::of(&reply);
         let Reply::Answer(next) = reply else { return Ok(taken) };
         machine.commands.recorded(|_| true); // they came along and are stored
-        machine.heard_of_keyset(next.keyset_version);
+        machine.newer_keyset_announced(next.keyset_version);
         // A newer keyset may have cut off the key that signed it: the keyset first, the offer comes again.
         if let Some(offer) = next.firmware.as_ref().filter(|_| machine.wanted_keyset.is_none()) {
             machine.firmware.offered(&offer.manifest, &machine.server_keys, next.server_time);
         }
         for command in next.commands.as_slice() {
-            carry_out(machine, command, &mut taken.done, next.server_time);
+            execute(machine, command, &mut taken.done, next.server_time);
         }
         taken.wait_ms = Some(next.next_beat_ms);
         taken.notes = notes(&next);
@@ -75,7 +75,7 @@ impl Exchange for Beat {
     }
 }
 
-/// What an answer brings besides the time of the next heartbeat.
+/// Log fields of an answer, besides the time of the next heartbeat.
 fn notes(next: &NextBeat) -> Notes {
     let mut notes = Notes::new();
     if let Some(offer) = &next.firmware {
@@ -88,14 +88,14 @@ fn notes(next: &NextBeat) -> Notes {
     notes
 }
 
-/// Carries out a command once, whatever the number of deliveries; ACKs it each time.
-pub(super) fn carry_out(machine: &mut Machine, command: &Command, done: &mut Done, now: UnixMs) {
+/// Executes a command once, however often it is delivered; ACKs each delivery.
+pub(super) fn execute(machine: &mut Machine, command: &Command, done: &mut Done, now: UnixMs) {
     let command_id = &command.command_id;
     let order = match CommandOrder::from_wire(command.kind.as_str(), command.argument.as_str()) {
         Ok(CommandOrder::Custom(_)) => {
-            return machine.commands.answer(command_id, AckState::Rejected, "unknown kind");
+            return machine.commands.acknowledge(command_id, AckState::Rejected, "unknown kind");
         }
-        Err(error) => return machine.commands.answer(command_id, AckState::Rejected, &error.to_string()),
+        Err(error) => return machine.commands.acknowledge(command_id, AckState::Rejected, &error.to_string()),
         Ok(order) => order,
     };
     let delivery = machine.commands.delivered(command_id);
@@ -107,7 +107,7 @@ pub(super) fn carry_out(machine: &mut Machine, command: &Command, done: &mut Don
     // It is done once the server knows the new key.
     let is_under_way = machine.rotating.as_ref().is_some_and(|rotation| rotation.command_id == *command_id);
     if !is_under_way {
-        machine.commands.answer(command_id, AckState::Succeeded, "");
+        machine.commands.acknowledge(command_id, AckState::Succeeded, "");
     }
 }
 
@@ -115,10 +115,10 @@ fn apply(machine: &mut Machine, order: &CommandOrder, command_id: &CommandId, no
     match order {
         CommandOrder::Reboot => machine.reboot_is_due = true,
         CommandOrder::FetchLogs(_) => {
-            machine.log.note(LogLevel::Info, "an operator asked for this log", now);
+            machine.log.note(LogLevel::Info, "an operator requested this log", now);
             machine.log.ask();
         }
-        CommandOrder::AddKey(argument) => machine.heard_of_keyset(argument.keyset_version),
+        CommandOrder::AddKey(argument) => machine.newer_keyset_announced(argument.keyset_version),
         CommandOrder::RotateKey if machine.rotating.is_none() => {
             let (old, new) = (machine.key.clone(), machine.make_key());
             machine.rotating = Some(Box::new(Rotation { old, new, command_id: command_id.clone() }));

@@ -1,5 +1,5 @@
-//! The next keyset of the chain. Its own signatures say whether to believe it, whatever key signed the answer, which may be one
-//! that only a later keyset makes known.
+//! The next keyset of the chain. Its own signatures authenticate it; the answer may be signed by a key that only a later keyset
+//! introduces.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken, get};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing, get};
 use crate::device::machine::Machine;
 
 pub(super) struct NextKeyset;
@@ -25,8 +25,8 @@ impl Exchange for NextKeyset {
         machine.wanted_keyset.is_some()
     }
 
-    /// A device that is led astray by keysets is stranded, not starved.
-    fn is_waited_for(&self) -> bool {
+    /// A device misled by keysets is stranded, not starved.
+    fn must_get_through(&self) -> bool {
         false
     }
 
@@ -37,17 +37,17 @@ impl Exchange for NextKeyset {
         Some(Outgoing { http, wire: String::new(), sig_dev: NO_SIG_DEV.to_owned(), notes: Vec::new() })
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let signed = document::split(answer.body, SIG_SERV)?;
         if let Some(refusal) = RefusalDocument::read(signed.body) {
             // There is no newer one; or the server will not say, and it is asked again.
             let code = refusal.map(|refusal| refusal.code)?;
             machine.wanted_keyset = machine.wanted_keyset.filter(|_| code != RefusalCode::NotFound);
-            return Ok(Taken { refusal: Some(code), ..Taken::default() });
+            return Ok(AnswerEffect { refusal: Some(code), ..AnswerEffect::default() });
         }
         let (_, next) = Keyset::step(signed.body, &machine.server_keys).map_err(|_| OpenError::BadSignature)?;
         if next.version == machine.server_keys.version {
-            // It brings no key, and asked again at once it would not either.
+            // It brings no key, and an immediate retry would not either.
             let what = format!("keyset {} in place of the next one", next.version);
             return Err(DocumentError::Malformed { what }.into());
         }
@@ -59,6 +59,6 @@ impl Exchange for NextKeyset {
             Ok(_) => machine.wanted_keyset.filter(|wanted| *wanted > next.version),
         };
         machine.server_keys = Rc::new(next);
-        Ok(Taken::default())
+        Ok(AnswerEffect::default())
     }
 }

@@ -1,4 +1,4 @@
-//! Log lines that an operator asked for.
+//! Log lines that an operator requested.
 
 use ks_protocol::{
     id::Sequence,
@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
 use crate::device::machine::Machine;
 
 pub(super) struct Lines;
@@ -37,11 +37,11 @@ impl Exchange for Lines {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<LogsStored>(machine)?;
         if let Reply::Answer(stored) = &reply {
             machine.log.stored_up_to(stored.next_line_no.get());
         }
-        Ok(Taken::of(&reply))
+        Ok(AnswerEffect::of(&reply))
     }
 }

@@ -1,7 +1,7 @@
-//! What a device says to the server and takes from its answers: one file for each kind of message, and one list of them.
+//! A device's exchanges with the server: one file for each kind of message, and one list of them.
 //!
-//! An exchange is pure: it reads and changes the [`Machine`], and knows no clock, no timers and no network. When it takes place
-//! is for the actor to say.
+//! An exchange is pure: it reads and changes the [`Machine`], and knows no clock, no timers and no network. The actor
+//! decides when it takes place.
 
 mod artifact;
 mod attendance;
@@ -37,27 +37,26 @@ pub trait Exchange: Sync {
     /// The name in reports and in the event log.
     fn name(&self) -> &'static str;
 
-    /// Whether a registered device has such a thing to say unasked. Never so of what its timers or its standing call for.
+    /// Whether a registered device has such a message to send. Always false for messages started by timers or by the device's state.
     fn is_due(&self, machine: &Machine) -> bool;
 
-    /// Whether a device that can't get it through is starved.
-    fn is_waited_for(&self) -> bool {
+    /// Whether a device counts as starved when this message is never accepted.
+    fn must_get_through(&self) -> bool {
         true
     }
 
-    /// The next request. None if there is nothing to say, after all.
+    /// The next request; none if there is nothing to send after all.
     fn request(&self, machine: &mut Machine, now: UnixMs) -> Option<Outgoing>;
 
-    /// Takes the answer.
+    /// Applies the answer to the machine.
     ///
     /// # Errors
-    /// It is not to be believed, or can't be read.
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError>;
+    /// The answer can't be verified or read.
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError>;
 }
 
 macro_rules! exchanges {
     ($($(#[$doc:meta])* $name:ident($exchange:path, $urgency:literal),)*) => {
-        /// What kind of message a request carries.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum MessageType {
             $($(#[$doc])* $name,)*
@@ -67,14 +66,13 @@ macro_rules! exchanges {
             /// Every type, in the order of reports.
             pub const ALL: [Self; [$($urgency),*].len()] = [$(Self::$name),*];
 
-            /// What is said and taken.
             pub fn exchange(self) -> &'static dyn Exchange {
                 match self {
                     $(Self::$name => &$exchange,)*
                 }
             }
 
-            /// Of several that are due the least number goes first.
+            /// Of several due messages, the one with the lowest number goes first.
             fn urgency(self) -> u8 {
                 match self {
                     $(Self::$name => $urgency,)*
@@ -113,65 +111,59 @@ impl MessageType {
     }
 }
 
-/// All that a registered device has to say unasked.
+/// All message kinds a registered device has to send now.
 pub fn pending(machine: &Machine) -> impl Iterator<Item = MessageType> {
     MessageType::ALL.into_iter().filter(|kind| kind.exchange().is_due(machine))
 }
 
-/// The most pressing of it.
+/// The most urgent of them.
 pub fn due(machine: &Machine) -> Option<MessageType> {
     pending(machine).min_by_key(|kind| kind.urgency())
 }
 
-/// What the event log says of an exchange besides its end.
+/// Fields of an exchange in the event log, besides its outcome.
 pub type Notes = Vec<(&'static str, Value)>;
 
-/// A request as it leaves.
+/// A request ready to send.
 pub struct Outgoing {
-    /// For the link.
     pub http: HttpRequest,
-    /// The document that it carries; empty where it carries none.
+    /// The document it carries; empty if none.
     pub wire: String,
-    /// What its answer is bound to.
+    /// The signature that its answer is bound to.
     pub sig_dev: String,
-    /// For the event log.
     pub notes: Notes,
 }
 
-/// An answer as it came.
+/// An answer, not verified yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
-    /// HTTP status.
     pub status: u16,
-    /// What it must be bound to.
+    /// The signature it must be bound to.
     pub sig_dev: &'a str,
-    /// The body.
     pub body: &'a [u8],
-    /// From the moment the request was sent.
+    /// Time since the request was sent.
     pub took: Duration,
 }
 
-/// What an answer comes to.
+/// The effect of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Why the request was refused; none where it was not.
+pub struct AnswerEffect {
+    /// Why the request was refused; none if it succeeded.
     pub refusal: Option<RefusalCode>,
-    /// Milliseconds until the next beat or the next try, as the server says.
+    /// Milliseconds until the next beat or retry, as the server asked.
     pub wait_ms: Option<u64>,
-    /// What it made the device do.
     pub done: Done,
-    /// For the event log.
     pub notes: Notes,
 }
 
-/// What answers made a device do.
+/// Counts of what answers made a device do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Commands carried out and acknowledged as such.
+    /// Commands executed and acknowledged.
     pub commands_succeeded: u64,
-    /// Commands carried out although they had been before: a defect of the device.
+    /// Commands executed a second time: a defect of the device.
     pub commands_applied_twice: u64,
-    /// Its own key was rotated.
+    /// Rotations of its own key.
     pub keys_rotated: u64,
 }
 
@@ -184,8 +176,7 @@ impl std::ops::AddAssign for Done {
 }
 
 impl Outgoing {
-    /// Signs a document of the machine's; None if it can't be written, which would show as a message that is never sent: ours
-    /// always can.
+    /// Signs a document. None if it can't be encoded, which never happens with ours and would show as a message that is never sent.
     fn signed<R: Message>(machine: &Machine, document: &R) -> Option<Self> {
         Self::post(R::PATH, sign_request(&machine.key, document))
     }
@@ -197,15 +188,15 @@ impl Outgoing {
 }
 
 impl Incoming<'_> {
-    /// The answer, if the machine believes it; what a refusal says of the device itself is taken.
+    /// Verifies the answer; a refusal about the device itself changes the machine's state.
     fn open<T: serde::de::DeserializeOwned>(&self, machine: &mut Machine) -> Result<Reply<T>, OpenError> {
         let Self { status, sig_dev, body, .. } = *self;
         machine.open(status, sig_dev, body)
     }
 }
 
-impl Taken {
-    /// A reply that says nothing of when to speak again, unless it is a refusal.
+impl AnswerEffect {
+    /// The effect of a reply that carries no wait, unless it is a refusal.
     fn of<T>(reply: &Reply<T>) -> Self {
         match reply {
             Reply::Answer(_) => Self::default(),
@@ -219,7 +210,7 @@ impl Taken {
     }
 }
 
-/// A document as an HTTP request.
+/// A POST of a document.
 pub fn post(path: &'static str, wire: &str) -> HttpRequest {
     let mut request = Request::new(Bytes::copy_from_slice(wire.as_bytes()).into());
     *request.method_mut() = Method::POST;
@@ -228,7 +219,7 @@ pub fn post(path: &'static str, wire: &str) -> HttpRequest {
     request
 }
 
-/// A request without a document.
+/// A GET, which carries no document.
 fn get(path: &str, otherwise: &'static str) -> HttpRequest {
     let mut request = Request::new(Bytes::new().into());
     *request.uri_mut() = path.parse().unwrap_or(Uri::from_static(otherwise));

@@ -1,4 +1,4 @@
-//! A device registers, again and again until it is registered.
+//! Registration, retried until it succeeds.
 
 use ks_protocol::{
     id::Sequence,
@@ -8,8 +8,8 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken};
-use crate::device::machine::{Machine, Standing};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
+use crate::device::machine::{DeviceState, Machine};
 
 pub(super) struct Registration;
 
@@ -37,12 +37,12 @@ impl Exchange for Registration {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<Registered>(machine)?;
-        let mut taken = Taken::of(&reply);
+        let mut taken = AnswerEffect::of(&reply);
         if let Reply::Answer(registered) = reply {
-            machine.standing = Standing::Registered;
-            machine.heard_of_keyset(registered.keyset_version);
+            machine.state = DeviceState::Registered;
+            machine.newer_keyset_announced(registered.keyset_version);
             taken.wait_ms = Some(registered.next_beat_ms);
         }
         Ok(taken)

@@ -1,4 +1,4 @@
-//! A device changes its own key: the old one vouches for the new.
+//! Rotation of the device's key: the old key signs the new one.
 
 use ks_protocol::{
     message::{AckState, KeyRotated, RotateKey},
@@ -7,7 +7,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Exchange, Incoming, Outgoing, Taken};
+use super::{AnswerEffect, Exchange, Incoming, Outgoing};
 use crate::device::machine::{Machine, Rotation};
 
 pub(super) struct NewKey;
@@ -28,15 +28,15 @@ impl Exchange for NewKey {
         Outgoing::signed(machine, &request)
     }
 
-    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<Taken, OpenError> {
+    fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
         let reply = answer.open::<KeyRotated>(machine)?;
-        let mut taken = Taken::of(&reply);
+        let mut taken = AnswerEffect::of(&reply);
         match &reply {
             Reply::Answer(_) => {
                 if let Some(rotation) = machine.rotating.take() {
                     let Rotation { new, command_id, .. } = *rotation;
                     machine.key = new;
-                    machine.commands.answer(&command_id, AckState::Succeeded, "");
+                    machine.commands.acknowledge(&command_id, AckState::Succeeded, "");
                     taken.done.keys_rotated = 1;
                 }
             }

@@ -1,4 +1,4 @@
-//! Exchanges of a machine with answers that are made up.
+//! A machine's exchanges with made-up answers.
 
 use std::{rc::Rc, time::Duration};
 
@@ -15,22 +15,20 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Done, Incoming, MessageType, Outgoing, Taken, due, heartbeat};
-use crate::device::machine::{Birth, Machine, Standing};
+use super::{AnswerEffect, Done, Incoming, MessageType, Outgoing, due, heartbeat};
+use crate::device::machine::{DeviceInit, DeviceState, Machine};
 
-/// Its next message of that kind.
-fn say(device: &mut Machine, kind: MessageType, at_ms: u64) -> Outgoing {
+fn next_request(device: &mut Machine, kind: MessageType, at_ms: u64) -> Outgoing {
     kind.exchange().request(device, UnixMs(at_ms)).unwrap()
 }
 
-/// It takes that as the answer.
-fn hear(
+fn receive(
     device: &mut Machine,
     kind: MessageType,
     status: u16,
     sig_dev: &str,
     body: impl AsRef<[u8]>,
-) -> Result<Taken, OpenError> {
+) -> Result<AnswerEffect, OpenError> {
     kind.exchange().answer(device, &Incoming { status, sig_dev, body: body.as_ref(), took: Duration::ZERO })
 }
 
@@ -40,7 +38,7 @@ fn server() -> PrivateKey {
 
 fn machine() -> Machine {
     let key: PublicKey = server().public_key();
-    Machine::new(Birth {
+    Machine::new(DeviceInit {
         device_id: "SIM-1".parse().unwrap(),
         root_seed: 1,
         server_keys: Rc::new(Trust {
@@ -82,12 +80,12 @@ fn next_beat(commands: Vec<Command>) -> NextBeat {
 }
 
 #[test]
-fn a_command_delivered_twice_is_carried_out_once_and_acked_twice() {
+fn a_command_delivered_twice_is_executed_once_and_acked_twice() {
     let mut device = machine();
     let answer = next_beat(vec![command("c1", "reboot"), command("c2", "dance")]);
     for expected in [1, 0] {
-        let sig = say(&mut device, MessageType::Heartbeat, 1).sig_dev;
-        let taken = hear(&mut device, MessageType::Heartbeat, 200, &sig, sealed(200, &sig, &answer)).unwrap();
+        let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
+        let taken = receive(&mut device, MessageType::Heartbeat, 200, &sig, sealed(200, &sig, &answer)).unwrap();
         assert_eq!(taken.done, Done { commands_succeeded: expected, ..Done::default() });
         let states: Vec<_> = device.commands.acks().iter().map(|ack| ack.state).collect();
         assert_eq!(states, [AckState::Succeeded, AckState::Rejected]);
@@ -95,9 +93,9 @@ fn a_command_delivered_twice_is_carried_out_once_and_acked_twice() {
 }
 
 #[test]
-fn a_stale_device_goes_on_from_the_servers_pair() {
+fn a_stale_device_continues_from_the_servers_pair() {
     let mut device = machine();
-    let sig = say(&mut device, MessageType::Heartbeat, 1).sig_dev;
+    let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
     let kept = Sequence::new(4, 7);
     let refusal = RefusalDocument {
         code: RefusalCode::StaleSequence,
@@ -107,26 +105,26 @@ fn a_stale_device_goes_on_from_the_servers_pair() {
         server_seq: Some(kept.seq),
         server_time: None,
     };
-    hear(&mut device, MessageType::Heartbeat, 409, &sig, sealed(409, &sig, &refusal)).unwrap();
-    say(&mut device, MessageType::Heartbeat, 2);
+    receive(&mut device, MessageType::Heartbeat, 409, &sig, sealed(409, &sig, &refusal)).unwrap();
+    next_request(&mut device, MessageType::Heartbeat, 2);
     assert_eq!(device.sequence(), Sequence::new(4, 8));
 }
 
 #[test]
-fn an_answer_to_another_request_is_not_believed() {
+fn an_answer_to_another_request_is_rejected() {
     let mut device = machine();
-    let sig = say(&mut device, MessageType::Heartbeat, 1).sig_dev;
-    let other = say(&mut device, MessageType::Heartbeat, 2).sig_dev;
+    let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
+    let other = next_request(&mut device, MessageType::Heartbeat, 2).sig_dev;
     let answer = sealed(200, &other, &next_beat(Vec::new()));
-    assert_eq!(hear(&mut device, MessageType::Heartbeat, 200, &sig, answer).unwrap_err(), OpenError::BadSignature);
+    assert_eq!(receive(&mut device, MessageType::Heartbeat, 200, &sig, answer).unwrap_err(), OpenError::BadSignature);
 }
 
 #[test]
 fn a_reboot_raises_the_epoch_before_the_first_send() {
     let mut device = machine();
-    say(&mut device, MessageType::Heartbeat, 1);
+    next_request(&mut device, MessageType::Heartbeat, 1);
     device.reboot(UnixMs(10_000));
-    let wire = say(&mut device, MessageType::Heartbeat, 70_000).wire;
+    let wire = next_request(&mut device, MessageType::Heartbeat, 70_000).wire;
     let body = document::split(wire.as_bytes(), "SIG_DEV").unwrap().body;
     let beat: Heartbeat = document::decode(body).unwrap();
     assert_eq!((beat.boot_epoch, beat.seq.get(), beat.uptime_s), (2, 1, 60));
@@ -159,29 +157,32 @@ fn keyset(version: u64, keys: &[u8], signers: &[u8], answered_by: u8) -> String 
 }
 
 #[test]
-fn a_device_that_was_away_walks_the_chain_to_the_key_that_signs() {
+fn a_device_that_was_offline_follows_the_chain_to_the_signing_key() {
     let mut device = machine(); // trusts key 9, of keyset 1
-    device.standing = Standing::Registered;
-    let sig = say(&mut device, MessageType::Heartbeat, 1).sig_dev;
+    device.state = DeviceState::Registered;
+    let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
     let by_newest = seal_response(&key(7), &key(7).public_key().key_id(), 200, &sig, &next_beat(Vec::new())).unwrap();
-    assert!(matches!(hear(&mut device, MessageType::Heartbeat, 200, &sig, by_newest), Err(OpenError::UnknownKey(_))));
+    assert!(matches!(
+        receive(&mut device, MessageType::Heartbeat, 200, &sig, by_newest),
+        Err(OpenError::UnknownKey(_))
+    ));
     assert_eq!((due(&device), device.wanted_keyset), (Some(MessageType::Keyset), Some(2)));
     // 9 -> 9 and 8 -> 8 -> 8 and 7: each is signed by a key of the one before.
     let walk = [keyset(2, &[9, 8], &[9, 8], 7), keyset(3, &[8], &[8], 7), keyset(4, &[8, 7], &[8, 7], 7)];
     for answer in &walk {
-        assert_eq!(hear(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, answer), Ok(Taken::default()));
+        assert_eq!(receive(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, answer), Ok(AnswerEffect::default()));
     }
     assert_eq!((device.server_keys().version, device.wanted_keyset), (4, None));
-    let sig = say(&mut device, MessageType::Heartbeat, 2).sig_dev;
+    let sig = next_request(&mut device, MessageType::Heartbeat, 2).sig_dev;
     let by_newest = seal_response(&key(7), &key(7).public_key().key_id(), 200, &sig, &next_beat(Vec::new())).unwrap();
-    assert!(hear(&mut device, MessageType::Heartbeat, 200, &sig, by_newest).is_ok());
+    assert!(receive(&mut device, MessageType::Heartbeat, 200, &sig, by_newest).is_ok());
 }
 
 #[test]
-fn a_keyset_that_no_trusted_key_signed_is_not_believed() {
+fn a_keyset_without_a_trusted_signature_is_rejected() {
     let mut device = machine();
     for forged in [keyset(2, &[6], &[6], 6), keyset(2, &[9, 6], &[6], 9), keyset(0, &[9], &[9], 9)] {
-        assert_eq!(hear(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, forged), Err(OpenError::BadSignature));
+        assert_eq!(receive(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, forged), Err(OpenError::BadSignature));
     }
     assert_eq!(device.server_keys().version, 1);
 }
@@ -189,18 +190,18 @@ fn a_keyset_that_no_trusted_key_signed_is_not_believed() {
 #[test]
 fn a_keyset_that_is_not_the_next_one_is_no_answer() {
     let mut device = machine(); // trusts key 9, of keyset 1
-    device.heard_of_keyset(2);
+    device.newer_keyset_announced(2);
     for answered_by in [9, 7] {
-        let taken = hear(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, keyset(1, &[9], &[9], answered_by));
+        let taken = receive(&mut device, MessageType::Keyset, 200, NO_SIG_DEV, keyset(1, &[9], &[9], answered_by));
         assert!(matches!(taken, Err(OpenError::Document(_))), "{taken:?}");
-        assert_eq!(device.wanted_keyset, Some(2), "it is asked for again, after a while");
+        assert_eq!(device.wanted_keyset, Some(2), "it is requested again later");
     }
 }
 
 #[test]
 fn punches_are_kept_until_the_server_confirms_them() {
     let mut device = machine();
-    device.standing = Standing::Registered;
+    device.state = DeviceState::Registered;
     device.punch(300, UnixMs(5));
     assert_eq!(due(&device), Some(MessageType::Attendance));
     let stored = PunchesStored {
@@ -210,33 +211,33 @@ fn punches_are_kept_until_the_server_confirms_them() {
         conflicts: Rows::default(),
         server_time: UnixMs(5),
     };
-    let first = say(&mut device, MessageType::Attendance, 6); // its answer is lost
-    let again = say(&mut device, MessageType::Attendance, 7);
+    let first = next_request(&mut device, MessageType::Attendance, 6); // its answer is lost
+    let again = next_request(&mut device, MessageType::Attendance, 7);
     let numbers =
         |wire: &str| wire.lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(numbers(&first.wire), numbers(&again.wire), "the same punches under the same numbers");
     let sig = again.sig_dev;
-    hear(&mut device, MessageType::Attendance, 200, &sig, sealed(200, &sig, &stored)).unwrap();
+    receive(&mut device, MessageType::Attendance, 200, &sig, sealed(200, &sig, &stored)).unwrap();
     assert_eq!((device.punches.waiting(), device.punches.confirmed.len()), (44, 256));
     device.punch(1, UnixMs(8));
-    let last = say(&mut device, MessageType::Attendance, 9);
+    let last = next_request(&mut device, MessageType::Attendance, 9);
     device.punch(7, UnixMs(10)); // while it is on its way
     let sig = last.sig_dev;
     let stored = PunchesStored { stored: 45, ..stored };
-    hear(&mut device, MessageType::Attendance, 200, &sig, sealed(200, &sig, &stored)).unwrap();
-    assert_eq!((device.punches.waiting(), device.punches.confirmed.len()), (7, 301), "they wait for their own answer");
+    receive(&mut device, MessageType::Attendance, 200, &sig, sealed(200, &sig, &stored)).unwrap();
+    assert_eq!((device.punches.waiting(), device.punches.confirmed.len()), (7, 301), "they need their own answer");
     assert_eq!(device.take_punches().0, 308);
 }
 
 #[test]
 fn a_rotation_whose_answer_was_lost_is_ended_by_the_new_key() {
     let mut device = machine();
-    device.standing = Standing::Registered;
+    device.state = DeviceState::Registered;
     let old = device.key.public_key();
     let mut done = Done::default();
-    heartbeat::carry_out(&mut device, &command("c1", "rotate_key"), &mut done, UnixMs(1));
+    heartbeat::execute(&mut device, &command("c1", "rotate_key"), &mut done, UnixMs(1));
     assert_eq!((due(&device), done.commands_succeeded), (Some(MessageType::RotateKey), 1));
-    let sig = say(&mut device, MessageType::RotateKey, 2).sig_dev;
+    let sig = next_request(&mut device, MessageType::RotateKey, 2).sig_dev;
     let refusal = RefusalDocument {
         code: RefusalCode::BadSignature,
         message: String::new(),
@@ -246,17 +247,17 @@ fn a_rotation_whose_answer_was_lost_is_ended_by_the_new_key() {
         server_time: None,
     };
     let refused = sealed(401, &sig, &refusal); // the first answer was lost: the server knows the new key already
-    assert_eq!(hear(&mut device, MessageType::RotateKey, 401, &sig, refused).unwrap().done.keys_rotated, 0);
+    assert_eq!(receive(&mut device, MessageType::RotateKey, 401, &sig, refused).unwrap().done.keys_rotated, 0);
     assert_ne!(device.key.public_key(), old);
-    let sig = say(&mut device, MessageType::RotateKey, 2).sig_dev;
-    hear(&mut device, MessageType::RotateKey, 401, &sig, sealed(401, &sig, &refusal)).unwrap();
-    assert_eq!(device.key.public_key(), old, "it was not lost after all: the old key vouches again");
-    let sig = say(&mut device, MessageType::RotateKey, 2).sig_dev;
-    hear(&mut device, MessageType::RotateKey, 401, &sig, sealed(401, &sig, &refusal)).unwrap();
-    let sig = say(&mut device, MessageType::RotateKey, 3).sig_dev;
+    let sig = next_request(&mut device, MessageType::RotateKey, 2).sig_dev;
+    receive(&mut device, MessageType::RotateKey, 401, &sig, sealed(401, &sig, &refusal)).unwrap();
+    assert_eq!(device.key.public_key(), old, "it was not lost after all: the old key signs again");
+    let sig = next_request(&mut device, MessageType::RotateKey, 2).sig_dev;
+    receive(&mut device, MessageType::RotateKey, 401, &sig, sealed(401, &sig, &refusal)).unwrap();
+    let sig = next_request(&mut device, MessageType::RotateKey, 3).sig_dev;
     let public_key = device.key.public_key();
     let rotated = KeyRotated { kind: Default::default(), public_key, server_time: UnixMs(3) };
-    let taken = hear(&mut device, MessageType::RotateKey, 200, &sig, sealed(200, &sig, &rotated)).unwrap();
+    let taken = receive(&mut device, MessageType::RotateKey, 200, &sig, sealed(200, &sig, &rotated)).unwrap();
     assert_eq!(taken.done.keys_rotated, 1);
     assert_eq!(due(&device), Some(MessageType::CommandAck), "it is acknowledged once it is done");
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{link::in_process::InProcess, seed, server_process::Moment};
 
-/// What becomes of commits from now on. Nobody in the server knows of it: it stands where the disk would.
+/// Decides the outcome of commits. The server does not know of it: it replaces the real disk.
 pub struct Disk {
     network: InProcess,
     state: Mutex<State>,
@@ -15,9 +15,9 @@ pub struct Disk {
 }
 
 struct State {
-    /// Faults that make the disk full; they may overlap.
+    /// Number of active faults that make the disk full; they may overlap.
     full: u32,
-    /// Share of commits that fail, in basis points; faults that overlap add up.
+    /// Share of commits that fail, in basis points; overlapping faults add up.
     errors_bp: u64,
     /// The server crashes around the next commit.
     crash: Option<Moment>,
@@ -25,15 +25,15 @@ struct State {
 }
 
 impl State {
-    /// What becomes of the next commit: why it fails, if it does, and whether late, when all of it has run; and whether the
+    /// The outcome of the next commit: why it fails, if it does, and whether only after all of it has run; and whether the
     /// server crashes around it.
     fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<Moment>) {
         let crash = self.crash.take();
-        let is_unlucky = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < self.errors_bp;
+        let fails_by_draw = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < self.errors_bp;
         let why = match (crash, self.full) {
             (Some(Moment::BeforeCommit), _) => Some("the server crashed before the commit"),
             (_, 1..) => Some("database or disk is full"),
-            _ => is_unlucky.then_some("disk I/O error"),
+            _ => fails_by_draw.then_some("disk I/O error"),
         };
         let failure = why.map(|why| (why, seed::below(&mut self.luck, 2) == 0));
         (failure, crash)
@@ -41,8 +41,8 @@ impl State {
 }
 
 impl Disk {
-    /// A sound disk of a server on that network.
-    pub fn sound(network: InProcess, root_seed: u64) -> Self {
+    /// A healthy disk of a server on `network`.
+    pub fn healthy(network: InProcess, root_seed: u64) -> Self {
         let luck = seed::stream(root_seed, "server", "disk");
         let state = Mutex::new(State { full: 0, errors_bp: 0, crash: None, luck });
         Self { network, state, crashed: tokio::sync::Notify::new() }
@@ -52,40 +52,40 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The disk is full from now on, until as many [`Disk::free`].
+    /// Fills the disk, until as many calls of [`Disk::free`].
     pub fn fill(&self) {
         self.state().full += 1;
     }
 
-    /// There is room again.
+    /// Frees the disk again.
     pub fn free(&self) {
         let mut state = self.state();
         state.full = state.full.saturating_sub(1);
     }
 
-    /// That share of commits fails from now on, in basis points, until as much is taken back by [`Disk::recover`].
+    /// Lets a share of commits fail, in basis points, until [`Disk::recover`].
     pub fn fail(&self, share_bp: u16) {
         self.state().errors_bp += u64::from(share_bp);
     }
 
-    /// That share of commits fails no longer.
+    /// Removes a share of failing commits.
     pub fn recover(&self, share_bp: u16) {
         let mut state = self.state();
         state.errors_bp = state.errors_bp.saturating_sub(share_bp.into());
     }
 
-    /// All that is wrong with it is mended, and no crash is to come: the run is over.
-    pub fn mend(&self) {
+    /// Ends all faults and pending crashes: the run is over.
+    pub fn repair(&self) {
         let mut state = self.state();
         (state.full, state.errors_bp, state.crash) = (0, 0, None);
     }
 
-    /// The server crashes around its next commit: nobody hears what it would have said of it.
+    /// Crashes the server around its next commit: no answer to it leaves the server.
     pub fn crash_at(&self, moment: Moment) {
         self.state().crash = Some(moment);
     }
 
-    /// Comes back once the server has crashed around a commit.
+    /// Returns once the server has crashed around a commit.
     pub async fn crashed(&self) {
         self.crashed.notified().await;
     }
@@ -96,11 +96,9 @@ impl Disk {
     }
 }
 
-/// A store on that disk.
+/// A store on a [`Disk`].
 pub struct OnDisk<S> {
-    /// The store itself.
     pub store: S,
-    /// What it is on.
     pub disk: std::sync::Arc<Disk>,
 }
 
@@ -123,7 +121,7 @@ impl<S: Store> Store for OnDisk<S> {
         };
         let failed = || StoreError::Database(why.to_owned());
         let committed = if is_late {
-            // All of it runs, and then can't be made durable: the store takes it back.
+            // All of it runs but can't be made durable: the store rolls it back.
             self.store.commit(&mut |transaction| group(transaction).and_then(|()| Err(failed())))
         } else {
             Err(failed())

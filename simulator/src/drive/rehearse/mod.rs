@@ -19,32 +19,33 @@ use ks_server::config::Config;
 use server::VirtualServer;
 
 use crate::{
-    conductor::Played,
+    conductor::RunOutcome,
     console::{Console, devices},
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
+    invariants::Witness,
     link::{in_process::InProcess, witnessed::Witnessed},
     operator::AnswerTimeouts,
-    promises::Witness,
+    resources::{self, Resources, Stopwatch},
     scenario::{Addresses, Plan},
-    self_watch::{self, Resources, Stopwatch},
     setup::{Driven, NotProvisioned, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
     timer::RuntimeTimer,
 };
 
-/// When every rehearsal begins, on the wall: 2026-01-01T00:00:00Z.
+/// Wall-clock time at which every rehearsal begins: 2026-01-01T00:00:00Z.
 const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
-/// The operator's token; nobody else can call a router in this process.
+/// The operator's token; no outside caller can reach a router in this process.
 const ADMIN_TOKEN: &str = "rehearsal-operator";
-/// What every reader of a rehearsal's report must know.
+/// A note for readers of every rehearsal's report.
 const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Virtual latency is 0 where nothing delays it.";
-/// The same of signatures that are real.
+/// The note for real signatures.
 const REAL: &str = "Signatures are real: Ed25519, made and verified by both sides.";
-/// The same of those that are not.
-const MODELLED: &str = "Signatures are MODELLED: a keyed hash in the place of Ed25519. What is signed and checked is the same; what it costs is not.";
+/// The note for modelled signatures.
+const MODELLED: &str =
+    "Signatures are MODELLED: a keyed hash replaces Ed25519. What is signed and checked is the same; the cost is not.";
 
 /// How documents are signed in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,7 +57,7 @@ pub enum Signatures {
 }
 
 impl Signatures {
-    /// From here on this process signs so; to be called once, before any key is made.
+    /// Makes this process sign this way; call once, before any key is made.
     pub fn choose(self) {
         if self == Self::Modelled {
             modelled::switch_on();
@@ -68,7 +69,6 @@ impl Signatures {
         if modelled::is_on() { Self::Modelled } else { Self::Real }
     }
 
-    /// The word on the command line and in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Real => "real",
@@ -77,30 +77,28 @@ impl Signatures {
     }
 }
 
-/// What is to be rehearsed.
+/// A rehearsal to run.
 #[derive(Debug)]
 pub struct Rehearsal<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// The run folder.
     pub out: &'a Path,
-    /// A command that runs the same again.
+    /// A command that repeats this run.
     pub replay: String,
-    /// Rehearsals that go on in this process at a time, this one among them.
-    pub beside: u64,
+    /// Rehearsals running concurrently in this process, including this one.
+    pub concurrent: u64,
     /// One of many, of which only the summary counts: neither exchanges nor ticks are written down, and it ends once its
     /// rollouts are over, unless firmware kills devices later.
     pub is_trial: bool,
 }
 
-/// Rehearses the plan and gives its summary; the run folder has everything else.
+/// Rehearses the plan and returns its summary; everything else is in the run folder.
 ///
 /// # Errors
 /// The server did not start, or a file can't be written.
 pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
     let Rehearsal { plan, out, .. } = rehearsal;
     let stopwatch = Stopwatch::started();
-    let cpu_before = self_watch::own_cpu_s();
+    let cpu_before = resources::own_cpu_s();
     let database = Temporary::make("rehearsal");
     let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
     let config = config(plan, database.path())?;
@@ -111,12 +109,12 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O asks nothing of the system"))
+        runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O needs nothing from the system"))
     };
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?;
-    let resources = Resources { cpu_s: self_watch::own_cpu_s() - cpu_before, ..Resources::default() };
+    let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
     let about = About {
         plan,
         mode: Mode::Rehearse,
@@ -131,7 +129,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     Ok(summarise(about, played))
 }
 
-/// The server's settings: the scenario's, on a database that need not survive a power cut and is this process's alone.
+/// The server's settings: the scenario's, on a database that need not survive a power cut and that only this process uses.
 fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
     let mut settings = plan.server_settings(ADMIN_TOKEN);
     settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join("ks.sqlite").display()));
@@ -152,7 +150,7 @@ fn behind_one_address(nowhere: SocketAddr, caller: Caller) -> SocketAddr {
     addresses(nowhere, if let Caller::Device(_) = caller { Caller::Device(0) } else { caller })
 }
 
-/// Every device and adversary has one of its own.
+/// Every device and adversary has its own address.
 fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
     let bits = match caller {
         Caller::Operator => 0x7f00_0001,                   // 127.0.0.1
@@ -163,11 +161,11 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 }
 
 async fn play(
-    &Rehearsal { plan, out, beside, is_trial, .. }: &Rehearsal<'_>,
+    &Rehearsal { plan, out, concurrent, is_trial, .. }: &Rehearsal<'_>,
     config: Config,
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
-) -> Result<Played, Failure> {
+) -> Result<RunOutcome, Failure> {
     let witness = Arc::new(Witness::at_the_start());
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
@@ -202,7 +200,7 @@ async fn play(
         shards: 1,
         stored_before: 0,
         is_alone: true,
-        rehearsals: beside,
+        rehearsals: concurrent,
         is_trial,
     });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })

@@ -1,7 +1,7 @@
-//! The server of a rehearsal: the real one, on tasks of this runtime. When it crashes its memory is gone and its disk is not.
+//! The server of a rehearsal: the real one, on tasks of this runtime. A crash loses its memory, not its disk.
 //!
-//! Nothing in the server knows of it: what production has its edge do is done here with another clock, another seed, and the
-//! store's two loops as tasks of one runtime instead of on threads.
+//! The server does not know of it: this file replaces the production edge, with another clock, another seed, and the
+//! store's two loops as tasks of one runtime instead of threads.
 
 use std::{
     cell::{Cell, RefCell},
@@ -34,7 +34,7 @@ use crate::{
     server_process::{Acting, Moment, ServerProcess},
 };
 
-/// How long a supervisor waits before it starts a server again that did not come up.
+/// Pause of the supervisor before it retries a failed start.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// A server that can crash and come back.
@@ -46,7 +46,6 @@ pub(super) struct VirtualServer {
     // What survives a crash.
     vault: Vault,
     artifacts: Arc<InMemory>,
-    /// Its disk.
     pub(super) disk: Arc<Disk>,
     // What does not.
     tasks: RefCell<Vec<JoinHandle<()>>>,
@@ -54,12 +53,12 @@ pub(super) struct VirtualServer {
 }
 
 impl VirtualServer {
-    /// A server that is down; must be made on the runtime whose timer it follows, when its clock shows `epoch`.
+    /// A server that is down. Make it on the runtime whose timer it follows, when its clock shows `epoch`.
     pub(super) fn new(config: Config, root_seed: u64, network: InProcess, epoch: UnixMs) -> Self {
         Self {
             config,
             root_seed,
-            disk: Arc::new(Disk::sound(network.clone(), root_seed)),
+            disk: Arc::new(Disk::healthy(network.clone(), root_seed)),
             network,
             clock: Arc::new(TimerClock::starting_at(epoch)),
             vault: Vault::in_memory(PrivateKey::from_seed(&seed::bytes(root_seed, "server", "key"))),
@@ -69,10 +68,10 @@ impl VirtualServer {
         }
     }
 
-    /// Starts it on what the disk holds; one that is up stays as it is.
+    /// Starts it on the current disk; no effect if it is up.
     ///
     /// # Errors
-    /// A sentence that says why it did not come up.
+    /// A sentence that says why it did not start.
     pub(super) async fn start(&self) -> Result<(), String> {
         if self.network.is_up() {
             return Ok(());
@@ -111,26 +110,26 @@ impl VirtualServer {
         Ok(())
     }
 
-    /// Starts it, as often as it takes: what a supervisor does.
-    async fn start_by_all_means(&self) {
+    /// Starts it, with retries, as a supervisor does.
+    async fn start_with_retries(&self) {
         while self.start().await.is_err() {
             tokio::time::sleep(START_AGAIN_AFTER).await;
         }
     }
 
-    /// Ends it at once, with all that it holds in memory.
+    /// Stops it immediately; everything in memory is lost.
     async fn stop(&self) {
         self.network.take_down();
         let tasks = self.tasks.take();
         tasks.iter().for_each(JoinHandle::abort);
         for task in tasks {
-            let _ = task.await; // it was told to end
+            let _ = task.await; // it was aborted above
         }
     }
 }
 
 impl ServerProcess for VirtualServer {
-    /// Always as by `kill -9`: what a server does when it is stopped in peace is its edge's, which a rehearsal has none of.
+    /// Always like `kill -9`: a graceful stop belongs to the server's edge, which a rehearsal replaces.
     fn restart(self: Rc<Self>, _kill: bool, moment: Moment, down_for: Duration) -> Acting {
         Box::pin(async move {
             if moment == Moment::Now {
@@ -143,7 +142,7 @@ impl ServerProcess for VirtualServer {
                     self.disk.crashed().await;
                 }
                 tokio::time::sleep(down_for).await;
-                self.start_by_all_means().await;
+                self.start_with_retries().await;
             });
             Ok(())
         })
@@ -154,6 +153,6 @@ impl ServerProcess for VirtualServer {
     }
 
     fn ended(&self) -> Option<String> {
-        None // nobody but the run ends it
+        None // only the run ends it
     }
 }

@@ -82,7 +82,7 @@ fn check_one(raw: RawFirmware, known: &Known<'_>, problems: &mut Problems) -> Op
     let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware;
     let together: u32 = [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp].into_iter().map(u32::from).sum();
     if together > 10_000 {
-        let message = format!("the fates of this firmware add up to {together} basis points");
+        let message = format!("the outcomes of this firmware add up to {together} basis points");
         problems.push(Problem::new(raw.at, message).expected("at most 10,000: each device has one"));
         return None;
     }

@@ -68,7 +68,7 @@ const IN_THE_FLEET: &str = r#"
 - devices = 100
 + devices = 100
 + connections = false
-8:15: `connections` is a truth value; expected a string or a whole number
+8:15: `connections` is a ground_truth value; expected a string or a whole number
 
 - devices = 100
 + devices = 100
@@ -146,7 +146,7 @@ fn mistakes_in_adversaries_are_told() {
 const IN_ADVERSARIES: &str = r#"
 - "forger"
 + "forgery"
-17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `mad_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
+17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `misbehaving_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
 
 - kind = "forger"
 16:1: [[adversary]] has no `kind`; expected `kind = "forger"`
@@ -190,7 +190,7 @@ const IN_ADVERSARIES: &str = r#"
 - count = 5
 + count = 5
 + addresses = true
-19:13: `addresses` is a truth value; expected a string or a whole number
+19:13: `addresses` is a ground_truth value; expected a string or a whole number
 
 - count = 5
 + count = 10000
@@ -224,7 +224,8 @@ fn what_attacks_sockets_is_no_kind_for_a_rehearsal() {
     for kind in ["half_request", "slow_body", "big_body"] {
         let text =
             changed("\"forger\"", &format!("\"{kind}\"")).replace("duration =", "mode = \"rehearse\"\nduration =");
-        let expected = "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `mad_device`";
+        let expected =
+            "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `misbehaving_device`";
         assert_eq!(refusals(&text), [format!("18:8: `{kind}` attacks sockets, and a rehearsal has none; {expected}")]);
         assert!(checked(&text.replace("\"rehearse\"", "\"load\"")).is_ok());
     }

@@ -76,7 +76,7 @@ const IN_STEPS: &str = r#"
 + at = "9s"
 + do = "revoke"
 + devices = 50
-27:11: the steps up to this one revoke 110 devices; expected no more than the fleet has, which is 100
+27:11: the steps up to this one revoke 110 devices; expected at most the fleet's 100
 
 - "phase"
 - name = "storm"

@@ -33,8 +33,8 @@ fn an_unknown_metric_comes_with_the_nearest_and_the_list() {
    = help: the metrics are errors, codes.<CODE>, heartbeat.p50_ms, heartbeat.p90_ms, heartbeat.p99_ms,
            heartbeat.p999_ms, heartbeat.max_ms, heartbeat.sent, heartbeat.acked, heartbeat.per_min,
            register.acked, register.p99_ms, devices.registered, attacks.attempts, attacks.successes, ledger.lost,
-           ledger.doubled, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
-           punches.made, punches.stored, punches.lost, punches.doubled, keys.rotated, rollout.broken_devices,
+           ledger.duplicated, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
+           punches.made, punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,
            bad_server_signatures, updated.<VERSION>, running.<VERSION>
 "#;

@@ -10,26 +10,26 @@ use ks_reports::run_folder::Ledger;
 use ks_server::rollout::policy::{Approval, Policy};
 
 use super::{
-    Breach, Promise, Witness,
-    witness::{DeviceSeen, Seen},
+    Invariant, Violation, Witness,
+    witness::{ObservedDevice, Seen},
 };
 use crate::{
     device::{
         exchange::MessageType,
-        waits::{self, Wait},
+        pending::{self, PendingPeriod},
     },
     ledger::StoredCommand,
     measure::Score,
-    operator::{SeenDecision, SeenRollout},
-    rollout_watch,
+    operator::{ObservedDecision, ObservedRollout},
+    rollout_monitor,
     scenario::{HeartbeatInterval, Otrt, Plan, release_id},
     timeline::{StartRollout, Step},
 };
 
-/// Intervals without an honoured request, in fair weather, after which a device is starved.
+/// Intervals without an accepted request, in fair network_faults, after which a device is starved.
 const STARVED_INTERVALS: u32 = 10;
 /// The same as a time at least: back-off and retries have their limits, and these add up to less.
-const STARVED_AFTER_MIN: Duration = waits::KEPT_FROM;
+const STARVED_AFTER_MIN: Duration = pending::PERIOD_MIN;
 /// An interval where the scenario leaves it to the server and does not say which: the server's default.
 const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
@@ -49,21 +49,21 @@ pub struct Ending<'a> {
     /// Honest devices that are neither dead nor revoked.
     pub alive: &'a BTreeSet<DeviceId>,
     /// Where they waited long until something that they had to say was accepted.
-    pub waits: &'a [(DeviceId, Wait)],
+    pub pending_periods: &'a [(DeviceId, PendingPeriod)],
     /// Every command that the server has.
     pub commands: &'a [StoredCommand],
     /// The reconciliation.
     pub ledger: &'a Ledger,
     /// The rollouts with their decisions.
-    pub rollouts: &'a rollout_watch::Seen,
+    pub rollouts: &'a rollout_monitor::Seen,
     /// What adversaries came to, by kind.
     pub attacks: &'a BTreeMap<&'static str, Score>,
     /// What this process holds in memory, where the machine says so, and between how many rehearsals.
     pub memory_bytes: Option<(u64, u64)>,
 }
 
-/// Every breach, the earliest first.
-pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Breach> {
+/// Every violation, the earliest first.
+pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
     let mut seen = witness.seen();
     stored_once(&mut seen, ending);
     for command in ending.commands {
@@ -74,49 +74,49 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Breach> {
         evidence_first(&mut seen, ending, rollout, decisions);
     }
     nothing_after_abort(&mut seen, ending);
-    nobody_starves(&mut seen, ending);
+    no_starvation(&mut seen, ending);
     all_is_accepted(&mut seen, ending);
     for (kind, score) in ending.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        let what = format!("{} of {} attacks by `{kind}` were honoured", score.successes, score.attempts);
-        seen.breach(Promise::NoAttackSucceeds, ending.lasted, what);
+        let what = format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts);
+        seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
     }
     memory_bounded(&mut seen, ending);
-    let mut breaches = std::mem::take(&mut seen.breaches);
-    breaches.sort_by_key(|breach| breach.at);
-    breaches
+    let mut violations = std::mem::take(&mut seen.violations);
+    violations.sort_by_key(|violation| violation.at);
+    violations
 }
 
 fn stored_once(seen: &mut Seen, ending: &Ending<'_>) {
     if !ending.ledger.reconciled {
         return; // nobody could ask what is stored, which fails the run by itself
     }
-    let missing = |(name, device): (&String, &DeviceSeen)| {
+    let missing = |(name, device): (&String, &ObservedDevice)| {
         let missing = device.beats.missing_from(&device.stored);
         (missing > 0).then(|| format!("{name}: {missing} heartbeats were acknowledged and are not stored"))
     };
     let missing: Vec<String> = seen.devices.iter().filter_map(missing).collect();
     for what in missing {
-        seen.breach(Promise::StoredOnce, ending.lasted, what);
+        seen.violation(Invariant::StoredOnce, ending.lasted, what);
     }
     if !ending.ledger.balances() {
         let what = "the ledger does not balance: see `ledger` in the summary".to_owned();
-        seen.breach(Promise::StoredOnce, ending.lasted, what);
+        seen.violation(Invariant::StoredOnce, ending.lasted, what);
     }
 }
 
-fn terminal_stays(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, decisions: &[SeenDecision]) {
-    let is_end = |decision: &&SeenDecision| matches!(decision.decision.as_str(), "aborted" | "completed");
+fn terminal_stays(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollout, decisions: &[ObservedDecision]) {
+    let is_end = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "aborted" | "completed");
     let Some(end) = decisions.iter().position(|decision| is_end(&decision)) else { return };
     let Some((last, after)) = decisions.get(end..).and_then(<[_]>::split_first) else { return };
     let name = &rollout.rollout_id;
-    let is_remark = |decision: &&SeenDecision| matches!(decision.decision.as_str(), "gap" | "withdrawn" | "alert");
+    let is_remark = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "gap" | "withdrawn" | "alert");
     if let Some(later) = after.iter().find(|later| !is_remark(later)) {
         let what = format!("the rollout {name} was {}, and then {}", last.decision, later.decision);
-        seen.breach(Promise::TerminalStays, since(ending.epoch, later.at), what);
+        seen.violation(Invariant::TerminalStays, since(ending.epoch, later.at), what);
     }
     if !rollout.status.eq_ignore_ascii_case(&last.decision) {
         let what = format!("the rollout {name} was {}, and is {}", last.decision, rollout.status);
-        seen.breach(Promise::TerminalStays, ending.lasted, what);
+        seen.violation(Invariant::TerminalStays, ending.lasted, what);
     }
 }
 
@@ -142,14 +142,14 @@ fn nothing_after_abort(seen: &mut Seen, ending: &Ending<'_>) {
                 "{release} was offered {:?} after it was aborted or revoked",
                 offered_at.saturating_sub(over_at)
             );
-            seen.breach(Promise::NothingAfterAbort, offered_at, what);
+            seen.violation(Invariant::NothingAfterAbort, offered_at, what);
         }
     }
 }
 
 /// Each promotion needs what its policy asks for, and no more is judged than must have been so: outcomes that devices of
 /// earlier stages can have had by then, and the time and the approval after that.
-fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, decisions: &[SeenDecision]) {
+fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollout, decisions: &[ObservedDecision]) {
     let Some(policy) = policy_of(ending.plan, rollout) else { return };
     for (number, decision) in decisions.iter().enumerate() {
         if !matches!(decision.decision.as_str(), "promoted" | "completed") {
@@ -168,7 +168,7 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
                 decision.decision,
                 stage.bake_s
             );
-            seen.breach(Promise::EvidenceFirst, at, what);
+            seen.violation(Invariant::EvidenceFirst, at, what);
         }
         let before = decisions.get(..number).unwrap_or_default();
         // Of this stage, and after it was said to wait for a person: what nobody could look at is not approved.
@@ -180,13 +180,13 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &SeenRollout, d
         if stage.approval == Approval::Manual && !is_approved {
             let what =
                 format!("{name}: stage {} was {} without a person's approval", stage_number + 1, decision.decision);
-            seen.breach(Promise::EvidenceFirst, at, what);
+            seen.violation(Invariant::EvidenceFirst, at, what);
         }
     }
 }
 
 /// The policy that a rollout was started with; none if the engine made it, to roll devices back.
-fn policy_of<'a>(plan: &'a Plan, rollout: &SeenRollout) -> Option<&'a Policy> {
+fn policy_of<'a>(plan: &'a Plan, rollout: &ObservedRollout) -> Option<&'a Policy> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
         Step::StartRollout(StartRollout { policy, rollout_id, .. }) if *rollout_id == rollout.rollout_id => {
             plan.policies.get(policy)
@@ -200,7 +200,7 @@ fn outcomes_by(seen: &Seen, policy: &Policy, version: &str, by: Duration) -> u64
     let confirm_window = Duration::from_secs(policy.confirm_window_s);
     let silence = Duration::from_secs(policy.lost_after_s.min(policy.progress_timeout_s));
     let release = release_id(version);
-    let has_outcome = |device: &&DeviceSeen| {
+    let has_outcome = |device: &&ObservedDevice| {
         let runs_since = device.runs_since.get(version).copied();
         let Some(update) = device.updates.get(&release) else { return false };
         let confirmed_at = runs_since.map(|since| since + confirm_window);
@@ -212,7 +212,7 @@ fn outcomes_by(seen: &Seen, policy: &Policy, version: &str, by: Duration) -> u64
     u64::try_from(seen.devices.values().filter(has_outcome).count()).unwrap_or(u64::MAX)
 }
 
-fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
+fn no_starvation(seen: &mut Seen, ending: &Ending<'_>) {
     let patience = patience(ending.plan);
     let fair_since = fair_since(ending.plan) + interval(ending.plan);
     let Some(judged_from) = ending.lasted.checked_sub(patience).filter(|from| *from >= fair_since) else { return };
@@ -223,15 +223,15 @@ fn nobody_starves(seen: &mut Seen, ending: &Ending<'_>) {
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
-            let what = format!("{device_id}: nothing of it was honoured in the last {patience:?}");
-            seen.breach(Promise::NobodyStarves, ending.lasted, what);
+            let what = format!("{device_id}: nothing of it was accepted in the last {patience:?}");
+            seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
     for command in ending.commands.iter().filter(|command| matches!(command.state.as_str(), "QUEUED" | "DELIVERED")) {
         if since(ending.epoch, command.created_at) < judged_from && alive.contains(&command.device_id) {
             let StoredCommand { command_id, device_id, state, .. } = command;
             let what = format!("{device_id}: its command {command_id} is still {state} after {patience:?}");
-            seen.breach(Promise::NobodyStarves, ending.lasted, what);
+            seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
 }
@@ -242,7 +242,7 @@ fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
     let fair = fair_stretches(ending.plan, ending.lasted);
     let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
-    for (device_id, wait) in ending.waits {
+    for (device_id, wait) in ending.pending_periods {
         if may_be_outside && !seen.devices.contains_key(device_id.as_str()) {
             continue;
         }
@@ -257,13 +257,13 @@ fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had something to say and none of it was accepted for {patience:?} of fair weather: {} of {device_id} waited from {:.0} s to {:.0} s",
+            "{} devices had something to say and none of it was accepted for {patience:?} of fair network_faults: {} of {device_id} waited from {:.0} s to {:.0} s",
             devices.len(),
             kind.as_str(),
             since.as_secs_f64(),
             until.as_secs_f64(),
         );
-        seen.breach(Promise::NobodyStarves, *until, what);
+        seen.violation(Invariant::NoStarvation, *until, what);
     }
 }
 
@@ -297,7 +297,7 @@ fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     faults.chain([(Duration::ZERO, plan.ramp)])
 }
 
-/// The stretches of fair weather: each begins an interval after the fault before it, when everybody has spoken again.
+/// The stretches of fair network_faults: each begins an interval after the fault before it, when everybody has spoken again.
 fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
     let mut faults: Vec<(Duration, Duration)> = faults(plan).collect();
     faults.sort_unstable();
@@ -319,7 +319,7 @@ fn memory_bounded(seen: &mut Seen, ending: &Ending<'_>) {
     let most = each.saturating_mul(rehearsals);
     if held > most {
         let what = format!("the process holds {} MiB, expected at most {} MiB", held >> 20, most >> 20);
-        seen.breach(Promise::MemoryBounded, ending.lasted, what);
+        seen.violation(Invariant::MemoryBounded, ending.lasted, what);
     }
 }
 

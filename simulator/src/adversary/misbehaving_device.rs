@@ -1,5 +1,5 @@
-//! A registered device with a good key that sends without pause, as one whose firmware went mad. What its budget allows it may
-//! have: that is counted, and no success of an attack. It is whitelisted beside the honest fleet, and its heartbeats are
+//! A registered device with a valid key that sends without pause because of misbehaving firmware. Requests within its budget are
+//! accepted and counted, which is no success of an attack. It is whitelisted with the honest fleet, and its heartbeats are
 //! reconciled like theirs.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ks_protocol::{id::Sequence, signature::OpenError};
 use crate::{
     device::{
         exchange::{Incoming, MessageType, Outgoing},
-        machine::{Machine, Standing},
+        machine::{DeviceState, Machine},
     },
     ledger::DeviceAccount,
     link::HttpAnswer,
@@ -17,30 +17,28 @@ use crate::{
     shard::Shard,
 };
 
-/// A device that went mad.
-pub struct MadDevice {
+pub struct MisbehavingDevice {
     machine: Machine,
     account: DeviceAccount,
 }
 
-/// A request that it made.
-pub(super) struct Said {
+/// A request it sent.
+pub(super) struct FaultyRequest {
     kind: MessageType,
     pub(super) request: Outgoing,
     sequence: Sequence,
 }
 
-impl MadDevice {
-    /// One that was just switched on.
+impl MisbehavingDevice {
     pub fn new(machine: Machine) -> Self {
         Self { machine, account: DeviceAccount::default() }
     }
 
-    /// What it says next: it registers until it is registered, then it beats.
-    pub(super) fn say(&mut self, shard: &Shard) -> Option<Said> {
+    /// Its next request: registrations until it is registered, then heartbeats.
+    pub(super) fn next_request(&mut self, shard: &Shard) -> Option<FaultyRequest> {
         let now = shard.time.unix_now();
-        let kind = match self.machine.standing() {
-            Standing::Registered => MessageType::Heartbeat,
+        let kind = match self.machine.state() {
+            DeviceState::Registered => MessageType::Heartbeat,
             _ => MessageType::Register,
         };
         let request = kind.exchange().request(&mut self.machine, now);
@@ -48,22 +46,22 @@ impl MadDevice {
         if kind == MessageType::Heartbeat {
             self.account.sent.insert(sequence);
         }
-        Some(Said { kind, request: request?, sequence })
+        Some(FaultyRequest { kind, request: request?, sequence })
     }
 
-    /// Takes an answer; gives its code.
-    pub(super) fn hears(&mut self, said: &Said, answer: &HttpAnswer) -> &'static str {
+    /// Applies an answer; returns its code.
+    pub(super) fn receive(&mut self, request: &FaultyRequest, answer: &HttpAnswer) -> &'static str {
         let answer = Incoming {
             status: answer.status,
-            sig_dev: &said.request.sig_dev,
+            sig_dev: &request.request.sig_dev,
             body: &answer.body,
-            took: Duration::ZERO, // which neither of the two kinds looks at
+            took: Duration::ZERO, // neither of the two kinds uses it
         };
-        let taken = said.kind.exchange().answer(&mut self.machine, &answer);
+        let taken = request.kind.exchange().answer(&mut self.machine, &answer);
         match taken.map(|taken| taken.refusal) {
             Ok(None) => {
-                if said.kind == MessageType::Heartbeat {
-                    self.account.acked.insert(said.sequence);
+                if request.kind == MessageType::Heartbeat {
+                    self.account.acked.insert(request.sequence);
                 }
                 OK
             }
@@ -73,7 +71,7 @@ impl MadDevice {
         }
     }
 
-    /// What it knows of its heartbeats. Nobody promises it anything, so it does not count as alive.
+    /// Its account of heartbeats. It has no guarantees, so it does not count as alive.
     pub(super) fn account(&mut self) -> DeviceAccount {
         std::mem::take(&mut self.account)
     }

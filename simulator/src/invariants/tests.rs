@@ -1,4 +1,4 @@
-//! Each promise, broken once: what the witness sees is made up, what it says of it is not.
+//! Each invariant, broken once: what the witness sees is made up, what it says of it is not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,16 +20,16 @@ use ks_protocol::{
 use ks_reports::run_folder::Ledger;
 use sha2::Digest as _;
 
-use super::{Breach, Ending, Promise, Witness, judge};
+use super::{Ending, Invariant, Violation, Witness, judge};
 use crate::{
     device::exchange::MessageType,
-    device::waits::Wait,
-    known_settings::KnownSettings,
+    device::pending::PendingPeriod,
     ledger::StoredCommand,
     measure::Score,
-    operator::{SeenDecision, SeenRollout},
-    rollout_watch,
+    operator::{ObservedDecision, ObservedRollout},
+    rollout_monitor,
     scenario::{self, Plan},
+    scenario_settings::ScenarioSettings,
 };
 
 const SCENARIO: &str = r#"
@@ -59,7 +59,7 @@ equals = 0
 "#;
 
 fn plan() -> Plan {
-    scenario::check("made-up", SCENARIO.as_bytes(), &KnownSettings).unwrap()
+    scenario::check("made-up", SCENARIO.as_bytes(), &ScenarioSettings).unwrap()
 }
 
 fn key() -> PrivateKey {
@@ -70,9 +70,9 @@ fn key() -> PrivateKey {
 struct End {
     plan: Plan,
     alive: BTreeSet<DeviceId>,
-    waits: Vec<(DeviceId, Wait)>,
+    pending_periods: Vec<(DeviceId, PendingPeriod)>,
     commands: Vec<StoredCommand>,
-    rollouts: rollout_watch::Seen,
+    rollouts: rollout_monitor::Seen,
     attacks: BTreeMap<&'static str, Score>,
     memory_bytes: Option<(u64, u64)>,
 }
@@ -82,9 +82,9 @@ impl Default for End {
         Self {
             plan: plan(),
             alive: BTreeSet::new(),
-            waits: Vec::new(),
+            pending_periods: Vec::new(),
             commands: Vec::new(),
-            rollouts: rollout_watch::Seen::default(),
+            rollouts: rollout_monitor::Seen::default(),
             attacks: BTreeMap::new(),
             memory_bytes: None,
         }
@@ -92,13 +92,13 @@ impl Default for End {
 }
 
 impl End {
-    fn judged(&self, witness: &Witness) -> Vec<Breach> {
+    fn judged(&self, witness: &Witness) -> Vec<Violation> {
         let ending = Ending {
             plan: &self.plan,
             epoch: UnixMs(0),
             lasted: Duration::from_hours(2),
             alive: &self.alive,
-            waits: &self.waits,
+            pending_periods: &self.pending_periods,
             commands: &self.commands,
             ledger: &Ledger { reconciled: true, ..Ledger::default() },
             rollouts: &self.rollouts,
@@ -109,13 +109,16 @@ impl End {
     }
 
     #[track_caller]
-    fn breaks(&self, witness: &Witness, promise: Promise, what: &str) {
-        let breaches = self.judged(witness);
+    fn breaks(&self, witness: &Witness, invariant: Invariant, what: &str) {
+        let violations = self.judged(witness);
         assert!(
-            breaches.iter().any(|breach| breach.promise == promise && breach.what.contains(what)),
-            "expected {what:?} of {promise:?}: {breaches:?}"
+            violations.iter().any(|violation| violation.invariant == invariant && violation.what.contains(what)),
+            "expected {what:?} of {invariant:?}: {violations:?}"
         );
-        assert!(breaches.iter().all(|breach| breach.promise == promise), "and nothing else: {breaches:?}");
+        assert!(
+            violations.iter().all(|violation| violation.invariant == invariant),
+            "and nothing else: {violations:?}"
+        );
     }
 }
 
@@ -153,10 +156,10 @@ fn a_run_in_which_all_is_kept_breaks_nothing() {
 fn an_answered_heartbeat_must_be_stored_and_no_pair_is_honoured_twice() {
     at_times(async |witness| {
         beat(&witness, "A", 1, "1", "");
-        End::default().breaks(&witness, Promise::StoredOnce, "A: 1 heartbeats were acknowledged and are not stored");
+        End::default().breaks(&witness, Invariant::StoredOnce, "A: 1 heartbeats were acknowledged and are not stored");
         stored(&witness, "A", 1);
         beat(&witness, "A", 1, "1", "");
-        End::default().breaks(&witness, Promise::StoredOnce, "/heartbeat with the pair (1, 1) was honoured twice");
+        End::default().breaks(&witness, Invariant::StoredOnce, "/heartbeat with the pair (1, 1) was accepted twice");
     });
 }
 
@@ -179,7 +182,7 @@ fn a_token_lets_one_device_in() {
     at_times(async |witness| {
         register(&witness, "A");
         register(&witness, "B");
-        End::default().breaks(&witness, Promise::TokenOnce, "B registered with the one-time token that A had used");
+        End::default().breaks(&witness, Invariant::TokenOnce, "B registered with the one-time token that A had used");
     });
 }
 
@@ -192,8 +195,8 @@ fn nothing_of_a_revoked_device_is_honoured_later() {
         stored(&witness, "A", 1);
         End::default().breaks(
             &witness,
-            Promise::TerminalStays,
-            "A: /heartbeat was honoured after the device was revoked",
+            Invariant::TerminalStays,
+            "A: /heartbeat was accepted after the device was revoked",
         );
     });
 }
@@ -241,13 +244,13 @@ fn an_image_goes_to_registered_devices_byte_for_byte() {
             witness.exchange("/api/artifacts", IMAGE, b"{}");
             register(&witness, "A");
             download(&witness, "A", from, body);
-            End::default().breaks(&witness, Promise::ImagesToDevices, "are not those of the image");
+            End::default().breaks(&witness, Invariant::ImagesToDevices, "are not those of the image");
         });
     }
     at_times(async |witness| {
         witness.exchange("/api/artifacts", IMAGE, b"{}");
         download(&witness, "A", None, IMAGE);
-        End::default().breaks(&witness, Promise::ImagesToDevices, "A, who never registered, was given bytes");
+        End::default().breaks(&witness, Invariant::ImagesToDevices, "A, who never registered, was given bytes");
     });
 }
 
@@ -259,7 +262,7 @@ fn a_device_that_was_revoked_is_given_no_image() {
         witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
         pass(1).await;
         download(&witness, "A", None, IMAGE);
-        End::default().breaks(&witness, Promise::TerminalStays, "given after the device was revoked");
+        End::default().breaks(&witness, Invariant::TerminalStays, "given after the device was revoked");
     });
 }
 
@@ -278,12 +281,12 @@ fn a_closed_command_keeps_its_state() {
         let request = "type: command_ack\ndevice_id: A\nboot_epoch: 1\nseq: 1\nSIG_DEV: x";
         witness.exchange("/commands/ack", request.as_bytes(), answer.as_bytes());
         let end = End { commands: vec![command("FAILED")], ..End::default() };
-        end.breaks(&witness, Promise::TerminalStays, "the command c1 was SUCCEEDED, and is FAILED");
+        end.breaks(&witness, Invariant::TerminalStays, "the command c1 was SUCCEEDED, and is FAILED");
     });
 }
 
-fn decision(minute: u64, what: &str, stage: u32) -> SeenDecision {
-    SeenDecision {
+fn decision(minute: u64, what: &str, stage: u32) -> ObservedDecision {
+    ObservedDecision {
         gates: Vec::new(),
         at: UnixMs(minute * 60_000),
         actor: "rollout-engine".to_owned(),
@@ -293,8 +296,8 @@ fn decision(minute: u64, what: &str, stage: u32) -> SeenDecision {
     }
 }
 
-fn rollout(status: &str, decisions: Vec<SeenDecision>) -> End {
-    let seen = SeenRollout {
+fn rollout(status: &str, decisions: Vec<ObservedDecision>) -> End {
+    let seen = ObservedRollout {
         rollout_id: "rollout-2".parse().unwrap(),
         version: "2".to_owned(),
         status: status.to_owned(),
@@ -306,7 +309,7 @@ fn rollout(status: &str, decisions: Vec<SeenDecision>) -> End {
         versions: BTreeMap::new(),
         gates: Vec::new(),
     };
-    let rollouts = rollout_watch::Seen { rollouts: vec![(seen, decisions)], ..rollout_watch::Seen::default() };
+    let rollouts = rollout_monitor::Seen { rollouts: vec![(seen, decisions)], ..rollout_monitor::Seen::default() };
     End { rollouts, ..End::default() }
 }
 
@@ -314,9 +317,9 @@ fn rollout(status: &str, decisions: Vec<SeenDecision>) -> End {
 fn an_aborted_rollout_decides_and_offers_nothing_more() {
     at_times(async |witness| {
         let end = rollout("ABORTED", vec![decision(20, "aborted", 0), decision(30, "resumed", 0)]);
-        end.breaks(&witness, Promise::TerminalStays, "the rollout rollout-2 was aborted, and then resumed");
+        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted, and then resumed");
         let end = rollout("RUNNING", vec![decision(20, "aborted", 0), decision(21, "alert", 0)]);
-        end.breaks(&witness, Promise::TerminalStays, "the rollout rollout-2 was aborted, and is RUNNING");
+        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted, and is RUNNING");
         let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
         pass(15).await;
         let offer = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
@@ -326,7 +329,7 @@ fn an_aborted_rollout_decides_and_offers_nothing_more() {
         pass(10).await;
         beat(&witness, "A", 2, "1", offer);
         stored(&witness, "A", 2);
-        end.breaks(&witness, Promise::NothingAfterAbort, "fw-2 was offered 300s after it was aborted");
+        end.breaks(&witness, Invariant::NothingAfterAbort, "fw-2 was offered 300s after it was aborted");
     });
 }
 
@@ -341,17 +344,17 @@ fn a_promotion_needs_outcomes_the_time_and_the_approval() {
         pass(11).await;
         beat(&witness, "A", 1, "1", "manifest: \"release_id: fw-2\\nx\"");
         stored(&witness, "A", 1);
-        promoted(40).breaks(&witness, Promise::EvidenceFirst, "at most 0 devices can have had an outcome");
+        promoted(40).breaks(&witness, Invariant::EvidenceFirst, "at most 0 devices can have had an outcome");
         pass(10).await;
         beat(&witness, "A", 2, "2", "");
         stored(&witness, "A", 2);
         // Seen at 21 min, confirmed a minute later, baked for ten.
-        promoted(31).breaks(&witness, Promise::EvidenceFirst, "the policy asks for 1");
+        promoted(31).breaks(&witness, Invariant::EvidenceFirst, "the policy asks for 1");
         assert_eq!(promoted(32).judged(&witness), []);
         let end = rollout("RUNNING", vec![decision(40, "promoted", 0)]);
-        end.breaks(&witness, Promise::EvidenceFirst, "without a person's approval");
+        end.breaks(&witness, Invariant::EvidenceFirst, "without a person's approval");
         let decisions = vec![decision(30, "approved", 0), decision(39, "waiting", 0), decision(40, "promoted", 0)];
-        rollout("RUNNING", decisions).breaks(&witness, Promise::EvidenceFirst, "without a person's approval");
+        rollout("RUNNING", decisions).breaks(&witness, Invariant::EvidenceFirst, "without a person's approval");
     });
 }
 
@@ -379,7 +382,7 @@ fn a_failure_that_was_told_is_an_outcome_and_a_claim_is_none() {
             vec![decision(10, "waiting", 0), decision(11, "approved", 0), decision(12, "promoted", 0)],
         );
         says(1, UpdateStep::Rebooting);
-        end.breaks(&witness, Promise::EvidenceFirst, "at most 0 devices");
+        end.breaks(&witness, Invariant::EvidenceFirst, "at most 0 devices");
         says(2, UpdateStep::Failed);
         assert_eq!(end.judged(&witness), []);
     });
@@ -393,13 +396,13 @@ fn in_fair_weather_every_device_is_heard_and_every_command_arrives() {
         beat(&witness, "A", 1, "1", "");
         stored(&witness, "A", 1);
         let end = End { alive: alive.clone(), ..End::default() };
-        end.breaks(&witness, Promise::NobodyStarves, "A: nothing of it was honoured in the last 900s");
+        end.breaks(&witness, Invariant::NoStarvation, "A: nothing of it was accepted in the last 900s");
         pass(50).await;
         beat(&witness, "A", 2, "1", "");
         stored(&witness, "A", 2);
         assert_eq!(end.judged(&witness), []);
         let end = End { alive, commands: vec![command("QUEUED")], ..End::default() };
-        end.breaks(&witness, Promise::NobodyStarves, "A: its command c1 is still QUEUED");
+        end.breaks(&witness, Invariant::NoStarvation, "A: its command c1 is still QUEUED");
     });
 }
 
@@ -408,27 +411,27 @@ fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
     use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
     let minutes = Duration::from_mins;
     let waited = |kind, since, until, plan: &Plan| {
-        let wait = Wait { kind, since: minutes(since), until: minutes(until) };
-        End { waits: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
+        let wait = PendingPeriod { kind, since: minutes(since), until: minutes(until) };
+        End { pending_periods: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
     };
     let with = |steps: &str| {
         let text = SCENARIO.replace("[[expect]]", &format!("{steps}\n[[expect]]"));
-        scenario::check("made-up", text.as_bytes(), &KnownSettings).unwrap()
+        scenario::check("made-up", text.as_bytes(), &ScenarioSettings).unwrap()
     };
     at_times(async |witness| {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
             let told = format!(
-                "1 devices had something to say and none of it was accepted for 900s of fair weather: {} of A waited from 1200 s to 2160 s",
+                "1 devices had something to say and none of it was accepted for 900s of fair network_faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
-            end.breaks(&witness, Promise::NobodyStarves, &told);
+            end.breaks(&witness, Invariant::NoStarvation, &told);
             assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are no starving");
         }
         let dark = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");
         assert_eq!(waited(Attendance, 20, 55, &dark).judged(&witness), [], "ten minutes before it, fourteen after");
-        waited(Attendance, 20, 56, &dark).breaks(&witness, Promise::NobodyStarves, "attendance of A");
-        waited(Attendance, 10, 31, &dark).breaks(&witness, Promise::NobodyStarves, "to 1800 s");
+        waited(Attendance, 20, 56, &dark).breaks(&witness, Invariant::NoStarvation, "attendance of A");
+        waited(Attendance, 10, 31, &dark).breaks(&witness, Invariant::NoStarvation, "to 1800 s");
         assert_eq!(waited(Attendance, 110, 130, &plan()).judged(&witness), [], "most of it was after the end");
     });
 }
@@ -438,9 +441,9 @@ fn attacks_that_succeed_and_memory_without_bound_are_told() {
     at_times(async |witness| {
         let score = Score { attempts: 5, successes: 1, unjudged: 0 };
         let end = End { attacks: BTreeMap::from([("forger", score)]), ..End::default() };
-        end.breaks(&witness, Promise::NoAttackSucceeds, "1 of 5 attacks by `forger` were honoured");
+        end.breaks(&witness, Invariant::NoAttackSucceeds, "1 of 5 attacks by `forger` were accepted");
         let end = End { memory_bytes: Some((1 << 30, 1)), ..End::default() };
-        end.breaks(&witness, Promise::MemoryBounded, "the process holds 1024 MiB");
+        end.breaks(&witness, Invariant::MemoryBounded, "the process holds 1024 MiB");
         let end = End { memory_bytes: Some((200 << 20, 1)), ..End::default() };
         assert_eq!(end.judged(&witness), []);
     });

@@ -11,7 +11,7 @@ use crate::{
 
 /// What becomes of a device that installs a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum InstallOutcome {
     /// It runs the new firmware.
     Good,
     /// Writing into the slot fails; the old firmware goes on.
@@ -38,9 +38,9 @@ pub struct TrueFirmware {
 
 /// Every release of a scenario as it really is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Truth(Vec<TrueFirmware>);
+pub struct GroundTruth(Vec<TrueFirmware>);
 
-impl Truth {
+impl GroundTruth {
     /// What the plan says.
     pub fn of(plan: &Plan) -> Self {
         let firmware = plan.firmware.iter().map(|behaviour| TrueFirmware {
@@ -59,37 +59,37 @@ impl Truth {
 
     /// What becomes of a device that installs the release with this counter: always the same for a seed. A release that the
     /// scenario does not have does nothing.
-    pub fn fate(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> Fate {
+    pub fn install_outcome(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> InstallOutcome {
         let Some(firmware) = self.0.iter().find(|firmware| firmware.release_counter == release_counter) else {
-            return Fate::Good;
+            return InstallOutcome::Good;
         };
         let Firmware { only_model, only_site, .. } = &firmware.behaviour;
         let is_spared = |only: &Option<String>, own: &str| only.as_deref().is_some_and(|only| only != own);
         if is_spared(only_model, device.model) || is_spared(only_site, device.site) {
-            return Fate::Good;
+            return InstallOutcome::Good;
         }
         let mut rng = seed::stream(root_seed, device.device_id.as_str(), &format!("fate {release_counter}"));
         let mut drawn = seed::below(&mut rng, 10_000);
         let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware.behaviour;
-        let dies = Fate::Dies(after_about(&mut rng, firmware.behaviour.dies_after));
-        let fates = [
-            (install_fails_bp, Fate::InstallFails),
-            (boot_fails_bp, Fate::BootFails),
-            (bricks_bp, Fate::Bricks),
+        let dies = InstallOutcome::Dies(after_about(&mut rng, firmware.behaviour.dies_after));
+        let outcomes = [
+            (install_fails_bp, InstallOutcome::InstallFails),
+            (boot_fails_bp, InstallOutcome::BootFails),
+            (bricks_bp, InstallOutcome::Bricks),
             (dies_bp, dies),
-            (lies_bp, Fate::Lies),
+            (lies_bp, InstallOutcome::Lies),
         ];
-        for (share_bp, fate) in fates {
+        for (share_bp, outcome) in outcomes {
             if drawn < u64::from(share_bp) {
-                return fate;
+                return outcome;
             }
             drawn -= u64::from(share_bp);
         }
-        Fate::Good
+        InstallOutcome::Good
     }
 }
 
-/// Whose fate is asked for.
+/// Whose outcome is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// Its name.
@@ -119,43 +119,50 @@ pub fn image(root_seed: u64, firmware: &Firmware) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn truth(change: impl Fn(&mut Firmware)) -> Truth {
+    fn ground_truth(change: impl Fn(&mut Firmware)) -> GroundTruth {
         let mut behaviour = Firmware::good("1.1.0", 2);
         change(&mut behaviour);
-        Truth(vec![TrueFirmware { version: "1.1.0".into(), release_counter: 2, behaviour }])
+        GroundTruth(vec![TrueFirmware { version: "1.1.0".into(), release_counter: 2, behaviour }])
     }
 
-    fn fates(truth: &Truth, model: &str) -> Vec<Fate> {
-        let fate = |number: u32| {
+    fn outcomes(ground_truth: &GroundTruth, model: &str) -> Vec<InstallOutcome> {
+        let outcome = |number: u32| {
             let device_id = format!("SIM-{number}").parse().unwrap();
-            truth.fate(2, 7, &Subject { device_id: &device_id, model, site: "HQ" })
+            ground_truth.install_outcome(2, 7, &Subject { device_id: &device_id, model, site: "HQ" })
         };
-        (0..10_000).map(fate).collect()
+        (0..10_000).map(outcome).collect()
     }
 
     #[test]
     fn as_many_devices_break_as_the_scenario_says_and_always_the_same() {
-        let truth = truth(|firmware| (firmware.bricks_bp, firmware.lies_bp) = (200, 100));
-        let drawn = fates(&truth, "KS-100");
-        let count = |fate| drawn.iter().filter(|drawn| **drawn == fate).count();
-        assert!((150..250).contains(&count(Fate::Bricks)) && (70..130).contains(&count(Fate::Lies)));
-        assert_eq!(drawn, fates(&truth, "KS-100"));
+        let ground_truth = ground_truth(|firmware| (firmware.bricks_bp, firmware.lies_bp) = (200, 100));
+        let drawn = outcomes(&ground_truth, "KS-100");
+        let count = |outcome| drawn.iter().filter(|drawn| **drawn == outcome).count();
+        assert!(
+            (150..250).contains(&count(InstallOutcome::Bricks)) && (70..130).contains(&count(InstallOutcome::Lies))
+        );
+        assert_eq!(drawn, outcomes(&ground_truth, "KS-100"));
     }
 
     #[test]
     fn what_breaks_one_model_only_spares_the_others() {
-        let truth = truth(|firmware| {
+        let ground_truth = ground_truth(|firmware| {
             firmware.bricks_bp = 10_000;
             firmware.only_model = Some("KS-200".to_owned());
         });
-        assert!(fates(&truth, "KS-100").iter().all(|fate| *fate == Fate::Good));
-        assert!(fates(&truth, "KS-200").iter().all(|fate| *fate == Fate::Bricks));
+        assert!(outcomes(&ground_truth, "KS-100").iter().all(|outcome| *outcome == InstallOutcome::Good));
+        assert!(outcomes(&ground_truth, "KS-200").iter().all(|outcome| *outcome == InstallOutcome::Bricks));
     }
 
     #[test]
     fn a_late_death_comes_about_when_the_scenario_says() {
-        let truth = truth(|firmware| (firmware.dies_bp, firmware.dies_after) = (10_000, Duration::from_hours(20)));
+        let ground_truth =
+            ground_truth(|firmware| (firmware.dies_bp, firmware.dies_after) = (10_000, Duration::from_hours(20)));
         let hours = Duration::from_hours(18)..=Duration::from_hours(22);
-        assert!(fates(&truth, "x").iter().all(|fate| matches!(fate, Fate::Dies(after) if hours.contains(after))));
+        assert!(
+            outcomes(&ground_truth, "x")
+                .iter()
+                .all(|outcome| matches!(outcome, InstallOutcome::Dies(after) if hours.contains(after)))
+        );
     }
 }

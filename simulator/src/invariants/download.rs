@@ -12,7 +12,7 @@ use ks_protocol::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Promise, witness::Seen};
+use super::{Invariant, witness::Seen};
 
 /// The path of an image, before its hash.
 const PATH: &str = "/firmware/artifacts/";
@@ -59,11 +59,11 @@ impl Seen {
         let who = device_id.as_deref().unwrap_or("nobody by name");
         if !is_registered {
             let what = format!("{who}, who never registered, was given bytes of the image {sha256}");
-            self.breach(Promise::ImagesToDevices, at, what);
+            self.violation(Invariant::ImagesToDevices, at, what);
         }
         if revoked_at.is_some_and(|revoked_at| revoked_at < asked.at) {
             let what = format!("{who}: bytes of the image {sha256} were given after the device was revoked");
-            self.breach(Promise::TerminalStays, at, what);
+            self.violation(Invariant::TerminalStays, at, what);
         }
         let from = if is_part { from.unwrap_or(0) } else { 0 };
         let is_right = match self.images.get(sha256) {
@@ -75,7 +75,7 @@ impl Seen {
         if !is_right {
             let what =
                 format!("{who} was given {} bytes from {from} on that are not those of the image {sha256}", body.len());
-            self.breach(Promise::ImagesToDevices, at, what);
+            self.violation(Invariant::ImagesToDevices, at, what);
         }
     }
 }

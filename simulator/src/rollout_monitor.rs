@@ -13,7 +13,7 @@ use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, R
 
 use crate::{
     measure::Measurements,
-    operator::{Operator, OperatorError, SeenDecision, SeenGate, SeenRollout},
+    operator::{ObservedDecision, ObservedGate, ObservedRollout, Operator, OperatorError},
     scenario::Plan,
     timeline::Step,
 };
@@ -28,7 +28,7 @@ const ROLLOUTS_MAX: usize = 10_000;
 const DECISIONS_MAX: usize = 100_000;
 
 /// What is known of the rollouts of a run.
-pub struct RolloutWatch {
+pub struct RolloutMonitor {
     file: Option<BufWriter<File>>,
     /// The rollouts that the plan starts: a target of somebody else's may have others.
     own: BTreeSet<RolloutId>,
@@ -44,8 +44,8 @@ pub struct RolloutWatch {
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Each rollout with its decisions, in the order they were made.
-    pub rollouts: Vec<(SeenRollout, Vec<SeenDecision>)>,
-    /// When each version broke its first device, since the start of the run: the truth.
+    pub rollouts: Vec<(ObservedRollout, Vec<ObservedDecision>)>,
+    /// When each version broke its first device, since the start of the run: the ground_truth.
     pub first_broken_at: BTreeMap<String, Duration>,
     /// When the run began, on the wall.
     pub epoch: UnixMs,
@@ -70,16 +70,17 @@ impl Seen {
     }
 
     /// When the first such decision was made, seconds into the run.
-    fn first_s(&self, decisions: &[SeenDecision], is_such: impl Fn(&SeenDecision) -> bool) -> Option<f64> {
+    fn first_s(&self, decisions: &[ObservedDecision], is_such: impl Fn(&ObservedDecision) -> bool) -> Option<f64> {
         let first = decisions.iter().filter(|decision| is_such(decision)).map(|decision| decision.at).min()?;
         Some(Duration::from_millis(first.since_ms(self.epoch)).as_secs_f64())
     }
 
     /// The rollout whose release broke most, then one that was stopped, then the first.
-    fn worst(&self, total: &Measurements) -> Option<&(SeenRollout, Vec<SeenDecision>)> {
-        let is_stopped = |rollout: &SeenRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
-        let badness =
-            |(rollout, _): &&(SeenRollout, Vec<SeenDecision>)| (total.broken_by(&rollout.version), is_stopped(rollout));
+    fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
+        let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
+        let badness = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
+            (total.broken_by(&rollout.version), is_stopped(rollout))
+        };
         self.rollouts.iter().rev().max_by_key(badness)
     }
 
@@ -101,7 +102,7 @@ impl Seen {
     }
 }
 
-impl RolloutWatch {
+impl RolloutMonitor {
     /// Ready to watch the plan's rollouts; a plan without any is not watched.
     ///
     /// # Errors
@@ -136,7 +137,7 @@ impl RolloutWatch {
         let mut samples = Vec::new();
         let mut unsettled = 0;
         let own = &self.own;
-        let each = |rollout: &SeenRollout| {
+        let each = |rollout: &ObservedRollout| {
             if !is_own(own, &rollout.rollout_id) {
                 return;
             }
@@ -173,7 +174,7 @@ impl RolloutWatch {
         let _ = self.look(operator, at, total).await; // what can't be written shows when the folder is
         let mut rollouts = Vec::new();
         let own = &self.own;
-        let each = |rollout: &SeenRollout| {
+        let each = |rollout: &ObservedRollout| {
             if is_own(own, &rollout.rollout_id) {
                 keep(&mut rollouts, rollout, ROLLOUTS_MAX);
             }
@@ -230,18 +231,18 @@ fn is_own(own: &BTreeSet<RolloutId>, rollout_id: &RolloutId) -> bool {
     own.contains(rollout_id) || name.strip_suffix("-back").is_some_and(|of| own.iter().any(|own| own.as_str() == of))
 }
 
-fn is_settled(rollout: &SeenRollout) -> bool {
+fn is_settled(rollout: &ObservedRollout) -> bool {
     let under_way = ["OFFERED", "DOWNLOADING", "INSTALLING", "CONFIRMING"];
     let is_over = matches!(rollout.status.as_str(), "ABORTED" | "COMPLETED");
     is_over && under_way.iter().all(|state| rollout.updates.get(*state).is_none_or(|count| *count == 0))
 }
 
 /// Whether the engine itself stopped a release.
-fn is_against_the_release(decision: &SeenDecision) -> bool {
+fn is_against_the_release(decision: &ObservedDecision) -> bool {
     decision.actor == "rollout-engine" && matches!(decision.decision.as_str(), "aborted" | "paused")
 }
 
-fn sample(rollout: &SeenRollout, at: Duration, broken: u64) -> RolloutSample {
+fn sample(rollout: &ObservedRollout, at: Duration, broken: u64) -> RolloutSample {
     let lower =
         |counts: &BTreeMap<String, u64>| counts.iter().map(|(word, count)| (word.to_lowercase(), *count)).collect();
     RolloutSample {
@@ -261,21 +262,21 @@ fn sample(rollout: &SeenRollout, at: Duration, broken: u64) -> RolloutSample {
 
 /// What gates say that have a device to judge, those that are nearest to stopping the release first: the greatest share of
 /// failures against its threshold.
-fn worst_first(gates: &[SeenGate]) -> Vec<GateSample> {
-    let mut judged: Vec<&SeenGate> = gates.iter().filter(|gate| gate.executed > 0).collect();
-    let badness = |gate: &SeenGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
+fn worst_first(gates: &[ObservedGate]) -> Vec<GateSample> {
+    let mut judged: Vec<&ObservedGate> = gates.iter().filter(|gate| gate.executed > 0).collect();
+    let badness = |gate: &ObservedGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
     judged.sort_by_key(|gate| std::cmp::Reverse(badness(gate))); // stable: of the same, in the order of the policy
     judged.into_iter().take(GATES_MAX).map(reading).collect()
 }
 
 /// The gate that a decision was made by: the one that its reason names, of those that failed; none of a person's.
-fn decided_by(decision: &SeenDecision) -> Option<GateSample> {
+fn decided_by(decision: &ObservedDecision) -> Option<GateSample> {
     let mut failed = decision.gates.iter().filter(|gate| gate.verdict == "FAIL");
-    let is_named = |gate: &&SeenGate| decision.why.contains(&format!("gate {} of {}:", gate.gate + 1, gate.of));
+    let is_named = |gate: &&ObservedGate| decision.why.contains(&format!("gate {} of {}:", gate.gate + 1, gate.of));
     failed.clone().find(is_named).or_else(|| failed.next()).map(reading)
 }
 
-fn reading(gate: &SeenGate) -> GateSample {
+fn reading(gate: &ObservedGate) -> GateSample {
     GateSample {
         gate: gate.gate,
         of: gate.of.clone(),
@@ -293,9 +294,9 @@ fn reading(gate: &SeenGate) -> GateSample {
 mod tests {
     use super::*;
 
-    fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> SeenGate {
+    fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> ObservedGate {
         let share_ppm = failed * 1_000_000 / 40;
-        SeenGate {
+        ObservedGate {
             gate: number,
             of: of.to_owned(),
             threshold_bp: 100,
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn the_gate_that_a_decision_names_is_the_one_that_is_kept_with_it() {
         let gates = vec![gate(0, "KS-100", 9, "FAIL"), gate(1, "all", 2, "FAIL"), gate(2, "all", 0, "PASS")];
-        let decision = SeenDecision {
+        let decision = ObservedDecision {
             at: UnixMs(0),
             actor: "rollout-engine".to_owned(),
             decision: "aborted".to_owned(),
@@ -329,7 +330,7 @@ mod tests {
         };
         let by = decided_by(&decision).unwrap();
         assert_eq!((by.gate, by.of.as_str(), by.failed), (1, "all", 2));
-        assert_eq!(decided_by(&SeenDecision { gates: Vec::new(), ..decision }), None, "a person decided it");
+        assert_eq!(decided_by(&ObservedDecision { gates: Vec::new(), ..decision }), None, "a person decided it");
         let kept: Vec<u64> = worst_first(&gates).iter().map(|gate| gate.failed).collect();
         assert_eq!(kept, [9, 2, 0]);
     }

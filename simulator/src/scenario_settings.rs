@@ -11,9 +11,9 @@ use ks_server::{
 use crate::scenario::ServerSettings;
 
 /// What a scenario may set of the server: the server's own table and its own check.
-pub struct KnownSettings;
+pub struct ScenarioSettings;
 
-impl ServerSettings for KnownSettings {
+impl ServerSettings for ScenarioSettings {
     fn names(&self) -> Vec<&'static str> {
         let is_free = |name: &&str| !self.decided_by_run().contains(name) && !self.reaches_outside().contains(name);
         SETTINGS.iter().map(|setting| setting.name).filter(is_free).collect()
@@ -73,7 +73,7 @@ mod tests {
     /// Goal: no setting that names a place, a host or a secret is a scenario's, also one that the server gets some day.
     #[test]
     fn a_scenario_sets_no_place_no_host_and_no_secret() {
-        let names = KnownSettings.names();
+        let names = ScenarioSettings.names();
         let outside = ["path", "folder", "bucket", "URL", "http", "address", "key", "secret"];
         let is_outside = |setting: &&ks_server::config::Setting| {
             setting.secret || outside.iter().any(|word| setting.expected.contains(word))
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_setting_that_reaches_outside_is_refused_with_why_and_what_to_do() {
         let text = "name = \"x\"\ngoal = \"Hostile.\"\nduration = \"5s\"\n[fleet]\ndevices = 1\n[server]\nS3_ENDPOINT = \"http://10.0.0.1\"\nSERVER_KEYS_DIR = \"/etc/x\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
-        let wrong = crate::scenario::check("x.toml", text.as_bytes(), &KnownSettings).unwrap_err();
+        let wrong = crate::scenario::check("x.toml", text.as_bytes(), &ScenarioSettings).unwrap_err();
         let said: Vec<(usize, &str)> = wrong.iter().map(|wrong| (wrong.line, wrong.message.as_str())).collect();
         let why = "would have the server reach beyond the run's own folder and process, which a scenario may not";
         assert_eq!(said, [(7, &*format!("`S3_ENDPOINT` {why}")), (8, &*format!("`SERVER_KEYS_DIR` {why}"))]);

@@ -1,46 +1,45 @@
-//! What has been gathered of a run so far: its sums, its record, what is judged tick by tick.
+//! Collects a run's measurements tick by tick: totals, record, expectations.
 
 use std::{io, time::Duration};
 
 use ks_reports::run_folder::{Ledger, Tick};
 
-use super::{End, Observer, Played, Run};
+use super::{EndReason, Observer, Run, RunOutcome};
 use crate::{
-    by_phase::ByPhase,
     device::exchange::MessageType,
     expect::Judge,
     measure::{Measurements, OK},
+    phase_recorder::PhaseRecorder,
     record::Record,
-    rollout_watch::RolloutWatch,
+    rollout_monitor::RolloutMonitor,
     ticks::Ticks,
 };
 
-/// What has been gathered of a run so far.
-pub(super) struct Gathered {
-    /// Where each tick is written down; nowhere in a trial.
+pub(super) struct Collector {
+    /// Where ticks are written; none in a trial.
     record: Option<Record>,
     judge: Judge,
-    pub(super) watch: RolloutWatch,
-    phases: ByPhase,
+    pub(super) watch: RolloutMonitor,
+    phases: PhaseRecorder,
     pub(super) total: Measurements,
     steady: (Measurements, Duration),
     pub(super) ticks: u64,
-    /// When each ends.
+    /// When each tick ends.
     ends: Ticks,
     ramp: Duration,
     duration: Duration,
-    /// From here on devices schedule nothing; what comes is the answers to what they sent before.
+    /// From here on devices schedule nothing; only answers to earlier requests arrive.
     pub(super) end: Duration,
     sockets_max: u64,
 }
 
-impl Gathered {
+impl Collector {
     pub(super) fn new(run: &Run<'_>) -> io::Result<Self> {
         Ok(Self {
             record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
             judge: Judge::new(run.plan),
-            watch: RolloutWatch::new(run.plan, run.folder)?,
-            phases: ByPhase::of(run.plan, run.stage.server.clone()),
+            watch: RolloutMonitor::new(run.plan, run.folder)?,
+            phases: PhaseRecorder::of(run.plan, run.run_context.server.clone()),
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
@@ -57,12 +56,12 @@ impl Gathered {
         self.ends.start(self.ticks)
     }
 
-    /// When the next tick ends, if it is a whole one.
+    /// When the next tick ends, if it is a full one.
     pub(super) fn next_end(&self) -> Duration {
         self.ends.end(self.ticks)
     }
 
-    /// Takes the next tick, which lasted until `to`. Gives an expectation whose breach ends the run, if there is one.
+    /// Takes the next tick, which lasted until `to`. Returns a violated expectation that ends the run, if there is one.
     pub(super) fn take(
         &mut self,
         measured: &Measurements,
@@ -97,7 +96,7 @@ impl Gathered {
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1_000.0)
         };
-        let honoured = |quantile| beats.honoured().and_then(|times| ms(&times.response_us, quantile));
+        let accepted = |quantile| beats.accepted().and_then(|times| ms(&times.response_us, quantile));
         Tick {
             at_s: from.as_secs_f64(),
             width_s: to.saturating_sub(from).as_secs_f64(),
@@ -108,9 +107,9 @@ impl Gathered {
             registered: u64::try_from(self.total.registered).unwrap_or(0),
             in_flight: u64::try_from(self.total.in_flight).unwrap_or(0),
             send_lag_p99_ms: ms(&measured.send_lag_us, 0.99),
-            p50_ms: honoured(0.5),
-            p99_ms: honoured(0.99),
-            max_ms: honoured(1.0),
+            p50_ms: accepted(0.5),
+            p99_ms: accepted(0.99),
+            max_ms: accepted(1.0),
         }
     }
 
@@ -118,25 +117,25 @@ impl Gathered {
         self,
         ledger: Ledger,
         lasted: Duration,
-        end: End,
+        end: EndReason,
         failures: Vec<String>,
-    ) -> io::Result<Played> {
+    ) -> io::Result<RunOutcome> {
         self.record.map_or(Ok(()), Record::finish)?;
         let (phases, server_rss_bytes) = self.phases.finish();
-        let interrupted = matches!(end, End::Interrupted);
+        let interrupted = matches!(end, EndReason::Interrupted);
         let (aborted, broken) = match end {
-            End::Aborted(why) => (Some(why), None),
-            End::Broken(why) => (None, Some(why)),
-            End::Over | End::Interrupted => (None, None),
+            EndReason::Aborted(why) => (Some(why), None),
+            EndReason::Broken(why) => (None, Some(why)),
+            EndReason::Over | EndReason::Interrupted => (None, None),
         };
-        Ok(Played {
+        Ok(RunOutcome {
             total: self.total,
             steady: self.steady,
             ledger,
             judge: self.judge,
             rollouts: self.watch.seen,
             rollout: None,
-            breaches: None,
+            violations: None,
             lasted,
             interrupted,
             unjudged: Vec::new(),

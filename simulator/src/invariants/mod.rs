@@ -20,8 +20,8 @@ const TOLD_MAX: usize = 20;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Promise {
-    /// What was acknowledged is stored, and what was sent twice is honoured once.
+pub enum Invariant {
+    /// What was acknowledged is stored, and what was sent twice is accepted once.
     StoredOnce,
     /// A one-time token lets one device in.
     TokenOnce,
@@ -34,15 +34,15 @@ pub enum Promise {
     /// Images go to registered devices alone, byte for byte as they were uploaded.
     ImagesToDevices,
     /// In fair weather every honest device is answered, and every command reaches its device.
-    NobodyStarves,
+    NoStarvation,
     /// No adversary has a success.
     NoAttackSucceeds,
     /// What the process holds in memory has a bound that does not grow with time.
     MemoryBounded,
 }
 
-impl Promise {
-    /// Every promise.
+impl Invariant {
+    /// Every invariant.
     pub const ALL: [Self; 9] = [
         Self::StoredOnce,
         Self::TokenOnce,
@@ -50,7 +50,7 @@ impl Promise {
         Self::NothingAfterAbort,
         Self::EvidenceFirst,
         Self::ImagesToDevices,
-        Self::NobodyStarves,
+        Self::NoStarvation,
         Self::NoAttackSucceeds,
         Self::MemoryBounded,
     ];
@@ -64,18 +64,18 @@ impl Promise {
             Self::NothingAfterAbort => "what was aborted is offered to nobody",
             Self::EvidenceFirst => "no promotion without evidence",
             Self::ImagesToDevices => "images go to devices alone, byte for byte",
-            Self::NobodyStarves => "no honest device is starved",
+            Self::NoStarvation => "no honest device is starved",
             Self::NoAttackSucceeds => "no attack succeeds",
             Self::MemoryBounded => "memory stays bounded",
         }
     }
 }
 
-/// A promise that was not kept.
+/// A invariant that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breach {
+pub struct Violation {
     /// Which.
-    pub promise: Promise,
+    pub invariant: Invariant,
     /// What happened.
     pub what: String,
     /// When it was seen, since the start of the run.

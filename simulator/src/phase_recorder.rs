@@ -7,14 +7,14 @@ use ks_reports::run_folder::{AdversaryRequests, PhaseFigures};
 use crate::{
     device::exchange::MessageType,
     measure::{self, Measurements},
+    resources,
     scenario::Plan,
-    self_watch,
     server_process::ServerProcess,
     summary::percentiles,
 };
 
 /// What is summed up so far.
-pub struct ByPhase {
+pub struct PhaseRecorder {
     /// Name, start and end of each, in order; they do not overlap.
     spans: Vec<(String, Duration, Duration)>,
     /// Of the phase that goes on.
@@ -35,7 +35,7 @@ struct Used {
     server_rss_bytes: Option<u64>,
 }
 
-impl ByPhase {
+impl PhaseRecorder {
     /// Nothing was measured yet; the server is watched, if it is a process of the run's own.
     pub fn of(plan: &Plan, server: Option<Rc<dyn ServerProcess>>) -> Self {
         let spans = plan.phases().into_iter().filter(|(name, ..)| name != "ramp" && name != "steady").collect();
@@ -69,7 +69,7 @@ impl ByPhase {
 fn used(server: Option<&dyn ServerProcess>) -> Used {
     let usage = server.and_then(ServerProcess::usage);
     Used {
-        generator_cpu_s: self_watch::own_cpu_s(),
+        generator_cpu_s: resources::own_cpu_s(),
         server_cpu_s: usage.map(|usage| usage.cpu_s),
         server_rss_bytes: usage.and_then(|usage| usage.rss_bytes),
     }
@@ -82,7 +82,7 @@ fn figures(measured: &Measurements, before: Used, after: Used) -> PhaseFigures {
     PhaseFigures {
         requests: codes.values().sum(),
         ok: codes.get(measure::OK).copied().unwrap_or(0),
-        heartbeat_ms: beats.honoured().and_then(|times| percentiles(&times.response_us)),
+        heartbeat_ms: beats.accepted().and_then(|times| percentiles(&times.response_us)),
         adversary_requests: adversary_requests(measured),
         generator_cpu_s: after.generator_cpu_s - before.generator_cpu_s,
         adversaries_cpu_s: measured.adversaries_cpu.as_secs_f64(),
@@ -106,8 +106,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        known_settings::KnownSettings,
         scenario,
+        scenario_settings::ScenarioSettings,
         server_process::{Acting, Moment, Usage},
     };
 
@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_own_ticks_and_no_others() {
-        let plan = scenario::check("t.toml", SCENARIO.as_bytes(), &KnownSettings).unwrap();
-        let mut phases = ByPhase::of(&plan, Some(Rc::new(Working::default())));
+        let plan = scenario::check("t.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap();
+        let mut phases = PhaseRecorder::of(&plan, Some(Rc::new(Working::default())));
         for second in 0..12_u64 {
             let mut measured = Measurements::default();
             measured.adversary_mut("forger").sent = 1 << second;

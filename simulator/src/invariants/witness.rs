@@ -1,4 +1,4 @@
-//! Sees each exchange at the server's door, and keeps what promises are judged by.
+//! Sees each exchange at the server's door, and keeps what invariants are judged by.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use ks_protocol::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Asked, Breach, Promise, TOLD_MAX};
+use super::{Asked, Invariant, TOLD_MAX, Violation};
 use crate::pairs::Pairs;
 
 /// Stands at the door of a rehearsal's server.
@@ -29,7 +29,7 @@ pub struct Witness {
 #[derive(Default)]
 pub(super) struct Seen {
     /// By the device's name.
-    pub(super) devices: BTreeMap<String, DeviceSeen>,
+    pub(super) devices: BTreeMap<String, ObservedDevice>,
     /// When each release was offered last.
     pub(super) offered_last: BTreeMap<String, Duration>,
     /// When each release was taken back.
@@ -40,33 +40,33 @@ pub(super) struct Seen {
     commands_over: BTreeMap<String, String>,
     /// Every image that was uploaded, by its SHA-256 in hex.
     pub(super) images: BTreeMap<String, Vec<u8>>,
-    pub(super) breaches: Vec<Breach>,
+    pub(super) violations: Vec<Violation>,
 }
 
 /// What was seen of one device.
 #[derive(Default)]
-pub(super) struct DeviceSeen {
-    /// Pairs of heartbeats that were honoured.
+pub(super) struct ObservedDevice {
+    /// Pairs of heartbeats that were accepted.
     pub(super) beats: Pairs,
-    /// Pairs of all other requests that were honoured.
+    /// Pairs of all other requests that were accepted.
     others: Pairs,
     /// Pairs of heartbeats that are stored.
     pub(super) stored: Pairs,
-    /// When the last one was honoured.
+    /// When the last one was accepted.
     pub(super) last_at: Duration,
     pub(super) revoked_at: Option<Duration>,
     pub(super) is_registered: bool,
     /// What it says that it runs.
     version: String,
     /// By release.
-    pub(super) updates: BTreeMap<String, UpdateSeen>,
+    pub(super) updates: BTreeMap<String, ObservedUpdate>,
     /// Since when it says that it runs a version, by version.
     pub(super) runs_since: BTreeMap<String, Duration>,
 }
 
 /// What was seen of one device's update to one release.
 #[derive(Default)]
-pub(super) struct UpdateSeen {
+pub(super) struct ObservedUpdate {
     /// When it was first offered.
     pub(super) offered_at: Option<Duration>,
     /// When the device said that it failed.
@@ -114,9 +114,9 @@ impl Witness {
 }
 
 impl Seen {
-    pub(super) fn breach(&mut self, promise: Promise, at: Duration, what: String) {
-        if self.breaches.len() < TOLD_MAX {
-            self.breaches.push(Breach { promise, what, at });
+    pub(super) fn violation(&mut self, invariant: Invariant, at: Duration, what: String) {
+        if self.violations.len() < TOLD_MAX {
+            self.violations.push(Violation { invariant, what, at });
         }
     }
 
@@ -135,7 +135,7 @@ impl Seen {
         }
     }
 
-    /// A device's request was honoured.
+    /// A device's request was accepted.
     fn device(&mut self, at: Duration, path: &str, request: &str, answer: &str) {
         // Their order is the protocol's: the type, then who, then the pair.
         let mut lines = request.lines();
@@ -159,12 +159,12 @@ impl Seen {
             self.beat(at, device_id, request, answer);
         }
         if !is_first {
-            let what = format!("{device_id}: {path} with the pair ({boot_epoch}, {seq}) was honoured twice");
-            self.breach(Promise::StoredOnce, at, what);
+            let what = format!("{device_id}: {path} with the pair ({boot_epoch}, {seq}) was accepted twice");
+            self.violation(Invariant::StoredOnce, at, what);
         }
         if revoked_at.is_some() {
-            let what = format!("{device_id}: {path} was honoured after the device was revoked");
-            self.breach(Promise::TerminalStays, at, what);
+            let what = format!("{device_id}: {path} was accepted after the device was revoked");
+            self.violation(Invariant::TerminalStays, at, what);
         }
         match path {
             Register::PATH => self.registered(at, device_id, request),
@@ -201,7 +201,7 @@ impl Seen {
         let first = self.tokens.entry(token.as_str().to_owned()).or_insert_with(|| device_id.to_owned());
         if first != device_id {
             let what = format!("{device_id} registered with the one-time token that {first} had used");
-            self.breach(Promise::TokenOnce, at, what);
+            self.violation(Invariant::TokenOnce, at, what);
         }
     }
 
@@ -230,7 +230,7 @@ impl Seen {
         if let Some(before) = self.commands_over.get(command_id) {
             if before != state {
                 let what = format!("the command {command_id} was {before}, and is {state}");
-                self.breach(Promise::TerminalStays, at, what);
+                self.violation(Invariant::TerminalStays, at, what);
             }
         } else if matches!(state, "SUCCEEDED" | "FAILED" | "REJECTED" | "TIMED_OUT" | "CANCELED") {
             self.commands_over.insert(command_id.to_owned(), state.to_owned());

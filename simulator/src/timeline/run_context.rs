@@ -1,4 +1,4 @@
-//! What a timeline acts through.
+//! The parts of a run that timeline steps act on.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,40 +9,38 @@ use std::{
 use ks_protocol::id::DeviceId;
 
 use crate::{
-    drive::rehearse::disk::Disk, event_log::EventLog, link::faults::Weather, operator::Operator, promises::Witness,
-    server_process::ServerProcess, shard::RunTime,
+    drive::rehearse::disk::Disk, event_log::EventLog, invariants::Witness, link::faults::NetworkFaults,
+    operator::Operator, server_process::ServerProcess, shard::RunTime,
 };
 
-/// What a timeline acts through.
-pub struct Stage {
-    /// The run's time.
+/// The parts of a run that timeline steps act on.
+pub struct RunContext {
     pub time: RunTime,
     /// The admin API.
     pub operator: Rc<Operator>,
-    /// The same on a link of its own, for looking while the timeline acts.
+    /// The admin API on a second link, for watching while the timeline acts.
     pub watcher: Operator,
-    /// The network's weather.
-    pub weather: Arc<Weather>,
-    /// The fleet by name.
+    pub network_faults: Arc<NetworkFaults>,
+    /// Ids of the fleet's devices.
     pub devices: Rc<Vec<DeviceId>>,
     /// The server, where it can be restarted.
     pub server: Option<Rc<dyn ServerProcess>>,
     /// Its disk, where that can be made to fail.
     pub disk: Option<Arc<Disk>>,
-    /// Who sees what the server answers, where it is in this process.
+    /// Observes the server's answers, if it runs in this process.
     pub witness: Option<Arc<Witness>>,
     /// Where steps are logged.
     pub log: Rc<RefCell<EventLog>>,
-    /// What went wrong, for the report.
+    /// Failures, for the report.
     pub failures: Rc<RefCell<Vec<String>>>,
-    /// How many steps are done, well or badly.
+    /// Number of steps done, successful or not.
     pub played: Cell<usize>,
-    /// Whether a step has failed that may not: the run is to end.
+    /// Whether a step failed without `may_fail`: the run must end.
     pub has_failed: Cell<bool>,
 }
 
-impl Stage {
-    /// Why the run's own server runs no more, if so.
+impl RunContext {
+    /// Why the run's own server has ended, if it has.
     pub fn server_ended(&self) -> Option<String> {
         self.server.as_ref().and_then(|server| server.ended())
     }

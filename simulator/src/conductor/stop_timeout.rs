@@ -1,27 +1,27 @@
-//! How long is waited for the server and the fleet once a person asked to end the run.
+//! How long the run waits for the server and the fleet once the user has asked to stop.
 
 use std::time::Duration;
 
 use super::Observer;
-use crate::self_watch::Stopwatch;
+use crate::resources::Stopwatch;
 
-/// How often it is looked whether a person ends the run, while something is waited for.
-const LOOK_FOR_STOP_EVERY: Duration = Duration::from_millis(100);
+/// How often a wait checks whether the user has asked to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long is waited once a person asked to end the run: all that is waited for together takes no longer.
-pub(super) struct Patience {
+/// The time left for all waits together once the user has asked to stop.
+pub(super) struct StopTimeout {
     limit: Duration,
     asked: Option<Stopwatch>,
-    /// What was not waited for to its end, in a sentence each.
+    /// Waits that were cut short, a sentence each.
     pub(super) lost: Vec<String>,
 }
 
-impl Patience {
+impl StopTimeout {
     pub(super) fn of(limit: Duration) -> Self {
         Self { limit, asked: None, lost: Vec::new() }
     }
 
-    /// Waits for `work`; none if a person has waited long enough for it, which `doing` says.
+    /// Waits for `work`; none if the timeout ended first. `doing` describes the wait.
     pub(super) async fn wait<T>(
         &mut self,
         observer: &dyn Observer,
@@ -31,7 +31,7 @@ impl Patience {
         let (limit, asked) = (self.limit, &mut self.asked);
         let given_up = async {
             while !(observer.wants_to_stop() && asked.get_or_insert_with(Stopwatch::started).elapsed() >= limit) {
-                tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
+                tokio::time::sleep(STOP_CHECK_INTERVAL).await;
             }
         };
         let done = tokio::select! {
@@ -40,7 +40,7 @@ impl Patience {
             () = given_up => None,
         };
         if done.is_none() {
-            self.lost.push(format!("stopped by a person {doing}: what came of it was not judged"));
+            self.lost.push(format!("stopped by the user while {doing}: its result was not judged"));
         }
         done
     }

@@ -1,4 +1,4 @@
-//! What to say of a run in which not one request was honoured: that is a fact about the server, not a doubt about the run.
+//! What to say of a run in which not one request was accepted: that is a fact about the server, not a doubt about the run.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ pub fn reason(total: &Measurements) -> Option<String> {
     for of in MessageType::ALL.into_iter().filter(|kind| is_signed(*kind)).map(|kind| total.of(kind)) {
         of.codes().for_each(|(code, count)| *codes.entry(code).or_default() += count);
     }
-    let is_honoured = codes.contains_key(OK);
+    let is_accepted = codes.contains_key(OK);
     codes.retain(|code, _| !NO_EVIDENCE.contains(code));
     let requests: u64 = codes.values().sum();
-    if is_honoured || requests == 0 {
+    if is_accepted || requests == 0 {
         return None;
     }
     let each: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code} ({})", remedy(code))).collect();
-    Some(format!("none of {requests} requests was honoured: {}", each.join("; ")))
+    Some(format!("none of {requests} requests was accepted: {}", each.join("; ")))
 }
 
 /// What a code means to whoever runs a scenario, and what to do.
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn each_code_is_named_with_what_to_do() {
         let said = ended(&[(MessageType::Register, "OTRT_REQUIRED"), (MessageType::Register, BAD_ANSWER)]).unwrap();
-        assert!(said.starts_with("none of 2 requests was honoured: 1 BAD_ANSWER ("), "{said}");
+        assert!(said.starts_with("none of 2 requests was accepted: 1 BAD_ANSWER ("), "{said}");
         assert!(said.contains("1 OTRT_REQUIRED (") && said.contains("`otrt = true`"), "{said}");
         let said = ended(&[(MessageType::Register, "UNKNOWN_DEVICE")]).unwrap();
         assert!(said.contains("whitelisted"), "{said}");

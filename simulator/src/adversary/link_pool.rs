@@ -1,19 +1,18 @@
-//! The ways to the server that one adversary has: its addresses in turn, and on each as many connections as are busy at once.
+//! One adversary's links to the server: its addresses in turn, each with as many connections as it uses concurrently.
 
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc};
 
 use crate::link::{Link, Network};
 
-/// Ways to the server.
-pub struct Lanes {
+pub struct LinkPool {
     network: Arc<dyn Network>,
     addresses: Vec<SocketAddr>,
     next: usize,
     idle: BTreeMap<SocketAddr, Vec<Rc<dyn Link>>>,
 }
 
-impl Lanes {
-    /// From these addresses, which must not be none.
+impl LinkPool {
+    /// Links from these addresses; there must be at least one.
     pub fn from(network: Arc<dyn Network>, addresses: Vec<SocketAddr>) -> Self {
         Self { network, addresses, next: 0, idle: BTreeMap::new() }
     }
@@ -25,7 +24,7 @@ impl Lanes {
         address
     }
 
-    /// A link that is free, from the address whose turn it is; a new one if all of them are busy.
+    /// A link that is free, from the address whose turn it is; a new one if all are busy.
     pub(super) fn take(&mut self) -> Option<(SocketAddr, Rc<dyn Link>)> {
         let address = self.next_address()?;
         let idle = self.idle.get_mut(&address).and_then(Vec::pop);
@@ -54,7 +53,7 @@ mod tests {
         fn call(&self, _: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>> {
             Box::pin(async { Err(LinkError::ConnectFailed) })
         }
-        fn hang_up(&self) {}
+        fn close(&self) {}
     }
     #[derive(Default)]
     struct Counting(AtomicUsize);
@@ -69,14 +68,14 @@ mod tests {
     fn addresses_take_turns_and_a_connection_is_made_only_where_none_is_free() {
         let network = Arc::new(Counting::default());
         let addresses = ["10.0.0.1:0", "10.0.0.2:0"].map(|address| address.parse().unwrap()).to_vec();
-        let mut lanes = Lanes::from(Arc::clone(&network) as _, addresses.clone());
-        let (first, link) = lanes.take().unwrap();
-        let (second, _busy) = lanes.take().unwrap();
+        let mut links = LinkPool::from(Arc::clone(&network) as _, addresses.clone());
+        let (first, link) = links.take().unwrap();
+        let (second, _busy) = links.take().unwrap();
         assert_eq!([first, second], addresses[..]);
-        lanes.give_back(first, link);
-        assert_eq!(lanes.take().unwrap().0, first);
+        links.give_back(first, link);
+        assert_eq!(links.take().unwrap().0, first);
         assert_eq!(network.0.load(Ordering::Relaxed), 2, "the first link was free");
-        let (again, _) = lanes.take().unwrap();
+        let (again, _) = links.take().unwrap();
         assert_eq!((again, network.0.load(Ordering::Relaxed)), (second, 3));
     }
 }

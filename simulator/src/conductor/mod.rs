@@ -29,7 +29,7 @@ use crate::{
     measure::Measurements,
     operator::OperatorError,
     resources,
-    rollout_monitor::Seen,
+    rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
     timeline::{self, Stage},
@@ -102,7 +102,7 @@ pub struct Played {
     /// The judge, with every tick taken.
     pub judge: Judge,
     /// The rollouts as they were at the end.
-    pub rollouts: Seen,
+    pub rollouts: ObservedRollouts,
     /// The one that matters most, in a sentence or two.
     pub rollout: Option<RolloutSummary>,
     /// How long devices beat, on the run's clock.
@@ -256,7 +256,7 @@ impl Run<'_> {
             disk.mend();
         }
         if let Some(server) = &self.stage.server
-            && let Err(why) = Rc::clone(server).bring_up().await
+            && let Err(why) = Rc::clone(server).ensure_running().await
         {
             self.stage.failures.borrow_mut().push(format!("the server did not come back at the end: {why}"));
         }
@@ -278,7 +278,7 @@ impl Run<'_> {
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(End::Aborted(format!("ended early at {at_s:.0} s: `{breach}` was not met")));
                     }
-                    let look = gathered.watch.look(&self.stage.watcher, self.time.elapsed(), &gathered.total);
+                    let look = gathered.watch.sample(&self.stage.watcher, self.time.elapsed(), &gathered.total);
                     // A target that takes longer than that holds the run no longer: it is no sample.
                     let look = tokio::time::timeout_at(self.time.started + self.plan.duration, look);
                     if let Some(Ok(looked)) = Patience::of(Duration::ZERO).wait(observer, "", look).await {

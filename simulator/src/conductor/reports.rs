@@ -59,7 +59,7 @@ impl Reports {
                 self.finished += 1;
                 Ok(())
             }
-            Some(ShardReport::Gone) | None => Err(ShardGone),
+            Some(ShardReport::Ended) | None => Err(ShardGone),
         }
     }
 }

@@ -18,20 +18,20 @@ pub enum KeyStep {
     /// A new key is published.
     Announce,
     /// It signs.
-    Flip,
+    Activate,
     /// The old one is no longer believed.
     Retire,
 }
 
 impl KeyStep {
     /// Every step, in their order.
-    pub const ALL: [Self; 3] = [Self::Announce, Self::Flip, Self::Retire];
+    pub const ALL: [Self; 3] = [Self::Announce, Self::Activate, Self::Retire];
 
-    /// The word in scenarios and in the admin API.
+    /// The word in scenarios.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Announce => "announce",
-            Self::Flip => "flip",
+            Self::Activate => "activate",
             Self::Retire => "retire",
         }
     }
@@ -40,8 +40,8 @@ impl KeyStep {
 pub(super) const KIND: Kind = kind! {
     "rotate_server_key", "a `rotate_server_key` step", order, read,
     "The operator takes a step of the rotation of the server's key: [deployment.md, section 12](deployment.md#12-rotating-the-servers-key).",
-    "step": "word", "required", "`announce`, `flip`, `retire`", "which";
-    "force": "`true`, `false`", "`false`", "", "`false`: a flip or a retirement is refused while too many devices have not confirmed the newest keyset, and the step fails. `true`: it is done, even if devices are stranded";
+    "step": "word", "required", "`announce`, `activate`, `retire`", "which";
+    "force": "`true`, `false`", "`false`", "", "`false`: an activation or a retirement is refused while too many devices have not confirmed the newest keyset, and the step fails. `true`: it is done, even if devices are stranded";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ks_server::store::{Store, StoreError, Transaction};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{link::in_process::InProcess, seed, server_process::Moment};
+use crate::{link::in_process::InProcess, seed, server_process::StopPoint};
 
 /// What becomes of commits from now on. Nobody in the server knows of it: it stands where the disk would.
 pub struct Disk {
@@ -20,18 +20,18 @@ struct State {
     /// Share of commits that fail, in basis points; faults that overlap add up.
     errors_bp: u64,
     /// The server crashes around the next commit.
-    crash: Option<Moment>,
+    crash: Option<StopPoint>,
     luck: ChaCha8Rng,
 }
 
 impl State {
     /// What becomes of the next commit: why it fails, if it does, and whether late, when all of it has run; and whether the
     /// server crashes around it.
-    fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<Moment>) {
+    fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<StopPoint>) {
         let crash = self.crash.take();
         let is_unlucky = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < self.errors_bp;
         let why = match (crash, self.full) {
-            (Some(Moment::BeforeCommit), _) => Some("the server crashed before the commit"),
+            (Some(StopPoint::BeforeCommit), _) => Some("the server crashed before the commit"),
             (_, 1..) => Some("database or disk is full"),
             _ => is_unlucky.then_some("disk I/O error"),
         };
@@ -81,7 +81,7 @@ impl Disk {
     }
 
     /// The server crashes around its next commit: nobody hears what it would have said of it.
-    pub fn crash_at(&self, moment: Moment) {
+    pub fn crash_at(&self, moment: StopPoint) {
         self.state().crash = Some(moment);
     }
 
@@ -116,7 +116,7 @@ impl<S: Store> Store for OnDisk<S> {
         let (failure, crash) = self.disk.state().next_commit();
         let Some((why, is_late)) = failure else {
             let committed = self.store.commit(group);
-            if crash == Some(Moment::AfterCommit) {
+            if crash == Some(StopPoint::AfterCommit) {
                 self.disk.crash();
             }
             return committed;

@@ -30,7 +30,7 @@ use super::disk::{Disk, OnDisk};
 use crate::{
     link::in_process::InProcess,
     seed,
-    server_process::{Acting, Moment, ServerProcess},
+    server_process::{ServerAction, ServerProcess, StopPoint},
 };
 
 /// How long a supervisor waits before it starts a server again that did not come up.
@@ -137,15 +137,15 @@ impl VirtualServer {
 
 impl ServerProcess for VirtualServer {
     /// Always as by `kill -9`: what a server does when it is stopped in peace is its edge's, which a rehearsal has none of.
-    fn restart(self: Rc<Self>, _kill: bool, moment: Moment, down_for: Duration) -> Acting {
+    fn restart(self: Rc<Self>, _kill: bool, moment: StopPoint, down_for: Duration) -> ServerAction {
         Box::pin(async move {
-            if moment == Moment::Now {
+            if moment == StopPoint::Now {
                 self.stop().await;
             } else {
                 self.disk.crash_at(moment);
             }
             actix::spawn(async move {
-                if moment != Moment::Now {
+                if moment != StopPoint::Now {
                     self.disk.crashed().await;
                 }
                 tokio::time::sleep(down_for).await;
@@ -155,7 +155,7 @@ impl ServerProcess for VirtualServer {
         })
     }
 
-    fn bring_up(self: Rc<Self>) -> Acting {
+    fn ensure_running(self: Rc<Self>) -> ServerAction {
         Box::pin(async move { self.start().await })
     }
 

@@ -36,7 +36,7 @@ const AT_THE_TOP_LEVEL: &str = r#"
 
 - name = "demo"
 + name = true
-1:8: `name` is a ground_truth value; expected a string in quotes
+1:8: `name` is a truth value; expected a string in quotes
 
 - "Show one thing."
 + ""

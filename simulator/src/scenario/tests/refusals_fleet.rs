@@ -68,7 +68,7 @@ const IN_THE_FLEET: &str = r#"
 - devices = 100
 + devices = 100
 + connections = false
-8:15: `connections` is a ground_truth value; expected a string or a whole number
+8:15: `connections` is a truth value; expected a string or a whole number
 
 - devices = 100
 + devices = 100
@@ -190,7 +190,7 @@ const IN_ADVERSARIES: &str = r#"
 - count = 5
 + count = 5
 + addresses = true
-19:13: `addresses` is a ground_truth value; expected a string or a whole number
+19:13: `addresses` is a truth value; expected a string or a whole number
 
 - count = 5
 + count = 10000

@@ -96,7 +96,7 @@ fn totals(explored: &Exploration) -> String {
 }
 
 fn show(found: &Finding) {
-    complain(&format!("BROKEN PROMISE, seed {}", found.seed));
+    complain(&format!("INVARIANT VIOLATED, seed {}", found.seed));
     found.violations.iter().for_each(|what| complain(&format!("  - {what}")));
     if !found.events.is_empty() {
         complain("the last events of the run:");

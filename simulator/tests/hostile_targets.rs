@@ -161,7 +161,7 @@ fn an_import_without_an_answer_is_shown_and_given_up() {
     };
     let output = run_against(proxy(server.address, silent), folder.path(), "", &["--admin-timeout", "6s"]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr_of(&output));
-    for named in ["whitelisting devices: 0 of 5 are done ... 5 s", "no answer within 6 s", "--admin-timeout"] {
+    for named in ["whitelisting devices: 0 of 5 done ... 5 s", "no answer within 6 s", "--admin-timeout"] {
         assert!(stderr_of(&output).contains(named), "{named}: {}", stderr_of(&output));
     }
     drop(never);
@@ -233,7 +233,7 @@ fn a_strange_target_is_quoted_and_gets_no_token() {
     let moved: &[u8] = b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/keys\r\ncontent-length: 0\r\n\r\n";
     let cases: [(&[u8], &[&str]); 2] = [
         (failing, &["GET /keys: 500, it said `boom \u{fffd}[2J\u{fffd}[1;32mPASS\u{fffd}no`", "the target's log"]),
-        (moved, &["is no ks-server: GET /keys: 307"]),
+        (moved, &["is not a ks-server: GET /keys: 307"]),
     ];
     for (answer, named) in cases {
         let folder = tempfile::tempdir().unwrap();

@@ -237,10 +237,10 @@ fn exploring_that_is_stopped_says_so() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{rest:#?}");
     assert!(
-        rest.iter().any(|line| line.starts_with("stopped before its time, and no invariant was broken so far: ")),
+        rest.iter().any(|line| line.starts_with("interrupted, and no invariant was violated so far: ")),
         "{rest:#?}"
     );
-    assert!(!rest.iter().any(|line| line.contains("every invariant was kept")), "{rest:#?}");
+    assert!(!rest.iter().any(|line| line.contains("every invariant held")), "{rest:#?}");
     let explored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explored["stopped"], true);
 }

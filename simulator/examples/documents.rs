@@ -12,7 +12,6 @@ pub(crate) struct Part {
     make: fn() -> String,
 }
 
-/// All of them.
 pub(crate) const PARTS: [Part; 4] = [
     Part { path: "docs/configuration.md", name: "settings", make: settings_table },
     Part { path: "docs/admin-api.md", name: "routes", make: routes_table },

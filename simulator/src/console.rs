@@ -1,4 +1,4 @@
-//! What a person sees while a run goes on: one live line on a terminal, a line every few seconds elsewhere.
+//! Progress of a run on standard error: one live line on a terminal, a line every few seconds elsewhere.
 
 use std::{
     cell::RefCell,
@@ -29,7 +29,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console that hears Ctrl-C through `interrupted` and counts sockets through `sockets`.
+    /// A console that stops on Ctrl-C through `interrupted` and counts sockets through `sockets`.
     pub fn new(is_quiet: bool, interrupted: Arc<AtomicBool>, sockets: Arc<AtomicU64>) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         Self { is_terminal, is_quiet, interrupted, sockets, shown: Stopwatch::started(), errors: 0 }
@@ -40,8 +40,8 @@ impl Console {
         Self::new(is_quiet, interrupted, Arc::default())
     }
 
-    /// Completes when a person asks to end the run, and shows `what` is waited for until then, if it takes long. Real time only:
-    /// it looks now and then.
+    /// Completes when the user interrupts the run; if that takes long, shows `what` the run is waiting for. Real time only:
+    /// it polls.
     pub async fn interrupted(&self, what: &RefCell<String>) {
         let (since, every) = (Stopwatch::started(), if self.is_terminal { 1 } else { 5 });
         let mut shown_s = 0;
@@ -62,8 +62,8 @@ impl Console {
         let _ = stderr.flush();
     }
 
-    /// A line that stays.
-    pub fn say(&self, line: &str) {
+    /// Prints a line that later progress does not overwrite.
+    pub fn print(&self, line: &str) {
         if !self.is_quiet {
             let clear = if self.is_terminal { "\r\x1b[2K" } else { "" };
             let _ = writeln!(std::io::stderr(), "{clear}{}", printable(line));
@@ -143,7 +143,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// The end of a run in a few lines.
+/// The result of a run in a few lines.
 pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     let (word, colour) = match summary.verdict {
         Verdict::Pass => ("PASS", "32"),
@@ -205,7 +205,7 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     text.trim_end().to_owned()
 }
 
-/// Why a run is not a pass, and how to see it again: what is said of it in a quiet run.
+/// Why a run did not pass and how to repeat it: all that a quiet run prints.
 pub fn failure(summary: &Summary) -> String {
     let word = if summary.verdict == Verdict::Inconclusive { "INCONCLUSIVE" } else { "FAIL" };
     let mut reasons = String::new();
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_for_people() {
+    fn numbers_are_readable() {
         assert_eq!((grouped(0), grouped(999), grouped(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
         assert_eq!(
             (span(30.0), span(125.0), span(172_740.0)),

@@ -1,6 +1,6 @@
 //! The embedded server: the real one, as a process of its own on a temporary SQLite file.
 //!
-//! The process is this very executable, started again with a hidden subcommand that calls the server's own entry point.
+//! The process is this executable, started again with a hidden subcommand that calls the server's own entry point.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,15 +21,15 @@ use ks_reports::bounded::FILE_BYTES_MAX;
 use crate::{
     folder::NO_LINK,
     resources,
-    server_process::{Acting, Moment, ServerProcess, Usage},
+    server_process::{ServerAction, ServerProcess, StopPoint, Usage},
     temporary::Temporary,
 };
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "embedded-server";
-/// How long a server may take until it listens.
+/// How long a server may take to start listening.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a server may take to stop in peace.
+/// How long a server may take to stop gracefully.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running server process; ended when this is dropped.
@@ -40,9 +40,9 @@ pub struct EmbeddedServer {
     log: PathBuf,
     /// CPU of earlier processes of this server.
     earlier_cpu_s: Cell<f64>,
-    /// Stopped by order, until it is started again.
+    /// Stopped on request, until it is started again.
     is_down: Cell<bool>,
-    /// The database lives here; removed at the end.
+    /// Holds the database; removed at the end.
     _database: Temporary,
 }
 
@@ -56,7 +56,7 @@ impl EmbeddedServer {
     /// Starts a server with these settings on a database of its own; its log goes to `log`.
     ///
     /// # Errors
-    /// A sentence that says why it does not run.
+    /// A sentence that says why it is not running.
     pub fn start(mut settings: BTreeMap<String, String>, log: PathBuf) -> Result<Self, String> {
         let database = Temporary::make("server");
         let database = database.map_err(|error| format!("no temporary folder for the server's database: {error}"))?;
@@ -76,7 +76,6 @@ impl EmbeddedServer {
         })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -100,9 +99,9 @@ impl EmbeddedServer {
 }
 
 impl Process {
-    /// Asks the server to stop, and waits until it has; by force if it does not.
+    /// Asks the server to stop and waits until it has; kills it if it does not.
     fn stop(&mut self) -> Result<(), String> {
-        self.stdin = None; // which tells it
+        self.stdin = None; // the server stops when its stdin closes
         for _ in 0..STOP_TIMEOUT.as_millis() / 20 {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
@@ -122,7 +121,7 @@ impl Process {
 }
 
 impl ServerProcess for EmbeddedServer {
-    fn restart(self: Rc<Self>, kill: bool, _moment: Moment, down_for: Duration) -> Acting {
+    fn restart(self: Rc<Self>, kill: bool, _moment: StopPoint, down_for: Duration) -> ServerAction {
         Box::pin(async move {
             if !self.is_down.get() {
                 self.earlier_cpu_s.set(self.cpu_s().unwrap_or(self.earlier_cpu_s.get()));
@@ -138,13 +137,13 @@ impl ServerProcess for EmbeddedServer {
             }
             actix::spawn(async move {
                 tokio::time::sleep(down_for).await;
-                let _ = self.start_again(); // at the end of the run it is started again, and that is told
+                let _ = self.start_again(); // `ensure_running` at the end of the run tries again and reports a failure
             });
             Ok(())
         })
     }
 
-    fn bring_up(self: Rc<Self>) -> Acting {
+    fn ensure_running(self: Rc<Self>) -> ServerAction {
         Box::pin(async move { self.start_again() })
     }
 
@@ -171,17 +170,17 @@ impl Drop for EmbeddedServer {
     }
 }
 
-/// A port that is free now and stays so: below those that the system gives to connections, so that none of the fleet's
+/// A port that is free now and stays free: below the ephemeral range, so that no connection of the fleet
 /// takes it while the server is down between two starts.
 fn free_port() -> Result<u16, String> {
-    // Runs that start together look in different places.
+    // Runs that start together search different ranges.
     let start = u16::try_from(u64::from(std::process::id()) * 7_919 % 10_000).unwrap_or(0);
     let ports = (0..10_000).map(|offset| 20_000 + (start + offset) % 10_000);
     let mut free = ports.filter(|port| std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, *port)).is_ok());
     free.next().ok_or_else(|| "no port from 20000 to 29999 is free for the server".to_owned())
 }
 
-/// Starts the process and waits until it says where it listens.
+/// Starts the process and waits until it prints its address.
 fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process, SocketAddr), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program can't find itself: {error}"))?;
     let opened: std::io::Result<File> = OpenOptions::new().create(true).append(true).custom_flags(NO_LINK).open(log);
@@ -193,14 +192,14 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process,
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log_file)
-        // A group of its own: Ctrl-C is for the run, which stops the server when it needs it no more.
+        // Its own process group: Ctrl-C goes to the run, which stops the server when it no longer needs it.
         .process_group(0)
         .spawn()
         .map_err(|error| format!("the server's process could not be started: {error}"))?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("the server's process has no pipes".to_owned());
     };
-    // Read on a thread, so that a server that says nothing is noticed; the pipe stays open until the server ends.
+    // Read on a thread, so that a server that prints nothing is noticed; the pipe stays open until the server ends.
     let (said, heard) = mpsc::channel();
     let reading = std::thread::Builder::new().name("server-stdout".to_owned()).spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -223,5 +222,5 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process,
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
-    Err(format!("the embedded server did not start; its log says: {}", last.join(" / ")))
+    Err(format!("the embedded server did not start; its log ends with: {}", last.join(" / ")))
 }

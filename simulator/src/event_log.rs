@@ -21,7 +21,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Creates the file; what was there is replaced.
+    /// Creates the file; an existing one is replaced.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: BufWriter::with_capacity(1 << 20, ks_reports::create_new(path)?),
@@ -32,7 +32,7 @@ impl EventLog {
 
     /// Appends an event at a time since the run's start. A write that fails is reported by [`EventLog::finish`].
     pub fn event(&mut self, at: Duration, event: &str, fields: &[(&str, Value)]) {
-        // Put together by hand, so that the order of fields is this one whatever a JSON library's features are.
+        // Written by hand, so that the field order does not depend on a JSON library's features.
         let mut text = format!("{{\"at_ms\":{},\"event\":{}", at.as_millis(), json!(event));
         for (name, value) in fields {
             text += &format!(",{}:{value}", json!(name));
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_the_files() {
+    fn the_hash_covers_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
         let mut log = EventLog::create(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Expectations: metrics by name, held against their bounds over the run, a phase, or each window.
+//! Expectations: metrics by name, compared with their bounds over the run, a phase or each window.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use crate::{
     device::exchange::MessageType,
     measure::{Measurements, OK},
     resources,
-    rollout_monitor::Seen,
+    rollout_monitor::ObservedRollouts,
     scenario::{Bound, During, Expectation, Metric, Plan},
 };
 
-/// One expectation while the run goes on.
+/// The state of one expectation during the run.
 #[derive(Debug)]
 struct Watched {
     expectation: Expectation,
     /// The span in which it counts.
     span: (Duration, Duration),
-    /// With windows: of the one that is open.
+    /// With windows: of the current one.
     sum: Sum,
-    /// What came after the end of the run for heartbeats of this span.
+    /// Answers after the end of the run to heartbeats of this span.
     tail: Measurements,
     /// With windows: the worst full one so far.
     worst: Option<f64>,
     /// With windows: a full one had no sample.
     has_empty_window: bool,
-    /// Why a stretch that counts was not measured soundly.
+    /// Why a part of the span was not measured reliably.
     unsound: Option<String>,
 }
 
@@ -37,25 +37,23 @@ struct Sum {
     length: Duration,
 }
 
-/// Judges a run against all of its expectations.
+/// Evaluates all expectations of a run.
 #[derive(Debug)]
 pub struct Judge {
     watched: Vec<Watched>,
 }
 
-/// What only the end of a run tells.
+/// Results that are known only at the end of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Final<'a> {
-    /// The whole run.
     pub total: &'a Measurements,
-    /// The reconciliation.
     pub ledger: &'a Ledger,
     /// The rollouts, as they were at the end.
-    pub rollouts: &'a Seen,
+    pub rollouts: &'a ObservedRollouts,
 }
 
 impl Judge {
-    /// A judge of the plan's expectations.
+    /// Evaluates the plan's expectations.
     pub fn new(plan: &Plan) -> Self {
         let phases = plan.phases();
         let span_of = |during: &During| match during {
@@ -69,7 +67,7 @@ impl Judge {
         Self { watched: plan.expectations.iter().map(watch).collect() }
     }
 
-    /// Takes what was measured from `from` to `to`, and the `total` of the run so far. Gives an expectation whose violation ends
+    /// Adds what was measured from `from` to `to`, and the `total` of the run so far. Returns a missed expectation that ends
     /// the run, if there is one.
     pub fn take(
         &mut self,
@@ -79,7 +77,7 @@ impl Judge {
         total: &Measurements,
     ) -> Option<String> {
         let mut abort = None;
-        let (ledger, rollouts) = (Ledger::default(), Seen::default());
+        let (ledger, rollouts) = (Ledger::default(), ObservedRollouts::default());
         let so_far = Final { total, ledger: &ledger, rollouts: &rollouts };
         for watched in &mut self.watched {
             let (start, end) = watched.span;
@@ -91,27 +89,27 @@ impl Judge {
             if watched.expectation.every.is_some_and(|every| watched.sum.length >= every) {
                 watched.close_window();
             }
-            if watched.expectation.abort && watched.is_breached(so_far) {
+            if watched.expectation.abort && watched.is_missed_for_good(so_far) {
                 abort = Some(watched.expectation.to_string());
             }
         }
         abort
     }
 
-    /// Takes what still came after the run had ended at `end`: it belongs to whatever span lasted until then, but no time
-    /// went by in it.
+    /// Adds what was measured after the run had ended at `end`: it belongs to each span that lasted until then, but no time
+    /// passed in it.
     pub fn take_tail(&mut self, end: Duration, measured: &Measurements) {
         let lasted_until_end = |watched: &&mut Watched| watched.span.0 < end && watched.span.1 >= end;
         self.watched.iter_mut().filter(lasted_until_end).for_each(|watched| watched.tail.add(measured));
     }
 
-    /// Every expectation with its verdict, and why those that were missed may have been missed by the generator.
+    /// Every expectation with its verdict, and why the load generator may be the cause of a miss.
     pub fn finish(self, end: Final<'_>) -> (Vec<Judged>, Vec<String>) {
         let judged: Vec<(Judged, Option<String>)> =
             self.watched.into_iter().map(|watched| watched.judge(end)).collect();
         let doubts = judged.iter().filter_map(|(judged, unsound)| {
             let why = unsound.as_ref().filter(|_| !judged.pass)?;
-            Some(format!("`{} {}` was not measured soundly: {why}", judged.name, judged.bound))
+            Some(format!("`{} {}` was not measured reliably: {why}", judged.name, judged.bound))
         });
         let doubts = doubts.collect();
         (judged.into_iter().map(|(judged, _)| judged).collect(), doubts)
@@ -153,8 +151,8 @@ impl Watched {
         }
     }
 
-    /// Whether nothing that can still come would mend it.
-    fn is_breached(&self, so_far: Final<'_>) -> bool {
+    /// Whether no later sample can still meet the bound.
+    fn is_missed_for_good(&self, so_far: Final<'_>) -> bool {
         self.is_broken_by_emptiness() || self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
     }
 
@@ -162,7 +160,7 @@ impl Watched {
         self.has_empty_window && !self.expectation.allow_empty
     }
 
-    /// The number as it stands; none without a sample.
+    /// The current value; none without a sample.
     fn value(&self, so_far: Final<'_>) -> Option<f64> {
         let metric = &self.expectation.metric;
         match self.expectation.every {
@@ -171,11 +169,11 @@ impl Watched {
         }
     }
 
-    /// Adds what came after the end: to the whole span, or as a window of its own where only too much of a thing is wrong.
+    /// Adds what came after the end: to the whole span, or as a separate window for upper bounds.
     fn take_in_tail(&mut self) {
         let metric = &self.expectation.metric;
         if *metric == Metric::HeartbeatPerMin {
-            return; // a rate counts what came while time went by
+            return; // a rate has no meaning where no time passed
         }
         let tail = Sum { measured: std::mem::take(&mut self.tail), length: Duration::ZERO };
         if self.expectation.every.is_none() {
@@ -209,14 +207,14 @@ fn unit(metric: &Metric) -> String {
     match metric.unit() {
         "ms" => "ms".to_owned(),
         "heartbeats/min" => "/min".to_owned(),
-        _ => String::new(), // a plain count needs no unit beside its name
+        _ => String::new(), // a plain count needs no unit after its name
     }
 }
 
-/// A metric that is summed up over its span, not known as a number of the whole run.
+/// A metric that is summed over its span rather than known for the whole run.
 struct BySpan;
 
-/// Metrics that are numbers of the whole run; none without a sample.
+/// Metrics of the whole run; none without a sample.
 fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -> Result<Option<f64>, BySpan> {
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
     let attempts: u64 = total.attacks.values().map(|score| score.attempts).sum();
@@ -229,7 +227,7 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::LedgerReordered => ledger_count(ledger.reordered),
         Metric::LedgerMisattributed => ledger_count(ledger.misattributed),
         Metric::AttacksAttempts => Some(attempts as f64),
-        // A kind of attack that was never judged was never withstood.
+        // An attack that was never evaluated was not withstood.
         Metric::AttacksSuccesses => (successes > 0 || each_was_judged).then_some(successes as f64),
         Metric::DevicesRegistered => Some(total.registered as f64),
         Metric::PunchesStored => ledger_count(ledger.punches_stored),
@@ -281,7 +279,7 @@ impl Sum {
             Metric::RegisterAcked => counted(registrations.code(OK)),
             Metric::RegisterP99Ms => quantile_ms(registrations, 0.99),
             Metric::BadServerSignatures => counted(measured.bad_server_signatures),
-            _ => None, // of the whole run; see `of_whole_run`
+            _ => None, // handled by `of_whole_run`
         }
     }
 }
@@ -320,11 +318,14 @@ mod tests {
             aborted_at = aborted_at.or(abort.map(|_| second));
         }
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        (judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() }).0.remove(0), aborted_at)
+        (
+            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() }).0.remove(0),
+            aborted_at,
+        )
     }
 
     #[test]
-    fn only_its_own_span_counts_and_a_breach_aborts() {
+    fn only_its_own_span_counts_and_a_miss_aborts() {
         let mut seconds = vec![(10, 7); 5];
         seconds.extend([(10, 0), (10, 3), (10, 0)]);
         let (judged, aborted_at) = run(watched("codes.REVOKED", Bound::Max(0.0)), None, &seconds);
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breach_in_a_number_of_the_whole_run_aborts_too() {
+    fn a_miss_of_a_whole_run_metric_aborts_too() {
         let mut judge = Judge { watched: vec![watched("attacks.successes", Bound::Max(0.0))] };
         let mut total = Measurements::default();
         let mut take = |total: &Measurements| {
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_end_counts_but_is_no_time() {
+    fn results_after_the_end_count_without_adding_time() {
         let ten_seconds = (Duration::ZERO, Duration::from_secs(10));
         let judged = |metric: &str, bound, every: Option<u64>| {
             let mut watched = watched(metric, bound);
@@ -373,7 +374,11 @@ mod tests {
             judge.take(Duration::ZERO, Duration::from_secs(10), &second_with(60, 0), &Measurements::default());
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
             let (total, ledger) = (Measurements::default(), Ledger::default());
-            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() }).0.remove(0).actual
+            judge
+                .finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() })
+                .0
+                .remove(0)
+                .actual
         };
         assert_eq!(judged("errors", Bound::Equals(0.0), None), Some(2.0));
         assert_eq!(judged("errors", Bound::Equals(0.0), Some(10)), Some(2.0));
@@ -382,13 +387,14 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_of_a_lagging_generator_is_a_doubt() {
+    fn a_miss_with_a_lagging_generator_is_inconclusive() {
         let mut judge = Judge { watched: vec![watched("codes.REVOKED", Bound::Max(0.0))] };
         let mut measured = second_with(1, 1);
         crate::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) = judge.finish(Final { total: &total, ledger: &ledger, rollouts: &Seen::default() });
+        let (_, doubts) =
+            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() });
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 

@@ -1,5 +1,5 @@
-//! One device's story, from the event log of a run and the decisions of its rollouts: what it said and heard, what happened to
-//! it and around it, in order.
+//! One device's timeline, from the event log of a run and the decisions of its rollouts: what it sent and received, and what
+//! happened to it and around it, in order.
 
 use std::{
     collections::BTreeSet,
@@ -15,26 +15,20 @@ use ks_reports::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Moments of one story at most: a device that beats every second has fewer in a year, since those in a row are one.
-const MOMENTS_MAX: usize = 1_000_000;
-/// Other devices that are named where there is none of the name.
+/// Most entries in one timeline: a device that beats every second has fewer in a year, since consecutive beats are merged.
+const ENTRIES_MAX: usize = 1_000_000;
+/// Other devices that the error lists if the requested one is not in the log.
 const NAMED_MAX: usize = 5;
 
-/// Why there is no story.
+/// Why there is no timeline of a device.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// A file of the folder can't be read.
     #[error("cannot read {path}: {cause}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// A line of a file is none that a run writes.
+    File { path: PathBuf, cause: io::Error },
+    /// A line is not in the format that a run writes.
     #[error("{path}, line {line}: {why}; expected a file that a run has written")]
     Line {
-        /// Which file.
         path: PathBuf,
         /// Which line, from 1.
         line: usize,
@@ -43,17 +37,12 @@ pub enum ExplainError {
     },
     /// The log of this run does not have the device.
     #[error("no event of a device `{device_id}`; {hint}")]
-    NoSuchDevice {
-        /// The name that was asked for.
-        device_id: String,
-        /// What there is.
-        hint: String,
-    },
+    NoSuchDevice { device_id: String, hint: String },
 }
 
-/// A moment of the story.
+/// An entry of the timeline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Moment {
+pub struct TimelineEntry {
     /// Since the start of the run, in seconds.
     pub at_s: f64,
     /// Who acts: `device`, `operator`, `engine` or `network`.
@@ -62,37 +51,37 @@ pub struct Moment {
     pub what: String,
 }
 
-/// The story of `device_id` in a run folder. Heartbeats in a row of which nothing came but the time of the next are one moment.
+/// The timeline of `device_id` in a run folder. Consecutive heartbeats whose answers carried nothing new are one entry.
 ///
 /// # Errors
 /// The folder has no event log, or not this device.
-pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<Moment>, ExplainError> {
-    let mut story = Story { device_id, ..Story::default() };
+pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<TimelineEntry>, ExplainError> {
+    let mut timeline = DeviceTimeline { device_id, ..DeviceTimeline::default() };
     each_line(&folder.join(EVENTS), |line| {
-        // Most lines are of other devices; to parse them all would take minutes.
-        story.has_room()?;
+        // Most lines are about other devices; parsing them all would take minutes.
+        timeline.has_room()?;
         let is_of_interest = !line.contains("\"device_id\":") || line.contains(device_id);
-        if is_of_interest || story.others.len() < NAMED_MAX { story.event(line) } else { Ok(()) }
+        if is_of_interest || timeline.others.len() < NAMED_MAX { timeline.event(line) } else { Ok(()) }
     })?;
-    if !story.is_known {
-        let others: Vec<&str> = story.others.iter().map(String::as_str).collect();
+    if !timeline.is_known {
+        let others: Vec<&str> = timeline.others.iter().map(String::as_str).collect();
         let hint = match others.as_slice() {
             [] => "the log of this run has no devices: only rehearsals log each exchange".to_owned(),
             _ => format!("there are {}", others.join(", ")),
         };
         return Err(ExplainError::NoSuchDevice { device_id: device_id.to_owned(), hint });
     }
-    story.end_quiet_beats();
+    timeline.end_quiet_beats();
     let decisions = folder.join(DECISIONS);
     if decisions.exists() {
-        each_line(&decisions, |line| story.has_room().and_then(|()| story.decision(line)))?;
+        each_line(&decisions, |line| timeline.has_room().and_then(|()| timeline.decision(line)))?;
     }
-    // Stable: what happens at the same moment keeps its order.
-    story.moments.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
-    Ok(story.moments)
+    // Stable: simultaneous events keep their order.
+    timeline.entries.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
+    Ok(timeline.entries)
 }
 
-/// Gives each line of a file to `take`.
+/// Passes each line of a file to `take`.
 fn each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ExplainError> {
     let failed = |cause| ExplainError::File { path: path.to_owned(), cause };
     let mut lines = Lines::open(path, EVENTS_BYTES_MAX).map_err(failed)?;
@@ -105,16 +94,16 @@ fn each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> R
 }
 
 #[derive(Default)]
-struct Story<'a> {
+struct DeviceTimeline<'a> {
     device_id: &'a str,
     is_known: bool,
     site: String,
     others: BTreeSet<String>,
-    moments: Vec<Moment>,
+    entries: Vec<TimelineEntry>,
     quiet: Option<QuietBeats>,
 }
 
-/// Heartbeats in a row that were answered, and brought nothing else.
+/// Consecutive heartbeats that were answered with nothing new.
 struct QuietBeats {
     at_s: f64,
     count: u64,
@@ -122,14 +111,10 @@ struct QuietBeats {
     last: String,
 }
 
-impl Story<'_> {
+impl DeviceTimeline<'_> {
     fn has_room(&self) -> Result<(), String> {
-        let is_full = self.moments.len() >= MOMENTS_MAX;
-        if is_full {
-            Err(format!("the story has {MOMENTS_MAX} moments before it, and no more are told"))
-        } else {
-            Ok(())
-        }
+        let is_full = self.entries.len() >= ENTRIES_MAX;
+        if is_full { Err(format!("the timeline is limited to {ENTRIES_MAX} entries")) } else { Ok(()) }
     }
 
     fn event(&mut self, line: &str) -> Result<(), String> {
@@ -148,10 +133,10 @@ impl Story<'_> {
                 if !is_elsewhere && !is_for_others && text("do") != "phase" {
                     let of = [text("rollout_id"), text("site")].join(" ");
                     let what = format!("{} {}: {}", text("do"), of.trim(), text("outcome"));
-                    self.happens(at_s, "operator", what.replace(" :", ":"));
+                    self.push(at_s, "operator", what.replace(" :", ":"));
                 }
             }
-            None if kind.ends_with("_ended") => self.happens(at_s, "network", kind.replace('_', " ")),
+            None if kind.ends_with("_ended") => self.push(at_s, "network", kind.replace('_', " ")),
             Some(_) | None => {}
         }
         Ok(())
@@ -164,21 +149,21 @@ impl Story<'_> {
         if kind == "switched_on" {
             text("site").clone_into(&mut self.site);
             let what = format!("is switched on: a {} at {}, runs {}", text("model"), text("site"), text("version"));
-            return self.happens(at_s, "device", what);
+            return self.push(at_s, "device", what);
         }
         if kind == "firmware" {
-            return self.happens(at_s, "device", format!("{}, runs {}", text("what"), text("version")));
+            return self.push(at_s, "device", format!("{}, runs {}", text("what"), text("version")));
         }
         let number = |name: &str| event.get(name).and_then(Value::as_u64).unwrap_or_default();
         let pair = format!("({}, {})", number("boot_epoch"), number("seq"));
-        let heard: Vec<String> = [
+        let received: Vec<String> = [
             (!text("offer").is_empty()).then(|| format!("is offered {}", text("offer"))),
-            event.get("commands").map(|commands| format!("is told {commands}").replace(['[', ']', '"'], "")),
+            event.get("commands").map(|commands| format!("receives {commands}").replace(['[', ']', '"'], "")),
         ]
         .into_iter()
         .flatten()
         .collect();
-        if kind == "heartbeat" && text("code") == "OK" && heard.is_empty() {
+        if kind == "heartbeat" && text("code") == "OK" && received.is_empty() {
             let quiet = self.quiet.get_or_insert_with(|| QuietBeats {
                 at_s,
                 count: 0,
@@ -193,29 +178,29 @@ impl Story<'_> {
         if !text("step").is_empty() {
             let class = text("class");
             let class = if class.is_empty() { String::new() } else { format!(" ({class})") };
-            what += &format!(", says {} of {}{class}", text("step"), text("release"));
+            what += &format!(", reports {} of {}{class}", text("step"), text("release"));
         }
         what += &format!(": {}", text("code"));
         if let Some(wait_ms) = event.get("wait_ms").and_then(Value::as_f64).filter(|_| text("code") != "OK") {
-            what += &format!(", told to come again in {:.1} s", wait_ms / 1_000.0);
+            what += &format!(", retry after {:.1} s", wait_ms / 1_000.0);
         }
-        for heard in heard {
-            what += &format!("; {heard}");
+        for item in received {
+            what += &format!("; {item}");
         }
-        self.happens(at_s, "device", what);
+        self.push(at_s, "device", what);
     }
 
     fn decision(&mut self, line: &str) -> Result<(), String> {
         let decision: RolloutDecision = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let RolloutDecision { at_s, rollout_id, decision, stage, why, .. } = decision;
         let what = format!("{rollout_id}, stage {}: {decision}: {why}", stage + 1);
-        self.moments.push(Moment { at_s, who: "engine", what });
+        self.entries.push(TimelineEntry { at_s, who: "engine", what });
         Ok(())
     }
 
-    fn happens(&mut self, at_s: f64, who: &'static str, what: String) {
+    fn push(&mut self, at_s: f64, who: &'static str, what: String) {
         self.end_quiet_beats();
-        self.moments.push(Moment { at_s, who, what });
+        self.entries.push(TimelineEntry { at_s, who, what });
     }
 
     fn end_quiet_beats(&mut self) {
@@ -224,18 +209,18 @@ impl Story<'_> {
             1 => format!("heartbeat {first}: OK"),
             _ => format!("{count} heartbeats from {first} to {last}: OK"),
         };
-        self.moments.push(Moment { at_s, who: "device", what });
+        self.entries.push(TimelineEntry { at_s, who: "device", what });
     }
 }
 
-/// The story for people: a line a moment.
-pub fn told(moments: &[Moment]) -> String {
-    let line = |Moment { at_s, who, what }: &Moment| {
+/// The timeline as text, one line per entry.
+pub fn render(entries: &[TimelineEntry]) -> String {
+    let line = |TimelineEntry { at_s, who, what }: &TimelineEntry| {
         let ms = (at_s * 1_000.0).round().max(0.0);
         let [hours, minutes] = [ms / 3_600_000.0, ms / 60_000.0 % 60.0].map(f64::floor);
         format!("{hours:>4} h {minutes:>2} min {:>6.3} s  {who:<8}  {}\n", ms / 1_000.0 % 60.0, printable(what))
     };
-    moments.iter().map(line).collect()
+    entries.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -264,9 +249,9 @@ mod tests {
     }
 
     #[test]
-    fn a_device_s_story_has_what_concerns_it_in_order() {
-        let story = explain(folder().path(), "A").unwrap();
-        let told: Vec<(&str, &str)> = story.iter().map(|moment| (moment.who, moment.what.as_str())).collect();
+    fn a_timeline_has_the_events_of_its_device_in_order() {
+        let timeline = explain(folder().path(), "A").unwrap();
+        let text: Vec<(&str, &str)> = timeline.iter().map(|entry| (entry.who, entry.what.as_str())).collect();
         let expected = [
             ("device", "is switched on: a KS-100 at north, runs 1"),
             ("device", "register (1, 1): OK"),
@@ -274,32 +259,32 @@ mod tests {
             ("operator", "outage north: done"),
             ("engine", "r, stage 1: aborted: gate 1 of all: 1 of 9 failed"),
             ("device", "heartbeat (1, 4): CONNECT_FAILED"),
-            ("device", "heartbeat (1, 5): OK; is offered fw-2; is told reboot"),
-            ("device", "firmware status (1, 6), says REJECTED of fw-2 (freeze): OK"),
+            ("device", "heartbeat (1, 5): OK; is offered fw-2; receives reboot"),
+            ("device", "firmware status (1, 6), reports REJECTED of fw-2 (freeze): OK"),
         ];
-        assert_eq!(told, expected);
-        assert!(super::told(&story).ends_with(
-            "   1 h  1 min 40.001 s  device    firmware status (1, 6), says REJECTED of fw-2 (freeze): OK\n"
+        assert_eq!(text, expected);
+        assert!(super::render(&timeline).ends_with(
+            "   1 h  1 min 40.001 s  device    firmware status (1, 6), reports REJECTED of fw-2 (freeze): OK\n"
         ));
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_not_in_the_story() {
+    fn terminal_control_characters_are_replaced() {
         let folder = folder();
         let log = LOG.replace("\"fw-2\"", "\"fw\\u001b[2J\\n\\u009b\"");
         std::fs::write(folder.path().join(EVENTS), log).unwrap();
-        let told = super::told(&explain(folder.path(), "A").unwrap());
-        assert!(told.contains("is offered fw\u{fffd}[2J\u{fffd}\u{fffd}; is told reboot\n"), "{told}");
+        let text = super::render(&explain(folder.path(), "A").unwrap());
+        assert!(text.contains("is offered fw\u{fffd}[2J\u{fffd}\u{fffd}; receives reboot\n"), "{text}");
     }
 
     #[test]
-    fn a_name_that_is_not_there_is_answered_with_those_that_are() {
+    fn an_unknown_device_error_lists_the_known_ones() {
         let error = explain(folder().path(), "Z").unwrap_err().to_string();
         assert_eq!(error, "no event of a device `Z`; there are A, AB");
     }
 
     #[test]
-    fn what_is_no_log_is_named_with_its_line() {
+    fn an_invalid_log_line_is_reported_by_number() {
         let folder = folder();
         std::fs::write(folder.path().join(EVENTS), "{\"at_ms\":1}\nnonsense\n").unwrap();
         let error = explain(folder.path(), "A").unwrap_err().to_string();

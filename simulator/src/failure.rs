@@ -1,134 +1,88 @@
-//! Why a run did not come to a verdict, with what to do and the exit code that goes with it.
+//! Why a run has no verdict, with a remedy and an exit code.
 
 use std::path::PathBuf;
 
-/// `Display` says what is wrong, [`Failure::remedy`] what to do.
+/// `Display` says what is wrong, [`Failure::remedy`] how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The command line asks for something that can't be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     BadRequest(String),
     /// The scenario can't be read.
     #[error("cannot read the scenario {path}: {cause}")]
-    Scenario {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
-    /// Nobody answers at the target.
+    Scenario { path: PathBuf, cause: std::io::Error },
+    /// The target does not answer.
     #[error("the target {target} does not answer: {why}")]
-    Unreachable {
-        /// Which.
-        target: String,
-        /// Why.
-        why: String,
-    },
-    /// The target takes its time.
+    Unreachable { target: String, why: String },
+    /// The target answers too slowly.
     #[error("the target {target} is too slow: {why}")]
-    TooSlow {
-        /// Which.
-        target: String,
-        /// What was asked of it.
-        why: String,
-    },
-    /// The target fails at what it is asked for.
+    TooSlow { target: String, why: String },
+    /// The target failed a request.
     #[error("the target {target} failed: {why}")]
-    TargetFailed {
-        /// Which.
-        target: String,
-        /// What it said.
-        why: String,
-    },
+    TargetFailed { target: String, why: String },
     /// A file can't be read or written.
     #[error("cannot {what} {path}: {cause}")]
     File {
         /// `read`, `write`, `create`.
         what: &'static str,
-        /// Which.
         path: PathBuf,
-        /// Why.
         cause: std::io::Error,
     },
     /// Standard output can't be written.
     #[error("cannot write to standard output: {cause}")]
-    Output {
-        /// Why.
-        cause: std::io::Error,
-    },
+    Output { cause: std::io::Error },
     /// Another run writes to the folder.
     #[error("another run is writing to {path}")]
-    FolderBusy {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The folder holds something else than a run.
+    FolderBusy { path: PathBuf },
+    /// The folder holds something other than a run.
     #[error("{path} is not empty, and holds no run")]
-    FolderForeign {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A person ended the run before it had begun.
+    FolderForeign { path: PathBuf },
+    /// The user ended the run before it had begun.
     #[error("ended before the run began: {0}")]
     Interrupted(&'static str),
-    /// The operating system refused something else.
+    /// Another system call failed.
     #[error("cannot {what}: {cause}")]
-    Machine {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        cause: std::io::Error,
-    },
+    Machine { what: &'static str, cause: std::io::Error },
     /// The target can't be reached or would not do what a run needs.
     #[error("the target {target} can't be used: {why}")]
-    Target {
-        /// Which.
-        target: String,
-        /// Why.
-        why: String,
-    },
-    /// This machine lets a process have too few files open.
+    Target { target: String, why: String },
+    /// The open file limit is too low.
     #[error("the run needs {needed} open files, and this machine allows a process {max}")]
     OpenFiles {
         /// Connections and the rest.
         needed: u64,
-        /// The limit, which was raised as far as it goes.
+        /// The limit, already raised as far as possible.
         max: u64,
     },
-    /// Somebody answers at the target, but no server of this kind.
-    #[error("at {target} is no ks-server: {why}")]
-    NotOurs {
-        /// Which.
-        target: String,
-        /// What it said.
-        why: String,
-    },
+    /// Something answers at the target, but it is not a ks-server.
+    #[error("{target} is not a ks-server: {why}")]
+    NotOurs { target: String, why: String },
     /// The embedded server did not run.
     #[error("{0}")]
     Server(String),
     /// The report could not be drawn.
     #[error(transparent)]
     Report(#[from] ks_reports::ReportError),
-    /// There is no story to tell.
+    /// A device's timeline could not be read.
     #[error(transparent)]
     Explain(#[from] crate::explain::ExplainError),
 }
 
 impl Failure {
-    /// What to do, one sentence.
+    /// How to fix it, one sentence.
     pub fn remedy(&self) -> String {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
-            Self::Scenario { .. } => "check the path; scenarios/ has those that are shipped".to_owned(),
+            Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
             Self::Unreachable { .. } => {
                 "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
-            Self::TargetFailed { .. } => "look into the target's own log for what happened there, then run it again".to_owned(),
+            Self::TargetFailed { .. } => "check the target's log, then run it again".to_owned(),
             Self::Output { cause } => {
                 format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_remedy(cause))
             }
             Self::TooSlow { .. } => {
-                "look into the server's log; if it only needs longer, wait longer with --admin-timeout".to_owned()
+                "check the server's log; if it only needs more time, raise --admin-timeout".to_owned()
             }
             Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
             Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
@@ -137,31 +91,31 @@ impl Failure {
             Self::File { path, cause, .. }
                 if matches!(cause.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) =>
             {
-                format!("name another place with --out: a part of {} is a file, not a folder", path.display())
+                format!("name another folder with --out: a part of {} is a file, not a folder", path.display())
             }
             Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => {
-                format!("make room on the disk of {}", path.display())
+                format!("free space on the disk of {}", path.display())
             }
             Self::File { path, .. } => {
                 format!("check that {} exists and that you may use it, or name another with --out", path.display())
             }
             Self::Target { .. } => {
-                "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token-file), and for a second run on one database another --id-prefix".to_owned()
+                "start the server there with ADMIN_TOKEN set, give the same token here (ADMIN_TOKEN or --admin-token-file), and use another --id-prefix for a second run on the same database".to_owned()
             }
             Self::NotOurs { .. } => "name the address of a ks-server of this version with --target".to_owned(),
             Self::OpenFiles { .. } => {
-                "raise the hard limit (`ulimit -Hn`), use fewer --devices, or let them share: `connections = 1000`".to_owned()
+                "raise the hard limit (`ulimit -Hn`), use fewer --devices, or share connections: `connections = 1000`".to_owned()
             }
-            Self::Server(_) => "mend what the server says, in the scenario's [server] table or on this machine".to_owned(),
+            Self::Server(_) => "fix what the server reports, in the scenario's [server] table or on this machine".to_owned(),
             Self::Report(error) if !error.is_of_the_folder() => {
-                "make room, then draw the report with `ks-fleet report`, or run again with another --out".to_owned()
+                "free space, then draw the report with `ks-fleet report`, or run again with another --out".to_owned()
             }
             Self::Explain(_) => "name the folder of a finished rehearsal, and one of its devices".to_owned(),
             Self::Report(_) => "run the scenario again, or name the folder of a finished run".to_owned(),
         }
     }
 
-    /// 2 for what the caller wrote, 3 for what the machine or the target refuses.
+    /// 2 for invalid input, 3 for failures of the machine or the target.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Report(error) if !error.is_of_the_folder() => 3,

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    adversary::{Adversary, Knowledge, LinkPool, MisbehavingDevice},
+    adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, device_key},
@@ -26,9 +26,9 @@ use crate::{
     ticks::Ticks,
 };
 
-/// Counter of the firmware that the factory puts in; releases of a scenario have greater ones.
+/// Counter of the factory firmware; releases of a scenario have greater ones.
 pub const FACTORY_COUNTER: u64 = 1;
-/// Devices in one inventory that the factory sends: the import of one is one transaction.
+/// Devices in one inventory that the factory imports: each import is one transaction.
 const INVENTORY_ROWS: usize = 50_000;
 
 /// A device of the plan, before it exists.
@@ -36,7 +36,6 @@ const INVENTORY_ROWS: usize = 50_000;
 pub struct DeviceSpec {
     /// Number within the fleet, from 0.
     pub number: u32,
-    /// Name.
     pub device_id: DeviceId,
     /// Index of its model.
     pub model: usize,
@@ -66,17 +65,15 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
 pub struct AdversarySpec {
     /// Number among all of them, from 0.
     pub number: u32,
-    /// Its table.
     pub part: AdversaryPart,
-    /// Whose addresses it has.
     pub callers: Vec<Caller>,
-    /// Which of the misbehaving devices it is.
-    pub misbehaving: Option<u32>,
+    /// Which of the faulty devices it is.
+    pub faulty: Option<u32>,
 }
 
 /// The adversaries of a plan.
 pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
-    let (mut specs, mut first_address, mut misbehaving_devices) = (Vec::new(), 0, 0..);
+    let (mut specs, mut first_address, mut faulty_devices) = (Vec::new(), 0, 0..);
     for part in &plan.adversaries {
         let count = u32::from(part.count);
         let addresses = match part.addresses {
@@ -85,39 +82,38 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
             Addresses::Some(addresses) => u32::from(addresses),
         };
         for member in 0..count {
-            // Every `count`th address from its own on; where there are fewer than adversaries, some share one.
+            // Every `count`th address from its own on; with fewer addresses than adversaries, some share one.
             let dealt = (member % addresses.max(1)..addresses).step_by(usize::from(part.count));
             let callers = match part.addresses {
                 Addresses::Fleet => vec![Caller::Device(0)],
                 _ => dealt.map(|address| Caller::Adversary(first_address + address)).collect(),
             };
             let number = u32::try_from(specs.len()).unwrap_or(u32::MAX);
-            let misbehaving =
-                (part.kind == AdversaryKind::MisbehavingDevice).then(|| misbehaving_devices.next()).flatten();
-            specs.push(AdversarySpec { number, part: part.clone(), callers, misbehaving });
+            let faulty = (part.kind == AdversaryKind::FaultyDevice).then(|| faulty_devices.next()).flatten();
+            specs.push(AdversarySpec { number, part: part.clone(), callers, faulty });
         }
         first_address += addresses;
     }
     specs
 }
 
-/// The misbehaving devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
+/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
 ///
 /// # Errors
 /// As of [`devices`].
-pub fn misbehaving_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
     let of_part =
-        |part: &AdversaryPart| if part.kind == AdversaryKind::MisbehavingDevice { u32::from(part.count) } else { 0 };
+        |part: &AdversaryPart| if part.kind == AdversaryKind::FaultyDevice { u32::from(part.count) } else { 0 };
     let count = plan.adversaries.iter().map(of_part).sum();
     let spec = |number| {
-        let (device_id, number) = (misbehaving_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
+        let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
         Ok(DeviceSpec { number, device_id, model: 0, site: 0, starts_after: Duration::ZERO })
     };
     (0..count).map(spec).collect()
 }
 
-/// What a misbehaving device is called.
-fn misbehaving_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
+/// What a faulty device is called.
+fn faulty_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
     format!("{id_prefix}-MAD-{:06}", number + 1).parse()
 }
 
@@ -133,46 +129,45 @@ fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
     0
 }
 
-/// What the factory gave the fleet.
+/// Keys and tokens that the factory gave the fleet.
 #[derive(Debug, Clone)]
 pub struct Provisioned {
-    /// The server's keys.
     pub trust: Trust,
     /// A one-time token for each device, or one for all of them, if the fleet has them.
     pub otrts: Vec<String>,
-    /// A one-time token for each misbehaving device, if the fleet has them.
-    pub misbehaving_otrts: Vec<String>,
+    /// A one-time token for each faulty device, if the fleet has them.
+    pub faulty_otrts: Vec<String>,
 }
 
-/// The factory: whitelists every device, fetches the server's keys, has tokens made. All through the server's own API; `tell`
-/// hears what is waited for.
+/// The factory: whitelists every device, fetches the server's keys, creates tokens, all through the admin API. `progress`
+/// receives what it is waiting for.
 pub async fn provision(
     plan: &Plan,
     devices: &[DeviceSpec],
-    misbehaving_devices: &[DeviceSpec],
+    faulty_devices: &[DeviceSpec],
     operator: &Operator,
     now: UnixMs,
-    tell: impl Fn(String),
+    progress: impl Fn(String),
 ) -> Result<Provisioned, OperatorError> {
-    tell("waiting for the server's keys".to_owned());
+    progress("waiting for the server's keys".to_owned());
     let trust = operator.server_keys(now).await?;
     let mut imported = 0;
-    for part in devices.chunks(INVENTORY_ROWS).chain(misbehaving_devices.chunks(INVENTORY_ROWS)) {
-        tell(format!("whitelisting devices: {imported} of {} are done", devices.len() + misbehaving_devices.len()));
+    for part in devices.chunks(INVENTORY_ROWS).chain(faulty_devices.chunks(INVENTORY_ROWS)) {
+        progress(format!("whitelisting devices: {imported} of {} done", devices.len() + faulty_devices.len()));
         operator.import(inventory(plan, part)).await?;
         imported += part.len();
     }
     if plan.fleet.otrt != Otrt::None {
-        tell("waiting for one-time tokens".to_owned());
+        progress("waiting for one-time tokens".to_owned());
     }
     let otrts = match plan.fleet.otrt {
         Otrt::None => Vec::new(),
         Otrt::Each => operator.make_otrts(devices.len()).await?,
         Otrt::Shared => operator.make_otrts(1).await?,
     };
-    let misbehaving_count = if plan.fleet.otrt == Otrt::None { 0 } else { misbehaving_devices.len() };
-    let misbehaving_otrts = operator.make_otrts(misbehaving_count).await?;
-    Ok(Provisioned { trust, otrts, misbehaving_otrts })
+    let faulty_count = if plan.fleet.otrt == Otrt::None { 0 } else { faulty_devices.len() };
+    let faulty_otrts = operator.make_otrts(faulty_count).await?;
+    Ok(Provisioned { trust, otrts, faulty_otrts })
 }
 
 /// The inventory of these devices, as CSV.
@@ -184,57 +179,51 @@ fn inventory(plan: &Plan, devices: &[DeviceSpec]) -> String {
     for DeviceSpec { number, device_id, model, site, .. } in devices {
         let key = device_key(plan.seed, device_id).public_key();
         let (model, site) = (name(&plan.fleet.models, *model), name(&plan.fleet.sites, *site));
-        // Marked as simulated, so that nobody takes one for a device that stands somewhere.
-        let _ = writeln!(csv, "SIMULATED-{number},{device_id},{key},simulated,{model},{site}"); // a String takes it all
+        // Marked as simulated, so that nobody mistakes one for a real device.
+        let _ = writeln!(csv, "SIMULATED-{number},{device_id},{key},simulated,{model},{site}"); // writing to a String cannot fail
     }
     csv
 }
 
-/// A part of the fleet and all it needs; can be sent to the thread that runs it.
+/// A part of the fleet with everything it needs; can be sent to the thread that runs it.
 pub struct ShardPlan {
     /// Number of the shard, from 0.
     pub number: usize,
-    /// The devices.
     pub devices: Vec<DeviceSpec>,
     /// The adversaries, if they are on this shard.
     pub adversaries: Vec<AdversarySpec>,
     /// Names of the whole fleet, for adversaries.
     pub victims: Vec<DeviceId>,
-    /// What the factory gave; tokens are in the order of the fleet.
+    /// Keys and tokens from the factory; tokens are in the order of the fleet.
     pub provisioned: Arc<Provisioned>,
-    /// The way to the server.
+    /// Connects to the server.
     pub network: Arc<dyn Network>,
     /// Which address a caller has.
     pub addresses: fn(SocketAddr, Caller) -> SocketAddr,
-    /// The server's address.
     pub target: SocketAddr,
-    /// The root seed.
     pub seed: u64,
     /// How devices' names begin.
     pub id_prefix: String,
-    /// The firmware that devices say they run.
+    /// The firmware version that devices report.
     pub firmware_version: String,
     /// Names of the models, by index.
     pub models: Vec<String>,
     /// Names of the sites, by index.
     pub sites: Vec<String>,
-    /// How connections are had.
     pub connections: Connections,
-    /// Number of shards, among which shared connections are divided.
+    /// Number of shards that share the connections.
     pub shards: usize,
-    /// When ticks end.
     pub ticks: Ticks,
 }
 
-/// What they are called, in their order.
+/// Their names, in order.
 pub fn names(shares: &[Share]) -> Vec<String> {
     shares.iter().map(|share| share.name.clone()).collect()
 }
 
-/// Who calls, for choosing an address.
+/// A client of the server, for choosing an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// An operator.
     Operator,
     /// A device by number.
     Device(u32),
@@ -244,29 +233,29 @@ pub enum Caller {
 
 /// What a shard reports.
 pub enum ShardReport {
-    /// What was measured in the tick of this number.
+    /// The tick's number and what was measured in it.
     Tick(u64, Box<Measurements>),
-    /// What devices know of their heartbeats; the last report.
+    /// What devices know about their heartbeats; the last report.
     Accounts(BTreeMap<DeviceId, DeviceAccount>),
-    /// The shard, or a device on it, ended without its last word.
-    Gone,
+    /// The shard, or a device on it, ended before its last report.
+    Ended,
 }
 
-/// Says so if the shard ends before its time.
+/// Reports [`ShardReport::Ended`] on drop, unless the last report was sent.
 struct ReportGuard {
     reports: mpsc::UnboundedSender<ShardReport>,
-    is_said: bool,
+    is_sent: bool,
 }
 
 impl Drop for ReportGuard {
     fn drop(&mut self) {
-        if !self.is_said {
-            let _ = self.reports.send(ShardReport::Gone); // whoever listened has gone
+        if !self.is_sent {
+            let _ = self.reports.send(ShardReport::Ended); // the receiver may have closed
         }
     }
 }
 
-/// Runs a part of the fleet: starts devices at their time, reports each tick, and the accounts when told to finish.
+/// Runs a part of the fleet: starts devices at their time, reports each tick, and the accounts when asked to finish.
 pub async fn run_shard(
     plan: ShardPlan,
     shard: Rc<Shard>,
@@ -274,9 +263,9 @@ pub async fn run_shard(
     mut finish: watch::Receiver<bool>,
 ) {
     let started = shard.time.started;
-    let mut guard = ReportGuard { reports: reports.clone(), is_said: false };
-    let mut cast = Actors::new(&plan, &shard);
-    cast.start_adversaries();
+    let mut guard = ReportGuard { reports: reports.clone(), is_sent: false };
+    let mut actors = Actors::new(&plan, &shard);
+    actors.start_adversaries();
     let mut to_start = plan.devices.iter().peekable();
     let (mut tick, mut cpu) = (0, resources::own_thread_cpu());
     loop {
@@ -287,19 +276,19 @@ pub async fn run_shard(
             _ = finish.wait_for(|finish| *finish) => break,
             () = tokio::time::sleep_until(next_start.unwrap_or(next_tick)), if next_start.is_some_and(|start| start < next_tick) => {
                 while let Some(device) = to_start.next_if(|device| started + device.starts_after <= Instant::now()) {
-                    cast.start_device(device);
+                    actors.start_device(device);
                 }
             }
             () = tokio::time::sleep_until(next_tick) => {
                 let mut measured = shard.measurements.take();
-                measured.adversaries_cpu = cast.adversaries_cpu(&mut cpu);
-                let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // whoever listened has gone
+                measured.adversaries_cpu = actors.adversaries_cpu(&mut cpu);
+                let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // the receiver may have closed
                 tick += 1;
             }
         }
     }
-    let Ok(accounts) = cast.accounts().await else { return }; // which the last word tells
-    guard.is_said = true;
+    let Ok(accounts) = actors.accounts().await else { return }; // the guard reports it
+    guard.is_sent = true;
     let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
     let _ = reports.send(ShardReport::Accounts(accounts));
 }
@@ -314,7 +303,7 @@ struct Actors<'a> {
     sites: Vec<Rc<str>>,
     shared_links: Vec<Rc<dyn Link>>,
     devices: Vec<(DeviceId, Addr<Device>)>,
-    misbehaving_devices: Vec<(DeviceId, Addr<Adversary>)>,
+    faulty_devices: Vec<(DeviceId, Addr<Adversary>)>,
 }
 
 impl<'a> Actors<'a> {
@@ -336,7 +325,7 @@ impl<'a> Actors<'a> {
             sites: plan.sites.iter().map(|name| name.as_str().into()).collect(),
             shared_links: (0..shared).map(link).collect(),
             devices: Vec::with_capacity(plan.devices.len()),
-            misbehaving_devices: Vec::new(),
+            faulty_devices: Vec::new(),
         }
     }
 
@@ -354,7 +343,7 @@ impl<'a> Actors<'a> {
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 
-    /// CPU time of this thread since it had used `before`, if adversaries have it to themselves.
+    /// CPU time of this thread since `before`, if only adversaries run on it.
     fn adversaries_cpu(&self, before: &mut Duration) -> Duration {
         let now = resources::own_thread_cpu();
         let spent = now.saturating_sub(std::mem::replace(before, now));
@@ -377,7 +366,7 @@ impl<'a> Actors<'a> {
 
     fn start_adversaries(&mut self) {
         let victims = Rc::new(self.plan.victims.clone());
-        for AdversarySpec { number, part, callers, misbehaving } in &self.plan.adversaries {
+        for AdversarySpec { number, part, callers, faulty } in &self.plan.adversaries {
             let addresses = callers.iter().map(|caller| (self.plan.addresses)(self.plan.target, *caller)).collect();
             let links = LinkPool::from(Arc::clone(&self.plan.network), addresses);
             let knowledge = Knowledge {
@@ -387,30 +376,28 @@ impl<'a> Actors<'a> {
                 target: self.plan.target,
             };
             let rng = seed::stream(self.plan.seed, &format!("adversary-{number}"), "attack");
-            let device_id =
-                misbehaving.and_then(|misbehaving| misbehaving_device_id(&self.plan.id_prefix, misbehaving).ok());
+            let device_id = faulty.and_then(|faulty| faulty_device_id(&self.plan.id_prefix, faulty).ok());
             let device = device_id.clone().map(|device_id| {
-                let token = misbehaving.and_then(|misbehaving| {
-                    self.plan.provisioned.misbehaving_otrts.get(usize::try_from(misbehaving).ok()?)
-                });
-                MisbehavingDevice::new(self.machine(device_id, 0, token))
+                let token =
+                    faulty.and_then(|faulty| self.plan.provisioned.faulty_otrts.get(usize::try_from(faulty).ok()?));
+                FaultyDevice::new(self.machine(device_id, 0, token))
             });
             let adversary = Adversary::new(part.clone(), device, knowledge, links, Rc::clone(self.shard), rng).start();
-            self.misbehaving_devices.extend(device_id.map(|device_id| (device_id, adversary)));
+            self.faulty_devices.extend(device_id.map(|device_id| (device_id, adversary)));
         }
     }
 
-    /// Ends every device's part, and gives what each knows.
+    /// Stops every device and returns its account.
     ///
     /// # Errors
-    /// A device is gone, which only a panic can do.
+    /// A device's actor has ended, which only a panic can cause.
     async fn accounts(self) -> Result<BTreeMap<DeviceId, DeviceAccount>, MailboxError> {
         let mut accounts = BTreeMap::new();
         for (device_id, device) in self.devices {
             accounts.insert(device_id, device.send(Account).await?);
         }
-        for (device_id, misbehaving) in self.misbehaving_devices {
-            accounts.insert(device_id, misbehaving.send(Account).await?);
+        for (device_id, faulty) in self.faulty_devices {
+            accounts.insert(device_id, faulty.send(Account).await?);
         }
         Ok(accounts)
     }
@@ -422,15 +409,15 @@ mod tests {
     use crate::{scenario, scenario_settings::ScenarioSettings};
 
     #[test]
-    fn addresses_are_dealt_out_and_no_table_has_those_of_another() {
+    fn each_adversary_table_has_its_own_addresses() {
         let adversary = |kind: &str, count: u32, addresses: &str| {
             format!("[[adversary]]\nkind = \"{kind}\"\ncount = {count}\naddresses = {addresses}\n")
         };
         let tables = [
             adversary("forger", 2, "5"),
-            adversary("misbehaving_device", 3, "2"),
+            adversary("faulty_device", 3, "2"),
             adversary("replayer", 2, "\"fleet\""),
-            adversary("misbehaving_device", 1, "\"own\""),
+            adversary("faulty_device", 1, "\"own\""),
         ];
         let text = format!(
             "name = \"t\"\ngoal = \"Addresses.\"\nduration = \"9s\"\n[fleet]\ndevices = 1\n{}[[expect]]\nmetric = \"errors\"\nequals = 0\n",
@@ -443,10 +430,9 @@ mod tests {
         let fleets = vec![Caller::Device(0)];
         let dealt = [at(&[0, 2, 4]), at(&[1, 3]), at(&[5]), at(&[6]), at(&[5]), fleets.clone(), fleets, at(&[7])];
         assert_eq!(callers, dealt);
-        let misbehaving: Vec<Option<u32>> = specs.iter().map(|spec| spec.misbehaving).collect();
-        assert_eq!(misbehaving, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
-        let named: Vec<String> =
-            misbehaving_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
+        assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
+        let named: Vec<String> = faulty_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-MAD-000001", "SIM-MAD-000002", "SIM-MAD-000003", "SIM-MAD-000004"]);
     }
 }

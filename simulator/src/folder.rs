@@ -1,5 +1,5 @@
-//! The run folder on disk: made before anything starts, held by one run at a time, emptied of an earlier run, reported when
-//! the run is over.
+//! The run folder on disk: created before anything starts, locked by one run at a time, cleared of an earlier run, reported
+//! when the run is over.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,21 +17,21 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::failure::Failure;
 
-/// Where runs land by default, from the project's root.
+/// Default parent of run folders, relative to the project's root.
 pub const RUNS: &str = "reports/runs";
-/// Held as long as a run writes into the folder.
+/// Locked while a run writes into the folder.
 const LOCK: &str = ".lock";
 /// Log of the embedded server, in the run folder.
 pub const SERVER_LOG: &str = "server.log";
 
-/// For opening a file: a symbolic link is an error, and a pipe that nobody reads too.
+/// For opening a file: a symbolic link is an error, and so is a pipe without a reader.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
-/// Runs of one name that may begin in one second.
+/// Most runs of one name that may begin in one second.
 const SAME_SECOND_MAX: u32 = 1_000;
 
-/// Makes the folder in which a run, or what is scored by many, is kept: `out` if given, else a new one under `runs` that is named
-/// after it and the time, and numbered where another run began in the same second.
+/// Makes the folder of a run or of a score: `out` if given, else a new one under `runs` that is named
+/// after it and the time, with a number if another run began in the same second.
 ///
 /// # Errors
 /// It can't be made.
@@ -54,15 +54,15 @@ pub fn make_place(out: Option<&Path>, runs: &Path, name: &str, now: UnixMs) -> R
     Err(cannot(&first, ErrorKind::AlreadyExists.into()))
 }
 
-/// Leaves a `junit.xml` that is red, and nothing else of a run, in a folder that a run was asked to write to and that came to
-/// nothing before that. Nothing is left where another run is writing, nor among other things than a run's.
+/// Writes a failing `junit.xml`, and nothing else, into the folder of a run that failed before it had created it.
+/// Writes nothing where another run is writing, nor into a folder that holds other things than a run.
 pub fn leave_failure(path: &Path, scenario: &str, now: UnixMs, why: &str) {
     if let Ok(folder) = RunFolder::make(Some(path), scenario, now) {
         folder.fail(scenario, now, why);
     }
 }
 
-/// Whether a folder has files, and none is a run's. What a run leaves that came to nothing is one's too.
+/// Whether a folder has files and none of them is a run's. Files of a failed run count as a run's.
 fn is_foreign(path: &Path) -> std::io::Result<bool> {
     let mut has_others = false;
     for entry in fs::read_dir(path)? {
@@ -74,7 +74,7 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
     Ok(has_others && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS].iter().any(|name| path.join(name).exists()))
 }
 
-/// Holds the folder for one run; none while another one does. A link in the place of the lock is not followed.
+/// Locks the folder for one run; none while another run holds it. Does not follow a symbolic link in place of the lock file.
 fn lock(path: &Path) -> std::io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).custom_flags(NO_LINK);
@@ -82,7 +82,7 @@ fn lock(path: &Path) -> std::io::Result<Option<File>> {
     Ok(flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(lock))
 }
 
-/// The folder of the run that goes on.
+/// The folder of the current run.
 pub struct RunFolder {
     path: PathBuf,
     /// Locked while it is open.
@@ -91,10 +91,10 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes the folder of a run, or of many trials; `out` if given, else one named after the scenario and the time. An earlier
-    /// run's files in it go first, so that a run that is cut short never looks like the one before.
+    /// run's files are removed first, so that an interrupted run never looks like the previous one.
     ///
     /// # Errors
-    /// It can't be made or written to, another run is writing to it, or it has files and none is an earlier run's.
+    /// It can't be made or written to, another run is writing to it, or it has files and none is from an earlier run.
     pub fn make(out: Option<&Path>, scenario: &str, now: UnixMs) -> Result<Self, Failure> {
         let path = make_place(out, Path::new(RUNS), scenario, now)?;
         let file = |what, path: &Path| {
@@ -117,44 +117,43 @@ impl RunFolder {
             }
         }
         let made = Self { path, _lock: lock };
-        // What ends at once, by SIGKILL or a second Ctrl-C, says nothing later.
-        made.fail(scenario, now, "the run did not come to its end: it was killed, or goes on still");
+        // A run that ends by SIGKILL or a second Ctrl-C has no later chance to write it.
+        made.fail(scenario, now, "the run did not finish: it was killed, or is still running");
         Ok(made)
     }
 
-    /// The folder that was asked for, or else a new one, which is kept in `new`.
+    /// The requested folder, or else a new one, which is stored in `new`.
     ///
     /// # Errors
     /// It can't be made.
-    pub fn asked_or_new<'a>(
-        asked: Option<&'a Self>,
+    pub fn requested_or_new<'a>(
+        requested: Option<&'a Self>,
         new: &'a mut Option<Self>,
         name: &str,
         now: UnixMs,
     ) -> Result<&'a Self, Failure> {
-        match asked {
+        match requested {
             Some(folder) => Ok(folder),
             None => Ok(new.insert(Self::make(None, name, now)?)),
         }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves a `junit.xml` that is red: the run came to no verdict, and a CI server must not miss it.
+    /// Writes a failing `junit.xml`: the run has no verdict, and a CI server must notice.
     pub fn fail(&self, scenario: &str, now: UnixMs, why: &str) {
-        // What can't be written was told on standard error already, or is about to be.
+        // The failure itself is on standard error in any case.
         let _ = ks_reports::write_failure(&self.path, scenario, &now.to_string(), why);
     }
 
-    /// Writes how the run ended, so that nobody who looks into the folder from now on finds anything else there.
+    /// Writes the verdict; from now on the folder shows how the run ended.
     pub fn conclude(&self, summary: &Summary) -> Result<(), Failure> {
         Ok(ks_reports::write_verdict(&self.path, summary)?)
     }
 
-    /// Draws the report of a run that is concluded; gives its path.
+    /// Draws the report of a concluded run; returns its path.
     pub fn report(&self) -> Result<PathBuf, Failure> {
         Ok(ks_reports::draw(&self.path)?.report)
     }
@@ -162,7 +161,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.path.join(LOCK)); // it is no part of the run
+        let _ = fs::remove_file(self.path.join(LOCK)); // it is not part of the result
     }
 }
 
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_one_runs_at_a_time_and_emptied_of_the_one_before() {
+    fn a_folder_belongs_to_one_run_at_a_time_and_is_cleared_of_the_previous_one() {
         let folder = tempfile::tempdir().unwrap();
         let first = make(folder.path()).unwrap();
         assert!(matches!(make(folder.path()), Err(Failure::FolderBusy { .. })));
@@ -189,11 +188,11 @@ mod tests {
         left.sort();
         assert_eq!(left, [LOCK, ks_reports::JUNIT, "notes.txt"]);
         let junit = fs::read_to_string(folder.path().join(ks_reports::JUNIT)).unwrap();
-        assert!(junit.contains("errors=\"1\"") && junit.contains("did not come to its end"), "{junit}");
+        assert!(junit.contains("errors=\"1\"") && junit.contains("did not finish"), "{junit}");
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+    fn a_symbolic_link_as_lock_file_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (foreign, victim) = (folder.path().join("foreign"), folder.path().join("victim"));
         fs::create_dir(&foreign).unwrap();
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_other_things_is_left_alone() {
+    fn a_folder_of_other_files_is_left_untouched() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(ks_reports::REPORT), "somebody's own").unwrap();
         assert!(matches!(make(folder.path()), Err(Failure::FolderForeign { .. })));
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
+    fn runs_that_begin_in_the_same_second_have_separate_folders() {
         let runs = tempfile::tempdir().unwrap();
         let made: Vec<PathBuf> =
             (0..3).map(|_| make_place(None, runs.path(), "x", UnixMs(1_767_225_600_000)).unwrap()).collect();
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_to_no_verdict_is_red_and_its_folder_can_be_used_again() {
+    fn a_run_without_a_verdict_fails_in_junit_and_its_folder_can_be_reused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new");
         leave_failure(&path, "x", UnixMs(0), "the <server> did not start");
@@ -234,7 +233,7 @@ mod tests {
         assert!(junit.contains("errors=\"1\"") && junit.contains("the &lt;server&gt; did not start"), "{junit}");
         let held = make(&path).unwrap();
         let unfinished = fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap();
-        assert!(unfinished.contains("did not come to its end"), "{unfinished}");
+        assert!(unfinished.contains("did not finish"), "{unfinished}");
         leave_failure(&path, "x", UnixMs(0), "another run is writing");
         assert_eq!(fs::read_to_string(path.join(ks_reports::JUNIT)).unwrap(), unfinished);
         drop(held);

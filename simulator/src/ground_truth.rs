@@ -1,4 +1,4 @@
-//! What is really so, and never shown to the server: how each release behaves on each device.
+//! The ground truth that the server never sees: how each release behaves on each device.
 
 use std::{rc::Rc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     seed,
 };
 
-/// What becomes of a device that installs a release.
+/// The outcome of installing a release on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallOutcome {
     /// It runs the new firmware.
@@ -20,28 +20,25 @@ pub enum InstallOutcome {
     BootFails,
     /// It never comes back.
     Bricks,
-    /// It runs the new firmware, and is dead after so long.
+    /// It runs the new firmware, and dies after this time.
     Dies(Duration),
-    /// It says that it runs the new firmware, and runs the old.
+    /// It reports the new firmware, and runs the old one.
     Lies,
 }
 
-/// A release as it really is.
+/// How a release really behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrueFirmware {
-    /// Version.
     pub version: Rc<str>,
-    /// Counter.
     pub release_counter: u64,
     behaviour: Firmware,
 }
 
-/// Every release of a scenario as it really is.
+/// How every release of a scenario really behaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroundTruth(Vec<TrueFirmware>);
 
 impl GroundTruth {
-    /// What the plan says.
     pub fn of(plan: &Plan) -> Self {
         let firmware = plan.firmware.iter().map(|behaviour| TrueFirmware {
             version: behaviour.version.as_str().into(),
@@ -57,7 +54,7 @@ impl GroundTruth {
         firmware.map_or_else(Rc::default, |firmware| Rc::clone(&firmware.version))
     }
 
-    /// What becomes of a device that installs the release with this counter: always the same for a seed. A release that the
+    /// The outcome for a device that installs the release with this counter: always the same for a seed. A release that the
     /// scenario does not have does nothing.
     pub fn install_outcome(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> InstallOutcome {
         let Some(firmware) = self.0.iter().find(|firmware| firmware.release_counter == release_counter) else {
@@ -89,18 +86,15 @@ impl GroundTruth {
     }
 }
 
-/// Whose outcome is asked for.
+/// The device in question.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// Its name.
     pub device_id: &'a DeviceId,
-    /// Its model.
     pub model: &'a str,
-    /// Its site.
     pub site: &'a str,
 }
 
-/// Between nine and eleven tenths of a length of time: hardware does not die on the second.
+/// Between 90 % and 110 % of `length`: hardware does not die on the second.
 fn after_about(rng: &mut rand_chacha::ChaCha8Rng, length: Duration) -> Duration {
     let ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(ms / 10 * 9 + seed::below(rng, ms / 5 + 1))
@@ -134,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_devices_break_as_the_scenario_says_and_always_the_same() {
+    fn the_configured_share_of_devices_breaks_and_is_repeatable() {
         let ground_truth = ground_truth(|firmware| (firmware.bricks_bp, firmware.lies_bp) = (200, 100));
         let drawn = outcomes(&ground_truth, "KS-100");
         let count = |outcome| drawn.iter().filter(|drawn| **drawn == outcome).count();
@@ -145,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_one_model_only_spares_the_others() {
+    fn only_model_restricts_failures_to_that_model() {
         let ground_truth = ground_truth(|firmware| {
             firmware.bricks_bp = 10_000;
             firmware.only_model = Some("KS-200".to_owned());
@@ -155,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_death_comes_about_when_the_scenario_says() {
+    fn a_late_death_comes_near_the_configured_time() {
         let ground_truth =
             ground_truth(|firmware| (firmware.dies_bp, firmware.dies_after) = (10_000, Duration::from_hours(20)));
         let hours = Duration::from_hours(18)..=Duration::from_hours(22);

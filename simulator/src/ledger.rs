@@ -18,19 +18,19 @@ use crate::{
 /// What one device knows of its own heartbeats and commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceAccount {
-    /// Pairs of heartbeats that it sent.
+    /// Sequences of heartbeats that it sent.
     pub sent: Pairs,
-    /// Pairs of heartbeats whose verified answer said that they are stored.
+    /// Sequences of heartbeats that a verified answer acknowledged as stored.
     pub acked: Pairs,
-    /// What it said of each command.
+    /// Its result of each command.
     pub said: BTreeMap<CommandId, AckState>,
-    /// Commands for which a verified answer said that this is stored.
+    /// Commands whose result a verified answer acknowledged as stored.
     pub confirmed: BTreeSet<CommandId>,
-    /// Punches that were made there: numbers 1 to this.
+    /// Punches made on it: numbers 1 to this.
     pub punches_made: u64,
-    /// Numbers of those for which a verified answer said that they are stored.
+    /// Numbers of the punches that a verified answer acknowledged as stored.
     pub punches_acked: Pairs,
-    /// Where it waited long until something that it had to say was accepted.
+    /// Long waits until the server accepted something that they had to send.
     pub pending_periods: Vec<PendingPeriod>,
     /// It is neither dead nor revoked.
     pub is_alive: bool,
@@ -39,11 +39,9 @@ pub struct DeviceAccount {
 /// A command as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct StoredCommand {
-    /// Which.
     pub command_id: CommandId,
-    /// For whom.
     pub device_id: DeviceId,
-    /// How far it came, in the server's word.
+    /// Its state, as the server names it.
     pub state: String,
     /// When it was made.
     pub created_at: UnixMs,
@@ -52,15 +50,12 @@ pub struct StoredCommand {
 /// A punch as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct StoredPunch {
-    /// Where it was made.
     pub device_id: DeviceId,
-    /// Its number there.
     pub punch_no: u64,
-    /// Whose.
     pub badge: String,
 }
 
-/// What the server has of one device, as rows come in.
+/// Rows of one device that the server has stored, as they are read.
 #[derive(Debug, Default)]
 struct Stored {
     punches: Pairs,
@@ -73,20 +68,20 @@ struct Stored {
 pub struct Reconciliation {
     accounts: BTreeMap<DeviceId, DeviceAccount>,
     stored: BTreeMap<DeviceId, Stored>,
-    /// Rows of a pair that its device had stored before: how many of each pair, over all devices.
+    /// Repeated rows: how many of each sequence, over all devices.
     second: BTreeMap<Sequence, u64>,
     is_alone: bool,
     ledger: Ledger,
 }
 
 impl Reconciliation {
-    /// Begins with what devices know. `is_alone`: the server is the run's own, and whatever it stored came from this run.
+    /// Starts from what devices know. `is_alone`: the server belongs to the run, and everything it stored came from this run.
     pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
         Self { accounts, stored: BTreeMap::new(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
     }
 
-    /// Takes one stored row, in the order of commits. On somebody else's server, rows of devices that are not the run's are
-    /// not its concern, unless an adversary of the run goes by that name.
+    /// Adds one stored row, in commit order. On an external server, rows of devices outside the run are
+    /// ignored, unless an adversary of the run uses that name.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
         let Some(account) = self.accounts.get(device_id) else {
             self.ledger.misattributed += u64::from(self.is_alone || adversary::may_be_named(device_id));
@@ -106,13 +101,13 @@ impl Reconciliation {
         }
     }
 
-    /// Takes one command as the server has it.
+    /// Adds one command as the server has it.
     pub fn command(&mut self, command: &StoredCommand) {
         let Some(account) = self.accounts.get_mut(&command.device_id) else { return };
         let said = account.said.get(&command.command_id).copied();
         if account.confirmed.remove(&command.command_id) {
             self.ledger.acks_checked += 1;
-            // A command whose deadline passed first stays so: terminal is terminal.
+            // A command whose deadline passed first keeps that state: terminal states do not change.
             let is_kept = command.state == "TIMED_OUT" || said.is_some_and(|said| word(said) == command.state);
             self.ledger.acks_lost += u64::from(!is_kept);
         }
@@ -120,7 +115,7 @@ impl Reconciliation {
         self.ledger.acks_misattributed += u64::from(was_answered && said.is_none());
     }
 
-    /// Takes one punch as the server has it.
+    /// Adds one punch as the server has it.
     pub fn punch(&mut self, punch: &StoredPunch) {
         let Some(account) = self.accounts.get(&punch.device_id) else { return };
         let is_ours = (1..=account.punches_made).contains(&punch.punch_no)
@@ -133,7 +128,7 @@ impl Reconciliation {
         self.ledger.punches_duplicated += u64::from(!stored.punches.insert(Sequence::new(0, punch.punch_no)));
     }
 
-    /// The result, once every row and every command was taken.
+    /// The result, once every row and every command was added.
     pub fn finish(mut self) -> Ledger {
         let nothing = Pairs::default();
         for (device_id, account) in &self.accounts {
@@ -141,7 +136,7 @@ impl Reconciliation {
             self.ledger.checked += account.acked.len();
             let lost = account.acked.missing_from(seen);
             self.ledger.lost += lost;
-            // A pair that one device lacks and another has twice is one row under the wrong name.
+            // A sequence that one device lacks and another has twice is one row under the wrong device.
             for pair in account.acked.iter().filter(|pair| lost > 0 && !seen.contains(*pair)) {
                 if let Some(second) = self.second.get_mut(&pair).filter(|second| **second > 0) {
                     *second -= 1;
@@ -152,7 +147,7 @@ impl Reconciliation {
             let punches = self.stored.get(device_id).map_or(&nothing, |stored| &stored.punches);
             self.ledger.punches_stored += punches.len();
             self.ledger.punches_lost += account.punches_acked.missing_from(punches);
-            // Confirmed, and the server does not even list the command.
+            // Acknowledged, and the server does not even list the command.
             let unlisted = u64::try_from(account.confirmed.len()).unwrap_or(u64::MAX);
             self.ledger.acks_checked += unlisted;
             self.ledger.acks_lost += unlisted;
@@ -163,7 +158,7 @@ impl Reconciliation {
     }
 }
 
-/// The server's word for what a device said.
+/// The server's name for a device's result.
 fn word(said: AckState) -> &'static str {
     match said {
         AckState::Received => "RECEIVED",
@@ -203,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_mistake_is_counted_as_itself() {
+    fn each_kind_of_error_has_its_own_count() {
         let sent = [(1, 1), (1, 2), (1, 3), (1, 4)];
         let rows = [("D", (1, 2)), ("D", (1, 1)), ("D", (1, 2)), ("D", (7, 7)), ("D", (1, 4))];
         let ledger = reconcile(&sent, &[(1, 1), (1, 2), (1, 3)], &rows);
@@ -220,10 +215,10 @@ mod tests {
         assert_eq!(ledger, expected);
     }
 
-    /// Goal: each kind of mistake is told as itself, and as nothing else.
-    /// Method: two devices of three heartbeats each; one mistake is planted in what the server stored of them.
+    /// Goal: each kind of error is counted as itself, and as nothing else.
+    /// Method: two devices of three heartbeats each; one error is planted in what the server stored.
     #[test]
-    fn one_planted_mistake_is_one_kind() {
+    fn one_planted_error_is_one_kind() {
         type Rows = Vec<(&'static str, u64)>;
         let numbers = [(1, 1), (1, 2), (1, 3)];
         let told = |rows: &[(&str, u64)]| {
@@ -246,13 +241,13 @@ mod tests {
         assert_eq!(planted(&|rows| rows.retain(|row| *row != ("A", 2))), (1, 0, 0, 0), "lost");
         assert_eq!(planted(&|rows| rows.push(("A", 2))), (0, 1, 0, 0), "duplicated");
         assert_eq!(planted(&|rows| rows.swap(2, 4)), (0, 0, 1, 0), "reordered");
-        // A has it no more, and it stands under a device that has one of the same pair.
+        // Removed from A, and stored under a device that has one with the same sequence.
         assert_eq!(planted(&|rows| rows[4].0 = "B"), (1, 0, 0, 1), "moved");
-        assert_eq!(planted(&|rows| rows.push(("C", 2))), (0, 0, 0, 1), "of a stranger");
+        assert_eq!(planted(&|rows| rows.push(("C", 2))), (0, 0, 0, 1), "of another device");
     }
 
     #[test]
-    fn what_a_stranger_stored_is_misattributed() {
+    fn rows_of_other_devices_are_misattributed() {
         let row = |device_id: &str, is_alone| {
             let mut reconciliation = Reconciliation::of(BTreeMap::new(), is_alone);
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(1, 1));

@@ -1,11 +1,11 @@
 //! The fleet simulator: thousands of virtual devices against the real backend.
 //!
-//! A scenario's way: [`scenario`] (raw -> checked -> plan) -> [`setup`] and [`drive`] (real time over sockets,
+//! The flow of a scenario: [`scenario`] (raw -> checked -> plan) -> [`setup`] and [`drive`] (real time over sockets,
 //! or virtual time in process) -> [`fleet`] and [`timeline`] -> [`conductor`] with [`measure`] and [`event_log`] -> [`expect`] and
 //! [`summary`] -> the run folder, from which the report is drawn.
 //!
-//! Devices are strangers to the server: they speak the device protocol, the operator speaks the admin API, and there is
-//! no third way in.
+//! Devices share no code with the server: they speak the device protocol, the operator speaks the admin API, and there is
+//! no other access.
 
 pub mod adversary;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Measurements: counters and histograms of fixed size, one recorder a thread, taken and merged once a tick.
+//! Measurements: counters and histograms of bounded size, one recorder per thread, merged once a tick.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,32 +6,32 @@ use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
 
-/// Longest latency that is told apart, in microseconds: 15 minutes. Longer ones count as that.
+/// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
 
 /// The code of an answer that was accepted.
 pub const OK: &str = "OK";
-/// The code of an answer that can't be believed or read.
+/// The code of an answer that can't be verified or parsed.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
 
-/// The code of an answer by a server key that the device does not know yet: it fetches the keyset, and says so again.
+/// The code of an answer by a server key that the device does not know yet: it fetches the keyset and sends the request again.
 pub const UNKNOWN_KEY: &str = "UNKNOWN_KEY";
-/// The code of a heartbeat that was due and never sent: it waited behind others to the end, or there were too many of them.
+/// The code of a heartbeat that was due and never sent: it was still queued at the end, or the queue was full.
 pub const UNSENT: &str = "UNSENT";
-/// The code of a request that had neither an answer nor a failure when the run was over.
+/// The code of a request with neither an answer nor a failure at the end of the run.
 pub const UNANSWERED: &str = "UNANSWERED";
 
-/// A histogram of microseconds, three significant digits. It grows with the greatest value, up to 160 KB.
+/// A histogram of microseconds with three significant digits. It grows with the greatest value, up to 160 KB.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are valid"))
 }
 
-/// How long requests took that came to one end.
+/// Latencies of requests with the same result.
 #[derive(Debug, Clone)]
 pub struct Times {
-    /// Intended send to the end, microseconds.
+    /// From the intended send to the result, microseconds.
     pub response_us: Histogram<u64>,
-    /// Actual send to the end, microseconds; of what was sent.
+    /// From the actual send to the result, microseconds; of requests that were sent.
     pub service_us: Histogram<u64>,
 }
 
@@ -41,17 +41,17 @@ impl Default for Times {
     }
 }
 
-/// What was measured of one message type.
+/// Measurements of one message type.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// Handed to the link.
     pub sent: u64,
-    /// What came to an end, by code; what never left or was never answered is here too.
+    /// Results by code, those of requests that were never sent or never answered included.
     pub ended: BTreeMap<&'static str, Times>,
 }
 
 impl Measured {
-    /// Adds a request that came to an end: its code, its response time and, if it was sent, its service time, in microseconds.
+    /// Adds a finished request: its code, its response time and, if it was sent, its service time, in microseconds.
     pub fn end(&mut self, code: &'static str, response_us: u64, service_us: Option<u64>) {
         let times = self.ended.entry(code).or_default();
         record(&mut times.response_us, response_us);
@@ -91,23 +91,22 @@ impl Measured {
     }
 }
 
-/// A kind of adversary's score.
+/// The results of one kind of adversary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Score {
-    /// Requests that the server judged for what they are: accepted, or refused for what was wrong with them.
+    /// Requests with a conclusive result: accepted, or refused for what was wrong with them.
     pub attempts: u64,
-    /// Requests accepted.
     pub successes: u64,
-    /// Requests that prove nothing: no answer came, or one that says only that the attacker was too quick.
+    /// Requests with an inconclusive result: no answer, or a refusal by rate limit.
     pub unjudged: u64,
 }
 
-/// What adversaries of one kind sent.
+/// Requests of one kind of adversary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdversaryRequests {
     /// Requests handed to a link, or connections made.
     pub sent: u64,
-    /// What came to an end, by code.
+    /// Results by code.
     pub codes: BTreeMap<&'static str, u64>,
 }
 
@@ -120,43 +119,41 @@ impl AdversaryRequests {
     }
 }
 
-/// Devices that a release has bricked or killed: the ground_truth.
+/// Devices that a release has bricked or killed: ground truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken {
-    /// How many.
     pub devices: u64,
-    /// When the first of them broke, since the start of the run: its own moment, not that of the tick it is reported in.
+    /// When the first of them broke, since the start of the run: the exact time, not that of the tick that reports it.
     pub first_at: Duration,
 }
 
-/// What one thread measured since it was last taken; adds up over threads and ticks.
+/// What one thread measured since the last tick; can be added over threads and ticks.
 #[derive(Debug, Clone)]
 pub struct Measurements {
-    /// By message type.
     pub messages: BTreeMap<MessageType, Measured>,
-    /// Heartbeats that became due, less those that a reboot took back: in a single tick it may be below zero.
+    /// Heartbeats that became due, less those that a reboot cancelled: may be below zero in a single tick.
     pub due: i64,
     /// Time from the moment a heartbeat was due until its timer was served, microseconds.
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
-    /// By kind of adversary, of those whose requests must all be refused.
+    /// By kind of adversary, for kinds whose requests must all be refused.
     pub attacks: BTreeMap<&'static str, Score>,
-    /// By kind of adversary, of all kinds.
+    /// By kind of adversary, for all kinds.
     pub adversaries: BTreeMap<&'static str, AdversaryRequests>,
-    /// CPU time of the thread that adversaries have to themselves, where they have one.
+    /// CPU time of the adversaries' thread, if they have their own.
     pub adversaries_cpu: Duration,
-    /// What answers made devices do.
+    /// What devices did because of answers.
     pub done: Done,
     /// Punches that people made.
     pub punches_made: u64,
-    /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: the ground_truth.
+    /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: ground truth.
     pub installed: BTreeMap<String, u64>,
-    /// Devices that booted a release for the first time, by its version: the ground_truth.
+    /// Devices that booted a release for the first time, by its version: ground truth.
     pub updated: BTreeMap<String, u64>,
-    /// What releases have broken, by the version that did it: the ground_truth.
+    /// What releases have broken, by the version that did it: ground truth.
     pub broken: BTreeMap<String, Broken>,
-    /// Change of the number of living devices that run a version: the ground_truth.
+    /// Change of the number of living devices that run a version: ground truth.
     pub running: BTreeMap<String, i64>,
     /// Change of the number of registered devices.
     pub registered: i64,
@@ -192,18 +189,18 @@ impl Measurements {
         u64::try_from(self.due).unwrap_or(0)
     }
 
-    /// What was measured of one message type.
+    /// Measurements of one message type.
     pub fn of(&self, kind: MessageType) -> &Measured {
-        #[expect(clippy::indexing_slicing, reason = "every type is put in when measurements are made")]
+        #[expect(clippy::indexing_slicing, reason = "every type is inserted on construction")]
         &self.messages[&kind]
     }
 
-    /// The same, to add to.
+    /// The same, mutable.
     pub fn of_mut(&mut self, kind: MessageType) -> &mut Measured {
         self.messages.entry(kind).or_default()
     }
 
-    /// What adversaries of one kind sent, to add to.
+    /// Requests of one kind of adversary, mutable.
     pub fn adversary_mut(&mut self, kind: &'static str) -> &mut AdversaryRequests {
         self.adversaries.entry(kind).or_default()
     }
@@ -273,7 +270,7 @@ impl Measurements {
     }
 }
 
-/// Records into `histogram`, at least 1 and at most its greatest.
+/// Records into `histogram`, clamped to its range.
 pub fn record(histogram: &mut Histogram<u64>, micros: u64) {
     let _ = histogram.record(micros.clamp(1, LATENCY_US_MAX)); // it grows to fit
 }

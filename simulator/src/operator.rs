@@ -1,4 +1,4 @@
-//! What operators and the factory do: the admin API, called over a link of its own. There is no other way into a server.
+//! Operators and the factory: clients of the admin API, over their own link. There is no other access to a server.
 
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -25,31 +25,30 @@ use crate::{
     rollout_order::RolloutOrder,
 };
 
-/// How long answers of the admin API are waited for.
+/// Timeouts for answers of the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerTimeouts {
-    /// To an order; an inventory takes its time.
+    /// For an order; importing an inventory takes long.
     pub order: Duration,
-    /// To a question, the first of them among them.
+    /// For a query.
     pub question: Duration,
 }
 
 impl AnswerTimeouts {
-    /// Unless somebody says otherwise.
     pub const DEFAULT: Self = Self { order: Duration::from_mins(2), question: Duration::from_secs(10) };
 
-    /// The same for every answer.
+    /// The same timeout for every answer.
     pub fn all(timeout: Duration) -> Self {
         Self { order: timeout, question: timeout }
     }
 }
 
-/// Rows asked for at a time.
+/// Rows per page.
 const PAGE: usize = 10_000;
-/// Devices or tokens of one order at most; the API takes no more.
+/// Devices or tokens per order at most: the API's limit.
 const AT_ONCE: usize = 100_000;
 
-/// What is asked of the server's keys.
+/// What this program reads from the server's keys.
 #[derive(Debug, Deserialize)]
 struct KeysStatus {
     keys: Vec<ServerKey>,
@@ -64,22 +63,18 @@ struct ServerKey {
 /// A release to make.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRelease<'a> {
-    /// Its name.
     pub release_id: &'a str,
-    /// Its version.
     pub version: &'a str,
-    /// Its counter.
     pub release_counter: u64,
-    /// The models that it is for.
+    /// The models it is made for.
     pub models: &'a [String],
 }
 
-/// A rollout, as far as a report needs it.
+/// A rollout, with the fields that a report needs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ObservedRollout {
-    /// Its name.
     pub rollout_id: RolloutId,
-    /// The version of what it rolls out.
+    /// The version that it rolls out.
     pub version: String,
     /// Whether it goes on.
     pub status: String,
@@ -87,64 +82,54 @@ pub struct ObservedRollout {
     pub stage: u32,
     /// How many there are.
     pub stages: u32,
-    /// The share that it is offered to.
+    /// The share of devices that it is offered to.
     pub share_bp: u32,
-    /// Devices that it is for.
+    /// Number of targeted devices.
     pub targets: u64,
-    /// Devices by how far their update is.
+    /// Devices by update state.
     pub updates: BTreeMap<String, u64>,
-    /// Devices by the version that they say they run.
+    /// Devices by the version that they report.
     pub versions: BTreeMap<String, u64>,
     /// What each gate says.
     pub gates: Vec<ObservedGate>,
 }
 
-/// A gate's reading, as far as a report needs it.
+/// A gate's reading, with the fields that a report needs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ObservedGate {
     /// Number of the gate in the policy, from 0.
     pub gate: u32,
-    /// Whom it judges.
     pub of: String,
-    /// The threshold.
     pub threshold_bp: u64,
-    /// What it says.
     pub verdict: String,
-    /// Devices that failed.
     pub failed: u64,
     /// Devices with an outcome.
     pub executed: u64,
     /// The share of failures.
     pub share_ppm: u64,
-    /// Its lower limit.
     pub lower_ppm: u64,
-    /// Its upper limit.
     pub upper_ppm: u64,
 }
 
-/// A decision of the engine or a person.
+/// A decision of the engine or an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ObservedDecision {
-    /// When.
     pub at: UnixMs,
-    /// Who.
     pub actor: String,
-    /// What.
     pub decision: String,
     /// In which stage, from 0.
     pub stage: u32,
-    /// Why.
     pub why: String,
     /// What every gate said.
     pub gates: Vec<ObservedGate>,
 }
 
-/// Where the admin API is: the one place to which the admin token goes.
+/// Path of the admin API: the only one that the admin token is sent to.
 const ADMIN_API: &str = "/api/";
-/// Characters of what a server says that are shown at most.
+/// Most characters of a server's message that are shown.
 const SAID_CHARS_MAX: usize = 500;
 
-/// What a server says in an answer that is none: the detail of a problem, or else the text as it came.
+/// The message in an error answer: the detail of a problem document, or else the raw text.
 fn said(body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = match problem.get("detail").and_then(Value::as_str) {
@@ -152,7 +137,7 @@ fn said(body: &[u8]) -> String {
             Some(first) => format!("{detail}; first: {first}"),
             None => detail.to_owned(),
         },
-        None if body.trim_ascii().is_empty() => return "it said nothing more".to_owned(),
+        None if body.trim_ascii().is_empty() => return "the answer has no text".to_owned(),
         None => {
             let start = body.get(..4 * SAID_CHARS_MAX).unwrap_or(body);
             format!("it said `{}`", String::from_utf8_lossy(start).trim())
@@ -161,50 +146,29 @@ fn said(body: &[u8]) -> String {
     text.chars().take(SAID_CHARS_MAX).collect()
 }
 
-/// What the audit says of everything that a scenario orders.
+/// The reason in the audit for everything that a scenario does.
 const WHY: &str = "the scenario says so";
 
-/// Why an operator could not do it.
+/// Why a call of the admin API failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorError {
-    /// No answer.
     #[error("{method} {path}: no answer within {waited_s:.0} s ({code})", waited_s = .waited.as_secs_f64())]
     TimedOut {
-        /// HTTP method.
         method: Method,
-        /// Path.
         path: String,
-        /// How long it was waited for.
+        /// The timeout.
         waited: Duration,
         /// The code of a time-out.
         code: &'static str,
     },
-    /// No connection, or one that ended.
+    /// No connection, or it closed.
     #[error("{method} {path}: no answer ({code})")]
-    Unreachable {
-        /// HTTP method.
-        method: Method,
-        /// Path.
-        path: String,
-        /// Why.
-        code: &'static str,
-    },
-    /// The server refused.
+    Unreachable { method: Method, path: String, code: &'static str },
     #[error("{method} {path}: {status}, {detail}")]
-    Refused {
-        /// HTTP method.
-        method: Method,
-        /// Path.
-        path: String,
-        /// HTTP status.
-        status: u16,
-        /// What it says.
-        detail: String,
-    },
-    /// The answer is not what this program knows.
+    Refused { method: Method, path: String, status: u16, detail: String },
+    /// The answer is not in the expected format.
     #[error("{path}: {what}; is this a server of the same version?")]
     Unintelligible {
-        /// Path.
         path: String,
         /// What is wrong with it.
         what: String,
@@ -219,12 +183,12 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// An operator on a link of its own, from `from`.
+    /// An operator on its own link, from `from`.
     pub fn new(network: &dyn Network, from: SocketAddr, token: &str) -> Self {
         Self { link: network.link(from), token: token.to_owned(), timeouts: AnswerTimeouts::DEFAULT }
     }
 
-    /// The same operator, who waits so long.
+    /// The same operator, with these timeouts.
     #[must_use]
     pub fn waiting(self, timeouts: AnswerTimeouts) -> Self {
         Self { timeouts, ..self }
@@ -261,7 +225,7 @@ impl Operator {
             .map_err(|error| OperatorError::Unintelligible { path: path.to_owned(), what: error.to_string() })
     }
 
-    /// The server's keys, as the factory puts them into devices. The factory trusts what it gets here: a keyset that is
+    /// The server's keys, as the factory installs them in devices. The factory trusts this answer: a keyset
     /// signed by its own keys.
     pub async fn server_keys(&self, now: UnixMs) -> Result<Trust, OperatorError> {
         let path = "/keys";
@@ -284,7 +248,7 @@ impl Operator {
         self.call(Method::POST, "/api/devices/import", "text/csv", csv.into()).await.map(|_| ())
     }
 
-    /// Makes one-time tokens, each for any device.
+    /// Creates one-time tokens, each for any device.
     pub async fn make_otrts(&self, count: usize) -> Result<Vec<String>, OperatorError> {
         let path = "/api/otrts";
         let mut tokens = Vec::with_capacity(count);
@@ -297,7 +261,7 @@ impl Operator {
             if tokens.len() == before {
                 return Err(OperatorError::Unintelligible {
                     path: path.to_owned(),
-                    what: "no token was made".to_owned(),
+                    what: "no token was created".to_owned(),
                 });
             }
         }
@@ -317,7 +281,7 @@ impl Operator {
         self.for_each_part("/api/commands", device_ids, order, "queued").await
     }
 
-    /// Posts an order for as many devices at a time as the API takes; `done` names the count of those it was done for.
+    /// Posts an order in batches of the API's limit; `done` names the field with the count of affected devices.
     async fn for_each_part(
         &self,
         path: &str,
@@ -339,11 +303,12 @@ impl Operator {
 
     /// Takes a step of the rotation of the server's key: `announce`, `activate` or `retire`.
     pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
+        let step = if step == "activate" { "flip" } else { step }; // the admin API's name of this step
         let change = json!({ "reason": WHY, "force": force });
         self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())
     }
 
-    /// Cuts off the server key that signs, as if it had leaked; an announced one takes its place.
+    /// Revokes the server key that signs, as if it had leaked; an announced key replaces it.
     pub async fn revoke_server_key(&self) -> Result<(), OperatorError> {
         let path = "/api/keys";
         let bad = |what: String| OperatorError::Unintelligible { path: path.to_owned(), what };
@@ -375,7 +340,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Takes a release back for good.
+    /// Revokes a release.
     pub async fn revoke_release(&self, release_id: &str) -> Result<(), OperatorError> {
         self.post(&format!("/api/releases/{release_id}/revoke"), &json!({ "reason": WHY })).await.map(|_| ())
     }
@@ -393,14 +358,14 @@ impl Operator {
         self.post("/api/rollouts", &wanted).await.map(|_| ())
     }
 
-    /// Looks at a rollout, and gives an order about what is seen.
+    /// Reads a rollout's current revision, then sends an order for it.
     pub async fn order_rollout(&self, rollout_id: &RolloutId, order: RolloutOrder) -> Result<(), OperatorError> {
         let path = format!("/api/rollouts/{rollout_id}");
         let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
         let bad = |what: String| OperatorError::Unintelligible { path: path.clone(), what };
-        let seen: Value = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
-        let seen = |name: &str| seen.get(name).cloned().ok_or_else(|| bad(format!("no {name}")));
-        let mut order_body = json!({ "reason": WHY, "stage": seen("stage")?, "revision": seen("revision")? });
+        let current: Value = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+        let field = |name: &str| current.get(name).cloned().ok_or_else(|| bad(format!("no {name}")));
+        let mut order_body = json!({ "reason": WHY, "stage": field("stage")?, "revision": field("revision")? });
         let (word, roll_back) = match order {
             RolloutOrder::Abort => ("abort", Some(false)),
             RolloutOrder::AbortAndRollBack => ("abort", Some(true)),
@@ -412,12 +377,12 @@ impl Operator {
         self.post(&format!("{path}/{word}"), &order_body).await.map(|_| ())
     }
 
-    /// Gives every rollout as it is now to `each`, in the order they were made.
+    /// Passes every rollout with its current state to `each`, oldest first.
     pub async fn rollouts(&self, each: impl FnMut(&ObservedRollout)) -> Result<(), OperatorError> {
         self.for_each_item("/api/rollouts", each).await
     }
 
-    /// Gives every decision of a rollout to `each`, the oldest first.
+    /// Passes every decision of a rollout to `each`, oldest first.
     pub async fn trace(
         &self,
         rollout_id: &RolloutId,
@@ -426,17 +391,17 @@ impl Operator {
         self.for_each_item(&format!("/api/rollouts/{rollout_id}/trace"), each).await
     }
 
-    /// Ends the connection; the next call makes another.
+    /// Closes the connection; the next call opens another.
     pub fn close(&self) {
         self.link.close();
     }
 
-    /// Gives every command that the server has to `each`, in the order they were made.
+    /// Passes every command that the server has to `each`, oldest first.
     pub async fn commands(&self, each: impl FnMut(&StoredCommand)) -> Result<(), OperatorError> {
         self.for_each_item("/api/commands", each).await
     }
 
-    /// Gives every punch that the server has to `each`, in the order they were made.
+    /// Passes every punch that the server has to `each`, oldest first.
     pub async fn punches(&self, each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
         self.for_each_item("/api/attendance", each).await
     }
@@ -460,12 +425,12 @@ impl Operator {
         Ok(())
     }
 
-    /// The row of the newest stored heartbeat; what a run stores comes after it.
+    /// The row of the newest stored heartbeat; those of a run that starts now come after it.
     pub async fn last_heartbeat_row(&self) -> Result<i64, OperatorError> {
         self.heartbeats(&i64::MAX.to_string(), 1).await.map(|page| page.last_row)
     }
 
-    /// Gives every heartbeat stored after the row `after` to `each`, in the order of commits.
+    /// Passes every heartbeat stored after the row `after` to `each`, in commit order.
     pub async fn stored_heartbeats(
         &self,
         after: i64,

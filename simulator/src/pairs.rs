@@ -1,10 +1,10 @@
-//! Sets of replay pairs, which are long and nearly without gaps.
+//! Sets of replay pairs, stored as ranges because they are long and have few gaps.
 
 use std::collections::BTreeMap;
 
 use ks_protocol::id::Sequence;
 
-/// A set of replay pairs; runs of consecutive numbers take no more room than one.
+/// A set of replay pairs; a run of consecutive numbers takes the space of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pairs {
     /// First and last number of each run, by boot epoch, ascending.
@@ -12,11 +12,11 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Adds a pair; false if it was there.
+    /// Adds a pair; false if it was already present.
     pub fn insert(&mut self, sequence: Sequence) -> bool {
         let seq = sequence.seq.get();
         let runs = self.runs.entry(sequence.boot_epoch).or_default();
-        // Nearly always the one after the last.
+        // The common case: the number after the last one.
         if let Some((_, last)) = runs.last_mut().filter(|(_, last)| *last + 1 == seq) {
             *last = seq;
             return true;
@@ -49,7 +49,7 @@ impl Pairs {
         true
     }
 
-    /// Whether a pair is there.
+    /// Whether the set has a pair.
     pub fn contains(&self, sequence: Sequence) -> bool {
         let seq = sequence.seq.get();
         let runs = self.runs.get(&sequence.boot_epoch).map(Vec::as_slice).unwrap_or_default();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn consecutive_pairs_take_one_run_in_any_order() {
+    fn consecutive_pairs_are_one_run_in_any_order() {
         let mut set = Pairs::default();
         for (epoch, seq) in [(1, 5), (1, 3), (1, 4), (1, 7), (1, 6), (2, 1)] {
             set.insert(Sequence::new(epoch, seq));

@@ -1,4 +1,4 @@
-//! Numbered pieces of work over every core: each thread takes the next number until there is none, or somebody stops it.
+//! Numbered jobs over all cores: each thread takes the next number until there is none, or until it is stopped.
 
 use std::{
     num::NonZero,
@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-/// How many pieces are worked on at a time.
+/// How many jobs run at a time.
 pub fn threads() -> u64 {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     u64::try_from(cores).unwrap_or(1)
 }
 
-/// Does `work` for each number below `count`, on every core, and hands what comes of each to `take`, on this thread, as it
-/// comes. No more begin once `take` says false or `stop` is raised; what has begun is finished.
+/// Runs `work` for each number below `count`, on all cores, and passes each result to `take`, on this thread, as it
+/// arrives. None start after `take` returns false or `stop` is set; those that have started are finished.
 pub fn each<T: Send>(
     count: u64,
     stop: &AtomicBool,
@@ -25,7 +25,7 @@ pub fn each<T: Send>(
     let next = AtomicU64::new(0);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (done, heard) = mpsc::channel();
+        let (done, results) = mpsc::channel();
         for _ in 0..threads().min(count.max(1)) {
             let (done, next, is_over, work) = (done.clone(), &next, &is_over, &work);
             scope.spawn(move || {
@@ -38,7 +38,7 @@ pub fn each<T: Send>(
             });
         }
         drop(done);
-        while let Ok((number, result)) = heard.recv() {
+        while let Ok((number, result)) = results.recv() {
             if !take(number, result) {
                 is_over.store(true, Ordering::Relaxed);
             }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_worked_on_once() {
+    fn every_job_runs_once() {
         let mut squares = Vec::new();
         each(
             100,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_begin_once_it_is_over_and_what_has_begun_is_taken() {
+    fn no_job_starts_after_the_end_and_started_ones_are_finished() {
         let begun = AtomicU64::new(0);
         let mut taken = 0;
         let work = |_| begun.fetch_add(1, Ordering::Relaxed);
@@ -76,6 +76,6 @@ mod tests {
             taken < 3
         });
         assert_eq!(taken, begun.into_inner());
-        each(u64::MAX, &AtomicBool::new(true), |_| (), |_, ()| panic!("it was stopped before it began"));
+        each(u64::MAX, &AtomicBool::new(true), |_| (), |_, ()| panic!("it was stopped before it started"));
     }
 }

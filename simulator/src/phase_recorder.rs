@@ -1,4 +1,4 @@
-//! What was measured in each phase that the timeline names: the run's figures, cut where phases begin and end.
+//! Records the figures of each phase that the timeline names.
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -13,13 +13,13 @@ use crate::{
     summary::percentiles,
 };
 
-/// What is summed up so far.
+/// Sums up measurements by phase.
 pub struct PhaseRecorder {
     /// Name, start and end of each, in order; they do not overlap.
     spans: Vec<(String, Duration, Duration)>,
-    /// Of the phase that goes on.
+    /// Of the current phase.
     measured: Measurements,
-    /// What the processes had used where the last phase began or ended.
+    /// Resource usage at the last start or end of a phase.
     used: Used,
     server: Option<Rc<dyn ServerProcess>>,
     server_rss_bytes: Option<u64>,
@@ -31,19 +31,19 @@ pub struct PhaseRecorder {
 struct Used {
     generator_cpu_s: f64,
     server_cpu_s: Option<f64>,
-    /// Resident memory of the server at its peak since this was last asked.
+    /// Peak resident memory of the server since the last reading.
     server_rss_bytes: Option<u64>,
 }
 
 impl PhaseRecorder {
-    /// Nothing was measured yet; the server is watched, if it is a process of the run's own.
+    /// A recorder without measurements; it also reads the usage of `server`, if the run has its own.
     pub fn of(plan: &Plan, server: Option<Rc<dyn ServerProcess>>) -> Self {
         let spans = plan.phases().into_iter().filter(|(name, ..)| name != "ramp" && name != "steady").collect();
         let (used, measured) = (used(server.as_deref()), Measurements::default());
         Self { spans, measured, used, server, server_rss_bytes: used.server_rss_bytes, done: BTreeMap::new() }
     }
 
-    /// Takes a tick from when to when. Phases begin and end where ticks do.
+    /// Adds the measurements of a tick. Phases begin and end at the limits of ticks.
     pub fn take(&mut self, from: Duration, to: Duration, measured: &Measurements) {
         if self.spans.iter().any(|(_, start, end)| *start <= from && to <= *end) {
             self.measured.add(measured);
@@ -59,7 +59,7 @@ impl PhaseRecorder {
         }
     }
 
-    /// The figures of every phase that came to its end, and the server's memory at its peak in the whole run.
+    /// The figures of every finished phase, and the server's peak memory in the whole run.
     pub fn finish(self) -> (BTreeMap<String, PhaseFigures>, Option<u64>) {
         let last = used(self.server.as_deref()).server_rss_bytes;
         (self.done, self.server_rss_bytes.max(last))
@@ -91,7 +91,7 @@ fn figures(measured: &Measurements, before: Used, after: Used) -> PhaseFigures {
     }
 }
 
-/// What adversaries sent, by kind.
+/// Requests of adversaries, by kind.
 pub fn adversary_requests(measured: &Measurements) -> BTreeMap<String, AdversaryRequests> {
     let of_kind = |(kind, requests): (&&'static str, &measure::AdversaryRequests)| {
         let by_code = requests.codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
@@ -108,21 +108,21 @@ mod tests {
     use crate::{
         scenario,
         scenario_settings::ScenarioSettings,
-        server_process::{Acting, Moment, Usage},
+        server_process::{ServerAction, StopPoint, Usage},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\
         [fleet]\ndevices = 1\n[[timeline]]\nat = \"2s\"\ndo = \"phase\"\nname = \"one\"\n\
         [[timeline]]\nat = \"5s\"\ndo = \"phase\"\nname = \"two\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
 
-    /// Has used a second more, and holds a byte more, each time it is asked.
+    /// Reports one more CPU second and one more byte each time it is read.
     #[derive(Default)]
     struct Working(Cell<u32>);
     impl ServerProcess for Working {
-        fn restart(self: Rc<Self>, _: bool, _: Moment, _: Duration) -> Acting {
+        fn restart(self: Rc<Self>, _: bool, _: StopPoint, _: Duration) -> ServerAction {
             Box::pin(async { Ok(()) })
         }
-        fn bring_up(self: Rc<Self>) -> Acting {
+        fn ensure_running(self: Rc<Self>) -> ServerAction {
             Box::pin(async { Ok(()) })
         }
         fn ended(&self) -> Option<String> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_phase_has_its_own_ticks_and_no_others() {
+    fn each_phase_has_only_its_own_ticks() {
         let plan = scenario::check("t.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap();
         let mut phases = PhaseRecorder::of(&plan, Some(Rc::new(Working::default())));
         for second in 0..12_u64 {
@@ -152,7 +152,7 @@ mod tests {
         let sent = |name: &str| done[name].adversary_requests["forger"].sent;
         assert_eq!((sent("one"), sent("two")), (0b11100, 0b11_1110_0000));
         assert_eq!((done["one"].requests, done["one"].ok, done["two"].ok), (3, 2, 5));
-        // Asked at the start, at 2, 5 and 10 s, and at the end.
+        // Read at the start, at 2, 5 and 10 s, and at the end.
         assert_eq!(
             (done["one"].server_cpu_s, done["two"].server_rss_bytes, server_rss_bytes),
             (Some(1.0), Some(4), Some(5))

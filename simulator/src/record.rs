@@ -1,4 +1,4 @@
-//! What is written down of a run tick by tick: `ticks.ndjson` and `latency.hlog`.
+//! The per-tick files of a run: `ticks.ndjson` and `latency.hlog`.
 
 use std::{
     fs::File,
@@ -24,33 +24,33 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins both; the run's time counts from `epoch`.
+    /// Creates both; the run's time counts from `epoch`.
     ///
     /// # Errors
-    /// They can't be made.
+    /// They can't be created.
     pub fn begin(folder: &Path, epoch: UnixMs) -> io::Result<Self> {
         let create = |name| ks_reports::create_new(&folder.join(name)).map(BufWriter::new);
         Ok(Self { ticks: create(TICKS)?, latency: LatencyLogWriter::new(create(LATENCY)?, epoch.0)? })
     }
 
-    /// Writes a tick, and the response times that were measured in it.
+    /// Writes a tick and its response times.
     ///
     /// # Errors
     /// The files can't be written.
     pub fn write(&mut self, tick: &Tick, measured: &Measurements) -> io::Result<()> {
         serde_json::to_writer(&mut self.ticks, tick)?;
         self.ticks.write_all(b"\n")?;
-        // A tick without an answer is an interval too: a stall must not be missing where people look for it.
+        // A tick without answers is an interval too: a stall must show in the latency log.
         match measured.of(MessageType::Heartbeat).accepted() {
             Some(times) => self.latency.write(tick.at_s, tick.width_s, &times.response_us),
             None => self.latency.write(tick.at_s, tick.width_s, &histogram()),
         }
     }
 
-    /// Ends both.
+    /// Flushes and closes both.
     ///
     /// # Errors
-    /// The last of it can't be written.
+    /// The files can't be written.
     pub fn finish(mut self) -> io::Result<()> {
         self.ticks.flush()?;
         self.latency.finish().map(|_| ())

@@ -1,4 +1,4 @@
-//! The generator watches itself: CPU, memory, sockets, and whether it was the limit. Linux's /proc where there is one.
+//! Resource usage of the load generator and its server: CPU, memory, sockets, and whether the generator was the bottleneck.
 
 use std::{fs, time::Duration};
 
@@ -7,22 +7,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{link::NO_SOCKET, measure::Measurements};
 
-/// A send that left later than this after its time was late, in microseconds.
+/// A request sent later than this after its intended time is late, in microseconds.
 pub const LATE_US: u64 = 25_000;
-/// Late sends that are tolerated, in basis points of those that were due.
+/// Tolerated late sends, in basis points of those due.
 const LATE_TOLERATED_BP: u64 = 100;
 
-/// Real time since it was started, whatever the runtime's clock does: for people, never for a decision of the run.
+/// Real time since it was started, also when the runtime's clock is virtual: for progress and reports, never for a decision of the run.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Duration);
 
 impl Stopwatch {
-    /// Started now.
     pub fn started() -> Self {
         Self(monotonic())
     }
 
-    /// Real time since then.
     pub fn elapsed(&self) -> Duration {
         monotonic().saturating_sub(self.0)
     }
@@ -39,31 +37,31 @@ pub fn own_cpu_s() -> f64 {
     spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
-/// CPU time of the thread that asks, so far.
+/// CPU time of the calling thread so far.
 pub fn own_thread_cpu() -> Duration {
     let spent = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
 }
 
-/// CPU seconds of another process so far; none if it is gone or there is no /proc.
+/// CPU seconds of another process so far; none if it has ended or there is no /proc.
 pub fn cpu_s_of(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may hold spaces; the fields that count come after it.
+    // The name in parentheses may contain spaces; the fields needed here come after it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Greatest resident memory of this process so far, in bytes; 0 where there is no /proc.
+/// Peak resident memory of this process so far, in bytes; 0 where there is no /proc.
 pub fn peak_rss_bytes() -> u64 {
     peak_rss_bytes_of("self").unwrap_or(0)
 }
 
-/// Greatest resident memory of another process since this was last asked, in bytes: the system begins anew each time, where it
-/// may. None if the process is gone or there is no /proc.
+/// Peak resident memory of another process since the last call, in bytes: each call resets the peak, if permitted.
+/// None if the process has ended or there is no /proc.
 pub fn take_peak_rss_bytes_of(process: u32) -> Option<u64> {
     let peak = peak_rss_bytes_of(&process.to_string());
-    let _ = fs::write(format!("/proc/{process}/clear_refs"), "5"); // where it may not, the peak is that since its start
+    let _ = fs::write(format!("/proc/{process}/clear_refs"), "5"); // if not permitted, the peak is that since its start
     peak
 }
 
@@ -79,21 +77,21 @@ pub fn open_files_max() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// What is known of the generator besides its measurements.
+/// The generator's resource usage.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Resources {
     /// CPU seconds of this process during the run.
     pub cpu_s: f64,
     /// CPU seconds of the embedded server during the run.
     pub server_cpu_s: Option<f64>,
-    /// Resident memory of the embedded server at its peak, in bytes.
+    /// Peak resident memory of the embedded server, in bytes.
     pub server_rss_bytes: Option<u64>,
-    /// Open sockets at the peak.
+    /// Peak number of open sockets.
     pub sockets_max: u64,
 }
 
-/// The generator's own figures of a whole run, of which `steady` is the part after the ramp and before the end: what was sent
-/// when the run was over was not sent in time.
+/// The generator's figures of a whole run; `steady` is the part after the ramp and before the end, since requests that were
+/// sent after the end were late.
 pub fn generator(measured: &Measurements, steady: &Measurements, resources: Resources) -> Generator {
     let lag = &measured.send_lag_us;
     let late_sends = late_sends(measured);
@@ -113,23 +111,23 @@ pub fn generator(measured: &Measurements, steady: &Measurements, resources: Reso
     }
 }
 
-/// Why the run is not sound, if this machine had too few sockets.
+/// Why the run is inconclusive, if this machine had too few sockets.
 pub fn without_socket(measured: &Measurements) -> Option<String> {
     let without_socket: u64 = measured.messages.values().map(|of| of.code(NO_SOCKET)).sum();
     (without_socket > 0).then(|| {
         format!(
-            "the generator itself was the limit: this machine had no socket for {without_socket} requests; raise the limit of open files (`ulimit -n`), use fewer devices, or shared `connections`"
+            "the generator was the bottleneck: this machine had no socket for {without_socket} requests; raise the limit of open files (`ulimit -n`), use fewer devices, or shared `connections`"
         )
     })
 }
 
-/// Why a stretch was not measured soundly, if it was not: the generator was late itself.
+/// Why a span was not measured reliably, if the generator was late.
 pub fn lagged(measured: &Measurements) -> Option<String> {
     let lag = &measured.send_lag_us;
     let late = late_sends(measured);
     (late * 10_000 > lag.len() * LATE_TOLERATED_BP).then(|| {
         format!(
-            "the generator itself was the bottleneck: {late} of {} heartbeats left more than {} ms after their time (send lag p99 {:.0} ms); use fewer devices, a longer interval or more cores",
+            "the generator was the bottleneck: {late} of {} heartbeats left more than {} ms after their time (send lag p99 {:.0} ms); use fewer devices, a longer interval or more cores",
             lag.len(),
             LATE_US / 1_000,
             lag.value_at_quantile(0.99) as f64 / 1_000.0
@@ -147,7 +145,7 @@ mod tests {
     use crate::measure::record;
 
     #[test]
-    fn a_generator_that_lags_is_not_sound() {
+    fn a_lagging_generator_is_unreliable() {
         let mut measured = Measurements::default();
         for number in 0..1_000 {
             record(&mut measured.send_lag_us, if number < 20 { 80_000 } else { 900 });
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_after_the_end_was_not_sent_in_time() {
+    fn requests_sent_after_the_end_are_late() {
         let mut steady = Measurements { due: 744_000, ..Measurements::default() };
         steady.of_mut(crate::device::exchange::MessageType::Heartbeat).sent = 419_000;
         let mut whole = steady.clone();
@@ -167,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_generator_without_sockets_is_not_sound() {
+    fn a_generator_without_sockets_is_unreliable() {
         let mut measured = Measurements::default();
         (0..3).for_each(|_| measured.of_mut(crate::device::exchange::MessageType::Register).end(NO_SOCKET, 9, None));
         assert!(without_socket(&measured).unwrap().contains("no socket for 3 requests"));
     }
 
     #[test]
-    fn figures_of_this_process_are_there() {
+    fn this_process_has_figures() {
         assert!(own_cpu_s() > 0.0);
         assert!(cpu_s_of(std::process::id()).is_some());
         assert!(peak_rss_bytes() > 1_000_000);

@@ -1,4 +1,4 @@
-//! Watches rollouts while a run goes on, as an operator would, and writes down what is seen, beside what is really so.
+//! Monitors rollouts during a run through the admin API, and records them together with the ground truth.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,48 +18,48 @@ use crate::{
     timeline::Step,
 };
 
-/// Samples that a run is cut into at most.
+/// Most samples of a run.
 const SAMPLES_MAX: u32 = 300;
-/// Readings of gates that are kept of a sample at most: a gate by model and site has one for each of their pairs.
+/// Most gate readings per sample: a gate by model and site has one for each of their pairs.
 const GATES_MAX: usize = 24;
 
-/// Rollouts of which a run is told at most, and decisions of each: more than any scenario has.
+/// Most rollouts of a run, and most decisions of each, that are recorded: more than any scenario has.
 const ROLLOUTS_MAX: usize = 10_000;
 const DECISIONS_MAX: usize = 100_000;
 
-/// What is known of the rollouts of a run.
+/// Samples the rollouts of a run.
 pub struct RolloutMonitor {
     file: Option<BufWriter<File>>,
-    /// The rollouts that the plan starts: a target of somebody else's may have others.
+    /// The rollouts that the plan starts: an external target may have others.
     own: BTreeSet<RolloutId>,
     every: Duration,
     next_at: Duration,
-    /// When it looked last, every rollout was over, and no device was under way any more.
+    /// At the last sample every rollout had ended and no device was updating.
     pub is_settled: bool,
-    /// What was seen at the end.
-    pub seen: Seen,
+    /// The rollouts at the end.
+    pub seen: ObservedRollouts,
 }
 
-/// The rollouts of a run, as they were at its end.
+/// The rollouts of a run, at its end.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Each rollout with its decisions, in the order they were made.
+pub struct ObservedRollouts {
+    /// Each rollout with its decisions, oldest first.
     pub rollouts: Vec<(ObservedRollout, Vec<ObservedDecision>)>,
-    /// When each version broke its first device, since the start of the run: the ground_truth.
+    /// When each version broke its first device, since the start of the run: ground truth.
     pub first_broken_at: BTreeMap<String, Duration>,
-    /// When the run began, on the wall.
+    /// Wall-clock time of the start of the run.
     pub epoch: UnixMs,
 }
 
-impl Seen {
-    /// Decisions of that kind in all rollouts.
+impl ObservedRollouts {
+    /// Number of decisions of a kind in all rollouts.
     pub fn decisions(&self, what: &str) -> u64 {
         let all = self.rollouts.iter().flat_map(|(_, decisions)| decisions);
         u64::try_from(all.filter(|decision| decision.decision == what).count()).unwrap_or(u64::MAX)
     }
 
-    /// Seconds from the first device that a release broke until the engine acted against one of its rollouts, of the release
-    /// for which it took longest; below 0 where the engine was first. None if nothing was both broken and stopped.
+    /// Seconds from the first device that a release broke until the engine stopped one of its rollouts, for the release
+    /// that took longest; below 0 if the engine was first. None if no release both broke devices and was stopped.
     pub fn detection_s(&self) -> Option<f64> {
         let of_release = |(version, broken_at): (&String, &Duration)| {
             let of_it = self.rollouts.iter().filter(|(rollout, _)| rollout.version == *version);
@@ -69,22 +69,22 @@ impl Seen {
         self.first_broken_at.iter().filter_map(of_release).max_by(f64::total_cmp)
     }
 
-    /// When the first such decision was made, seconds into the run.
+    /// Time of the first matching decision, seconds into the run.
     fn first_s(&self, decisions: &[ObservedDecision], is_such: impl Fn(&ObservedDecision) -> bool) -> Option<f64> {
         let first = decisions.iter().filter(|decision| is_such(decision)).map(|decision| decision.at).min()?;
         Some(Duration::from_millis(first.since_ms(self.epoch)).as_secs_f64())
     }
 
-    /// The rollout whose release broke most, then one that was stopped, then the first.
+    /// The rollout whose release broke most devices, else one that was stopped, else the first.
     fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
         let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
-        let badness = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
+        let severity = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
             (total.broken_by(&rollout.version), is_stopped(rollout))
         };
-        self.rollouts.iter().rev().max_by_key(badness)
+        self.rollouts.iter().rev().max_by_key(severity)
     }
 
-    /// What became of the worst of them, in numbers.
+    /// The summary of the worst rollout.
     fn summary(&self, total: &Measurements) -> Option<RolloutSummary> {
         let (rollout, decisions) = self.worst(total)?;
         Some(RolloutSummary {
@@ -103,7 +103,7 @@ impl Seen {
 }
 
 impl RolloutMonitor {
-    /// Ready to watch the plan's rollouts; a plan without any is not watched.
+    /// A monitor for the plan's rollouts; it does nothing for a plan without any.
     ///
     /// # Errors
     /// The run folder can't be written.
@@ -123,15 +123,15 @@ impl RolloutMonitor {
             every: plan.duration / SAMPLES_MAX,
             next_at: Duration::ZERO,
             is_settled: false,
-            seen: Seen::default(),
+            seen: ObservedRollouts::default(),
         })
     }
 
-    /// Looks, if it is time to; `total` is what was measured so far. An answer that does not come is no sample.
+    /// Takes a sample, if one is due; `total` is what was measured so far. Without an answer there is no sample.
     ///
     /// # Errors
     /// The run folder can't be written.
-    pub async fn look(&mut self, operator: &Operator, at: Duration, total: &Measurements) -> io::Result<()> {
+    pub async fn sample(&mut self, operator: &Operator, at: Duration, total: &Measurements) -> io::Result<()> {
         let Some(file) = self.file.as_mut().filter(|_| at >= self.next_at) else { return Ok(()) };
         self.next_at = at + self.every;
         let mut samples = Vec::new();
@@ -146,9 +146,9 @@ impl RolloutMonitor {
             }
             unsettled += u64::from(!is_settled(rollout));
         };
-        // The server may be down just now.
-        let heard = operator.rollouts(each).await;
-        self.is_settled = heard.is_ok() && unsettled == 0 && !samples.is_empty();
+        // The server may be down.
+        let listed = operator.rollouts(each).await;
+        self.is_settled = listed.is_ok() && unsettled == 0 && !samples.is_empty();
         for sample in samples {
             serde_json::to_writer(&mut *file, &sample)?;
             file.write_all(b"\n")?;
@@ -156,10 +156,10 @@ impl RolloutMonitor {
         Ok(())
     }
 
-    /// Looks a last time, and fetches every decision.
+    /// Takes a last sample and fetches every decision.
     ///
     /// # Errors
-    /// The server does not say.
+    /// The server does not answer.
     pub async fn finish(
         &mut self,
         operator: &Operator,
@@ -171,7 +171,7 @@ impl RolloutMonitor {
             return Ok(());
         }
         self.next_at = Duration::ZERO;
-        let _ = self.look(operator, at, total).await; // what can't be written shows when the folder is
+        let _ = self.sample(operator, at, total).await; // a write error shows again when the run folder is completed
         let mut rollouts = Vec::new();
         let own = &self.own;
         let each = |rollout: &ObservedRollout| {
@@ -191,7 +191,7 @@ impl RolloutMonitor {
         Ok(())
     }
 
-    /// Writes the decisions, and gives the summary of the rollout that went worst.
+    /// Writes the decisions and returns the summary of the worst rollout.
     ///
     /// # Errors
     /// The run folder can't be written.
@@ -218,14 +218,14 @@ impl RolloutMonitor {
     }
 }
 
-/// Keeps what a list has, up to so many.
+/// Appends a clone of `item`, up to `max` items.
 fn keep<T: Clone>(kept: &mut Vec<T>, item: &T, max: usize) {
     if kept.len() < max {
         kept.push(item.clone());
     }
 }
 
-/// Whether the run started a rollout, or the server for one of the run's: that which rolls one back is named after it.
+/// Whether the run started a rollout, or the server did to roll one of the run's back: its name ends in `-back`.
 fn is_own(own: &BTreeSet<RolloutId>, rollout_id: &RolloutId) -> bool {
     let name = rollout_id.as_str();
     own.contains(rollout_id) || name.strip_suffix("-back").is_some_and(|of| own.iter().any(|own| own.as_str() == of))
@@ -237,7 +237,7 @@ fn is_settled(rollout: &ObservedRollout) -> bool {
     is_over && under_way.iter().all(|state| rollout.updates.get(*state).is_none_or(|count| *count == 0))
 }
 
-/// Whether the engine itself stopped a release.
+/// Whether the engine stopped a release.
 fn is_against_the_release(decision: &ObservedDecision) -> bool {
     decision.actor == "rollout-engine" && matches!(decision.decision.as_str(), "aborted" | "paused")
 }
@@ -260,16 +260,16 @@ fn sample(rollout: &ObservedRollout, at: Duration, broken: u64) -> RolloutSample
     }
 }
 
-/// What gates say that have a device to judge, those that are nearest to stopping the release first: the greatest share of
+/// Readings of gates that have outcomes, those nearest to stopping the release first: the greatest share of
 /// failures against its threshold.
 fn worst_first(gates: &[ObservedGate]) -> Vec<GateSample> {
     let mut judged: Vec<&ObservedGate> = gates.iter().filter(|gate| gate.executed > 0).collect();
-    let badness = |gate: &ObservedGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
-    judged.sort_by_key(|gate| std::cmp::Reverse(badness(gate))); // stable: of the same, in the order of the policy
+    let severity = |gate: &ObservedGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
+    judged.sort_by_key(|gate| std::cmp::Reverse(severity(gate))); // stable: equal ones keep the order of the policy
     judged.into_iter().take(GATES_MAX).map(reading).collect()
 }
 
-/// The gate that a decision was made by: the one that its reason names, of those that failed; none of a person's.
+/// The gate that caused a decision: of the failed gates, the one that its reason names; none for an operator's decision.
 fn decided_by(decision: &ObservedDecision) -> Option<GateSample> {
     let mut failed = decision.gates.iter().filter(|gate| gate.verdict == "FAIL");
     let is_named = |gate: &&ObservedGate| decision.why.contains(&format!("gate {} of {}:", gate.gate + 1, gate.of));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn rollouts_that_others_began_on_a_target_are_not_the_runs() {
+    fn rollouts_of_other_clients_of_a_target_are_ignored() {
         let own: BTreeSet<RolloutId> = ["spring".parse().unwrap()].into();
         let is_own = |name: &str| is_own(&own, &name.parse().unwrap());
         assert!(is_own("spring") && is_own("spring-back"));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_that_a_decision_names_is_the_one_that_is_kept_with_it() {
+    fn a_decision_is_recorded_with_the_gate_that_it_names() {
         let gates = vec![gate(0, "KS-100", 9, "FAIL"), gate(1, "all", 2, "FAIL"), gate(2, "all", 0, "PASS")];
         let decision = ObservedDecision {
             at: UnixMs(0),
@@ -330,7 +330,7 @@ mod tests {
         };
         let by = decided_by(&decision).unwrap();
         assert_eq!((by.gate, by.of.as_str(), by.failed), (1, "all", 2));
-        assert_eq!(decided_by(&ObservedDecision { gates: Vec::new(), ..decision }), None, "a person decided it");
+        assert_eq!(decided_by(&ObservedDecision { gates: Vec::new(), ..decision }), None, "an operator decided it");
         let kept: Vec<u64> = worst_first(&gates).iter().map(|gate| gate.failed).collect();
         assert_eq!(kept, [9, 2, 0]);
     }

@@ -1,22 +1,19 @@
-//! What an operator can order of a rollout.
+//! An operator's orders for a rollout.
 
-/// What an operator can order of a rollout.
+/// An operator's order for a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolloutOrder {
-    /// Offer nothing more for now.
+    /// Stop offering for now.
     Pause,
-    /// Go on.
     Resume,
-    /// Let the stage be promoted.
+    /// Allow the stage to be promoted.
     Approve,
-    /// End it.
     Abort,
-    /// End it, and give those that took the release the policy's `roll_back_to`.
+    /// End it, and roll devices that installed the release back to the policy's `roll_back_to`.
     AbortAndRollBack,
 }
 
 impl RolloutOrder {
-    /// Every order.
     pub const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Approve, Self::Abort, Self::AbortAndRollBack];
 
     /// The word in scenarios.

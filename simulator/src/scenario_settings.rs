@@ -1,4 +1,4 @@
-//! What scenarios may set of the server: the server's own table and its own check.
+//! Server settings that a scenario may change, checked by the server's own rules.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use ks_server::{
 
 use crate::scenario::ServerSettings;
 
-/// What a scenario may set of the server: the server's own table and its own check.
+/// Server settings that a scenario may change, from the server's own table.
 pub struct ScenarioSettings;
 
 impl ServerSettings for ScenarioSettings {
@@ -34,7 +34,7 @@ impl ServerSettings for ScenarioSettings {
     }
 
     fn reaches_outside(&self) -> &'static [&'static str] {
-        // Where it would make folders and keys, which files it would read, and which hosts it would call.
+        // Where it would create folders and keys, which files it would read, and which hosts it would call.
         &[
             "SERVER_KEYS_DIR",
             "FIRMWARE_PRIVATE_KEY",
@@ -70,9 +70,9 @@ impl ServerSettings for ScenarioSettings {
 mod tests {
     use super::*;
 
-    /// Goal: no setting that names a place, a host or a secret is a scenario's, also one that the server gets some day.
+    /// Goal: no setting that names a path, a host or a secret can be set by a scenario, a future setting included.
     #[test]
-    fn a_scenario_sets_no_place_no_host_and_no_secret() {
+    fn a_scenario_sets_no_path_no_host_and_no_secret() {
         let names = ScenarioSettings.names();
         let outside = ["path", "folder", "bucket", "URL", "http", "address", "key", "secret"];
         let is_outside = |setting: &&ks_server::config::Setting| {
@@ -80,17 +80,17 @@ mod tests {
         };
         let left: Vec<&str> = SETTINGS.iter().filter(is_outside).map(|setting| setting.name).collect();
         let left: Vec<&str> = left.into_iter().filter(|name| names.contains(name)).collect();
-        assert_eq!(left, ["ADMIN_WEB_ORIGIN", "TRUSTED_PROXIES"], "whom it believes; it calls none of them");
+        assert_eq!(left, ["ADMIN_WEB_ORIGIN", "TRUSTED_PROXIES"], "peers that it trusts; it does not call them");
         assert!(names.contains(&"ARTIFACT_BYTES_MAX") && names.contains(&"LOG_LEVEL"));
     }
 
     #[test]
-    fn a_setting_that_reaches_outside_is_refused_with_why_and_what_to_do() {
+    fn a_setting_that_reaches_outside_is_refused_with_reason_and_help() {
         let text = "name = \"x\"\ngoal = \"Hostile.\"\nduration = \"5s\"\n[fleet]\ndevices = 1\n[server]\nS3_ENDPOINT = \"http://10.0.0.1\"\nSERVER_KEYS_DIR = \"/etc/x\"\n[[expect]]\nmetric = \"errors\"\nequals = 0\n";
         let wrong = crate::scenario::check("x.toml", text.as_bytes(), &ScenarioSettings).unwrap_err();
-        let said: Vec<(usize, &str)> = wrong.iter().map(|wrong| (wrong.line, wrong.message.as_str())).collect();
-        let why = "would have the server reach beyond the run's own folder and process, which a scenario may not";
-        assert_eq!(said, [(7, &*format!("`S3_ENDPOINT` {why}")), (8, &*format!("`SERVER_KEYS_DIR` {why}"))]);
+        let messages: Vec<(usize, &str)> = wrong.iter().map(|wrong| (wrong.line, wrong.message.as_str())).collect();
+        let why = "would let the server reach outside the run's folder and process, which a scenario may not do";
+        assert_eq!(messages, [(7, &*format!("`S3_ENDPOINT` {why}")), (8, &*format!("`SERVER_KEYS_DIR` {why}"))]);
         assert!(wrong[0].help.as_deref().unwrap().contains("--target"));
     }
 }

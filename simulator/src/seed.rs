@@ -1,4 +1,4 @@
-//! Randomness by stream: `seed(root, device, stream)`, so that adding a draw in one place shifts nothing elsewhere.
+//! Randomness by stream: `seed(root, device, stream)`, so that an added draw in one place changes nothing elsewhere.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -26,12 +26,12 @@ pub fn below(rng: &mut impl Rng, bound: u64) -> u64 {
     below_by(rng.next_u64(), bound)
 }
 
-/// The same, by a number that was drawn already.
+/// The same, from a number that was already drawn.
 pub fn below_by(drawn: u64, bound: u64) -> u64 {
     u64::try_from((u128::from(drawn) * u128::from(bound)) >> 64).unwrap_or(0)
 }
 
-/// One of the numbers that follow from one draw, each independent of the others (the finaliser of SplitMix64, Steele,
+/// The `nth` number derived from one draw, each independent of the others (the finaliser of SplitMix64, Steele,
 /// Lea and Flood 2014).
 pub fn nth(lot: u64, number: u64) -> u64 {
     let mut mixed = lot.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_are_apart_and_repeat() {
+    fn streams_are_independent_and_repeatable() {
         let first = |root, subject, name| stream(root, subject, name).next_u64();
         assert_eq!(first(1, "SIM-1", "phase"), first(1, "SIM-1", "phase"));
         assert_ne!(first(1, "SIM-1", "phase"), first(2, "SIM-1", "phase"));

@@ -1,20 +1,18 @@
-//! The server as the timeline sees it: something that can be stopped and started again.
+//! The server as seen by the timeline: a process that can be stopped and started again.
 
 use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
-/// When a server that is to stop does.
+/// When a server stops that was ordered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// At once.
+pub enum StopPoint {
     Now,
-    /// When it is about to commit next: nothing of that is stored. Rehearsals only.
+    /// Just before the next commit: nothing of it is stored. Rehearsals only.
     BeforeCommit,
-    /// When it has committed next, and told nobody yet. Rehearsals only.
+    /// Just after the next commit, before any answer is sent. Rehearsals only.
     AfterCommit,
 }
 
-impl Moment {
-    /// Every moment.
+impl StopPoint {
     pub const ALL: [Self; 3] = [Self::Now, Self::BeforeCommit, Self::AfterCommit];
 
     /// The word in scenarios.
@@ -27,38 +25,38 @@ impl Moment {
     }
 }
 
-/// Who can stop the server and start it again; nobody can if the server is somebody else's.
+/// Stops and restarts the server; an external server has none.
 pub trait ServerProcess {
-    /// Stops the server, by `kill -9` or in peace, and starts it again on the same database, after `down_for` or at once.
-    /// Comes back when it has stopped, or has got the order to stop at a later moment.
+    /// Stops the server, by `kill -9` or gracefully, and starts it again on the same database after `down_for`.
+    /// Completes when it has stopped, or has been ordered to stop at a later point.
     ///
     /// # Errors
-    /// A sentence that says why it did not stop, or, where that is known by now, why it did not come back.
-    fn restart(self: Rc<Self>, kill: bool, moment: Moment, down_for: Duration) -> Acting;
+    /// A sentence that says why it did not stop, or, if already known, why it did not start again.
+    fn restart(self: Rc<Self>, kill: bool, moment: StopPoint, down_for: Duration) -> ServerAction;
 
-    /// Sees to it that the server is up.
+    /// Ensures that the server is running.
     ///
     /// # Errors
-    /// A sentence that says why it is not.
-    fn bring_up(self: Rc<Self>) -> Acting;
+    /// A sentence that says why it is not running.
+    fn ensure_running(self: Rc<Self>) -> ServerAction;
 
-    /// Why the server runs no more, if it has ended by itself.
+    /// Why the server has stopped, if it ended by itself.
     fn ended(&self) -> Option<String>;
 
-    /// What it has used; none where it is no process of its own.
+    /// Its resource usage; none if it is not a separate process.
     fn usage(&self) -> Option<Usage> {
         None
     }
 }
 
-/// What a server's process has used.
+/// Resource usage of a server process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// CPU seconds so far.
     pub cpu_s: f64,
-    /// Resident memory at its peak since this was last asked, in bytes; none where the system can't say.
+    /// Peak resident memory since the last call, in bytes; none if the system does not provide it.
     pub rss_bytes: Option<u64>,
 }
 
-/// What is done to a server.
-pub type Acting = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+/// A pending change of a server's state.
+pub type ServerAction = Pin<Box<dyn Future<Output = Result<(), String>>>>;

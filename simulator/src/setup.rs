@@ -1,5 +1,5 @@
-//! What comes before any run, in real or virtual time: the server's settings, the provisioned fleet, what its shards share, and
-//! what conducts it. A driver says where the server is and what wakes devices, and starts the shards.
+//! Sets up a run, in real or virtual time: the server's settings, the provisioned fleet, what its shards share, and
+//! the conductor. A driver provides the server's address and the timer, and starts the shards.
 
 use std::{
     cell::{Cell, RefCell},
@@ -38,18 +38,15 @@ use crate::{
     timer::Timer,
 };
 
-/// The way to a run's server.
+/// How to reach a run's server.
 #[derive(Clone)]
 pub struct Way {
-    /// Makes links.
     pub network: Arc<dyn Network>,
-    /// Where the server is.
     pub target: SocketAddr,
     /// Which address a caller has.
     pub addresses: fn(SocketAddr, Caller) -> SocketAddr,
-    /// The operator's token.
     pub admin_token: String,
-    /// How long answers of the admin API are waited for.
+    /// Timeouts for answers of the admin API.
     pub timeouts: AnswerTimeouts,
 }
 
@@ -62,18 +59,17 @@ impl Way {
 
 /// Why a fleet could not be provisioned.
 #[derive(Debug)]
-pub enum NotProvisioned {
-    /// The scenario's names make no names of devices.
+pub enum ProvisionError {
+    /// The scenario's `id_prefix` gives no valid device ID.
     Name(BadId),
-    /// The server did not do as it was asked.
+    /// A call of the admin API failed.
     Operator(OperatorError),
 }
 
-/// A fleet that the server knows, and none of whose devices is switched on.
+/// A provisioned fleet before its devices are switched on.
 pub struct Setup<'a> {
     plan: &'a Plan,
     way: Way,
-    /// The admin API.
     pub operator: Operator,
     watcher: Operator,
     devices: Vec<DeviceSpec>,
@@ -81,54 +77,54 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// Provisions the plan's fleet; `tell` hears what is waited for.
+    /// Provisions the plan's fleet; `progress` receives what it is waiting for.
     ///
     /// # Errors
-    /// The server did not do as it was asked.
+    /// A call of the admin API failed.
     pub async fn provision(
         plan: &'a Plan,
         way: Way,
         now: UnixMs,
-        tell: impl Fn(String),
-    ) -> Result<Self, NotProvisioned> {
+        progress: impl Fn(String),
+    ) -> Result<Self, ProvisionError> {
         let (operator, watcher) = (way.operator(), way.operator());
-        let devices = fleet::devices(plan).map_err(NotProvisioned::Name)?;
-        let misbehaving_devices = fleet::misbehaving_devices(plan).map_err(NotProvisioned::Name)?;
-        let provisioned = fleet::provision(plan, &devices, &misbehaving_devices, &operator, now, tell).await;
-        let provisioned = Arc::new(provisioned.map_err(NotProvisioned::Operator)?);
+        let devices = fleet::devices(plan).map_err(ProvisionError::Name)?;
+        let faulty_devices = fleet::faulty_devices(plan).map_err(ProvisionError::Name)?;
+        let provisioned = fleet::provision(plan, &devices, &faulty_devices, &operator, now, progress).await;
+        let provisioned = Arc::new(provisioned.map_err(ProvisionError::Operator)?);
         Ok(Self { plan, way, operator, watcher, devices, provisioned })
     }
 
-    /// The run begins now, on a wall that shows `epoch`. Gives its devices too, to be dealt out among shards.
-    pub fn begin(self, epoch: UnixMs) -> (Begun<'a>, Vec<DeviceSpec>) {
+    /// Begins the run, at the wall-clock time `epoch`. Returns its devices too, to be divided among shards.
+    pub fn begin(self, epoch: UnixMs) -> (StartedRun<'a>, Vec<DeviceSpec>) {
         let Self { plan, way, operator, watcher, devices, provisioned } = self;
         let (reporting, reports) = mpsc::unbounded_channel();
         let (finish, finishing) = watch::channel(false);
-        let surroundings = Surroundings {
+        let shared = SharedState {
             time: RunTime { started: Instant::now(), epoch },
             network_faults: Arc::new(NetworkFaults::none(plan.fleet.sites.len())),
             stop: Arc::new(AtomicBool::new(false)),
         };
         let names = devices.iter().map(|device| device.device_id.clone()).collect();
-        let begun = Begun {
+        let started = StartedRun {
             plan,
             way,
             operator,
             watcher,
             names,
             provisioned,
-            surroundings,
+            shared,
             reporting,
             reports,
             finish,
             finishing,
         };
-        (begun, devices)
+        (started, devices)
     }
 }
 
-/// A run that has begun, while its shards are started.
-pub struct Begun<'a> {
+/// A run that has started, while its shards are started.
+pub struct StartedRun<'a> {
     plan: &'a Plan,
     way: Way,
     operator: Operator,
@@ -137,40 +133,37 @@ pub struct Begun<'a> {
     pub names: Vec<DeviceId>,
     provisioned: Arc<Provisioned>,
     /// What all shards share.
-    pub surroundings: Surroundings,
-    /// What shards report by.
+    pub shared: SharedState,
+    /// Where shards send their reports.
     pub reporting: mpsc::UnboundedSender<ShardReport>,
     reports: mpsc::UnboundedReceiver<ShardReport>,
     finish: watch::Sender<bool>,
-    /// What tells shards to finish.
+    /// Signals shards to finish.
     pub finishing: watch::Receiver<bool>,
 }
 
-/// What a driver knows of its run that the other does not.
-pub struct Driven<'a> {
-    /// The run folder.
+/// What only the driver of a run can provide.
+pub struct DriverParts<'a> {
     pub folder: &'a Path,
-    /// Where steps are logged.
     pub log: Rc<RefCell<EventLog>>,
     /// The server, where it can be restarted.
     pub server: Option<Rc<dyn ServerProcess>>,
-    /// Its disk, where that can be made to fail.
+    /// Its disk, where failures can be injected.
     pub disk: Option<Arc<Disk>>,
-    /// Who sees what the server answers, where it is in this process.
+    /// Observes the server's answers, where it runs in this process.
     pub witness: Option<Arc<Witness>>,
     /// How many shards were started.
     pub shards: usize,
     /// The newest stored heartbeat before the run.
     pub stored_before: i64,
-    /// Whether the server is the run's own, so that nobody else can have stored anything.
+    /// Whether the server belongs to the run, so that everything it stores is from the run.
     pub is_alone: bool,
-    /// Rehearsals that go on in this process at a time.
+    /// Concurrent rehearsals in this process.
     pub rehearsals: u64,
-    /// As of [`Run::is_trial`].
     pub is_trial: bool,
 }
 
-impl<'a> Begun<'a> {
+impl<'a> StartedRun<'a> {
     /// The plan of one of `shards` shards, without adversaries.
     pub fn shard_plan(&self, number: usize, devices: Vec<DeviceSpec>, shards: usize) -> ShardPlan {
         let (plan, way) = (self.plan, &self.way);
@@ -194,11 +187,11 @@ impl<'a> Begun<'a> {
         }
     }
 
-    /// The run, once its shards are started.
-    pub fn conducted(self, driven: Driven<'a>) -> Run<'a> {
-        let Driven { folder, log, server, disk, witness, shards, stored_before, is_alone, rehearsals, is_trial } =
-            driven;
-        let Surroundings { time, network_faults, stop } = self.surroundings;
+    /// The run, after its shards have been started.
+    pub fn conducted(self, parts: DriverParts<'a>) -> Run<'a> {
+        let DriverParts { folder, log, server, disk, witness, shards, stored_before, is_alone, rehearsals, is_trial } =
+            parts;
+        let SharedState { time, network_faults, stop } = self.shared;
         let run_context = RunContext {
             time,
             operator: Rc::new(self.operator),
@@ -231,23 +224,22 @@ impl<'a> Begun<'a> {
 
 /// What all shards share.
 #[derive(Clone)]
-pub struct Surroundings {
-    /// The run's time.
+pub struct SharedState {
     pub time: RunTime,
     pub network_faults: Arc<NetworkFaults>,
-    /// Tells devices to schedule no more beats.
+    /// Stops devices from scheduling further heartbeats.
     pub stop: Arc<AtomicBool>,
 }
 
-/// The surroundings of one shard's devices.
+/// The state that one shard's devices share.
 pub fn shard(
     plan: &Plan,
-    with: Surroundings,
+    with: SharedState,
     timer: Rc<dyn Timer>,
     log: Option<Rc<RefCell<EventLog>>>,
     is_captured: bool,
 ) -> Shard {
-    let Surroundings { time, network_faults, stop } = with;
+    let SharedState { time, network_faults, stop } = with;
     Shard {
         time,
         timer,
@@ -266,7 +258,7 @@ pub fn shard(
     }
 }
 
-/// When people punch at every device, and how often at each.
+/// When employees punch at every device, and how often at each.
 fn shifts(plan: &Plan) -> Vec<(Duration, u32)> {
     let punches = plan.timeline.iter().filter_map(|timed| match &timed.step {
         Step::Punch(Punch { per_device }) => Some((timed.at, *per_device)),

@@ -1,4 +1,4 @@
-//! What the devices of one thread share: the time, the network faults, the measurements.
+//! State that the devices of one thread share: the time, the network faults, the measurements.
 
 use std::{
     cell::RefCell,
@@ -20,20 +20,18 @@ use crate::{
     scenario::HeartbeatInterval, timer::Timer,
 };
 
-/// Honest requests that adversaries may have captured at most.
+/// Most honest requests that are captured for adversaries.
 const CAPTURED_MAX: usize = 64;
 
-/// When the run began, on both clocks.
+/// The start of the run, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct RunTime {
     /// On the timer's clock.
     pub started: Instant,
-    /// On the wall's.
     pub epoch: UnixMs,
 }
 
 impl RunTime {
-    /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -47,37 +45,31 @@ impl RunTime {
 /// An honest request that an adversary captured.
 #[derive(Debug, Clone)]
 pub struct CapturedRequest {
-    /// Who sent it.
     pub device_id: DeviceId,
-    /// Its bytes.
     pub wire: String,
 }
 
-/// The surroundings of the devices on one thread.
+/// The state that the devices on one thread share.
 pub struct Shard {
-    /// The run's time.
     pub time: RunTime,
     /// What wakes devices when a beat is due.
     pub timer: Rc<dyn Timer>,
     /// No beat is scheduled from here on.
     pub ends_at: Instant,
-    /// When devices beat.
     pub interval: HeartbeatInterval,
-    /// How long an answer is waited for.
+    /// Timeout of an answer.
     pub answer_timeout: Duration,
-    /// When everybody punches at once, and how often each.
+    /// When every device is punched at, and how often each.
     pub shifts: Vec<(Duration, u32)>,
-    /// The server's keys that devices trust, by version of the keyset: those that trust the same hold it once.
+    /// The server's keys that devices trust, by keyset version: devices that trust the same keys share one copy.
     pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
-    /// How releases really behave.
     pub ground_truth: GroundTruth,
-    /// The network's network_faults.
     pub network_faults: Arc<NetworkFaults>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,
-    /// True once the run was told to end early.
+    /// True once the run was asked to end early.
     pub stopped: Arc<AtomicBool>,
-    /// Where every exchange is logged; rehearsals only.
+    /// The log of every exchange; rehearsals only.
     pub log: Option<Rc<RefCell<EventLog>>>,
     /// Whether anybody listens in.
     pub is_captured: bool,
@@ -91,7 +83,7 @@ impl Shard {
         !self.stopped.load(Ordering::Relaxed) && Instant::now() < self.ends_at
     }
 
-    /// The same keys, as other devices hold them in memory.
+    /// The shared copy of the same keys.
     pub fn shared(&self, keys: &Rc<Trust>) -> Rc<Trust> {
         let mut trusted = self.trusted.borrow_mut();
         let held = trusted.entry(keys.version).or_insert_with(|| Rc::clone(keys));
@@ -103,14 +95,14 @@ impl Shard {
         add(&mut self.measurements.borrow_mut());
     }
 
-    /// Logs an event, where events are logged.
+    /// Logs an event, if this run has an event log.
     pub fn event(&self, event: &str, fields: &[(&str, Value)]) {
         if let Some(log) = &self.log {
             log.borrow_mut().event(self.time.elapsed(), event, fields);
         }
     }
 
-    /// Lets adversaries have a request that was accepted.
+    /// Keeps an accepted request for adversaries.
     pub fn capture(&self, device_id: &DeviceId, wire: &str) {
         if self.is_captured {
             let mut captured = self.captured.borrow_mut();

@@ -1,4 +1,4 @@
-//! From what a run came to, its summary: verdict first, then the numbers it stands on.
+//! The summary of a run: the verdict, then the numbers behind it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,25 +21,20 @@ use crate::{
     total_failure,
 };
 
-/// What is known of a run besides what was measured.
+/// Facts about a run that are not measurements.
 pub struct About<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// Load or rehearsal.
     pub mode: Mode,
-    /// What it went against.
     pub target: String,
-    /// When it began.
     pub started_at: UnixMs,
     /// Real time it took.
     pub wall: Duration,
-    /// CPU and sockets.
     pub resources: Resources,
     /// SHA-256 of the event log; rehearsals only.
     pub event_log_sha256: Option<String>,
-    /// A command that runs the same again.
+    /// A command that repeats the run.
     pub replay: String,
-    /// What a reader must know.
+    /// Notes for the reader.
     pub notes: Vec<String>,
 }
 
@@ -57,7 +52,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         unmet: played.aborted.into_iter().chain(not_met(&expectations)).collect(),
         broken: played.broken.into_iter().collect(),
     };
-    // What ended it early is an expectation that was not met, and is reported as that.
+    // A missed expectation that ended the run early is reported as an expectation.
     let of_run =
         [reasons.broken.clone(), played.failures, total_failure.into_iter().collect(), reasons.unsound.clone()];
     let reasons_of_run = of_run.concat();
@@ -74,7 +69,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         exit_code,
         target: about.target,
         started_at: about.started_at.to_string(),
-        made_at: String::new(), // which whoever asked for the run knows
+        made_at: String::new(), // filled in by the caller
         wall_s: about.wall.as_secs_f64(),
         simulated_s: played.lasted.as_secs_f64(),
         interrupted: cut_short,
@@ -99,7 +94,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     }
 }
 
-/// What no measurement error explains.
+/// Failures that no measurement error explains.
 fn facts<'a>(
     total: &Measurements,
     ledger: &Ledger,
@@ -110,7 +105,7 @@ fn facts<'a>(
     let mut facts: Vec<String> = ledger_breach(ledger).into_iter().chain(failures.iter().cloned()).collect();
     for Violation { invariant, what, at } in violations {
         let at_s = at.as_secs_f64();
-        facts.push(format!("the invariant \"{}\" was not kept, seen at {at_s:.1} s: {what}", invariant.as_str()));
+        facts.push(format!("invariant violated at {at_s:.1} s: {}: {what}", invariant.as_str()));
     }
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
         facts.push(format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts));
@@ -119,8 +114,8 @@ fn facts<'a>(
     facts
 }
 
-/// Why the measurement is not to be trusted; `late` are the spans in which the generator was the bottleneck, `interrupted` is how
-/// long a run lasted that a person ended.
+/// Why the measurement is unreliable; `late` are the spans in which the generator was the bottleneck, `interrupted` is how
+/// long an interrupted run lasted.
 fn doubts(
     about: &About<'_>,
     total: &Measurements,
@@ -137,7 +132,7 @@ fn doubts(
         }
     }
     if !total_failure && total.of(MessageType::Heartbeat).sent == 0 {
-        doubts.push("no heartbeat was sent, so nothing was shown; run for longer".to_owned());
+        doubts.push("no heartbeat was sent, so the run proves nothing; use a longer duration".to_owned());
     }
     if let Some(lasted) = interrupted {
         let (lasted_s, planned_s) = (lasted.as_secs_f64(), about.plan.duration.as_secs_f64());
@@ -161,7 +156,7 @@ fn codes(of: &Measured) -> Option<BTreeMap<String, u64>> {
     (!codes.is_empty()).then_some(codes)
 }
 
-/// How long answers took that were not OK, by their code; none if all were.
+/// Latency of answers that were not OK, by code; none if all were OK.
 fn others(of: &Measured) -> Option<BTreeMap<String, Percentiles>> {
     let others = of.ended.iter().filter(|(code, _)| **code != OK);
     let times: BTreeMap<String, Percentiles> =
@@ -169,7 +164,7 @@ fn others(of: &Measured) -> Option<BTreeMap<String, Percentiles>> {
     (!times.is_empty()).then_some(times)
 }
 
-/// Heartbeats of the run, and how many there were a minute in its steady part.
+/// Heartbeats of the run, and their rate per minute in its steady part.
 fn heartbeats(total: &Measurements, steady: &Measurements, steady_for: Duration) -> Heartbeats {
     let minutes = steady_for.as_secs_f64() / 60.0;
     let per_min = |count: u64| if minutes > 0.0 { count as f64 / minutes } else { 0.0 };
@@ -199,14 +194,14 @@ fn attacks(Score { attempts, successes, unjudged }: Score) -> Attacks {
     Attacks { attempts, successes, unjudged }
 }
 
-/// Why a run is not a pass, by weight.
+/// Why a run did not pass, the most severe first.
 #[derive(Default)]
 struct Reasons {
-    /// The server, or the fleet, was gone before its time.
+    /// The server or the fleet ended early.
     broken: Vec<String>,
-    /// Facts that no measurement error explains.
+    /// Failures that no measurement error explains.
     hard: Vec<String>,
-    /// Why the measurement is not to be trusted.
+    /// Why the measurement is unreliable.
     unsound: Vec<String>,
     /// Expectations that were not met.
     unmet: Vec<String>,
@@ -246,7 +241,7 @@ fn by_type<T>(total: &Measurements, of: impl Fn(&Measured) -> Option<T>) -> BTre
     types.filter_map(|kind| Some((kind.as_str().to_owned(), of(total.of(kind))?))).collect()
 }
 
-/// Points of a distribution of microseconds; none of an empty one.
+/// Percentiles of a distribution of microseconds; none if it is empty.
 pub fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
     let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     (!histogram.is_empty()).then(|| Percentiles {
@@ -259,7 +254,7 @@ pub fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
     })
 }
 
-/// The plan's phases; `steady` only where nothing more telling covers it.
+/// The plan's phases; `steady` only where no named phase covers it.
 fn phases(plan: &Plan, figures: &BTreeMap<String, PhaseFigures>) -> Vec<Phase> {
     let phases = plan.phases();
     let has_named = phases.iter().any(|(name, _, _)| name != "ramp" && name != "steady");
@@ -276,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn facts_outweigh_doubts_and_doubts_outweigh_expectations() {
+    fn failures_take_precedence_over_doubts_and_doubts_over_expectations() {
         let reasons = |hard: usize, unsound: usize, unmet: usize| Reasons {
             broken: Vec::new(),
             hard: vec!["h".to_owned(); hard],

@@ -1,4 +1,4 @@
-//! Temporary folders that go with their owner: when it ends, or, if it was killed, when the next one begins.
+//! Temporary folders that are removed when their owner ends, or, if it was killed, when the next process starts.
 
 use std::{
     fs::{self, File},
@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 use crate::folder::NO_LINK;
 
-/// What the names of all of them begin with.
+/// Prefix of their names.
 const PREFIX: &str = "ks-fleet-";
-/// Held by the owner as long as it lives.
+/// Locked by the owner while it runs.
 const LOCK: &str = ".owner";
 
-/// A temporary folder, held by this process.
+/// A temporary folder, locked by this process.
 #[derive(Debug)]
 pub struct Temporary {
     folder: TempDir,
@@ -27,7 +27,7 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Makes one for `what`; the first of a process removes those whose owner is dead.
+    /// Creates one for `what`; the first of a process removes those whose owner is dead.
     ///
     /// # Errors
     /// It can't be made.
@@ -39,7 +39,7 @@ impl Temporary {
 
     fn make_in(parent: &Path, what: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("{PREFIX}{what}-")).tempdir_in(parent)?;
-        // It gets its name once it is locked: whoever sweeps never finds one that nobody holds yet.
+        // It gets its name once it is locked, so that a concurrent sweep never finds an unlocked new one.
         let unlocked = folder.path().join(".new");
         let lock = File::create(&unlocked)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
@@ -47,13 +47,12 @@ impl Temporary {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Removes the folders that nobody holds any more. What can't be read or removed, or is somebody else's, stays.
+/// Removes folders that no process locks. Those that can't be read or removed, or belong to another user, stay.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -62,7 +61,7 @@ fn sweep(parent: &Path) {
         if !is_ours || !is_folder {
             continue;
         }
-        // What anybody may have put there is neither followed nor waited for.
+        // Other users can write here: symbolic links are not followed, and pipes do not block.
         let lock = File::options().read(true).custom_flags(NO_LINK).open(entry.path().join(LOCK));
         if lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
             let _ = fs::remove_dir_all(entry.path());
@@ -75,10 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_what_is_held_stays() {
+    fn folders_of_killed_processes_are_removed_and_locked_ones_stay() {
         let parent = tempfile::tempdir().unwrap();
         let held = Temporary::make_in(parent.path(), "trial").unwrap();
-        // As `kill -9` leaves it: the folder is there, and nobody holds its lock.
+        // As `kill -9` leaves it: the folder exists and its lock is free.
         let killed = Temporary::make_in(parent.path(), "trial").unwrap();
         let Temporary { folder, _lock: lock } = killed;
         let left = folder.keep();

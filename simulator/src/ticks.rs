@@ -1,16 +1,16 @@
-//! When the ticks of a run end: at even distances, and besides wherever a phase or a window of an expectation begins or ends,
-//! so that each is made of whole ticks.
+//! The ends of a run's ticks: at even intervals, and wherever a phase or a window of an expectation begins or ends,
+//! so that each of those consists of whole ticks.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::scenario::{During, Mode, Plan};
 
-/// Ticks of even length that a run is cut into at most.
+/// Most ticks of even length in a run.
 const TICKS_MAX: u64 = 3_600;
 /// Longest tick of a load run, whatever its length.
 const LOAD_TICK_MAX: Duration = Duration::from_secs(10);
 
-/// The ends of all ticks of a run, in order. What comes after its end goes on at even distances.
+/// The ends of all ticks of a run, in order. After its end, ticks continue at even intervals.
 #[derive(Debug, Clone)]
 pub struct Ticks {
     ends: Vec<Duration>,
@@ -33,7 +33,7 @@ impl Ticks {
                 During::WholeRun => (Duration::ZERO, plan.duration),
                 During::Phase(name) => of_phase(name).map_or_else(Default::default, |(_, from, to)| (*from, *to)),
             };
-            // Shorter windows are a tick each: to cut a run of days into seconds would cost more than it shows.
+            // Shorter windows are one tick each: cutting a run of days into seconds costs more than it shows.
             if let Some(every) = expectation.every.filter(|every| *every >= length) {
                 ends.extend(even(from, to, every));
             }
@@ -42,12 +42,11 @@ impl Ticks {
         Self { ends: ends.into_iter().filter(|end| !end.is_zero() && *end <= plan.duration).collect(), length }
     }
 
-    /// When a tick begins, counted from 0; since the start of the run.
+    /// When the tick of this number, from 0, begins; since the start of the run.
     pub fn start(&self, number: u64) -> Duration {
         number.checked_sub(1).map_or(Duration::ZERO, |before| self.end(before))
     }
 
-    /// When it ends.
     pub fn end(&self, number: u64) -> Duration {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
         self.ends.get(place).copied().unwrap_or_else(|| {
@@ -57,7 +56,6 @@ impl Ticks {
     }
 }
 
-/// The even distance.
 fn length(plan: &Plan) -> Duration {
     let whole = Duration::from_secs(plan.duration.as_secs().div_ceil(TICKS_MAX).max(1));
     if plan.mode == Mode::Load { whole.min(LOAD_TICK_MAX) } else { whole }
@@ -80,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_is_cut_where_a_phase_begins_and_where_a_window_ends() {
+    fn a_long_run_has_tick_ends_at_phases_and_windows() {
         let phase = "[[timeline]]\nat = \"100s\"\ndo = \"phase\"\nname = \"storm\"\n";
         let window = "[[expect]]\nmetric = \"heartbeat.acked\"\nmin = 1\nduring = \"storm\"\nevery = \"5m\"\n";
         let fleet = "duration = \"10d\"\nramp = \"90s\"\n[fleet]\ndevices = 1\nheartbeat_interval = \"1m\"\n";
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_tick_ends_with_the_run_and_more_follow_for_what_comes_late() {
+    fn the_last_tick_ends_with_the_run_and_more_follow_for_late_answers() {
         let ticks = ticks("duration = \"2500ms\"\n[fleet]\ndevices = 1\nheartbeat_interval = \"1s\"\n");
         assert_eq!(ends_s(&ticks, 0..5), [1.0, 2.0, 2.5, 3.5, 4.5]);
         assert_eq!(ticks.start(4).as_millis(), 3_500);

@@ -1,5 +1,5 @@
-//! When a beat is due. The runtime's own timer counts in whole milliseconds and rounds up, which would be in every response time
-//! of a load run; a thread that waits for the moment itself is late by some ten microseconds.
+//! Timers for beats. The runtime's timer counts in whole milliseconds and rounds up, which would show in every response time
+//! of a load run; a dedicated thread that sleeps is late by some ten microseconds.
 
 use std::{
     collections::BTreeMap,
@@ -11,9 +11,9 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-/// Wakes devices when their time has come.
+/// Wakes devices at a given time.
 pub trait Timer {
-    /// Completes at that moment, or soon after it.
+    /// Completes at that time, or soon after it.
     fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
@@ -26,7 +26,7 @@ impl Timer for RuntimeTimer {
     }
 }
 
-/// The finest timer for real time; the runtime's if the system gives no thread for a finer one.
+/// The most precise timer for real time; the runtime's if no thread can be started.
 pub fn finest() -> Rc<dyn Timer> {
     let waiting = Arc::new(Waiting::default());
     let timer = FineTimer(Arc::clone(&waiting));
@@ -34,19 +34,19 @@ pub fn finest() -> Rc<dyn Timer> {
     if thread.is_ok() { Rc::new(timer) } else { Rc::new(RuntimeTimer) }
 }
 
-/// A thread that sleeps until the earliest moment that somebody waits for. It ends when this is dropped.
+/// A thread that sleeps until the earliest requested time. It ends when this is dropped.
 struct FineTimer(Arc<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     sleepers: Mutex<Sleepers>,
-    /// There is an earlier moment than the thread knows of, or it is over.
+    /// Signalled for a new earliest time, or at the end.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Sleepers {
-    /// By moment, and among equal ones in the order in which they were asked for.
+    /// By time, and among equal ones in the order of request.
     by_moment: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     asked: u64,
     is_over: bool,
@@ -65,7 +65,7 @@ impl Timer for FineTimer {
             self.0.changed.notify_one();
         }
         Box::pin(async move {
-            let _ = woken.await; // a timer that is gone wakes at once
+            let _ = woken.await; // if the timer thread has ended, this completes immediately
         })
     }
 }
@@ -82,7 +82,7 @@ impl Waiting {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes each sleeper when its moment has come, until it is over.
+    /// Wakes each sleeper at its time, until the timer is dropped.
     fn wake_all(&self) {
         let mut sleepers = self.lock();
         while !sleepers.is_over {
@@ -92,7 +92,7 @@ impl Waiting {
                 None => self.changed.wait(sleepers).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) if wait.is_zero() => {
                     if let Some((_, wake)) = sleepers.by_moment.pop_first() {
-                        let _ = wake.send(()); // who slept may be gone
+                        let _ = wake.send(()); // the sleeper may have been dropped
                     }
                     sleepers
                 }
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Goal: sleepers wake in the order of their moments, none before its time, whatever order they asked in.
+    /// Goal: sleepers wake in the order of their times, none too early, whatever order they were registered in.
     #[test]
     fn sleepers_wake_in_order_and_never_too_early() {
         actix::System::new().block_on(async {

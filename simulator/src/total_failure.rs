@@ -1,4 +1,4 @@
-//! What to say of a run in which not one request was accepted: that is a fact about the server, not a doubt about the run.
+//! Explains a run in which no request was accepted: a failure of the server, not a doubt about the measurement.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::{
     measure::{BAD_ANSWER, Measurements, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
 };
 
-/// Codes that say nothing about the server: the generator's limit, or the end of the run.
+/// Codes that are no evidence about the server: the generator's limit, or the end of the run.
 const NO_EVIDENCE: [&str; 3] = [NO_SOCKET, UNSENT, UNANSWERED];
 
-/// Why nothing held, with each code and what to do about it; none if something did, or if no request came to an end.
+/// Why no request was accepted, with each code and its remedy; none if one was, or if no request finished.
 pub fn reason(total: &Measurements) -> Option<String> {
-    // A keyset or a piece of an image says nothing of what devices came for.
+    // Keysets and pieces of images are unsigned requests, and no evidence about the signed ones.
     let is_signed = |kind: MessageType| !matches!(kind, MessageType::Keyset | MessageType::Artifact);
     let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
     for of in MessageType::ALL.into_iter().filter(|kind| is_signed(*kind)).map(|kind| total.of(kind)) {
@@ -31,19 +31,21 @@ pub fn reason(total: &Measurements) -> Option<String> {
     Some(format!("none of {requests} requests was accepted: {}", each.join("; ")))
 }
 
-/// What a code means to whoever runs a scenario, and what to do.
+/// What a code means to the user, and how to fix it.
 fn remedy(code: &str) -> String {
     let known = match code {
         BAD_ANSWER => {
-            "answers that can't be read, or whose signature does not hold: check that the target is a ks-server of this version and that nothing on the way changes its answers"
+            "answers that can't be parsed, or whose signature is invalid: check that the target is a ks-server of this version and that no proxy changes its answers"
         }
         UNKNOWN_KEY => {
-            "answers by a key that the target's /keys does not name: check that one server answers at this address"
+            "answers signed by a key that the target's /keys does not list: check that one server answers at this address"
         }
-        "CONNECT_FAILED" => "nobody took the connection: check that the server runs and that no outage fills the run",
-        "CONNECTION_LOST" => "the connection ended before the answer: look into the server's log",
-        "TIMEOUT" => "no answer in time: look into the server's log, or raise `answer_timeout` in [fleet]",
-        "OTRT_REQUIRED" => "the server demands one-time tokens: set `otrt = true` in [fleet]",
+        "CONNECT_FAILED" => {
+            "connection refused: check that the server is running and that no outage lasts for the whole run"
+        }
+        "CONNECTION_LOST" => "the connection closed before the answer: check the server's log",
+        "TIMEOUT" => "no answer in time: check the server's log, or raise `answer_timeout` in [fleet]",
+        "OTRT_REQUIRED" => "the server requires one-time tokens: set `otrt = true` in [fleet]",
         _ => "",
     };
     if !known.is_empty() {
@@ -51,7 +53,7 @@ fn remedy(code: &str) -> String {
     }
     let refusal = RefusalCode::ALL.iter().find(|refusal| refusal.as_str() == code);
     refusal.map_or_else(
-        || "a code that this program does not know: check that the target is a ks-server of this version".to_owned(),
+        || "an unknown code: check that the target is a ks-server of this version".to_owned(),
         |refusal| format!("{} {}", refusal.meaning(), refusal.remedy().trim_end_matches('.')),
     )
 }
@@ -69,16 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn each_code_is_named_with_what_to_do() {
-        let said = ended(&[(MessageType::Register, "OTRT_REQUIRED"), (MessageType::Register, BAD_ANSWER)]).unwrap();
-        assert!(said.starts_with("none of 2 requests was accepted: 1 BAD_ANSWER ("), "{said}");
-        assert!(said.contains("1 OTRT_REQUIRED (") && said.contains("`otrt = true`"), "{said}");
-        let said = ended(&[(MessageType::Register, "UNKNOWN_DEVICE")]).unwrap();
-        assert!(said.contains("whitelisted"), "{said}");
+    fn each_code_is_listed_with_a_remedy() {
+        let reason = ended(&[(MessageType::Register, "OTRT_REQUIRED"), (MessageType::Register, BAD_ANSWER)]).unwrap();
+        assert!(reason.starts_with("none of 2 requests was accepted: 1 BAD_ANSWER ("), "{reason}");
+        assert!(reason.contains("1 OTRT_REQUIRED (") && reason.contains("`otrt = true`"), "{reason}");
+        let reason = ended(&[(MessageType::Register, "UNKNOWN_DEVICE")]).unwrap();
+        assert!(reason.contains("whitelisted"), "{reason}");
     }
 
     #[test]
-    fn one_honoured_request_or_no_evidence_is_not_nothing() {
+    fn one_accepted_request_or_no_evidence_gives_no_reason() {
         assert_eq!(ended(&[]), None);
         assert_eq!(ended(&[(MessageType::Register, OK), (MessageType::Heartbeat, BAD_ANSWER)]), None);
         assert_eq!(ended(&[(MessageType::Register, NO_SOCKET), (MessageType::Heartbeat, UNANSWERED)]), None);

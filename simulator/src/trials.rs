@@ -1,4 +1,4 @@
-//! Trials: one rehearsal with many seeds, over every core; for each of several rollout policies, and for each of several rates
+//! Trials: one rehearsal with many seeds, on all cores, for each of several rollout policies and for each of several rates
 //! at which the firmware really breaks devices.
 
 use std::{
@@ -26,37 +26,34 @@ use crate::{
 /// A policy by its name.
 pub type NamedPolicy = (String, Policy);
 
-/// What to try.
 #[derive(Debug)]
 pub struct Trials<'a> {
-    /// What is rehearsed.
     pub plan: &'a Plan,
     /// Trials of each policy and rate.
     pub count: u32,
-    /// Policies in the place of the scenario's; none: the scenario's own.
+    /// Policies that replace the scenario's; if empty, the scenario's own.
     pub policies: Vec<NamedPolicy>,
-    /// Rates at which the firmware breaks devices, in basis points, in the place of the scenario's; none: the scenario's own.
+    /// Rates at which the firmware breaks devices, in basis points; if empty, the scenario's own.
     pub bug_rates_bp: Vec<u16>,
-    /// The command that repeats a trial, but for its seed.
+    /// The command that repeats a trial, without its seed.
     pub replay: String,
 }
 
 /// How one trial ended.
 #[derive(Debug)]
-pub struct Tried {
+pub struct TrialResult {
     /// For the score; none if the scenario rolls nothing out.
     pub trial: Option<Trial>,
     /// The verdict of the scenario's own expectations.
     pub verdict: Verdict,
-    /// Why it is not a pass.
+    /// Why it did not pass.
     pub reasons: Vec<String>,
-    /// The seed.
     pub seed: u64,
-    /// A command that runs it again.
+    /// A command that repeats it.
     pub replay: String,
 }
 
-/// What is tried with many seeds: one policy with one rate of bugs.
+/// One policy with one bug rate, to be tried with many seeds.
 struct Case {
     policy: String,
     bug_rate_bp: u16,
@@ -64,16 +61,16 @@ struct Case {
 }
 
 impl Trials<'_> {
-    /// Makes every trial, and gives them in the order of policy, rate and seed. `tell` hears of each that has ended, and how
-    /// many there are; `stop` ends it sooner.
+    /// Runs every trial and returns them in the order of policy, rate and seed. `progress` receives how many have finished and
+    /// how many there are; `stop` ends it early.
     ///
     /// # Errors
-    /// A trial did not come to its end.
-    pub fn run(&self, stop: &Arc<AtomicBool>, mut tell: impl FnMut(u64, u64)) -> Result<Vec<Tried>, Failure> {
+    /// A trial did not finish.
+    pub fn run(&self, stop: &Arc<AtomicBool>, mut progress: impl FnMut(u64, u64)) -> Result<Vec<TrialResult>, Failure> {
         let cases = self.cases();
         let seeds = u64::from(self.count.max(1));
         let count = u64::try_from(cases.len()).unwrap_or(u64::MAX).saturating_mul(seeds);
-        let mut tried = BTreeMap::new();
+        let mut results = BTreeMap::new();
         let mut failure = None;
         let work = |number| {
             let case = usize::try_from(number / seeds).ok().and_then(|nth| cases.get(nth))?;
@@ -81,17 +78,17 @@ impl Trials<'_> {
         };
         parallel::each(count, stop, work, |number, done| {
             match done {
-                Some(Ok(done)) => drop(tried.insert(number, done)),
+                Some(Ok(done)) => drop(results.insert(number, done)),
                 Some(Err(error)) => drop(failure.get_or_insert(error)),
                 None => {}
             }
-            tell(u64::try_from(tried.len()).unwrap_or(u64::MAX), count);
+            progress(u64::try_from(results.len()).unwrap_or(u64::MAX), count);
             failure.is_none()
         });
-        failure.map_or_else(|| Ok(tried.into_values().collect()), Err)
+        failure.map_or_else(|| Ok(results.into_values().collect()), Err)
     }
 
-    /// What all trials have in common, for their score.
+    /// The parameters of all trials, for their score.
     pub fn asked(&self, signatures: &str) -> Asked {
         Asked {
             scenario: self.plan.name.clone(),
@@ -130,7 +127,7 @@ impl Trials<'_> {
     }
 
     /// One trial of a case; none if it was stopped.
-    fn one(&self, case: &Case, number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Tried>, Failure> {
+    fn one(&self, case: &Case, number: u64, stop: &Arc<AtomicBool>) -> Result<Option<TrialResult>, Failure> {
         let folder = Temporary::make("trial");
         let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
         let mut plan = case.plan.clone();
@@ -152,7 +149,7 @@ impl Trials<'_> {
             return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
         }
         let trial = summary.rollout.as_ref().map(|rollout| trial(case, &plan, &summary, rollout, &replay));
-        Ok(Some(Tried { trial, verdict: summary.verdict, seed: plan.seed, replay, reasons: summary.reasons }))
+        Ok(Some(TrialResult { trial, verdict: summary.verdict, seed: plan.seed, replay, reasons: summary.reasons }))
     }
 }
 
@@ -166,13 +163,13 @@ fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
     })
 }
 
-/// What it rolls out then.
+/// The firmware of the first rollout.
 fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
     let version = first_rollout(plan)?.2.to_owned();
     plan.firmware.iter_mut().find(|firmware| firmware.version == version)
 }
 
-/// The devices that what is rolled out first can fail on, if not all; by the weights from which models and sites are drawn.
+/// The devices that the first rolled out release can fail on, if not all; by the weights of models and sites.
 fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
     let (.., version) = first_rollout(plan)?;
     let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
@@ -201,7 +198,7 @@ fn bug_rate_bp(firmware: &Firmware) -> u16 {
         .saturating_add(lies_bp)
 }
 
-/// Has the release that is rolled out first fail on that many devices, in the way that the scenario says, or else by bricking
+/// Makes the first rolled out release fail on that share of devices, in the scenario's proportions, or else by bricking
 /// them.
 fn break_devices(plan: &mut Plan, rate_bp: u16) {
     let Some(firmware) = rolled_out(plan) else { return };

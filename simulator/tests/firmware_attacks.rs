@@ -1,6 +1,6 @@
 //! Goal: no attack of the Uptane and TUF lists ends in an install.
 //! Method: a whole simulated device, under virtual time, against a server or a man in the middle who does the attack; what the
-//! device says is read from its own documents, and what it runs from the ground_truth that the simulation keeps.
+//! device says is read from its own documents, and what it runs from the ground truth that the simulation keeps.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -75,9 +75,8 @@ struct Script {
     breaks: fn(usize, u32) -> bool,
     /// The answer to the first heartbeat that had an offer is sent again to every later one.
     replays: bool,
-    /// Keysets by version.
     keysets: BTreeMap<u64, String>,
-    /// The version that heartbeats are told of.
+    /// The version that heartbeats are informed of.
     keyset_version: u64,
     /// The power is cut, by an order to boot, with the heartbeat of this number.
     reboots_at: Option<usize>,
@@ -93,7 +92,7 @@ enum Artifact {
     Withheld,
 }
 
-/// What the device said.
+/// Statuses and log lines that the device sent.
 #[derive(Default)]
 struct Heard {
     beats: Vec<(String, u64, u32)>,
@@ -226,7 +225,6 @@ impl Link for Line {
     fn close(&self) {}
 }
 
-/// What came of it.
 struct Came {
     heard: Heard,
     measured: Measurements,
@@ -244,7 +242,7 @@ impl Came {
         assert!(!self.heard.statuses.iter().any(|(step, _)| installs.contains(step)), "{:?}", self.heard.statuses);
     }
 
-    /// The one class under which it refused, said once.
+    /// The single class under which it refused, reported once.
     #[track_caller]
     fn refused_as(&self, class: UpdateClass) {
         self.nothing_was_installed();
@@ -394,7 +392,7 @@ fn a_power_cut_in_the_middle_of_a_download_loses_nothing() {
 
 // ---- Attacks -------------------------------------------------------------------------------------------------------
 
-/// Arbitrary software: a manifest by a key that nobody trusts.
+/// Arbitrary software: a manifest by an untrusted key.
 #[test]
 fn a_manifest_signed_by_an_attacker_is_refused() {
     let offer = manifest(&image(IMAGE_BYTES), ATTACKER).signed_by(&key(ATTACKER)).unwrap();
@@ -434,7 +432,7 @@ fn the_release_that_runs_is_left_alone() {
     assert_eq!(came.heard.statuses, []);
 }
 
-/// Freeze: somebody holds newer releases back, and shows one that has expired; or one whose time has not come.
+/// Freeze: an attacker holds newer releases back and presents one that has expired; or one that is not yet valid.
 #[test]
 fn a_manifest_past_its_time_or_before_it_is_refused() {
     let expired = released(|manifest| manifest.expires_at = EPOCH + Duration::from_millis(1));

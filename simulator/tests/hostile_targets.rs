@@ -23,7 +23,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Server, TOKEN, answering, fleet, proxy, said, summary_in};
+use support::{Server, TOKEN, answering, fleet, proxy, stderr_of, summary_in};
 
 /// Five devices for two seconds, with more lines.
 fn scenario(folder: &Path, more: &str) -> std::path::PathBuf {
@@ -40,7 +40,6 @@ fn run_against(target: SocketAddr, folder: &Path, more: &str, flags: &[&str]) ->
     running_against(target, folder, more, flags).output().unwrap()
 }
 
-/// The command that does.
 fn running_against(target: SocketAddr, folder: &Path, more: &str, flags: &[&str]) -> Command {
     let mut command = fleet();
     command.arg("run").arg(scenario(folder, more)).args(["--target", &format!("http://{target}")]);
@@ -51,11 +50,11 @@ fn running_against(target: SocketAddr, folder: &Path, more: &str, flags: &[&str]
 /// The run failed, and the terminal, the report in short and JUnit name `named`.
 fn assert_failed_with(output: &Output, folder: &Path, named: &[&str]) -> Value {
     let out = folder.join("run");
-    assert_eq!(output.status.code(), Some(99), "{}", said(output));
+    assert_eq!(output.status.code(), Some(99), "{}", stderr_of(output));
     let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
     let junit = read("junit.xml");
     assert!(junit.contains("<failure"), "{junit}");
-    for text in [said(output), read("summary.md"), junit] {
+    for text in [stderr_of(output), read("summary.md"), junit] {
         // Markdown escapes what it takes for its own.
         let text = text.replace('\\', "");
         assert!(named.iter().all(|name| text.contains(name)), "{named:?}: {text}");
@@ -138,7 +137,7 @@ fn a_keyset_that_brings_nothing_is_not_fetched_without_pause() {
         _ => (status, body),
     };
     let output = run_against(proxy(server.address, strange), folder.path(), "", &["--duration", "4s"]);
-    assert_eq!(output.status.code(), Some(99), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(99), "{}", stderr_of(&output));
     let summary = summary_in(&folder.path().join("run"));
     assert!(summary["requests_by_code"]["heartbeat"]["UNKNOWN_KEY"].as_u64().unwrap() > 0, "{summary}");
     // With beats each 200 ms the longest wait is 200 ms, and the shortest half of it: at most 10 a second of each device.
@@ -161,9 +160,9 @@ fn an_import_without_an_answer_is_shown_and_given_up() {
         answer
     };
     let output = run_against(proxy(server.address, silent), folder.path(), "", &["--admin-timeout", "6s"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    for named in ["whitelisting devices: 0 of 5 are done ... 5 s", "no answer within 6 s", "--admin-timeout"] {
-        assert!(said(&output).contains(named), "{named}: {}", said(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr_of(&output));
+    for named in ["whitelisting devices: 0 of 5 done ... 5 s", "no answer within 6 s", "--admin-timeout"] {
+        assert!(stderr_of(&output).contains(named), "{named}: {}", stderr_of(&output));
     }
     drop(never);
 }
@@ -175,8 +174,8 @@ fn a_question_without_an_answer_is_given_up_when_a_person_says() {
     let folder = tempfile::tempdir().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let output = run_against(silent.local_addr().unwrap(), folder.path(), "", &["--admin-timeout", "1s"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).contains("GET /keys: no answer within 1 s"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr_of(&output));
+    assert!(stderr_of(&output).contains("GET /keys: no answer within 1 s"), "{}", stderr_of(&output));
 }
 
 /// Goal: one Ctrl-C ends a run in its reconciliation too, whatever the target does.
@@ -233,15 +232,15 @@ fn a_strange_target_is_quoted_and_gets_no_token() {
     let failing: &[u8] = b"HTTP/1.1 500 X\r\ncontent-length: 23\r\n\r\nboom \x1b[2J\x1b[1;32mPASS\nno";
     let moved: &[u8] = b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/keys\r\ncontent-length: 0\r\n\r\n";
     let cases: [(&[u8], &[&str]); 2] = [
-        (failing, &["GET /keys: 500, it said `boom \u{fffd}[2J\u{fffd}[1;32mPASS\u{fffd}no`", "the target's own log"]),
-        (moved, &["is no ks-server: GET /keys: 307"]),
+        (failing, &["GET /keys: 500, it said `boom \u{fffd}[2J\u{fffd}[1;32mPASS\u{fffd}no`", "the target's log"]),
+        (moved, &["is not a ks-server: GET /keys: 307"]),
     ];
     for (answer, named) in cases {
         let folder = tempfile::tempdir().unwrap();
         let (target, heads) = answering(answer);
         let output = run_against(target, folder.path(), "", &[]);
-        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-        let text = said(&output);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr_of(&output));
+        let text = stderr_of(&output);
         assert!(named.iter().all(|named| text.contains(named)) && !text.contains('\u{1b}'), "{text:?}");
         let heads = heads.lock().unwrap();
         assert!(heads.contains("GET /keys") && !heads.to_lowercase().contains("authorization"), "{heads}");
@@ -264,11 +263,11 @@ fn a_refused_step_ends_a_run_unless_it_may_fail() {
         (output, summary_in(&out))
     };
     let (output, summary) = scenario("", "80d");
-    assert_eq!(output.status.code(), Some(99), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(99), "{}", stderr_of(&output));
     let reason = summary["reasons"][0].as_str().unwrap();
     assert!(reason.contains("`rotate_server_key` at 5m failed, and the run was ended there"), "{reason}");
     assert!(summary["simulated_s"].as_f64().unwrap() < 400.0, "{summary}");
     let (output, summary) = scenario("may_fail = true\n", "1h");
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     assert_eq!(summary["simulated_s"].as_f64(), Some(3_600.0));
 }

@@ -24,7 +24,7 @@ fn shipped() -> PathBuf {
 
 /// Everything at once: the server's pace, overlapping outages, commands, revocation, rate limits, every adversary.
 fn eventful(folder: &Path) -> PathBuf {
-    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer", "misbehaving_device"];
+    let kinds = ["forger", "replayer", "unknown_device", "cloned_key", "tamperer", "faulty_device"];
     let adversaries = kinds.map(|kind| format!("[[adversary]]\nkind = \"{kind}\"\ncount = 2\ninterval = \"3s\"\n"));
     let text = format!(
         r#"
@@ -215,8 +215,8 @@ fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&st
         .envs(surroundings.iter().copied())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
 }
 
 fn hash(summary: &Value) -> &str {

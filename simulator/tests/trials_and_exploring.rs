@@ -16,8 +16,8 @@ use serde_json::Value;
 use support::fleet_in;
 
 fn json(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
 }
 
 /// A canary of 20 devices, and what it is scored with.
@@ -91,8 +91,8 @@ fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_agai
     };
     let passed = run(&[]);
     assert_eq!(passed.status.code(), Some(0));
-    let said = String::from_utf8_lossy(&passed.stderr).into_owned();
-    assert!(said.contains("2 of 2 trials passed: 15.8 to 100.0 % of all would"), "{said}");
+    let stderr = String::from_utf8_lossy(&passed.stderr).into_owned();
+    assert!(stderr.contains("2 of 2 trials passed: 15.8 to 100.0 % of all would"), "{stderr}");
     let failing =
         std::fs::read_to_string(folder.path().join("canary.toml")).unwrap().replace("equals = 20", "equals = 21");
     std::fs::write(folder.path().join("canary.toml"), failing).unwrap();
@@ -109,8 +109,8 @@ fn a_policy_that_makes_no_sense_is_refused_with_its_field() {
     scenario(folder.path());
     let output = fleet_in(folder.path(), &["rehearse", "canary.toml", "--trials", "1", "--policy", "wrong.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("wrong.toml: stages[0].min_executed: expected at least 1"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("wrong.toml: stages[0].min_executed: expected at least 1"), "{stderr}");
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn what_is_given_twice_is_refused_and_not_counted_double() {
     std::fs::copy(folder.path().join("careful.toml"), folder.path().join("other/careful.toml")).unwrap();
     let refused = |arguments: &[&str], why: &str| {
         let output = fleet_in(folder.path(), &[&["rehearse", "canary.toml", "--trials", "1"], arguments].concat());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(why), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
     };
     refused(&["--policy", "careful.toml", "--policy", "other/careful.toml"], "--policy gives careful twice");
     refused(&["--bug-rates", "0,1,0.5,1.0"], "--bug-rates gives 1 % twice");
@@ -158,10 +158,10 @@ fn trials_that_score_nothing_leave_a_line_and_a_test_case_each() {
     assert!(junit.contains("tests=\"2\" failures=\"2\"") && junit.contains("name=\"seed 6\""), "{junit}");
 
     let output = fleet_in(folder.path(), &["rehearse", "s.toml", "--quiet", "--out", "r"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.starts_with("FAIL  s\n  - `errors >= 1` was not met: 0\n  replay: ks-fleet rehearse s.toml"),
-        "{said}"
+        stderr.starts_with("FAIL  s\n  - `errors >= 1` was not met: 0\n  replay: ks-fleet rehearse s.toml"),
+        "{stderr}"
     );
     assert!(!read("r/junit.xml").contains("timestamp=\"2026-01-01"), "when it was made, not when it is set");
 }
@@ -237,10 +237,10 @@ fn exploring_that_is_stopped_says_so() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{rest:#?}");
     assert!(
-        rest.iter().any(|line| line.starts_with("stopped before its time, and no invariant was broken so far: ")),
+        rest.iter().any(|line| line.starts_with("interrupted, and no invariant was violated so far: ")),
         "{rest:#?}"
     );
-    assert!(!rest.iter().any(|line| line.contains("every invariant was kept")), "{rest:#?}");
+    assert!(!rest.iter().any(|line| line.contains("every invariant held")), "{rest:#?}");
     let explored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explored["stopped"], true);
 }

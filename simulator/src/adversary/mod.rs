@@ -1,5 +1,5 @@
 //! Adversaries: actors that send what no honest device sends. The server must accept none of their requests, except those of a
-//! misbehaving device within its budget.
+//! faulty device within its budget.
 //!
 //! Each kind has a file that builds its requests; this file schedules and counts them; [`link_pool`] provides the links. At most
 //! [`IN_FLIGHT_MAX`] requests of one adversary are in flight, and further attempts are skipped, so that a flood is as fast as the
@@ -7,9 +7,9 @@
 
 mod big_body;
 mod cloned_key;
+mod faulty_device;
 mod forger;
 mod link_pool;
-mod misbehaving_device;
 mod replayer;
 mod sockets;
 mod tamperer;
@@ -41,12 +41,12 @@ use crate::{
     scenario::{Adversary as Part, AdversaryKind},
     shard::Shard,
 };
+use faulty_device::FaultyRequest;
 use forger::Forger;
-use misbehaving_device::FaultyRequest;
 use unknown_device::UnknownDevices;
 
+pub use faulty_device::FaultyDevice;
 pub use link_pool::LinkPool;
-pub use misbehaving_device::MisbehavingDevice;
 
 /// Limit of requests in flight per adversary.
 const IN_FLIGHT_MAX: usize = 64;
@@ -80,24 +80,24 @@ pub struct Adversary {
 enum Behavior {
     Forger(Forger),
     UnknownDevices(UnknownDevices),
-    Misbehaving(Box<MisbehavingDevice>),
+    Faulty(Box<FaultyDevice>),
     Other,
 }
 
 impl Adversary {
-    /// An adversary ready to start; `misbehaving` is given for a misbehaving device.
+    /// An adversary ready to start; `faulty` is given for a faulty device.
     pub fn new(
         part: Part,
-        misbehaving: Option<MisbehavingDevice>,
+        faulty: Option<FaultyDevice>,
         knowledge: Knowledge,
         links: LinkPool,
         shard: Rc<Shard>,
         rng: ChaCha8Rng,
     ) -> Self {
-        let behavior = match (part.kind, misbehaving) {
+        let behavior = match (part.kind, faulty) {
             (AdversaryKind::Forger, _) => Behavior::Forger(Forger::default()),
             (AdversaryKind::UnknownDevice, _) => Behavior::UnknownDevices(UnknownDevices::default()),
-            (_, Some(misbehaving)) => Behavior::Misbehaving(Box::new(misbehaving)),
+            (_, Some(faulty)) => Behavior::Faulty(Box::new(faulty)),
             _ => Behavior::Other,
         };
         Self { part, behavior, knowledge, links, shard, rng, in_flight: 0 }
@@ -163,8 +163,8 @@ impl Adversary {
     fn sending(&mut self) -> Option<Sending> {
         let (knowledge, rng, shard) = (&self.knowledge, &mut self.rng, &self.shard);
         let wire = match (&mut self.behavior, self.part.kind) {
-            (Behavior::Misbehaving(misbehaving), _) => {
-                return misbehaving.next_request(shard).map(|request| Sending::FaultyRequest(Box::new(request)));
+            (Behavior::Faulty(faulty), _) => {
+                return faulty.next_request(shard).map(|request| Sending::FaultyRequest(Box::new(request)));
             }
             (_, AdversaryKind::BigBody) => return Some(Sending::Wire(Logs::PATH, big_body::wire(rng))),
             (Behavior::Forger(forger), _) => forger.wire(knowledge, rng, shard),
@@ -179,11 +179,11 @@ impl Adversary {
 
     fn ended(&mut self, sending: &Sending, reply: Result<HttpAnswer, LinkError>) {
         let wire = match (sending, &mut self.behavior) {
-            (Sending::FaultyRequest(request), Behavior::Misbehaving(misbehaving)) => {
-                let code = reply.map_or_else(LinkError::code, |answer| misbehaving.receive(request, &answer));
+            (Sending::FaultyRequest(request), Behavior::Faulty(faulty)) => {
+                let code = reply.map_or_else(LinkError::code, |answer| faulty.receive(request, &answer));
                 return self.count(code);
             }
-            (Sending::FaultyRequest(_), _) => return, // only a misbehaving device sends such requests
+            (Sending::FaultyRequest(_), _) => return, // only a faulty device sends such requests
             (Sending::Wire(_, wire), _) => wire,
         };
         let (code, outcome) = match reply {
@@ -284,7 +284,7 @@ impl Handler<Account> for Adversary {
     type Result = MessageResult<Account>;
     fn handle(&mut self, _: Account, _: &mut Context<Self>) -> Self::Result {
         MessageResult(match &mut self.behavior {
-            Behavior::Misbehaving(misbehaving) => misbehaving.account(),
+            Behavior::Faulty(faulty) => faulty.account(),
             _ => DeviceAccount::default(),
         })
     }

@@ -1,4 +1,4 @@
-//! `ks-fleet explore`: shows how far it is, and what it found.
+//! `ks-fleet explore`: shows its progress and its finding.
 
 use std::{
     io::IsTerminal,
@@ -14,30 +14,30 @@ use super::{complain, say_json};
 use crate::{
     console::{grouped, span},
     drive::rehearse::Signatures,
-    explore::{self, Explored, Found, SCENARIO, Search},
+    explore::{self, Exploration, Finding, SCENARIO, Search},
     failure::Failure,
     folder::RUNS,
 };
 
-/// What `explore` is told.
+/// Options of `explore`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExploreOptions {
-    /// Explore for so long
+    /// Minutes to explore
     #[arg(long, value_name = "M", default_value_t = 5, value_parser = within(0..=u64::MAX))]
     minutes: u64,
-    /// The first seed; each scenario takes the next [default: another one each time]
+    /// The first seed; each scenario uses the next [default: random]
     #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
     from_seed: Option<u64>,
-    /// Rehearse so many scenarios at most
+    /// Maximum number of scenarios
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = within(0..=u64::MAX))]
     count: u64,
     /// How documents are signed: `modelled` is a keyed hash, several times as fast
     #[arg(long, value_enum, default_value = "modelled")]
     signatures: Signatures,
-    /// Keep what is found in a folder under this one
+    /// Keep a finding in a folder under this one
     #[arg(long, value_name = "DIR", default_value = RUNS)]
     out: PathBuf,
-    /// Write what was explored as JSON to standard output
+    /// Write the result as JSON to standard output
     #[arg(long)]
     json: bool,
     /// Show no progress
@@ -45,7 +45,7 @@ pub(super) struct ExploreOptions {
     quiet: bool,
 }
 
-/// Explores, and gives the exit code: 99 if a invariant was broken, 4 if somebody stopped it before its time.
+/// Explores and returns the exit code: 99 if an invariant was violated, 4 if it was interrupted.
 pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     options.signatures.choose();
     let from_seed = match options.from_seed {
@@ -58,35 +58,35 @@ pub(super) fn run(options: &ExploreOptions, stop: &Arc<AtomicBool>) -> Result<u8
     if !options.quiet {
         complain(&format!("exploring from seed {from_seed}"));
     }
-    let tell = |explored: &Explored, elapsed: Duration| {
+    let tell = |explored: &Exploration, elapsed: Duration| {
         if !options.quiet && (is_terminal || elapsed.as_secs().is_multiple_of(10)) {
-            complain(&format!("{} | {}", span(elapsed.as_secs_f64()), told(explored)));
+            complain(&format!("{} | {}", span(elapsed.as_secs_f64()), totals(explored)));
         }
     };
     let explored = explore::explore(search, &options.out, stop, tell)?;
     let shown = if options.json { say_json(&as_json(&search, &explored), false) } else { Ok(()) };
     if let Some(found) = &explored.found {
-        show(found); // also where standard output is full
+        show(found); // also if standard output can't be written
         return shown.map(|()| 99);
     }
     shown?;
     if explored.is_stopped {
-        complain(&format!("stopped before its time, and no invariant was broken so far: {}", told(&explored)));
+        complain(&format!("interrupted, and no invariant was violated so far: {}", totals(&explored)));
         return Ok(4);
     }
     if !options.quiet {
-        complain(&format!("every invariant was kept: {}", told(&explored)));
+        complain(&format!("every invariant held: {}", totals(&explored)));
     }
     Ok(0)
 }
 
 fn a_new_seed() -> Result<u64, Failure> {
     let bytes = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
-    // 32 bits are enough to be new, and short enough to be typed.
+    // 32 bits are enough to be new, and short enough to type.
     Ok(bytes.iter().take(4).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
 }
 
-fn told(explored: &Explored) -> String {
+fn totals(explored: &Exploration) -> String {
     format!(
         "{} scenarios, {} heartbeats, {} of virtual time",
         grouped(explored.scenarios),
@@ -95,8 +95,8 @@ fn told(explored: &Explored) -> String {
     )
 }
 
-fn show(found: &Found) {
-    complain(&format!("BROKEN PROMISE, seed {}", found.seed));
+fn show(found: &Finding) {
+    complain(&format!("INVARIANT VIOLATED, seed {}", found.seed));
     found.violations.iter().for_each(|what| complain(&format!("  - {what}")));
     if !found.events.is_empty() {
         complain("the last events of the run:");
@@ -113,7 +113,7 @@ fn show(found: &Found) {
     ));
 }
 
-fn as_json(search: &Search, explored: &Explored) -> serde_json::Value {
+fn as_json(search: &Search, explored: &Exploration) -> serde_json::Value {
     let found = explored.found.as_ref().map(|found| {
         json!({
             "seed": found.seed,
@@ -133,7 +133,7 @@ fn as_json(search: &Search, explored: &Explored) -> serde_json::Value {
     })
 }
 
-/// The commit that is checked out here; nothing else says which program this was.
+/// The commit that is checked out here: it identifies the version of this program.
 fn commit() -> Option<String> {
     let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
     let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();

@@ -1,4 +1,4 @@
-//! `ks-fleet`: run, rehearse, check, report. With no arguments it runs the quickstart.
+//! `ks-fleet`: run, rehearse, check, report. Without arguments it runs the quickstart.
 
 use std::{
     ffi::OsString,
@@ -41,18 +41,18 @@ use crate::{
     timeline::Step,
 };
 
-/// A signal of the first one's kind that comes so soon after it is the same one: `timeout` and some shells send each twice, to
-/// the process and to its group. Nobody presses Ctrl-C twice so quickly.
+/// A signal within this time of the first counts as the same one: `timeout` and some shells send each signal twice, to
+/// the process and to its group, and nobody presses Ctrl-C twice that quickly.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
-/// How often somebody who ends the program looks whether the verdict is written, and how long between two looks: 2 s in all.
+/// When the program is ended: how often it checks whether the verdict is written, and the interval: 2 s in all.
 const CONCLUSION_LOOKS: u32 = 100;
 const CONCLUSION_PAUSE: Duration = Duration::from_millis(20);
 
-/// The scenario of a run without arguments, for a program that was moved away from the project's folder.
+/// The scenario of a run without arguments, for a program outside the project's folder.
 const QUICKSTART: (&str, &str) = ("scenarios/quickstart.toml", include_str!("../../../scenarios/quickstart.toml"));
 
-/// Rehearse everything against the real backend: thousands of virtual devices, each with keys and faults of its own.
+/// Simulate a fleet against the real backend: thousands of virtual devices, each with its own keys and faults.
 #[derive(Debug, Parser)]
 #[command(name = "ks-fleet", version, after_help = EXAMPLES)]
 struct Cli {
@@ -62,7 +62,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a scenario in its own mode: under load over sockets, or rehearsed
+    /// Run a scenario in its own mode: as a load run over sockets, or as a rehearsal
     Run {
         /// The scenario's TOML file
         scenario: PathBuf,
@@ -75,7 +75,7 @@ enum Command {
     Rehearse {
         /// The scenario's TOML file
         scenario: PathBuf,
-        /// How documents are signed: `modelled` is a keyed hash, several times as fast, and said in the report
+        /// How documents are signed: `modelled` is a keyed hash, several times as fast, and noted in the report
         #[arg(long, value_enum, default_value = "real")]
         signatures: Signatures,
         #[command(flatten)]
@@ -83,16 +83,16 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Rehearse random scenarios on every core until a invariant is broken: lost heartbeats, tokens used twice, offers after
+    /// Rehearse random scenarios on all cores until an invariant is violated: lost heartbeats, tokens used twice, offers after
     /// an abort
     Explore(ExploreOptions),
-    /// Tell one device's story in a rehearsal: every message, decision and fault, in order
+    /// Print one device's timeline in a rehearsal: every message, decision and fault, in order
     Explain {
         /// The run folder
         folder: PathBuf,
         /// The device's name
         device: String,
-        /// Write one JSON object a moment to standard output
+        /// Write one JSON object per entry to standard output
         #[arg(long)]
         json: bool,
     },
@@ -101,11 +101,11 @@ enum Command {
         /// The scenarios' TOML files
         #[arg(required = true)]
         scenarios: Vec<PathBuf>,
-        /// Write one JSON object a mistake to standard output
+        /// Write one JSON object per problem to standard output
         #[arg(long)]
         json: bool,
     },
-    /// Draw the report of a run folder, or the page of a folder of scored trials, again
+    /// Redraw the report of a run folder, or the page of a folder of scored trials
     Report {
         /// The run folder
         folder: PathBuf,
@@ -114,16 +114,16 @@ enum Command {
 
 #[derive(Debug, Default, Args)]
 struct Options {
-    /// Number of devices, instead of the scenario's
+    /// Number of devices, replacing the scenario's
     #[arg(long, value_name = "N", value_parser = within(0..=u32::MAX))]
     devices: Option<u32>,
-    /// Duration, instead of the scenario's: 30s, 5m, 48h
+    /// Duration, replacing the scenario's: 30s, 5m, 48h
     #[arg(long, value_name = "D", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Root seed, instead of the scenario's
+    /// Root seed, replacing the scenario's
     #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
     seed: Option<u64>,
-    /// Start of every device's id, instead of the scenario's: for a second run against the same target
+    /// Prefix of every device ID, replacing the scenario's: for a second run against the same target
     #[arg(long, value_name = "PREFIX")]
     id_prefix: Option<String>,
     /// Run folder [default: reports/runs/SCENARIO-TIME]
@@ -132,7 +132,7 @@ struct Options {
     /// Write the summary as JSON to standard output
     #[arg(long)]
     json: bool,
-    /// Show no progress, and nothing of a run that passes
+    /// Show no progress, and print nothing for a run that passes
     #[arg(long)]
     quiet: bool,
 }
@@ -167,7 +167,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(dispatch(cli))
 }
 
-/// The run folders that a command line asks for, also one that is wrong elsewhere.
+/// The run folders that a command line names, even if it is otherwise invalid.
 fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
     let Some((_, after)) = arguments
         .split_first()
@@ -189,13 +189,13 @@ fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
     asked
 }
 
-/// Says why there is no verdict, if so, and gives the exit code.
+/// Prints why there is no verdict, if so, and returns the exit code.
 fn exit_code(ended: Result<u8, Failure>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             let (why, remedy) = (failure.to_string(), failure.remedy());
-            complain(&format!("error: {}\n  what to do: {}", printable(&why), printable(&remedy)));
+            complain(&format!("error: {}\n  help: {}", printable(&why), printable(&remedy)));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -231,7 +231,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
                     say_json(moment, false)?;
                 }
             } else {
-                say(explain::told(&story).trim_end())?;
+                say(explain::render(&story).trim_end())?;
             }
             Ok(0)
         }
@@ -246,8 +246,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     }
 }
 
-/// Takes the folder that was asked for before anything else, so that nothing of an earlier run survives there; and sees to it
-/// that a run without a verdict is red in a CI server, and not missing: the folder has a `junit.xml` then.
+/// Claims the requested folder first, so that nothing of an earlier run is left in it, and ensures
+/// that a run without a verdict fails in a CI server: the folder has a failing `junit.xml` then.
 fn red_without_verdict(
     path: &Path,
     options: &Options,
@@ -257,12 +257,12 @@ fn red_without_verdict(
     let folder = options.out.as_deref().map(|out| RunFolder::make(Some(out), &name, SystemClock.now())).transpose()?;
     let done = run(folder.as_ref());
     let why = match &done {
-        Err(Failure::Output { .. }) => return done, // of a run that has its verdict
+        Err(Failure::Output { .. }) => return done, // the run has its verdict
         Err(failure) => failure.to_string(),
         Ok(2) => {
             let text = read(path).unwrap_or_default();
             let wrong = scenario::check(&path.display().to_string(), &text, &ScenarioSettings);
-            wrong.map_or_else(|wrong| render_all(&wrong, false), |_| "the scenario is wrong".to_owned())
+            wrong.map_or_else(|wrong| render_all(&wrong, false), |_| "the scenario is invalid".to_owned())
         }
         Ok(_) => return done,
     };
@@ -272,12 +272,12 @@ fn red_without_verdict(
     done
 }
 
-/// Reads a scenario; of one that is too large only as much as the check needs to see that.
+/// Reads a scenario; if it is too large, only as much as the check needs to detect that.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     read_start(path, scenario::FILE_BYTES_MAX + 1).map_err(|cause| Failure::Scenario { path: path.to_owned(), cause })
 }
 
-/// Reads a file, up to so many bytes.
+/// Reads at most `max` bytes of a file.
 fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
     let most = u64::try_from(bytes_max).unwrap_or(u64::MAX);
@@ -285,7 +285,7 @@ fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Checks a scenario and makes trials of it; gives the exit code.
+/// Checks a scenario and runs its trials; returns the exit code.
 fn try_out(
     path: &Path,
     text: &[u8],
@@ -299,7 +299,7 @@ fn try_out(
     trials::run(&plan, replay, trials, (options, folder), &interruptible()?)
 }
 
-/// The plan with what the command line changes; none if the scenario is wrong, which is told.
+/// The plan with the command line's overrides; none if the scenario is invalid, after printing why.
 fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Result<Option<Plan>, Failure> {
     let plan = match scenario::check(&path.display().to_string(), text, &ScenarioSettings) {
         Ok(plan) => plan,
@@ -318,7 +318,7 @@ fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Options) -> Resu
     plan.with_overrides(overrides).map(Some).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))
 }
 
-/// Checks and runs one scenario, in `folder` or else in a new one; gives the exit code of its verdict.
+/// Checks and runs one scenario, in `folder` or else in a new one; returns the exit code of its verdict.
 fn execute(
     path: &Path,
     text: &[u8],
@@ -334,7 +334,7 @@ fn execute(
     let target = target.as_ref();
     let began = SystemClock.now();
     let mut new = None;
-    let folder = RunFolder::asked_or_new(folder, &mut new, &plan.name, began)?;
+    let folder = RunFolder::requested_or_new(folder, &mut new, &plan.name, began)?;
     let out = folder.path();
     let concluded = Concluded::default();
     let interrupted = interruptible_until(&concluded)?;
@@ -354,8 +354,8 @@ fn execute(
         }
     };
     let shown = concluded.by(out, || {
-        let shown = show(&summary, options); // before anything is written: a full disk must not take the verdict along
-        folder.conclude(&summary).map(|()| shown) // nor does a standard output that is full take the report along
+        let shown = show(&summary, options); // before anything is written: a full disk must not hide the verdict
+        folder.conclude(&summary).map(|()| shown) // a standard output that can't be written must not prevent the report
     })?;
     let report = folder.report()?;
     if !options.quiet {
@@ -364,13 +364,13 @@ fn execute(
     shown.map(|()| summary.exit_code)
 }
 
-/// Refuses up front what this run could not do when its time comes.
+/// Refuses in advance what would fail later in the run.
 fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
     let bad = |why: &str| Err(Failure::BadRequest(why.to_owned()));
     let retention: Option<u64> = plan.server.get("HEARTBEAT_RETENTION_DAYS").and_then(|days| days.parse().ok());
     if retention.is_some_and(|days| days * 86_400 <= plan.duration.as_secs()) {
         return bad(
-            "HEARTBEAT_RETENTION_DAYS is no longer than the run: the server would delete what the ledger has to find; raise it or shorten the run",
+            "HEARTBEAT_RETENTION_DAYS is not longer than the run: the server would delete heartbeats before the ledger reads them; raise it or shorten the run",
         );
     }
     if let Some(RefusedRollout { rollout_id, at, why }) = scenario::refused_rollouts(plan).first() {
@@ -381,12 +381,12 @@ fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(), Failure> {
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
     let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer(_)));
     match (plan.mode, target) {
-        (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; leave --target out"),
+        (Mode::Rehearse, Some(_)) => bad("a rehearsal has its own server in process; omit --target"),
         (Mode::Load, Some(_)) if changes_keys => bad(
-            "the scenario changes the server's keys for good, which only the run's own may suffer; leave --target out",
+            "the scenario changes the server's keys permanently, which is allowed only for the run's own server; omit --target",
         ),
         (Mode::Load, Some(_)) if restarts => {
-            bad("the scenario restarts the server, which only the run's own can be; leave --target out")
+            bad("the scenario restarts the server, which is possible only for the run's own server; omit --target")
         }
         _ => Ok(()),
     }
@@ -398,7 +398,7 @@ fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
     if !options.quiet {
         complain_coloured(&format!("{clear}{}", console::verdict(summary, stderr.is_terminal())));
     } else if summary.verdict != Verdict::Pass {
-        // Quiet is about progress: why it failed is what everybody wants to know.
+        // --quiet hides progress, not the reasons of a failure.
         complain(&console::failure(summary));
     }
     if options.json {
@@ -407,12 +407,12 @@ fn show(summary: &Summary, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folder of a run whose verdict was shown and written. Both happen together: who ends the program in the middle waits for it.
+/// The folder of a run whose verdict was shown and written. Both happen under one lock: ending the program waits for it.
 #[derive(Clone, Default)]
 struct Concluded(Arc<Mutex<Option<PathBuf>>>);
 
 impl Concluded {
-    /// Has a verdict shown and written into a folder.
+    /// Shows a verdict and writes it into a folder.
     fn by<T>(&self, folder: &Path, conclude: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let done = conclude()?;
@@ -420,13 +420,13 @@ impl Concluded {
         Ok(done)
     }
 
-    /// What is said to somebody who ends the program now. A verdict that nobody takes, as in a pipe that is full, is not waited for long.
+    /// The message for a user who ends the program now. Does not wait long for a verdict that can't be written, as into a full pipe.
     fn farewell(&self) -> String {
         for _ in 0..CONCLUSION_LOOKS {
             if let Ok(place) = self.0.try_lock() {
                 return place.as_ref().map_or_else(no_report, |folder| {
                     let folder = quoted(&folder.display().to_string());
-                    format!("ended at once: the verdict stands, and `ks-fleet report {folder}` draws its report")
+                    format!("ended immediately: the verdict is final, and `ks-fleet report {folder}` draws its report")
                 });
             }
             std::thread::sleep(CONCLUSION_PAUSE);
@@ -436,10 +436,10 @@ impl Concluded {
 }
 
 fn no_report() -> String {
-    "ended at once, without a report".to_owned()
+    "ended immediately, without a report".to_owned()
 }
 
-/// A flag that the first Ctrl-C, SIGTERM or SIGHUP raises; one that comes later than a moment after it ends the process.
+/// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; a later one ends the process.
 fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
     interruptible_until(&Concluded::default())
 }
@@ -447,9 +447,9 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
 /// The same of a run that comes to a verdict.
 fn interruptible_until(concluded: &Concluded) -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let deaf = |error: std::io::Error| Failure::Machine { what: "listen to signals", cause: error };
+    let failed = |error: std::io::Error| Failure::Machine { what: "handle signals", cause: error };
     let interrupted = Arc::new(AtomicBool::new(false));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(deaf)?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
     let (flag, concluded) = (Arc::clone(&interrupted), concluded.clone());
     let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut first: Option<(i32, Stopwatch)> = None;
@@ -465,10 +465,10 @@ fn interruptible_until(concluded: &Concluded) -> Result<Arc<AtomicBool>, Failure
             flag.store(true, Ordering::Relaxed);
         }
     });
-    listening.map(|_| interrupted).map_err(deaf)
+    listening.map(|_| interrupted).map_err(failed)
 }
 
-/// A word as a shell takes it.
+/// An argument quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -478,7 +478,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The command that runs the same again, but for its seed.
+/// The command that repeats the run, without its seed.
 fn replay_command(path: &Path, mode: Mode, options: &Options, target: Option<&Target>) -> String {
     let verb = match mode {
         Mode::Load => "run",
@@ -532,12 +532,12 @@ Examples:
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
-  ks-fleet explore --minutes 5                              random scenarios until a invariant is broken
+  ks-fleet explore --minutes 5                              random scenarios until an invariant is broken
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet check scenarios/*.toml
   ks-fleet report reports/runs/quickstart-20260101000000
 
-Exit codes: 0 pass, 99 an expectation was not met or a invariant was broken, 2 the scenario or the command line is wrong,
+Exit codes: 0 pass, 99 an expectation was not met or an invariant was broken, 2 the scenario or the command line is wrong,
 3 the target or the machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound),
 130 ended at once by a second Ctrl-C.";
 
@@ -547,17 +547,17 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn who_ends_the_program_is_not_told_that_there_is_no_verdict_once_there_is_one() {
+    fn the_farewell_mentions_a_verdict_once_there_is_one() {
         let concluded = Concluded::default();
-        assert_eq!(concluded.farewell(), "ended at once, without a report");
+        assert_eq!(concluded.farewell(), "ended immediately, without a report");
         let failed: Result<(), Failure> = concluded.by(Path::new("/x"), || Err(Failure::BadRequest("full".to_owned())));
         assert!(failed.is_err());
-        assert_eq!(concluded.farewell(), "ended at once, without a report");
+        assert_eq!(concluded.farewell(), "ended immediately, without a report");
         let (ending, said) = std::sync::mpsc::channel();
         concluded
             .by(Path::new("/a run"), || {
@@ -571,12 +571,15 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        let said = said.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(said, "ended at once: the verdict stands, and `ks-fleet report '/a run'` draws its report");
+        let farewell = said.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            farewell,
+            "ended immediately: the verdict is final, and `ks-fleet report '/a run'` draws its report"
+        );
     }
 
     #[test]
-    fn the_folder_that_is_asked_for_is_read_from_a_wrong_command_line_too() {
+    fn the_folder_is_read_from_an_invalid_command_line_too() {
         let asked = |line: &str| {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             asked_out(&words).into_iter().map(Path::to_owned).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! What the commands print, the one way for each of the two outputs: nothing that a terminal obeys gets there from outside.
+//! Output of the commands: control characters from external text never reach the terminal.
 
 use std::io::{ErrorKind, Write};
 
@@ -13,10 +13,10 @@ pub(super) fn say(lines: &str) -> Result<(), Failure> {
     put(lines)
 }
 
-/// JSON on standard output, on one line or on many; what a terminal would obey is escaped, so that nothing of it is lost.
+/// JSON on standard output, on one line or on many; control characters are escaped, so that no data is lost.
 pub(super) fn say_json(value: &impl Serialize, is_pretty: bool) -> Result<(), Failure> {
     let text = if is_pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    put(&printable_json(&text.unwrap_or_default())) // text and numbers always make JSON
+    put(&printable_json(&text.unwrap_or_default())) // text and numbers always serialize
 }
 
 fn put(text: &str) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub(super) fn complain(lines: &str) {
     complain_coloured(&printable_lines(lines));
 }
 
-/// The same of lines with colours, by whoever has made what comes from outside printable.
+/// The same for coloured lines; the caller has made external text printable.
 pub(super) fn complain_coloured(lines: &str) {
     let _ = writeln!(std::io::stderr(), "{lines}");
 }

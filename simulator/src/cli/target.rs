@@ -1,4 +1,4 @@
-//! `ks-fleet run --target`: somebody else's server, its admin token, and how long its answers are waited for.
+//! `ks-fleet run --target`: an external server, its admin token, and the timeout of its answers.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,21 +9,21 @@ use ks_protocol::duration;
 
 use crate::{drive::target::Target, failure::Failure, operator::AnswerTimeouts};
 
-/// How long answers of a target may be waited for.
+/// Range of the timeout for answers of a target.
 const ADMIN_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
-/// What `run` is told of a target.
+/// Options of `run` for a target.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TargetOptions {
-    /// Go against this server instead of starting one: http://HOST:PORT. Its admin token comes from the environment, as
+    /// Run against this server instead of starting one: http://HOST:PORT. Its admin token is read from the environment, as
     /// ADMIN_TOKEN, or from a file
     #[arg(long, value_name = "URL")]
     target: Option<String>,
     /// File with the target's admin token [env: ADMIN_TOKEN_FILE]
     #[arg(long, value_name = "FILE", requires = "target")]
     admin_token_file: Option<PathBuf>,
-    /// How long each answer of the target's admin API is waited for [default: 2m for orders, an import among them, 10s for
-    /// questions]
+    /// Timeout of each answer of the target's admin API [default: 2m for orders, imports included, 10s for
+    /// queries]
     #[arg(long, value_name = "D", value_parser = duration::within(ADMIN_TIMEOUT), requires = "target")]
     admin_timeout: Option<Duration>,
 }
@@ -32,7 +32,7 @@ impl TargetOptions {
     /// The target, if there is one.
     ///
     /// # Errors
-    /// There is no token for it, or its URL is none.
+    /// There is no token for it, or its URL is invalid.
     pub(super) fn target(self) -> Result<Option<Target>, Failure> {
         let Some(url) = self.target else { return Ok(None) };
         let mut target = Target::new(url, admin_token(self.admin_token_file)?)?;
@@ -43,7 +43,7 @@ impl TargetOptions {
     }
 }
 
-/// The admin token, never from the command line: every user of the machine sees that.
+/// The admin token, never from the command line, which every user of the machine can read.
 fn admin_token(file: Option<PathBuf>) -> Result<String, Failure> {
     let set = |name| ks_server::edge::environment(name).filter(|value| !value.is_empty());
     let bad = |why: String| Err(Failure::BadRequest(why));
@@ -56,7 +56,7 @@ fn admin_token(file: Option<PathBuf>) -> Result<String, Failure> {
             file.display()
         )),
         (None, None) => bad(
-            "--target needs the admin token of the server there, in ADMIN_TOKEN or in a file that --admin-token-file names: the factory whitelists devices through its admin API"
+            "--target needs that server's admin token, in ADMIN_TOKEN or in the file of --admin-token-file: the factory whitelists devices through its admin API"
                 .to_owned(),
         ),
     }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_from_a_file_that_has_one() {
+    fn a_token_is_read_from_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let read = |text: &[u8]| {
             let path = folder.path().join("token");

@@ -29,24 +29,24 @@ use crate::{
     folder::RunFolder,
     resources::Stopwatch,
     scenario::Plan,
-    trials::{NamedPolicy, Trials, Tried},
+    trials::{NamedPolicy, TrialResult, Trials},
 };
 
-/// What is said of failed trials, at most.
-const FAILED_TOLD: usize = 10;
+/// Most failed trials that are printed.
+const FAILED_SHOWN: usize = 10;
 /// Largest policy file that is read.
 const POLICY_BYTES_MAX: usize = 64 * 1024;
 
-/// What `rehearse` is told of trials.
+/// Options of `rehearse` for trials.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TrialOptions {
-    /// Rehearse so many seeds, over every core, and give rates
+    /// Rehearse this many seeds, on all cores, and report rates
     #[arg(long, value_name = "N", value_parser = within(1..=100_000_u32))]
     trials: Option<u32>,
-    /// Score this rollout policy, in the place of the scenario's: a TOML file with the keys of a [[policy]]; may be given often
+    /// Score this rollout policy instead of the scenario's: a TOML file with the keys of a [[policy]]; may be repeated
     #[arg(long, value_name = "FILE", requires = "trials")]
     policy: Vec<PathBuf>,
-    /// Have the firmware break so many devices, in per cent: 0,0.5,1,2
+    /// Make the firmware break these percentages of devices: 0,0.5,1,2
     #[arg(long, value_name = "RATES", requires = "trials", value_delimiter = ',', value_parser = rate_bp)]
     bug_rates: Vec<u16>,
 }
@@ -64,13 +64,13 @@ fn rate_bp(text: &str) -> Result<u16, String> {
 }
 
 impl TrialOptions {
-    /// Whether there is more than one rehearsal to be made.
+    /// Whether trials were requested.
     pub(super) fn are_given(&self) -> bool {
         self.trials.is_some()
     }
 }
 
-/// Makes the trials, and gives the exit code: 99 if a trial did not pass and nothing was to be scored, or a invariant was broken.
+/// Runs the trials and returns the exit code: 99 if a trial failed and nothing is scored, or if an invariant was violated.
 pub(super) fn run(
     plan: &Plan,
     replay: String,
@@ -88,53 +88,53 @@ pub(super) fn run(
     let trials =
         Trials { plan, count: trials.trials.unwrap_or(1), policies, bug_rates_bp: trials.bug_rates.clone(), replay };
     let (stopwatch, is_terminal) = (Stopwatch::started(), std::io::stderr().is_terminal());
-    let mut told_s = 0;
-    let tried = trials.run(stop, |ended, of| {
+    let mut shown_s = 0;
+    let results = trials.run(stop, |ended, of| {
         let elapsed = stopwatch.elapsed();
-        if !options.quiet && (elapsed.as_secs() >= told_s + if is_terminal { 1 } else { 10 } || ended == of) {
-            told_s = elapsed.as_secs();
+        if !options.quiet && (elapsed.as_secs() >= shown_s + if is_terminal { 1 } else { 10 } || ended == of) {
+            shown_s = elapsed.as_secs();
             let (ended, of) = (grouped(ended), grouped(of));
             complain(&format!("{} | {ended} of {of} trials", span(elapsed.as_secs_f64())));
         }
     })?;
-    let scored: Vec<Trial> = tried.iter().filter_map(|tried| tried.trial.clone()).collect();
+    let scored: Vec<Trial> = results.iter().filter_map(|result| result.trial.clone()).collect();
     let score = Score::of(trials.asked(Signatures::chosen().as_str()), &scored);
-    let failed: Vec<&Tried> = tried.iter().filter(|tried| tried.verdict != Verdict::Pass).collect();
+    let failed: Vec<&TrialResult> = results.iter().filter(|result| result.verdict != Verdict::Pass).collect();
     let shown = match options.json {
-        true => say_json(&as_json(&tried, &failed, &score), false),
+        true => say_json(&as_json(&results, &failed, &score), false),
         false if scored.is_empty() => Ok(()),
         false => say(table(&score).trim_end()),
     };
     let ended = stop
         .load(Ordering::Relaxed)
-        .then(|| format!("ended by a person after {} trials: too few to tell", tried.len()));
-    write(&tried, &score, &scored, (is_scored, ended.as_deref()), (plan.name.as_str(), folder))?;
-    shown?; // only now: a standard output that is full must not take the trials along
+        .then(|| format!("interrupted after {} trials: too few for a result", results.len()));
+    write(&results, &score, &scored, (is_scored, ended.as_deref()), (plan.name.as_str(), folder))?;
+    shown?; // only now: a standard output that can't be written must not prevent the files
     if let Some(ended) = ended {
         complain(&ended);
         return Ok(4);
     }
     if score.invariant_violations > 0 {
-        complain(&format!("BROKEN PROMISES: {}", score.invariant_violations));
-        tell_failed(&failed);
+        complain(&format!("INVARIANT VIOLATIONS: {}", score.invariant_violations));
+        print_failed(&failed);
         return Ok(99);
     }
     if is_scored {
-        return Ok(0); // what policies do with bugs is what was asked, not whether the scenario's expectations are met
+        return Ok(0); // a score compares policies; it does not judge the scenario's expectations
     }
-    let passed = tried.len() - failed.len();
-    let (low, high) = ks_reports::score::limits(passed, tried.len());
+    let passed = results.len() - failed.len();
+    let (low, high) = ks_reports::score::limits(passed, results.len());
     complain(&format!(
         "{passed} of {} trials passed: {:.1} to {:.1} % of all would, with 95 % confidence",
-        tried.len(),
-        (low * 1_000.0).floor() / 10.0, // outwards: they invariant no more than was shown
+        results.len(),
+        (low * 1_000.0).floor() / 10.0, // rounded outwards: they claim no more than was shown
         (high * 1_000.0).ceil() / 10.0
     ));
-    tell_failed(&failed);
+    print_failed(&failed);
     Ok(if failed.is_empty() { 0 } else { 99 })
 }
 
-/// Refuses what is given twice: both would be one line of the score, with trials that count double.
+/// Refuses duplicates: both would be one line of the score, with trials that count twice.
 fn refuse_twice<T>(given: &[T], flag: &str, called: impl Fn(&T) -> String) -> Result<(), Failure> {
     let mut names = BTreeSet::new();
     match given.iter().map(called).find(|name| !names.insert(name.clone())) {
@@ -143,29 +143,29 @@ fn refuse_twice<T>(given: &[T], flag: &str, called: impl Fn(&T) -> String) -> Re
     }
 }
 
-/// Which trials did not pass, why, and how to have each again.
-fn tell_failed(failed: &[&Tried]) {
-    for tried in failed.iter().take(FAILED_TOLD) {
-        complain(&format!("  seed {}: {}", tried.seed, tried.reasons.join("; ")));
-        complain(&format!("    replay: {}", tried.replay));
+/// Prints which trials failed, why, and how to repeat each.
+fn print_failed(failed: &[&TrialResult]) {
+    for result in failed.iter().take(FAILED_SHOWN) {
+        complain(&format!("  seed {}: {}", result.seed, result.reasons.join("; ")));
+        complain(&format!("    replay: {}", result.replay));
     }
-    if failed.len() > FAILED_TOLD {
-        complain(&format!("  and {} more", failed.len() - FAILED_TOLD));
+    if failed.len() > FAILED_SHOWN {
+        complain(&format!("  and {} more", failed.len() - FAILED_SHOWN));
     }
 }
 
-fn as_json(tried: &[Tried], failed: &[&Tried], score: &Score) -> serde_json::Value {
+fn as_json(results: &[TrialResult], failed: &[&TrialResult], score: &Score) -> serde_json::Value {
     let failed: Vec<_> = failed
         .iter()
-        .map(|tried| json!({ "seed": tried.seed, "reasons": tried.reasons, "replay": tried.replay }))
+        .map(|result| json!({ "seed": result.seed, "reasons": result.reasons, "replay": result.replay }))
         .collect();
-    json!({ "trials": tried.len(), "failed": failed, "score": score })
+    json!({ "trials": results.len(), "failed": failed, "score": score })
 }
 
-/// Writes what came of the trials, and tells where: their score, if anything was rolled out, and a form for CI servers, if they were
-/// not made for the score, with why they ended early, if they did.
+/// Writes the results of the trials and prints the paths: the score, if anything was rolled out, and JUnit, if they were
+/// not run for a score, with the reason of an early end.
 fn write(
-    tried: &[Tried],
+    results: &[TrialResult],
     score: &Score,
     scored: &[Trial],
     (is_scored, ended): (bool, Option<&str>),
@@ -173,9 +173,9 @@ fn write(
 ) -> Result<(), Failure> {
     let now = SystemClock.now();
     let mut new = None;
-    let folder = RunFolder::asked_or_new(folder, &mut new, &format!("{name}-trials"), now)?.path();
+    let folder = RunFolder::requested_or_new(folder, &mut new, &format!("{name}-trials"), now)?.path();
     if scored.is_empty() {
-        let lines: Vec<String> = tried.iter().map(|tried| line(tried).to_string() + "\n").collect();
+        let lines: Vec<String> = results.iter().map(|result| line(result).to_string() + "\n").collect();
         let path = folder.join(ks_reports::score::TRIALS);
         let cannot = |cause| Failure::File { what: "write", path: path.clone(), cause };
         ks_reports::create_new(&path).and_then(|mut file| file.write_all(lines.concat().as_bytes())).map_err(cannot)?;
@@ -185,29 +185,29 @@ fn write(
         let drawn = draw_score(folder)?;
         complain(&format!("\n{}\nreport: {}", score.recommendation, drawn.report.display()));
     }
-    let case = |tried: &Tried| {
-        let of = tried
+    let case = |result: &TrialResult| {
+        let of = result
             .trial
             .as_ref()
             .map_or_else(String::new, |of| format!("{}, bug rate {} bp, ", of.policy, of.bug_rate_bp));
-        let why = format!("{}; replay: {}", tried.reasons.join("; "), tried.replay);
-        (format!("{of}seed {}", tried.seed), tried.verdict, why)
+        let why = format!("{}; replay: {}", result.reasons.join("; "), result.replay);
+        (format!("{of}seed {}", result.seed), result.verdict, why)
     };
-    // Of a score nothing fails: what policies do with bugs is what was asked.
+    // A score has no failures: it compares policies.
     if !is_scored {
         let ended = ended.map(|why| ("all trials".to_owned(), Verdict::Inconclusive, why.to_owned()));
-        let cases: Vec<_> = tried.iter().map(case).chain(ended).collect();
+        let cases: Vec<_> = results.iter().map(case).chain(ended).collect();
         ks_reports::write_trials(folder, name, &now.to_string(), &cases)?;
     }
     Ok(())
 }
 
-/// A trial that was not scored, as a line.
-fn line(tried: &Tried) -> serde_json::Value {
-    json!({ "seed": tried.seed, "verdict": tried.verdict, "reasons": tried.reasons, "replay": tried.replay })
+/// A trial that was not scored, as a JSON line.
+fn line(result: &TrialResult) -> serde_json::Value {
+    json!({ "seed": result.seed, "verdict": result.verdict, "reasons": result.reasons, "replay": result.replay })
 }
 
-/// A policy by its file's name, without the extension.
+/// Reads a policy; its name is the file's name without the extension.
 fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
     let bad = |why: String| Failure::BadRequest(format!("{}: {why}", path.display()));
     let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
@@ -229,7 +229,7 @@ fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
     Ok((name, policy))
 }
 
-/// What is wrong with a TOML file, and on which line.
+/// A TOML error with its line.
 fn in_one_line(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     format!("line {}: {}", before.matches('\n').count() + 1, error.message())

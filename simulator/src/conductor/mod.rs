@@ -29,7 +29,7 @@ use crate::{
     measure::Measurements,
     operator::OperatorError,
     resources,
-    rollout_monitor::Seen,
+    rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
     timeline::{self, RunContext},
@@ -98,7 +98,7 @@ pub struct RunOutcome {
     /// The judge, with every tick taken.
     pub judge: Judge,
     /// The rollouts as they were at the end.
-    pub rollouts: Seen,
+    pub rollouts: ObservedRollouts,
     /// The most important rollout, in a sentence or two.
     pub rollout: Option<RolloutSummary>,
     /// How long devices sent heartbeats, on the run's clock.
@@ -252,7 +252,7 @@ impl Run<'_> {
             disk.repair();
         }
         if let Some(server) = &self.run_context.server
-            && let Err(why) = Rc::clone(server).bring_up().await
+            && let Err(why) = Rc::clone(server).ensure_running().await
         {
             self.run_context.failures.borrow_mut().push(format!("the server did not come back at the end: {why}"));
         }
@@ -274,7 +274,7 @@ impl Run<'_> {
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(EndReason::Aborted(format!("ended early at {at_s:.0} s: `{violated}` was not met")));
                     }
-                    let look = collector.watch.look(&self.run_context.watcher, self.time.elapsed(), &collector.total);
+                    let look = collector.watch.sample(&self.run_context.watcher, self.time.elapsed(), &collector.total);
                     // A slower target must not hold up the run: skip the sample.
                     let look = tokio::time::timeout_at(self.time.started + self.plan.duration, look);
                     if let Some(Ok(sampled)) = StopTimeout::of(Duration::ZERO).wait(observer, "", look).await {

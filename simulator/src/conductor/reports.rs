@@ -59,7 +59,7 @@ impl Reports {
                 self.finished += 1;
                 Ok(())
             }
-            Some(ShardReport::Gone) | None => Err(ShardClosed),
+            Some(ShardReport::Ended) | None => Err(ShardClosed),
         }
     }
 }

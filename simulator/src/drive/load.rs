@@ -30,7 +30,7 @@ use crate::{
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan},
     server_process::ServerProcess,
-    setup::{Begun, Driven, NotProvisioned, Setup, Surroundings, Way, shard},
+    setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
     summary::{About, summarise},
     timer,
 };
@@ -53,7 +53,7 @@ pub fn run(
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
     let mut console = Console::new(quiet, interrupted, network.open_sockets());
-    console.say(&format!("{}: {} against {}", plan.name, devices(plan.fleet.devices.into()), server.described));
+    console.print(&format!("{}: {} against {}", plan.name, devices(plan.fleet.devices.into()), server.described));
     let log = EventLog::create(&out.join(EVENTS));
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
@@ -208,17 +208,17 @@ async fn prepare<'a>(
     };
     let report = |what| drop(waiting_for.replace(what));
     let setup = Setup::provision(plan, way, SystemClock.now(), report).await.map_err(|error| match error {
-        NotProvisioned::Name(error) => Failure::BadRequest(error.to_string()),
-        NotProvisioned::Operator(error) => server.unusable(&error),
+        ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
+        ProvisionError::Operator(error) => server.unusable(&error),
     })?;
     let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
     let (begun, devices) = setup.begin(SystemClock.now());
     let shards = split(plan, &begun, devices);
     let count = shards.len();
     for shard_plan in shards {
-        start_shard(plan, shard_plan, begun.surroundings.clone(), begun.reporting.clone(), begun.finishing.clone());
+        start_shard(plan, shard_plan, begun.shared.clone(), begun.reporting.clone(), begun.finishing.clone());
     }
-    Ok(begun.conducted(Driven {
+    Ok(begun.conducted(DriverParts {
         folder: out,
         log: Rc::clone(log),
         server: server.process.clone().map(|process| process as Rc<dyn ServerProcess>),
@@ -234,7 +234,7 @@ async fn prepare<'a>(
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so
 /// that no honest device waits for one of them. Adversaries that eavesdrop run among devices.
-fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
+fn split(plan: &Plan, begun: &StartedRun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = match plan.fleet.connections {
         Connections::PerDevice => devices.len(),
@@ -265,7 +265,7 @@ fn split(plan: &Plan, begun: &Begun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardP
 fn start_shard(
     plan: &Plan,
     shard_plan: ShardPlan,
-    with: Surroundings,
+    with: SharedState,
     reports: mpsc::UnboundedSender<ShardReport>,
     finish: watch::Receiver<bool>,
 ) {

@@ -1,5 +1,5 @@
-//! Draws a scenario from a seed: a fleet, faults, crashes, adversaries, orders, rollouts. Written as a scenario's file, so that
-//! what was found can be read, kept and rehearsed again.
+//! Generates a scenario from a seed: a fleet, faults, crashes, adversaries, orders, rollouts. Written as a scenario file, so that
+//! a finding can be read, kept and rehearsed again.
 
 use std::fmt::Write as _;
 
@@ -7,32 +7,32 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::seed;
 
-/// Heartbeats that a scenario has at most, about: many small scenarios find more than a few large ones.
+/// Approximate limit of heartbeats in a scenario: many small scenarios find more than a few large ones.
 const BEATS_MAX: u64 = 4_000;
-/// Attempts of a flood at most.
+/// Most attempts of a flood.
 const ATTEMPTS_MAX: u64 = 4_000;
 
-/// The scenario of a seed. The same seed gives the same text; a later version of this program may give another, so it is the
-/// text that is kept.
+/// The scenario of a seed. The same seed gives the same text; a later version of this program may give another, so the text
+/// itself is kept.
 pub(super) fn scenario(root_seed: u64) -> String {
-    let mut dice = Dice(seed::stream(root_seed, "explore", "scenario"));
-    let interval_s = dice.of(&[10, 30, 60, 300]);
-    let devices = dice.between(2, 40);
-    let beats_min = 40; // of each device, so that it sees every fault, and fair weather after it
-    let duration_s = interval_s * dice.between(beats_min, (BEATS_MAX / devices).clamp(beats_min, 400)) + 3_600;
-    let mut drawn = Drawn { dice, text: String::new(), devices, interval_s, duration_s };
-    drawn.top(root_seed);
-    drawn.fleet();
-    drawn.server();
-    drawn.adversaries();
-    drawn.flood();
-    let steps = drawn.rollouts() + &drawn.steps();
-    drawn.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n"
+    let mut random = Random(seed::stream(root_seed, "explore", "scenario"));
+    let interval_s = random.of(&[10, 30, 60, 300]);
+    let devices = random.between(2, 40);
+    let beats_min = 40; // of each device, so that it meets every fault, and a fault-free time after it
+    let duration_s = interval_s * random.between(beats_min, (BEATS_MAX / devices).clamp(beats_min, 400)) + 3_600;
+    let mut generated = Generated { random, text: String::new(), devices, interval_s, duration_s };
+    generated.top(root_seed);
+    generated.fleet();
+    generated.server();
+    generated.adversaries();
+    generated.flood();
+    let steps = generated.rollouts() + &generated.steps();
+    generated.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n"
 }
 
-struct Dice(ChaCha8Rng);
+struct Random(ChaCha8Rng);
 
-impl Dice {
+impl Random {
     /// A number from `least` to `most`.
     fn between(&mut self, least: u64, most: u64) -> u64 {
         least + seed::below(&mut self.0, most.saturating_sub(least) + 1)
@@ -45,51 +45,51 @@ impl Dice {
         choices.get(index).copied().unwrap_or_default()
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a probability of `cases` per cent.
     fn in_100(&mut self, cases: u64) -> bool {
         seed::below(&mut self.0, 100) < cases
     }
 }
 
-struct Drawn {
-    dice: Dice,
+struct Generated {
+    random: Random,
     text: String,
     devices: u64,
     interval_s: u64,
     duration_s: u64,
 }
 
-impl Drawn {
+impl Generated {
     fn line(&mut self, line: &str) {
-        let _ = writeln!(self.text, "{line}"); // a String takes it all
+        let _ = writeln!(self.text, "{line}"); // writing to a String cannot fail
     }
 
     fn top(&mut self, root_seed: u64) {
         let duration_s = self.duration_s;
         self.line(&format!("name = \"explored-{root_seed}\""));
-        self.line("goal = \"Whatever happens, every invariant is kept.\"");
+        self.line("goal = \"Every invariant holds under random faults.\"");
         self.line("mode = \"rehearse\"");
         self.line(&format!("seed = {}\nduration = \"{duration_s}s\"", root_seed >> 1));
-        let ramp_s = self.dice.between(0, self.interval_s);
+        let ramp_s = self.random.between(0, self.interval_s);
         self.line(&format!("ramp = \"{ramp_s}s\""));
     }
 
     fn fleet(&mut self) {
         let (devices, interval_s) = (self.devices, self.interval_s);
         self.line(&format!("\n[fleet]\ndevices = {devices}\nid_prefix = \"EX\""));
-        if self.dice.in_100(50) {
+        if self.random.in_100(50) {
             self.line(&format!("heartbeat_interval = \"{interval_s}s\""));
         }
-        if self.dice.in_100(50) {
+        if self.random.in_100(50) {
             self.line("otrt = true");
-        } else if self.dice.in_100(6) {
+        } else if self.random.in_100(6) {
             self.line("otrt_shared = true");
         }
-        let timeout_s = self.dice.between(1, 10);
+        let timeout_s = self.random.between(1, 10);
         self.line(&format!("answer_timeout = \"{timeout_s}s\""));
         for (part, names) in [("model", ["KS-100", "KS-200"]), ("site", ["north", "south"])] {
             for name in names {
-                let share = self.dice.between(1, 5);
+                let share = self.random.between(1, 5);
                 self.line(&format!("\n[[fleet.{part}]]\nname = \"{name}\"\nshare = {share}"));
             }
         }
@@ -98,7 +98,7 @@ impl Drawn {
     fn server(&mut self) {
         let interval_ms = self.interval_s * 1_000;
         self.line(&format!("\n[server]\nHEARTBEAT_INTERVAL_MS = {interval_ms}"));
-        // A budget of few failures a minute is used up by a flood of few attempts, for as long as that goes on.
+        // A flood of few attempts uses up a budget of few failures a minute for as long as the flood lasts.
         let settings: [(&str, &[u64]); 8] = [
             ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", &[6, 120]),
             ("RATE_LIMIT_ADDRESS_FAILURES_BURST", &[5, 120]),
@@ -110,8 +110,8 @@ impl Drawn {
             ("ARTIFACT_BYTES_PER_S_MAX", &[20_000, 50_000_000]),
         ];
         for (name, values) in settings {
-            if self.dice.in_100(40) {
-                let value = self.dice.of(values);
+            if self.random.in_100(40) {
+                let value = self.random.of(values);
                 self.line(&format!("{name} = {value}"));
             }
         }
@@ -119,9 +119,9 @@ impl Drawn {
 
     fn adversaries(&mut self) {
         for kind in ["forger", "replayer", "unknown_device", "cloned_key", "tamperer"] {
-            // A cloned key takes a device's pairs away from it, and whoever clones it can starve it.
-            if self.dice.in_100(if kind == "replayer" { 50 } else { 20 }) && kind != "cloned_key" {
-                let (count, interval_s) = (self.dice.between(1, 2), self.dice.between(10, 120));
+            // A cloned key uses up its device's pairs, so it can legitimately starve the device.
+            if self.random.in_100(if kind == "replayer" { 50 } else { 20 }) && kind != "cloned_key" {
+                let (count, interval_s) = (self.random.between(1, 2), self.random.between(10, 120));
                 self.line(&format!(
                     "\n[[adversary]]\nkind = \"{kind}\"\ncount = {count}\ninterval = \"{interval_s}s\""
                 ));
@@ -129,35 +129,35 @@ impl Drawn {
         }
     }
 
-    /// So much of what fails, from the fleet's own address or from many, that budgets are used up: at once, so that all addresses
-    /// together have nothing left, or for hours, so that whoever waits for the end of it starves.
+    /// A flood of failing requests, from the fleet's own address or from many, that uses up budgets: either quickly, so that the
+    /// shared budget of all addresses is empty, or for hours, so that a device that waits for its end starves.
     fn flood(&mut self) {
-        if !self.dice.in_100(40) {
+        if !self.random.in_100(40) {
             return;
         }
-        let kind = self.dice.of(&["forger", "unknown_device", "misbehaving_device"]);
-        let addresses = self.dice.of(&["\"fleet\"", "\"fleet\"", "1", "1000"]);
-        let (count, interval_ms, lasts_ms) = if self.dice.in_100(50) {
-            (4, self.dice.of(&[1, 1, 5]), 1_000)
+        let kind = self.random.of(&["forger", "unknown_device", "faulty_device"]);
+        let addresses = self.random.of(&["\"fleet\"", "\"fleet\"", "1", "1000"]);
+        let (count, interval_ms, lasts_ms) = if self.random.in_100(50) {
+            (4, self.random.of(&[1, 1, 5]), 1_000)
         } else {
-            let interval_ms = self.dice.of(&[200, 1_000, 4_000]);
+            let interval_ms = self.random.of(&[200, 1_000, 4_000]);
             (1, interval_ms, interval_ms * ATTEMPTS_MAX)
         };
-        let from_s = self.dice.between(0, self.duration_s - 1) * self.dice.between(0, 1);
+        let from_s = self.random.between(0, self.duration_s - 1) * self.random.between(0, 1);
         let until_ms = (from_s * 1_000 + lasts_ms).min(self.duration_s * 1_000);
         self.line(&format!(
             "\n[[adversary]]\nkind = \"{kind}\"\ncount = {count}\naddresses = {addresses}\ninterval = \"{interval_ms}ms\"\nfrom = \"{from_s}s\"\nuntil = \"{until_ms}ms\""
         ));
     }
 
-    /// Firmware, policies, and the steps that roll them out. What operators order may be refused: the run goes on.
+    /// Firmware, policies, and the steps that roll them out. Operators' orders may be refused without ending the run.
     fn rollouts(&mut self) -> String {
         let mut steps = String::new();
-        if self.devices < 4 || self.dice.in_100(30) {
+        if self.devices < 4 || self.random.in_100(30) {
             return steps;
         }
-        let count = self.dice.between(1, 2);
-        let mut at_s = self.dice.between(60, self.duration_s / 4);
+        let count = self.random.between(1, 2);
+        let mut at_s = self.random.between(60, self.duration_s / 4);
         for number in 1..=count {
             self.firmware(number + 1);
             self.policy(number, count);
@@ -166,35 +166,35 @@ impl Drawn {
                 "\n[[timeline]]\nat = \"{at_s}s\"\ndo = \"start_rollout\"\nfirmware = \"{}.0\"\npolicy = \"p{number}\"\nmay_fail = true",
                 number + 1
             );
-            for _ in 0..self.dice.between(0, 3) {
-                let order = self.dice.of(&["pause", "resume", "approve", "approve", "abort", "abort_and_roll_back"]);
-                let ordered_at_s = self.dice.between(at_s, self.duration_s);
+            for _ in 0..self.random.between(0, 3) {
+                let order = self.random.of(&["pause", "resume", "approve", "approve", "abort", "abort_and_roll_back"]);
+                let ordered_at_s = self.random.between(at_s, self.duration_s);
                 let _ = writeln!(
                     steps,
                     "\n[[timeline]]\nat = \"{ordered_at_s}s\"\ndo = \"order_rollout\"\nrollout = \"rollout-{}.0\"\norder = \"{order}\"\nmay_fail = true",
                     number + 1
                 );
             }
-            if self.dice.in_100(15) {
-                let revoked_at_s = self.dice.between(at_s, self.duration_s);
+            if self.random.in_100(15) {
+                let revoked_at_s = self.random.between(at_s, self.duration_s);
                 let _ = writeln!(
                     steps,
                     "\n[[timeline]]\nat = \"{revoked_at_s}s\"\ndo = \"revoke_release\"\nfirmware = \"{}.0\"\nmay_fail = true",
                     number + 1
                 );
             }
-            at_s = self.dice.between(at_s, self.duration_s / 2);
+            at_s = self.random.between(at_s, self.duration_s / 2);
         }
         steps
     }
 
     fn firmware(&mut self, counter: u64) {
-        let size_kib = self.dice.of(&[8, 64, 200]);
+        let size_kib = self.random.of(&[8, 64, 200]);
         self.line(&format!("\n[[firmware]]\nversion = \"{counter}.0\"\ncounter = {counter}\nsize_kib = {size_kib}"));
         let mut rest_bp = 10_000; // each device has one outcome
         for fault in ["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp"] {
-            if self.dice.in_100(25) {
-                let share_bp = self.dice.of(&[300, 1_000, 3_000]).min(rest_bp);
+            if self.random.in_100(25) {
+                let share_bp = self.random.of(&[300, 1_000, 3_000]).min(rest_bp);
                 rest_bp -= share_bp;
                 self.line(&format!("{fault} = {share_bp}"));
             }
@@ -202,16 +202,16 @@ impl Drawn {
     }
 
     fn policy(&mut self, number: u64, count: u64) {
-        let first_bp = self.dice.of(&[2_000, 5_000]);
-        let bake_s = self.dice.of(&[0, 60, 600]);
-        let approval = self.dice.of(&["auto", "auto", "manual"]);
-        let in_flight_max = self.dice.of(&[1, 5, 100]);
-        let starts_per_min = self.dice.of(&[1, 10, 1_000]);
-        let confirm_window_s = self.dice.of(&[1, 60, 900]);
-        let lost_after_s = self.dice.of(&[600, 1_800]).max(2 * self.interval_s);
-        let threshold_bp = self.dice.of(&[500, 2_000]);
-        let test = self.dice.of(&["{ kind = \"raw\" }", "{ kind = \"clopper_pearson\", confidence_bp = 6000 }"]);
-        let action = self.dice.of(&["pause", "abort", "abort"]);
+        let first_bp = self.random.of(&[2_000, 5_000]);
+        let bake_s = self.random.of(&[0, 60, 600]);
+        let approval = self.random.of(&["auto", "auto", "manual"]);
+        let in_flight_max = self.random.of(&[1, 5, 100]);
+        let starts_per_min = self.random.of(&[1, 10, 1_000]);
+        let confirm_window_s = self.random.of(&[1, 60, 900]);
+        let lost_after_s = self.random.of(&[600, 1_800]).max(2 * self.interval_s);
+        let threshold_bp = self.random.of(&[500, 2_000]);
+        let test = self.random.of(&["{ kind = \"raw\" }", "{ kind = \"clopper_pearson\", confidence_bp = 6000 }"]);
+        let action = self.random.of(&["pause", "abort", "abort"]);
         self.line(&format!(
             "\n[[policy]]\nname = \"p{number}\"\nin_flight_max = {in_flight_max}\nstarts_per_min = {starts_per_min}\nconfirm_window_s = {confirm_window_s}\nlost_after_s = {lost_after_s}\nprogress_timeout_s = {lost_after_s}"
         ));
@@ -224,17 +224,17 @@ impl Drawn {
         ));
     }
 
-    /// What else happens: most of it in the first two thirds, so that fair weather comes after it.
+    /// Other steps: most of them in the first two thirds, so that a fault-free time follows.
     fn steps(&mut self) -> String {
         let mut steps = String::new();
         let until_s = self.duration_s.saturating_sub(3_600).max(1);
         let mut revoked = 0;
-        for _ in 0..self.dice.between(2, 14) {
-            let at_s = self.dice.between(0, until_s);
-            let length_s = self.dice.of(&[1, 30, 120, 600, 1_800]);
-            let share_bp = self.dice.of(&[100, 1_000, 3_000]);
-            let site = self.dice.of(&["", "site = \"north\"\n", "site = \"south\"\n"]);
-            let what = self.dice.between(0, 15);
+        for _ in 0..self.random.between(2, 14) {
+            let at_s = self.random.between(0, until_s);
+            let length_s = self.random.of(&[1, 30, 120, 600, 1_800]);
+            let share_bp = self.random.of(&[100, 1_000, 3_000]);
+            let site = self.random.of(&["", "site = \"north\"\n", "site = \"south\"\n"]);
+            let what = self.random.between(0, 15);
             let step = match what {
                 0 if revoked < self.devices / 4 => {
                     revoked += 1;
@@ -242,26 +242,26 @@ impl Drawn {
                 }
                 0 | 1 => format!(
                     "\"send_command\"\nkind = \"{}\"\nmay_fail = true",
-                    self.dice.of(&["reboot", "fetch_logs", "fetch_logs", "rotate_key"])
+                    self.random.of(&["reboot", "fetch_logs", "fetch_logs", "rotate_key"])
                 ),
-                2 => format!("\"punch\"\nper_device = {}", self.dice.between(1, 300)),
-                3 | 4 => format!("\"outage\"\nfor = \"{length_s}s\"\n{site}half_open = {}", self.dice.in_100(50)),
+                2 => format!("\"punch\"\nper_device = {}", self.random.between(1, 300)),
+                3 | 4 => format!("\"outage\"\nfor = \"{length_s}s\"\n{site}half_open = {}", self.random.in_100(50)),
                 5 => format!("\"loss\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}\nof = \"requests\""),
                 6 => format!("\"loss\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
-                7 => format!("\"delay\"\nfor = \"{length_s}s\"\nlongest = \"{}s\"", self.dice.between(1, 30)),
+                7 => format!("\"delay\"\nfor = \"{length_s}s\"\nlongest = \"{}s\"", self.random.between(1, 30)),
                 8 | 9 => format!("\"duplicate\"\nfor = \"{length_s}s\"\nshare_bp = {}", share_bp * 3),
                 10 => format!("\"disk_full\"\nfor = \"{length_s}s\""),
                 11 => format!("\"disk_errors\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
-                12 if self.dice.in_100(50) => {
+                12 if self.random.in_100(50) => {
                     format!(
                         "\"rotate_server_key\"\nstep = \"{}\"\nmay_fail = true",
-                        self.dice.of(&["announce", "activate", "retire"])
+                        self.random.of(&["announce", "activate", "retire"])
                     )
                 }
                 _ => format!(
                     "\"restart_server\"\nfor = \"{}s\"\nmoment = \"{}\"",
-                    self.dice.of(&[0, 1, 60, 600]),
-                    self.dice.of(&["now", "before_commit", "after_commit", "after_commit"])
+                    self.random.of(&[0, 1, 60, 600]),
+                    self.random.of(&["now", "before_commit", "after_commit", "after_commit"])
                 ),
             };
             let _ = writeln!(steps, "\n[[timeline]]\nat = \"{at_s}s\"\ndo = {step}");
@@ -274,20 +274,20 @@ impl Drawn {
 mod tests {
     use super::*;
 
-    /// Goal: a new step is drawn too.
+    /// Goal: a new step is generated too.
     #[test]
-    fn every_step_is_drawn() {
-        let not_drawn = ["revoke_server_key", "phase"]; // the first fails unless a key is announced, the second does nothing
+    fn every_step_is_generated() {
+        let not_generated = ["revoke_server_key", "phase"]; // the first fails unless a key is announced, the second does nothing
         let texts: Vec<String> = (0..300).map(scenario).collect();
         for name in crate::timeline::KINDS.iter().map(|kind| kind.name) {
             let line = format!("do = \"{name}\"");
-            assert_eq!(texts.iter().any(|text| text.contains(&line)), !not_drawn.contains(&name), "{name}");
+            assert_eq!(texts.iter().any(|text| text.contains(&line)), !not_generated.contains(&name), "{name}");
         }
     }
 
     #[test]
-    fn every_seed_gives_a_sound_scenario_and_always_the_same() {
-        // The second last drew every fault at its worst.
+    fn every_seed_gives_a_valid_and_repeatable_scenario() {
+        // The second last generates every fault at its worst.
         for root_seed in (0..300).chain([1_056_553_464, u64::MAX]) {
             let text = scenario(root_seed);
             assert_eq!(text, scenario(root_seed));

@@ -1,4 +1,4 @@
-//! Explores: rehearses one drawn scenario after another, on every core, until a invariant is broken or the time is up.
+//! Rehearses generated scenarios on all cores until an invariant is violated or the time is up.
 
 mod draw;
 
@@ -25,43 +25,36 @@ use crate::{
     temporary::Temporary,
 };
 
-/// The drawn scenario, in the folder of what was found.
+/// The generated scenario, in the folder of a finding.
 pub const SCENARIO: &str = "scenario.toml";
-/// Events before a violation that are told.
-const EVENTS_TOLD: usize = 25;
+/// Events before a violation that are reported.
+const EVENTS_REPORTED: usize = 25;
 
-/// What to explore.
 #[derive(Debug, Clone, Copy)]
 pub struct Search {
     /// The first seed; each scenario takes the next.
     pub from_seed: u64,
-    /// For how long.
     pub time: Duration,
-    /// Scenarios at most.
     pub count: u64,
 }
 
-/// What was explored.
 #[derive(Debug, Default)]
-pub struct Explored {
-    /// Scenarios that were rehearsed to their end.
+pub struct Exploration {
+    /// Rehearsed scenarios.
     pub scenarios: u64,
-    /// Heartbeats in them.
     pub heartbeats: u64,
     /// Virtual seconds in them.
     pub simulated_s: f64,
-    /// Somebody stopped it before its time and its scenarios were over.
+    /// It was interrupted before its time or its scenarios were used up.
     pub is_stopped: bool,
-    /// The first broken invariant.
-    pub found: Option<Found>,
+    pub found: Option<Finding>,
 }
 
-/// A broken invariant.
 #[derive(Debug)]
-pub struct Found {
+pub struct Finding {
     /// The seed of the scenario.
     pub seed: u64,
-    /// What was broken, a sentence each.
+    /// The violations, a sentence each.
     pub violations: Vec<String>,
     /// The folder of that rehearsal, with its scenario.
     pub folder: PathBuf,
@@ -69,16 +62,16 @@ pub struct Found {
     pub events: Vec<String>,
 }
 
-/// What a thread says of one scenario.
-enum Said {
+/// The result of one scenario.
+enum ScenarioResult {
     Rehearsed(Box<Summary>),
     Stopped,
-    Broken(u64, Vec<String>, Temporary),
+    Violated(u64, Vec<String>, Temporary),
     Failed(Failure),
 }
 
-/// Explores until something is found, the time or the scenarios are over, or `stop` is raised. `tell` hears how far it is, about
-/// once a second. What is found is kept in a folder under `keep_in`.
+/// Explores until there is a finding, the time or the scenarios are used up, or `stop` is set. `progress` is called about
+/// once a second. The finding is kept in a folder under `keep_in`.
 ///
 /// # Errors
 /// A folder can't be made or written.
@@ -86,35 +79,35 @@ pub fn explore(
     search: Search,
     keep_in: &Path,
     stop: &Arc<AtomicBool>,
-    mut tell: impl FnMut(&Explored, Duration),
-) -> Result<Explored, Failure> {
+    mut progress: impl FnMut(&Exploration, Duration),
+) -> Result<Exploration, Failure> {
     let stopwatch = Stopwatch::started();
-    let mut explored = Explored::default();
-    let mut told = Duration::ZERO;
+    let mut explored = Exploration::default();
+    let mut reported = Duration::ZERO;
     let mut outcome = Ok(());
     let work = |number| one(search.from_seed.wrapping_add(number), stop);
-    parallel::each(search.count, stop, work, |_, said| {
-        match said {
-            Said::Rehearsed(summary) => {
+    parallel::each(search.count, stop, work, |_, result| {
+        match result {
+            ScenarioResult::Rehearsed(summary) => {
                 explored.scenarios += 1;
                 explored.heartbeats += summary.heartbeats.acked;
                 explored.simulated_s += summary.simulated_s;
             }
-            Said::Broken(seed, violations, folder) => match keep(seed, violations, &folder, keep_in) {
-                // Of several that are found while threads come to their end, the smallest seed is told.
+            ScenarioResult::Violated(seed, violations, folder) => match keep(seed, violations, &folder, keep_in) {
+                // Of several findings while threads finish, the one with the smallest seed is reported.
                 Ok(found) if explored.found.as_ref().is_none_or(|before| seed < before.seed) => {
                     explored.found = Some(found);
                 }
                 Ok(_) => {}
                 Err(failure) => outcome = Err(failure),
             },
-            Said::Stopped => {}
-            Said::Failed(failure) => outcome = Err(failure),
+            ScenarioResult::Stopped => {}
+            ScenarioResult::Failed(failure) => outcome = Err(failure),
         }
         let elapsed = stopwatch.elapsed();
-        if elapsed.saturating_sub(told) >= Duration::from_secs(1) {
-            told = elapsed;
-            tell(&explored, elapsed);
+        if elapsed.saturating_sub(reported) >= Duration::from_secs(1) {
+            reported = elapsed;
+            progress(&explored, elapsed);
         }
         elapsed < search.time && explored.found.is_none() && outcome.is_ok()
     });
@@ -123,22 +116,28 @@ pub fn explore(
     outcome.map(|()| explored)
 }
 
-/// Rehearses the scenario of one seed, until `stop` is raised.
-fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
+/// Rehearses the scenario of one seed, until `stop` is set.
+fn one(seed: u64, stop: &Arc<AtomicBool>) -> ScenarioResult {
     let folder = match Temporary::make("explored") {
         Ok(folder) => folder,
-        Err(cause) => return Said::Failed(Failure::File { what: "create", path: std::env::temp_dir(), cause }),
+        Err(cause) => {
+            return ScenarioResult::Failed(Failure::File { what: "create", path: std::env::temp_dir(), cause });
+        }
     };
     let text = draw::scenario(seed);
     let path = folder.path().join(SCENARIO);
     if let Err(cause) = std::fs::write(&path, &text) {
-        return Said::Failed(Failure::File { what: "write", path, cause });
+        return ScenarioResult::Failed(Failure::File { what: "write", path, cause });
     }
     let plan = match scenario::check(SCENARIO, text.as_bytes(), &ScenarioSettings) {
         Ok(plan) => plan,
         Err(wrong) => {
             let wrong = scenario::render_all(&wrong, false);
-            return Said::Broken(seed, vec![format!("the scenario of this seed is not sound: {wrong}")], folder);
+            return ScenarioResult::Violated(
+                seed,
+                vec![format!("the scenario of this seed is invalid: {wrong}")],
+                folder,
+            );
         }
     };
     let rehearsal = Rehearsal {
@@ -148,13 +147,13 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
         concurrent: parallel::threads(),
         is_trial: false,
     };
-    // A panic in server code is a finding like any other.
+    // A panic in server code is a finding too.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))
     }));
     match rehearsed {
-        Err(_) => Said::Broken(seed, vec!["it panicked; the message stands above".to_owned()], folder),
-        Ok(Err(failure)) => Said::Broken(seed, vec![format!("it did not come to its end: {failure}")], folder),
+        Err(_) => ScenarioResult::Violated(seed, vec!["it panicked; see the message above".to_owned()], folder),
+        Ok(Err(failure)) => ScenarioResult::Violated(seed, vec![format!("it did not finish: {failure}")], folder),
         Ok(Ok(summary)) => {
             let violations = summary.invariants.iter().flatten();
             let mut violations: Vec<String> = violations
@@ -164,16 +163,16 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> Said {
                 violations.extend(summary.reasons.iter().cloned());
             }
             match violations.is_empty() {
-                false => Said::Broken(seed, violations, folder),
-                true if summary.interrupted => Said::Stopped,
-                true => Said::Rehearsed(Box::new(summary)),
+                false => ScenarioResult::Violated(seed, violations, folder),
+                true if summary.interrupted => ScenarioResult::Stopped,
+                true => ScenarioResult::Rehearsed(Box::new(summary)),
             }
         }
     }
 }
 
-/// Keeps the folder of what was found.
-fn keep(seed: u64, violations: Vec<String>, folder: &Temporary, keep_in: &Path) -> Result<Found, Failure> {
+/// Keeps the folder of a finding.
+fn keep(seed: u64, violations: Vec<String>, folder: &Temporary, keep_in: &Path) -> Result<Finding, Failure> {
     let kept = keep_in.join(format!("explored-{seed}"));
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -186,15 +185,15 @@ fn keep(seed: u64, violations: Vec<String>, folder: &Temporary, keep_in: &Path) 
         std::fs::copy(entry.path(), &to).map_err(failed(&to))?;
     }
     let events = last_events(&kept.join(EVENTS));
-    Ok(Found { seed, violations, folder: kept, events })
+    Ok(Finding { seed, violations, folder: kept, events })
 }
 
-/// The last lines of an event log; none where there is none.
+/// The last lines of an event log; empty if there is none.
 fn last_events(path: &Path) -> Vec<String> {
     let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
-    let mut last = std::collections::VecDeque::with_capacity(EVENTS_TOLD);
+    let mut last = std::collections::VecDeque::with_capacity(EVENTS_REPORTED);
     for line in BufReader::new(file).lines().map_while(Result::ok) {
-        if last.len() == EVENTS_TOLD {
+        if last.len() == EVENTS_REPORTED {
             last.pop_front();
         }
         last.push_back(line);

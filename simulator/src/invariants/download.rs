@@ -1,4 +1,4 @@
-//! Downloads at the server's door: to whom images go, and whether their bytes are those that were uploaded.
+//! Downloads at the server's edge: which devices get images, and whether the bytes are those that were uploaded.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use ks_protocol::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Invariant, witness::Seen};
+use super::{Invariant, witness::Observations};
 
 /// The path of an image, before its hash.
 const PATH: &str = "/firmware/artifacts/";
 
-/// What somebody asked for, before the server said anything.
+/// A download request, before the server has answered.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct DownloadRequest {
     at: Duration,
     /// As the path says.
     sha256: String,
-    /// Who says that it asks; none where the request does not say.
+    /// The device in the request; none if it has no signed header.
     device_id: Option<String>,
-    /// The first byte that is asked for; none of a request for the whole.
+    /// The first requested byte; none in a request for the whole image.
     from: Option<usize>,
 }
 
-impl Asked {
-    /// None of a request for anything else.
+impl DownloadRequest {
+    /// None if the request is not for an image.
     pub fn of(at: Duration, path: &str, headers: &HeaderMap) -> Option<Self> {
         let sha256 = path.strip_prefix(PATH)?.to_owned();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -44,37 +44,37 @@ impl Asked {
     }
 }
 
-impl Seen {
+impl Observations {
     /// An image was uploaded.
     pub(super) fn uploaded(&mut self, image: &[u8]) {
         self.images.insert(hex(&Sha256::digest(image)), image.to_vec());
     }
 
-    /// The server gave what was asked for: the whole, or the part.
-    pub(super) fn downloaded(&mut self, at: Duration, asked: &Asked, is_part: bool, body: &[u8]) {
-        let Asked { sha256, device_id, from, .. } = asked;
+    /// The server sent the requested image, or the part of it.
+    pub(super) fn downloaded(&mut self, at: Duration, asked: &DownloadRequest, is_part: bool, body: &[u8]) {
+        let DownloadRequest { sha256, device_id, from, .. } = asked;
         let device = device_id.as_ref().and_then(|device_id| self.devices.get(device_id));
         let (is_registered, revoked_at) =
             device.map_or((false, None), |device| (device.is_registered, device.revoked_at));
-        let who = device_id.as_deref().unwrap_or("nobody by name");
+        let who = device_id.as_deref().unwrap_or("an unknown device");
         if !is_registered {
-            let what = format!("{who}, who never registered, was given bytes of the image {sha256}");
+            let what = format!("{who} never registered and was sent bytes of the image {sha256}");
             self.violation(Invariant::ImagesToDevices, at, what);
         }
         if revoked_at.is_some_and(|revoked_at| revoked_at < asked.at) {
-            let what = format!("{who}: bytes of the image {sha256} were given after the device was revoked");
+            let what = format!("{who} was sent bytes of the image {sha256} after it was revoked");
             self.violation(Invariant::TerminalStays, at, what);
         }
         let from = if is_part { from.unwrap_or(0) } else { 0 };
         let is_right = match self.images.get(sha256) {
             Some(image) if is_part => !body.is_empty() && image.get(from..).is_some_and(|rest| rest.starts_with(body)),
             Some(image) => image == body,
-            // The answer to its upload was lost; a whole image says itself what it is.
+            // The answer to its upload was lost; a whole image can be checked against its hash.
             None => is_part || hex(&Sha256::digest(body)) == *sha256,
         };
         if !is_right {
             let what =
-                format!("{who} was given {} bytes from {from} on that are not those of the image {sha256}", body.len());
+                format!("{who} was sent {} bytes from {from} on that are not those of the image {sha256}", body.len());
             self.violation(Invariant::ImagesToDevices, at, what);
         }
     }

@@ -1,4 +1,4 @@
-//! Judges a rehearsal at its end: what the witness saw against what is stored and what was decided.
+//! Judges a rehearsal at its end: compares what the witness observed with what is stored and what was decided.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use ks_server::rollout::policy::{Approval, Policy};
 
 use super::{
     Invariant, Violation, Witness,
-    witness::{ObservedDevice, Seen},
+    witness::{Observations, ObservedDevice},
 };
 use crate::{
     device::{
@@ -26,25 +26,24 @@ use crate::{
     timeline::{StartRollout, Step},
 };
 
-/// Intervals without an accepted request, in fair network_faults, after which a device is starved.
+/// Intervals without an accepted request, in a time without faults, after which a device counts as starved.
 const STARVED_INTERVALS: u32 = 10;
-/// The same as a time at least: back-off and retries have their limits, and these add up to less.
+/// Lower limit of the same as a time: back-off and retries are limited, and add up to less.
 const STARVED_AFTER_MIN: Duration = pending::PERIOD_MIN;
-/// An interval where the scenario leaves it to the server and does not say which: the server's default.
+/// The interval if neither the scenario nor its server settings set one: the server's default.
 const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
-/// What a process may hold before there is any device.
+/// Memory that a process may use without any device.
 const MEMORY_BYTES: u64 = 256 << 20;
-/// What it may hold for each device, over any length of time.
+/// Memory that it may use for each device, over any length of time.
 const MEMORY_BYTES_PER_DEVICE: u64 = 75 << 10;
 
-/// What is known at the end of a run.
+/// The state at the end of a run.
 pub struct Ending<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// When the run began, on the wall.
+    /// Wall-clock time of the start of the run.
     pub epoch: UnixMs,
-    /// How long devices beat.
+    /// How long the run lasted.
     pub lasted: Duration,
     /// Honest devices that are neither dead nor revoked.
     pub alive: &'a BTreeSet<DeviceId>,
@@ -52,13 +51,12 @@ pub struct Ending<'a> {
     pub pending_periods: &'a [(DeviceId, PendingPeriod)],
     /// Every command that the server has.
     pub commands: &'a [StoredCommand],
-    /// The reconciliation.
     pub ledger: &'a Ledger,
     /// The rollouts with their decisions.
-    pub rollouts: &'a rollout_monitor::Seen,
-    /// What adversaries came to, by kind.
+    pub rollouts: &'a rollout_monitor::ObservedRollouts,
+    /// Results of adversaries, by kind.
     pub attacks: &'a BTreeMap<&'static str, Score>,
-    /// What this process holds in memory, where the machine says so, and between how many rehearsals.
+    /// Peak memory of this process, if the machine reports it, and the number of rehearsals that share it.
     pub memory_bytes: Option<(u64, u64)>,
 }
 
@@ -86,9 +84,9 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
     violations
 }
 
-fn stored_once(seen: &mut Seen, ending: &Ending<'_>) {
+fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
     if !ending.ledger.reconciled {
-        return; // nobody could ask what is stored, which fails the run by itself
+        return; // the stored rows could not be read, which fails the run by itself
     }
     let missing = |(name, device): (&String, &ObservedDevice)| {
         let missing = device.beats.missing_from(&device.stored);
@@ -104,23 +102,28 @@ fn stored_once(seen: &mut Seen, ending: &Ending<'_>) {
     }
 }
 
-fn terminal_stays(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollout, decisions: &[ObservedDecision]) {
+fn terminal_stays(
+    seen: &mut Observations,
+    ending: &Ending<'_>,
+    rollout: &ObservedRollout,
+    decisions: &[ObservedDecision],
+) {
     let is_end = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "aborted" | "completed");
     let Some(end) = decisions.iter().position(|decision| is_end(&decision)) else { return };
     let Some((last, after)) = decisions.get(end..).and_then(<[_]>::split_first) else { return };
     let name = &rollout.rollout_id;
     let is_remark = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "gap" | "withdrawn" | "alert");
     if let Some(later) = after.iter().find(|later| !is_remark(later)) {
-        let what = format!("the rollout {name} was {}, and then {}", last.decision, later.decision);
+        let what = format!("the rollout {name} was {} and then {}", last.decision, later.decision);
         seen.violation(Invariant::TerminalStays, since(ending.epoch, later.at), what);
     }
     if !rollout.status.eq_ignore_ascii_case(&last.decision) {
-        let what = format!("the rollout {name} was {}, and is {}", last.decision, rollout.status);
+        let what = format!("the rollout {name} was {} and is now {}", last.decision, rollout.status);
         seen.violation(Invariant::TerminalStays, ending.lasted, what);
     }
 }
 
-fn nothing_after_abort(seen: &mut Seen, ending: &Ending<'_>) {
+fn nothing_after_abort(seen: &mut Observations, ending: &Ending<'_>) {
     let mut over: BTreeMap<String, Duration> = seen.releases_revoked.clone();
     let mut open = BTreeSet::new();
     for (rollout, decisions) in &ending.rollouts.rollouts {
@@ -147,9 +150,14 @@ fn nothing_after_abort(seen: &mut Seen, ending: &Ending<'_>) {
     }
 }
 
-/// Each promotion needs what its policy asks for, and no more is judged than must have been so: outcomes that devices of
-/// earlier stages can have had by then, and the time and the approval after that.
-fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollout, decisions: &[ObservedDecision]) {
+/// Each promotion needs the evidence that its policy requires. Only necessary conditions are judged: outcomes that devices of
+/// earlier stages can have had by then, then the bake time and the approval.
+fn evidence_first(
+    seen: &mut Observations,
+    ending: &Ending<'_>,
+    rollout: &ObservedRollout,
+    decisions: &[ObservedDecision],
+) {
     let Some(policy) = policy_of(ending.plan, rollout) else { return };
     for (number, decision) in decisions.iter().enumerate() {
         if !matches!(decision.decision.as_str(), "promoted" | "completed") {
@@ -163,7 +171,7 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollou
         let had = outcomes_by(seen, policy, &rollout.version, baked_from);
         if had < needed {
             let what = format!(
-                "{name}: stage {} was {} when at most {had} devices can have had an outcome for the {} s that it bakes; the policy asks for {needed}",
+                "{name}: stage {} was {} when at most {had} devices can have had an outcome for its bake time of {} s; the policy requires {needed}",
                 stage_number + 1,
                 decision.decision,
                 stage.bake_s
@@ -171,7 +179,7 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollou
             seen.violation(Invariant::EvidenceFirst, at, what);
         }
         let before = decisions.get(..number).unwrap_or_default();
-        // Of this stage, and after it was said to wait for a person: what nobody could look at is not approved.
+        // Only an approval of this stage after it began to wait for one counts: an earlier one was given without the evidence.
         let asked = ["waiting", "approved", "lapsed"];
         let of_stage = before.iter().filter(|before| before.stage == decision.stage);
         let mut newest_first =
@@ -179,13 +187,13 @@ fn evidence_first(seen: &mut Seen, ending: &Ending<'_>, rollout: &ObservedRollou
         let is_approved = newest_first.next() == Some("approved") && newest_first.next() == Some("waiting");
         if stage.approval == Approval::Manual && !is_approved {
             let what =
-                format!("{name}: stage {} was {} without a person's approval", stage_number + 1, decision.decision);
+                format!("{name}: stage {} was {} without an operator's approval", stage_number + 1, decision.decision);
             seen.violation(Invariant::EvidenceFirst, at, what);
         }
     }
 }
 
-/// The policy that a rollout was started with; none if the engine made it, to roll devices back.
+/// The policy of a rollout; none if the engine created it to roll devices back.
 fn policy_of<'a>(plan: &'a Plan, rollout: &ObservedRollout) -> Option<&'a Policy> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
         Step::StartRollout(StartRollout { policy, rollout_id, .. }) if *rollout_id == rollout.rollout_id => {
@@ -195,8 +203,8 @@ fn policy_of<'a>(plan: &'a Plan, rollout: &ObservedRollout) -> Option<&'a Policy
     })
 }
 
-/// Devices whose update can have had an outcome by then, as far as anybody outside can know.
-fn outcomes_by(seen: &Seen, policy: &Policy, version: &str, by: Duration) -> u64 {
+/// Devices whose update can have had an outcome by then, as far as an outside observer can know.
+fn outcomes_by(seen: &Observations, policy: &Policy, version: &str, by: Duration) -> u64 {
     let confirm_window = Duration::from_secs(policy.confirm_window_s);
     let silence = Duration::from_secs(policy.lost_after_s.min(policy.progress_timeout_s));
     let release = release_id(version);
@@ -204,60 +212,62 @@ fn outcomes_by(seen: &Seen, policy: &Policy, version: &str, by: Duration) -> u64
         let runs_since = device.runs_since.get(version).copied();
         let Some(update) = device.updates.get(&release) else { return false };
         let confirmed_at = runs_since.map(|since| since + confirm_window);
-        // Said to be done, and never seen to run it: caught in a lie, by its next heartbeat at the soonest.
-        let lied_at = update.said_done_at.filter(|_| runs_since.is_none());
+        // Reported success and never ran the release: its next heartbeat, at the earliest, exposes that.
+        let exposed_at = update.success_reported_at.filter(|_| runs_since.is_none());
         let silent_at = update.offered_at.map(|offered_at| offered_at + silence);
-        [confirmed_at, update.failed_at, lied_at, silent_at].into_iter().flatten().any(|at| at <= by)
+        [confirmed_at, update.failed_at, exposed_at, silent_at].into_iter().flatten().any(|at| at <= by)
     };
     u64::try_from(seen.devices.values().filter(has_outcome).count()).unwrap_or(u64::MAX)
 }
 
-fn no_starvation(seen: &mut Seen, ending: &Ending<'_>) {
-    let patience = patience(ending.plan);
-    let fair_since = fair_since(ending.plan) + interval(ending.plan);
-    let Some(judged_from) = ending.lasted.checked_sub(patience).filter(|from| *from >= fair_since) else { return };
-    // Of a fleet that shares one token all but one device stay outside.
-    let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
-    let is_outside = |device_id: &DeviceId| may_be_outside && !seen.devices.contains_key(device_id.as_str());
-    let alive: BTreeSet<&DeviceId> = ending.alive.iter().filter(|device_id| !is_outside(device_id)).collect();
+fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
+    let wait_limit = wait_limit(ending.plan);
+    let fault_free_since = fault_free_since(ending.plan) + interval(ending.plan);
+    let Some(judged_from) = ending.lasted.checked_sub(wait_limit).filter(|from| *from >= fault_free_since) else {
+        return;
+    };
+    // If the fleet shares one token, all devices but one can't register.
+    let may_be_unregistered = ending.plan.fleet.otrt == Otrt::Shared;
+    let is_unregistered = |device_id: &DeviceId| may_be_unregistered && !seen.devices.contains_key(device_id.as_str());
+    let alive: BTreeSet<&DeviceId> = ending.alive.iter().filter(|device_id| !is_unregistered(device_id)).collect();
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
-            let what = format!("{device_id}: nothing of it was accepted in the last {patience:?}");
+            let what = format!("{device_id}: none of its requests was accepted in the last {wait_limit:?}");
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
     for command in ending.commands.iter().filter(|command| matches!(command.state.as_str(), "QUEUED" | "DELIVERED")) {
         if since(ending.epoch, command.created_at) < judged_from && alive.contains(&command.device_id) {
             let StoredCommand { command_id, device_id, state, .. } = command;
-            let what = format!("{device_id}: its command {command_id} is still {state} after {patience:?}");
+            let what = format!("{device_id}: its command {command_id} is still {state} after {wait_limit:?}");
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
 }
 
-/// Whatever a device has to say, of each kind some is accepted in time while the weather is fair.
-fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
-    let patience = patience(ending.plan);
+/// Of each kind of message that a device has to send, one is accepted in time while there is no fault.
+fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
+    let wait_limit = wait_limit(ending.plan);
     let fair = fair_stretches(ending.plan, ending.lasted);
-    let may_be_outside = ending.plan.fleet.otrt == Otrt::Shared;
+    let may_be_unregistered = ending.plan.fleet.otrt == Otrt::Shared;
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
     for (device_id, wait) in ending.pending_periods {
-        if may_be_outside && !seen.devices.contains_key(device_id.as_str()) {
+        if may_be_unregistered && !seen.devices.contains_key(device_id.as_str()) {
             continue;
         }
-        let in_fair_weather = |(from, to): &(Duration, Duration)| {
+        let in_fault_free = |(from, to): &(Duration, Duration)| {
             let until = wait.until.min(*to);
-            (until.saturating_sub(wait.since.max(*from)) >= patience).then_some(until)
+            (until.saturating_sub(wait.since.max(*from)) >= wait_limit).then_some(until)
         };
-        if let Some(until) = fair.iter().find_map(in_fair_weather) {
+        if let Some(until) = fair.iter().find_map(in_fault_free) {
             starved.entry(wait.kind).or_default().push((device_id, wait.since, until));
         }
     }
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had something to say and none of it was accepted for {patience:?} of fair network_faults: {} of {device_id} waited from {:.0} s to {:.0} s",
+            "{} devices had pending messages and none was accepted for {wait_limit:?} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
             devices.len(),
             kind.as_str(),
             since.as_secs_f64(),
@@ -268,7 +278,7 @@ fn all_is_accepted(seen: &mut Seen, ending: &Ending<'_>) {
 }
 
 /// How long a device may wait.
-fn patience(plan: &Plan) -> Duration {
+fn wait_limit(plan: &Plan) -> Duration {
     (interval(plan) * STARVED_INTERVALS).max(STARVED_AFTER_MIN)
 }
 
@@ -283,12 +293,12 @@ fn interval(plan: &Plan) -> Duration {
     }
 }
 
-/// When the last device is on, and the last fault over.
-fn fair_since(plan: &Plan) -> Duration {
+/// When the last device is switched on and the last fault is over.
+fn fault_free_since(plan: &Plan) -> Duration {
     faults(plan).map(|(_, to)| to).max().unwrap_or_default()
 }
 
-/// From when to when not all is well: devices are being switched on, or there is a fault.
+/// The times with faults, and while devices are being switched on.
 fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     let faults = plan.timeline.iter().filter_map(|timed| {
         let length = timed.step.fault(interval(plan))?;
@@ -297,7 +307,7 @@ fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     faults.chain([(Duration::ZERO, plan.ramp)])
 }
 
-/// The stretches of fair network_faults: each begins an interval after the fault before it, when everybody has spoken again.
+/// The times without faults: each begins an interval after the fault before it, when every device has sent a heartbeat again.
 fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
     let mut faults: Vec<(Duration, Duration)> = faults(plan).collect();
     faults.sort_unstable();
@@ -312,13 +322,13 @@ fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
     fair
 }
 
-fn memory_bounded(seen: &mut Seen, ending: &Ending<'_>) {
+fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
     let Some((held, rehearsals)) = ending.memory_bytes else { return };
     let images: u64 = ending.plan.firmware.iter().map(|firmware| firmware.size_bytes).sum();
-    let each = MEMORY_BYTES + u64::from(ending.plan.fleet.devices) * MEMORY_BYTES_PER_DEVICE + 3 * images; // the store's, the witness's, and what is on its way
+    let each = MEMORY_BYTES + u64::from(ending.plan.fleet.devices) * MEMORY_BYTES_PER_DEVICE + 3 * images; // copies in the store, in the witness and in flight
     let most = each.saturating_mul(rehearsals);
     if held > most {
-        let what = format!("the process holds {} MiB, expected at most {} MiB", held >> 20, most >> 20);
+        let what = format!("the process uses {} MiB, expected at most {} MiB", held >> 20, most >> 20);
         seen.violation(Invariant::MemoryBounded, ending.lasted, what);
     }
 }

@@ -1,7 +1,7 @@
-//! What the server must keep in every rehearsal, whatever its scenario expects.
+//! Invariants that the server must hold in every rehearsal, whatever its scenario expects.
 //!
-//! The [`Witness`] stands at the server's door and sees each exchange as the server meant it, before the network does what it
-//! does to it; [`judge`] compares, at the end, what it saw with what is stored and with what was decided.
+//! The [`Witness`] observes each exchange at the server's edge, before the simulated network can lose, delay or repeat
+//! it; [`judge`] compares, at the end, what it observed with what is stored and with what was decided.
 
 mod download;
 mod judge;
@@ -11,38 +11,36 @@ mod witness;
 
 use std::time::Duration;
 
-pub use download::Asked;
+pub use download::DownloadRequest;
 pub use judge::{Ending, judge};
 pub use witness::Witness;
 
-/// Breaches that are told of one run at most: the first says what is wrong, and the rest follow from it.
-const TOLD_MAX: usize = 20;
+/// Most violations that are reported of one run: the first shows what is wrong, and the rest follow from it.
+const REPORTED_MAX: usize = 20;
 
-/// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// What was acknowledged is stored, and what was sent twice is accepted once.
+    /// Acknowledged data is stored, and a request that was sent twice is accepted once.
     StoredOnce,
-    /// A one-time token lets one device in.
+    /// A one-time token registers one device.
     TokenOnce,
-    /// What is over stays over: revoked devices, closed commands, ended rollouts.
+    /// Terminal states do not change: revoked devices, closed commands, ended rollouts.
     TerminalStays,
-    /// A rollout that was aborted, and a release that was revoked, is offered to nobody.
+    /// An aborted rollout and a revoked release are offered to no device.
     NothingAfterAbort,
     /// No stage is promoted before the outcomes, the time and the approval that its policy asks for.
     EvidenceFirst,
-    /// Images go to registered devices alone, byte for byte as they were uploaded.
+    /// Images go only to registered devices, byte for byte as they were uploaded.
     ImagesToDevices,
-    /// In fair weather every honest device is answered, and every command reaches its device.
+    /// Without faults every honest device is answered, and every command reaches its device.
     NoStarvation,
-    /// No adversary has a success.
+    /// No adversary succeeds.
     NoAttackSucceeds,
-    /// What the process holds in memory has a bound that does not grow with time.
+    /// Memory usage has a bound that does not grow with time.
     MemoryBounded,
 }
 
 impl Invariant {
-    /// Every invariant.
     pub const ALL: [Self; 9] = [
         Self::StoredOnce,
         Self::TokenOnce,
@@ -58,12 +56,12 @@ impl Invariant {
     /// In words, for reports.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::StoredOnce => "what was acknowledged is stored, once",
+            Self::StoredOnce => "acknowledged data is stored exactly once",
             Self::TokenOnce => "a one-time token is used once",
-            Self::TerminalStays => "what is over stays over",
-            Self::NothingAfterAbort => "what was aborted is offered to nobody",
+            Self::TerminalStays => "terminal states do not change",
+            Self::NothingAfterAbort => "aborted releases are not offered",
             Self::EvidenceFirst => "no promotion without evidence",
-            Self::ImagesToDevices => "images go to devices alone, byte for byte",
+            Self::ImagesToDevices => "images go only to devices, byte for byte",
             Self::NoStarvation => "no honest device is starved",
             Self::NoAttackSucceeds => "no attack succeeds",
             Self::MemoryBounded => "memory stays bounded",
@@ -71,13 +69,11 @@ impl Invariant {
     }
 }
 
-/// A invariant that was not kept.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
     pub invariant: Invariant,
-    /// What happened.
     pub what: String,
-    /// When it was seen, since the start of the run.
+    /// When it was observed, since the start of the run.
     pub at: Duration,
 }

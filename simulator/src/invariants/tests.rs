@@ -1,4 +1,4 @@
-//! Each invariant, broken once: what the witness sees is made up, what it says of it is not.
+//! Each invariant, violated once: the exchanges are made up, their judgement is real.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,13 +66,13 @@ fn key() -> PrivateKey {
     PrivateKey::from_seed(&[7; 32])
 }
 
-/// What a run ended with, by default nothing wrong.
+/// The end of a run, by default without violations.
 struct End {
     plan: Plan,
     alive: BTreeSet<DeviceId>,
     pending_periods: Vec<(DeviceId, PendingPeriod)>,
     commands: Vec<StoredCommand>,
-    rollouts: rollout_monitor::Seen,
+    rollouts: rollout_monitor::ObservedRollouts,
     attacks: BTreeMap<&'static str, Score>,
     memory_bytes: Option<(u64, u64)>,
 }
@@ -84,7 +84,7 @@ impl Default for End {
             alive: BTreeSet::new(),
             pending_periods: Vec::new(),
             commands: Vec::new(),
-            rollouts: rollout_monitor::Seen::default(),
+            rollouts: rollout_monitor::ObservedRollouts::default(),
             attacks: BTreeMap::new(),
             memory_bytes: None,
         }
@@ -144,7 +144,7 @@ async fn pass(minutes: u64) {
 }
 
 #[test]
-fn a_run_in_which_all_is_kept_breaks_nothing() {
+fn a_correct_run_has_no_violations() {
     at_times(async |witness| {
         beat(&witness, "A", 1, "1", "type: next_beat");
         stored(&witness, "A", 1);
@@ -153,7 +153,7 @@ fn a_run_in_which_all_is_kept_breaks_nothing() {
 }
 
 #[test]
-fn an_answered_heartbeat_must_be_stored_and_no_pair_is_honoured_twice() {
+fn an_answered_heartbeat_must_be_stored_and_no_pair_is_accepted_twice() {
     at_times(async |witness| {
         beat(&witness, "A", 1, "1", "");
         End::default().breaks(&witness, Invariant::StoredOnce, "A: 1 heartbeats were acknowledged and are not stored");
@@ -178,7 +178,7 @@ fn register(witness: &Witness, device: &str) {
 }
 
 #[test]
-fn a_token_lets_one_device_in() {
+fn a_token_registers_one_device() {
     at_times(async |witness| {
         register(&witness, "A");
         register(&witness, "B");
@@ -187,7 +187,7 @@ fn a_token_lets_one_device_in() {
 }
 
 #[test]
-fn nothing_of_a_revoked_device_is_honoured_later() {
+fn no_request_of_a_revoked_device_is_accepted_later() {
     at_times(async |witness| {
         witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
         pass(1).await;
@@ -250,19 +250,19 @@ fn an_image_goes_to_registered_devices_byte_for_byte() {
     at_times(async |witness| {
         witness.exchange("/api/artifacts", IMAGE, b"{}");
         download(&witness, "A", None, IMAGE);
-        End::default().breaks(&witness, Invariant::ImagesToDevices, "A, who never registered, was given bytes");
+        End::default().breaks(&witness, Invariant::ImagesToDevices, "A never registered and was sent bytes");
     });
 }
 
 #[test]
-fn a_device_that_was_revoked_is_given_no_image() {
+fn a_revoked_device_gets_no_image() {
     at_times(async |witness| {
         witness.exchange("/api/artifacts", IMAGE, b"{}");
         register(&witness, "A");
         witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
         pass(1).await;
         download(&witness, "A", None, IMAGE);
-        End::default().breaks(&witness, Invariant::TerminalStays, "given after the device was revoked");
+        End::default().breaks(&witness, Invariant::TerminalStays, "after it was revoked");
     });
 }
 
@@ -281,7 +281,7 @@ fn a_closed_command_keeps_its_state() {
         let request = "type: command_ack\ndevice_id: A\nboot_epoch: 1\nseq: 1\nSIG_DEV: x";
         witness.exchange("/commands/ack", request.as_bytes(), answer.as_bytes());
         let end = End { commands: vec![command("FAILED")], ..End::default() };
-        end.breaks(&witness, Invariant::TerminalStays, "the command c1 was SUCCEEDED, and is FAILED");
+        end.breaks(&witness, Invariant::TerminalStays, "the command c1 was SUCCEEDED and is now FAILED");
     });
 }
 
@@ -309,17 +309,20 @@ fn rollout(status: &str, decisions: Vec<ObservedDecision>) -> End {
         versions: BTreeMap::new(),
         gates: Vec::new(),
     };
-    let rollouts = rollout_monitor::Seen { rollouts: vec![(seen, decisions)], ..rollout_monitor::Seen::default() };
+    let rollouts = rollout_monitor::ObservedRollouts {
+        rollouts: vec![(seen, decisions)],
+        ..rollout_monitor::ObservedRollouts::default()
+    };
     End { rollouts, ..End::default() }
 }
 
 #[test]
-fn an_aborted_rollout_decides_and_offers_nothing_more() {
+fn an_aborted_rollout_decides_and_offers_nothing_further() {
     at_times(async |witness| {
         let end = rollout("ABORTED", vec![decision(20, "aborted", 0), decision(30, "resumed", 0)]);
-        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted, and then resumed");
+        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted and then resumed");
         let end = rollout("RUNNING", vec![decision(20, "aborted", 0), decision(21, "alert", 0)]);
-        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted, and is RUNNING");
+        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted and is now RUNNING");
         let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
         pass(15).await;
         let offer = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
@@ -349,17 +352,17 @@ fn a_promotion_needs_outcomes_the_time_and_the_approval() {
         beat(&witness, "A", 2, "2", "");
         stored(&witness, "A", 2);
         // Seen at 21 min, confirmed a minute later, baked for ten.
-        promoted(31).breaks(&witness, Invariant::EvidenceFirst, "the policy asks for 1");
+        promoted(31).breaks(&witness, Invariant::EvidenceFirst, "the policy requires 1");
         assert_eq!(promoted(32).judged(&witness), []);
         let end = rollout("RUNNING", vec![decision(40, "promoted", 0)]);
-        end.breaks(&witness, Invariant::EvidenceFirst, "without a person's approval");
+        end.breaks(&witness, Invariant::EvidenceFirst, "without an operator's approval");
         let decisions = vec![decision(30, "approved", 0), decision(39, "waiting", 0), decision(40, "promoted", 0)];
-        rollout("RUNNING", decisions).breaks(&witness, Invariant::EvidenceFirst, "without a person's approval");
+        rollout("RUNNING", decisions).breaks(&witness, Invariant::EvidenceFirst, "without an operator's approval");
     });
 }
 
 #[test]
-fn a_failure_that_was_told_is_an_outcome_and_a_claim_is_none() {
+fn a_reported_failure_is_an_outcome_and_a_success_claim_is_not() {
     at_times(async |witness| {
         let says = |seq, step| {
             let status = FirmwareStatus {
@@ -389,14 +392,14 @@ fn a_failure_that_was_told_is_an_outcome_and_a_claim_is_none() {
 }
 
 #[test]
-fn in_fair_weather_every_device_is_heard_and_every_command_arrives() {
+fn without_faults_every_device_is_answered_and_every_command_arrives() {
     at_times(async |witness| {
         let alive = BTreeSet::from(["A".parse().unwrap()]);
         pass(60).await;
         beat(&witness, "A", 1, "1", "");
         stored(&witness, "A", 1);
         let end = End { alive: alive.clone(), ..End::default() };
-        end.breaks(&witness, Invariant::NoStarvation, "A: nothing of it was accepted in the last 900s");
+        end.breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted in the last 900s");
         pass(50).await;
         beat(&witness, "A", 2, "1", "");
         stored(&witness, "A", 2);
@@ -407,7 +410,7 @@ fn in_fair_weather_every_device_is_heard_and_every_command_arrives() {
 }
 
 #[test]
-fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
+fn every_kind_of_message_is_accepted_without_faults() {
     use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
     let minutes = Duration::from_mins;
     let waited = |kind, since, until, plan: &Plan| {
@@ -422,28 +425,28 @@ fn whatever_a_device_has_to_say_is_accepted_in_fair_weather() {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
             let told = format!(
-                "1 devices had something to say and none of it was accepted for 900s of fair network_faults: {} of A waited from 1200 s to 2160 s",
+                "1 devices had pending messages and none was accepted for 900s without faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
             end.breaks(&witness, Invariant::NoStarvation, &told);
-            assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are no starving");
+            assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are not starvation");
         }
-        let dark = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");
-        assert_eq!(waited(Attendance, 20, 55, &dark).judged(&witness), [], "ten minutes before it, fourteen after");
-        waited(Attendance, 20, 56, &dark).breaks(&witness, Invariant::NoStarvation, "attendance of A");
-        waited(Attendance, 10, 31, &dark).breaks(&witness, Invariant::NoStarvation, "to 1800 s");
+        let offline = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");
+        assert_eq!(waited(Attendance, 20, 55, &offline).judged(&witness), [], "ten minutes before it, fourteen after");
+        waited(Attendance, 20, 56, &offline).breaks(&witness, Invariant::NoStarvation, "attendance of A");
+        waited(Attendance, 10, 31, &offline).breaks(&witness, Invariant::NoStarvation, "to 1800 s");
         assert_eq!(waited(Attendance, 110, 130, &plan()).judged(&witness), [], "most of it was after the end");
     });
 }
 
 #[test]
-fn attacks_that_succeed_and_memory_without_bound_are_told() {
+fn successful_attacks_and_unbounded_memory_are_violations() {
     at_times(async |witness| {
         let score = Score { attempts: 5, successes: 1, unjudged: 0 };
         let end = End { attacks: BTreeMap::from([("forger", score)]), ..End::default() };
         end.breaks(&witness, Invariant::NoAttackSucceeds, "1 of 5 attacks by `forger` were accepted");
         let end = End { memory_bytes: Some((1 << 30, 1)), ..End::default() };
-        end.breaks(&witness, Invariant::MemoryBounded, "the process holds 1024 MiB");
+        end.breaks(&witness, Invariant::MemoryBounded, "the process uses 1024 MiB");
         let end = End { memory_bytes: Some((200 << 20, 1)), ..End::default() };
         assert_eq!(end.judged(&witness), []);
     });

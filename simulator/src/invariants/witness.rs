@@ -1,4 +1,4 @@
-//! Sees each exchange at the server's door, and keeps what invariants are judged by.
+//! Observes each exchange at the server's edge, and keeps what the invariants are judged by.
 
 use std::{
     collections::BTreeMap,
@@ -16,34 +16,34 @@ use ks_protocol::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Asked, Invariant, TOLD_MAX, Violation};
+use super::{DownloadRequest, Invariant, REPORTED_MAX, Violation};
 use crate::pairs::Pairs;
 
-/// Stands at the door of a rehearsal's server.
+/// Observes the exchanges of a rehearsal's server.
 pub struct Witness {
     started: Instant,
-    seen: Mutex<Seen>,
+    seen: Mutex<Observations>,
 }
 
-/// What was seen so far.
+/// Observations so far.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Observations {
     /// By the device's name.
     pub(super) devices: BTreeMap<String, ObservedDevice>,
     /// When each release was offered last.
     pub(super) offered_last: BTreeMap<String, Duration>,
-    /// When each release was taken back.
+    /// When each release was revoked.
     pub(super) releases_revoked: BTreeMap<String, Duration>,
-    /// Who registered with a token.
+    /// The device that registered with each token.
     tokens: BTreeMap<String, String>,
-    /// What the server said of commands that are over.
+    /// The terminal state of each closed command.
     commands_over: BTreeMap<String, String>,
     /// Every image that was uploaded, by its SHA-256 in hex.
     pub(super) images: BTreeMap<String, Vec<u8>>,
     pub(super) violations: Vec<Violation>,
 }
 
-/// What was seen of one device.
+/// Observations of one device.
 #[derive(Default)]
 pub(super) struct ObservedDevice {
     /// Pairs of heartbeats that were accepted.
@@ -52,40 +52,39 @@ pub(super) struct ObservedDevice {
     others: Pairs,
     /// Pairs of heartbeats that are stored.
     pub(super) stored: Pairs,
-    /// When the last one was accepted.
+    /// When its last request was accepted.
     pub(super) last_at: Duration,
     pub(super) revoked_at: Option<Duration>,
     pub(super) is_registered: bool,
-    /// What it says that it runs.
+    /// The version that it reports.
     version: String,
-    /// By release.
     pub(super) updates: BTreeMap<String, ObservedUpdate>,
-    /// Since when it says that it runs a version, by version.
+    /// Since when it reports a version, by version.
     pub(super) runs_since: BTreeMap<String, Duration>,
 }
 
-/// What was seen of one device's update to one release.
+/// Observations of one device's update to one release.
 #[derive(Default)]
 pub(super) struct ObservedUpdate {
     /// When it was first offered.
     pub(super) offered_at: Option<Duration>,
-    /// When the device said that it failed.
+    /// When the device reported a failure.
     pub(super) failed_at: Option<Duration>,
-    /// When the device said that it is done.
-    pub(super) said_done_at: Option<Duration>,
+    /// When the device reported success.
+    pub(super) success_reported_at: Option<Duration>,
 }
 
 impl Witness {
-    /// A witness that has seen nothing; the run starts now, on its own runtime.
+    /// A witness without observations; the run starts now.
     pub fn at_the_start() -> Self {
         Self { started: Instant::now(), seen: Mutex::default() }
     }
 
-    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Observations> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees an exchange that the server ended with 200.
+    /// Observes an exchange that the server answered with 200.
     pub fn exchange(&self, path: &str, request: &[u8], answer: &[u8]) {
         let at = self.started.elapsed();
         if let Some(order) = path.strip_prefix("/api/") {
@@ -96,31 +95,31 @@ impl Witness {
         }
     }
 
-    /// What a request asks for that is for an image; to be looked at before it is answered.
-    pub fn asked(&self, path: &str, headers: &HeaderMap) -> Option<Asked> {
-        Asked::of(self.started.elapsed(), path, headers)
+    /// The download that a request asks for, if any; to be read before the request is answered.
+    pub fn asked(&self, path: &str, headers: &HeaderMap) -> Option<DownloadRequest> {
+        DownloadRequest::of(self.started.elapsed(), path, headers)
     }
 
-    /// Sees a download that the server began with 200 or 206, and ended.
-    pub fn download(&self, asked: &Asked, is_part: bool, body: &[u8]) {
+    /// Observes a completed download that the server answered with 200 or 206.
+    pub fn download(&self, asked: &DownloadRequest, is_part: bool, body: &[u8]) {
         let at = self.started.elapsed();
         self.seen().downloaded(at, asked, is_part, body);
     }
 
-    /// Takes a heartbeat that the server has stored.
+    /// Adds a heartbeat that the server has stored.
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
         self.seen().devices.entry(device_id.to_string()).or_default().stored.insert(sequence);
     }
 }
 
-impl Seen {
+impl Observations {
     pub(super) fn violation(&mut self, invariant: Invariant, at: Duration, what: String) {
-        if self.violations.len() < TOLD_MAX {
+        if self.violations.len() < REPORTED_MAX {
             self.violations.push(Violation { invariant, what, at });
         }
     }
 
-    /// An operator's order was carried out.
+    /// An operator's order was executed.
     fn operator(&mut self, at: Duration, order: &str, request: &[u8]) {
         if order == "artifacts" {
             self.uploaded(request);
@@ -137,7 +136,7 @@ impl Seen {
 
     /// A device's request was accepted.
     fn device(&mut self, at: Duration, path: &str, request: &str, answer: &str) {
-        // Their order is the protocol's: the type, then who, then the pair.
+        // In the protocol's field order: type, device, pair.
         let mut lines = request.lines();
         let mut field = |name: &str| lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let Some(device_id) = field("device_id").map(|name| name.trim_matches('"')) else { return };
@@ -185,7 +184,7 @@ impl Seen {
         if !answer.contains("manifest: ") {
             return;
         }
-        // Inside a string its line feeds are written as `\n`, its quotes as `\"`.
+        // Inside a string, line feeds are written as `\n` and quotes as `\"`.
         let offered = answer.split_once("release_id: ").map(|(_, rest)| rest);
         let Some(release_id) = offered.and_then(|rest| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
         else {
@@ -211,7 +210,7 @@ impl Seen {
         let Some(device) = self.devices.get_mut(device_id) else { return };
         let update = device.updates.entry(release_id.to_string()).or_default();
         match step {
-            UpdateStep::Succeeded => update.said_done_at.get_or_insert(at),
+            UpdateStep::Succeeded => update.success_reported_at.get_or_insert(at),
             UpdateStep::Failed | UpdateStep::Rejected | UpdateStep::RolledBack => update.failed_at.get_or_insert(at),
             _ => return,
         };
@@ -225,11 +224,11 @@ impl Seen {
         }
     }
 
-    /// The server says, here or in a list, how far a command is.
+    /// The server reports a command's state, in an answer or in a list.
     pub(super) fn command_is(&mut self, at: Duration, command_id: &str, state: &str) {
         if let Some(before) = self.commands_over.get(command_id) {
             if before != state {
-                let what = format!("the command {command_id} was {before}, and is {state}");
+                let what = format!("the command {command_id} was {before} and is now {state}");
                 self.violation(Invariant::TerminalStays, at, what);
             }
         } else if matches!(state, "SUCCEEDED" | "FAILED" | "REJECTED" | "TIMED_OUT" | "CANCELED") {

@@ -1,19 +1,16 @@
-//! The dishonest ones of a plan.
+//! The adversaries of a plan.
 
 use std::time::Duration;
 
 /// Attackers of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adversary {
-    /// What they do.
     pub kind: AdversaryKind,
     /// How many: 1 to 10,000.
     pub count: u16,
-    /// Where they are.
     pub addresses: Addresses,
-    /// Between two attempts of one of them, at least 1 ms.
+    /// Time between two attempts of one of them, at least 1 ms.
     pub interval: Duration,
-    /// The first attempt.
     pub from: Duration,
     /// No attempt from here on; after `from`, at most the run's duration.
     pub until: Duration,
@@ -24,9 +21,9 @@ pub struct Adversary {
 pub enum Addresses {
     /// Each has its own.
     Own,
-    /// The honest fleet's: neighbors behind the same NAT.
+    /// The honest fleet's address: neighbors behind the same NAT.
     Fleet,
-    /// So many, dealt out among all of them: 1 to 10,000.
+    /// This many, divided among all of them: 1 to 10,000.
     Some(u16),
 }
 
@@ -35,16 +32,16 @@ pub enum Addresses {
 pub enum AdversaryKind {
     /// Signs with a key that is not the device's.
     Forger,
-    /// Sends again, byte for byte, what an honest device sent.
+    /// Repeats requests of honest devices byte for byte.
     Replayer,
-    /// Speaks for a device that nobody has whitelisted.
+    /// Sends for a device that is not whitelisted.
     UnknownDevice,
     /// Has a device's own key.
     ClonedKey,
-    /// Changes an honest request on its way.
+    /// Changes an honest request in transit.
     Tamperer,
     /// A registered device that sends far more than it may.
-    MisbehavingDevice,
+    FaultyDevice,
     /// Opens connections and sends half a head on each.
     HalfRequest,
     /// Sends a body byte by byte.
@@ -54,14 +51,13 @@ pub enum AdversaryKind {
 }
 
 impl AdversaryKind {
-    /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Forger,
         Self::Replayer,
         Self::UnknownDevice,
         Self::ClonedKey,
         Self::Tamperer,
-        Self::MisbehavingDevice,
+        Self::FaultyDevice,
         Self::HalfRequest,
         Self::SlowBody,
         Self::BigBody,
@@ -72,10 +68,10 @@ impl AdversaryKind {
         matches!(self, Self::HalfRequest | Self::SlowBody | Self::BigBody)
     }
 
-    /// Whether each of its requests must be refused. What a mad device's budget allows it may have; a half request asks for
+    /// Whether each of its requests must be refused. A faulty device's budget allows some requests; a half request asks for
     /// nothing.
     pub fn must_be_refused(self) -> bool {
-        !matches!(self, Self::MisbehavingDevice | Self::HalfRequest | Self::SlowBody)
+        !matches!(self, Self::FaultyDevice | Self::HalfRequest | Self::SlowBody)
     }
 
     /// Whether it repeats what it has captured.
@@ -91,7 +87,7 @@ impl AdversaryKind {
             Self::UnknownDevice => "unknown_device",
             Self::ClonedKey => "cloned_key",
             Self::Tamperer => "tamperer",
-            Self::MisbehavingDevice => "misbehaving_device",
+            Self::FaultyDevice => "faulty_device",
             Self::HalfRequest => "half_request",
             Self::SlowBody => "slow_body",
             Self::BigBody => "big_body",

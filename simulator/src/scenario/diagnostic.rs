@@ -1,4 +1,4 @@
-//! What is wrong with a scenario, shown to a person (as compilers do) or to a program (one line of JSON).
+//! Diagnostics of a scenario, for people (in the style of compilers) or for programs (one line of JSON).
 
 use std::fmt::Write as _;
 
@@ -10,15 +10,15 @@ use super::{problem::Problem, source::Place};
 /// Columns at which the text below an excerpt is wrapped.
 const WRAP_COLUMNS: usize = 110;
 
-/// Characters that stand behind an underline; a longer text goes below.
+/// Most characters after an underline; a longer text goes below.
 const LABEL_CHARS_MAX: usize = 100;
-/// Characters of a message: what the server says of a setting may quote all of it.
+/// Most characters of a message: the server's message about a setting may quote all of it.
 const MESSAGE_CHARS_MAX: usize = 400;
 
-/// One thing that is wrong with a scenario, and where.
+/// One problem of a scenario, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The file, as the caller named it.
+    /// The file's name, as given by the caller.
     pub path: String,
     /// The line, from 1.
     pub line: usize,
@@ -26,11 +26,11 @@ pub struct Diagnostic {
     pub column: usize,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
-    /// What was expected instead; empty where the message says it all.
+    /// What was expected instead; empty if the message is enough.
     pub expected: String,
-    /// What to write in place of the underlined text, where that can be guessed.
+    /// A replacement for the underlined text, if there is a likely one.
     pub suggestion: Option<String>,
-    /// What else helps; may be long.
+    /// Further help; may be long.
     pub help: Option<String>,
     excerpt: Option<Excerpt>,
 }
@@ -57,7 +57,7 @@ impl Diagnostic {
         Self::new(path, "", Problem::new(Place::FILE, message).expected(expected))
     }
 
-    /// Message, place, the source line underlined, and what helps: several lines, each with its line end.
+    /// Message, place, the underlined source line, and help: several lines, each with its line end.
     pub fn render(&self, coloured: bool) -> String {
         let paint = Paint { coloured };
         let gutter = " ".repeat(self.line.to_string().len());
@@ -103,7 +103,7 @@ impl Diagnostic {
         })
     }
 
-    /// What stands behind the underline: the guess if there is one, else what was expected.
+    /// The text after the underline: the suggestion if there is one, else what was expected.
     fn label(&self) -> String {
         match (&self.suggestion, self.expected.as_str()) {
             (Some(suggestion), _) => format!("did you mean `{suggestion}`?"),
@@ -112,13 +112,13 @@ impl Diagnostic {
         }
     }
 
-    /// What was expected stands behind the underline: there is one, nothing better is to go there, and it fits.
+    /// Whether what was expected goes after the underline: it exists, there is no suggestion, and it fits.
     fn expectation_is_label(&self) -> bool {
         let fits = (1..=LABEL_CHARS_MAX).contains(&self.expected.chars().count());
         fits && self.suggestion.is_none() && self.excerpt.is_some()
     }
 
-    /// What stands below the excerpt, with its kind.
+    /// The notes below the excerpt, with their kinds.
     fn notes(&self) -> Vec<(&'static str, String)> {
         let mut notes = Vec::new();
         if let (Some(suggestion), None) = (&self.suggestion, &self.excerpt) {
@@ -148,7 +148,7 @@ impl std::fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
-/// All diagnostics of a file, one below the other, and how many there are.
+/// All diagnostics of a file, one after the other, and their number.
 pub fn render_all(diagnostics: &[Diagnostic], coloured: bool) -> String {
     let paint = Paint { coloured };
     let mut text = String::new();
@@ -172,7 +172,7 @@ fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
-/// Breaks a text at blanks into lines of at most `columns` characters; a longer word has a line of its own.
+/// Wraps a text at blanks into lines of at most `columns` characters; a longer word has its own line.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut columns_used = 0;

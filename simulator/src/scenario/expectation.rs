@@ -1,4 +1,4 @@
-//! What a plan says must be true of a run.
+//! Expectations: what must be true of a run.
 
 use std::time::Duration;
 
@@ -8,28 +8,23 @@ use ks_protocol::duration;
 /// What must be true of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
-    /// Of which number.
     pub metric: Metric,
-    /// What it is compared with.
+    /// The bound of the metric.
     pub bound: Bound,
-    /// When.
     pub during: During,
-    /// It must hold in each full window of this length; none: over all of `during` at once.
+    /// It must hold in each full window of this length; none: over `during` as a whole.
     pub every: Option<Duration>,
-    /// To have no sample is no failure.
+    /// A missing sample is not a failure.
     pub allow_empty: bool,
-    /// A violation ends the run.
+    /// A miss ends the run.
     pub abort: bool,
 }
 
-/// What a number is compared with; not negative, in the metric's unit.
+/// The bound of a metric; not negative, in the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// At most this.
     Max(f64),
-    /// At least this.
     Min(f64),
-    /// Exactly this.
     Equals(f64),
 }
 
@@ -43,12 +38,12 @@ pub enum During {
 }
 
 impl Bound {
-    /// Whether only too much can violation it; of a count, which is never below 0, `= 0` says so too.
+    /// Whether only a high value can miss it; for a count, which is never below 0, this includes `= 0`.
     pub fn is_upper(self) -> bool {
         matches!(self, Self::Max(_)) || self == Self::Equals(0.0)
     }
 
-    /// The number keeps to the bound. A number that is none (NaN) keeps to nothing.
+    /// Whether a number is within the bound. NaN never is.
     pub fn holds(self, actual: f64) -> bool {
         match self {
             Self::Max(max) => actual <= max,
@@ -77,7 +72,7 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// `heartbeat.p99_ms <= 50 during steady, every 10s`: what a report calls it.
+/// `heartbeat.p99_ms <= 50 during steady, every 10s`: its name in a report.
 impl std::fmt::Display for Expectation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.metric, self.bound)?;

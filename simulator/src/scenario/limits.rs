@@ -1,4 +1,4 @@
-//! Every bound of the scenario format, by name: what the check enforces and what its messages quote.
+//! The limits of the scenario format: the check enforces them and its messages quote them.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -19,14 +19,12 @@ const fn hours(count: u64) -> Duration {
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Problems shown for one file; the rest are counted.
 pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
-/// Syntax errors shown for one file: behind the first few, most are echoes.
+/// Syntax errors shown for one file: after the first few, most are consequences.
 pub(crate) const SYNTAX_ERRORS_SHOWN_MAX: usize = 5;
 
 /// Characters of a scenario's, phase's, model's or site's name.
 pub(crate) const NAME_CHARS_MAX: usize = 64;
-/// Characters of `goal`.
 pub(crate) const GOAL_CHARS_MAX: usize = 400;
-/// Characters of `id_prefix`.
 pub(crate) const ID_PREFIX_CHARS_MAX: usize = 32;
 /// Punches at each device that one step makes.
 pub(crate) const PUNCHES: RangeInclusive<i64> = 1..=1_000;
@@ -39,21 +37,21 @@ pub(crate) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_se
 pub(crate) const DURATION_LOAD: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(7 * 24);
 /// How long to wait for answers after the end.
 pub(crate) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=minutes(10);
-/// By how much `drain` must outlast `answer_timeout`, so that every request comes to an end; also its default.
+/// How much longer than `answer_timeout` `drain` must be, so that every request finishes; also its default.
 pub(crate) const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 /// A fixed schedule of heartbeats.
 pub(crate) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
-/// How long a device waits for an answer.
+/// A device's timeout for an answer.
 pub(crate) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5);
-/// `answer_timeout` where the file does not say.
+/// Default of `answer_timeout`.
 pub(crate) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Between two attempts of one adversary.
 pub(crate) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
-/// `interval` of an adversary where the file does not say.
+/// Default of an adversary's `interval`.
 pub(crate) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
 pub(crate) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
-/// The longest way of a request through a slow network.
+/// The longest delay of a request in a slow network.
 pub(crate) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
 /// The shortest window of `every`.
 pub(crate) const WINDOW_MIN: Duration = Duration::from_secs(1);
@@ -64,9 +62,7 @@ pub(crate) const SHARE_BP: RangeInclusive<i64> = 0..=10_000;
 pub(crate) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_991;
 /// The image of a release, in KiB.
 pub(crate) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
-/// `[[firmware]]` tables.
 pub(crate) const FIRMWARE_MAX: usize = 100;
-/// `[[policy]]` tables.
 pub(crate) const POLICIES_MAX: usize = 100;
 
 /// The root seed; the upper end is TOML's own.
@@ -79,7 +75,7 @@ pub(crate) const CONNECTIONS: RangeInclusive<i64> = 1..=60_000;
 pub(crate) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
 /// Attackers of one `[[adversary]]`.
 pub(crate) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
-/// Addresses that attackers of one `[[adversary]]` have together.
+/// Addresses of all attackers of one `[[adversary]]` together.
 pub(crate) const ADVERSARY_ADDRESSES: RangeInclusive<i64> = 1..=10_000;
 /// The largest bound of an expectation: whole numbers are exact up to here.
 pub(crate) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
@@ -88,9 +84,6 @@ pub(crate) const OFFERED_PER_S_MAX: u32 = 200_000;
 
 /// `[[fleet.model]]` or `[[fleet.site]]` tables.
 pub(crate) const SHARES_MAX: usize = 1_000;
-/// `[[adversary]]` tables.
 pub(crate) const ADVERSARIES_MAX: usize = 100;
-/// `[[timeline]]` tables.
 pub(crate) const STEPS_MAX: usize = 1_000;
-/// `[[expect]]` tables.
 pub(crate) const EXPECTATIONS_MAX: usize = 200;

@@ -1,4 +1,4 @@
-//! What an expectation can be about: every metric of a run by name, with its unit and when it is known.
+//! The metrics that expectations can use: names, units, and when their values are known.
 
 use std::str::FromStr;
 
@@ -17,7 +17,7 @@ const CODE_CHARS_MAX: usize = 40;
 pub enum Metric {
     /// Honest requests that were not answered `OK`, transport failures included.
     Errors,
-    /// Honest requests by what came of them.
+    /// Honest requests by result code.
     Codes(AnswerCode),
     /// Median response time of heartbeats.
     HeartbeatP50Ms,
@@ -29,21 +29,18 @@ pub enum Metric {
     HeartbeatP999Ms,
     /// The longest response time of a heartbeat.
     HeartbeatMaxMs,
-    /// Heartbeats sent.
     HeartbeatSent,
-    /// Heartbeats answered `OK`.
     HeartbeatAcked,
     /// Heartbeats answered `OK`, per minute.
     HeartbeatPerMin,
-    /// Registrations answered `OK`.
     RegisterAcked,
     /// 99th percentile of the response time of registrations.
     RegisterP99Ms,
     /// Devices that are registered at the end.
     DevicesRegistered,
-    /// Requests of adversaries that the server judged for what they are; not those that met a rate limit or no answer.
+    /// Requests of adversaries with a conclusive result; not those that met a rate limit or got no answer.
     AttacksAttempts,
-    /// Requests of adversaries that did what they should not.
+    /// Requests of adversaries that were accepted.
     AttacksSuccesses,
     /// Acknowledged, but not stored.
     LedgerLost,
@@ -55,23 +52,23 @@ pub enum Metric {
     LedgerMisattributed,
     /// Commands that a device reported as done.
     CommandsSucceeded,
-    /// Commands that a device carried out more than once.
+    /// Commands that a device executed more than once.
     CommandsAppliedTwice,
-    /// Punches that people made.
+    /// Punches that employees made.
     PunchesMade,
     /// Punches that the server has at the end.
     PunchesStored,
-    /// Confirmed punches that it has not.
+    /// Acknowledged punches that it has not stored.
     PunchesLost,
-    /// Punches that it has more than once.
+    /// Punches that it has stored more than once.
     PunchesDuplicated,
     /// Devices' keys that were rotated.
     KeysRotated,
-    /// Devices that really booted a version: ground ground_truth.
+    /// Devices that really booted a version: ground truth.
     Updated(Version),
-    /// Living devices that really run a version: ground ground_truth.
+    /// Living devices that really run a version: ground truth.
     Running(Version),
-    /// Devices that a release has really broken: ground ground_truth.
+    /// Devices that a release has really broken: ground truth.
     RolloutBroken,
     /// Rollouts that were aborted.
     RolloutAborted,
@@ -83,20 +80,20 @@ pub enum Metric {
     RolloutCompleted,
     /// Seconds from the first device that was really broken until the engine stopped a rollout.
     RolloutDetectionS,
-    /// Answers whose SIG_SERV does not hold.
+    /// Answers with an invalid SIG_SERV.
     BadServerSignatures,
 }
 
 /// A firmware version that a metric counts devices of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// With the prefix, so that the metric's name can be borrowed from here.
+    /// With the prefix, so that the metric's name can be a slice of this.
     metric: String,
     prefix: &'static str,
 }
 
 impl Version {
-    /// The version of a metric `<prefix><version>`; none if the name is no such metric.
+    /// The version of a metric `<prefix><version>`; none if the name is not such a metric.
     fn of(name: &str, prefix: &'static str) -> Option<Self> {
         let version = name.strip_prefix(prefix)?;
         let is_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -104,23 +101,22 @@ impl Version {
         fits.then(|| Self { metric: name.to_owned(), prefix })
     }
 
-    /// The version: `1.1.0`.
     pub fn as_str(&self) -> &str {
         self.metric.strip_prefix(self.prefix).unwrap_or_default()
     }
 }
 
-/// What came of a request: `OK`, an ERR1 code, or one of `AnswerCode::LOCAL`.
+/// The result of a request: `OK`, an ERR1 code, or one of `AnswerCode::LOCAL`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AnswerCode {
-    /// With the prefix, so that the metric's name can be borrowed from here.
+    /// With the prefix, so that the metric's name can be a slice of this.
     metric: String,
 }
 
 impl AnswerCode {
-    /// The answer that every request hopes for.
+    /// The code of an accepted request.
     pub const OK: &'static str = "OK";
-    /// What the simulator itself notes where no answer came, or none that it knows.
+    /// Codes of the simulator itself, for requests without a valid answer.
     pub const LOCAL: [&'static str; 9] = [
         "TIMEOUT",
         "CONNECT_FAILED",
@@ -133,14 +129,13 @@ impl AnswerCode {
         "UNANSWERED",
     ];
 
-    /// Takes a code. None unless it is 1 to 40 of A-Z, 0-9 and `_`.
+    /// Parses a code: 1 to 40 of A-Z, 0-9 and `_`.
     pub fn new(code: &str) -> Option<Self> {
         let fits = (1..=CODE_CHARS_MAX).contains(&code.len());
         let is_code = fits && code.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');
         is_code.then(|| Self { metric: format!("{CODES_PREFIX}{code}") })
     }
 
-    /// The code: `REVOKED`.
     pub fn as_str(&self) -> &str {
         self.metric.strip_prefix(CODES_PREFIX).unwrap_or_default()
     }
@@ -149,21 +144,20 @@ impl AnswerCode {
 /// When a metric is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// At any time: it can be held over a phase or a window.
+    /// At any time: it can be evaluated over a phase or a window.
     AnyTime,
-    /// It is a number of the whole run, known as it grows.
+    /// At any time, for the whole run only.
     OfWholeRun,
-    /// After the end only, from what the server has stored.
+    /// Only after the end, from what the server has stored.
     AfterEnd,
 }
 
-/// A metric that has a name of its own.
+/// A metric with a fixed name.
 struct Named {
     metric: Metric,
     name: &'static str,
     unit: &'static str,
     known: Known,
-    /// For docs/scenarios.md.
     meaning: &'static str,
 }
 
@@ -171,21 +165,21 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
     Named { metric, name, unit, known, meaning }
 }
 
-/// All of them, with unit, when it is known, and what it means.
+/// All of them, with unit, time and meaning.
 static NAMED: [Named; 32] = [
     named(
         Metric::Errors,
         "errors",
         "requests",
         Known::AnyTime,
-        "requests of honest devices that ended with anything but `OK`, for whatever reason",
+        "requests of honest devices that ended with anything but `OK`, for any reason",
     ),
     named(
         Metric::HeartbeatP50Ms,
         "heartbeat.p50_ms",
         "ms",
         Known::AnyTime,
-        "response time of heartbeats answered `OK`, from the moment they were **due** to the verified answer: the median",
+        "response time of heartbeats answered `OK`, from the time they were **due** to the verified answer: the median",
     ),
     named(Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime, "the same, 90th percentile"),
     named(Metric::HeartbeatP99Ms, "heartbeat.p99_ms", "ms", Known::AnyTime, "the same, 99th percentile"),
@@ -198,7 +192,7 @@ static NAMED: [Named; 32] = [
         "heartbeat.per_min",
         "heartbeats/min",
         Known::AnyTime,
-        "heartbeats answered `OK`, per minute of the time it is held over",
+        "heartbeats answered `OK`, per minute of the time it covers",
     ),
     named(Metric::RegisterAcked, "register.acked", "registrations", Known::AnyTime, "registrations answered `OK`"),
     named(
@@ -213,21 +207,21 @@ static NAMED: [Named; 32] = [
         "devices.registered",
         "devices",
         Known::OfWholeRun,
-        "devices that are registered at the end; one that knows that it is revoked is not counted",
+        "devices that are registered at the end; one that knows it is revoked is not counted",
     ),
     named(
         Metric::AttacksAttempts,
         "attacks.attempts",
         "requests",
         Known::OfWholeRun,
-        "requests of adversaries that the server judged: accepted, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like prove nothing, and are not among them",
+        "requests of adversaries with a conclusive result: accepted, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like are inconclusive and not counted",
     ),
     named(
         Metric::AttacksSuccesses,
         "attacks.successes",
         "requests",
         Known::OfWholeRun,
-        "those that were accepted; no sample while a kind of adversary that takes part, and must be refused, has no such attempt",
+        "those that were accepted; no sample while a kind of adversary that takes part and must be refused has no conclusive attempt",
     ),
     named(Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd, "acknowledged, but not stored"),
     named(Metric::LedgerDuplicated, "ledger.duplicated", "records", Known::AfterEnd, "stored more than once"),
@@ -243,31 +237,31 @@ static NAMED: [Named; 32] = [
         "ledger.misattributed",
         "records",
         Known::AfterEnd,
-        "stored under a device that did not send it (of two devices with the same numbers: one lacks a record that the other has twice), under a name that an adversary goes by, or (on the run's own server) under any name that is not the fleet's",
+        "stored under a device that did not send it (of two devices with the same numbers: one lacks a record that the other has twice), under a name that an adversary uses, or (on the run's own server) under any name that is not the fleet's",
     ),
     named(
         Metric::CommandsSucceeded,
         "commands.succeeded",
         "commands",
         Known::OfWholeRun,
-        "commands that a device carried out, each counted per device; a `rotate_key` counts once it is begun",
+        "commands that a device executed, counted per device; a `rotate_key` counts once it has started",
     ),
     named(
         Metric::CommandsAppliedTwice,
         "commands.applied_twice",
         "commands",
         Known::OfWholeRun,
-        "commands that a device carried out again; no sample if none was carried out",
+        "commands that a device executed again; no sample if none was executed",
     ),
-    named(Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun, "punches that people made"),
+    named(Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun, "punches that employees made"),
     named(
         Metric::PunchesStored,
         "punches.stored",
         "punches",
         Known::AfterEnd,
-        "punches of the run that the server has",
+        "punches of the run that the server has stored",
     ),
-    named(Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd, "confirmed, but not stored"),
+    named(Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd, "acknowledged, but not stored"),
     named(Metric::PunchesDuplicated, "punches.duplicated", "punches", Known::AfterEnd, "stored more than once"),
     named(
         Metric::KeysRotated,
@@ -288,7 +282,7 @@ static NAMED: [Named; 32] = [
         "rollout.aborted",
         "rollouts",
         Known::AfterEnd,
-        "how often a rollout was aborted, by the engine or a person; no sample without a rollout",
+        "how often a rollout was aborted, by the engine or an operator; no sample without a rollout",
     ),
     named(Metric::RolloutPaused, "rollout.paused", "decisions", Known::AfterEnd, "how often one was paused, likewise"),
     named(
@@ -310,14 +304,14 @@ static NAMED: [Named; 32] = [
         "rollout.detection_s",
         "s",
         Known::AfterEnd,
-        "from the first device that a release really broke until the engine stopped a rollout of it, of the release for which that took longest; below 0 where the engine was first; no sample if nothing broke or nothing was stopped",
+        "from the first device that a release really broke until the engine stopped a rollout of it, for the release that took longest; below 0 if the engine was first; no sample if nothing broke or nothing was stopped",
     ),
     named(
         Metric::BadServerSignatures,
         "bad_server_signatures",
         "answers",
         Known::AnyTime,
-        "answers whose `SIG_SERV` does not hold",
+        "answers with an invalid `SIG_SERV`",
     ),
 ];
 
@@ -325,9 +319,8 @@ static NAMED: [Named; 32] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown metric `{given}`")]
 pub struct UnknownMetric {
-    /// What was given.
     pub given: String,
-    /// The name that was probably meant.
+    /// The closest known name.
     pub suggestion: Option<String>,
 }
 
@@ -349,7 +342,7 @@ impl Metric {
         }
     }
 
-    /// Every name that a scenario can use; `codes.<CODE>` stands for all of its kind.
+    /// Every name that a scenario can use; `codes.<CODE>` represents all of its kind.
     pub fn names() -> Vec<&'static str> {
         let mut names: Vec<_> = NAMED.iter().map(|row| row.name).collect();
         names.insert(1, "codes.<CODE>");
@@ -357,7 +350,7 @@ impl Metric {
         names
     }
 
-    /// Whether it only ever rises while a run goes on: what is above a bound then stays above it.
+    /// Whether it never falls during a run: once above a bound it stays above it.
     pub(super) fn only_rises(&self) -> bool {
         use Metric as M;
         let falls_too = matches!(
@@ -374,7 +367,7 @@ impl Metric {
         !falls_too
     }
 
-    /// Whether it is a time or a rate, which depends on how fast the machine is.
+    /// Whether it is a time or a rate, which depends on the machine's speed.
     pub(super) fn is_a_time(&self) -> bool {
         use Metric as M;
         matches!(
@@ -398,20 +391,20 @@ impl Metric {
     }
 }
 
-/// Every metric, as Markdown: what docs/scenarios.md says of them.
+/// Every metric, as Markdown for docs/scenarios.md.
 pub fn metrics_in_words() -> String {
     let of_a_kind = [
         (
             "codes.<CODE>",
             "requests",
             Known::AnyTime,
-            "requests of honest devices that ended so: `codes.REVOKED`; the codes are below",
+            "requests of honest devices with this result: `codes.REVOKED`; the codes are below",
         ),
         (
             "updated.<VERSION>",
             "devices",
             Known::OfWholeRun,
-            "devices that really booted that version: the ground_truth, whatever they say",
+            "devices that really booted that version: the ground truth, whatever they report",
         ),
         ("running.<VERSION>", "devices", Known::OfWholeRun, "living devices that really run it at the end"),
     ];
@@ -477,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_comes_with_the_nearest() {
+    fn an_unknown_name_suggests_the_closest() {
         for (given, meant) in [
             ("heartbeat.p99", Some("heartbeat.p99_ms")),
             ("error", Some("errors")),
@@ -493,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_borrowed_without_its_prefix() {
+    fn a_code_has_no_prefix() {
         let code = AnswerCode::new("CONNECT_FAILED").expect("a code");
         assert_eq!(code.as_str(), "CONNECT_FAILED");
         assert_eq!(Metric::Codes(code).to_string(), "codes.CONNECT_FAILED");

@@ -1,8 +1,8 @@
-//! Scenarios: one TOML file says what to run and what must be true of it.
+//! Scenarios: a TOML file defines what to run and what must be true of it.
 //!
-//! A file passes through three rooms, each of which knows less than the one before:
-//! `raw` has it as typed, `check` judges all of it at once, `plan` is what the rest of the simulator sees.
-//! What is wrong becomes a `Diagnostic` that points at the line and, where it can, says what was meant.
+//! A file passes through three stages:
+//! `raw` is the file as typed, `check` validates all of it together, `plan` is what the rest of the simulator uses.
+//! Each problem becomes a `Diagnostic` that points at the line and, if possible, suggests a correction.
 
 mod adversaries;
 pub(crate) mod check;
@@ -37,7 +37,7 @@ pub use rollouts::{RefusedRollout, refused as refused_rollouts};
 use problem::Problems;
 use raw::RawScenario;
 
-/// What a scenario must know of the server that it runs against.
+/// What the check of a scenario needs to know about the server.
 pub trait ServerSettings {
     /// The names that `[server]` may set.
     fn names(&self) -> Vec<&'static str>;
@@ -47,25 +47,25 @@ pub trait ServerSettings {
         &[]
     }
 
-    /// Settings by which the server would reach outside of the run's folder, or to other hosts: a scenario may come from anybody,
-    /// and none of them is its business.
+    /// Settings that would let the server reach outside the run's folder, or to other hosts: a scenario may be untrusted,
+    /// so it may not set them.
     fn reaches_outside(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Each wrong setting: its name, what is wrong and what was expected. Only known names are given.
+    /// Each invalid setting: its name, what is wrong and what was expected. `given` has known names only.
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)>;
 
-    /// The ERR1 codes that the server can answer, so that `codes.<CODE>` with another is a mistake.
-    /// Empty: not known, every code will do.
+    /// The ERR1 codes that the server can answer, so that `codes.<CODE>` with another is an error.
+    /// Empty if unknown: every code is accepted.
     fn answer_codes(&self) -> Vec<&'static str> {
         Vec::new()
     }
 }
 
-/// Reads and judges a scenario. `path_shown` is what diagnostics call the file.
+/// Reads and checks a scenario. `path_shown` is the file's name in diagnostics.
 ///
-/// Errors: all that is wrong, in the order of the file (of syntax errors the first few, without a judgement of the
+/// Errors: all problems, in the order of the file (of syntax errors the first few, without checking the
 /// rest). Never empty. A file above 1 MiB or of bytes that are not UTF-8 is refused unread.
 pub fn check(path_shown: &str, text: &[u8], settings: &dyn ServerSettings) -> Result<Plan, Vec<Diagnostic>> {
     let text = syntax::decode(path_shown, text)?;
@@ -81,7 +81,7 @@ pub fn check(path_shown: &str, text: &[u8], settings: &dyn ServerSettings) -> Re
         Some(plan) if problems.is_empty() => Ok(plan),
         _ if problems.is_empty() => {
             let message = "the scenario could not be read".to_owned();
-            Err(vec![Diagnostic::of_file(path_shown, message, "a report of this: the check has a gap")])
+            Err(vec![Diagnostic::of_file(path_shown, message, "a bug report: the check missed a problem")])
         }
         _ => Err(problems.into_diagnostics(path_shown, text)),
     }

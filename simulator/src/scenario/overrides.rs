@@ -1,4 +1,4 @@
-//! What the command line may change in a checked plan, and the checks that depend on it.
+//! Overrides of a checked plan by the command line, and the checks that they need.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use super::problem::grouped;
 use crate::timeline::{Recipients, Revoke, SendCommand, Step};
 use ks_protocol::duration;
 
-/// Changes to a plan; none: as in the file.
+/// Changes to a plan; a field of none keeps the file's value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Real or virtual time, whatever the file says.
+    /// Real or virtual time, replacing the file's.
     pub mode: Option<Mode>,
     /// The start of every device's id.
     pub id_prefix: Option<String>,
-    /// How many devices.
     pub devices: Option<u32>,
     /// How long the run lasts. A ramp that no longer fits is scaled down, attacks end with the run at the latest.
     pub duration: Option<Duration>,
@@ -67,7 +66,7 @@ impl Plan {
         if wrong.is_empty() { Ok(plan) } else { Err(wrong) }
     }
 
-    /// Sets the duration, scales a ramp that does not fit, and moves what lasted to the old end to the new one.
+    /// Sets the duration, scales a ramp that does not fit, and moves whatever lasted to the old end to the new one.
     fn change_duration(&mut self, duration: Duration) {
         let old_duration = std::mem::replace(&mut self.duration, duration);
         if self.ramp >= duration {
@@ -80,13 +79,13 @@ impl Plan {
     }
 }
 
-/// `length * new / old`, to the millisecond below.
+/// `length * new / old`, rounded down to a millisecond.
 fn scaled(length: Duration, new: Duration, old: Duration) -> Duration {
     let ms = length.as_millis() * new.as_millis() / old.as_millis().max(1);
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
-/// What attacks sockets has nothing to attack in a rehearsal.
+/// Adversaries that attack sockets are refused in a rehearsal, which has none.
 fn check_mode(plan: &Plan, wrong: &mut Vec<String>) {
     let kinds = plan.adversaries.iter().map(|adversary| adversary.kind).filter(|kind| kind.needs_sockets());
     if plan.mode == Mode::Rehearse {
@@ -124,7 +123,7 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
     }
 }
 
-/// Steps, attacks, phases and windows against the new end.
+/// Checks steps, attacks, phases and windows against the new end.
 fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
     let end = duration::format(plan.duration);
     for step in plan.timeline.iter().filter(|step| step.at > plan.duration) {
@@ -133,7 +132,7 @@ fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
     }
     for adversary in plan.adversaries.iter().filter(|adversary| adversary.from >= adversary.until) {
         let (name, from) = (adversary.kind.as_str(), duration::format(adversary.from));
-        wrong.push(format!("the `{name}` from {from} would start no earlier than the run ends, which lasts {end}"));
+        wrong.push(format!("the `{name}` from {from} would not start before the end of the run, which lasts {end}"));
     }
     let phases = plan.phases();
     for expectation in &plan.expectations {
@@ -147,7 +146,7 @@ fn check_times(plan: &Plan, wrong: &mut Vec<String>) {
         let needed = expectation.every.unwrap_or(Duration::from_millis(1));
         if length < needed {
             let length = duration::format(length);
-            wrong.push(format!("`{expectation}` would have {length} to be measured in: no full window fits"));
+            wrong.push(format!("`{expectation}` would be measured over {length}: no full window fits"));
         }
     }
 }

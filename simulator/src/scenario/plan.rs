@@ -1,4 +1,4 @@
-//! A scenario that holds: everything is in range, whoever has a `Plan` asks no further questions.
+//! A valid scenario: every value of a `Plan` is in range, so that its users check nothing again.
 
 use ks_server::rollout::policy::Policy;
 use std::collections::BTreeMap;
@@ -12,39 +12,36 @@ use ks_protocol::duration;
 /// What to run. All times count from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What the scenario is called: 1 to 64 of a-z, 0-9 and `-`.
+    /// The scenario's name: 1 to 64 of a-z, 0-9 and `-`.
     pub name: String,
-    /// What the run shall show, in a sentence.
+    /// What the run should show, in a sentence.
     pub goal: String,
     /// Real or virtual time.
     pub mode: Mode,
-    /// Whether times count.
     pub timing: Timing,
     /// The root of all randomness: 0 to 2^63 - 1.
     pub seed: u64,
-    /// How long devices beat: 1 s to 7 days under load, to 90 days in a rehearsal.
+    /// How long the run lasts: 1 s to 7 days under load, to 90 days in a rehearsal.
     pub duration: Duration,
     /// Devices start evenly over this long; less than `duration`.
     pub ramp: Duration,
     /// How long to wait for answers after the end.
     pub drain: Duration,
-    /// The honest devices.
     pub fleet: Fleet,
-    /// Settings of the server under test, by name; each was accepted by the server's own check.
+    /// Settings of the server under test, by name; each has passed the server's own check.
     pub server: BTreeMap<String, String>,
     /// Releases, and how they really behave.
     pub firmware: Vec<Firmware>,
     /// Rollout policies by name.
     pub policies: BTreeMap<String, Policy>,
-    /// The dishonest ones.
     pub adversaries: Vec<Adversary>,
-    /// What happens when, in this order.
+    /// The steps, in the order of time.
     pub timeline: Vec<TimedStep>,
-    /// What must be true; at least one.
+    /// At least one.
     pub expectations: Vec<Expectation>,
 }
 
-/// Which clock a scenario is made for.
+/// The clock of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Real time, over sockets.
@@ -53,17 +50,16 @@ pub enum Mode {
     Rehearse,
 }
 
-/// Whether the verdict of a load run depends on how fast the machine is.
+/// Whether the verdict of a load run depends on the machine's speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timing {
-    /// Times are measured, so the generator must keep up: a run in which it did not is inconclusive.
+    /// Times are measured: a run whose generator could not keep up is inconclusive.
     Measured,
-    /// A test of behaviour: no expectation is about a time or a rate, and a generator that is late is only slow.
+    /// A test of behaviour: no expectation is about a time or a rate, and a late generator does not matter.
     Ignored,
 }
 
 impl Timing {
-    /// Either.
     pub const ALL: [Self; 2] = [Self::Measured, Self::Ignored];
 
     /// The word in scenarios.
@@ -75,7 +71,6 @@ impl Timing {
     }
 }
 
-/// The honest devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fleet {
     /// How many: 1 to 1,000,000.
@@ -84,13 +79,13 @@ pub struct Fleet {
     pub heartbeat_interval: HeartbeatInterval,
     /// How devices reach the server.
     pub connections: Connections,
-    /// The start of every device's id.
+    /// The prefix of every device ID.
     pub id_prefix: String,
-    /// Which one-time tokens devices register with.
+    /// The one-time tokens that devices register with.
     pub otrt: Otrt,
-    /// How long a device waits for an answer.
+    /// A device's timeout for an answer.
     pub answer_timeout: Duration,
-    /// What devices say they run.
+    /// The firmware version that devices report.
     pub firmware_version: String,
     /// At least one, names unique, in the order of the file.
     pub models: Vec<Share>,
@@ -102,13 +97,13 @@ pub struct Fleet {
 /// points, each device having one outcome; together at most 10,000.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
-    /// Its version; the release is called `fw-VERSION`.
+    /// Its version; the release ID is `fw-VERSION`.
     pub version: String,
-    /// Its counter, above 1, which the factory's firmware has.
+    /// Its counter, above 1, the counter of the factory firmware.
     pub release_counter: u64,
     /// Length of its image, in bytes.
     pub size_bytes: u64,
-    /// Devices on which it can't be written into the slot.
+    /// Devices on which writing it into the slot fails.
     pub install_fails_bp: u16,
     /// Devices on which it does not boot, so that the old firmware runs again.
     pub boot_fails_bp: u16,
@@ -118,7 +113,7 @@ pub struct Firmware {
     pub dies_bp: u16,
     /// After about how long.
     pub dies_after: Duration,
-    /// Devices that say they run it, and do not.
+    /// Devices that report it without running it.
     pub lies_bp: u16,
     /// It misbehaves on this model only.
     pub only_model: Option<String>,
@@ -127,7 +122,7 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// A release that does no harm.
+    /// A release that breaks nothing.
     pub fn good(version: &str, release_counter: u64) -> Self {
         Self {
             version: version.to_owned(),
@@ -144,13 +139,13 @@ impl Firmware {
         }
     }
 
-    /// What its release is called.
+    /// Its release ID.
     pub fn release_id(&self) -> String {
         release_id(&self.version)
     }
 }
 
-/// What the release of a version is called.
+/// The release ID of a version.
 pub fn release_id(version: &str) -> String {
     format!("fw-{version}")
 }
@@ -158,7 +153,6 @@ pub fn release_id(version: &str) -> String {
 /// One-time tokens of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otrt {
-    /// None.
     None,
     /// One for each device.
     Each,
@@ -169,18 +163,18 @@ pub enum Otrt {
 /// When a device sends its next heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatInterval {
-    /// On a schedule of its own, whatever the server says: 100 ms to 24 h.
+    /// On its own schedule, whatever the server requests: 100 ms to 24 h.
     Fixed(Duration),
-    /// As each answer's `next_beat_ms` says.
+    /// As the `next_beat_ms` of each answer requests.
     Server,
 }
 
 /// How devices reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
-    /// Each by a connection of its own.
+    /// Each by its own connection.
     PerDevice,
-    /// All by so many keep-alive connections: 1 to 60,000.
+    /// All by this number of keep-alive connections: 1 to 60,000.
     Shared(u16),
 }
 
@@ -189,7 +183,7 @@ pub enum Connections {
 pub struct Share {
     /// What it is called.
     pub name: String,
-    /// Its weight among its like, at least 1.
+    /// Its weight among all models or sites, at least 1.
     pub share: u32,
 }
 
@@ -198,7 +192,6 @@ pub struct Share {
 pub struct TimedStep {
     /// When; at most the run's duration.
     pub at: Duration,
-    /// What.
     pub step: Step,
     /// Whether the run goes on if it fails.
     pub may_fail: bool,
@@ -212,18 +205,18 @@ impl Plan {
         phases(self.ramp, self.duration, &self.timeline)
     }
 
-    /// Whether anything is rolled out.
+    /// Whether a rollout is started.
     pub fn has_rollouts(&self) -> bool {
         self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout(_)))
     }
 
-    /// Settings that a run gives its own server: the scenario's, and what follows from its fleet.
+    /// The settings of a run's own server: the scenario's, and those that its fleet requires.
     pub fn server_settings(&self, admin_token: &str) -> BTreeMap<String, String> {
         let mut settings = self.server.clone();
         if let HeartbeatInterval::Fixed(interval) = self.fleet.heartbeat_interval {
             settings.entry("HEARTBEAT_INTERVAL_MS".to_owned()).or_insert_with(|| interval.as_millis().to_string());
         }
-        // Retention would take away what the ledger still has to find.
+        // Retention would delete heartbeats before the ledger reads them.
         let days = self.duration.as_secs() / 86_400 + 2;
         settings.entry("HEARTBEAT_RETENTION_DAYS".to_owned()).or_insert_with(|| days.max(30).to_string());
         settings.entry("OTRT_REQUIRED".to_owned()).or_insert_with(|| (self.fleet.otrt != Otrt::None).to_string());
@@ -231,13 +224,13 @@ impl Plan {
         settings
     }
 
-    /// Heartbeats per minute that the fleet offers once all devices have started; none where the server decides.
+    /// Heartbeats per minute that the fleet offers once all devices have started; none if the server decides.
     pub fn offered_per_min(&self) -> Option<f64> {
         self.fleet.heartbeat_interval.offered_per_s(self.fleet.devices).map(|per_s| per_s * 60.0)
     }
 }
 
-/// As `Plan::phases`, before there is a plan.
+/// As [`Plan::phases`], before there is a plan.
 pub(super) fn phases(ramp: Duration, end: Duration, timeline: &[TimedStep]) -> Vec<(String, Duration, Duration)> {
     let mut phases = Vec::new();
     if !ramp.is_zero() {
@@ -257,7 +250,7 @@ pub(super) fn phases(ramp: Duration, end: Duration, timeline: &[TimedStep]) -> V
 }
 
 impl HeartbeatInterval {
-    /// Heartbeats per second of so many devices; none where the server decides.
+    /// Heartbeats per second of so many devices; none if the server decides.
     pub fn offered_per_s(self, devices: u32) -> Option<f64> {
         match self {
             Self::Fixed(interval) => Some(f64::from(devices) / interval.as_secs_f64()),

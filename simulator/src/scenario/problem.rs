@@ -1,4 +1,4 @@
-//! What the reader and the checks find, by byte range, before it becomes diagnostics; and the guess at what was meant.
+//! Problems that the reader and the checks find, by byte range, before they become diagnostics; and suggestions for typos.
 
 use std::fmt::Display;
 
@@ -11,7 +11,7 @@ const QUOTED_CHARS_MAX: usize = 60;
 
 /// Characters of a suggestion.
 const SUGGESTION_CHARS_MAX: usize = 80;
-/// Names that a list in a message holds.
+/// Most names in a list in a message.
 const LISTED_MAX: usize = 20;
 
 /// One thing that is wrong.
@@ -22,7 +22,7 @@ pub(crate) struct Problem {
     pub(crate) expected: String,
     pub(crate) suggestion: Option<String>,
     pub(crate) help: Option<String>,
-    /// Another place that belongs to it: the first of two.
+    /// A related place: the first of two.
     pub(crate) first: Option<Place>,
 }
 
@@ -37,24 +37,23 @@ impl Problem {
         Self { expected: expected.into(), ..self }
     }
 
-    /// What to write instead; nobody needs one that is longer than a glance.
+    /// What to write instead; long suggestions are dropped.
     pub(crate) fn suggest(self, suggestion: Option<impl Into<String>>) -> Self {
         let suggestion = suggestion.map(Into::into).filter(|text| text.chars().count() <= SUGGESTION_CHARS_MAX);
         Self { suggestion, ..self }
     }
 
-    /// Where the first of two stands, of which this is the second.
+    /// The place of the first of two.
     pub(crate) fn first_at(self, first: Place) -> Self {
         Self { first: Some(first), ..self }
     }
 
-    /// What else helps.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 }
 
-/// All that was found in one file. Bounded: after the first few only the number grows.
+/// The problems of one file. Bounded: after the first few only the count grows.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Problem>,
@@ -62,7 +61,6 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Takes a problem.
     pub(crate) fn push(&mut self, problem: Problem) {
         if self.found.len() < PROBLEMS_SHOWN_MAX {
             self.found.push(problem);
@@ -71,7 +69,6 @@ impl Problems {
         }
     }
 
-    /// Nothing was found.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
@@ -109,7 +106,6 @@ pub(crate) fn any_of(names: &[&str]) -> String {
     }
 }
 
-/// `1000000` as `1,000,000`.
 pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
@@ -123,7 +119,7 @@ pub(crate) fn grouped(number: impl Display) -> String {
     text
 }
 
-/// The candidate that was probably meant, if one is near: by spelling, by a part of the name, or by its words.
+/// The closest candidate, if one is near: by spelling, by a part of the name, or by its words.
 pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.chars().count() > QUOTED_CHARS_MAX {
         return None;
@@ -139,12 +135,12 @@ pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
     by_spelling.map(|(_, candidate)| candidate).or_else(|| by_words(&given, &candidates))
 }
 
-/// As `closest`, in the quotes that a string has in the file.
+/// As `closest`, in the quotes of a TOML string.
 pub(crate) fn closest_value<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(given, candidates).map(|near| format!("\"{near}\""))
 }
 
-/// The only candidate that holds all the words given, or whose words are all given.
+/// The only candidate that contains all given words, or whose words are all given.
 fn by_words<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let words = |name: &str| -> Vec<String> { plain(name).split(['_', '.']).map(str::to_owned).collect() };
     let given = words(given);
@@ -161,7 +157,7 @@ fn by_words<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
     }
 }
 
-/// As names are compared: in small letters, `-` and blanks as `_`.
+/// The form in which names are compared: lower case, `-` and blanks as `_`.
 fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['-', ' '], "_")
 }
@@ -181,7 +177,7 @@ mod tests {
             ("interval_heartbeat", Some("heartbeat_interval")),
             ("heartbeat.p99", Some("heartbeat.p99_ms")),
             ("conections", Some("connections")),
-            ("heartbeat", None), // two names hold it
+            ("heartbeat", None), // two names contain it
             ("speed", None),
             ("", None),
         ] {

@@ -1,4 +1,4 @@
-//! A scenario as the file has it: every key under its type, none of them judged. `check` takes it from here.
+//! A scenario as in the file: every key with its type, nothing validated. `check` does the rest.
 
 use std::time::Duration;
 
@@ -65,7 +65,6 @@ pub(super) const FIRMWARE: Section = Section {
         "only_site",
     ],
 };
-/// The keys of `[[adversary]]`.
 pub(super) const ADVERSARY: Section =
     Section { title: "[[adversary]]", keys: &["kind", "count", "addresses", "interval", "from", "until"] };
 /// The keys of `[[expect]]`.
@@ -73,7 +72,6 @@ pub(super) const EXPECT: Section = Section {
     title: "[[expect]]",
     keys: &["metric", "max", "min", "equals", "during", "every", "allow_empty", "abort"],
 };
-/// The whole file.
 pub(super) struct RawScenario {
     pub(super) name: Field<String>,
     pub(super) goal: Field<String>,
@@ -86,7 +84,7 @@ pub(super) struct RawScenario {
     pub(super) fleet: Field<RawFleet>,
     /// Name and value of each setting of the server.
     pub(super) server: Vec<(At<String>, Field<String>)>,
-    /// None, here and below: it is no list of tables, which is told already.
+    /// None, here and below: it is not a list of tables, which is already reported.
     pub(super) firmware: Option<Vec<RawFirmware>>,
     pub(super) policies: Option<Vec<RawPolicy>>,
     pub(super) adversaries: Option<Vec<RawAdversary>>,
@@ -94,7 +92,6 @@ pub(super) struct RawScenario {
     pub(super) expectations: Option<Vec<RawExpectation>>,
 }
 
-/// `[fleet]`.
 pub(super) struct RawFleet {
     pub(super) devices: Field<i64>,
     /// A duration, or the word `server`.
@@ -110,14 +107,12 @@ pub(super) struct RawFleet {
     pub(super) sites: Option<Vec<RawShare>>,
 }
 
-/// `[[fleet.model]]` or `[[fleet.site]]`.
 pub(super) struct RawShare {
     pub(super) at: Place,
     pub(super) name: Field<String>,
     pub(super) share: Field<i64>,
 }
 
-/// `[[firmware]]`.
 pub(super) struct RawFirmware {
     pub(super) at: Place,
     pub(super) version: Field<String>,
@@ -133,14 +128,13 @@ pub(super) struct RawFirmware {
     pub(super) only_site: Field<String>,
 }
 
-/// `[[policy]]`: a name, and what the server's own check judges.
+/// `[[policy]]`: a name, and the rest for the server's own check.
 pub(super) struct RawPolicy {
     pub(super) at: Place,
     pub(super) name: Field<String>,
     pub(super) policy: serde_json::Value,
 }
 
-/// `[[adversary]]`.
 pub(super) struct RawAdversary {
     pub(super) at: Place,
     pub(super) kind: Field<String>,
@@ -152,12 +146,11 @@ pub(super) struct RawAdversary {
     pub(super) until: Field<Duration>,
 }
 
-/// `[[timeline]]`.
 pub(super) struct RawStep {
     pub(super) place: Place,
     pub(super) at: Field<Duration>,
     pub(super) may_fail: Field<bool>,
-    /// None: what to do is missing or unknown, which is told already.
+    /// None: `do` is missing or unknown, which is already reported.
     pub(super) action: Option<At<RawAction>>,
 }
 
@@ -167,7 +160,6 @@ pub(super) struct RawAction {
     pub(super) check: Check,
 }
 
-/// `[[expect]]`.
 pub(super) struct RawExpectation {
     pub(super) at: Place,
     pub(super) metric: Field<String>,
@@ -295,7 +287,7 @@ impl RawStep {
         let at = table.duration("at", problems);
         let may_fail = match &action {
             Some(At { value: action, .. }) if action.kind.is_order => table.boolean("may_fail", problems),
-            _ => Field::Absent, // an unknown key, which is told already
+            _ => Field::Absent, // an unknown key, which is already reported
         };
         Self { place: table.at, at, may_fail, action }
     }
@@ -351,7 +343,7 @@ fn read_each<T>(
     Some(tables?.into_iter().map(|table| read(table, problems)).collect())
 }
 
-/// Where a key does belong that is unknown where it stands.
+/// Where a misplaced key belongs.
 fn elsewhere(key: &str) -> Option<String> {
     let has = |section: &Section| section.keys.contains(&key);
     if has(&TOP) {

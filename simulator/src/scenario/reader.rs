@@ -1,4 +1,4 @@
-//! Typed values out of parsed TOML: every wrong type and every unknown key is told at once, with its place.
+//! Typed values from parsed TOML: every wrong type and every unknown key is reported with its place.
 
 use std::time::Duration;
 
@@ -42,11 +42,9 @@ impl<T> At<T> {
 /// What the file says under a key.
 #[derive(Debug, Clone)]
 pub(crate) enum Field<T> {
-    /// Nothing.
     Absent,
-    /// Something of a wrong type, which is told already.
+    /// A value of a wrong type, which is already reported.
     Wrong,
-    /// A value.
     Given(At<T>),
 }
 
@@ -56,12 +54,11 @@ impl<T> Field<T> {
     }
 }
 
-/// What a table is called in messages, and the keys it may have.
+/// A table's name in messages, and the keys it may have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Section {
     /// As in the file: `[fleet]`.
     pub(crate) title: &'static str,
-    /// All keys.
     pub(crate) keys: &'static [&'static str],
 }
 
@@ -70,7 +67,7 @@ pub(crate) struct Reader<'a> {
     /// Where the table is: its header, or its braces.
     pub(crate) at: Place,
     table: &'a DeTable<'a>,
-    /// Keys that are there under a misspelt name, which is told: they are not missing.
+    /// Keys that are present under a misspelt name, which is reported: they do not count as missing.
     misspelt: Vec<&'static str>,
 }
 
@@ -80,12 +77,12 @@ impl<'a> Reader<'a> {
         Self { at, table, misspelt: Vec::new() }
     }
 
-    /// The keys that are there, with their places.
+    /// The present keys, with their places.
     pub(crate) fn keys(&self) -> impl Iterator<Item = At<&'a str>> + use<'a> {
         self.table.keys().map(|key| At { at: Place::from_range(&key.span()), value: key.get_ref().as_ref() })
     }
 
-    /// Tells every key that `section` does not have; `elsewhere` says what the key is where it does exist.
+    /// Reports every key that `section` does not have; `elsewhere` says where such a key belongs.
     pub(crate) fn refuse_unknown_keys(
         &mut self,
         section: Section,
@@ -105,7 +102,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The whole table but one key, as JSON: for what somebody else judges. Dates become their text.
+    /// The whole table without one key, as JSON, for the server's own checks. Dates become strings.
     pub(crate) fn json_without(&self, left_out: &str) -> serde_json::Value {
         let entries = self.table.iter().filter(|(key, _)| key.get_ref().as_ref() != left_out);
         entries.map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect()
@@ -150,7 +147,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A string that holds a duration, or one of `words`; a bare number is told to have a unit.
+    /// A string that holds a duration, or one of `words`; a bare number is reported to need a unit.
     pub(crate) fn duration_or(
         &self,
         key: &str,
@@ -201,7 +198,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string, a whole number or a ground_truth value, as text.
+    /// A string, a whole number or a truth value, as text.
     pub(crate) fn scalar(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a string, a whole number of 64 bits, `true` or `false`", problems, |value| match value {
             DeValue::String(text) => Some(text.to_string()),
@@ -290,7 +287,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Tells a value of a wrong type, with the right spelling where only the quotes are wrong.
+/// Reports a value of a wrong type, with the right spelling if only the quotes are wrong.
 fn wrong_type<T>(key: &str, at: Place, value: &DeValue<'_>, expected: &str, problems: &mut Problems) -> Field<T> {
     let near = match value {
         DeValue::String(text) if expected.contains("number") => text.parse::<i64>().ok().map(|n| n.to_string()),
@@ -314,7 +311,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "a ground_truth value",
+        DeValue::Boolean(_) => "a truth value",
         DeValue::Datetime(_) => "a date or a time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

@@ -1,4 +1,4 @@
-//! What the server would say of a scenario's rollouts: its own plan, made of the devices of the scenario before anything runs.
+//! Plans a scenario's rollouts with the server's own code and the scenario's devices, to find refusals before the run.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,27 +24,26 @@ use crate::{
     timeline::{StartRollout, Step},
 };
 
-/// The server's interval between heartbeats, where its settings can't be read.
+/// The server's heartbeat interval, if its settings can't be read.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A rollout that the server would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRollout {
-    /// Which.
     pub rollout_id: RolloutId,
     /// When the scenario starts it.
     pub at: Duration,
-    /// What the server would say.
+    /// The server's reason.
     pub why: String,
 }
 
-/// The rollouts of a plan that the server would refuse even if each device that is on by then were registered and free for
-/// it; those whose step may fail are not judged. What else the server knows by then can only make devices fewer.
+/// The rollouts of a plan that the server would refuse even if each device that is switched on by then were registered and
+/// free for it; steps that may fail are not checked. Whatever else the server knows by then can only exclude devices.
 pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
     if !plan.has_rollouts() {
         return Vec::new();
     }
-    let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // which the run says
+    let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // the run reports it
     let settings = plan.server_settings("");
     let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
     let mut names = BTreeSet::new();
@@ -62,7 +61,7 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         let planned = match release(plan, firmware) {
             Some(_) if !is_first => Err("a rollout of this name was started before".to_owned()),
             Some(release) => plan::plan(&wish, &release, candidates, interval.as_secs()).map_err(|no| no.to_string()),
-            None => continue, // there can be no such release, which the step itself says
+            None => continue, // the step's own check reports the missing firmware
         };
         if let Err(why) = planned {
             refused.push(RefusedRollout { rollout_id: rollout_id.clone(), at: timed.at, why });
@@ -85,7 +84,7 @@ fn candidate(plan: &Plan, device: &DeviceSpec) -> Candidate {
     }
 }
 
-/// The release of a firmware, as far as a plan needs it.
+/// The release of a firmware, with the fields that a plan needs.
 fn release(plan: &Plan, firmware: &Firmware) -> Option<ReleaseRecord> {
     let (release_id, sha256) = (firmware.release_id().parse::<ks_protocol::id::ReleaseId>().ok()?, Sha256([0; 32]));
     if plan.fleet.models.len() > MODELS_MAX {

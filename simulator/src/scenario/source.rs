@@ -2,9 +2,9 @@
 
 use ks_protocol::text::printable_char;
 
-/// Columns of a source line that are shown; a longer line is cut around the place that is meant.
+/// Columns of a source line that are shown; a longer line is cut around the place of the problem.
 const EXCERPT_COLUMNS_MAX: usize = 120;
-/// Columns kept before the place that is meant when a line is cut.
+/// Columns kept before the place of the problem when a line is cut.
 const EXCERPT_COLUMNS_BEFORE: usize = 40;
 /// Columns that a tab takes in an excerpt.
 const TAB_COLUMNS: usize = 4;
@@ -12,7 +12,6 @@ const TAB_COLUMNS: usize = 4;
 /// A byte range of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// The first byte.
     pub(crate) start: usize,
     /// One past the last byte.
     pub(crate) end: usize,
@@ -28,7 +27,7 @@ impl Place {
     }
 }
 
-/// Where something is, for a reader.
+/// A place in a form for readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
     /// From 1.
@@ -42,7 +41,6 @@ pub(crate) struct Location {
 /// One source line, printable: tabs widened, control characters replaced, cut if it is long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    /// The line.
     pub(crate) text: String,
     /// Columns before the underline.
     pub(crate) caret_column: usize,
@@ -50,7 +48,7 @@ pub(crate) struct Excerpt {
     pub(crate) caret_columns: usize,
 }
 
-/// The place's line, column and excerpt. Any range is taken: one beyond the text means its end.
+/// The place's line, column and excerpt. Any range is accepted: one beyond the text means its end.
 pub(crate) fn locate(text: &str, place: Place) -> Location {
     if place == Place::FILE {
         return Location { line: 1, column: 1, excerpt: None };
@@ -67,7 +65,7 @@ pub(crate) fn locate(text: &str, place: Place) -> Location {
     Location { line, column, excerpt: Some(excerpt(line_before, marked, rest)) }
 }
 
-/// At the end of the text, the end of its last line that says something: nobody looks at the empty line below it.
+/// For the end of the text, the end of its last line that is not empty.
 fn shown_start(text: &str, start: usize) -> usize {
     match text.get(start..) {
         Some("") => text.trim_end().len(),
@@ -75,7 +73,7 @@ fn shown_start(text: &str, start: usize) -> usize {
     }
 }
 
-/// Lays out a line in columns, and cuts it where it is too long.
+/// Lays out a line in columns, and cuts it if it is too long.
 fn excerpt(before: &str, marked: &str, rest: &str) -> Excerpt {
     let (mut before, more_before) = printable(before.chars().rev());
     before.reverse();
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn tabs_are_widened_and_what_would_move_the_cursor_is_replaced() {
+    fn tabs_are_widened_and_control_characters_are_replaced() {
         let text = "\tx = \"\u{1b}[2J\u{202e}y\"";
         assert_eq!(located(text, "x"), (1, 2, "    x = \"�[2J�y\"".into(), "    ^".into()));
     }
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_text_is_shown_behind_its_last_line() {
+    fn the_end_of_the_text_is_shown_after_its_last_line() {
         let text = "a = [\n1,\n\n";
         let found = locate(text, Place { start: text.len(), end: text.len() });
         let excerpt = found.excerpt.expect("not the whole file");

@@ -54,7 +54,7 @@ pub(super) fn reader<'a>(file: &'a Spanned<DeTable<'a>>) -> Reader<'a> {
     Reader::new(Place::FILE, file.get_ref())
 }
 
-/// The parser's words in this format's form, with what was probably meant.
+/// The parser's message as a problem, with a suggestion if possible.
 fn syntax_problem(text: &str, place: Place, message: &str) -> Problem {
     let (message, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     let marked = text.get(place.start..place.end).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
-    server_process::Moment,
+    server_process::StopPoint,
 };
 
 /// The server stops and starts again.
@@ -15,7 +15,8 @@ pub struct RestartServer {
     pub kill: bool,
     /// How long it is down.
     pub down_for: Duration,
-    pub moment: Moment,
+    /// When it stops.
+    pub moment: StopPoint,
 }
 
 pub(super) const KIND: Kind = kind! {
@@ -34,9 +35,9 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
         let kill = judge.or_default(kill, false);
         let down_for = judge.or_default(down_for, Duration::ZERO);
         let down_for = duration_in("for", down_for, &(Duration::ZERO..=*limits::OUTAGE.end()), judge.problems);
-        let moment = judge.word(moment, "moment", &Moment::ALL.map(|when| (when.as_str(), when)), Moment::Now);
+        let moment = judge.word(moment, "moment", &StopPoint::ALL.map(|when| (when.as_str(), when)), StopPoint::Now);
         let (kill, down_for, moment) = (kill?.value, down_for?.value, moment?);
-        let is_possible = moment == Moment::Now || judge.only_rehearsed();
+        let is_possible = moment == StopPoint::Now || judge.only_rehearsed();
         is_possible.then_some(Step::RestartServer(RestartServer { kill, down_for, moment }))
     })
 }
@@ -53,6 +54,6 @@ impl Act for RestartServer {
 
     /// The next commit comes within one heartbeat interval.
     fn fault(&self, beat_interval: Duration) -> Option<Duration> {
-        Some(self.down_for + if self.moment == Moment::Now { Duration::ZERO } else { beat_interval })
+        Some(self.down_for + if self.moment == StopPoint::Now { Duration::ZERO } else { beat_interval })
     }
 }

@@ -26,7 +26,7 @@ impl KeyStep {
     /// Every step, in order.
     pub const ALL: [Self; 3] = [Self::Announce, Self::Activate, Self::Retire];
 
-    /// The word in scenarios and in the admin API.
+    /// The word in scenarios.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Announce => "announce",

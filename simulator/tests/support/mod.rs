@@ -1,6 +1,6 @@
-//! What tests of whole runs share: the executable, scenarios and run folders, a real server as a target, and a proxy before it that
-//! lies.
-#![allow(dead_code, clippy::disallowed_methods, reason = "each test takes what it needs, and a proxy has threads")]
+//! Helpers for tests of whole runs: the executable, scenarios and run folders, a real server as a target, and a proxy that changes
+//! its answers.
+#![allow(dead_code, clippy::disallowed_methods, reason = "each test uses a part of this, and a proxy has threads")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -45,8 +45,8 @@ pub(crate) fn lines_in(out: &Path, name: &str) -> Vec<Value> {
     json_lines(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// What a process said on standard error.
-pub(crate) fn said(output: &Output) -> String {
+/// The standard error of a process.
+pub(crate) fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn summary_in(out: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap()
 }
 
-/// A real server that is somebody else's; stopped when dropped.
+/// A real external server; stopped when dropped.
 pub(crate) struct Server {
     pub(crate) process: Child,
     pub(crate) address: SocketAddr,
@@ -88,7 +88,7 @@ impl Drop for Server {
     }
 }
 
-/// A listener that gives each request this answer, and what it was asked: the heads of requests.
+/// A listener that gives each request this answer; also returns the heads of the requests.
 pub(crate) fn answering(answer: &'static [u8]) -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, heads) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(String::new())));
@@ -104,10 +104,10 @@ pub(crate) fn answering(answer: &'static [u8]) -> (SocketAddr, Arc<Mutex<String>
     (address, heads)
 }
 
-/// An answer as the proxy gives it on: status and body.
+/// An answer that passes the proxy: status and body.
 pub(crate) type Answer = (u16, Vec<u8>);
 
-/// A proxy before `server` on a port of its own: `change` sees the path and the answer, and gives what the client gets.
+/// A proxy before `server` on its own port: `change` maps the path and the answer to what the client gets.
 pub(crate) fn proxy(server: SocketAddr, change: impl Fn(&str, Answer) -> Answer + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -121,7 +121,7 @@ pub(crate) fn proxy(server: SocketAddr, change: impl Fn(&str, Answer) -> Answer 
     address
 }
 
-/// Passes on requests of one connection until either side ends it.
+/// Forwards requests of one connection until either side closes it.
 fn pass_on(client: &TcpStream, server: SocketAddr, change: &dyn Fn(&str, Answer) -> Answer) -> Option<()> {
     let server = TcpStream::connect(server).ok()?;
     client.set_nodelay(true).ok()?;

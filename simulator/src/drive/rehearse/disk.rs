@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ks_server::store::{Store, StoreError, Transaction};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{link::in_process::InProcess, seed, server_process::Moment};
+use crate::{link::in_process::InProcess, seed, server_process::StopPoint};
 
 /// Decides the outcome of commits. The server does not know of it: it replaces the real disk.
 pub struct Disk {
@@ -20,18 +20,18 @@ struct State {
     /// Share of commits that fail, in basis points; overlapping faults add up.
     errors_bp: u64,
     /// The server crashes around the next commit.
-    crash: Option<Moment>,
+    crash: Option<StopPoint>,
     luck: ChaCha8Rng,
 }
 
 impl State {
     /// The outcome of the next commit: why it fails, if it does, and whether only after all of it has run; and whether the
     /// server crashes around it.
-    fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<Moment>) {
+    fn next_commit(&mut self) -> (Option<(&'static str, bool)>, Option<StopPoint>) {
         let crash = self.crash.take();
         let fails_by_draw = self.errors_bp > 0 && seed::below(&mut self.luck, 10_000) < self.errors_bp;
         let why = match (crash, self.full) {
-            (Some(Moment::BeforeCommit), _) => Some("the server crashed before the commit"),
+            (Some(StopPoint::BeforeCommit), _) => Some("the server crashed before the commit"),
             (_, 1..) => Some("database or disk is full"),
             _ => fails_by_draw.then_some("disk I/O error"),
         };
@@ -81,7 +81,7 @@ impl Disk {
     }
 
     /// Crashes the server around its next commit: no answer to it leaves the server.
-    pub fn crash_at(&self, moment: Moment) {
+    pub fn crash_at(&self, moment: StopPoint) {
         self.state().crash = Some(moment);
     }
 
@@ -114,7 +114,7 @@ impl<S: Store> Store for OnDisk<S> {
         let (failure, crash) = self.disk.state().next_commit();
         let Some((why, is_late)) = failure else {
             let committed = self.store.commit(group);
-            if crash == Some(Moment::AfterCommit) {
+            if crash == Some(StopPoint::AfterCommit) {
                 self.disk.crash();
             }
             return committed;

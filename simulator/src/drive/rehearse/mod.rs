@@ -29,7 +29,7 @@ use crate::{
     operator::AnswerTimeouts,
     resources::{self, Resources, Stopwatch},
     scenario::{Addresses, Plan},
-    setup::{Driven, NotProvisioned, Setup, Way, shard},
+    setup::{DriverParts, ProvisionError, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
     timer::RuntimeTimer,
@@ -105,7 +105,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let log = EventLog::create(&out.join(EVENTS));
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
-    console.say(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
+    console.print(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -178,12 +178,12 @@ async fn play(
         timeouts: AnswerTimeouts::DEFAULT,
     };
     let setup = Setup::provision(plan, way, EPOCH, drop).await.map_err(|error| match error {
-        NotProvisioned::Name(error) => Failure::BadRequest(error.to_string()),
-        NotProvisioned::Operator(error) => Failure::Server(error.to_string()),
+        ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
+        ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
     let (begun, devices) = setup.begin(EPOCH);
     let exchanges = (!is_trial).then(|| Rc::clone(log));
-    let surroundings = begun.surroundings.clone();
+    let surroundings = begun.shared.clone();
     let shard = Rc::new(shard(plan, surroundings, Rc::new(RuntimeTimer), exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
         adversaries: fleet::adversaries(plan),
@@ -191,7 +191,7 @@ async fn play(
         ..begun.shard_plan(0, devices, 1)
     };
     actix::spawn(fleet::run_shard(shard_plan, shard, begun.reporting.clone(), begun.finishing.clone()));
-    let run = begun.conducted(Driven {
+    let run = begun.conducted(DriverParts {
         folder: out,
         log: Rc::clone(log),
         disk: Some(Arc::clone(&server.disk)),

@@ -31,7 +31,7 @@ use super::disk::{Disk, OnDisk};
 use crate::{
     link::in_process::InProcess,
     seed,
-    server_process::{Acting, Moment, ServerProcess},
+    server_process::{ServerAction, ServerProcess, StopPoint},
 };
 
 /// Pause of the supervisor before it retries a failed start.
@@ -130,15 +130,15 @@ impl VirtualServer {
 
 impl ServerProcess for VirtualServer {
     /// Always like `kill -9`: a graceful stop belongs to the server's edge, which a rehearsal replaces.
-    fn restart(self: Rc<Self>, _kill: bool, moment: Moment, down_for: Duration) -> Acting {
+    fn restart(self: Rc<Self>, _kill: bool, moment: StopPoint, down_for: Duration) -> ServerAction {
         Box::pin(async move {
-            if moment == Moment::Now {
+            if moment == StopPoint::Now {
                 self.stop().await;
             } else {
                 self.disk.crash_at(moment);
             }
             actix::spawn(async move {
-                if moment != Moment::Now {
+                if moment != StopPoint::Now {
                     self.disk.crashed().await;
                 }
                 tokio::time::sleep(down_for).await;
@@ -148,7 +148,7 @@ impl ServerProcess for VirtualServer {
         })
     }
 
-    fn bring_up(self: Rc<Self>) -> Acting {
+    fn ensure_running(self: Rc<Self>) -> ServerAction {
         Box::pin(async move { self.start().await })
     }
 

@@ -1,4 +1,4 @@
-//! Judges `[[adversary]]`.
+//! Checks `[[adversary]]`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// Judges all of them; none if one is wrong.
+/// Checks all of them; none if one is invalid.
 pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<Adversary>> {
     let first_beyond = raw.get(limits::ADVERSARIES_MAX).map(|adversary| adversary.at);
     at_most(raw.len(), limits::ADVERSARIES_MAX, ADVERSARY.title, first_beyond, problems);
@@ -54,7 +54,7 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     Some(Adversary { kind: kind?, count, addresses: addresses?, interval, from, until })
 }
 
-/// All of them together make no more attempts than a fleet may send heartbeats.
+/// Limits the attempts of all of them together to the heartbeat rate that a fleet may have.
 fn check_rate(attempts_per_s: f64, at: Place, problems: &mut Problems) -> bool {
     let is_too_much = attempts_per_s > f64::from(limits::OFFERED_PER_S_MAX);
     if is_too_much {
@@ -66,7 +66,7 @@ fn check_rate(attempts_per_s: f64, at: Place, problems: &mut Problems) -> bool {
     !is_too_much
 }
 
-/// What attacks sockets has nothing to attack in a rehearsal.
+/// Refuses adversaries that attack sockets in a rehearsal, which has none.
 fn check_fits_mode(
     kind: AdversaryKind,
     at: Place,
@@ -107,7 +107,7 @@ fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Pr
     }
 }
 
-/// From before until, until at most the end.
+/// Checks that `from` is before `until`, and `until` not after the end.
 fn check_window(
     from: Option<At<Duration>>,
     until: Option<At<Duration>>,

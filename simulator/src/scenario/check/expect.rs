@@ -1,4 +1,4 @@
-//! Judges `[[expect]]`.
+//! Checks `[[expect]]`.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// Name, start and end; none: they are not known because something else is wrong.
+/// Name, start and end; none if they are unknown because of another problem.
 type Phases<'a> = Option<&'a [(String, Duration, Duration)]>;
 
-/// Something is wrong, and told already.
+/// An invalid value, which is already reported.
 #[derive(Debug, Clone, Copy)]
 struct NotSound;
 
-/// Judges all of them; none if one is wrong, or if there are none.
+/// Checks all of them; none if one is invalid, or if there are none.
 pub(super) fn check(
     raw: Vec<RawExpectation>,
     phases: Phases<'_>,
@@ -84,8 +84,7 @@ fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Prob
         Ok(Metric::Codes(code)) => check_code(code, name.at, known, problems).map(Metric::Codes),
         Ok(metric) if metric.is_a_time() && known.timing == Some(Timing::Ignored) => {
             let message = format!("`{metric}` depends on how fast the machine is, and `timing` is \"ignored\"");
-            problems
-                .push(Problem::new(name.at, message).expected("a metric of what is done, or `timing = \"measured\"`"));
+            problems.push(Problem::new(name.at, message).expected("a metric that counts, or `timing = \"measured\"`"));
             None
         }
         Ok(metric) => Some(metric),
@@ -99,7 +98,7 @@ fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Prob
     }
 }
 
-/// Whether the check would take this name.
+/// Whether this name is a metric.
 fn is_known(name: &str, known: &Known<'_>) -> bool {
     match name.parse::<Metric>() {
         Ok(Metric::Codes(code)) => codes(known).is_none_or(|codes| codes.contains(&code.as_str())),
@@ -107,14 +106,14 @@ fn is_known(name: &str, known: &Known<'_>) -> bool {
     }
 }
 
-/// Every code that a request can come to; none if the server's are not known.
+/// Every code that a request can end with; none if the server's are unknown.
 fn codes(known: &Known<'_>) -> Option<Vec<&'static str>> {
     let of_server = known.settings.answer_codes();
     let all = [AnswerCode::OK].into_iter().chain(AnswerCode::LOCAL).chain(of_server.iter().copied()).collect();
     (!of_server.is_empty()).then_some(all)
 }
 
-/// A code that no server answers would count nothing, and `equals = 0` would hold for a slip of the pen.
+/// Refuses codes that no server answers: a typo would count nothing, and `equals = 0` would hold.
 fn check_code(code: AnswerCode, at: Place, known: &Known<'_>, problems: &mut Problems) -> Option<AnswerCode> {
     let Some(all) = codes(known) else { return Some(code) };
     if all.contains(&code.as_str()) {
@@ -126,7 +125,7 @@ fn check_code(code: AnswerCode, at: Place, known: &Known<'_>, problems: &mut Pro
     None
 }
 
-/// Exactly one of the three, and a number that a metric can have.
+/// Requires exactly one of the three, and a number that a metric can have.
 fn check_bound(fields: [(&str, Field<f64>); 3], at: Place, problems: &mut Problems) -> Option<Bound> {
     let expected = "exactly one of `max`, `min` and `equals`";
     let is_wrong = fields.iter().any(|(_, field)| matches!(field, Field::Wrong));
@@ -177,7 +176,7 @@ fn check_during(during: Field<String>, phases: Phases<'_>, problems: &mut Proble
         Some((name, start, _)) => {
             let message =
                 format!("the phase `{name}` has no length: it starts and ends at {}", duration::format(*start));
-            problems.push(Problem::new(during.at, message).expected("a phase in which something can be measured"));
+            problems.push(Problem::new(during.at, message).expected("a phase with a length"));
             None
         }
         None => {
@@ -193,7 +192,7 @@ fn check_during(during: Field<String>, phases: Phases<'_>, problems: &mut Proble
     }
 }
 
-/// At least one full window must fit into the time that it is held over.
+/// Requires that at least one full window fits into the phase.
 fn check_every(
     every: Field<Duration>,
     during: Option<&During>,
@@ -228,7 +227,7 @@ fn check_every(
     Err(NotSound)
 }
 
-/// A run can end early only on what can be known before its end.
+/// Allows `abort` only if a miss is certain before the end.
 fn check_abort(
     abort: Option<At<bool>>,
     metric: Option<&Metric>,
@@ -243,13 +242,13 @@ fn check_abort(
     }
     let is_known_early = every.is_some() || (bound.is_upper() && metric.only_rises());
     if metric.known() == MetricIsKnown::AfterEnd {
-        let message = format!("`{metric}` is known after the end only, so it cannot end the run");
+        let message = format!("`{metric}` is known only after the end, so it cannot end the run");
         problems.push(Problem::new(abort.at, message).expected("no `abort`"));
         None
     } else if is_known_early {
         Some(true)
     } else {
-        let message = format!("whether `{metric} {bound}` holds is known at the end only: it can still mend");
+        let message = format!("whether `{metric} {bound}` holds is known only at the end: it can still recover");
         let expected = "`abort` with `every`, or on a count with `max` or `equals = 0`";
         problems.push(Problem::new(abort.at, message).expected(expected));
         None

@@ -1,4 +1,4 @@
-//! Judges `[[firmware]]` and `[[policy]]`: the latter by the server's own check, so that a scenario never starts with one that
+//! Checks `[[firmware]]` and `[[policy]]`: the latter with the server's own check, so that a scenario never starts with one that
 //! the server would refuse.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::scenario::raw::{FIRMWARE, RawFirmware, RawPolicy};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 
-/// Judges all releases, and makes their versions known.
+/// Checks all releases and records their versions.
 pub(super) fn check(raw: Vec<RawFirmware>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<Firmware>> {
     let first_beyond = raw.get(limits::FIRMWARE_MAX).map(|firmware| firmware.at);
     at_most(raw.len(), limits::FIRMWARE_MAX, FIRMWARE.title, first_beyond, problems);
@@ -31,7 +31,7 @@ pub(super) fn check(raw: Vec<RawFirmware>, known: &mut Known<'_>, problems: &mut
         let Some(firmware) = firmware else { continue };
         if let Some(twin) = checked.iter().find(|twin| twin.release_counter == firmware.release_counter) {
             let message = format!("`counter` is {}, that of {}", firmware.release_counter, quoted(&twin.version));
-            problems.push(Problem::new(at, message).expected("a counter of its own; going back is a higher one too"));
+            problems.push(Problem::new(at, message).expected("a unique counter; a rollback needs a higher one too"));
         }
         checked.push(firmware);
     }
@@ -41,7 +41,7 @@ pub(super) fn check(raw: Vec<RawFirmware>, known: &mut Known<'_>, problems: &mut
 fn is_first(name: &At<String>, seen: &mut Vec<At<String>>, title: &str, problems: &mut Problems) {
     if let Some(first) = seen.iter().find(|first| first.value == name.value) {
         let message = format!("a second {title} is called {}", quoted(&name.value));
-        problems.push(Problem::new(name.at, message).expected("a name of its own").first_at(first.at));
+        problems.push(Problem::new(name.at, message).expected("a unique name").first_at(first.at));
     }
     seen.push(name.clone());
 }
@@ -89,7 +89,7 @@ fn check_one(raw: RawFirmware, known: &Known<'_>, problems: &mut Problems) -> Op
     Some(firmware)
 }
 
-/// What is wrong has been told.
+/// The problem has been reported.
 struct Wrong;
 
 /// A model or site of the fleet, if one is named.
@@ -108,7 +108,6 @@ fn only(
     named(&given, &format!("the fleet has no {what}"), names, problems).map(Some).ok_or(Wrong)
 }
 
-/// One of `names`.
 pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
     if names.contains(&given.value) {
         return Some(given.value.clone());
@@ -116,12 +115,12 @@ pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: 
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let near = closest_value(&given.value, names.iter().copied());
     let message = format!("{none} {}", quoted(&given.value));
-    let expected = if names.is_empty() { "one, and there is none".to_owned() } else { any_of(&names) };
+    let expected = if names.is_empty() { "one, but there is none".to_owned() } else { any_of(&names) };
     problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
     None
 }
 
-/// Judges all policies, and makes their names known.
+/// Checks all policies and records their names.
 pub(super) fn check_policies(
     raw: Vec<RawPolicy>,
     known: &mut Known<'_>,
@@ -153,7 +152,7 @@ fn check_policy(policy: serde_json::Value, at: Place, problems: &mut Problems) -
         Err(error) => {
             let (field, what) = (error.path().to_string(), error.inner().to_string());
             let message = if field == "." { format!("this policy: {what}") } else { format!("`{field}`: {what}") };
-            problems.push(Problem::new(at, message).expected("a policy as the admin API takes it"));
+            problems.push(Problem::new(at, message).expected("a policy in the format of the admin API"));
             return None;
         }
     };

@@ -1,8 +1,8 @@
-//! Judges `[fleet]`.
+//! Checks `[fleet]`.
 
 use std::time::Duration;
 
-use super::value::{LABEL, at_most, duration_in, integer_in, misfit, or_default, required, text_like};
+use super::value::{LABEL, at_most, duration_in, integer_in, mismatch, or_default, required, text_like};
 use crate::scenario::limits;
 use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, grouped, quoted};
@@ -11,7 +11,7 @@ use crate::scenario::reader::{At, Field, Section};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// The fleet so far; none: wrong.
+/// The fleet so far; a field of none is invalid.
 #[derive(Default)]
 pub(super) struct CheckedFleet {
     pub(super) devices: Option<u32>,
@@ -36,7 +36,7 @@ impl CheckedFleet {
         self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())
     }
 
-    /// The fleet, if all of it holds.
+    /// The fleet, if all of it is valid.
     pub(super) fn into_fleet(self) -> Option<Fleet> {
         Some(Fleet {
             devices: self.devices?,
@@ -52,7 +52,6 @@ impl CheckedFleet {
     }
 }
 
-/// Judges all of it.
 pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> CheckedFleet {
     let devices = required(raw.devices, "devices", (FLEET.title, at), "devices = 1000", problems);
     let devices = integer_in::<u32>("devices", devices, &limits::DEVICES, problems);
@@ -104,7 +103,7 @@ fn check_interval(
     }
 }
 
-/// No more heartbeats per second than a generator can hope to send.
+/// Limits heartbeats per second to what a generator can send.
 fn check_offered(devices: &At<u32>, interval: HeartbeatInterval, at: Place, problems: &mut Problems) {
     if let Some(sentence) = offered_too_much(devices.value, interval) {
         let shortest =
@@ -114,7 +113,7 @@ fn check_offered(devices: &At<u32>, interval: HeartbeatInterval, at: Place, prob
     }
 }
 
-/// A sentence if so many devices would send more heartbeats per second than is allowed.
+/// A sentence if this many devices would send more heartbeats per second than allowed.
 pub(in crate::scenario) fn offered_too_much(devices: u32, interval: HeartbeatInterval) -> Option<String> {
     let HeartbeatInterval::Fixed(each) = interval else { return None };
     let per_s = interval.offered_per_s(devices)?;
@@ -150,15 +149,15 @@ fn check_connections(raw: Field<Result<i64, String>>, at: Place, problems: &mut 
 /// What an `id_prefix` must be.
 pub(in crate::scenario) const ID_PREFIX_EXPECTED: &str = "a letter, then up to 31 of A-Z, a-z, 0-9, `.`, `_` and `-`";
 
-/// Whether a device's id can begin so.
+/// Whether a device ID can have this prefix.
 pub(in crate::scenario) fn is_id_prefix(prefix: &str) -> bool {
-    misfit(prefix, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).is_none()
+    mismatch(prefix, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).is_none()
         && prefix.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 fn check_id_prefix(prefix: Option<At<String>>, problems: &mut Problems) -> Option<String> {
     let prefix = prefix?;
-    let wrong = misfit(&prefix.value, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).or_else(|| {
+    let wrong = mismatch(&prefix.value, limits::ID_PREFIX_CHARS_MAX, LABEL.allows).or_else(|| {
         let starts_with_letter = prefix.value.starts_with(|c: char| c.is_ascii_alphabetic());
         (!starts_with_letter).then(|| "does not start with a letter".to_owned())
     });
@@ -167,7 +166,7 @@ fn check_id_prefix(prefix: Option<At<String>>, problems: &mut Problems) -> Optio
     None
 }
 
-/// Models or sites: each has a name of its own and a weight. Without any, the whole fleet is `default`.
+/// Models or sites: each has a unique name and a weight. Without any, the whole fleet is `default`.
 fn check_shares(raw: Vec<RawShare>, section: Section, default: &str, problems: &mut Problems) -> Option<Vec<Share>> {
     let title = section.title;
     if raw.is_empty() {
@@ -186,7 +185,7 @@ fn check_shares(raw: Vec<RawShare>, section: Section, default: &str, problems: &
         let Some(name) = name else { continue };
         if let Some(first) = names.iter().find(|first| first.value == name.value) {
             let message = format!("a second {title} is called {}", quoted(&name.value));
-            problems.push(Problem::new(name.at, message).expected("a name of its own").first_at(first.at));
+            problems.push(Problem::new(name.at, message).expected("a unique name").first_at(first.at));
         } else if let Some(share) = share {
             shares.push(Share { name: name.value.clone(), share: share.value });
         }

@@ -1,4 +1,4 @@
-//! Judges a scenario as it was read: every value against its range, then values against each other, all errors at once.
+//! Checks a scenario: every value against its range, then values against each other; reports all problems together.
 
 mod adversary;
 mod expect;
@@ -26,7 +26,7 @@ use fleet::CheckedFleet;
 use ks_protocol::duration;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
 
-/// What the checks of one part need to know of the others; none: it is wrong, and what depends on it is not judged.
+/// What the checks of one part need from the others; a field is none if it is invalid, and checks that depend on it are skipped.
 pub(crate) struct Known<'a> {
     pub(crate) mode: Option<Mode>,
     pub(crate) timing: Option<Timing>,
@@ -43,12 +43,12 @@ pub(crate) struct Known<'a> {
     pub(crate) settings: &'a dyn ServerSettings,
 }
 
-/// The plan, if nothing is wrong; otherwise all that is wrong is in `problems`.
+/// The plan, if it is valid; otherwise all problems are in `problems`.
 pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &mut Problems) -> Option<Plan> {
     let file = ("the scenario", Place::FILE);
     let name = required(raw.name, "name", file, "name = \"my-scenario\"", problems);
     let name = text_like("name", name, NAME, problems);
-    let goal = required(raw.goal, "goal", file, "goal = \"what the run shall show\"", problems);
+    let goal = required(raw.goal, "goal", file, "goal = \"what the run should show\"", problems);
     let goal = text_within("goal", goal, &(1..=limits::GOAL_CHARS_MAX), problems);
     let mode = check_mode(raw.mode, problems);
     let timing = or_default(raw.timing, Timing::Measured.as_str(), Place::FILE);
@@ -102,10 +102,10 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     Some(plan)
 }
 
-/// The server's own plan of each rollout, so that no run ends in the middle because the server refuses one.
+/// Plans each rollout with the server's own code, so that no run fails midway because the server refuses one.
 fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems) {
     for RefusedRollout { rollout_id, why, .. } in rollouts::refused(plan) {
-        // Of several steps with one name the last is the one that is refused.
+        // Of several steps with one name the last one is refused.
         let at = places.iter().rev().find(|place| place.value == rollout_id).map_or(Place::FILE, |place| place.at);
         let problem = Problem::new(at, format!("the server would refuse this `start_rollout`: {why}"));
         problems.push(problem.expected("a rollout that fits the fleet, or `may_fail = true`"));
@@ -157,7 +157,7 @@ fn check_ramp(ramp: Field<Duration>, duration: Option<&At<Duration>>, problems: 
     }
 }
 
-/// Long enough for every request to come to an end, so that none escapes judgement.
+/// Long enough for every request to finish, so that each result is counted.
 fn check_drain(drain: Field<Duration>, answer_timeout: Option<Duration>, problems: &mut Problems) -> Option<Duration> {
     let needed = answer_timeout? + limits::DRAIN_MARGIN;
     let drain = duration_in("drain", or_default(drain, needed, Place::FILE), &limits::DRAIN, problems)?;
@@ -170,7 +170,7 @@ fn check_drain(drain: Field<Duration>, answer_timeout: Option<Duration>, problem
     None
 }
 
-/// Unknown names here, wrong values by the server's own check.
+/// Checks names here, and values with the server's own check.
 fn check_settings(
     raw: Vec<(At<String>, Field<String>)>,
     settings: &dyn ServerSettings,
@@ -187,7 +187,7 @@ fn check_settings(
             all_are_sound = false;
         } else if settings.reaches_outside().contains(&name.value.as_str()) {
             let message = format!(
-                "{} would have the server reach beyond the run's own folder and process, which a scenario may not",
+                "{} would let the server reach outside the run's folder and process, which a scenario may not do",
                 quoted(&name.value)
             );
             let help = "start a server with this setting yourself, and run against it with --target";

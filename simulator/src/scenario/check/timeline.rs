@@ -1,4 +1,4 @@
-//! Judges `[[timeline]]`, and brings the steps into their order. What a step's own keys must be is in its own file.
+//! Checks `[[timeline]]` and sorts the steps. Each step's own keys are checked in its own file.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// The names of phases that are always there.
+/// Built-in phases.
 pub(crate) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
 
-/// Judges all steps; none if one is wrong. Steps of the same time keep the order of the file.
+/// Checks all steps; none if one is invalid. Steps of the same time keep the order of the file.
 pub(super) fn check(raw: Vec<RawStep>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<TimedStep>> {
     let first_beyond = raw.get(limits::STEPS_MAX).map(|step| step.place);
     at_most(raw.len(), limits::STEPS_MAX, "[[timeline]]", first_beyond, problems);
     let count = raw.len();
-    let mut seen = Seen::default();
+    let mut seen = Declared::default();
     let raw = raw.into_iter().take(limits::STEPS_MAX);
     let mut steps: Vec<_> = raw.filter_map(|raw| check_one(raw, known, &mut seen, problems)).collect();
     steps.sort_by_key(|step| step.at);
@@ -31,15 +31,15 @@ pub(super) fn check(raw: Vec<RawStep>, known: &mut Known<'_>, problems: &mut Pro
     (steps.len() == count).then_some(steps)
 }
 
-/// What earlier steps have used up.
+/// Names that earlier steps have declared.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct Declared {
     pub(crate) phases: Vec<At<String>>,
     pub(crate) rollouts: Vec<At<RolloutId>>,
     pub(crate) revoked: u32,
 }
 
-fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Seen, problems: &mut Problems) -> Option<TimedStep> {
+fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Declared, problems: &mut Problems) -> Option<TimedStep> {
     let at = required(raw.at, "at", ("[[timeline]]", raw.place), "at = \"10s\"", problems);
     let at = check_at(at, known.duration, problems);
     let action = raw.action?;
@@ -66,17 +66,16 @@ fn check_at(at: Option<At<Duration>>, end: Option<Duration>, problems: &mut Prob
 pub(crate) struct Judge<'a> {
     /// Where the value of `do` is.
     pub(crate) at: Place,
-    /// Where the step is.
     pub(crate) place: Place,
-    /// What messages call the step.
+    /// The step's name in messages.
     title: &'static str,
     pub(crate) known: &'a Known<'a>,
-    pub(crate) seen: &'a mut Seen,
+    pub(crate) seen: &'a mut Declared,
     pub(crate) problems: &'a mut Problems,
 }
 
 impl Judge<'_> {
-    /// The value; a step without it is told to need it, as in `example`.
+    /// The value; a missing one is reported, with `example`.
     pub(crate) fn required<T>(&mut self, field: Field<T>, key: &str, example: &str) -> Option<At<T>> {
         required(field, key, (self.title, self.place), example, self.problems)
     }
@@ -118,11 +117,11 @@ impl Judge<'_> {
         named(&version?, "the scenario has no [[firmware]] of version", &self.known.firmware, self.problems)
     }
 
-    /// Load runs have a network, a disk and a process of the machine's, which obey nobody.
+    /// Load runs use the machine's network and disk, in which faults can't be injected.
     pub(crate) fn only_rehearsed(&mut self) -> bool {
         let is_rehearsal = self.known.mode == Some(Mode::Rehearse);
         if !is_rehearsal {
-            let problem = Problem::new(self.at, "only a rehearsal has a network and a disk that do as they are told");
+            let problem = Problem::new(self.at, "faults of network and disk can be injected only in a rehearsal");
             self.problems.push(problem.expected("`mode = \"rehearse\"`, or no such step"));
         }
         is_rehearsal
@@ -134,7 +133,7 @@ impl Judge<'_> {
         duration_in("for", length, &limits::OUTAGE, self.problems).map(|length| length.value)
     }
 
-    /// How many of what a fault hits, in basis points.
+    /// The share that a fault affects, in basis points.
     pub(crate) fn share_bp(&mut self, share_bp: Field<i64>) -> Option<u16> {
         let share_bp = self.required(share_bp, "share_bp", "share_bp = 500");
         integer_in::<u16>("share_bp", share_bp, &limits::SHARE_BP, self.problems).map(|share| share.value)

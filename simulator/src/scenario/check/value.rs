@@ -1,4 +1,4 @@
-//! Single values against their range, list or pattern; a value that is wrong is told, and is `None` from then on.
+//! Checks single values against their range, list or pattern; an invalid value is reported and becomes `None`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// What a name may look like.
+/// The pattern of a name.
 #[derive(Clone, Copy)]
 pub(crate) struct Pattern {
     pub(crate) chars_max: usize,
@@ -17,7 +17,6 @@ pub(crate) struct Pattern {
     pub(crate) described: &'static str,
 }
 
-/// Scenarios and phases.
 pub(crate) const NAME: Pattern = Pattern {
     chars_max: NAME_CHARS_MAX,
     allows: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
@@ -31,11 +30,10 @@ pub(crate) const LABEL: Pattern = Pattern {
     described: "1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
 };
 
-/// Kinds of commands.
 pub(crate) const WORD: Pattern =
     Pattern { chars_max: 32, allows: |c| c.is_ascii_lowercase() || c == '_', described: "1 to 32 of a-z and `_`" };
 
-/// The value, or the default if there is none; `at` stands for the place of a default.
+/// The value, or the default if there is none; `at` is the place of a default.
 pub(crate) fn or_default<T>(field: Field<T>, default: impl Into<T>, at: Place) -> Option<At<T>> {
     match field {
         Field::Given(given) => Some(given),
@@ -44,7 +42,7 @@ pub(crate) fn or_default<T>(field: Field<T>, default: impl Into<T>, at: Place) -
     }
 }
 
-/// The value; `owner` (at `at`) is told to need it, as in `example`.
+/// The value; a missing one is reported at `at` for `owner`, with `example`.
 pub(crate) fn required<T>(
     field: Field<T>,
     key: &str,
@@ -62,7 +60,7 @@ pub(crate) fn required<T>(
     }
 }
 
-/// A length of time within its range.
+/// A duration within its range.
 pub(crate) fn duration_in(
     key: &str,
     value: Option<At<Duration>>,
@@ -91,7 +89,7 @@ pub(crate) fn integer_in<T: TryFrom<i64>>(
     T::try_from(value.value).ok().map(|typed| value.with(typed))
 }
 
-/// Which end of the range the value misses.
+/// Which end of the range the value exceeds.
 fn side<T: PartialOrd>(
     value: &T,
     range: &RangeInclusive<T>,
@@ -138,7 +136,7 @@ pub(crate) fn one_of<T: Copy>(
     None
 }
 
-/// A name of the pattern; a near spelling that fits is suggested.
+/// A name that matches the pattern; a close one that matches is suggested.
 pub(crate) fn text_like(
     key: &str,
     value: Option<At<String>>,
@@ -146,10 +144,10 @@ pub(crate) fn text_like(
     problems: &mut Problems,
 ) -> Option<At<String>> {
     let value = value?;
-    let Some(wrong) = misfit(&value.value, pattern.chars_max, pattern.allows) else { return Some(value) };
+    let Some(wrong) = mismatch(&value.value, pattern.chars_max, pattern.allows) else { return Some(value) };
     let lower = value.value.trim().to_lowercase();
     let mended: String = lower.chars().map(|c| if (pattern.allows)(c) { c } else { '-' }).collect();
-    let is_mended = lower.is_ascii() && misfit(&mended, pattern.chars_max, pattern.allows).is_none();
+    let is_mended = lower.is_ascii() && mismatch(&mended, pattern.chars_max, pattern.allows).is_none();
     let near = is_mended.then(|| format!("\"{mended}\""));
     let message = format!("`{key}` {wrong}");
     problems.push(Problem::new(value.at, message).expected(pattern.described).suggest(near));
@@ -174,8 +172,8 @@ pub(crate) fn text_within(
     None
 }
 
-/// Why a text is no such name: completes "`name` ...".
-pub(crate) fn misfit(text: &str, chars_max: usize, allows: impl Fn(char) -> bool) -> Option<String> {
+/// Why a text does not match: completes "`name` ...".
+pub(crate) fn mismatch(text: &str, chars_max: usize, allows: impl Fn(char) -> bool) -> Option<String> {
     let count = text.chars().count();
     if count == 0 {
         return Some("is empty".to_owned());
@@ -186,7 +184,7 @@ pub(crate) fn misfit(text: &str, chars_max: usize, allows: impl Fn(char) -> bool
     (count > chars_max).then(|| format!("has {count} characters"))
 }
 
-/// At most so many tables of a kind.
+/// Limits the number of tables of a kind.
 pub(crate) fn at_most(count: usize, max: usize, title: &str, first_beyond: Option<Place>, problems: &mut Problems) {
     if let (true, Some(at)) = (count > max, first_beyond) {
         let message = format!("{} tables {title}", grouped(count));

@@ -1,8 +1,8 @@
 //! Goal: no file makes the check panic, overflow the stack or take long, and every refusal can be shown.
-//! Method: hostile files by hand, and shipped files with random damage from a fixed seed.
+//! Method: hand-written hostile files, and shipped files with random damage from a fixed seed.
 
 use super::shipped::scenarios;
-use super::{Permissive, SOUND};
+use super::{Permissive, VALID};
 use crate::scenario::{FILE_BYTES_MAX, check, render_all};
 
 /// Checks a file and shows what is wrong with it, in every form.
@@ -80,12 +80,12 @@ fn a_file_of_one_thing_repeated_is_refused_in_bounded_space() {
 
 #[test]
 fn every_beginning_of_a_scenario_is_handled() {
-    for end in 0..SOUND.len() {
-        survives(&SOUND.as_bytes()[..end]);
+    for end in 0..VALID.len() {
+        survives(&VALID.as_bytes()[..end]);
     }
 }
 
-/// Splitmix64: enough to damage files with, the same each time.
+/// SplitMix64: enough for repeatable damage to files.
 struct Draws(u64);
 
 impl Draws {

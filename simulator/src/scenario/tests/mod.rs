@@ -1,4 +1,4 @@
-//! The scenario format from outside: what is accepted, what is refused, and with which words.
+//! Tests of the scenario format: what is accepted, what is refused, and with which messages.
 
 mod hostile;
 mod orders;
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use super::{Diagnostic, Plan, ServerSettings, check};
 
-/// A scenario that holds; tests change one line of it. The lines are numbered in the messages below.
-const SOUND: &str = r#"name = "demo"
+/// A valid scenario; tests change one line of it. The messages below refer to its line numbers.
+const VALID: &str = r#"name = "demo"
 goal = "Show one thing."
 duration = "30s"
 ramp = "5s"
@@ -63,7 +63,7 @@ impl ServerSettings for Stub {
     }
 }
 
-/// A server that takes every setting that a shipped scenario uses.
+/// A server that accepts every setting that a shipped scenario uses.
 struct Permissive;
 
 impl ServerSettings for Permissive {
@@ -83,10 +83,10 @@ impl ServerSettings for Permissive {
     }
 }
 
-/// The sound scenario with one place changed.
+/// The valid scenario with one place changed.
 fn changed(from: &str, to: &str) -> String {
-    assert_eq!(SOUND.matches(from).count(), 1, "`{from}` stands once in the sound scenario");
-    SOUND.replace(from, to)
+    assert_eq!(VALID.matches(from).count(), 1, "`{from}` occurs once in the valid scenario");
+    VALID.replace(from, to)
 }
 
 fn checked(text: &str) -> Result<Plan, Vec<Diagnostic>> {
@@ -99,6 +99,6 @@ fn plan(text: &str) -> Plan {
 
 /// Every diagnostic in its one-line form, without the file's name.
 fn refusals(text: &str) -> Vec<String> {
-    let wrong = checked(text).expect_err("the scenario is wrong");
+    let wrong = checked(text).expect_err("the scenario is invalid");
     wrong.iter().map(|wrong| wrong.to_string().replace("demo.toml:", "")).collect()
 }

@@ -1,6 +1,6 @@
-//! What the server may refuse, and what may not depend on the speed of a machine.
+//! Rollouts that the server would refuse, and metrics that depend on the machine's speed.
 
-use super::{SOUND, changed, plan, refusals};
+use super::{VALID, changed, plan, refusals};
 use crate::scenario::{Overrides, Timing, refused_rollouts};
 
 /// A rollout whose first stage waits for 60 devices; the fleet has 100.
@@ -22,11 +22,11 @@ policy = \"half\"
 ";
 
 fn rollout(min_executed: u32) -> String {
-    format!("{SOUND}{}", ROLLOUT.replace("MIN", &min_executed.to_string()))
+    format!("{VALID}{}", ROLLOUT.replace("MIN", &min_executed.to_string()))
 }
 
 #[test]
-fn a_rollout_that_the_server_would_refuse_is_told_before_the_run() {
+fn a_rollout_that_the_server_would_refuse_is_reported_before_the_run() {
     assert!(plan(&rollout(40)).has_rollouts());
     let wrong = refusals(&rollout(60));
     assert_eq!(wrong.len(), 1, "{wrong:?}");
@@ -39,7 +39,7 @@ fn a_rollout_that_the_server_would_refuse_is_told_before_the_run() {
 }
 
 #[test]
-fn a_smaller_fleet_is_judged_again() {
+fn a_smaller_fleet_is_checked_again() {
     let few = Overrides { devices: Some(20), ..Overrides::default() };
     let plan = plan(&rollout(40)).with_overrides(few).unwrap();
     let refused = refused_rollouts(&plan);
@@ -50,19 +50,19 @@ fn a_smaller_fleet_is_judged_again() {
 fn only_orders_may_fail() {
     let order = changed("do = \"phase\"\nname = \"storm\"", "do = \"revoke\"\ndevices = 1\nmay_fail = true");
     assert!(plan(&order).timeline[0].may_fail);
-    assert!(!plan(SOUND).timeline[0].may_fail);
+    assert!(!plan(VALID).timeline[0].may_fail);
     let phase = changed("name = \"storm\"", "name = \"storm\"\nmay_fail = true");
     assert!(refusals(&phase)[0].contains("unknown key `may_fail` in a `phase` step"));
 }
 
 #[test]
-fn where_timing_is_ignored_no_expectation_is_a_time_or_a_rate() {
+fn with_timing_ignored_no_expectation_is_a_time_or_a_rate() {
     let ignored = |metric: &str| {
         let text = changed("metric = \"errors\"", &format!("metric = \"{metric}\""));
         text.replace("ramp = \"5s\"", "ramp = \"5s\"\ntiming = \"ignored\"")
     };
     assert_eq!(plan(&ignored("errors")).timing, Timing::Ignored);
-    assert_eq!(plan(SOUND).timing, Timing::Measured);
+    assert_eq!(plan(VALID).timing, Timing::Measured);
     for metric in
         ["heartbeat.p99_ms", "heartbeat.max_ms", "heartbeat.per_min", "register.p99_ms", "rollout.detection_s"]
     {

@@ -1,8 +1,8 @@
-//! What the command line may change, and what then no longer fits.
+//! Overrides by the command line, and what no longer fits then.
 
 use std::time::Duration;
 
-use super::{SOUND, changed, plan};
+use super::{VALID, changed, plan};
 use crate::scenario::{Overrides, Plan};
 
 const fn s(count: u64) -> Duration {
@@ -19,13 +19,13 @@ fn of_devices(plan: &Plan, devices: u32) -> Result<Plan, Vec<String>> {
 
 #[test]
 fn without_overrides_a_plan_stays_as_it_is() {
-    let plan = plan(SOUND);
+    let plan = plan(VALID);
     assert_eq!(plan.with_overrides(Overrides::default()), Ok(plan.clone()));
 }
 
 #[test]
 fn a_longer_run_keeps_its_ramp_and_attacks_last_to_the_new_end() {
-    let longer = lasting(&plan(SOUND), s(60)).expect("it fits");
+    let longer = lasting(&plan(VALID), s(60)).expect("it fits");
     assert_eq!((longer.duration, longer.ramp), (s(60), s(5)));
     assert_eq!(longer.adversaries.first().map(|adversary| adversary.until), Some(s(60)));
 }
@@ -38,15 +38,15 @@ fn a_ramp_that_no_longer_fits_is_scaled() {
 }
 
 #[test]
-fn what_is_beyond_a_shorter_end_is_told() {
+fn steps_and_attacks_after_a_shorter_end_are_reported() {
     let text = changed("count = 5", "count = 5\nfrom = \"8s\"").replace("max = 0", "max = 0\nevery = \"9s\"");
     let wrong = lasting(&plan(&text), s(6)).expect_err("nothing fits");
     assert_eq!(
         wrong,
         [
             "the `phase` at 10s is after the end of the run, which lasts 6s",
-            "the `forger` from 8s would start no earlier than the run ends, which lasts 6s",
-            "`errors <= 0, every 9s` would have 6s to be measured in: no full window fits",
+            "the `forger` from 8s would not start before the end of the run, which lasts 6s",
+            "`errors <= 0, every 9s` would be measured over 6s: no full window fits",
         ]
     );
 }
@@ -55,12 +55,12 @@ fn what_is_beyond_a_shorter_end_is_told() {
 fn a_phase_that_is_left_without_length_cannot_be_measured() {
     let text = changed("max = 0", "max = 0\nduring = \"storm\"");
     let wrong = lasting(&plan(&text), s(10)).expect_err("the phase starts at the end");
-    assert_eq!(wrong, ["`errors <= 0 during storm` would have 0s to be measured in: no full window fits"]);
+    assert_eq!(wrong, ["`errors <= 0 during storm` would be measured over 0s: no full window fits"]);
 }
 
 #[test]
-fn values_out_of_range_are_told() {
-    let plan = plan(SOUND);
+fn values_out_of_range_are_reported() {
+    let plan = plan(VALID);
     let all =
         Overrides { devices: Some(0), duration: Some(s(8 * 86_400)), seed: Some(u64::MAX), ..Overrides::default() };
     assert_eq!(
@@ -77,7 +77,7 @@ fn values_out_of_range_are_told() {
 fn a_smaller_fleet_must_have_the_devices_that_steps_name() {
     let step = "[[timeline]]\nat = \"1s\"\ndo = \"send_command\"\nkind = \"x\"\ndevices = 50\n";
     let revokes = "[[timeline]]\nat = \"2s\"\ndo = \"revoke\"\ndevices = 30\n".repeat(2);
-    let text = format!("{SOUND}{step}{revokes}");
+    let text = format!("{VALID}{step}{revokes}");
     assert_eq!(
         of_devices(&plan(&text), 40).expect_err("two steps need more"),
         [
@@ -98,7 +98,7 @@ fn a_larger_fleet_must_not_offer_too_much() {
 }
 
 #[test]
-fn what_attacks_sockets_is_refused_in_a_rehearsal() {
+fn socket_attacks_are_refused_in_a_rehearsal() {
     use crate::scenario::Mode;
     let flood = plan(&changed("kind = \"forger\"", "kind = \"slow_body\""));
     let rehearsed = flood.with_overrides(Overrides { mode: Some(Mode::Rehearse), ..Overrides::default() });

@@ -1,15 +1,15 @@
-//! What a sound file becomes: defaults, every key, the order of steps, phases.
+//! Plans of valid files: defaults, every key, the order of steps, phases.
 
 use ks_protocol::message::CommandOrder;
 use std::time::Duration;
 
-use super::{SOUND, changed, plan};
+use super::{VALID, changed, plan};
 use crate::scenario::{
     Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric,
     Mode, Otrt, Share,
 };
 use crate::{
-    server_process::Moment,
+    server_process::StopPoint,
     timeline::{Outage, OutageScope, Phase, Recipients, RestartServer, Revoke, SendCommand, Step},
 };
 
@@ -18,7 +18,7 @@ const fn s(count: u64) -> Duration {
 }
 
 #[test]
-fn what_the_file_does_not_say_has_its_default() {
+fn missing_keys_have_their_defaults() {
     let text = r#"
         name = "least"
         goal = "As little as possible."
@@ -108,14 +108,14 @@ kill = true"#,
         (s(10), Step::Outage(Outage { length: s(60), scope: site, half_open: false })),
         (s(10), Step::SendCommand(SendCommand { command, recipients: Recipients::All })),
         (s(20), Step::Phase(Phase { name: "second".to_owned() })),
-        (s(30), Step::RestartServer(RestartServer { kill: true, down_for: s(0), moment: Moment::Now })),
+        (s(30), Step::RestartServer(RestartServer { kill: true, down_for: s(0), moment: StopPoint::Now })),
     ];
     assert_eq!(steps, expected);
 }
 
 #[test]
 fn a_phase_lasts_until_the_next_or_the_end() {
-    let more = format!("{SOUND}\n[[timeline]]\nat = \"20s\"\ndo = \"phase\"\nname = \"after\"");
+    let more = format!("{VALID}\n[[timeline]]\nat = \"20s\"\ndo = \"phase\"\nname = \"after\"");
     let phases = plan(&more).phases();
     let phases: Vec<_> = phases.iter().map(|(name, start, end)| (name.as_str(), *start, *end)).collect();
     let expected = [("ramp", s(0), s(5)), ("steady", s(5), s(30)), ("storm", s(10), s(20)), ("after", s(20), s(30))];
@@ -125,7 +125,7 @@ fn a_phase_lasts_until_the_next_or_the_end() {
 }
 
 #[test]
-fn an_expectation_reads_as_a_sentence_and_judges_numbers() {
+fn an_expectation_reads_as_a_sentence_and_evaluates_numbers() {
     let text = changed("max = 0", "max = 50.5\nduring = \"storm\"\nevery = \"10s\"\nabort = true");
     let expectation = plan(&text).expectations.remove(0);
     assert_eq!(expectation.to_string(), "errors <= 50.5 during storm, every 10s");
@@ -146,6 +146,6 @@ fn an_expectation_reads_as_a_sentence_and_judges_numbers() {
 
 #[test]
 fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
-    let text = format!("\u{feff}{}", SOUND.replace('\n', "\r\n"));
-    assert_eq!(plan(&text), plan(SOUND));
+    let text = format!("\u{feff}{}", VALID.replace('\n', "\r\n"));
+    assert_eq!(plan(&text), plan(VALID));
 }

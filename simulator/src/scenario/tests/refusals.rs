@@ -1,24 +1,24 @@
-//! Every kind of mistake, one by one: the place, the words, and what was probably meant.
+//! Every kind of problem, one by one: the place, the message and the suggestion.
 //!
-//! A case is a change of the sound scenario, as a diff (`-` stands once in it, `+` takes its place; a line without a
-//! `+` is taken out), and below it all that is said about it.
+//! A case is a change of the valid scenario, as a diff (`-` occurs once in it, `+` replaces it; a line without a
+//! `+` is removed), followed by all its diagnostics.
 
-use super::{SOUND, refusals};
+use super::{VALID, refusals};
 
-/// Runs every case of a block; cases are parted by empty lines.
+/// Runs every case of a block; empty lines separate cases.
 pub(super) fn assert_refused(cases: &str) {
     for case in cases.trim().split("\n\n") {
         let lines = |sign: &str| -> Vec<&str> { case.lines().filter_map(|line| line.strip_prefix(sign)).collect() };
         let (old, new) = (lines("- ").join("\n"), lines("+ ").join("\n"));
-        assert_eq!(SOUND.matches(&old).count(), 1, "this stands once in the sound scenario:\n{old}");
-        let text = if new.is_empty() { SOUND.replace(&format!("{old}\n"), "") } else { SOUND.replace(&old, &new) };
+        assert_eq!(VALID.matches(&old).count(), 1, "this occurs once in the valid scenario:\n{old}");
+        let text = if new.is_empty() { VALID.replace(&format!("{old}\n"), "") } else { VALID.replace(&old, &new) };
         let expected: Vec<&str> = case.lines().filter(|line| !line.starts_with(['-', '+'])).collect();
         assert_eq!(refusals(&text), expected, "{case}");
     }
 }
 
 #[test]
-fn mistakes_at_the_top_level_are_told() {
+fn problems_at_the_top_level_are_reported() {
     assert_refused(AT_THE_TOP_LEVEL);
 }
 
@@ -36,14 +36,14 @@ const AT_THE_TOP_LEVEL: &str = r#"
 
 - name = "demo"
 + name = true
-1:8: `name` is a ground_truth value; expected a string in quotes
+1:8: `name` is a truth value; expected a string in quotes
 
 - "Show one thing."
 + ""
 2:8: `goal` is empty; expected 1 to 400 characters
 
 - goal = "Show one thing."
-1:1: the scenario has no `goal`; expected `goal = "what the run shall show"`
+1:1: the scenario has no `goal`; expected `goal = "what the run should show"`
 
 - goal =
 + mode = "lod"
@@ -157,7 +157,7 @@ const AT_THE_TOP_LEVEL: &str = r#"
 "#;
 
 #[test]
-fn mistakes_in_the_server_settings_are_told() {
+fn problems_in_the_server_settings_are_reported() {
     assert_refused(IN_SETTINGS);
 }
 
@@ -193,13 +193,13 @@ fn text_that_is_too_long_is_refused() {
         ("demo", "a".repeat(65), "1:8: `name` has 65 characters; expected 1 to 64 of a-z, 0-9 and `-`"),
         ("Show one thing.", "é".repeat(401), "2:8: `goal` has 401 characters; expected 1 to 400 characters"),
     ] {
-        assert_eq!(refusals(&SOUND.replace(old, &new)), [expected]);
+        assert_eq!(refusals(&VALID.replace(old, &new)), [expected]);
     }
 }
 
 #[test]
-fn all_mistakes_of_a_file_are_told_at_once_in_the_order_of_the_file() {
-    let text = SOUND
+fn all_problems_of_a_file_are_reported_in_the_order_of_the_file() {
+    let text = VALID
         .replace("\"demo\"", "\"Demo\"")
         .replace("\"30s\"", "30")
         .replace("devices", "devcies")

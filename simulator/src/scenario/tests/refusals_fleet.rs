@@ -4,7 +4,7 @@ use super::refusals::assert_refused;
 use super::{changed, checked, refusals};
 
 #[test]
-fn mistakes_in_the_fleet_are_told() {
+fn problems_in_the_fleet_are_reported() {
     assert_refused(IN_THE_FLEET);
 }
 
@@ -68,7 +68,7 @@ const IN_THE_FLEET: &str = r#"
 - devices = 100
 + devices = 100
 + connections = false
-8:15: `connections` is a ground_truth value; expected a string or a whole number
+8:15: `connections` is a truth value; expected a string or a whole number
 
 - devices = 100
 + devices = 100
@@ -131,7 +131,7 @@ const IN_THE_FLEET: &str = r#"
 + name = "a"
 + share = 1
 + [[fleet.site]]
-13:8: a second [[fleet.model]] is called `a`; expected a name of its own
+13:8: a second [[fleet.model]] is called `a`; expected a unique name
 
 - [[fleet.site]]
 + [fleet.site]
@@ -139,14 +139,14 @@ const IN_THE_FLEET: &str = r#"
 "#;
 
 #[test]
-fn mistakes_in_adversaries_are_told() {
+fn problems_in_adversaries_are_reported() {
     assert_refused(IN_ADVERSARIES);
 }
 
 const IN_ADVERSARIES: &str = r#"
 - "forger"
 + "forgery"
-17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `misbehaving_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
+17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `faulty_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
 
 - kind = "forger"
 16:1: [[adversary]] has no `kind`; expected `kind = "forger"`
@@ -190,7 +190,7 @@ const IN_ADVERSARIES: &str = r#"
 - count = 5
 + count = 5
 + addresses = true
-19:13: `addresses` is a ground_truth value; expected a string or a whole number
+19:13: `addresses` is a truth value; expected a string or a whole number
 
 - count = 5
 + count = 10000
@@ -220,12 +220,11 @@ const IN_ADVERSARIES: &str = r#"
 "#;
 
 #[test]
-fn what_attacks_sockets_is_no_kind_for_a_rehearsal() {
+fn socket_attacks_are_refused_in_a_rehearsal() {
     for kind in ["half_request", "slow_body", "big_body"] {
         let text =
             changed("\"forger\"", &format!("\"{kind}\"")).replace("duration =", "mode = \"rehearse\"\nduration =");
-        let expected =
-            "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `misbehaving_device`";
+        let expected = "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `faulty_device`";
         assert_eq!(refusals(&text), [format!("18:8: `{kind}` attacks sockets, and a rehearsal has none; {expected}")]);
         assert!(checked(&text.replace("\"rehearse\"", "\"load\"")).is_ok());
     }

@@ -1,10 +1,10 @@
-//! As `refusals`: what happens and what is expected.
+//! As `refusals`: steps and expectations.
 
 use super::refusals::assert_refused;
-use super::{SOUND, checked, refusals};
+use super::{VALID, checked, refusals};
 
 #[test]
-fn mistakes_in_steps_are_told() {
+fn problems_in_steps_are_reported() {
     assert_refused(IN_STEPS);
 }
 
@@ -128,7 +128,7 @@ const IN_STEPS: &str = r#"
 "#;
 
 #[test]
-fn mistakes_in_expectations_are_told() {
+fn problems_in_expectations_are_reported() {
     assert_refused(IN_EXPECTATIONS);
 }
 
@@ -222,19 +222,19 @@ const IN_EXPECTATIONS: &str = r#"
 - max = 0
 + min = 1
 + abort = true
-28:9: whether `errors >= 1` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
+28:9: whether `errors >= 1` holds is known only at the end: it can still recover; expected `abort` with `every`, or on a count with `max` or `equals = 0`
 
 - metric = "errors"
 - max = 0
 + metric = "heartbeat.p99_ms"
 + max = 50
 + abort = true
-28:9: whether `heartbeat.p99_ms <= 50` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
+28:9: whether `heartbeat.p99_ms <= 50` holds is known only at the end: it can still recover; expected `abort` with `every`, or on a count with `max` or `equals = 0`
 
 - max = 0
 + equals = 1
 + abort = true
-28:9: whether `errors = 1` holds is known at the end only: it can still mend; expected `abort` with `every`, or on a count with `max` or `equals = 0`
+28:9: whether `errors = 1` holds is known only at the end: it can still recover; expected `abort` with `every`, or on a count with `max` or `equals = 0`
 
 - max = 0
 + max = 0
@@ -254,7 +254,7 @@ const IN_EXPECTATIONS: &str = r#"
 - "errors"
 + "ledger.lost"
 + abort = true
-27:9: `ledger.lost` is known after the end only, so it cannot end the run; expected no `abort`
+27:9: `ledger.lost` is known only after the end, so it cannot end the run; expected no `abort`
 
 - [[expect]]
 - metric = "errors"
@@ -267,7 +267,7 @@ const IN_EXPECTATIONS: &str = r#"
 "#;
 
 #[test]
-fn only_a_rehearsal_has_a_network_and_a_disk_that_obey() {
+fn network_and_disk_faults_need_a_rehearsal() {
     let faults = [
         "\"delay\"\nfor = \"1s\"\nlongest = \"2s\"",
         "\"duplicate\"\nfor = \"1s\"\nshare_bp = 100",
@@ -276,8 +276,8 @@ fn only_a_rehearsal_has_a_network_and_a_disk_that_obey() {
         "\"restart_server\"\nmoment = \"after_commit\"",
     ];
     for fault in faults {
-        let loaded = SOUND.replace("\"phase\"\nname = \"storm\"", fault);
-        let expected = "22:6: only a rehearsal has a network and a disk that do as they are told; \
+        let loaded = VALID.replace("\"phase\"\nname = \"storm\"", fault);
+        let expected = "22:6: faults of network and disk can be injected only in a rehearsal; \
                         expected `mode = \"rehearse\"`, or no such step";
         assert_eq!(refusals(&loaded), [expected]);
         let rehearsed = loaded.replace("duration = \"30s\"", "mode = \"rehearse\"\nduration = \"90d\"");
@@ -286,21 +286,21 @@ fn only_a_rehearsal_has_a_network_and_a_disk_that_obey() {
 }
 
 #[test]
-fn a_phase_without_length_cannot_be_expected_of() {
-    let late = SOUND.replace("at = \"10s\"", "at = \"30s\"").replace("max = 0", "max = 0\nduring = \"storm\"");
+fn a_phase_without_length_cannot_have_expectations() {
+    let late = VALID.replace("at = \"10s\"", "at = \"30s\"").replace("max = 0", "max = 0\nduring = \"storm\"");
     let expected = "28:10: the phase `storm` has no length: it starts and ends at 30s; \
-                    expected a phase in which something can be measured";
+                    expected a phase with a length";
     assert_eq!(refusals(&late), [expected]);
 }
 
 #[test]
 fn there_is_no_ramp_phase_without_a_ramp() {
-    let text = SOUND.replace("ramp = \"5s\"\n", "").replace("max = 0", "max = 0\nduring = \"ramp\"");
+    let text = VALID.replace("ramp = \"5s\"\n", "").replace("max = 0", "max = 0\nduring = \"ramp\"");
     assert_eq!(refusals(&text), ["27:10: there is no phase `ramp`; expected `steady` or `storm`"]);
 }
 
 #[test]
-fn a_file_has_so_many_tables_of_a_kind_and_no_more() {
+fn the_number_of_tables_of_a_kind_is_limited() {
     for (table, max, message) in [
         ("[[adversary]]\nkind = \"forger\"\ncount = 1\n", 100, "101 tables [[adversary]]; expected at most 100"),
         (
@@ -314,8 +314,8 @@ fn a_file_has_so_many_tables_of_a_kind_and_no_more() {
         let there = usize::from(!table.contains("model"));
         let tables =
             |count: usize| (there..count).map(|index| table.replace('#', &index.to_string())).collect::<String>();
-        assert!(checked(&format!("{SOUND}{}", tables(max))).is_ok(), "{message}");
-        let wrong = refusals(&format!("{SOUND}{}", tables(max + 1)));
+        assert!(checked(&format!("{VALID}{}", tables(max))).is_ok(), "{message}");
+        let wrong = refusals(&format!("{VALID}{}", tables(max + 1)));
         assert!(wrong.len() == 1 && wrong[0].ends_with(message), "{wrong:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! How diagnostics look: whole texts, so that a change of their look is seen in review.
+//! Rendered diagnostics as whole texts, so that a change of their format shows in review.
 
-use super::{SOUND, changed, checked};
+use super::{VALID, changed, checked};
 use crate::scenario::{check, render_all};
 
 fn shown(text: &str) -> String {
-    let wrong = checked(text).expect_err("the scenario is wrong");
+    let wrong = checked(text).expect_err("the scenario is invalid");
     wrong.iter().map(|wrong| wrong.render(false)).collect::<Vec<_>>().join("\n")
 }
 
@@ -23,7 +23,7 @@ fn a_misspelt_key_is_underlined_and_the_right_one_named() {
 }
 
 #[test]
-fn an_unknown_metric_comes_with_the_nearest_and_the_list() {
+fn an_unknown_metric_suggests_the_closest_and_lists_all() {
     let expected = r#"error: unknown metric `heartbeat.p99`
   --> demo.toml:26:10
    |
@@ -42,7 +42,7 @@ fn an_unknown_metric_comes_with_the_nearest_and_the_list() {
 }
 
 #[test]
-fn a_number_without_a_unit_is_given_one() {
+fn a_number_without_a_unit_gets_a_suggestion() {
     let expected = r#"error: `duration` is a number without a unit
  --> demo.toml:3:12
   |
@@ -55,7 +55,7 @@ fn a_number_without_a_unit_is_given_one() {
 }
 
 #[test]
-fn a_syntax_error_is_told_alone_and_mended_where_only_quotes_are_missing() {
+fn a_syntax_error_is_reported_alone_with_a_suggestion_for_missing_quotes() {
     let expected = r#"error: this is not TOML: string values must be quoted
  --> demo.toml:3:12
   |
@@ -73,7 +73,7 @@ fn the_second_of_two_points_at_the_first() {
   --> demo.toml:14:8
    |
 14 | name = "north"
-   |        ^^^^^^^ expected a name of its own
+   |        ^^^^^^^ expected a unique name
    |
    = help: the first one is on line 10
 "#;
@@ -101,7 +101,7 @@ error: unknown key `name` in an `outage` step
 }
 
 #[test]
-fn an_empty_file_is_told_what_a_scenario_needs() {
+fn an_empty_file_lists_what_a_scenario_needs() {
     let expected = r#"error: the scenario has no `name`
  --> demo.toml
   |
@@ -110,7 +110,7 @@ fn an_empty_file_is_told_what_a_scenario_needs() {
 error: the scenario has no `goal`
  --> demo.toml
   |
-  = expected: `goal = "what the run shall show"`
+  = expected: `goal = "what the run should show"`
 
 error: the scenario has no `duration`
  --> demo.toml
@@ -156,7 +156,7 @@ fn bytes_that_are_not_utf8_are_found() {
 }
 
 #[test]
-fn colour_is_added_only_where_it_is_asked_for() {
+fn colour_is_added_only_on_request() {
     let wrong = checked(&changed("ramp = \"5s\"", "ramp = \"31s\"")).expect_err("wrong");
     let coloured = wrong[0].render(true);
     assert!(coloured.starts_with("\u{1b}[1;31merror\u{1b}[0m\u{1b}[1m: `ramp` of 31s"), "{coloured}");
@@ -174,5 +174,5 @@ fn a_program_gets_one_line_of_json() {
         wrong[1].to_json().to_string(),
         r#"{"column":7,"expected":"a number from 0 to 2^53","file":"demo.toml","help":null,"line":27,"message":"`max` is -1","suggestion":null}"#
     );
-    assert!(SOUND.lines().nth(26).is_some_and(|line| line == "max = 0"));
+    assert!(VALID.lines().nth(26).is_some_and(|line| line == "max = 0"));
 }

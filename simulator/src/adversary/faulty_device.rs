@@ -1,4 +1,4 @@
-//! A registered device with a valid key that sends without pause because of misbehaving firmware. Requests within its budget are
+//! A registered device with a valid key that sends without pause because of faulty firmware. Requests within its budget are
 //! accepted and counted, which is no success of an attack. It is whitelisted with the honest fleet, and its heartbeats are
 //! reconciled like theirs.
 
@@ -17,7 +17,7 @@ use crate::{
     shard::Shard,
 };
 
-pub struct MisbehavingDevice {
+pub struct FaultyDevice {
     machine: Machine,
     account: DeviceAccount,
 }
@@ -29,7 +29,7 @@ pub(super) struct FaultyRequest {
     sequence: Sequence,
 }
 
-impl MisbehavingDevice {
+impl FaultyDevice {
     pub fn new(machine: Machine) -> Self {
         Self { machine, account: DeviceAccount::default() }
     }

@@ -114,7 +114,7 @@ pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::B
 
 /// What a faulty device is called.
 fn faulty_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
-    format!("{id_prefix}-MAD-{:06}", number + 1).parse()
+    format!("{id_prefix}-FAULTY-{:06}", number + 1).parse()
 }
 
 fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
@@ -433,6 +433,6 @@ mod tests {
         let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
         assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
         let named: Vec<String> = faulty_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
-        assert_eq!(named, ["SIM-MAD-000001", "SIM-MAD-000002", "SIM-MAD-000003", "SIM-MAD-000004"]);
+        assert_eq!(named, ["SIM-FAULTY-000001", "SIM-FAULTY-000002", "SIM-FAULTY-000003", "SIM-FAULTY-000004"]);
     }
 }

@@ -14,40 +14,46 @@ use crate::store::{
 };
 
 /// The gate of a heartbeat: it takes the pair, and says what was known of the device.
-const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
+const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
+        last_heartbeat = coalesce(?5, (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats))
     WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-    RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL";
+    RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL,
+        last_heartbeat";
 
 const INSERT_BEAT: &str =
     "INSERT INTO device_heartbeats (id, device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
         network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
-fn beat_taken(row: &Row<'_>) -> rusqlite::Result<BeatTaken> {
-    Ok(BeatTaken {
+fn beat_taken(row: &Row<'_>) -> rusqlite::Result<(BeatTaken, i64)> {
+    let taken = BeatTaken {
         row: row.get(0)?,
         has_open_commands: row.get(1)?,
         keyset_version: unsigned(row.get(2)?),
         release_counter: unsigned(row.get(3)?),
         firmware_version: row.get(4)?,
         is_updating: row.get(5)?,
-    })
+    };
+    Ok((taken, row.get(6)?))
 }
 
 impl HeartbeatRows for Writes<'_> {
     fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
-        // The rows that the heartbeats will have are the next ones: nobody else writes.
-        let newest = self.0.prepare_cached("SELECT max(id) FROM device_heartbeats")?.query_row([], |row| row.get(0))?;
-        let mut row: i64 = Option::unwrap_or(newest, 0);
+        // The rows that the heartbeats will have are the next ones: no other program writes. The first one taken reads them.
+        let mut row: Option<i64> = None;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
         let mut insert = self.0.prepare_cached(INSERT_BEAT)?;
         let mut taken = Vec::with_capacity(beats.len());
         for Beat { heartbeat: beat, at } in beats {
             let seq = integer(beat.seq.get());
-            let parameters = params![beat.device_id.as_str(), beat.boot_epoch, seq, integer(at.0), row + 1];
+            let parameters =
+                params![beat.device_id.as_str(), beat.boot_epoch, seq, integer(at.0), row.map(|row| row + 1)];
             let known = take.query_row(parameters, beat_taken).optional()?;
+            let known = known.map(|(known, last)| {
+                row = Some(last);
+                known
+            });
             if known.is_some() {
-                row += 1;
                 insert.execute(params![
                     row,
                     beat.device_id.as_str(),

@@ -1,5 +1,5 @@
-//! Goal: the admin API takes an inventory as a whole or not at all, pages its lists, and says what is wrong in problem+json.
-//! Method: requests to a running server, good and bad.
+//! Goal: the admin API imports an inventory completely or not at all, pages its lists, and reports errors as problem+json.
+//! Method: valid and invalid requests to a running server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,10 +18,10 @@ fn places(problem: &Value) -> Vec<(u64, &str)> {
     errors.iter().map(|error| (error["line"].as_u64().unwrap(), error["field"].as_str().unwrap())).collect()
 }
 
-/// Goal: every bad row of an inventory is named by line and column, and then nothing is imported.
-/// Method: good rows around bad ones of each kind; then rows that contradict what is whitelisted.
+/// Goal: every invalid row of an inventory is named by line and column, and then nothing is imported.
+/// Method: valid rows around invalid ones of each kind; then rows that contradict what is whitelisted.
 #[tokio::test]
-async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
+async fn invalid_rows_are_named_by_line_and_nothing_is_imported() {
     let server = start_server(&[]);
     let (first, second) = (server.device("KS-1"), server.device("KS-2"));
     let header = "serial,device_id,public_key,manufacturer,model,site\n";
@@ -53,7 +53,7 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
         "{header}{third}S-KS-4,KS-4,{first_key},Acme,KS-100,north\nS-KS-2,KS-2,{new_key},Acme,KS-100,north\n{}",
         good.replace("north", "south")
     );
-    // The same key on two lines of one file is found before the database is asked; hence one contradiction at a time.
+    // A key that is on two lines of one file is found before the database is queried; hence one contradiction at a time.
     let problem = server.import(contradicting.replace(&good.replace("north", "south"), "")).await.problem(422);
     assert_eq!(places(&problem), [(3, "public_key"), (4, "public_key")]);
     let problem = server.import(format!("{header}{third}{}", good.replace("north", "south"))).await.problem(422);
@@ -61,10 +61,11 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
     assert_eq!(server.get("/api/devices").await.done()["items"].as_array().unwrap().len(), 2);
 }
 
-/// Goal: a whole fleet is imported with one request, and again without harm, and gets a command with one.
-/// Method: 20 000 rows, twice; the first and the last device register; an order for all, twice; what the audit says adds up.
+/// Goal: one request imports a whole fleet, repeating it is harmless, and one request sends a command to all of it.
+/// Method: 20,000 rows, twice; the first and the last device register; an order for all, twice; the totals of the audit are
+/// correct.
 #[tokio::test]
-async fn a_fleet_of_20_000_is_imported_and_ordered_at_once() {
+async fn one_request_imports_or_commands_20_000_devices() {
     const ROWS: usize = 20_000;
     let server = start_server(&[]);
     let mut devices: Vec<Device> = (0..ROWS).map(|number| server.device(&format!("KS-{number:06}"))).collect();
@@ -89,7 +90,7 @@ async fn a_fleet_of_20_000_is_imported_and_ordered_at_once() {
     }
 }
 
-/// Walks a list page by page; gives the sizes of the pages and every entry.
+/// Reads a list page by page; returns the sizes of the pages and every entry.
 async fn walk(server: &support::Server, list: &str, limit: usize) -> (Vec<usize>, Vec<Value>) {
     let (mut sizes, mut entries, mut after) = (Vec::new(), Vec::new(), json!("0"));
     while let Some(cursor) = after.as_str().map(str::to_owned).filter(|_| sizes.len() < 20) {
@@ -151,9 +152,9 @@ async fn lists_are_paged() {
 }
 
 /// Goal: a misspelt field is refused rather than ignored, and nothing is done.
-/// Method: a good order with one field more, on every endpoint that takes JSON; then what is no JSON.
+/// Method: a valid order with one extra field, on every endpoint that takes JSON; then bodies that are not JSON.
 #[tokio::test]
-async fn unknown_fields_and_what_is_no_json_are_refused() {
+async fn unknown_fields_and_invalid_json_are_refused() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let orders = [
@@ -183,10 +184,10 @@ async fn unknown_fields_and_what_is_no_json_are_refused() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
 }
 
-/// Goal: a span that ends before it begins is an error, and not an empty answer that looks like a quiet day.
+/// Goal: a time range that ends before it begins is an error, and not an empty answer that looks like a quiet day.
 /// Method: every endpoint that takes since and until, found in the API's own document.
 #[tokio::test]
-async fn a_span_that_ends_before_it_begins_is_refused() {
+async fn a_time_range_that_ends_before_it_begins_is_refused() {
     let server = start_server(&[]);
     let document = server.get("/api/openapi.json").await.done();
     let takes = |operation: &Value, name: &str| {
@@ -208,10 +209,10 @@ async fn a_span_that_ends_before_it_begins_is_refused() {
     }
 }
 
-/// Goal: a body beyond the bound is refused, and the server goes on.
+/// Goal: a body beyond the bound is refused, and the server continues to serve.
 /// Method: JSON of 8 MiB and one byte.
 #[tokio::test]
-async fn an_oversize_body_is_refused() {
+async fn an_oversized_body_is_refused() {
     let server = start_server(&[]);
     let whole = json!({ "count": 1, "ttl_s": 60, "model": "" }).to_string();
     let filled = whole.replace("\"\"", &format!("\"{}\"", "x".repeat(8 * 1024 * 1024 + 1 - whole.len())));
@@ -221,10 +222,10 @@ async fn an_oversize_body_is_refused() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
 }
 
-/// Goal: whoever did something is in the audit, with what it was.
-/// Method: one of each; the audit is read from the database.
+/// Goal: the audit records who did something, and what it was.
+/// Method: one action of each kind; the audit is read from the database.
 #[tokio::test]
-async fn what_admins_do_is_in_the_audit() {
+async fn actions_of_admins_are_audited() {
     let server = start_server(&[]);
     let device = server.registered("KS-1").await;
     server.otrt(json!({})).await;

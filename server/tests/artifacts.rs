@@ -1,4 +1,5 @@
-//! Goal: images get in and out whole, in parts and within bounds, and only while a release that needs them is ACTIVE.
+//! Goal: images are uploaded and downloaded whole, in ranges and within bounds, and only while a release that needs them is
+//! ACTIVE.
 //! Method: the real server; uploads and downloads over sockets as an operator and a device make them.
 #![allow(
     clippy::unwrap_used,
@@ -24,10 +25,10 @@ fn image(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| u8::try_from(at * 7 % 251).unwrap()).collect()
 }
 
-/// Goal: a download that broke off goes on where it was, and never mixes two images.
-/// Method: the whole, ranges of every form, a stale If-Range, a range beyond the end.
+/// Goal: an interrupted download resumes where it stopped, and never mixes two images.
+/// Method: the whole image, ranges of every form, a stale If-Range, a range beyond the end.
 #[tokio::test]
-async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
+async fn images_are_served_whole_or_in_the_requested_range() {
     let server = start_server(&[]);
     let image = image(200_000);
     let sha256 = server.released("fw-2", 2, &image).await;
@@ -67,10 +68,10 @@ async fn an_image_comes_whole_or_in_the_part_that_is_asked_for() {
     }
 }
 
-/// Goal: nobody fetches what no release offers.
-/// Method: before a release is ACTIVE, after it is revoked, a hash that nobody has, and paths that are none.
+/// Goal: only images that a release offers can be fetched.
+/// Method: before a release is ACTIVE, after it is revoked, an unknown hash, and invalid paths.
 #[tokio::test]
-async fn an_image_is_served_only_while_a_release_is_active() {
+async fn images_are_served_only_while_a_release_is_active() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let sha256 = server.upload(image(10)).await.done()["sha256"].as_str().unwrap().to_owned();
@@ -86,10 +87,10 @@ async fn an_image_is_served_only_while_a_release_is_active() {
     server.is_well().await;
 }
 
-/// Goal: an upload has a bound, and what breaks off leaves nothing.
-/// Method: one byte too many, none at all, and half of what was announced; then what the folder holds.
+/// Goal: an upload is bounded, and an interrupted one leaves nothing.
+/// Method: one byte too many, an empty body, and half of the declared length; then the content of the folder.
 #[tokio::test]
-async fn an_upload_that_is_too_large_empty_or_broken_leaves_nothing() {
+async fn too_large_empty_or_interrupted_uploads_leave_nothing() {
     let server = start_server(&[("ARTIFACT_BYTES_MAX", "1000"), ("REQUEST_TIMEOUT_MS", "2000")]);
     server.upload(image(1_001)).await.problem(413);
     server.upload(Vec::new()).await.problem(400);
@@ -109,10 +110,11 @@ async fn an_upload_that_is_too_large_empty_or_broken_leaves_nothing() {
     assert_eq!((files("artifacts"), files("incoming")), (1, 0));
 }
 
-/// Goal: downloads have a bound of their own; who finds no room is told when to come again, and heartbeats feel nothing.
-/// Method: one place, held by a peer that reads nothing; the next one is refused, a device beats, and the place comes free.
+/// Goal: downloads have their own limit; a client over the limit gets a time to retry after, and heartbeats are not affected.
+/// Method: one download slot, held by a peer that does not read; the next download is refused, a device beats, and the slot is
+/// released.
 #[tokio::test]
-async fn a_peer_that_does_not_read_holds_a_place_for_a_while_only() {
+async fn a_peer_that_does_not_read_loses_its_download_slot() {
     let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "5000")]);
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
     let mut device = server.registered("KS-1").await;
@@ -130,11 +132,11 @@ async fn a_peer_that_does_not_read_holds_a_place_for_a_while_only() {
     .await;
 }
 
-/// Goal: images go to devices that are registered, and to nobody else; a stranger's failures are the address's.
-/// Method: asks without a document, with several, with nonsense; an unknown device, another's key, another image's path; before
-/// the registration, after the revocation; then so many failures that the address has none left.
+/// Goal: images go to registered devices only; failures of unknown clients count against their address.
+/// Method: requests without a document, with several, and with an invalid one; an unknown device, another device's key, another
+/// image's path; before the registration, after the revocation; then failures until the address's budget is spent.
 #[tokio::test]
-async fn a_stranger_and_a_revoked_device_get_nothing() {
+async fn unknown_and_revoked_devices_are_refused_images() {
     let server = start_server(&[("RATE_LIMIT_ADDRESS_FAILURES_BURST", "20")]);
     let sha256 = server.released("fw-2", 2, &image(10)).await;
     let mut device = server.registered("KS-1").await;
@@ -176,10 +178,10 @@ async fn a_stranger_and_a_revoked_device_get_nothing() {
     assert_eq!(device.fetch(&sha256, &[]).await.status, 200, "one that is known is heard");
 }
 
-/// Goal: who reads the network can't fetch in a device's name, nor spend its budget.
-/// Method: a document that was sent, sent again, also after a restart; one that was held back until the device's next heartbeat.
+/// Goal: an attacker who reads the network can't fetch in a device's name, nor spend its budget.
+/// Method: a document is replayed, also after a restart; another one is held back until after the device's next heartbeat.
 #[tokio::test]
-async fn a_captured_request_is_worth_nothing() {
+async fn a_replayed_download_request_is_refused() {
     let mut server = start_server(&[]);
     let sha256 = server.released("fw-2", 2, &image(10)).await;
     let mut device = server.registered("KS-1").await;
@@ -205,10 +207,10 @@ async fn a_captured_request_is_worth_nothing() {
     assert_eq!(device.fetch(&sha256, &[]).await.status, 200);
 }
 
-/// Goal: a device can't keep others from their downloads.
-/// Method: two places; one device begins four downloads and reads nothing of them; another one fetches.
+/// Goal: one device can't block the downloads of others.
+/// Method: two download slots; one device starts four downloads and reads none of them; another device fetches.
 #[tokio::test]
-async fn four_slow_downloads_of_one_device_take_one_place() {
+async fn slow_downloads_of_one_device_use_one_slot() {
     let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "2"), ("REQUEST_TIMEOUT_MS", "60000")]);
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
     let mut mad = server.registered("KS-mad").await;
@@ -223,10 +225,10 @@ async fn four_slow_downloads_of_one_device_take_one_place() {
     assert_eq!(server.metric("ks_artifact_refusals_total").await, Some(0.0));
 }
 
-/// Goal: who asks again and again lengthens nobody's wait.
-/// Method: the one place is held; a device asks 200 times for the whole image, which would take 134 s; another one asks.
+/// Goal: repeated requests of one device do not make others wait longer.
+/// Method: the one slot is held; a device requests the whole image 200 times, which would take 134 s; another one requests it.
 #[tokio::test]
-async fn asking_again_lengthens_nobodys_wait() {
+async fn repeated_requests_do_not_delay_other_devices() {
     let limits = [("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "60000")];
     let server = start_server(&[&NO_LIMITS[..], &limits].concat());
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
@@ -240,11 +242,11 @@ async fn asking_again_lengthens_nobodys_wait() {
     assert!(refused.retry_after_s.unwrap() <= 5, "{refused:?}");
 }
 
-/// Goal: a firmware image that rots, is cut or is gone reaches no device, its rollouts pause and say why, and everybody who looks
-/// is told; once the very image is put back, all goes on.
-/// Method: the stored image is spoilt while the server is down; it starts; then the image is uploaded again.
+/// Goal: a firmware image that is corrupted, truncated or missing is served to no device; its rollouts pause with the reason,
+/// which the API and monitoring report; once the same image is uploaded again, everything resumes.
+/// Method: the stored image is damaged while the server is down; it starts; then the image is uploaded again.
 #[tokio::test]
-async fn a_spoilt_image_is_offered_to_nobody_until_it_is_put_back() {
+async fn a_damaged_image_is_not_offered_until_it_is_uploaded_again() {
     type Spoil = fn(&std::path::Path);
     let flip = |path: &std::path::Path| {
         let mut bytes = std::fs::read(path).unwrap();
@@ -292,10 +294,10 @@ async fn a_spoilt_image_is_offered_to_nobody_until_it_is_put_back() {
     }
 }
 
-/// Goal: a release whose image is spoilt does not become ACTIVE.
-/// Method: a staged release, a byte of its image flipped.
+/// Goal: a release whose image is damaged does not become ACTIVE.
+/// Method: a staged release, one byte of its image inverted.
 #[tokio::test]
-async fn a_release_with_a_spoilt_image_is_not_activated() {
+async fn a_release_with_a_damaged_image_is_not_activated() {
     let server = start_server(&[]);
     let sha256 = server.upload(image(1_000)).await.done()["sha256"].as_str().unwrap().to_owned();
     let draft = json!({
@@ -311,10 +313,10 @@ async fn a_release_with_a_spoilt_image_is_not_activated() {
     server.post("/api/releases/fw-2/activate", &why).await.done();
 }
 
-/// Goal: what the command line says to do about a release that can't go on is what helps.
-/// Method: a spoilt image, a state that is not the right one, a field out of range; the remedy is run where it is a command.
+/// Goal: the help that the command line prints about a blocked release solves the problem.
+/// Method: a damaged image, a wrong state, a field out of range; the help is run where it is a command.
 #[tokio::test]
-async fn what_to_do_about_a_release_is_what_helps() {
+async fn printed_help_for_releases_works() {
     let world = world(&[]);
     world.write("ks.img", image(1_000));
     let ok = |arguments: &[&str]| {

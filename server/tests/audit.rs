@@ -1,5 +1,6 @@
-//! Goal: the audit shows any edit, deletion or reordering, comes out as NDJSON, and holds no secret; `doctor` says what is wrong.
-//! Method: things are done, then done to the database; the command line is asked beside the running server.
+//! Goal: the audit reveals any edit, deletion or reordering, is exported as NDJSON, and contains no secret; `doctor` reports
+//! problems.
+//! Method: actions are recorded, then the database is modified; the command line runs next to the running server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,10 +24,10 @@ async fn busy() -> Server {
     server
 }
 
-/// Goal: whatever is done to the record shows, by the command line and by the API.
-/// Method: each kind of tampering on a database of its own.
+/// Goal: any tampering with the audit is detected, by the command line and by the API.
+/// Method: each kind of tampering on a separate database.
 #[tokio::test]
-async fn any_edit_deletion_or_reordering_is_found() {
+async fn any_edit_deletion_or_reordering_is_detected() {
     for (tampering, told) in [
         ("", "whole: 6 lines"),
         ("UPDATE audit SET detail = 'sold' WHERE id = 6", "line 6 was changed"),
@@ -49,16 +50,16 @@ async fn any_edit_deletion_or_reordering_is_found() {
         assert_eq!(ran.code, Some(i32::from(!is_whole)), "{tampering}: {ran:?}");
         let verdict = server.get("/api/audit/verify").await.done();
         assert_eq!(verdict["whole"], is_whole, "{tampering}: {verdict}");
-        // With a head that was noted elsewhere even a record that was thrown away as a whole is missed.
+        // With a head that was recorded elsewhere, even the deletion of the whole audit is detected.
         let with_head = server.run(&["audit", "verify", "--head", head["head"].as_str().unwrap()]);
         assert_eq!(with_head.code, Some(i32::from(!tampering.is_empty())), "{tampering}: {with_head:?}");
     }
 }
 
-/// Goal: the record comes out whole, the same by API and command line; lists can be narrowed.
+/// Goal: the audit is exported completely, identically by API and command line; lists can be filtered.
 /// Method: both exports; a filter.
 #[tokio::test]
-async fn the_audit_is_exported_and_searched() {
+async fn the_audit_is_exported_and_filtered() {
     let server = busy().await;
     let by_api = server.get("/api/audit/export").await;
     assert_eq!(by_api.content_type, "application/x-ndjson");
@@ -95,10 +96,10 @@ async fn no_secret_is_in_the_audit_or_the_log() {
     }
 }
 
-/// Goal: `doctor` is content with a good installation, and says what to mend in a bad one.
-/// Method: a running server; then its audit tampered with, its settings wrong, its key another.
+/// Goal: `doctor` accepts a correct installation, and says what to fix in a broken one.
+/// Method: a running server; then its audit is modified, its settings are wrong, its key is a different one.
 #[tokio::test]
-async fn the_doctor_says_what_to_mend() {
+async fn doctor_says_what_to_fix() {
     let mut server = busy().await;
     let well = server.run(&["doctor"]);
     assert_eq!(well.code, Some(0), "{well:?}");
@@ -126,10 +127,11 @@ async fn the_doctor_says_what_to_mend() {
     assert!(stranger.stdout.contains("none that the fleet knows"), "{}", stranger.stdout);
 }
 
-/// Goal: what was exported can be pruned, and nothing else; the rest is provably the rest, and the exports the beginning.
-/// Method: two exports with a pruning after each; exports that were changed, cut short or left out; a base moved by hand.
+/// Goal: what was exported can be pruned, and nothing else; the chain proves that the rest is complete, and that the exports are
+/// its beginning.
+/// Method: two exports with a pruning after each; exports that were modified, truncated or omitted; a base moved by hand.
 #[tokio::test]
-async fn what_was_exported_is_pruned_and_the_rest_is_whole() {
+async fn exported_lines_are_pruned_and_the_rest_verifies() {
     let server = busy().await;
     let first_head = server.run(&["audit", "verify", "--json"]).stdout;
     let first_head: Value = serde_json::from_str(&first_head).unwrap();

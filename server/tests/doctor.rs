@@ -1,5 +1,7 @@
-//! Goal: what keeps `serve` from starting is found by `doctor` before, and every command says the same of it; doctor changes nothing.
-//! Method: a database that is lost, is no file, may not be written or is held; each command's words and exit code, and the bytes.
+//! Goal: `doctor` finds in advance whatever keeps `serve` from starting, every command reports it in the same words, and doctor
+//! changes nothing.
+//! Method: a database that is missing, not a file, not writable or locked; each command's output and exit code, and the bytes on
+//! disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +26,7 @@ const COMMANDS: [(&[&str], i32); 6] = [
     (&["doctor"], 1),
 ];
 
-/// Each command refuses, with these words about what is wrong and what to do.
+/// Each command refuses, and says in these words what is wrong and what to do.
 #[track_caller]
 fn all_refuse(world: &World, words: &[&str]) {
     for (command, code) in COMMANDS {
@@ -47,7 +49,7 @@ fn content(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
     entries.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
 }
 
-/// Every file in a folder, with its length and when it was changed. Nothing is opened: a process that closes a file lets go of its locks.
+/// Every file in a folder, with its length and modification time. Opens nothing: closing a file would release the process's locks.
 fn times(folder: &Path) -> BTreeMap<std::path::PathBuf, (u64, std::time::SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let about = entries.map(|entry| (entry.path(), entry.metadata().unwrap()));
@@ -59,10 +61,11 @@ fn about_database(doctor: &Ran) -> Vec<&str> {
     doctor.stdout.lines().filter(|line| line.contains("  database ")).collect()
 }
 
-/// Goal: an empty file in the place of a fleet's database is no place for a new fleet.
-/// Method: a server that ran; its database is emptied, after a graceful stop. Then the same with each thing that a fleet leaves alone.
+/// Goal: an empty file in the place of a fleet's database does not start a new fleet.
+/// Method: a server that ran; its database is emptied, after a graceful stop. Then the same with each remnant of a fleet by
+/// itself.
 #[tokio::test]
-async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
+async fn an_empty_file_next_to_a_fleets_remnants_is_a_lost_database() {
     let mut server = start_server(&[]);
     server.terminate();
     server.ended().await;
@@ -103,9 +106,9 @@ async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
     }
 }
 
-/// Goal: an empty file that stands alone, as `mktemp` or a mount makes it, is where a new fleet begins, and doctor says so.
+/// Goal: an empty file with nothing else next to it, as `mktemp` or a mount makes it, starts a new fleet, and doctor says so.
 #[test]
-fn an_empty_file_that_stands_alone_is_where_a_fleet_begins() {
+fn an_empty_file_alone_starts_a_new_fleet() {
     let world = world(&[("ARTIFACTS_DIR", "images")]);
     world.write("ks.sqlite", "");
     std::fs::create_dir(world.path("images")).unwrap(); // made for a setting, and nothing is in it
@@ -120,9 +123,9 @@ fn an_empty_file_that_stands_alone_is_where_a_fleet_begins() {
     assert_eq!(world.run(&["audit", "verify"]).code, Some(0));
 }
 
-/// Goal: a path of the database that names no file is said to be that, by every command.
+/// Goal: every command says that the path of the database is not a file.
 #[test]
-fn a_database_that_is_no_file_is_said_to_be_none() {
+fn a_database_path_that_is_not_a_file_is_reported() {
     let mut world = world(&[]);
     std::fs::create_dir(world.database()).unwrap();
     all_refuse(&world, &["ks.sqlite can't be used: it is a folder", "set DATABASE_URL to the database itself"]);
@@ -141,10 +144,10 @@ fn a_database_that_is_no_file_is_said_to_be_none() {
     all_refuse(&world, &["pipe can't be used: it is a pipe"]);
 }
 
-/// Goal: what this user may not write is found by doctor, which writes nothing itself, and the remedy is the right that is missing.
+/// Goal: doctor, which writes nothing itself, finds what this user may not write, and its help names the missing right.
 /// Method: a database, its folder, and the folder where one would be made, each without the right; a user who is not root.
 #[tokio::test]
-async fn rights_that_are_missing_are_found() {
+async fn missing_rights_are_found() {
     let mut server = start_server(&[]);
     server.registered("KS-1").await;
     server.terminate();
@@ -188,7 +191,7 @@ async fn rights_that_are_missing_are_found() {
     );
 }
 
-/// Goal: folders that the server has to write, and that are files, are found, and each command says the same.
+/// Goal: files in place of folders that the server has to write are found, and each command says the same.
 #[test]
 fn folders_that_are_files_are_found() {
     let world = world(&[("ARTIFACTS_DIR", "a-file"), ("SERVER_KEYS_DIR", "a-file/below")]);
@@ -204,9 +207,10 @@ fn folders_that_are_files_are_found() {
     assert!(announced.stderr.contains("a part of a-file/below is a file, not a folder"), "{announced:?}");
 }
 
-/// Goal: a database that another program holds is found by doctor as long as it is held, and a server that writes is not taken for one.
+/// Goal: doctor finds a database that another program holds for as long as it is held, and does not mistake a running server for
+/// such a program.
 #[tokio::test]
-async fn a_database_that_is_held_is_found() {
+async fn a_database_held_by_another_program_is_found() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.beat().await.answer();

@@ -39,7 +39,7 @@ async fn every_route_enforces_its_rule_for_every_role() {
             if path == "/api/logout" {
                 continue; // ends the token: below
             }
-            let answer = server.admin_as(&token, method, &path, "no json").await;
+            let answer = server.admin_as(&token, method, &path, "not json").await;
             let (status, body) = (answer.status, &answer.body);
             assert_eq!(status == 403, !access.allows(Some(role)), "{role:?} {method} {path}: {status} {body}");
             assert!(status < 500, "{role:?} {method} {path}: {status} {body}");
@@ -48,13 +48,13 @@ async fn every_route_enforces_its_rule_for_every_role() {
     }
     assert_eq!(checked, Role::ALL.len() * (routes().len() - 1));
     for (method, path, access) in endpoints() {
-        let status = server.admin_as("", method, &path, "no json").await.status;
+        let status = server.admin_as("", method, &path, "not json").await.status;
         assert_eq!(status == 401, access != Access::Everybody, "{method} {path}: {status}");
     }
     let open: Vec<_> = endpoints().into_iter().filter(|(_, _, access)| *access == Access::Everybody).collect();
     let paths: Vec<_> = open.iter().map(|(_, path, _)| path.as_str()).collect();
-    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "open to everybody, and nothing else");
-    server.is_well().await;
+    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "open to everybody, and no other route");
+    server.assert_healthy().await;
 }
 
 /// Goal: every route refuses an unknown query field. Ignoring it would return more than the caller asked for.
@@ -71,7 +71,7 @@ async fn every_route_refuses_unknown_query_fields() {
         let problem = server.admin("DELETE", &format!("/api/tokens/{row}"), "").await.problem(400);
         assert_eq!(problem["detail"], "row: expected a whole number");
     }
-    assert_eq!(server.get("/api/presence?").await.status, 200, "an empty one asks for nothing");
+    assert_eq!(server.get("/api/presence?").await.status, 200, "an empty query is accepted");
 }
 
 /// Goal: the access rules are the documented ones.
@@ -220,14 +220,14 @@ async fn a_user_logs_in_and_out() {
     }
     assert_eq!(login.body["name"], "user:anna");
     let session = cookie(&login);
-    let look = async || server.call("GET", "/api/me", &[("cookie", &session)], "").await;
-    let me = look().await.done();
+    let get_me = async || server.call("GET", "/api/me", &[("cookie", &session)], "").await;
+    let me = get_me().await.done();
     assert_eq!((&me["role"], &me["expires_at"]), (&"operator".into(), &login.body["expires_at"]));
     let own_page = [("cookie", session.as_str()), ("sec-fetch-site", "same-origin")];
     assert!(
         server.call("POST", "/api/logout", &own_page, "").await.header("set-cookie").unwrap().contains("Max-Age=0")
     );
-    look().await.problem(401);
+    get_me().await.problem(401);
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action || ' ' || subject, '; ') FROM audit WHERE id > 1");
     let expected = "admin-token user.create anna; anybody login.failed anna; anybody login.failed nobody; \
@@ -328,10 +328,10 @@ async fn tokens_end_with_their_creators_access() {
             [("cookie", session.as_str()), ("content-type", "application/json"), ("sec-fetch-site", "same-origin")];
         let first = bearer(server.call("POST", "/api/tokens", &headers, order_admin).await.done());
         let second = bearer(server.admin_as(&first, "POST", "/api/tokens", order("second")).await.done());
-        let nobodys = server.token("viewer").await;
+        let unowned = server.token("viewer").await;
         let ran = server.run(&["admin", "token", "create", "--name", "cli", "--role", "viewer", "--ttl", "1h"]);
         let by_cli = format!("Bearer {}", ran.stdout.trim_end());
-        let is_good = async |token: &str| server.admin_as(token, "GET", "/api/me", "").await.status == 200;
+        let is_valid = async |token: &str| server.admin_as(token, "GET", "/api/me", "").await.status == 200;
         let listed = server.get("/api/tokens").await.done();
         let whose =
             |token: &Value| (token["name"].as_str().unwrap().to_owned(), token["user"].as_str().map(str::to_owned));
@@ -339,10 +339,12 @@ async fn tokens_end_with_their_creators_access() {
         let expected = [(name, true), ("first", true), ("second", true), ("test-viewer", false), ("cli", false)]
             .map(|(called, is_theirs)| (called.to_owned(), is_theirs.then(|| name.to_owned())));
         assert_eq!(whose, expected);
-        assert!(is_good(&first).await && is_good(&second).await && is_good(&nobodys).await && is_good(&by_cli).await);
+        assert!(
+            is_valid(&first).await && is_valid(&second).await && is_valid(&unowned).await && is_valid(&by_cli).await
+        );
         server.admin("PATCH", &format!("/api/users/{name}"), change.to_string()).await.done();
-        assert_eq!((is_good(&first).await, is_good(&second).await), (false, false));
-        assert!(is_good(&nobodys).await && is_good(&by_cli).await);
+        assert_eq!((is_valid(&first).await, is_valid(&second).await), (false, false));
+        assert!(is_valid(&unowned).await && is_valid(&by_cli).await);
         let edits = server.get("/api/audit?action=user.edit").await.done();
         assert!(edits["items"][0]["detail"].as_str().unwrap().ends_with("2 tokens revoked"), "{edits}");
     }
@@ -367,7 +369,7 @@ async fn password_guessing_is_rate_limited_by_address() {
     assert!(refused >= 1, "{refused}");
     log_in(&server, "anna", PASSWORD).await.problem(429);
     let noted: i64 = server.value("SELECT count(*) FROM audit WHERE action = 'login.failed'");
-    assert_eq!(noted, 12 - refused, "what was refused unheard leaves no line");
+    assert_eq!(noted, 12 - refused, "refusals without a check leave no line");
 }
 
 /// Goal: guessing a user's password from elsewhere does not lock the user out.

@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ks_protocol::{message::header_of_document, refusal::RefusalCode, signature::NO_SIG_DEV};
 use serde_json::json;
 use support::{
-    HOME, Heard, Line, NO_LIMITS, Sent, at_once, bare_answer, eventually, fetch_with, offered, read_answer,
-    start_server, world,
+    HOME, Line, NO_LIMITS, Sent, VerifiedAnswer, bare_answer, eventually, fetch_with, offered, read_answer,
+    single_stage_policy, start_server, world,
 };
 use tokio::io::AsyncWriteExt as _;
 
@@ -84,7 +84,7 @@ async fn images_are_served_only_while_a_release_is_active() {
     for path in ["x", &"A".repeat(64), "..%2f..%2fks.sqlite"] {
         assert_eq!(device.fetch(path, &[]).await.status, 400, "{path}");
     }
-    server.is_well().await;
+    server.assert_healthy().await;
 }
 
 /// Goal: an upload is bounded, and an interrupted one leaves nothing.
@@ -100,7 +100,7 @@ async fn too_large_empty_or_interrupted_uploads_leave_nothing() {
         support::ADMIN_TOKEN
     );
     half.write_all(head.as_bytes()).await.unwrap();
-    assert_eq!(bare_answer(&mut half).await.status, 400, "it stalled");
+    assert_eq!(bare_answer(&mut half).await.status, 400, "it timed out");
     let files = |folder: &str| {
         let entries = std::fs::read_dir(server.path("artifacts").join(folder));
         entries.map_or(0, |entries| entries.filter(|entry| entry.as_ref().unwrap().path().is_file()).count())
@@ -119,17 +119,15 @@ async fn a_peer_that_does_not_read_loses_its_download_slot() {
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
     let mut device = server.registered("KS-1").await;
     let mut lazy = server.registered("KS-2").await;
-    let (_held, has_begun) = lazy.begin_to_fetch(&server, &sha256).await;
+    let (_held, has_begun) = lazy.start_fetch(&server, &sha256).await;
     assert!(has_begun);
     let refused = device.fetch(&sha256, &[("range", "bytes=0-9")]).await;
     assert_eq!((refused.status, refused.header("retry-after").as_deref()), (503, Some("2")));
     assert!(refused.text().starts_with("ERR1: OVERLOADED\n"), "{}", refused.text());
     assert_eq!(server.metric("ks_artifact_refusals_total").await, Some(1.0));
     device.beat().await.answer();
-    eventually("the place is free again", async || {
-        device.fetch(&sha256, &[("range", "bytes=0-9")]).await.status == 206
-    })
-    .await;
+    eventually("the slot is free again", async || device.fetch(&sha256, &[("range", "bytes=0-9")]).await.status == 206)
+        .await;
 }
 
 /// Goal: images go to registered devices only; failures of unknown clients count against their address.
@@ -142,40 +140,40 @@ async fn unknown_and_revoked_devices_are_refused_images() {
     let mut device = server.registered("KS-1").await;
     assert_eq!(device.fetch(&sha256, &[]).await.status, 200);
 
-    let mut stranger = Line::new(server.address(), HOME);
+    let mut client = Line::new(server.address(), HOME);
     let path = format!("/firmware/artifacts/{sha256}");
     let bare = Sent { method: "GET", path: &path, headers: &[], body: Vec::new() };
-    let unbound = |raw| -> Heard<()> { read_answer(raw, NO_SIG_DEV) };
-    let refused = unbound(stranger.exchange(bare).await.unwrap()).refusal(RefusalCode::Malformed);
+    let unbound = |raw| -> VerifiedAnswer<()> { read_answer(raw, NO_SIG_DEV) };
+    let refused = unbound(client.exchange(bare).await.unwrap()).refusal(RefusalCode::Malformed);
     assert!(refused.message.contains("there is no ks-request line"), "{}", refused.message);
-    let twice = unbound(fetch_with(&mut stranger, &sha256, "eA==", &[("ks-request", "eA==")]).await);
+    let twice = unbound(fetch_with(&mut client, &sha256, "eA==", &[("ks-request", "eA==")]).await);
     assert!(twice.refusal(RefusalCode::Malformed).message.contains("2 ks-request lines"));
-    for (asked, code) in [
+    for (request, code) in [
         ("x".to_owned(), RefusalCode::Malformed),
         ("eA==".to_owned(), RefusalCode::Malformed),
         (header_of_document(&"x".repeat(1_025)), RefusalCode::TooLarge),
     ] {
-        unbound(fetch_with(&mut stranger, &sha256, &asked, &[]).await).refusal(code);
+        unbound(fetch_with(&mut client, &sha256, &request, &[]).await).refusal(code);
     }
-    server.device("KS-unknown").fetch_in_vain(&sha256).await.refusal(RefusalCode::UnknownDevice);
+    server.device("KS-unknown").fetch_refused(&sha256).await.refusal(RefusalCode::UnknownDevice);
     let mut forger = server.device("KS-forger");
     forger.id = device.id.clone();
     forger.at = device.at;
-    forger.fetch_in_vain(&sha256).await.refusal(RefusalCode::BadSignature);
+    forger.fetch_refused(&sha256).await.refusal(RefusalCode::BadSignature);
     let of_another = device.next_fetch(&"0".repeat(64));
-    let raw = fetch_with(&mut stranger, &sha256, &header_of_document(&of_another.wire), &[]).await;
+    let raw = fetch_with(&mut client, &sha256, &header_of_document(&of_another.wire), &[]).await;
     read_answer::<()>(raw, &of_another.sig_dev.to_string()).refusal(RefusalCode::BadSignature);
-    server.whitelisted("KS-new").await.fetch_in_vain(&sha256).await.refusal(RefusalCode::NotRegistered);
+    server.whitelisted("KS-new").await.fetch_refused(&sha256).await.refusal(RefusalCode::NotRegistered);
     let mut stolen = server.registered("KS-stolen").await;
     server.revoke(&stolen).await.done();
-    stolen.fetch_in_vain(&sha256).await.refusal(RefusalCode::Revoked);
+    stolen.fetch_refused(&sha256).await.refusal(RefusalCode::Revoked);
 
-    eventually("the address has no failures left", async || {
-        fetch_with(&mut stranger, &sha256, "x", &[]).await.status == 429
+    eventually("the address's budget is spent", async || {
+        fetch_with(&mut client, &sha256, "x", &[]).await.status == 429
     })
     .await;
-    stolen.fetch_in_vain(&sha256).await.refusal(RefusalCode::RateLimited);
-    assert_eq!(device.fetch(&sha256, &[]).await.status, 200, "one that is known is heard");
+    stolen.fetch_refused(&sha256).await.refusal(RefusalCode::RateLimited);
+    assert_eq!(device.fetch(&sha256, &[]).await.status, 200, "a known device is still served");
 }
 
 /// Goal: an attacker who reads the network can't fetch in a device's name, nor spend its budget.
@@ -188,17 +186,17 @@ async fn a_replayed_download_request_is_refused() {
     let thief = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
     let mut elsewhere = Line::new(server.address(), thief);
     let captured = device.next_fetch(&sha256);
-    let (asked, sig_dev) = (header_of_document(&captured.wire), captured.sig_dev.to_string());
-    assert_eq!(fetch_with(&mut device.line, &sha256, &asked, &[]).await.status, 200);
-    let again = fetch_with(&mut elsewhere, &sha256, &asked, &[]).await;
+    let (request, sig_dev) = (header_of_document(&captured.wire), captured.sig_dev.to_string());
+    assert_eq!(fetch_with(&mut device.line, &sha256, &request, &[]).await.status, 200);
+    let again = fetch_with(&mut elsewhere, &sha256, &request, &[]).await;
     let stale = read_answer::<()>(again, &sig_dev).refusal(RefusalCode::StaleSequence);
     assert_eq!((stale.server_boot_epoch, stale.server_seq), (Some(device.at.boot_epoch), Some(device.at.seq)));
 
     let held_back = device.next_fetch(&sha256);
-    let (asked, sig_dev) = (header_of_document(&held_back.wire), held_back.sig_dev.to_string());
+    let (request, sig_dev) = (header_of_document(&held_back.wire), held_back.sig_dev.to_string());
     device.beat().await.answer();
     for _ in 0..2 {
-        let raw = fetch_with(&mut elsewhere, &sha256, &asked, &[]).await;
+        let raw = fetch_with(&mut elsewhere, &sha256, &request, &[]).await;
         read_answer::<()>(raw, &sig_dev).refusal(RefusalCode::StaleSequence);
         server.start_again();
         elsewhere = Line::new(server.address(), thief);
@@ -216,8 +214,8 @@ async fn slow_downloads_of_one_device_use_one_slot() {
     let mut mad = server.registered("KS-mad").await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        let (lazy, has_begun) = mad.begin_to_fetch(&server, &sha256).await;
-        assert!(has_begun, "the last one counts");
+        let (lazy, has_begun) = mad.start_fetch(&server, &sha256).await;
+        assert!(has_begun, "the last request counts");
         held.push(lazy);
     }
     let mut device = server.registered("KS-1").await;
@@ -232,13 +230,13 @@ async fn repeated_requests_do_not_delay_other_devices() {
     let limits = [("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "60000")];
     let server = start_server(&[&NO_LIMITS[..], &limits].concat());
     let sha256 = server.released("fw-2", 2, &image(32 * 1024 * 1024)).await;
-    let (_held, has_begun) = server.registered("KS-0").await.begin_to_fetch(&server, &sha256).await;
+    let (_held, has_begun) = server.registered("KS-0").await.start_fetch(&server, &sha256).await;
     assert!(has_begun);
     let mut mad = server.registered("KS-mad").await;
     for _ in 0..200 {
-        mad.fetch_in_vain(&sha256).await.refusal(RefusalCode::Overloaded);
+        mad.fetch_refused(&sha256).await.refusal(RefusalCode::Overloaded);
     }
-    let refused = server.registered("KS-1").await.fetch_in_vain(&sha256).await.refusal(RefusalCode::Overloaded);
+    let refused = server.registered("KS-1").await.fetch_refused(&sha256).await.refusal(RefusalCode::Overloaded);
     assert!(refused.retry_after_s.unwrap() <= 5, "{refused:?}");
 }
 
@@ -262,34 +260,34 @@ async fn a_damaged_image_is_not_offered_until_it_is_uploaded_again() {
         let image = image(200_000);
         let sha256 = server.released("fw-18", 18, &image).await;
         let mut device = server.registered("KS-1").await;
-        server.roll_out("spring", "fw-18", at_once(1, 50)).await.done();
-        eventually("the offer comes", async || offered(&device.beat_running(17).await).is_some()).await;
+        server.roll_out("spring", "fw-18", single_stage_policy(1, 50)).await.done();
+        eventually("the release is offered", async || offered(&device.beat_running(17).await).is_some()).await;
         assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0));
 
         spoil(&server.path("artifacts/artifacts").join(&sha256));
         server.start_again();
         device.moves_to(&server, HOME);
-        eventually("it is noticed", async || server.metric("ks_artifacts_broken").await == Some(1.0)).await;
+        eventually("the damage is noticed", async || server.metric("ks_artifacts_broken").await == Some(1.0)).await;
         assert!(offered(&device.beat_running(17).await).is_none(), "{why}");
         assert_eq!(device.fetch(&sha256, &[]).await.status, 404);
-        eventually("it pauses", async || server.rollout("spring").await["status"] == "PAUSED").await;
+        eventually("the rollout pauses", async || server.rollout("spring").await["status"] == "PAUSED").await;
         let trace = server.get("/api/rollouts/spring/trace").await.done();
-        let said = trace["items"].as_array().unwrap().last().unwrap()["why"].as_str().unwrap().to_owned();
-        assert!(said.contains(why) && said.contains("fw-18"), "{said}");
+        let reported = trace["items"].as_array().unwrap().last().unwrap()["why"].as_str().unwrap().to_owned();
+        assert!(reported.contains(why) && reported.contains("fw-18"), "{reported}");
         assert!(server.log().contains("a firmware image is broken"));
         let doctor = server.run(&["doctor"]);
         assert_eq!(doctor.code, Some(1));
         assert!(doctor.stdout.contains("BAD   firmware") && doctor.stdout.contains(why), "{}", doctor.stdout);
         server.order_rollout("spring", "resume").await.done();
-        eventually("it pauses again", async || {
+        eventually("the rollout pauses again", async || {
             server.decisions("spring").await.iter().filter(|what| *what == "paused").count() == 2
         })
         .await;
 
         assert_eq!(server.upload(image.clone()).await.done()["sha256"], sha256);
-        assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0), "from the same moment on");
+        assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0), "updated immediately");
         server.order_rollout("spring", "resume").await.done();
-        eventually("the offer comes", async || offered(&device.beat_running(17).await).is_some()).await;
+        eventually("the release is offered", async || offered(&device.beat_running(17).await).is_some()).await;
         assert_eq!(device.fetch(&sha256, &[]).await.body, image);
     }
 }
@@ -327,8 +325,8 @@ async fn printed_help_for_releases_works() {
     let refused = |arguments: &[&str], code: i32, remedy: &str| {
         let ran = world.run(arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
-        let said = ran.stderr.lines().last().unwrap().to_owned();
-        assert!(said.contains("what to do: ") && said.contains(remedy), "{arguments:?}: {ran:?}");
+        let reported = ran.stderr.lines().last().unwrap().to_owned();
+        assert!(reported.contains("what to do: ") && reported.contains(remedy), "{arguments:?}: {ran:?}");
     };
     ok(&["migrate"]);
     let add = |release_id: &'static str, version: &'static str| {

@@ -52,9 +52,9 @@ async fn daily_punches_per_device_are_bounded() {
         assert_eq!(device.punch(batch(number)).await.answer().stored, 256);
     }
     for _ in 0..3 {
-        assert_eq!(device.punch(batch(0)).await.answer().known, 256, "what the server has costs nothing");
+        assert_eq!(device.punch(batch(0)).await.answer().known, 256, "punches that the server has are not charged");
     }
-    device.punch(batch(5)).await.answer(); // the last one that begins within the day's
+    device.punch(batch(5)).await.answer(); // the last batch that starts within the daily limit
     let refusal = device.punch(batch(6)).await.refusal(Code::RateLimited);
     assert!(refusal.message.contains("punches") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
     device.beat().await.answer();

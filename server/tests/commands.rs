@@ -43,12 +43,12 @@ async fn commands_are_sent_with_heartbeats_and_their_acks_are_listed() {
 
     let beat = device.beat().await.answer();
     assert_eq!(ids(&beat), [&reboot, &fetch], "oldest first");
-    let brought = &beat.commands.as_slice()[1];
-    assert_eq!((brought.kind.as_str(), brought.argument.as_str()), ("fetch_logs", "level: warn"));
-    assert!((590_000..=600_000).contains(&brought.deadline_at.since_ms(beat.server_time)), "{beat:?}");
+    let delivered = &beat.commands.as_slice()[1];
+    assert_eq!((delivered.kind.as_str(), delivered.argument.as_str()), ("fetch_logs", "level: warn"));
+    assert!((590_000..=600_000).contains(&delivered.deadline_at.since_ms(beat.server_time)), "{beat:?}");
     assert_eq!(state(&server, &reboot).await, "DELIVERED");
 
-    assert_eq!(ids(&device.beat().await.answer()), [&reboot, &fetch], "delivered at least once: until an ACK");
+    assert_eq!(ids(&device.beat().await.answer()), [&reboot, &fetch], "delivered again until an ACK");
     let beat = device.beat_with(&[(&reboot, AckState::Received), (&fetch, AckState::Succeeded)]).await.answer();
     assert!(beat.commands.is_empty(), "{beat:?}");
     assert_eq!((state(&server, &reboot).await, state(&server, &fetch).await), ("RECEIVED".into(), "SUCCEEDED".into()));
@@ -99,7 +99,7 @@ async fn a_command_past_its_deadline_times_out() {
     server.kill_9();
     server.start_again();
     device.moves_to(&server, support::HOME);
-    eventually("it is closed", async || state(&server, &command_id).await == "TIMED_OUT").await;
+    eventually("the command is closed", async || state(&server, &command_id).await == "TIMED_OUT").await;
     assert_eq!(states(&device.ack(&[(&command_id, AckState::Succeeded)]).await.answer()), ["TIMED_OUT"]);
 }
 
@@ -147,7 +147,7 @@ async fn an_order_names_the_refused_devices() {
     let queued = server.get("/api/commands").await.done();
     assert_eq!(queued["items"].as_array().unwrap().len(), 1);
     assert_eq!(queued["items"][0]["device_id"], "KS-0");
-    for (bad, named) in [
+    for (invalid, named) in [
         (order(&[], "dance", "", 60), "device_ids"),
         (order(&["KS-0"], "Reboot!", "", 60), "kind"),
         (order(&["KS-0"], &"x".repeat(33), "", 60), "command"),
@@ -156,7 +156,7 @@ async fn an_order_names_the_refused_devices() {
         (order(&["KS-0"], "dance", "a\tb", 60), "argument"),
         (order(&["KS-0"], "dance", "", 0), "ttl_s"),
     ] {
-        let problem = server.post("/api/commands", &bad).await.problem(400);
+        let problem = server.post("/api/commands", &invalid).await.problem(400);
         assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
     }
 }
@@ -198,7 +198,7 @@ async fn an_order_interrupted_by_a_crash_is_finished_at_the_start() {
         .unwrap();
     server.start_again();
     let progress = format!("/api/commands/orders/{}", given["order_id"].as_str().unwrap());
-    eventually("the order is whole", async || {
+    eventually("the order is complete", async || {
         server.get(&progress).await.done()["counts"] == json!([{ "state": "QUEUED", "commands": 3 }])
     })
     .await;

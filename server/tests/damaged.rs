@@ -34,12 +34,12 @@ fn overwrite(server: &Server, table: &str, byte: u8) -> (u64, Vec<u8>) {
 }
 
 /// Health, metrics and the log all report that the server stores nothing, and what to do.
-async fn says_so(server: &Server) {
+async fn assert_damage_reported(server: &Server) {
     let health = server.get("/health").await;
     assert_eq!((health.status, health.body["status"].as_str()), (503, Some("unavailable")));
-    let said = health.body["store"].as_str().unwrap();
-    assert!(said.starts_with("the database is damaged (") && said.contains("restore a backup"), "{said}");
-    eventually("it is counted", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
+    let reported = health.body["store"].as_str().unwrap();
+    assert!(reported.starts_with("the database is damaged (") && reported.contains("restore a backup"), "{reported}");
+    eventually("the metric is set", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
     let log = server.log();
     let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is damaged ("));
     assert_eq!(page.count(), 1, "once, and not each second: {log}");
@@ -56,11 +56,11 @@ async fn damage_found_while_idle_stops_every_write_until_a_restart() {
         let (at, before) = overwrite(&server, "keysets", byte);
         // Another program's commit makes the server read the page again.
         server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
-        eventually("it is noticed", async || server.log().contains("the database is damaged")).await;
+        eventually("the damage is noticed", async || server.log().contains("the database is damaged")).await;
         device.beat().await.refusal(RefusalCode::Overloaded);
         let refused = server.revoke(&device).await.problem(503);
         assert!(refused["detail"].as_str().unwrap().contains("the database is damaged"), "{refused}");
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
 
         let file = std::fs::File::options().write(true).open(server.database()).unwrap();
         file.write_all_at(&before, at).unwrap();
@@ -68,13 +68,13 @@ async fn damage_found_while_idle_stops_every_write_until_a_restart() {
         for _ in 0..3 {
             device.beat().await.refusal(RefusalCode::Overloaded);
         }
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
         assert_eq!(server.beats(), written);
 
         server.start_again();
         device.moves_to(&server, support::HOME);
         device.beat().await.answer();
-        server.is_well().await;
+        server.assert_healthy().await;
     }
 }
 
@@ -85,13 +85,13 @@ async fn damage_found_by_a_query_or_a_commit_stops_every_write() {
     for (table, is_asked) in [("users", true), ("device_heartbeats", false)] {
         let server = start_server(&[]);
         let mut device = server.registered("KS-1").await;
-        server.until_settled().await;
+        server.wait_until_idle().await;
         overwrite(&server, table, 0);
         server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
         if is_asked {
             server.get("/api/users").await.problem(503);
         }
         device.beat().await.refusal(RefusalCode::Overloaded);
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
     }
 }

@@ -20,8 +20,8 @@ async fn the_disk_reserve_is_for_operators() {
     let server = start_server(&[("DISK_RESERVE_BYTES", "9007199254740991")]);
     let mut device = server.device("KS-1");
     server.whitelist(&[&device]).await;
-    let _ = device.register(None).await; // before the first look, or refused
-    eventually("it is noticed", async || server.get("/health").await.status == 503).await;
+    let _ = device.register(None).await; // before the first check, or refused
+    eventually("the full disk is noticed", async || server.get("/health").await.status == 503).await;
     let refusal = device.beat().await.refusal(RefusalCode::Overloaded);
     assert!(refusal.message.contains("disk") && refusal.retry_after_s == Some(60), "{refusal:?}");
     let health = server.get("/health").await;

@@ -43,8 +43,8 @@ async fn beat_until_disconnected(mut device: Device, acks: Arc<Semaphore>) -> Lo
         let message = device.next_heartbeat();
         let signed = device.sign(&message);
         match device.try_send::<NextBeat>("/heartbeat", &signed).await {
-            Ok(heard) => {
-                heard.answer();
+            Ok(answer) => {
+                answer.answer();
                 acked.push((device.id.to_string(), device.at.boot_epoch, i64::try_from(device.at.seq.get()).unwrap()));
                 acks.add_permits(1);
             }
@@ -86,16 +86,16 @@ fn check_stored(server: &Server, loads: &[Load]) {
 async fn after_kill_9_under_load_every_acknowledged_heartbeat_is_stored_once() {
     let mut server = start_server(&[&NO_LIMITS[..], &[("STORE_SYNCHRONOUS", "full")]].concat());
     let loads = stop_under_load(&mut server, Server::kill_9).await;
-    check_stored(&server, &loads); // as another program finds the files after the crash
+    check_stored(&server, &loads); // the files as they are after the crash
     server.start_again();
     check_stored(&server, &loads);
 
     let sent: usize = loads.iter().map(|load| load.acked.len() + 1).sum();
     for Load { mut device, unanswered, .. } in loads {
         device.moves_to(&server, support::HOME);
-        let heard = device.send::<NextBeat>("/heartbeat", &unanswered).await;
-        if matches!(heard.reply, Reply::Refused(_)) {
-            let refusal = heard.refusal(RefusalCode::StaleSequence);
+        let answer = device.send::<NextBeat>("/heartbeat", &unanswered).await;
+        if matches!(answer.reply, Reply::Refused(_)) {
+            let refusal = answer.refusal(RefusalCode::StaleSequence);
             let kept = Sequence { boot_epoch: refusal.server_boot_epoch.unwrap(), seq: refusal.server_seq.unwrap() };
             assert_eq!(kept, device.at, "it was stored, and the refusal says so");
         }
@@ -120,7 +120,7 @@ async fn after_sigterm_under_load_every_acknowledged_heartbeat_is_stored_once() 
 }
 
 async fn until_stopping(server: &Server) {
-    eventually("the server has heard SIGTERM", async || server.log().contains("SIGTERM")).await;
+    eventually("the server has received SIGTERM", async || server.log().contains("SIGTERM")).await;
 }
 
 /// Goal: requests that wait for the store when the stop begins are answered and stored.
@@ -128,14 +128,14 @@ async fn until_stopping(server: &Server) {
 #[tokio::test]
 async fn requests_that_wait_for_the_store_at_sigterm_are_answered() {
     let mut server = start_server(&[("COMMIT_GROUP_MAX", "1"), ("SHUTDOWN_GRACE_MS", "600000")]);
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let mut idle = server.registered("KS-idle").await;
     idle.beat().await.answer();
     let fleet = server.fleet("KS", 5).await;
     let held = server.hold_commits();
     let beats: Vec<_> =
         fleet.into_iter().map(|mut device| tokio::spawn(async move { device.beat().await.answer() })).collect();
-    server.until_waiting(4).await; // the fifth is in the commit that is held
+    server.wait_for_queued_writes(4).await; // the fifth is in the held commit
     server.terminate();
     until_stopping(&server).await;
     drop(held);
@@ -220,6 +220,6 @@ async fn heartbeats_older_than_the_retention_are_deleted_and_younger_ones_stay()
     let count = |device_id: &str| -> i64 {
         server.value(&format!("SELECT count(*) FROM device_heartbeats WHERE device_id = '{device_id}'"))
     };
-    eventually("the old rows are gone", async || count("KS-old") == 0).await;
+    eventually("the old rows are deleted", async || count("KS-old") == 0).await;
     assert_eq!((count("KS-young"), count("KS-new")), (10, 1));
 }

@@ -44,7 +44,7 @@ async fn a_device_rotates_its_key() {
     device.moves_to(&server, support::HOME);
     device.beat().await.answer();
     let refused = device.rotate_to(&old).await.refusal(Code::KeyInUse);
-    assert!(!refused.message.contains("nother device"), "it is this device's own: {refused:?}");
+    assert!(!refused.message.contains("nother device"), "the key is this device's own: {refused:?}");
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action) FROM audit WHERE action LIKE '%key'");
     assert_eq!(audited, "KS-1 device.rotate_key");
@@ -230,9 +230,9 @@ async fn a_device_with_an_unpublished_keyset_is_stranded_and_named() {
     assert!(findings.contains("it holds keyset 7, and 2 is the newest here"), "{findings}");
     let findings = server.get("/api/devices/KS-0/investigate").await.done()["findings"].to_string();
     assert!(!findings.contains("keyset"), "{findings}");
-    for (command, said) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
+    for (command, reported) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
         let ran = server.run(command);
-        assert!(ran.stdout.contains(said) && ran.stdout.contains("KS-1"), "{ran:?}");
+        assert!(ran.stdout.contains(reported) && ran.stdout.contains("KS-1"), "{ran:?}");
     }
     beat_with_keyset(&mut fleet[1], 1).await;
     let findings = server.get("/api/devices/KS-1/investigate").await.done()["findings"].to_string();
@@ -278,10 +278,10 @@ async fn settings_that_name_a_revoked_key_are_reported_and_not_exported() {
     let served = server.run(&["serve", "--stop-with-stdin"]);
     assert!(served.code == Some(0) && served.stderr.contains(&past), "{served:?}");
     let file = server.path(&format!("server-keys/{signing}.pem")).display().to_string();
-    let mut mended = world(&[("SERVER_PRIVATE_KEY", ""), ("SERVER_PRIVATE_KEY_FILE", &file)]);
-    mended.set("DATABASE_URL", &format!("file:{}", server.database().display()));
-    assert_eq!(mended.run(&export).stdout.trim(), signing.to_string());
-    assert!(!mended.run(&["doctor"]).stdout.contains("which is REMOVED"));
+    let mut fixed = world(&[("SERVER_PRIVATE_KEY", ""), ("SERVER_PRIVATE_KEY_FILE", &file)]);
+    fixed.set("DATABASE_URL", &format!("file:{}", server.database().display()));
+    assert_eq!(fixed.run(&export).stdout.trim(), signing.to_string());
+    assert!(!fixed.run(&["doctor"]).stdout.contains("which is REMOVED"));
 }
 
 /// Goal: the new key survives the process; a server that lacks it does not start, and says which file is missing.
@@ -298,7 +298,7 @@ async fn a_rotated_key_survives_a_restart() {
     server.terminate();
     server.ended().await;
     std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
-    let ran = server.serve_in_vain();
+    let ran = server.serve_expecting_error();
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("is not in") && ran.stderr.contains("SERVER_KEYS_DIR"), "{ran:?}");
 }
@@ -312,7 +312,7 @@ async fn an_unknown_key_is_refused_at_the_start() {
     server.ended().await;
     let mut other = world(&[("SERVER_PRIVATE_KEY", &key(1).to_pem().unwrap())]);
     other.set("DATABASE_URL", &format!("file:{}", server.database().display()));
-    let ran = other.serve_in_vain();
+    let ran = other.serve_expecting_error();
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("none that the fleet knows") && ran.stderr.contains("keys announce"), "{ran:?}");
 }
@@ -341,13 +341,13 @@ async fn the_command_line_rotates_keys_of_a_running_server() {
     std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
     let without = server.run(&["keys", "flip", "--force"]);
     assert_eq!(without.code, Some(2), "{without:?}");
-    assert!(without.stderr.contains("is not in"), "nobody could sign: {without:?}");
+    assert!(without.stderr.contains("is not in"), "without the key nothing can be signed: {without:?}");
     std::fs::rename(server.path("elsewhere"), server.path("server-keys")).unwrap();
     let revoked = server.value::<String>("SELECT key_id FROM server_keys WHERE state = 'ANNOUNCED'");
     let kept = server.path(&format!("server-keys/{revoked}.pem"));
     assert!(kept.exists());
     assert_eq!(server.run(&["keys", "revoke", &revoked]).code, Some(0));
-    assert!(!kept.exists(), "a key that is removed leaves no private half");
+    assert!(!kept.exists(), "the private half of a removed key is deleted");
     let again = server.run(&["keys", "flip"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");

@@ -117,16 +117,16 @@ async fn the_keyset_opens_with_the_exported_public_key() {
 
     let raw = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
     let text = raw.text();
-    let heard = read_answer::<Keyset>(raw, NO_SIG_DEV).answer();
-    assert_eq!((heard.version, heard.threshold), (1, 1));
-    let entry = &heard.keys.as_slice()[0];
+    let answer = read_answer::<Keyset>(raw, NO_SIG_DEV).answer();
+    assert_eq!((answer.version, answer.threshold), (1, 1));
+    let entry = &answer.keys.as_slice()[0];
     assert_eq!((entry.public_key, entry.state), (public_key, ServerKeyState::Signing));
 
     let pinned = vec![(public_key.key_id(), public_key.verifier().unwrap())];
     let trusted = Trust { version: 0, threshold: 1, keys: pinned.clone(), firmware_keys: Vec::new() };
     let document = text.rsplit_once("SIG_SERV: ").unwrap().0;
     let (opened, next) = Keyset::open(document, &trusted, UnixMs(0)).unwrap();
-    assert_eq!((opened, next), (heard, Trust { version: 1, threshold: 1, keys: pinned, firmware_keys: Vec::new() }));
+    assert_eq!((opened, next), (answer, Trust { version: 1, threshold: 1, keys: pinned, firmware_keys: Vec::new() }));
 }
 
 /// Goal: /health and /metrics report correct values, without a token.
@@ -147,7 +147,7 @@ async fn health_and_metrics_count_what_happened() {
     assert_eq!(
         (&health["devices_in_memory"], &health["writes_waiting"]),
         (&1.into(), &0.into()),
-        "those heard of so far: {health}"
+        "those seen so far: {health}"
     );
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     let now: UnixMs = health["server_time"].as_str().unwrap().parse().unwrap();
@@ -169,9 +169,9 @@ async fn health_and_metrics_count_what_happened() {
     let text = Line::new(server.address(), support::HOME).exchange(Sent::get("/metrics")).await.unwrap();
     assert!(text.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(text.text().ends_with("# EOF\n"), "{}", text.text());
-    let asked = server.call("GET", "/metrics", &[("accept", "text/plain; version=0.0.4")], "").await;
-    assert_eq!(asked.content_type, "text/plain; version=0.0.4; charset=utf-8");
-    assert!(asked.body.as_str().unwrap().contains("# TYPE ks_store_commits_total counter\n"), "{}", asked.body);
+    let answer = server.call("GET", "/metrics", &[("accept", "text/plain; version=0.0.4")], "").await;
+    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(answer.body.as_str().unwrap().contains("# TYPE ks_store_commits_total counter\n"), "{}", answer.body);
 }
 
 /// Goal: a store that no longer answers is visible in /health, so that traffic can be sent elsewhere.
@@ -191,7 +191,7 @@ async fn health_is_503_when_the_store_does_not_answer() {
 async fn health_is_503_only_while_commits_fail() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let refuse = |table, change| {
         let sql =
             format!("CREATE TRIGGER no_{table} BEFORE {change} ON {table} BEGIN SELECT raise(ABORT, 'full'); END");
@@ -206,10 +206,10 @@ async fn health_is_503_only_while_commits_fail() {
     }
     let failures = "ks_store_commit_failures_total";
     // An idle server writes each minute; only its retries write more often within two minutes.
-    eventually("it is tried again", async || server.metric(failures).await >= Some(6.0)).await;
+    eventually("the write is retried", async || server.metric(failures).await >= Some(6.0)).await;
     assert_eq!(server.log().matches("commits fail").count(), 1, "{}", server.log());
     server.sqlite().execute_batch("DROP TRIGGER no_server_alive; DROP TRIGGER no_device_heartbeats").unwrap();
-    eventually("it is well again", async || server.get("/health").await.status == 200).await;
+    eventually("the server has recovered", async || server.get("/health").await.status == 200).await;
 }
 
 /// Goal: a server that must not outlive its parent does not.

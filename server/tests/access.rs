@@ -53,7 +53,7 @@ async fn every_route_enforces_its_rule_for_every_role() {
     }
     let open: Vec<_> = endpoints().into_iter().filter(|(_, _, access)| *access == Access::Everybody).collect();
     let paths: Vec<_> = open.iter().map(|(_, path, _)| path.as_str()).collect();
-    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "open to everybody, and no other route");
+    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "public, and no other route");
     server.assert_healthy().await;
 }
 

@@ -86,7 +86,7 @@ async fn a_rotation_without_both_keys_is_refused() {
     let mut message =
         ks_protocol::message::RotateKey::new(fleet[0].id.clone(), Sequence::new(5, 1), UnixMs(0), &key(8));
     message.new_public_key = key(9).public_key();
-    let refusal = fleet[0].say::<_, ks_protocol::message::KeyRotated>(&message).await.refusal(Code::Malformed);
+    let refusal = fleet[0].send_message::<_, ks_protocol::message::KeyRotated>(&message).await.refusal(Code::Malformed);
     assert!(refusal.message.starts_with("proof"), "{refusal:?}");
     fleet[0].at = Sequence::new(5, 1);
     fleet[0].beat().await.answer();
@@ -165,7 +165,7 @@ async fn a_keyset_version_has_one_canonical_form() {
 
 async fn beat_with_keyset(device: &mut Device, version: u64) {
     let message = Heartbeat { keyset_version: version, ..device.next_heartbeat() };
-    device.say::<_, NextBeat>(&message).await.answer();
+    device.send_message::<_, NextBeat>(&message).await.answer();
 }
 
 /// Goal: a whole rotation of the server's key; every stranded device is visible; a device that was away follows the chain

@@ -46,7 +46,7 @@ async fn an_imported_device_registers_and_its_heartbeats_are_stored_exactly() {
         acks: Rows::default(),
         ..device.next_heartbeat()
     };
-    let second = device.say::<_, ks_protocol::message::NextBeat>(&second).await.answer();
+    let second = device.send_message::<_, ks_protocol::message::NextBeat>(&second).await.answer();
     assert!((30_000..90_000).contains(&first.next_beat_ms) && first.commands.is_empty(), "{first:?}");
 
     let columns = "device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib, network, rssi_dbm,

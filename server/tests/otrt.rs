@@ -32,7 +32,7 @@ async fn of_200_devices_that_race_for_one_token_exactly_one_registers() {
     for mut device in devices.drain(..) {
         device.line.connect().await.unwrap();
         let message = device.next_register(Some(&token));
-        racing.spawn(async move { (device.say::<_, Registered>(&message).await, device) });
+        racing.spawn(async move { (device.send_message::<_, Registered>(&message).await, device) });
     }
     let mut winners = Vec::new();
     while let Some(run) = racing.join_next().await {

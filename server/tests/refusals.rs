@@ -189,7 +189,8 @@ async fn a_signature_by_another_key_or_for_another_path_is_invalid() {
     let by_another_key = thief.sign_text("/heartbeat", &text);
     let for_another_path = device.sign_text("/commands/ack", &text);
     let valid = device.sign_text("/heartbeat", &text);
-    let one_byte_changed = SignedRequest { wire: valid.wire.replace("uptime_s: 120", "uptime_s: 121"), ..valid.clone() };
+    let one_byte_changed =
+        SignedRequest { wire: valid.wire.replace("uptime_s: 120", "uptime_s: 121"), ..valid.clone() };
     let by_another_device = server.registered("KS-2").await.sign_text("/heartbeat", &text);
     for signed in [by_another_key, for_another_path, one_byte_changed, by_another_device] {
         device.send::<NextBeat>("/heartbeat", &signed).await.refusal(Code::BadSignature);

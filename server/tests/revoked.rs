@@ -80,7 +80,7 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     });
     server.wait_for_queued_writes(2).await;
     let message = device.next_heartbeat();
-    let beating = tokio::spawn(async move { device.say::<_, ks_protocol::message::NextBeat>(&message).await });
+    let beating = tokio::spawn(async move { device.send_message::<_, ks_protocol::message::NextBeat>(&message).await });
     server.wait_for_queued_writes(3).await;
     assert_eq!(trace(&server), before);
     drop(held);

@@ -91,7 +91,6 @@ pub(crate) fn read_answer_of<T: DeserializeOwned>(
     }
 }
 
-/// A device.
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) key: PrivateKey,
@@ -122,7 +121,6 @@ impl Device {
         self.at
     }
 
-    /// Its next heartbeat.
     pub(crate) fn next_heartbeat(&mut self) -> Heartbeat {
         let Sequence { boot_epoch, seq } = self.advance();
         Heartbeat {
@@ -142,7 +140,6 @@ impl Device {
         }
     }
 
-    /// Its next registration.
     pub(crate) fn next_register(&mut self, otrt: Option<&str>) -> Register {
         let Sequence { boot_epoch, seq } = self.advance();
         Register {
@@ -157,7 +154,6 @@ impl Device {
         }
     }
 
-    /// Signs a message.
     pub(crate) fn sign<R: Request>(&self, message: &R) -> SignedRequest {
         sign_request(&self.key, message).unwrap()
     }
@@ -188,19 +184,16 @@ impl Device {
         read_answer(self.line.exchange(sent).await.unwrap(), NO_SIG_DEV)
     }
 
-    /// Signs and sends.
     pub(crate) async fn send_message<R: Request, T: DeserializeOwned>(&mut self, message: &R) -> VerifiedAnswer<T> {
         let signed = self.sign(message);
         self.send(R::PATH, &signed).await
     }
 
-    /// Registers.
     pub(crate) async fn register(&mut self, otrt: Option<&str>) -> VerifiedAnswer<Registered> {
         let message = self.next_register(otrt);
         self.send_message(&message).await
     }
 
-    /// Beats once.
     pub(crate) async fn beat(&mut self) -> VerifiedAnswer<NextBeat> {
         let message = self.next_heartbeat();
         self.send_message(&message).await
@@ -247,7 +240,6 @@ impl Device {
         }
     }
 
-    /// Sends punches.
     pub(crate) async fn punch(&mut self, punches: Vec<Punch>) -> VerifiedAnswer<PunchesStored> {
         let message = self.next_attendance(punches);
         self.send_message(&message).await

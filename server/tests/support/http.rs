@@ -14,7 +14,6 @@ use tokio::{
 
 use super::WAIT_MAX;
 
-/// A request to send.
 pub(crate) struct Sent<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -35,7 +34,6 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// The received answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -114,7 +114,6 @@ impl World {
         self.settings.insert(name.to_owned(), value.to_owned());
     }
 
-    /// The database file.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("ks.sqlite")
     }
@@ -190,7 +189,6 @@ impl World {
         self.run(&["serve", "--stop-with-stdin"])
     }
 
-    /// Starts the server.
     pub(crate) fn start(self) -> Server {
         let process = Process::start(&self);
         Server { process, world: self }
@@ -296,13 +294,11 @@ impl Server {
         Device::new(device_id, Line::new(self.address(), HOME))
     }
 
-    /// Imports devices.
     pub(crate) async fn whitelist(&self, devices: &[&Device]) {
         let answer = self.import(inventory(devices)).await.done();
         assert_eq!(answer["added"], devices.len());
     }
 
-    /// An imported device.
     pub(crate) async fn whitelisted(&self, device_id: &str) -> Device {
         let device = self.device(device_id);
         self.whitelist(&[&device]).await;
@@ -377,7 +373,6 @@ impl Server {
         self.admin("POST", "/api/devices/import", csv).await
     }
 
-    /// Revokes one device.
     pub(crate) async fn revoke(&self, device: &Device) -> Json {
         self.post(&format!("/api/devices/{}/revoke", device.id), &json!({ "reason": "a test says so" })).await
     }
@@ -468,7 +463,6 @@ impl Json {
         Self { status: answer.status, content_type, body, answer }
     }
 
-    /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.answer.header(name)
     }

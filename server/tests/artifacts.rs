@@ -240,21 +240,21 @@ async fn repeated_requests_do_not_delay_other_devices() {
     assert!(refused.retry_after_s.unwrap() <= 5, "{refused:?}");
 }
 
-/// Goal: a firmware image that is corrupted, truncated or missing is served to no device; its rollouts pause with the reason,
-/// which the API and monitoring report; once the same image is uploaded again, everything resumes.
+/// Goal: a firmware image that is corrupted, truncated or missing is served to no device; its rollouts pause; trace, log, metric and
+/// doctor report it; once the same image is uploaded again, the rollout can be resumed.
 /// Method: the stored image is damaged while the server is down; it starts; then the image is uploaded again.
 #[tokio::test]
 async fn a_damaged_image_is_not_offered_until_it_is_uploaded_again() {
-    type Spoil = fn(&std::path::Path);
+    type Damage = fn(&std::path::Path);
     let flip = |path: &std::path::Path| {
         let mut bytes = std::fs::read(path).unwrap();
         bytes[70_000] ^= 1;
         std::fs::write(path, bytes).unwrap();
     };
-    let cut: Spoil = support::cut_in_half;
+    let cut: Damage = support::cut_in_half;
     let lose = |path: &std::path::Path| std::fs::remove_file(path).unwrap();
-    for (spoil, why) in
-        [(flip as Spoil, "has other bytes"), (cut, "has 100000 bytes, and had 200000"), (lose as Spoil, "is gone")]
+    for (damage, why) in
+        [(flip as Damage, "has other bytes"), (cut, "has 100000 bytes, and had 200000"), (lose as Damage, "is gone")]
     {
         let mut server = start_server(&NO_LIMITS);
         let image = image(200_000);
@@ -264,7 +264,7 @@ async fn a_damaged_image_is_not_offered_until_it_is_uploaded_again() {
         eventually("the release is offered", async || offered(&device.beat_running(17).await).is_some()).await;
         assert_eq!(server.metric("ks_artifacts_broken").await, Some(0.0));
 
-        spoil(&server.path("artifacts/artifacts").join(&sha256));
+        damage(&server.path("artifacts/artifacts").join(&sha256));
         server.start_again();
         device.moves_to(&server, HOME);
         eventually("the damage is noticed", async || server.metric("ks_artifacts_broken").await == Some(1.0)).await;

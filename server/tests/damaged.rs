@@ -42,7 +42,7 @@ async fn assert_damage_reported(server: &Server) {
     eventually("the metric is set", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
     let log = server.log();
     let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is damaged ("));
-    assert_eq!(page.count(), 1, "once, and not each second: {log}");
+    assert_eq!(page.count(), 1, "logged once, and not each second: {log}");
 }
 
 /// Goal: damage is noticed also when no client sends anything, and is remembered when it can no longer be seen.

@@ -50,8 +50,8 @@ const VALUES: [&str; 15] = [
     "Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az-=",
 ];
 
-/// Words of the programming language, or of a library.
-const INSIDE: [&str; 18] = [
+/// Terms of the programming language or of a library, which no message may contain.
+const INTERNAL_TERMS: [&str; 18] = [
     "struct ",
     "::",
     "DecodeOptions",
@@ -73,7 +73,7 @@ const INSIDE: [&str; 18] = [
 ];
 
 fn check_words(words: &str, sent: &str) {
-    assert!(INSIDE.iter().all(|inside| !words.contains(inside)), "{words}\n\n{sent}");
+    assert!(INTERNAL_TERMS.iter().all(|inside| !words.contains(inside)), "{words}\n\n{sent}");
     let says_place = words.contains("line ") || words.contains(": ") || words.contains('`');
     assert!(says_place && !words.contains('\n') && words.len() < 600, "{words}\n\n{sent}");
 }

@@ -22,7 +22,7 @@ async fn assert_reported(server: &Server, why: &str) {
     eventually("the metric is set", async || server.metric("ks_store_misplaced").await == Some(1.0)).await;
     let log = server.log();
     let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is lost"));
-    assert_eq!(page.count(), 1, "once, and not each second: {log}");
+    assert_eq!(page.count(), 1, "logged once, and not each second: {log}");
 }
 
 /// Goal: a punch, a heartbeat and an admin's order are refused while the file is away, and accepted when it is back.

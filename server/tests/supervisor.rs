@@ -17,9 +17,9 @@ use support::{eventually, world};
 
 /// The next message; none if there is none yet.
 fn received(socket: &UnixDatagram) -> Option<String> {
-    let mut word = [0; 64];
-    let bytes = socket.recv(&mut word).ok()?;
-    Some(String::from_utf8(word[..bytes].to_vec()).unwrap())
+    let mut message = [0; 64];
+    let bytes = socket.recv(&mut message).ok()?;
+    Some(String::from_utf8(message[..bytes].to_vec()).unwrap())
 }
 
 async fn wait_for_message(socket: &UnixDatagram, expected: &str) {

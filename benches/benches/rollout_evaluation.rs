@@ -116,20 +116,20 @@ fn main() {
     let cost = measured_once(count, || all_beat(&mut store, 1, 1, 1, AT));
     row("a heartbeat, no rollout", cost);
     release(&mut store);
-    let wish = Wish { rollout_id: rollout_id.clone(), policy: policy() };
+    let request = Wish { rollout_id: rollout_id.clone(), policy: policy() };
     let (record, candidates) = commit(&mut store, |store| {
         let record = store.release(&"fw-2".parse().unwrap())?.unwrap();
         let candidates = store.candidates(&record, &Selector::default())?;
         Ok((record, candidates))
     });
-    let cost = repeated(1, || drop(plan(&wish, &record, candidates.clone(), 60).unwrap()));
+    let cost = repeated(1, || drop(plan(&request, &record, candidates.clone(), 60).unwrap()));
     row("a plan", cost);
-    let (_, targets) = plan(&wish, &record, candidates, 60).unwrap();
+    let (_, targets) = plan(&request, &record, candidates, 60).unwrap();
     let new = NewRollout {
         rollout_id: rollout_id.clone(),
         release_id: record.release_id.clone(),
         state: State::new(AT),
-        policy: wish.policy,
+        policy: request.policy,
         targets,
         why: "a benchmark".to_owned(),
     };

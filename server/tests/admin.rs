@@ -156,7 +156,7 @@ async fn lists_are_paged() {
     assert_eq!(received_at.0.to_string(), server.value::<i64>("SELECT received_at FROM device_heartbeats").to_string());
 }
 
-/// Goal: a misspelt field is refused rather than ignored, and nothing is done.
+/// Goal: a misspelled field is refused rather than ignored, and nothing is done.
 /// Method: a valid order with one extra field, on every endpoint that takes JSON; then bodies that are not JSON.
 #[tokio::test]
 async fn unknown_fields_and_invalid_json_are_refused() {

@@ -239,7 +239,7 @@ async fn a_device_with_an_unpublished_keyset_is_stranded_and_named() {
     assert!(findings.contains("it has not confirmed keyset 2: it holds keyset 1"), "{findings}");
 }
 
-/// Goal: a compromised key is revoked immediately: it signs no more answers, and devices that fetch the keyset reject it.
+/// Goal: a compromised key is revoked immediately: it no longer signs answers, and devices that fetch the keyset reject it.
 /// Method: an announced key takes over; without one the order is refused.
 #[tokio::test]
 async fn a_compromised_server_key_is_revoked_immediately() {

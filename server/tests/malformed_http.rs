@@ -351,7 +351,7 @@ async fn half_a_head_behind_a_request_is_timed_like_any_other() {
 }
 
 /// Goal: a peer can't hold a connection, and the memory of its answers, by not reading.
-/// Method: requests for a long answer are sent until the server accepts no more of them; none of the answers is read.
+/// Method: requests for a long answer are sent until the server stops accepting them; none of the answers is read.
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_cut_off() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000")]);

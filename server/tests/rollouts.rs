@@ -90,7 +90,7 @@ async fn a_failed_gate_aborts_and_stops_downloads() {
     assert!(downloading.report_step("fw-18", UpdateStep::Downloading, None).await);
     failing.report_step("fw-18", UpdateStep::Failed, Some(UpdateClass::InstallFailed)).await;
     until_status(&server, "spring", "ABORTED").await;
-    assert!(waiting.beat_running(BEFORE).await.firmware.is_none(), "an aborted rollout makes no more offers");
+    assert!(waiting.beat_running(BEFORE).await.firmware.is_none(), "an aborted rollout makes no further offers");
     let next = downloading.beat_running(BEFORE).await;
     assert!(next.firmware.is_none());
     assert_eq!(next.commands.as_slice()[0].kind.as_str(), "halt_updates");

@@ -437,7 +437,7 @@ fn a_link_to_a_missing_database_is_an_error_that_names_both() {
 }
 
 /// Goal: a server whose devices know its key never continues with a new one.
-/// Method: the development key is lost, or a setting misspelt; the database has a device.
+/// Method: the development key is lost, or a setting misspelled; the database has a device.
 #[tokio::test]
 async fn a_fleet_is_not_given_a_new_key() {
     let mut server = start_server(&[("SERVER_PRIVATE_KEY", "")]);
@@ -545,10 +545,10 @@ async fn secrets_are_never_in_the_log() {
     }
 }
 
-/// Goal: a misspelt setting is never ignored silently.
+/// Goal: a misspelled setting is never ignored silently.
 /// Method: a name that only this program could use, one that may be another program's, and names that a machine sets.
 #[test]
-fn a_misspelt_setting_is_refused_with_the_nearest_name() {
+fn a_misspelled_setting_is_refused_with_the_nearest_name() {
     refused_with(&[("OTRT_REQUIERED", "true")], 2, &["OTRT_REQUIERED", "no setting"]);
     let ran = world(&[("OTRT_REQUIERED", "true")]).run(&["doctor"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -622,7 +622,7 @@ const OF_A_DATABASE: [&[&str]; 21] = [
     &["rollout", "watch", "spring"],
 ];
 
-/// Goal: every command reports a misspelt path of the database, and makes no database there.
+/// Goal: every command reports a misspelled path of the database, and makes no database there.
 /// Method: each command without a file, in a missing folder, and with an empty file.
 #[test]
 fn only_serve_and_migrate_make_a_database() {

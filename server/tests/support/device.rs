@@ -278,7 +278,7 @@ impl Device {
         read_answer(raw, &signed.sig_dev.to_string())
     }
 
-    /// Starts to fetch an image, and reads no more than the status; returns whether it is 200.
+    /// Starts to fetch an image, and reads only the status; returns whether it is 200.
     pub(crate) async fn start_fetch(&mut self, server: &Server, sha256: &str) -> (TcpStream, bool) {
         let request = header_of_document(&self.next_fetch(sha256).wire);
         let mut lazy = Line::bare(server.address(), HOME).await.unwrap();

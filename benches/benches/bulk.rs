@@ -1,7 +1,7 @@
-//! Claim: heartbeats go on while people change 100,000 devices: none waits for more than a piece of the work.
+//! Claim: heartbeats continue while operators change 100,000 devices: none waits for more than one part of the work.
 //!
-//! Method: the release build of the server as a process of its own, SQLite with `synchronous=FULL`; 1,000 devices
-//! send a heartbeat each second over connections of their own, and a beat's time counts from the moment it was
+//! Method: the release build of the server as a separate process, SQLite with `synchronous=FULL`; 1,000 devices
+//! send a heartbeat each second over separate connections, and a heartbeat's latency counts from the moment it was
 //! due. Meanwhile an inventory of 100,000 other devices is imported, imported again, a command is ordered for all of them, and they
 //! are revoked.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed benchmark")]
@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// Devices that are imported, ordered something, and revoked.
+/// Devices that are imported, get a command, and are revoked.
 const BULK: usize = 100_000;
 /// Devices that send heartbeats meanwhile.
 const BEATS: usize = 1_000;
@@ -46,7 +46,7 @@ struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // it may be gone already
+        let _ = self.0.kill(); // it may have exited already
         let _ = self.0.wait();
     }
 }
@@ -73,9 +73,13 @@ fn start(folder: &std::path::Path) -> (Server, SocketAddr) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    let address = said.trim_end().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{said:?}")).to_owned();
+    let mut first_line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+    let address = first_line
+        .trim_end()
+        .strip_prefix("listening on http://")
+        .unwrap_or_else(|| panic!("{first_line:?}"))
+        .to_owned();
     (Server(child), address.parse().unwrap())
 }
 
@@ -85,7 +89,7 @@ fn key(name: &str) -> PrivateKey {
     PrivateKey::from_seed(&seed)
 }
 
-/// An inventory of so many devices of a model.
+/// An inventory of `count` devices of a model.
 fn inventory(model: &str, count: usize) -> String {
     let mut csv = HEADER.to_owned();
     for number in 0..count {
@@ -95,7 +99,7 @@ fn inventory(model: &str, count: usize) -> String {
     csv
 }
 
-/// A beat: when it was due, and how long it took from then on.
+/// A heartbeat: when it was due, and its latency from then on.
 type Beats = Rc<RefCell<Vec<(Instant, Duration)>>>;
 
 async fn measure(address: SocketAddr) {
@@ -110,10 +114,12 @@ async fn measure(address: SocketAddr) {
     }
     sleep_until(begin + BEAT_EVERY).await;
     line(&format!("\n## Heartbeats of {BEATS} devices, one a second each, while {BULK} devices are changed\n"));
-    line("| meanwhile | takes, s | beats | p50, ms | p99, ms | max, ms |\n| --- | ---: | ---: | ---: | ---: | ---: |");
+    line(
+        "| meanwhile | duration, s | heartbeats | p50, ms | p99, ms | max, ms |\n| --- | ---: | ---: | ---: | ---: | ---: |",
+    );
     let quiet = Instant::now();
     sleep(QUIET).await;
-    told("nothing", quiet, &beats).await;
+    report_row("nothing", quiet, &beats).await;
     let which = r#"{ "model": "BULK" }"#;
     let order =
         format!(r#"{{ "which": {which}, "command": {{ "kind": "reboot" }}, "ttl_s": 3600, "client_token": "t" }}"#);
@@ -126,15 +132,15 @@ async fn measure(address: SocketAddr) {
     ] {
         let since = Instant::now();
         post(&mut admin, path, kind, body).await;
-        told(what, since, &beats).await;
+        report_row(what, since, &beats).await;
         sleep(Duration::from_secs(2)).await;
     }
 }
 
-/// A row about the beats that were due since then.
-async fn told(what: &str, since: Instant, beats: &Beats) {
+/// Prints a row about the heartbeats that were due since then.
+async fn report_row(what: &str, since: Instant, beats: &Beats) {
     let until = Instant::now();
-    sleep(BEAT_EVERY).await; // for those that are on their way
+    sleep(BEAT_EVERY).await; // for those in progress
     let took: Vec<f64> = beats
         .borrow()
         .iter()
@@ -145,8 +151,8 @@ async fn told(what: &str, since: Instant, beats: &Beats) {
     took.sort_by(f64::total_cmp);
     let at = |per_mille: usize| took.get((took.len() * per_mille / 1_000).min(took.len().saturating_sub(1))).copied();
     let [p50, p99, max] = [500, 990, 1_000].map(|per_mille| at(per_mille).unwrap_or_default());
-    let takes = (until - since).as_secs_f64();
-    line(&format!("| {what} | {takes:.1} | {} | {p50:.1} | {p99:.1} | {max:.1} |", took.len()));
+    let duration_s = (until - since).as_secs_f64();
+    line(&format!("| {what} | {duration_s:.1} | {} | {p50:.1} | {p99:.1} | {max:.1} |", took.len()));
 }
 
 /// Registers, and sends a heartbeat each second from `due` on.
@@ -167,7 +173,7 @@ async fn device(address: SocketAddr, number: usize, due: Instant, beats: Beats) 
         firmware_version: version.clone(),
         otrt: None,
     };
-    say(&mut stream, &key, &register).await;
+    send(&mut stream, &key, &register).await;
     for count in 0_u32.. {
         let due = due + BEAT_EVERY * count;
         sleep_until(due).await;
@@ -187,13 +193,13 @@ async fn device(address: SocketAddr, number: usize, due: Instant, beats: Beats) 
             rssi_dbm: Some(-61),
             acks: Rows::default(),
         };
-        say(&mut stream, &key, &beat).await;
+        send(&mut stream, &key, &beat).await;
         beats.borrow_mut().push((due, due.elapsed()));
     }
 }
 
 /// Signs and sends a message, which must be answered and not refused.
-async fn say<R: Request>(stream: &mut TcpStream, key: &PrivateKey, message: &R) {
+async fn send<R: Request>(stream: &mut TcpStream, key: &PrivateKey, message: &R) {
     let wire = sign_request(key, message).unwrap().wire;
     exchange(stream, R::PATH, ks_protocol::MEDIA_TYPE, "", &wire).await;
 }
@@ -210,17 +216,17 @@ async fn exchange(stream: &mut TcpStream, path: &str, content_type: &str, more: 
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let (length, head) = loop {
-        if let Some(end) = heard.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&heard[..end]).to_lowercase();
+        if let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
             break (end + 4 + length.unwrap(), head);
         }
-        assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "{path}: the connection ended");
+        assert!(stream.read_buf(&mut received).await.unwrap() > 0, "{path}: the connection ended");
     };
-    while heard.len() < length {
-        assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "{path}: the connection ended");
+    while received.len() < length {
+        assert!(stream.read_buf(&mut received).await.unwrap() > 0, "{path}: the connection ended");
     }
-    assert!(head.starts_with("http/1.1 200"), "{path}: {}", String::from_utf8_lossy(&heard));
+    assert!(head.starts_with("http/1.1 200"), "{path}: {}", String::from_utf8_lossy(&received));
 }

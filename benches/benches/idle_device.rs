@@ -1,7 +1,7 @@
 //! Claim: an idle virtual device, socket aside, costs less than 4 KiB.
 //!
 //! Method: count the live bytes of the heap before and after 10 000 devices have started, registered and wait for their
-//! next heartbeat. The link answers as the server would; what a socket's buffers cost comes on top.
+//! next heartbeat. The link answers as the server would; the cost of a socket's buffers is additional.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed benchmark")]
 
 use std::{
@@ -113,7 +113,7 @@ async fn bytes_per_device() -> usize {
     assert_eq!(shard.measurements.borrow().registered, i64::from(DEVICES));
     let change = heap.change();
     let live = change.bytes_allocated - change.bytes_deallocated;
-    // They are all still there to be asked.
+    // They are all still alive and answer.
     for device in devices.iter().take(10) {
         device.send(Account).await.unwrap();
     }

@@ -1,6 +1,6 @@
-//! The table of docs/performance.md, "Under attack": what each flood of a run of `scenarios/floods.toml` took from honest devices, beside
-//! the quiet before and after it. The argument is the run's folder.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is what it is for")]
+//! Prints the table of docs/performance.md, "Under attack": what each flood of a run of `scenarios/floods.toml` cost honest devices,
+//! compared with the quiet phases before and after it. The argument is the run's folder.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,7 +9,7 @@ use ks_reports::{
     run_folder::{Phase, PhaseFigures},
 };
 
-/// How the phases are called in which nobody attacks.
+/// The prefix of the names of phases without an attack.
 const QUIET: &str = "quiet";
 
 fn main() -> ExitCode {
@@ -34,17 +34,17 @@ fn table(phases: &[Phase]) -> String {
     let head = "| flood | sent/s | honest requests `OK` | honest p99 | p99 in the quiet around it | ratio | cores: server, flood | server's memory at its peak |\n\
                 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     let rows = phases.iter().enumerate().filter(|(_, phase)| !is_quiet(phase));
-    head.to_owned() + &rows.filter_map(|(place, phase)| row(phases, place, phase)).collect::<String>()
+    head.to_owned() + &rows.filter_map(|(index, phase)| row(phases, index, phase)).collect::<String>()
 }
 
 fn is_quiet(phase: &Phase) -> bool {
     phase.name.starts_with(QUIET)
 }
 
-/// None of what was not measured, such as the ramp.
-fn row(phases: &[Phase], place: usize, phase: &Phase) -> Option<String> {
+/// None for a phase that was not measured, such as the ramp.
+fn row(phases: &[Phase], index: usize, phase: &Phase) -> Option<String> {
     let figures = phase.figures.as_ref()?;
-    let around = [place.checked_sub(1)?, place + 1].map(|place| phases.get(place).filter(|phase| is_quiet(phase)));
+    let around = [index.checked_sub(1)?, index + 1].map(|index| phases.get(index).filter(|phase| is_quiet(phase)));
     let quiet: Vec<f64> = around.into_iter().flatten().filter_map(|phase| p99_ms(phase.figures.as_ref()?)).collect();
     let quiet_ms = quiet.iter().sum::<f64>() / quiet.len().max(1) as f64;
     let (p99_ms, length_s) = (p99_ms(figures)?, phase.to_s - phase.from_s);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_held_against_the_quiet_around_it() {
+    fn a_flood_is_compared_with_the_quiet_phases_around_it() {
         let phases =
             [phase("quiet-1", 0.0, 5.0, 2.0, 0), phase("a", 5.0, 15.0, 9.0, 500), phase("quiet-2", 15.0, 20.0, 4.0, 0)];
         let table = table(&phases);

@@ -14,7 +14,7 @@ use ks_server::{
     },
 };
 
-/// A store in `folder` with so many registered devices, `KS-000000` and on, at ten sites.
+/// A store in `folder` with `devices` registered devices, from `KS-000000` on, at ten sites.
 pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore {
     let mut store = SqliteStore::open(&folder.join("ks.sqlite"), sqlite, AT).unwrap();
     let key = |number: u64| {
@@ -32,7 +32,7 @@ pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore
         site: format!("site-{}", number % 10),
     };
     let devices: Vec<NewDevice> = (0..devices).map(device).collect();
-    // A new device's kept pair is (0, 0), which (1, 0) is greater than.
+    // The stored pair of a new device is (0, 0); (1, 0) is greater.
     let registration = |device: &NewDevice| Registration {
         device_id: device.device_id.clone(),
         public_key: device.public_key,

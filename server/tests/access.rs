@@ -1,5 +1,5 @@
-//! Goal: nobody calls a route of the admin API without the role that its rule names, however they show who they are; tokens and
-//! sessions end; another site's page can't use a person's session; passwords can't be guessed at speed.
+//! Goal: every route of the admin API requires the role that its rule names, whatever the credentials; tokens and sessions expire;
+//! a page of another site can't use a user's session; password guessing is rate limited.
 //! Method: the list of routes that the server itself serves from, called as each role on a running server.
 #![allow(
     clippy::unwrap_used,
@@ -26,11 +26,11 @@ fn endpoints() -> Vec<(&'static str, String, Access)> {
     routes().iter().map(|route| (route.method.as_str(), format!("/api{}", filled(route.path)), route.access)).collect()
 }
 
-/// Goal: each role may call what its rule says, and nothing else; a route without a rule does not compile.
-/// Method: every route, as every role and as nobody. What is sent is no good, so that nothing is changed: who may call is
-/// told of that, who may not of their role.
+/// Goal: each role may call what its rule allows, and nothing else; a route without a rule does not compile.
+/// Method: every route, as every role and without credentials. The body is invalid, so that nothing is changed: a caller with the
+/// role gets an error about the body, any other an error about the role.
 #[tokio::test]
-async fn every_route_keeps_its_rule_for_every_role() {
+async fn every_route_enforces_its_rule_for_every_role() {
     let server = start_server(&[]);
     let mut checked = 0;
     for role in Role::ALL {
@@ -39,7 +39,7 @@ async fn every_route_keeps_its_rule_for_every_role() {
             if path == "/api/logout" {
                 continue; // ends the token: below
             }
-            let answer = server.admin_as(&token, method, &path, "no json").await;
+            let answer = server.admin_as(&token, method, &path, "not json").await;
             let (status, body) = (answer.status, &answer.body);
             assert_eq!(status == 403, !access.allows(Some(role)), "{role:?} {method} {path}: {status} {body}");
             assert!(status < 500, "{role:?} {method} {path}: {status} {body}");
@@ -48,19 +48,19 @@ async fn every_route_keeps_its_rule_for_every_role() {
     }
     assert_eq!(checked, Role::ALL.len() * (routes().len() - 1));
     for (method, path, access) in endpoints() {
-        let status = server.admin_as("", method, &path, "no json").await.status;
+        let status = server.admin_as("", method, &path, "not json").await.status;
         assert_eq!(status == 401, access != Access::Everybody, "{method} {path}: {status}");
     }
     let open: Vec<_> = endpoints().into_iter().filter(|(_, _, access)| *access == Access::Everybody).collect();
     let paths: Vec<_> = open.iter().map(|(_, path, _)| path.as_str()).collect();
-    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "open to everybody, and nothing else");
-    server.is_well().await;
+    assert_eq!(paths, ["/api/login", "/api/openapi.json", "/api/docs"], "public, and no other route");
+    server.assert_healthy().await;
 }
 
-/// Goal: a query that a route does not know is refused on every route, as one that would have asked for less.
-/// Method: a field that no route has, on each; what says so names it. Then a number in a path that is not in its one form.
+/// Goal: every route refuses an unknown query field. Ignoring it would return more than the caller asked for.
+/// Method: a field that no route has, on each; the error names it. Then numbers in a path that are not in canonical form.
 #[tokio::test]
-async fn every_route_refuses_a_query_that_it_does_not_know() {
+async fn every_route_refuses_unknown_query_fields() {
     let server = start_server(&[]);
     for (method, path, _) in endpoints() {
         let answer = server.admin(method, &format!("{path}?no_such_field=1"), "").await;
@@ -71,13 +71,13 @@ async fn every_route_refuses_a_query_that_it_does_not_know() {
         let problem = server.admin("DELETE", &format!("/api/tokens/{row}"), "").await.problem(400);
         assert_eq!(problem["detail"], "row: expected a whole number");
     }
-    assert_eq!(server.get("/api/presence?").await.status, 200, "an empty one asks for nothing");
+    assert_eq!(server.get("/api/presence?").await.status, 200, "an empty query is accepted");
 }
 
-/// Goal: the rules are the ones that people were promised.
-/// Method: the whole matrix of what changes something, written out.
+/// Goal: the access rules are the documented ones.
+/// Method: the whole matrix of routes that change something, written out.
 #[test]
-fn the_matrix_of_roles_and_routes_is_this() {
+fn the_access_matrix_is_as_documented() {
     let mut matrix = String::new();
     for route in routes().iter().filter(|route| route.method.as_str() != "GET") {
         matrix += &format!("{} {}: {}\n", route.method.as_str(), route.path, route.access.told());
@@ -119,10 +119,10 @@ DELETE /tokens/{row}: admin
     assert_eq!(matrix, expected);
 }
 
-/// Goal: without a good token nothing is said, not even what exists.
-/// Method: no, a wrong, a shortened, a lengthened token and another scheme, on endpoints and on none.
+/// Goal: without a valid token nothing is disclosed, not even which routes exist.
+/// Method: no token, a wrong, a truncated and an extended one, and another scheme, on existing endpoints and on an unknown one.
 #[tokio::test]
-async fn without_a_good_token_everything_is_401() {
+async fn requests_without_a_valid_token_are_401() {
     let server = start_server(&[]);
     let almost = &ADMIN_TOKEN[1..];
     let wrong =
@@ -142,8 +142,8 @@ async fn without_a_good_token_everything_is_401() {
     not_allowed.problem(405);
 }
 
-/// Goal: without ADMIN_TOKEN there is no token that the settings know, and users and tokens made on the machine still work.
-/// Method: a server without it, and a token made by the command line beside it.
+/// Goal: without ADMIN_TOKEN the settings contain no token, and users and tokens made on the machine still work.
+/// Method: a server without it, and a token made by the command line next to the running server.
 #[tokio::test]
 async fn without_admin_token_the_command_line_makes_the_first_token() {
     let server = start_server(&[("ADMIN_TOKEN", "")]);
@@ -157,10 +157,10 @@ async fn without_admin_token_the_command_line_makes_the_first_token() {
     server.admin_as(&bearer, "POST", "/api/otrts", json!({ "count": 1, "ttl_s": 60 }).to_string()).await.problem(403);
 }
 
-/// Goal: a token ends when it is revoked or its time is up, and is stored nowhere.
+/// Goal: a token is invalid once it is revoked or has expired, and is stored nowhere.
 /// Method: one of each; the database file is searched for it.
 #[tokio::test]
-async fn a_token_ends_and_is_stored_nowhere() {
+async fn tokens_are_revoked_and_expire_and_are_not_stored() {
     let server = start_server(&[]);
     let made = server.post("/api/tokens", &json!({ "name": "ci", "role": "operator", "ttl_s": 600 })).await.done();
     let (row, token) = (made["row"].as_i64().unwrap(), made["token"].as_str().unwrap());
@@ -202,10 +202,10 @@ fn cookie(login: &Json) -> String {
     login.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }
 
-/// Goal: a person logs in, works with a cookie that scripts of a page can't read, and logs out.
-/// Method: login, a look, logout, the same look.
+/// Goal: a user logs in, works with a cookie that scripts of a page can't read, and logs out.
+/// Method: login, a request, logout, the same request.
 #[tokio::test]
-async fn a_person_logs_in_and_out() {
+async fn a_user_logs_in_and_out() {
     let server = start_server(&[]);
     assert_eq!(make_user(&server, "anna", "operator").await.done()["role"], "operator");
     make_user(&server, "anna", "viewer").await.problem(409);
@@ -220,14 +220,14 @@ async fn a_person_logs_in_and_out() {
     }
     assert_eq!(login.body["name"], "user:anna");
     let session = cookie(&login);
-    let look = async || server.call("GET", "/api/me", &[("cookie", &session)], "").await;
-    let me = look().await.done();
+    let get_me = async || server.call("GET", "/api/me", &[("cookie", &session)], "").await;
+    let me = get_me().await.done();
     assert_eq!((&me["role"], &me["expires_at"]), (&"operator".into(), &login.body["expires_at"]));
     let own_page = [("cookie", session.as_str()), ("sec-fetch-site", "same-origin")];
     assert!(
         server.call("POST", "/api/logout", &own_page, "").await.header("set-cookie").unwrap().contains("Max-Age=0")
     );
-    look().await.problem(401);
+    get_me().await.problem(401);
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action || ' ' || subject, '; ') FROM audit WHERE id > 1");
     let expected = "admin-token user.create anna; anybody login.failed anna; anybody login.failed nobody; \
@@ -236,10 +236,11 @@ async fn a_person_logs_in_and_out() {
     assert!(!server.log().contains(PASSWORD));
 }
 
-/// Goal: a page of another site can't use the session of who looks at it.
-/// Method: what a browser sends with a call from our own page, from another site's, and from one too old to say.
+/// Goal: a page of another site can't use the session of a user who visits it.
+/// Method: the headers that a browser sends with a call from our own page, from another site's page, and from a browser too old to
+/// send them.
 #[tokio::test]
-async fn another_sites_page_can_change_nothing() {
+async fn cross_site_requests_are_refused() {
     let server = start_server(&[("ADMIN_WEB_ORIGIN", "https://admin.example.com")]);
     make_user(&server, "anna", "admin").await.done();
     let session = cookie(&log_in(&server, "anna", PASSWORD).await);
@@ -274,10 +275,10 @@ async fn another_sites_page_can_change_nothing() {
     assert_ne!(preflight("https://evil.example").await.as_deref(), Some("https://evil.example"));
 }
 
-/// Goal: a change of role or password, or the end of an account, holds at once.
-/// Method: a session goes on through each.
+/// Goal: a change of role or password, or disabling an account, takes effect immediately.
+/// Method: a session continues through each of them.
 #[tokio::test]
-async fn what_happens_to_a_user_happens_to_the_session() {
+async fn changes_to_a_user_apply_to_open_sessions() {
     let server = start_server(&[]);
     let made = make_user(&server, "anna", "operator").await;
     let etag = made.header("etag").unwrap();
@@ -311,11 +312,11 @@ async fn what_happens_to_a_user_happens_to_the_session() {
     server.post("/api/users", &short).await.problem(400);
 }
 
-/// Goal: nobody keeps a way in through a token that they made: it ends when they are disabled or are admin no more, also one that a
-/// token of theirs made. What was made with ADMIN_TOKEN or on the machine is nobody's, and stays.
+/// Goal: users can't keep access through tokens that they made: the tokens end when the user is disabled or is no longer an admin,
+/// including tokens made with those tokens. Tokens made with ADMIN_TOKEN or on the machine have no owner, and stay.
 /// Method: a session makes a token, which makes another; the user is disabled, or loses the role.
 #[tokio::test]
-async fn tokens_end_with_the_user_who_made_them() {
+async fn tokens_end_with_their_creators_access() {
     for (name, change) in [("anna", json!({ "disabled": true })), ("ben", json!({ "role": "viewer" }))] {
         let server = start_server(&[]);
         make_user(&server, name, "admin").await.done();
@@ -327,10 +328,10 @@ async fn tokens_end_with_the_user_who_made_them() {
             [("cookie", session.as_str()), ("content-type", "application/json"), ("sec-fetch-site", "same-origin")];
         let first = bearer(server.call("POST", "/api/tokens", &headers, order_admin).await.done());
         let second = bearer(server.admin_as(&first, "POST", "/api/tokens", order("second")).await.done());
-        let nobodys = server.token("viewer").await;
+        let unowned = server.token("viewer").await;
         let ran = server.run(&["admin", "token", "create", "--name", "cli", "--role", "viewer", "--ttl", "1h"]);
         let by_cli = format!("Bearer {}", ran.stdout.trim_end());
-        let is_good = async |token: &str| server.admin_as(token, "GET", "/api/me", "").await.status == 200;
+        let is_valid = async |token: &str| server.admin_as(token, "GET", "/api/me", "").await.status == 200;
         let listed = server.get("/api/tokens").await.done();
         let whose =
             |token: &Value| (token["name"].as_str().unwrap().to_owned(), token["user"].as_str().map(str::to_owned));
@@ -338,19 +339,21 @@ async fn tokens_end_with_the_user_who_made_them() {
         let expected = [(name, true), ("first", true), ("second", true), ("test-viewer", false), ("cli", false)]
             .map(|(called, is_theirs)| (called.to_owned(), is_theirs.then(|| name.to_owned())));
         assert_eq!(whose, expected);
-        assert!(is_good(&first).await && is_good(&second).await && is_good(&nobodys).await && is_good(&by_cli).await);
+        assert!(
+            is_valid(&first).await && is_valid(&second).await && is_valid(&unowned).await && is_valid(&by_cli).await
+        );
         server.admin("PATCH", &format!("/api/users/{name}"), change.to_string()).await.done();
-        assert_eq!((is_good(&first).await, is_good(&second).await), (false, false));
-        assert!(is_good(&nobodys).await && is_good(&by_cli).await);
+        assert_eq!((is_valid(&first).await, is_valid(&second).await), (false, false));
+        assert!(is_valid(&unowned).await && is_valid(&by_cli).await);
         let edits = server.get("/api/audit?action=user.edit").await.done();
         assert!(edits["items"][0]["detail"].as_str().unwrap().ends_with("2 tokens revoked"), "{edits}");
     }
 }
 
-/// Goal: who guesses passwords is slowed down, from one address whatever the names.
-/// Method: more wrong logins than the burst; then a right one, which must wait too.
+/// Goal: password guessing is rate limited by address, whatever the user names.
+/// Method: more wrong logins than the burst; then a correct one, which must wait too.
 #[tokio::test]
-async fn guessing_passwords_is_slowed_down() {
+async fn password_guessing_is_rate_limited_by_address() {
     let server = start_server(&[]);
     make_user(&server, "anna", "viewer").await.done();
     let mut refused = 0;
@@ -366,13 +369,13 @@ async fn guessing_passwords_is_slowed_down() {
     assert!(refused >= 1, "{refused}");
     log_in(&server, "anna", PASSWORD).await.problem(429);
     let noted: i64 = server.value("SELECT count(*) FROM audit WHERE action = 'login.failed'");
-    assert_eq!(noted, 12 - refused, "what was refused unheard leaves no line");
+    assert_eq!(noted, 12 - refused, "refusals without a check leave no line");
 }
 
-/// Goal: whoever guesses a user's password from elsewhere does not keep the user out.
+/// Goal: guessing a user's password from elsewhere does not lock the user out.
 /// Method: the user logs in once; then other addresses guess until even they are refused; the user logs in again.
 #[tokio::test]
-async fn guessing_a_users_password_does_not_keep_the_user_out() {
+async fn password_guessing_does_not_lock_the_user_out() {
     let server = start_server(&[]);
     make_user(&server, "anna", "viewer").await.done();
     log_in(&server, "anna", PASSWORD).await.done();
@@ -391,10 +394,10 @@ async fn guessing_a_users_password_does_not_keep_the_user_out() {
     log_in(&server, "anna", PASSWORD).await.done();
 }
 
-/// Goal: wrong tokens are not looked up without end, and good ones of the same address go on.
-/// Method: more wrong tokens than may fail; then one that was good before.
+/// Goal: lookups of wrong tokens are bounded, and valid ones from the same address continue to work.
+/// Method: more wrong tokens than may fail; then one that was valid before.
 #[tokio::test]
-async fn wrong_tokens_are_slowed_down_and_good_ones_are_not() {
+async fn wrong_tokens_are_rate_limited_and_valid_ones_are_not() {
     let server =
         start_server(&[("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "60")]);
     let token = server.token("viewer").await;
@@ -410,10 +413,10 @@ async fn wrong_tokens_are_slowed_down_and_good_ones_are_not() {
     server.get("/api/me").await.done();
 }
 
-/// Goal: strangers can't fill the memory with bodies that are judged only once they are whole.
-/// Method: a login just within their bound, and one beyond it; the admin's own bound is another one.
+/// Goal: unauthenticated clients can't fill the memory with bodies that are checked only once they are complete.
+/// Method: a login just within its bound, and one beyond it; the admin's own bound is a different one.
 #[tokio::test]
-async fn bodies_of_strangers_are_small() {
+async fn unauthenticated_bodies_are_bounded() {
     let server = start_server(&[]);
     for (bytes, status) in [(4_096, 400), (4_097, 413)] {
         let password = "x".repeat(bytes - json!({ "name": "a", "password": "" }).to_string().len());
@@ -421,10 +424,10 @@ async fn bodies_of_strangers_are_small() {
     }
 }
 
-/// Goal: a browser keeps no answer, guesses no type, and loads nothing because of one.
-/// Method: the headers of a good answer, of an error, and of a path that is none.
+/// Goal: a browser caches no answer, guesses no content type, and loads nothing because of one.
+/// Method: the headers of a success, of an error, and of an unknown path.
 #[tokio::test]
-async fn answers_tell_browsers_what_not_to_do() {
+async fn answers_have_browser_security_headers() {
     let server = start_server(&[]);
     for path in ["/api/devices", "/api/devices?limit=x", "/api/nowhere", "/api/openapi.json", "/api/docs"] {
         let answer = server.get(path).await;
@@ -435,10 +438,10 @@ async fn answers_tell_browsers_what_not_to_do() {
     }
 }
 
-/// Goal: the document is whole: every route is in it, every reference leads somewhere; the page shows it.
+/// Goal: the OpenAPI document is complete: it has every route, every reference resolves, and the page shows it.
 /// Method: both are fetched without a login.
 #[tokio::test]
-async fn the_api_describes_itself() {
+async fn the_openapi_document_is_complete() {
     let server = start_server(&[]);
     let document = server.admin_as("", "GET", "/api/openapi.json", "").await.done();
     assert_eq!(document["openapi"], "3.1.0");

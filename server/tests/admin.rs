@@ -1,5 +1,5 @@
-//! Goal: the admin API takes an inventory as a whole or not at all, pages its lists, and says what is wrong in problem+json.
-//! Method: requests to a running server, good and bad.
+//! Goal: the admin API imports an inventory completely or not at all, pages its lists, and reports errors as problem+json.
+//! Method: valid and invalid requests to a running server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,32 +13,32 @@ mod support;
 use serde_json::{Value, json};
 use support::{Device, inventory, start_server};
 
-fn places(problem: &Value) -> Vec<(u64, &str)> {
+fn locations(problem: &Value) -> Vec<(u64, &str)> {
     let errors = problem["errors"].as_array().unwrap();
     errors.iter().map(|error| (error["line"].as_u64().unwrap(), error["field"].as_str().unwrap())).collect()
 }
 
-/// Goal: every bad row of an inventory is named by line and column, and then nothing is imported.
-/// Method: good rows around bad ones of each kind; then rows that contradict what is whitelisted.
+/// Goal: every invalid row of an inventory is named by line and column, and then nothing is imported.
+/// Method: valid rows around invalid ones of each kind; then rows that contradict what is whitelisted.
 #[tokio::test]
-async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
+async fn invalid_rows_are_named_by_line_and_nothing_is_imported() {
     let server = start_server(&[]);
     let (first, second) = (server.device("KS-1"), server.device("KS-2"));
     let header = "serial,device_id,public_key,manufacturer,model,site\n";
     let key = server.device("KS-9").key.public_key();
-    let good = first.inventory_row();
-    let bad = format!(
-        "{header}{good}S2,2-bad,{key},Acme,KS-100,north\nS3,KS-3,c2hvcnQ=,Acme,KS-100,north\n,KS-4,{key},Acme,KS-100,north\nS5,KS-5\n{good}{}",
+    let valid = first.inventory_row();
+    let invalid = format!(
+        "{header}{valid}S2,2-bad,{key},Acme,KS-100,north\nS3,KS-3,c2hvcnQ=,Acme,KS-100,north\n,KS-4,{key},Acme,KS-100,north\nS5,KS-5\n{valid}{}",
         second.inventory_row()
     );
-    let problem = server.import(bad).await.problem(422);
+    let problem = server.import(invalid).await.problem(422);
     assert_eq!(
-        places(&problem),
+        locations(&problem),
         [(3, "device_id"), (4, "public_key"), (5, "serial"), (6, "row"), (7, "device_id"), (7, "public_key")]
     );
     assert!(problem["errors"].as_array().unwrap().iter().all(|error| error["what"].as_str().unwrap().len() > 10));
     for (text, field) in [("", "header"), (header, "file"), ("a,b\n1,2\n", "header"), ("\u{1}\u{2}", "header")] {
-        assert_eq!(places(&server.import(text).await.problem(422)), [(1, field)], "{text:?}");
+        assert_eq!(locations(&server.import(text).await.problem(422)), [(1, field)], "{text:?}");
     }
     assert_eq!(server.get("/api/devices").await.done()["items"], json!([]));
 
@@ -51,20 +51,21 @@ async fn bad_rows_are_named_by_line_and_nothing_is_imported() {
     let (first_key, new_key) = (first.key.public_key(), server.device("KS-8").key.public_key());
     let contradicting = format!(
         "{header}{third}S-KS-4,KS-4,{first_key},Acme,KS-100,north\nS-KS-2,KS-2,{new_key},Acme,KS-100,north\n{}",
-        good.replace("north", "south")
+        valid.replace("north", "south")
     );
-    // The same key on two lines of one file is found before the database is asked; hence one contradiction at a time.
-    let problem = server.import(contradicting.replace(&good.replace("north", "south"), "")).await.problem(422);
-    assert_eq!(places(&problem), [(3, "public_key"), (4, "public_key")]);
-    let problem = server.import(format!("{header}{third}{}", good.replace("north", "south"))).await.problem(422);
-    assert_eq!(places(&problem), [(3, "site")]);
+    // A key that is on two lines of one file is found before the database is queried; hence one contradiction at a time.
+    let problem = server.import(contradicting.replace(&valid.replace("north", "south"), "")).await.problem(422);
+    assert_eq!(locations(&problem), [(3, "public_key"), (4, "public_key")]);
+    let problem = server.import(format!("{header}{third}{}", valid.replace("north", "south"))).await.problem(422);
+    assert_eq!(locations(&problem), [(3, "site")]);
     assert_eq!(server.get("/api/devices").await.done()["items"].as_array().unwrap().len(), 2);
 }
 
-/// Goal: a whole fleet is imported with one request, and again without harm, and gets a command with one.
-/// Method: 20 000 rows, twice; the first and the last device register; an order for all, twice; what the audit says adds up.
+/// Goal: one request imports a whole fleet, repeating it is harmless, and one request sends a command to all of it.
+/// Method: 20,000 rows, twice; the first and the last device register; an order for all, twice; the totals of the audit are
+/// correct.
 #[tokio::test]
-async fn a_fleet_of_20_000_is_imported_and_ordered_at_once() {
+async fn one_request_imports_or_commands_20_000_devices() {
     const ROWS: usize = 20_000;
     let server = start_server(&[]);
     let mut devices: Vec<Device> = (0..ROWS).map(|number| server.device(&format!("KS-{number:06}"))).collect();
@@ -83,14 +84,15 @@ async fn a_fleet_of_20_000_is_imported_and_ordered_at_once() {
     assert_eq!(server.value::<i64>("SELECT count(DISTINCT device) FROM commands"), 20_000);
     for action in ["device.import", "command.order"] {
         let lines = server.get(&format!("/api/audit?action={action}&limit=1000")).await.done();
-        let told = |line: &Value| line["subject"].as_str().unwrap().strip_suffix(" devices").unwrap().parse::<usize>();
-        let told: usize = lines["items"].as_array().unwrap().iter().map(|line| told(line).unwrap()).sum();
-        assert_eq!(told, ROWS, "{action}");
+        let device_count =
+            |line: &Value| line["subject"].as_str().unwrap().strip_suffix(" devices").unwrap().parse::<usize>();
+        let total: usize = lines["items"].as_array().unwrap().iter().map(|line| device_count(line).unwrap()).sum();
+        assert_eq!(total, ROWS, "{action}");
     }
 }
 
-/// Walks a list page by page; gives the sizes of the pages and every entry.
-async fn walk(server: &support::Server, list: &str, limit: usize) -> (Vec<usize>, Vec<Value>) {
+/// Reads a list page by page; returns the sizes of the pages and every entry.
+async fn read_pages(server: &support::Server, list: &str, limit: usize) -> (Vec<usize>, Vec<Value>) {
     let (mut sizes, mut entries, mut after) = (Vec::new(), Vec::new(), json!("0"));
     while let Some(cursor) = after.as_str().map(str::to_owned).filter(|_| sizes.len() < 20) {
         let mut page = server.get(&format!("/api/{list}?cursor={cursor}&limit={limit}")).await.done();
@@ -114,12 +116,16 @@ async fn lists_are_paged() {
     }
     let expected: Vec<Value> = fleet.iter().map(|device| device.id.as_str().into()).collect();
     for list in ["devices", "heartbeats", "commands"] {
-        let (sizes, entries) = walk(&server, list, 8).await;
+        let (sizes, entries) = read_pages(&server, list, 8).await;
         assert_eq!(sizes, [8, 8, 4], "{list}");
         let name = |entry: &Value| if list == "heartbeats" { entry[1].clone() } else { entry["device_id"].clone() };
         assert_eq!(entries.iter().map(name).collect::<Vec<_>>(), expected, "{list}");
-        assert_eq!(walk(&server, list, 10).await.0, [10, 10, 0], "{list}: a full page can't know that it is the last");
-        assert_eq!(walk(&server, list, 10_000).await.0, [20], "{list}");
+        assert_eq!(
+            read_pages(&server, list, 10).await.0,
+            [10, 10, 0],
+            "{list}: a full page can't know that it is the last"
+        );
+        assert_eq!(read_pages(&server, list, 10_000).await.0, [20], "{list}");
         for wrong in [
             "limit=many",
             "cursor=x",
@@ -133,27 +139,27 @@ async fn lists_are_paged() {
         ] {
             server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
         }
-        for (wrong, said) in [
+        for (wrong, reported) in [
             ("limit=05", "limit: expected a whole number, got `05`"),
             ("limit=%2B5", "limit: expected a whole number, got `+5`"),
             ("limit=many", "limit: expected a whole number, got `many`"),
             ("limit=10001", "limit: expected 1 to 10000, got 10001"),
         ] {
             let problem = server.get(&format!("/api/{list}?{wrong}")).await.problem(400);
-            assert_eq!(problem["detail"], said);
+            assert_eq!(problem["detail"], reported);
         }
     }
-    let (_, beats) = walk(&server, "heartbeats", 1_000).await;
+    let (_, beats) = read_pages(&server, "heartbeats", 1_000).await;
     let row = &beats[0];
     assert_eq!(json!([row[0], row[1], row[2], row[3], row[4]]), json!([1, "KS-0", 1, 2, 120]));
     let received_at: ks_protocol::time::UnixMs = row[5].as_str().unwrap().parse().unwrap();
     assert_eq!(received_at.0.to_string(), server.value::<i64>("SELECT received_at FROM device_heartbeats").to_string());
 }
 
-/// Goal: a misspelt field is refused rather than ignored, and nothing is done.
-/// Method: a good order with one field more, on every endpoint that takes JSON; then what is no JSON.
+/// Goal: a misspelled field is refused rather than ignored, and nothing is done.
+/// Method: a valid order with one extra field, on every endpoint that takes JSON; then bodies that are not JSON.
 #[tokio::test]
-async fn unknown_fields_and_what_is_no_json_are_refused() {
+async fn unknown_fields_and_invalid_json_are_refused() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let orders = [
@@ -183,10 +189,10 @@ async fn unknown_fields_and_what_is_no_json_are_refused() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
 }
 
-/// Goal: a span that ends before it begins is an error, and not an empty answer that looks like a quiet day.
+/// Goal: a time range that ends before it begins is an error, and not an empty answer that looks like a quiet day.
 /// Method: every endpoint that takes since and until, found in the API's own document.
 #[tokio::test]
-async fn a_span_that_ends_before_it_begins_is_refused() {
+async fn a_time_range_that_ends_before_it_begins_is_refused() {
     let server = start_server(&[]);
     let document = server.get("/api/openapi.json").await.done();
     let takes = |operation: &Value, name: &str| {
@@ -198,33 +204,33 @@ async fn a_span_that_ends_before_it_begins_is_refused() {
     assert!(spans.len() >= 4, "{spans:?}");
     let (early, late) = ("2026-11-24T00:00:00.000Z", "2026-11-25T00:00:00.000Z");
     for (path, _) in spans {
-        let asked = |since: &str, until: &str| format!("{path}?since={since}&until={until}");
-        let problem = server.get(&asked(late, early)).await.problem(400);
+        let request = |since: &str, until: &str| format!("{path}?since={since}&until={until}");
+        let problem = server.get(&request(late, early)).await.problem(400);
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(&format!("since is {late}, and until is {early}")), "{path}: {detail}");
         for (since, until) in [(early, late), (early, early)] {
-            assert_eq!(server.get(&asked(since, until)).await.status, 200, "{path}");
+            assert_eq!(server.get(&request(since, until)).await.status, 200, "{path}");
         }
     }
 }
 
-/// Goal: a body beyond the bound is refused, and the server goes on.
+/// Goal: a body beyond the bound is refused, and the server continues to serve.
 /// Method: JSON of 8 MiB and one byte.
 #[tokio::test]
-async fn an_oversize_body_is_refused() {
+async fn an_oversized_body_is_refused() {
     let server = start_server(&[]);
     let whole = json!({ "count": 1, "ttl_s": 60, "model": "" }).to_string();
     let filled = whole.replace("\"\"", &format!("\"{}\"", "x".repeat(8 * 1024 * 1024 + 1 - whole.len())));
     assert_eq!(filled.len(), 8 * 1024 * 1024 + 1);
     server.admin("POST", "/api/otrts", filled).await.problem(413);
-    server.is_well().await;
+    server.assert_healthy().await;
     assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
 }
 
-/// Goal: whoever did something is in the audit, with what it was.
-/// Method: one of each; the audit is read from the database.
+/// Goal: the audit records who did something, and what it was.
+/// Method: one action of each kind; the audit is read from the database.
 #[tokio::test]
-async fn what_admins_do_is_in_the_audit() {
+async fn actions_of_admins_are_audited() {
     let server = start_server(&[]);
     let device = server.registered("KS-1").await;
     server.otrt(json!({})).await;

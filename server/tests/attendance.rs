@@ -1,6 +1,6 @@
-//! Goal: a punch is stored exactly once by its device and number, through retries, days offline and crashes; and comes out as
-//! a day's file.
-//! Method: devices send punches, in part again; the admin API and its export are asked for them.
+//! Goal: a punch is stored exactly once by its device and number, through retries, days offline and crashes, and appears in the
+//! export of its day.
+//! Method: devices send punches, some of them repeatedly; they are read through the admin API and its export.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,10 +41,10 @@ async fn numbers(server: &Server) -> Vec<u64> {
     page["items"].as_array().unwrap().iter().map(|punch| punch["punch_no"].as_u64().unwrap()).collect()
 }
 
-/// Goal: no device fills the disk with punches.
-/// Method: a day's punches, in batches, until one is refused; the device is heard all the same.
+/// Goal: no device can fill the disk with punches.
+/// Method: a day's punches, in batches, until one is refused; the device's heartbeats are still accepted.
 #[tokio::test]
-async fn a_days_punches_of_a_device_are_bounded() {
+async fn daily_punches_per_device_are_bounded() {
     let server = start_server(&[("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", "1440")]);
     let mut device = server.registered("KS-1").await;
     let batch = |number: u64| (1 + 256 * number..=256 * (number + 1)).map(|no| punch(no, "anna")).collect();
@@ -52,18 +52,18 @@ async fn a_days_punches_of_a_device_are_bounded() {
         assert_eq!(device.punch(batch(number)).await.answer().stored, 256);
     }
     for _ in 0..3 {
-        assert_eq!(device.punch(batch(0)).await.answer().known, 256, "what the server has costs nothing");
+        assert_eq!(device.punch(batch(0)).await.answer().known, 256, "punches that the server has are not charged");
     }
-    device.punch(batch(5)).await.answer(); // the last one that begins within the day's
+    device.punch(batch(5)).await.answer(); // the last batch that starts within the daily limit
     let refusal = device.punch(batch(6)).await.refusal(Code::RateLimited);
     assert!(refusal.message.contains("punches") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
     device.beat().await.answer();
 }
 
-/// Goal: exactly once, whatever is sent again.
+/// Goal: exactly-once storage, whatever is sent again.
 /// Method: overlapping batches, one whose answer was lost in a kill -9, one sent twice at the same moment.
 #[tokio::test]
-async fn each_punch_is_stored_once_through_retries_and_a_crash() {
+async fn punches_are_stored_once_through_retries_and_a_crash() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let counts = |stored: PunchesStored| (stored.stored, stored.known);
@@ -77,10 +77,11 @@ async fn each_punch_is_stored_once_through_retries_and_a_crash() {
     assert_eq!(numbers(&server).await, [1, 2, 3, 4, 5]);
 }
 
-/// Goal: a number stands for one punch for ever: another one under it is told, and does not replace the first.
+/// Goal: a number identifies one punch permanently: a different punch with the same number is reported, and does not replace the
+/// first.
 /// Method: a device that lost its counter counts from 1 again.
 #[tokio::test]
-async fn another_punch_under_a_taken_number_is_told_and_not_stored() {
+async fn a_different_punch_with_a_used_number_is_reported_and_not_stored() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.punch(vec![punch(1, "anna")]).await.answer();
@@ -92,10 +93,10 @@ async fn another_punch_under_a_taken_number_is_told_and_not_stored() {
     assert_eq!(server.metric("ks_punch_conflicts_total").await, Some(1.0));
 }
 
-/// Goal: a batch is bounded, and a revoked device stores nothing.
+/// Goal: a batch is bounded, and nothing is stored for a revoked device.
 /// Method: one punch more than a batch holds; a revocation.
 #[tokio::test]
-async fn batches_are_bounded_and_a_revoked_device_stores_nothing() {
+async fn batches_are_bounded_and_revoked_devices_are_refused() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let most: Vec<Punch> = (1..=256).map(|no| punch(no, "anna")).collect();
@@ -112,10 +113,10 @@ async fn batches_are_bounded_and_a_revoked_device_stores_nothing() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM punches"), 256);
 }
 
-/// Goal: a day at a place is the place's day, and comes whole.
+/// Goal: the export of a site's day follows the site's time zone, and is complete.
 /// Method: punches around midnight in Berlin and in UTC, at two sites; the export of each.
 #[tokio::test]
-async fn a_day_is_exported_as_the_place_has_it() {
+async fn a_day_is_exported_in_the_sites_time_zone() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
     fleet[0].punch((1..=3).map(|no| punch(no, "=anna")).collect()).await.answer();

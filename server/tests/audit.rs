@@ -1,5 +1,6 @@
-//! Goal: the audit shows any edit, deletion or reordering, comes out as NDJSON, and holds no secret; `doctor` says what is wrong.
-//! Method: things are done, then done to the database; the command line is asked beside the running server.
+//! Goal: the audit reveals any edit, deletion or reordering, is exported as NDJSON, and contains no secret; `doctor` reports
+//! problems.
+//! Method: actions are recorded, then the database is modified; the command line runs next to the running server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use support::{Server, start_server};
 
 /// A server with some lines in its audit.
-async fn busy() -> Server {
+async fn audited_server() -> Server {
     let server = start_server(&[]);
     let device = server.registered("KS-1").await;
     server.otrt(json!({})).await;
@@ -23,11 +24,11 @@ async fn busy() -> Server {
     server
 }
 
-/// Goal: whatever is done to the record shows, by the command line and by the API.
-/// Method: each kind of tampering on a database of its own.
+/// Goal: any tampering with the audit is detected, by the command line and by the API.
+/// Method: each kind of tampering on a separate database.
 #[tokio::test]
-async fn any_edit_deletion_or_reordering_is_found() {
-    for (tampering, told) in [
+async fn any_edit_deletion_or_reordering_is_detected() {
+    for (tampering, expected) in [
         ("", "whole: 6 lines"),
         ("UPDATE audit SET detail = 'sold' WHERE id = 6", "line 6 was changed"),
         ("UPDATE audit SET at = at + 1 WHERE id = 2", "line 2 was changed"),
@@ -39,27 +40,27 @@ async fn any_edit_deletion_or_reordering_is_found() {
         ),
         ("DELETE FROM audit; DELETE FROM audit_head", "whole: 0 lines"),
     ] {
-        let server = busy().await;
+        let server = audited_server().await;
         let noted = server.run(&["audit", "verify", "--json"]);
         let head: Value = serde_json::from_str(&noted.stdout).unwrap();
         server.sqlite().execute_batch(tampering).unwrap();
         let ran = server.run(&["audit", "verify"]);
-        assert!(ran.stdout.contains(told), "{tampering}: {ran:?}");
-        let is_whole = told.starts_with("whole");
+        assert!(ran.stdout.contains(expected), "{tampering}: {ran:?}");
+        let is_whole = expected.starts_with("whole");
         assert_eq!(ran.code, Some(i32::from(!is_whole)), "{tampering}: {ran:?}");
         let verdict = server.get("/api/audit/verify").await.done();
         assert_eq!(verdict["whole"], is_whole, "{tampering}: {verdict}");
-        // With a head that was noted elsewhere even a record that was thrown away as a whole is missed.
+        // With a head that was recorded elsewhere, even the deletion of the whole audit is detected.
         let with_head = server.run(&["audit", "verify", "--head", head["head"].as_str().unwrap()]);
         assert_eq!(with_head.code, Some(i32::from(!tampering.is_empty())), "{tampering}: {with_head:?}");
     }
 }
 
-/// Goal: the record comes out whole, the same by API and command line; lists can be narrowed.
+/// Goal: the audit is exported completely, identically by API and command line; lists can be filtered.
 /// Method: both exports; a filter.
 #[tokio::test]
-async fn the_audit_is_exported_and_searched() {
-    let server = busy().await;
+async fn the_audit_is_exported_and_filtered() {
+    let server = audited_server().await;
     let by_api = server.get("/api/audit/export").await;
     assert_eq!(by_api.content_type, "application/x-ndjson");
     let Value::String(by_api) = by_api.body else { panic!("{}", by_api.body) };
@@ -95,11 +96,11 @@ async fn no_secret_is_in_the_audit_or_the_log() {
     }
 }
 
-/// Goal: `doctor` is content with a good installation, and says what to mend in a bad one.
-/// Method: a running server; then its audit tampered with, its settings wrong, its key another.
+/// Goal: `doctor` accepts a correct installation, and says what to fix in a broken one.
+/// Method: a running server; then its audit is modified, its settings are wrong, its key is a different one.
 #[tokio::test]
-async fn the_doctor_says_what_to_mend() {
-    let mut server = busy().await;
+async fn doctor_says_what_to_fix() {
+    let mut server = audited_server().await;
     let well = server.run(&["doctor"]);
     assert_eq!(well.code, Some(0), "{well:?}");
     assert!(well.stdout.contains("6 lines, whole"), "{}", well.stdout);
@@ -122,15 +123,16 @@ async fn the_doctor_says_what_to_mend() {
     world.set("PORT", "0");
     world.set("DATABASE_URL", &format!("file:{}", server.database().display()));
     world.set("SERVER_PRIVATE_KEY", &ks_protocol::key::PrivateKey::from_seed(&[1; 32]).to_pem().unwrap());
-    let stranger = world.run(&["doctor"]);
-    assert!(stranger.stdout.contains("none that the fleet knows"), "{}", stranger.stdout);
+    let with_other_key = world.run(&["doctor"]);
+    assert!(with_other_key.stdout.contains("none that the fleet knows"), "{}", with_other_key.stdout);
 }
 
-/// Goal: what was exported can be pruned, and nothing else; the rest is provably the rest, and the exports the beginning.
-/// Method: two exports with a pruning after each; exports that were changed, cut short or left out; a base moved by hand.
+/// Goal: what was exported can be pruned, and nothing else; the chain proves that the rest is complete, and that the exports are
+/// its beginning.
+/// Method: two exports with a pruning after each; exports that were modified, truncated or omitted; a base moved by hand.
 #[tokio::test]
-async fn what_was_exported_is_pruned_and_the_rest_is_whole() {
-    let server = busy().await;
+async fn exported_lines_are_pruned_and_the_rest_verifies() {
+    let server = audited_server().await;
     let first_head = server.run(&["audit", "verify", "--json"]).stdout;
     let first_head: Value = serde_json::from_str(&first_head).unwrap();
     let first_head = first_head["head"].as_str().unwrap();
@@ -140,12 +142,12 @@ async fn what_was_exported_is_pruned_and_the_rest_is_whole() {
     server.write("forged", one.replace("device.revoke", "device.edit"));
     server.write("short", one.split_once('\n').unwrap().1);
     let count = || server.value::<i64>("SELECT count(*) FROM audit");
-    for (file, code, told) in
+    for (file, code, expected) in
         [("forged", 1, "line 6 was changed"), ("short", 1, "line 1 is missing"), ("none", 3, "none")]
     {
         let ran = server.run(&["audit", "prune", "--keep-days", "0", "--export", file]);
         assert_eq!(ran.code, Some(code), "{file}: {ran:?}");
-        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(told), "{file}: {ran:?}");
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(expected), "{file}: {ran:?}");
     }
     let young = server.run(&["audit", "prune", "--keep-days", "1", "--export", "one"]);
     assert!(young.stdout.starts_with("0 lines pruned"), "{young:?}");
@@ -156,18 +158,21 @@ async fn what_was_exported_is_pruned_and_the_rest_is_whole() {
     let verify = |more: &[&str]| server.run(&[["audit", "verify"].as_slice(), more].concat());
     assert!(verify(&[]).stdout.starts_with("whole: lines 7 to 7; those before were pruned"), "{:?}", verify(&[]));
     assert_eq!(server.get("/api/audit/verify").await.done()["whole"], true);
-    assert_eq!(verify(&["--export", "one"]).code, Some(0), "the rest goes on behind the export");
-    assert_eq!(verify(&["--export", "one", "--head", first_head]).code, Some(0), "what was noted is in it");
+    assert_eq!(verify(&["--export", "one"]).code, Some(0), "the rest continues after the export");
+    assert_eq!(verify(&["--export", "one", "--head", first_head]).code, Some(0), "the recorded head is in it");
     assert_eq!(verify(&["--export", "forged"]).code, Some(1));
     server.otrt(json!({})).await;
     export("two");
     let without = server.run(&["audit", "prune", "--keep-days", "0", "--export", "two"]);
-    assert!(without.stdout.contains("line 1 is missing"), "exports are given from the first on: {without:?}");
+    assert!(without.stdout.contains("line 1 is missing"), "all exports must be given, from the first on: {without:?}");
     let pruned = server.run(&["audit", "prune", "--keep-days", "0", "--export", "one", "two"]);
     assert!(pruned.stdout.starts_with("2 lines pruned"), "{pruned:?}");
     assert_eq!(verify(&["--export", "one", "two"]).code, Some(0));
     let early = verify(&["--export", "one"]);
-    assert!(early.stdout.contains("what stood behind is missing"), "lines between are in another export: {early:?}");
+    assert!(
+        early.stdout.contains("what stood behind is missing"),
+        "the lines in between are in another export: {early:?}"
+    );
     let noted = verify(&["--head", &format!("2:{}", "0a".repeat(32))]);
     assert!(noted.stdout.contains("line 2 was pruned"), "{noted:?}");
     server.otrt(json!({})).await;

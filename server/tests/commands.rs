@@ -1,5 +1,5 @@
-//! Goal: a command reaches its device with the next heartbeat, is delivered until the device says it has it, and what the
-//! device says of it is what the list shows.
+//! Goal: a command is sent to its device with the next heartbeat, is delivered until the device acknowledges it, and the list
+//! shows the state that the device reported.
 //! Method: orders through the API, a device's heartbeats and ACKs, the list through the API.
 #![allow(
     clippy::unwrap_used,
@@ -31,9 +31,9 @@ fn states(recorded: &AcksRecorded) -> Vec<&str> {
 }
 
 /// Goal: the whole life of two commands.
-/// Method: one is acknowledged with a heartbeat, the other on its own.
+/// Method: one is acknowledged with a heartbeat, the other in a separate request.
 #[tokio::test]
-async fn a_command_comes_with_the_heartbeat_and_its_acks_show_in_the_list() {
+async fn commands_are_sent_with_heartbeats_and_their_acks_are_listed() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     assert!(device.beat().await.answer().commands.is_empty());
@@ -43,12 +43,12 @@ async fn a_command_comes_with_the_heartbeat_and_its_acks_show_in_the_list() {
 
     let beat = device.beat().await.answer();
     assert_eq!(ids(&beat), [&reboot, &fetch], "oldest first");
-    let brought = &beat.commands.as_slice()[1];
-    assert_eq!((brought.kind.as_str(), brought.argument.as_str()), ("fetch_logs", "level: warn"));
-    assert!((590_000..=600_000).contains(&brought.deadline_at.since_ms(beat.server_time)), "{beat:?}");
+    let delivered = &beat.commands.as_slice()[1];
+    assert_eq!((delivered.kind.as_str(), delivered.argument.as_str()), ("fetch_logs", "level: warn"));
+    assert!((590_000..=600_000).contains(&delivered.deadline_at.since_ms(beat.server_time)), "{beat:?}");
     assert_eq!(state(&server, &reboot).await, "DELIVERED");
 
-    assert_eq!(ids(&device.beat().await.answer()), [&reboot, &fetch], "delivered at least once: until an ACK");
+    assert_eq!(ids(&device.beat().await.answer()), [&reboot, &fetch], "delivered again until an ACK");
     let beat = device.beat_with(&[(&reboot, AckState::Received), (&fetch, AckState::Succeeded)]).await.answer();
     assert!(beat.commands.is_empty(), "{beat:?}");
     assert_eq!((state(&server, &reboot).await, state(&server, &fetch).await), ("RECEIVED".into(), "SUCCEEDED".into()));
@@ -60,7 +60,7 @@ async fn a_command_comes_with_the_heartbeat_and_its_acks_show_in_the_list() {
     assert_eq!(detail, "as the test says");
 }
 
-/// Goal: a terminal state stays, whatever is said later.
+/// Goal: a terminal state is final, whatever is reported later.
 /// Method: every other ACK after SUCCEEDED, both ways.
 #[tokio::test]
 async fn a_late_ack_changes_nothing() {
@@ -75,8 +75,8 @@ async fn a_late_ack_changes_nothing() {
     assert_eq!(state(&server, &command_id).await, "SUCCEEDED");
 }
 
-/// Goal: nobody can acknowledge another device's command.
-/// Method: the ACK of a second device, which learned the name of the command.
+/// Goal: a device can't acknowledge another device's command.
+/// Method: the ACK of a second device, which knows the command's id.
 #[tokio::test]
 async fn another_devices_command_is_unknown() {
     let server = start_server(&[]);
@@ -87,7 +87,7 @@ async fn another_devices_command_is_unknown() {
     assert_eq!(ids(&device.beat().await.answer()), [&command_id]);
 }
 
-/// Goal: a command past its deadline is not delivered, and is listed as such.
+/// Goal: a command past its deadline is not delivered, and is listed as timed out.
 /// Method: the deadline is moved into the past in the database; a start closes what is overdue.
 #[tokio::test]
 async fn a_command_past_its_deadline_times_out() {
@@ -99,14 +99,14 @@ async fn a_command_past_its_deadline_times_out() {
     server.kill_9();
     server.start_again();
     device.moves_to(&server, support::HOME);
-    eventually("it is closed", async || state(&server, &command_id).await == "TIMED_OUT").await;
+    eventually("the command is closed", async || state(&server, &command_id).await == "TIMED_OUT").await;
     assert_eq!(states(&device.ack(&[(&command_id, AckState::Succeeded)]).await.answer()), ["TIMED_OUT"]);
 }
 
-/// Goal: commands that a device works on do not hold up the ones behind them.
+/// Goal: commands that a device is working on do not block the ones behind them.
 /// Method: as many commands as one answer holds are acknowledged as received; one more is queued.
 #[tokio::test]
-async fn commands_in_progress_do_not_hold_up_later_ones() {
+async fn commands_in_progress_do_not_block_later_ones() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let mut first = Vec::new();
@@ -119,8 +119,8 @@ async fn commands_in_progress_do_not_hold_up_later_ones() {
     assert_eq!(ids(&device.beat_with(&received).await.answer()), [&later]);
 }
 
-/// Goal: commands outlive a crash of the server.
-/// Method: one queued, one delivered; SIGKILL; both come with the next heartbeat.
+/// Goal: commands survive a crash of the server.
+/// Method: one queued, one delivered; SIGKILL; both are sent with the next heartbeat.
 #[tokio::test]
 async fn open_commands_are_delivered_after_kill_9() {
     let mut server = start_server(&[]);
@@ -134,10 +134,10 @@ async fn open_commands_are_delivered_after_kill_9() {
     assert_eq!(ids(&device.beat().await.answer()), [&delivered, &queued]);
 }
 
-/// Goal: an order says for whom nothing was queued, and is bounded.
-/// Method: an unknown and a revoked device among good ones; orders beyond each bound.
+/// Goal: an order names the devices for which nothing was queued, and is bounded.
+/// Method: an unknown and a revoked device among valid ones; orders beyond each bound.
 #[tokio::test]
-async fn an_order_names_the_devices_it_could_not_reach() {
+async fn an_order_names_the_refused_devices() {
     let server = start_server(&[]);
     let fleet = server.fleet("KS", 2).await;
     server.revoke(&fleet[1]).await.done();
@@ -147,7 +147,7 @@ async fn an_order_names_the_devices_it_could_not_reach() {
     let queued = server.get("/api/commands").await.done();
     assert_eq!(queued["items"].as_array().unwrap().len(), 1);
     assert_eq!(queued["items"][0]["device_id"], "KS-0");
-    for (bad, named) in [
+    for (invalid, named) in [
         (order(&[], "dance", "", 60), "device_ids"),
         (order(&["KS-0"], "Reboot!", "", 60), "kind"),
         (order(&["KS-0"], &"x".repeat(33), "", 60), "command"),
@@ -156,15 +156,15 @@ async fn an_order_names_the_devices_it_could_not_reach() {
         (order(&["KS-0"], "dance", "a\tb", 60), "argument"),
         (order(&["KS-0"], "dance", "", 0), "ttl_s"),
     ] {
-        let problem = server.post("/api/commands", &bad).await.problem(400);
+        let problem = server.post("/api/commands", &invalid).await.problem(400);
         assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
     }
 }
 
-/// Goal: an order for a whole fleet that the server does not know is refused device by device, quickly.
+/// Goal: an order for a whole fleet of unknown devices is refused device by device, quickly.
 /// Method: as many unknown devices as one order may name.
 #[tokio::test]
-async fn an_order_for_very_many_unknown_devices_is_answered() {
+async fn an_order_for_100_000_unknown_devices_is_answered() {
     let server = start_server(&[]);
     let device_ids: Vec<String> = (0..100_000).map(|number| format!("KS-{number}")).collect();
     let order = json!({ "which": { "device_ids": device_ids }, "command": { "kind": "reboot" }, "ttl_s": 60 });
@@ -172,10 +172,11 @@ async fn an_order_for_very_many_unknown_devices_is_answered() {
     assert_eq!((done["queued"].as_u64(), done["refused"].as_array().unwrap().len()), (Some(0), 1_000));
 }
 
-/// Goal: an order that was cut in two by a crash is finished by the server that starts, on the terms and in the name of who gave it.
-/// Method: the database is made as a kill between two pieces leaves it.
+/// Goal: an order that a crash interrupted is finished by the next server, on the same terms and in the name of the user who gave
+/// it.
+/// Method: the database is brought into the state that a kill between two parts leaves.
 #[tokio::test]
-async fn an_order_that_a_crash_cut_in_two_is_finished_at_the_start() {
+async fn an_order_interrupted_by_a_crash_is_finished_at_the_start() {
     let mut server = start_server(&[]);
     server.fleet("KS", 3).await;
     let order =
@@ -197,7 +198,7 @@ async fn an_order_that_a_crash_cut_in_two_is_finished_at_the_start() {
         .unwrap();
     server.start_again();
     let progress = format!("/api/commands/orders/{}", given["order_id"].as_str().unwrap());
-    eventually("the order is whole", async || {
+    eventually("the order is complete", async || {
         server.get(&progress).await.done()["counts"] == json!([{ "state": "QUEUED", "commands": 3 }])
     })
     .await;

@@ -1,6 +1,7 @@
-//! Goal: nothing is acknowledged any more once the database is found damaged, whoever finds it and whatever succeeds later.
-//! Method: the real server; pages of its live database are overwritten, those that it reads each second and those that only
-//! questions or writes come to.
+//! Goal: nothing is acknowledged once the database is found damaged, whichever query or commit finds it and whatever succeeds
+//! later.
+//! Method: the real server; pages of its live database are overwritten: pages that it reads each second, and pages that only
+//! queries or writes read.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +17,8 @@ use std::os::unix::fs::FileExt as _;
 use ks_protocol::refusal::RefusalCode;
 use support::{Server, eventually, start_server};
 
-/// Fills the first page of a table in the live file with `byte`, and gives what was there; the log is empty before.
+/// Overwrites the first page of a table in the live file with `byte`; returns its offset and its former content. The log is empty
+/// before.
 fn overwrite(server: &Server, table: &str, byte: u8) -> (u64, Vec<u8>) {
     let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
     let page: i64 = server.value(&sql);
@@ -31,34 +33,34 @@ fn overwrite(server: &Server, table: &str, byte: u8) -> (u64, Vec<u8>) {
     (at, before)
 }
 
-/// The server says in every place where somebody looks that it stores nothing, and what to do.
-async fn says_so(server: &Server) {
+/// Health, metrics and the log all report that the server stores nothing, and what to do.
+async fn assert_damage_reported(server: &Server) {
     let health = server.get("/health").await;
     assert_eq!((health.status, health.body["status"].as_str()), (503, Some("unavailable")));
-    let said = health.body["store"].as_str().unwrap();
-    assert!(said.starts_with("the database is damaged (") && said.contains("restore a backup"), "{said}");
-    eventually("it is counted", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
+    let reported = health.body["store"].as_str().unwrap();
+    assert!(reported.starts_with("the database is damaged (") && reported.contains("restore a backup"), "{reported}");
+    eventually("the metric is set", async || server.metric("ks_store_damaged").await == Some(1.0)).await;
     let log = server.log();
     let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is damaged ("));
-    assert_eq!(page.count(), 1, "once, and not each second: {log}");
+    assert_eq!(page.count(), 1, "logged once, and not each second: {log}");
 }
 
-/// Goal: damage is noticed also when nobody sends anything, and is not forgotten when it can't be seen any more.
-/// Method: the page of what the server follows each second is overwritten, and put back once it is noticed.
+/// Goal: damage is noticed also when no client sends anything, and is remembered when it can no longer be seen.
+/// Method: the page of the table that the server polls each second is overwritten, and restored once the damage is noticed.
 #[tokio::test]
-async fn damage_that_is_found_while_nobody_writes_stops_every_write_until_the_end() {
+async fn damage_found_while_idle_stops_every_write_until_a_restart() {
     for byte in [0, 0xff] {
         let mut server = start_server(&[]);
         let mut device = server.registered("KS-1").await;
         device.beat().await.answer();
         let (at, before) = overwrite(&server, "keysets", byte);
-        // Another program's commit has the server read anew what it had read already.
+        // Another program's commit makes the server read the page again.
         server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
-        eventually("it is noticed", async || server.log().contains("the database is damaged")).await;
+        eventually("the damage is noticed", async || server.log().contains("the database is damaged")).await;
         device.beat().await.refusal(RefusalCode::Overloaded);
         let refused = server.revoke(&device).await.problem(503);
         assert!(refused["detail"].as_str().unwrap().contains("the database is damaged"), "{refused}");
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
 
         let file = std::fs::File::options().write(true).open(server.database()).unwrap();
         file.write_all_at(&before, at).unwrap();
@@ -66,30 +68,30 @@ async fn damage_that_is_found_while_nobody_writes_stops_every_write_until_the_en
         for _ in 0..3 {
             device.beat().await.refusal(RefusalCode::Overloaded);
         }
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
         assert_eq!(server.beats(), written);
 
         server.start_again();
         device.moves_to(&server, support::HOME);
         device.beat().await.answer();
-        server.is_well().await;
+        server.assert_healthy().await;
     }
 }
 
-/// Goal: whoever comes upon the damage stops the writes: a question of an admin, a commit.
-/// Method: a page that only an admin's question reads, and a page that only a device's write reads.
+/// Goal: any query or commit that finds the damage stops the writes.
+/// Method: a page that only an admin's query reads, and a page that only a device's write reads.
 #[tokio::test]
-async fn damage_that_a_question_or_a_commit_finds_stops_every_write() {
+async fn damage_found_by_a_query_or_a_commit_stops_every_write() {
     for (table, is_asked) in [("users", true), ("device_heartbeats", false)] {
         let server = start_server(&[]);
         let mut device = server.registered("KS-1").await;
-        server.until_settled().await;
+        server.wait_until_idle().await;
         overwrite(&server, table, 0);
         server.sqlite().execute_batch("CREATE TABLE other (x); DROP TABLE other").unwrap();
         if is_asked {
             server.get("/api/users").await.problem(503);
         }
         device.beat().await.refusal(RefusalCode::Overloaded);
-        says_so(&server).await;
+        assert_damage_reported(&server).await;
     }
 }

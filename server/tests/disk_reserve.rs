@@ -1,5 +1,5 @@
-//! Goal: a disk that devices have filled does not stop operators: what is kept in reserve is enough to shut the culprit out.
-//! Method: a reserve that is larger than any disk, so that it counts as full from the first look on.
+//! Goal: a disk that devices have filled does not stop operators: the reserve is enough to block the device that causes it.
+//! Method: a reserve that is larger than any disk, so that the disk counts as full from the first check on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,15 +13,15 @@ mod support;
 use ks_protocol::refusal::RefusalCode;
 use support::{eventually, start_server};
 
-/// Goal: with less free than the reserve nothing of devices is stored, and what operators do is.
-/// Method: a device beats until it is refused; it is revoked all the same; monitoring says what to do.
+/// Goal: with less free space than the reserve, nothing from devices is stored, and operators can still work.
+/// Method: a device beats until it is refused; it can still be revoked; monitoring says what to do.
 #[tokio::test]
-async fn what_is_left_of_the_disk_is_for_operators() {
+async fn the_disk_reserve_is_for_operators() {
     let server = start_server(&[("DISK_RESERVE_BYTES", "9007199254740991")]);
     let mut device = server.device("KS-1");
     server.whitelist(&[&device]).await;
-    let _ = device.register(None).await; // before the first look, or refused
-    eventually("it is noticed", async || server.get("/health").await.status == 503).await;
+    let _ = device.register(None).await; // before the first check, or refused
+    eventually("the full disk is noticed", async || server.get("/health").await.status == 503).await;
     let refusal = device.beat().await.refusal(RefusalCode::Overloaded);
     assert!(refusal.message.contains("disk") && refusal.retry_after_s == Some(60), "{refusal:?}");
     let health = server.get("/health").await;

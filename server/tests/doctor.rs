@@ -1,5 +1,7 @@
-//! Goal: what keeps `serve` from starting is found by `doctor` before, and every command says the same of it; doctor changes nothing.
-//! Method: a database that is lost, is no file, may not be written or is held; each command's words and exit code, and the bytes.
+//! Goal: `doctor` finds in advance whatever keeps `serve` from starting, every command reports it in the same words, and doctor
+//! changes nothing.
+//! Method: a database that is missing, not a file, not writable or locked; each command's output and exit code, and the bytes on
+//! disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,7 +14,7 @@ mod support;
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path};
 
-use support::{Ran, World, start_server, world};
+use support::{CommandOutput, World, start_server, world};
 
 /// Commands that open a database, and their exit codes when they can't.
 const COMMANDS: [(&[&str], i32); 6] = [
@@ -24,15 +26,15 @@ const COMMANDS: [(&[&str], i32); 6] = [
     (&["doctor"], 1),
 ];
 
-/// Each command refuses, with these words about what is wrong and what to do.
+/// Each command refuses, and says in these words what is wrong and what to do.
 #[track_caller]
 fn all_refuse(world: &World, words: &[&str]) {
     for (command, code) in COMMANDS {
         let ran = world.run(command);
         assert_eq!(ran.code, Some(code), "{command:?}: {ran:?}");
-        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let reported = format!("{}{}", ran.stdout, ran.stderr);
         for word in words {
-            assert!(said.contains(word), "{word}: {command:?}: {said}");
+            assert!(reported.contains(word), "{word}: {command:?}: {reported}");
         }
     }
 }
@@ -47,32 +49,33 @@ fn content(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
     entries.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
 }
 
-/// Every file in a folder, with its length and when it was changed. Nothing is opened: a process that closes a file lets go of its locks.
-fn times(folder: &Path) -> BTreeMap<std::path::PathBuf, (u64, std::time::SystemTime)> {
+/// Every file in a folder, with its length and modification time. Opens nothing: closing a file would release the process's locks.
+fn file_times(folder: &Path) -> BTreeMap<std::path::PathBuf, (u64, std::time::SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let about = entries.map(|entry| (entry.path(), entry.metadata().unwrap()));
     about.map(|(path, about)| (path, (about.len(), about.modified().unwrap()))).collect()
 }
 
 /// The lines of doctor about the database.
-fn about_database(doctor: &Ran) -> Vec<&str> {
+fn database_lines(doctor: &CommandOutput) -> Vec<&str> {
     doctor.stdout.lines().filter(|line| line.contains("  database ")).collect()
 }
 
-/// Goal: an empty file in the place of a fleet's database is no place for a new fleet.
-/// Method: a server that ran; its database is emptied, after a graceful stop. Then the same with each thing that a fleet leaves alone.
+/// Goal: an empty file in the place of a fleet's database does not start a new fleet.
+/// Method: a server that ran; its database is emptied, after a graceful stop. Then the same with each remnant of a fleet by
+/// itself.
 #[tokio::test]
-async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
+async fn an_empty_file_next_to_a_fleets_remnants_is_a_lost_database() {
     let mut server = start_server(&[]);
     server.terminate();
     server.ended().await;
     let path = server.database();
     let log_bytes = std::fs::metadata(server.path("ks.sqlite-wal")).map_or(0, |log| log.len());
-    assert_eq!(log_bytes, 0, "whether it is there depends on who closed last");
+    assert_eq!(log_bytes, 0, "the file exists or not, depending on which process closed last");
     std::fs::write(&path, "").unwrap();
     let words = ["it is empty, and a server with a fleet has left", "restore the database from a backup"];
     all_refuse(&server, &words);
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is left as it is");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "the file is unchanged");
     std::fs::remove_file(&path).unwrap();
     let doctor = server.run(&["doctor"]);
     assert!(doctor.stdout.contains("there is none at") && doctor.stdout.contains("has left"), "{doctor:?}");
@@ -84,7 +87,10 @@ async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
     for making in [&["migrate"][..], &["serve", "--stop-with-stdin"]] {
         let _ = std::fs::remove_file(&path);
         let ran = server.run(making);
-        assert!(ran.code == Some(0) && ran.stderr.contains("a NEW fleet begins"), "it is said: {ran:?}");
+        assert!(
+            ran.code == Some(0) && ran.stderr.contains("a NEW fleet begins"),
+            "the new fleet is announced: {ran:?}"
+        );
     }
 
     for left in ["development-server-key.pem", "server-keys/key.pem", "images/1", "artifacts"] {
@@ -98,21 +104,21 @@ async fn an_empty_file_beside_what_a_fleet_left_is_a_lost_database() {
             world.write(left, "x");
         }
         all_refuse(&world, &words);
-        world.set("SERVER_PRIVATE_KEY", &support::server_key().to_pem().unwrap()); // another key takes nothing back
+        world.set("SERVER_PRIVATE_KEY", &support::server_key().to_pem().unwrap()); // another key changes nothing
         all_refuse(&world, &words);
     }
 }
 
-/// Goal: an empty file that stands alone, as `mktemp` or a mount makes it, is where a new fleet begins, and doctor says so.
+/// Goal: an empty file with nothing else next to it, as `mktemp` or a mount makes it, starts a new fleet, and doctor says so.
 #[test]
-fn an_empty_file_that_stands_alone_is_where_a_fleet_begins() {
+fn an_empty_file_alone_starts_a_new_fleet() {
     let world = world(&[("ARTIFACTS_DIR", "images")]);
     world.write("ks.sqlite", "");
     std::fs::create_dir(world.path("images")).unwrap(); // made for a setting, and nothing is in it
     let doctor = world.run(&["doctor"]);
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
     assert!(
-        about_database(&doctor)[0].starts_with("WARN") && doctor.stdout.contains("the file is empty"),
+        database_lines(&doctor)[0].starts_with("WARN") && doctor.stdout.contains("the file is empty"),
         "{doctor:?}"
     );
     assert!(doctor.stdout.contains("begins a new fleet in it"), "{doctor:?}");
@@ -120,18 +126,18 @@ fn an_empty_file_that_stands_alone_is_where_a_fleet_begins() {
     assert_eq!(world.run(&["audit", "verify"]).code, Some(0));
 }
 
-/// Goal: a path of the database that names no file is said to be that, by every command.
+/// Goal: every command says that the path of the database is not a file.
 #[test]
-fn a_database_that_is_no_file_is_said_to_be_none() {
+fn a_database_path_that_is_not_a_file_is_reported() {
     let mut world = world(&[]);
     std::fs::create_dir(world.database()).unwrap();
     all_refuse(&world, &["ks.sqlite can't be used: it is a folder", "set DATABASE_URL to the database itself"]);
     world.set("DATABASE_URL", &format!("file:{}", world.path("other.sqlite").display()));
     assert_eq!(world.run(&["migrate"]).code, Some(0));
-    for beside in ["other.sqlite-wal", "other.sqlite-shm"] {
-        std::fs::create_dir(world.path(beside)).unwrap();
-        all_refuse(&world, &[beside, "is a folder, and SQLite needs a file there", "put ", "aside"]);
-        std::fs::remove_dir(world.path(beside)).unwrap();
+    for while_running in ["other.sqlite-wal", "other.sqlite-shm"] {
+        std::fs::create_dir(world.path(while_running)).unwrap();
+        all_refuse(&world, &[while_running, "is a folder, and SQLite needs a file there", "put ", "aside"]);
+        std::fs::remove_dir(world.path(while_running)).unwrap();
     }
     world.set("DATABASE_URL", "file:/dev/null");
     all_refuse(&world, &["/dev/null can't be used: it is a device"]);
@@ -141,10 +147,10 @@ fn a_database_that_is_no_file_is_said_to_be_none() {
     all_refuse(&world, &["pipe can't be used: it is a pipe"]);
 }
 
-/// Goal: what this user may not write is found by doctor, which writes nothing itself, and the remedy is the right that is missing.
+/// Goal: doctor, which writes nothing itself, finds what this user may not write, and its help names the missing right.
 /// Method: a database, its folder, and the folder where one would be made, each without the right; a user who is not root.
 #[tokio::test]
-async fn rights_that_are_missing_are_found() {
+async fn missing_rights_are_found() {
     let mut server = start_server(&[]);
     server.registered("KS-1").await;
     server.terminate();
@@ -160,19 +166,19 @@ async fn rights_that_are_missing_are_found() {
         let before = content(&folder);
         let Some(doctor) = server.run_without_rights(&["doctor", "--database-url", &url]) else { return };
         assert_eq!(doctor.code, Some(1), "{doctor:?}");
-        let said = about_database(&doctor);
+        let reported = database_lines(&doctor);
         assert!(
-            said[0].starts_with("BAD") && said[0].contains(&format!("may not write {}", place.display())),
-            "{said:?}"
+            reported[0].starts_with("BAD") && reported[0].contains(&format!("may not write {}", place.display())),
+            "{reported:?}"
         );
-        assert!(said[1].starts_with("ok"), "it is read all the same: {said:?}");
+        assert!(reported[1].starts_with("ok"), "it is still readable: {reported:?}");
         assert!(content(&folder) == before);
         let served = server.run_without_rights(&["serve", "--stop-with-stdin", "--database-url", &url]).unwrap();
         assert_eq!(served.code, Some(3), "{served:?}");
-        for said in [&served.stderr, &doctor.stdout] {
+        for reported in [&served.stderr, &doctor.stdout] {
             assert!(
-                said.contains("give the user that runs this the right") && !said.contains("mount the disk"),
-                "{said}"
+                reported.contains("give the user that runs this the right") && !reported.contains("mount the disk"),
+                "{reported}"
             );
         }
         set_mode(&folder, 0o755);
@@ -181,14 +187,14 @@ async fn rights_that_are_missing_are_found() {
     std::fs::create_dir(&empty).unwrap();
     let url = format!("file:{}", empty.join("below/ks.sqlite").display());
     let doctor = server.run_without_rights(&["doctor", "--database-url", &url]).unwrap();
-    let said = about_database(&doctor);
+    let reported = database_lines(&doctor);
     assert!(
-        said[0].starts_with("BAD") && said[0].contains(&format!("may not write {}", empty.display())),
+        reported[0].starts_with("BAD") && reported[0].contains(&format!("may not write {}", empty.display())),
         "{doctor:?}"
     );
 }
 
-/// Goal: folders that the server has to write, and that are files, are found, and each command says the same.
+/// Goal: files in place of folders that the server has to write are found, and each command says the same.
 #[test]
 fn folders_that_are_files_are_found() {
     let world = world(&[("ARTIFACTS_DIR", "a-file"), ("SERVER_KEYS_DIR", "a-file/below")]);
@@ -204,26 +210,30 @@ fn folders_that_are_files_are_found() {
     assert!(announced.stderr.contains("a part of a-file/below is a file, not a folder"), "{announced:?}");
 }
 
-/// Goal: a database that another program holds is found by doctor as long as it is held, and a server that writes is not taken for one.
+/// Goal: doctor finds a database that another program holds for as long as it is held, and does not mistake a running server for
+/// such a program.
 #[tokio::test]
-async fn a_database_that_is_held_is_found() {
+async fn a_database_held_by_another_program_is_found() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.beat().await.answer();
-    let beside = server.run(&["doctor"]);
-    assert!(!beside.stdout.contains("holds it"), "{beside:?}");
+    let while_running = server.run(&["doctor"]);
+    assert!(!while_running.stdout.contains("holds it"), "{while_running:?}");
     server.terminate();
     server.ended().await;
     for mode in ["WAL", "DELETE"] {
         let other = server.sqlite();
         other.execute_batch(&format!("PRAGMA journal_mode={mode}; BEGIN EXCLUSIVE")).unwrap();
-        let before = times(&server.path(""));
+        let before = file_times(&server.path(""));
         let doctor = server.run(&["doctor"]);
         assert_eq!(doctor.code, Some(1), "{doctor:?}");
-        let said = about_database(&doctor);
+        let reported = database_lines(&doctor);
         let holder = format!("(process {}) holds it", std::process::id());
-        assert!(said.len() == 1 && said[0].starts_with("BAD") && said[0].contains(&holder), "{mode}: {doctor:?}");
-        assert_eq!(times(&server.path("")), before, "{mode}");
+        assert!(
+            reported.len() == 1 && reported[0].starts_with("BAD") && reported[0].contains(&holder),
+            "{mode}: {doctor:?}"
+        );
+        assert_eq!(file_times(&server.path("")), before, "{mode}");
         let served = server.run(&["serve", "--stop-with-stdin"]);
         assert_eq!(served.code, Some(3), "{mode}: {served:?}");
         other.execute_batch("ROLLBACK").unwrap();

@@ -1,5 +1,5 @@
-//! Goal: what was acknowledged is stored, once, whatever becomes of the process; a stop finishes what was begun; what is
-//! older than the retention goes, and nothing else.
+//! Goal: what was acknowledged is stored exactly once, whatever happens to the process; a stop finishes the requests in progress;
+//! data older than the retention is deleted, and nothing else.
 //! Method: SIGKILL and SIGTERM of the real executable under load, with the production setting of SQLite; the database is read.
 #![allow(
     clippy::unwrap_used,
@@ -26,25 +26,25 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What one device did until the server was gone.
+/// What one device did until the server ended.
 struct Load {
     device: Device,
     acked: Vec<(String, u32, i64)>,
     unanswered: SignedRequest,
 }
 
-/// Heartbeats of one device at most; far more than any stop lets it send.
+/// The most heartbeats of one device; far more than any stop lets it send.
 const BEATS_MAX: usize = 20_000;
 
 /// Beats until the connection breaks; `acks` gets a permit for each answer.
-async fn beat_until_gone(mut device: Device, acks: Arc<Semaphore>) -> Load {
+async fn beat_until_disconnected(mut device: Device, acks: Arc<Semaphore>) -> Load {
     let mut acked = Vec::new();
     for _ in 0..BEATS_MAX {
         let message = device.next_heartbeat();
         let signed = device.sign(&message);
         match device.try_send::<NextBeat>("/heartbeat", &signed).await {
-            Ok(heard) => {
-                heard.answer();
+            Ok(answer) => {
+                answer.answer();
                 acked.push((device.id.to_string(), device.at.boot_epoch, i64::try_from(device.at.seq.get()).unwrap()));
                 acks.add_permits(1);
             }
@@ -54,19 +54,19 @@ async fn beat_until_gone(mut device: Device, acks: Arc<Semaphore>) -> Load {
     panic!("the server is still there after {BEATS_MAX} heartbeats");
 }
 
-/// Puts devices on the server, and stops it in the middle of their heartbeats.
-async fn stopped_under_load(server: &mut Server, stop: impl FnOnce(&mut Server)) -> Vec<Load> {
+/// Starts heartbeats of several devices, and stops the server in the middle of them.
+async fn stop_under_load(server: &mut Server, stop: impl FnOnce(&mut Server)) -> Vec<Load> {
     let acks = Arc::new(Semaphore::new(0));
     let mut loads = JoinSet::new();
     for device in server.fleet("KS", 8).await {
-        loads.spawn(beat_until_gone(device, Arc::clone(&acks)));
+        loads.spawn(beat_until_disconnected(device, Arc::clone(&acks)));
     }
     drop(acks.acquire_many(200).await.unwrap());
     stop(server);
     loads.join_all().await
 }
 
-/// Every row is there once, and every acknowledged heartbeat is a row.
+/// No row is duplicated, and every acknowledged heartbeat is a row.
 fn check_stored(server: &Server, loads: &[Load]) {
     let mut rows = BTreeMap::new();
     for beat in server.beats() {
@@ -80,22 +80,22 @@ fn check_stored(server: &Server, loads: &[Load]) {
     }
 }
 
-/// Goal: a crash loses nothing that was acknowledged and stores nothing twice, also when devices send again what was not answered.
-/// Method: SIGKILL while 8 devices beat as fast as they can; restart; each sends its unanswered heartbeat again.
+/// Goal: a crash loses nothing that was acknowledged and stores nothing twice, also when devices resend what was not answered.
+/// Method: SIGKILL while 8 devices beat as fast as they can; restart; each resends its unanswered heartbeat.
 #[tokio::test]
 async fn after_kill_9_under_load_every_acknowledged_heartbeat_is_stored_once() {
     let mut server = start_server(&[&NO_LIMITS[..], &[("STORE_SYNCHRONOUS", "full")]].concat());
-    let loads = stopped_under_load(&mut server, Server::kill_9).await;
-    check_stored(&server, &loads); // as another program finds the files after the crash
+    let loads = stop_under_load(&mut server, Server::kill_9).await;
+    check_stored(&server, &loads); // the files as they are after the crash
     server.start_again();
     check_stored(&server, &loads);
 
     let sent: usize = loads.iter().map(|load| load.acked.len() + 1).sum();
     for Load { mut device, unanswered, .. } in loads {
         device.moves_to(&server, support::HOME);
-        let heard = device.send::<NextBeat>("/heartbeat", &unanswered).await;
-        if matches!(heard.reply, Reply::Refused(_)) {
-            let refusal = heard.refusal(RefusalCode::StaleSequence);
+        let answer = device.send::<NextBeat>("/heartbeat", &unanswered).await;
+        if matches!(answer.reply, Reply::Refused(_)) {
+            let refusal = answer.refusal(RefusalCode::StaleSequence);
             let kept = Sequence { boot_epoch: refusal.server_boot_epoch.unwrap(), seq: refusal.server_seq.unwrap() };
             assert_eq!(kept, device.at, "it was stored, and the refusal says so");
         }
@@ -113,29 +113,29 @@ async fn after_kill_9_under_load_every_acknowledged_heartbeat_is_stored_once() {
 #[tokio::test]
 async fn after_sigterm_under_load_every_acknowledged_heartbeat_is_stored_once() {
     let mut server = start_server(&[&NO_LIMITS[..], &[("STORE_SYNCHRONOUS", "full")]].concat());
-    let loads = stopped_under_load(&mut server, |server| server.terminate()).await;
+    let loads = stop_under_load(&mut server, |server| server.terminate()).await;
     assert_eq!(server.ended().await.code(), Some(0));
     check_stored(&server, &loads);
     assert!(server.log().contains("stopped; everything that was answered is on disk"), "{}", server.log());
 }
 
 async fn until_stopping(server: &Server) {
-    eventually("the server has heard SIGTERM", async || server.log().contains("SIGTERM")).await;
+    eventually("the server has received SIGTERM", async || server.log().contains("SIGTERM")).await;
 }
 
-/// Goal: requests that wait for the store when the stop comes are answered and stored.
-/// Method: commits are held; devices beat; SIGTERM; commits go on. An idle connection must not hold up the end.
+/// Goal: requests that wait for the store when the stop begins are answered and stored.
+/// Method: commits are held; devices beat; SIGTERM; commits continue. An idle connection must not delay the end.
 #[tokio::test]
 async fn requests_that_wait_for_the_store_at_sigterm_are_answered() {
     let mut server = start_server(&[("COMMIT_GROUP_MAX", "1"), ("SHUTDOWN_GRACE_MS", "600000")]);
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let mut idle = server.registered("KS-idle").await;
     idle.beat().await.answer();
     let fleet = server.fleet("KS", 5).await;
     let held = server.hold_commits();
     let beats: Vec<_> =
         fleet.into_iter().map(|mut device| tokio::spawn(async move { device.beat().await.answer() })).collect();
-    server.until_waiting(4).await; // the fifth is in the commit that is held
+    server.wait_for_queued_writes(4).await; // the fifth is in the held commit
     server.terminate();
     until_stopping(&server).await;
     drop(held);
@@ -147,8 +147,8 @@ async fn requests_that_wait_for_the_store_at_sigterm_are_answered() {
     assert!(idle.try_beat().await.is_err());
 }
 
-/// Goal: a request whose body is still on its way when the stop comes is answered and stored.
-/// Method: the server asks for the body (100 Continue), is told to stop, and only then gets it.
+/// Goal: a request whose body is still in transit when the stop begins is answered and stored.
+/// Method: the server asks for the body (100 Continue), receives SIGTERM, and only then the body.
 #[tokio::test]
 async fn a_request_whose_body_arrives_after_sigterm_is_answered() {
     let mut server = start_server(&[("SHUTDOWN_GRACE_MS", "600000")]);
@@ -178,10 +178,10 @@ async fn begin_request(server: &Server, body_bytes: usize) -> tokio::net::TcpStr
     stream
 }
 
-/// Goal: who never finishes a request does not keep the server from stopping.
-/// Method: half a request, a short grace, SIGTERM; also: what is begun but not answered is not stored.
+/// Goal: a client that never finishes a request does not keep the server from stopping.
+/// Method: half a request, a short grace period, SIGTERM; also: a request that was begun but not answered is not stored.
 #[tokio::test]
-async fn a_request_that_never_ends_does_not_hold_up_the_stop_beyond_the_grace() {
+async fn an_unfinished_request_delays_the_stop_only_by_the_grace_period() {
     let mut server = start_server(&[("SHUTDOWN_GRACE_MS", "50"), ("REQUEST_TIMEOUT_MS", "600000")]);
     let _stream = begin_request(&server, 100).await;
     server.terminate();
@@ -189,8 +189,8 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop_beyond_the_grace() 
     assert!(server.log().contains("still in progress when the grace ended"), "{}", server.log());
 }
 
-/// Goal: a body that does not come in time is answered as such also while the server stops.
-/// Method: half a request, SIGTERM, and a request time-out shorter than the grace.
+/// Goal: a body that times out is answered as such also while the server stops.
+/// Method: half a request, SIGTERM, and a request time-out shorter than the grace period.
 #[tokio::test]
 async fn a_body_that_times_out_during_the_stop_is_answered() {
     let mut server = start_server(&[("SHUTDOWN_GRACE_MS", "600000"), ("REQUEST_TIMEOUT_MS", "2000")]);
@@ -201,10 +201,10 @@ async fn a_body_that_times_out_during_the_stop_is_answered() {
     assert_eq!(server.ended().await.code(), Some(0));
 }
 
-/// Goal: heartbeats older than the retention go, those younger stay.
+/// Goal: heartbeats older than the retention are deleted, younger ones stay.
 /// Method: rows received just more and just less than a day ago are there before the start; retention is a day.
 #[tokio::test]
-async fn heartbeats_older_than_the_retention_vanish_and_younger_ones_stay() {
+async fn heartbeats_older_than_the_retention_are_deleted_and_younger_ones_stay() {
     let world = world(&[("HEARTBEAT_RETENTION_DAYS", "1")]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     let insert = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
@@ -220,6 +220,6 @@ async fn heartbeats_older_than_the_retention_vanish_and_younger_ones_stay() {
     let count = |device_id: &str| -> i64 {
         server.value(&format!("SELECT count(*) FROM device_heartbeats WHERE device_id = '{device_id}'"))
     };
-    eventually("the old rows are gone", async || count("KS-old") == 0).await;
+    eventually("the old rows are deleted", async || count("KS-old") == 0).await;
     assert_eq!((count("KS-young"), count("KS-new")), (10, 1));
 }

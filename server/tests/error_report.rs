@@ -1,5 +1,5 @@
-//! Goal: an error of the server reaches the place that SENTRY_DSN names.
-//! Method: a listener stands for that place; the database is broken beneath the server, so that a commit fails.
+//! Goal: an error of the server is reported to the endpoint that SENTRY_DSN names.
+//! Method: a listener acts as that endpoint; the database is broken under the server, so that a commit fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use std::{
 use ks_protocol::refusal::RefusalCode as Code;
 use support::start_server;
 
-/// Answers one request with 200 and gives its bytes, up to the end of the event that it carries.
+/// Answers one request with 200 and returns its bytes, up to the end of the event that it carries.
 fn one_report(listener: &TcpListener) -> String {
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -36,7 +36,7 @@ fn one_report(listener: &TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn a_failed_commit_is_reported_and_the_device_told() {
+async fn a_failed_commit_is_reported_and_the_device_is_answered() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dsn = format!("http://0123456789abcdef@{}/42", listener.local_addr().unwrap());
     let server = start_server(&[("SENTRY_DSN", &dsn)]);

@@ -1,5 +1,5 @@
-//! Goal: keys change hands without anybody being lost or let in: a device's, signed by its old one; the server's, along a chain
-//! of keysets that a device can walk whatever version it holds.
+//! Goal: keys are rotated without losing a device or admitting an attacker: a device's key, signed by its old one; the server's
+//! key, along a chain of keysets that a device can follow from any version it holds.
 //! Method: devices and admins on a running server, with restarts in between.
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn key(seed: u8) -> PrivateKey {
     PrivateKey::from_seed(&[seed; 32])
 }
 
-/// Goal: a device gets a new key from its old one alone, at once, through a lost answer and a restart.
+/// Goal: a device gets a new key with its old one alone, effective immediately, also after a lost answer and a restart.
 /// Method: a rotation, the same again signed with the new key, heartbeats by both keys.
 #[tokio::test]
 async fn a_device_rotates_its_key() {
@@ -44,16 +44,16 @@ async fn a_device_rotates_its_key() {
     device.moves_to(&server, support::HOME);
     device.beat().await.answer();
     let refused = device.rotate_to(&old).await.refusal(Code::KeyInUse);
-    assert!(!refused.message.contains("nother device"), "it is this device's own: {refused:?}");
+    assert!(!refused.message.contains("nother device"), "the key is this device's own: {refused:?}");
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action) FROM audit WHERE action LIKE '%key'");
     assert_eq!(audited, "KS-1 device.rotate_key");
 }
 
-/// Goal: a device that changes its key gets nothing by it but another key: its budget stays spent, and changes have one of their own.
-/// Method: as many changes as it may make at once, one more, and heartbeats until its budget is gone.
+/// Goal: a key rotation does not reset a device's budget, and rotations have their own limit.
+/// Method: as many rotations as the burst allows, one more, and heartbeats until the budget is spent.
 #[tokio::test]
-async fn a_new_key_is_no_new_budget() {
+async fn key_rotation_does_not_reset_the_budget() {
     let server = start_server(&[("RATE_LIMIT_DEVICE_PER_MIN", "1"), ("RATE_LIMIT_DEVICE_BURST", "10")]);
     let mut device = server.registered("KS-1").await;
     for seed in 7..10 {
@@ -71,8 +71,8 @@ async fn a_new_key_is_no_new_budget() {
     assert_eq!(audited, 3);
 }
 
-/// Goal: nobody rotates a key without holding the old and the new one.
-/// Method: a proof by another key; a key that another device has; a stranger's signature.
+/// Goal: rotating a key requires both the old and the new key.
+/// Method: a proof by another key; a key that another device has; a signature by an unknown key.
 #[tokio::test]
 async fn a_rotation_without_both_keys_is_refused() {
     let server = start_server(&[]);
@@ -86,14 +86,14 @@ async fn a_rotation_without_both_keys_is_refused() {
     let mut message =
         ks_protocol::message::RotateKey::new(fleet[0].id.clone(), Sequence::new(5, 1), UnixMs(0), &key(8));
     message.new_public_key = key(9).public_key();
-    let refusal = fleet[0].say::<_, ks_protocol::message::KeyRotated>(&message).await.refusal(Code::Malformed);
+    let refusal = fleet[0].send_message::<_, ks_protocol::message::KeyRotated>(&message).await.refusal(Code::Malformed);
     assert!(refusal.message.starts_with("proof"), "{refusal:?}");
     fleet[0].at = Sequence::new(5, 1);
     fleet[0].beat().await.answer();
 }
 
-/// Goal: a revoked device comes back by re-provisioning alone, with a key that nobody ever had.
-/// Method: its old key, another's, a new one.
+/// Goal: a revoked device can return only by re-provisioning, with a key that was never used.
+/// Method: its old key, another device's, a new one.
 #[tokio::test]
 async fn a_revoked_device_comes_back_with_a_new_key() {
     let server = start_server(&[]);
@@ -120,7 +120,7 @@ async fn change(server: &Server, what: &str, force: bool) -> support::Json {
     server.post(&format!("/api/keys/{what}"), &change).await
 }
 
-/// The keyset of that version, as a device gets it: checked against what it trusts, if that lets it.
+/// The keyset of that version, as a device gets it: verified against what it trusts, if possible.
 async fn fetch(server: &Server, version: Option<u64>, trusted: &Trust) -> Result<Trust, KeysetError> {
     let path = version.map_or_else(|| "/keys".to_owned(), |version| format!("/keys?version={version}"));
     let answer = Line::new(server.address(), support::HOME).exchange(Sent::get(&path)).await.unwrap();
@@ -132,7 +132,7 @@ async fn fetch(server: &Server, version: Option<u64>, trusted: &Trust) -> Result
     opened
 }
 
-/// The keys of the newest keyset, which answers are signed with, believed here without a look.
+/// The keys of the newest keyset, which sign the answers; trusted here without verification.
 async fn newest(server: &Server) -> Vec<(KeyId, Verifier)> {
     let answer = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
     let body = split(&answer.body, SIG_SERV).unwrap().body.to_owned();
@@ -149,10 +149,10 @@ fn pinned() -> Trust {
     }
 }
 
-/// Goal: a version has one form, so that a cache on the way never holds one keyset under two names.
-/// Method: the version in force, written in every other way.
+/// Goal: a version has one canonical form, so that a cache never holds one keyset under two names.
+/// Method: the current version, written in every other way.
 #[tokio::test]
-async fn a_version_is_asked_for_in_digits_alone() {
+async fn a_keyset_version_has_one_canonical_form() {
     let server = start_server(&[]);
     let mut line = Line::new(server.address(), support::HOME);
     assert_eq!(line.exchange(Sent::get("/keys?version=1")).await.unwrap().status, 200);
@@ -165,13 +165,15 @@ async fn a_version_is_asked_for_in_digits_alone() {
 
 async fn beat_with_keyset(device: &mut Device, version: u64) {
     let message = Heartbeat { keyset_version: version, ..device.next_heartbeat() };
-    device.say::<_, NextBeat>(&message).await.answer();
+    device.send_message::<_, NextBeat>(&message).await.answer();
 }
 
-/// Goal: a whole rotation of the server's key; nobody is stranded unseen; whoever was away walks the chain afterwards.
-/// Method: announce, flip and retire with two devices, one of which never fetches; then a walk from the pinned key.
+/// Goal: a whole rotation of the server's key; every stranded device is visible; a device that was away follows the chain
+/// afterwards.
+/// Method: announce, activate and retire with two devices, one of which never fetches; then the chain is followed from the pinned
+/// key.
 #[tokio::test]
-async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain() {
+async fn a_device_that_missed_a_server_key_rotation_follows_the_chain() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
     change(&server, "flip", false).await.problem(409);
@@ -209,10 +211,10 @@ async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain()
     assert_eq!(audited, "key.announce,key.announce,key.flip,key.retire");
 }
 
-/// Goal: a device that was led astray, to a keyset that the server never published, confirms nothing, and is named.
-/// Method: one of two devices says that it holds keyset 7, where 2 is the newest; then whoever may know of it is asked.
+/// Goal: a device with a keyset that the server never published does not count as confirmed, and is named.
+/// Method: one of two devices reports keyset 7, where 2 is the newest; then every place that shows confirmations is queried.
 #[tokio::test]
-async fn a_device_that_was_led_astray_is_stranded_and_named() {
+async fn a_device_with_an_unpublished_keyset_is_stranded_and_named() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
     change(&server, "announce", false).await.done();
@@ -228,19 +230,19 @@ async fn a_device_that_was_led_astray_is_stranded_and_named() {
     assert!(findings.contains("it holds keyset 7, and 2 is the newest here"), "{findings}");
     let findings = server.get("/api/devices/KS-0/investigate").await.done()["findings"].to_string();
     assert!(!findings.contains("keyset"), "{findings}");
-    for (command, said) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
+    for (command, reported) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
         let ran = server.run(command);
-        assert!(ran.stdout.contains(said) && ran.stdout.contains("KS-1"), "{ran:?}");
+        assert!(ran.stdout.contains(reported) && ran.stdout.contains("KS-1"), "{ran:?}");
     }
     beat_with_keyset(&mut fleet[1], 1).await;
     let findings = server.get("/api/devices/KS-1/investigate").await.done()["findings"].to_string();
     assert!(findings.contains("it has not confirmed keyset 2: it holds keyset 1"), "{findings}");
 }
 
-/// Goal: a compromised key is cut off at once: no answer is signed with it, and no device that fetches believes it.
+/// Goal: a compromised key is revoked immediately: it no longer signs answers, and devices that fetch the keyset reject it.
 /// Method: an announced key takes over; without one the order is refused.
 #[tokio::test]
-async fn a_compromised_server_key_is_cut_off_at_once() {
+async fn a_compromised_server_key_is_revoked_immediately() {
     let server = start_server(&[]);
     server.fleet("KS", 1).await;
     let old = server_key().public_key().key_id();
@@ -253,10 +255,10 @@ async fn a_compromised_server_key_is_cut_off_at_once() {
     server.post("/api/keys/revoke", &json!({ "key_id": "k0000000000000000", "reason": "leaked" })).await.problem(409);
 }
 
-/// Goal: settings that name a key which was revoked are said at the start and by the doctor, and the factory does not get it.
-/// Method: a rotation by revocation; what is said before and after the settings name the key that signs.
+/// Goal: settings that name a revoked key are reported at the start and by doctor, and the factory does not export that key.
+/// Method: a rotation by revocation; what is reported before and after the settings name the key that signs.
 #[tokio::test]
-async fn settings_that_name_a_revoked_key_are_said_and_not_exported() {
+async fn settings_that_name_a_revoked_key_are_reported_and_not_exported() {
     let mut server = start_server(&[]);
     let old = server_key().public_key().key_id();
     let export = ["keys", "export-pubkey", "--format", "key-id"];
@@ -276,16 +278,16 @@ async fn settings_that_name_a_revoked_key_are_said_and_not_exported() {
     let served = server.run(&["serve", "--stop-with-stdin"]);
     assert!(served.code == Some(0) && served.stderr.contains(&past), "{served:?}");
     let file = server.path(&format!("server-keys/{signing}.pem")).display().to_string();
-    let mut mended = world(&[("SERVER_PRIVATE_KEY", ""), ("SERVER_PRIVATE_KEY_FILE", &file)]);
-    mended.set("DATABASE_URL", &format!("file:{}", server.database().display()));
-    assert_eq!(mended.run(&export).stdout.trim(), signing.to_string());
-    assert!(!mended.run(&["doctor"]).stdout.contains("which is REMOVED"));
+    let mut fixed = world(&[("SERVER_PRIVATE_KEY", ""), ("SERVER_PRIVATE_KEY_FILE", &file)]);
+    fixed.set("DATABASE_URL", &format!("file:{}", server.database().display()));
+    assert_eq!(fixed.run(&export).stdout.trim(), signing.to_string());
+    assert!(!fixed.run(&["doctor"]).stdout.contains("which is REMOVED"));
 }
 
-/// Goal: the new key outlives the process; a server that lacks it does not start, and says what to bring.
-/// Method: a flip, a restart; the same without the folder of keys.
+/// Goal: the new key survives the process; a server that lacks it does not start, and says which file is missing.
+/// Method: an activation, a restart; the same without the folder of keys.
 #[tokio::test]
-async fn a_rotated_key_outlives_the_process() {
+async fn a_rotated_key_survives_a_restart() {
     let mut server = start_server(&[]);
     change(&server, "announce", false).await.done();
     change(&server, "flip", false).await.done();
@@ -296,7 +298,7 @@ async fn a_rotated_key_outlives_the_process() {
     server.terminate();
     server.ended().await;
     std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
-    let ran = server.serve_in_vain();
+    let ran = server.serve_expecting_error();
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("is not in") && ran.stderr.contains("SERVER_KEYS_DIR"), "{ran:?}");
 }
@@ -304,21 +306,21 @@ async fn a_rotated_key_outlives_the_process() {
 /// Goal: a server whose settings name a key that the fleet does not know does not sign with it.
 /// Method: the database of one key, started with another.
 #[tokio::test]
-async fn a_strangers_key_is_refused_at_the_start() {
+async fn an_unknown_key_is_refused_at_the_start() {
     let mut server = start_server(&[]);
     server.terminate();
     server.ended().await;
     let mut other = world(&[("SERVER_PRIVATE_KEY", &key(1).to_pem().unwrap())]);
     other.set("DATABASE_URL", &format!("file:{}", server.database().display()));
-    let ran = other.serve_in_vain();
+    let ran = other.serve_expecting_error();
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("none that the fleet knows") && ran.stderr.contains("keys announce"), "{ran:?}");
 }
 
-/// Goal: the same by the command line beside a running server, which takes it over within a second or two.
-/// Method: announce and flip by `ks-server keys`; the server's own answers.
+/// Goal: the same by the command line next to a running server, which applies it within a second or two.
+/// Method: announce and activate by `ks-server keys`; the server's own answers.
 #[tokio::test]
-async fn the_command_line_rotates_beside_a_running_server() {
+async fn the_command_line_rotates_keys_of_a_running_server() {
     let server = start_server(&[]);
     for (command, version) in [("announce", "2"), ("flip", "3"), ("retire", "4")] {
         let ran = server.run(&["keys", command, "--json"]);
@@ -339,17 +341,17 @@ async fn the_command_line_rotates_beside_a_running_server() {
     std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
     let without = server.run(&["keys", "flip", "--force"]);
     assert_eq!(without.code, Some(2), "{without:?}");
-    assert!(without.stderr.contains("is not in"), "nobody could sign: {without:?}");
+    assert!(without.stderr.contains("is not in"), "without the key nothing can be signed: {without:?}");
     std::fs::rename(server.path("elsewhere"), server.path("server-keys")).unwrap();
     let revoked = server.value::<String>("SELECT key_id FROM server_keys WHERE state = 'ANNOUNCED'");
     let kept = server.path(&format!("server-keys/{revoked}.pem"));
     assert!(kept.exists());
     assert_eq!(server.run(&["keys", "revoke", &revoked]).code, Some(0));
-    assert!(!kept.exists(), "a key that is removed leaves no private half");
+    assert!(!kept.exists(), "the private half of a removed key is deleted");
     let again = server.run(&["keys", "flip"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");
-    // A firmware key's file is its owner's, wherever it lies.
+    // A firmware key's file is readable by its owner only, wherever it is stored.
     let firmware = key(9);
     let (key_id, public_key) = (firmware.public_key().key_id(), firmware.public_key());
     let file = format!("server-keys/{key_id}.pem");

@@ -1,5 +1,5 @@
-//! Goal: the way of one device from the inventory to stored heartbeats works from outside, as an operator and a device see it.
-//! Method: the real executable, its command line and its API; what is stored is read from the database itself.
+//! Goal: one device's path from the inventory to stored heartbeats works from outside, as an operator and a device see it.
+//! Method: the real executable, its command line and its API; stored rows are read from the database itself.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,10 +22,10 @@ use ks_protocol::{
 };
 use support::{Line, Sent, eventually, inventory, read_answer, start_server, world};
 
-/// Goal: what a device says in a heartbeat is what the table holds.
+/// Goal: the table holds exactly what a device reports in a heartbeat.
 /// Method: two heartbeats that differ in every field; every column is compared.
 #[tokio::test]
-async fn an_imported_device_registers_and_its_heartbeats_are_stored_as_said() {
+async fn an_imported_device_registers_and_its_heartbeats_are_stored_exactly() {
     let server = start_server(&[]);
     let mut device = server.whitelisted("KS-000042").await;
     let registered = device.register(None).await.answer();
@@ -46,7 +46,7 @@ async fn an_imported_device_registers_and_its_heartbeats_are_stored_as_said() {
         acks: Rows::default(),
         ..device.next_heartbeat()
     };
-    let second = device.say::<_, ks_protocol::message::NextBeat>(&second).await.answer();
+    let second = device.send_message::<_, ks_protocol::message::NextBeat>(&second).await.answer();
     assert!((30_000..90_000).contains(&first.next_beat_ms) && first.commands.is_empty(), "{first:?}");
 
     let columns = "device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib, network, rssi_dbm,
@@ -71,8 +71,8 @@ async fn an_imported_device_registers_and_its_heartbeats_are_stored_as_said() {
     assert_eq!(listed["registered_at"], registered.registered_at.to_string());
 }
 
-/// Goal: `ks-server factory import` may be run beside a server, on the same file.
-/// Method: a running server refuses a device, the command imports it, the same server then takes it.
+/// Goal: `ks-server factory import` can run next to a server, on the same file.
+/// Method: a running server refuses a device, the command imports it, the same server then accepts it.
 #[tokio::test]
 async fn a_device_imported_by_the_command_line_is_found_by_the_running_server() {
     let server = start_server(&[]);
@@ -90,10 +90,10 @@ async fn a_device_imported_by_the_command_line_is_found_by_the_running_server() 
     device.beat().await.answer();
 }
 
-/// Goal: a bad inventory is refused by the command line with the line, and nothing is imported.
-/// Method: one good and one bad row.
+/// Goal: the command line refuses an invalid inventory and names the line, and nothing is imported.
+/// Method: one valid and one invalid row.
 #[test]
-fn factory_import_names_bad_lines_and_imports_nothing() {
+fn factory_import_names_invalid_lines_and_imports_nothing() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     let device = support::Device::new("KS-1", Line::new(([127, 0, 0, 1], 1).into(), support::HOME));
@@ -105,7 +105,7 @@ fn factory_import_names_bad_lines_and_imports_nothing() {
     assert_eq!(world.value::<i64>("SELECT count(*) FROM devices"), 0);
 }
 
-/// Goal: GET /keys can be believed with nothing but the key that the factory exported.
+/// Goal: GET /keys can be verified with nothing but the key that the factory exported.
 /// Method: SIG_SERV and the keyset's own signature are verified with the key that the command line prints.
 #[tokio::test]
 async fn the_keyset_opens_with_the_exported_public_key() {
@@ -117,19 +117,19 @@ async fn the_keyset_opens_with_the_exported_public_key() {
 
     let raw = Line::new(server.address(), support::HOME).exchange(Sent::get("/keys")).await.unwrap();
     let text = raw.text();
-    let heard = read_answer::<Keyset>(raw, NO_SIG_DEV).answer();
-    assert_eq!((heard.version, heard.threshold), (1, 1));
-    let entry = &heard.keys.as_slice()[0];
+    let answer = read_answer::<Keyset>(raw, NO_SIG_DEV).answer();
+    assert_eq!((answer.version, answer.threshold), (1, 1));
+    let entry = &answer.keys.as_slice()[0];
     assert_eq!((entry.public_key, entry.state), (public_key, ServerKeyState::Signing));
 
     let pinned = vec![(public_key.key_id(), public_key.verifier().unwrap())];
     let trusted = Trust { version: 0, threshold: 1, keys: pinned.clone(), firmware_keys: Vec::new() };
     let document = text.rsplit_once("SIG_SERV: ").unwrap().0;
     let (opened, next) = Keyset::open(document, &trusted, UnixMs(0)).unwrap();
-    assert_eq!((opened, next), (heard, Trust { version: 1, threshold: 1, keys: pinned, firmware_keys: Vec::new() }));
+    assert_eq!((opened, next), (answer, Trust { version: 1, threshold: 1, keys: pinned, firmware_keys: Vec::new() }));
 }
 
-/// Goal: /health and /metrics say what is so, without a token.
+/// Goal: /health and /metrics report correct values, without a token.
 /// Method: known traffic, then every number that follows from it.
 #[tokio::test]
 async fn health_and_metrics_count_what_happened() {
@@ -147,7 +147,7 @@ async fn health_and_metrics_count_what_happened() {
     assert_eq!(
         (&health["devices_in_memory"], &health["writes_waiting"]),
         (&1.into(), &0.into()),
-        "those heard of so far: {health}"
+        "those seen so far: {health}"
     );
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     let now: UnixMs = health["server_time"].as_str().unwrap().parse().unwrap();
@@ -169,12 +169,12 @@ async fn health_and_metrics_count_what_happened() {
     let text = Line::new(server.address(), support::HOME).exchange(Sent::get("/metrics")).await.unwrap();
     assert!(text.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(text.text().ends_with("# EOF\n"), "{}", text.text());
-    let asked = server.call("GET", "/metrics", &[("accept", "text/plain; version=0.0.4")], "").await;
-    assert_eq!(asked.content_type, "text/plain; version=0.0.4; charset=utf-8");
-    assert!(asked.body.as_str().unwrap().contains("# TYPE ks_store_commits_total counter\n"), "{}", asked.body);
+    let answer = server.call("GET", "/metrics", &[("accept", "text/plain; version=0.0.4")], "").await;
+    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(answer.body.as_str().unwrap().contains("# TYPE ks_store_commits_total counter\n"), "{}", answer.body);
 }
 
-/// Goal: a store that no longer answers shows in /health, so that traffic can be sent elsewhere.
+/// Goal: a store that no longer answers is visible in /health, so that traffic can be sent elsewhere.
 /// Method: another program drops a table under the running server.
 #[tokio::test]
 async fn health_is_503_when_the_store_does_not_answer() {
@@ -184,13 +184,14 @@ async fn health_is_503_when_the_store_does_not_answer() {
     assert_eq!((health.status, &health.body["status"]), (503, &"unavailable".into()), "{}", health.body);
 }
 
-/// Goal: a store that takes no writes shows in /health too, and heals by itself soon after it was mended, also where nobody writes.
+/// Goal: a store that accepts no writes is visible in /health too, and recovers by itself soon after the repair, also when no
+/// client writes.
 /// Method: triggers that refuse every heartbeat and what an idle server writes, then they are dropped.
 #[tokio::test]
-async fn health_is_503_while_commits_fail_and_no_longer() {
+async fn health_is_503_only_while_commits_fail() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let refuse = |table, change| {
         let sql =
             format!("CREATE TRIGGER no_{table} BEFORE {change} ON {table} BEGIN SELECT raise(ABORT, 'full'); END");
@@ -204,11 +205,11 @@ async fn health_is_503_while_commits_fail_and_no_longer() {
         assert_eq!((health.status, &health.body["store"]), (503, &"the last commit failed; see the log".into()));
     }
     let failures = "ks_store_commit_failures_total";
-    // An idle server writes each minute; more often than that is within two minutes only what tries it again.
-    eventually("it is tried again", async || server.metric(failures).await >= Some(6.0)).await;
+    // An idle server writes each minute; only its retries write more often within two minutes.
+    eventually("the write is retried", async || server.metric(failures).await >= Some(6.0)).await;
     assert_eq!(server.log().matches("commits fail").count(), 1, "{}", server.log());
     server.sqlite().execute_batch("DROP TRIGGER no_server_alive; DROP TRIGGER no_device_heartbeats").unwrap();
-    eventually("it is well again", async || server.get("/health").await.status == 200).await;
+    eventually("the server has recovered", async || server.get("/health").await.status == 200).await;
 }
 
 /// Goal: a server that must not outlive its parent does not.
@@ -223,10 +224,10 @@ async fn the_server_stops_when_its_standard_input_ends() {
     assert_eq!(server.beats().len(), 1);
 }
 
-/// Goal: a newer device may say more than this server knows.
-/// Method: a heartbeat with a field and a table that nobody has heard of.
+/// Goal: a newer device may send more than this server knows.
+/// Method: a heartbeat with an unknown field and an unknown table.
 #[tokio::test]
-async fn fields_that_the_server_does_not_know_are_ignored() {
+async fn unknown_fields_are_ignored() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let beat = device.next_heartbeat();

@@ -1,5 +1,5 @@
-//! Goal: log lines of devices are stored once, found by device, time, level and text, and bounded.
-//! Method: devices send lines with overlaps and gaps; the admin API is asked for them.
+//! Goal: log lines of devices are stored once, are found by device, time, level and text, and are bounded.
+//! Method: devices send lines with overlaps and gaps; they are read through the admin API.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,10 +33,10 @@ async fn found(server: &Server, query: &str) -> Vec<String> {
     lines.map(|line| format!("{} {}", line["device_id"].as_str().unwrap(), line["message"].as_str().unwrap())).collect()
 }
 
-/// Goal: a line comes once, whatever is sent again after a lost answer; the server says where to go on.
+/// Goal: a line is stored once, whatever is resent after a lost answer; the server says which line to send next.
 /// Method: overlapping batches, the same batch again, a kill -9 in between.
 #[tokio::test]
-async fn each_line_is_stored_once_through_retries_and_a_crash() {
+async fn log_lines_are_stored_once_through_retries_and_a_crash() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let lines = |numbers: std::ops::Range<u64>| {
@@ -52,17 +52,17 @@ async fn each_line_is_stored_once_through_retries_and_a_crash() {
     assert_eq!(found(&server, "device_id=KS-1").await, expected);
 }
 
-/// Goal: no device fills the disk with its log, and one that has sent too many lines is heard all the same.
-/// Method: a day's bytes that are enough for one full batch; a second one, of another device too.
+/// Goal: no device can fill the disk with its log, and heartbeats of one that has sent too many lines are still accepted.
+/// Method: a daily limit that is enough for one full batch; a second batch, and one of another device.
 #[tokio::test]
-async fn a_days_log_of_a_device_is_bounded() {
+async fn daily_log_bytes_per_device_are_bounded() {
     let server = start_server(&[("RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY", "65536")]);
     let mut fleet = server.fleet("KS", 2).await;
     let batch = || (0..64).map(|second| line(second, LogLevel::Info, &"x".repeat(512))).collect::<Vec<_>>();
     for _ in 0..3 {
-        fleet[0].send_logs(1, batch()).await.answer(); // what the server has costs nothing
+        fleet[0].send_logs(1, batch()).await.answer(); // lines that the server has are not charged
     }
-    fleet[0].send_logs(65, batch()).await.answer(); // the last one that begins within the day's bytes
+    fleet[0].send_logs(65, batch()).await.answer(); // the last batch that starts within the daily limit
     let refusal = fleet[0].send_logs(129, batch()).await.refusal(Code::RateLimited);
     assert!(refusal.message.contains("log lines") && refusal.retry_after_s.unwrap() > 60, "{refusal:?}");
     fleet[0].beat().await.answer();
@@ -70,7 +70,7 @@ async fn a_days_log_of_a_device_is_bounded() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 192);
 }
 
-/// Goal: an operator finds a line by what is known of it.
+/// Goal: an operator finds a line by device, time, level and text.
 /// Method: two devices, four levels; each filter, and pages.
 #[tokio::test]
 async fn lines_are_found_by_device_time_level_and_text() {
@@ -98,10 +98,10 @@ async fn lines_are_found_by_device_time_level_and_text() {
     }
 }
 
-/// Goal: a revoked device stores no line, and a replayed batch none.
+/// Goal: no line of a revoked device is stored, and none of a replayed batch.
 /// Method: the same bytes twice; then after a revocation.
 #[tokio::test]
-async fn replayed_and_revoked_batches_store_nothing() {
+async fn batches_that_are_replayed_or_from_revoked_devices_are_refused() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.send_logs(1, vec![line(0, LogLevel::Info, "a")]).await.answer();

@@ -1,5 +1,5 @@
-//! Goal: a document or a body that is not as it must be is refused with words that help: the field or the line, what came, what
-//! was expected, and nothing of how this program is made.
+//! Goal: an invalid document or body is refused with a helpful message: the field or the line, what was received, what was
+//! expected, and nothing about how this program is implemented.
 //! Method: the documents of the vectors and bodies of the admin API, broken in one place at a time in every way, and sent.
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use ks_protocol::{
 use serde_json::{Value, json};
 use support::{NO_LIMITS, Sent, start_server};
 
-/// Every endpoint that takes a document, with a good one.
+/// Every endpoint that takes a document, with a valid one.
 const ENDPOINTS: [(&str, &str); 7] = [
     ("/register", include_str!("../../protocol/vectors/register.toon")),
     ("/heartbeat", include_str!("../../protocol/vectors/heartbeat.toon")),
@@ -31,7 +31,7 @@ const ENDPOINTS: [(&str, &str); 7] = [
     ("/firmware/status", include_str!("../../protocol/vectors/firmware-status.toon")),
 ];
 
-/// What a value can be in place of what it should be.
+/// Values of other types and forms, to replace a valid one.
 const VALUES: [&str; 15] = [
     "",
     "x",
@@ -50,8 +50,8 @@ const VALUES: [&str; 15] = [
     "Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az/+Az-=",
 ];
 
-/// Words of the programming language, or of a library.
-const INSIDE: [&str; 18] = [
+/// Terms of the programming language or of a library, which no message may contain.
+const INTERNAL_TERMS: [&str; 18] = [
     "struct ",
     "::",
     "DecodeOptions",
@@ -73,14 +73,14 @@ const INSIDE: [&str; 18] = [
 ];
 
 fn check_words(words: &str, sent: &str) {
-    assert!(INSIDE.iter().all(|inside| !words.contains(inside)), "{words}\n\n{sent}");
+    assert!(INTERNAL_TERMS.iter().all(|inside| !words.contains(inside)), "{words}\n\n{sent}");
     let says_place = words.contains("line ") || words.contains(": ") || words.contains('`');
     assert!(says_place && !words.contains('\n') && words.len() < 600, "{words}\n\n{sent}");
 }
 
 /// The document with each of its lines broken in every way.
-fn broken(good: &str) -> Vec<String> {
-    let lines: Vec<&str> = good.lines().collect();
+fn broken(valid: &str) -> Vec<String> {
+    let lines: Vec<&str> = valid.lines().collect();
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let with = |line: &str| {
@@ -113,25 +113,25 @@ fn broken(good: &str) -> Vec<String> {
         found.push(with(&format!("   {line}")));
         found.push(with(&format!("\t{line}")));
     }
-    found.extend(VALUES.iter().map(|value| format!("{good}later: {value}\n")));
+    found.extend(VALUES.iter().map(|value| format!("{valid}later: {value}\n")));
     found
 }
 
 /// Goal: every refusal of a document says what is wrong in plain words, on every endpoint.
-/// Method: each line of each vector in every wrong way.
+/// Method: each line of each vector, broken in every way.
 #[tokio::test]
 async fn a_broken_document_is_refused_in_plain_words_on_every_endpoint() {
     let server = start_server(&NO_LIMITS);
     let mut device = server.registered("KS-000042").await;
     for (path, wire) in ENDPOINTS {
-        let good = split(wire.as_bytes(), SIG_DEV).unwrap().body;
+        let valid = split(wire.as_bytes(), SIG_DEV).unwrap().body;
         let mut refused = 0;
-        for text in broken(good) {
+        for text in broken(valid) {
             let signed = device.sign_text(path, &text);
             let answer = device.line.exchange(Sent::toon(path, signed.wire.as_str())).await.unwrap();
             let answer = answer.text();
             let body = split(answer.as_bytes(), ks_protocol::signature::SIG_SERV).unwrap().body;
-            // Whatever is TOON as a whole and has the fields goes on to the next check.
+            // A document that is still valid TOON and has all fields passes to the next check.
             let Ok(refusal) = document::decode::<RefusalDocument>(body) else { continue };
             if refusal.code == Code::Malformed {
                 refused += 1;
@@ -142,14 +142,14 @@ async fn a_broken_document_is_refused_in_plain_words_on_every_endpoint() {
     }
 }
 
-/// Goal: a field that nobody knows is read as TOON all the same.
-/// Method: on every endpoint the good document with one more line, good and broken.
+/// Goal: an unknown field must be valid TOON too.
+/// Method: on every endpoint the valid document with one more line, valid and broken.
 #[tokio::test]
 async fn an_unknown_field_must_be_toon_on_every_endpoint() {
     let server = start_server(&NO_LIMITS);
     let mut device = server.registered("KS-000042").await;
     for (path, wire) in ENDPOINTS {
-        let good = split(wire.as_bytes(), SIG_DEV).unwrap().body;
+        let valid = split(wire.as_bytes(), SIG_DEV).unwrap().body;
         for (line, is_toon) in [
             ("later: \"a\\nb\"", true),
             ("later:\n  inner[2]: 1,\"x\"", true),
@@ -168,15 +168,15 @@ async fn an_unknown_field_must_be_toon_on_every_endpoint() {
             ("later[2]: 1,\"open", false),
             ("later[1]{a,b}:\n  1,\"\\u12\"", false),
         ] {
-            let signed = device.sign_text(path, &format!("{good}{line}\n"));
+            let signed = device.sign_text(path, &format!("{valid}{line}\n"));
             let answer = device.line.exchange(Sent::toon(path, signed.wire.as_str())).await.unwrap().text();
             assert_eq!(answer.starts_with("ERR1: MALFORMED"), !is_toon, "{path} {line}: {answer}");
         }
     }
 }
 
-/// Goal: nothing stands in the place of something else: what the vectors say must be refused is refused, and stores nothing.
-/// Method: every reject of the vectors, signed as a heartbeat; then the good one.
+/// Goal: nothing is accepted in place of something else: every reject of the vectors is refused, and stores nothing.
+/// Method: every reject of the vectors, signed as a heartbeat; then the valid one.
 #[tokio::test]
 async fn every_reject_of_the_vectors_is_refused() {
     let server = start_server(&NO_LIMITS);
@@ -192,16 +192,17 @@ async fn every_reject_of_the_vectors_is_refused() {
         check_words(&refusal.message, &text);
     }
     assert_eq!(server.value::<i64>("SELECT count(*) FROM device_heartbeats"), 0);
-    let good = split(ENDPOINTS[1].1.as_bytes(), SIG_DEV).unwrap().body;
-    let signed = device.sign_text("/heartbeat", good);
+    let valid = split(ENDPOINTS[1].1.as_bytes(), SIG_DEV).unwrap().body;
+    let signed = device.sign_text("/heartbeat", valid);
     let answer = device.line.exchange(Sent::toon("/heartbeat", signed.wire.as_str())).await.unwrap().text();
     assert!(answer.starts_with("type: next_beat\n"), "{answer}");
 }
 
-/// Goal: no batch of log lines leaves a device without a number for the next one, to send the same lines for ever.
-/// Method: batches that end at, and beyond, the greatest number.
+/// Goal: no batch of log lines leaves a device without a number for the next one, which would make it resend the same lines
+/// forever.
+/// Method: batches that end at, and beyond, the largest number.
 #[tokio::test]
-async fn log_lines_are_numbered_within_what_an_answer_can_say() {
+async fn log_line_numbers_fit_into_the_answer() {
     const GREATEST: u64 = (1 << 53) - 1;
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
@@ -223,8 +224,8 @@ async fn log_lines_are_numbered_within_what_an_answer_can_say() {
     assert_eq!(device.send_logs(GREATEST, vec![]).await.answer().next_line_no.get(), GREATEST);
 }
 
-/// Goal: the admin API says what is wrong with a body in plain words too.
-/// Method: bodies with each field of another kind.
+/// Goal: the admin API too says in plain words what is wrong with a body.
+/// Method: bodies with each field replaced by a value of another type.
 #[tokio::test]
 async fn a_broken_json_body_is_refused_in_plain_words() {
     let server = start_server(&[]);
@@ -240,10 +241,10 @@ async fn a_broken_json_body_is_refused_in_plain_words() {
         ),
         ("/api/devices/revoke", json!({ "which": { "device_ids": ["KS-1"] }, "reason": "r" })),
     ];
-    for (path, good) in bodies {
-        for field in good.as_object().unwrap().keys() {
+    for (path, valid) in bodies {
+        for field in valid.as_object().unwrap().keys() {
             for value in [json!(null), json!(-1), json!(1.5), json!(true), json!("x"), json!([1]), json!({ "a": 1 })] {
-                let mut body = good.clone();
+                let mut body = valid.clone();
                 body[field] = value;
                 let answer = server.post(path, &body).await;
                 if answer.status == 400 {

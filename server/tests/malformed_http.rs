@@ -1,6 +1,6 @@
-//! Goal: no bytes on a connection stop the server, make it panic, or touch another connection.
-//! Method: what no client would send, each on a connection of its own; after it the server must be well and a device's
-//! heartbeat, on the connection it had before, is stored.
+//! Goal: no bytes on a connection stop the server, make it panic, or affect another connection.
+//! Method: bytes that no client would send, each on a separate connection; afterwards the server must be healthy, and a device's
+//! heartbeat on an earlier connection is stored.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,13 +34,13 @@ const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
 
-/// The server is well, and a neighbour's connection has noticed nothing.
+/// The server is healthy, and a neighbour's connection was not affected.
 async fn check_unharmed(server: &Server, neighbour: &mut Device) {
     neighbour.beat().await.answer();
-    server.is_well().await;
+    server.assert_healthy().await;
 }
 
-/// Bytes that look random and are the same each time.
+/// Pseudo-random bytes, the same each time.
 fn garbage(count: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     let next = |_| {
@@ -50,8 +50,8 @@ fn garbage(count: usize, seed: u32) -> Vec<u8> {
     (0..count).map(next).collect()
 }
 
-/// Goal: what is no HTTP is dropped.
-/// Method: bytes of no meaning, a TLS handshake, an HTTP/2 preface, lines without an end.
+/// Goal: connections that do not speak HTTP are dropped.
+/// Method: random bytes, a TLS handshake, an HTTP/2 preface, lines without an end.
 #[tokio::test]
 async fn garbage_is_dropped() {
     let server = start_server(&NO_LIMITS);
@@ -65,45 +65,45 @@ async fn garbage_is_dropped() {
     pieces.push(b"GET http://[::1 HTTP/1.1\r\n\r\n".to_vec());
     pieces.push(b"\0\0\0\0\r\n\r\n".to_vec());
     for piece in pieces {
-        let heard = bare_exchange(server.address(), &piece).await;
-        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4"), "{heard}");
+        let answer = bare_exchange(server.address(), &piece).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: a client that goes away in the middle leaves nothing behind: no row, no connection.
-/// Method: every length of the beginning of a good request, then the connection is closed.
+/// Goal: a client that disconnects in the middle leaves nothing behind: no row, no connection.
+/// Method: every length of the beginning of a valid request, then the connection is closed.
 #[tokio::test]
-async fn half_a_request_is_forgotten() {
+async fn half_a_request_leaves_nothing() {
     let server = start_server(&NO_LIMITS);
     let mut neighbour = server.registered("KS-1").await;
     let mut device = server.registered("KS-2").await;
     let message = device.next_heartbeat();
-    let wire = over_http(&device.sign(&message), "");
+    let wire = as_http_request(&device.sign(&message), "");
     let connections = server.metric("ks_connections").await.unwrap();
     for end in (0..wire.len()).step_by(7) {
         let mut stream = Line::bare(server.address(), HOME).await.unwrap();
         stream.write_all(&wire.as_bytes()[..end]).await.unwrap();
     }
     check_unharmed(&server, &mut neighbour).await;
-    eventually("the connections are gone", async || server.metric("ks_connections").await.unwrap() <= connections)
+    eventually("the connections are closed", async || server.metric("ks_connections").await.unwrap() <= connections)
         .await;
     assert_eq!(server.beats(), [("KS-1".to_owned(), 1, 2)]);
     device.send::<NextBeat>("/heartbeat", &device.sign(&message)).await.answer();
 }
 
 /// A signed heartbeat as an HTTP request, with more header lines, each ending in CR LF.
-fn over_http(signed: &SignedRequest, headers: &str) -> String {
+fn as_http_request(signed: &SignedRequest, headers: &str) -> String {
     let (length, wire) = (signed.wire.len(), &signed.wire);
     format!(
         "POST /heartbeat HTTP/1.1\r\nhost: a\r\ncontent-type: text/toon\r\n{headers}content-length: {length}\r\n\r\n{wire}"
     )
 }
 
-/// Goal: a body that trickles is cut off by the time-out, however many bytes come in between.
-/// Method: a byte each few milliseconds, for as long as the server listens.
+/// Goal: a body that trickles is cut off by the time-out, however many bytes arrive in between.
+/// Method: a byte every few milliseconds, until the server closes the connection.
 #[tokio::test]
-async fn a_body_that_trickles_times_out() {
+async fn a_trickling_body_times_out() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000")]);
     let mut neighbour = server.registered("KS-1").await;
     let stream = Line::bare(server.address(), HOME).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_body_that_trickles_times_out() {
         for _ in 0..9_000 {
             pause.tick().await;
             if writing.write_all(b"a").await.is_err() {
-                return; // the server has closed
+                return; // the server has closed the connection
             }
         }
         panic!("the server has read 9000 bytes in 45 seconds");
@@ -130,7 +130,7 @@ async fn a_body_that_trickles_times_out() {
 }
 
 /// Goal: heads are bounded, in bytes and in lines.
-/// Method: one header of 1 MB, a thousand small ones, a path of 1 MB; the greatest head that fits is served.
+/// Method: one header of 1 MB, a thousand small ones, a path of 1 MB; the largest head that fits is served.
 #[tokio::test]
 async fn heads_beyond_the_bound_are_refused() {
     let server = start_server(&NO_LIMITS);
@@ -142,8 +142,8 @@ async fn heads_beyond_the_bound_are_refused() {
         format!("GET /health HTTP/1.1\r\nhost: a\r\n{many}\r\n"),
         format!("GET /{megabyte} HTTP/1.1\r\nhost: a\r\n\r\n"),
     ] {
-        let heard = bare_exchange(server.address(), head.as_bytes()).await;
-        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4"), "{heard}");
+        let answer = bare_exchange(server.address(), head.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     let filling = "a".repeat(12 * 1024);
     let fits = format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-long: {filling}\r\n\r\n");
@@ -151,13 +151,13 @@ async fn heads_beyond_the_bound_are_refused() {
     for (lines, status) in [(100, "HTTP/1.1 200"), (101, "HTTP/1.1 431")] {
         let lines = "x-header: 1\r\n".repeat(lines - 2);
         let head = format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
-        let heard = bare_exchange(server.address(), head.as_bytes()).await;
-        assert!(heard.starts_with(status), "{heard}");
+        let answer = bare_exchange(server.address(), head.as_bytes()).await;
+        assert!(answer.starts_with(status), "{answer}");
     }
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: requests sent without waiting are answered in order, each answer bound to its own request.
+/// Goal: pipelined requests are answered in order, each answer bound to its own request.
 /// Method: two heartbeats, a replay and a GET in one write.
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
@@ -167,9 +167,9 @@ async fn pipelined_requests_are_answered_in_order() {
     let (first, second) = (device.sign(&first), device.sign(&second));
     let mut stream = Line::bare(server.address(), HOME).await.unwrap();
     let wire = [
-        over_http(&first, ""),
-        over_http(&second, ""),
-        over_http(&first, ""),
+        as_http_request(&first, ""),
+        as_http_request(&second, ""),
+        as_http_request(&first, ""),
         "GET /keys HTTP/1.1\r\nhost: a\r\n\r\n".into(),
     ];
     stream.write_all(wire.concat().as_bytes()).await.unwrap();
@@ -182,13 +182,13 @@ async fn pipelined_requests_are_answered_in_order() {
     let answer = bare_answer(&mut stream).await;
     read_answer::<ks_protocol::message::Keyset>(answer, NO_SIG_DEV).answer();
     assert_eq!(server.beats().len(), 2);
-    server.is_well().await;
+    server.assert_healthy().await;
 }
 
-/// Goal: lengths that contradict each other or mean nothing store nothing that was not signed.
-/// Method: a good heartbeat under each oddity; whatever is stored was answered with 200.
+/// Goal: contradictory or invalid lengths store nothing that was not signed.
+/// Method: a valid heartbeat with each oddity; whatever is stored was answered with 200.
 #[tokio::test]
-async fn odd_lengths_and_transfer_encodings_do_no_harm() {
+async fn odd_lengths_and_transfer_encodings_are_harmless() {
     let server = start_server(&[&NO_LIMITS[..], &[("REQUEST_TIMEOUT_MS", "200")]].concat());
     let mut neighbour = server.registered("KS-1").await;
     let mut device = server.registered("KS-2").await;
@@ -232,23 +232,23 @@ async fn odd_lengths_and_transfer_encodings_do_no_harm() {
         };
         let start = "POST /heartbeat HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: text/toon\r\n";
         let request = format!("{start}{}\r\n\r\n{}", fill(headers), fill(body));
-        let heard = bare_exchange(server.address(), request.as_bytes()).await;
+        let answer = bare_exchange(server.address(), request.as_bytes()).await;
         let statuses = ["HTTP/1.1 4", "HTTP/1.1 200", "HTTP/1.1 501"];
-        assert!(heard.is_empty() || statuses.iter().any(|status| heard.starts_with(status)), "{heard}");
-        // A length beside it does not count (RFC 9112, 6.3), any other coding does.
+        assert!(answer.is_empty() || statuses.iter().any(|status| answer.starts_with(status)), "{answer}");
+        // With it a content-length is ignored (RFC 9112, 6.3); any other coding is refused.
         let codings: Vec<&str> = headers.split("\r\n").filter(|line| line.starts_with("transfer-encoding")).collect();
         let is_known = codings.is_empty() || codings == ["transfer-encoding: chunked"];
-        assert!(is_known || !heard.starts_with("HTTP/1.1 200"), "{headers} is no framing: {heard}");
-        stored += usize::from(heard.starts_with("HTTP/1.1 200"));
+        assert!(is_known || !answer.starts_with("HTTP/1.1 200"), "{headers} is not valid framing: {answer}");
+        stored += usize::from(answer.starts_with("HTTP/1.1 200"));
     }
     assert_eq!(server.beats().len(), stored);
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: very many connections that say nothing don't keep others from being served.
+/// Goal: very many silent connections do not keep other clients from being served.
 /// Method: 500 silent connections; then a device on a new one.
 #[tokio::test]
-async fn silent_connections_do_not_keep_others_out() {
+async fn silent_connections_do_not_block_other_clients() {
     let server = start_server(&[]);
     let mut silent = Vec::new();
     for _ in 0..500 {
@@ -258,34 +258,34 @@ async fn silent_connections_do_not_keep_others_out() {
     device.beat().await.answer();
     eventually("all are accepted", async || server.metric("ks_connections").await.unwrap() > 500.0).await;
     drop(silent);
-    eventually("all are gone", async || server.metric("ks_connections").await.unwrap() < 5.0).await;
+    eventually("all are closed", async || server.metric("ks_connections").await.unwrap() < 5.0).await;
     check_unharmed(&server, &mut device).await;
 }
 
-/// Goal: a full house keeps nobody out: the connection that is idle longest goes.
-/// Method: two places, both taken by idle connections; a third is served, and the older of the two is closed.
+/// Goal: the connection limit locks no client out: the connection that has been idle longest is closed.
+/// Method: a limit of two, both used by idle connections; a third is served, and the older of the two is closed.
 #[tokio::test]
-async fn a_connection_beyond_the_greatest_number_takes_the_place_of_the_longest_idle() {
+async fn a_connection_beyond_the_limit_replaces_the_longest_idle() {
     let server = start_server(&[("CONNECTIONS_MAX", "2")]);
-    let mut places = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..2 {
         let mut line = Line::bare(server.address(), HOME).await.unwrap();
         line.write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         assert_eq!(bare_answer(&mut line).await.status, 200);
-        places.push(line);
+        connections.push(line);
     }
     let mut third = Line::new(server.address(), HOME);
     assert_eq!(third.exchange(Sent::get("/keys")).await.unwrap().status, 200);
-    assert_eq!(read_to_end(&mut places[0]).await, 0, "the older one is closed");
-    places[1].write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert_eq!(bare_answer(&mut places[1]).await.status, 200, "the younger one is not");
+    assert_eq!(read_to_end(&mut connections[0]).await, 0, "the older one is closed");
+    connections[1].write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(bare_answer(&mut connections[1]).await.status, 200, "the younger one is not");
 }
 
-/// Goal: whoever fills the house with half requests keeps out nobody, and takes no connection away from others.
-/// Method: more half bodies and half heads from one address than there are places; a device that was there before goes on on its
-/// connection, and newcomers from other addresses are served.
+/// Goal: an attacker who opens half requests up to the limit locks no client out, and takes no connection away from others.
+/// Method: more half bodies and half heads from one address than the limit; a device that was connected before continues on its
+/// connection, and new clients from other addresses are served.
 #[tokio::test]
-async fn half_requests_of_one_address_keep_nobody_out() {
+async fn half_requests_of_one_address_do_not_block_other_clients() {
     let server = start_server(&[("CONNECTIONS_MAX", "20"), ("REQUEST_TIMEOUT_MS", "600000")]);
     let mut resident = server.registered("KS-1").await;
     let mut halves = Vec::new();
@@ -302,19 +302,19 @@ async fn half_requests_of_one_address_keep_nobody_out() {
         assert_eq!(newcomer.exchange(Sent::get("/keys")).await.unwrap().status, 200);
     }
     let held = resident.line.connection_is_open();
-    assert!(held, "its connection is the only one of its address, and was not half a request");
+    assert!(held, "the only connection of its address, and not half a request, stays open");
     resident.beat().await.answer();
 }
 
-/// Bytes that still come until the server closes the connection.
+/// Counts the bytes that still arrive until the server closes the connection.
 async fn read_to_end(line: &mut TcpStream) -> usize {
     let mut rest = Vec::new();
     let read = tokio::time::timeout(WAIT_MAX, line.read_to_end(&mut rest)).await.expect("it is closed");
     read.unwrap_or(0) // closed with a reset is closed too
 }
 
-/// Goal: nobody holds a connection by doing nothing, or too little.
-/// Method: a peer that says nothing, one that sends half a head, one that is silent after an answer; each is cut off.
+/// Goal: a peer can't hold a connection by sending nothing, or too little.
+/// Method: a peer that sends nothing, one that sends half a head, one that is silent after an answer; each is cut off.
 #[tokio::test]
 async fn slow_and_silent_peers_are_cut_off() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000"), ("IDLE_TIMEOUT_MS", "2000")]);
@@ -327,11 +327,11 @@ async fn slow_and_silent_peers_are_cut_off() {
     for line in [&mut silent, &mut half, &mut idle] {
         read_to_end(line).await;
     }
-    server.is_well().await;
+    server.assert_healthy().await;
 }
 
-/// Goal: nobody holds a connection longer by sending half a head together with a request.
-/// Method: idle connections outlast the test; half of a second head comes with the first request, or with the end of its body.
+/// Goal: a peer can't hold a connection longer by sending half a head together with a request.
+/// Method: idle connections outlast the test; half of a second head arrives with the first request, or with the end of its body.
 #[tokio::test]
 async fn half_a_head_behind_a_request_is_timed_like_any_other() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000"), ("IDLE_TIMEOUT_MS", "600000")]);
@@ -345,29 +345,29 @@ async fn half_a_head_behind_a_request_is_timed_like_any_other() {
         idle.write_all(request.as_bytes()).await.unwrap();
         bare_answer(&mut idle).await;
         let nothing = tokio::time::timeout(Duration::from_secs(3), idle.read_u8()).await;
-        assert!(nothing.is_err(), "one that has asked for nothing more stays");
+        assert!(nothing.is_err(), "a connection without a further request stays open");
     }
-    server.is_well().await;
+    server.assert_healthy().await;
 }
 
-/// Goal: nobody holds a connection, and the memory of its answers, by not reading.
-/// Method: requests for a long answer are sent until the server takes no more of them; none of the answers is read.
+/// Goal: a peer can't hold a connection, and the memory of its answers, by not reading.
+/// Method: requests for a long answer are sent until the server stops accepting them; none of the answers is read.
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_cut_off() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000")]);
     let mut deaf = Line::bare(server.address(), HOME).await.unwrap();
     let requests = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
-    // It ends when the server, cut off from writing, closes the connection: the rest can't be sent.
+    // It ends when the server, whose writes time out, closes the connection: the rest can't be sent.
     let sending = async { while deaf.write_all(&requests).await.is_ok() {} };
     tokio::time::timeout(WAIT_MAX, sending).await.expect("it is cut off");
-    eventually("it is gone", async || server.metric("ks_connections").await.unwrap() < 2.0).await;
-    server.is_well().await;
+    eventually("the connection is closed", async || server.metric("ks_connections").await.unwrap() < 2.0).await;
+    server.assert_healthy().await;
 }
 
-/// Goal: a body that says beforehand that it is too large is refused at once, and not waited for.
-/// Method: heads alone, on a server whose time-out would outlast the test; also of one who asks before sending the body.
+/// Goal: a body whose declared length is too large is refused immediately, and not waited for.
+/// Method: heads alone, on a server whose time-out would outlast the test; also of a client that asks before it sends the body.
 #[tokio::test]
-async fn a_body_that_says_it_is_too_large_is_refused_before_it_comes() {
+async fn a_body_declared_too_large_is_refused_before_it_is_sent() {
     let server = start_server(&[&NO_LIMITS[..], &[("REQUEST_TIMEOUT_MS", "600000")]].concat());
     let mut neighbour = server.registered("KS-1").await;
     for path in ["/register", "/heartbeat", "/commands/ack", "/logs", "/attendance", "/rotate-key", "/firmware/status"]
@@ -392,8 +392,8 @@ async fn a_body_that_says_it_is_too_large_is_refused_before_it_comes() {
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: whoever sends a whole body, and only then reads, has the refusal all the same, and the word that the connection closes.
-/// Method: bodies far larger than what the sockets hold, refused by their length, for want of a token, and for their path.
+/// Goal: a client that sends a whole body before it reads still receives the refusal, and the notice that the connection closes.
+/// Method: bodies far larger than the socket buffers, refused because of their length, a missing token, and their path.
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let server = start_server(&NO_LIMITS);
@@ -419,8 +419,8 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: a request says once for which host it is, as HTTP/1.1 demands, and once what its body is.
-/// Method: none and two of each; HTTP/1.0 may leave the host out.
+/// Goal: a request names its host exactly once, as HTTP/1.1 requires, and its content type exactly once.
+/// Method: none and two of each; HTTP/1.0 may omit the host.
 #[tokio::test]
 async fn a_request_has_one_host_and_one_content_type() {
     let server = start_server(&NO_LIMITS);
@@ -439,25 +439,27 @@ async fn a_request_has_one_host_and_one_content_type() {
         ("GET /health HTTP/1.0\r\nhost: a:b", "HTTP/1.0 400"),
         ("GET /health HTTP/1.1\r\nhost: [::1]:3000\r\nconnection: close", "HTTP/1.1 200"),
     ] {
-        let heard = bare_exchange(server.address(), format!("{head}\r\n\r\n").as_bytes()).await;
-        assert!(heard.starts_with(status), "{head}: {heard}");
+        let answer = bare_exchange(server.address(), format!("{head}\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with(status), "{head}: {answer}");
     }
     for (first, second) in
         [("text/toon", "application/json"), ("application/json", "text/toon"), ("text/toon", "text/toon")]
     {
         let signed = neighbour.sign_text("/heartbeat", "type: heartbeat\n");
-        let wire = over_http(&signed, "connection: close\r\n")
+        let wire = as_http_request(&signed, "connection: close\r\n")
             .replace("content-type: text/toon", &format!("content-type: {first}\r\ncontent-type: {second}"));
-        let heard = bare_exchange(server.address(), wire.as_bytes()).await;
-        assert!(heard.starts_with("HTTP/1.1 415") && heard.contains("there are 2 content-type lines"), "{heard}");
+        let answer = bare_exchange(server.address(), wire.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 415") && answer.contains("there are 2 content-type lines"), "{answer}");
     }
     check_unharmed(&server, &mut neighbour).await;
 }
 
-/// Goal: devices behind a proxy that writes ports into X-Forwarded-For have budgets of their own; what is not understood is counted.
-/// Method: one address behind the proxy spends its budget under changing ports, another goes on; then a proxy that says `unknown`.
+/// Goal: devices behind a proxy that writes ports into X-Forwarded-For have separate budgets; entries that can't be parsed are
+/// counted.
+/// Method: one address behind the proxy spends its budget under changing ports, another one continues; then a proxy that sends
+/// `unknown`.
 #[tokio::test]
-async fn a_port_in_x_forwarded_for_is_no_part_of_the_address() {
+async fn a_port_in_x_forwarded_for_is_not_part_of_the_address() {
     let budget = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
     let server = start_server(&[&budget[..], &[("TRUSTED_PROXIES", "127.0.0.0/8")]].concat());
     let metric = "ks_forwarded_for_not_understood_total";

@@ -1,5 +1,5 @@
-//! Goal: an operator orders a command for whom it is meant, once, sees how far it came, and can take it back.
-//! Method: the admin API on a running server, with devices that do as they are told.
+//! Goal: an operator orders a command for selected devices, once, sees its progress, and can cancel it.
+//! Method: the admin API on a running server, with devices that execute their commands.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,15 +18,15 @@ fn order(which: &Value, command: &Value) -> Value {
     json!({ "which": which, "command": command, "ttl_s": 600 })
 }
 
-/// Goal: a selector means the devices for which all of it is so, and the whole fleet only when that is said.
-/// Method: devices of two sites, labels and firmwares; one order for each sort of selector.
+/// Goal: a selector selects the devices for which all of its conditions hold, and the whole fleet only when that is explicit.
+/// Method: devices of two sites, labels and firmwares; one order for each kind of selector.
 #[tokio::test]
-async fn an_order_reaches_whom_its_selector_means() {
+async fn an_order_is_sent_to_the_selected_devices() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 4).await;
     server.admin("PATCH", "/api/devices/KS-1", r#"{"site": "south", "labels": ["lobby"]}"#).await.done();
     server.admin("PATCH", "/api/devices/KS-2", r#"{"labels": ["lobby"]}"#).await.done();
-    fleet[3].beat().await.answer(); // says that it runs 1.4.2
+    fleet[3].beat().await.answer(); // reports that it runs 1.4.2
     let reboot = json!({ "kind": "reboot" });
     for (which, queued) in [
         (json!({ "site": "south" }), 1),
@@ -45,7 +45,7 @@ async fn an_order_reaches_whom_its_selector_means() {
     }
 }
 
-/// Goal: arguments have types, and what is urgent comes first.
+/// Goal: arguments are typed, and urgent commands are delivered first.
 /// Method: each known kind; a wrong argument; the order in which a device gets them.
 #[tokio::test]
 async fn arguments_are_typed_and_urgent_commands_come_first() {
@@ -83,24 +83,24 @@ async fn arguments_are_typed_and_urgent_commands_come_first() {
     }
 }
 
-/// Goal: an order that is sent again after a lost answer is carried out once; its progress shows.
+/// Goal: an order that is resent after a lost answer is carried out once; its progress is visible.
 /// Method: the same order twice under one client token, another one under it; ACKs; a kill -9 in between.
 #[tokio::test]
 async fn an_order_under_a_client_token_is_carried_out_once() {
     let mut server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
-    let mut wanted = order(&json!({ "all": true }), &json!({ "kind": "reboot" }));
-    wanted["client_token"] = "night-reboot-1".into();
-    let first = server.post("/api/commands", &wanted).await.done();
+    let mut request = order(&json!({ "all": true }), &json!({ "kind": "reboot" }));
+    request["client_token"] = "night-reboot-1".into();
+    let first = server.post("/api/commands", &request).await.done();
     server.kill_9();
     server.start_again();
-    let again = server.post("/api/commands", &wanted).await.done();
+    let again = server.post("/api/commands", &request).await.done();
     assert_eq!(
         (&again["order_id"], &again["queued"], &again["repeated"]),
         (&first["order_id"], &2.into(), &true.into())
     );
-    wanted["ttl_s"] = 60.into();
-    server.post("/api/commands", &wanted).await.problem(409);
+    request["ttl_s"] = 60.into();
+    server.post("/api/commands", &request).await.problem(409);
     let progress = async || {
         let path = format!("/api/commands/orders/{}", first["order_id"].as_str().unwrap());
         let progress = server.get(&path).await.done();
@@ -117,10 +117,10 @@ async fn an_order_under_a_client_token_is_carried_out_once() {
     server.get("/api/commands/orders/o0").await.problem(404);
 }
 
-/// Goal: a command is taken back before its device has it; afterwards only by force.
-/// Method: one that waits, one that was delivered, one that ended.
+/// Goal: a command can be cancelled before it is delivered; afterwards only by force.
+/// Method: one that is queued, one that was delivered, one that ended.
 #[tokio::test]
-async fn a_command_is_taken_back() {
+async fn a_command_is_cancelled() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let cancel = async |command_id: &str, force: bool| {

@@ -1,5 +1,5 @@
-//! Goal: a one-time registration token registers one device, once, whoever races for it.
-//! Method: tokens made by the API and by the command line, used rightly and in every wrong way.
+//! Goal: a one-time registration token registers one device, once, however many devices race for it.
+//! Method: tokens made by the API and by the command line, used correctly and in every wrong way.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,8 +19,8 @@ use serde_json::json;
 use support::{NO_LIMITS, start_server};
 use tokio::task::JoinSet;
 
-/// Goal: of all devices that race for one unbound token exactly one registers; the others are told that it is used.
-/// Method: 200 connections, opened before, each with a device of its own.
+/// Goal: of all devices that race for one unbound token exactly one registers; the others get the answer that it is used.
+/// Method: 200 connections, opened before, each with its own device.
 #[tokio::test]
 async fn of_200_devices_that_race_for_one_token_exactly_one_registers() {
     const RACERS: usize = 200;
@@ -32,15 +32,15 @@ async fn of_200_devices_that_race_for_one_token_exactly_one_registers() {
     for mut device in devices.drain(..) {
         device.line.connect().await.unwrap();
         let message = device.next_register(Some(&token));
-        racing.spawn(async move { (device.say::<_, Registered>(&message).await, device) });
+        racing.spawn(async move { (device.send_message::<_, Registered>(&message).await, device) });
     }
     let mut winners = Vec::new();
     while let Some(run) = racing.join_next().await {
-        let (heard, device) = run.unwrap();
-        match heard.reply {
+        let (answer, device) = run.unwrap();
+        match answer.reply {
             Reply::Answer(_) => winners.push(device),
             Reply::Refused(_) => {
-                heard.refusal(Code::OtrtUsed);
+                answer.refusal(Code::OtrtUsed);
             }
         }
     }
@@ -50,7 +50,7 @@ async fn of_200_devices_that_race_for_one_token_exactly_one_registers() {
     assert_eq!(used_by, winners[0].id.as_str());
 }
 
-/// Goal: a lost answer does not strand a device: the same token with the same key gives the first answer again.
+/// Goal: a lost answer does not strand a device: the same token with the same key returns the first answer again.
 /// Method: the device registers twice with one token, before and after a crash of the server.
 #[tokio::test]
 async fn the_same_device_with_the_same_token_gets_the_same_registered_at() {
@@ -70,10 +70,10 @@ async fn the_same_device_with_the_same_token_gets_the_same_registered_at() {
     other.register(Some(&token)).await.refusal(Code::OtrtUsed);
 }
 
-/// Goal: where tokens are demanded, nobody registers without; who is registered may say so again without.
+/// Goal: where tokens are required, no device registers without one; a registered device may repeat its registration without one.
 /// Method: a device without, with, and without a token.
 #[tokio::test]
-async fn a_token_is_demanded_of_the_unregistered_only() {
+async fn a_token_is_required_only_of_unregistered_devices() {
     let server = start_server(&[("OTRT_REQUIRED", "true")]);
     let mut device = server.whitelisted("KS-1").await;
     device.register(None).await.refusal(Code::OtrtRequired);
@@ -84,10 +84,11 @@ async fn a_token_is_demanded_of_the_unregistered_only() {
     device.beat().await.answer();
 }
 
-/// Goal: a token that is unknown, expired or bound to another registers nobody, and stays usable for whom it is bound to.
-/// Method: each of them once, then the rightful user.
+/// Goal: an unknown or expired token, or one bound to another device, registers nothing, and remains usable for the device that it
+/// is bound to.
+/// Method: each of them once, then the right device.
 #[tokio::test]
-async fn an_unknown_expired_or_otherwise_bound_token_is_invalid() {
+async fn an_unknown_expired_or_differently_bound_token_is_invalid() {
     let server = start_server(&[("OTRT_REQUIRED", "true")]);
     let mut device = server.whitelisted("KS-1").await;
     let to_another_device = server.otrt(json!({ "device_id": "KS-2" })).await;
@@ -128,7 +129,7 @@ async fn a_token_from_the_command_line_works_and_is_stored_as_a_hash_only() {
 }
 
 /// Goal: a refused registration leaves no trace: neither the token nor the pair is used up.
-/// Method: the same signed bytes are refused while the token is unknown to the device's model, then accepted.
+/// Method: the same signed bytes are refused while the token is bound to another model, then accepted.
 #[tokio::test]
 async fn a_refused_registration_uses_up_nothing() {
     let server = start_server(&[("OTRT_REQUIRED", "true")]);

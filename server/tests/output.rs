@@ -1,4 +1,4 @@
-//! Promise: a command whose output can't be written says so and exits 3, and a token that was shown to nobody is good for nothing.
+//! Goal: a command whose output can't be written says so and exits 3, and a token that was never printed is revoked.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,12 +14,12 @@ use std::{fs::File, io::Read as _, process::Stdio};
 use ks_protocol::text::printable_char;
 use support::{World, world};
 
-/// A place without room.
+/// A device without space.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader has closed it.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -95,7 +95,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 }
 
 #[test]
-fn what_was_found_is_in_the_exit_code_though_nobody_reads_it() {
+fn the_exit_code_reports_findings_even_if_the_output_is_closed() {
     let world = factory();
     assert_eq!(world.run(&["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]).code, Some(0));
     world.sqlite().execute("UPDATE audit SET detail = 'something else'", []).unwrap();
@@ -103,7 +103,7 @@ fn what_was_found_is_in_the_exit_code_though_nobody_reads_it() {
 }
 
 #[test]
-fn tokens_that_were_shown_to_nobody_are_taken_back() {
+fn tokens_that_were_never_printed_are_revoked() {
     let world = factory();
     for command in [
         ["admin", "token", "create", "--role", "viewer", "--ttl", "1h"].as_slice(),
@@ -124,16 +124,16 @@ fn tokens_that_were_shown_to_nobody_are_taken_back() {
         }
     }
     let live: i64 = world.value("SELECT count(*) FROM tokens WHERE revoked_at IS NULL");
-    assert_eq!((live, world.value::<i64>("SELECT count(*) FROM otrts")), (0, 1), "one is of before");
+    assert_eq!((live, world.value::<i64>("SELECT count(*) FROM otrts")), (0, 1), "only the earlier one is left");
 }
 
 #[test]
-fn a_reader_that_stops_in_the_middle_of_an_export_ends_it() {
+fn a_reader_that_closes_the_pipe_ends_the_export() {
     let world = factory();
     for _ in 0..3 {
         assert_eq!(world.run(&["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]).code, Some(0));
     }
-    // Far more lines than a pipe holds, copied from what is there; verify would call it broken, export does not look.
+    // Far more lines than a pipe holds, copied from existing ones; verify would reject them, export does not check.
     world.sqlite().execute_batch(
         "WITH RECURSIVE n(n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
          INSERT INTO audit SELECT n, at, actor, address, action, subject, detail, hash FROM n, audit WHERE audit.id = 1",
@@ -149,7 +149,7 @@ fn a_reader_that_stops_in_the_middle_of_an_export_ends_it() {
 }
 
 #[test]
-fn a_key_that_was_shown_to_nobody_is_an_error() {
+fn a_key_that_could_not_be_printed_is_an_error() {
     let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
@@ -158,13 +158,13 @@ fn a_key_that_was_shown_to_nobody_is_an_error() {
     );
 }
 
-/// What no terminal may be given: escapes, one of C1, a line of its own, and what turns text around.
+/// What must never reach a terminal: escapes, a C1 control, a line break, and a change of text direction.
 const HOSTILE: &str = "x\u{1b}[2J\u{9b}31m\r\nERROR forged\u{202e}\u{2066}\u{7f}\u{2028}";
 
-/// Goal: no text that devices, inventories or people brought steers the terminal of who looks, or forges a line.
-/// Method: every text column that is free is hostile; commands that show them, for people and as JSON, which must say it exactly.
+/// Goal: no text from devices, inventories or users controls the operator's terminal, or forges a line.
+/// Method: every free-text column is hostile; commands that show it, as a table and as JSON, which must be exact.
 #[test]
-fn what_is_stored_steers_no_terminal_and_forges_no_line() {
+fn stored_text_can_not_control_the_terminal_or_forge_lines() {
     let world = factory();
     let sqlite = world.sqlite();
     let free = |sql: &str| sqlite.execute(sql, [HOSTILE]).unwrap();
@@ -202,7 +202,7 @@ fn what_is_stored_steers_no_terminal_and_forges_no_line() {
         assert_eq!(ran.stdout.chars().chain(ran.stderr.chars()).find(steers), None, "{command:?}: {ran:?}");
         let forged = ran.stdout.lines().find(|line| line.starts_with("ERROR"));
         assert_eq!(forged, None, "{command:?}");
-        let said = if command.contains(&"--json") || command.contains(&"export") {
+        let reported = if command.contains(&"--json") || command.contains(&"export") {
             let first = ran.stdout.lines().next().unwrap();
             let value: serde_json::Value =
                 serde_json::from_str(if command.contains(&"export") { first } else { &ran.stdout }).unwrap();
@@ -210,6 +210,6 @@ fn what_is_stored_steers_no_terminal_and_forges_no_line() {
         } else {
             ran.stdout.matches("x\u{fffd}[2J").count()
         };
-        assert!(said >= times, "{command:?} shows it {said} times: {ran:?}");
+        assert!(reported >= times, "{command:?} shows it {reported} times: {ran:?}");
     }
 }

@@ -1,6 +1,6 @@
-//! Goal: the factory provisions devices by tool and by API alike: one by one or by inventory, in and out, with tokens that one
-//! device uses, however many race.
-//! Method: `ks-server factory` and the admin API beside each other on a running server.
+//! Goal: the factory provisions devices by tool and by API alike: one at a time or by inventory, import and export, with tokens
+//! that one device uses, however many race for them.
+//! Method: `ks-server factory` and the admin API next to each other on a running server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ use support::start_server;
 /// Goal: option A (the device made its key) and option B (the factory makes it) by tool and by API.
 /// Method: one device each way; all register.
 #[tokio::test]
-async fn a_device_is_enrolled_with_its_own_key_or_with_one_made_for_it() {
+async fn a_device_is_enrolled_with_its_own_or_a_factory_key() {
     let server = start_server(&[]);
     let about = ["--serial", "S1", "--manufacturer", "Acme", "--model", "KS-100", "--site", "north"];
     let mut own = server.device("KS-own");
@@ -32,9 +32,9 @@ async fn a_device_is_enrolled_with_its_own_key_or_with_one_made_for_it() {
     let mut made = server.device("KS-made");
     made.key = PrivateKey::from_pem(&std::fs::read_to_string(server.path("made.pem")).unwrap()).unwrap();
     made.register(None).await.answer();
-    let taken = server.run(&[&["factory", "enroll", "KS-made", "--key-out", "other.pem"], &about[..]].concat());
-    assert_eq!(taken.code, Some(2), "{taken:?}");
-    assert!(!server.path("other.pem").exists(), "no key is left over for a device that was not taken");
+    let refused = server.run(&[&["factory", "enroll", "KS-made", "--key-out", "other.pem"], &about[..]].concat());
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(!server.path("other.pem").exists(), "no key file remains for a refused device");
 
     let mut by_api = server.device("KS-api");
     let new = json!({
@@ -47,10 +47,10 @@ async fn a_device_is_enrolled_with_its_own_key_or_with_one_made_for_it() {
     server.admin_as(&factory, "POST", "/api/devices/revoke", "{}").await.problem(403);
 }
 
-/// Goal: what goes out can come in again, the same.
-/// Method: an inventory with quotes and commas is exported by both ways and imported into another server.
+/// Goal: an exported inventory can be imported again, unchanged.
+/// Method: an inventory with quotes and commas is exported both ways and imported into another server.
 #[tokio::test]
-async fn an_inventory_goes_out_and_in_again() {
+async fn an_exported_inventory_can_be_imported_again() {
     let server = start_server(&[]);
     let (first, second) = (server.device("KS-1"), server.device("KS-2"));
     let odd = second.inventory_row().replace(",north\n", ",\"north, \"\"old\"\" wing\"\n");
@@ -70,7 +70,7 @@ async fn an_inventory_goes_out_and_in_again() {
 }
 
 /// Goal: one token, a thousand devices at the same moment: exactly one registers.
-/// Method: each on a connection of its own; then the winner again, and a loser.
+/// Method: each on its own connection; then the winner again, and a loser.
 #[tokio::test]
 async fn a_thousand_devices_race_for_one_token() {
     const RACERS: usize = 1_000;
@@ -82,10 +82,10 @@ async fn a_thousand_devices_race_for_one_token() {
     let racing = devices.into_iter().map(|mut device| {
         let token = token.clone();
         tokio::spawn(async move {
-            let heard = device.register(Some(&token)).await;
-            let has_won = heard.raw.status == 200;
+            let answer = device.register(Some(&token)).await;
+            let has_won = answer.raw.status == 200;
             if !has_won {
-                heard.refusal(Code::OtrtUsed);
+                answer.refusal(Code::OtrtUsed);
             }
             (device, has_won)
         })
@@ -102,10 +102,10 @@ async fn a_thousand_devices_race_for_one_token() {
     assert_eq!(server.value::<i64>("SELECT count(*) FROM devices WHERE registered_at IS NOT NULL"), 1);
 }
 
-/// Goal: a token for a device that is not whitelisted yet is made, and said so.
+/// Goal: a token for a device that is not whitelisted yet is made, with a notice.
 /// Method: the tool with an unknown and with a known device.
 #[tokio::test]
-async fn a_token_for_a_device_that_nobody_knows_is_noted() {
+async fn a_token_for_an_unknown_device_is_reported() {
     let server = start_server(&[]);
     let unknown = server.run(&["factory", "make-otrt", "--device", "KS-later"]);
     assert_eq!(unknown.code, Some(0));
@@ -117,9 +117,10 @@ async fn a_token_for_a_device_that_nobody_knows_is_noted() {
     assert_eq!(made["tokens"].as_array().unwrap().len(), 1);
 }
 
-/// Goal: an array is no object, though serde takes one for a struct: nobody means the first field by the first place.
+/// Goal: an array is not an object, although serde accepts one for a struct: the order of elements must never be taken for field
+/// names.
 #[tokio::test]
-async fn an_array_in_the_place_of_an_object_is_refused() {
+async fn an_array_in_place_of_an_object_is_refused() {
     let server = start_server(&[]);
     let refused = server.post("/api/otrts", &json!([1, 3600])).await.problem(400);
     assert_eq!(refused["detail"], "expected an object, got an array");

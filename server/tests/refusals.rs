@@ -1,6 +1,7 @@
-//! Goal: every refusal that the server sends can be believed and acted on: its code, its status, signed, and bound to the
-//! request where that has a signature.
-//! Method: one bad request for each reason, over the wire; [`support::Heard::refusal`] checks what all refusals share.
+//! Goal: every refusal of the server can be verified and acted on: its code and status, signed, and bound to the request if that
+//! has a signature.
+//! Method: one invalid request for each reason, over the wire; [`support::VerifiedAnswer::refusal`] checks what all refusals
+//! share.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,53 +33,53 @@ const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
 
-/// A heartbeat that would be accepted, as text that ends in a line feed.
-fn good_text(device: &mut Device) -> String {
+/// A valid heartbeat, as text that ends in a line feed.
+fn valid_text(device: &mut Device) -> String {
     encode(&device.next_heartbeat()).unwrap() + "\n"
 }
 
-/// Goal: a heartbeat that is signed but is not one is MALFORMED, and the message says what is wrong.
-/// Method: one good heartbeat, broken in one way at a time; each answer is bound to its request.
+/// Goal: a signed document that is not a valid heartbeat is MALFORMED, and the message says what is wrong.
+/// Method: one valid heartbeat, broken in one way at a time; each answer is bound to its request.
 #[tokio::test]
-async fn signed_documents_that_are_no_heartbeat_are_malformed_and_the_message_says_why() {
+async fn invalid_signed_heartbeats_are_malformed_and_the_message_says_why() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    let good = good_text(&mut device);
+    let valid = valid_text(&mut device);
     let too_long = "x".repeat(65);
     let broken: Vec<(&str, String, &str)> = vec![
         ("not TOON", "%%% this is no document\n".to_owned(), ""),
         ("JSON", r#"{"type":"heartbeat","device_id":"KS-1"}"#.to_owned() + "\n", ""),
         ("nothing at all", "\n".to_owned(), ""),
-        ("another type", good.replace("type: heartbeat", "type: register"), "register"),
-        ("no type", good.replace("type: heartbeat\n", ""), "type"),
-        ("no uptime_s", without_line(&good, "uptime_s"), "uptime_s"),
-        ("no seq", without_line(&good, "seq"), "seq"),
-        ("no firmware version", without_line(&good, "  version"), "version"),
-        ("a field twice", good.clone() + "uptime_s: 1\n", "line 15"),
-        ("a word for a number", good.replace("uptime_s: 120", "uptime_s: long"), "line 10"),
-        ("a negative number", good.replace("uptime_s: 120", "uptime_s: -1"), "line 10"),
-        ("a number beyond its type", good.replace("boot_epoch: 1", "boot_epoch: 4294967296"), "line 3"),
-        ("a seq beyond 2^53", good.replace("seq: 2\n", "seq: 9007199254740992\n"), "9007199254740992"),
-        ("no number of degrees", good.replace("cpu_temp_c: 41.5", "cpu_temp_c: NaN"), "line 11"),
+        ("another type", valid.replace("type: heartbeat", "type: register"), "register"),
+        ("no type", valid.replace("type: heartbeat\n", ""), "type"),
+        ("no uptime_s", without_line(&valid, "uptime_s"), "uptime_s"),
+        ("no seq", without_line(&valid, "seq"), "seq"),
+        ("no firmware version", without_line(&valid, "  version"), "version"),
+        ("a field twice", valid.clone() + "uptime_s: 1\n", "line 15"),
+        ("a word instead of a number", valid.replace("uptime_s: 120", "uptime_s: long"), "line 10"),
+        ("a negative number", valid.replace("uptime_s: 120", "uptime_s: -1"), "line 10"),
+        ("a number beyond its type", valid.replace("boot_epoch: 1", "boot_epoch: 4294967296"), "line 3"),
+        ("a seq beyond 2^53", valid.replace("seq: 2\n", "seq: 9007199254740992\n"), "9007199254740992"),
+        ("a temperature that is not a number", valid.replace("cpu_temp_c: 41.5", "cpu_temp_c: NaN"), "line 11"),
         (
             "more degrees than there are",
-            good.replace("cpu_temp_c: 41.5", &format!("cpu_temp_c: 1{}", "0".repeat(320))),
+            valid.replace("cpu_temp_c: 41.5", &format!("cpu_temp_c: 1{}", "0".repeat(320))),
             "cpu_temp_c",
         ),
-        ("a number with an exponent", good.replace("cpu_temp_c: 41.5", "cpu_temp_c: 4e1"), "4e1"),
-        ("null degrees", good.replace("cpu_temp_c: 41.5", "cpu_temp_c: null"), "line 11"),
-        ("an unknown network", good.replace("network: wifi", "network: pigeon"), "pigeon"),
-        ("a name with a blank", good.replace("device_id: KS-1", "device_id: KS 1"), "KS 1"),
-        ("a name that is too long", good.replace("device_id: KS-1", &format!("device_id: K{too_long}")), "64"),
-        ("a text that is too long", good.replace("version: 1.4.2", &format!("version: {too_long}")), "64"),
-        ("a time that is none", good.replace("2026-11-23T18:20:11.482Z", "yesterday"), "yesterday"),
+        ("a number with an exponent", valid.replace("cpu_temp_c: 41.5", "cpu_temp_c: 4e1"), "4e1"),
+        ("a temperature of null", valid.replace("cpu_temp_c: 41.5", "cpu_temp_c: null"), "line 11"),
+        ("an unknown network", valid.replace("network: wifi", "network: pigeon"), "pigeon"),
+        ("a name with a space", valid.replace("device_id: KS-1", "device_id: KS 1"), "KS 1"),
+        ("a name that is too long", valid.replace("device_id: KS-1", &format!("device_id: K{too_long}")), "64"),
+        ("a text that is too long", valid.replace("version: 1.4.2", &format!("version: {too_long}")), "64"),
+        ("an invalid time", valid.replace("2026-11-23T18:20:11.482Z", "yesterday"), "yesterday"),
         (
             "nested too deep",
-            good.clone() + "a:\n  b:\n    c:\n      d:\n        e:\n          f: 1\n",
+            valid.clone() + "a:\n  b:\n    c:\n      d:\n        e:\n          f: 1\n",
             "levels of indentation",
         ),
-        ("65 ACKs", good.clone() + "acks[65]{command_id,state,detail}:\n" + &"  c,FAILED,\"\"\n".repeat(65), "64"),
-        ("fewer rows than said", good.clone() + "acks[2]{command_id,state,detail}:\n  c,FAILED,\"\"\n", ""),
+        ("65 ACKs", valid.clone() + "acks[65]{command_id,state,detail}:\n" + &"  c,FAILED,\"\"\n".repeat(65), "64"),
+        ("fewer rows than declared", valid.clone() + "acks[2]{command_id,state,detail}:\n  c,FAILED,\"\"\n", ""),
     ];
     for (what, text, named) in broken {
         let signed = device.sign_text("/heartbeat", &text);
@@ -86,15 +87,15 @@ async fn signed_documents_that_are_no_heartbeat_are_malformed_and_the_message_sa
         assert!(refusal.message.contains(named), "{what}: {refusal:?}");
         assert!(!refusal.message.contains('\n') && refusal.message.len() < 600, "{what}: {refusal:?}");
     }
-    let signed = device.sign_text("/heartbeat", &good);
+    let signed = device.sign_text("/heartbeat", &valid);
     device.send::<NextBeat>("/heartbeat", &signed).await.answer();
     assert_eq!(server.beats().len(), 1);
 }
 
-/// Goal: no value that is let in can fail the commit that it shares with others, or is stored as another one.
+/// Goal: no accepted value can fail the commit that it shares with others, or is stored as a different one.
 /// Method: every number at the ends of its range; each is read back. One step beyond, it is refused.
 #[tokio::test]
-async fn numbers_at_the_ends_of_their_ranges_are_stored_as_they_are() {
+async fn numbers_at_the_ends_of_their_ranges_are_stored_unchanged() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let with = |text: String, field: &str, value: &str| {
@@ -116,7 +117,7 @@ async fn numbers_at_the_ends_of_their_ranges_are_stored_as_they_are() {
     ];
     let count = ends.len();
     for (field, value, column, stored) in ends {
-        let text = with(good_text(&mut device), field, value);
+        let text = with(valid_text(&mut device), field, value);
         let signed = device.sign_text("/heartbeat", &text);
         device.send::<NextBeat>("/heartbeat", &signed).await.answer();
         let sql = format!("SELECT {column} FROM device_heartbeats ORDER BY id DESC LIMIT 1");
@@ -138,7 +139,7 @@ async fn numbers_at_the_ends_of_their_ranges_are_stored_as_they_are() {
         ("sent_at", "\"2026-11-23T18:20:60.000Z\""),
         ("boot_epoch", "4294967296"),
     ] {
-        let text = with(good_text(&mut device), field, value);
+        let text = with(valid_text(&mut device), field, value);
         let signed = device.sign_text("/heartbeat", &text);
         let refusal = device.send::<NextBeat>("/heartbeat", &signed).await.refusal(Code::Malformed);
         assert!(refusal.message.contains(field.trim()) && refusal.message.contains("expected"), "{refusal:?}");
@@ -149,13 +150,13 @@ fn without_line(text: &str, begins_with: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.starts_with(&format!("{begins_with}:"))).collect()
 }
 
-/// Goal: what has no signature line can't be bound to; it is refused with `-` in its place.
-/// Method: documents whose last line is not the signature, in every way it may go wrong.
+/// Goal: an answer can't be bound to a document without a signature line; it is refused with `-` in its place.
+/// Method: documents whose last line is not the signature, in every way it may be wrong.
 #[tokio::test]
-async fn documents_without_a_signature_line_are_malformed_and_answered_unbound() {
+async fn documents_without_a_signature_line_are_refused_unbound() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    let signed = device.sign_text("/heartbeat", &good_text(&mut server.device("KS-1")));
+    let signed = device.sign_text("/heartbeat", &valid_text(&mut server.device("KS-1")));
     let without = signed.wire.rsplit_once('\n').unwrap().0;
     let broken: Vec<Vec<u8>> = vec![
         Vec::new(),
@@ -175,32 +176,33 @@ async fn documents_without_a_signature_line_are_malformed_and_answered_unbound()
     assert!(server.beats().is_empty());
 }
 
-/// Goal: only the whitelisted key, over these very bytes and this very path, is the device's word.
+/// Goal: only the whitelisted key, over exactly these bytes and this path, authenticates a device.
 /// Method: another key; another path; one changed byte; a signature by one device in another's name.
 #[tokio::test]
-async fn a_signature_by_another_key_or_for_another_path_is_bad() {
+async fn a_signature_by_another_key_or_for_another_path_is_invalid() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    let text = good_text(&mut device);
+    let text = valid_text(&mut device);
 
     let mut thief = server.device("KS-1");
     thief.key = PrivateKey::from_seed(&[99; 32]);
     let by_another_key = thief.sign_text("/heartbeat", &text);
     let for_another_path = device.sign_text("/commands/ack", &text);
-    let good = device.sign_text("/heartbeat", &text);
-    let one_byte_changed = SignedRequest { wire: good.wire.replace("uptime_s: 120", "uptime_s: 121"), ..good.clone() };
+    let valid = device.sign_text("/heartbeat", &text);
+    let one_byte_changed =
+        SignedRequest { wire: valid.wire.replace("uptime_s: 120", "uptime_s: 121"), ..valid.clone() };
     let by_another_device = server.registered("KS-2").await.sign_text("/heartbeat", &text);
     for signed in [by_another_key, for_another_path, one_byte_changed, by_another_device] {
         device.send::<NextBeat>("/heartbeat", &signed).await.refusal(Code::BadSignature);
     }
     assert!(server.beats().is_empty());
-    device.send::<NextBeat>("/heartbeat", &good).await.answer();
+    device.send::<NextBeat>("/heartbeat", &valid).await.answer();
 }
 
-/// Goal: who is nobody, not registered, revoked, or of another key, is told so, on every endpoint.
+/// Goal: a device that is unknown, unregistered or revoked, or uses another key, gets the specific refusal, on every endpoint.
 /// Method: one device of each kind on each endpoint.
 #[tokio::test]
-async fn each_endpoint_refuses_devices_that_may_not_speak() {
+async fn each_endpoint_refuses_unauthorized_devices() {
     let server = start_server(&[]);
     let whitelisted = server.whitelisted("KS-whitelisted").await;
     let revoked = server.registered("KS-revoked").await;
@@ -220,20 +222,20 @@ async fn each_endpoint_refuses_devices_that_may_not_speak() {
     let mut device = server.whitelisted("KS-1").await;
     let other_key = PrivateKey::from_seed(&[99; 32]).public_key();
     let register = Register { public_key: other_key, ..device.next_register(None) };
-    device.say::<_, Registered>(&register).await.refusal(Code::KeyMismatch);
+    device.send_message::<_, Registered>(&register).await.refusal(Code::KeyMismatch);
     device.register(None).await.answer();
 }
 
-/// Goal: paths and methods that are none are refused in the protocol's own words too.
+/// Goal: unknown paths and methods are refused in the protocol's own format too.
 /// Method: near misses of each endpoint.
 #[tokio::test]
-async fn unknown_paths_and_methods_are_refused_signed() {
+async fn unknown_paths_and_methods_get_signed_refusals() {
     let server = start_server(&[]);
     let mut device = server.device("KS-1");
-    let asked = |method, path| Sent { method, path, headers: &[], body: Vec::new() };
+    let request = |method, path| Sent { method, path, headers: &[], body: Vec::new() };
     for path in ["/", "/heartbeat/", "/Heartbeat", "/heartbeats", "/commands", "/keys/1", "//heartbeat", "/%2e%2e/etc"]
     {
-        let refusal = device.send_unbound(asked("POST", path)).await.refusal(Code::NotFound);
+        let refusal = device.send_unbound(request("POST", path)).await.refusal(Code::NotFound);
         assert!(refusal.message.contains(path), "{refusal:?}");
     }
     let wrong = [
@@ -244,20 +246,20 @@ async fn unknown_paths_and_methods_are_refused_signed() {
         ("BREW", "/keys"),
     ];
     for (method, path) in wrong {
-        let heard = device.send_unbound(asked(method, path)).await;
-        let allowed = heard.raw.header("allow").unwrap_or_default();
+        let answer = device.send_unbound(request(method, path)).await;
+        let allowed = answer.raw.header("allow").unwrap_or_default();
         assert!(allowed.contains(if path == "/keys" { "GET" } else { "POST" }), "{method} {path}: allow: {allowed}");
-        heard.refusal(Code::MethodNotAllowed);
+        answer.refusal(Code::MethodNotAllowed);
     }
 }
 
-/// Goal: JSON and whatever else is not TOON in UTF-8 never gets as far as a parser.
-/// Method: a heartbeat that would be accepted, under other content types; then spellings of the right one.
+/// Goal: JSON and anything else that is not TOON in UTF-8 never reaches a parser.
+/// Method: a valid heartbeat, under other content types; then other spellings of the right one.
 #[tokio::test]
-async fn other_media_types_are_refused_and_spellings_of_the_right_one_are_not() {
+async fn only_the_right_media_type_is_accepted_in_any_spelling() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    let text = good_text(&mut device);
+    let text = valid_text(&mut device);
     let wire = device.sign_text("/heartbeat", &text).wire;
     for content_type in ["application/json", "text/plain", "text/toon; charset=latin-1", "text/toonish", ""] {
         let headers: &[(&str, &str)] = if content_type.is_empty() { &[] } else { &[("content-type", content_type)] };
@@ -276,8 +278,8 @@ async fn other_media_types_are_refused_and_spellings_of_the_right_one_are_not() 
     assert_eq!(server.beats().len(), 3);
 }
 
-/// A body of exactly `bytes` that would be accepted but for its size: an unknown field fills it up.
-fn filled_up<R: Request>(device: &Device, message: &R, bytes: usize) -> SignedRequest {
+/// A body of exactly `bytes` that is valid except for its size: an unknown field pads it.
+fn padded_body<R: Request>(device: &Device, message: &R, bytes: usize) -> SignedRequest {
     let signed = |filling: usize| {
         let text = format!("{}\nfilling: {}\n", encode(message).unwrap(), "x".repeat(filling));
         device.sign_text(R::PATH, &text)
@@ -298,10 +300,10 @@ async fn chunked(server: &Server, path: &str, body: &str) -> support::Answer {
     bare_answer(&mut stream).await
 }
 
-/// Goal: each endpoint takes bodies up to its bound, and not a byte more, whether the length is said before or not.
+/// Goal: each endpoint accepts bodies up to its bound, and not a byte more, whether the length is declared or not.
 /// Method: a body of exactly the bound and one of a byte more, with content-length and chunked.
 #[tokio::test]
-async fn a_body_is_too_large_from_its_bound_on_however_it_is_sent() {
+async fn a_body_beyond_the_bound_is_too_large_however_it_is_sent() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let max = Heartbeat::BODY_BYTES_MAX;
@@ -309,7 +311,7 @@ async fn a_body_is_too_large_from_its_bound_on_however_it_is_sent() {
         [(true, max, true), (true, max + 1, false), (false, max, true), (false, max + 1, false)]
     {
         let message = device.next_heartbeat();
-        let signed = filled_up(&device, &message, bytes);
+        let signed = padded_body(&device, &message, bytes);
         assert_eq!(signed.wire.len(), bytes);
         let raw = if with_length {
             device.line.exchange(Sent::toon("/heartbeat", signed.wire.as_str())).await.unwrap()
@@ -330,8 +332,8 @@ async fn a_body_is_too_large_from_its_bound_on_however_it_is_sent() {
     }
 }
 
-/// Goal: a body that does not come is not waited for for ever.
-/// Method: a head that promises a body, half of which is sent.
+/// Goal: waiting for a body that does not arrive is bounded.
+/// Method: a head that declares a body, half of which is sent.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_a_request_timeout() {
     let server = start_server(&[("REQUEST_TIMEOUT_MS", "1000")]);
@@ -344,10 +346,10 @@ async fn a_body_that_does_not_arrive_in_time_is_a_request_timeout() {
     server.registered("KS-1").await.beat().await.answer();
 }
 
-/// Goal: a device may make so many verified requests and no more, on all endpoints together; waiting helps.
+/// Goal: a device has a budget of verified requests on all endpoints together; it refills with time.
 /// Method: a budget of 5 that hardly refills.
 #[tokio::test]
-async fn a_device_that_spent_its_budget_is_told_how_long_to_wait() {
+async fn a_rate_limited_device_gets_a_time_to_wait() {
     let server = start_server(&[("RATE_LIMIT_DEVICE_PER_MIN", "1"), ("RATE_LIMIT_DEVICE_BURST", "5")]);
     let (mut device, mut other) = (server.registered("KS-1").await, server.registered("KS-2").await);
     device.ack(&[]).await.answer();
@@ -362,11 +364,11 @@ async fn a_device_that_spent_its_budget_is_told_how_long_to_wait() {
     assert_eq!(server.beats().len(), 4);
 }
 
-/// Goal: an address that only fails is refused before the dear checks, and honest neighbours behind it are not.
-/// Method: an address fails until its budget is gone; then devices that were there before, that are new, and that come from
-/// elsewhere are heard there, and a stranger and a copy of an old request are not.
+/// Goal: an address that only fails is refused before the expensive checks, and honest devices behind it are not.
+/// Method: an address fails until its budget is spent; then devices that were seen there before, new ones, and ones that come from
+/// elsewhere are accepted there; an unknown device and a replay of an old request are not.
 #[tokio::test]
-async fn a_flooded_address_shuts_out_nobody_who_is_known() {
+async fn a_flooded_address_does_not_lock_out_known_devices() {
     let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "5")];
     let server = start_server(&settings);
     let mut neighbour = server.registered("KS-neighbour").await;
@@ -375,16 +377,16 @@ async fn a_flooded_address_shuts_out_nobody_who_is_known() {
     let captured = neighbour.sign(&message);
     neighbour.send::<NextBeat>("/heartbeat", &captured).await.answer();
     for _ in 0..10 {
-        neighbour.beat().await.answer(); // what succeeds costs nothing
+        neighbour.beat().await.answer(); // successful requests are not charged
     }
 
     flood(&server, support::HOME, 5).await;
-    let mut stranger = server.device("KS-nobody");
-    let refusal = stranger.beat().await.refusal(Code::RateLimited);
+    let mut unknown_device = server.device("KS-nobody");
+    let refusal = unknown_device.beat().await.refusal(Code::RateLimited);
     assert!(refusal.message.contains("address") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
-    stranger.send::<NextBeat>("/heartbeat", &captured).await.refusal(Code::RateLimited);
+    unknown_device.send::<NextBeat>("/heartbeat", &captured).await.refusal(Code::RateLimited);
     neighbour.beat().await.answer();
-    newcomer.register(None).await.answer(); // whitelisted, and this is the first pair that a device sends
+    newcomer.register(None).await.answer(); // whitelisted, and this is a device's first pair
 
     newcomer.moves_to(&server, loopback(2));
     newcomer.beat().await.answer();
@@ -395,20 +397,20 @@ async fn a_flooded_address_shuts_out_nobody_who_is_known() {
     }
 }
 
-/// Spends what is left of an address's budget.
+/// Spends the rest of an address's budget.
 async fn flood(server: &Server, address: IpAddr, budget: usize) {
-    let mut stranger = server.device("KS-nobody");
-    stranger.moves_to(server, address);
+    let mut unknown_device = server.device("KS-nobody");
+    unknown_device.moves_to(server, address);
     for _ in 0..budget {
-        stranger.beat().await;
+        unknown_device.beat().await;
     }
-    stranger.beat().await.refusal(Code::RateLimited);
+    unknown_device.beat().await.refusal(Code::RateLimited);
 }
 
-/// Goal: what a device may meet before it has been provisioned is not held against its address.
+/// Goal: failures that are normal before a device is provisioned are not charged to its address.
 /// Method: beats before registering and registrations with a wrong token, many more than the budget.
 #[tokio::test]
-async fn refusals_of_devices_in_provisioning_cost_their_address_nothing() {
+async fn failures_during_provisioning_are_not_charged_to_the_address() {
     let server = start_server(&[
         ("OTRT_REQUIRED", "true"),
         ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"),
@@ -423,10 +425,10 @@ async fn refusals_of_devices_in_provisioning_cost_their_address_nothing() {
     server.device("KS-nobody").beat().await.refusal(Code::UnknownDevice);
 }
 
-/// Goal: every failure that an attacker can make at will is paid for by the address that makes it.
-/// Method: a budget of 3; the same failure from an address of its own until it is told to wait.
+/// Goal: every failure that an attacker can repeat at will is charged to the address that causes it.
+/// Method: a budget of 3; the same failure from a separate address until it is refused with a time to wait.
 #[tokio::test]
-async fn failures_that_an_attacker_can_repeat_are_bounded_by_address() {
+async fn repeatable_failures_are_bounded_by_address() {
     let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
     let server = start_server(&settings);
     let mut victim = server.registered("KS-victim").await;
@@ -436,14 +438,18 @@ async fn failures_that_an_attacker_can_repeat_are_bounded_by_address() {
     let mut forger = server.device("KS-victim");
     forger.key = PrivateKey::from_seed(&[99; 32]);
     let register = forger.next_register(None);
-    forger.at = Sequence::new(999, 0); // who can't sign is told no pair
+    forger.at = Sequence::new(999, 0); // a client that can't sign gets no pair
     let mut outcast = server.registered("KS-outcast").await;
     server.revoke(&outcast).await.done();
     let message = outcast.next_heartbeat();
     let failures = [
         ("/heartbeat", captured, Code::StaleSequence),
         ("/heartbeat", outcast.sign(&message), Code::Revoked),
-        ("/heartbeat", forger.sign_text("/heartbeat", &good_text(&mut server.device("KS-victim"))), Code::BadSignature),
+        (
+            "/heartbeat",
+            forger.sign_text("/heartbeat", &valid_text(&mut server.device("KS-victim"))),
+            Code::BadSignature,
+        ),
         ("/heartbeat", forger.sign_text("/heartbeat", "type: nothing\n"), Code::Malformed),
         ("/register", forger.sign(&register), Code::KeyMismatch),
     ];
@@ -454,18 +460,18 @@ async fn failures_that_an_attacker_can_repeat_are_bounded_by_address() {
         }
         forger.send::<NextBeat>(path, &signed).await.refusal(Code::RateLimited);
         forger.beat().await.refusal(Code::RateLimited);
-        // Also what has no signature, and is answered unbound.
+        // Also a request without a signature, which is answered unbound.
         forger.send_unbound(Sent::toon("/heartbeat", "not a document")).await.refusal(Code::RateLimited);
     }
     victim.beat().await.answer();
 }
 
-/// Goal: whoever forges requests from the address of a site, in the names of its devices, can neither silence the site nor make
-/// the server check signatures for him without end.
-/// Method: the address is flooded; then each of its devices is forged there with pairs that are not its own, and with its very
-/// next ones, many more than may fail; all go on, on the connections that they have, and one that was forged less connects anew.
+/// Goal: an attacker who forges requests from the address of a site, in the names of its devices, can neither silence the site nor
+/// make the server check an unbounded number of signatures.
+/// Method: the address is flooded; then each of its devices is forged there with wrong pairs and with its very next ones, many
+/// more than may fail; all continue on their open connections, and one that was forged less often reconnects.
 #[tokio::test]
-async fn forging_the_devices_of_a_flooded_address_is_bounded_and_silences_nobody() {
+async fn forging_devices_of_a_flooded_address_is_bounded_and_silences_no_device() {
     let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
     let server = start_server(&[&settings[..], &[("RATE_LIMIT_DEVICE_BURST", "1000")]].concat());
     let mut site = server.fleet("KS", 5).await;
@@ -491,24 +497,24 @@ async fn forging_the_devices_of_a_flooded_address_is_bounded_and_silences_nobody
     let mut checked = 0;
     while forger.send::<NextBeat>("/heartbeat", &next).await.raw.status != Code::RateLimited.status() {
         checked += 1;
-        assert!(checked < 1_000, "there is no end to it");
+        assert!(checked < 1_000, "the number of checks is not bounded");
     }
     assert!(checked >= 60, "{checked}");
     for device in &mut site {
         device.beat().await.answer();
     }
-    site[1].moves_to(&server, support::HOME); // which connects anew
+    site[1].moves_to(&server, support::HOME); // reconnects
     site[1].beat().await.answer();
 }
 
-/// Goal: whoever knows the names of very many devices that were never heard, whose first pair is anybody's guess, has a bounded number
-/// of signatures checked, and silences nobody who was heard.
+/// Goal: an attacker who names very many devices that were never seen, whose first pair is easy to guess, gets only a bounded
+/// number of signature checks, and silences no device that was seen before.
 /// Method: the address is flooded; then devices are forged there one after the other, each once, until one is refused unchecked.
 #[tokio::test]
-async fn forging_devices_that_were_never_heard_is_bounded_over_all_of_them() {
+async fn forging_devices_never_seen_is_bounded_over_all_of_them() {
     let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
     let server = start_server(&settings);
-    let mut heard = server.registered("KS-heard").await;
+    let mut known = server.registered("KS-known").await;
     let newcomers: Vec<_> = (0..3_000).map(|number| server.device(&format!("KS-new-{number}"))).collect();
     server.whitelist(&newcomers.iter().collect::<Vec<_>>()).await;
     flood(&server, support::HOME, 3).await;
@@ -522,14 +528,14 @@ async fn forging_devices_that_were_never_heard_is_bounded_over_all_of_them() {
         checked += 1;
     }
     assert!((200..3_000).contains(&checked), "{checked}");
-    heard.moves_to(&server, support::HOME); // which connects anew
-    heard.beat().await.answer();
+    known.moves_to(&server, support::HOME); // reconnects
+    known.beat().await.answer();
 }
 
-/// Goal: a restart does not hand a site to whoever floods its address.
-/// Method: the server starts again; the address is flooded before its devices are heard again.
+/// Goal: after a restart, flooding a site's address still does not lock out its devices.
+/// Method: the server starts again; the address is flooded before its devices send anything.
 #[tokio::test]
-async fn after_a_restart_a_flooded_address_does_not_shut_out_its_devices() {
+async fn after_a_restart_a_flooded_address_does_not_lock_out_its_devices() {
     let settings = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "3")];
     let mut server = start_server(&settings);
     let mut devices = server.fleet("KS", 10).await;
@@ -541,7 +547,7 @@ async fn after_a_restart_a_flooded_address_does_not_shut_out_its_devices() {
     }
 }
 
-/// Goal: naming a victim does not spend the victim's budget.
+/// Goal: requests that name a victim do not spend the victim's budget.
 /// Method: someone else's signatures in the victim's name, many more than its budget; then the victim uses all of it.
 #[tokio::test]
 async fn forged_requests_do_not_spend_the_budget_of_the_device_they_name() {
@@ -559,21 +565,21 @@ async fn forged_requests_do_not_spend_the_budget_of_the_device_they_name() {
     victim.beat().await.refusal(Code::RateLimited);
 }
 
-/// Goal: more than the store can take is refused at once with a time to wait, and nothing of it is stored.
-/// Method: commits are held, the queue of 16 fills up, one more comes.
+/// Goal: more than the store can take is refused immediately with a time to wait, and none of it is stored.
+/// Method: commits are held, the queue of 16 fills up, one more request is sent.
 #[tokio::test]
-async fn a_full_queue_is_overloaded_and_what_waits_is_still_stored() {
+async fn a_full_queue_is_overloaded_and_queued_writes_are_stored() {
     let server = start_server(&[("STORE_QUEUE_MAX", "16"), ("COMMIT_GROUP_MAX", "1")]);
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let mut first = server.fleet("KS", 17).await;
     let rest = first.split_off(2);
     let mut late = server.registered("KS-late").await;
     let beat = |mut device: Device| tokio::spawn(async move { device.beat().await.answer() });
     let held = server.hold_commits();
     let mut waiting: Vec<_> = first.into_iter().map(beat).collect();
-    server.until_waiting(1).await; // the other one is in the commit that is held
+    server.wait_for_queued_writes(1).await; // the other one is in the held commit
     waiting.extend(rest.into_iter().map(beat));
-    server.until_waiting(16).await;
+    server.wait_for_queued_writes(16).await;
     late.beat().await.refusal(Code::Overloaded);
     let problem = server.post("/api/otrts", &json!({ "count": 1, "ttl_s": 60 })).await.problem(503);
     assert!(problem["detail"].as_str().unwrap().contains("try again"), "{problem}");
@@ -585,10 +591,10 @@ async fn a_full_queue_is_overloaded_and_what_waits_is_still_stored() {
     late.beat().await.answer();
 }
 
-/// Goal: a store that fails is INTERNAL, which promises nothing, and the server keeps serving.
-/// Method: another program takes the table away, and gives it back.
+/// Goal: a store that fails is INTERNAL, which guarantees nothing, and the server keeps serving.
+/// Method: another program removes the table, and restores it.
 #[tokio::test]
-async fn a_failing_store_is_internal_and_serves_again_when_it_is_mended() {
+async fn a_failing_store_is_internal_and_recovers_after_repair() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     server.sqlite().execute_batch("ALTER TABLE device_heartbeats RENAME TO elsewhere").unwrap();
@@ -601,8 +607,8 @@ async fn a_failing_store_is_internal_and_serves_again_when_it_is_mended() {
     assert_eq!(server.metric("ks_store_commit_failures_total").await, Some(1.0));
 }
 
-/// Goal: no code is forgotten by the tests of this file and its neighbours; a new one fails here until it is tested.
-/// Method: every code stands in the text of the tests above, in otrt.rs or in keys.rs.
+/// Goal: the tests of this file and its neighbours cover every code; a new one fails here until it is tested.
+/// Method: every code is in the text of the tests above, in otrt.rs or in keys.rs.
 #[test]
 fn every_code_is_tested() {
     let (above, _) = include_str!("refusals.rs").split_once("/// Goal: no code is forgotten").unwrap();

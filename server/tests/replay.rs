@@ -1,5 +1,5 @@
-//! Goal: a request is stored once, however often it arrives, and the answer to a copy tells the device where it stands.
-//! Method: the same signed bytes again: at once, after a restart, after a crash, and many at a time.
+//! Goal: a request is stored once, however often it arrives, and the answer to a copy returns the stored pair to the device.
+//! Method: the same signed bytes again: immediately, after a restart, after a crash, and many at a time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,7 +30,7 @@ async fn replay(device: &mut Device, signed: &SignedRequest) -> RefusalDocument 
 /// Goal: a copy is refused with the server's pair, and changes nothing.
 /// Method: the newest and an older heartbeat again, then a smaller boot epoch with a greater seq.
 #[tokio::test]
-async fn an_exact_replay_is_stale_and_names_the_stored_pair() {
+async fn an_exact_replay_is_stale_and_returns_the_stored_pair() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let beat = device.next_heartbeat();
@@ -47,10 +47,10 @@ async fn an_exact_replay_is_stale_and_names_the_stored_pair() {
     assert_eq!(server.beats().len(), 2);
 }
 
-/// Goal: a device that lost its memory gets back on its feet with the pair in the refusal.
-/// Method: it starts from nothing, is refused, and goes on from a later boot epoch.
+/// Goal: a device that lost its counters recovers with the pair in the refusal.
+/// Method: it starts from nothing, is refused, and continues from a later boot epoch.
 #[tokio::test]
-async fn a_device_that_lost_its_counters_goes_on_from_the_pair_it_is_told() {
+async fn a_device_that_lost_its_counters_recovers_with_the_returned_pair() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.at = Sequence::new(7, 1_086);
@@ -63,7 +63,7 @@ async fn a_device_that_lost_its_counters_goes_on_from_the_pair_it_is_told() {
     device.beat().await.answer();
 }
 
-/// Goal: a registration can't be replayed either, nor used to turn the counters back.
+/// Goal: a registration can't be replayed either, nor used to reset the counters.
 /// Method: the same signed registration twice.
 #[tokio::test]
 async fn a_replayed_registration_is_stale() {
@@ -89,7 +89,7 @@ async fn replay_after(stop: impl AsyncFnOnce(&mut Server)) {
     device.beat().await.answer();
 }
 
-/// Goal: the pair outlives an orderly stop.
+/// Goal: the pair survives a graceful stop.
 /// Method: SIGTERM, restart, replay.
 #[tokio::test]
 async fn a_replay_is_stale_after_a_restart() {
@@ -100,14 +100,14 @@ async fn a_replay_is_stale_after_a_restart() {
     .await;
 }
 
-/// Goal: the pair outlives a crash.
+/// Goal: the pair survives a crash.
 /// Method: SIGKILL, restart, replay.
 #[tokio::test]
 async fn a_replay_is_stale_after_kill_9() {
     replay_after(async |server| server.kill_9()).await;
 }
 
-/// Sends the same bytes on as many connections as there are devices; gives how many were answered with OK.
+/// Sends the same bytes on as many connections as there are devices; returns how many were answered with OK.
 async fn race(twins: Vec<Device>, signed: &SignedRequest, meanwhile: impl AsyncFnOnce()) -> usize {
     let mut racing = JoinSet::new();
     for mut twin in twins {
@@ -117,10 +117,10 @@ async fn race(twins: Vec<Device>, signed: &SignedRequest, meanwhile: impl AsyncF
     }
     meanwhile().await;
     let mut stored = 0;
-    while let Some(heard) = racing.join_next().await {
-        match heard.unwrap() {
-            heard @ support::Heard { reply: Reply::Refused(_), .. } => {
-                assert_eq!(pair(&heard.refusal(RefusalCode::StaleSequence)), Sequence::new(1, 2));
+    while let Some(answer) = racing.join_next().await {
+        match answer.unwrap() {
+            answer @ support::VerifiedAnswer { reply: Reply::Refused(_), .. } => {
+                assert_eq!(pair(&answer.refusal(RefusalCode::StaleSequence)), Sequence::new(1, 2));
             }
             _ => stored += 1,
         }
@@ -147,17 +147,18 @@ async fn of_50_identical_requests_that_race_exactly_one_is_stored() {
     assert_eq!(server.beats(), [("KS-1".to_owned(), 1, 2)]);
 }
 
-/// Goal: the last word on a replay is the store's: memory, which has not heard of the first copy yet, can't let a second in.
+/// Goal: the store decides finally about a replay: the state in memory, which does not have the first copy yet, can't let a second
+/// one in.
 /// Method: commits are held back until all 50 have passed the checks in memory and wait for the store.
 #[tokio::test]
 async fn of_50_identical_requests_that_all_pass_memory_exactly_one_is_stored() {
     let settings = [&NO_LIMITS[..], &[("COMMIT_GROUP_MAX", "1")]].concat();
     let server = start_server(&settings);
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let (twins, signed) = twins(&server).await;
     let held = server.hold_commits();
     let all_wait = async || {
-        server.until_waiting(TWINS as u64 - 1).await; // one more is in the commit that is held
+        server.wait_for_queued_writes(TWINS as u64 - 1).await; // one more is in the held commit
         drop(held);
     };
     assert_eq!(race(twins, &signed, all_wait).await, 1);

@@ -1,4 +1,4 @@
-//! Goal: revocation takes effect at once, and a revoked device leaves nothing behind.
+//! Goal: revocation takes effect immediately, and nothing of a revoked device is stored.
 //! Method: requests just after, and while, the revocation is made; the database is read.
 #![allow(
     clippy::unwrap_used,
@@ -25,9 +25,9 @@ fn trace(server: &Server) -> String {
 }
 
 /// Goal: the very next request after the revocation's answer is refused, on every endpoint, and nothing of it is stored.
-/// Method: a device that has just beaten and has an open command; every kind of request, on the connection it had.
+/// Method: a device that has just beaten and has an open command; every kind of request, on its existing connection.
 #[tokio::test]
-async fn the_next_request_after_the_revocation_is_refused_and_nothing_is_stored() {
+async fn the_first_request_after_the_revocation_is_refused_and_not_stored() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let command_id = server.enqueue(&device, "reboot", "").await;
@@ -60,12 +60,12 @@ async fn a_device_revoked_before_it_registered_never_registers() {
     assert_eq!(server.value::<i64>("SELECT count(used_key) FROM otrts"), 0);
 }
 
-/// Goal: the last word is the store's: a heartbeat that memory let in while the revocation waited for its commit is refused.
-/// Method: commits are held; the revocation is queued, the heartbeat after it; then commits go on.
+/// Goal: the store decides finally: a heartbeat that memory let in while the revocation waited for its commit is refused.
+/// Method: commits are held; the revocation is queued, the heartbeat after it; then commits continue.
 #[tokio::test]
 async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     let server = std::sync::Arc::new(start_server(&[("COMMIT_GROUP_MAX", "1")]));
-    server.until_settled().await;
+    server.wait_until_idle().await;
     let mut device = server.registered("KS-1").await;
     let others = server.fleet("KS-other", 2).await;
     let before = trace(&server);
@@ -73,15 +73,15 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     let held = server.hold_commits();
     let beat = |mut device: Device| tokio::spawn(async move { device.beat().await });
     let others: Vec<_> = others.into_iter().map(beat).collect();
-    server.until_waiting(1).await; // one is in the commit that is held
+    server.wait_for_queued_writes(1).await; // one is in the held commit
     let revoking = tokio::spawn({
         let (server, order) = (server.clone(), json!({ "which": { "device_ids": ["KS-1"] }, "reason": "stolen" }));
         async move { server.post("/api/devices/revoke", &order).await }
     });
-    server.until_waiting(2).await;
+    server.wait_for_queued_writes(2).await;
     let message = device.next_heartbeat();
-    let beating = tokio::spawn(async move { device.say::<_, ks_protocol::message::NextBeat>(&message).await });
-    server.until_waiting(3).await;
+    let beating = tokio::spawn(async move { device.send_message::<_, ks_protocol::message::NextBeat>(&message).await });
+    server.wait_for_queued_writes(3).await;
     assert_eq!(trace(&server), before);
     drop(held);
 
@@ -93,10 +93,10 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     assert!(server.beats().iter().all(|(device_id, ..)| device_id != "KS-1"), "{:?}", server.beats());
 }
 
-/// Goal: many are revoked in one request; what it did to each is said, and why is in the audit.
+/// Goal: one request revokes many devices; the answer has the result for each, and the audit has the reason.
 /// Method: two registered devices, one of them twice, and an unknown one.
 #[tokio::test]
-async fn revoking_many_says_what_became_of_each() {
+async fn revoking_many_returns_a_result_for_each() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 3).await;
     let order = json!({ "which": { "device_ids": ["KS-0", "KS-1", "KS-nobody"] }, "reason": "sold" });
@@ -115,8 +115,8 @@ async fn revoking_many_says_what_became_of_each() {
     fleet[2].beat().await.answer();
 }
 
-/// Goal: that a revoked device goes on trying is in the audit, and nobody can fill the audit with it.
-/// Method: several attempts of the device; attempts of a forger in the name of another revoked one.
+/// Goal: the audit records that a revoked device continues to send, and this can't be used to fill the audit.
+/// Method: several attempts of the device; attempts of an attacker in the name of another revoked device.
 #[tokio::test]
 async fn the_attempts_of_a_revoked_device_leave_one_line_in_the_audit() {
     let server = start_server(&[]);
@@ -135,10 +135,10 @@ async fn the_attempts_of_a_revoked_device_leave_one_line_in_the_audit() {
     assert_eq!(audited, r#"[["KS-0","127.0.0.1","KS-0","/heartbeat"]]"#);
 }
 
-/// Goal: a revocation of more devices than one transaction takes is whole all the same, each with its line of the audit.
-/// Method: names of which some are nobody's, then what is left of a whole fleet, then the same again.
+/// Goal: a revocation of more devices than fit into one transaction is still complete, and each has a line in the audit.
+/// Method: names of which some are unknown, then the rest of a whole fleet, then the same again.
 #[tokio::test]
-async fn a_large_revocation_is_whole() {
+async fn a_large_revocation_is_complete() {
     let server = start_server(&[]);
     let devices: Vec<Device> = (0..1_205).map(|number| server.device(&format!("KS-{number}"))).collect();
     server.whitelist(&devices.iter().collect::<Vec<_>>()).await;

@@ -23,7 +23,7 @@ async fn server_with(bucket: &str) -> Server {
     let path = format!("/{BUCKET}");
     let make = Sent { method: "PUT", path: &path, headers: &headers, body: Vec::new() };
     let made = Line::new(address, HOME).exchange(make).await.unwrap();
-    assert!(matches!(made.status, 200 | 409), "{made:?}"); // it may be there already
+    assert!(matches!(made.status, 200 | 409), "{made:?}"); // it may exist already
     start_server(&[
         ("ARTIFACTS_S3_BUCKET", bucket),
         ("S3_ENDPOINT", &endpoint),
@@ -32,11 +32,11 @@ async fn server_with(bucket: &str) -> Server {
     ])
 }
 
-/// Goal: an image of several parts goes up and comes down whole and in ranges, and outlives the server.
+/// Goal: an image of several parts is uploaded and downloaded, whole and in ranges, and survives a restart of the server.
 /// Method: 12 MB up; ranges down; the server is killed and started again in between.
 #[tokio::test]
 #[ignore = "needs an S3-compatible store: `cargo xtask s3` starts one"]
-async fn an_image_goes_into_the_bucket_and_comes_out_in_parts() {
+async fn images_are_stored_in_the_bucket_and_served_in_ranges() {
     let mut server = server_with(BUCKET).await;
     let image: Vec<u8> =
         (0..12_000_000_u32).map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
@@ -55,14 +55,14 @@ async fn an_image_goes_into_the_bucket_and_comes_out_in_parts() {
         assert_eq!(part.status, 206, "{range}: {}", server.log());
         assert!(part.body[..] == image[from..to], "{range}");
     }
-    assert!(!server.path("artifacts").exists(), "nothing of it is on this disk");
+    assert!(!server.path("artifacts").exists(), "nothing is stored on the local disk");
 }
 
-/// Goal: a store that does not do is told by its name, keeps nobody from beating, and loses no upload without a word.
+/// Goal: an unusable S3 store is reported by name, does not affect heartbeats, and never loses an upload silently.
 /// Method: a bucket that does not exist.
 #[tokio::test]
 #[ignore = "needs an S3-compatible store: `cargo xtask s3` starts one"]
-async fn a_bucket_that_is_not_there_fails_uploads_and_nothing_else() {
+async fn a_missing_bucket_fails_uploads_and_nothing_else() {
     let server = server_with("no-such-bucket").await;
     server.registered("KS-1").await.beat().await.answer();
     server.upload(b"an image".to_vec()).await.problem(500);

@@ -1,6 +1,6 @@
-//! Goal: a server that can't start says in one sentence what is wrong, names the setting or file, says what to do, and exits
-//! with the documented code: 2 what was written is wrong, 3 the machine refuses. No secret is ever shown.
-//! Method: the executable with each wrong thing; what it writes and its exit code.
+//! Goal: a server that can't start says in one sentence what is wrong, names the setting or file, says what to do, and exits with
+//! the documented code: 2 if the input is wrong, 3 if the machine refuses. No secret is ever shown.
+//! Method: the executable with each wrong thing; its output and its exit code.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,11 +15,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use ks_protocol::{key::PrivateKey, message::NextBeat, refusal::RefusalCode};
 use serde_json::json;
-use support::{ADMIN_TOKEN, Ran, World, cut_in_half, server_key, start_server, world};
+use support::{ADMIN_TOKEN, CommandOutput, World, cut_in_half, server_key, start_server, world};
 
-/// The one error, of the form that every error has, with this exit code; it names each of `named`.
+/// Checks that there is one error, in the form that every error has, with this exit code, and that it names each of `named`.
 #[track_caller]
-fn check_refused(ran: &Ran, code: i32, named: &[&str]) {
+fn check_refused(ran: &CommandOutput, code: i32, named: &[&str]) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     assert_eq!(ran.stdout, "", "{ran:?}");
     let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -31,7 +31,7 @@ fn check_refused(ran: &Ran, code: i32, named: &[&str]) {
     check_plain(&ran.stderr);
 }
 
-/// Nothing that only a programmer understands.
+/// Checks that the text has nothing that only a programmer understands.
 #[track_caller]
 fn check_plain(text: &str) {
     for word in ["panicked", "backtrace", ".rs:", "unwrap", "Error {", "Some(", "Err("] {
@@ -40,28 +40,28 @@ fn check_plain(text: &str) {
 }
 
 fn refused_with(settings: &[(&str, &str)], code: i32, named: &[&str]) {
-    check_refused(&world(settings).serve_in_vain(), code, named);
+    check_refused(&world(settings).serve_expecting_error(), code, named);
 }
 
 #[test]
 fn a_taken_port_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let ran = world(&[("PORT", &address.port().to_string())]).serve_in_vain();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let ran = world(&[("PORT", &address.port().to_string())]).serve_expecting_error();
     check_refused(&ran, 3, &["cannot listen on", &address.to_string()]);
     assert!(ran.stderr.contains("set PORT to a free port"), "{ran:?}");
 }
 
 #[test]
-fn a_port_that_is_none_is_named_with_what_was_expected() {
+fn an_invalid_port_is_named_with_what_was_expected() {
     for wrong in ["eighty", "70000", "-1", "80 81", "0x50"] {
         refused_with(&[("PORT", wrong)], 2, &["PORT", wrong, "from 0 to 65535"]);
     }
 }
 
-/// Goal: a number has one form on the whole command line, and what is none is said in plain words.
+/// Goal: numbers have one form on the whole command line, and an invalid one is reported in plain words.
 #[test]
-fn numbers_of_the_command_line_have_one_form() {
+fn numbers_on_the_command_line_have_one_form() {
     for wrong in ["05", "+5", "05 ", "٥"] {
         refused_with(&[("PORT", wrong)], 2, &["PORT", "from 0 to 65535"]);
         refused_with(&[("TRUSTED_PROXIES", &format!("10.0.0.0/{wrong}"))], 2, &["TRUSTED_PROXIES"]);
@@ -69,7 +69,7 @@ fn numbers_of_the_command_line_have_one_form() {
     let head = format!("049:{}", "0".repeat(64));
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
-    for (arguments, said) in [
+    for (arguments, reported) in [
         (
             &["factory", "make-otrt", "--count", "05"][..],
             "'05' for '--count <count>': expected a whole number from 1 to",
@@ -85,7 +85,7 @@ fn numbers_of_the_command_line_have_one_form() {
     ] {
         let ran = world.run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
-        assert!(ran.stderr.contains(said) && !ran.stderr.contains("digit found"), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(reported) && !ran.stderr.contains("digit found"), "{arguments:?}: {ran:?}");
     }
     assert_eq!(world.run(&["factory", "make-otrt", "--count", "2", "--ttl-hours", "5"]).code, Some(0));
 }
@@ -104,7 +104,7 @@ fn every_wrong_setting_is_reported_at_once() {
         ("LOG_LEVEL", "loud"),
         ("DATABASE_URL", "postgres://db/ks"),
     ]);
-    let ran = ran.serve_in_vain();
+    let ran = ran.serve_expecting_error();
     assert_eq!(ran.code, Some(2), "{ran:?}");
     for name in ["PORT", "OTRT_REQUIRED", "LOG_LEVEL", "DATABASE_URL"] {
         assert!(ran.stderr.contains(&format!("error: {name} is `")), "{name}: {ran:?}");
@@ -148,7 +148,7 @@ fn a_malformed_key_in_the_environment_is_named_and_not_shown() {
         (&server_key().public_pem().unwrap(), "a public key, expected the private one"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----", "an OpenSSH private key"),
     ] {
-        let ran = world(&[("SERVER_PRIVATE_KEY", wrong)]).serve_in_vain();
+        let ran = world(&[("SERVER_PRIVATE_KEY", wrong)]).serve_expecting_error();
         check_refused(&ran, 2, &["SERVER_PRIVATE_KEY", named]);
         assert!(!ran.stderr.contains(&part) && !ran.stderr.contains("hunter2"), "{ran:?}");
     }
@@ -160,20 +160,20 @@ fn a_malformed_key_file_is_named_and_not_shown() {
     let mut world = world(&[("SERVER_PRIVATE_KEY", "")]);
     let path = world.write("broken.pem", pem).display().to_string();
     world.set("SERVER_PRIVATE_KEY_FILE", &path);
-    let ran = world.serve_in_vain();
+    let ran = world.serve_expecting_error();
     check_refused(&ran, 2, &["SERVER_PRIVATE_KEY_FILE", &path, "is not PKCS#8"]);
     assert!(ran.stderr.contains("ks-server keys generate") && !ran.stderr.contains(&part), "{ran:?}");
 
     world.write("broken.pem", [0xff, 0xfe, 0x00]);
-    check_refused(&world.serve_in_vain(), 2, &["SERVER_PRIVATE_KEY_FILE", &path, "not text"]);
+    check_refused(&world.serve_expecting_error(), 2, &["SERVER_PRIVATE_KEY_FILE", &path, "not text"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/dev/zero");
-    check_refused(&world.serve_in_vain(), 2, &["SERVER_PRIVATE_KEY_FILE", "/dev/zero", "no file"]);
+    check_refused(&world.serve_expecting_error(), 2, &["SERVER_PRIVATE_KEY_FILE", "/dev/zero", "no file"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/nowhere/key.pem");
-    check_refused(&world.serve_in_vain(), 3, &["SERVER_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
+    check_refused(&world.serve_expecting_error(), 3, &["SERVER_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "");
     world.set("SERVER_PRIVATE_KEY", &server_key().to_pem().unwrap());
     world.set("FIRMWARE_PRIVATE_KEY_FILE", "/nowhere/key.pem");
-    check_refused(&world.serve_in_vain(), 3, &["FIRMWARE_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
+    check_refused(&world.serve_expecting_error(), 3, &["FIRMWARE_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
 }
 
 #[test]
@@ -188,22 +188,22 @@ fn a_key_given_twice_is_refused() {
 #[test]
 fn a_short_admin_token_is_named_and_not_shown() {
     for wrong in ["hunter2", "hunter2 with spaces in it"] {
-        let ran = world(&[("ADMIN_TOKEN", wrong)]).serve_in_vain();
+        let ran = world(&[("ADMIN_TOKEN", wrong)]).serve_expecting_error();
         check_refused(&ran, 2, &["ADMIN_TOKEN", "not shown", "at least 16 characters"]);
         assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
     }
 }
 
 #[test]
-fn a_wrong_address_for_error_reports_is_named_and_its_key_is_not_shown() {
+fn an_invalid_sentry_dsn_is_named_and_its_key_is_not_shown() {
     for given in ["ftp://hunter2@sentry.example.com/42", "https://hunter2@sentry.example.com/", "hunter2"] {
-        let ran = world(&[("SENTRY_DSN", given)]).serve_in_vain();
+        let ran = world(&[("SENTRY_DSN", given)]).serve_expecting_error();
         check_refused(&ran, 2, &["SENTRY_DSN"]);
         assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
     }
 }
 
-/// Goal: a folder in which nothing can be made is named. Root may write anywhere, so the way to it is barred by a file.
+/// Goal: a folder in which no file can be made is named. Root may write anywhere, so a file blocks the path.
 #[test]
 fn a_folder_that_can_not_be_made_is_named() {
     let mut world = world(&[]);
@@ -213,9 +213,9 @@ fn a_folder_that_can_not_be_made_is_named() {
         check_refused(&world.run(arguments), 3, &["cannot create", &file]);
     }
     world.set("DATABASE_URL", &format!("file:{file}/ks.sqlite"));
-    check_refused(&world.serve_in_vain(), 3, &[&file]);
+    check_refused(&world.serve_expecting_error(), 3, &[&file]);
     world.set("DATABASE_URL", &format!("file:{}", world.path("").display()));
-    check_refused(&world.serve_in_vain(), 2, &["DATABASE_URL", &world.path("").display().to_string()]);
+    check_refused(&world.serve_expecting_error(), 2, &["DATABASE_URL", &world.path("").display().to_string()]);
 }
 
 fn refused_database(world: &World, named: &[&str], remedy: &str) {
@@ -224,10 +224,10 @@ fn refused_database(world: &World, named: &[&str], remedy: &str) {
     for arguments in [&["serve", "--stop-with-stdin"][..], &["migrate"], &["factory", "make-otrt"]] {
         let ran = world.run(arguments);
         check_refused(&ran, 3, &[&[path.as_str()], named].concat());
-        assert!(!ran.stderr.contains("new.sqlite"), "an empty fleet is no remedy: {ran:?}");
+        assert!(!ran.stderr.contains("new.sqlite"), "the help must not suggest an empty fleet: {ran:?}");
         assert!(ran.stderr.contains(remedy), "{ran:?}");
     }
-    assert!(std::fs::read(world.database()).unwrap() == before, "what is refused must be left as it is");
+    assert!(std::fs::read(world.database()).unwrap() == before, "a refused database must stay unchanged");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_truncated_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
     let world = world(&[]);
     world.write("ks.sqlite", "this is no database, but it is long enough to look like one ".repeat(100));
     refused_database(&world, &["not a database"], "set DATABASE_URL to the fleet's database");
@@ -256,7 +256,7 @@ fn a_database_with_a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_database_that_another_program_changed_the_history_of_is_refused() {
+fn a_database_with_a_changed_migration_history_is_refused() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     world.sqlite().execute_batch("UPDATE schema_migrations SET sha256 = x'00' WHERE version = 1").unwrap();
@@ -270,7 +270,7 @@ fn a_database_of_another_program_is_refused_and_left_alone() {
     refused_database(&world, &["not this program's", "`songs`"], "set DATABASE_URL to the fleet's own database");
 }
 
-/// Goal: acknowledged writes in a damaged write-ahead log are not passed over in silence.
+/// Goal: damage to acknowledged writes in a write-ahead log is never ignored silently.
 /// Method: kill -9 leaves a log with a registration and heartbeats; a byte in the middle of it is changed.
 #[tokio::test]
 async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
@@ -301,11 +301,11 @@ async fn a_damaged_write_ahead_log_is_refused_and_left_alone() {
     assert_eq!(server.beats().len(), 20);
 }
 
-/// Goal: what a busy server is writing is no torn log: who reads beside it, or asks the doctor, hears of none.
-/// Method: a transaction larger than its cache, whose frames are in the log before its commit; it goes on, then it is rolled back, which
-/// leaves them there. A copy of the same files is remarked upon.
+/// Goal: the log of a busy server is not reported as torn, neither to readers next to it nor by doctor.
+/// Method: a transaction larger than its cache, whose frames are in the log before its commit; it continues, then it is rolled
+/// back, which leaves them there. A copy of the same files is reported.
 #[test]
-fn what_is_being_written_is_no_torn_log() {
+fn the_log_of_a_busy_server_is_not_reported_as_torn() {
     let (live, copy) = (world(&[]), world(&[]));
     assert_eq!(live.run(&["migrate"]).code, Some(0));
     let server = live.sqlite();
@@ -331,10 +331,10 @@ fn what_is_being_written_is_no_torn_log() {
     assert!(ran.stderr.contains(remark), "{ran:?}");
 }
 
-/// Goal: a log that lost its end is taken, as after a crash, and nobody takes it without a word: it may be a copy that was cut short.
-/// Method: kill -9 leaves a log with heartbeats; its last frame is cut. A whole log, and one begun anew, are not remarked upon.
+/// Goal: a log that lost its end is accepted, as after a crash, but always reported: it may be a truncated copy.
+/// Method: kill -9 leaves a log with heartbeats; its last frame is cut. A whole log, and a restarted one, are not reported.
 #[tokio::test]
-async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
+async fn a_truncated_write_ahead_log_is_reported_once_and_accepted() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     for _ in 0..5 {
@@ -347,9 +347,9 @@ async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
     let bytes = std::fs::metadata(&log).unwrap().len();
     std::fs::File::options().write(true).open(&log).unwrap().set_len(bytes - 1_000).unwrap();
     let doctor = server.run(&["doctor"]);
-    let said: Vec<&str> = doctor.stdout.lines().filter(|line| line.contains(remark)).collect();
-    assert!(said.len() == 1 && said[0].starts_with("WARN  database"), "{doctor:?}");
-    let tail: u64 = said[0].split_whitespace().nth(2).unwrap().parse().unwrap();
+    let reported: Vec<&str> = doctor.stdout.lines().filter(|line| line.contains(remark)).collect();
+    assert!(reported.len() == 1 && reported[0].starts_with("WARN  database"), "{doctor:?}");
+    let tail: u64 = reported[0].split_whitespace().nth(2).unwrap().parse().unwrap();
     assert_eq!(tail % 4_120, 3_120, "the last commit's frames, one of them cut: {doctor:?}");
     assert!(doctor.stdout.contains("of a copy or a backup"), "{doctor:?}");
     let copy = tempfile::tempdir().unwrap();
@@ -359,8 +359,9 @@ async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
     let url = format!("file:{}", copy.path().join("ks.sqlite").display());
     for command in [&["audit", "verify"][..], &["factory", "export"], &["admin", "user", "list"], &["keys", "status"]] {
         let read = server.run(&[command, &["--database-url", &url]].concat());
-        let said = read.stderr.lines().filter(|line| line.starts_with("warning: ") && line.contains(remark)).count();
-        assert_eq!((read.code, said), (Some(0), 1), "{command:?}: {read:?}");
+        let reported =
+            read.stderr.lines().filter(|line| line.starts_with("warning: ") && line.contains(remark)).count();
+        assert_eq!((read.code, reported), (Some(0), 1), "{command:?}: {read:?}");
     }
     let written = server.run(&["migrate", "--database-url", &url]);
     assert!(written.code == Some(0) && written.stderr.contains(remark), "{written:?}");
@@ -369,21 +370,21 @@ async fn a_write_ahead_log_that_lost_its_end_is_said_once_and_taken() {
     let warnings = |log: &str| log.lines().filter(|line| line.contains("WARN") && line.contains(remark)).count();
     assert_eq!(warnings(&server.log()), 1, "{}", server.log());
     let beats = server.beats().len();
-    assert!(beats == 4 || beats == 5, "the last commit is gone, whatever it was: {beats}");
+    assert!(beats == 4 || beats == 5, "only the last commit is lost, whatever it was: {beats}");
     device.moves_to(&server, support::HOME);
     device.beat().await.answer();
     let busy: i64 = server.value("PRAGMA wal_checkpoint(RESTART)");
     assert_eq!(busy, 0);
-    server.until_settled().await;
+    server.wait_until_idle().await;
     server.kill_9();
     server.start_again();
     assert_eq!(warnings(&server.log()), 1, "an old log behind a new one is no loss: {}", server.log());
 }
 
-/// Goal: a log is not deleted because its database is away: it has what was stored last.
+/// Goal: a log is not deleted because its database is missing: it holds the last writes.
 /// Method: kill -9 leaves a log; the database is moved aside, then an empty file is in its place; then it is put back.
 #[tokio::test]
-async fn a_log_whose_database_is_away_is_left_alone() {
+async fn a_log_whose_database_is_missing_is_left_alone() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     device.beat().await.answer();
@@ -398,8 +399,11 @@ async fn a_log_whose_database_is_away_is_left_alone() {
         for (command, code) in [(&["serve"][..], 3), (&["migrate"], 3), (&["audit", "verify"], 3), (&["doctor"], 1)] {
             let refused = server.run(command);
             assert_eq!(refused.code, Some(code), "{command:?}: {refused:?}");
-            let said = format!("{}{}", refused.stdout, refused.stderr);
-            assert!(said.contains("missing or empty") && said.contains("put the database back"), "{command:?}: {said}");
+            let reported = format!("{}{}", refused.stdout, refused.stderr);
+            assert!(
+                reported.contains("missing or empty") && reported.contains("put the database back"),
+                "{command:?}: {reported}"
+            );
             assert_eq!(std::fs::read(&log).unwrap(), bytes, "{command:?}");
         }
     }
@@ -408,10 +412,10 @@ async fn a_log_whose_database_is_away_is_left_alone() {
     assert_eq!(server.beats().len(), 1);
 }
 
-/// Goal: a link to a volume that is not mounted is no place for an empty database.
-/// Method: the database's name is a link to a file that is not there, in a folder that is there and in one that is not.
+/// Goal: no empty database is made behind a link to a volume that is not mounted.
+/// Method: the database's name is a link to a missing file, in an existing folder and in a missing one.
 #[test]
-fn a_link_to_a_database_that_is_away_is_an_error_that_names_both() {
+fn a_link_to_a_missing_database_is_an_error_that_names_both() {
     let world = world(&[]);
     std::fs::create_dir(world.path("volume")).unwrap();
     let remedy = "mount the volume, or put the database back there";
@@ -429,11 +433,11 @@ fn a_link_to_a_database_that_is_away_is_an_error_that_names_both() {
     std::fs::remove_file(world.database()).unwrap();
     std::os::unix::fs::symlink("volume/ks.sqlite", world.database()).unwrap();
     std::fs::write(world.path("volume/ks.sqlite"), "").unwrap();
-    assert_eq!(world.run(&["migrate"]).code, Some(0), "a link to what is there is followed");
+    assert_eq!(world.run(&["migrate"]).code, Some(0), "a link to an existing folder is followed");
 }
 
-/// Goal: a server whose devices know its key never goes on with a new one.
-/// Method: the development key is lost, or a setting misspelt; the database has a device.
+/// Goal: a server whose devices know its key never continues with a new one.
+/// Method: the development key is lost, or a setting misspelled; the database has a device.
 #[tokio::test]
 async fn a_fleet_is_not_given_a_new_key() {
     let mut server = start_server(&[("SERVER_PRIVATE_KEY", "")]);
@@ -441,12 +445,12 @@ async fn a_fleet_is_not_given_a_new_key() {
     server.kill_9();
     let key = server.path("development-server-key.pem");
     std::fs::remove_file(&key).unwrap();
-    check_refused(&server.serve_in_vain(), 2, &["has devices"]);
+    check_refused(&server.serve_expecting_error(), 2, &["has devices"]);
     assert!(!key.exists());
 }
 
-/// Goal: a tool of a newer version does not change the schema under a server that runs.
-/// Method: a database of an older schema; the factory's tools refuse it, `migrate` mends it.
+/// Goal: a tool of a newer version does not change the schema under a running server.
+/// Method: a database of an older schema; the factory's tools refuse it, `migrate` upgrades it.
 #[test]
 fn factory_tools_leave_an_older_schema_to_the_server() {
     let world = world(&[]);
@@ -457,9 +461,9 @@ fn factory_tools_leave_an_older_schema_to_the_server() {
     assert!(refused.stderr.contains("run `ks-server migrate`"), "{refused:?}");
 }
 
-/// Goal: migrating is idempotent: deploying twice is no error.
+/// Goal: with exclusive locking the server works, and no tool opens its database meanwhile.
 #[tokio::test]
-async fn a_server_that_has_its_database_to_itself_lets_no_tool_in_and_works() {
+async fn a_server_with_exclusive_locking_works_and_blocks_tools() {
     let mut server = start_server(&[("STORE_LOCKING", "exclusive")]);
     server.registered("KS-1").await;
     let refused = server.run(&["audit", "verify"]);
@@ -470,9 +474,10 @@ async fn a_server_that_has_its_database_to_itself_lets_no_tool_in_and_works() {
     assert_eq!(server.get("/api/devices/KS-1").await.done()["status"], "REGISTERED");
     server.terminate();
     server.ended().await;
-    assert_eq!(server.run(&["audit", "verify"]).code, Some(0), "and when it has ended, tools are let in");
+    assert_eq!(server.run(&["audit", "verify"]).code, Some(0), "tools can open it after the server has stopped");
 }
 
+/// Goal: migrating is idempotent: deploying twice is no error.
 #[test]
 fn migrate_twice_is_fine() {
     let world = world(&[]);
@@ -517,7 +522,7 @@ async fn a_generated_key_file_is_private_and_works() {
     assert!(keys.text().contains(&format!("\nkey_id: {key_id}\n")), "{}", keys.text());
 }
 
-/// Goal: no secret is in the log, even at its most talkative.
+/// Goal: no secret is in the log, even at its most verbose.
 /// Method: everything that carries a secret, at level trace: key, admin token (right and wrong), one-time token.
 #[tokio::test]
 async fn secrets_are_never_in_the_log() {
@@ -531,7 +536,7 @@ async fn secrets_are_never_in_the_log() {
     let broken = device.sign_text("/register", &format!("type: register\notrt: {token}\n"));
     device.send::<NextBeat>("/register", &broken).await.refusal(RefusalCode::Malformed);
     let log = server.log();
-    assert!(log.contains("refused"), "the log is talkative: {log}");
+    assert!(log.contains("refused"), "the log is verbose: {log}");
     let pem = server_key().to_pem().unwrap();
     for secret in
         [ADMIN_TOKEN, "another-admin-token", &token, "a-token-that-is-wrong", &pem.lines().nth(1).unwrap()[20..]]
@@ -540,10 +545,10 @@ async fn secrets_are_never_in_the_log() {
     }
 }
 
-/// Goal: a setting that is misspelt is not passed over in silence.
-/// Method: a name that nobody else could mean, one that may be another program's, and names that a machine sets.
+/// Goal: a misspelled setting is never ignored silently.
+/// Method: a name that only this program could use, one that may be another program's, and names that a machine sets.
 #[test]
-fn a_misspelt_setting_is_refused_with_the_nearest_name() {
+fn a_misspelled_setting_is_refused_with_the_nearest_name() {
     refused_with(&[("OTRT_REQUIERED", "true")], 2, &["OTRT_REQUIERED", "no setting"]);
     let ran = world(&[("OTRT_REQUIERED", "true")]).run(&["doctor"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -554,9 +559,9 @@ fn a_misspelt_setting_is_refused_with_the_nearest_name() {
     );
     let empty = world(&[("OTRT_REQUIERED", ""), ("STORE_SYNC", " "), ("SERVER_PORT", "")]);
     let ran = empty.run(&["doctor"]);
-    assert_eq!(ran.code, Some(0), "an empty value is as if it were unset: {ran:?}");
+    assert_eq!(ran.code, Some(0), "an empty value counts as unset: {ran:?}");
     assert!(!ran.stdout.contains("no setting"), "{}", ran.stdout);
-    assert_eq!(empty.serve_in_vain().code, Some(0));
+    assert_eq!(empty.serve_expecting_error().code, Some(0));
     let doubtful =
         world(&[("S3_BUCKET", "x"), ("STORE_SERVICE_HOST", "10.0.0.1"), ("RUST_LOG", "info"), ("SERVER_PORT", "1")]);
     let doctor = doubtful.run(&["doctor"]);
@@ -567,32 +572,32 @@ fn a_misspelt_setting_is_refused_with_the_nearest_name() {
         "{}",
         doctor.stdout
     );
-    let ran = doubtful.serve_in_vain();
+    let ran = doubtful.serve_expecting_error();
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("S3_BUCKET is no setting") && !ran.stderr.contains("STORE_SERVICE_HOST"), "{ran:?}");
 }
 
-/// Goal: settings that are in range each, and make no sense together, are said at the start and by doctor.
-/// Method: one request a minute for devices that beat every 5 s, and proxies that are everybody.
+/// Goal: settings that are each in range but contradict each other are reported at the start and by doctor.
+/// Method: one request a minute for devices that beat every 5 s, and trusted proxies that include every address.
 #[test]
-fn settings_that_contradict_each_other_are_said() {
+fn contradictory_settings_are_reported() {
     let world = world(&[
         ("HEARTBEAT_INTERVAL_MS", "5000"),
         ("RATE_LIMIT_DEVICE_PER_MIN", "1"),
         ("TRUSTED_PROXIES", "0.0.0.0/0"),
     ]);
     let doctor = world.run(&["doctor"]);
-    for said in [
+    for reported in [
         "every 5 s, which takes 24 requests a minute with all else, and may make 1",
         "the prefix /0",
         "a power cut loses",
     ] {
-        assert!(doctor.stdout.contains(said), "{said}: {}", doctor.stdout);
-        assert!(world.serve_in_vain().stderr.contains(said), "{said}");
+        assert!(doctor.stdout.contains(reported), "{reported}: {}", doctor.stdout);
+        assert!(world.serve_expecting_error().stderr.contains(reported), "{reported}");
     }
 }
 
-/// Commands that look at a database, or change one that is there.
+/// Commands that read a database, or change an existing one.
 const OF_A_DATABASE: [&[&str]; 21] = [
     &["admin", "token", "create", "--name", "a", "--role", "admin", "--ttl", "1h"],
     &["admin", "token", "list"],
@@ -617,8 +622,8 @@ const OF_A_DATABASE: [&[&str]; 21] = [
     &["rollout", "watch", "spring"],
 ];
 
-/// Goal: a misspelt path of the database is said so by every command, and makes no database there.
-/// Method: each command without a file, in a folder that is missing, and with an empty file.
+/// Goal: every command reports a misspelled path of the database, and makes no database there.
+/// Method: each command without a file, in a missing folder, and with an empty file.
 #[test]
 fn only_serve_and_migrate_make_a_database() {
     let mut world = world(&[]);
@@ -650,11 +655,12 @@ fn content(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::Pa
     entries.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
 }
 
-/// Goal: what only reads can read a backup that nobody may change, and changes none that it could change.
+/// Goal: reading commands can read a backup that is write-protected, and change none that is not.
 /// Method: backups as SQLite makes them (a file alone, and one with its log), read-only in a folder that is read-only; each
-/// reading command; not a byte differs after. (A tester who is root may write there all the same: then the bytes tell.)
+/// reading command; not a byte differs after. (A tester who is root may write there all the same: then the comparison of the bytes
+/// shows it.)
 #[tokio::test]
-async fn a_backup_is_read_where_it_lies() {
+async fn a_backup_is_read_in_place() {
     let mut server = start_server(&[]);
     server.registered("KS-1").await;
     let backup = server.path("back up");
@@ -692,14 +698,14 @@ async fn a_backup_is_read_where_it_lies() {
     }
 }
 
-/// Goal: what a crash left in the log is read too.
+/// Goal: reading commands also read what a crash left in the log.
 /// Method: a server that is killed; its files copied; the line of the audit that only the log has is there.
 #[tokio::test]
 async fn a_backup_is_read_with_its_log() {
     let mut server = start_server(&[]);
     server.registered("KS-1").await;
     server.kill_9();
-    let lines = |ran: support::Ran| (ran.code, ran.stdout.lines().count());
+    let lines = |ran: support::CommandOutput| (ran.code, ran.stdout.lines().count());
     let copy = server.path("copy.sqlite");
     std::fs::copy(server.database(), &copy).unwrap();
     let url = format!("file:{}", copy.display());
@@ -708,7 +714,7 @@ async fn a_backup_is_read_with_its_log() {
     assert_eq!(with_log, (Some(0), 3), "the first keyset, the import, the registration");
 }
 
-/// Goal: what stands in the database's place is named as what it is: a link to itself, a log that holds nothing.
+/// Goal: whatever is in the database's place is named as what it is: a link to itself, a log too short to hold anything.
 #[test]
 fn a_link_to_itself_and_a_log_too_short_are_named() {
     let looped = world(&[]);

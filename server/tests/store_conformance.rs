@@ -1,4 +1,4 @@
-//! Goal: every store keeps every promise of `store::testing`.
+//! Goal: every store satisfies every invariant of `store::testing`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,7 +12,7 @@ use ks_server::{
     store::{SqliteReader, SqliteStore, testing::AT},
 };
 
-/// A store, somebody who reads it, and the folder of its file.
+/// A store, a second reader, and the folder of its file.
 fn sqlite(locking: Locking) -> (SqliteStore, SqliteReader, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ks.sqlite");
@@ -24,7 +24,7 @@ conformance!(sqlite_shared, sqlite(Locking::Shared));
 conformance!(sqlite_exclusive, sqlite(Locking::Exclusive));
 
 #[test]
-fn what_was_committed_is_there_after_the_store_is_opened_again() {
+fn commits_survive_reopening_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ks.sqlite");
     for round in 0..3 {

@@ -1,4 +1,4 @@
-//! A device of a test: signs what it says, believes only what the server signed for that very request.
+//! A device of a test: signs its messages, and accepts only answers that the server signed for exactly that request.
 
 use std::net::IpAddr;
 
@@ -29,18 +29,18 @@ use tokio::{
 
 use super::{Answer, HOME, Line, Sent, Server, server_key};
 
-/// What every device's clock says; it decides nothing.
+/// The time on every device's clock; nothing depends on it.
 pub(crate) const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
 
 /// A verified answer.
 #[derive(Debug)]
-pub(crate) struct Heard<T> {
+pub(crate) struct VerifiedAnswer<T> {
     pub(crate) reply: Reply<T>,
     pub(crate) raw: Answer,
 }
 
-impl<T> Heard<T> {
-    /// What was asked for.
+impl<T> VerifiedAnswer<T> {
+    /// The answer, which must not be a refusal.
     #[track_caller]
     pub(crate) fn answer(self) -> T {
         match self.reply {
@@ -49,15 +49,15 @@ impl<T> Heard<T> {
         }
     }
 
-    /// A refusal with this code and everything that belongs to it.
+    /// The refusal, which must have this code and everything that belongs to it.
     #[track_caller]
     pub(crate) fn refusal(self, code: RefusalCode) -> RefusalDocument {
         let Reply::Refused(refusal) = self.reply else { panic!("an answer instead of {code}: {}", self.raw.text()) };
         assert_eq!((refusal.code, self.raw.status), (code, code.status()), "{refusal:?}");
         assert!(self.raw.text().starts_with(&format!("ERR1: {code}\n")), "{}", self.raw.text());
         assert!(!refusal.message.is_empty() && refusal.server_time.is_some(), "{refusal:?}");
-        let waits = matches!(code, RefusalCode::RateLimited | RefusalCode::Overloaded);
-        assert_eq!(refusal.retry_after_s.is_some(), waits, "{refusal:?}");
+        let has_retry_after = matches!(code, RefusalCode::RateLimited | RefusalCode::Overloaded);
+        assert_eq!(refusal.retry_after_s.is_some(), has_retry_after, "{refusal:?}");
         let header = refusal.retry_after_s.map(|seconds| seconds.to_string());
         assert_eq!(self.raw.header("retry-after"), header);
         let names_pair = refusal.server_boot_epoch.is_some() && refusal.server_seq.is_some();
@@ -67,31 +67,30 @@ impl<T> Heard<T> {
 }
 
 /// Verifies SIG_SERV over this answer to the request with that SIG_DEV, and reads the answer. Stricter than a real device,
-/// which may take some refusals bound to `-` instead.
+/// which may accept some refusals bound to `-` instead.
 #[track_caller]
-pub(crate) fn read_answer<T: DeserializeOwned>(raw: Answer, sig_dev: &str) -> Heard<T> {
+pub(crate) fn read_answer<T: DeserializeOwned>(raw: Answer, sig_dev: &str) -> VerifiedAnswer<T> {
     let public = server_key().public_key();
     read_answer_of(&[(public.key_id(), public.verifier().unwrap())], raw, sig_dev)
 }
 
-/// The same where the server signs with this key.
+/// The same for a server that signs with this key.
 #[track_caller]
 pub(crate) fn read_answer_of<T: DeserializeOwned>(
     trusted: &[(KeyId, Verifier); 1],
     raw: Answer,
     sig_dev: &str,
-) -> Heard<T> {
+) -> VerifiedAnswer<T> {
     assert_eq!(raw.header("content-type").as_deref(), Some(MEDIA_TYPE), "{raw:?}");
     let signed = split(&raw.body, SIG_SERV).unwrap();
     let input = signing_input(Context::Response { status: raw.status, sig_dev }, signed.body);
     assert!(trusted[0].1.verifies(input.as_bytes(), &signed.signature), "not bound to {sig_dev}: {raw:?}");
     match open_response(trusted, raw.status, sig_dev, &raw.body) {
-        Ok(reply) => Heard { reply, raw },
+        Ok(reply) => VerifiedAnswer { reply, raw },
         Err(error) => panic!("{error}: {raw:?}"),
     }
 }
 
-/// A device.
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) key: PrivateKey,
@@ -101,18 +100,18 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// The device of that name; its key follows from the name.
+    /// The device with that id; its key is derived from the id.
     pub(crate) fn new(device_id: &str, line: Line) -> Self {
         let key = PrivateKey::from_seed(&Sha256::digest(device_id).into());
         Self { id: device_id.parse().unwrap(), key, at: Sequence::new(1, 0), line }
     }
 
-    /// Its row of an inventory.
+    /// Its row in an inventory.
     pub(crate) fn inventory_row(&self) -> String {
         format!("S-{id},{id},{key},Acme,KS-100,north\n", id = self.id, key = self.key.public_key())
     }
 
-    /// Talks to the server from `address` from now on.
+    /// Connects to the server from `address` from now on.
     pub(crate) fn moves_to(&mut self, server: &Server, address: IpAddr) {
         self.line = Line::new(server.address(), address);
     }
@@ -122,7 +121,6 @@ impl Device {
         self.at
     }
 
-    /// Its next heartbeat.
     pub(crate) fn next_heartbeat(&mut self) -> Heartbeat {
         let Sequence { boot_epoch, seq } = self.advance();
         Heartbeat {
@@ -142,7 +140,6 @@ impl Device {
         }
     }
 
-    /// Its next registration.
     pub(crate) fn next_register(&mut self, otrt: Option<&str>) -> Register {
         let Sequence { boot_epoch, seq } = self.advance();
         Register {
@@ -157,7 +154,6 @@ impl Device {
         }
     }
 
-    /// Signs a message.
     pub(crate) fn sign<R: Request>(&self, message: &R) -> SignedRequest {
         sign_request(&self.key, message).unwrap()
     }
@@ -168,59 +164,56 @@ impl Device {
         SignedRequest { wire: format!("{body}{SIG_DEV}: {sig_dev}"), sig_dev }
     }
 
-    /// Sends signed bytes, and reads the answer that is bound to them.
+    /// Sends signed bytes, and verifies the answer, which is bound to them.
     pub(crate) async fn try_send<T: DeserializeOwned>(
         &mut self,
         path: &str,
         signed: &SignedRequest,
-    ) -> Result<Heard<T>, String> {
+    ) -> Result<VerifiedAnswer<T>, String> {
         let answer = self.line.exchange(Sent::toon(path, signed.wire.as_str())).await?;
         Ok(read_answer(answer, &signed.sig_dev.to_string()))
     }
 
-    /// The same where the connection must hold.
-    pub(crate) async fn send<T: DeserializeOwned>(&mut self, path: &str, signed: &SignedRequest) -> Heard<T> {
+    /// The same; the connection must not fail.
+    pub(crate) async fn send<T: DeserializeOwned>(&mut self, path: &str, signed: &SignedRequest) -> VerifiedAnswer<T> {
         self.try_send(path, signed).await.unwrap()
     }
 
-    /// Sends what has no signature to bind the answer to.
-    pub(crate) async fn send_unbound(&mut self, sent: Sent<'_>) -> Heard<NextBeat> {
+    /// Sends a request without a signature to which the answer could be bound.
+    pub(crate) async fn send_unbound(&mut self, sent: Sent<'_>) -> VerifiedAnswer<NextBeat> {
         read_answer(self.line.exchange(sent).await.unwrap(), NO_SIG_DEV)
     }
 
-    /// Signs and sends.
-    pub(crate) async fn say<R: Request, T: DeserializeOwned>(&mut self, message: &R) -> Heard<T> {
+    pub(crate) async fn send_message<R: Request, T: DeserializeOwned>(&mut self, message: &R) -> VerifiedAnswer<T> {
         let signed = self.sign(message);
         self.send(R::PATH, &signed).await
     }
 
-    /// Registers.
-    pub(crate) async fn register(&mut self, otrt: Option<&str>) -> Heard<Registered> {
+    pub(crate) async fn register(&mut self, otrt: Option<&str>) -> VerifiedAnswer<Registered> {
         let message = self.next_register(otrt);
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
-    /// Beats once.
-    pub(crate) async fn beat(&mut self) -> Heard<NextBeat> {
+    pub(crate) async fn beat(&mut self) -> VerifiedAnswer<NextBeat> {
         let message = self.next_heartbeat();
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
-    /// Beats once; the error is that the server is gone.
-    pub(crate) async fn try_beat(&mut self) -> Result<Heard<NextBeat>, String> {
+    /// Beats once; the error is that the server has exited.
+    pub(crate) async fn try_beat(&mut self) -> Result<VerifiedAnswer<NextBeat>, String> {
         let message = self.next_heartbeat();
         let signed = self.sign(&message);
         self.try_send("/heartbeat", &signed).await
     }
 
     /// Beats once, with ACKs of commands.
-    pub(crate) async fn beat_with(&mut self, acks: &[(&str, AckState)]) -> Heard<NextBeat> {
+    pub(crate) async fn beat_with(&mut self, acks: &[(&str, AckState)]) -> VerifiedAnswer<NextBeat> {
         let message = Heartbeat { acks: acks_of(acks), ..self.next_heartbeat() };
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
     /// Sends log lines, the first of them with that number.
-    pub(crate) async fn send_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> Heard<LogsStored> {
+    pub(crate) async fn send_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> VerifiedAnswer<LogsStored> {
         let Sequence { boot_epoch, seq } = self.advance();
         let message = Logs {
             kind: Default::default(),
@@ -231,7 +224,7 @@ impl Device {
             first_line_no: Sequence::new(0, first_line_no).seq,
             lines: Rows::truncated(lines),
         };
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
     /// Its next batch of punches.
@@ -247,20 +240,19 @@ impl Device {
         }
     }
 
-    /// Sends punches.
-    pub(crate) async fn punch(&mut self, punches: Vec<Punch>) -> Heard<PunchesStored> {
+    pub(crate) async fn punch(&mut self, punches: Vec<Punch>) -> VerifiedAnswer<PunchesStored> {
         let message = self.next_attendance(punches);
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
-    /// Asks to be known by another key, with a signature by the one it has.
-    pub(crate) async fn rotate_to(&mut self, new: &PrivateKey) -> Heard<KeyRotated> {
+    /// Rotates its key to another one, signed by the present one.
+    pub(crate) async fn rotate_to(&mut self, new: &PrivateKey) -> VerifiedAnswer<KeyRotated> {
         let Sequence { boot_epoch, seq } = self.advance();
         let message = RotateKey::new(self.id.clone(), Sequence { boot_epoch, seq }, SENT_AT, new);
-        self.say(&message).await
+        self.send_message(&message).await
     }
 
-    /// Its next asking for the image with that hash, or for anything else in that place.
+    /// Its next request for the image with that hash, or for any other text in its place.
     pub(crate) fn next_fetch(&mut self, sha256: &str) -> SignedRequest {
         let Sequence { boot_epoch, seq } = self.advance();
         let message = FirmwareArtifact {
@@ -273,33 +265,33 @@ impl Device {
         sign_request_to(&self.key, &artifact_path(sha256), &message).unwrap()
     }
 
-    /// Fetches an image, with these headers besides its own.
+    /// Fetches an image, with these additional headers.
     pub(crate) async fn fetch(&mut self, sha256: &str, headers: &[(&str, &str)]) -> Answer {
         let signed = self.next_fetch(sha256);
         fetch_with(&mut self.line, sha256, &header_of_document(&signed.wire), headers).await
     }
 
-    /// The same where a refusal is expected.
-    pub(crate) async fn fetch_in_vain(&mut self, sha256: &str) -> Heard<NextBeat> {
+    /// The same; a refusal is expected.
+    pub(crate) async fn fetch_refused(&mut self, sha256: &str) -> VerifiedAnswer<NextBeat> {
         let signed = self.next_fetch(sha256);
         let raw = fetch_with(&mut self.line, sha256, &header_of_document(&signed.wire), &[]).await;
         read_answer(raw, &signed.sig_dev.to_string())
     }
 
-    /// Begins to fetch an image, and reads no more than that it begins; whether it does.
-    pub(crate) async fn begin_to_fetch(&mut self, server: &Server, sha256: &str) -> (TcpStream, bool) {
-        let asked = header_of_document(&self.next_fetch(sha256).wire);
+    /// Starts to fetch an image, and reads only the status; returns whether it is 200.
+    pub(crate) async fn start_fetch(&mut self, server: &Server, sha256: &str) -> (TcpStream, bool) {
+        let request = header_of_document(&self.next_fetch(sha256).wire);
         let mut lazy = Line::bare(server.address(), HOME).await.unwrap();
         let path = artifact_path(sha256);
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{REQUEST_HEADER}: {asked}\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{REQUEST_HEADER}: {request}\r\n\r\n");
         lazy.write_all(head.as_bytes()).await.unwrap();
         let mut begin = [0; 15];
         lazy.read_exact(&mut begin).await.unwrap();
         (lazy, begin == *b"HTTP/1.1 200 OK")
     }
 
-    /// Sends ACKs on their own.
-    pub(crate) async fn ack(&mut self, acks: &[(&str, AckState)]) -> Heard<AcksRecorded> {
+    /// Sends ACKs in a separate request.
+    pub(crate) async fn ack(&mut self, acks: &[(&str, AckState)]) -> VerifiedAnswer<AcksRecorded> {
         let Sequence { boot_epoch, seq } = self.advance();
         let message = CommandAck {
             kind: Default::default(),
@@ -309,7 +301,7 @@ impl Device {
             sent_at: SENT_AT,
             acks: acks_of(acks),
         };
-        self.say(&message).await
+        self.send_message(&message).await
     }
 }
 
@@ -317,9 +309,9 @@ fn artifact_path(sha256: &str) -> String {
     format!("/firmware/artifacts/{sha256}")
 }
 
-/// Fetches an image with that value of the header that says who asks.
-pub(crate) async fn fetch_with(line: &mut Line, sha256: &str, asked: &str, headers: &[(&str, &str)]) -> Answer {
-    let (path, headers) = (artifact_path(sha256), [&[(REQUEST_HEADER, asked)], headers].concat());
+/// Fetches an image with that value of the request header.
+pub(crate) async fn fetch_with(line: &mut Line, sha256: &str, request: &str, headers: &[(&str, &str)]) -> Answer {
+    let (path, headers) = (artifact_path(sha256), [&[(REQUEST_HEADER, request)], headers].concat());
     line.exchange(Sent { method: "GET", path: &path, headers: &headers, body: Vec::new() }).await.unwrap()
 }
 

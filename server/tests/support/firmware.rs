@@ -1,4 +1,4 @@
-//! Releases and rollouts as tests make them: through the admin API, with a manifest that the device reads as a device does.
+//! Creates releases and rollouts through the admin API, and reads manifests as a device does.
 
 use ks_protocol::{
     id::Sequence,
@@ -8,10 +8,10 @@ use ks_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::{ADMIN_TOKEN, Device, HOME, Heard, Json, Line, Sent, Server, device::SENT_AT, server_key};
+use super::{ADMIN_TOKEN, Device, HOME, Json, Line, Sent, Server, VerifiedAnswer, device::SENT_AT, server_key};
 
 impl Server {
-    /// Uploads an image; gives what the server says of it.
+    /// Uploads an image; returns the server's answer.
     pub(crate) async fn upload(&self, image: impl Into<Vec<u8>>) -> Json {
         let bearer = format!("Bearer {ADMIN_TOKEN}");
         let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
@@ -19,7 +19,7 @@ impl Server {
         Json::of(Line::new(self.address(), HOME).exchange(sent).await.unwrap())
     }
 
-    /// An ACTIVE release of that name and counter for KS-100; gives the hash of its image.
+    /// Creates an ACTIVE release with that id and counter for KS-100; returns the hash of its image.
     pub(crate) async fn released(&self, release_id: &str, release_counter: u64, image: &[u8]) -> String {
         let sha256 = self.upload(image).await.done()["sha256"].as_str().unwrap().to_owned();
         let draft = json!({
@@ -33,13 +33,13 @@ impl Server {
         sha256
     }
 
-    /// Rolls a release out to everybody.
+    /// Rolls a release out to all devices.
     pub(crate) async fn roll_out(&self, rollout_id: &str, release_id: &str, policy: Value) -> Json {
-        let wanted = json!({
+        let request = json!({
             "rollout_id": rollout_id, "release_id": release_id, "which": { "all": true }, "policy": policy,
             "reason": "a test",
         });
-        self.post("/api/rollouts", &wanted).await
+        self.post("/api/rollouts", &request).await
     }
 
     /// A rollout as it is now.
@@ -47,7 +47,7 @@ impl Server {
         self.get(&format!("/api/rollouts/{rollout_id}")).await.done()
     }
 
-    /// An order, as `pause`, about the rollout as it is.
+    /// Sends an order such as `pause`, with the rollout's current stage and revision.
     pub(crate) async fn order_rollout(&self, rollout_id: &str, order: &str) -> Json {
         let now = self.get(&format!("/api/rollouts/{rollout_id}")).await;
         let (stage, revision) = if now.status == 200 {
@@ -60,7 +60,7 @@ impl Server {
         self.post(&format!("/api/rollouts/{rollout_id}/{order}"), &given).await
     }
 
-    /// What was decided, in order.
+    /// The decisions of the engine, in order.
     pub(crate) async fn decisions(&self, rollout_id: &str) -> Vec<String> {
         let trace = self.get(&format!("/api/rollouts/{rollout_id}/trace")).await.done();
         let decisions = trace["items"].as_array().unwrap().iter();
@@ -68,8 +68,8 @@ impl Server {
     }
 }
 
-/// A policy of one stage for all, with that gate, which confirms at once and is patient.
-pub(crate) fn at_once(min_executed: u32, threshold_bp: u32) -> Value {
+/// A policy with one stage for all devices and that gate, with a short confirmation window and the default time-outs.
+pub(crate) fn single_stage_policy(min_executed: u32, threshold_bp: u32) -> Value {
     json!({
         "stages": [{ "share_bp": 10_000, "min_executed": min_executed, "bake_s": 0 }],
         "gates": [{ "threshold_bp": threshold_bp, "min_executed": min_executed, "test": { "kind": "raw" } }],
@@ -85,21 +85,21 @@ pub(crate) fn offered(next: &NextBeat) -> Option<Manifest> {
 }
 
 impl Device {
-    /// Beats as one that runs that release.
+    /// Beats as a device that runs that release.
     pub(crate) async fn beat_running(&mut self, release_counter: u64) -> NextBeat {
         let firmware = Firmware { version: Text::truncated("as the test says"), release_counter };
         let message = Heartbeat { firmware, ..self.next_heartbeat() };
-        self.say(&message).await.answer()
+        self.send_message(&message).await.answer()
     }
 
-    /// Boots again.
-    pub(crate) fn reboots(&mut self) {
+    /// Starts a new boot epoch.
+    pub(crate) fn reboot(&mut self) {
         self.at = Sequence::new(self.at.boot_epoch + 1, 0);
     }
 
-    /// Tells how far its update is; gives whether it may go on.
-    pub(crate) async fn tells(&mut self, release_id: &str, step: UpdateStep, class: Option<UpdateClass>) -> bool {
-        let told: Heard<FirmwareStatusRecorded> = {
+    /// Reports the step of its update; returns whether it may continue.
+    pub(crate) async fn report_step(&mut self, release_id: &str, step: UpdateStep, class: Option<UpdateClass>) -> bool {
+        let recorded: VerifiedAnswer<FirmwareStatusRecorded> = {
             let Sequence { boot_epoch, seq } = Sequence::new(self.at.boot_epoch, self.at.seq.get() + 1);
             self.at = Sequence { boot_epoch, seq };
             let message = FirmwareStatus {
@@ -114,8 +114,8 @@ impl Device {
                 class,
                 detail: Text::default(),
             };
-            self.say(&message).await
+            self.send_message(&message).await
         };
-        told.answer().go_on
+        recorded.answer().go_on
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over one kept-alive connection, from an address of the test's choice.
+//! HTTP/1.1 over one kept-alive connection, from an address that the test chooses.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,6 @@ use tokio::{
 
 use super::WAIT_MAX;
 
-/// What is sent.
 pub(crate) struct Sent<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -35,7 +34,6 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// What came back.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -53,7 +51,7 @@ impl Answer {
     }
 }
 
-/// A way to the server: connects when something is sent, and again when the connection was closed in between.
+/// A client of the server: connects when it sends something, and reconnects if the connection was closed in between.
 pub(crate) struct Line {
     server: SocketAddr,
     from: IpAddr,
@@ -65,14 +63,14 @@ impl Line {
         Self { server, from, connection: None }
     }
 
-    /// A bare connection, for what no HTTP client would send.
+    /// A bare connection, for bytes that no HTTP client would send.
     pub(crate) async fn bare(server: SocketAddr, from: IpAddr) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from, 0))?;
         timeout(WAIT_MAX, socket.connect(server)).await?
     }
 
-    /// Connects, if it is not.
+    /// Connects unless it is connected.
     pub(crate) async fn connect(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, String> {
         if self.connection.as_ref().is_none_or(SendRequest::is_closed) {
             let stream = Self::bare(self.server, self.from).await.map_err(|error| error.to_string())?;
@@ -110,19 +108,19 @@ impl Line {
     }
 }
 
-/// Writes bytes on a connection of their own, and reads until the server closes it. A reset ends the reading too.
+/// Writes bytes on a new connection, and reads until the server closes it. A reset ends the reading too.
 pub(crate) async fn bare_exchange(server: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = Line::bare(server, super::HOME).await.unwrap();
-    let _ = stream.write_all(bytes).await; // the server may have closed half way
-    let mut heard = Vec::new();
+    let _ = stream.write_all(bytes).await; // the server may have closed the connection
+    let mut received = Vec::new();
     let mut chunk = [0; 4_096];
     let reading = async {
         while let Ok(count @ 1..) = stream.read(&mut chunk).await {
-            heard.extend_from_slice(chunk.get(..count).unwrap());
+            received.extend_from_slice(chunk.get(..count).unwrap());
         }
     };
     assert!(timeout(WAIT_MAX, reading).await.is_ok(), "the server keeps the connection open");
-    String::from_utf8_lossy(&heard).into_owned()
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 /// Reads one answer with a content-length from a bare connection.

@@ -1,7 +1,7 @@
-//! The one `start_server`: the real executable in a folder of its own, and what talks to it: a device, an admin, SQLite.
+//! Starts the real executable in a temporary folder (`start_server`), and talks to it as a device, as an admin and through SQLite.
 //!
-//! A [`World`] is a folder and settings; [`World::start`] runs `ks-server serve` in it on a free port of the loopback.
-//! The server ends with the test: it is killed on drop, and it watches its standard input should the test itself be killed.
+//! A [`World`] is a folder with settings; [`World::start`] runs `ks-server serve` in it on a free port of the loopback.
+//! The server ends with the test: it is killed on drop, and it watches its standard input in case the test itself is killed.
 
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part of this one")]
 
@@ -25,12 +25,12 @@ use ks_protocol::{key::PrivateKey, message::CommandOrder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use device::{Device, Heard, fetch_with, read_answer, read_answer_of};
-pub(crate) use firmware::{at_once, offered};
+pub(crate) use device::{Device, VerifiedAnswer, fetch_with, read_answer, read_answer_of};
+pub(crate) use firmware::{offered, single_stage_policy};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
 pub(crate) use stored::HeldCommits;
 
-/// Bearer token of every server that is not told otherwise.
+/// Bearer token of every server whose settings do not say otherwise.
 pub(crate) const ADMIN_TOKEN: &str = "the-admin-token-of-tests";
 /// Where requests come from unless a test says otherwise; all of 127/8 is this machine.
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -41,22 +41,22 @@ pub(crate) const NO_LIMITS: [(&str, &str); 4] = [
     ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "60000000"),
     ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "1000000"),
 ];
-/// Longest time anything here is waited for; only a failing test waits so long.
+/// The longest wait of any test; only a failing test waits so long.
 pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
-/// Pause between two looks at something that is waited for.
-const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// Pause between two checks of a condition that a test waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The key that every server signs with, unless a test says otherwise.
 pub(crate) fn server_key() -> PrivateKey {
     PrivateKey::from_seed(&[42; 32])
 }
 
-/// Starts a server in a world of its own.
+/// Starts a server in a new world.
 pub(crate) fn start_server(settings: &[(&str, &str)]) -> Server {
     world(settings).start()
 }
 
-/// A folder of its own, and the settings that everything run in it is given. An empty value unsets a setting.
+/// A new folder, and the settings for everything that runs in it. An empty value unsets a setting.
 pub(crate) fn world(settings: &[(&str, &str)]) -> World {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("file:{}", folder.path().join("ks.sqlite").display());
@@ -67,31 +67,31 @@ pub(crate) fn world(settings: &[(&str, &str)]) -> World {
         ("DATABASE_URL", database.as_str()),
         ("SERVER_PRIVATE_KEY", key.as_str()),
         ("ADMIN_TOKEN", ADMIN_TOKEN),
-        ("STORE_SYNCHRONOUS", "off"), // a crash of the process loses nothing even so; only durability.rs needs the disk
+        ("STORE_SYNCHRONOUS", "off"), // a crash of the process loses nothing even then; only durability.rs needs the disk
     ];
     let settings = usual.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     World { settings: settings.collect(), folder }
 }
 
-/// Waits until something is so. Every wait of the tests that is not an answer or an exit comes through here.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            tokio::time::sleep(LOOK_PAUSE).await;
+/// Waits until a condition holds. Every wait of the tests for anything but an answer or an exit uses this.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let polling = async {
+        while !holds().await {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    assert!(tokio::time::timeout(WAIT_MAX, looking).await.is_ok(), "waited {WAIT_MAX:?} in vain until {what}");
+    assert!(tokio::time::timeout(WAIT_MAX, polling).await.is_ok(), "waited {WAIT_MAX:?} without success until {what}");
 }
 
-/// A folder and the settings of what runs in it.
+/// A folder and the settings of the programs that run in it.
 pub(crate) struct World {
     settings: BTreeMap<String, String>,
     folder: TempDir,
 }
 
-/// How a command ended, and what it said.
+/// A command's exit code and output.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -110,12 +110,11 @@ impl World {
         path
     }
 
-    /// Changes a setting for what is run or started from now on.
+    /// Changes a setting for programs that start from now on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(name.to_owned(), value.to_owned());
     }
 
-    /// The database file.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("ks.sqlite")
     }
@@ -127,15 +126,15 @@ impl World {
     }
 
     /// Runs the executable until it ends; its standard input is empty.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
         let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        CommandOutput { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// The same as a user who has no rights but those that everybody has, if the tester is root; none if that user can't run the
-    /// executable. The world's folder is opened to all.
-    pub(crate) fn run_without_rights(&self, arguments: &[&str]) -> Option<Ran> {
+    /// The same as an unprivileged user if the tester is root; none if that user can't run the
+    /// executable. The world's folder becomes readable for all users.
+    pub(crate) fn run_without_rights(&self, arguments: &[&str]) -> Option<CommandOutput> {
         use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
         std::fs::set_permissions(self.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = self.command(arguments);
@@ -144,33 +143,32 @@ impl World {
         }
         let output = command.stdin(Stdio::null()).output().ok()?;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Some(Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+        Some(CommandOutput { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }
 
-    /// The same with a standard output of another kind; what it says there is not seen.
-    pub(crate) fn run_into(&self, arguments: &[&str], stdout: impl Into<Stdio>) -> Ran {
+    /// The same with another standard output, which is not captured.
+    pub(crate) fn run_into(&self, arguments: &[&str], stdout: impl Into<Stdio>) -> CommandOutput {
         let child = self.command(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        Ran { code: output.status.code(), stdout: String::new(), stderr }
+        CommandOutput { code: output.status.code(), stdout: String::new(), stderr }
     }
 
     /// The same with a standard output that is closed, as `>&-` leaves it.
-    pub(crate) fn run_without_stdout(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run_without_stdout(&self, arguments: &[&str]) -> CommandOutput {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_ks-server")]).args(arguments);
         let command = command.env_clear().envs(&self.settings).current_dir(self.folder.path());
         let output = command.stdin(Stdio::null()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        Ran { code: output.status.code(), stdout: String::new(), stderr }
+        CommandOutput { code: output.status.code(), stdout: String::new(), stderr }
     }
 
-    /// Runs `ks-server serve` where it is expected to refuse. Should it start, its empty input ends it at once.
-    pub(crate) fn serve_in_vain(&self) -> Ran {
+    /// Runs `ks-server serve` where it must fail. If it starts, its empty input stops it immediately.
+    pub(crate) fn serve_expecting_error(&self) -> CommandOutput {
         self.run(&["serve", "--stop-with-stdin"])
     }
 
-    /// Starts the server.
     pub(crate) fn start(self) -> Server {
         let process = Process::start(&self);
         Server { process, world: self }
@@ -180,7 +178,7 @@ impl World {
         self.path("server.log")
     }
 
-    /// All that servers in this world have written to standard error.
+    /// Everything that servers in this world have written to standard error.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -203,8 +201,8 @@ impl Process {
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let Some(address) = line.trim_end().strip_prefix("listening on http://") else {
-            let _ = child.kill(); // it may be gone already
-            panic!("said {line:?} instead of where it listens, {:?}: {}", child.wait(), world.log());
+            let _ = child.kill(); // it may have exited already
+            panic!("printed {line:?} instead of its address, {:?}: {}", child.wait(), world.log());
         };
         Self { address: address.parse().unwrap(), stdin: child.stdin.take(), child, _stdout: stdout }
     }
@@ -212,7 +210,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may be gone already
+        let _ = self.child.kill(); // it may have exited already
         let _ = self.child.wait();
     }
 }
@@ -231,12 +229,12 @@ impl Deref for Server {
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.process.address
     }
 
-    /// SIGKILL; comes back when the process is gone.
+    /// SIGKILL; returns when the process has exited.
     pub(crate) fn kill_9(&mut self) {
         self.process.child.kill().unwrap();
         self.process.child.wait().unwrap();
@@ -253,7 +251,7 @@ impl Server {
         drop(self.process.stdin.take());
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has exited by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the server ends", async || {
@@ -264,7 +262,7 @@ impl Server {
         status.unwrap()
     }
 
-    /// Starts the executable again on the same database; the port is another one.
+    /// Starts the executable again on the same database; the port changes.
     pub(crate) fn start_again(&mut self) {
         self.process.child.kill().unwrap(); // no error if it has ended
         self.process.child.wait().unwrap();
@@ -276,13 +274,11 @@ impl Server {
         Device::new(device_id, Line::new(self.address(), HOME))
     }
 
-    /// Imports devices.
     pub(crate) async fn whitelist(&self, devices: &[&Device]) {
         let answer = self.import(inventory(devices)).await.done();
         assert_eq!(answer["added"], devices.len());
     }
 
-    /// An imported device.
     pub(crate) async fn whitelisted(&self, device_id: &str) -> Device {
         let device = self.device(device_id);
         self.whitelist(&[&device]).await;
@@ -296,7 +292,7 @@ impl Server {
         device
     }
 
-    /// Imported and registered devices, `{prefix}-0` and so on.
+    /// Imported and registered devices: `{prefix}-0` and so on.
     pub(crate) async fn fleet(&self, prefix: &str, count: usize) -> Vec<Device> {
         let mut devices: Vec<Device> = (0..count).map(|number| self.device(&format!("{prefix}-{number}"))).collect();
         self.whitelist(&devices.iter().collect::<Vec<_>>()).await;
@@ -306,7 +302,7 @@ impl Server {
         devices
     }
 
-    /// One request on a connection of its own, with the admin token.
+    /// One request on a new connection, with the admin token.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: impl Into<String>) -> Json {
         self.admin_as(&format!("Bearer {ADMIN_TOKEN}"), method, path, body).await
     }
@@ -357,19 +353,18 @@ impl Server {
         self.admin("POST", "/api/devices/import", csv).await
     }
 
-    /// Revokes one device.
     pub(crate) async fn revoke(&self, device: &Device) -> Json {
         self.post(&format!("/api/devices/{}/revoke", device.id), &json!({ "reason": "a test says so" })).await
     }
 
-    /// Makes one token, bound as `binding` says, such as `{"device_id": "KS-1"}`.
+    /// Creates one token, bound as `binding` says, such as `{"device_id": "KS-1"}`.
     pub(crate) async fn otrt(&self, binding: Value) -> String {
         let mut order = json!({ "count": 1, "ttl_s": 600 });
         order.as_object_mut().unwrap().extend(binding.as_object().unwrap().clone());
         self.post("/api/otrts", &order).await.done()["tokens"][0].as_str().unwrap().to_owned()
     }
 
-    /// Queues one command for one device, and gives its name.
+    /// Queues one command for one device, and returns its id.
     pub(crate) async fn enqueue(&self, device: &Device, kind: &str, argument: &str) -> String {
         let command = CommandOrder::from_wire(kind, argument).unwrap();
         let order = json!({ "which": { "device_ids": [device.id.as_str()] }, "command": command, "ttl_s": 600 });
@@ -378,31 +373,31 @@ impl Server {
         commands["items"][0]["command_id"].as_str().unwrap().to_owned()
     }
 
-    /// A metric's value; none while it is not there. `name` with its labels, as it is written.
+    /// A metric's value; none while it does not exist. `name` includes its labels, as in the exposition.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let text = Line::new(self.address(), HOME).exchange(Sent::get("/metrics")).await.unwrap().text();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
         line.map(|value| value.parse().unwrap())
     }
 
-    /// Writes that wait in the store's queue now; the group in progress is not among them.
-    pub(crate) async fn writes_waiting(&self) -> u64 {
+    /// Writes in the store's queue now; the group in progress is not among them.
+    pub(crate) async fn queued_writes(&self) -> u64 {
         self.get("/health").await.done()["writes_waiting"].as_u64().unwrap()
     }
 
     /// Waits until that many writes are in the store's queue.
-    pub(crate) async fn until_waiting(&self, writes: u64) {
-        eventually("writes wait", async || self.writes_waiting().await >= writes).await;
+    pub(crate) async fn wait_for_queued_writes(&self, writes: u64) {
+        eventually("writes are queued", async || self.queued_writes().await >= writes).await;
     }
 
-    /// Waits for the first keyset and for retention's first look, so that from here on the store's queue holds nothing but the test's own writes.
-    pub(crate) async fn until_settled(&self) {
+    /// Waits for the first keyset and for retention's first run; from then on the store's queue holds only the test's own writes.
+    pub(crate) async fn wait_until_idle(&self) {
         let commits = "ks_store_commits_total";
-        eventually("retention has looked", async || self.metric(commits).await.is_some_and(|count| count >= 2.0)).await;
+        eventually("retention has run", async || self.metric(commits).await.is_some_and(|count| count >= 2.0)).await;
     }
 
-    /// The server serves and has not panicked; nothing that was sent to it did harm.
-    pub(crate) async fn is_well(&self) {
+    /// Asserts that the server serves and has not panicked.
+    pub(crate) async fn assert_healthy(&self) {
         assert_eq!(self.get("/health").await.done()["status"], "ok");
         let log = self.log();
         assert!(!log.contains("panicked"), "{log}");
@@ -435,7 +430,6 @@ impl Json {
         Self { status: answer.status, content_type, body, answer }
     }
 
-    /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.answer.header(name)
     }
@@ -447,7 +441,7 @@ impl Json {
         self.body
     }
 
-    /// The body of an answer that must be this problem.
+    /// The body of an answer that must be a problem with this status.
     #[track_caller]
     pub(crate) fn problem(self, status: u16) -> Value {
         assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{}", self.body);
@@ -457,7 +451,7 @@ impl Json {
     }
 }
 
-/// Cuts a file in half, as a broken disk or copy does.
+/// Truncates a file to half its length, as a broken disk or copy does.
 pub(crate) fn cut_in_half(path: &Path) {
     let bytes = std::fs::read(path).unwrap();
     let mut file = File::create(path).unwrap();

@@ -1,4 +1,4 @@
-//! What is stored, asked of the database itself: the only file of these tests that opens it.
+//! Reads what is stored from the database itself: the only file of these tests that opens it.
 
 use rusqlite::types::FromSql;
 
@@ -12,7 +12,7 @@ impl World {
         connection
     }
 
-    /// The one value that a query gives.
+    /// The single value that a query returns.
     pub(crate) fn value<T: FromSql>(&self, sql: &str) -> T {
         self.sqlite().query_row(sql, [], |row| row.get(0)).unwrap()
     }
@@ -28,16 +28,16 @@ impl World {
 }
 
 impl Server {
-    /// Keeps every commit waiting until the hold is dropped: another writer has SQLite's one write lock.
+    /// Blocks every commit until the hold is dropped: another writer has SQLite's one write lock.
     /// The server gives up on a commit after 5 s.
-    pub(crate) fn hold_commits(&self) -> HeldCommits {
+    pub(crate) fn hold_commits(&self) -> CommitHold {
         let connection = self.sqlite();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        HeldCommits { _connection: connection }
+        CommitHold { _connection: connection }
     }
 }
 
-/// SQLite's write lock, held; dropping it lets commits go on.
-pub(crate) struct HeldCommits {
+/// Holds SQLite's write lock; dropping it lets commits continue.
+pub(crate) struct CommitHold {
     _connection: rusqlite::Connection,
 }

@@ -1,4 +1,4 @@
-//! Claim: what a rollout of 100,000 devices costs the store: making it, a look of the engine, and a heartbeat of a device in it.
+//! Claim: what a rollout of 100,000 devices costs the store: creating it, an evaluation by the engine, and a heartbeat of a device in it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed benchmark")]
 
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn policy() -> Policy {
     }
 }
 
-/// An ACTIVE release with that counter.
+/// Creates an ACTIVE release.
 fn release(store: &mut SqliteStore) {
     let fields: ReleaseFields = ReleaseFields {
         release_id: "fw-2".parse().unwrap(),
@@ -90,7 +90,7 @@ fn release(store: &mut SqliteStore) {
     });
 }
 
-/// Every device beats once, with that release and boot; gives the time.
+/// Every device beats once, with that release and boot epoch; returns the time.
 fn all_beat(store: &mut SqliteStore, release_counter: u64, boot_epoch: u32, seq: u64, at: UnixMs) -> Duration {
     let stopwatch = Stopwatch::started();
     for part in (0..DEVICES).collect::<Vec<_>>().chunks(256) {
@@ -116,20 +116,20 @@ fn main() {
     let cost = measured_once(count, || all_beat(&mut store, 1, 1, 1, AT));
     row("a heartbeat, no rollout", cost);
     release(&mut store);
-    let wish = Wish { rollout_id: rollout_id.clone(), policy: policy() };
+    let request = Wish { rollout_id: rollout_id.clone(), policy: policy() };
     let (record, candidates) = commit(&mut store, |store| {
         let record = store.release(&"fw-2".parse().unwrap())?.unwrap();
         let candidates = store.candidates(&record, &Selector::default())?;
         Ok((record, candidates))
     });
-    let cost = repeated(1, || drop(plan(&wish, &record, candidates.clone(), 60).unwrap()));
+    let cost = repeated(1, || drop(plan(&request, &record, candidates.clone(), 60).unwrap()));
     row("a plan", cost);
-    let (_, targets) = plan(&wish, &record, candidates, 60).unwrap();
+    let (_, targets) = plan(&request, &record, candidates, 60).unwrap();
     let new = NewRollout {
         rollout_id: rollout_id.clone(),
         release_id: record.release_id.clone(),
         state: State::new(AT),
-        policy: wish.policy,
+        policy: request.policy,
         targets,
         why: "a benchmark".to_owned(),
     };
@@ -138,16 +138,19 @@ fn main() {
         commit(&mut store, |store| rules::rollouts::create(store, &new, &by())).unwrap();
         stopwatch.elapsed()
     });
-    row("making it, one transaction", cost);
+    row("creating it, one transaction", cost);
     let mut at = AT;
-    let mut look_after = |store: &mut SqliteStore, ms: u64| {
+    let mut evaluate_after = |store: &mut SqliteStore, ms: u64| {
         at = at + Duration::from_millis(ms);
         let with = Look { at, heartbeat_interval_ms: INTERVAL_MS, dice: [0; 32] };
         commit(store, |store| look(store, &rollout_id, with));
     };
-    row("the look that offers it to the first 5 %", measured_once(1, || timed(|| look_after(&mut store, 1))));
-    row("a look within the minute", measured(1, || timed(|| look_after(&mut store, 1))));
-    row("the first look of a minute, everybody silent", measured(1, || timed(|| look_after(&mut store, 60_000))));
+    row("the evaluation that offers it to the first 5 %", measured_once(1, || timed(|| evaluate_after(&mut store, 1))));
+    row("an evaluation within the minute", measured(1, || timed(|| evaluate_after(&mut store, 1))));
+    row(
+        "the first evaluation of a minute, all devices silent",
+        measured(1, || timed(|| evaluate_after(&mut store, 60_000))),
+    );
     let cost = measured_once(count, || all_beat(&mut store, 1, 1, 2, AT));
     row("a heartbeat, 5 % are offered it", cost);
     let cost = measured_once(count, || all_beat(&mut store, 2, 2, 1, AT));
@@ -160,7 +163,7 @@ fn timed(what: impl FnOnce()) -> Duration {
     stopwatch.elapsed()
 }
 
-/// What can be done once only.
+/// A measurement that can be done only once.
 fn measured_once(count: u32, once: impl FnOnce() -> Duration) -> ks_benches::Cost {
     let us = once().as_secs_f64() * 1e6 / f64::from(count);
     ks_benches::Cost { median_us: us, least_us: us, most_us: us }

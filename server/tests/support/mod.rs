@@ -28,7 +28,7 @@ use tempfile::TempDir;
 pub(crate) use device::{Device, VerifiedAnswer, fetch_with, read_answer, read_answer_of};
 pub(crate) use firmware::{offered, single_stage_policy};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
-pub(crate) use stored::HeldCommits;
+pub(crate) use stored::CommitHold;
 
 /// Bearer token of every server whose settings do not say otherwise.
 pub(crate) const ADMIN_TOKEN: &str = "the-admin-token-of-tests";

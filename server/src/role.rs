@@ -1,5 +1,7 @@
 //! What people and scripts may do: a role each, and for every route the roles that may call it.
 
+use std::fmt::{self, Display};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,19 +67,20 @@ impl Access {
     /// Who may do everything.
     pub const ADMIN: Self = Self::Roles(&[Role::Admin]);
 
-    /// The roles in words.
-    pub fn told(self) -> String {
-        match self {
-            Self::Everybody => "everybody".to_owned(),
-            Self::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "),
-        }
-    }
-
     /// Whether somebody with this role, or nobody in particular, may call.
     pub fn allows(self, role: Option<Role>) -> bool {
         match self {
             Self::Everybody => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
+        }
+    }
+}
+
+impl Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("everybody"),
+            Self::Roles(roles) => f.write_str(&roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")),
         }
     }
 }

@@ -220,7 +220,7 @@ async fn a_device_that_was_led_astray_is_stranded_and_named() {
     beat_with_keyset(&mut fleet[1], 7).await;
     let status = server.get("/api/keys").await.done();
     assert_eq!((&status["confirmed_devices"], &status["stranded_devices"]), (&1.into(), &1.into()), "{status}");
-    assert_eq!(status["astray_devices"], json!(["KS-1"]));
+    assert_eq!(status["unknown_keyset_devices"], json!(["KS-1"]));
     let refused = change(&server, "flip", false).await.problem(409)["detail"].to_string();
     assert!(refused.contains("1 of 2 active") && refused.contains("published here: KS-1"), "{refused}");
 

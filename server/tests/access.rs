@@ -107,7 +107,7 @@ POST /rollouts/{rollout_id}/abort: operator or release_manager or admin
 POST /login: everybody
 POST /logout: viewer or operator or release_manager or factory or admin
 POST /keys/announce: admin
-POST /keys/flip: admin
+POST /keys/activate: admin
 POST /keys/retire: admin
 POST /keys/revoke: admin
 POST /keys/firmware: admin

@@ -21,7 +21,7 @@ async fn says_so(server: &Server, why: &str) {
     assert!(said.contains(why) && said.contains("put back the very file"), "{said}");
     eventually("it is counted", async || server.metric("ks_store_misplaced").await == Some(1.0)).await;
     let log = server.log();
-    let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is lost"));
+    let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database files are missing"));
     assert_eq!(page.count(), 1, "once, and not each second: {log}");
 }
 
@@ -46,7 +46,7 @@ async fn a_database_that_was_moved_takes_nothing_until_it_is_back() {
     device.beat().await.answer();
     server.is_well().await;
     eventually("it is counted", async || server.metric("ks_store_misplaced").await == Some(0.0)).await;
-    assert!(server.log().contains("the database is where it was again"));
+    assert!(server.log().contains("the database files are back"));
     let before = server.beats();
     server.start_again();
     assert_eq!(server.beats(), before);

@@ -77,7 +77,7 @@ async fn our_own_downtime_is_nobodys_silence() {
     assert_eq!(presence["observation_gaps"].as_array().unwrap().len(), 1, "{presence}");
     let about = server.get("/api/devices/KS-0/investigate").await.done();
     assert_eq!(about["presence"], "UNKNOWN");
-    assert!(about["findings"].to_string().contains("no server has heard it since"), "{about}");
+    assert!(about["findings"].to_string().contains("no heartbeat since a server is listening again"), "{about}");
     fleet[0].moves_to(&server, support::HOME);
     fleet[0].beat().await.answer();
     assert_eq!(there(&server.get("/api/presence").await.done()), [1, 0, 0, 1, 0, 0]);

@@ -197,7 +197,7 @@ impl Call {
     /// It is not an integer in canonical form.
     pub fn path_number<T: FromStr + ToString>(&self, name: &str) -> Result<T, Problem> {
         let number = in_one_form(&self.path::<String>(name)?);
-        number.ok_or_else(|| Problem::bad_request(format!("{name}: expected an integer")))
+        number.ok_or_else(|| Problem::bad_request(format!("{name}: expected a whole number")))
     }
 
     /// The version in If-Match, if it was sent.

@@ -255,7 +255,7 @@ fn findings(about: &Investigation) -> Vec<String> {
     }
     if about.presence == Presence::Unknown {
         findings.push(
-            "no heartbeat since a server is listening again, or a clock was wrong: wait for two heartbeat intervals"
+            "no heartbeat since a server is listening again, or a clock was wrong; wait for two heartbeat intervals"
                 .to_owned(),
         );
     }

@@ -149,9 +149,11 @@ pub enum ReleaseError {
 
 fn refusal(class: UpdateClass) -> String {
     match class {
-        UpdateClass::BadSignature => "not a manifest, or FW_SIG is not by a firmware signing key of the keyset; \
+        UpdateClass::BadSignature => {
+            "FW_SIG is not by a key of the keyset that may sign firmware, or this is not a manifest; \
             `ks-server keys status` shows the keys, and `ks-server keys add-firmware-key` publishes one"
-            .to_owned(),
+                .to_owned()
+        }
         class => format!("devices would refuse it ({})", class.as_str()),
     }
 }

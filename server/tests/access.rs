@@ -80,7 +80,7 @@ async fn every_route_refuses_a_query_that_it_does_not_know() {
 fn the_matrix_of_roles_and_routes_is_this() {
     let mut matrix = String::new();
     for route in routes().iter().filter(|route| route.method.as_str() != "GET") {
-        matrix += &format!("{} {}: {}\n", route.method.as_str(), route.path, route.access.to_string());
+        matrix += &format!("{} {}: {}\n", route.method.as_str(), route.path, route.access);
     }
     let expected = "\
 POST /devices: factory or admin

@@ -77,7 +77,7 @@ async fn check_files(app: &App) {
     let was_misplaced = app.metrics.store_misplaced.set(i64::from(is_misplaced)) != 0;
     match found {
         Err(error @ StoreError::Misplaced(_)) if !was_misplaced => {
-            tracing::error!(%error, "the database files are missing")
+            tracing::error!(%error, "the database files are missing");
         }
         Ok(_) if was_misplaced => tracing::warn!("the database files are back"),
         _ => {}

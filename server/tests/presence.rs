@@ -163,7 +163,7 @@ async fn an_offline_device_is_investigated_in_one_call() {
 
     let ran = server.run(&["device", "investigate", "KS-0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for told in ["Offline", "reader is gone", "reboot", "1.4.2", "look at the site's network first"] {
+    for told in ["Offline", "reader is gone", "reboot", "1.4.2", "check the site's network first"] {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }
     let as_json = server.run(&["device", "investigate", "KS-0", "--json"]);

@@ -1,29 +1,30 @@
-//! What people and scripts may do: a role each, and for every route the roles that may call it.
+//! Roles of users and tokens, and the roles that each route requires.
+
+use std::fmt::{self, Display};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What somebody may do.
+/// Permissions of a user or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Looks.
+    /// Reads everything except users, tokens and the audit.
     Viewer,
     /// Runs the fleet day to day: commands, labels, revocations.
     Operator,
-    /// What an operator may, and releases.
+    /// Everything an operator may do, and releases.
     ReleaseManager,
-    /// Provisions devices, and nothing else.
+    /// Provisions devices, nothing else.
     Factory,
-    /// Everything: people, tokens, keys.
+    /// Everything, including users, tokens and server keys.
     Admin,
 }
 
 impl Role {
-    /// Every role.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::ReleaseManager, Self::Factory, Self::Admin];
 
-    /// The word in the API, the store and on the command line.
+    /// Name in the API, the store and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -34,50 +35,50 @@ impl Role {
         }
     }
 
-    /// The role of that word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 
-/// Who may call a route.
+/// Access rule of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody, also without a login.
+    /// Public: no authentication.
     Everybody,
-    /// Whoever has one of these roles.
+    /// Callers with one of these roles.
     Roles(&'static [Role]),
 }
 
 impl Access {
-    /// Whoever is logged in.
+    /// Any authenticated caller.
     pub const ANY_ROLE: Self = Self::Roles(&Role::ALL);
-    /// Who may look at the fleet.
+    /// Reads the fleet's state.
     pub const LOOK: Self = Self::Roles(&[Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Admin]);
-    /// Who may look at devices: those, and the factory.
+    /// Reads devices; the factory too.
     pub const LOOK_AT_DEVICES: Self = Self::ANY_ROLE;
-    /// Who may act on the fleet.
+    /// Operates the fleet.
     pub const OPERATE: Self = Self::Roles(&[Role::Operator, Role::ReleaseManager, Role::Admin]);
-    /// Who may make releases, and roll them out.
+    /// Creates releases and rolls them out.
     pub const RELEASE: Self = Self::Roles(&[Role::ReleaseManager, Role::Admin]);
-    /// Who may provision devices.
+    /// Provisions devices.
     pub const PROVISION: Self = Self::Roles(&[Role::Factory, Role::Admin]);
-    /// Who may do everything.
+    /// Administers users, tokens, keys and the audit.
     pub const ADMIN: Self = Self::Roles(&[Role::Admin]);
 
-    /// The roles in words.
-    pub fn told(self) -> String {
-        match self {
-            Self::Everybody => "everybody".to_owned(),
-            Self::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "),
-        }
-    }
-
-    /// Whether somebody with this role, or nobody in particular, may call.
+    /// Whether a caller with this role, or an anonymous one, may call the route.
     pub fn allows(self, role: Option<Role>) -> bool {
         match self {
             Self::Everybody => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
+        }
+    }
+}
+
+impl Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("everybody"),
+            Self::Roles(roles) => f.write_str(&roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")),
         }
     }
 }

@@ -207,7 +207,7 @@ async fn a_time_range_that_ends_before_it_begins_is_refused() {
         let request = |since: &str, until: &str| format!("{path}?since={since}&until={until}");
         let problem = server.get(&request(late, early)).await.problem(400);
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(&format!("since is {late}, and until is {early}")), "{path}: {detail}");
+        assert!(detail.contains(&format!("since, until: {late} is after {early}")), "{path}: {detail}");
         for (since, until) in [(early, late), (early, early)] {
             assert_eq!(server.get(&request(since, until)).await.status, 200, "{path}");
         }

@@ -176,15 +176,15 @@ async fn beat_with_keyset(device: &mut Device, version: u64) {
 async fn a_device_that_missed_a_server_key_rotation_follows_the_chain() {
     let server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
-    change(&server, "flip", false).await.problem(409);
+    change(&server, "activate", false).await.problem(409);
     let announced = change(&server, "announce", false).await.done();
     assert_eq!((&announced["keyset_version"], &announced["stranded_devices"]), (&2.into(), &2.into()));
     change(&server, "announce", false).await.problem(409);
-    let refused = change(&server, "flip", false).await.problem(409);
+    let refused = change(&server, "activate", false).await.problem(409);
     assert!(refused["detail"].as_str().unwrap().starts_with("2 of 2 active devices"), "{refused}");
     beat_with_keyset(&mut fleet[0], 2).await;
-    assert!(change(&server, "flip", false).await.problem(409)["detail"].as_str().unwrap().starts_with("1 of 2"));
-    let flipped = change(&server, "flip", true).await.done();
+    assert!(change(&server, "activate", false).await.problem(409)["detail"].as_str().unwrap().starts_with("1 of 2"));
+    let flipped = change(&server, "activate", true).await.done();
     let state = |keys: &Value, nth: usize| keys["keys"][nth]["status"].as_str().unwrap().to_owned();
     assert_eq!([state(&flipped, 0), state(&flipped, 1)], ["RETIRED", "SIGNING"]);
 
@@ -222,12 +222,12 @@ async fn a_device_with_an_unpublished_keyset_is_stranded_and_named() {
     beat_with_keyset(&mut fleet[1], 7).await;
     let status = server.get("/api/keys").await.done();
     assert_eq!((&status["confirmed_devices"], &status["stranded_devices"]), (&1.into(), &1.into()), "{status}");
-    assert_eq!(status["astray_devices"], json!(["KS-1"]));
-    let refused = change(&server, "flip", false).await.problem(409)["detail"].to_string();
+    assert_eq!(status["unknown_keyset_devices"], json!(["KS-1"]));
+    let refused = change(&server, "activate", false).await.problem(409)["detail"].to_string();
     assert!(refused.contains("1 of 2 active") && refused.contains("published here: KS-1"), "{refused}");
 
     let findings = server.get("/api/devices/KS-1/investigate").await.done()["findings"].to_string();
-    assert!(findings.contains("it holds keyset 7, and 2 is the newest here"), "{findings}");
+    assert!(findings.contains("it holds keyset 7, but 2 is the newest here"), "{findings}");
     let findings = server.get("/api/devices/KS-0/investigate").await.done()["findings"].to_string();
     assert!(!findings.contains("keyset"), "{findings}");
     for (command, reported) in [(&["keys", "status"][..], "published here"), (&["doctor"], "KS-1 and perhaps others")] {
@@ -290,7 +290,7 @@ async fn settings_that_name_a_revoked_key_are_reported_and_not_exported() {
 async fn a_rotated_key_survives_a_restart() {
     let mut server = start_server(&[]);
     change(&server, "announce", false).await.done();
-    change(&server, "flip", false).await.done();
+    change(&server, "activate", false).await.done();
     server.kill_9();
     server.start_again();
     let keys = newest(&server).await;

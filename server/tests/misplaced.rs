@@ -21,7 +21,7 @@ async fn assert_reported(server: &Server, why: &str) {
     assert!(reported.contains(why) && reported.contains("put back the very file"), "{reported}");
     eventually("the metric is set", async || server.metric("ks_store_misplaced").await == Some(1.0)).await;
     let log = server.log();
-    let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database is lost"));
+    let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database files are missing"));
     assert_eq!(page.count(), 1, "logged once, and not each second: {log}");
 }
 
@@ -46,7 +46,7 @@ async fn a_moved_database_refuses_writes_until_it_is_back() {
     device.beat().await.answer();
     server.assert_healthy().await;
     eventually("the metric is set", async || server.metric("ks_store_misplaced").await == Some(0.0)).await;
-    assert!(server.log().contains("the database is where it was again"));
+    assert!(server.log().contains("the database files are back"));
     let before = server.beats();
     server.start_again();
     assert_eq!(server.beats(), before);

@@ -79,7 +79,7 @@ async fn server_downtime_does_not_count_as_device_silence() {
     assert_eq!(presence["observation_gaps"].as_array().unwrap().len(), 1, "{presence}");
     let about = server.get("/api/devices/KS-0/investigate").await.done();
     assert_eq!(about["presence"], "UNKNOWN");
-    assert!(about["findings"].to_string().contains("no server has heard it since"), "{about}");
+    assert!(about["findings"].to_string().contains("no heartbeat since a server is listening again"), "{about}");
     fleet[0].moves_to(&server, support::HOME);
     fleet[0].beat().await.answer();
     assert_eq!(registered_counts(&server.get("/api/presence").await.done()), [1, 0, 0, 1, 0, 0]);
@@ -169,7 +169,7 @@ async fn an_offline_device_is_investigated_in_one_call() {
 
     let ran = server.run(&["device", "investigate", "KS-0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for expected in ["Offline", "reader is gone", "reboot", "1.4.2", "look at the site's network first"] {
+    for expected in ["Offline", "reader is gone", "reboot", "1.4.2", "check the site's network first"] {
         assert!(ran.stdout.contains(expected), "{expected}: {}", ran.stdout);
     }
     let as_json = server.run(&["device", "investigate", "KS-0", "--json"]);

@@ -582,7 +582,7 @@ async fn a_full_queue_is_overloaded_and_queued_writes_are_stored() {
     server.wait_for_queued_writes(16).await;
     late.beat().await.refusal(Code::Overloaded);
     let problem = server.post("/api/otrts", &json!({ "count": 1, "ttl_s": 60 })).await.problem(503);
-    assert!(problem["detail"].as_str().unwrap().contains("try again"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("retry later"), "{problem}");
     drop(held);
     for beat in waiting {
         beat.await.unwrap();

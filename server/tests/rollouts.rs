@@ -166,7 +166,7 @@ async fn operators_pause_resume_and_approve() {
     let stale = json!({ "reason": "x", "stage": 0, "revision": waiting["revision"].as_u64().unwrap() - 1 });
     let refused = approve(&stale).await.problem(409);
     let detail = refused["detail"].as_str().unwrap();
-    let sent = format!("is about `stage` {} and `revision` {}", stale["stage"], stale["revision"]);
+    let sent = format!("refers to `stage` {} and `revision` {}", stale["stage"], stale["revision"]);
     assert!(detail.contains(&sent), "exactly as in the body: {detail}");
     approve(&json!({ "reason": "x", "stage": 1, "revision": waiting["revision"] })).await.problem(409);
     approve(&json!({ "reason": "x" })).await.problem(400);

@@ -1,4 +1,4 @@
-//! /api/users and /api/tokens: people who log in, and tokens for scripts.
+//! /api/users and /api/tokens: users who log in, and tokens for scripts.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     Problem,
     heartbeats::PageQuery,
     page::{self, Page},
-    route::{Call, Done, Json, JsonBody, Nothing, Query, Versioned},
+    route::{Call, Json, JsonBody, NoContent, Nothing, Query, Versioned},
 };
 use crate::{
     role::Role,
@@ -37,30 +37,30 @@ pub async fn users(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Pa
     Ok(Json(Page::of(users, limit, |user| user.row, User::from)))
 }
 
-/// A user to make.
+/// A user to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     #[schemars(regex(pattern = r"^[A-Za-z0-9._@-]{1,64}$"))]
     name: String,
     role: Role,
-    /// 12 characters at least.
+    /// At least 12 characters.
     #[schemars(length(min = 12, max = 256))]
     password: String,
 }
 
-/// Makes a user.
+/// Creates a user.
 pub async fn create_user(call: Call, JsonBody(new): JsonBody<NewUser>) -> Result<Versioned<User>, Problem> {
     let NewUser { name, role, password } = new;
     check_name(&name)?;
-    let password_hash = hashed(&call, password).await?;
-    let (by, made) = (call.by(), store::accounts::NewUser { name: name.clone(), role, password_hash });
-    let created = call.app.writer.write(move |store| accounts::create_user(store, &made, &by)).await?;
+    let password_hash = hash_password(&call, password).await?;
+    let (by, new) = (call.by(), store::accounts::NewUser { name: name.clone(), role, password_hash });
+    let created = call.app.writer.write(move |store| accounts::create_user(store, &new, &by)).await?;
     created.map_err(|refused| user_refused(&refused, &name))?;
     find(&call, &name).await
 }
 
-async fn hashed(call: &Call, password: String) -> Result<String, Problem> {
+async fn hash_password(call: &Call, password: String) -> Result<String, Problem> {
     let salt = call.app.rng.bytes_32();
     let hashed = call.app.passwords.hash(password, salt).await.ok_or_else(Problem::overloaded)?;
     hashed.map_err(|expected| Problem::bad_request(format!("password: expected {expected}")))
@@ -75,22 +75,22 @@ async fn find(call: &Call, name: &str) -> Result<Versioned<User>, Problem> {
 
 fn user_refused(refused: &UserRefused, name: &str) -> Problem {
     match refused {
-        UserRefused::NameTaken => Problem::conflict(format!("name: there is a user {name} already")),
-        UserRefused::Unknown => Problem::not_found(format!("no user is named {name}")),
+        UserRefused::NameTaken => Problem::conflict(format!("name: user {name} already exists")),
+        UserRefused::Unknown => Problem::not_found(format!("unknown user {name}")),
         UserRefused::Changed { version } => Problem::changed(*version),
     }
 }
 
-/// What of a user to change; what is left out stays.
+/// Changes to a user; omitted fields stay as they are.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditUser {
-    /// Another role: ends the tokens that the user made.
+    /// A new role. Revokes the tokens that the user created.
     role: Option<Role>,
-    /// Another password: ends the user's sessions.
+    /// A new password. Ends the user's sessions.
     #[schemars(length(min = 12, max = 256))]
     password: Option<String>,
-    /// Disabling ends the user's sessions, and the tokens that the user made.
+    /// Disabling ends the user's sessions and revokes the tokens that the user created.
     disabled: Option<bool>,
 }
 
@@ -99,7 +99,7 @@ pub async fn edit_user(call: Call, JsonBody(edit): JsonBody<EditUser>) -> Result
     let name: String = call.path("name")?;
     let EditUser { role, password, disabled } = edit;
     let password_hash = match password {
-        Some(password) => Some(hashed(&call, password).await?),
+        Some(password) => Some(hash_password(&call, password).await?),
         None => None,
     };
     let edit = UserEdit { role, password_hash, disabled };
@@ -116,29 +116,29 @@ pub async fn tokens(call: Call, Query(query): Query<PageQuery>) -> Result<Json<P
     Ok(Json(Page::of(tokens, limit, |token| token.row, Token::from)))
 }
 
-/// A token to make.
+/// A token to create.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TokenOrder {
-    /// What it is called, for the audit.
+pub struct TokenRequest {
+    /// Name for the audit.
     #[schemars(regex(pattern = r"^[A-Za-z0-9._@-]{1,64}$"))]
     name: String,
     role: Role,
-    /// How long it is good, in seconds.
+    /// Lifetime in seconds.
     #[schemars(range(min = 1, max = 31_536_000))]
     ttl_s: u64,
 }
 
-/// A new token, which is shown here and never again.
+/// A new token. Its secret is shown only in this response.
 #[derive(Serialize, JsonSchema)]
-pub struct TokenMade {
+pub struct CreatedToken {
     row: i64,
     token: String,
     expires_at: UnixMs,
 }
 
-/// Makes a token.
-pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> Result<Json<TokenMade>, Problem> {
+/// Creates a token.
+pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenRequest>) -> Result<Json<CreatedToken>, Problem> {
     check_name(&order.name)?;
     if !(1..=TOKEN_TTL_S_MAX).contains(&order.ttl_s) {
         return Err(Problem::bad_request(format!(
@@ -151,12 +151,12 @@ pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenOrder>) -> 
     let (token, new) = new_token(&call.app.rng, order.name, order.role, expires_at);
     let new = NewToken { user: call.caller.user.clone(), ..new };
     let row = call.app.writer.write(move |store| accounts::add_token(store, &new, &by)).await?;
-    Ok(Json(TokenMade { row, token, expires_at }))
+    Ok(Json(CreatedToken { row, token, expires_at }))
 }
 
-/// Ends a token or a session.
-pub async fn revoke_token(call: Call, _: Nothing) -> Result<Done, Problem> {
+/// Revokes a token or a session.
+pub async fn revoke_token(call: Call, _: Nothing) -> Result<NoContent, Problem> {
     let (row, by): (i64, _) = (call.path_number("row")?, call.by());
-    let was_there = call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
-    if was_there { Ok(Done) } else { Err(Problem::not_found(format!("there is no token {row}"))) }
+    let was_known = call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
+    if was_known { Ok(NoContent) } else { Err(Problem::not_found(format!("unknown token {row}"))) }
 }

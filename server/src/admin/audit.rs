@@ -1,4 +1,4 @@
-//! /api/audit: who did what to what, when, from where; and whether the record is whole.
+//! /api/audit: who did what to what, when and from where; and whether the log is intact.
 
 use ks_protocol::{text::hex, time::UnixMs};
 use schemars::JsonSchema;
@@ -10,87 +10,87 @@ use super::{
     route::{Call, Json, Nothing, Query},
 };
 use crate::{
-    service::audit::{Line, PAGE, ndjson, walk},
+    service::audit::{AuditEntry, PAGE, ndjson, verify_chain},
     store::audit::AuditFilter,
 };
 
-/// Which lines, and which page of them.
+/// Filter and page.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     /// By this actor.
     actor: Option<String>,
-    /// Whose action begins so.
+    /// Actions with this prefix.
     #[schemars(regex(pattern = r"^[a-z_.]{1,40}$"))]
     action: Option<String>,
-    /// About this.
+    /// About this subject.
     subject: Option<String>,
     /// At or after this.
     since: Option<UnixMs>,
     /// Before this.
     until: Option<UnixMs>,
-    /// Where the page before ended.
+    /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
-    /// Rows of the page, 100 unless it is said.
+    /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
 }
 
-/// Lists lines, the oldest first.
-pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Page<Line>>, Problem> {
+/// Lists entries, oldest first.
+pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Page<AuditEntry>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let AuditQuery { actor, action, subject, since, until, .. } = query;
-    page::in_order(since, until)?;
+    page::check_period(since, until)?;
     let is_word = |action: &String| {
         (1..=40).contains(&action.len())
             && action.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'))
     };
     if action.as_ref().is_some_and(|action| !is_word(action)) {
-        return Err(Problem::bad_request("action: expected 1 to 40 of a-z, _ and dots, such as device.revoke"));
+        return Err(Problem::bad_request("action: expected 1 to 40 of a-z, `_` and `.`, such as device.revoke"));
     }
-    let which = AuditFilter { actor, action, subject, since, until };
-    let lines = call.reader.ask(move |store| store.audit(&which, after, limit)).await?;
-    Ok(Json(Page::of(lines, limit, |line| line.number, Line::from)))
+    let filter = AuditFilter { actor, action, subject, since, until };
+    let lines = call.reader.ask(move |store| store.audit(&filter, after, limit)).await?;
+    Ok(Json(Page::of(lines, limit, |line| line.number, AuditEntry::from)))
 }
 
-/// Gives every line, one JSON document each.
+/// Exports all entries, one JSON document per line.
 pub async fn export(call: Call, _: Nothing) -> Result<Ndjson, Problem> {
     let reader = call.reader.clone();
-    Ok(Ndjson::by("audit.ndjson", |mut pieces| async move {
+    Ok(Ndjson::stream("audit.ndjson", |mut chunks| async move {
         let mut after = 0;
         loop {
             let lines = match reader.ask(move |store| store.audit(&AuditFilter::default(), after, PAGE)).await {
                 Ok(lines) => lines,
-                Err(error) => return pieces.fail(error),
+                Err(error) => return chunks.abort(error),
             };
             let Some(last) = lines.last() else { return };
             after = last.number;
-            if !pieces.send(ndjson(lines)).await {
+            if !chunks.send(ndjson(lines)).await {
                 return;
             }
         }
     }))
 }
 
-/// Whether the audit is whole.
+/// Result of verifying the audit log.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Verdict {
-    /// Whether it is.
+pub struct Verification {
+    /// Whether the log is intact.
     whole: bool,
-    /// What is wrong, if it is not.
+    /// What is wrong, if it is not intact.
     broken: Option<String>,
-    /// The last line's number: note it elsewhere together with its hash, and `ks-server audit verify --head` finds even a
-    /// record that was written anew as a whole.
+    /// Number of the last entry. Keep it elsewhere together with its hash: `ks-server audit verify --head` then detects even a log
+    /// that was rewritten from the start.
     head: Option<i64>,
-    /// The last line's hash, in hex.
+    /// Hash of the last entry, in hex.
     head_hash: Option<String>,
 }
 
-/// Walks along the whole chain.
-pub async fn verify(call: Call, _: Nothing) -> Result<Json<Verdict>, Problem> {
-    Ok(Json(match walk(&call.reader, Vec::new()).await? {
-        Ok((head, hash)) => Verdict { whole: true, broken: None, head: Some(head), head_hash: Some(hex(&hash)) },
-        Err(broken) => Verdict { whole: false, broken: Some(broken.to_string()), head: None, head_hash: None },
+/// Verifies the whole hash chain.
+pub async fn verify(call: Call, _: Nothing) -> Result<Json<Verification>, Problem> {
+    Ok(Json(match verify_chain(&call.reader, Vec::new()).await? {
+        Ok((head, hash)) => Verification { whole: true, broken: None, head: Some(head), head_hash: Some(hex(&hash)) },
+        Err(broken) => Verification { whole: false, broken: Some(broken.to_string()), head: None, head_hash: None },
     }))
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
+    device_selector::DeviceSelector,
     page::{self, Page},
     route::{Call, Json, JsonBody, Nothing, Query, Versioned},
-    which::Which,
 };
 use crate::{
     rules,
@@ -20,12 +20,12 @@ use crate::{
     store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
 };
 
-/// Labels of one device at most.
+/// Maximum labels per device.
 const LABELS_MAX: usize = 32;
-/// Bytes of a site or a label at most.
+/// Maximum length of a site or a label, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Which devices, and which page of them.
+/// Filter and page.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DevicesQuery {
@@ -33,16 +33,16 @@ pub struct DevicesQuery {
     model: Option<String>,
     /// At this site.
     site: Option<String>,
-    /// That last said they run this firmware.
+    /// Firmware version that the device last reported.
     firmware_version: Option<String>,
     /// With this label.
     label: Option<String>,
     /// In this status.
     status: Option<DeviceStatus>,
-    /// Where the page before ended.
+    /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
-    /// Rows of the page, 100 unless it is said.
+    /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
 }
@@ -51,37 +51,36 @@ pub struct DevicesQuery {
 pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<Device>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let DevicesQuery { model, site, firmware_version, label, status, .. } = query;
-    let which = Selector { device_ids: None, model, site, firmware_version, label, status };
-    let devices = call.reader.ask(move |store| store.devices(&which, after, limit)).await?;
+    let filter = Selector { device_ids: None, model, site, firmware_version, label, status };
+    let devices = call.reader.ask(move |store| store.devices(&filter, after, limit)).await?;
     Ok(Json(Page::of(devices, limit, |device| device.row, Device::from)))
 }
 
-/// The device of that name.
+/// The device, or 404.
 pub(super) async fn find(call: &Call, device_id: &DeviceId) -> Result<DeviceRecord, Problem> {
     let wanted = device_id.clone();
     let found = call.reader.ask(move |store| store.device(&wanted)).await?;
-    found.ok_or_else(|| nobody(device_id))
+    found.ok_or_else(|| unknown_device(device_id))
 }
 
 /// 404.
-pub(super) fn nobody(device_id: &DeviceId) -> Problem {
-    Problem::not_found(format!("no device is named {device_id}"))
+pub(super) fn unknown_device(device_id: &DeviceId) -> Problem {
+    Problem::not_found(format!("unknown device {device_id}"))
 }
 
-/// One device.
+/// Gets a device.
 pub async fn get(call: Call, _: Nothing) -> Result<Versioned<Device>, Problem> {
     let device = find(&call, &call.path("device_id")?).await?;
     Ok(Versioned(device.version, device.into()))
 }
 
-/// What of a device people may edit; what is left out stays.
+/// Changes to a device; omitted fields stay as they are.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// Where it stands.
     #[schemars(length(min = 1, max = 128))]
     site: Option<String>,
-    /// All of its labels.
+    /// Replaces all labels.
     #[schemars(length(max = 32))]
     labels: Option<Vec<String>>,
 }
@@ -90,11 +89,11 @@ pub struct Edit {
 pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versioned<Device>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     let Edit { site, labels } = edit;
-    let is_name = |text: &String| is_plain(text, NAME_BYTES_MAX);
-    if site.as_ref().is_some_and(|site| !is_name(site)) {
+    let is_valid = |text: &String| is_plain(text, NAME_BYTES_MAX);
+    if site.as_ref().is_some_and(|site| !is_valid(site)) {
         return Err(Problem::bad_request(format!("site: expected {}", inventory::FIELD)));
     }
-    if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX || !labels.iter().all(is_name)) {
+    if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX || !labels.iter().all(is_valid)) {
         let detail = format!("labels: expected at most {LABELS_MAX}, each of 1 to {NAME_BYTES_MAX} bytes of text");
         return Err(Problem::bad_request(detail));
     }
@@ -106,16 +105,16 @@ pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versione
     Ok(Versioned(device.version, device.into()))
 }
 
-/// Why an edit was refused, for the caller.
+/// Maps a refused edit to its HTTP status.
 pub(super) fn edit_refused(refused: &EditRefused, device_id: &DeviceId) -> Problem {
     match refused {
-        EditRefused::Unknown => nobody(device_id),
-        EditRefused::KeyInUse => Problem::conflict("public_key: a device has or had this key; no key is used twice"),
+        EditRefused::Unknown => unknown_device(device_id),
+        EditRefused::KeyInUse => Problem::conflict("public_key: already used by a device; keys can't be reused"),
         EditRefused::Changed { version } => Problem::changed(*version),
     }
 }
 
-/// A reason that says something, for the audit.
+/// Requires a non-blank reason on one line, for the audit.
 pub(super) fn check_reason(reason: &str) -> Result<(), Problem> {
     if reason.trim().is_empty() || !is_plain(reason, 500) {
         return Err(Problem::bad_request("reason: expected 1 to 500 bytes on one line, for the audit"));
@@ -123,17 +122,17 @@ pub(super) fn check_reason(reason: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Which devices to revoke, and why.
+/// Devices to revoke.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
-    which: Which,
+    which: DeviceSelector,
     /// Why, for the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
 }
 
-/// Why to do something to one device.
+/// Reason for an action on one device.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
@@ -142,61 +141,72 @@ pub struct Reason {
     reason: String,
 }
 
-/// What a revocation did.
+/// Result of a revocation.
 #[derive(Debug, Default, Serialize, JsonSchema)]
-pub struct RevocationDone {
-    /// Devices that are revoked now and were not before.
+pub struct RevocationResult {
+    /// Devices revoked by this request.
     revoked: usize,
-    /// Devices that were revoked already.
+    /// Devices that were revoked before.
     already_revoked: usize,
-    /// Names that are nobody's.
+    /// Ids of no known device.
     unknown: Vec<DeviceId>,
 }
 
-/// Shuts devices out; holds with the answer.
-pub async fn revoke(call: Call, JsonBody(what): JsonBody<Revocation>) -> Result<Json<RevocationDone>, Problem> {
-    bulk::to_its_end(async move { revoke_all(&call, what).await }).await?
+/// Revokes devices. The revocation is in force when the response arrives.
+pub async fn revoke(call: Call, JsonBody(what): JsonBody<Revocation>) -> Result<Json<RevocationResult>, Problem> {
+    bulk::run_to_completion(async move { revoke_all(&call, what).await }).await?
 }
 
-/// The same for one.
-pub async fn revoke_one(call: Call, JsonBody(why): JsonBody<Reason>) -> Result<Json<RevocationDone>, Problem> {
+/// Revokes one device.
+pub async fn revoke_one(call: Call, JsonBody(why): JsonBody<Reason>) -> Result<Json<RevocationResult>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     find(&call, &device_id).await?;
-    revoke_all(&call, Revocation { which: Which::one(device_id), reason: why.reason }).await
+    revoke_all(&call, Revocation { which: DeviceSelector::one(device_id), reason: why.reason }).await
 }
 
-/// Not all in one transaction, so that heartbeats go on in between. What is done when the server is killed stays done; the same
-/// call again does the rest.
-async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationDone>, Problem> {
+/// Works in several transactions, so that heartbeats are stored in between. If the server is killed meanwhile, repeating the
+/// request revokes the remaining devices.
+async fn revoke_all(call: &Call, what: Revocation) -> Result<Json<RevocationResult>, Problem> {
     check_reason(&what.reason)?;
-    let mut which = what.which.selector()?;
-    let mut done = RevocationDone::default();
-    if let Some(named) = which.device_ids.take() {
-        for some in named.chunks(bulk::AT_ONCE) {
-            revoke_some(call, Selector { device_ids: Some(some.to_vec()), ..which.clone() }, &what.reason, &mut done)
-                .await?;
+    let mut selector = what.which.selector()?;
+    let mut done = RevocationResult::default();
+    if let Some(named) = selector.device_ids.take() {
+        for chunk in named.chunks(bulk::CHUNK_DEVICES) {
+            revoke_chunk(
+                call,
+                Selector { device_ids: Some(chunk.to_vec()), ..selector.clone() },
+                &what.reason,
+                &mut done,
+            )
+            .await?;
         }
     } else {
         let mut after = 0;
         loop {
-            let wanted = which.clone();
-            let page = call.reader.ask(move |store| store.devices(&wanted, after, bulk::AT_ONCE)).await?;
+            let wanted = selector.clone();
+            let page = call.reader.ask(move |store| store.devices(&wanted, after, bulk::CHUNK_DEVICES)).await?;
             let Some(last) = page.last() else { break };
             after = last.row;
-            let some = page.into_iter().map(|device| device.device_id).collect();
-            revoke_some(call, Selector { device_ids: Some(some), ..which.clone() }, &what.reason, &mut done).await?;
+            let chunk = page.into_iter().map(|device| device.device_id).collect();
+            revoke_chunk(call, Selector { device_ids: Some(chunk), ..selector.clone() }, &what.reason, &mut done)
+                .await?;
         }
     }
     tracing::info!(revoked = done.revoked, "devices revoked");
     Ok(Json(done))
 }
 
-async fn revoke_some(call: &Call, which: Selector, reason: &str, done: &mut RevocationDone) -> Result<(), Problem> {
+async fn revoke_chunk(
+    call: &Call,
+    selector: Selector,
+    reason: &str,
+    done: &mut RevocationResult,
+) -> Result<(), Problem> {
     let (reason, by) = (reason.to_owned(), call.by());
-    let some = call.app.writer.write(move |store| rules::devices::revoke(store, &which, &reason, &by)).await?;
+    let outcome = call.app.writer.write(move |store| rules::devices::revoke(store, &selector, &reason, &by)).await?;
     call.app.registry.follow(&call.app.reader).await?;
-    done.revoked += some.revoked.len();
-    done.already_revoked += some.already;
-    done.unknown.extend(some.unknown);
+    done.revoked += outcome.revoked.len();
+    done.already_revoked += outcome.already;
+    done.unknown.extend(outcome.unknown);
     Ok(())
 }

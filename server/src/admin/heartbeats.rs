@@ -1,4 +1,4 @@
-//! /api/heartbeats: stored heartbeats in the order of commits, for reconciliation; rows as arrays, because there are many.
+//! /api/heartbeats: stored heartbeats in commit order, for reconciliation. Rows are arrays to keep large pages small.
 
 use ks_protocol::{
     id::{DeviceId, Seq},
@@ -13,14 +13,14 @@ use super::{
     route::{Call, Json, Query},
 };
 
-/// Which page of a list.
+/// Page of a list.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
-    /// Where the page before ended.
+    /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     pub(super) cursor: Option<String>,
-    /// Rows of the page, 100 unless it is said.
+    /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) limit: Option<usize>,
 }
@@ -30,13 +30,13 @@ pub struct PageQuery {
 pub struct HeartbeatPage {
     /// `[row, device_id, boot_epoch, seq, uptime_s, received_at]`.
     pub items: Vec<(i64, DeviceId, u32, Seq, u64, UnixMs)>,
-    /// The newest row there is; what is stored from now on comes after it.
+    /// The newest stored row; later heartbeats have greater rows.
     pub last_row: i64,
-    /// `cursor` of the next page; none on the last.
+    /// `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// Lists heartbeats; a cursor is a row.
+/// Lists heartbeats; the cursor is a row.
 pub async fn list(call: Call, Query(query): Query<PageQuery>) -> Result<Json<HeartbeatPage>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let asked = call.reader.ask(move |store| Ok((store.heartbeats(after, limit)?, store.last_heartbeat_row()?)));

@@ -1,4 +1,4 @@
-//! /api/keys: the server's keys, and how they change.
+//! /api/keys: the server's keys and their rotation.
 
 use ks_protocol::{
     id::KeyId,
@@ -14,56 +14,56 @@ use super::{
 };
 use crate::{
     keys::{KeyOrder, KeyringError, KeysetState, guard, publish},
-    service::keys::{KeysStatus, refuse_to_stop_rollouts, refuse_to_strand},
+    service::keys::{KeysStatus, check_open_rollouts, check_stranding},
 };
 
-/// Says how the keys are.
+/// Reports the keys and how many devices hold the newest keyset.
 pub async fn status(call: Call, _: Nothing) -> Result<Json<KeysStatus>, Problem> {
     let state = KeysetState::read(&call.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let holders = guard::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
     Ok(Json(KeysStatus::of(state, holders)))
 }
 
-/// How to change the keys, and why.
+/// A key change.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Change {
+pub struct KeyChange {
     /// Why, for the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
-    /// Even if more active devices are stranded than the settings allow.
+    /// Proceed even if more active devices would be stranded than KEYS_STRANDED_MAX_BP allows.
     #[serde(default)]
     force: bool,
 }
 
-/// Which key to cut off, and why.
+/// The key to revoke.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CutOff {
+pub struct KeyRevocation {
     key_id: KeyId,
     /// Why, for the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
 }
 
-/// Makes a new key and publishes it; the old one goes on signing.
-pub async fn announce(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
+/// Creates a new key and publishes it. The old key keeps signing.
+pub async fn announce(call: Call, JsonBody(change): JsonBody<KeyChange>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&change.reason)?;
     let key = PrivateKey::from_seed(&call.app.rng.bytes_32());
     let (app, by) = (&call.app, call.by());
     let state = KeysetState::read(&app.admin_reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let vault = app.keyring.vault();
     publish::announce(vault, &state, &key, &change.reason, &app.writer, &by).await.map_err(problem)?;
-    in_force(call).await
+    load_and_report(call).await
 }
 
-/// A key that signs firmware, and why it is needed.
+/// A key that only signs firmware.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FirmwareKey {
-    /// Its public half; the private one stays where it was made.
+    /// Public key. The private key stays where it was generated.
     public_key: PublicKey,
-    /// Even if devices would no longer believe a release that is being rolled out.
+    /// Proceed even if devices would no longer accept a release that is being rolled out.
     #[serde(default)]
     force: bool,
     /// Why, for the audit.
@@ -71,50 +71,50 @@ pub struct FirmwareKey {
     reason: String,
 }
 
-/// Publishes a key that signs firmware and nothing else: from then on no other key's FW_SIG counts.
+/// Publishes a key that signs only firmware. From then on, devices accept FW_SIG only from such keys.
 pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&key.reason)?;
     let order = KeyOrder::AddFirmware(key.public_key);
     if !key.force {
         let now = call.app.clock.now();
-        refuse_to_stop_rollouts(&call.reader, &order, now).await.map_err(problem)?;
+        check_open_rollouts(&call.reader, &order, now).await.map_err(problem)?;
     }
-    carry_out(call, &order, &key.reason).await
+    apply(call, &order, &key.reason).await
 }
 
-/// Signs with the announced key from now on.
-pub async fn flip(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
-    guarded(call, &KeyOrder::Flip, change).await
+/// Makes the announced key the signing key.
+pub async fn activate(call: Call, JsonBody(change): JsonBody<KeyChange>) -> Result<Json<KeysStatus>, Problem> {
+    apply_checked(call, &KeyOrder::Flip, change).await
 }
 
-/// Believes the retired keys no more.
-pub async fn retire(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
-    guarded(call, &KeyOrder::Retire, change).await
+/// Removes the retired keys from the keyset: devices no longer trust them.
+pub async fn retire(call: Call, JsonBody(change): JsonBody<KeyChange>) -> Result<Json<KeysStatus>, Problem> {
+    apply_checked(call, &KeyOrder::Retire, change).await
 }
 
-/// Cuts off a compromised key at once, whoever is stranded by it.
-pub async fn revoke(call: Call, JsonBody(what): JsonBody<CutOff>) -> Result<Json<KeysStatus>, Problem> {
+/// Revokes a compromised key immediately, even if devices are stranded.
+pub async fn revoke(call: Call, JsonBody(what): JsonBody<KeyRevocation>) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&what.reason)?;
-    carry_out(call, &KeyOrder::Revoke(what.key_id), &what.reason).await
+    apply(call, &KeyOrder::Revoke(what.key_id), &what.reason).await
 }
 
-async fn guarded(call: Call, order: &KeyOrder, change: Change) -> Result<Json<KeysStatus>, Problem> {
+async fn apply_checked(call: Call, order: &KeyOrder, change: KeyChange) -> Result<Json<KeysStatus>, Problem> {
     check_reason(&change.reason)?;
     if !change.force {
-        let most = call.app.config.keys_stranded_max_bp;
-        refuse_to_strand(&call.reader, order, call.app.clock.now(), most).await.map_err(problem)?;
+        let max_bp = call.app.config.keys_stranded_max_bp;
+        check_stranding(&call.reader, order, call.app.clock.now(), max_bp).await.map_err(problem)?;
     }
-    carry_out(call, order, &change.reason).await
+    apply(call, order, &change.reason).await
 }
 
-async fn carry_out(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatus>, Problem> {
+async fn apply(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatus>, Problem> {
     let (app, by) = (&call.app, call.by());
     publish::order(app.keyring.vault(), order, why, &app.writer, &app.admin_reader, &by).await.map_err(problem)?;
-    in_force(call).await
+    load_and_report(call).await
 }
 
-/// Has this server take over what was published, at once, and says how the keys are.
-async fn in_force(call: Call) -> Result<Json<KeysStatus>, Problem> {
+/// Makes this server load the published keyset immediately, and reports the keys.
+async fn load_and_report(call: Call) -> Result<Json<KeysStatus>, Problem> {
     let Call { app, .. } = &call;
     app.keyring.follow(&app.writer, &app.admin_reader, app.clock.now()).await.map_err(problem)?;
     status(call, Nothing).await
@@ -124,7 +124,7 @@ fn problem(error: KeyringError) -> Problem {
     match error {
         KeyringError::Store(error) => error.into(),
         KeyringError::Vault(error) => {
-            tracing::error!(%error, "a private key can't be kept or read");
+            tracing::error!(%error, "a private key can't be stored or read");
             Problem::internal()
         }
         KeyringError::Key(error) => {
@@ -136,10 +136,10 @@ fn problem(error: KeyringError) -> Problem {
             Problem::internal()
         }
         KeyringError::StopsRollouts(_) => {
-            Problem::conflict(format!("{error}; let the rollouts end, or abort them, or send `force`"))
+            Problem::conflict(format!("{error}; wait until the rollouts end, abort them, or send `force`"))
         }
         KeyringError::Stranding { .. } => {
-            Problem::conflict(format!("{error}; wait until more have fetched it, or send `force`"))
+            Problem::conflict(format!("{error}; wait until more devices have fetched it, or send `force`"))
         }
         other => Problem::conflict(other.to_string()),
     }

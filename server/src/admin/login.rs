@@ -1,4 +1,4 @@
-//! /api/login, /api/logout, /api/me: people in browsers. Scripts have tokens of their own.
+//! /api/login, /api/logout, /api/me: browser sessions. Scripts use tokens.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    auth::{COOKIE, Caller},
+    auth::{ANONYMOUS, COOKIE, Caller},
     route::{Call, Json, JsonBody, Nothing, WithCookie},
 };
 use crate::{
@@ -23,32 +23,30 @@ use crate::{
     },
 };
 
-/// How long a session lasts.
-const SESSION_LIFE: Duration = Duration::from_hours(12);
-/// Name and password.
+/// Session lifetime.
+const SESSION_TTL: Duration = Duration::from_hours(12);
+/// User name and password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// Who.
     #[schemars(length(max = 64))]
     name: String,
-    /// The password.
     #[schemars(length(max = 256))]
     password: String,
 }
 
-/// Who is logged in.
+/// The authenticated caller.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Me {
-    /// Who: `user:anna`, `token:ci`, `admin-token`.
+    /// `user:anna`, `token:ci` or `admin-token`.
     name: String,
-    /// What they may do.
+    /// Null after a logout.
     role: Option<Role>,
-    /// When the session or token ends; none for ADMIN_TOKEN, and after a logout.
+    /// When the session or token expires; null for ADMIN_TOKEN and after a logout.
     expires_at: Option<UnixMs>,
 }
 
-/// Logs in; the session comes as a cookie.
+/// Logs in; the session is returned as a cookie.
 pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithCookie<Me>, Problem> {
     let Call { app, address, .. } = &call;
     let now_us = app.elapsed_us();
@@ -58,7 +56,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     }
     let attempt = app.throttle.attempt(&name, *address, now_us);
     let attempt =
-        attempt.map_err(|wait_us| Problem::wait("too many logins, or too many that failed; wait", wait_us))?;
+        attempt.map_err(|wait_us| Problem::too_many_requests("too many login attempts; retry later", wait_us))?;
     let wanted = name.clone();
     let found = app.reader.ask(move |store| store.user(&wanted)).await?;
     let enabled = found.filter(|(user, _)| user.disabled_at.is_none());
@@ -69,7 +67,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     };
     let wrong = || Problem::unauthorized("name or password is wrong");
     let Some((user, hash)) = enabled.filter(|_| is_right) else {
-        let by = By { name: "anybody".to_owned(), address: Some(*address), at: app.clock.now() };
+        let by = By { name: ANONYMOUS.to_owned(), address: Some(*address), at: app.clock.now() };
         app.writer.write(move |store| chain::note(store, "login.failed", &name, "", &by).map(|_| ())).await?;
         return Err(wrong());
     };
@@ -83,20 +81,20 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
         name: user.name.clone(),
         role,
         user: Some(user.name),
-        expires_at: at + SESSION_LIFE,
+        expires_at: at + SESSION_TTL,
     };
     let (expires_at, me) = (session.expires_at, by.name.clone());
-    let begun = app.writer.write(move |store| accounts::begin_session(store, &session, &hash, &by)).await?;
-    begun.ok_or_else(wrong)?; // the password has changed since it was looked at
-    let cookie = cookie(&token, SESSION_LIFE);
+    let started = app.writer.write(move |store| accounts::begin_session(store, &session, &hash, &by)).await?;
+    started.ok_or_else(wrong)?; // the password has changed since it was checked
+    let cookie = cookie(&token, SESSION_TTL);
     Ok(WithCookie(cookie, Me { name: me, role: Some(role), expires_at: Some(expires_at) }))
 }
 
-fn cookie(token: &str, life: Duration) -> String {
-    format!("{COOKIE}={token}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Strict", life.as_secs())
+fn cookie(token: &str, max_age: Duration) -> String {
+    format!("{COOKIE}={token}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Strict", max_age.as_secs())
 }
 
-/// Ends the session, or the token, that the call was made with.
+/// Revokes the session or token that authenticated the request.
 pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
     let by = call.by();
     if let Some(row) = call.caller.token {
@@ -105,7 +103,7 @@ pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
     Ok(WithCookie(cookie("", Duration::ZERO), Me { name: call.caller.name, role: None, expires_at: None }))
 }
 
-/// Says who calls.
+/// Identifies the caller.
 pub async fn me(call: Call, _: Nothing) -> Result<Json<Me>, Problem> {
     let Caller { name, role, expires_at, .. } = call.caller;
     Ok(Json(Me { name, role, expires_at }))

@@ -1,13 +1,15 @@
-//! What people and scripts call: JSON under /api, errors as problem+json (RFC 9457), every route in the list of [`routes`].
+//! The admin API for operators and scripts: JSON under /api, errors as problem+json (RFC 9457). [`routes`] lists every route.
 //!
-//! A call's way: [`route`] (who calls: [`auth`]; may they: [`crate::role::Access`]; what do they send) -> handler -> store.
-//! The OpenAPI document at /api/openapi.json comes from the same list and the same types; /api/docs shows it.
+//! A request passes through [`route`], which authenticates the caller ([`auth`]), checks the role ([`crate::role::Access`]) and parses
+//! the input; then the handler, which calls the store. The OpenAPI document at /api/openapi.json is generated from the same list and
+//! the same types; /api/docs displays it.
 
 pub mod accounts;
 pub mod attendance;
 pub mod audit;
 pub mod auth;
 pub mod commands;
+pub mod device_selector;
 pub mod devices;
 pub mod heartbeats;
 pub mod keys;
@@ -21,7 +23,6 @@ pub mod provisioning;
 pub mod releases;
 pub mod rollouts;
 pub mod route;
-pub mod which;
 
 use axum::{
     Router,
@@ -44,13 +45,13 @@ use route::{
     Route,
 };
 
-/// Every route of the admin API: how it is called, where, by whom, what it does.
+/// Every route of the admin API: method, path, access, summary and handler.
 pub fn routes() -> Vec<Route> {
-    [of_devices(), of_firmware(), of_the_server()].concat()
+    [device_routes(), firmware_routes(), server_routes()].concat()
 }
 
-/// Devices, and what they are told and tell.
-fn of_devices() -> Vec<Route> {
+/// Devices, their commands, and the data they send.
+fn device_routes() -> Vec<Route> {
     use Access as A;
     vec![
         Route::new(Get, "/devices", A::LOOK_AT_DEVICES, "List devices", devices::list),
@@ -59,179 +60,185 @@ fn of_devices() -> Vec<Route> {
             Post,
             "/devices/import",
             A::PROVISION,
-            "Whitelist an inventory, all of it or nothing",
+            "Whitelist an inventory, all or nothing",
             provisioning::import,
         ),
-        Route::new(Get, "/devices/export", A::LOOK_AT_DEVICES, "The inventory as CSV", provisioning::export),
-        Route::new(Get, "/devices/logs", A::LOOK, "Search log lines of devices, the newest first", logs::list),
-        Route::new(Post, "/devices/revoke", A::OPERATE, "Shut devices out; holds with the answer", devices::revoke),
-        Route::new(Get, "/devices/{device_id}", A::LOOK_AT_DEVICES, "One device", devices::get),
+        Route::new(Get, "/devices/export", A::LOOK_AT_DEVICES, "Export the inventory as CSV", provisioning::export),
+        Route::new(Get, "/devices/logs", A::LOOK, "Search device log lines, newest first", logs::list),
+        Route::new(
+            Post,
+            "/devices/revoke",
+            A::OPERATE,
+            "Revoke devices; in force when the response arrives",
+            devices::revoke,
+        ),
+        Route::new(Get, "/devices/{device_id}", A::LOOK_AT_DEVICES, "Get a device", devices::get),
         Route::new(Patch, "/devices/{device_id}", A::OPERATE, "Edit a device's site and labels", devices::edit),
-        Route::new(Post, "/devices/{device_id}/revoke", A::OPERATE, "Shut one device out", devices::revoke_one),
+        Route::new(Post, "/devices/{device_id}/revoke", A::OPERATE, "Revoke one device", devices::revoke_one),
         Route::new(
             Post,
             "/devices/{device_id}/reprovision",
             A::PROVISION,
-            "Give a device a new key and a new start",
+            "Give a device a new key; it must register again",
             provisioning::reprovision,
         ),
-        Route::new(
-            Get,
-            "/devices/{device_id}/investigate",
-            A::LOOK,
-            "Everything at hand about a device that is silent",
-            presence::investigate,
-        ),
-        Route::new(Post, "/otrts", A::PROVISION, "Make one-time registration tokens", provisioning::make_otrts),
+        Route::new(Get, "/devices/{device_id}/investigate", A::LOOK, "Diagnose a silent device", presence::investigate),
+        Route::new(Post, "/otrts", A::PROVISION, "Create one-time registration tokens", provisioning::make_otrts),
         Route::new(Get, "/commands", A::LOOK, "List commands", commands::list),
-        Route::new(Post, "/commands", A::OPERATE, "Order a command for devices", commands::order),
-        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "Progress of an order", commands::progress),
-        Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Take a command back", commands::cancel),
+        Route::new(Post, "/commands", A::OPERATE, "Queue a command for devices", commands::order),
+        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "Order progress", commands::progress),
+        Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Cancel a command", commands::cancel),
         Route::new(
             Get,
             "/heartbeats",
             A::LOOK,
-            "Stored heartbeats in commit order, an array each: row, device_id, boot_epoch, seq, uptime_s, received_at",
+            "List stored heartbeats in commit order, each as an array: row, device_id, boot_epoch, seq, uptime_s, received_at",
             heartbeats::list,
         ),
-        Route::new(Get, "/attendance", A::LOOK, "List punches in the order they were made", attendance::list),
-        Route::new(Get, "/attendance/export", A::LOOK, "Punches of a day, or of a period, as CSV", attendance::export),
+        Route::new(Get, "/attendance", A::LOOK, "List punches by time", attendance::list),
+        Route::new(
+            Get,
+            "/attendance/export",
+            A::LOOK,
+            "Export the punches of a day or a period as CSV",
+            attendance::export,
+        ),
         Route::new(Get, "/presence", A::LOOK, "Presence by model and site", presence::fleet),
     ]
 }
 
-/// Releases, and how they reach devices.
-fn of_firmware() -> Vec<Route> {
+/// Artifacts, releases and rollouts.
+fn firmware_routes() -> Vec<Route> {
     use Access as A;
     vec![
         Route::new(Post, "/artifacts", A::RELEASE, "Upload a firmware image", releases::upload),
         Route::new(Get, "/releases", A::LOOK, "List releases", releases::list),
         Route::new(Post, "/releases", A::RELEASE, "Draft a release that the server signs", releases::draft),
-        Route::new(
-            Post,
-            "/releases/signed",
-            A::RELEASE,
-            "Draft a release that was signed offline",
-            releases::draft_signed,
-        ),
-        Route::new(Get, "/releases/{release_id}", A::LOOK, "One release, with its manifest", releases::get),
+        Route::new(Post, "/releases/signed", A::RELEASE, "Draft a release signed offline", releases::draft_signed),
+        Route::new(Get, "/releases/{release_id}", A::LOOK, "Get a release with its manifest", releases::get),
         Route::new(
             Post,
             "/releases/{release_id}/stage",
             A::RELEASE,
-            "Sign a draft; from here on it never changes",
+            "Sign a draft; it is immutable from then on",
             releases::stage,
         ),
         Route::new(
             Post,
             "/releases/{release_id}/activate",
             A::RELEASE,
-            "Let rollouts offer a staged release",
+            "Allow rollouts to offer a staged release",
             releases::activate,
         ),
         Route::new(
             Post,
             "/releases/{release_id}/revoke",
             A::RELEASE,
-            "Take a release back for good, and abort its rollouts",
+            "Revoke a release permanently and abort its rollouts",
             releases::revoke,
         ),
         Route::new(Get, "/rollouts", A::LOOK, "List rollouts", rollouts::list),
-        Route::new(Post, "/rollouts", A::RELEASE, "Roll a release out", rollouts::create),
-        Route::new(Post, "/rollouts/plan", A::RELEASE, "What a rollout would do; nothing is done", rollouts::plan),
-        Route::new(Get, "/rollouts/{rollout_id}", A::LOOK, "One rollout, as it is now", rollouts::get),
-        Route::new(Get, "/rollouts/{rollout_id}/trace", A::LOOK, "Why it did what it did", rollouts::trace),
+        Route::new(Post, "/rollouts", A::RELEASE, "Start a rollout", rollouts::create),
+        Route::new(Post, "/rollouts/plan", A::RELEASE, "Plan a rollout without starting it", rollouts::plan),
+        Route::new(Get, "/rollouts/{rollout_id}", A::LOOK, "Get a rollout's current state", rollouts::get),
+        Route::new(
+            Get,
+            "/rollouts/{rollout_id}/trace",
+            A::LOOK,
+            "List a rollout's decisions and their reasons",
+            rollouts::trace,
+        ),
         Route::new(
             Get,
             "/rollouts/{rollout_id}/updates",
             A::LOOK,
-            "Progress of each of its devices",
+            "List a rollout's devices and their progress",
             rollouts::updates,
         ),
-        Route::new(Post, "/rollouts/{rollout_id}/pause", A::OPERATE, "Offer nothing more for now", rollouts::pause),
-        Route::new(Post, "/rollouts/{rollout_id}/resume", A::RELEASE, "Go on with a paused rollout", rollouts::resume),
+        Route::new(Post, "/rollouts/{rollout_id}/pause", A::OPERATE, "Pause a rollout: no new offers", rollouts::pause),
+        Route::new(Post, "/rollouts/{rollout_id}/resume", A::RELEASE, "Resume a paused rollout", rollouts::resume),
         Route::new(
             Post,
             "/rollouts/{rollout_id}/approve",
             A::RELEASE,
-            "Approve a stage that waits for a person",
+            "Approve a stage that waits for approval",
             rollouts::approve,
         ),
         Route::new(
             Post,
             "/rollouts/{rollout_id}/abort",
             A::OPERATE,
-            "End a rollout, and stop devices that are downloading",
+            "Abort a rollout and stop devices that are downloading",
             rollouts::abort,
         ),
     ]
 }
 
-/// Who may do what, the server's keys, and what was done.
-fn of_the_server() -> Vec<Route> {
+/// Sessions, users, tokens, the server's keys and the audit log.
+fn server_routes() -> Vec<Route> {
     use Access as A;
     vec![
-        Route::new(Post, "/login", A::Everybody, "Log in; the session comes as a cookie", login::login),
-        Route::new(Post, "/logout", A::ANY_ROLE, "End the session or token of this call", login::logout),
-        Route::new(Get, "/me", A::ANY_ROLE, "Who this call is made by", login::me),
-        Route::new(Get, "/keys", A::LOOK, "The server's keys, and who knows them", keys::status),
-        Route::new(Post, "/keys/announce", A::ADMIN, "Make a new server key and publish it", keys::announce),
-        Route::new(Post, "/keys/flip", A::ADMIN, "Sign with the announced key", keys::flip),
-        Route::new(Post, "/keys/retire", A::ADMIN, "Remove the retired keys from the keyset", keys::retire),
-        Route::new(Post, "/keys/revoke", A::ADMIN, "Cut off a compromised key at once", keys::revoke),
+        Route::new(Post, "/login", A::Everybody, "Log in; the session is returned as a cookie", login::login),
+        Route::new(Post, "/logout", A::ANY_ROLE, "Revoke the session or token used for this request", login::logout),
+        Route::new(Get, "/me", A::ANY_ROLE, "Identify the caller", login::me),
         Route::new(
-            Post,
-            "/keys/firmware",
-            A::ADMIN,
-            "Publish a key that signs firmware and nothing else",
-            keys::add_firmware,
+            Get,
+            "/keys",
+            A::LOOK,
+            "Show the server's keys and how many devices hold the newest keyset",
+            keys::status,
         ),
-        Route::new(Get, "/audit", A::ADMIN, "List what was done, the oldest first", audit::list),
-        Route::new(Get, "/audit/export", A::ADMIN, "All that was done, as NDJSON", audit::export),
-        Route::new(Get, "/audit/verify", A::ADMIN, "Whether the audit is whole", audit::verify),
+        Route::new(Post, "/keys/announce", A::ADMIN, "Create a new server key and publish it", keys::announce),
+        Route::new(Post, "/keys/activate", A::ADMIN, "Sign with the announced key", keys::activate),
+        Route::new(Post, "/keys/retire", A::ADMIN, "Remove the retired keys from the keyset", keys::retire),
+        Route::new(Post, "/keys/revoke", A::ADMIN, "Revoke a compromised key immediately", keys::revoke),
+        Route::new(Post, "/keys/firmware", A::ADMIN, "Publish a key that signs only firmware", keys::add_firmware),
+        Route::new(Get, "/audit", A::ADMIN, "List audit entries, oldest first", audit::list),
+        Route::new(Get, "/audit/export", A::ADMIN, "Export the audit log as NDJSON", audit::export),
+        Route::new(Get, "/audit/verify", A::ADMIN, "Verify that the audit log is intact", audit::verify),
         Route::new(Get, "/users", A::ADMIN, "List users", accounts::users),
-        Route::new(Post, "/users", A::ADMIN, "Make a user", accounts::create_user),
+        Route::new(Post, "/users", A::ADMIN, "Create a user", accounts::create_user),
         Route::new(
             Patch,
             "/users/{name}",
             A::ADMIN,
-            "Change a user's role or password, or disable the user",
+            "Change a user's role or password, or disable a user",
             accounts::edit_user,
         ),
         Route::new(Get, "/tokens", A::ADMIN, "List tokens and sessions", accounts::tokens),
-        Route::new(Post, "/tokens", A::ADMIN, "Make a token for a script", accounts::create_token),
-        Route::new(Delete, "/tokens/{row}", A::ADMIN, "End a token or session", accounts::revoke_token),
+        Route::new(Post, "/tokens", A::ADMIN, "Create a token for a script", accounts::create_token),
+        Route::new(Delete, "/tokens/{row}", A::ADMIN, "Revoke a token or session", accounts::revoke_token),
         Route::new(Get, "/openapi.json", A::Everybody, "The OpenAPI document of this API", openapi::document),
-        Route::new(Get, "/docs", A::Everybody, "This API as a page", openapi::page),
+        Route::new(Get, "/docs", A::Everybody, "Browsable API reference", openapi::page),
     ]
 }
 
-/// The routes as axum serves them, below /api.
+/// The axum router, to be nested under /api.
 pub fn router(app: &App) -> Router<App> {
     let routes = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.service()));
     let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
-    let routes = routes.layer(map_response(for_browsers));
+    let routes = routes.layer(map_response(add_browser_headers));
     match &app.config.admin_web_origin {
         None => routes,
         Some(origin) => routes.layer(cors(origin)),
     }
 }
 
-/// What a browser must know of answers that are for one person: keep none, guess no type, tell nobody the address, load nothing.
-async fn for_browsers(mut answer: Response) -> Response {
-    let headers = answer.headers_mut();
+/// Responses are for one user: a browser must not cache them, sniff their type, send their URL as a referrer, or load anything.
+async fn add_browser_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value)); // a page has a policy of its own
+        headers.entry(name).or_insert(HeaderValue::from_static(value)); // the reference page sets its own policy
     }
-    answer
+    response
 }
 
-/// Lets a page from that origin call, with its cookie.
+/// Allows pages of this origin to call the API with their session cookie.
 fn cors(origin: &str) -> CorsLayer {
     let origin = origin.parse().map_or_else(|_| AllowOrigin::list([]), AllowOrigin::exact);
     CorsLayer::new()
@@ -242,24 +249,24 @@ fn cors(origin: &str) -> CorsLayer {
         .expose_headers([header::ETAG, header::RETRY_AFTER])
 }
 
-async fn caller(app: &App, request: Request) -> Result<Caller, Problem> {
+async fn authenticate(app: &App, request: Request) -> Result<Caller, Problem> {
     let (parts, _) = request.into_parts();
     let address = client_address(app, &parts.extensions, &parts.headers);
     Caller::of(app, &parts.method, &parts.headers, address).await
 }
 
-/// Any other path under /api; nothing is said to strangers, not even what exists.
+/// Any other path under /api. Unauthenticated callers get 401, so that they can't probe which paths exist.
 async fn not_found(State(app): State<App>, request: Request) -> Problem {
-    match caller(&app, request).await {
-        Ok(_) => Problem::not_found("there is no such endpoint; GET /api/openapi.json lists them"),
+    match authenticate(&app, request).await {
+        Ok(_) => Problem::not_found("no such endpoint; GET /api/openapi.json lists them"),
         Err(problem) => problem,
     }
 }
 
-/// Another method than the endpoint's own.
+/// The path exists, but not with this method.
 async fn method_not_allowed(State(app): State<App>, request: Request) -> Problem {
-    match caller(&app, request).await {
-        Ok(_) => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the endpoint takes other methods"),
+    match authenticate(&app, request).await {
+        Ok(_) => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the endpoint does not support this method"),
         Err(problem) => problem,
     }
 }
@@ -271,29 +278,29 @@ mod tests {
     use super::*;
     use crate::service::names;
 
-    /// Words that stand in a path where others have `parameter`, such as `import` beside `{device_id}`: who is named so could not be
-    /// reached.
-    fn words_beside(parameter: &str) -> BTreeSet<&'static str> {
+    /// Literal path segments in the position of `parameter`, such as `import` for `{device_id}`: a resource with such a name would be
+    /// unreachable.
+    fn literals_shadowing(parameter: &str) -> BTreeSet<&'static str> {
         let paths: Vec<Vec<&'static str>> = routes().iter().map(|route| route.path.split('/').collect()).collect();
         let before = |path: &Vec<&'static str>| {
             path.iter().position(|part| *part == parameter).and_then(|at| path.get(..at).map(<[_]>::to_vec))
         };
-        let places: BTreeSet<Vec<&'static str>> = paths.iter().filter_map(before).collect();
-        let beside = |path: &Vec<&'static str>| {
-            let word = |place: &Vec<&'static str>| path.strip_prefix(place.as_slice())?.first().copied();
-            places.iter().find_map(word).filter(|word| !word.starts_with('{'))
+        let prefixes: BTreeSet<Vec<&'static str>> = paths.iter().filter_map(before).collect();
+        let literal = |path: &Vec<&'static str>| {
+            let segment = |prefix: &Vec<&'static str>| path.strip_prefix(prefix.as_slice())?.first().copied();
+            prefixes.iter().find_map(segment).filter(|segment| !segment.starts_with('{'))
         };
-        paths.iter().filter_map(beside).collect()
+        paths.iter().filter_map(literal).collect()
     }
 
     #[test]
-    fn names_that_would_be_words_of_a_path_are_those_that_are_refused() {
-        for (parameter, refused) in [
-            ("{device_id}", &names::NOT_FOR_DEVICES[..]),
-            ("{release_id}", &names::NOT_FOR_RELEASES),
-            ("{rollout_id}", &names::NOT_FOR_ROLLOUTS),
+    fn reserved_names_are_exactly_the_path_literals() {
+        for (parameter, reserved) in [
+            ("{device_id}", &names::RESERVED_DEVICE_IDS[..]),
+            ("{release_id}", &names::RESERVED_RELEASE_IDS),
+            ("{rollout_id}", &names::RESERVED_ROLLOUT_IDS),
         ] {
-            assert_eq!(words_beside(parameter), refused.iter().copied().collect(), "{parameter}");
+            assert_eq!(literals_shadowing(parameter), reserved.iter().copied().collect(), "{parameter}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document (3.1), made from the list of routes and the types they take and give; and a page to browse it.
+//! The OpenAPI 3.1 document, generated from the route list and its input and output types; and a page to browse it.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Problem,
     problem::ProblemDocument,
-    route::{Call, Gives, Html, Json, Nothing, Route, Takes},
+    route::{Call, Html, InputSchema, Json, Nothing, OutputSchema, Route},
     routes,
 };
 use crate::role::Access;
 
-/// The document.
+/// The OpenAPI document.
 #[derive(serde::Serialize)]
 #[serde(transparent)]
 pub struct Document(Value);
@@ -25,18 +25,18 @@ impl JsonSchema for Document {
     }
 }
 
-/// Gives the document.
+/// Serves the document.
 pub async fn document(_: Call, _: Nothing) -> Result<Json<Document>, Problem> {
-    Ok(Json(Document(of(&routes()))))
+    Ok(Json(Document(generate(&routes()))))
 }
 
-/// Gives the page.
+/// Serves the page.
 pub async fn page(_: Call, _: Nothing) -> Result<Html, Problem> {
     Ok(Html(include_str!("docs.html")))
 }
 
-/// The document of these routes.
-pub fn of(routes: &[Route]) -> Value {
+/// Generates the document for `routes`.
+pub fn generate(routes: &[Route]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -45,10 +45,10 @@ pub fn of(routes: &[Route]) -> Value {
     let problem: Value = schemas.subschema_for::<ProblemDocument>().into();
     let mut paths = Map::new();
     for route in routes {
-        let (takes, gives) = ((route.takes)(&mut schemas), (route.gives)(&mut schemas));
+        let (input, output) = ((route.input)(&mut schemas), (route.output)(&mut schemas));
         let path = paths.entry(format!("/api{}", route.path)).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
-            path.insert(route.method.as_str().to_lowercase(), operation(route, takes, &gives, &problem));
+            path.insert(route.method.as_str().to_lowercase(), operation(route, input, &output, &problem));
         }
     }
     json!({
@@ -56,52 +56,53 @@ pub fn of(routes: &[Route]) -> Value {
         "info": {
             "title": "KS Attendance fleet API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What people and scripts call. Times are RFC 3339 in UTC. Lists come in pages: `next_cursor` of one is `cursor` of the next. Errors are problem+json (RFC 9457).",
+            "description": "API for operators and scripts. Times are RFC 3339 in UTC. Lists are paginated: pass `next_cursor` of a page as `cursor` of the next. Errors are problem+json (RFC 9457).",
         },
         "paths": paths,
         "components": {
             "schemas": schemas.take_definitions(true),
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "`ks-server admin token create`, or the server's ADMIN_TOKEN" },
+                "token": { "type": "http", "scheme": "bearer", "description": "A token from `ks-server admin token create`, or the server's ADMIN_TOKEN" },
                 "session": { "type": "apiKey", "in": "cookie", "name": super::auth::COOKIE, "description": "POST /api/login" },
             },
         },
     })
 }
 
-fn operation(route: &Route, takes: Takes, gives: &Gives, problem: &Value) -> Value {
+fn operation(route: &Route, input: InputSchema, output: &OutputSchema, problem: &Value) -> Value {
     let mut responses = Map::new();
-    responses.insert(gives.status.to_string(), success(gives));
+    responses.insert(output.status.to_string(), success(output));
     let failure =
         |text: &str| json!({ "description": text, "content": { "application/problem+json": { "schema": problem } } });
-    responses.insert("4XX".to_owned(), failure("What was sent can't be done; `detail` says why"));
-    responses.insert("503".to_owned(), failure("The server has more work than it can take; try again"));
+    responses.insert("4XX".to_owned(), failure("The request was refused; `detail` says why"));
+    responses.insert("503".to_owned(), failure("The server is overloaded; retry later"));
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": [route.path.split('/').nth(1).unwrap_or_default()],
-        "parameters": parameters(route, takes.query, gives.has_etag),
+        "parameters": parameters(route, input.query, output.has_etag),
         "responses": responses,
-        "x-roles": route.access.told(),
+        "x-roles": route.access.to_string(),
     });
     let Some(fields) = operation.as_object_mut() else { return operation };
     let security =
         if route.access == Access::Everybody { json!([]) } else { json!([{ "token": [] }, { "session": [] }]) };
     fields.insert("security".to_owned(), security);
-    if let Some((kind, schema)) = takes.body {
+    if let Some((kind, schema)) = input.body {
         fields.insert("requestBody".to_owned(), json!({ "required": true, "content": { kind: { "schema": schema } } }));
     }
     operation
 }
 
-fn success(gives: &Gives) -> Value {
-    let mut response = json!({ "description": "Done" });
+fn success(output: &OutputSchema) -> Value {
+    let mut response = json!({ "description": "Success" });
     let Some(fields) = response.as_object_mut() else { return response };
-    if let Some((kind, schema)) = &gives.body {
+    if let Some((kind, schema)) = &output.body {
         fields.insert("content".to_owned(), json!({ *kind: { "schema": schema } }));
     }
-    if gives.has_etag {
-        let etag = json!({ "description": "Its version", "schema": { "type": "string" }, "required": true });
+    if output.has_etag {
+        let etag =
+            json!({ "description": "Version of the resource", "schema": { "type": "string" }, "required": true });
         fields.insert("headers".to_owned(), json!({ "ETag": etag }));
     }
     response
@@ -113,7 +114,7 @@ fn operation_id(route: &Route) -> String {
     [route.method.as_str().to_lowercase().as_str()].into_iter().chain(words).collect::<Vec<_>>().join("_")
 }
 
-fn parameters(route: &Route, query: Option<Value>, takes_etag: bool) -> Vec<Value> {
+fn parameters(route: &Route, query: Option<Value>, accepts_etag: bool) -> Vec<Value> {
     let in_path = route.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = in_path
         .map(|name| {
@@ -132,8 +133,8 @@ fn parameters(route: &Route, query: Option<Value>, takes_etag: bool) -> Vec<Valu
         let is_required = required.contains(&name.as_str());
         parameters.push(json!({ "name": name, "in": "query", "required": is_required, "schema": in_query(schema) }));
     }
-    if takes_etag && route.method == super::route::Method::Patch {
-        let text = "The ETag that the caller has seen: refused with 412 if there is a newer one";
+    if accepts_etag && route.method == super::route::Method::Patch {
+        let text = "ETag from an earlier response; the request is refused with 412 if the resource has changed since";
         let schema = json!({ "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" });
         parameters.push(
             json!({ "name": "If-Match", "in": "header", "required": false, "description": text, "schema": schema }),
@@ -142,7 +143,7 @@ fn parameters(route: &Route, query: Option<Value>, takes_etag: bool) -> Vec<Valu
     parameters
 }
 
-/// A parameter that may be left out is none that may be null.
+/// Schema of a query parameter: optional means omitted, not null.
 fn in_query(schema: &Value) -> Value {
     let mut schema = schema.clone();
     let Some(fields) = schema.as_object_mut() else { return schema };

@@ -1,4 +1,6 @@
-//! Lists come in pages: `?cursor=` is where the last one ended, `next_cursor` where the next one begins.
+//! Paginated lists, and documents that are streamed.
+//!
+//! `next_cursor` of a page is `?cursor=` of the next.
 
 use axum::{
     body::Body,
@@ -13,31 +15,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
-    route::{Gives, Output},
+    route::{Output, OutputSchema},
 };
 use crate::store::StoreError;
 
-/// Rows in one page at most.
+/// Maximum rows per page.
 pub const LIMIT_MAX: usize = 10_000;
 
 /// One page of a list.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
-    /// What is on it.
     pub items: Vec<T>,
-    /// `cursor` of the next page; none on the last.
+    /// `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// A page of rows, each with its number; a full one has a next.
+    /// Builds a page from rows; `number` gives a row's cursor. A full page has a next one.
     pub fn of<R>(rows: Vec<R>, limit: usize, number: impl Fn(&R) -> i64, item: impl Fn(R) -> T) -> Self {
         let next_cursor = (rows.len() == limit).then(|| rows.last().map(|row| number(row).to_string())).flatten();
         Self { items: rows.into_iter().map(item).collect(), next_cursor }
     }
 }
 
-/// Rows asked for: 100 unless it is said, [`LIMIT_MAX`] at most.
+/// The requested page size: 100 by default, at most [`LIMIT_MAX`].
 pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
     match given.unwrap_or(100) {
         limit if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
@@ -45,45 +46,45 @@ pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-/// The row behind which to go on; `start` without a cursor.
+/// The row after which the page begins; `start` without a cursor.
 pub fn after(cursor: Option<&str>, start: i64) -> Result<i64, Problem> {
     let number = cursor.map_or(Some(start), in_one_form).filter(|number| *number >= 0);
-    number.ok_or_else(|| Problem::bad_request("cursor: expected the next_cursor of the page before"))
+    number.ok_or_else(|| Problem::bad_request("cursor: expected next_cursor of the previous page"))
 }
 
-/// A span whose end is not before its beginning.
-pub fn in_order(since: Option<UnixMs>, until: Option<UnixMs>) -> Result<(), Problem> {
+/// Checks that a period does not end before it begins.
+pub fn check_period(since: Option<UnixMs>, until: Option<UnixMs>) -> Result<(), Problem> {
     match (since, until) {
         (Some(since), Some(until)) if since > until => Err(Problem::bad_request(format!(
-            "since, until: since is {since}, and until is {until}: expected a since that is not after until"
+            "since, until: {since} is after {until}; expected since not to be after until"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Writes an endless document piece by piece, as fast as the caller takes it.
-pub struct Pieces(http_body_util::channel::Sender<Bytes, StoreError>);
+/// Streams a document in chunks, as fast as the client reads it.
+pub struct Chunks(http_body_util::channel::Sender<Bytes, StoreError>);
 
-impl Pieces {
-    /// Sends a piece; false once the caller is gone.
-    pub async fn send(&mut self, piece: impl Into<Bytes>) -> bool {
-        self.0.send_data(piece.into()).await.is_ok()
+impl Chunks {
+    /// Sends a chunk; false once the client has disconnected.
+    pub async fn send(&mut self, chunk: impl Into<Bytes>) -> bool {
+        self.0.send_data(chunk.into()).await.is_ok()
     }
 
-    /// Breaks off, so that the caller does not take the part for the whole.
-    pub fn fail(self, error: StoreError) {
-        tracing::warn!(%error, "a download was broken off");
+    /// Aborts the connection, so that the client does not mistake a partial document for a complete one.
+    pub fn abort(self, error: StoreError) {
+        tracing::warn!(%error, "a download was aborted");
         self.0.abort(error);
     }
 }
 
-/// A document that is written while it is sent: no list of a whole fleet is ever in memory.
+/// A document that is generated while it is sent: a list of the whole fleet is never held in memory.
 struct Streamed(Body);
 
 impl Streamed {
-    fn by<F: Future<Output = ()> + Send + 'static>(write: impl FnOnce(Pieces) -> F) -> Self {
+    fn new<F: Future<Output = ()> + Send + 'static>(write: impl FnOnce(Chunks) -> F) -> Self {
         let (sender, body) = Channel::new(4);
-        tokio::spawn(write(Pieces(sender)));
+        tokio::spawn(write(Chunks(sender)));
         Self(Body::new(body))
     }
 
@@ -93,22 +94,25 @@ impl Streamed {
     }
 }
 
-fn text(kind: &'static str) -> Gives {
-    Gives { status: 200, body: Some((kind, serde_json::json!({ "type": "string" }))), has_etag: false }
+fn text(kind: &'static str) -> OutputSchema {
+    OutputSchema { status: 200, body: Some((kind, serde_json::json!({ "type": "string" }))), has_etag: false }
 }
 
 /// A CSV file.
 pub struct Csv(Streamed, &'static str);
 
 impl Csv {
-    /// A file of that name, written by `write`.
-    pub fn by<F: Future<Output = ()> + Send + 'static>(name: &'static str, write: impl FnOnce(Pieces) -> F) -> Self {
-        Self(Streamed::by(write), name)
+    /// A file that `write` generates.
+    pub fn stream<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        write: impl FnOnce(Chunks) -> F,
+    ) -> Self {
+        Self(Streamed::new(write), name)
     }
 }
 
 impl Output for Csv {
-    fn describe(_: &mut SchemaGenerator) -> Gives {
+    fn describe(_: &mut SchemaGenerator) -> OutputSchema {
         text("text/csv")
     }
     fn into_response(self) -> Response {
@@ -116,18 +120,21 @@ impl Output for Csv {
     }
 }
 
-/// A file of one JSON document a line.
+/// A file with one JSON document per line.
 pub struct Ndjson(Streamed, &'static str);
 
 impl Ndjson {
-    /// A file of that name, written by `write`.
-    pub fn by<F: Future<Output = ()> + Send + 'static>(name: &'static str, write: impl FnOnce(Pieces) -> F) -> Self {
-        Self(Streamed::by(write), name)
+    /// A file that `write` generates.
+    pub fn stream<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        write: impl FnOnce(Chunks) -> F,
+    ) -> Self {
+        Self(Streamed::new(write), name)
     }
 }
 
 impl Output for Ndjson {
-    fn describe(_: &mut SchemaGenerator) -> Gives {
+    fn describe(_: &mut SchemaGenerator) -> OutputSchema {
         text("application/x-ndjson")
     }
     fn into_response(self) -> Response {

@@ -1,10 +1,10 @@
-//! /api/presence: who is there, by model and site; and everything at hand about one device that is not.
+//! /api/presence: presence of the fleet by model and site; and the diagnosis of one silent device.
 
 use ks_protocol::id::DeviceId;
 
 use super::{
     Problem,
-    devices::nobody,
+    devices::unknown_device,
     route::{Call, Json, Nothing},
 };
 use crate::service::{
@@ -12,16 +12,16 @@ use crate::service::{
     presence::{self, FleetPresence},
 };
 
-/// Counts who is there.
+/// Counts devices by presence.
 pub async fn fleet(call: Call, _: Nothing) -> Result<Json<FleetPresence>, Problem> {
     let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     Ok(Json(presence::fleet(&call.reader, now, interval).await?))
 }
 
-/// Gathers what an operator asks first about a device that is silent.
+/// Gathers what an operator needs first about a silent device.
 pub async fn investigate(call: Call, _: Nothing) -> Result<Json<Investigation>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     let found = investigation::gather(&call.reader, now, interval, &device_id).await?;
-    found.map(Json).ok_or_else(|| nobody(&device_id))
+    found.map(Json).ok_or_else(|| unknown_device(&device_id))
 }

@@ -1,4 +1,4 @@
-//! An admin error as problem+json (RFC 9457).
+//! Errors of the admin API as problem+json (RFC 9457).
 
 use axum::{
     body::Body,
@@ -10,45 +10,44 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// What went wrong, for people and scripts (RFC 9457).
+/// Error response (RFC 9457).
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct ProblemDocument {
-    /// Always `about:blank`: the status says what kind of problem it is.
+    /// Always `about:blank`: the status identifies the kind of problem.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status in words.
+    /// Reason phrase of the status.
     title: String,
-    /// The HTTP status.
+    /// HTTP status.
     status: u16,
     /// What is wrong, and what was expected.
     detail: String,
-    /// Each place that is wrong, where there are several.
+    /// The individual errors, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Place>,
+    errors: Vec<FieldError>,
 }
 
-/// One place that is wrong.
+/// An error in one field of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Place {
-    /// Line of the file that was sent.
+pub struct FieldError {
+    /// Line of the uploaded file.
     pub line: u64,
-    /// Which column.
+    /// Column name.
     pub field: String,
     /// What is wrong, and what was expected.
     pub what: String,
 }
 
-/// What went wrong, before it is sent.
+/// An error of a handler, before it is rendered.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
-    errors: Vec<Place>,
+    errors: Vec<FieldError>,
     retry_after_s: Option<u64>,
 }
 
 impl Problem {
-    /// A problem with one sentence of detail.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), errors: Vec::new(), retry_after_s: None }
     }
@@ -78,31 +77,31 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
-    /// 412: somebody was quicker.
+    /// 412: another caller changed the resource meanwhile.
     pub fn changed(version: u64) -> Self {
-        let detail = format!("it has version {version} by now: get it again, and send its ETag as If-Match");
+        let detail = format!("the resource is at version {version} now; read it again and send its ETag as If-Match");
         Self::new(StatusCode::PRECONDITION_FAILED, detail)
     }
 
-    /// 429, for so many microseconds.
-    pub fn wait(detail: impl Into<String>, wait_us: u64) -> Self {
+    /// 429 with Retry-After.
+    pub fn too_many_requests(detail: impl Into<String>, wait_us: u64) -> Self {
         let retry_after_s = Some(wait_us.div_ceil(1_000_000).max(1));
         Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 503.
     pub fn overloaded() -> Self {
-        let detail = "the server has more work than it can take; try again";
+        let detail = "the server is overloaded; retry later";
         Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// The same with a list of what exactly is wrong.
+    /// Adds the individual errors.
     #[must_use]
-    pub fn with_errors(self, errors: Vec<Place>) -> Self {
+    pub fn with_errors(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }
     }
 
-    /// With more said.
+    /// Appends to the detail.
     #[must_use]
     pub fn and(self, more: &str) -> Self {
         Self { detail: format!("{}; {more}", self.detail), ..self }
@@ -110,7 +109,7 @@ impl Problem {
 
     /// 500: the server failed.
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; nothing is known to be stored")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error; the change may not be stored")
     }
 }
 
@@ -136,7 +135,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             errors: self.errors,
         };
-        let body = serde_json::to_vec(&document).unwrap_or_default(); // texts and numbers always are JSON
+        let body = serde_json::to_vec(&document).unwrap_or_default(); // strings and numbers always serialize
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

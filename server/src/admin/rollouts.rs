@@ -1,4 +1,4 @@
-//! /api/rollouts: planned, made, watched, ordered about.
+//! /api/rollouts: plan, create, monitor and control rollouts.
 
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId},
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem,
+    device_selector::DeviceSelector,
     devices::check_reason,
     page::{self, Page},
     route::{Call, Json, JsonBody, Nothing, Query},
-    which::Which,
 };
 use crate::{
     app::App,
@@ -40,68 +40,69 @@ use crate::{
     },
 };
 
-/// A rollout that somebody wishes for.
+/// The rollout to plan or create.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
-    /// Its name, never used for another. Who comes when follows from it.
+pub struct RolloutSpec {
+    /// Unique name, never reused. It determines the order of the devices.
     rollout_id: RolloutId,
-    /// What to roll out; it must be ACTIVE.
+    /// Release to roll out; it must be ACTIVE.
     release_id: ReleaseId,
-    /// To whom; devices that run it, are of another model or in another rollout are left out.
-    which: Which,
-    /// How.
+    /// Targeted devices. Devices that already run the release, are of another model or are in another rollout are excluded.
+    which: DeviceSelector,
     policy: Policy,
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
 }
 
-impl Wanted {
-    fn take(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
+impl RolloutSpec {
+    fn validate(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
         check_reason(&self.reason)?;
         let Self { rollout_id, release_id, which, policy, reason } = self;
-        names::check(rollout_id.as_str(), &names::NOT_FOR_ROLLOUTS)
+        names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
             .map_err(|why| Problem::bad_request(format!("rollout_id: {why}")))?;
         Ok((Wish { rollout_id, policy }, release_id, which.selector()?, reason))
     }
 }
 
-/// Says what would happen; nothing does.
-pub async fn plan(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Plan>, Problem> {
-    let (wish, release_id, which, _) = wanted.take()?;
+/// Plans a rollout without creating it.
+pub async fn plan(call: Call, JsonBody(spec): JsonBody<RolloutSpec>) -> Result<Json<Plan>, Problem> {
+    let (request, release_id, selector, _) = spec.validate()?;
     let (app, interval_ms) = (&call.app, ms(call.app.config.heartbeat_interval));
-    let planned = create::plan(&wish, &release_id, which, &call.reader, &app.rollouts.planning, interval_ms).await;
+    let planned =
+        create::plan(&request, &release_id, selector, &call.reader, &app.rollouts.planning, interval_ms).await;
     planned.map(Json).map_err(problem)
 }
 
-/// A rollout that was made, and what it will do: who is in which stage, and the power of its gates.
+/// A new rollout and its plan: the devices of each stage, and the statistical power of the gates.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Created {
+pub struct CreatedRollout {
     rollout: Rollout,
     plan: Plan,
 }
 
-/// Makes it; the first devices are offered the release at once.
-pub async fn create(call: Call, JsonBody(wanted): JsonBody<Wanted>) -> Result<Json<Created>, Problem> {
-    let (wish, release_id, which, reason) = wanted.take()?;
+/// Creates a rollout. The first devices are offered the release immediately.
+pub async fn create(call: Call, JsonBody(spec): JsonBody<RolloutSpec>) -> Result<Json<CreatedRollout>, Problem> {
+    let (request, release_id, selector, reason) = spec.validate()?;
     let (app, by) = (&call.app, call.by());
-    let rollout_id = wish.rollout_id.clone();
+    let rollout_id = request.rollout_id.clone();
     let interval_ms = ms(app.config.heartbeat_interval);
     let (writer, reader, planning) = (&app.writer, &call.reader, &app.rollouts.planning);
-    let created = create::create(wish, &release_id, which, &reason, writer, reader, &by, planning, interval_ms).await;
+    let created =
+        create::create(request, &release_id, selector, &reason, writer, reader, &by, planning, interval_ms).await;
     let plan = created.map_err(problem)?;
     app.rollouts.wake();
-    let Json(rollout) = shown(app, &rollout_id).await?;
-    Ok(Json(Created { rollout, plan }))
+    let Json(rollout) = load(app, &rollout_id).await?;
+    Ok(Json(CreatedRollout { rollout, plan }))
 }
 
 fn problem(error: CreateError) -> Problem {
     match error {
         CreateError::Store(error) => error.into(),
         CreateError::UnknownRelease(_) => Problem::not_found(error.to_string()),
-        CreateError::Nonsense(_) | CreateError::RollBackTo(_) => Problem::bad_request(error.to_string()),
-        CreateError::Refused(_) | CreateError::Unbelievable(_) => Problem::conflict(error.to_string()),
+        CreateError::InvalidRequest(_) | CreateError::InvalidRollBack(_) => Problem::bad_request(error.to_string()),
+        CreateError::Refused(_) | CreateError::UntrustedRelease(_) => Problem::conflict(error.to_string()),
         CreateError::Keys(error) => {
             tracing::error!(%error, "the keys can't be read");
             Problem::internal()
@@ -109,20 +110,20 @@ fn problem(error: CreateError) -> Problem {
     }
 }
 
-/// Which rollouts.
+/// Page.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct List {
-    /// `next_cursor` of the page before.
+pub struct RolloutsQuery {
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Rows at most.
+    /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
 }
 
-/// Lists rollouts in the order they were made.
-pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Rollout>>, Problem> {
-    let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
+/// Lists rollouts in the order of creation.
+pub async fn list(call: Call, Query(query): Query<RolloutsQuery>) -> Result<Json<Page<Rollout>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     let asked = call.reader.ask(move |store| {
         let mut found = Vec::new();
@@ -134,85 +135,84 @@ pub async fn list(call: Call, Query(list): Query<List>) -> Result<Json<Page<Roll
     Ok(Json(Page::of(asked.await?, limit, |(row, _)| *row, |(_, rollout)| rollout)))
 }
 
-/// Says how one rollout is.
+/// Gets a rollout's current state.
 pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
-    shown(&call.app, &call.path("rollout_id")?).await
+    load(&call.app, &call.path("rollout_id")?).await
 }
 
-async fn shown(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
+async fn load(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
     let found = rollouts::find(&app.admin_reader, rollout_id, app.clock.now(), app.config.heartbeat_interval).await?;
     found.map(Json).ok_or_else(|| unknown(rollout_id))
 }
 
 fn unknown(rollout_id: &RolloutId) -> Problem {
-    Problem::not_found(format!("there is no rollout {rollout_id}"))
+    Problem::not_found(format!("unknown rollout {rollout_id}"))
 }
 
-/// An order that lets the release go further: why, and the rollout as the person saw it.
+/// An order that lets the rollout proceed. It names the state that the operator saw.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GoOn {
+pub struct ProceedOrder {
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
-    /// The stage that it is about, from 0. 409 if the rollout is in another one by now.
+    /// Stage that the order refers to, from 0. 409 if the rollout is in another stage by now.
     stage: usize,
-    /// The revision that it is about. 409 if anything was decided since, but for a retry of this very order.
+    /// Revision that the order refers to. 409 if there was a decision since, except for a retry of the same order.
     revision: u64,
 }
 
-/// An order to stop for now.
+/// An order to pause.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Pause {
+pub struct PauseOrder {
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
-    /// The stage that it is about, from 0; only together with `revision`. Without, whatever the rollout is in.
+    /// Stage that the order refers to, from 0; only together with `revision`. Default: the current stage.
     stage: Option<usize>,
-    /// The revision that it is about. Without, an order to stop does not fail because something was decided meanwhile.
+    /// Revision that the order refers to. If omitted, a decision made meanwhile does not make the order fail.
     revision: Option<u64>,
 }
 
 /// An order to abort.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Abort {
+pub struct AbortOrder {
     /// Why, for the trace and the audit.
     #[schemars(length(min = 1, max = 500))]
     reason: String,
-    /// The stage that it is about, from 0; only together with `revision`. Without, whatever the rollout is in.
+    /// Stage that the order refers to, from 0; only together with `revision`. Default: the current stage.
     stage: Option<usize>,
-    /// The revision that it is about. Without, an order to stop does not fail because something was decided meanwhile.
+    /// Revision that the order refers to. If omitted, a decision made meanwhile does not make the order fail.
     revision: Option<u64>,
-    /// Also give those that took the release the policy's `roll_back_to`.
+    /// Also roll devices that installed the release back to the policy's `roll_back_to`.
     #[serde(default)]
     roll_back: bool,
 }
 
-/// Offers nothing more for now; what is under way goes on, and gates are judged.
-pub async fn pause(call: Call, JsonBody(pause): JsonBody<Pause>) -> Result<Json<Rollout>, Problem> {
-    let Pause { reason, stage, revision } = pause;
-    carry_out(call, PersonalOrder { order: Order::Pause, seen: seen(stage, revision)?, why: reason }).await
+/// Pauses a rollout: no new offers. Updates in progress continue, and gates are still evaluated.
+pub async fn pause(call: Call, JsonBody(pause): JsonBody<PauseOrder>) -> Result<Json<Rollout>, Problem> {
+    let PauseOrder { reason, stage, revision } = pause;
+    execute(call, PersonalOrder { order: Order::Pause, seen: seen(stage, revision)?, why: reason }).await
 }
 
-/// Goes on with a paused rollout.
-pub async fn resume(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
-    let GoOn { reason, stage, revision } = go_on;
-    carry_out(call, PersonalOrder { order: Order::Resume, seen: Some(Seen { stage, revision }), why: reason }).await
+/// Resumes a paused rollout.
+pub async fn resume(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
+    let ProceedOrder { reason, stage, revision } = order;
+    execute(call, PersonalOrder { order: Order::Resume, seen: Some(Seen { stage, revision }), why: reason }).await
 }
 
-/// Lets the stage be promoted that waits for a person.
-pub async fn approve(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
-    let GoOn { reason, stage, revision } = go_on;
-    carry_out(call, PersonalOrder { order: Order::Approve, seen: Some(Seen { stage, revision }), why: reason }).await
+/// Approves a stage that waits for approval.
+pub async fn approve(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
+    let ProceedOrder { reason, stage, revision } = order;
+    execute(call, PersonalOrder { order: Order::Approve, seen: Some(Seen { stage, revision }), why: reason }).await
 }
 
-/// Ends it: the release is not offered again, and devices that are downloading are told to stop.
-pub async fn abort(call: Call, JsonBody(abort): JsonBody<Abort>) -> Result<Json<Rollout>, Problem> {
-    let Abort { reason, stage, revision, roll_back } = abort;
-    carry_out(call, PersonalOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason })
-        .await
+/// Aborts a rollout: the release is not offered again, and devices that are downloading it stop.
+pub async fn abort(call: Call, JsonBody(abort): JsonBody<AbortOrder>) -> Result<Json<Rollout>, Problem> {
+    let AbortOrder { reason, stage, revision, roll_back } = abort;
+    execute(call, PersonalOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason }).await
 }
 
 fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Seen>, Problem> {
@@ -224,75 +224,75 @@ fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Seen>, Pro
     }
 }
 
-async fn carry_out(call: Call, given: PersonalOrder) -> Result<Json<Rollout>, Problem> {
-    check_reason(&given.why)?;
+async fn execute(call: Call, order: PersonalOrder) -> Result<Json<Rollout>, Problem> {
+    check_reason(&order.why)?;
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
-    let with = driver::look_now(app);
-    let done = app.writer.write(move |store| rules::rollouts::order(store, &wanted, &given, &by, with)).await?;
+    let evaluation = driver::evaluation_now(app);
+    let done = app.writer.write(move |store| rules::rollouts::order(store, &wanted, &order, &by, evaluation)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),
-        Some(Err(unfit)) => return Err(Problem::conflict(in_fields(&unfit))),
+        Some(Err(invalid)) => return Err(Problem::conflict(conflict_detail(&invalid))),
         Some(Ok(_)) => app.rollouts.wake(),
     }
-    shown(app, &rollout_id).await
+    load(app, &rollout_id).await
 }
 
-/// Why an order does not fit. One about another stage is told by the fields of its body: they count stages from 0, as the list of
-/// them in a policy does, and sentences for people from 1.
-fn in_fields(unfit: &Unfit) -> String {
-    match unfit {
+/// Why an order conflicts with the rollout's state. An outdated order is described in terms of its fields, which count stages from 0
+/// like the policy's list; other error texts count from 1.
+fn conflict_detail(invalid: &Unfit) -> String {
+    match invalid {
         Unfit::Changed { order, seen, now } => format!(
-            "the order to {order} is about `stage` {} and `revision` {}, and the rollout is at `stage` {} and `revision` {}: look at it again",
+            "the order to {order} refers to `stage` {} and `revision` {}, but the rollout is at `stage` {} and `revision` {}; read it again",
             seen.stage, seen.revision, now.stage, now.revision
         ),
         other => other.to_string(),
     }
 }
 
-/// The decision trace, the oldest first.
-pub async fn trace(call: Call, Query(list): Query<List>) -> Result<Json<Page<Decision>>, Problem> {
-    let (limit, after) = (page::limit(list.limit)?, page::after(list.cursor.as_deref(), 0)?);
+/// Lists decisions, oldest first.
+pub async fn trace(call: Call, Query(query): Query<RolloutsQuery>) -> Result<Json<Page<Decision>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let found = rollouts::decisions(&call.reader, &rollout_id, after, limit).await?;
     let found = found.ok_or_else(|| unknown(&rollout_id))?;
     Ok(Json(Page::of(found, limit, |decision| decision.row, Decision::from)))
 }
 
-/// Which updates.
+/// Filter and page.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Updates {
-    /// That are so far.
+pub struct UpdatesQuery {
+    /// Update state.
     state: Option<UpdateState>,
     /// At this site.
     site: Option<String>,
     /// Of this model.
     model: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Rows at most.
+    /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
 }
 
-/// A device's update.
+/// Update of one device.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DeviceUpdate {
     device_id: DeviceId,
     model: String,
     site: String,
-    /// The stage that adds it, from 0.
+    /// Stage of the device, from 0.
     stage: usize,
     state: UpdateState,
     offered_at: Option<UnixMs>,
-    /// When it last got further.
+    /// Time of the last progress.
     progress_at: Option<UnixMs>,
     confirming_since: Option<UnixMs>,
     ended_at: Option<UnixMs>,
-    /// What the device says went wrong.
+    /// Error class that the device reported.
     class: Option<UpdateClass>,
-    /// What it said last.
+    /// Last detail that the device reported.
     detail: String,
     last_seen_at: Option<UnixMs>,
 }
@@ -318,10 +318,10 @@ impl From<UpdateRecord> for DeviceUpdate {
     }
 }
 
-/// The devices of a rollout, and how far each is.
-pub async fn updates(call: Call, Query(which): Query<Updates>) -> Result<Json<Page<DeviceUpdate>>, Problem> {
-    let (limit, after) = (page::limit(which.limit)?, page::after(which.cursor.as_deref(), 0)?);
-    let Updates { state, site, model, .. } = which;
+/// Lists the devices of a rollout with their progress.
+pub async fn updates(call: Call, Query(query): Query<UpdatesQuery>) -> Result<Json<Page<DeviceUpdate>>, Problem> {
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
+    let UpdatesQuery { state, site, model, .. } = query;
     let filter = UpdateFilter { state, site, model };
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let wanted = rollout_id.clone();

@@ -1,5 +1,5 @@
-//! A route of the admin API: who may call it, what it takes and gives, and the handler. There is no other way to make one, so
-//! none can do without a rule, or without its place in the OpenAPI document.
+//! A route of the admin API: its access rule, the types of its input and output, and the handler. [`Route::new`] is the only way to
+//! make one, so no route lacks an access rule or its entry in the OpenAPI document.
 
 use std::{net::IpAddr, pin::Pin, str::FromStr, sync::Arc};
 
@@ -27,26 +27,21 @@ use crate::{
     store::{By, Reader},
 };
 
-/// Greatest body of whoever has not shown who they are, in bytes: it is held in memory before anything is judged.
-const STRANGERS_BYTES_MAX: usize = 4_096;
-/// Greatest JSON body, in bytes: a hundred thousand device names.
+/// Limit of an unauthenticated caller's body, in bytes: it is buffered before it is checked.
+const ANONYMOUS_BYTES_MAX: usize = 4_096;
+/// Limit of a JSON body, in bytes: room for a hundred thousand device ids.
 const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How a route is called.
+/// The HTTP methods that routes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Looks.
     Get,
-    /// Acts.
     Post,
-    /// Changes a part.
     Patch,
-    /// Ends something.
     Delete,
 }
 
 impl Method {
-    /// As HTTP writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -66,49 +61,46 @@ impl Method {
     }
 }
 
-type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
-type Handler = Arc<dyn Fn(App, Request) -> Answering + Send + Sync>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
+type Handler = Arc<dyn Fn(App, Request) -> ResponseFuture + Send + Sync>;
 
 /// One route.
 #[derive(Clone)]
 pub struct Route {
-    /// How it is called.
     pub method: Method,
-    /// Where, below `/api`; parameters in braces.
+    /// Path below `/api`, with parameters in braces.
     pub path: &'static str,
-    /// By whom.
     pub access: Access,
-    /// What it does, one sentence.
+    /// One phrase for the OpenAPI document and the route list.
     pub summary: &'static str,
-    /// What it takes, for the OpenAPI document.
-    pub takes: fn(&mut SchemaGenerator) -> Takes,
-    /// What it gives.
-    pub gives: fn(&mut SchemaGenerator) -> Gives,
+    /// Describes the input for the OpenAPI document.
+    pub input: fn(&mut SchemaGenerator) -> InputSchema,
+    /// Describes the output for the OpenAPI document.
+    pub output: fn(&mut SchemaGenerator) -> OutputSchema,
     handler: Handler,
 }
 
-/// What a route takes.
+/// A route's input.
 #[derive(Debug, Default)]
-pub struct Takes {
-    /// Schema of an object whose properties are query parameters.
+pub struct InputSchema {
+    /// Schema of an object whose properties are the query parameters.
     pub query: Option<Value>,
     /// Media type and schema of the body.
     pub body: Option<(&'static str, Value)>,
 }
 
-/// What a route gives when it succeeds.
+/// A route's response on success.
 #[derive(Debug)]
-pub struct Gives {
-    /// HTTP status.
+pub struct OutputSchema {
     pub status: u16,
     /// Media type and schema of the body.
     pub body: Option<(&'static str, Value)>,
-    /// Whether an ETag comes with it, and If-Match may be sent.
+    /// Whether the response has an ETag; a PATCH then accepts If-Match.
     pub has_etag: bool,
 }
 
 impl Route {
-    /// A route. `handler` is called once the caller is known and allowed, and what was sent is read.
+    /// `handler` runs after the caller is authenticated and authorized and the input is parsed.
     pub fn new<I: Input, O: Output, F>(
         method: Method,
         path: &'static str,
@@ -122,36 +114,35 @@ impl Route {
         let handler: Handler = Arc::new(move |app, request| {
             let handler = handler.clone();
             Box::pin(async move {
-                let answered = async {
+                let result = async {
                     let (call, parts, body) = Call::admit(app, request, access).await?;
-                    if !I::TAKES_QUERY {
+                    if !I::ACCEPTS_QUERY {
                         query::read::<NoFields>(&parts.uri).map_err(Problem::bad_request)?;
                     }
                     let input = I::read(&call, &parts, body).await?;
                     handler(call, input).await
                 };
-                answered.await.map_or_else(IntoResponse::into_response, Output::into_response)
+                result.await.map_or_else(IntoResponse::into_response, Output::into_response)
             })
         });
-        Self { method, path, access, summary, takes: I::describe, gives: O::describe, handler }
+        Self { method, path, access, summary, input: I::describe, output: O::describe, handler }
     }
 
-    /// As axum takes it.
+    /// The axum handler.
     pub fn service(&self) -> MethodRouter<App> {
         let handler = Arc::clone(&self.handler);
         on(self.method.filter(), move |State(app): State<App>, request: Request| handler(app, request))
     }
 }
 
-/// One call of a route by somebody who may.
+/// A request from an authorized caller.
 pub struct Call {
-    /// The server's state.
     pub app: App,
-    /// Who calls; on a route for everybody, whoever it is.
+    /// Anonymous on a public route.
     pub caller: Caller,
-    /// From where.
+    /// The client's address, behind any trusted proxy.
     pub address: IpAddr,
-    /// Questions to the store, one at a time.
+    /// Store reader that queues this caller's queries one at a time.
     pub reader: Reader,
     parameters: Vec<(String, String)>,
     if_match: Option<String>,
@@ -166,15 +157,11 @@ impl Call {
         let (mut parts, body) = request.into_parts();
         let address = client_address(&app, &parts.extensions, &parts.headers);
         let caller = match access {
-            Access::Everybody => Caller::anybody(),
+            Access::Everybody => Caller::anonymous(),
             Access::Roles(_) => {
                 let caller = Caller::of(&app, &parts.method, &parts.headers, address).await?;
                 if !access.allows(caller.role) {
-                    return Err(Problem::forbidden(format!(
-                        "{} may not do this: it takes the role {}",
-                        caller.told(),
-                        access.told()
-                    )));
+                    return Err(Problem::forbidden(format!("{caller}: requires role {access}")));
                 }
                 caller
             }
@@ -187,15 +174,15 @@ impl Call {
         Ok((Self { app, caller, address, reader, parameters, if_match }, parts, body))
     }
 
-    /// The caller, for the audit.
+    /// The caller as the actor of a change, for the audit.
     pub fn by(&self) -> By {
         By { name: self.caller.name.clone(), address: Some(self.address), at: self.app.clock.now() }
     }
 
-    /// A parameter of the path.
+    /// A path parameter.
     ///
     /// # Errors
-    /// It is not what was expected there.
+    /// It does not parse.
     pub fn path<T: FromStr>(&self, name: &str) -> Result<T, Problem>
     where
         T::Err: std::fmt::Display,
@@ -204,36 +191,36 @@ impl Call {
         given.parse().map_err(|error: T::Err| Problem::bad_request(format!("{name}: {error}")))
     }
 
-    /// A parameter of the path that is a whole number.
+    /// A path parameter that is an integer.
     ///
     /// # Errors
-    /// It is none, or not in its one form.
+    /// It is not an integer in canonical form.
     pub fn path_number<T: FromStr + ToString>(&self, name: &str) -> Result<T, Problem> {
         let number = in_one_form(&self.path::<String>(name)?);
         number.ok_or_else(|| Problem::bad_request(format!("{name}: expected a whole number")))
     }
 
-    /// The version that the caller has seen, if it says so.
+    /// The version in If-Match, if it was sent.
     ///
     /// # Errors
-    /// It is no ETag of this API.
+    /// It is not an ETag of this API.
     pub fn if_version(&self) -> Result<Option<u64>, Problem> {
         let Some(given) = self.if_match.as_deref().filter(|given| *given != "*") else { return Ok(None) };
         let digits = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         match digits.and_then(in_one_form) {
             Some(version) => Ok(Some(version)),
-            None => Err(Problem::bad_request("If-Match: expected the ETag that came with it, such as \"7\"")),
+            None => Err(Problem::bad_request("If-Match: expected an ETag from an earlier response, such as \"7\"")),
         }
     }
 }
 
-/// What a handler takes.
+/// A handler's input.
 pub trait Input: Sized + Send {
-    /// Whether a query string is part of it; elsewhere one is refused, since it was meant to say something.
-    const TAKES_QUERY: bool = false;
+    /// Whether it reads the query string. If not, a request with one is refused rather than ignored: the caller meant something by it.
+    const ACCEPTS_QUERY: bool = false;
     /// For the OpenAPI document.
-    fn describe(schemas: &mut SchemaGenerator) -> Takes;
-    /// Reads it.
+    fn describe(schemas: &mut SchemaGenerator) -> InputSchema;
+    /// Parses it.
     fn read(
         call: &Call,
         parts: &hyper::http::request::Parts,
@@ -241,19 +228,19 @@ pub trait Input: Sized + Send {
     ) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
 
-/// Nothing is taken.
+/// No input.
 pub struct Nothing;
 
 impl Input for Nothing {
-    fn describe(_: &mut SchemaGenerator) -> Takes {
-        Takes::default()
+    fn describe(_: &mut SchemaGenerator) -> InputSchema {
+        InputSchema::default()
     }
     async fn read(_: &Call, _: &hyper::http::request::Parts, _: Body) -> Result<Self, Problem> {
         Ok(Self)
     }
 }
 
-/// The query of a route that takes none.
+/// The query of a route without parameters.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoFields {}
@@ -262,9 +249,9 @@ struct NoFields {}
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
-    const TAKES_QUERY: bool = true;
-    fn describe(schemas: &mut SchemaGenerator) -> Takes {
-        Takes { query: Some(T::json_schema(schemas).into()), body: None }
+    const ACCEPTS_QUERY: bool = true;
+    fn describe(schemas: &mut SchemaGenerator) -> InputSchema {
+        InputSchema { query: Some(T::json_schema(schemas).into()), body: None }
     }
     async fn read(_: &Call, parts: &hyper::http::request::Parts, _: Body) -> Result<Self, Problem> {
         query::read(&parts.uri).map(Self).map_err(Problem::bad_request)
@@ -275,8 +262,8 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
 pub struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
-    fn describe(schemas: &mut SchemaGenerator) -> Takes {
-        Takes { query: None, body: Some(("application/json", schemas.subschema_for::<T>().into())) }
+    fn describe(schemas: &mut SchemaGenerator) -> InputSchema {
+        InputSchema { query: None, body: Some(("application/json", schemas.subschema_for::<T>().into())) }
     }
     async fn read(call: &Call, parts: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
         let kind = only_line(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
@@ -287,49 +274,49 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
             ));
         }
         let bytes = read_body(call, body, JSON_BYTES_MAX).await?;
-        // The structs that serde derives would take an array of their fields, too.
+        // Structs derived by serde would also accept an array of their fields.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
             return Err(Problem::bad_request("expected an object, got an array"));
         }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let place = error.path().to_string();
-            let what = json_fault(error.inner());
+            let what = json_error_text(error.inner());
             Problem::bad_request(if place == "." { what } else { format!("{place}: {what}") })
         })?;
-        json.end().map_err(|error| Problem::bad_request(json_fault(&error)))?;
+        json.end().map_err(|error| Problem::bad_request(json_error_text(&error)))?;
         Ok(Self(value))
     }
 }
 
-/// Why a text is not the JSON that was expected, and where.
-fn json_fault(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    match words.rsplit_once(" at line ") {
+/// Why JSON was refused, and where.
+fn json_error_text(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
         Some((what, place)) => format!("line {}: {}", place.replace(" column", ", column"), reading::plain(what)),
-        None => reading::plain(&words),
+        None => reading::plain(&text),
     }
 }
 
-/// A CSV body of at most so many bytes.
+/// A CSV body of at most `BYTES_MAX` bytes.
 pub struct CsvBody<const BYTES_MAX: usize>(pub Bytes);
 
 impl<const BYTES_MAX: usize> Input for CsvBody<BYTES_MAX> {
-    fn describe(_: &mut SchemaGenerator) -> Takes {
-        Takes { query: None, body: Some(("text/csv", serde_json::json!({ "type": "string" }))) }
+    fn describe(_: &mut SchemaGenerator) -> InputSchema {
+        InputSchema { query: None, body: Some(("text/csv", serde_json::json!({ "type": "string" }))) }
     }
     async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
         read_body(call, body, BYTES_MAX).await.map(Self)
     }
 }
 
-/// Bytes of any kind and length, read by the handler as they come.
+/// A binary body of any length, which the handler streams.
 pub struct Upload(pub Body);
 
 impl Input for Upload {
-    fn describe(_: &mut SchemaGenerator) -> Takes {
+    fn describe(_: &mut SchemaGenerator) -> InputSchema {
         let body = serde_json::json!({ "type": "string", "format": "binary" });
-        Takes { query: None, body: Some(("application/octet-stream", body)) }
+        InputSchema { query: None, body: Some(("application/octet-stream", body)) }
     }
     async fn read(_: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
         Ok(Self(body))
@@ -337,22 +324,21 @@ impl Input for Upload {
 }
 
 async fn read_body(call: &Call, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let bytes_max = if call.caller.role.is_some() { bytes_max } else { bytes_max.min(STRANGERS_BYTES_MAX) };
+    let bytes_max = if call.caller.role.is_some() { bytes_max } else { bytes_max.min(ANONYMOUS_BYTES_MAX) };
     collect(body, bytes_max, call.app.config.request_timeout).await.map_err(|why| match why {
         NoBody::TooLarge => {
-            let detail = format!("the body is larger than the {bytes_max} bytes that this endpoint takes");
+            let detail = format!("the body is larger than this endpoint's limit of {bytes_max} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
-        NoBody::Broken => Problem::bad_request("the body did not arrive whole"),
+        NoBody::Broken => Problem::bad_request("the body is incomplete"),
         NoBody::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
     })
 }
 
-/// What a handler gives.
+/// A handler's output.
 pub trait Output {
     /// For the OpenAPI document.
-    fn describe(schemas: &mut SchemaGenerator) -> Gives;
-    /// The answer.
+    fn describe(schemas: &mut SchemaGenerator) -> OutputSchema;
     fn into_response(self) -> Response;
 }
 
@@ -360,44 +346,44 @@ pub trait Output {
 pub struct Json<T>(pub T);
 
 impl<T: Serialize + JsonSchema> Output for Json<T> {
-    fn describe(schemas: &mut SchemaGenerator) -> Gives {
+    fn describe(schemas: &mut SchemaGenerator) -> OutputSchema {
         let body = Some(("application/json", schemas.subschema_for::<T>().into()));
-        Gives { status: 200, body, has_etag: false }
+        OutputSchema { status: 200, body, has_etag: false }
     }
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
 }
 
-/// A JSON document that several people may edit, with its version as ETag.
+/// A JSON document that several users may edit, with its version as ETag.
 pub struct Versioned<T>(pub u64, pub T);
 
 impl<T: Serialize + JsonSchema> Output for Versioned<T> {
-    fn describe(schemas: &mut SchemaGenerator) -> Gives {
-        Gives { has_etag: true, ..Json::<T>::describe(schemas) }
+    fn describe(schemas: &mut SchemaGenerator) -> OutputSchema {
+        OutputSchema { has_etag: true, ..Json::<T>::describe(schemas) }
     }
     fn into_response(self) -> Response {
         ([(header::ETAG, format!("\"{}\"", self.0))], axum::Json(self.1)).into_response()
     }
 }
 
-/// Done, and nothing more to say.
-pub struct Done;
+/// 204: done, no body.
+pub struct NoContent;
 
-impl Output for Done {
-    fn describe(_: &mut SchemaGenerator) -> Gives {
-        Gives { status: 204, body: None, has_etag: false }
+impl Output for NoContent {
+    fn describe(_: &mut SchemaGenerator) -> OutputSchema {
+        OutputSchema { status: 204, body: None, has_etag: false }
     }
     fn into_response(self) -> Response {
         StatusCode::NO_CONTENT.into_response()
     }
 }
 
-/// A JSON document with a cookie, or the end of one.
+/// A JSON document with a Set-Cookie header.
 pub struct WithCookie<T>(pub String, pub T);
 
 impl<T: Serialize + JsonSchema> Output for WithCookie<T> {
-    fn describe(schemas: &mut SchemaGenerator) -> Gives {
+    fn describe(schemas: &mut SchemaGenerator) -> OutputSchema {
         Json::<T>::describe(schemas)
     }
     fn into_response(self) -> Response {
@@ -405,15 +391,19 @@ impl<T: Serialize + JsonSchema> Output for WithCookie<T> {
     }
 }
 
-/// A page for people.
+/// An HTML page.
 pub struct Html(pub &'static str);
 
 impl Output for Html {
-    fn describe(_: &mut SchemaGenerator) -> Gives {
-        Gives { status: 200, body: Some(("text/html", serde_json::json!({ "type": "string" }))), has_etag: false }
+    fn describe(_: &mut SchemaGenerator) -> OutputSchema {
+        OutputSchema {
+            status: 200,
+            body: Some(("text/html", serde_json::json!({ "type": "string" }))),
+            has_etag: false,
+        }
     }
     fn into_response(self) -> Response {
-        // Everything is in the page itself; it loads nothing from elsewhere.
+        // The page is self-contained; it loads only the OpenAPI document.
         let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
         ([(header::CONTENT_SECURITY_POLICY, policy)], axum::response::Html(self.0)).into_response()
     }

@@ -20,7 +20,7 @@ use crate::{
     failure::StartError,
     rules,
     service::{
-        audit::{Line, PAGE, ndjson, walk},
+        audit::{AuditEntry, PAGE, ndjson, verify_chain},
         bulk,
     },
     store::{
@@ -143,7 +143,7 @@ async fn verified(
             Err(broken) => return Ok(Err(broken)),
         }
     }
-    let walked = walk(reader, heads).await.map_err(Unread::Store)?;
+    let walked = verify_chain(reader, heads).await.map_err(Unread::Store)?;
     Ok(walked.map(|end| Whole { first, end, old }))
 }
 
@@ -169,7 +169,8 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
                 let what = format!("{}: line {number} is none of an export: {why}", path.display());
                 StartError::Refused(what, "give what `ks-server audit export` printed, whole, the oldest file first")
             };
-            let line: Line = serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
+            let line: AuditEntry =
+                serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
             let line = AuditRecord::try_from(line).map_err(|error| wrong(error.to_string()))?;
             if line.number <= walk.end.0 {
                 continue; // an export that begins before the last one ended
@@ -215,7 +216,7 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
                 0 => return Ok(Ok(pruned)),
                 some => pruned += some,
             }
-            tokio::time::sleep(bulk::BESIDE_A_SERVER).await;
+            tokio::time::sleep(bulk::PAUSE_FOR_SERVER).await;
         }
     })?;
     match pruned {

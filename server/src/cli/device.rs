@@ -35,7 +35,7 @@ pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
     if flags.get_flag("json") {
         output::json(&about)?;
     } else {
-        output::lines(&about.told())?;
+        output::lines(&about.lines())?;
     }
     Ok(())
 }

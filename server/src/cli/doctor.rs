@@ -17,7 +17,7 @@ use crate::{
     edge,
     failure::{DatabaseFault, StartError},
     keys::{KeyringError, KeysetState, Vault, guard},
-    service::audit::walk,
+    service::audit::verify_chain,
     store::{
         BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,
     },
@@ -255,7 +255,7 @@ async fn look_inside(
             }
         }
     }
-    match walk(reader, Vec::new()).await {
+    match verify_chain(reader, Vec::new()).await {
         Err(error) => findings.push(failed(&error)),
         Ok(Ok((number, _))) => findings.push(ok("audit", format!("{number} lines, whole"))),
         Ok(Err(broken)) => findings.push(Finding {

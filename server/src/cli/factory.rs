@@ -20,11 +20,11 @@ use crate::{
     rng::ServerRng,
     rules,
     service::{
-        bulk::{self, StoppedBy},
+        bulk::{self, StopReason},
+        csv::Separator,
         inventory::{self, Inventory},
         names,
         otrts::otrts,
-        sheet::Separator,
     },
     store::{
         By, StoreError, Transaction,
@@ -104,7 +104,7 @@ fn bad(path: PathBuf, problems: &[ImportProblem]) -> StartError {
     let line =
         |problem: &ImportProblem| format!("\n  line {}, {}: {}", problem.line, problem.field, printable(&problem.what));
     let lines = problems.iter().map(line).collect::<String>();
-    StartError::BadInventory { path, problems: format!("{}{lines}", inventory::faults(problems.len())) }
+    StartError::BadInventory { path, problems: format!("{}{lines}", inventory::error_count(problems.len())) }
 }
 
 fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
@@ -133,14 +133,14 @@ fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result<Imported, StartError> {
     let by = by();
     assembly::with_store(config, async |writer, reader| {
-        let imported = bulk::import(&writer, &reader, devices, &by, bulk::BESIDE_A_SERVER).await;
+        let imported = bulk::import(&writer, &reader, devices, &by, bulk::PAUSE_FOR_SERVER).await;
         imported.map_err(|stopped| {
-            if let Some(stays) = stopped.what_stays() {
+            if let Some(stays) = stopped.partial_import() {
                 edge::complain(&stays);
             }
             match stopped.why {
-                StoppedBy::Rows(problems) => bad(path, &problems),
-                StoppedBy::Store(error) => assembly::bad_database(config, &error),
+                StopReason::Rows(problems) => bad(path, &problems),
+                StopReason::Store(error) => assembly::bad_database(config, &error),
             }
         })
     })
@@ -168,7 +168,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         })?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
-    names::check(device_id.as_str(), &names::NOT_FOR_DEVICES).map_err(|_| {
+    names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS).map_err(|_| {
         wrong("DEVICE_ID", device_id.to_string(), "a name that is no word in a path of the API".to_owned())
     })?;
     let [serial, manufacturer, model, site] =
@@ -248,7 +248,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 
 fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
     assembly::with_store(config, async |writer, _| {
-        let added = bulk::add_otrts(&writer, otrts, by, bulk::BESIDE_A_SERVER).await;
+        let added = bulk::add_otrts(&writer, otrts, by, bulk::PAUSE_FOR_SERVER).await;
         added.map_err(|error| assembly::bad_database(config, &error))
     })
 }

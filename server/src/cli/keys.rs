@@ -16,7 +16,7 @@ use crate::{
     edge,
     failure::StartError,
     keys::{KeyOrder, KeyringError, KeysetState, Vault, guard, publish, vault},
-    service::keys::{KeysStatus, refuse_to_stop_rollouts, refuse_to_strand},
+    service::keys::{KeysStatus, check_open_rollouts, check_stranding},
     store::{Reader, Writer, keysets::ServerKeyStatus},
 };
 
@@ -154,10 +154,10 @@ async fn change(
     };
     if let Some(order) = order {
         if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
-            refuse_to_strand(reader, &order, by.at, config.keys_stranded_max_bp).await?;
+            check_stranding(reader, &order, by.at, config.keys_stranded_max_bp).await?;
         }
         if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {
-            refuse_to_stop_rollouts(reader, &order, by.at).await?;
+            check_open_rollouts(reader, &order, by.at).await?;
         }
         publish::order(&vault, &order, why, writer, reader, &by).await?;
     }
@@ -175,10 +175,10 @@ fn show(status: &KeysStatus) -> Result<(), StartError> {
         status.active_devices,
         status.stranded_devices
     ))?;
-    if status.astray_devices.is_empty() {
+    if status.unknown_keyset_devices.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = status.astray_devices.iter().map(DeviceId::as_str).collect();
+    let names: Vec<&str> = status.unknown_keyset_devices.iter().map(DeviceId::as_str).collect();
     edge::say(&format!(
         "astray, with a keyset that was never published here (see `ks-server device investigate`): {}",
         names.join(", ")

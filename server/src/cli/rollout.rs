@@ -165,7 +165,7 @@ fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => assembly::bad_database(config, &error),
         CreateError::Keys(error) => assembly::bad_keys(config, error),
-        CreateError::Nonsense(Nonsense::Policy(_)) => {
+        CreateError::InvalidRequest(Nonsense::Policy(_)) => {
             StartError::Refused(error.to_string(), "change the policy; docs/rollouts.md explains each field of one")
         }
         other => {
@@ -196,7 +196,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     else {
         return Ok(()); // clap demands them
     };
-    names::check(rollout_id.as_str(), &names::NOT_FOR_ROLLOUTS)
+    names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
         .map_err(|why| StartError::Refused(why, "name the rollout otherwise"))?;
     let wish = Wish { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);

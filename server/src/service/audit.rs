@@ -1,4 +1,4 @@
-//! The audit read whole: its lines as they are exported, and a walk along its chain.
+//! The audit log: its entries as they are exported, and the verification of its hash chain.
 
 use ks_protocol::{
     text::{NotADigest, Sha256, hex},
@@ -15,58 +15,56 @@ use crate::store::{
     },
 };
 
-/// Lines read from the store at a time.
+/// Entries read from the store at a time.
 pub const PAGE: usize = 5_000;
 
-/// A line of the audit.
+/// An entry of the audit log.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Line {
-    /// Number, from 1 on, without gaps.
+pub struct AuditEntry {
+    /// Consecutive number, from 1.
     number: i64,
     at: UnixMs,
-    /// Who.
     actor: String,
-    /// From where; empty for a tool on the server's own machine.
+    /// The actor's network address; empty for a tool on the server's own machine.
     address: String,
-    /// What was done.
     action: String,
-    /// To what.
+    /// What the action was applied to.
     subject: String,
-    /// Why, or how.
+    /// Reason or details.
     detail: String,
-    /// SHA-256 over the line and the hash of the one before it, in hex.
+    /// SHA-256 over the entry and the previous entry's hash, in hex.
     hash: String,
 }
 
-impl From<AuditRecord> for Line {
+impl From<AuditRecord> for AuditEntry {
     fn from(record: AuditRecord) -> Self {
         let AuditRecord { number, at, actor, address, action, subject, detail, hash } = record;
         Self { number, at, actor, address, action, subject, detail, hash: hex(&hash) }
     }
 }
 
-impl TryFrom<Line> for AuditRecord {
+impl TryFrom<AuditEntry> for AuditRecord {
     type Error = NotADigest;
 
-    fn try_from(line: Line) -> Result<Self, NotADigest> {
-        let Line { number, at, actor, address, action, subject, detail, hash } = line;
+    fn try_from(line: AuditEntry) -> Result<Self, NotADigest> {
+        let AuditEntry { number, at, actor, address, action, subject, detail, hash } = line;
         Ok(Self { number, at, actor, address, action, subject, detail, hash: hash.parse::<Sha256>()?.0 })
     }
 }
 
-/// Lines as NDJSON.
+/// Entries as NDJSON.
 pub fn ndjson(lines: Vec<AuditRecord>) -> Vec<u8> {
     let mut text = Vec::new();
     for line in lines {
-        let _ = serde_json::to_writer(&mut text, &Line::from(line)); // texts and numbers, into memory: it does not fail
+        let _ = serde_json::to_writer(&mut text, &AuditEntry::from(line)); // strings and numbers into memory: can't fail
         text.push(b'\n');
     }
     text
 }
 
-/// Walks along the whole chain, past the head that the store keeps and those that were `noted` elsewhere; gives the last line's
-/// number and hash, or what is broken.
-pub async fn walk(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, Broken>, StoreError> {
+/// Verifies the whole chain against the head in the store and the `noted` heads, which were recorded elsewhere. Returns the last
+/// entry's number and hash, or what is broken.
+pub async fn verify_chain(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, Broken>, StoreError> {
     let mut heads = noted;
     heads.extend(reader.ask(|store| store.audit_head()).await?);
     let base = reader.ask(|store| store.audit_base()).await?;
@@ -75,9 +73,9 @@ pub async fn walk(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, Brok
         Some(base) => Chain::behind(base, heads),
         None => Chain::passing(heads),
     };
-    // What stands below the base must not be passed over: nothing does.
-    let below = reader.ask(|store| store.audit(&AuditFilter::default(), 0, 1)).await?;
-    if let Some(line) = below.first().filter(|line| line.number <= after) {
+    // Pruning removed everything up to the base: an entry below it was inserted and must not be skipped.
+    let before_base = reader.ask(|store| store.audit(&AuditFilter::default(), 0, 1)).await?;
+    if let Some(line) = before_base.first().filter(|line| line.number <= after) {
         return Ok(Err(Broken::Missing { expected: after + 1, found: line.number }));
     }
     loop {

@@ -1,4 +1,6 @@
-//! Commands as they are shown.
+//! Commands as the API and the command line show them.
+
+use std::fmt::{self, Display};
 
 use ks_protocol::{
     id::{CommandId, DeviceId},
@@ -9,7 +11,6 @@ use serde::Serialize;
 
 use crate::{command::CommandState, store::commands::CommandRecord};
 
-/// A command.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Command {
     command_id: CommandId,
@@ -19,15 +20,15 @@ pub struct Command {
     kind: String,
     /// Argument on the wire: a TOON document.
     argument: String,
-    /// Whether it goes before other commands.
+    /// Whether it is delivered before other commands.
     urgent: bool,
     state: CommandState,
     created_at: UnixMs,
-    /// Void after this.
+    /// Expires at this time unless delivered.
     deadline_at: UnixMs,
     delivered_at: Option<UnixMs>,
     finished_at: Option<UnixMs>,
-    /// What the device said of it last.
+    /// The device's last status detail.
     detail: String,
 }
 
@@ -50,9 +51,8 @@ impl From<CommandRecord> for Command {
     }
 }
 
-impl Command {
-    /// In one line, for people.
-    pub(super) fn told(&self) -> String {
-        format!("{}  {} {} since {}", self.command_id, self.kind, self.state.as_str(), self.created_at)
+impl Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {} {} since {}", self.command_id, self.kind, self.state.as_str(), self.created_at)
     }
 }

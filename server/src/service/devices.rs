@@ -1,4 +1,4 @@
-//! Devices as they are shown, and the texts that describe them.
+//! Devices as the API and the command line show them, and valid texts for their fields.
 
 use ks_protocol::{
     id::{DeviceId, Seq},
@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::store::devices::{DeviceRecord, DeviceStatus};
 
-/// A device.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Device {
     pub(super) device_id: DeviceId,
@@ -22,20 +21,20 @@ pub struct Device {
     pub(super) site: String,
     labels: Vec<String>,
     pub(super) status: DeviceStatus,
-    /// Grows with each edit.
+    /// Incremented by each edit.
     version: u64,
-    /// Greatest replay pair stored, first part.
+    /// First part of the last accepted replay pair.
     boot_epoch: u32,
-    /// Second part.
+    /// Second part of the last accepted replay pair.
     seq: Seq,
     registered_at: Option<UnixMs>,
     revoked_at: Option<UnixMs>,
     revoke_reason: Option<String>,
     pub(super) last_seen_at: Option<UnixMs>,
-    /// The firmware that it last said it runs; empty before its first heartbeat.
+    /// Firmware version that it last reported; empty before its first heartbeat.
     firmware_version: String,
     release_counter: u64,
-    /// The server's keyset that it last said it holds.
+    /// Version of the server's keyset that it last reported.
     pub(super) keyset_version: u64,
 }
 
@@ -64,7 +63,7 @@ impl From<DeviceRecord> for Device {
     }
 }
 
-/// Text of so many bytes, without characters that a terminal would obey.
+/// Whether a text has 1 to `bytes_max` bytes and no characters that a terminal would interpret.
 pub fn is_plain(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.chars().all(|c| printable_char(c) == c)
 }

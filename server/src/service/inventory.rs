@@ -1,48 +1,48 @@
-//! Inventory as CSV: `serial,device_id,public_key,manufacturer,model,site`, checked row by row, every bad row named.
+//! Inventory as CSV: `serial,device_id,public_key,manufacturer,model,site`. Every row is checked, and every error reported.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use ks_protocol::{id::DeviceId, key::PublicKey};
 
 use super::{
+    csv::{self, Row, Rows, Separator},
     devices::is_plain,
-    sheet::{self, Row, Rows, Separator},
 };
 use crate::{
     service::names,
     store::devices::{DeviceRecord, ImportProblem, NewDevice, PROBLEMS_MAX},
 };
 
-/// The columns; a file may have them in any order.
+/// The columns, in any order.
 pub const COLUMNS: [&str; 6] = ["serial", "device_id", "public_key", "manufacturer", "model", "site"];
-/// Rows in one file at most.
+/// Maximum rows per file.
 pub const ROWS_MAX: usize = 1_000_000;
-/// Bytes of one plain field at most.
+/// Maximum length of a text field, in bytes.
 const FIELD_BYTES_MAX: usize = 128;
 
-/// What an inventory holds.
+/// A parsed inventory.
 #[derive(Debug)]
 pub struct Inventory {
-    /// Its devices, in its order.
+    /// In the order of the file.
     pub devices: Vec<NewDevice>,
-    /// What is taken as it is, and is likely not what was meant.
+    /// Values that are accepted but probably wrong.
     pub warnings: Vec<ImportProblem>,
 }
 
-/// Reads an inventory, as people and spreadsheets write them.
+/// Parses an inventory as spreadsheets and text editors write it.
 ///
 /// # Errors
-/// Every fault with its line and column, the first thousand of them; then nothing may be imported.
+/// Every error with its line and column, at most the first thousand; nothing may be imported.
 pub fn parse(file: &[u8]) -> Result<Inventory, Vec<ImportProblem>> {
     let problem = |line, field, what| ImportProblem { line, field, what };
-    let text = sheet::text(file).map_err(|none| vec![problem(none.line, "file", none.what)])?;
-    let mut rows = Rows::of(&text);
+    let text = csv::text(file).map_err(|error| vec![problem(error.line, "file", error.what)])?;
+    let mut rows = Rows::new(&text);
     let header = rows.next().unwrap_or(Row { line: 1, fields: Err("the file is empty".to_owned()) });
     let columns = Columns::of(&header).map_err(|what| vec![problem(header.line, "header", what)])?;
     let (mut devices, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = BTreeMap::new();
     for row in rows {
-        match device(&row, &columns).and_then(|device| first_of_its_name(device, &mut seen)) {
+        match device(&row, &columns).and_then(|device| reject_duplicates(device, &mut seen)) {
             Ok(device) => {
                 if is_rounded(&device.serial) && warnings.len() < PROBLEMS_MAX {
                     let what = format!(
@@ -53,7 +53,7 @@ pub fn parse(file: &[u8]) -> Result<Inventory, Vec<ImportProblem>> {
                 }
                 devices.push(device);
             }
-            Err(faults) => problems.extend(faults),
+            Err(errors) => problems.extend(errors),
         }
         if problems.len() >= PROBLEMS_MAX {
             problems.truncate(PROBLEMS_MAX);
@@ -65,24 +65,24 @@ pub fn parse(file: &[u8]) -> Result<Inventory, Vec<ImportProblem>> {
         }
     }
     if devices.is_empty() && problems.is_empty() {
-        problems.push(problem(1, "file", "there is no row below the header".to_owned()));
+        problems.push(problem(1, "file", "there are no rows below the header".to_owned()));
     }
     if problems.is_empty() { Ok(Inventory { devices, warnings }) } else { Err(problems) }
 }
 
-/// Whether a text is a number in the form to which spreadsheets shorten long ones: `8.60123E+14`.
+/// Whether a text is a number in the exponent form to which spreadsheets shorten long ones: `8.60123E+14`.
 fn is_rounded(text: &str) -> bool {
     let Some((digits, exponent)) = text.split_once(['E', 'e']) else { return false };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     exponent.strip_prefix('+').is_some_and(is_number) && digits.split(['.', ',']).all(is_number)
 }
 
-/// So many faults, in words.
-pub fn faults(count: usize) -> String {
+/// Text for a number of errors.
+pub fn error_count(count: usize) -> String {
     match count {
-        1 => "1 fault".to_owned(),
-        count if count >= PROBLEMS_MAX => format!("{count} faults or more"),
-        count => format!("{count} faults"),
+        1 => "1 error".to_owned(),
+        count if count >= PROBLEMS_MAX => format!("{count} or more errors"),
+        count => format!("{count} errors"),
     }
 }
 
@@ -94,93 +94,93 @@ pub fn rows(devices: &[DeviceRecord], separator: Separator) -> Vec<u8> {
         let row = [serial, device_id.as_str(), &key, manufacturer, model, site];
         row.map(|field: &str| Cow::from(field.to_owned()))
     };
-    sheet::rows(separator, devices.iter().map(row))
+    csv::rows(separator, devices.iter().map(row))
 }
 
 /// The header of an inventory.
 pub fn header(separator: Separator) -> Vec<u8> {
-    sheet::rows(separator, std::iter::once(COLUMNS.map(Cow::from)))
+    csv::rows(separator, std::iter::once(COLUMNS.map(Cow::from)))
 }
 
-/// Where each column stands in a file, and how many there are.
+/// Position of each column in a file, and the number of columns.
 struct Columns {
-    places: [usize; 6],
+    positions: [usize; 6],
     count: usize,
 }
 
 impl Columns {
-    /// From the header: a name is taken in capitals too, and with blanks or hyphens for its underscores.
+    /// Parses the header. Names are case-insensitive, and spaces or hyphens may replace underscores.
     fn of(header: &Row) -> Result<Self, String> {
         let expected = COLUMNS.join(",");
         let header = header.fields.as_ref().map_err(|why| format!("{why}; expected {expected}"))?;
         let names: Vec<String> = header.iter().map(|name| name.to_lowercase().replace([' ', '-'], "_")).collect();
-        let mut places = [0; 6];
-        for (place, column) in places.iter_mut().zip(COLUMNS) {
-            let mut found = (0..).zip(&names).filter(|(_, name)| *name == column).map(|(place, _)| place);
-            *place = found.next().ok_or_else(|| {
-                let came = header.iter().collect::<Vec<_>>().join(" | ");
-                let came: String = came.escape_debug().take(200).collect();
-                format!("there is no column `{column}` among `{came}`; expected {expected}, with a comma, semicolon or tab between")
+        let mut positions = [0; 6];
+        for (position, column) in positions.iter_mut().zip(COLUMNS) {
+            let mut found = (0..).zip(&names).filter(|(_, name)| *name == column).map(|(position, _)| position);
+            *position = found.next().ok_or_else(|| {
+                let actual = header.iter().collect::<Vec<_>>().join(" | ");
+                let actual: String = actual.escape_debug().take(200).collect();
+                format!("column `{column}` is missing in `{actual}`; expected {expected}, separated by commas, semicolons or tabs")
             })?;
             if found.next().is_some() {
-                return Err(format!("there are two columns `{column}`"));
+                return Err(format!("column `{column}` is duplicated"));
             }
         }
-        Ok(Self { places, count: names.len() })
+        Ok(Self { positions, count: names.len() })
     }
 }
 
-/// What a serial, a manufacturer, a model or a site may be.
-pub const FIELD: &str = "1 to 128 bytes of text without a blank at either end";
+/// Describes valid serials, manufacturers, models and sites.
+pub const FIELD: &str = "1 to 128 bytes of text without leading or trailing whitespace";
 
-/// Whether a text can be a serial, a manufacturer, a model or a site. A blank at either end would be lost on the way through a
-/// file.
+/// Whether a text is a valid serial, manufacturer, model or site. Leading or trailing whitespace would not survive an export and import.
 pub fn is_field(text: &str) -> bool {
     is_plain(text, FIELD_BYTES_MAX) && text.trim() == text
 }
 
-/// One row, or everything that is wrong with it.
+/// Parses one row; on failure, all its errors.
 fn device(row: &Row, columns: &Columns) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = row.line;
-    let of_the_row = |what| vec![ImportProblem { line, field: "row", what }];
-    let fields = row.fields.as_ref().map_err(|why| of_the_row(why.clone()))?;
+    let row_error = |what| vec![ImportProblem { line, field: "row", what }];
+    let fields = row.fields.as_ref().map_err(|why| row_error(why.clone()))?;
     if fields.len() < columns.count || fields.iter().skip(columns.count).any(|field| !field.is_empty()) {
-        return Err(of_the_row(format!("the row has {} fields, expected {}", fields.len(), columns.count)));
+        return Err(row_error(format!("the row has {} fields, expected {}", fields.len(), columns.count)));
     }
     let [serial, device_id, public_key, manufacturer, model, site] =
-        columns.places.map(|place| sheet::unguarded(fields.get(place).unwrap_or_default()));
-    let mut faults = Vec::new();
-    let mut fault = |field: &'static str, what: String| faults.push(ImportProblem { line, field, what });
+        columns.positions.map(|position| csv::unescape_formula(fields.get(position).unwrap_or_default()));
+    let mut errors = Vec::new();
+    let mut error = |field: &'static str, what: String| errors.push(ImportProblem { line, field, what });
     for (field, text) in [("serial", serial), ("manufacturer", manufacturer), ("model", model), ("site", site)] {
         if !is_field(text) {
-            fault(field, format!("`{}`: expected {FIELD}", text.escape_debug()));
+            error(field, format!("`{}`: expected {FIELD}", text.escape_debug()));
         }
     }
     let device_id = device_id.parse::<DeviceId>().map_err(|error| error.to_string());
-    let device_id = device_id.and_then(|named| names::check(named.as_str(), &names::NOT_FOR_DEVICES).map(|()| named));
-    let device_id = device_id.map_err(|why| fault("device_id", why));
+    let device_id =
+        device_id.and_then(|named| names::check(named.as_str(), &names::RESERVED_DEVICE_IDS).map(|()| named));
+    let device_id = device_id.map_err(|why| error("device_id", why));
     let public_key = PublicKey::from_base64(public_key);
-    let public_key = public_key.map_err(|error| fault("public_key", error.to_string()));
+    let public_key = public_key.map_err(|why| error("public_key", why.to_string()));
     match (device_id, public_key) {
-        (Ok(device_id), Ok(public_key)) if faults.is_empty() => {
+        (Ok(device_id), Ok(public_key)) if errors.is_empty() => {
             let [serial, manufacturer, model, site] = [serial, manufacturer, model, site].map(str::to_owned);
             Ok(NewDevice { line, device_id, public_key, serial, manufacturer, model, site })
         }
-        _ => Err(faults),
+        _ => Err(errors),
     }
 }
 
-/// Refuses a name or a key that stood on an earlier line.
-fn first_of_its_name(device: NewDevice, seen: &mut BTreeMap<Vec<u8>, u64>) -> Result<NewDevice, Vec<ImportProblem>> {
+/// Refuses a device id or a key that occurs on an earlier line.
+fn reject_duplicates(device: NewDevice, seen: &mut BTreeMap<Vec<u8>, u64>) -> Result<NewDevice, Vec<ImportProblem>> {
     let line = device.line;
-    let names = [("device_id", device.device_id.as_str().as_bytes()), ("public_key", device.public_key.0.as_slice())];
-    let mut faults = Vec::new();
-    for (field, name) in names {
-        if let Some(earlier) = seen.insert(name.to_vec(), line) {
-            faults.push(ImportProblem { line, field, what: format!("the same {field} is on line {earlier}") });
+    let unique = [("device_id", device.device_id.as_str().as_bytes()), ("public_key", device.public_key.0.as_slice())];
+    let mut errors = Vec::new();
+    for (field, value) in unique {
+        if let Some(earlier) = seen.insert(value.to_vec(), line) {
+            errors.push(ImportProblem { line, field, what: format!("the same {field} is on line {earlier}") });
         }
     }
-    if faults.is_empty() { Ok(device) } else { Err(faults) }
+    if errors.is_empty() { Ok(device) } else { Err(errors) }
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     const HEADER: &str = "serial,device_id,public_key,manufacturer,model,site\n";
 
     #[test]
-    fn good_rows_in_any_column_order() {
+    fn valid_rows_in_any_column_order() {
         let devices = parse(format!("{HEADER}{}{}", row(1), row(2)).as_bytes()).unwrap();
         let devices = devices.devices;
         assert_eq!((devices.len(), devices[1].device_id.as_str(), devices[1].line), (2, "KS-2", 3));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_row_is_named_by_line_and_field() {
+    fn every_error_has_its_line_and_field() {
         let text =
             format!("{HEADER}{}S2,2-bad,x,A,M,s\nS3,KS-3,c2hvcnQ=,A,M,s\n,KS-4,x,A,M,s\nS5,KS-5\n{}", row(1), row(1));
         let problems = parse(text.as_bytes()).unwrap_err();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_has_its_line_whatever_ends_lines() {
+    fn errors_have_the_right_line_with_any_line_ending() {
         for end in ["\n", "\r\n", "\r"] {
             let text = format!("{HEADER}{}{}S4,4-bad,x,A,M,s\nS5\n", row(1), row(2)).replace('\n', end);
             let places: Vec<_> = parse(text.as_bytes()).unwrap_err().iter().map(|one| (one.line, one.field)).collect();
@@ -293,7 +293,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn an_export_can_be_imported_again(
+        fn an_export_can_be_imported_unchanged(
             texts in proptest::array::uniform4("[ '=+@a\"\u{a0},;E+1ü-]{1,8}"),
             seed in 0_u8..64,
             separator in proptest::sample::select(&[Separator::Comma, Separator::Semicolon, Separator::Tab]),
@@ -315,14 +315,15 @@ mod tests {
     }
 
     #[test]
-    fn names_of_routes_and_keys_that_are_none_are_refused_by_line() {
-        for word in names::NOT_FOR_DEVICES {
-            let problems = parse(format!("{HEADER}{}{}", row(1), row(2).replace("KS-2", word)).as_bytes()).unwrap_err();
-            assert_eq!((problems.len(), problems[0].line, problems[0].field), (1, 3, "device_id"), "{word}");
+    fn reserved_ids_and_invalid_keys_are_refused() {
+        for reserved in names::RESERVED_DEVICE_IDS {
+            let problems =
+                parse(format!("{HEADER}{}{}", row(1), row(2).replace("KS-2", reserved)).as_bytes()).unwrap_err();
+            assert_eq!((problems.len(), problems[0].line, problems[0].field), (1, 3, "device_id"), "{reserved}");
         }
-        let mut no_point = [0; 32];
-        no_point[0] = 2;
-        for key in [no_point, [0; 32]] {
+        let mut not_a_point = [0; 32];
+        not_a_point[0] = 2;
+        for key in [not_a_point, [0; 32]] {
             let text = format!("{HEADER}{}S2,KS-2,{},A,M,s\n", row(1), PublicKey(key));
             let problems = parse(text.as_bytes()).unwrap_err();
             assert_eq!((problems.len(), problems[0].line, problems[0].field), (1, 3, "public_key"), "{key:?}");
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_inventory_is_said_so() {
+    fn files_that_are_not_inventories_are_refused() {
         for (text, field) in [("", "header"), (HEADER, "file"), ("a,b\n1,2\n", "header"), ("\u{1}\u{2}", "header")] {
             assert_eq!(parse(text.as_bytes()).unwrap_err()[0].field, field, "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! Everything at hand about one device, for whoever looks for why it is silent.
+//! The diagnosis of one device: everything stored that helps to find out why it is silent.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     commands::Command,
     devices::Device,
-    logs::Line,
+    logs::LogLine,
     presence::{Presence, gaps, presence, silence_ms},
 };
 use crate::store::{
@@ -21,18 +21,18 @@ use crate::store::{
     presence::ObservationGap,
 };
 
-/// A clock that says less was never set: 2020-01-01.
+/// A clock before 2020-01-01 was never set.
 const CLOCK_SET_AFTER: UnixMs = UnixMs(1_577_836_800_000);
 /// Devices read from the store at a time.
 const PAGE: usize = 10_000;
 
-/// The last heartbeat, whole.
+/// Details of the last heartbeat.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct LastBeat {
+pub struct HeartbeatDetails {
     received_at: UnixMs,
-    /// When the device says that it sent it.
+    /// By the device's clock.
     sent_at: UnixMs,
-    /// How far the device's clock was ahead of ours then, in milliseconds.
+    /// How far the device's clock was ahead of the server's, in milliseconds.
     clock_ahead_ms: i64,
     uptime_s: u64,
     cpu_temp_c: f64,
@@ -42,24 +42,24 @@ pub struct LastBeat {
     firmware_version: String,
 }
 
-impl From<LastHeartbeat> for LastBeat {
-    fn from(beat: LastHeartbeat) -> Self {
+impl From<LastHeartbeat> for HeartbeatDetails {
+    fn from(record: LastHeartbeat) -> Self {
         let ms = |at: UnixMs| i64::try_from(at.0).unwrap_or(i64::MAX);
         Self {
-            received_at: beat.received_at,
-            sent_at: beat.sent_at,
-            clock_ahead_ms: ms(beat.sent_at).saturating_sub(ms(beat.received_at)),
-            uptime_s: beat.uptime_s,
-            cpu_temp_c: beat.cpu_temp_c,
-            free_mem_kib: beat.free_mem_kib,
-            network: beat.network,
-            rssi_dbm: beat.rssi_dbm,
-            firmware_version: beat.firmware_version,
+            received_at: record.received_at,
+            sent_at: record.sent_at,
+            clock_ahead_ms: ms(record.sent_at).saturating_sub(ms(record.received_at)),
+            uptime_s: record.uptime_s,
+            cpu_temp_c: record.cpu_temp_c,
+            free_mem_kib: record.free_mem_kib,
+            network: record.network,
+            rssi_dbm: record.rssi_dbm,
+            firmware_version: record.firmware_version,
         }
     }
 }
 
-/// From when on a device said that it runs a firmware.
+/// A firmware version, and when the device first reported it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FirmwareRun {
     firmware_version: String,
@@ -74,55 +74,55 @@ impl From<FirmwareRecord> for FirmwareRun {
     }
 }
 
-/// Everything at hand about one device.
+/// Everything stored that helps to diagnose one device.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Investigation {
     at: UnixMs,
     device: Device,
     presence: Presence,
-    /// How long it was silent while a server listened, in seconds; none if that is ahead of the server's clock.
+    /// Silence while a server was listening, in seconds; null if it was last seen ahead of the server's clock.
     silence_s: Option<u64>,
-    /// When its next heartbeat was expected.
+    /// When the next heartbeat was expected.
     expected_at: Option<UnixMs>,
-    last_heartbeat: Option<LastBeat>,
-    /// Registered devices of the same site that are OFFLINE or LOST: many of them mean the site, not the device.
+    last_heartbeat: Option<HeartbeatDetails>,
+    /// Registered devices of the same site that are OFFLINE or LOST. If many are, the problem is the site, not the device.
     site_offline: u64,
     /// Registered devices of the same site.
     site_devices: u64,
-    /// Commands that have not ended, 100 at most.
+    /// Commands that have not ended, at most 100.
     pending_commands: Vec<Command>,
     /// The newest 50 lines.
-    recent_logs: Vec<Line>,
-    /// What it ran, the newest first.
+    recent_logs: Vec<LogLine>,
+    /// Reported firmware versions, newest first.
     firmware_history: Vec<FirmwareRun>,
-    /// Version of the newest keyset; the device's own is in `device`.
+    /// Version of the newest keyset. `device` has the version that the device holds.
     newest_keyset: u64,
-    /// What to look at first, in words.
+    /// What to check first, as sentences.
     findings: Vec<String>,
 }
 
-/// What the store knows of one device.
-struct Known {
+/// What the store has about one device.
+struct Stored {
     last: Option<LastHeartbeat>,
     commands: Vec<Command>,
-    logs: Vec<Line>,
+    logs: Vec<LogLine>,
     firmware: Vec<FirmwareRun>,
     newest_keyset: u64,
 }
 
-fn look_up(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Known, StoreError> {
+fn load(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Stored, StoreError> {
     let open = CommandFilter { device_id: Some(device_id.clone()), open_only: true, ..CommandFilter::default() };
     let of_device = LogFilter { device_id: Some(device_id.clone()), ..LogFilter::default() };
-    Ok(Known {
+    Ok(Stored {
         last: store.last_heartbeat(device_id)?,
         commands: store.commands(&open, 0, 100)?.into_iter().map(Command::from).collect(),
-        logs: store.logs(&of_device, i64::MAX, 50, 50)?.lines.into_iter().map(Line::from).collect(),
+        logs: store.logs(&of_device, i64::MAX, 50, 50)?.lines.into_iter().map(LogLine::from).collect(),
         firmware: store.firmware_history(device_id, 20)?.into_iter().map(FirmwareRun::from).collect(),
         newest_keyset: store.newest()?.keyset_version,
     })
 }
 
-/// Gathers what an operator asks first about a device that is silent; none if there is no such device.
+/// Gathers what an operator needs first about a silent device; none if the device is unknown.
 pub async fn gather(
     reader: &Reader,
     now: UnixMs,
@@ -133,7 +133,7 @@ pub async fn gather(
     let Some(record) = reader.ask(move |store| store.device(&wanted)).await? else { return Ok(None) };
     let gaps = gaps(reader, now).await?;
     let wanted = device_id.clone();
-    let known = reader.ask(move |store| look_up(store, &wanted)).await?;
+    let stored = reader.ask(move |store| load(store, &wanted)).await?;
     let silence = record.last_seen_at.and_then(|seen| silence_ms(seen, now, &gaps));
     let seen = presence(record.last_seen_at, now, &gaps, interval);
     let site = site(reader, &record.site, now, interval, &gaps).await?;
@@ -142,13 +142,13 @@ pub async fn gather(
         presence: seen,
         silence_s: silence.map(|silence| silence / 1_000),
         expected_at: record.last_seen_at.map(|seen| seen + interval),
-        last_heartbeat: known.last.map(LastBeat::from),
+        last_heartbeat: stored.last.map(HeartbeatDetails::from),
         site_devices: site.0,
         site_offline: site.1,
-        pending_commands: known.commands,
-        recent_logs: known.logs,
-        firmware_history: known.firmware,
-        newest_keyset: known.newest_keyset,
+        pending_commands: stored.commands,
+        recent_logs: stored.logs,
+        firmware_history: stored.firmware,
+        newest_keyset: stored.newest_keyset,
         findings: Vec::new(),
         device: record.into(),
     };
@@ -156,7 +156,7 @@ pub async fn gather(
     Ok(Some(investigation))
 }
 
-/// Registered devices of a site, and how many of them are silent.
+/// Counts the registered devices of a site, and the silent ones among them.
 async fn site(
     reader: &Reader,
     site: &str,
@@ -164,11 +164,12 @@ async fn site(
     interval: Duration,
     gaps: &[ObservationGap],
 ) -> Result<(u64, u64), StoreError> {
-    let which = Selector { site: Some(site.to_owned()), status: Some(DeviceStatus::Registered), ..Default::default() };
+    let selector =
+        Selector { site: Some(site.to_owned()), status: Some(DeviceStatus::Registered), ..Default::default() };
     let (mut devices, mut silent, mut after) = (0, 0, 0);
     loop {
-        let which = which.clone();
-        let page = reader.ask(move |store| store.devices(&which, after, PAGE)).await?;
+        let selector = selector.clone();
+        let page = reader.ask(move |store| store.devices(&selector, after, PAGE)).await?;
         let Some(last) = page.last() else { return Ok((devices, silent)) };
         after = last.row;
         devices += page.len() as u64;
@@ -178,8 +179,8 @@ async fn site(
 }
 
 impl Investigation {
-    /// The same for people, line by line.
-    pub fn told(&self) -> Vec<String> {
+    /// Text lines for the command line.
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{}: {:?}, {:?}; {} {} at {}",
             self.device.device_id,
@@ -191,12 +192,12 @@ impl Investigation {
         )];
         match (self.device.last_seen_at, self.expected_at, self.silence_s) {
             (Some(seen), Some(expected), Some(silence_s)) => lines.push(format!(
-                "last heard {seen}, expected again by {expected}; silent for {silence_s} s while a server listened"
+                "last seen {seen}, next heartbeat expected by {expected}; silent for {silence_s} s while a server was listening"
             )),
-            (Some(seen), ..) => lines.push(format!("last heard {seen}, which is ahead of the server's clock")),
-            _ => lines.push("never heard".to_owned()),
+            (Some(seen), ..) => lines.push(format!("last seen {seen}, which is ahead of the server's clock")),
+            _ => lines.push("never seen".to_owned()),
         }
-        lines.push(format!("site: {} of {} registered devices are silent too", self.site_offline, self.site_devices));
+        lines.push(format!("site: {} of {} registered devices are silent", self.site_offline, self.site_devices));
         if let Some(last) = &self.last_heartbeat {
             let rssi = last.rssi_dbm.map_or_else(String::new, |rssi| format!(" {rssi} dBm"));
             lines.push(format!(
@@ -209,8 +210,8 @@ impl Investigation {
                 last.firmware_version
             ));
         }
-        section(&mut lines, "what to look at first", self.findings.iter().cloned());
-        section(&mut lines, "pending commands", self.pending_commands.iter().map(Command::told));
+        section(&mut lines, "check first", self.findings.iter().cloned());
+        section(&mut lines, "pending commands", self.pending_commands.iter().map(Command::to_string));
         section(
             &mut lines,
             "firmware",
@@ -218,7 +219,7 @@ impl Investigation {
                 .iter()
                 .map(|run| format!("{}  {} (release {})", run.since, run.firmware_version, run.release_counter)),
         );
-        section(&mut lines, "recent log lines, the newest first", self.recent_logs.iter().map(Line::told));
+        section(&mut lines, "recent log lines, newest first", self.recent_logs.iter().map(LogLine::to_string));
         lines
     }
 }
@@ -231,16 +232,16 @@ fn section(lines: &mut Vec<String>, title: &str, entries: impl Iterator<Item = S
     }
 }
 
-/// What is wrong with the keyset that a device holds.
+/// What is wrong with the device's keyset.
 fn keyset_finding(about: &Investigation) -> Option<String> {
     let (held, newest) = (about.device.keyset_version, about.newest_keyset);
-    about.last_heartbeat.as_ref()?; // before its first one it has said nothing
+    about.last_heartbeat.as_ref()?; // before the first heartbeat its keyset is unknown
     match held.cmp(&newest) {
         Ordering::Equal => None,
         Ordering::Less => Some(format!("it has not confirmed keyset {newest}: it holds keyset {held}")),
         Ordering::Greater => Some(format!(
-            "it holds keyset {held}, and {newest} is the newest here: somebody who has a key of the server's led it astray, or \
-             this database is older than what the device has seen; give it a pinned key again, as at the factory"
+            "it holds keyset {held}, but {newest} is the newest here: either someone with a key of this server published it, or this \
+             database was restored from an older state; provision the device with a pinned key again, as at the factory"
         )),
     }
 }
@@ -248,17 +249,19 @@ fn keyset_finding(about: &Investigation) -> Option<String> {
 fn findings(about: &Investigation) -> Vec<String> {
     let mut findings = Vec::new();
     match about.device.status {
-        DeviceStatus::Revoked => findings.push("it is revoked: every request of it is refused".to_owned()),
+        DeviceStatus::Revoked => findings.push("it is revoked: all its requests are refused".to_owned()),
         DeviceStatus::Whitelisted => findings.push("it has not registered yet".to_owned()),
         DeviceStatus::Registered => findings.extend(keyset_finding(about)),
     }
     if about.presence == Presence::Unknown {
-        findings.push("no server has heard it since one listens again, or since a clock was wrong: wait for two heartbeat intervals".to_owned());
+        findings.push(
+            "no heartbeat since a server is listening again, or a clock was wrong; wait for two heartbeat intervals"
+                .to_owned(),
+        );
     }
     if about.presence >= Presence::Offline && about.site_offline > 1 && about.site_offline * 2 > about.site_devices {
         let (offline, devices) = (about.site_offline, about.site_devices);
-        findings
-            .push(format!("{offline} of {devices} devices at its site are silent: look at the site's network first"));
+        findings.push(format!("{offline} of {devices} devices at its site are silent: check the site's network first"));
     }
     if let Some(last) = &about.last_heartbeat {
         if last.sent_at < CLOCK_SET_AFTER {
@@ -273,14 +276,14 @@ fn findings(about: &Investigation) -> Vec<String> {
             findings.push(format!("it was hot at its last heartbeat: {} degrees Celsius", last.cpu_temp_c));
         }
         if last.free_mem_kib < 4_096 {
-            findings.push(format!("it was short of memory at its last heartbeat: {} KiB free", last.free_mem_kib));
+            findings.push(format!("it was low on memory at its last heartbeat: {} KiB free", last.free_mem_kib));
         }
     }
     if let (Some(run), Some(last)) = (about.firmware_history.first(), &about.last_heartbeat)
         && about.firmware_history.len() > 1
         && last.received_at.since_ms(run.since) < 24 * 3_600 * 1_000
     {
-        findings.push(format!("it took firmware {} within a day before it was last heard", run.firmware_version));
+        findings.push(format!("it installed firmware {} within a day before it was last seen", run.firmware_version));
     }
     findings
 }

@@ -1,4 +1,4 @@
-//! The server's keys as they are shown, and what is looked at before they change.
+//! The server's keys as the API and the command line show them, and the checks before a change.
 
 use ks_protocol::{
     id::{DeviceId, KeyId},
@@ -36,26 +36,26 @@ impl From<ServerKeyRecord> for ServerKey {
     }
 }
 
-/// The keys as they are, and who knows them.
+/// The keys, and how many devices hold the newest keyset.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KeysStatus {
     /// Version of the newest keyset.
     pub(crate) keyset_version: u64,
     pub(crate) expires_at: UnixMs,
     pub(crate) keys: Vec<ServerKey>,
-    /// Registered devices that were heard within a week.
+    /// Registered devices seen within a week.
     pub(crate) active_devices: u64,
-    /// Of these, those that confirmed the newest keyset in a signed heartbeat.
+    /// Active devices that confirmed the newest keyset in a signed heartbeat.
     pub(crate) confirmed_devices: u64,
-    /// Those that a flip or a retirement would strand now.
+    /// Active devices that activating the announced key or retiring the old one would strand now.
     pub(crate) stranded_devices: u64,
-    /// Registered devices that hold a keyset newer than the newest, the first 100: they believe somebody else's keys, or this
-    /// database is older than what they have seen.
-    pub(crate) astray_devices: Vec<DeviceId>,
+    /// Registered devices that report a keyset newer than the newest one here, at most the first 100: either they trust keys that this
+    /// server did not publish, or this database was restored from an older state.
+    pub(crate) unknown_keyset_devices: Vec<DeviceId>,
 }
 
 impl KeysStatus {
-    /// From what the store says.
+    /// Combines the store's records.
     pub(crate) fn of(state: KeysetState, holders: KeysetHolders) -> Self {
         Self {
             keyset_version: state.version,
@@ -64,34 +64,34 @@ impl KeysStatus {
             active_devices: holders.active,
             confirmed_devices: holders.confirmed,
             stranded_devices: holders.stranded(),
-            astray_devices: holders.astray,
+            unknown_keyset_devices: holders.astray,
         }
     }
 }
 
-/// Refuses an order after which devices would no longer believe a release that is being rolled out.
+/// Checks that devices would still accept the releases being rolled out after a key change.
 ///
 /// # Errors
-/// There is one, or the order does not fit anyway.
-pub async fn refuse_to_stop_rollouts(reader: &Reader, order: &KeyOrder, now: UnixMs) -> Result<(), KeyringError> {
+/// They would not, or the keys do not permit the change.
+pub async fn check_open_rollouts(reader: &Reader, order: &KeyOrder, now: UnixMs) -> Result<(), KeyringError> {
     guard::refuse_to_stop(reader, order, now, &in_rollout(reader).await?).await
 }
 
-/// Refuses a flip or a retirement that would do so, or strand more than `stranded_max_bp` basis points of the active devices.
+/// Checks that a key change passes [`check_open_rollouts`] and strands at most `stranded_max_bp` basis points of the active devices.
 ///
 /// # Errors
-/// It would, or it does not fit the keys anyway.
-pub async fn refuse_to_strand(
+/// It does not, or the keys do not permit the change.
+pub async fn check_stranding(
     reader: &Reader,
     order: &KeyOrder,
     now: UnixMs,
     stranded_max_bp: u64,
 ) -> Result<(), KeyringError> {
-    refuse_to_stop_rollouts(reader, order, now).await?;
+    check_open_rollouts(reader, order, now).await?;
     guard::refuse_to_strand(reader, now, stranded_max_bp).await
 }
 
-/// The rollouts that are not over, and who signed what they roll out.
+/// The open rollouts, each with the key that signed its release.
 async fn in_rollout(reader: &Reader) -> Result<Vec<InRollout>, StoreError> {
     let asked = reader.ask(|store| {
         let ids = store.open_rollout_ids()?;

@@ -1,4 +1,6 @@
-//! Log lines of devices as they are shown.
+//! Device log lines as the API and the command line show them.
+
+use std::fmt::{self, Display};
 
 use ks_protocol::{id::DeviceId, message::LogLevel, time::UnixMs};
 use schemars::JsonSchema;
@@ -6,9 +8,9 @@ use serde::Serialize;
 
 use crate::store::logs::LogRecord;
 
-/// A log line of a device.
+/// A device log line.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Line {
+pub struct LogLine {
     device_id: DeviceId,
     /// When it was written, by the device's clock.
     at: UnixMs,
@@ -17,16 +19,15 @@ pub struct Line {
     message: String,
 }
 
-impl From<LogRecord> for Line {
+impl From<LogRecord> for LogLine {
     fn from(record: LogRecord) -> Self {
         let LogRecord { device_id, at, received_at, level, message, .. } = record;
         Self { device_id, at, received_at, level, message }
     }
 }
 
-impl Line {
-    /// In one line, for people.
-    pub(super) fn told(&self) -> String {
-        format!("{}  {:?}  {}", self.at, self.level, self.message.escape_debug())
+impl Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {:?}  {}", self.at, self.level, self.message.escape_debug())
     }
 }

@@ -1,11 +1,12 @@
-//! What operators do to a fleet, whether by the admin API or by the command line, and what the server does by itself: no HTTP, no
-//! arguments, no printing.
+//! The operations behind the admin API and the command line, and the server's background work: no HTTP, no argument parsing, no
+//! printing.
 
 pub mod accounts;
 pub mod audit;
 pub mod background;
 pub mod bulk;
 pub mod commands;
+pub mod csv;
 pub mod devices;
 pub mod inventory;
 pub mod investigation;
@@ -17,4 +18,3 @@ pub mod presence;
 pub mod releases;
 pub mod rollouts;
 pub mod scrub;
-pub mod sheet;

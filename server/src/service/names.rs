@@ -1,20 +1,19 @@
-//! Names that nothing may have: those that are words of the admin API where the name would stand in a path, such as `import` in
-//! `/api/devices/import`.
+//! Reserved names: path segments of the admin API in the position of an id, such as `import` in `/api/devices/import`.
 
-/// Where `{device_id}` stands in paths.
-pub const NOT_FOR_DEVICES: [&str; 4] = ["export", "import", "logs", "revoke"];
-/// Where `{release_id}` stands.
-pub const NOT_FOR_RELEASES: [&str; 1] = ["signed"];
-/// Where `{rollout_id}` stands.
-pub const NOT_FOR_ROLLOUTS: [&str; 1] = ["plan"];
+/// Path segments in the position of `{device_id}`.
+pub const RESERVED_DEVICE_IDS: [&str; 4] = ["export", "import", "logs", "revoke"];
+/// Path segments in the position of `{release_id}`.
+pub const RESERVED_RELEASE_IDS: [&str; 1] = ["signed"];
+/// Path segments in the position of `{rollout_id}`.
+pub const RESERVED_ROLLOUT_IDS: [&str; 1] = ["plan"];
 
-/// Whether something may be named so.
+/// Checks that a name is not reserved.
 ///
 /// # Errors
-/// It may not.
-pub fn check(name: &str, taken: &[&str]) -> Result<(), String> {
-    if taken.contains(&name) {
-        return Err(format!("`{name}` stands in a path of the API where the name would stand, expected another name"));
+/// It is reserved.
+pub fn check(name: &str, reserved: &[&str]) -> Result<(), String> {
+    if reserved.contains(&name) {
+        return Err(format!("`{name}` is reserved by a path of the API; expected another name"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One-time registration tokens: made, and as the store keeps them.
+//! Creation of one-time registration tokens.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ks_protocol::{id::DeviceId, time::UnixMs};
@@ -6,7 +6,7 @@ use ks_protocol::{id::DeviceId, time::UnixMs};
 use super::accounts::token_sha256;
 use crate::{rng::ServerRng, store::devices::NewOtrts};
 
-/// New tokens, and what the store keeps of them.
+/// Creates tokens: their secrets, and their record for the store.
 pub fn otrts(
     rng: &ServerRng,
     count: usize,

@@ -1,15 +1,15 @@
-//! Whether a device is there, as a pure function of when it was last heard; and how many of the fleet are.
+//! Presence of a device, as a pure function of when it was last seen; and presence counts of the fleet.
 //!
 //! | silence | presence |
 //! | --- | --- |
 //! | up to 2 heartbeat intervals | ONLINE |
-//! | the same, but only because no server listened meanwhile | UNKNOWN |
+//! | the same, but only because no server was listening meanwhile | UNKNOWN |
 //! | more | LATE |
 //! | 15 minutes (or 2 intervals, if that is longer) | OFFLINE |
 //! | 7 days | LOST |
 //!
-//! Time in which no server listened is no silence: a restart, or a backup put back, pages nobody for a whole fleet. Nor is it
-//! evidence of life: only what a server heard is. A time ahead of the clock is evidence of nothing.
+//! Time in which no server was listening does not count as silence: a restart or a restored backup must not raise alerts for a whole
+//! fleet. Nor does it count as a sign of life: only received heartbeats do. A time ahead of the clock is no evidence at all.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,38 +26,38 @@ use crate::{
 const PAGE: usize = 10_000;
 /// Silence after which a device is OFFLINE.
 const OFFLINE: Duration = Duration::from_mins(15);
-/// Silence after which it is LOST.
+/// Silence after which a device is LOST.
 const LOST: Duration = Duration::from_hours(7 * 24);
 
-/// Whether a device is there.
+/// Presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Presence {
-    /// Heard in time.
+    /// Seen in time.
     Online,
-    /// Not heard in time, and nobody could have heard it: no server listened, or a clock was wrong.
+    /// Not seen in time, but no server could have received a heartbeat: none was listening, or a clock was wrong.
     Unknown,
     /// Overdue.
     Late,
-    /// Silent for a quarter of an hour.
+    /// Silent for 15 minutes.
     Offline,
     /// Silent for a week.
     Lost,
-    /// Never heard.
+    /// Never seen.
     Never,
 }
 
-/// How long a device was silent while somebody listened, in milliseconds; none if it was last heard ahead of the clock. `gaps`
-/// are those that ended after it was last heard.
+/// Silence while a server was listening, in milliseconds; none if the device was last seen ahead of the clock. `gaps` are those that
+/// ended after it was last seen.
 pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> Option<u64> {
     if is_ahead(last_seen_at, now) {
         return None;
     }
-    let unheard: u64 = gaps.iter().map(|gap| gap.to.min(now).since_ms(gap.from.max(last_seen_at))).sum();
-    Some(now.since_ms(last_seen_at).saturating_sub(unheard))
+    let unobserved: u64 = gaps.iter().map(|gap| gap.to.min(now).since_ms(gap.from.max(last_seen_at))).sum();
+    Some(now.since_ms(last_seen_at).saturating_sub(unobserved))
 }
 
-/// What its silence says of a device.
+/// Presence of a device by its silence.
 pub fn presence(last_seen_at: Option<UnixMs>, now: UnixMs, gaps: &[ObservationGap], interval: Duration) -> Presence {
     let Some(seen) = last_seen_at else { return Presence::Never };
     let Some(silence_ms) = silence_ms(seen, now, gaps) else { return Presence::Unknown };
@@ -72,24 +72,23 @@ pub fn presence(last_seen_at: Option<UnixMs>, now: UnixMs, gaps: &[ObservationGa
     }
 }
 
-/// How many devices are in each presence.
+/// Number of devices by presence.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
-    /// Heard in time.
+    /// Seen in time.
     online: u64,
-    /// Not heard in time, and nobody could have heard them: no server listened, or a clock was wrong.
+    /// Not seen in time, but no server could have received a heartbeat: none was listening, or a clock was wrong.
     unknown: u64,
     /// Overdue.
     late: u64,
-    /// Silent for a quarter of an hour.
+    /// Silent for 15 minutes.
     offline: u64,
     /// Silent for a week.
     lost: u64,
-    /// Registered, and never heard.
+    /// Registered, but never seen.
     never: u64,
-    /// Whitelisted, and not registered.
+    /// Whitelisted, but not registered.
     whitelisted: u64,
-    /// Shut out.
     revoked: u64,
 }
 
@@ -108,28 +107,28 @@ impl Counts {
     }
 }
 
-/// A time in which no server listened.
+/// A period in which no server was listening.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Gap {
     from: UnixMs,
     to: UnixMs,
 }
 
-/// Who is there.
+/// Presence counts of the fleet.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FleetPresence {
     at: UnixMs,
     total: Counts,
     models: BTreeMap<String, Counts>,
     sites: BTreeMap<String, Counts>,
-    /// Times of the last month in which no server listened; they count as nobody's silence.
+    /// Periods of the last month in which no server was listening; they do not count as silence.
     observation_gaps: Vec<Gap>,
 }
 
-/// Counts who is there.
+/// Counts devices by presence.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store fails.
 pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
     let gaps = gaps(reader, now).await?;
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
@@ -149,7 +148,7 @@ pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<F
     Ok(FleetPresence { at: now, total, models, sites, observation_gaps })
 }
 
-/// The gaps of the last month; older silence is a device's own in any case.
+/// The gaps of the last month. Older ones don't matter: a device silent that long is LOST in any case.
 pub(super) async fn gaps(reader: &Reader, now: UnixMs) -> Result<Vec<ObservationGap>, StoreError> {
     let since = now.minus_ms(30 * 24 * 3_600 * 1_000);
     reader.ask(move |store| store.gaps(since)).await
@@ -160,14 +159,14 @@ mod tests {
     use super::*;
     use crate::clock::AHEAD_MAX;
 
-    const HEARD: UnixMs = UnixMs(1_800_000_000_000);
+    const SEEN_AT: UnixMs = UnixMs(1_800_000_000_000);
     const INTERVAL: Duration = Duration::from_mins(1);
 
     fn after(silence: Duration, gaps: &[(u64, u64)]) -> Presence {
-        let minute = |minute: u64| HEARD + Duration::from_mins(minute);
+        let minute = |minute: u64| SEEN_AT + Duration::from_mins(minute);
         let gaps: Vec<_> =
             gaps.iter().map(|(from, to)| ObservationGap { from: minute(*from), to: minute(*to) }).collect();
-        presence(Some(HEARD), HEARD + silence, &gaps, INTERVAL)
+        presence(Some(SEEN_AT), SEEN_AT + silence, &gaps, INTERVAL)
     }
 
     #[test]
@@ -178,26 +177,26 @@ mod tests {
         assert_eq!(after(OFFLINE, &[]), Presence::Late);
         assert_eq!(after(OFFLINE + second, &[]), Presence::Offline);
         assert_eq!(after(LOST + second, &[]), Presence::Lost);
-        let slow = presence(Some(HEARD), HEARD + Duration::from_mins(80), &[], Duration::from_hours(1));
+        let slow = presence(Some(SEEN_AT), SEEN_AT + Duration::from_mins(80), &[], Duration::from_hours(1));
         assert_eq!(slow, Presence::Online, "a slow fleet is not offline");
-        assert_eq!(presence(None, HEARD, &[], INTERVAL), Presence::Never);
+        assert_eq!(presence(None, SEEN_AT, &[], INTERVAL), Presence::Never);
     }
 
     #[test]
-    fn our_own_downtime_is_neither_silence_nor_evidence_of_life() {
+    fn downtime_is_neither_silence_nor_a_sign_of_life() {
         let hour = Duration::from_hours(1);
         assert_eq!(after(hour, &[(1, 59)]), Presence::Unknown);
-        assert_eq!(after(2 * INTERVAL, &[(0, 1)]), Presence::Online, "a short restart hides nothing");
+        assert_eq!(after(2 * INTERVAL, &[(0, 1)]), Presence::Online, "a short restart makes no difference");
         assert_eq!(after(hour, &[(1, 30), (31, 58)]), Presence::Late);
-        assert_eq!(after(hour, &[(40, 90)]), Presence::Offline, "what is past now does not count");
+        assert_eq!(after(hour, &[(40, 90)]), Presence::Offline, "the part of a gap after now does not count");
     }
 
     #[test]
-    fn what_was_heard_ahead_of_the_clock_says_nothing() {
-        let ahead = |ahead: Duration| presence(Some(HEARD + ahead), HEARD, &[], INTERVAL);
+    fn times_ahead_of_the_clock_are_no_evidence() {
+        let ahead = |ahead: Duration| presence(Some(SEEN_AT + ahead), SEEN_AT, &[], INTERVAL);
         assert_eq!(ahead(AHEAD_MAX), Presence::Online, "clocks differ a little");
         assert_eq!(ahead(AHEAD_MAX + Duration::from_secs(1)), Presence::Unknown);
         assert_eq!(ahead(Duration::from_hours(240)), Presence::Unknown);
-        assert_eq!(silence_ms(HEARD + Duration::from_hours(240), HEARD, &[]), None);
+        assert_eq!(silence_ms(SEEN_AT + Duration::from_hours(240), SEEN_AT, &[]), None);
     }
 }

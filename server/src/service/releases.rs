@@ -1,4 +1,4 @@
-//! Releases of firmware: what makes one, and the steps of its life, for the API and the command line alike.
+//! Firmware releases: their fields and lifecycle, for the API and the command line.
 
 use std::time::Duration;
 
@@ -27,33 +27,33 @@ use crate::{
     },
 };
 
-/// How long a release may be installed at most, in days.
+/// Maximum validity of a release, in days.
 pub const VALID_DAYS_MAX: u32 = 3_650;
 
-/// What makes a release, before its manifest is written.
+/// The fields of a new release, from which its manifest is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseFields {
-    /// Its name; never used for another.
+    /// Unique name, never reused.
     pub release_id: ReleaseId,
-    /// What kind of product it is for.
+    /// Product that it is for.
     #[serde(default = "default_product")]
     pub product: String,
-    /// The models that it is for.
+    /// Models that it is for.
     pub models: Vec<String>,
-    /// Version, for people.
+    /// Human-readable version.
     pub version: String,
-    /// Grows with each release of the product.
+    /// Must increase with each release of the product.
     pub release_counter: u64,
-    /// SHA-256 of its artifact, 64 hex digits.
+    /// SHA-256 of the artifact, 64 hex digits.
     pub sha256: Sha256,
-    /// The least counter that must be installed before.
+    /// Minimum release counter that must be installed already.
     #[serde(default)]
     pub min_counter: Option<u64>,
-    /// Not to be installed before this; now, unless it is said.
+    /// Earliest installation time; default now.
     #[serde(default)]
     pub not_before: Option<UnixMs>,
-    /// How long it may be installed from then on, in days.
+    /// Days from `not_before` in which it may be installed.
     #[serde(default = "default_valid_days")]
     #[schemars(range(min = 1, max = 3_650))]
     pub valid_days: u32,
@@ -66,7 +66,6 @@ fn default_valid_days() -> u32 {
     365
 }
 
-/// A release.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Release {
     pub(crate) release_id: ReleaseId,
@@ -74,28 +73,27 @@ pub struct Release {
     pub(crate) product: String,
     pub(crate) version: String,
     pub(crate) release_counter: u64,
-    /// The models that it is for.
+    /// Models that it is for.
     pub(crate) models: Vec<String>,
     pub(crate) sha256: Sha256,
     pub(crate) size_bytes: u64,
     pub(crate) min_counter: Option<u64>,
     pub(crate) not_before: UnixMs,
     pub(crate) expires_at: UnixMs,
-    /// The key that signs it, or shall.
+    /// The key that signs it, or will sign it when it is staged.
     pub(crate) key_id: KeyId,
-    /// Whether it is signed.
     pub(crate) signed: bool,
-    /// The manifest as devices get it, byte for byte; unsigned while it is a draft that the server shall sign.
+    /// The manifest exactly as devices receive it; unsigned while it is a draft that the server will sign.
     pub(crate) manifest: String,
     pub(crate) created_at: UnixMs,
-    /// When it came to its state.
+    /// Time of the last state change.
     pub(crate) changed_at: UnixMs,
-    /// Why, if somebody said.
+    /// Reason of the last state change; may be empty.
     pub(crate) reason: String,
 }
 
 impl Release {
-    /// From what the store has; none if its manifest can't be read, which this program did not write then.
+    /// None if the manifest can't be read: then this program did not write it.
     pub(crate) fn of(record: ReleaseRecord) -> Option<Self> {
         let manifest = plan::read(&record.manifest).ok()?;
         Some(Self {
@@ -120,33 +118,28 @@ impl Release {
     }
 }
 
-/// Why a release can't be made, or not go on in its life.
+/// Why a release can't be created or change its state.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// A field is out of range.
     #[error("{0}")]
     Field(String),
-    /// The signed manifest is none that devices would believe.
-    #[error("manifest: {}", told(*.0))]
+    /// Devices would refuse the signed manifest.
+    #[error("manifest: {}", refusal(*.0))]
     Manifest(UpdateClass),
-    /// The artifact has another length than the manifest says.
-    #[error("the artifact has {is} bytes, and the manifest says {said}")]
-    Size {
-        /// Its length.
-        is: u64,
-        /// What the manifest says.
-        said: u64,
-    },
-    /// The artifact's bytes are not what was uploaded.
+    /// The artifact's size differs from the manifest.
+    #[error("the artifact has {actual_bytes} bytes, but the manifest says {manifest_bytes}")]
+    Size { actual_bytes: u64, manifest_bytes: u64 },
+    /// The stored artifact is not what was uploaded.
     #[error("the artifact {0}; upload it again")]
     Broken(String),
     /// The artifact can't be read.
     #[error(transparent)]
     Unreadable(#[from] ArtifactError),
-    /// The store would not.
+    /// The store refused it.
     #[error(transparent)]
     Refused(#[from] ReleaseRefused),
-    /// The keys would not.
+    /// The keys do not permit it.
     #[error(transparent)]
     Keys(#[from] KeyringError),
     /// The store failed.
@@ -154,10 +147,10 @@ pub enum ReleaseError {
     Store(#[from] StoreError),
 }
 
-fn told(class: UpdateClass) -> String {
+fn refusal(class: UpdateClass) -> String {
     match class {
         UpdateClass::BadSignature => {
-            "FW_SIG is not by a key of the keyset that may sign firmware, or it is no manifest; \
+            "FW_SIG is not by a key of the keyset that may sign firmware, or this is not a manifest; \
             `ks-server keys status` shows the keys, and `ks-server keys add-firmware-key` publishes one"
                 .to_owned()
         }
@@ -166,41 +159,41 @@ fn told(class: UpdateClass) -> String {
 }
 
 impl ReleaseFields {
-    /// The manifest that says so.
+    /// The manifest of these fields.
     ///
     /// # Errors
     /// A field is out of range.
     pub fn manifest(&self, size_bytes: u64, key_id: KeyId, now: UnixMs) -> Result<Manifest, ReleaseError> {
-        let bad = |field: &str, expected: &str| Err(ReleaseError::Field(format!("{field}: expected {expected}")));
+        let invalid = |field: &str, expected: &str| Err(ReleaseError::Field(format!("{field}: expected {expected}")));
         let is_label = |text: &str| {
             (1..=64).contains(&text.len())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
         };
         let expected = "1 to 64 of A-Z a-z 0-9 . _ - +";
         if !is_label(&self.product) {
-            return bad("product", expected);
+            return invalid("product", expected);
         }
         if !is_label(&self.version) {
-            return bad("version", expected);
+            return invalid("version", expected);
         }
         let is_model = |model: &String| (1..=64).contains(&model.len()) && !model.chars().any(char::is_control);
         if !(1..=MODELS_MAX).contains(&self.models.len()) || !self.models.iter().all(is_model) {
-            return bad("models", &format!("1 to {MODELS_MAX} models of 1 to 64 bytes"));
+            return invalid("models", &format!("1 to {MODELS_MAX} models of 1 to 64 bytes"));
         }
         if self.release_counter == 0 || self.release_counter > ks_protocol::id::SEQ_MAX {
-            return bad("release_counter", "1 to 2^53 - 1");
+            return invalid("release_counter", "1 to 2^53 - 1");
         }
         if self.min_counter.is_some_and(|least| least >= self.release_counter) {
-            return bad("min_counter", "less than release_counter");
+            return invalid("min_counter", "less than release_counter");
         }
         if !(1..=VALID_DAYS_MAX).contains(&self.valid_days) {
-            return bad("valid_days", &format!("1 to {VALID_DAYS_MAX}"));
+            return invalid("valid_days", &format!("1 to {VALID_DAYS_MAX}"));
         }
         let not_before = self.not_before.unwrap_or(now);
         let valid = Duration::from_hours(24 * u64::from(self.valid_days));
         let expires_at = not_before + valid;
         if expires_at.since_ms(not_before) != ms(valid) {
-            return bad("not_before", "a time from which on valid_days end before the year 9999");
+            return invalid("not_before", "a time such that valid_days end before the year 9999");
         }
         Ok(Manifest {
             kind: Default::default(),
@@ -218,7 +211,7 @@ impl ReleaseFields {
         })
     }
 
-    /// The same, signed: what an air-gapped machine makes.
+    /// The signed manifest, as an air-gapped machine makes it.
     ///
     /// # Errors
     /// A field is out of range.
@@ -231,13 +224,13 @@ fn sign(manifest: &Manifest, key: &PrivateKey) -> Result<String, ReleaseError> {
     let signed = manifest.signed_by(key).map_err(|error| ReleaseError::Field(error.to_string()))?;
     let bytes = signed.len();
     if bytes > MANIFEST_BYTES_MAX {
-        let most = MANIFEST_BYTES_MAX;
-        return Err(ReleaseError::Field(format!("the manifest has {bytes} bytes, expected at most {most}")));
+        let max = MANIFEST_BYTES_MAX;
+        return Err(ReleaseError::Field(format!("the manifest has {bytes} bytes, expected at most {max}")));
     }
     Ok(signed)
 }
 
-/// A release as the store takes it.
+/// The store's record of a new release.
 fn new_release(manifest: &Manifest, text: String) -> NewRelease {
     NewRelease {
         release_id: manifest.release_id.clone(),
@@ -249,10 +242,10 @@ fn new_release(manifest: &Manifest, text: String) -> NewRelease {
     }
 }
 
-/// Keeps a draft that this server shall sign when it is staged. Its artifact must be here.
+/// Stores a draft that this server signs when it is staged. Its artifact must be uploaded already.
 ///
 /// # Errors
-/// A field is out of range, the artifact is missing, or a name or counter is taken.
+/// A field is out of range, the artifact is missing, or the name or counter is taken.
 pub async fn draft(
     fields: &ReleaseFields,
     keyring: &Keyring,
@@ -266,40 +259,40 @@ pub async fn draft(
     let key_id = keyring.firmware_signer()?.public_key().key_id();
     let manifest = fields.manifest(size_bytes, key_id, by.at)?;
     let text = document::encode(&manifest).map_err(|error| ReleaseError::Field(error.to_string()))?;
-    keep(&manifest, text, writer, by).await
+    store_draft(&manifest, text, writer, by).await
 }
 
-/// Keeps a draft that was signed offline.
+/// Stores a draft that was signed offline.
 ///
 /// # Errors
-/// Devices would not believe it, or a name or counter is taken.
+/// Devices would not accept it, or the name or counter is taken.
 pub async fn draft_signed(
     signed: &str,
     keyring: &Keyring,
     writer: &Writer,
     by: &By,
 ) -> Result<ReleaseId, ReleaseError> {
-    // The line feed that an editor puts at the end is none of the signature line's.
+    // A trailing line feed, as editors add it, is not part of the signature line.
     let signed = signed.trim_end_matches(['\n', '\r']);
     let manifest = keyring.open_manifest(signed).map_err(ReleaseError::Manifest)?;
     if by.at >= manifest.expires_at {
         return Err(ReleaseError::Manifest(UpdateClass::Freeze));
     }
-    keep(&manifest, signed.to_owned(), writer, by).await
+    store_draft(&manifest, signed.to_owned(), writer, by).await
 }
 
-async fn keep(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
-    names::check(manifest.release_id.as_str(), &names::NOT_FOR_RELEASES)
+async fn store_draft(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
+    names::check(manifest.release_id.as_str(), &names::RESERVED_RELEASE_IDS)
         .map_err(|why| ReleaseError::Field(format!("release_id: {why}")))?;
     let (new, by) = (new_release(manifest, text), by.clone());
     writer.write(move |store| rules::releases::draft(store, &new, &by)).await??;
     Ok(manifest.release_id.clone())
 }
 
-/// Stages a draft: signs it unless it was signed offline, and holds it against its artifact. From here on it never changes.
+/// Stages a draft: signs it unless it was signed offline, and checks it against its artifact. It is immutable from then on.
 ///
 /// # Errors
-/// The artifact is missing or another, the signature is not to be believed, or it is no draft.
+/// The artifact is missing or differs, the signature is not trusted, or the release is not a draft.
 pub async fn stage(
     release: &ReleaseRecord,
     keyring: &Keyring,
@@ -309,7 +302,7 @@ pub async fn stage(
     by: &By,
 ) -> Result<(), ReleaseError> {
     let manifest = plan::read(&release.manifest).map_err(ReleaseError::Field)?;
-    // What was signed offline is never signed here: its key may have been revoked since, because it leaked.
+    // A manifest signed offline is never signed again here: its key may have been revoked since, because it leaked.
     let signed = if release.manifest.contains(&format!("\n{FW_SIG}: ")) {
         release.manifest.clone()
     } else {
@@ -319,10 +312,10 @@ pub async fn stage(
     };
     keyring.open_manifest(&signed).map_err(ReleaseError::Manifest)?;
     let sha256 = release.sha256;
-    let is = reader.ask(move |store| store.artifact_bytes(sha256)).await?;
-    let is = is.ok_or(ReleaseRefused::NoArtifact(sha256))?;
-    if is != manifest.size_bytes {
-        return Err(ReleaseError::Size { is, said: manifest.size_bytes });
+    let actual_bytes = reader.ask(move |store| store.artifact_bytes(sha256)).await?;
+    let actual_bytes = actual_bytes.ok_or(ReleaseRefused::NoArtifact(sha256))?;
+    if actual_bytes != manifest.size_bytes {
+        return Err(ReleaseError::Size { actual_bytes, manifest_bytes: manifest.size_bytes });
     }
     let (state, release_id) = (ReleaseState::Staged, release.release_id.clone());
     let change = ReleaseChange { release_id, state, manifest: Some(signed), reason: reason.to_owned() };
@@ -330,10 +323,10 @@ pub async fn stage(
     Ok(writer.write(move |store| rules::releases::change(store, &change, &by)).await??)
 }
 
-/// Lets rollouts offer a staged release. Its artifact is read once more before.
+/// Allows rollouts to offer a staged release, after checking its artifact once more.
 ///
 /// # Errors
-/// It is not staged, devices would not believe it any more, or its artifact is not what was uploaded.
+/// It is not staged, devices would no longer accept it, or its artifact is not what was uploaded.
 pub async fn activate(
     release: &ReleaseRecord,
     keyring: &Keyring,
@@ -357,16 +350,16 @@ pub async fn activate(
     Ok(writer.write(move |store| rules::releases::change(store, &change, &by)).await??)
 }
 
-/// Takes a release back for good: it is offered no more from the same moment on, and its open rollouts are aborted.
+/// Revokes a release permanently: in one transaction it is no longer offered, and its open rollouts are aborted.
 ///
 /// # Errors
-/// There is no such release.
+/// The release is unknown.
 pub async fn revoke(
     release_id: &ReleaseId,
     writer: &Writer,
     reason: &str,
     by: &By,
-    with: Look,
+    evaluation: Look,
 ) -> Result<(), ReleaseError> {
     let (state, release_id) = (ReleaseState::Revoked, release_id.clone());
     let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };
@@ -374,7 +367,7 @@ pub async fn revoke(
     let revoke = move |store: &mut dyn Transaction| {
         let changed = rules::releases::change(store, &change, &by)?;
         if changed.is_ok() {
-            rules::rollouts::abort_all_of(store, &change.release_id, &change.reason, &by, with)?;
+            rules::rollouts::abort_all_of(store, &change.release_id, &change.reason, &by, evaluation)?;
         }
         Ok(changed)
     };

@@ -1,8 +1,8 @@
-//! A slow walk over the firmware images that may be offered: one that rots, is cut or is gone is noticed here, and not by a fleet.
+//! A slow scan of the firmware images that may be offered: it detects a corrupt, truncated or missing image before devices do.
 //!
-//! What is found is written down, and all else follows from that: a device is offered no release whose image is broken
-//! (`store/sqlite/rollouts.rs`), nobody can fetch it (`data_plane/artifact.rs`), and its rollouts pause at their next look
-//! (`service/rollouts/driver.rs`). An image that is put back is found sound by the next walk; people resume the rollouts.
+//! The scan only records its findings. As a consequence, no device is offered a release with a broken image
+//! (`store/sqlite/rollouts.rs`) or can download it (`data_plane/artifact.rs`), and its rollouts pause at their next evaluation
+//! (`service/rollouts/driver.rs`). A restored image is found intact by the next scan; operators resume the rollouts.
 
 use std::time::Duration;
 
@@ -14,35 +14,35 @@ use crate::{
     store::{By, StoreError},
 };
 
-/// Walks begin with the server, and this many recounts after each.
+/// Recounts between two scans. The first scan begins when the server starts.
 const RECOUNTS: u32 = 6 * 60;
-/// How often broken images are counted: people put them back between two walks by the command line.
-const RECOUNT_EVERY: Duration = Duration::from_mins(1);
+/// Interval of the count of broken images: operators can restore them with the command line between two scans.
+const RECOUNT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Walks until the store is shut down.
+/// Scans until the store is shut down.
 pub async fn run(app: &App) {
     loop {
-        let mut done = walk(app).await;
+        let mut done = scan(app).await;
         for _ in 0..RECOUNTS {
             match done {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "firmware images could not be checked; it will be tried again"),
+                Err(error) => tracing::warn!(%error, "firmware images could not be checked; will retry"),
             }
-            tokio::time::sleep(RECOUNT_EVERY).await;
+            tokio::time::sleep(RECOUNT_INTERVAL).await;
             done = count_broken(app).await;
         }
     }
 }
 
-async fn walk(app: &App) -> Result<(), StoreError> {
+async fn scan(app: &App) -> Result<(), StoreError> {
     count_broken(app).await?;
     let mut after = None;
     while let Some(image) = app.reader.ask(move |store| store.offered_artifact_after(after)).await? {
         after = Some(image.sha256);
         let bytes_per_s = app.config.artifact_limits.scrub_bytes_per_s;
         match app.artifacts.fault(image.sha256, image.size_bytes, bytes_per_s).await {
-            Ok(fault) if fault != image.fault => note(app, image.sha256, fault).await?,
+            Ok(fault) if fault != image.fault => record(app, image.sha256, fault).await?,
             Ok(_) => {}
             Err(error) => tracing::warn!(sha256 = %image.sha256, %error, "a firmware image can't be checked now"),
         }
@@ -51,15 +51,15 @@ async fn walk(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn note(app: &App, sha256: Sha256, fault: Option<String>) -> Result<(), StoreError> {
+async fn record(app: &App, sha256: Sha256, fault: Option<String>) -> Result<(), StoreError> {
     if let Some(fault) = &fault {
         tracing::error!(
             %sha256,
             fault,
-            "a firmware image is broken: it is offered no more, and its rollouts pause; upload the very image again"
+            "a firmware image is broken: it is no longer offered, and its rollouts pause; upload the same image again"
         );
     } else {
-        tracing::warn!(%sha256, "a firmware image is sound again; resume its rollouts");
+        tracing::warn!(%sha256, "a firmware image is intact again; resume its rollouts");
     }
     let by = By { name: "ks-server".to_owned(), address: None, at: app.clock.now() };
     app.writer.write(move |store| rules::releases::note_artifact(store, sha256, fault.as_deref(), &by)).await?;
@@ -67,7 +67,7 @@ async fn note(app: &App, sha256: Sha256, fault: Option<String>) -> Result<(), St
     count_broken(app).await
 }
 
-/// Counts images that are broken, for /metrics.
+/// Updates the metric of broken images.
 ///
 /// # Errors
 /// The store failed.

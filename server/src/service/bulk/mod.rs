@@ -1,6 +1,6 @@
-//! Changes of very many devices, in pieces: each is a transaction of its own, so that heartbeats go on in between. What must be
-//! all or nothing is checked whole before the first piece; what is left when the server dies in the middle is finished by the
-//! same call again, an order by the server itself (docs/decisions/0027).
+//! Changes of very many devices, in chunks: each is a transaction of its own, so that heartbeats are stored in between. All-or-nothing
+//! changes are checked completely before the first chunk. If the server dies in the middle, repeating the request finishes the work;
+//! the server finishes command orders by itself (docs/decisions/0027).
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -15,56 +15,57 @@ use crate::{
     },
 };
 
-/// Devices that are changed in one transaction: 5 to 20 ms of the only writer.
-pub const AT_ONCE: usize = 500;
-/// How long a program beside a server lets go of the database between two pieces, so that the server can write.
-pub const BESIDE_A_SERVER: Duration = Duration::from_millis(20);
-/// How often it is looked for orders of which a piece is missing.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Devices changed in one transaction: 5 to 20 ms of the only writer.
+pub const CHUNK_DEVICES: usize = 500;
+/// Pause between chunks in a process that shares the database with a server, so that the server can write.
+pub const PAUSE_FOR_SERVER: Duration = Duration::from_millis(20);
+/// Interval of the check for unfinished orders.
+const FINISH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Does it to its end, also when nobody waits for it any more: who asked may have gone.
+/// Runs `work` to completion even if the caller stops waiting, for example because the client disconnected.
 ///
 /// # Errors
-/// The server ends.
-pub async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+/// The server shuts down.
+pub async fn run_to_completion<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, StoreError> {
     tokio::spawn(work).await.map_err(|_| StoreError::Closed)
+}
+
+/// An import that stopped before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportStopped {
+    /// What was imported before the stop; it stays imported.
+    pub done: Imported,
+    pub why: StopReason,
 }
 
 /// Why an import stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportStopped {
-    /// What was imported before, and stays.
-    pub done: Imported,
-    /// Why.
-    pub why: StoppedBy,
-}
-
-/// What stopped an import.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoppedBy {
-    /// Rows that do not fit what is stored.
+pub enum StopReason {
+    /// Rows that conflict with stored devices.
     Rows(Vec<ImportProblem>),
-    /// The store.
+    /// The store failed.
     Store(StoreError),
 }
 
 impl ImportStopped {
-    /// What stays, in a sentence; none if nothing does.
-    pub fn what_stays(&self) -> Option<String> {
+    /// Describes a partial import; none if nothing was imported.
+    pub fn partial_import(&self) -> Option<String> {
         let Imported { added, .. } = self.done;
         (added > 0).then(|| {
             format!(
-                "{added} devices of this inventory were imported before and stay; once what stopped it is mended, import the whole inventory again"
+                "{added} devices of this inventory are already imported and stay; fix the cause, then import the whole inventory again"
             )
         })
     }
 }
 
-/// Imports all of `devices`, or none if one of them does not fit what is stored. Only when a device is changed by somebody else
-/// between the check and its piece, or when the store fails, is it stopped in the middle; importing again goes on.
+/// Imports all of `devices`, or none if one of them conflicts with a stored device. It stops in the middle only if another caller
+/// changes a device between the check and its chunk, or if the store fails; repeating the import continues it.
 ///
 /// # Errors
-/// It was stopped, and how much is imported.
+/// Why it stopped, and how much is imported.
 pub async fn import(
     writer: &Writer,
     reader: &Reader,
@@ -74,20 +75,20 @@ pub async fn import(
 ) -> Result<Imported, ImportStopped> {
     let mut done = Imported::default();
     let total = devices.len();
-    let pieces: Vec<Arc<[NewDevice]>> = devices.chunks(AT_ONCE).map(Arc::from).collect();
+    let chunks: Vec<Arc<[NewDevice]>> = devices.chunks(CHUNK_DEVICES).map(Arc::from).collect();
     drop(devices);
-    if pieces.len() > 1 {
-        let problems = problems(reader, &pieces).await.map_err(|why| ImportStopped { done, why })?;
+    if chunks.len() > 1 {
+        let problems = problems(reader, &chunks).await.map_err(|why| ImportStopped { done, why })?;
         if !problems.is_empty() {
-            return Err(ImportStopped { done, why: StoppedBy::Rows(problems) });
+            return Err(ImportStopped { done, why: StopReason::Rows(problems) });
         }
     }
-    for (number, piece) in pieces.into_iter().enumerate() {
+    for (number, chunk) in chunks.into_iter().enumerate() {
         if number > 0 && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let (part, by) = (Part { before: number * AT_ONCE, total }, by.clone());
-        let imported = writer.write(move |store| rules::devices::import(store, &piece, part, &by)).await;
+        let (part, by) = (Part { before: number * CHUNK_DEVICES, total }, by.clone());
+        let imported = writer.write(move |store| rules::devices::import(store, &chunk, part, &by)).await;
         let why = match imported {
             Ok(Ok(Imported { added, unchanged, revoked })) => {
                 done.added += added;
@@ -95,21 +96,21 @@ pub async fn import(
                 done.revoked += revoked;
                 continue;
             }
-            Ok(Err(problems)) => StoppedBy::Rows(problems),
-            Err(error) => StoppedBy::Store(error),
+            Ok(Err(problems)) => StopReason::Rows(problems),
+            Err(error) => StopReason::Store(error),
         };
         return Err(ImportStopped { done, why });
     }
     Ok(done)
 }
 
-/// All that does not fit what is stored, the first thousand of it.
-async fn problems(reader: &Reader, pieces: &[Arc<[NewDevice]>]) -> Result<Vec<ImportProblem>, StoppedBy> {
+/// All conflicts with stored devices, at most the first thousand.
+async fn problems(reader: &Reader, chunks: &[Arc<[NewDevice]>]) -> Result<Vec<ImportProblem>, StopReason> {
     let mut problems = Vec::new();
-    for piece in pieces {
-        let piece = Arc::clone(piece);
+    for chunk in chunks {
+        let chunk = Arc::clone(chunk);
         problems.extend(
-            reader.ask(move |store| rules::devices::import_problems(store, &piece)).await.map_err(StoppedBy::Store)?,
+            reader.ask(move |store| rules::devices::import_problems(store, &chunk)).await.map_err(StopReason::Store)?,
         );
         if problems.len() >= PROBLEMS_MAX {
             problems.truncate(PROBLEMS_MAX);
@@ -119,10 +120,10 @@ async fn problems(reader: &Reader, pieces: &[Arc<[NewDevice]>]) -> Result<Vec<Im
     Ok(problems)
 }
 
-/// Queues the commands of an order, and comes back once all of them are durable. Whatever stops it, [`finish_orders`] goes on.
+/// Queues the commands of an order and returns once all of them are durable. If it is interrupted, [`finish_orders`] continues.
 ///
 /// # Errors
-/// The store's.
+/// The store fails.
 pub async fn order(
     writer: &Writer,
     clock: &dyn Clock,
@@ -130,67 +131,67 @@ pub async fn order(
     by: &By,
 ) -> Result<Result<Ordered, OrderRefused>, StoreError> {
     let order = Arc::new(order);
-    let mut first: Option<Ordered> = None;
+    let mut previous: Option<Ordered> = None;
     loop {
         let (order, by) = (Arc::clone(&order), By { at: clock.now(), ..by.clone() });
-        let piece = match writer.write(move |store| rules::commands::order(store, &order, AT_ONCE, &by)).await? {
-            Ok(piece) => piece,
+        let chunk = match writer.write(move |store| rules::commands::order(store, &order, CHUNK_DEVICES, &by)).await? {
+            Ok(chunk) => chunk,
             Err(refused) => return Ok(Err(refused)),
         };
-        let mut so_far = piece.clone();
-        if let Some(before) = first {
-            so_far.is_repeated = before.is_repeated;
-            so_far.refused = before.refused;
-            so_far.refused.extend(piece.refused);
-            so_far.refused.truncate(REFUSED_NAMED_MAX);
+        let mut total = chunk.clone();
+        if let Some(before) = previous {
+            total.is_repeated = before.is_repeated;
+            total.refused = before.refused;
+            total.refused.extend(chunk.refused);
+            total.refused.truncate(REFUSED_NAMED_MAX);
         }
-        if so_far.is_whole {
-            return Ok(Ok(so_far));
+        if total.is_whole {
+            return Ok(Ok(total));
         }
-        first = Some(so_far);
+        previous = Some(total);
     }
 }
 
-/// Goes on with orders of which a piece is missing, because the server died in the middle or its store failed: at the start, and
-/// then every ten seconds. Two that make the same order's pieces share them.
+/// Finishes orders that were interrupted because the server died or its store failed: at the start, and then every ten seconds. It
+/// may run concurrently with [`order`] for the same order: each chunk is queued once.
 pub async fn finish_orders(app: &App) {
     loop {
         match finish_oldest(&app.writer, &app.reader, &*app.clock).await {
             Ok(Some(_)) => continue,
-            Ok(None) | Err(StoreError::Damaged(_)) => {} // damage was said when it was found
+            Ok(None) | Err(StoreError::Damaged(_)) => {} // damage was logged when it was found
             Err(StoreError::Closed) => return,
-            Err(error) => tracing::warn!(%error, "an order can't be finished; it will be tried again"),
+            Err(error) => tracing::warn!(%error, "an order can't be finished; will retry"),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(FINISH_INTERVAL).await;
     }
 }
 
-/// Finishes the oldest order of which a piece is missing; none if there is none.
+/// Finishes the oldest unfinished order; none if there is none.
 ///
 /// # Errors
-/// The store's.
+/// The store fails.
 pub async fn finish_oldest(writer: &Writer, reader: &Reader, clock: &dyn Clock) -> Result<Option<Ordered>, StoreError> {
     let Some(OrderUnderWay { order, by }) = reader.ask(|store| store.order_under_way()).await? else {
         return Ok(None);
     };
     let order_id = order.order_id.clone();
     let done = self::order(writer, clock, order, &by).await?;
-    let done = done.map_err(|_| StoreError::Database(format!("{order_id} is another order now")))?;
-    tracing::info!(%order_id, queued = done.queued, "an order is whole");
+    let done = done.map_err(|_| StoreError::Database(format!("{order_id} was replaced by another order")))?;
+    tracing::info!(%order_id, queued = done.queued, "order finished");
     Ok(Some(done))
 }
 
-/// Makes one-time tokens known. What is known of them when it is stopped nobody has seen, and it expires.
+/// Stores one-time registration tokens. If it fails in the middle, the stored ones were not returned to any caller, and they expire.
 ///
 /// # Errors
-/// The store's.
+/// The store fails.
 pub async fn add_otrts(writer: &Writer, otrts: &NewOtrts, by: &By, pause: Duration) -> Result<(), StoreError> {
-    for (number, some) in otrts.tokens_sha256.chunks(AT_ONCE).enumerate() {
+    for (number, chunk) in otrts.tokens_sha256.chunks(CHUNK_DEVICES).enumerate() {
         if number > 0 && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let (some, by) = (otrts.on_the_same_terms(some), by.clone());
-        writer.write(move |store| rules::devices::add_otrts(store, &some, &by)).await?;
+        let (chunk, by) = (otrts.on_the_same_terms(chunk), by.clone());
+        writer.write(move |store| rules::devices::add_otrts(store, &chunk, &by)).await?;
     }
     Ok(())
 }

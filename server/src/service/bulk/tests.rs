@@ -1,6 +1,6 @@
-//! Goal: bulk work is whole in the end, whatever happens in its middle, and devices are heard meanwhile.
-//! Method: a real store on disk, driven by tasks of one thread, so that each run takes the same way; a store that dies after so
-//! many commits, as the server's process would, and is opened again.
+//! Goal: bulk work is eventually complete even if it is interrupted, and heartbeats are stored meanwhile.
+//! Method: a real store on disk, driven by tasks of one thread so that runs are deterministic; a store that fails after a number of
+//! commits, as if the process had died, and is reopened.
 
 use ks_protocol::{id::Sequence, key::PrivateKey, time::UnixMs};
 
@@ -22,8 +22,8 @@ use crate::{
 };
 
 const AT: UnixMs = UnixMs(1_800_000_000_000);
-/// Three pieces, the last one not full.
-const DEVICES: usize = 2 * AT_ONCE + 50;
+/// Three chunks, the last one not full.
+const DEVICES: usize = 2 * CHUNK_DEVICES + 50;
 
 struct Clock;
 
@@ -73,7 +73,7 @@ fn order_for_all(token: &str) -> NewOrder {
     }
 }
 
-/// A store whose process dies: from then on nothing is committed, and nothing answered.
+/// A store whose process dies: from then on nothing is committed, and no query is answered.
 struct Dies {
     store: SqliteStore,
     commits_left: usize,
@@ -100,7 +100,7 @@ impl Database {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Opens it, runs `work`, and has it die after so many commits.
+    /// Opens it, runs `work`, and makes it fail after `commits` commits.
     fn with<T>(&self, commits: usize, work: impl AsyncFnOnce(Writer, Reader) -> T) -> T {
         let path = self.0.path().join("ks.sqlite");
         let store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), AT).unwrap();
@@ -129,7 +129,7 @@ impl Database {
         commands.into_iter().map(|command| command.device_id.to_string()).collect()
     }
 
-    /// What the audit says of an action, after its chain was checked.
+    /// Subject and detail of the audit entries of an action, after verifying the chain.
     fn audit(&self, action: &str) -> Vec<(String, String)> {
         let lines = self.read().audit(&AuditFilter::default(), 0, usize::MAX).unwrap();
         let mut previous = GENESIS;
@@ -146,38 +146,38 @@ impl Database {
 }
 
 #[test]
-fn an_import_that_dies_in_the_middle_is_finished_by_the_same_again() {
+fn repeating_an_interrupted_import_completes_it() {
     let database = Database::new();
     let stopped = database.import(1).unwrap_err();
-    assert_eq!((stopped.done.added, &stopped.why), (AT_ONCE, &StoppedBy::Store(StoreError::Closed)));
-    assert!(stopped.what_stays().unwrap().starts_with("500 devices of this inventory were imported"));
-    assert_eq!(database.devices(), AT_ONCE);
+    assert_eq!((stopped.done.added, &stopped.why), (CHUNK_DEVICES, &StopReason::Store(StoreError::Closed)));
+    assert!(stopped.partial_import().unwrap().starts_with("500 devices of this inventory are already imported"));
+    assert_eq!(database.devices(), CHUNK_DEVICES);
     assert_eq!(database.audit("device.import"), [("500 devices".to_owned(), "rows 1 to 500 of 1050".to_owned())]);
-    let finished = Imported { added: DEVICES - AT_ONCE, unchanged: AT_ONCE, revoked: 0 };
+    let finished = Imported { added: DEVICES - CHUNK_DEVICES, unchanged: CHUNK_DEVICES, revoked: 0 };
     assert_eq!(database.import(99), Ok(finished));
     assert_eq!(database.devices(), DEVICES);
     let lines = database.audit("device.import");
-    let told: usize =
+    let audited: usize =
         lines.iter().map(|(subject, _)| subject.strip_suffix(" devices").unwrap().parse::<usize>().unwrap()).sum();
-    assert_eq!((told, lines.len()), (DEVICES, 4), "each device is in one line, and the second import began with one");
+    assert_eq!((audited, lines.len()), (DEVICES, 4), "each device is in one entry");
     assert_eq!(database.import(99), Ok(Imported { added: 0, unchanged: DEVICES, revoked: 0 }));
 }
 
 #[test]
-fn an_import_with_one_row_that_does_not_fit_imports_nothing() {
+fn an_import_with_one_conflicting_row_imports_nothing() {
     let database = Database::new();
     database.with(99, async |writer, reader| {
         let last = NewDevice { site: "elsewhere".to_owned(), ..device(DEVICES - 1) };
         import(&writer, &reader, vec![last], &by(), Duration::ZERO).await.unwrap();
         let stopped = import(&writer, &reader, inventory(), &by(), Duration::ZERO).await.unwrap_err();
-        let StoppedBy::Rows(problems) = stopped.why else { panic!() };
+        let StopReason::Rows(problems) = stopped.why else { panic!() };
         assert_eq!((problems.len(), problems[0].field, stopped.done), (1, "site", Imported::default()));
     });
     assert_eq!(database.devices(), 1);
 }
 
 #[test]
-fn two_imports_at_once_import_each_device_once() {
+fn concurrent_imports_import_each_device_once() {
     let database = Database::new();
     let (one, other) = database.with(99, async |writer, reader| {
         let again = || async { import(&writer, &reader, inventory(), &by(), Duration::ZERO).await.unwrap() };
@@ -189,10 +189,10 @@ fn two_imports_at_once_import_each_device_once() {
 }
 
 #[test]
-fn an_import_that_is_contradicted_in_its_middle_stops_and_says_so() {
+fn an_import_that_conflicts_with_a_concurrent_change_stops_with_an_error() {
     let database = Database::new();
     database.with(99, async |writer, reader| {
-        // The last device is there, so the check finds nothing; then it moves, before its piece comes.
+        // The last device exists unchanged, so the check passes; then it moves to another site before its chunk.
         import(&writer, &reader, vec![device(DEVICES - 1)], &by(), Duration::ZERO).await.unwrap();
         let last = device(DEVICES - 1).device_id;
         let moves = async {
@@ -202,24 +202,24 @@ fn an_import_that_is_contradicted_in_its_middle_stops_and_says_so() {
             let edit = DeviceEdit { site: Some("south".to_owned()), labels: None };
             writer.write(move |store| rules::devices::edit(store, &last, &edit, None, &by())).await.unwrap().unwrap();
         };
-        // A pause, so that there is time for it before the next piece, on a timer that waits for whoever works.
+        // The pause leaves time for the move before the next chunk; the paused timer advances only when all tasks are idle.
         let tester = by();
         let importing = import(&writer, &reader, inventory(), &tester, Duration::from_secs(1));
         let (stopped, ()) = tokio::join!(importing, moves);
         let stopped = stopped.unwrap_err();
-        let StoppedBy::Rows(problems) = &stopped.why else { panic!("{stopped:?}") };
-        assert_eq!((problems[0].field, stopped.done.added), ("site", 2 * AT_ONCE));
-        assert!(stopped.what_stays().is_some());
+        let StopReason::Rows(problems) = &stopped.why else { panic!("{stopped:?}") };
+        assert_eq!((problems[0].field, stopped.done.added), ("site", 2 * CHUNK_DEVICES));
+        assert!(stopped.partial_import().is_some());
     });
 }
 
 #[test]
-fn an_order_that_dies_in_the_middle_is_finished_by_the_server() {
+fn the_server_finishes_an_interrupted_order() {
     let database = Database::new();
     database.import(99).unwrap();
     let died = database.with(2, async |writer, _| order(&writer, &Clock, order_for_all("a"), &by()).await);
     assert_eq!(died, Err(StoreError::Closed));
-    assert_eq!(database.commands().len(), 2 * AT_ONCE);
+    assert_eq!(database.commands().len(), 2 * CHUNK_DEVICES);
     let progress = database.read().order_progress(&"o-a".parse().unwrap()).unwrap().unwrap();
     assert!(!progress.is_whole);
     let finished = database.with(99, async |writer, reader| {
@@ -228,11 +228,11 @@ fn an_order_that_dies_in_the_middle_is_finished_by_the_server() {
         finished.unwrap()
     });
     assert_eq!((finished.queued, finished.is_whole), (DEVICES, true));
-    is_ordered_once_for_each(&database);
+    assert_one_command_per_device(&database);
 }
 
 #[test]
-fn an_order_that_dies_in_the_middle_is_finished_by_the_same_again() {
+fn repeating_an_interrupted_order_completes_it() {
     let database = Database::new();
     database.import(99).unwrap();
     database.with(1, async |writer, _| order(&writer, &Clock, order_for_all("a"), &by()).await).unwrap_err();
@@ -240,11 +240,11 @@ fn an_order_that_dies_in_the_middle_is_finished_by_the_same_again() {
     let done = database.with(99, async |writer, _| order(&writer, &Clock, again, &by()).await).unwrap().unwrap();
     assert_eq!((done.order_id.as_str(), done.queued), ("o-a", DEVICES));
     assert!(done.is_repeated && done.is_whole);
-    is_ordered_once_for_each(&database);
+    assert_one_command_per_device(&database);
 }
 
 #[test]
-fn two_of_the_same_order_at_once_share_it() {
+fn concurrent_repeats_of_an_order_queue_each_command_once() {
     let database = Database::new();
     database.import(99).unwrap();
     database.with(99, async |writer, reader| {
@@ -253,10 +253,10 @@ fn two_of_the_same_order_at_once_share_it() {
         assert_eq!((one.queued, other.queued), (DEVICES, DEVICES));
         assert_eq!([one.is_repeated, other.is_repeated].iter().filter(|is_repeated| **is_repeated).count(), 1);
     });
-    is_ordered_once_for_each(&database);
+    assert_one_command_per_device(&database);
 }
 
-fn is_ordered_once_for_each(database: &Database) {
+fn assert_one_command_per_device(database: &Database) {
     let mut devices = database.commands();
     devices.sort();
     assert!(devices.iter().map(String::as_str).eq(inventory().iter().map(|device| device.device_id.as_str())));
@@ -264,9 +264,9 @@ fn is_ordered_once_for_each(database: &Database) {
     assert_eq!(lines, ["500 devices", "500 devices", "50 devices"]);
 }
 
-/// Does bulk work, and beats meanwhile, one beat after the other; gives how many beats were answered in the middle of it, as
-/// `progress` counts.
-async fn beats_between_pieces(
+/// Runs `work` and records heartbeats one after the other meanwhile. Returns how many were stored in the middle of the work, by
+/// `progress`.
+async fn heartbeats_during(
     writer: &Writer,
     boot_epoch: u32,
     work: impl Future<Output = ()>,
@@ -292,7 +292,7 @@ async fn beats_between_pieces(
 }
 
 #[test]
-fn devices_are_heard_between_the_pieces_of_an_import_and_of_an_order() {
+fn heartbeats_are_stored_between_the_chunks_of_an_import_and_an_order() {
     let database = Database::new();
     database.with(99_999, async |writer, reader| {
         import(&writer, &reader, vec![device(0)], &by(), Duration::ZERO).await.unwrap();
@@ -309,7 +309,10 @@ fn devices_are_heard_between_the_pieces_of_an_import_and_of_an_order() {
         };
         let imported =
             async || reader.ask(|store| Ok(store.devices(&Selector::default(), 1, usize::MAX)?.len())).await.unwrap();
-        assert!(beats_between_pieces(&writer, 2, importing, imported).await > 0, "heard while a part is imported");
+        assert!(
+            heartbeats_during(&writer, 2, importing, imported).await > 0,
+            "no heartbeat was stored during the import"
+        );
     });
     database.with(99_999, async |writer, reader| {
         let ordering = async {
@@ -318,6 +321,6 @@ fn devices_are_heard_between_the_pieces_of_an_import_and_of_an_order() {
         let ordered = async || {
             reader.ask(|store| Ok(store.commands(&CommandFilter::default(), 0, usize::MAX)?.len())).await.unwrap()
         };
-        assert!(beats_between_pieces(&writer, 3, ordering, ordered).await > 0, "heard while a part is ordered");
+        assert!(heartbeats_during(&writer, 3, ordering, ordered).await > 0, "no heartbeat was stored during the order");
     });
 }

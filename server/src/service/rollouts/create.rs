@@ -1,4 +1,4 @@
-//! A rollout planned or made: what is asked for is settled against the fleet as it is, outside any transaction.
+//! Plans and creates rollouts: the request is resolved against the current fleet, outside any transaction.
 
 use ks_protocol::{id::ReleaseId, manifest::Manifest};
 use tokio::sync::Mutex;
@@ -20,27 +20,25 @@ use crate::{
     },
 };
 
-/// Why there is no such rollout.
+/// Why a rollout can't be planned or created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// There is no such release.
-    #[error("there is no release {0}")]
+    #[error("unknown release {0}")]
     UnknownRelease(ReleaseId),
-    /// It makes no sense.
     #[error(transparent)]
-    Nonsense(#[from] Nonsense),
-    /// What an abort would roll back to does not do.
+    InvalidRequest(#[from] Nonsense),
+    /// An abort could not roll back to the release that the policy names.
     #[error("policy.roll_back_to: {0}")]
-    RollBackTo(String),
-    /// Devices would not believe it.
+    InvalidRollBack(String),
+    /// Devices would not accept the release.
     #[error(
-        "devices would not believe release {0}: the key that signed it may not sign firmware any more; release it again"
+        "devices would not accept release {0}: the key that signed it may no longer sign firmware; create a new release"
     )]
-    Unbelievable(ReleaseId),
+    UntrustedRelease(ReleaseId),
     /// The keys can't be read.
     #[error(transparent)]
     Keys(#[from] KeyringError),
-    /// The store would not.
+    /// The store refused it.
     #[error(transparent)]
     Refused(#[from] RolloutRefused),
     /// The store failed.
@@ -48,54 +46,54 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-/// What would happen. The release need not be ACTIVE yet. One plan is made at a time of those that share `planning`.
+/// Plans a rollout. The release need not be ACTIVE yet. The `planning` mutex limits the server to one plan at a time.
 ///
 /// # Errors
-/// It makes no sense, or there is no such release.
+/// The request is invalid, or the release is unknown.
 pub async fn plan(
-    wish: &Wish,
+    request: &Wish,
     release_id: &ReleaseId,
-    which: Selector,
+    selector: Selector,
     reader: &Reader,
     planning: &Mutex<()>,
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
-    let _turn = planning.lock().await;
-    let (release, candidates) = gather(wish, release_id, which, reader).await?;
-    let (plan, _) = plan::plan(wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
-    Ok(with_power(plan, &wish.policy).await)
+    let _guard = planning.lock().await;
+    let (release, candidates) = gather(request, release_id, selector, reader).await?;
+    let (plan, _) = plan::plan(request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    Ok(with_power(plan, &request.policy).await)
 }
 
-/// The plan, with what gates can prove.
+/// Adds the statistical power of the gates to a plan.
 async fn with_power(plan: Plan, policy: &Policy) -> Plan {
     let (power, together) = powers(policy, &plan.stages).await;
     Plan { power, together, ..plan }
 }
 
-/// The release, and the devices that it could be for.
+/// Loads the release and the candidate devices, and checks `roll_back_to`.
 async fn gather(
-    wish: &Wish,
+    request: &Wish,
     release_id: &ReleaseId,
-    which: Selector,
+    selector: Selector,
     reader: &Reader,
 ) -> Result<(ReleaseRecord, Vec<Candidate>), CreateError> {
-    let (wanted, back) = (release_id.clone(), wish.policy.roll_back_to.clone());
+    let (wanted, back) = (release_id.clone(), request.policy.roll_back_to.clone());
     let asked = reader.ask(move |store| {
         let Some(release) = store.release(&wanted)? else { return Ok(None) };
         let back = back.map_or(Ok(None), |back| store.release(&back))?;
-        let candidates = store.candidates(&release, &which)?;
+        let candidates = store.candidates(&release, &selector)?;
         Ok(Some((release, back, candidates)))
     });
     let (release, back, candidates) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
-    let Some(wanted) = &wish.policy.roll_back_to else { return Ok((release, candidates)) };
-    let back = back.ok_or_else(|| CreateError::RollBackTo(format!("there is no release {wanted}")))?;
-    let does = back.state == ReleaseState::Active
+    let Some(wanted) = &request.policy.roll_back_to else { return Ok((release, candidates)) };
+    let back = back.ok_or_else(|| CreateError::InvalidRollBack(format!("unknown release {wanted}")))?;
+    let is_valid = back.state == ReleaseState::Active
         && back.product == release.product
         && back.release_counter > release.release_counter;
-    if does {
+    if is_valid {
         return Ok((release, candidates));
     }
-    Err(CreateError::RollBackTo(format!(
+    Err(CreateError::InvalidRollBack(format!(
         "expected an ACTIVE release of the same product with a counter above {}; {wanted} is {} with counter {}",
         release.release_counter,
         back.state.as_str(),
@@ -103,18 +101,18 @@ async fn gather(
     )))
 }
 
-/// Makes a rollout; in its turn, as a plan is.
+/// Creates a rollout. It shares the `planning` mutex with [`plan`].
 ///
 /// # Errors
-/// It makes no sense, or somebody was quicker.
+/// The request is invalid, or the store refused the rollout.
 #[expect(
     clippy::too_many_arguments,
-    reason = "each is a thing of its own, and the API and the command line hold them apart"
+    reason = "they are unrelated, and the API and the command line get them from different places"
 )]
 pub async fn create(
-    wish: Wish,
+    request: Wish,
     release_id: &ReleaseId,
-    which: Selector,
+    selector: Selector,
     why: &str,
     writer: &Writer,
     reader: &Reader,
@@ -122,23 +120,23 @@ pub async fn create(
     planning: &Mutex<()>,
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
-    let turn = planning.lock().await;
-    let (release, candidates) = gather(&wish, release_id, which, reader).await?;
+    let guard = planning.lock().await;
+    let (release, candidates) = gather(&request, release_id, selector, reader).await?;
     if release.state != ReleaseState::Active {
         return Err(RolloutRefused::NotActive(release.release_id).into());
     }
-    let name = wish.rollout_id.clone();
+    let name = request.rollout_id.clone();
     if reader.ask(move |store| store.rollout(&name)).await?.is_some() {
-        return Err(RolloutRefused::NameTaken(wish.rollout_id).into());
+        return Err(RolloutRefused::NameTaken(request.rollout_id).into());
     }
-    let is_believed = |state: &KeysetState| Manifest::open(&release.manifest, state.trust.firmware_signers()).is_ok();
-    if !KeysetState::read(reader).await?.as_ref().is_some_and(is_believed) {
-        return Err(CreateError::Unbelievable(release.release_id));
+    let is_trusted = |state: &KeysetState| Manifest::open(&release.manifest, state.trust.firmware_signers()).is_ok();
+    if !KeysetState::read(reader).await?.as_ref().is_some_and(is_trusted) {
+        return Err(CreateError::UntrustedRelease(release.release_id));
     }
-    let (plan, targets) = plan::plan(&wish, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
-    let plan = with_power(plan, &wish.policy).await;
-    drop(turn);
-    let Wish { rollout_id, policy } = wish;
+    let (plan, targets) = plan::plan(&request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    let plan = with_power(plan, &request.policy).await;
+    drop(guard);
+    let Wish { rollout_id, policy } = request;
     let state = State::new(by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
     let new = NewRollout { rollout_id, release_id, policy, state, targets, why };

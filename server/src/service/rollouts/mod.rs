@@ -1,4 +1,4 @@
-//! Rollouts planned, made, driven and shown.
+//! Rollouts: planning, creation, evaluation, and rollouts as the API and the command line show them.
 
 pub mod create;
 pub mod driver;
@@ -26,45 +26,44 @@ use crate::{
     },
 };
 
-/// A rollout as it is now.
+/// A rollout's current state.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Rollout {
     pub(crate) rollout_id: RolloutId,
     pub(crate) release_id: ReleaseId,
     pub(crate) version: String,
     pub(crate) status: Status,
-    /// Goes up with each decision. Orders say which revision they are about.
+    /// Incremented by each decision. Orders state the revision that they refer to.
     pub(crate) revision: u64,
-    /// The stage, from 0.
+    /// Current stage, from 0.
     pub(crate) stage: usize,
-    /// How many there are.
+    /// Number of stages.
     pub(crate) stages: usize,
-    /// Share of the targets that the release is offered to, in basis points.
+    /// Share of the targets to which the release is offered, in basis points.
     pub(crate) share_bp: u16,
     pub(crate) targets: u32,
-    /// Devices by how far their update is.
+    /// Number of devices by update state.
     pub(crate) updates: BTreeMap<UpdateState, u32>,
-    /// The same of each stage.
+    /// `updates` for each stage.
     pub(crate) updates_by_stage: Vec<BTreeMap<UpdateState, u32>>,
-    /// Devices by the version that they say they run.
+    /// Number of devices by reported firmware version.
     pub(crate) versions: BTreeMap<String, u64>,
-    /// What each gate says now.
+    /// Current reading of each gate.
     pub(crate) gates: Vec<GateReading>,
-    /// Confirmed devices that are silent: nothing is promoted until they are heard, or lost.
+    /// Confirmed devices that are silent: no stage is promoted until they are seen again or count as lost.
     pub(crate) silent_confirmed: u32,
-    /// Whether its devices are still watched.
+    /// Whether its devices are still monitored.
     pub(crate) open: bool,
     pub(crate) created_at: UnixMs,
     pub(crate) stage_began_at: UnixMs,
-    /// When enough devices of the stage had an outcome: the bake time counts from here.
+    /// When enough devices of the stage had an outcome: the bake time starts here.
     pub(crate) evidence_at: Option<UnixMs>,
-    /// Sites whose silence is excused because all of them was dark, and until when.
+    /// Sites that are entirely offline, and until when their devices' silence is not counted as failure.
     pub(crate) dark_sites: BTreeMap<String, UnixMs>,
     pub(crate) policy: Policy,
 }
 
 impl Rollout {
-    /// From what the store has.
     fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
         let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
         let counts = |stage: Option<usize>| {
@@ -99,21 +98,21 @@ impl Rollout {
     }
 }
 
-/// A decision, with the numbers that it was made from.
+/// A decision, with the gate readings that it was based on.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Decision {
     pub(crate) at: UnixMs,
-    /// A person, or `rollout-engine`.
+    /// An operator or `rollout-engine`.
     pub(crate) actor: String,
     /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`, `lapsed`, `gap`,
     /// `alert`.
     pub(crate) decision: String,
-    /// In which stage, from 0.
+    /// Stage of the decision, from 0.
     pub(crate) stage: usize,
-    /// The rollout's revision from then on.
+    /// The rollout's revision after the decision.
     pub(crate) revision: u64,
     pub(crate) why: String,
-    /// What every gate said.
+    /// Reading of each gate at the decision.
     pub(crate) gates: Vec<GateReading>,
 }
 
@@ -124,10 +123,10 @@ impl From<DecisionRecord> for Decision {
     }
 }
 
-/// A rollout as it is now; none if there is no such rollout.
+/// Loads a rollout; none if it is unknown.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store fails.
 pub async fn find(
     reader: &Reader,
     rollout_id: &RolloutId,
@@ -142,10 +141,10 @@ pub async fn find(
     asked.await
 }
 
-/// A rollout with its numbers.
+/// Adds the current counts to a rollout's record.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store fails.
 pub fn show(
     store: &mut dyn StoreReader,
     record: RolloutRecord,
@@ -157,10 +156,10 @@ pub fn show(
     Ok(Rollout::of(record, &tally, versions))
 }
 
-/// The decisions of a rollout behind a row, the oldest first; none if there is no such rollout.
+/// The decisions of a rollout after a row, oldest first; none if the rollout is unknown.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store fails.
 pub async fn decisions(
     reader: &Reader,
     rollout_id: &RolloutId,

@@ -1,21 +1,19 @@
-//! CSV as spreadsheets write and read it: encodings, separators and line ends on the way in; separators, byte-order mark and
-//! fields that are no formulas on the way out.
+//! CSV for spreadsheets. Reading: encodings, separators and line endings. Writing: separator, byte-order mark, and protection
+//! against formula injection.
 
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What parts the fields of a row.
+/// Field separator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Separator {
-    /// `,`
     #[default]
     Comma,
-    /// `;`, as spreadsheets expect where the comma is a decimal sign.
+    /// `;`, which spreadsheets expect in locales with a decimal comma.
     Semicolon,
-    /// A tab.
     Tab,
 }
 
@@ -30,28 +28,28 @@ impl Separator {
         }
     }
 
-    fn of(sign: char) -> Option<Self> {
+    fn from_char(sign: char) -> Option<Self> {
         Self::ALL.into_iter().find(|separator| char::from(separator.byte()) == sign)
     }
 }
 
-/// The byte-order mark by which spreadsheets know UTF-8.
+/// The byte-order mark by which spreadsheets recognize UTF-8.
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Rows of a file that is written, each field such that no spreadsheet takes it for a formula.
+/// Writes rows. No spreadsheet interprets a field as a formula.
 pub fn rows<'r, const FIELDS: usize>(
     separator: Separator,
     rows: impl Iterator<Item = [Cow<'r, str>; FIELDS]>,
 ) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().delimiter(separator.byte()).from_writer(Vec::new());
     for row in rows {
-        // The same number of fields each time, into memory: it does not fail.
-        let _ = writer.write_record(row.map(guarded).iter().map(|field| field.as_bytes()));
+        // Each record has the same number of fields and is written to memory: can't fail.
+        let _ = writer.write_record(row.map(escape_formula).iter().map(|field| field.as_bytes()));
     }
     writer.into_inner().unwrap_or_default()
 }
 
-/// Whether a spreadsheet may take a text for a formula: it begins with one, perhaps behind blanks or line ends.
+/// Whether a spreadsheet may interpret a text as a formula: it begins like one, perhaps after whitespace or control characters.
 fn is_formula(text: &str) -> bool {
     text.starts_with(['\t', '\r', '\n'])
         || text
@@ -59,30 +57,30 @@ fn is_formula(text: &str) -> bool {
             .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
 }
 
-/// A text with an apostrophe before it if it may be taken for a formula. Also one that has such apostrophes already, so that
-/// [`unguarded`] gives back every text as it was.
-fn guarded(text: Cow<'_, str>) -> Cow<'_, str> {
+/// Prefixes a text with an apostrophe if it may be interpreted as a formula, also if it already has such apostrophes, so that
+/// [`unescape_formula`] restores every text.
+fn escape_formula(text: Cow<'_, str>) -> Cow<'_, str> {
     if is_formula(text.trim_start_matches('\'')) { format!("'{text}").into() } else { text }
 }
 
-/// A text as it was before [`guarded`].
-pub fn unguarded(text: &str) -> &str {
+/// Reverts [`escape_formula`].
+pub fn unescape_formula(text: &str) -> &str {
     text.strip_prefix('\'').filter(|rest| is_formula(rest.trim_start_matches('\''))).unwrap_or(text)
 }
 
-/// What a file is that is no CSV text, or in which line it is none.
+/// Why a file is not CSV text, and the line where that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoText {
     /// The line, from 1.
     pub line: u64,
-    /// What it is, and what to do.
+    /// What the file is, and what to do.
     pub what: String,
 }
 
-/// The text of a file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
+/// Decodes a file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 ///
 /// # Errors
-/// It is something else, by its name if it has one.
+/// It is something else, named if it is a known format.
 pub fn text(file: &[u8]) -> Result<Cow<'_, str>, NoText> {
     const SAVE: &str = "save it as `CSV UTF-8`";
     let other = |what: &str| Err(NoText { line: 1, what: format!("this file is {what}; {SAVE}") });
@@ -97,11 +95,11 @@ pub fn text(file: &[u8]) -> Result<Cow<'_, str>, NoText> {
         [first, second, ..] if (*first == 0) != (*second == 0) => other("UTF-16 without a byte-order mark"),
         file => std::str::from_utf8(file.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(file)).map_or_else(
             |_| {
-                let good = file.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-                let byte = file.get(good.len()).copied().unwrap_or_default();
+                let valid = file.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+                let byte = file.get(valid.len()).copied().unwrap_or_default();
                 let what =
                     format!("the byte {byte:#04x} is not UTF-8, perhaps Windows-1252 or another old encoding; {SAVE}");
-                Err(NoText { line: 1 + line_ends(good), what })
+                Err(NoText { line: 1 + line_endings(valid), what })
             },
             |text| Ok(text.into()),
         ),
@@ -114,18 +112,18 @@ fn utf_16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Cow<'static, st
     for decoded in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
         match decoded {
             Ok(char) => text.push(char),
-            Err(_) => return Err(cut_utf_16(&text)),
+            Err(_) => return Err(invalid_utf_16(&text)),
         }
     }
-    if odd.is_empty() { Ok(text.into()) } else { Err(cut_utf_16(&text)) }
+    if odd.is_empty() { Ok(text.into()) } else { Err(invalid_utf_16(&text)) }
 }
 
-fn cut_utf_16(before: &str) -> NoText {
-    NoText { line: 1 + line_ends(before), what: "this file is UTF-16, and broken or cut off here".to_owned() }
+fn invalid_utf_16(before: &str) -> NoText {
+    NoText { line: 1 + line_endings(before), what: "this file is UTF-16, but invalid or truncated here".to_owned() }
 }
 
-/// Line ends in a text: CR LF, LF, or CR alone.
-fn line_ends(text: &str) -> u64 {
+/// Counts line endings: CR LF, LF, or a lone CR.
+fn line_endings(text: &str) -> u64 {
     let mut count = 0;
     let mut last = 0;
     for byte in text.bytes() {
@@ -138,28 +136,29 @@ fn line_ends(text: &str) -> u64 {
 /// One row of a file.
 #[derive(Debug)]
 pub struct Row {
-    /// The line that it begins on, from 1.
+    /// First line of the row, from 1.
     pub line: u64,
-    /// Its fields without blanks around them, or what is wrong with it.
+    /// The trimmed fields, or what is wrong with the row.
     pub fields: Result<csv::StringRecord, String>,
 }
 
-/// The rows of a text, the header among them. Rows without any content, as spreadsheets leave them, are left out.
+/// The rows of a text, including the header. Rows without content, as spreadsheets leave them, are skipped.
 pub struct Rows<'t> {
     text: &'t str,
     reader: csv::Reader<&'t [u8]>,
-    /// What has been counted: up to this byte, so many line ends.
+    /// Byte offset up to which line endings are counted, and their number.
     counted: (usize, u64),
-    /// The line ends before `text` begins.
-    before: u64,
+    /// Lines before the beginning of `text`.
+    skipped_lines: u64,
 }
 
 impl<'t> Rows<'t> {
-    /// The separator is what a first line `sep=;` says, else what there is most of in the header.
-    pub fn of(text: &'t str) -> Self {
+    /// The separator is the one in a first line `sep=;`, otherwise the most frequent one in the header.
+    pub fn new(text: &'t str) -> Self {
         let line = text.split(['\r', '\n']).next().unwrap_or_default();
-        let said = line.trim_matches('"').strip_prefix("sep=").and_then(|sign| Separator::of(sign.chars().next()?));
-        let (text, separator, before) = if let Some(separator) = said {
+        let declared =
+            line.trim_matches('"').strip_prefix("sep=").and_then(|sign| Separator::from_char(sign.chars().next()?));
+        let (text, separator, skipped_lines) = if let Some(separator) = declared {
             let rest = text.get(line.len()..).unwrap_or_default();
             let rest = rest.strip_prefix("\r\n").or(rest.strip_prefix(['\r', '\n'])).unwrap_or(rest);
             (rest, separator, 1)
@@ -174,19 +173,19 @@ impl<'t> Rows<'t> {
             .flexible(true)
             .delimiter(separator.byte())
             .from_reader(text.as_bytes());
-        Self { text, reader, counted: (0, 0), before }
+        Self { text, reader, counted: (0, 0), skipped_lines }
     }
 
-    /// The line of what begins at a byte, which is not before the last that was asked for. The CSV reader's own count takes
-    /// the LF of a CR LF for a part of the next row, and does not know CR alone.
+    /// The line of the row at a byte offset, which must not decrease between calls. The CSV reader's own count attributes the LF of
+    /// a CR LF to the next row and does not recognize a lone CR.
     fn line_at(&mut self, byte: u64) -> u64 {
         let (from, ends) = self.counted;
         let at = usize::try_from(byte).unwrap_or(usize::MAX);
         let rest = self.text.get(at..).unwrap_or_default();
         let begins = at + rest.len() - rest.trim_start_matches(['\r', '\n']).len();
-        let ends = ends + line_ends(self.text.get(from..begins).unwrap_or_default());
+        let ends = ends + line_endings(self.text.get(from..begins).unwrap_or_default());
         self.counted = (begins.max(from), ends);
-        self.before + 1 + ends
+        self.skipped_lines + 1 + ends
     }
 }
 
@@ -217,11 +216,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(text: &str) -> Vec<(u64, String)> {
-        Rows::of(text).map(|row| (row.line, row.fields.unwrap().iter().collect::<Vec<_>>().join("|"))).collect()
+        Rows::new(text).map(|row| (row.line, row.fields.unwrap().iter().collect::<Vec<_>>().join("|"))).collect()
     }
 
     #[test]
-    fn every_row_has_the_line_it_begins_on() {
+    fn rows_have_the_number_of_their_first_line() {
         for end in ["\n", "\r\n", "\r"] {
             let text = ["a,b", "1,2", "", "\"3", "x\",4", ",,", "5,6"].join(end);
             let three = format!("3{end}x|4");
@@ -233,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn the_separator_is_what_the_header_has_most_of() {
+    fn the_separator_is_the_most_frequent_one_in_the_header() {
         for text in ["a,b,c;d\n1,2,3", "a;b;c,d\n1;2;3", "a\tb\tc,d\n1\t2\t3"] {
             assert_eq!(lines(text)[1].1, "1|2|3", "{text:?}");
         }
     }
 
     #[test]
-    fn encodings_are_read_or_named() {
+    fn encodings_are_decoded_or_reported() {
         let wide = |mark: char, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
             format!("{mark}sér\n").encode_utf16().flat_map(order).collect()
         };
@@ -249,7 +248,7 @@ mod tests {
         assert_eq!(text(&wide('\u{feff}', u16::to_be_bytes)).unwrap(), "sér\n");
         for (file, line, named) in [
             (wide('a', u16::to_le_bytes), 1, "UTF-16 without a byte-order mark"),
-            (wide('\u{feff}', u16::to_le_bytes)[..9].to_vec(), 1, "UTF-16, and broken"),
+            (wide('\u{feff}', u16::to_le_bytes)[..9].to_vec(), 1, "UTF-16, but invalid"),
             (b"PK\x03\x04rest".to_vec(), 1, "workbook"),
             (b"a\r\nM\xfcnchen".to_vec(), 2, "0xfc is not UTF-8"),
         ] {
@@ -259,23 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn no_field_is_a_formula() {
+    fn formulas_are_escaped() {
         for formula in ["=1+1", "+1", "-1", "@x", "\t=1", "\n=1", "\r\n=1", " =1", "'=1", "''=1", "＝1", "\u{b}=1"] {
             let row = rows(Separator::Comma, [[Cow::from(formula), "x".into()]].into_iter());
             let row = String::from_utf8(row).unwrap();
             assert!(row.trim_start_matches('"').starts_with('\''), "{row:?}");
-            assert_eq!(unguarded(&guarded(formula.into())), formula);
+            assert_eq!(unescape_formula(&escape_formula(formula.into())), formula);
         }
         for plain in ["", "04A2", "a=b", "'quoted'", "it's"] {
-            assert_eq!((guarded(plain.into()), unguarded(plain)), (plain.into(), plain));
+            assert_eq!((escape_formula(plain.into()), unescape_formula(plain)), (plain.into(), plain));
         }
     }
 
     proptest! {
         #[test]
-        fn the_guard_comes_off_again(text in "['=+@ a\t\r\n-]{0,6}") {
-            let guarded = guarded(text.as_str().into());
-            prop_assert_eq!(unguarded(&guarded), text.as_str());
+        fn escaping_is_reversible(text in "['=+@ a\t\r\n-]{0,6}") {
+            let escaped = escape_formula(text.as_str().into());
+            prop_assert_eq!(unescape_formula(&escaped), text.as_str());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which devices a call means.
+//! Selects the devices that a request applies to.
 
 use std::collections::BTreeSet;
 
@@ -9,41 +9,37 @@ use serde::Deserialize;
 use super::Problem;
 use crate::store::devices::{DeviceStatus, Selector};
 
-/// Devices named by one call at most.
+/// Maximum device ids per request.
 pub const DEVICES_MAX: usize = 100_000;
 
-/// Which devices: those for which all that is given is so. Something must be given.
+/// Selects devices that match all given fields. At least one field is required.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Which {
-    /// Of these names, 100,000 at most.
+pub struct DeviceSelector {
+    /// Device ids, at most 100,000.
     #[schemars(length(min = 1, max = 100_000))]
     device_ids: Option<Vec<DeviceId>>,
-    /// Of this model.
     model: Option<String>,
-    /// At this site.
     site: Option<String>,
-    /// That last said they run this firmware.
+    /// Firmware version that the device last reported.
     firmware_version: Option<String>,
-    /// With this label.
     label: Option<String>,
-    /// In this status.
     status: Option<DeviceStatus>,
-    /// Every device: must be said if nothing else is.
+    /// Selects the whole fleet; only without other fields.
     #[serde(default)]
     all: bool,
 }
 
-impl Which {
+impl DeviceSelector {
     /// One device.
     pub fn one(device_id: DeviceId) -> Self {
         Self { device_ids: Some(vec![device_id]), ..Self::default() }
     }
 
-    /// As the store takes it.
+    /// The store's selector.
     ///
     /// # Errors
-    /// Nothing is given, which would mean the whole fleet.
+    /// No field is given: the whole fleet must be selected explicitly.
     pub fn selector(self) -> Result<Selector, Problem> {
         if self.device_ids.as_ref().is_some_and(|named| !(1..=DEVICES_MAX).contains(&named.len())) {
             return Err(Problem::bad_request(format!("which.device_ids: expected 1 to {DEVICES_MAX} devices")));
@@ -58,7 +54,7 @@ impl Which {
             (true, false) => Err(Problem::bad_request(
                 "which: expected device_ids, model, site, firmware_version, label or status; or `all` for the whole fleet",
             )),
-            (false, true) => Err(Problem::bad_request("which.all: with it nothing else may be given")),
+            (false, true) => Err(Problem::bad_request("which.all: can't be combined with other fields")),
             _ => Ok(selector),
         }
     }

@@ -206,7 +206,7 @@ async fn the_servers_key_is_rotated_and_a_device_that_was_away_walks_the_chain()
     }
     assert_eq!(trusted.keys, [new]);
     let audited: String = server.value("SELECT group_concat(action) FROM audit WHERE action LIKE 'key.%'");
-    assert_eq!(audited, "key.announce,key.announce,key.flip,key.retire");
+    assert_eq!(audited, "key.announce,key.announce,key.activate,key.retire");
 }
 
 /// Goal: a device that was led astray, to a keyset that the server never published, confirms nothing, and is named.

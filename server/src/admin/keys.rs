@@ -84,7 +84,7 @@ pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> R
 
 /// Signs with the announced key from now on.
 pub async fn flip(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<KeysStatus>, Problem> {
-    guarded(call, &KeyOrder::Flip, change).await
+    guarded(call, &KeyOrder::Activate, change).await
 }
 
 /// Believes the retired keys no more.

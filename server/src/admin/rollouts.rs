@@ -22,7 +22,7 @@ use crate::{
         self,
         plan::{Plan, Wish},
         policy::Policy,
-        step::{Order, PersonalOrder, Seen, Unfit},
+        step::{Observed, Order, PersonalOrder, Unfit},
         update::UpdateState,
     },
     rules,
@@ -199,13 +199,14 @@ pub async fn pause(call: Call, JsonBody(pause): JsonBody<Pause>) -> Result<Json<
 /// Goes on with a paused rollout.
 pub async fn resume(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
     let GoOn { reason, stage, revision } = go_on;
-    carry_out(call, PersonalOrder { order: Order::Resume, seen: Some(Seen { stage, revision }), why: reason }).await
+    carry_out(call, PersonalOrder { order: Order::Resume, seen: Some(Observed { stage, revision }), why: reason }).await
 }
 
 /// Lets the stage be promoted that waits for a person.
 pub async fn approve(call: Call, JsonBody(go_on): JsonBody<GoOn>) -> Result<Json<Rollout>, Problem> {
     let GoOn { reason, stage, revision } = go_on;
-    carry_out(call, PersonalOrder { order: Order::Approve, seen: Some(Seen { stage, revision }), why: reason }).await
+    carry_out(call, PersonalOrder { order: Order::Approve, seen: Some(Observed { stage, revision }), why: reason })
+        .await
 }
 
 /// Ends it: the release is not offered again, and devices that are downloading are told to stop.
@@ -215,9 +216,9 @@ pub async fn abort(call: Call, JsonBody(abort): JsonBody<Abort>) -> Result<Json<
         .await
 }
 
-fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Seen>, Problem> {
+fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Observed>, Problem> {
     match (stage, revision) {
-        (Some(stage), Some(revision)) => Ok(Some(Seen { stage, revision })),
+        (Some(stage), Some(revision)) => Ok(Some(Observed { stage, revision })),
         (None, None) => Ok(None),
         (Some(_), None) => Err(Problem::bad_request("revision: missing; expected it together with `stage`".to_owned())),
         (None, Some(_)) => Err(Problem::bad_request("stage: missing; expected it together with `revision`".to_owned())),

@@ -26,7 +26,7 @@ pub enum KeyOrder {
     /// Publish a key that signs firmware and nothing else.
     AddFirmware(PublicKey),
     /// Sign with it.
-    Flip,
+    Activate,
     /// Believe the old ones no more.
     Retire,
     /// Cut one off.
@@ -41,7 +41,7 @@ impl KeyOrder {
         match self {
             Self::Announce(_) => "key.announce",
             Self::AddFirmware(_) => "key.add_firmware",
-            Self::Flip => "key.flip",
+            Self::Activate => "key.activate",
             Self::Retire => "key.retire",
             Self::Revoke(_) => "key.revoke",
             Self::Renew => "key.renew",
@@ -116,7 +116,7 @@ pub fn step(
             });
             key_id
         }
-        KeyOrder::Flip => {
+        KeyOrder::Activate => {
             let next = announced.ok_or(KeyOrderRefused::NothingAnnounced)?;
             retire(&mut after);
             sign_with(&mut after, &next, at);
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_key_goes_from_announced_over_signing_and_retired_to_removed() {
         let (first, second) = (KeyOrder::Announce(public(1)), KeyOrder::Announce(public(2)));
-        let orders = [first, second, KeyOrder::Flip, KeyOrder::Retire];
+        let orders = [first, second, KeyOrder::Activate, KeyOrder::Retire];
         assert_eq!(statuses(&run(&orders[..1]).unwrap()), [Status::Signing]);
         assert_eq!(statuses(&run(&orders[..2]).unwrap()), [Status::Signing, Status::Announced]);
         assert_eq!(statuses(&run(&orders[..3]).unwrap()), [Status::Retired, Status::Signing]);
@@ -209,13 +209,13 @@ mod tests {
     fn what_does_not_fit_is_refused_by_name() {
         let announce = |number| KeyOrder::Announce(public(number));
         let (first, second) = (public(1).key_id(), public(2).key_id());
-        assert_eq!(run(&[announce(1), KeyOrder::Flip]), Err(KeyOrderRefused::NothingAnnounced));
+        assert_eq!(run(&[announce(1), KeyOrder::Activate]), Err(KeyOrderRefused::NothingAnnounced));
         assert_eq!(run(&[announce(1), KeyOrder::Retire]), Err(KeyOrderRefused::NothingRetired));
         assert_eq!(run(&[announce(1), announce(1)]), Err(KeyOrderRefused::KnownAlready(first.clone())));
         let twice = run(&[announce(1), announce(2), announce(3)]);
         assert_eq!(twice, Err(KeyOrderRefused::AlreadyAnnounced(second.clone())));
         assert_eq!(run(&[announce(1), KeyOrder::Revoke(second.clone())]), Err(KeyOrderRefused::Unknown(second)));
-        let again = run(&[announce(1), announce(2), KeyOrder::Flip, KeyOrder::Retire, announce(1)]);
+        let again = run(&[announce(1), announce(2), KeyOrder::Activate, KeyOrder::Retire, announce(1)]);
         assert_eq!(again, Err(KeyOrderRefused::KnownAlready(first)), "a removed key never comes back");
     }
 
@@ -223,7 +223,7 @@ mod tests {
     fn a_keyset_never_holds_more_keys_than_its_message() {
         let mut orders = vec![KeyOrder::Announce(public(1))];
         for number in 2..=8 {
-            orders.extend([KeyOrder::Announce(public(number)), KeyOrder::Flip]);
+            orders.extend([KeyOrder::Announce(public(number)), KeyOrder::Activate]);
         }
         assert_eq!(run(&orders).unwrap().len(), KEYS_MAX);
         orders.push(KeyOrder::Announce(public(9)));
@@ -233,7 +233,7 @@ mod tests {
     fn any_order() -> impl Strategy<Value = KeyOrder> {
         prop_oneof![
             (1_u8..6).prop_map(|number| KeyOrder::Announce(public(number))),
-            Just(KeyOrder::Flip),
+            Just(KeyOrder::Activate),
             Just(KeyOrder::Retire),
             (1_u8..6).prop_map(|number| KeyOrder::Revoke(public(number).key_id())),
             Just(KeyOrder::Renew),

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scaled::{Scaled, Seen, WHOLE_PPM};
+use super::scaled::{Binomial, Scaled, WHOLE_PPM};
 
 /// All, in basis points.
 const WHOLE_BP: u16 = 10_000;
@@ -121,7 +121,7 @@ pub fn judge(
     failed: u32,
     executed: u32,
 ) -> Result<Judged, NoEvidence> {
-    possible(failed, executed)?;
+    check_counts(failed, executed)?;
     let share_ppm = share_ppm(failed, executed);
     let (lower_ppm, upper_ppm) = match test {
         Test::ClopperPearson { confidence_bp } => {
@@ -147,11 +147,11 @@ pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: 
         Test::ClopperPearson { confidence_bp } => {
             let alpha = alpha(WHOLE_BP.saturating_sub(confidence_bp));
             let threshold_ppm = u32::from(threshold_bp.min(WHOLE_BP)) * PPM_PER_BP;
-            let seen = Seen::new(failed, executed);
+            let binomial = Binomial::new(failed, executed);
             if is_above(executed) {
-                (false, seen.at_least(threshold_ppm).is_below(alpha))
+                (false, binomial.at_least(threshold_ppm).is_below(alpha))
             } else {
-                (seen.at_most(threshold_ppm).is_at_most(alpha), false)
+                (binomial.at_most(threshold_ppm).is_at_most(alpha), false)
             }
         }
         Test::Sprt { p0_bp, p1_bp, alpha_bp, beta_bp } => {
@@ -179,12 +179,12 @@ pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: 
 /// The one-sided upper Clopper-Pearson limit of the share of failures, in ppm, rounded up: were the share as large, so few
 /// failures would have a chance of `alpha_bp` at most. An alpha above one half is taken for one half.
 pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
-    possible(failed, executed)?;
-    let (seen, alpha) = (Seen::new(failed, executed), alpha(alpha_bp));
+    check_counts(failed, executed)?;
+    let (binomial, alpha) = (Binomial::new(failed, executed), alpha(alpha_bp));
     let (mut no, mut yes) = (share_ppm(failed, executed), WHOLE_PPM);
     while yes - no > 1 && failed < executed {
         let middle = no.midpoint(yes);
-        *(if seen.at_most(middle).is_at_most(alpha) { &mut yes } else { &mut no }) = middle;
+        *(if binomial.at_most(middle).is_at_most(alpha) { &mut yes } else { &mut no }) = middle;
     }
     Ok(yes)
 }
@@ -193,11 +193,11 @@ pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Resul
 /// failures would have a chance of `alpha_bp` at most. An alpha above one half is taken for one half.
 pub fn failure_share_min_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
     // So many failures at this share are as likely as so few devices that did well at the rest of it.
-    possible(failed, executed)?;
+    check_counts(failed, executed)?;
     Ok(WHOLE_PPM - failure_share_max_ppm(executed - failed, executed, alpha_bp)?)
 }
 
-fn possible(failed: u32, executed: u32) -> Result<(), NoEvidence> {
+fn check_counts(failed: u32, executed: u32) -> Result<(), NoEvidence> {
     match failed <= executed {
         false => Err(NoEvidence::MoreFailedThanExecuted { failed, executed }),
         true if executed > EXECUTED_MAX => Err(NoEvidence::TooMany { executed }),

@@ -81,7 +81,7 @@ pub fn plan(
     heartbeat_interval_s: u64,
 ) -> Result<(Plan, Vec<Target>), Nonsense> {
     let policy = &wish.policy;
-    let wrong = policy.nonsense();
+    let wrong = policy.validate();
     if !wrong.is_empty() {
         return Err(Nonsense::Policy(wrong));
     }
@@ -117,7 +117,8 @@ pub fn plan(
         return Err(Nonsense::Nobody(reasons));
     }
     let stages = stages(policy, &targets);
-    let mut wrong = policy.misfit(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
+    let mut wrong =
+        policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
     if !wrong.is_empty() {
         // What is too much for the rest may suit all: whoever is left out may be the cause.

@@ -154,7 +154,7 @@ pub enum Action {
 
 impl Policy {
     /// All that is wrong with it, a sentence each; nothing if it makes sense.
-    pub fn nonsense(&self) -> Vec<String> {
+    pub fn validate(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut unless = |holds: bool, sentence: &dyn Fn() -> String| {
             if !holds {
@@ -234,7 +234,7 @@ impl Policy {
 
     /// What makes no sense of it in this fleet: `devices` are those that each stage adds, `heartbeat_interval_s` is what devices
     /// are told to keep.
-    pub fn misfit(&self, devices: &[u32], heartbeat_interval_s: u64) -> Vec<String> {
+    pub fn validate_for_fleet(&self, devices: &[u32], heartbeat_interval_s: u64) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, (stage, devices)) in self.stages.iter().zip(devices).enumerate() {
             if stage.min_executed > *devices {
@@ -290,7 +290,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_playbook_makes_sense_and_reads_back() {
-        assert_eq!(playbook().nonsense(), Vec::<String>::new());
+        assert_eq!(playbook().validate(), Vec::<String>::new());
         let json = serde_json::to_string(&playbook()).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), playbook());
     }
@@ -300,7 +300,7 @@ pub(super) mod tests {
         let wrong = |change: &dyn Fn(&mut Policy)| {
             let mut policy = playbook();
             change(&mut policy);
-            policy.nonsense().join("; ")
+            policy.validate().join("; ")
         };
         for (said, change) in [
             ("nothing could stop", (&|p: &mut Policy| p.gates.clear()) as &dyn Fn(&mut Policy)),
@@ -321,8 +321,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_stage_that_could_never_be_promoted_is_refused() {
-        assert_eq!(playbook().misfit(&[50, 950], 60), Vec::<String>::new());
-        assert!(playbook().misfit(&[49, 950], 60)[0].contains("at most 49"));
-        assert!(playbook().misfit(&[50, 950], 1_300)[0].contains("lost_after_s"));
+        assert_eq!(playbook().validate_for_fleet(&[50, 950], 60), Vec::<String>::new());
+        assert!(playbook().validate_for_fleet(&[49, 950], 60)[0].contains("at most 49"));
+        assert!(playbook().validate_for_fleet(&[50, 950], 1_300)[0].contains("lost_after_s"));
     }
 }

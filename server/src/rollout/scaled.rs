@@ -92,13 +92,13 @@ impl From<u64> for Scaled {
 }
 
 /// Failures seen, and in how many ways they can be spread over the devices.
-pub(super) struct Seen {
+pub(super) struct Binomial {
     failed: u64,
     well: u64,
     ways: Scaled,
 }
 
-impl Seen {
+impl Binomial {
     /// `failed` is `executed` at most.
     pub(super) fn new(failed: u32, executed: u32) -> Self {
         let (executed, failed) = (u64::from(executed), u64::from(failed));
@@ -172,13 +172,13 @@ mod tests {
 
     #[test]
     fn a_binomial_sum_has_its_ends() {
-        let seen = Seen::new(2, 5);
+        let seen = Binomial::new(2, 5);
         let equal = |a: Scaled, b: Scaled| a.is_at_most(b) && b.is_at_most(a);
         let of_32 = |part| Scaled::ratio(part, 32);
         assert!(equal(seen.at_most(500_000), of_32(16)) && equal(seen.at_least(500_000), of_32(26)));
         assert_eq!([seen.at_most(0), seen.at_most(WHOLE_PPM)], [Scaled::ONE, Scaled::ZERO]);
         assert_eq!([seen.at_least(0), seen.at_least(WHOLE_PPM)], [Scaled::ZERO, Scaled::ONE]);
-        assert_eq!([Seen::new(0, 0), Seen::new(5, 5)].map(|seen| seen.at_most(WHOLE_PPM)), [Scaled::ONE; 2]);
+        assert_eq!([Binomial::new(0, 0), Binomial::new(5, 5)].map(|seen| seen.at_most(WHOLE_PPM)), [Scaled::ONE; 2]);
     }
 
     proptest! {

@@ -11,7 +11,7 @@
 //! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
 //! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use ks_protocol::{id::ReleaseId, time::UnixMs};
 use schemars::JsonSchema;
@@ -167,7 +167,7 @@ impl Tally {
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
     /// Somebody looks at its devices.
-    Look(&'a Tally),
+    Evaluation(&'a Tally),
     /// A person orders something.
     Order(&'a PersonalOrder),
 }
@@ -179,21 +179,21 @@ pub struct PersonalOrder {
     pub order: Order,
     /// The rollout as the person saw it. What lets a release go further must say so; an order to stop need not, so that it
     /// does not fail because the engine decided something in between.
-    pub seen: Option<Seen>,
+    pub seen: Option<Observed>,
     /// Why.
     pub why: String,
 }
 
 /// A rollout as somebody saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observed {
     /// The stage, from 0.
     pub stage: usize,
     /// The revision.
     pub revision: u64,
 }
 
-impl Seen {
+impl Observed {
     /// As it is now.
     pub fn of(state: &State) -> Self {
         Self { stage: state.stage, revision: state.revision }
@@ -315,9 +315,9 @@ pub enum Unfit {
         /// What was ordered.
         order: &'static str,
         /// What the person saw.
-        seen: Seen,
+        seen: Observed,
         /// What it is now.
-        now: Seen,
+        now: Observed,
     },
     /// There is nothing to roll back to.
     #[error(
@@ -337,8 +337,8 @@ fn expected_instead(order: &str) -> &'static str {
 pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
     let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
     match event {
-        Event::Order(order) => step.order(policy, order),
-        Event::Look(tally) => Ok(step.look(policy, tally, at)),
+        Event::Order(order) => step.on_order(policy, order),
+        Event::Evaluation(tally) => Ok(step.evaluate(policy, tally, at)),
     }
 }
 
@@ -396,7 +396,7 @@ impl Step {
         self.decisions.push(self.state.decision(what, why, gates));
     }
 
-    fn stop_for_now(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
+    fn pause(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
         if matches!(self.state.status, Status::Running | Status::Waiting) {
             self.state.status = Status::Paused;
             self.decide(what, why, gates);
@@ -416,25 +416,25 @@ impl Step {
         self
     }
 
-    fn order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
+    fn on_order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
         let PersonalOrder { order, seen, why } = given;
-        let now = Seen::of(&self.state);
+        let now = Observed::of(&self.state);
         match *seen {
             Some(seen) if seen != now => return Err(Unfit::Changed { order: order.as_str(), seen, now }),
             None if order.lets_go_on() => return Err(Unfit::Unseen { order: order.as_str() }),
             _ => {}
         }
-        let mut step = self.carry_out(policy, order, why.clone())?;
+        let mut step = self.apply_order(policy, order, why.clone())?;
         for decision in &mut step.decisions {
             decision.ordered = Some(order.as_str());
         }
         Ok(step)
     }
 
-    fn carry_out(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
+    fn apply_order(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
         use Status as S;
         match (order, self.state.status) {
-            (Order::Pause, S::Running | S::Waiting) => Ok(self.stop_for_now("paused", why, Vec::new())),
+            (Order::Pause, S::Running | S::Waiting) => Ok(self.pause("paused", why, Vec::new())),
             (Order::Resume, S::Paused) => {
                 self.state.status = S::Running;
                 // The stage's time begins anew, or a pause because it was over would come again at once.
@@ -460,7 +460,7 @@ impl Step {
     }
 
     /// The clock was ahead when the rollout was looked at last, or is behind now: what was watched by it proves nothing.
-    fn clock_set_back(&mut self, at: UnixMs) {
+    fn on_clock_set_back(&mut self, at: UnixMs) {
         let why = format!(
             "the clock went back by {} s: what was watched meanwhile proves nothing, so the bake begins anew",
             self.state.looked_at.since_ms(at) / 1_000
@@ -474,9 +474,9 @@ impl Step {
         self.decide("gap", why, Vec::new());
     }
 
-    fn look(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
+    fn evaluate(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
         if is_ahead(self.state.looked_at, at) {
-            self.clock_set_back(at);
+            self.on_clock_set_back(at);
         }
         let passed_ms = at.since_ms(self.state.looked_at);
         self.state.looked_at = self.state.looked_at.max(at);
@@ -486,7 +486,7 @@ impl Step {
             let why = format!("nobody listened for {} s, which proves nothing", passed_ms / 1_000);
             self.decide("gap", why, Vec::new());
         }
-        self.name_the_withdrawn(tally);
+        self.record_withdrawn(tally);
         let in_flight = tally.count(|cell| cell.state.is_in_flight());
         if self.state.status.is_over() {
             if in_flight == 0 && !self.state.is_closed {
@@ -496,7 +496,7 @@ impl Step {
             return self;
         }
         let Some(stage) = policy.stages.get(self.state.stage).copied() else {
-            return self.stop_for_now("paused", "the policy has no such stage".to_owned(), Vec::new());
+            return self.pause("paused", "the policy has no such stage".to_owned(), Vec::new());
         };
         let executed = tally.count(|cell| cell.stage == self.state.stage && cell.state.outcome().is_some());
         if executed >= stage.min_executed && self.state.evidence_at.is_none() {
@@ -505,7 +505,7 @@ impl Step {
         let readings = match read_gates(policy, self.state.stage, tally) {
             Ok(readings) => readings,
             Err(why) => {
-                return self.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new());
+                return self.pause("paused", format!("the gates could not be judged: {why}"), Vec::new());
             }
         };
         // Of several that fail, the one that does most: a pause must not keep another gate from ending it.
@@ -513,9 +513,9 @@ impl Step {
             |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
         let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
         if let Some(failed) = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate))) {
-            let (action, why) = (action_of(failed), failed.told());
+            let (action, why) = (action_of(failed), failed.to_string());
             return match action {
-                Action::Pause => self.stop_for_now("paused", why, readings),
+                Action::Pause => self.pause("paused", why, readings),
                 Action::Abort => self.abort(policy, why, false, readings),
                 Action::AbortAndRollBack => self.abort(policy, why, true, readings),
             };
@@ -527,7 +527,7 @@ impl Step {
     }
 
     /// Says in the trace that persons took devices out, which may change what the gates say.
-    fn name_the_withdrawn(&mut self, tally: &Tally) {
+    fn record_withdrawn(&mut self, tally: &Tally) {
         let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
         if withdrawn > self.state.withdrawn {
             let more = withdrawn - self.state.withdrawn;
@@ -558,7 +558,7 @@ impl Step {
         let has_evidence =
             is_baked && executed >= stage.min_executed && passes(policy, self.state.stage, tally, &gates);
         let of_outcomes = format!("{executed} of {} outcomes", stage.min_executed);
-        if self.state.is_asked() && !has_evidence {
+        if self.state.is_approval_requested() && !has_evidence {
             // What a person was asked about is not there any more, and so is the answer.
             (self.state.status, self.state.approved, self.state.stage_began_at) = (Status::Running, false, at);
             self.decide("lapsed", format!("the stage has no longer what it takes: {of_outcomes}"), gates);
@@ -571,11 +571,11 @@ impl Step {
                     "the stage is not decided after {} s: {of_outcomes}, {silent} confirmed devices are silent",
                     waited_ms / 1_000
                 );
-                return self.stop_for_now("paused", why, gates);
+                return self.pause("paused", why, gates);
             }
             return self;
         }
-        if stage.approval == Approval::Manual && self.must_be_asked(tally, &gates) {
+        if stage.approval == Approval::Manual && self.needs_approval(tally, &gates) {
             return self;
         }
         let why = format!(
@@ -593,8 +593,8 @@ impl Step {
         }
         let of = |state| tally.count(|cell| cell.state == state);
         let unreached = of(UpdateState::Pending);
-        let under_way = tally.count(|cell| cell.state.is_in_flight());
-        if under_way == 0 && (unreached == 0 || is_overdue) {
+        let in_flight_now = tally.count(|cell| cell.state.is_in_flight());
+        if in_flight_now == 0 && (unreached == 0 || is_overdue) {
             let without = [
                 (unreached, "never reached"),
                 (of(UpdateState::Halted), "told to stop before installing it"),
@@ -613,11 +613,11 @@ impl Step {
 
     /// Whether a person must be asked before a stage is promoted that has all it takes; asks, the first time and again whenever
     /// more devices have failed since: what a person approved is what they saw.
-    fn must_be_asked(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
+    fn needs_approval(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
         let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
-        let is_asked = self.state.is_asked();
-        let more = if is_asked { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
-        if is_asked && more == 0 {
+        let is_approval_requested = self.state.is_approval_requested();
+        let more = if is_approval_requested { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
+        if is_approval_requested && more == 0 {
             return !self.state.approved;
         }
         let since = if more == 0 { String::new() } else { format!("{more} more devices failed since; ") };
@@ -652,7 +652,7 @@ impl State {
     }
 
     /// Whether a person has been asked to approve the stage, and has not refused.
-    fn is_asked(&self) -> bool {
+    fn is_approval_requested(&self) -> bool {
         self.status == Status::Waiting || self.approved
     }
 
@@ -664,12 +664,12 @@ impl State {
     }
 }
 
-impl GateReading {
-    /// The reading in a sentence.
-    pub fn told(&self) -> String {
+impl fmt::Display for GateReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Judged { failed, executed, .. } = self.judged;
         let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
-        format!(
+        write!(
+            f,
             "gate {} of {}: {failed} of {executed} executed devices failed, the threshold is {whole}.{hundredths:02} %",
             self.gate + 1,
             self.of

@@ -10,7 +10,7 @@ use super::{
     gate::Test,
     policy::{Action, Gate, Policy, Scope, Stage, tests::playbook},
     step::{Cell, Event, State, Status, Tally, step},
-    tests::roll,
+    tests::random,
     update::UpdateState,
     walk::{Order, Walk},
 };
@@ -63,7 +63,7 @@ impl Trial<'_> {
             count: *count,
         });
         let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), suspects: 0 };
-        self.state = step(self.policy, &self.state, &Event::Look(&tally), self.at).unwrap().state;
+        self.state = step(self.policy, &self.state, &Event::Evaluation(&tally), self.at).unwrap().state;
         !matches!(self.state.status, Status::Aborted | Status::Paused)
     }
 
@@ -94,7 +94,7 @@ impl Trial<'_> {
 
 /// The share of trials in which the firmware reaches the whole fleet; `bugs_bp` are the models' chances to fail.
 fn completed(policy: &Policy, added: &Added, bugs_bp: &[u64], order: Order) -> f64 {
-    let mut dice = 12;
+    let mut seed = 12;
     let mut completed = 0;
     for _ in 0..TRIALS {
         let stages = policy.stages.len();
@@ -106,10 +106,10 @@ fn completed(policy: &Policy, added: &Added, bugs_bp: &[u64], order: Order) -> f
         let gets_through = (0..stages).all(|stage| {
             let mut devices: Vec<(&str, bool)> = Vec::new();
             for ((model, added), bug_bp) in added.iter().zip(bugs_bp) {
-                devices.extend((0..added[stage]).map(|_| (*model, roll(&mut dice) % 10_000 < *bug_bp)));
+                devices.extend((0..added[stage]).map(|_| (*model, random(&mut seed) % 10_000 < *bug_bp)));
             }
             for left in (1..devices.len()).rev() {
-                devices.swap(left, usize::try_from(roll(&mut dice) % (left as u64 + 1)).unwrap());
+                devices.swap(left, usize::try_from(random(&mut seed) % (left as u64 + 1)).unwrap());
             }
             trial.stage(stage, &devices, order)
         });

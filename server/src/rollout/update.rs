@@ -230,9 +230,9 @@ pub enum UpdateEvent {
     },
     /// Time has passed: the device was last heard then. Silence and standstill count from `since` on at the earliest: before,
     /// nobody listened, or its whole site was dark.
-    Look {
+    Timer {
         /// When it was last heard.
-        heard_at: UnixMs,
+        last_seen_at: UnixMs,
         /// From when on silence says anything.
         since: UnixMs,
     },
@@ -260,16 +260,16 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
         UpdateEvent::Aborted if before.state.ends_with_its_rollout() => next.state = S::Halted,
         UpdateEvent::Revoked | UpdateEvent::Reprovisioned => next.state = S::Withdrawn,
         UpdateEvent::Status { step, class, boot_epoch } if before.state != S::Confirmed => {
-            said(&mut next, step, class, at);
+            on_status(&mut next, step, class, at);
             if matches!(step, UpdateStep::Downloading | UpdateStep::Installing | UpdateStep::Rebooting) {
                 next.boot_epoch = boot_epoch; // the new firmware must come in a later boot
             }
         }
         UpdateEvent::Offered { .. } | UpdateEvent::Aborted | UpdateEvent::Status { .. } => {}
         UpdateEvent::Beat { release_counter, boot_epoch } => {
-            shown(&mut next, release_counter, boot_epoch, at, patience);
+            on_heartbeat(&mut next, release_counter, boot_epoch, at, patience);
         }
-        UpdateEvent::Look { heard_at, since } => looked_at(&mut next, heard_at.max(since), since, at, patience),
+        UpdateEvent::Timer { last_seen_at, since } => on_timer(&mut next, last_seen_at.max(since), since, at, patience),
     }
     if next.state != before.state {
         next.progress_at = at;
@@ -279,7 +279,7 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
     next
 }
 
-fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: UnixMs) {
+fn on_status(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: UnixMs) {
     use UpdateState as S;
     next.class = class.or(next.class);
     match step {
@@ -302,7 +302,7 @@ fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: Uni
     }
 }
 
-fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
+fn on_heartbeat(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
     use UpdateState as S;
     let (is_new, has_booted) = (release_counter == next.to_counter, boot_epoch > next.boot_epoch);
     match next.state {
@@ -327,7 +327,7 @@ fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, p
     }
 }
 
-fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
+fn on_timer(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
     use UpdateState as S;
     let is_silent = at.since_ms(silent_from) > patience.lost_after_ms;
     if is_ahead(next.progress_at, at) {
@@ -380,8 +380,8 @@ mod tests {
         UpdateEvent::Beat { release_counter, boot_epoch }
     }
 
-    fn look(heard_min: u64, since_min: u64) -> UpdateEvent {
-        UpdateEvent::Look { heard_at: UnixMs(heard_min * MINUTE), since: UnixMs(since_min * MINUTE) }
+    fn timer(last_seen_min: u64, since_min: u64) -> UpdateEvent {
+        UpdateEvent::Timer { last_seen_at: UnixMs(last_seen_min * MINUTE), since: UnixMs(since_min * MINUTE) }
     }
 
     /// Where it ends after these events, each at its minute.
@@ -411,7 +411,7 @@ mod tests {
         let ahead = [way.as_slice(), &[(ten_days + 3, beat(7, 4)), (4, beat(7, 4)), (18, beat(7, 4))]].concat();
         assert_eq!(after(&ahead).state, UpdateState::Confirming);
         assert_eq!(after(&[ahead.as_slice(), &[(19, beat(7, 4))]].concat()).state, UpdateState::Confirmed);
-        let stuck = [way[0], (ten_days, status(U::Downloading)), (5, look(4, 0)), (66, look(65, 0))];
+        let stuck = [way[0], (ten_days, status(U::Downloading)), (5, timer(4, 0)), (66, timer(65, 0))];
         assert_eq!(after(&stuck).state, UpdateState::TimedOut, "no progress for an hour, whatever the clock was");
         let behind = [(ten_days, way[0].1), (ten_days + 1, way[1].1), (3, beat(7, 4)), (17, beat(7, 4))];
         assert_eq!(after(&behind).state, UpdateState::Confirming);
@@ -440,17 +440,17 @@ mod tests {
     fn silence_is_failure_once_its_time_is_up() {
         use UpdateStep as U;
         let installing = (2, status(U::Installing));
-        assert_eq!(after(&[installing, (32, look(2, 0))]).state, UpdateState::Installing);
-        assert_eq!(after(&[installing, (33, look(2, 0))]).state, UpdateState::Lost);
-        assert_eq!(after(&[installing, (60, look(2, 31))]).state, UpdateState::Installing, "nobody listened until 31");
-        assert_eq!(after(&[installing, (63, look(62, 0))]).state, UpdateState::TimedOut, "heard, but stuck");
-        assert_eq!(after(&[(1, status(U::Downloading)), (62, look(61, 0))]).state, UpdateState::TimedOut);
+        assert_eq!(after(&[installing, (32, timer(2, 0))]).state, UpdateState::Installing);
+        assert_eq!(after(&[installing, (33, timer(2, 0))]).state, UpdateState::Lost);
+        assert_eq!(after(&[installing, (60, timer(2, 31))]).state, UpdateState::Installing, "nobody listened until 31");
+        assert_eq!(after(&[installing, (63, timer(62, 0))]).state, UpdateState::TimedOut, "heard, but stuck");
+        assert_eq!(after(&[(1, status(U::Downloading)), (62, timer(61, 0))]).state, UpdateState::TimedOut);
         assert_eq!(
-            after(&[(61, look(60, 0))]).state,
+            after(&[(61, timer(60, 0))]).state,
             UpdateState::Pending,
             "an offer that nobody took up is no failure"
         );
-        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, look(18, 0))];
+        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, timer(18, 0))];
         assert_eq!(after(&confirmed).state, UpdateState::Lost, "a confirmed device that dies later");
     }
 
@@ -462,12 +462,12 @@ mod tests {
         let ways: [&[(u64, UpdateEvent)]; 4] = [&[], &[(1, status(U::Downloading))], &[installing], &confirmed];
         for way in ways {
             for event in [UpdateEvent::Revoked, UpdateEvent::Reprovisioned] {
-                let out = after(&[way, &[(20, event), (21, beat(6, 9)), (500, look(2, 0))]].concat());
+                let out = after(&[way, &[(20, event), (21, beat(6, 9)), (500, timer(2, 0))]].concat());
                 assert_eq!((out.state, out.ended_at), (UpdateState::Withdrawn, Some(UnixMs(20 * MINUTE))), "{way:?}");
                 assert_eq!(out.state.outcome(), None);
             }
         }
-        let lost = after(&[installing, (33, look(2, 0)), (34, UpdateEvent::Revoked)]);
+        let lost = after(&[installing, (33, timer(2, 0)), (34, UpdateEvent::Revoked)]);
         assert_eq!(lost.state, UpdateState::Lost, "what the release broke stays broken when it is replaced");
         let waiting = Update { state: UpdateState::Pending, ..offered() };
         let then = |event| step(&waiting, event, UnixMs(0), PATIENCE).state;
@@ -510,7 +510,7 @@ mod tests {
         prop_oneof![
             prop::sample::select(steps.to_vec()).prop_map(status),
             (5_u64..9, 2_u32..6).prop_map(|(counter, epoch)| beat(counter, epoch)),
-            (0_u64..100, 0_u64..100).prop_map(|(heard, since)| look(heard, since)),
+            (0_u64..100, 0_u64..100).prop_map(|(heard, since)| timer(heard, since)),
         ]
     }
 
@@ -519,14 +519,14 @@ mod tests {
         fn an_outcome_is_final_and_confirmed_needs_a_beat_with_the_new_counter(
             events in prop::collection::vec((0_u64..30, any_event()), 0..40)
         ) {
-            let (mut update, mut minute, mut has_shown) = (offered(), 0, false);
+            let (mut update, mut minute, mut was_shown) = (offered(), 0, false);
             for (wait, event) in events {
                 minute += wait;
                 let next = step(&update, event, UnixMs(minute * MINUTE), PATIENCE);
-                has_shown |= matches!(event, UpdateEvent::Beat { release_counter: 7, .. });
+                was_shown |= matches!(event, UpdateEvent::Beat { release_counter: 7, .. });
                 let was_final = update.state.outcome().is_some_and(Outcome::is_failure);
                 prop_assert!(!was_final || next == update, "{:?} -> {:?}", update, next);
-                prop_assert!(next.state != UpdateState::Confirmed || has_shown);
+                prop_assert!(next.state != UpdateState::Confirmed || was_shown);
                 update = next;
             }
         }

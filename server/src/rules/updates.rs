@@ -180,7 +180,7 @@ pub fn on_timer(
     let patience = Patience::of(&rollout.policy);
     for record in watched {
         let heard_at = record.last_seen_at.unwrap_or_default();
-        let event = UpdateEvent::Look { heard_at, since: listening_since(record) };
+        let event = UpdateEvent::Timer { last_seen_at: heard_at, since: listening_since(record) };
         let next = step(&record.update, event, at, patience);
         save(store, rollout.row, record.device_row, &record.update, &next)?;
     }

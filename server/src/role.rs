@@ -1,26 +1,27 @@
-//! What people and scripts may do: a role each, and for every route the roles that may call it.
+//! Roles of users and scripts, and for every route the roles that may call it.
+
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What somebody may do.
+/// The permissions of a user or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Looks.
+    /// Reads.
     Viewer,
     /// Runs the fleet day to day: commands, labels, revocations.
     Operator,
-    /// What an operator may, and releases.
+    /// As an operator, and manages releases.
     ReleaseManager,
     /// Provisions devices, and nothing else.
     Factory,
-    /// Everything: people, tokens, keys.
+    /// Everything, including users, tokens and keys.
     Admin,
 }
 
 impl Role {
-    /// Every role.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::ReleaseManager, Self::Factory, Self::Admin];
 
     /// The word in the API, the store and on the command line.
@@ -34,7 +35,7 @@ impl Role {
         }
     }
 
-    /// The role of that word.
+    /// Parses [`Self::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
@@ -43,41 +44,42 @@ impl Role {
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody, also without a login.
+    /// Everybody, even without a login.
     Everybody,
-    /// Whoever has one of these roles.
+    /// Callers with one of these roles.
     Roles(&'static [Role]),
 }
 
 impl Access {
-    /// Whoever is logged in.
+    /// Any caller who is logged in.
     pub const ANY_ROLE: Self = Self::Roles(&Role::ALL);
-    /// Who may look at the fleet.
+    /// Callers who may read the fleet.
     pub const LOOK: Self = Self::Roles(&[Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Admin]);
-    /// Who may look at devices: those, and the factory.
+    /// Callers who may read devices: those, and the factory.
     pub const LOOK_AT_DEVICES: Self = Self::ANY_ROLE;
-    /// Who may act on the fleet.
+    /// Callers who may act on the fleet.
     pub const OPERATE: Self = Self::Roles(&[Role::Operator, Role::ReleaseManager, Role::Admin]);
-    /// Who may make releases, and roll them out.
+    /// Callers who may create releases and roll them out.
     pub const RELEASE: Self = Self::Roles(&[Role::ReleaseManager, Role::Admin]);
-    /// Who may provision devices.
+    /// Callers who may provision devices.
     pub const PROVISION: Self = Self::Roles(&[Role::Factory, Role::Admin]);
-    /// Who may do everything.
+    /// Callers who may do everything.
     pub const ADMIN: Self = Self::Roles(&[Role::Admin]);
 
-    /// The roles in words.
-    pub fn told(self) -> String {
-        match self {
-            Self::Everybody => "everybody".to_owned(),
-            Self::Roles(roles) => roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or "),
-        }
-    }
-
-    /// Whether somebody with this role, or nobody in particular, may call.
+    /// Whether a caller with this role, or without a login, may call.
     pub fn allows(self, role: Option<Role>) -> bool {
         match self {
             Self::Everybody => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("everybody"),
+            Self::Roles(roles) => f.write_str(&roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")),
         }
     }
 }

@@ -123,7 +123,7 @@ async fn the_doctor_says_what_to_mend() {
     world.set("DATABASE_URL", &format!("file:{}", server.database().display()));
     world.set("SERVER_PRIVATE_KEY", &ks_protocol::key::PrivateKey::from_seed(&[1; 32]).to_pem().unwrap());
     let stranger = world.run(&["doctor"]);
-    assert!(stranger.stdout.contains("none that the fleet knows"), "{}", stranger.stdout);
+    assert!(stranger.stdout.contains("the fleet does not know the key"), "{}", stranger.stdout);
 }
 
 /// Goal: what was exported can be pruned, and nothing else; the rest is provably the rest, and the exports the beginning.

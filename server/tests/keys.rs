@@ -312,7 +312,7 @@ async fn a_strangers_key_is_refused_at_the_start() {
     other.set("DATABASE_URL", &format!("file:{}", server.database().display()));
     let ran = other.serve_in_vain();
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.stderr.contains("none that the fleet knows") && ran.stderr.contains("keys announce"), "{ran:?}");
+    assert!(ran.stderr.contains("the fleet does not know the key") && ran.stderr.contains("keys announce"), "{ran:?}");
 }
 
 /// Goal: the same by the command line beside a running server, which takes it over within a second or two.

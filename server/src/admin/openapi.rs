@@ -82,7 +82,7 @@ fn operation(route: &Route, takes: Takes, gives: &Gives, problem: &Value) -> Val
         "tags": [route.path.split('/').nth(1).unwrap_or_default()],
         "parameters": parameters(route, takes.query, gives.has_etag),
         "responses": responses,
-        "x-roles": route.access.told(),
+        "x-roles": route.access.to_string(),
     });
     let Some(fields) = operation.as_object_mut() else { return operation };
     let security =

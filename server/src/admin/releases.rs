@@ -142,7 +142,9 @@ pub async fn activate(call: Call, JsonBody(change): JsonBody<Change>) -> Result<
 pub async fn revoke(call: Call, JsonBody(change): JsonBody<Change>) -> Result<Json<Release>, Problem> {
     check_reason(&change.reason)?;
     let (app, by, release_id) = (&call.app, call.by(), call.path("release_id")?);
-    releases::revoke(&release_id, &app.writer, &change.reason, &by, driver::look_now(app)).await.map_err(problem)?;
+    releases::revoke(&release_id, &app.writer, &change.reason, &by, driver::evaluation_now(app))
+        .await
+        .map_err(problem)?;
     shown(&call, &release_id).await
 }
 

@@ -229,7 +229,7 @@ async fn carry_out(call: Call, given: PersonalOrder) -> Result<Json<Rollout>, Pr
     check_reason(&given.why)?;
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
-    let with = driver::look_now(app);
+    let with = driver::evaluation_now(app);
     let done = app.writer.write(move |store| rules::rollouts::order(store, &wanted, &given, &by, with)).await?;
     match done {
         None => return Err(unknown(&rollout_id)),

@@ -173,7 +173,7 @@ impl Call {
                     return Err(Problem::forbidden(format!(
                         "{} may not do this: it takes the role {}",
                         caller.told(),
-                        access.told()
+                        access
                     )));
                 }
                 caller

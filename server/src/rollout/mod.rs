@@ -1,9 +1,9 @@
-//! How a release reaches the fleet: by stages, each guarded by gates, every decision kept with the numbers it was made from.
+//! How a release reaches the fleet: in stages, each guarded by gates; every decision is recorded with its numbers.
 //!
-//! All of it is pure: [`policy`] (what is asked for, and why nonsense is refused), [`share`] (who comes when), [`update`]
-//! (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`] (what a rollout does next), [`plan`]
-//! (all that can be said before anything happens). [`crate::service::rollouts`] plans and makes a rollout, and has every open one looked at;
-//! what a step or an update comes to in the store is in [`crate::rules::rollouts`] and [`crate::rules::updates`].
+//! All of it is pure: [`policy`] (what is requested, and its validation), [`share`] (the order of devices), [`update`] (one
+//! device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`] (what a rollout does next),
+//! [`plan`] (what is known before a rollout starts). [`crate::service::rollouts`] plans, creates and evaluates rollouts;
+//! [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
 
 pub mod gate;
 pub mod outcome;

@@ -1,4 +1,4 @@
-//! The engine against a small fleet: properties over any policy, fleet and run of events, then the cases that need a scenario.
+//! The engine against a small fleet: properties over any policy, fleet and run of events, then individual cases.
 
 use std::collections::BTreeMap;
 
@@ -31,18 +31,18 @@ struct Device {
     state: UpdateState,
 }
 
-/// Devices that take offers and come to outcomes, so that every tally is one that could be.
+/// Devices that take offers and reach outcomes, so that every tally is a possible one.
 #[derive(Debug, Clone)]
 struct Fleet {
     devices: Vec<Device>,
-    /// How many of a hundred fail, by model.
+    /// Percentage that fails, by model.
     failing: [u64; 2],
 }
 
 const MODELS: [&str; 2] = ["KS-100", "KS-200"];
 const SITES: [&str; 2] = ["north", "south"];
 
-/// The next number of a row that looks like chance (SplitMix64).
+/// The next pseudo-random number (SplitMix64).
 pub(super) fn random(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (*seed ^ *seed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -94,7 +94,7 @@ impl Fleet {
         }
     }
 
-    /// Some devices get further, some fail, and now and then a person takes one out.
+    /// Some devices progress, some fail, and sometimes a person withdraws one.
     fn move_on(&mut self, seed: &mut u64) {
         use UpdateState as S;
         let failing = self.failing;
@@ -121,12 +121,12 @@ impl Fleet {
     }
 }
 
-// ---- Stories -------------------------------------------------------------------------------------------------------
+// ---- Scenarios -----------------------------------------------------------------------------------------------------
 
-/// What happens next in a scenario.
+/// The next input of a scenario.
 #[derive(Debug, Clone)]
 enum Input {
-    /// Time passes, the fleet moves on, and somebody looks.
+    /// Time passes, the fleet moves on, and the rollout is evaluated.
     Evaluation {
         wait_ms: u64,
         seed: u64,
@@ -142,16 +142,16 @@ struct Scenario {
     inputs: Vec<Input>,
 }
 
-/// One event of a scenario and what it came to.
+/// One event of a scenario and its result.
 #[derive(Debug, Clone, PartialEq)]
 struct Transition {
     at: UnixMs,
     before: State,
-    /// What was seen, if somebody evaluated.
+    /// The tally, if it was an evaluation.
     seen: Option<Tally>,
     order: Option<Order>,
     step: Result<Step, Unfit>,
-    /// Devices that were really offered the release.
+    /// Devices that were actually offered the release.
     offered: u32,
     after: State,
 }
@@ -168,17 +168,17 @@ impl Transition {
     }
 }
 
-/// The state as a server that was killed reads it back.
+/// The state as a restarted server reads it back.
 fn reread(state: &State) -> State {
     serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
 }
 
-/// An order about a rollout as it is.
+/// An order for the current state of a rollout.
 fn about(state: &State, order: &Order) -> PersonalOrder {
     PersonalOrder { order: order.clone(), seen: Some(Observed::of(state)), why: "a person ordered it".to_owned() }
 }
 
-/// Plays a scenario as the driver does. `restarts`: the server is killed after every event.
+/// Runs a scenario as the driver does. `restarts`: the server is killed after every event.
 fn run(scenario: &Scenario, restarts: bool) -> Vec<Transition> {
     let Scenario { policy, mut fleet, inputs } = scenario.clone();
     let (mut at, mut state) = (BEGIN, State::new(BEGIN));
@@ -203,7 +203,7 @@ fn run(scenario: &Scenario, restarts: bool) -> Vec<Transition> {
             state = step.state.clone();
             for effect in &step.effects {
                 match effect {
-                    // A site's budget, or devices that are away, may let fewer through.
+                    // A site's budget, or offline devices, may reduce the number.
                     Effect::Offer(count) => {
                         let count = if random(&mut seed).is_multiple_of(4) { count / 2 } else { *count };
                         offered = fleet.offer(count, state.stage);
@@ -315,7 +315,7 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
     )
 }
 
-/// What a gate says of each of its groups, reckoned here anew: devices of the group, and the verdict.
+/// The verdicts of a gate, computed independently: for each group its devices and the verdict.
 fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
     let mut groups: BTreeMap<(&str, &str), [u32; 3]> = BTreeMap::new();
     for cell in &tally.cells {
@@ -340,7 +340,7 @@ fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
     groups.into_values().map(judged).collect()
 }
 
-/// What the gates that fail ask for.
+/// The actions of the failed gates.
 fn failing(policy: &Policy, stage: usize, tally: &Tally) -> Vec<Action> {
     let fails = |gate: &&Gate| verdicts(gate, stage, tally).iter().any(|(_, verdict)| *verdict == Verdict::Fail);
     policy.gates.iter().filter(fails).map(|gate| gate.action).collect()
@@ -350,9 +350,9 @@ fn executed(stage: usize, tally: &Tally) -> u32 {
     tally.count(|cell| cell.stage == stage && cell.state.outcome().is_some())
 }
 
-/// Goal: the stories are not idle, or the properties below would prove nothing.
+/// Goal: the scenarios are varied; otherwise the properties below would prove nothing.
 #[test]
-fn stories_come_to_every_kind_of_decision() {
+fn scenarios_reach_every_kind_of_decision() {
     let mut runner = TestRunner::deterministic();
     let mut decided: BTreeMap<&str, u32> = BTreeMap::new();
     for _ in 0..300 {
@@ -369,7 +369,7 @@ fn stories_come_to_every_kind_of_decision() {
 }
 
 proptest! {
-    /// Promise (a): a share never shrinks, a stage never goes back, and only a promotion leads to the next, one at a time.
+    /// Invariant (a): a share never shrinks, a stage never goes back, and only a promotion leads to the next, one at a time.
     #[test]
     fn a_share_never_shrinks_and_a_stage_never_goes_back(scenario in any_scenario()) {
         for Transition { before, after, step, .. } in run(&scenario, false) {
@@ -382,7 +382,7 @@ proptest! {
         }
     }
 
-    /// Promise (b): once it is aborted, it offers nothing, decides nothing but that nobody listened or that devices were taken out, and takes no order.
+    /// Invariant (b): once it is aborted, it offers nothing, decides nothing but gaps and withdrawn devices, and accepts no order.
     #[test]
     fn an_aborted_rollout_offers_nothing_more(
         mut scenario in any_scenario(), cut in 0_usize..60, roll_back: bool, then in prop::collection::vec(any_input(), 1..60)
@@ -396,11 +396,11 @@ proptest! {
         let over = transitions.iter().position(|transition| transition.after.status.is_over());
         prop_assert!(over.is_some(), "an order to abort ends what is not over yet");
         let Some(aborted) = aborted else { return Ok(()) }; // it had been completed
-        let at_once = transitions[aborted].effects();
-        let halts = at_once.iter().filter(|effect| **effect == Effect::Halt).count();
+        let effects = transitions[aborted].effects();
+        let halts = effects.iter().filter(|effect| **effect == Effect::Halt).count();
         prop_assert_eq!((halts, transitions[aborted].offered), (1, 0));
-        prop_assert!(!at_once.iter().any(|effect| matches!(effect, Effect::Offer(_))));
-        let mut closed = usize::from(at_once.contains(&Effect::Close));
+        prop_assert!(!effects.iter().any(|effect| matches!(effect, Effect::Offer(_))));
+        let mut closed = usize::from(effects.contains(&Effect::Close));
         for transition in &transitions[aborted + 1..] {
             prop_assert_eq!(transition.after.status, Status::Aborted);
             prop_assert!(transition.order.is_none() || transition.step.is_err());
@@ -412,8 +412,8 @@ proptest! {
         prop_assert_eq!(closed == 1, transitions.last().unwrap().after.is_closed);
     }
 
-    /// Promise (c): a stage is passed on enough outcomes, PASS of every gate, the whole bake time, and nobody silent; a manual
-    /// one by an approval too.
+    /// Invariant (c): a stage is passed on enough outcomes, PASS of every gate, the whole bake time, and no silent device; a manual
+    /// stage also requires an approval.
     #[test]
     fn nothing_is_promoted_without_evidence(scenario in any_scenario()) {
         let (mut evidence_at, mut gaps_ms, mut approved) = (None, 0, false);
@@ -423,7 +423,7 @@ proptest! {
             }
             let passed = transition.decided("promoted").or(transition.decided("completed"));
             let Some(tally) = &transition.seen else {
-                prop_assert!(passed.is_none(), "only a look can promote");
+                prop_assert!(passed.is_none(), "only an evaluation can promote");
                 continue;
             };
             let stage_number = transition.before.stage;
@@ -458,9 +458,9 @@ proptest! {
         }
     }
 
-    /// Promise (c), the other way round: what has all of it is promoted at the very look, or waits for a person.
+    /// Invariant (c), the other way round: a stage with all of that is promoted in the same evaluation, or waits for an approval.
     #[test]
-    fn what_has_all_the_evidence_is_promoted_at_once(scenario in any_scenario()) {
+    fn a_stage_with_all_its_evidence_is_promoted_immediately(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
             let Transition { before, after, seen: Some(tally), .. } = &transition else { continue };
             let Some(evidence_at) = before.evidence_at else { continue };
@@ -473,7 +473,7 @@ proptest! {
             let passes = scenario.policy.gates.iter().all(|gate| {
                 verdicts(gate, before.stage, tally).iter().all(|(_, verdict)| *verdict == Verdict::Pass)
             });
-            // Devices that were taken out may have left too few.
+            // Withdrawn devices may have left too few.
             let is_enough = executed(before.stage, tally) >= stage.min_executed;
             if is_open && !is_last && passes && is_enough && tally.suspects == 0 && baked_ms >= stage.bake_s * 1_000 {
                 let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
@@ -487,7 +487,7 @@ proptest! {
         }
     }
 
-    /// Promise (d): a server that is killed between any two events decides and does the same as one that is not.
+    /// Invariant (d): a server that is killed between any two events makes the same decisions as one that is not.
     #[test]
     fn a_restart_between_any_two_events_changes_nothing(scenario in any_scenario()) {
         let (whole, restarted) = (run(&scenario, false), run(&scenario, true));
@@ -496,8 +496,8 @@ proptest! {
         }
     }
 
-    /// Promise (e): a gap is time in which nobody listened, whatever the status: it is noted, is no bake time, and silence
-    /// counts from its end on; what is no gap changes nothing of that.
+    /// Invariant (e): a gap is time without observation, whatever the status: it is recorded, does not count as bake time, and
+    /// silence counts from its end; without a gap none of that changes.
     #[test]
     fn a_gap_is_no_bake_time_and_excuses_silence(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
@@ -520,7 +520,7 @@ proptest! {
         }
     }
 
-    /// Promise (f): a gate that fails acts at the very look, in whatever status an open rollout is; none that does not fail does.
+    /// Invariant (f): a failed gate acts in the same evaluation, whatever the status of an open rollout; other gates do not act.
     #[test]
     fn a_failing_gate_acts_in_any_status(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
@@ -542,9 +542,9 @@ proptest! {
         }
     }
 
-    /// Promise (i): no more is under way than is allowed, and no minute, wherever it begins, sees more starts than it may.
+    /// Invariant (i): the number of updates in flight and the number of starts in any minute stay within their limits.
     #[test]
-    fn starts_keep_to_the_pace_and_the_room(scenario in any_scenario()) {
+    fn offers_respect_both_limits_in_every_scenario(scenario in any_scenario()) {
         let transitions = run(&scenario, false);
         for transition in &transitions {
             let Some(tally) = &transition.seen else { prop_assert_eq!(transition.offered, 0); continue };
@@ -559,11 +559,11 @@ proptest! {
         }
     }
 
-    /// Promise (k): an order fits or is refused by the status and the way back that there is, and a refused one changes nothing.
+    /// Invariant (k): the status and the release to roll back to decide whether an order is accepted; a refused one changes nothing.
     #[test]
-    fn an_order_fits_the_status_or_is_refused(scenario in any_scenario()) {
+    fn an_order_is_refused_unless_the_status_allows_it(scenario in any_scenario()) {
         use Status as S;
-        let has_way_back = scenario.policy.roll_back_to.is_some();
+        let can_roll_back = scenario.policy.roll_back_to.is_some();
         for transition in run(&scenario, false) {
             let Some(order) = &transition.order else { continue };
             let status = transition.before.status;
@@ -571,15 +571,15 @@ proptest! {
                 Order::Pause => matches!(status, S::Running | S::Waiting),
                 Order::Resume => status == S::Paused,
                 Order::Approve => status == S::Waiting,
-                Order::Abort { roll_back } => !status.is_over() && (has_way_back || !roll_back),
+                Order::Abort { roll_back } => !status.is_over() && (can_roll_back || !roll_back),
             };
             prop_assert_eq!(transition.step.is_ok(), fits, "{:?} while {:?}", order, status);
             prop_assert!(!fits || transition.decisions().len() == 1, "every order is in the trace");
         }
     }
 
-    /// Promise (l): every decision has a revision of its own, one above the one before; an order about any other revision, or
-    /// about another stage, is refused.
+    /// Invariant (l): every decision has a revision of its own, one above the one before; an order for any other revision or
+    /// stage is refused.
     #[test]
     fn an_order_is_about_the_revision_that_was_seen(scenario in any_scenario(), off_by in 1_u64..3) {
         let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
@@ -606,9 +606,9 @@ proptest! {
         }
     }
 
-    /// Promise (m): devices that persons took out are named in the trace, all of them, and in no gate's numbers.
+    /// Invariant (m): all withdrawn devices are recorded in the trace, and count in no gate.
     #[test]
-    fn devices_that_were_taken_out_are_in_the_trace_and_in_no_gate(scenario in any_scenario()) {
+    fn withdrawn_devices_are_in_the_trace_and_in_no_gate(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
             let Some(tally) = &transition.seen else { continue };
             let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
@@ -660,13 +660,13 @@ fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u32) -> Cell 
     Cell { stage, model: of.0.to_owned(), site: of.1.to_owned(), state, count }
 }
 
-/// Devices of the first stage, all of one kind, that are so far.
+/// Devices of the first stage, all of one model and site, in these states.
 fn seen(counts: &[(UpdateState, u32)]) -> Tally {
     let kind = (MODELS[0], SITES[0]);
     Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), suspects: 0 }
 }
 
-/// A rollout in a test: looks at it and orders something.
+/// A rollout in a test.
 struct Rollout {
     policy: Policy,
     state: State,
@@ -688,7 +688,7 @@ impl Rollout {
         self.handle(&Event::Evaluation(tally), at(seconds)).unwrap()
     }
 
-    /// Looks every minute from here to there; gives the decisions with when they were made.
+    /// Evaluates every minute in this period; gives the decisions with their times.
     fn watch(&mut self, seconds: std::ops::RangeInclusive<u64>, tally: &Tally) -> Vec<(u64, &'static str)> {
         let mut decided = Vec::new();
         for second in seconds.step_by(60) {
@@ -746,7 +746,7 @@ fn a_silent_confirmed_device_holds_the_promotion() {
 }
 
 #[test]
-fn the_last_stage_waits_for_everybody_and_then_completes_and_closes() {
+fn the_last_stage_waits_for_all_devices_and_then_completes_and_closes() {
     let mut policy = small();
     policy.stages.remove(0);
     let mut rollout = Rollout::new(policy);
@@ -778,12 +778,12 @@ fn a_gap_is_no_bake_time_and_three_minutes_are_none() {
     for second in [0, gap_s, 2 * gap_s, 3 * gap_s] {
         assert_eq!(decisions_of(&rollout.evaluate(second, &good)), Vec::<&str>::new(), "{second}");
     }
-    assert_eq!(decisions_of(&rollout.evaluate(600, &good)), ["promoted"], "looks as far apart as that are no gap");
+    assert_eq!(decisions_of(&rollout.evaluate(600, &good)), ["promoted"], "evaluations this far apart are not a gap");
 
     let mut rollout = Rollout::new(small());
     rollout.evaluate(0, &good);
     let gap = rollout.evaluate(10_000, &good);
-    assert_eq!(decisions_of(&gap), ["gap"], "10,000 s in which nobody listened");
+    assert_eq!(decisions_of(&gap), ["gap"], "10,000 s without observation");
     assert!(gap.decisions[0].why.contains("10000 s"), "{:?}", gap.decisions);
     assert_eq!(rollout.state.silence_counts_from("north"), at(10_000));
     assert_eq!(rollout.watch(10_060..=10_599, &good), NO_DECISION);
@@ -821,17 +821,17 @@ fn gates_act_while_it_is_paused_or_waits() {
 }
 
 #[test]
-fn an_aborted_rollout_is_watched_until_nothing_is_under_way() {
+fn an_aborted_rollout_is_watched_until_nothing_is_in_flight() {
     let mut rollout = Rollout::new(small());
     assert_eq!(rollout.order(0, &Order::Abort { roll_back: false }).unwrap().effects, [Effect::Halt]);
-    let under_way = seen(&[(UpdateState::Installing, 1), (UpdateState::Halted, 9)]);
-    assert_eq!(rollout.evaluate(60, &under_way).effects, []);
+    let in_flight = seen(&[(UpdateState::Installing, 1), (UpdateState::Halted, 9)]);
+    assert_eq!(rollout.evaluate(60, &in_flight).effects, []);
     assert_eq!(rollout.evaluate(120, &seen(&[(UpdateState::Confirmed, 1)])).effects, [Effect::Close]);
     assert_eq!(rollout.evaluate(180, &seen(&[(UpdateState::Confirmed, 1)])).effects, []);
 }
 
 #[test]
-fn a_roll_back_hands_the_devices_over_at_once() {
+fn a_roll_back_hands_over_the_devices_immediately() {
     let mut policy = Policy { roll_back_to: Some("fw-back".parse().unwrap()), ..small() };
     policy.gates[0].action = Action::AbortAndRollBack;
     let back = [Effect::Halt, Effect::Close, Effect::RollBack("fw-back".parse().unwrap())];
@@ -852,7 +852,7 @@ fn a_roll_back_hands_the_devices_over_at_once() {
 fn a_manual_stage_waits_for_a_person_and_goes_on_when_one_approves() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let mut rollout = Rollout::new(manual());
-    assert_eq!(rollout.watch(0..=3_600, &good), [(600, "waiting")], "said once");
+    assert_eq!(rollout.watch(0..=3_600, &good), [(600, "waiting")], "recorded once");
     assert_eq!((rollout.state.status, rollout.state.stage), (Status::Waiting, 0));
     let approved = rollout.order(3_601, &Order::Approve).unwrap();
     assert_eq!(
@@ -864,23 +864,23 @@ fn a_manual_stage_waits_for_a_person_and_goes_on_when_one_approves() {
 }
 
 #[test]
-fn an_approval_stands_in_for_no_evidence() {
+fn an_approval_does_not_replace_evidence() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let mut early = Rollout::new(manual());
     let refused = early.order(0, &Order::Approve).unwrap_err().to_string();
     assert!(refused.contains("RUNNING") && refused.contains("expected WAITING"), "{refused}");
-    assert_eq!(early.watch(0..=660, &good), [(600, "waiting")], "what nobody could look at is not approved");
+    assert_eq!(early.watch(0..=660, &good), [(600, "waiting")], "a stage without evidence can't be approved");
 
     let mut late = Rollout::new(manual());
     late.watch(0..=600, &good);
     late.order(601, &Order::Approve).unwrap();
     let suspicious = Tally { suspects: 1, ..good.clone() };
-    assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed when it was asked does not any more");
+    assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed at the request no longer does");
     assert_eq!(late.watch(1_260..=1_260, &good), [(1_260, "promoted")]);
 }
 
 #[test]
-fn an_approval_is_of_what_was_seen() {
+fn an_approval_covers_only_what_was_seen() {
     let with = |lost| seen(&[(UpdateState::Confirmed, 40), (UpdateState::Lost, lost)]);
     let mut rollout = Rollout::new(manual());
     assert_eq!(rollout.watch(0..=600, &with(1)), [(600, "waiting")]);
@@ -900,7 +900,7 @@ fn an_approval_is_of_what_was_seen() {
 }
 
 #[test]
-fn a_stage_that_loses_its_evidence_waits_for_nobody() {
+fn a_stage_that_loses_its_evidence_no_longer_waits_for_approval() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
     let mut rollout = Rollout::new(manual());
@@ -917,7 +917,7 @@ fn a_stage_that_loses_its_evidence_waits_for_nobody() {
 }
 
 #[test]
-fn the_time_that_a_person_takes_is_not_the_stages() {
+fn time_waiting_for_approval_does_not_count_for_the_stage() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let silent = Tally { suspects: 1, ..good.clone() };
@@ -949,21 +949,21 @@ fn a_group_that_loses_devices_does_not_become_too_small_to_hold_a_stage() {
 }
 
 #[test]
-fn a_stage_that_takes_too_long_pauses_and_says_so_and_a_resume_gives_it_time_again() {
+fn an_overdue_stage_pauses_and_a_resume_restarts_its_time() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..small() });
     let few = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Pending, 1)]);
     assert_eq!(rollout.watch(0..=3_600, &few), NO_DECISION);
     let paused = rollout.evaluate(3_601, &few);
     assert_eq!((decisions_of(&paused), paused.effects.as_slice()), (vec!["paused"], [].as_slice()));
     assert!(paused.decisions[0].why.contains("not decided after 3601 s"), "{:?}", paused.decisions);
-    assert_eq!(rollout.watch(3_660..=9_000, &few), NO_DECISION, "said once");
+    assert_eq!(rollout.watch(3_660..=9_000, &few), NO_DECISION, "recorded once");
     assert_eq!(decisions_of(&rollout.order(9_001, &Order::Resume).unwrap()), ["resumed"]);
     assert_eq!(rollout.watch(9_060..=12_600, &few), NO_DECISION, "it has its time again");
     assert_eq!(rollout.watch(12_660..=12_720, &few), [(12_660, "paused")]);
 }
 
 #[test]
-fn offers_keep_to_the_pace_and_the_room() {
+fn offers_respect_starts_per_min_and_in_flight_max() {
     let mut rollout = Rollout::new(Policy { starts_per_min: 60, in_flight_max: 100, ..small() });
     let fleet = |in_flight| seen(&[(UpdateState::Pending, 500), (UpdateState::Downloading, in_flight)]);
     assert_eq!(rollout.evaluate(0, &fleet(0)).effects, [Effect::Offer(60)], "all that a minute may see");
@@ -971,12 +971,16 @@ fn offers_keep_to_the_pace_and_the_room() {
     assert_eq!(rollout.evaluate(10, &fleet(50)).effects, [Effect::Offer(10)], "what was not offered is still there");
     rollout.state.offered(10);
     assert_eq!(rollout.evaluate(59, &fleet(60)).effects, [], "the minute is not over");
-    assert_eq!(rollout.evaluate(60, &fleet(60)).effects, [Effect::Offer(40)], "50 may start, and there is room for 40");
+    assert_eq!(
+        rollout.evaluate(60, &fleet(60)).effects,
+        [Effect::Offer(40)],
+        "50 may start, and in_flight_max leaves 40"
+    );
     rollout.state.offered(40);
-    assert_eq!(rollout.evaluate(130, &fleet(100)).effects, [], "there is no room");
+    assert_eq!(rollout.evaluate(130, &fleet(100)).effects, [], "in_flight_max is reached");
     assert_eq!(rollout.evaluate(100_000, &fleet(0)).effects, [Effect::Offer(60)], "a gap earns nothing");
     let waiting = seen(&[(UpdateState::Pending, 3)]);
-    assert_eq!(rollout.evaluate(100_001, &waiting).effects, [Effect::Offer(3)], "no more than there are");
+    assert_eq!(rollout.evaluate(100_001, &waiting).effects, [Effect::Offer(3)], "only as many as there are");
     let later = Tally { cells: vec![cell(1, (MODELS[0], SITES[0]), UpdateState::Pending, 9)], suspects: 0 };
     assert_eq!(rollout.evaluate(100_002, &later).effects, [], "the next stage's turn has not come");
 }
@@ -996,7 +1000,7 @@ fn nothing_is_offered_while_it_is_paused() {
 }
 
 #[test]
-fn a_clock_that_goes_back_earns_nothing_and_bakes_nothing() {
+fn a_clock_that_goes_back_adds_no_offers_and_no_bake_time() {
     let mut rollout = Rollout::new(small());
     let good = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Pending, 500)]);
     rollout.evaluate(500, &good);
@@ -1018,7 +1022,7 @@ fn a_small_step_back_changes_nothing() {
 
 /// The clock ten days ahead for some minutes, and right again; the server may be down when it is set.
 #[test]
-fn a_clock_that_was_ahead_bakes_nothing_and_holds_nothing_up_for_ten_days() {
+fn a_clock_that_was_ahead_adds_no_bake_time_and_does_not_block() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let ten_days = 10 * 24 * 3_600;
     for evidence_while_ahead in [false, true] {
@@ -1026,14 +1030,14 @@ fn a_clock_that_was_ahead_bakes_nothing_and_holds_nothing_up_for_ten_days() {
         let at_first = if evidence_while_ahead { seen(&[(UpdateState::Confirmed, 9)]) } else { good.clone() };
         assert_eq!(rollout.watch(0..=120, &at_first), NO_DECISION);
         let ahead = rollout.watch(ten_days + 180..=ten_days + 300, &good);
-        assert_eq!(ahead, [(ten_days + 180, "gap")], "ten days that nobody watched");
+        assert_eq!(ahead, [(ten_days + 180, "gap")], "ten days without observation");
         assert_eq!(rollout.watch(360..=959, &good), [(360, "gap")]);
         assert_eq!(rollout.watch(960..=960, &good), [(960, "promoted")]);
     }
 }
 
 #[test]
-fn a_clock_that_was_behind_bakes_nothing() {
+fn a_clock_that_was_behind_adds_no_bake_time() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let ten_days = 10 * 24 * 3_600;
     let mut rollout = Rollout::new(small());
@@ -1107,7 +1111,7 @@ fn a_group_too_small_to_judge_can_only_fail() {
     };
     let watch = |tally: &Tally| Rollout::new(policy.clone()).watch(0..=600, tally);
     let (confirmed, failed, waiting) = (UpdateState::Confirmed, UpdateState::Failed, UpdateState::Pending);
-    assert_eq!(watch(&with(&[(confirmed, 9)])), [(600, "promoted")], "9 never prove anything, and hold up nobody");
+    assert_eq!(watch(&with(&[(confirmed, 9)])), [(600, "promoted")], "9 can't be judged, and do not hold up the stage");
     assert_eq!(watch(&with(&[(waiting, 9)])), [(600, "promoted")]);
     assert_eq!(watch(&with(&[(confirmed, 8), (failed, 1)])), [(600, "promoted")], "one failure of ten would be fine");
     assert_eq!(watch(&with(&[(confirmed, 7), (failed, 2)])), [(0, "aborted")], "two are too many even of ten");
@@ -1133,7 +1137,7 @@ fn only_the_outcomes_that_a_gate_names_count() {
 }
 
 #[test]
-fn an_order_that_does_not_fit_is_refused_and_says_why() {
+fn an_invalid_order_is_refused_with_the_reason() {
     use Status as S;
     let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
     for (status, fitting) in [
@@ -1149,8 +1153,8 @@ fn an_order_that_does_not_fit_is_refused_and_says_why() {
             let done = rollout.order(60, order);
             assert_eq!(done.is_ok(), fits, "{order:?} while {status:?}");
             if let Err(refused) = done {
-                let said = format!("the rollout is {}: it takes no order to {}", status.as_str(), order.as_str());
-                assert!(refused.to_string().starts_with(&said), "{refused}");
+                let expected = format!("the rollout is {}: order to {} refused", status.as_str(), order.as_str());
+                assert!(refused.to_string().starts_with(&expected), "{refused}");
             }
         }
     }
@@ -1170,14 +1174,14 @@ fn a_second_approval_is_not_for_the_next_stage() {
     let twice = rollout.handle(&Event::Order(&clicked), at(604)).unwrap_err().to_string();
     assert_eq!(
         twice,
-        "the order to approve is about stage 1 at revision 2, and the rollout is in stage 2 at revision 4: look at it again"
+        "the order to approve is for stage 1 at revision 2, but the rollout is in stage 2 at revision 4: check it again"
     );
     assert!(rollout.order(605, &Order::Approve).is_err(), "stage 2 has no outcome yet");
     assert!(!rollout.state.approved);
 }
 
 #[test]
-fn what_lets_a_release_go_further_says_what_it_is_about_and_a_stop_need_not() {
+fn only_orders_that_advance_the_release_require_a_revision() {
     for (order, fits) in [(Order::Pause, true), (Order::Abort { roll_back: false }, true), (Order::Approve, false)] {
         let mut rollout = Rollout::new(manual());
         rollout.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)]));
@@ -1187,7 +1191,7 @@ fn what_lets_a_release_go_further_says_what_it_is_about_and_a_stop_need_not() {
 }
 
 #[test]
-fn devices_that_a_person_took_out_are_no_failures_and_no_evidence() {
+fn withdrawn_devices_are_neither_failures_nor_evidence() {
     let with = |withdrawn| seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, withdrawn)]);
     let mut rollout = Rollout::new(small());
     assert_eq!(rollout.evaluate(0, &with(0)).decisions, []);
@@ -1201,14 +1205,14 @@ fn devices_that_a_person_took_out_are_no_failures_and_no_evidence() {
     let mut baked = Rollout::new(policy);
     assert_eq!(baked.watch(0..=540, &seen(&[(UpdateState::Confirmed, 10)])), NO_DECISION);
     let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
-    assert_eq!(baked.watch(600..=1_200, &fewer), [(600, "withdrawn")], "the evidence that the stage asks for is gone");
+    assert_eq!(baked.watch(600..=1_200, &fewer), [(600, "withdrawn")], "the stage has lost its evidence");
     let replaced = seen(&[(UpdateState::Confirmed, 8), (UpdateState::Lost, 2), (UpdateState::Withdrawn, 4)]);
     assert_eq!(rollout.watch(7_320..=7_320, &replaced), [(7_320, "aborted")], "a failure that was known stays one");
 }
 
-/// The policy's doc: "Updates started within a minute at most."
+/// The policy's doc: "The most updates started within a minute."
 #[test]
-fn no_more_than_starts_per_min_begin_within_any_minute() {
+fn at_most_starts_per_min_begin_within_any_minute() {
     let mut rollout = Rollout::new(Policy { starts_per_min: 200, in_flight_max: 10_000, ..small() });
     let waiting = seen(&[(UpdateState::Pending, 10_000)]);
     let mut started = 0;
@@ -1222,7 +1226,7 @@ fn no_more_than_starts_per_min_begin_within_any_minute() {
     assert!(started <= 200, "{started} within 59 s");
 }
 
-/// The policy's doc of an action: "What a gate does that fails: it is over."
+/// A pause of one gate must not keep another from aborting.
 #[test]
 fn a_gate_that_aborts_is_not_shadowed_by_one_that_pauses() {
     let strict = Gate { threshold_bp: 5_000, ..gate(Scope::Cumulative, Action::Abort) };
@@ -1234,9 +1238,9 @@ fn a_gate_that_aborts_is_not_shadowed_by_one_that_pauses() {
     assert_eq!(rollout.state.status, Status::Aborted);
 }
 
-/// Whoever waits for a person has said so already, and goes on waiting.
+/// A rollout that waits for an approval does not pause for being overdue.
 #[test]
-fn a_stage_that_nobody_approves_goes_on_waiting() {
+fn an_unapproved_stage_keeps_waiting() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     assert_eq!(rollout.watch(0..=7_200, &good), [(600, "waiting")]);

@@ -1,7 +1,7 @@
-//! Has every open rollout looked at: when a device's update got anywhere, and every half minute.
+//! Evaluates every open rollout: when a device's update progressed, and every half minute.
 //!
-//! A look reads and decides inside one transaction ([`crate::rules::rollouts::look`]); nothing is kept in memory that a crash could
-//! lose.
+//! An evaluation reads and decides inside one transaction ([`crate::rules::rollouts::look`]); no state is held in memory that a crash
+//! could lose.
 
 use std::time::Duration;
 
@@ -12,46 +12,46 @@ use crate::{
     store::{StoreError, rollouts::DecisionRecord},
 };
 
-/// How often a rollout is looked at when nothing happens.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How often it is looked at most when much happens.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// The interval of evaluations when nothing happens.
+const EVALUATION_INTERVAL: Duration = Duration::from_secs(30);
+/// The least interval of evaluations when much happens.
+const EVALUATION_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Decisions read at a time to be counted.
-const DECISIONS_AT_ONCE: usize = 1_000;
+/// Decisions that are read at a time.
+const DECISIONS_PAGE: usize = 1_000;
 
-/// Looks at rollouts until the store is shut down.
+/// Evaluates rollouts until the store is shut down.
 pub async fn run(app: &App) {
     loop {
-        match look_at_all(app).await {
+        match evaluate_all(app).await {
             Ok(()) => {}
             Err(StoreError::Closed) => return,
-            Err(error) => tracing::error!(%error, "rollouts could not be looked at; it will be tried again"),
+            Err(error) => tracing::error!(%error, "rollouts could not be evaluated; retrying"),
         }
-        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
-        app.rollouts.due(LOOK_EVERY).await;
+        tokio::time::sleep(EVALUATION_INTERVAL_MIN).await;
+        app.rollouts.due(EVALUATION_INTERVAL).await;
     }
 }
 
-async fn look_at_all(app: &App) -> Result<(), StoreError> {
+async fn evaluate_all(app: &App) -> Result<(), StoreError> {
     let open = app.reader.ask(|store| store.open_rollout_ids()).await?;
     app.metrics.rollouts_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
     for rollout_id in open {
-        let with = look_now(app);
+        let with = evaluation_now(app);
         app.writer.write(move |store| look(store, &rollout_id, with)).await?;
     }
     Ok(())
 }
 
-/// Counts and logs the decisions up to this row: this server's, and those that another process ordered on the same database.
+/// Counts and logs the decisions up to this row: those of this server, and those of other processes on the same database.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store can't be read.
 pub async fn count_decisions(app: &App, newest: i64) -> Result<(), StoreError> {
     let mut counted = app.rollouts.counted.lock().await;
     while *counted < newest {
         let after = *counted;
-        let decided = app.reader.ask(move |store| store.decided_after(after, DECISIONS_AT_ONCE)).await?;
+        let decided = app.reader.ask(move |store| store.decided_after(after, DECISIONS_PAGE)).await?;
         for (rollout_id, decision) in &decided {
             let DecisionRecord { what, actor, stage, why, .. } = decision;
             tracing::info!(%rollout_id, what, actor, stage, why, "rollout");
@@ -62,7 +62,7 @@ pub async fn count_decisions(app: &App, newest: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a look at a rollout needs, now.
-pub fn look_now(app: &App) -> Look {
+/// The inputs of an evaluation, now.
+pub fn evaluation_now(app: &App) -> Look {
     Look { at: app.clock.now(), heartbeat_interval_ms: ms(app.config.heartbeat_interval), dice: app.rng.bytes_32() }
 }

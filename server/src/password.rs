@@ -1,7 +1,8 @@
 //! Passwords: argon2id, one at a time on a separate loop, so that the 19 MiB and the tenth of a second of a hash are needed only
 //! once at a time and delay nothing else.
 //!
-//! Parameters: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet); hashes are PHC strings, which include their parameters.
+//! Parameters: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet); hashes are PHC strings, which include their
+//! parameters.
 
 use argon2::{
     Argon2,

@@ -94,8 +94,8 @@ impl Artifacts {
         Self(Arc::new(Parts { store, limits, slots, next_at: Mutex::new(Instant::now()) }))
     }
 
-    /// Stores a body, hashed while it arrives; gives its hash and length. `name` must be unique: the bytes are stored under it until
-    /// they are complete.
+    /// Stores a body, hashed while it arrives; gives its hash and length. `name` must be unique: the bytes are stored under it
+    /// until they are complete.
     ///
     /// # Errors
     /// It is too large, ended early, is empty, or can't be stored. Nothing is stored then.

@@ -57,8 +57,8 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot for a download that takes `length` when nothing else is sent. A device that already holds a slot reuses it: it has given
-    /// up its earlier download, whatever the state of that connection.
+    /// A slot for a download that takes `length` when nothing else is sent. A device that already holds a slot reuses it: it has
+    /// given up its earlier download, whatever the state of that connection.
     ///
     /// # Errors
     /// There is no slot: how long to wait.

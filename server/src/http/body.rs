@@ -36,8 +36,8 @@ pub enum NoBody {
     TimedOut,
 }
 
-/// Reads a body, at most `bytes_max` of it, within `timeout`. A body that declares a larger size is refused immediately: a client that
-/// sends `Expect: 100-continue` gets the answer before it sends the body.
+/// Reads a body, at most `bytes_max` of it, within `timeout`. A body that declares a larger size is refused immediately: a client
+/// that sends `Expect: 100-continue` gets the answer before it sends the body.
 ///
 /// # Errors
 /// It can't be read.

@@ -123,8 +123,8 @@ impl Connections {
 }
 
 impl Open {
-    /// Asks this many connections to close: first those of networks with more than their share, ordered by what they wait for; among
-    /// equals those of the network with most connections, and those that have waited longest.
+    /// Asks this many connections to close: first those of networks with more than their share, ordered by what they wait for;
+    /// among equals those of the network with most connections, and those that have waited longest.
     fn ask_to_close(&self, count: usize, now_us: u64) {
         let share = self.connections.len() / self.of_network.len().max(1);
         let mut waiting: Vec<_> = self

@@ -8,7 +8,6 @@ mod framing;
 mod head;
 mod linger;
 pub mod listen;
-
 pub mod query;
 mod verified_device;
 

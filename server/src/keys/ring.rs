@@ -75,8 +75,8 @@ impl Keyring {
         Self { firmware_key, ..self }
     }
 
-    /// The key that signs firmware here: the one in the settings if the keyset has it, or the server's if the keyset has no firmware
-    /// key.
+    /// The key that signs firmware here: the one in the settings if the keyset has it, or the server's if the keyset has no
+    /// firmware key.
     ///
     /// # Errors
     /// The keyset has a firmware key that is missing here: sign offline.

@@ -30,8 +30,8 @@ const BAD_TIMES: u16 = 4;
 /// The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Through {
-    /// Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time, and
-    /// are judged one by one: the worst order. Failed installations arrive like this.
+    /// Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time,
+    /// and are judged one by one: the worst order. Failed installations arrive like this.
     pub at_least_bp: u16,
     /// Failures are spread randomly among confirmations, and gates are judged after every outcome.
     pub mixed_bp: u16,
@@ -100,8 +100,8 @@ pub struct TogetherRow {
 /// Chances in the worst order, a mixed and the best one; by stage, by rate.
 type Table = Vec<Vec<[f64; 3]>>;
 
-/// What each gate of a policy can prove, and all of them together. It yields to other tasks every few milliseconds, and takes at most
-/// a few seconds: a table that would take longer leaves out its highest rates.
+/// What each gate of a policy can prove, and all of them together. It yields to other tasks every few milliseconds, and takes at
+/// most a few seconds: a table that would take longer leaves out its highest rates.
 pub async fn powers(policy: &Policy, stages: &[PlannedStage]) -> (Vec<GatePower>, Vec<TogetherRow>) {
     powers_within(WORK_MAX, policy, stages).await
 }
@@ -211,8 +211,8 @@ impl Scoped {
         Self { all: all.unwrap_or_default(), groups, alone }
     }
 
-    /// The weakest groups, and the number of the others. The group in which a bug of this rate gets through the first stage most often
-    /// comes first: the sentence names it.
+    /// The weakest groups, and the number of the others. The group in which a bug of this rate gets through the first stage most
+    /// often comes first: the sentence names it.
     fn weakest(mut self, headline_bp: u16) -> (Vec<GroupPower>, usize) {
         // The weakest is the one that lets the worst bug through most often.
         let missed = |(_, added): &(String, Vec<u32>)| {

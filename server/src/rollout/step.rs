@@ -171,8 +171,8 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonalOrder {
     pub order: Order,
-    /// The rollout as the operator saw it. Required for orders that advance the release; optional for orders to stop, so that they do
-    /// not fail because the engine made a decision in between.
+    /// The rollout as the operator saw it. Required for orders that advance the release; optional for orders to stop, so that they
+    /// do not fail because the engine made a decision in between.
     pub seen: Option<Observed>,
     pub why: String,
 }
@@ -609,8 +609,8 @@ impl Step {
         self
     }
 
-    /// Whether a stage with all its evidence still needs an approval. Requests it the first time, and again whenever more devices have
-    /// failed since: an approval covers what the operator saw.
+    /// Whether a stage with all its evidence still needs an approval. Requests it the first time, and again whenever more devices
+    /// have failed since: an approval covers what the operator saw.
     fn needs_approval(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
         let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
         let is_approval_requested = self.state.is_approval_requested();

@@ -559,7 +559,8 @@ proptest! {
         }
     }
 
-    /// Invariant (k): the status and the release to roll back to decide whether an order is accepted; a refused one changes nothing.
+    /// Invariant (k): the status and the release to roll back to decide whether an order is accepted; a refused one changes
+    /// nothing.
     #[test]
     fn an_order_is_refused_unless_the_status_allows_it(scenario in any_scenario()) {
         use Status as S;

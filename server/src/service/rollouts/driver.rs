@@ -1,7 +1,7 @@
 //! Evaluates every open rollout: when a device's update progressed, and every half minute.
 //!
-//! An evaluation reads and decides inside one transaction ([`crate::rules::rollouts::look`]); no state is held in memory that a crash
-//! could lose.
+//! An evaluation reads and decides inside one transaction ([`crate::rules::rollouts::look`]); no state is held in memory that a
+//! crash could lose.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ impl CommandState {
         Self::Canceled,
     ];
 
-    /// The word in the store, the API and on the wire.
+    /// Its name in the store, the API and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "QUEUED",

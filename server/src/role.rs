@@ -24,7 +24,7 @@ pub enum Role {
 impl Role {
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Operator, Self::ReleaseManager, Self::Factory, Self::Admin];
 
-    /// The word in the API, the store and on the command line.
+    /// Its name in the API, the store and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",

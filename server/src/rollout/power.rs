@@ -68,7 +68,7 @@ pub struct GatePower {
     pub executed: u32,
     /// By rate of a bug that all devices have alike, from the lowest; the highest are left out where they would take too long.
     pub rows: Vec<PowerRow>,
-    /// For a gate by model, site or stratum: a bug that one group alone has. The weakest come first, 20 at most.
+    /// For a gate by model, site or stratum: a bug that only one group has. The weakest come first, at most 20.
     pub groups: Vec<GroupPower>,
     /// Groups beyond those.
     pub groups_left_out: usize,
@@ -345,7 +345,7 @@ fn gate_power(number: usize, gate: &Gate, of: Scoped, stages: &[PlannedStage]) -
     GatePower { gate: number, executed, rows, groups, groups_left_out, clean_needed, sentence }
 }
 
-/// Devices without a failure that it takes until the gate passes; none if `most` do not suffice.
+/// The clean devices that the gate requires to pass; none if `most` do not suffice.
 pub fn clean_needed(test: Test, threshold_bp: u16, min_executed: u32, most: u32) -> Option<u32> {
     let most = most.min(EXECUTED_MAX);
     let needed = first(most, |clean| verdict(test, threshold_bp, min_executed, 0, clean) == Verdict::Pass);
@@ -440,7 +440,7 @@ fn of_devices(sizes: &[u32], later: usize) -> String {
     }
 }
 
-/// The same of a bug that one group alone has: of the group in which it is missed most often, which comes first.
+/// The chance of a bug that only one group has, for the group that misses it most often, which comes first.
 fn alone(groups: &[GroupPower], bug_bp: u16) -> String {
     let [group, _, ..] = groups else { return String::new() };
     let row = group.rows.iter().find(|row| row.bug_bp == bug_bp);
@@ -473,7 +473,7 @@ mod tests {
         Gate { threshold_bp, min_executed, test, scope, ..playbook().gates.remove(0) }
     }
 
-    /// Stages that add so many devices of two models.
+    /// Stages that add this many devices of two models.
     fn stages(added: &[(u32, u32)]) -> Vec<PlannedStage> {
         let mut devices = 0;
         let stage = |(large, small): &(u32, u32)| {

@@ -108,7 +108,7 @@ impl Binomial {
         Self { failed, well, ways: above.div(below) }
     }
 
-    /// The chance of so many failures or fewer if each device fails with a chance of `share_ppm`.
+    /// The chance of this many failures or fewer if each device fails with a chance of `share_ppm`.
     pub(super) fn at_most(&self, share_ppm: u32) -> Scaled {
         let (bad, whole) = (u64::from(share_ppm.min(WHOLE_PPM)), u64::from(WHOLE_PPM));
         let good = whole - bad;
@@ -132,7 +132,7 @@ impl Binomial {
         sum
     }
 
-    /// The chance of so many failures or more.
+    /// The chance of this many failures or more.
     pub(super) fn at_least(&self, share_ppm: u32) -> Scaled {
         Self { failed: self.well, well: self.failed, ways: self.ways }.at_most(WHOLE_PPM.saturating_sub(share_ppm))
     }

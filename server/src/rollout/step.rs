@@ -49,7 +49,7 @@ pub enum Status {
 impl Status {
     pub const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Paused, Self::Aborted, Self::Completed];
 
-    /// The word in the store, the API and reports.
+    /// Its name in the store, the API and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",

@@ -76,7 +76,7 @@ impl UpdateState {
         Self::Withdrawn,
     ];
 
-    /// The word in the store, the API and reports.
+    /// Its name in the store, the API and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",

@@ -54,7 +54,7 @@ pub(super) struct Walk<'a> {
     ends: Vec<End>,
     /// By the devices of a group at a stage's end: the least number of failures that is stopped.
     stopped: BTreeMap<u32, u32>,
-    /// For each number of failures, as far as it was needed: the least number of executed devices at which it is not a FAIL.
+    /// For each number of failures, computed on demand: the least number of executed devices at which it is not a FAIL.
     no_fail_from: Vec<u32>,
 }
 
@@ -231,7 +231,7 @@ fn fails(gate: &Gate, failed: u32, executed: u32) -> bool {
 }
 
 /// Whether a gate holds a group back at a stage's end: it fails, or does not pass though the group is large enough to. Of more
-/// devices than are followed it only asks that they don't fail.
+/// devices than are followed it only requires that they don't fail.
 fn is_stopped(gate: &Gate, failed: u32, followed: u32, devices: u32) -> bool {
     let must_pass = followed == devices && devices >= gate.min_executed.max(1);
     match verdict(gate.test, gate.threshold_bp, gate.min_executed, failed, followed) {

@@ -1,4 +1,4 @@
-//! All that a handler may hold: settings, clock, randomness, the store's queues, and what is kept in memory.
+//! The state that handlers share: settings, clock, randomness, the store's queues, and what is held in memory.
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{AddressBudget, DEAR_FAILURES, FailureBudget, NEWCOMERS_DOUBTS, Throttle, Turns},
+    limit::{AddressBudget, EXPENSIVE_FAILURES, FailureBudget, NEW_DEVICE_FAILURES, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::Registry,
@@ -42,31 +42,31 @@ pub struct Parts {
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
-    /// Questions to the store that have short answers: those of devices, of the server itself, and who calls.
+    /// Short queries of the store: those of devices, of the server itself, and of logins.
     pub reader: Reader,
-    /// Questions of people, which may be long: they hold up one another and no device. A caller asks in turn.
+    /// Queries of the admin API, which may be long: they delay each other and no device. Callers take turns.
     pub admin_reader: Reader,
-    /// Whose turn it is to ask.
+    /// The turns of callers at `admin_reader`.
     pub turns: Turns,
     /// Devices in memory.
     pub registry: Registry,
     /// Firmware images.
     pub artifacts: Artifacts,
-    /// Has rollouts looked at.
+    /// Triggers the evaluation of rollouts.
     pub rollouts: Rollouts,
-    /// Held by the import that is made: one at a time.
+    /// Held by the running import: one at a time.
     pub imports: Mutex<()>,
-    /// What failing requests cost their address.
+    /// Budgets for failed requests, by address.
     pub address_budget: AddressBudget,
-    /// What all may fail together in ways that cost more than reading.
-    pub dear_failures: FailureBudget<()>,
-    /// The same of what fails in the names of devices that were never heard, while a budget is used up.
-    pub newcomers_doubts: FailureBudget<()>,
+    /// The budget of all addresses together for failures that cost more than parsing.
+    pub expensive_failures: FailureBudget<()>,
+    /// The same for failures in the names of devices that never sent a request, while another budget is used up.
+    pub new_device_failures: FailureBudget<()>,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
-    /// What it costs to guess passwords and tokens.
+    /// Throttles guessing of passwords and tokens.
     pub throttle: Throttle,
-    /// Less is free on the disk than is kept for operators.
+    /// Less disk space is free than is reserved for operators.
     is_short_of_disk: AtomicBool,
     /// Counters.
     pub metrics: Arc<Metrics>,
@@ -74,7 +74,7 @@ pub struct Parts {
     pub started: Instant,
 }
 
-/// What the edge hands in to make an [`App`].
+/// What the edge provides to create an [`App`].
 pub struct Ingredients {
     /// Settings, all in range.
     pub config: Config,
@@ -86,9 +86,9 @@ pub struct Ingredients {
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
-    /// Questions to the store that have short answers.
+    /// Short queries of the store.
     pub reader: Reader,
-    /// Questions of people.
+    /// Queries of the admin API.
     pub admin_reader: Reader,
     /// Firmware images.
     pub artifacts: Artifacts,
@@ -129,8 +129,8 @@ impl App {
             rollouts: Rollouts::after(decision),
             imports: Mutex::default(),
             address_budget,
-            dear_failures: FailureBudget::new(DEAR_FAILURES),
-            newcomers_doubts: FailureBudget::new(NEWCOMERS_DOUBTS),
+            expensive_failures: FailureBudget::new(EXPENSIVE_FAILURES),
+            new_device_failures: FailureBudget::new(NEW_DEVICE_FAILURES),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),
@@ -139,13 +139,13 @@ impl App {
         })))
     }
 
-    /// Whether nothing more of devices may be stored, because what is left of the disk is kept for operators.
+    /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.
     pub fn is_short_of_disk(&self) -> bool {
         self.is_short_of_disk.load(Ordering::Relaxed)
     }
 
-    /// Notes whether it is so; gives what was noted before.
-    pub(crate) fn note_short_of_disk(&self, is_short: bool) -> bool {
+    /// Sets [`App::is_short_of_disk`]; gives the value before.
+    pub(crate) fn set_short_of_disk(&self, is_short: bool) -> bool {
         self.is_short_of_disk.swap(is_short, Ordering::Relaxed)
     }
 
@@ -155,29 +155,29 @@ impl App {
     }
 }
 
-/// Has rollouts looked at before their time, and knows which decisions are counted.
+/// Triggers early evaluations of rollouts, and holds which decisions have been counted.
 #[derive(Debug)]
 pub struct Rollouts {
     early: Notify,
-    /// Row of the last decision that is counted.
+    /// Row of the last counted decision.
     pub(crate) counted: Mutex<i64>,
-    /// Held by the one plan that is made at a time.
+    /// Held by the running plan: one at a time.
     pub(crate) planning: Mutex<()>,
 }
 
 impl Rollouts {
-    /// Counts decisions after this row: of a server that starts, those before were counted by the one before.
+    /// Counts decisions after this row: those before it were counted before the server started.
     pub fn after(decision: i64) -> Self {
         Self { early: Notify::new(), counted: Mutex::new(decision), planning: Mutex::default() }
     }
 
-    /// Something happened that a rollout may decide on.
+    /// Something happened on which a rollout may decide.
     pub fn wake(&self) {
         self.early.notify_one();
     }
 
-    /// Waits until something happened, or until it is time anyway.
+    /// Waits until something happened, or until the time has passed.
     pub(crate) async fn due(&self, at_latest: Duration) {
-        let _ = tokio::time::timeout(at_latest, self.early.notified()).await; // then it is time anyway
+        let _ = tokio::time::timeout(at_latest, self.early.notified()).await; // a timeout is due too
     }
 }

@@ -1,4 +1,4 @@
-//! Injected time: all that server code may ask about it. Waiting is `tokio::time::sleep` and nothing else.
+//! Injected time: the only source of wall-clock time in the server. Waiting is `tokio::time::sleep` and nothing else.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How far a stored time may lie ahead of the clock and still be believed: clocks are set by small steps all the time.
+/// How far a stored time may be ahead of the clock and still count: clocks are often adjusted by small steps.
 pub const AHEAD_MAX: Duration = Duration::from_mins(1);
 
-/// Whether a stored time lies so far ahead of the clock that one of them is wrong. It is evidence of nothing then.
+/// Whether a stored time is so far ahead of the clock that one of them is wrong. It is then no evidence of anything.
 pub fn is_ahead(at: UnixMs, now: UnixMs) -> bool {
     at.since_ms(now) > ms(AHEAD_MAX)
 }
@@ -24,7 +24,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixMs;
 }
 
-/// The machine's clock; production's.
+/// The machine's clock, for production.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

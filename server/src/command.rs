@@ -1,4 +1,4 @@
-//! A command's life as a pure state machine.
+//! The life cycle of a command as a pure state machine.
 //!
 //! | state | Sent | AckReceived | AckSucceeded | AckFailed | AckRejected | DeadlinePassed | Canceled |
 //! | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -7,12 +7,12 @@
 //! | RECEIVED | RECEIVED | RECEIVED | SUCCEEDED | FAILED | REJECTED | TIMED_OUT | CANCELED |
 //! | any other | unchanged: terminal is terminal | | | | | | |
 //!
-//! An ACK of a QUEUED command can come: after a restore from a backup, or a power cut with `STORE_SYNCHRONOUS` below full.
+//! An ACK of a QUEUED command is possible: after a restore from a backup, or a power cut with `STORE_SYNCHRONOUS` below full.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How far a command came.
+/// The state of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CommandState {
@@ -20,22 +20,21 @@ pub enum CommandState {
     Queued,
     /// Sent at least once.
     Delivered,
-    /// The device has it.
+    /// The device has received it.
     Received,
     /// Done.
     Succeeded,
     /// Tried, and failed.
     Failed,
-    /// The device will not try.
+    /// The device refuses it.
     Rejected,
     /// Its deadline passed first.
     TimedOut,
-    /// Somebody took it back.
+    /// It was canceled.
     Canceled,
 }
 
 impl CommandState {
-    /// Every state.
     pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Delivered,
@@ -47,7 +46,7 @@ impl CommandState {
         Self::Canceled,
     ];
 
-    /// The word in the store, the API and on the wire.
+    /// Its name in the store, the API and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "QUEUED",
@@ -61,12 +60,12 @@ impl CommandState {
         }
     }
 
-    /// The state of that word.
+    /// Parses [`Self::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether nothing can change it any more.
+    /// Whether it can no longer change.
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Queued | Self::Delivered | Self::Received)
     }
@@ -75,23 +74,23 @@ impl CommandState {
 /// What can happen to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandEvent {
-    /// It left in an answer.
+    /// It was sent in an answer.
     Sent,
-    /// The device keeps it.
+    /// The device has stored it.
     AckReceived,
-    /// The device did it.
+    /// The device executed it.
     AckSucceeded,
     /// The device tried and failed.
     AckFailed,
-    /// The device will not try.
+    /// The device refuses it.
     AckRejected,
-    /// Its time is up.
+    /// Its deadline has passed.
     DeadlinePassed,
-    /// An operator took it back, or the device is shut out.
+    /// An operator canceled it, or the device was revoked.
     Canceled,
 }
 
-/// One step of a command's life. No clock, no store, no log: the caller acts on what comes back.
+/// One step of a command's life cycle. No clock, no store, no log: the caller acts on the result.
 #[must_use]
 pub fn step(state: CommandState, event: CommandEvent) -> CommandState {
     use {CommandEvent as E, CommandState as S};
@@ -122,7 +121,7 @@ mod tests {
     ];
 
     #[test]
-    fn terminal_is_terminal_and_nothing_goes_back() {
+    fn terminal_states_are_final_and_no_state_goes_back() {
         let rank = |state: CommandState| match state {
             CommandState::Queued => 0,
             CommandState::Delivered => 1,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, registry::LookupSpan};
 
-/// Keeps reporting alive; what waits is sent when it is dropped.
+/// Keeps error reporting alive; pending reports are sent when it is dropped.
 #[derive(Default)]
 pub struct Reporting {
     #[cfg(feature = "error-reports")]
@@ -15,7 +15,7 @@ pub struct Reporting {
 /// Starts reporting to `dsn`.
 ///
 /// # Errors
-/// What was expected instead of this DSN.
+/// What was expected instead of the DSN.
 #[cfg(feature = "error-reports")]
 pub fn start(dsn: &Dsn) -> Result<Reporting, &'static str> {
     let mut options = sentry::ClientOptions::new();
@@ -33,13 +33,13 @@ pub fn start(_: &Dsn) -> Result<Reporting, &'static str> {
     Err("no value: this build has no error reports (feature `error-reports` of ks-server)")
 }
 
-/// What the log passes its lines through, so that errors are reported; without a client it does nothing.
+/// The layer of the log that reports errors; without a client it does nothing.
 #[cfg(feature = "error-reports")]
 pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     sentry::integrations::tracing::ErrorLayer::new().with_filter(tracing_subscriber::filter::LevelFilter::ERROR)
 }
 
-/// What the log passes its lines through: nothing, in a build without error reports.
+/// The layer of the log in a build without error reports: it does nothing.
 #[cfg(not(feature = "error-reports"))]
 pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     tracing_subscriber::layer::Identity::new()
@@ -50,7 +50,6 @@ pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
 pub struct Dsn(String);
 
 impl Dsn {
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

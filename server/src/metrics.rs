@@ -1,4 +1,4 @@
-//! Every metric, declared once with its unit and help; GET /metrics writes them as OpenMetrics or as Prometheus' older text.
+//! Every metric, declared once with its unit and help; GET /metrics sends them as OpenMetrics or as Prometheus's older text format.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Every path of the data plane; `other` stands for those that are none.
+/// Every path of the data plane; `other` counts all other paths.
 pub const PATHS: [&str; 10] = [
     "/register",
     "/heartbeat",
@@ -42,7 +42,7 @@ pub struct Decided {
     pub what: &'static str,
 }
 
-/// Every word that [`Decided`] can have.
+/// Every value of [`Decided`].
 const DECISIONS: [&str; 12] = [
     "created",
     "promoted",
@@ -58,12 +58,12 @@ const DECISIONS: [&str; 12] = [
     "lapsed",
 ];
 
-/// The server's metrics. Each counter is there from the start, with 0: a series that begins with its first event hides that event
+/// The server's metrics. Each counter exists from the start, with 0: a series that begins with its first event hides that event
 /// from `increase()`.
 pub struct Metrics {
     /// Data-plane requests answered, by path and code.
     pub answers: Family<Answered, Counter>,
-    /// Seconds from a data-plane request's head until its answer is ready; what a slow peer takes for the body is in it.
+    /// Seconds from a data-plane request's head until its answer is ready, including the time that a slow peer needs for the body.
     pub answer_seconds: Histogram,
     /// Commits of the store.
     pub commits: Counter,
@@ -75,29 +75,29 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Writes that were waiting when the last group was taken.
     pub writes_waiting: Gauge,
-    /// 1 while the database's files are not where they were: nothing is stored then.
+    /// 1 while the database's files are not where they were opened: nothing is stored meanwhile.
     pub store_misplaced: Gauge,
     /// 1 once the database was found damaged: nothing is stored from then on.
     pub store_damaged: Gauge,
-    /// Bytes that are free on the disk of the database.
+    /// Free bytes on the disk of the database.
     pub disk_free_bytes: Gauge,
     /// Bytes of the write-ahead log.
     pub store_wal_bytes: Gauge,
-    /// Punches that came under a number that stands for another one.
+    /// Punches with a number that identifies another punch.
     pub punch_conflicts: Counter,
     /// Decisions of rollouts, by what was decided.
     pub rollout_decisions: Family<Decided, Counter>,
-    /// Open rollouts, when they were looked at last.
+    /// Open rollouts at the last evaluation.
     pub rollouts_open: Gauge,
     /// Bytes of firmware images sent.
     pub artifact_bytes: Counter,
-    /// Downloads of firmware refused because as many as may be were under way.
+    /// Downloads of firmware refused at the limit of concurrent downloads.
     pub artifact_refusals: Counter,
     /// Firmware images of ACTIVE releases that are broken.
     pub artifacts_broken: Gauge,
-    /// Firmware images read to see whether they are sound.
+    /// Firmware images read to verify them.
     pub artifact_checks: Counter,
-    /// Requests of which a trusted proxy did not say where they come from.
+    /// Requests for which a trusted proxy did not name the client's address.
     pub forwarded_for_not_understood: Counter,
     /// Open connections.
     pub connections: Gauge,
@@ -144,7 +144,8 @@ impl Default for Metrics {
         }
         let registry = &mut metrics.registry;
         registry.register("answers", "Data-plane requests answered, by path and code", metrics.answers.clone());
-        let help = "Seconds from a data-plane request's head until its answer is ready, its body's arrival included";
+        let help =
+            "Seconds from a data-plane request's head until its answer is ready, including the arrival of its body";
         registry.register("answer_seconds", help, metrics.answer_seconds.clone());
         registry.register("store_commits", "Commits of the store", metrics.commits.clone());
         registry.register("store_commit_failures", "Commits that failed", metrics.commit_failures.clone());
@@ -152,29 +153,28 @@ impl Default for Metrics {
         registry.register("store_commit_seconds", "Seconds that a commit took", metrics.commit_seconds.clone());
         let help = "Writes that were waiting when the last group was taken";
         registry.register("store_writes_waiting", help, metrics.writes_waiting.clone());
-        let help = "1 while the database was moved, deleted or replaced under the server: nothing is stored then";
+        let help = "1 while the database is moved, deleted or replaced: nothing is stored meanwhile";
         registry.register("store_misplaced", help, metrics.store_misplaced.clone());
         let help = "1 once the database was found damaged: nothing is stored from then on";
         registry.register("store_damaged", help, metrics.store_damaged.clone());
-        let help =
-            "Bytes that are free on the disk of the database; below DISK_RESERVE_BYTES nothing of devices is stored";
+        let help = "Free bytes on the disk of the database; below DISK_RESERVE_BYTES no data of devices is stored";
         registry.register("disk_free_bytes", help, metrics.disk_free_bytes.clone());
         let help = "Bytes of the write-ahead log";
         registry.register("store_wal_bytes", help, metrics.store_wal_bytes.clone());
-        let help = "Punches that came under a number that stands for another one";
+        let help = "Punches with a number that identifies another punch";
         registry.register("punch_conflicts", help, metrics.punch_conflicts.clone());
         let help = "Decisions of rollouts, by what was decided";
         registry.register("rollout_decisions", help, metrics.rollout_decisions.clone());
-        let help = "Open rollouts, when they were looked at last";
+        let help = "Open rollouts at the last evaluation";
         registry.register("rollouts_open", help, metrics.rollouts_open.clone());
         registry.register("artifact_bytes", "Bytes of firmware images sent", metrics.artifact_bytes.clone());
-        let help = "Downloads of firmware refused because as many as may be were under way";
+        let help = "Downloads of firmware refused at the limit of concurrent downloads";
         registry.register("artifact_refusals", help, metrics.artifact_refusals.clone());
-        let help = "Firmware images of ACTIVE releases that rotted, were cut or are gone; nothing of them is offered";
+        let help = "Firmware images of ACTIVE releases that are corrupt, truncated or missing; they are not offered";
         registry.register("artifacts_broken", help, metrics.artifacts_broken.clone());
-        let help = "Firmware images read to see whether they are sound";
+        let help = "Firmware images read to verify them";
         registry.register("artifact_checks", help, metrics.artifact_checks.clone());
-        let help = "Requests whose X-Forwarded-For, by a trusted proxy, is no address";
+        let help = "Requests whose X-Forwarded-For by a trusted proxy is not an address";
         registry.register("forwarded_for_not_understood", help, metrics.forwarded_for_not_understood.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
@@ -204,8 +204,8 @@ impl Metrics {
     }
 }
 
-/// OpenMetrics text in Prometheus' older format, version 0.0.4: there a counter's help and type stand under the name of its
-/// sample, with `_total`, and nothing marks the end.
+/// Converts OpenMetrics text to Prometheus's older format, version 0.0.4: there, a counter's help and type are declared under the
+/// name of its sample, with `_total`, and nothing marks the end.
 pub fn as_version_0_0_4(openmetrics: &str) -> String {
     let of_counter = |line: &'_ str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
     let counters: BTreeSet<String> = openmetrics.lines().filter_map(of_counter).collect();
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_counter_is_there_from_the_start() {
+    fn every_counter_exists_from_the_start() {
         let text = Metrics::default().render().unwrap();
         for series in [
             r#"ks_answers_total{path="/heartbeat",code="OK"} 0"#,

@@ -1,4 +1,4 @@
-//! What machines that watch the server call: /health and /metrics.
+//! Endpoints for monitoring: /health and /metrics.
 
 use axum::{extract::State, response::IntoResponse};
 use hyper::{HeaderMap, StatusCode, header};
@@ -6,15 +6,15 @@ use serde_json::json;
 
 use crate::{app::App, metrics::as_version_0_0_4, service::rollouts::driver};
 
-/// GET /health: 200 while the store answers and takes writes, 503 when it does not. Every minute there is a write, so a store
-/// that failed and was mended shows within one, even where nobody sends it anything.
+/// GET /health: 200 while the store answers and accepts writes, 503 when it does not. The server writes every minute, so that a
+/// repaired store shows within a minute even without traffic.
 pub async fn health(State(app): State<App>) -> impl IntoResponse {
     let asked = app.reader.ask(|store| store.in_place().and_then(|_| store.standings(0, 1))).await;
     let store = match (asked, app.writer.trouble()) {
         (Err(error), _) => Err(error.to_string()),
         (Ok(_), Some(trouble)) => Err(trouble),
         (Ok(_), None) if app.is_short_of_disk() => {
-            Err("the disk is nearly full: make room; what is left is kept for operators (DISK_RESERVE_BYTES)"
+            Err("the disk is nearly full: free some space; the rest is reserved for operators (DISK_RESERVE_BYTES)"
                 .to_owned())
         }
         (Ok(_), None) => Ok(()),
@@ -32,9 +32,9 @@ pub async fn health(State(app): State<App>) -> impl IntoResponse {
     (status, axum::Json(body))
 }
 
-/// GET /metrics: OpenMetrics, or Prometheus' older text to whoever asks for that.
+/// GET /metrics: OpenMetrics, or Prometheus's older text format to clients that request it.
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
-    // What others have just decided is counted too; if the store does not answer, the rest is said all the same.
+    // Decisions of other processes are counted too; if the store does not answer, the other metrics are still sent.
     if let Ok(newest) = app.reader.ask(|store| store.newest()).await {
         let _ = driver::count_decisions(&app, newest.decision).await;
     }
@@ -47,7 +47,7 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
-/// Whether `Accept` asks for text/plain rather than for OpenMetrics. Who takes anything gets OpenMetrics.
+/// Whether `Accept` prefers text/plain to OpenMetrics. A client that accepts anything gets OpenMetrics.
 fn wants_older_text<'a>(accepted: impl Iterator<Item = &'a str>) -> bool {
     let (mut plain, mut openmetrics) = (0.0, 0.0);
     for range in accepted.flat_map(|value| value.split(',')) {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_older_text_is_for_who_asks_for_it() {
+    fn only_clients_that_request_the_older_format_get_it() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
         for (accept, is_older) in [
             ("text/plain; version=0.0.4", true),
@@ -81,6 +81,6 @@ mod tests {
         ] {
             assert_eq!(wants_older_text([accept].into_iter()), is_older, "{accept}");
         }
-        assert!(wants_older_text(["*/*", "text/plain"].into_iter()), "two lines are one");
+        assert!(wants_older_text(["*/*", "text/plain"].into_iter()), "two header lines count as one");
     }
 }

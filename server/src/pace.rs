@@ -1,4 +1,4 @@
-//! When each device beats next: every device has a phase of its own, so that a fleet never beats in step.
+//! The schedule of heartbeats: every device has its own phase, so that the devices of a fleet never beat at the same time.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub fn next_beat_ms(device_id: &DeviceId, now: UnixMs, interval: Duration) -> u6
     earliest + wait - now.0
 }
 
-/// A device that was not heard since then is late: it has missed a beat, and not merely wandered in its phase.
+/// A device last seen before this is late: it has missed a beat, and has not merely drifted in its phase.
 pub fn late_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
     now.minus_ms(2 * heartbeat_interval_ms)
 }
 
-/// A device that was not heard since then is suspected to be gone: it gets no offer, and while a confirmed one is so, nothing is
+/// A device last seen before this is suspected to be lost: it gets no offer, and while a confirmed one is suspected, nothing is
 /// promoted.
 pub fn suspect_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
     now.minus_ms(3 * heartbeat_interval_ms)

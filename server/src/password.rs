@@ -1,7 +1,8 @@
-//! Passwords: argon2id, one at a time on a loop of its own, so that a hash's 19 MiB and its tenth of a second are paid once at
-//! a time and hold up nothing else.
+//! Passwords: argon2id, one at a time on a separate loop, so that the 19 MiB and the tenth of a second of a hash are needed only
+//! once at a time and delay nothing else.
 //!
-//! Parameters: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet); hashes are PHC strings that carry theirs.
+//! Parameters: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet); hashes are PHC strings, which include their
+//! parameters.
 
 use argon2::{
     Argon2,
@@ -9,14 +10,14 @@ use argon2::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Passwords that may wait for their turn.
+/// The most passwords that wait for their turn.
 const WAITING_MAX: usize = 16;
-/// Shortest password, in characters.
+/// The shortest password, in characters.
 pub const CHARS_MIN: usize = 12;
-/// Longest password, in bytes.
+/// The longest password, in bytes.
 pub const BYTES_MAX: usize = 256;
-/// What is compared with where there is no such user, so that an answer takes as long.
-const NOBODYS_HASH: &str =
+/// The hash that is compared when there is no such user, so that an answer takes as long.
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Hashes a password with 16 bytes of salt.
@@ -25,16 +26,16 @@ const NOBODYS_HASH: &str =
 /// It is too short or too long; the sentence says what was expected.
 pub fn hash(password: &str, salt: &[u8; 32]) -> Result<String, String> {
     if password.chars().count() < CHARS_MIN || password.len() > BYTES_MAX {
-        return Err(format!("{CHARS_MIN} characters at least, and {BYTES_MAX} bytes at most"));
+        return Err(format!("{CHARS_MIN} characters at least, and at most {BYTES_MAX} bytes"));
     }
     let salt = salt.get(..16).unwrap_or(salt);
     let hashed = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
     hashed.map(|hash| hash.to_string()).map_err(|error| format!("a password that can be hashed ({error})"))
 }
 
-/// Whether a password is the one that was hashed; without a hash it never is, which takes as long.
+/// Whether a password matches a hash; without a hash it never does, which takes as long.
 fn is_right(password: &str, hash: Option<&str>) -> bool {
-    let parsed = PasswordHash::new(hash.unwrap_or(NOBODYS_HASH));
+    let parsed = PasswordHash::new(hash.unwrap_or(DUMMY_HASH));
     let verified = parsed.is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
     verified && hash.is_some()
 }
@@ -42,11 +43,11 @@ fn is_right(password: &str, hash: Option<&str>) -> bool {
 /// Work for the loop.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// What handlers hold: cheap to clone.
+/// The handle for handlers; cheap to clone.
 #[derive(Clone)]
 pub struct Passwords(mpsc::Sender<Work>);
 
-/// Passwords that wait; [`drive`] empties it.
+/// Waiting passwords; [`drive`] empties it.
 pub struct PasswordQueue(mpsc::Receiver<Work>);
 
 /// A handle and the queue that [`drive`] empties.
@@ -55,7 +56,7 @@ pub fn passwords() -> (Passwords, PasswordQueue) {
     (Passwords(sender), PasswordQueue(receiver))
 }
 
-/// Works until every [`Passwords`] is gone.
+/// Works until every [`Passwords`] is dropped.
 pub async fn drive(mut queue: PasswordQueue) {
     while let Some(work) = queue.0.recv().await {
         work();
@@ -66,13 +67,13 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move || {
-            let _ = reply.send(work()); // whoever asked may be gone
+            let _ = reply.send(work()); // the caller may have left
         });
         self.0.try_send(work).ok()?;
         answer.await.ok()
     }
 
-    /// Whether a password is the one that was hashed. None when too many wait.
+    /// Whether a password matches a hash. None when too many wait.
     pub async fn is_right(&self, password: String, hash: Option<String>) -> Option<bool> {
         self.run(move || is_right(&password, hash.as_deref())).await
     }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_password_that_was_hashed_is_right() {
+    async fn only_the_hashed_password_is_right() {
         let (passwords, queue) = passwords();
         let loop_ = tokio::spawn(drive(queue));
         let hashed = passwords.hash("correct horse".to_owned(), [7; 32]).await.unwrap().unwrap();
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_nobody_can_be_compared_with() {
-        assert!(PasswordHash::new(NOBODYS_HASH).is_ok());
+    fn the_dummy_hash_is_valid() {
+        assert!(PasswordHash::new(DUMMY_HASH).is_ok());
     }
 }

@@ -1,10 +1,10 @@
-//! A refusal of a device's request before it is written and signed: its ERR1 code, and what it costs who sent it.
+//! A refusal of a device's request before it is encoded and signed: its ERR1 code, and which budgets it is charged to.
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
 use crate::store::{Denied, StoreError};
 
-/// A refusal before it is written and signed.
+/// A refusal before it is encoded and signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub(crate) code: RefusalCode,
@@ -24,28 +24,28 @@ impl Refusal {
         Self { kept: Some(kept), ..Self::new(RefusalCode::StaleSequence) }
     }
 
-    /// A refusal that ends by itself after `wait_us` microseconds.
+    /// A refusal that ends after `wait_us` microseconds.
     pub fn wait(code: RefusalCode, wait_us: u64) -> Self {
         Self { retry_after_s: Some(wait_us.div_ceil(1_000_000).max(1)), ..Self::new(code) }
     }
 
-    /// What comes too often may come again after `wait_us` microseconds; `why` says which budget is used up.
+    /// A rate limit: retry after `wait_us` microseconds; `why` says which budget is used up.
     pub fn too_often(wait_us: u64, why: &str) -> Self {
         Self::wait(RefusalCode::RateLimited, wait_us).saying(why)
     }
 
-    /// The same with a message of its own.
+    /// Replaces the message.
     #[must_use]
     pub fn saying(self, message: impl Into<String>) -> Self {
         Self { message: Some(message.into()), ..self }
     }
 
-    /// Whether the device is shut out.
+    /// Whether the device is revoked.
     pub fn is_revoked(&self) -> bool {
         self.code == RefusalCode::Revoked
     }
 
-    /// Whether it is spent from the address's budget: only what an honest device does not do, or hardly ever.
+    /// Whether it is charged to the address's budget: only what an honest device does never, or hardly ever.
     pub fn costs_the_address(&self) -> bool {
         use RefusalCode as C;
         matches!(

@@ -1,8 +1,7 @@
-//! What is held in memory of each device, so that a refusal comes before a signature check and a write.
+//! The devices in memory, so that a request can be refused before a signature check and a write.
 //!
-//! It only ever refuses *sooner*: the last word on revoked, replay and tokens is the store's, inside the transaction.
-//! New devices and changes are followed: within a second also those by another process. A device that is not here yet is looked up
-//! in the store.
+//! Memory can only refuse *sooner*: the store decides on revocation, replay and tokens, inside the transaction. New devices and
+//! changes are followed, also those by another process within a second. A device that is not here yet is looked up in the store.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +31,7 @@ const PAGE: usize = 10_000;
 /// One device in memory.
 #[derive(Debug)]
 pub struct Known {
-    /// The whitelisted key, as it was written.
+    /// The whitelisted key, as it was given.
     pub public_key: PublicKey,
     verifier: OnceLock<Option<Verifier>>,
     now: Mutex<Standing>,
@@ -41,18 +40,18 @@ pub struct Known {
 /// What changes with a device's requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {
-    /// Where it is in its life.
+    /// Its status.
     pub status: DeviceStatus,
-    /// Greatest replay pair that is known to be taken: stored, or by a download, which stores nothing.
+    /// The greatest replay pair known to be used: by a stored request, or by a download, which stores nothing.
     pub kept: Sequence,
-    /// What it has spent.
+    /// The budgets that it has spent.
     pub spent: Spent,
 }
 
-/// Which budget.
+/// Selects a budget.
 type Budget = fn(&mut Spent) -> &mut Gcra;
 
-/// What a device has spent of its budgets: the device, whichever key it has.
+/// The budgets of a device, whichever key it has.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     /// Verified requests.
@@ -61,11 +60,11 @@ pub struct Spent {
     pub log_bytes: Gcra,
     /// Punches.
     pub punches: Gcra,
-    /// Changes of its key.
+    /// Key rotations.
     pub rotations: Gcra,
-    /// What failed in its name, with pairs that were expected of it, while a budget was spent.
-    pub doubts: Gcra,
-    /// Lines of the audit that its refused attempts may write.
+    /// Failures in its name with expected pairs, while another budget was used up.
+    pub suspect_failures: Gcra,
+    /// Audit lines about its refused attempts.
     pub notes: Gcra,
 }
 
@@ -75,7 +74,7 @@ impl Known {
         Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
     }
 
-    /// The key ready to verify with; none if the stored key is no usable point. Unpacked at first use.
+    /// The key ready to verify with; none if the stored key is not a valid point. Decoded at first use.
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.get_or_init(|| self.public_key.verifier().ok()).as_ref()
     }
@@ -103,15 +102,15 @@ impl Known {
         wait_us.map_or(Ok(()), |wait_us| Err(Refusal::too_often(wait_us, why)))
     }
 
-    /// Takes what has been stored from a budget.
+    /// Charges what has been stored to a budget.
     pub fn charge(&self, budget: Budget, rate: Rate, count: u32, now_us: u64) {
         self.standing(|now| budget(&mut now.spent).charge(rate, count, now_us));
     }
 
-    /// Takes the pair of a request that stores nothing, so that it counts once, in memory.
+    /// Uses the pair of a request that stores nothing, so that it is accepted once, in memory.
     ///
     /// # Errors
-    /// It was taken before, or a greater one.
+    /// It, or a greater one, was used before.
     pub fn take(&self, sequence: Sequence) -> Result<(), Refusal> {
         self.standing(|standing| {
             if sequence <= standing.kept {
@@ -122,7 +121,7 @@ impl Known {
         })
     }
 
-    /// Remembers a pair that the store has taken: then the device is registered.
+    /// Records a pair that the store has accepted, which means that the device is registered.
     pub fn stored(&self, sequence: Sequence) {
         self.standing(|standing| {
             standing.kept = standing.kept.max(sequence);
@@ -137,9 +136,9 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct Registry {
     devices: RwLock<BTreeMap<DeviceId, Arc<Known>>>,
-    /// Row of the last device that was taken in when it was new.
+    /// Row of the last device that was loaded.
     last_row: AtomicI64,
-    /// The last change that was followed.
+    /// The last change that was applied.
     followed: AtomicI64,
 }
 
@@ -149,12 +148,12 @@ impl Registry {
         let registry = Self::default();
         let newest = reader.ask(|store| store.newest()).await?;
         registry.followed.store(newest.device_change, Ordering::Relaxed);
-        registry.take_new(reader).await?;
+        registry.load_new(reader).await?;
         Ok(registry)
     }
 
-    /// Takes in the devices that are new since it last looked.
-    async fn take_new(&self, reader: &Reader) -> Result<(), StoreError> {
+    /// Loads the devices that were added since the last call.
+    async fn load_new(&self, reader: &Reader) -> Result<(), StoreError> {
         loop {
             let after = self.last_row.load(Ordering::Relaxed);
             let page = reader.ask(move |store| store.standings(after, PAGE)).await?;
@@ -162,7 +161,7 @@ impl Registry {
             let row = last.row;
             let mut devices = self.write();
             for record in page {
-                // What is here already is newer, or as new.
+                // An entry in memory is as new, or newer.
                 let known = || Arc::new(Known::new(&record, Spent::default()));
                 devices.entry(record.device_id.clone()).or_insert_with(known);
             }
@@ -197,7 +196,7 @@ impl Registry {
         }
         let wanted = device_id.clone();
         let Some(record) = reader.ask(move |store| store.standing(&wanted)).await? else { return Ok(None) };
-        // Another request may have been sooner; its entry stays, so that both share one budget.
+        // A concurrent request may have inserted it; its entry stays, so that both share one budget.
         let mut devices = self.write();
         Ok(Some(
             devices
@@ -207,7 +206,7 @@ impl Registry {
         ))
     }
 
-    /// Takes over what changed in the store, where it is known what is the newest there.
+    /// As [`Registry::follow`], with the newest rows of the store already known.
     ///
     /// # Errors
     /// As [`Registry::follow`].
@@ -217,17 +216,17 @@ impl Registry {
             return Ok(());
         }
         self.follow(reader).await?;
-        self.followed.fetch_max(newest.device_change, Ordering::Relaxed); // what was forgotten in the meantime is followed too
+        self.followed.fetch_max(newest.device_change, Ordering::Relaxed); // changes that retention deleted meanwhile count as applied
         Ok(())
     }
 
-    /// Takes over what changed in the store since it last looked: new devices, keys, revocations, re-provisioned devices; by this server
-    /// or another. Called after each change that this server makes, and now and then.
+    /// Applies what changed in the store since the last call, by this server or another: new devices, keys, revocations and
+    /// re-provisioned devices. Called after each change by this server, and periodically.
     ///
     /// # Errors
-    /// The store can't be asked. Then memory refuses what it refused before, and the store decides what it lets through.
+    /// The store can't be read. Memory then refuses what it refused before, and the store decides on the rest.
     pub async fn follow(&self, reader: &Reader) -> Result<(), StoreError> {
-        self.take_new(reader).await?;
+        self.load_new(reader).await?;
         loop {
             let after = self.followed.load(Ordering::Relaxed);
             let changes = reader.ask(move |store| store.changes(after, PAGE)).await?;
@@ -235,7 +234,7 @@ impl Registry {
             let number = last.number;
             let mut devices = self.write();
             for change in &changes {
-                // A new entry, so that what was verified under the old key counts no more. What it has spent, it has spent.
+                // A new entry, so that a verification under the old key no longer counts. Spent budgets stay spent.
                 let spent = devices.get(&change.standing.device_id).map(|known| known.standing(|now| now.spent));
                 let known = Known::new(&change.standing, spent.unwrap_or_default());
                 devices.insert(change.standing.device_id.clone(), Arc::new(known));

@@ -1,4 +1,4 @@
-//! Every route of devices and machines; those of people and scripts are in [`admin::routes`].
+//! Every route of devices and machines; those of users and scripts are in [`admin::routes`].
 
 use axum::{
     Router,
@@ -7,7 +7,7 @@ use axum::{
 
 use crate::{admin, app::App, data_plane, operations};
 
-/// The whole server as one service: what sockets serve and what a rehearsal calls in process is the same.
+/// The whole server as one service: sockets serve the same router that a rehearsal calls in process.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/register", post(data_plane::register::register))

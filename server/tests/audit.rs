@@ -124,7 +124,7 @@ async fn doctor_says_what_to_fix() {
     world.set("DATABASE_URL", &format!("file:{}", server.database().display()));
     world.set("SERVER_PRIVATE_KEY", &ks_protocol::key::PrivateKey::from_seed(&[1; 32]).to_pem().unwrap());
     let with_other_key = world.run(&["doctor"]);
-    assert!(with_other_key.stdout.contains("none that the fleet knows"), "{}", with_other_key.stdout);
+    assert!(with_other_key.stdout.contains("the fleet does not know the key"), "{}", with_other_key.stdout);
 }
 
 /// Goal: what was exported can be pruned, and nothing else; the chain proves that the rest is complete, and that the exports are

@@ -481,5 +481,5 @@ async fn a_port_in_x_forwarded_for_is_not_part_of_the_address() {
     }
     assert_eq!(server.metric(metric).await, Some(2.0));
     let log = std::fs::read_to_string(server.path("server.log")).unwrap();
-    assert_eq!(log.matches("X-Forwarded-For of a trusted proxy").count(), 1, "{log}");
+    assert_eq!(log.matches("X-Forwarded-For by a trusted proxy").count(), 1, "{log}");
 }

@@ -291,7 +291,7 @@ async fn invalid_rollouts_are_refused_and_valid_ones_have_a_power() {
     for (reported, change) in [
         ("gates: expected 1", (&|policy: &mut Value| policy["gates"] = json!([])) as &dyn Fn(&mut Value)),
         ("could never be promoted", &|policy| policy["stages"][0]["min_executed"] = json!(61)),
-        ("proves nothing with so few", &|policy| {
+        ("which prove nothing", &|policy| {
             policy["gates"][0]["test"] = json!({ "kind": "clopper_pearson", "confidence_bp": 9_500 });
         }),
         ("three heartbeat intervals", &|policy| policy["lost_after_s"] = json!(100)),
@@ -384,7 +384,7 @@ async fn a_release_signed_offline_is_rolled_out_by_the_command_line() {
     assert!(ok(&["rollout", "watch", "spring", "--once"]).contains("PAUSED stage 1 of 1 (100 %), revision 2"));
     let resume = |revision| server.run(&["rollout", "resume", "spring", "--stage", "1", "--revision", revision]);
     assert_eq!(server.run(&["rollout", "resume", "spring"]).code, Some(2), "the stage and the revision are required");
-    assert!(resume("1").stderr.contains("in stage 1 at revision 2: look at it again"));
+    assert!(resume("1").stderr.contains("in stage 1 at revision 2: check it again"));
     assert!(resume("2").stdout.contains("RUNNING") && resume("2").stdout.contains("revision 3"), "a retry is answered");
     let approve = server.run(&["rollout", "approve", "spring", "--stage", "1", "--revision", "3"]);
     assert!(approve.code == Some(2) && approve.stderr.contains("expected WAITING"), "{approve:?}");

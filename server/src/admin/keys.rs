@@ -84,7 +84,7 @@ pub async fn add_firmware(call: Call, JsonBody(key): JsonBody<FirmwareKey>) -> R
 
 /// Makes the announced key the signing key.
 pub async fn activate(call: Call, JsonBody(change): JsonBody<KeyChange>) -> Result<Json<KeysStatus>, Problem> {
-    apply_checked(call, &KeyOrder::Flip, change).await
+    apply_checked(call, &KeyOrder::Activate, change).await
 }
 
 /// Removes the retired keys from the keyset: devices no longer trust them.

@@ -22,7 +22,7 @@ use crate::{
         self,
         plan::{Plan, Wish},
         policy::Policy,
-        step::{Order, PersonalOrder, Seen, Unfit},
+        step::{Observed, Order, PersonalOrder, Unfit},
         update::UpdateState,
     },
     rules,
@@ -200,13 +200,13 @@ pub async fn pause(call: Call, JsonBody(pause): JsonBody<PauseOrder>) -> Result<
 /// Resumes a paused rollout.
 pub async fn resume(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
     let ProceedOrder { reason, stage, revision } = order;
-    execute(call, PersonalOrder { order: Order::Resume, seen: Some(Seen { stage, revision }), why: reason }).await
+    execute(call, PersonalOrder { order: Order::Resume, seen: Some(Observed { stage, revision }), why: reason }).await
 }
 
 /// Approves a stage that waits for approval.
 pub async fn approve(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
     let ProceedOrder { reason, stage, revision } = order;
-    execute(call, PersonalOrder { order: Order::Approve, seen: Some(Seen { stage, revision }), why: reason }).await
+    execute(call, PersonalOrder { order: Order::Approve, seen: Some(Observed { stage, revision }), why: reason }).await
 }
 
 /// Aborts a rollout: the release is not offered again, and devices that are downloading it stop.
@@ -215,9 +215,9 @@ pub async fn abort(call: Call, JsonBody(abort): JsonBody<AbortOrder>) -> Result<
     execute(call, PersonalOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason }).await
 }
 
-fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Seen>, Problem> {
+fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Observed>, Problem> {
     match (stage, revision) {
-        (Some(stage), Some(revision)) => Ok(Some(Seen { stage, revision })),
+        (Some(stage), Some(revision)) => Ok(Some(Observed { stage, revision })),
         (None, None) => Ok(None),
         (Some(_), None) => Err(Problem::bad_request("revision: missing; expected it together with `stage`".to_owned())),
         (None, Some(_)) => Err(Problem::bad_request("stage: missing; expected it together with `revision`".to_owned())),

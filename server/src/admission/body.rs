@@ -1,4 +1,4 @@
-//! First check: media type and size, before a byte of the document is looked at.
+//! The first check: media type and size, before the document is parsed.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     refusal::Refusal,
 };
 
-/// Refuses everything but `text/toon` in UTF-8.
+/// Refuses anything but `text/toon` in UTF-8.
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(RefusalCode::UnsupportedMediaType).saying(message));
     let expected = ks_protocol::MEDIA_TYPE;
@@ -37,17 +37,17 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     refused(format!("content-type is `{given}`, expected `{expected}`"))
 }
 
-/// The same for the data plane.
+/// Reads the body of a data-plane request.
 pub(super) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Refusal> {
     collect(body, bytes_max, timeout).await.map_err(|why| match why {
         NoBody::TooLarge => Refusal::new(RefusalCode::TooLarge)
-            .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint takes")),
+            .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint accepts")),
         NoBody::Broken => Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole"),
         NoBody::TimedOut => Refusal::new(RefusalCode::RequestTimeout),
     })
 }
 
-/// The document of a request that has no body.
+/// The document of a request without a body, from its header.
 pub(super) fn of_header(headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Refusal> {
     let malformed = |what: String| Err(Refusal::new(RefusalCode::Malformed).saying(what));
     let value = match only_line(headers, &HeaderName::from_static(REQUEST_HEADER)) {
@@ -59,7 +59,7 @@ pub(super) fn of_header(headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, 
     };
     match document_of_header(value) {
         Some(document) if document.len() > bytes_max => Err(Refusal::new(RefusalCode::TooLarge).saying(format!(
-            "the document in {REQUEST_HEADER} has {} bytes, and this endpoint takes {bytes_max}",
+            "the document in {REQUEST_HEADER} has {} bytes, and this endpoint accepts {bytes_max}",
             document.len()
         ))),
         Some(document) => Ok(document.into()),

@@ -1,14 +1,14 @@
-//! Every check a signed request passes before its handler, cheap before dear.
+//! The checks of a signed request before its handler, cheap ones before expensive ones.
 //!
-//! Media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) ->
+//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) ->
 //! parse -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device
-//! itself ([`benefit`]) get as far as the signature check: a flood does not shut out honest devices, whoever stands behind it.
+//! itself ([`expected_pair`]) get as far as the signature check: a flood does not lock out honest devices, whatever its source.
 
-mod benefit;
 mod body;
+mod expected_pair;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -26,7 +26,7 @@ use ks_protocol::{
 use crate::{
     app::App,
     http::{
-        Proven,
+        VerifiedDevice,
         answer::{self, Reply},
         client_address,
     },
@@ -36,26 +36,25 @@ use crate::{
     store::{By, audit::chain, devices::DeviceStatus},
 };
 
-/// Lines of the audit that the attempts of one revoked device may write.
-const NOTES: Rate = Rate { per_min: 1, burst: 1 };
+/// Audit lines about attempts of one revoked device.
+const AUDIT_NOTES: Rate = Rate { per_min: 1, burst: 1 };
 
 /// How long a device waits while the server's disk is nearly full, in microseconds.
 const SHORT_OF_DISK_US: u64 = 60_000_000;
 
-/// A request that passed every check.
+/// A request that has passed every check.
 pub struct Signed<R> {
-    /// What the device says.
     pub message: R,
     /// The device in memory.
     pub known: Arc<Known>,
-    /// Answers this request and no other.
+    /// Binds the answer to this request.
     pub reply: Reply,
-    /// Where it came from.
+    /// The client's address.
     pub address: IpAddr,
 }
 
 impl<R: Request> Signed<R> {
-    /// The device as who does something, for the audit.
+    /// The device as the actor of a change, for the audit.
     pub fn by(&self, at: UnixMs) -> By {
         By { name: self.message.device_id().to_string(), address: Some(self.address), at }
     }
@@ -105,46 +104,47 @@ async fn admit_document<R: Request>(
 ) -> Result<(R, Arc<Known>), Refusal> {
     let now_us = reply.arrived_us;
     let spent = spent(app, address, now_us);
-    // Whoever has used up a budget is told nothing else, whatever is sent.
+    // Once a budget is used up, every refusal is the same, whatever the request.
     let or_spent = |refusal: Refusal| spent.clone().unwrap_or(refusal);
     let wire = wire.map_err(or_spent)?;
     let signed = document::split(&wire, SIG_DEV).map_err(|error| or_spent(malformed(&error)))?;
     signed.signature_text.clone_into(&mut reply.sig_dev);
     let message: R = document::decode(signed.body).map_err(|error| or_spent(malformed(&error)))?;
     let device_id = message.device_id();
-    let proven = parts.extensions.get::<Arc<Proven>>();
+    let verified_device = parts.extensions.get::<Arc<VerifiedDevice>>();
 
     let known = match &spent {
-        // In memory or not at all: the store has better to do than to look up what a flood names.
+        // From memory only: a flood must not cause queries of the store.
         Some(refusal) => {
-            let is_proven = proven.is_some_and(|proven| proven.is(device_id));
+            let is_verified = verified_device.is_some_and(|verified_device| verified_device.is(device_id));
             let known = app.registry.get(device_id);
-            let may_be_new = app.newcomers_doubts.wait_us(&(), now_us).is_none();
-            let is_heard = |known: &Arc<Known>| {
-                has_benefit(known, is_proven, &message, now_us) && (may_be_new || !is_newcomer(known))
+            let may_be_new_device = app.new_device_failures.wait_us(&(), now_us).is_none();
+            let is_admitted = |known: &Arc<Known>| {
+                is_likely_genuine(known, is_verified, &message, now_us) && (may_be_new_device || !is_new_device(known))
             };
-            known.filter(is_heard).ok_or_else(|| refusal.clone())?
+            known.filter(is_admitted).ok_or_else(|| refusal.clone())?
         }
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
-            app.dear_failures.spend((), now_us);
+            app.expensive_failures.spend((), now_us);
             Refusal::new(RefusalCode::UnknownDevice)
         })?,
     };
     let input = signing_input(Context::Request { method: R::METHOD, path: parts.uri.path() }, signed.body);
     let checked = check(&message, &known, input.as_bytes(), &signed.signature);
     if matches!(&checked, Err(refusal) if refusal.is_revoked()) {
-        note_revoked(app, &message, &known, &input, &signed.signature, address, now_us).await;
+        audit_revoked(app, &message, &known, &input, &signed.signature, address, now_us).await;
     }
     match checked {
-        Ok(()) => proven.inspect(|proven| proven.verified(device_id)),
+        Ok(()) => verified_device.inspect(|verified_device| verified_device.verified(device_id)),
         Err(refusal) => {
-            proven.inspect(|proven| proven.failed(device_id));
+            verified_device.inspect(|verified_device| verified_device.failed(device_id));
             if refusal.cost_a_check() {
-                app.dear_failures.spend((), now_us);
+                app.expensive_failures.spend((), now_us);
                 if spent.is_some() {
-                    let _ = known.standing(|now| now.spent.doubts.spend(benefit::ON_EXPECTED_PAIRS, now_us)); // spent is spent
-                    if is_newcomer(&known) {
-                        app.newcomers_doubts.spend((), now_us);
+                    let _ = known
+                        .standing(|now| now.spent.suspect_failures.spend(expected_pair::ON_EXPECTED_PAIRS, now_us)); // an empty budget stays empty
+                    if is_new_device(&known) {
+                        app.new_device_failures.spend((), now_us);
                     }
                 }
             }
@@ -153,40 +153,41 @@ async fn admit_document<R: Request>(
     };
     if app.is_short_of_disk() {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
-            .saying("the server's disk is nearly full: what is left is kept for operators"));
+            .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
     known.spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")?;
     Ok((message, known))
 }
 
-/// What a request is refused with that shows no sign of the device itself; none while it need not.
+/// The refusal of requests without a sign of the device itself; none while no budget is used up.
 fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
     let by_address = app.address_budget.wait_us(address, now_us);
     let (wait_us, why) = match by_address {
-        Some(wait_us) => (wait_us, "too many failing requests from this address"),
-        None => (app.dear_failures.wait_us(&(), now_us)?, "too many failing requests from everywhere"),
+        Some(wait_us) => (wait_us, "too many failed requests from this address"),
+        None => (app.expensive_failures.wait_us(&(), now_us)?, "too many failed requests from all addresses"),
     };
     Some(Refusal::too_often(wait_us, why))
 }
 
-/// Whether the device was never heard.
-fn is_newcomer(known: &Known) -> bool {
+/// Whether the device has never sent a valid request.
+fn is_new_device(known: &Known) -> bool {
     known.standing(|now| now.status == DeviceStatus::Whitelisted)
 }
 
-/// Whether a request is worth its signature check although a budget is spent: on a connection where the device `is_proven`, or
-/// with one of its next pairs, unless too much failed on those.
-fn has_benefit<R: Request>(known: &Known, is_proven: bool, message: &R, now_us: u64) -> bool {
+/// Whether a request is worth its signature check although a budget is used up: the device was verified on its connection, or the
+/// request has one of the device's next pairs and not too many have failed on those.
+fn is_likely_genuine<R: Request>(known: &Known, is_verified: bool, message: &R, now_us: u64) -> bool {
     known.standing(|now| {
-        let is_next = || benefit::is_expected(message.sequence(), now.kept);
-        let has_doubts = || now.spent.doubts.wait_us(benefit::ON_EXPECTED_PAIRS, now_us).is_some();
-        now.status != DeviceStatus::Revoked && (is_proven || is_next() && !has_doubts())
+        let is_next = || expected_pair::is_expected(message.sequence(), now.kept);
+        let has_too_many_failures =
+            || now.spent.suspect_failures.wait_us(expected_pair::ON_EXPECTED_PAIRS, now_us).is_some();
+        now.status != DeviceStatus::Revoked && (is_verified || is_next() && !has_too_many_failures())
     })
 }
 
-/// Leaves a line in the audit that a revoked device tried: once a minute at most, and only if it was the device, so that nobody
-/// else can fill the audit in its name. The refusal does not hang on it.
-async fn note_revoked<R: Request>(
+/// Records an attempt of a revoked device in the audit: at most once a minute, and only if the signature is the device's, so that
+/// no one else can fill the audit in its name. The refusal does not depend on it.
+async fn audit_revoked<R: Request>(
     app: &App,
     message: &R,
     known: &Known,
@@ -195,26 +196,26 @@ async fn note_revoked<R: Request>(
     address: IpAddr,
     now_us: u64,
 ) {
-    if known.standing(|now| now.spent.notes.wait_us(NOTES, now_us)).is_some() {
+    if known.standing(|now| now.spent.notes.wait_us(AUDIT_NOTES, now_us)).is_some() {
         return;
     }
     if !known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), signature)) {
         return;
     }
-    if known.standing(|now| now.spent.notes.spend(NOTES, now_us)).is_err() {
+    if known.standing(|now| now.spent.notes.spend(AUDIT_NOTES, now_us)).is_err() {
         return;
     }
     let device_id = message.device_id().to_string();
     let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
-    let noted =
+    let written =
         app.writer.write(move |store| chain::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
-    if let Err(error) = noted {
-        tracing::warn!(%error, "the attempt of a revoked device is not in the audit");
+    if let Err(error) = written {
+        tracing::warn!(%error, "the attempt of a revoked device could not be recorded in the audit");
     }
 }
 
-/// What a known device's request must be: by a device that is not revoked, under the whitelisted key, verified, in its turn.
-/// What memory knows of a device only ever refuses sooner; whether it is registered, for one, the store alone decides.
+/// Checks a known device's request: the device is not revoked, the key is the whitelisted one, the signature is valid, and the pair
+/// is new. The state in memory can only refuse sooner; the store alone decides the rest, such as whether a device is registered.
 fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signature) -> Result<(), Refusal> {
     let (status, kept) = known.standing(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked {

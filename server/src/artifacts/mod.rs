@@ -1,8 +1,9 @@
-//! Firmware images by their hash: uploads that are hashed on the way, downloads within bounds that leave heartbeats alone.
+//! Firmware images by their hash: uploads are hashed while they arrive, and downloads are limited so that they do not slow down
+//! heartbeats.
 //!
-//! Where they are kept is an object store's business: a folder, memory (in a rehearsal), or an S3-compatible service.
+//! An object store holds them: a folder, memory (in a rehearsal), or an S3-compatible service.
 
-mod places;
+mod slots;
 
 use std::{
     ops::Range,
@@ -24,16 +25,15 @@ use sha2::Digest;
 use tokio::time::Instant;
 
 use crate::config::ArtifactLimits;
-use places::{Place, Places};
+use slots::{Slot, Slots};
 
 /// Bytes that are read, paced and sent at a time.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Parts of an upload that are on their way to the store at a time.
-const PARTS_AT_ONCE: usize = 2;
-/// Bytes of one part, at least what S3 takes.
+/// Parts of an upload that are sent to the store at a time.
+const PARTS_IN_FLIGHT_MAX: usize = 2;
+/// Bytes of one part: at least what S3 accepts.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
-/// The artifacts.
 #[derive(Debug, Clone)]
 pub struct Artifacts(Arc<Parts>);
 
@@ -41,31 +41,31 @@ pub struct Artifacts(Arc<Parts>);
 struct Parts {
     store: Arc<dyn ObjectStore>,
     limits: ArtifactLimits,
-    places: Arc<Places>,
-    /// When the next byte may leave.
+    slots: Arc<Slots>,
+    /// When the next byte may be sent.
     next_at: Mutex<Instant>,
 }
 
-/// Why an artifact can't be kept or sent.
+/// Why an artifact can't be stored or sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// More bytes than an artifact may have.
+    /// It is larger than allowed.
     #[error("the artifact is larger than the {0} bytes that ARTIFACT_BYTES_MAX allows")]
     TooLarge(u64),
-    /// The upload broke off, or stalled.
+    /// The upload ended early, or stalled.
     #[error("the artifact did not arrive whole")]
     BrokenOff,
-    /// There are no bytes.
+    /// It has no bytes.
     #[error("the artifact is empty")]
     Empty,
-    /// It is not here.
+    /// It does not exist.
     #[error("there is no such artifact")]
     Missing,
-    /// As many downloads as may be are under way; there is room after so long.
-    #[error("as many downloads as may be are under way")]
+    /// The limit of concurrent downloads is reached; retry after this time.
+    #[error("download limit reached")]
     Busy(Duration),
-    /// The place where artifacts are kept failed.
-    #[error("the place where artifacts are kept failed: {0}")]
+    /// The object store failed.
+    #[error("the object store of artifacts failed: {0}")]
     Store(object_store::Error),
 }
 
@@ -78,10 +78,10 @@ impl From<object_store::Error> for ArtifactError {
     }
 }
 
-/// What is there in an artifact's place.
+/// The length and hash of a stored artifact.
 struct Found {
     bytes: u64,
-    is: Sha256,
+    sha256: Sha256,
 }
 
 fn path_of(sha256: Sha256) -> Path {
@@ -89,21 +89,20 @@ fn path_of(sha256: Sha256) -> Path {
 }
 
 impl Artifacts {
-    /// Artifacts kept in `store`.
     pub fn new(store: Arc<dyn ObjectStore>, limits: ArtifactLimits) -> Self {
-        let places = Arc::new(Places::new(limits.downloads_max));
-        Self(Arc::new(Parts { store, limits, places, next_at: Mutex::new(Instant::now()) }))
+        let slots = Arc::new(Slots::new(limits.downloads_max));
+        Self(Arc::new(Parts { store, limits, slots, next_at: Mutex::new(Instant::now()) }))
     }
 
-    /// Keeps what `body` brings, hashed on the way; gives its hash and length. `name` must be nobody else's: under it the bytes
-    /// wait until they are whole.
+    /// Stores a body, hashed while it arrives; gives its hash and length. `name` must be unique: the bytes are stored under it
+    /// until they are complete.
     ///
     /// # Errors
-    /// It is too large, broke off, is empty, or can't be kept. Then nothing is.
+    /// It is too large, ended early, is empty, or can't be stored. Nothing is stored then.
     pub async fn upload(&self, mut body: Body, name: &str) -> Result<(Sha256, u64), ArtifactError> {
         let Parts { store, limits, .. } = &*self.0;
         if body.size_hint().lower() > limits.artifact_bytes_max {
-            return Err(ArtifactError::TooLarge(limits.artifact_bytes_max)); // as it says itself
+            return Err(ArtifactError::TooLarge(limits.artifact_bytes_max)); // its declared length
         }
         let incoming = Path::from(format!("incoming/{name}"));
         let upload = store.put_multipart(&incoming).await.map_err(ArtifactError::Store)?;
@@ -122,11 +121,11 @@ impl Artifacts {
                 break Err(ArtifactError::TooLarge(limits.artifact_bytes_max));
             }
             hash.update(&piece);
-            write.wait_for_capacity(PARTS_AT_ONCE).await.map_err(ArtifactError::Store)?;
+            write.wait_for_capacity(PARTS_IN_FLIGHT_MAX).await.map_err(ArtifactError::Store)?;
             write.put(piece);
         };
         if let Err(error) = arrived {
-            let _ = write.abort().await; // what is left of it is nobody's
+            let _ = write.abort().await; // the rest is unused
             return Err(error);
         }
         write.finish().await.map_err(ArtifactError::Store)?;
@@ -135,20 +134,20 @@ impl Artifacts {
         Ok((sha256, bytes))
     }
 
-    /// Keeps an artifact that is in memory; gives its hash.
+    /// Stores an artifact from memory; gives its hash.
     ///
     /// # Errors
-    /// It can't be kept.
+    /// It can't be stored.
     pub async fn keep(&self, artifact: Bytes) -> Result<Sha256, ArtifactError> {
         let sha256 = Sha256(sha2::Sha256::digest(&artifact).into());
         self.0.store.put(&path_of(sha256), PutPayload::from_bytes(artifact)).await?;
         Ok(sha256)
     }
 
-    /// Reads an artifact, at most so many bytes a second, and holds it against its hash and length; gives what is wrong with it.
+    /// Reads an artifact, at most this many bytes a second, and compares its hash and length; gives what is wrong with it.
     ///
     /// # Errors
-    /// The place where artifacts are kept failed, which says nothing of the artifact.
+    /// The object store failed, which says nothing about the artifact.
     pub async fn fault(
         &self,
         sha256: Sha256,
@@ -159,8 +158,8 @@ impl Artifacts {
             Ok(Found { bytes, .. }) if bytes != size_bytes => {
                 Ok(Some(format!("has {bytes} bytes, and had {size_bytes}")))
             }
-            Ok(Found { is, .. }) if is != sha256 => {
-                Ok(Some(format!("has other bytes than were uploaded: SHA-256 {is}")))
+            Ok(Found { sha256: found, .. }) if found != sha256 => {
+                Ok(Some(format!("has other bytes than were uploaded: SHA-256 {found}")))
             }
             Ok(_) => Ok(None),
             Err(ArtifactError::Missing) => Ok(Some("is gone".to_owned())),
@@ -168,7 +167,7 @@ impl Artifacts {
         }
     }
 
-    /// The hash and length of what is there; the hash only if the length is right.
+    /// The hash and length of the stored artifact; the hash only if the length is right.
     async fn read_whole(&self, sha256: Sha256, size_bytes: u64, bytes_per_s: u64) -> Result<Found, ArtifactError> {
         let bytes = self.0.store.head(&path_of(sha256)).await?.size;
         let mut hash = sha2::Sha256::new();
@@ -176,35 +175,35 @@ impl Artifacts {
         while range.start < range.end {
             let piece = self.piece(sha256, &range).await?;
             if piece.is_empty() {
-                break; // it was cut meanwhile; the hash says so
+                break; // it was truncated meanwhile; the hash shows that
             }
             hash.update(&piece);
             range.start += u64::try_from(piece.len()).unwrap_or(0);
             tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / bytes_per_s.max(1) as f64)).await;
         }
-        Ok(Found { bytes, is: Sha256(hash.finalize().into()) })
+        Ok(Found { bytes, sha256: Sha256(hash.finalize().into()) })
     }
 
-    /// A part of an artifact as a body that is read while it is sent. It breaks off when the device begins another download.
+    /// A part of an artifact as a body that is read while it is sent. It ends early when the device starts another download.
     ///
     /// # Errors
-    /// As many downloads of other devices as may be are under way, or it is not here.
+    /// The limit of concurrent downloads is reached, or the artifact does not exist.
     pub async fn download(
         &self,
         device_id: &DeviceId,
         sha256: Sha256,
         range: Range<u64>,
     ) -> Result<Body, ArtifactError> {
-        let length = self.length_of(range.end - range.start);
-        let place = self.0.places.take(device_id, length).map_err(ArtifactError::Busy)?;
-        // The first piece is read before the answer begins, so that a missing file is no broken answer.
+        let duration = self.duration_of(range.end - range.start);
+        let slot = self.0.slots.take(device_id, duration).map_err(ArtifactError::Busy)?;
+        // The first piece is read before the answer begins, so that a missing file does not break an answer.
         let first = self.piece(sha256, &range).await?;
         if range.end - range.start <= u64::try_from(first.len()).unwrap_or(0) {
             self.pace(first.len()).await;
             return Ok(Body::from(first));
         }
         let (sender, body) = Channel::new(1);
-        tokio::spawn(self.clone().send(sha256, range, first, sender, place));
+        tokio::spawn(self.clone().send(sha256, range, first, sender, slot));
         Ok(Body::new(body))
     }
 
@@ -214,7 +213,7 @@ impl Artifacts {
         mut range: Range<u64>,
         first: Bytes,
         mut sender: http_body_util::channel::Sender<Bytes, ArtifactError>,
-        place: Place,
+        slot: Slot,
     ) {
         let mut next = Ok(first);
         loop {
@@ -224,9 +223,9 @@ impl Artifacts {
             };
             range.start += u64::try_from(piece.len()).unwrap_or(0);
             self.pace(piece.len()).await;
-            // Whoever does not take a piece in time gives up the place to somebody who will.
+            // A client that does not read a piece in time loses its slot to others.
             match tokio::time::timeout(self.0.limits.stall, sender.send_data(piece)).await {
-                Ok(Ok(())) if range.start < range.end && place.is_current() => next = self.piece(sha256, &range).await,
+                Ok(Ok(())) if range.start < range.end && slot.is_current() => next = self.piece(sha256, &range).await,
                 _ => return,
             }
         }
@@ -238,31 +237,31 @@ impl Artifacts {
         Ok(self.0.store.get_range(&path_of(sha256), range.start..end).await?)
     }
 
-    /// How long so many bytes take where nothing else is sent.
-    fn length_of(&self, bytes: u64) -> Duration {
+    /// How long this many bytes take when nothing else is sent.
+    fn duration_of(&self, bytes: u64) -> Duration {
         Duration::from_secs_f64(bytes as f64 / self.0.limits.bytes_per_s_max as f64)
     }
 
-    /// Waits until so many bytes may leave.
+    /// Waits until this many bytes may be sent.
     async fn pace(&self, bytes: usize) {
-        let length = self.length_of(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let duration = self.duration_of(u64::try_from(bytes).unwrap_or(u64::MAX));
         let at = {
             let mut next_at = self.0.next_at.lock().unwrap_or_else(PoisonError::into_inner);
             let at = (*next_at).max(Instant::now());
-            *next_at = at + length;
+            *next_at = at + duration;
             at
         };
         tokio::time::sleep_until(at).await;
     }
 }
 
-/// A name that nobody else has, for an upload.
-pub fn upload_name(dice: [u8; 32]) -> String {
-    hex(&dice)
+/// A unique name for an upload, from random bytes.
+pub fn upload_name(random: [u8; 32]) -> String {
+    hex(&random)
 }
 
-/// What a Range header asks for of an artifact of so many bytes (RFC 9110, 14): one range of bytes, or the whole. None: it
-/// can't be satisfied. What is not understood asks for the whole, as the standard has it.
+/// The bytes that a Range header requests of an artifact of this length (RFC 9110, 14): one range, or the whole. None: it can't be
+/// satisfied. A header that is not understood requests the whole, by the standard.
 pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bool)> {
     let whole = Some((0..size_bytes, false));
     let Some((unit, spec)) = header.and_then(|header| header.split_once('=')) else { return whole };
@@ -270,7 +269,7 @@ pub fn range_of(header: Option<&str>, size_bytes: u64) -> Option<(Range<u64>, bo
         return whole;
     }
     let Some((from, to)) = spec.split_once('-') else { return whole };
-    // A number that is greater than any we count with is beyond every artifact all the same.
+    // A number that does not fit is beyond the end of any artifact.
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = |text: &str| is_number(text.trim()).then(|| digits(text.trim()).unwrap_or(u64::MAX));
     let range = match (number(from), number(to), from.trim().is_empty(), to.trim().is_empty()) {

@@ -149,11 +149,11 @@ async fn change(
             None => return Err(KeyringError::Raced), // clap demands it
         },
         "add-firmware-key" => flags.get_one::<PublicKey>("public-key").copied().map(KeyOrder::AddFirmware),
-        "flip" => Some(KeyOrder::Flip),
+        "flip" => Some(KeyOrder::Activate),
         _ => Some(KeyOrder::Retire),
     };
     if let Some(order) = order {
-        if matches!(order, KeyOrder::Flip | KeyOrder::Retire) && !flags.get_flag("force") {
+        if matches!(order, KeyOrder::Activate | KeyOrder::Retire) && !flags.get_flag("force") {
             check_stranding(reader, &order, by.at, config.keys_stranded_max_bp).await?;
         }
         if matches!(order, KeyOrder::AddFirmware(_)) && !flags.get_flag("force") {

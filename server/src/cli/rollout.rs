@@ -21,7 +21,7 @@ use crate::{
     rollout::{
         plan::{Nonsense, Wish, percent},
         policy::Policy,
-        step::{GateReading, Order, PersonalOrder, Seen, Status},
+        step::{GateReading, Observed, Order, PersonalOrder, Status},
     },
     rules,
     service::{
@@ -310,7 +310,7 @@ fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         output::lines(&[format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1)])?;
         for gate in gates {
             let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
-            output::lines(&[format!("                          {verdict}: {}", gate.told())])?;
+            output::lines(&[format!("                          {verdict}: {gate}")])?;
         }
     }
     Ok(())
@@ -325,7 +325,7 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         _ => Order::Abort { roll_back: flags.get_flag("roll-back") },
     };
     let number = |name: &str| flags.get_one::<u64>(name).copied();
-    let seen = number("stage").zip(number("revision")).map(|(stage, revision)| Seen {
+    let seen = number("stage").zip(number("revision")).map(|(stage, revision)| Observed {
         stage: usize::try_from(stage - 1).unwrap_or(usize::MAX), // clap demands 1 or more
         revision,
     });

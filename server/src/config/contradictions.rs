@@ -10,7 +10,7 @@ const REQUESTS_PER_BEAT: u64 = 2;
 /// Files that are open besides connections and downloads: the database, its log, folders, the runtime's own.
 const OTHER_FILES: u64 = 64;
 /// A network with a shorter prefix holds strangers: 10.0.0.0/8 and fc00::/7 are the widest private ones.
-const PREFIX_MIN: (u32, u32) = (8, 7);
+const PREFIX_MIN: (u8, u8) = (8, 7);
 /// How long a device that is alone may take for the greatest firmware image.
 const DOWNLOAD_MAX: Duration = Duration::from_hours(1);
 
@@ -48,12 +48,12 @@ fn budget_of_a_beat(config: &Config) -> Option<Contradiction> {
 }
 
 fn wide_proxies(config: &Config) -> Option<Contradiction> {
-    let is_wide = |prefix: u32, is_ipv4| prefix < if is_ipv4 { PREFIX_MIN.0 } else { PREFIX_MIN.1 };
-    let wide = config.trusted_proxies.iter().find(|network| is_wide(network.prefix(), network.is_ipv4()))?;
+    let is_wide = |prefix: u8, is_ipv4| prefix < if is_ipv4 { PREFIX_MIN.0 } else { PREFIX_MIN.1 };
+    let wide = config.trusted_proxies.iter().find(|network| is_wide(network.prefix_len(), network.addr().is_ipv4()))?;
     Some(Contradiction {
         found: format!(
             "TRUSTED_PROXIES has a network with the prefix /{}: strangers in it may say where they come from",
-            wide.prefix()
+            wide.prefix_len()
         ),
         remedy: "name the proxies themselves, or the network that only they are in".to_owned(),
     })

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
 pub use contradictions::{Contradiction, connections_max, contradictions};
@@ -27,11 +28,7 @@ pub use small_file::read_small;
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 
-use crate::{
-    error_report::Dsn,
-    failure::StartError,
-    limit::{Network, Rate},
-};
+use crate::{error_report::Dsn, failure::StartError, limit::Rate};
 use reader::SettingReader;
 
 /// Greatest `IDLE_TIMEOUT_MS`: a day.
@@ -61,7 +58,7 @@ pub struct Config {
     /// Where the admin web is served, if not by this server.
     pub admin_web_origin: Option<String>,
     /// Proxies whose word on a client's address is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Interval that devices are told to keep.
     pub heartbeat_interval: Duration,
     /// Whether registering takes a one-time token.

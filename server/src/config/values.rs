@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use super::{
     ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource, leftovers::DEVELOPMENT_KEY,
     reader::SettingReader,
 };
-use crate::{error_report::Dsn, failure::StartError, limit::Network};
+use crate::{error_report::Dsn, failure::StartError, limit};
 
 impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     pub(super) fn database(&mut self) -> PathBuf {
@@ -79,9 +81,9 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         }
     }
 
-    pub(super) fn networks(&mut self, name: &str) -> Vec<Network> {
+    pub(super) fn networks(&mut self, name: &str) -> Vec<IpNet> {
         let Some(given) = self.text(name) else { return Vec::new() };
-        let parsed: Result<Vec<Network>, _> = given.split(',').map(|network| network.trim().parse()).collect();
+        let parsed: Result<Vec<_>, _> = given.split(',').map(|network| limit::network(network.trim())).collect();
         parsed.unwrap_or_else(|_| {
             self.refuse(name, &given);
             Vec::new()

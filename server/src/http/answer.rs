@@ -1,4 +1,4 @@
-//! Answer or refusal -> TOON -> signed response: the only place that signs.
+//! Encodes an answer or a refusal as TOON and signs the response; nothing else signs responses.
 
 use axum::{body::Body, response::Response};
 use hyper::{StatusCode, header};
@@ -22,7 +22,7 @@ pub struct Reply {
     pub arrived_us: u64,
 }
 
-/// Signs and sends what a handler made.
+/// Signs and sends the result of a handler.
 pub fn send<T: Serialize>(app: &App, reply: &Reply, result: Result<T, Refusal>) -> Response {
     match result {
         Ok(answer) => sealed(app, reply, "OK", 200, document::encode(&answer)),
@@ -30,7 +30,7 @@ pub fn send<T: Serialize>(app: &App, reply: &Reply, result: Result<T, Refusal>) 
     }
 }
 
-/// Signs and sends a document that is written already, or a refusal.
+/// Signs and sends an encoded document, or a refusal.
 pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) -> Response {
     match result {
         Ok(document) => sealed(app, reply, "OK", 200, Ok(document)),
@@ -73,7 +73,7 @@ fn sealed(
             (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), wire)
         }
         Err(error) => {
-            tracing::error!(%error, path = reply.path, "an answer could not be written");
+            tracing::error!(%error, path = reply.path, "an answer could not be encoded");
             (StatusCode::INTERNAL_SERVER_ERROR, String::new())
         }
     };

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, header::HeaderName};
 /// The one line of this name, as text; empty if there is none.
 ///
 /// # Errors
-/// There are several, so many. Whoever stands in between may have read another one.
+/// There are several; gives how many. A proxy in between may have read another one.
 pub fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, usize> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.count()) {
@@ -25,22 +25,22 @@ pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Why a body can't be had.
+/// Why a body can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoBody {
-    /// It is, or says that it is, larger than it may be.
+    /// It is larger than allowed, or declares to be.
     TooLarge,
-    /// It broke off.
+    /// It ended early.
     Broken,
     /// It took too long.
     TimedOut,
 }
 
-/// Reads a body, at most `bytes_max` of it, within `timeout`. One that says at once that it is larger is not waited for: whoever
-/// asks with `Expect: 100-continue` is told before the body is sent.
+/// Reads a body, at most `bytes_max` of it, within `timeout`. A body that declares a larger size is refused immediately: a client
+/// that sends `Expect: 100-continue` gets the answer before it sends the body.
 ///
 /// # Errors
-/// It can't be had.
+/// It can't be read.
 pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, NoBody> {
     if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
         return Err(NoBody::TooLarge);

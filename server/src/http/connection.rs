@@ -1,12 +1,12 @@
-//! One connection: HTTP/1.1 with a bound on the size of a head and on the time of everything that a peer can delay.
+//! One connection: HTTP/1.1 with limits on the size of a head and on everything that a peer can delay.
 //!
 //! | what the peer delays | how long |
 //! | --- | --- |
-//! | its next request, after an answer | `IDLE_TIMEOUT_MS` |
+//! | its next request after an answer | `IDLE_TIMEOUT_MS` |
 //! | the rest of a head, from its first byte, or from the answer before it; the first head, from the connection's start | `REQUEST_TIMEOUT_MS` |
-//! | a body | `REQUEST_TIMEOUT_MS`, by who reads it |
-//! | taking an answer | `REQUEST_TIMEOUT_MS` without a byte taken |
-//! | an end to its body, after an answer that did not wait for it | some seconds ([`Linger`]) |
+//! | a body | `REQUEST_TIMEOUT_MS`, applied by the reader of the body |
+//! | reading an answer | `REQUEST_TIMEOUT_MS` without progress |
+//! | the end of its body, after an answer that did not wait for it | some seconds ([`Linger`]) |
 
 use std::{
     io,
@@ -41,98 +41,100 @@ use tower::ServiceExt;
 use crate::{
     app::App,
     http::{
-        Proven,
+        VerifiedDevice,
         framing::Framing,
         head,
         linger::{Linger, Unread},
     },
 };
 
-/// Greatest head of a request, in bytes.
+/// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Fields of a head at most. Proxies and browsers add many; the bytes bound them further.
+/// The most fields of a head. Proxies and browsers add many; the bytes bound them further.
 const HEAD_FIELDS_MAX: usize = 100;
-/// Bytes of a body from which on an answer that leaves it unread says that the connection closes. A smaller one came with its
-/// head, mostly, and is passed over.
+/// An answer that leaves a body larger than this unread closes the connection. A smaller body has mostly arrived with its head,
+/// and is skipped.
 const SMALL_BODY_BYTES: u64 = 1024;
 
-/// How long a half request counts as fresh, in microseconds: every peer needs some time.
-const FRESH_US: u64 = 1_000_000;
+/// How long a partial request counts as new, in microseconds: every peer needs some time.
+const NEW_REQUEST_US: u64 = 1_000_000;
 
-/// Nothing is asked for.
+/// No request.
 const IDLE: u8 = 0;
-/// A head is on its way.
+/// A head is arriving.
 const HEAD: u8 = 1;
 /// A request is being served.
 const BUSY: u8 = 2;
-/// An answer is on its way.
+/// An answer is being sent.
 const ANSWERING: u8 = 3;
 
-/// What a connection waits for that its peer should do; whoever comes first here is closed first when there are too many.
+/// What a connection waits for its peer to do. When there are too many connections, the variants are closed in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Waits {
+pub(super) enum PendingOn {
     /// The rest of a request.
-    ForRequest,
-    /// A next request.
+    Request,
+    /// The next request.
     Idle,
-    /// That the peer takes an answer.
-    ForTaking,
-    /// The rest of a request that has only just begun.
-    ForFresh,
+    /// That the peer reads an answer.
+    Delivery,
+    /// The rest of a request that has just begun.
+    NewRequest,
 }
 
 /// What a connection is doing, as the rest of the server sees it.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Activity {
     doing: AtomicU8,
     since_us: AtomicU64,
     unread: Unread,
     framing: Mutex<Framing>,
     close: Notify,
-    may_cut: AtomicBool,
+    may_abort: AtomicBool,
 }
 
-impl Pulse {
-    /// A connection whose first head is awaited, at so many microseconds since the server's start.
+impl Activity {
+    /// A connection that waits for its first head; `now_us` is in microseconds since the server's start.
     pub(super) fn new(now_us: u64) -> Self {
         let (doing, since_us) = (AtomicU8::new(HEAD), AtomicU64::new(now_us));
         let (unread, framing) = (Unread::default(), Mutex::default());
-        Self { doing, since_us, unread, framing, close: Notify::new(), may_cut: AtomicBool::new(false) }
+        Self { doing, since_us, unread, framing, close: Notify::new(), may_abort: AtomicBool::new(false) }
     }
 
-    /// What it waits for, and since when, both in microseconds since the server's start; none while the server works for it.
-    pub(super) fn waits(&self, now_us: u64) -> Option<(Waits, u64)> {
+    /// What it waits for, and since when, in microseconds since the server's start; none while the server handles a request.
+    pub(super) fn pending_on(&self, now_us: u64) -> Option<(PendingOn, u64)> {
         let since_us = self.since_us.load(Ordering::Relaxed);
-        let half_request = if now_us.saturating_sub(since_us) < FRESH_US { Waits::ForFresh } else { Waits::ForRequest };
-        let waits = match self.doing.load(Ordering::Relaxed) {
-            HEAD => half_request,
-            _ if self.unread.is_left() => half_request,
-            IDLE => Waits::Idle,
-            ANSWERING => Waits::ForTaking,
+        let partial_request =
+            if now_us.saturating_sub(since_us) < NEW_REQUEST_US { PendingOn::NewRequest } else { PendingOn::Request };
+        let pending = match self.doing.load(Ordering::Relaxed) {
+            HEAD => partial_request,
+            _ if self.unread.is_left() => partial_request,
+            IDLE => PendingOn::Idle,
+            ANSWERING => PendingOn::Delivery,
             _ => return None,
         };
-        Some((waits, since_us))
+        Some((pending, since_us))
     }
 
-    /// Has the connection closed, because it waited so: one that was idle ends with an answer to what has come since.
-    pub(super) fn ask_to_close(&self, waits: Waits) {
-        self.may_cut.store(waits != Waits::Idle, Ordering::Relaxed);
+    /// Closes the connection because of what it waits for. An idle connection first answers a request that has arrived since.
+    pub(super) fn ask_to_close(&self, pending: PendingOn) {
+        self.may_abort.store(pending != PendingOn::Idle, Ordering::Relaxed);
         self.close.notify_one();
     }
 
-    /// Whether the connection ends here and now when it is asked to.
-    fn is_cut(&self) -> bool {
-        self.may_cut.load(Ordering::Relaxed) && self.waits(0).is_some_and(|(waits, _)| waits != Waits::Idle)
+    /// Whether the connection ends immediately when it is asked to close.
+    fn is_aborted(&self) -> bool {
+        self.may_abort.load(Ordering::Relaxed)
+            && self.pending_on(0).is_some_and(|(pending, _)| pending != PendingOn::Idle)
     }
 
-    /// An answer has ended. The next head may have begun already, with bytes that came before.
+    /// An answer has ended. The next head may already have begun, with bytes received before.
     fn is_answered(&self, now_us: u64) {
         let doing = if self.framing(|framing| framing.is_in_head()) { HEAD } else { IDLE };
         self.is(doing, now_us);
     }
 
-    fn framing<T>(&self, look: impl FnOnce(&mut Framing) -> T) -> T {
-        look(&mut self.framing.lock().unwrap_or_else(PoisonError::into_inner))
+    fn framing<T>(&self, action: impl FnOnce(&mut Framing) -> T) -> T {
+        action(&mut self.framing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is(&self, doing: u8, now_us: u64) {
@@ -141,14 +143,14 @@ impl Pulse {
     }
 }
 
-/// An answer's body; the connection waits for the next request when it has ended.
-struct Answering {
+/// An answer's body; when it has ended, the connection waits for the next request.
+struct AnswerBody {
     body: Body,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     app: App,
 }
 
-impl hyper::body::Body for Answering {
+impl hyper::body::Body for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -165,33 +167,33 @@ impl hyper::body::Body for Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.pulse.is_answered(self.app.elapsed_us());
+        self.activity.is_answered(self.app.elapsed_us());
     }
 }
 
 /// Serves one connection to its end.
 ///
 /// # Errors
-/// It did not end in peace: the peer broke off, was too slow, or spoke no HTTP.
+/// It ended abnormally: the peer disconnected, was too slow, or did not speak HTTP.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     app: &App,
-    pulse: &Arc<Pulse>,
+    activity: &Arc<Activity>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
-    let _ = stream.set_nodelay(true); // an answer is one small write; failing to hurry it is no error
-    let proven = Arc::new(Proven::default());
+    let _ = stream.set_nodelay(true); // an answer is one small write; failing to set this is not an error
+    let verified_device = Arc::new(VerifiedDevice::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
-        pulse.is(BUSY, app.elapsed_us());
-        let size = request.body().size_hint(); // of one whose length is said, exact
-        pulse.framing(|framing| framing.has_body(size.exact()));
+        activity.is(BUSY, app.elapsed_us());
+        let size = request.body().size_hint(); // exact if the length is declared
+        activity.framing(|framing| framing.expect_body(size.exact()));
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(Arc::clone(&proven));
-        let request = request.map(|body| pulse.unread.watch(body));
+        request.extensions_mut().insert(Arc::clone(&verified_device));
+        let request = request.map(|body| activity.unread.track(body));
         let is_small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY_BYTES);
         let answered = match head::refused(request.version(), request.headers()) {
             None => Ok(router.clone().oneshot(request)),
@@ -203,19 +205,19 @@ pub(super) async fn serve(
                 Err(refused) => Ok(refused),
             };
             if let Ok(answer) = &mut answer
-                && pulse.unread.is_left()
+                && activity.unread.is_left()
                 && !is_small
             {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            pulse.is(ANSWERING, app.elapsed_us());
-            let answering = |body| Answering { body, pulse: Arc::clone(pulse), app: app.clone() };
-            answer.map(|answer| answer.map(answering))
+            activity.is(ANSWERING, app.elapsed_us());
+            let answer_body = |body| AnswerBody { body, activity: Arc::clone(activity), app: app.clone() };
+            answer.map(|answer| answer.map(answer_body))
         }
     });
-    let paced = Paced {
+    let timed = TimedStream {
         stream,
-        pulse: Arc::clone(pulse),
+        activity: Arc::clone(activity),
         limit: app.config.request_timeout,
         head: None,
         head_since_us: 0,
@@ -227,22 +229,22 @@ pub(super) async fn serve(
         .header_read_timeout(app.config.idle_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEAD_FIELDS_MAX)
-        .serve_connection(TokioIo::new(paced), service);
+        .serve_connection(TokioIo::new(timed), service);
     let mut connection = std::pin::pin!(connection);
-    let told_to_stop = async {
-        let _ = stopped.wait_for(|stopped| *stopped).await; // a sender that is gone says the same
+    let stop_requested = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await; // a dropped sender means the same
     };
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
-        () = told_to_stop => {}
-        () = pulse.close.notified() => if pulse.is_cut() { return Ok(()) },
+        () = stop_requested => {}
+        () = activity.close.notified() => if activity.is_aborted() { return Ok(()) },
     }
     connection.as_mut().graceful_shutdown();
     connection.await
 }
 
-/// A status as the HTTP layer says it: no document, and the connection is closed.
+/// A bare status as the HTTP layer sends it: no document, and the connection is closed.
 fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -250,50 +252,50 @@ fn bare(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// A stream that fails when its peer lets a head or an answer wait too long.
-struct Paced {
+/// A stream that fails when its peer delays a head or an answer for too long.
+struct TimedStream {
     stream: TcpStream,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
     limit: Duration,
-    /// Runs while a head is incomplete. A connection that is idle has no timer of its own.
+    /// Runs while a head is incomplete. An idle connection has no timer here.
     head: Option<Pin<Box<Sleep>>>,
     /// When the connection began to wait for that head, in microseconds since the server's start.
     head_since_us: u64,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer reads nothing.
     write: Option<Pin<Box<Sleep>>>,
-    /// There once everything is said, while the peer is still sending.
+    /// Set after the last answer, while the peer is still sending.
     linger: Option<Linger>,
 }
 
-/// Pending until the limit is over, then an error. The timer is made at the first call.
+/// Pending until the limit has passed, then an error. The first call creates the timer.
 fn wait(timer: &mut Option<Pin<Box<Sleep>>>, limit: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
     let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
     ready!(timer.as_mut().poll(cx));
     Poll::Ready(io::ErrorKind::TimedOut.into())
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() > before {
-            this.pulse.framing(|framing| framing.came(buf.filled().get(before..).unwrap_or_default()));
+            this.activity.framing(|framing| framing.receive(buf.filled().get(before..).unwrap_or_default()));
             // The first byte of a head; in the middle of a request it belongs to the body.
-            let begun = this.pulse.doing.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+            let begun = this.activity.doing.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
             if begun.is_ok() {
                 this.head = None;
             }
         }
-        if this.pulse.doing.load(Ordering::Relaxed) != HEAD {
+        if this.activity.doing.load(Ordering::Relaxed) != HEAD {
             this.head = None;
             return read;
         }
         match read {
             Poll::Pending => {
-                let since_us = this.pulse.since_us.load(Ordering::Relaxed);
+                let since_us = this.activity.since_us.load(Ordering::Relaxed);
                 if this.head_since_us != since_us {
-                    (this.head, this.head_since_us) = (None, since_us); // another head than the timer was made for
+                    (this.head, this.head_since_us) = (None, since_us); // the timer was for another head
                 }
                 wait(&mut this.head, this.limit, cx).map(Err)
             }
@@ -302,9 +304,9 @@ impl AsyncRead for Paced {
     }
 }
 
-impl Paced {
-    /// Watches over a step of writing: progress resets the timer.
-    fn paced<T>(&mut self, step: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+impl TimedStream {
+    /// Limits a step of writing: progress resets the timer.
+    fn timed<T>(&mut self, step: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         match step {
             Poll::Pending => wait(&mut self.write, self.limit, cx).map(Err),
             done @ Poll::Ready(_) => {
@@ -315,10 +317,10 @@ impl Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.paced(step, cx)
+        self.timed(step, cx)
     }
 
     fn poll_write_vectored(
@@ -327,7 +329,7 @@ impl AsyncWrite for Paced {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.paced(step, cx)
+        self.timed(step, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -336,18 +338,18 @@ impl AsyncWrite for Paced {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let step = Pin::new(&mut self.stream).poll_flush(cx);
-        self.paced(step, cx)
+        self.timed(step, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
             let step = Pin::new(&mut this.stream).poll_shutdown(cx);
-            ready!(this.paced(step, cx))?;
-            if !this.pulse.unread.is_left() {
+            ready!(this.timed(step, cx))?;
+            if !this.activity.unread.is_left() {
                 return Poll::Ready(Ok(()));
             }
         }
-        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, cx).map(Ok)
+        this.linger.get_or_insert_with(Linger::start).poll(&mut this.stream, cx).map(Ok)
     }
 }

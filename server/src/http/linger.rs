@@ -1,5 +1,5 @@
-//! A peer that still sends its body when its answer is already there: what comes is read and thrown away for a while, because a
-//! socket that is closed with bytes unread is reset, and the reset takes the answer away from the peer (RFC 9112, 9.6).
+//! Lingering: when a peer still sends its body after the answer, the rest is read and discarded for a while. A socket closed with
+//! unread bytes is reset, and the reset can destroy the answer before the peer reads it (RFC 9112, 9.6).
 
 use std::{
     io,
@@ -19,11 +19,11 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// How long a connection lingers at most.
+/// The longest time that a connection lingers.
 const LINGER: Duration = Duration::from_secs(3);
-/// Bytes that are thrown away at most.
+/// The most bytes that are discarded.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes that are thrown away at a time.
+/// Bytes that are discarded at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Whether a request's body has been left unread.
@@ -31,26 +31,26 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
-    /// The same body; from now on it counts as unread until it is read to its end.
-    pub(super) fn watch(&self, body: Incoming) -> Watched {
+    /// Tracks a body: from now on it counts as unread until it is read to its end.
+    pub(super) fn track(&self, body: Incoming) -> Tracked {
         self.0.store(!body.is_end_stream(), Ordering::Relaxed);
-        Watched { body, unread: self.clone() }
+        Tracked { body, unread: self.clone() }
     }
 
-    /// Whether the last body that was watched has not been read to its end.
+    /// Whether the last body that was tracked has not been read to its end.
     pub(super) fn is_left(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A body that says when it has been read to its end.
+/// A body that records when it has been read to its end.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct Tracked {
     body: Incoming,
     unread: Unread,
 }
 
-impl Body for Watched {
+impl Body for Tracked {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -71,7 +71,7 @@ impl Body for Watched {
     }
 }
 
-/// Throws away what still comes.
+/// Discards what still arrives.
 #[derive(Debug)]
 pub(super) struct Linger {
     end: Pin<Box<Sleep>>,
@@ -79,12 +79,12 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// Lingers from now on.
-    pub(super) fn begin() -> Self {
+    /// Starts to linger.
+    pub(super) fn start() -> Self {
         Self { end: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)), bytes_left: LINGER_BYTES_MAX }
     }
 
-    /// Ready when the peer has no more to say, or has had time enough.
+    /// Ready when the peer has finished sending, or the limits are reached.
     pub(super) fn poll(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
         let mut piece = [0; PIECE_BYTES];
         while self.bytes_left > 0 && self.end.as_mut().poll(cx).is_pending() {

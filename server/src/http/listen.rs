@@ -1,6 +1,6 @@
-//! Sockets: accepts connections, and on shutdown finishes what it accepted. When there are as many as there may be, some go that
-//! wait for their peers: half requests first, and of those that are alike the ones whose address has most connections, so that
-//! whoever opens many keeps nobody out.
+//! Sockets: accepts connections, and on shutdown finishes the accepted ones. At the limit of connections, some that wait for their
+//! peers are closed: partial requests first, and among equals those whose network has most connections, so that a client that opens
+//! many does not keep others out.
 
 use std::{
     cmp::Reverse,
@@ -19,23 +19,23 @@ use tokio::{
 
 use crate::{
     app::App,
-    http::connection::{self, Pulse},
+    http::connection::{self, Activity},
     limit::network_of,
 };
 
 /// Pause after the system refused a connection (too many open files), before the next is tried.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Pause between two lines of the log that say so.
-const SAY_EVERY: Duration = Duration::from_mins(1);
-/// One of so many connections goes when there are too many.
-const GO_SHARE: usize = 256;
+/// Pause between two log lines about that.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
+/// One of this many connections is closed when there are too many.
+const CLOSE_SHARE: usize = 256;
 
 /// Serves until `stop` completes, then finishes requests in progress, for at most the configured grace.
 pub async fn serve(listener: TcpListener, router: Router, app: App, stop: impl Future<Output = ()>) {
-    let crowd = Arc::new(Crowd::new(app.config.connections_max));
+    let connections = Arc::new(Connections::new(app.config.connections_max));
     let (stopping, stopped) = watch::channel(false);
     let mut stop = std::pin::pin!(stop);
-    let mut said_at = None;
+    let mut logged_at = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -45,26 +45,26 @@ pub async fn serve(listener: TcpListener, router: Router, app: App, stop: impl F
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if said_at.is_none_or(|at: Instant| at.elapsed() > SAY_EVERY) {
-                    said_at = Some(Instant::now());
-                    tracing::warn!(%error, "a connection could not be accepted; said once a minute");
+                if logged_at.is_none_or(|at: Instant| at.elapsed() > LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
+                    tracing::warn!(%error, "a connection could not be accepted; logged once a minute");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let place = tokio::select! {
+        let permit = tokio::select! {
             biased;
             () = &mut stop => break,
-            place = crowd.place(app.elapsed_us()) => place,
+            permit = connections.permit(app.elapsed_us()) => permit,
         };
-        let member = Member::join(&crowd, &app, network_of(peer.ip()), place);
-        tokio::spawn(serve_one(stream, peer, router.clone(), app.clone(), member, stopped.clone()));
+        let slot = Slot::join(&connections, &app, network_of(peer.ip()), permit);
+        tokio::spawn(serve_one(stream, peer, router.clone(), app.clone(), slot, stopped.clone()));
     }
     drop(listener);
-    let _ = stopping.send(true); // no connection is left to hear it, or each ends after its answer
+    let _ = stopping.send(true); // no connection is left, or each ends after its answer
     let all = u32::try_from(app.config.connections_max).unwrap_or(u32::MAX);
-    let finished = tokio::time::timeout(app.config.shutdown_grace, crowd.places.acquire_many(all)).await;
+    let finished = tokio::time::timeout(app.config.shutdown_grace, connections.permits.acquire_many(all)).await;
     if finished.is_err() {
         tracing::warn!("requests were still in progress when the grace ended");
     }
@@ -75,46 +75,46 @@ async fn serve_one(
     peer: SocketAddr,
     router: Router,
     app: App,
-    member: Member,
+    slot: Slot,
     stopped: watch::Receiver<bool>,
 ) {
-    let pulse = Arc::clone(&member.pulse);
-    if let Err(error) = connection::serve(stream, peer, router, &app, &pulse, stopped).await {
+    let activity = Arc::clone(&slot.activity);
+    if let Err(error) = connection::serve(stream, peer, router, &app, &activity, stopped).await {
         tracing::debug!(%peer, %error, "connection ended");
     }
-    drop(member);
+    drop(slot);
 }
 
-/// Every open connection.
-struct Crowd {
-    places: Arc<Semaphore>,
-    /// How many go when there are too many: to find them costs a look at each connection.
-    go_at_once: usize,
+/// All open connections.
+struct Connections {
+    permits: Arc<Semaphore>,
+    /// How many are closed at a time when there are too many: finding them means checking each connection.
+    close_at_a_time: usize,
     open: Mutex<Open>,
 }
 
 #[derive(Default)]
 struct Open {
     accepted: u64,
-    connections: BTreeMap<u64, (IpAddr, Arc<Pulse>)>,
-    /// How many each network has.
+    connections: BTreeMap<u64, (IpAddr, Arc<Activity>)>,
+    /// The number of connections of each network.
     of_network: BTreeMap<IpAddr, usize>,
 }
 
-impl Crowd {
+impl Connections {
     fn new(connections_max: usize) -> Self {
-        let go_at_once = (connections_max / GO_SHARE).max(1);
-        Self { places: Arc::new(Semaphore::new(connections_max)), go_at_once, open: Mutex::default() }
+        let close_at_a_time = (connections_max / CLOSE_SHARE).max(1);
+        Self { permits: Arc::new(Semaphore::new(connections_max)), close_at_a_time, open: Mutex::default() }
     }
 
-    /// A place for one more. If there is none, some are asked to go.
-    async fn place(&self, now_us: u64) -> Option<OwnedSemaphorePermit> {
-        let places = Arc::clone(&self.places);
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            return Some(place);
+    /// A slot for one more connection. If there is none, some connections are asked to close.
+    async fn permit(&self, now_us: u64) -> Option<OwnedSemaphorePermit> {
+        let permits = Arc::clone(&self.permits);
+        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+            return Some(permit);
         }
-        self.lock().make_room(self.go_at_once, now_us);
-        places.acquire_owned().await.ok() // the semaphore is never closed
+        self.lock().ask_to_close(self.close_at_a_time, now_us);
+        permits.acquire_owned().await.ok() // the semaphore is never closed
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -123,55 +123,55 @@ impl Crowd {
 }
 
 impl Open {
-    /// Asks so many to go: those of networks that have more than their share, by what they wait for; of those that are alike, the
-    /// ones of whoever has most, and that have waited longest.
-    fn make_room(&self, count: usize, now_us: u64) {
+    /// Asks this many connections to close: first those of networks with more than their share, ordered by what they wait for;
+    /// among equals those of the network with most connections, and those that have waited longest.
+    fn ask_to_close(&self, count: usize, now_us: u64) {
         let share = self.connections.len() / self.of_network.len().max(1);
         let mut waiting: Vec<_> = self
             .connections
             .values()
-            .filter_map(|(network, pulse)| {
-                let (waits, since_us) = pulse.waits(now_us)?;
+            .filter_map(|(network, activity)| {
+                let (pending, since_us) = activity.pending_on(now_us)?;
                 let count = self.of_network.get(network).copied().unwrap_or_default();
-                Some(((count <= share, waits, Reverse(count), since_us), pulse))
+                Some(((count <= share, pending, Reverse(count), since_us), activity))
             })
             .collect();
         waiting.sort_unstable_by_key(|(order, _)| *order);
-        for ((_, waits, ..), pulse) in waiting.iter().take(count) {
-            pulse.ask_to_close(*waits);
+        for ((_, pending, ..), activity) in waiting.iter().take(count) {
+            activity.ask_to_close(*pending);
         }
     }
 }
 
-/// One connection's place in the crowd; given back when it is dropped, however the connection ends.
-struct Member {
-    crowd: Arc<Crowd>,
+/// One connection's slot; freed when it is dropped, however the connection ends.
+struct Slot {
+    connections: Arc<Connections>,
     app: App,
     number: u64,
     network: IpAddr,
-    pulse: Arc<Pulse>,
-    _place: Option<OwnedSemaphorePermit>,
+    activity: Arc<Activity>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Member {
-    fn join(crowd: &Arc<Crowd>, app: &App, network: IpAddr, place: Option<OwnedSemaphorePermit>) -> Self {
+impl Slot {
+    fn join(connections: &Arc<Connections>, app: &App, network: IpAddr, permit: Option<OwnedSemaphorePermit>) -> Self {
         app.metrics.connections.inc();
         app.metrics.connections_accepted.inc();
-        let pulse = Arc::new(Pulse::new(app.elapsed_us()));
-        let mut open = crowd.lock();
+        let activity = Arc::new(Activity::new(app.elapsed_us()));
+        let mut open = connections.lock();
         open.accepted += 1;
         let number = open.accepted;
-        open.connections.insert(number, (network, Arc::clone(&pulse)));
+        open.connections.insert(number, (network, Arc::clone(&activity)));
         *open.of_network.entry(network).or_default() += 1;
         drop(open);
-        Self { crowd: Arc::clone(crowd), app: app.clone(), number, network, pulse, _place: place }
+        Self { connections: Arc::clone(connections), app: app.clone(), number, network, activity, _permit: permit }
     }
 }
 
-impl Drop for Member {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.app.metrics.connections.dec();
-        let mut open = self.crowd.lock();
+        let mut open = self.connections.lock();
         open.connections.remove(&self.number);
         if let Entry::Occupied(mut count) = open.of_network.entry(self.network) {
             *count.get_mut() -= 1;

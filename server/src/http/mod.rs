@@ -1,4 +1,4 @@
-//! HTTP around a handler: sockets and connections, where requests begin and end, who sent them, and signed answers.
+//! HTTP around a handler: sockets and connections, the framing of requests, client addresses, and signed responses.
 
 pub mod answer;
 pub mod body;
@@ -8,8 +8,8 @@ mod framing;
 mod head;
 mod linger;
 pub mod listen;
-mod proven;
 pub mod query;
+mod verified_device;
 
 pub use client::client_address;
-pub use proven::Proven;
+pub use verified_device::VerifiedDevice;

@@ -1,4 +1,4 @@
-//! Query strings: each number in its one form, and an error that says the field, what came and what was expected.
+//! Query strings: numbers in canonical form, and errors that name the field, its value and what was expected.
 
 use axum::{extract::Query, http::Uri};
 use ks_protocol::{number::in_one_form, reading};
@@ -14,10 +14,10 @@ use serde::{
 /// Reads the query of a URI.
 ///
 /// # Errors
-/// A field is unknown, missing or there twice, or its value is not what was expected; in plain words.
+/// A field is unknown, missing or repeated, or its value is not what was expected; in plain words.
 pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|rejection| rejection.body_text())?;
-    let fields = pairs.0.into_iter().map(|(name, given)| (name, Given(given)));
+    let fields = pairs.0.into_iter().map(|(name, given)| (name, FieldText(given)));
     serde_path_to_error::deserialize(MapDeserializer::new(fields)).map_err(|error| {
         let words = reading::plain(&error.inner().to_string());
         match error.path().to_string().as_str() {
@@ -27,18 +27,18 @@ pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
     })
 }
 
-/// The text that was given for a field.
-struct Given(String);
+/// The text of a field.
+struct FieldText(String);
 
-impl IntoDeserializer<'_, Error> for Given {
+impl IntoDeserializer<'_, Error> for FieldText {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
     }
 }
 
-impl Given {
-    /// The number that it is, if it is written as numbers are: no sign but a minus, no leading zeros.
+impl FieldText {
+    /// The number, if it is in canonical form: no sign but a minus, no leading zeros.
     fn number<T: std::str::FromStr + ToString>(&self) -> Option<T> {
         in_one_form(&self.0)
     }
@@ -55,7 +55,7 @@ macro_rules! numbers {
     };
 }
 
-impl<'de> Deserializer<'de> for Given {
+impl<'de> Deserializer<'de> for FieldText {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -96,7 +96,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "snake_case")]
-    struct Asked {
+    struct Fields {
         version: Option<u64>,
         offset: Option<i32>,
         small: Option<u8>,
@@ -112,15 +112,15 @@ mod tests {
         Out,
     }
 
-    fn ask(query: &str) -> Result<Asked, String> {
+    fn parse(query: &str) -> Result<Fields, String> {
         read(&format!("/x?{query}").parse().unwrap())
     }
 
     #[test]
-    fn fields_are_read_in_their_one_form() {
-        let read = ask("version=18446744073709551615&offset=-60&small=0&is_open=true&text=%2B1+a&way=out").unwrap();
+    fn fields_are_read_in_canonical_form() {
+        let read = parse("version=18446744073709551615&offset=-60&small=0&is_open=true&text=%2B1+a&way=out").unwrap();
         let way = Some(Way::Out);
-        let expected = Asked {
+        let expected = Fields {
             version: Some(u64::MAX),
             offset: Some(-60),
             small: Some(0),
@@ -129,13 +129,13 @@ mod tests {
             way,
         };
         assert_eq!(read, expected);
-        assert_eq!(ask("").unwrap().version, None);
+        assert_eq!(parse("").unwrap().version, None);
     }
 
     #[test]
-    fn what_is_something_else_is_shown() {
+    fn an_unexpected_value_is_in_the_error() {
         for number in ["%2B1", "+1", "01", "-0", "1.0", "1e3", "0x1", "", "one", "18446744073709551616", "%D9%A1"] {
-            let error = ask(&format!("version={number}")).unwrap_err();
+            let error = parse(&format!("version={number}")).unwrap_err();
             assert!(error.starts_with("version: expected a whole number, got `"), "{number}: {error}");
         }
         for (query, expected) in [
@@ -146,8 +146,8 @@ mod tests {
             ("way=up", "way: expected `in` or `out`, got `up`"),
             ("version=1&version=1", "duplicate field `version`"),
         ] {
-            assert_eq!(ask(query).unwrap_err(), expected);
+            assert_eq!(parse(query).unwrap_err(), expected);
         }
-        assert!(ask("versoin=1").unwrap_err().contains("unknown field `versoin`"));
+        assert!(parse("versoin=1").unwrap_err().contains("unknown field `versoin`"));
     }
 }

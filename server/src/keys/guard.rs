@@ -1,4 +1,4 @@
-//! What is looked at before the keys change: devices that would believe nobody, and releases that nobody would believe.
+//! Checks before the keys change: devices that would trust no server key, and releases that no device would trust.
 
 use std::time::Duration;
 
@@ -16,32 +16,32 @@ use crate::{
     },
 };
 
-/// A device counts as active when it was heard within this time.
+/// A device counts as active when it was last seen within this time.
 pub const ACTIVE: Duration = Duration::from_hours(7 * 24);
 
-/// A rollout that is not over, and the key that signed what it rolls out.
+/// A rollout that has not ended, and the key that signed its release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InRollout {
-    /// The rollout.
     pub rollout_id: RolloutId,
     /// The key of its release's manifest.
     pub signed_by: KeyId,
 }
 
-/// How many active devices would not believe answers if the keys changed so. Nobody is stranded by a key that is only
-/// published: that is the way to let everybody know it.
+/// How many active devices would not trust responses after the change. A key that is only published strands no device: publishing
+/// is how devices learn of it.
 ///
-/// A flip needs devices to hold the keyset that announced the key, a retirement the one in which the new key signs: a device
-/// that holds it knows the key that signs from now on. One that says it holds a later keyset was led astray: there is none.
+/// An activation requires devices to hold the keyset that announced the key, a retirement the one in which the new key signs: a
+/// device that holds it knows the key that signs from now on. A device that reports a later keyset than the newest holds one that
+/// this server never published.
 pub async fn stranded(reader: &Reader, state: &KeysetState, now: UnixMs) -> Result<KeysetHolders, KeyringError> {
-    let (version, heard_since) = (state.version, now.minus_ms(ms(ACTIVE)));
-    Ok(reader.ask(move |store| store.keyset_holders(version, heard_since)).await?)
+    let (version, seen_since) = (state.version, now.minus_ms(ms(ACTIVE)));
+    Ok(reader.ask(move |store| store.keyset_holders(version, seen_since)).await?)
 }
 
-/// Refuses an order after which devices would no longer believe a release that is being rolled out.
+/// Refuses an order after which devices would no longer trust a release that is being rolled out.
 ///
 /// # Errors
-/// There is one, or the order does not fit anyway.
+/// There is such a release, or the order is invalid anyway.
 pub async fn refuse_to_stop(
     reader: &Reader,
     order: &KeyOrder,
@@ -61,10 +61,10 @@ pub async fn refuse_to_stop(
     if names.is_empty() { Ok(()) } else { Err(KeyringError::StopsRollouts(names)) }
 }
 
-/// Refuses to go on when more than `stranded_max_bp` basis points of the active devices would be stranded.
+/// Refuses a change that would strand more than `stranded_max_bp` basis points of the active devices.
 ///
 /// # Errors
-/// They would.
+/// The change would strand more.
 pub async fn refuse_to_strand(reader: &Reader, now: UnixMs, stranded_max_bp: u64) -> Result<(), KeyringError> {
     let Some(state) = KeysetState::read(reader).await? else { return Ok(()) };
     let holders = stranded(reader, &state, now).await?;

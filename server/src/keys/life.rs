@@ -1,47 +1,47 @@
-//! The life of the server's keys as a pure state machine.
+//! The life cycle of the server's keys as a pure state machine.
 //!
 //! | order | what it does |
 //! | --- | --- |
-//! | announce | a new key is published as ANNOUNCED; the old one goes on signing |
-//! | flip | the ANNOUNCED key becomes SIGNING, the SIGNING one RETIRED: it signs no more and is still believed |
-//! | retire | each RETIRED key becomes REMOVED: answers by it are believed no more |
-//! | revoke | one key becomes REMOVED at once; if it was SIGNING, the ANNOUNCED one takes its place |
+//! | announce | a new key is published as ANNOUNCED; the old one continues to sign |
+//! | activate | the ANNOUNCED key becomes SIGNING, the SIGNING one RETIRED: it no longer signs and is still trusted |
+//! | retire | each RETIRED key becomes REMOVED: its signatures are no longer trusted |
+//! | revoke | one key becomes REMOVED immediately; if it was SIGNING, the ANNOUNCED one takes its place |
 //! | add_firmware | a key is published that signs firmware and nothing else (FIRMWARE) |
 //! | renew | nothing but the keyset's expiry changes |
 //!
-//! Each makes the next version of the keyset. There is never more than one ANNOUNCED key, and always exactly one SIGNING.
+//! Each order creates the next version of the keyset. There is at most one ANNOUNCED key, and always exactly one SIGNING.
 
 use ks_protocol::{id::KeyId, key::PublicKey, time::UnixMs};
 
 use crate::store::keysets::{ServerKeyRecord, ServerKeyStatus as Status};
 
-/// Keys of one keyset at most, as the message holds them.
+/// The most keys of one keyset, as the message limits them.
 pub const KEYS_MAX: usize = 8;
 
-/// What to do with the server's keys.
+/// An order about the server's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyOrder {
     /// Publish a new key.
     Announce(PublicKey),
     /// Publish a key that signs firmware and nothing else.
     AddFirmware(PublicKey),
-    /// Sign with it.
-    Flip,
-    /// Believe the old ones no more.
+    /// Sign with the announced key.
+    Activate,
+    /// Stop trusting the retired keys.
     Retire,
-    /// Cut one off.
+    /// Remove one key.
     Revoke(KeyId),
-    /// Publish the same keys for longer.
+    /// Publish the same keys with a later expiry.
     Renew,
 }
 
 impl KeyOrder {
-    /// The word in the audit.
+    /// The action in the audit.
     pub fn action(&self) -> &'static str {
         match self {
             Self::Announce(_) => "key.announce",
             Self::AddFirmware(_) => "key.add_firmware",
-            Self::Flip => "key.flip",
+            Self::Activate => "key.activate",
             Self::Retire => "key.retire",
             Self::Revoke(_) => "key.revoke",
             Self::Renew => "key.renew",
@@ -52,33 +52,34 @@ impl KeyOrder {
 /// Why an order can't be carried out on these keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyOrderRefused {
-    /// A key waits already.
-    #[error("key {0} is announced already: flip to it, or revoke it, first")]
+    /// There is already an announced key.
+    #[error("key {0} is already announced: activate or revoke it first")]
     AlreadyAnnounced(KeyId),
     /// The key was published before.
     #[error("key {0} was published before; a new one is needed")]
-    KnownAlready(KeyId),
-    /// A keyset holds no more.
-    #[error("the keyset holds {KEYS_MAX} keys already: retire or revoke old ones first")]
+    AlreadyPublished(KeyId),
+    /// The keyset is full.
+    #[error("the keyset already holds {KEYS_MAX} keys: retire or revoke old ones first")]
     TooMany,
-    /// There is no key to flip to.
-    #[error("no key is announced: announce one, and let devices fetch it, first")]
+    /// There is no key to activate.
+    #[error("no key is announced: first announce one, and let devices fetch it")]
     NothingAnnounced,
     /// There is no key to retire.
-    #[error("no key is retired: flip to an announced one first")]
+    #[error("no key is retired: activate an announced one first")]
     NothingRetired,
     /// No such key.
     #[error("no key of the keyset is named {0}")]
     Unknown(KeyId),
-    /// The only one that could sign.
-    #[error("key {0} signs, and no key is announced that could take its place: announce one first")]
-    NothingTakesItsPlace(KeyId),
+    /// It is the only key that could sign.
+    #[error("key {0} signs, and no announced key could replace it: announce one first")]
+    NoReplacement(KeyId),
 }
 
-/// The keys after an order, and the one that it was about. Those REMOVED before are left out, those removed by it are not.
+/// The keys after an order, and the key that the order concerns. Keys that were REMOVED before are left out, those that this order
+/// removes are not.
 ///
 /// # Errors
-/// The order does not fit the keys as they are.
+/// The order is invalid for the keys as they are.
 pub fn step(
     keys: &[ServerKeyRecord],
     order: &KeyOrder,
@@ -95,14 +96,14 @@ pub fn step(
         KeyOrder::Announce(public_key) | KeyOrder::AddFirmware(public_key) => {
             let key_id = public_key.key_id();
             if is_known(&key_id) {
-                return Err(KeyOrderRefused::KnownAlready(key_id));
+                return Err(KeyOrderRefused::AlreadyPublished(key_id));
             }
             if after.len() >= KEYS_MAX {
                 return Err(KeyOrderRefused::TooMany);
             }
             let status = match order {
                 KeyOrder::AddFirmware(_) => Status::Firmware,
-                // The very first key has nobody to announce it.
+                // No earlier key could announce the very first one.
                 _ if keys.is_empty() => Status::Signing,
                 _ => Status::Announced,
             };
@@ -116,7 +117,7 @@ pub fn step(
             });
             key_id
         }
-        KeyOrder::Flip => {
+        KeyOrder::Activate => {
             let next = announced.ok_or(KeyOrderRefused::NothingAnnounced)?;
             retire(&mut after);
             sign_with(&mut after, &next, at);
@@ -132,7 +133,7 @@ pub fn step(
                 return Err(KeyOrderRefused::Unknown(key_id.clone()));
             };
             if signing.as_ref() == Some(key_id) {
-                let next = announced.ok_or_else(|| KeyOrderRefused::NothingTakesItsPlace(key_id.clone()))?;
+                let next = announced.ok_or_else(|| KeyOrderRefused::NoReplacement(key_id.clone()))?;
                 sign_with(&mut after, &next, at);
             }
             after.iter_mut().skip(place).take(1).for_each(|key| remove(key, at));
@@ -174,7 +175,7 @@ mod tests {
         keys.iter().map(|key| key.status).collect()
     }
 
-    /// Runs orders and gives the keys, those removed included, as the store would keep them.
+    /// Applies orders and gives the keys, including the removed ones, as the store would hold them.
     fn run(orders: &[KeyOrder]) -> Result<Vec<ServerKeyRecord>, KeyOrderRefused> {
         let mut kept: Vec<ServerKeyRecord> = Vec::new();
         for order in orders {
@@ -186,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_goes_from_announced_over_signing_and_retired_to_removed() {
+    fn a_key_is_announced_then_signs_then_retires_and_is_removed() {
         let (first, second) = (KeyOrder::Announce(public(1)), KeyOrder::Announce(public(2)));
-        let orders = [first, second, KeyOrder::Flip, KeyOrder::Retire];
+        let orders = [first, second, KeyOrder::Activate, KeyOrder::Retire];
         assert_eq!(statuses(&run(&orders[..1]).unwrap()), [Status::Signing]);
         assert_eq!(statuses(&run(&orders[..2]).unwrap()), [Status::Signing, Status::Announced]);
         assert_eq!(statuses(&run(&orders[..3]).unwrap()), [Status::Retired, Status::Signing]);
@@ -196,34 +197,34 @@ mod tests {
     }
 
     #[test]
-    fn a_compromised_signing_key_is_replaced_by_the_announced_one_at_once() {
+    fn revoking_the_signing_key_activates_the_announced_one() {
         let announce = |number| KeyOrder::Announce(public(number));
         let revoke = KeyOrder::Revoke(public(1).key_id());
         let keys = run(&[announce(1), announce(2), revoke.clone()]).unwrap();
         assert_eq!(statuses(&keys), [Status::Removed, Status::Signing]);
         let alone = run(&[announce(1), revoke]);
-        assert_eq!(alone, Err(KeyOrderRefused::NothingTakesItsPlace(public(1).key_id())));
+        assert_eq!(alone, Err(KeyOrderRefused::NoReplacement(public(1).key_id())));
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_name() {
+    fn invalid_orders_are_refused_by_name() {
         let announce = |number| KeyOrder::Announce(public(number));
         let (first, second) = (public(1).key_id(), public(2).key_id());
-        assert_eq!(run(&[announce(1), KeyOrder::Flip]), Err(KeyOrderRefused::NothingAnnounced));
+        assert_eq!(run(&[announce(1), KeyOrder::Activate]), Err(KeyOrderRefused::NothingAnnounced));
         assert_eq!(run(&[announce(1), KeyOrder::Retire]), Err(KeyOrderRefused::NothingRetired));
-        assert_eq!(run(&[announce(1), announce(1)]), Err(KeyOrderRefused::KnownAlready(first.clone())));
+        assert_eq!(run(&[announce(1), announce(1)]), Err(KeyOrderRefused::AlreadyPublished(first.clone())));
         let twice = run(&[announce(1), announce(2), announce(3)]);
         assert_eq!(twice, Err(KeyOrderRefused::AlreadyAnnounced(second.clone())));
         assert_eq!(run(&[announce(1), KeyOrder::Revoke(second.clone())]), Err(KeyOrderRefused::Unknown(second)));
-        let again = run(&[announce(1), announce(2), KeyOrder::Flip, KeyOrder::Retire, announce(1)]);
-        assert_eq!(again, Err(KeyOrderRefused::KnownAlready(first)), "a removed key never comes back");
+        let again = run(&[announce(1), announce(2), KeyOrder::Activate, KeyOrder::Retire, announce(1)]);
+        assert_eq!(again, Err(KeyOrderRefused::AlreadyPublished(first)), "a removed key can't be published again");
     }
 
     #[test]
     fn a_keyset_never_holds_more_keys_than_its_message() {
         let mut orders = vec![KeyOrder::Announce(public(1))];
         for number in 2..=8 {
-            orders.extend([KeyOrder::Announce(public(number)), KeyOrder::Flip]);
+            orders.extend([KeyOrder::Announce(public(number)), KeyOrder::Activate]);
         }
         assert_eq!(run(&orders).unwrap().len(), KEYS_MAX);
         orders.push(KeyOrder::Announce(public(9)));
@@ -233,7 +234,7 @@ mod tests {
     fn any_order() -> impl Strategy<Value = KeyOrder> {
         prop_oneof![
             (1_u8..6).prop_map(|number| KeyOrder::Announce(public(number))),
-            Just(KeyOrder::Flip),
+            Just(KeyOrder::Activate),
             Just(KeyOrder::Retire),
             (1_u8..6).prop_map(|number| KeyOrder::Revoke(public(number).key_id())),
             Just(KeyOrder::Renew),
@@ -242,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_ordered_one_key_signs_and_each_keyset_shares_a_key_with_the_one_before(
+        fn exactly_one_key_signs_and_consecutive_keysets_share_a_key(
             orders in prop::collection::vec(any_order(), 0..40)
         ) {
             let mut kept = run(&[KeyOrder::Announce(public(1))]).unwrap();

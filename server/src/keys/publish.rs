@@ -1,7 +1,7 @@
-//! Orders carried out: the next keyset, signed by keys that devices believe, and published.
+//! Carries out orders: signs the next keyset with keys that devices trust, and publishes it.
 //!
-//! Version N+1 is signed by keys of N and of N+1, so that a device that holds N can believe it, and walk from any version to the
-//! newest.
+//! Version N+1 is signed by keys of N and of N+1, so that a device that holds N can trust it, and advance version by
+//! version to the newest.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ use crate::{
     },
 };
 
-/// How long a published keyset may be believed.
+/// How long a published keyset is valid.
 const KEYSET_LIFE: Duration = Duration::from_hours(90 * 24);
 
-/// Keeps a new key and publishes it, and gives the version of the keyset that says so. Refused before a private half is kept
-/// that nobody would use.
+/// Stores a new key and publishes it; gives the version of the keyset that announces it. An invalid order is refused before the
+/// private key is stored.
 ///
 /// # Errors
-/// The keys are not such that one can be announced, the key can't be kept, or somebody was quicker.
+/// No key can be announced now, the key can't be stored, or another change came first.
 pub async fn announce(
     vault: &Vault,
     state: &KeysetState,
@@ -44,10 +44,10 @@ pub async fn announce(
     publish(vault, Some(state), &order, why, writer, by).await
 }
 
-/// Carries out an order, and gives the version of the keyset that says so.
+/// Carries out an order; gives the version of the new keyset.
 ///
 /// # Errors
-/// The order does not fit the keys, a private half that must sign is not held, or somebody was quicker.
+/// The order is invalid for the keys, a private key that must sign is missing, or another change came first.
 pub async fn order(
     vault: &Vault,
     order: &KeyOrder,
@@ -71,7 +71,7 @@ pub(super) async fn publish(
     let before: &[ServerKeyRecord] = state.map(|state| state.keys.as_slice()).unwrap_or_default();
     let (keys, subject) = step(before, order, by.at)?;
     for key in keys.iter().filter(|key| key.status == ServerKeyStatus::Signing) {
-        held(vault, &key.key_id)?; // or nobody could sign once it is published
+        held(vault, &key.key_id)?; // or no server could sign once it is published
     }
     let version = state.map_or(0, |state| state.version) + 1;
     let keyset = Keyset {
@@ -86,7 +86,7 @@ pub(super) async fn publish(
     let named: Vec<_> = signers.iter().map(|(key_id, key)| (key_id, key)).collect();
     let document = document::encode(&keyset.signed_by(&named)?)?;
     let (action, detail) = (order.action(), why.to_owned());
-    // Those that this keyset removes. A firmware key is not among them: it was made by people, and its file is theirs.
+    // The keys that this keyset removes. Firmware keys are not among them: operators create those and own their files.
     let was_ours = |key_id: &KeyId| {
         let ours = [ServerKeyStatus::Announced, ServerKeyStatus::Signing, ServerKeyStatus::Retired];
         before.iter().any(|key| key.key_id == *key_id && ours.contains(&key.status))
@@ -102,16 +102,16 @@ pub(super) async fn publish(
     if !is_published {
         return Err(KeyringError::Raced);
     }
-    // Nothing that they sign is believed any more: what is left of them can only be stolen.
+    // Their signatures are no longer trusted; a private key that is left could only be stolen.
     for key_id in &removed {
         if let Err(error) = vault.forget(key_id) {
-            tracing::warn!(%key_id, %error, "the private half of a key that was removed is still there: delete it");
+            tracing::warn!(%key_id, %error, "the private key of a removed key could not be deleted: delete it");
         }
     }
     Ok(version)
 }
 
-/// How a key stands in the keyset; none if it is out of it.
+/// The entry of a key in the keyset; none if it is removed.
 fn entry(key: &ServerKeyRecord) -> Option<KeysetEntry> {
     let state = match key.status {
         ServerKeyStatus::Announced => ServerKeyState::Announced,
@@ -123,15 +123,16 @@ fn entry(key: &ServerKeyRecord) -> Option<KeysetEntry> {
     Some(KeysetEntry { key_id: key.key_id.clone(), state, public_key: key.public_key })
 }
 
-/// Who signs the next keyset: the keys of it that are held here, and if none of those was in the one before, those that were.
+/// The keys that sign the next keyset: those of it that are held here, and if none of them was in the previous one, the key that
+/// signed that.
 fn signers(
     vault: &Vault,
     before: &[ServerKeyRecord],
     after: &[ServerKeyRecord],
 ) -> Result<Vec<(KeyId, PrivateKey)>, KeyringError> {
-    // Firmware keys vouch for firmware only.
+    // Firmware keys sign firmware only.
     let may_sign = |key: &ServerKeyRecord| !matches!(key.status, ServerKeyStatus::Removed | ServerKeyStatus::Firmware);
-    let is_believed =
+    let is_trusted =
         |keys: &[ServerKeyRecord], key_id: &KeyId| keys.iter().any(|key| key.key_id == *key_id && may_sign(key));
     let mut signers = Vec::new();
     for key in after.iter().filter(|key| may_sign(key)) {
@@ -139,7 +140,7 @@ fn signers(
             signers.push((key.key_id.clone(), private));
         }
     }
-    if !before.is_empty() && !signers.iter().any(|(key_id, _)| is_believed(before, key_id)) {
+    if !before.is_empty() && !signers.iter().any(|(key_id, _)| is_trusted(before, key_id)) {
         let old = before.iter().find(|key| key.status == ServerKeyStatus::Signing);
         if let Some(old) = old {
             signers.push((old.key_id.clone(), held(vault, &old.key_id)?));

@@ -1,6 +1,6 @@
-//! The server's keys in force: which one signs, and what keyset says so.
+//! The server's keys in force: which one signs, and by which keyset.
 //!
-//! The store has the last word: a keyset is what was published there, and every server follows it.
+//! The store is the authority: a keyset is in force once it is published there, and every server follows it.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -25,10 +25,10 @@ use crate::{
     store::{By, Reader, Writer},
 };
 
-/// It is published anew, for longer, when less than this is left.
+/// The keyset is renewed when less than this is left of its validity.
 const KEYSET_RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
-/// What signs now.
+/// The keyset in force, and the key that signs.
 #[derive(Debug)]
 struct InForce {
     version: u64,
@@ -38,7 +38,7 @@ struct InForce {
     trust: Trust,
 }
 
-/// The keys in force, and the private halves.
+/// The keys in force, and the private keys.
 #[derive(Debug)]
 pub struct Keyring {
     now: RwLock<Arc<InForce>>,
@@ -47,10 +47,10 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keys that the store has; before the first keyset, one is published with the key that the settings name.
+    /// Reads the keys from the store; if there is no keyset yet, publishes the first one with the key in the settings.
     ///
     /// # Errors
-    /// The key that signs is not held here, or the one that the settings name is a stranger.
+    /// The key that signs is missing here, or the fleet does not know the key in the settings.
     pub async fn start(vault: Vault, writer: &Writer, reader: &Reader, by: &By) -> Result<Self, KeyringError> {
         let mut state = KeysetState::read(reader).await?;
         if state.is_none() {
@@ -69,17 +69,17 @@ impl Keyring {
         Ok(Self { now, vault, firmware_key: None })
     }
 
-    /// The same with a key of its own for firmware.
+    /// Adds a separate key for firmware.
     #[must_use]
     pub fn with_firmware_key(self, firmware_key: Option<PrivateKey>) -> Self {
         Self { firmware_key, ..self }
     }
 
-    /// The key that signs firmware here: the one of the settings if the keyset has it, the server's if the keyset has none for
-    /// firmware.
+    /// The key that signs firmware here: the one in the settings if the keyset has it, or the server's if the keyset has no
+    /// firmware key.
     ///
     /// # Errors
-    /// The keyset has a firmware key that is not here: sign offline.
+    /// The keyset has a firmware key that is missing here: sign offline.
     pub fn firmware_signer(&self) -> Result<PrivateKey, KeyringError> {
         let now = self.now();
         let given = self.firmware_key.as_ref();
@@ -94,10 +94,10 @@ impl Keyring {
         }
     }
 
-    /// A manifest that devices would believe, as far as its signature goes.
+    /// Opens a manifest whose signature devices would accept.
     ///
     /// # Errors
-    /// They would not: its key is not in force, or FW_SIG does not hold.
+    /// They would reject it: its key is not in force, or FW_SIG is invalid.
     pub fn open_manifest(&self, signed: &str) -> Result<Manifest, UpdateClass> {
         Manifest::open(signed, self.now().trust.firmware_signers())
     }
@@ -116,30 +116,30 @@ impl Keyring {
         self.now().key_id.clone()
     }
 
-    /// The private halves.
+    /// The private keys.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }
 
-    /// Seals an answer: appends `key_id` and SIG_SERV.
+    /// Seals a response: appends `key_id` and SIG_SERV.
     pub fn seal(&self, status: u16, sig_dev: &str, document: String) -> String {
         let now = self.now();
         seal_document(&now.signing, &now.key_id, status, sig_dev, document)
     }
 
-    /// Takes over what was published since, by this server or another; and publishes the keyset anew before it expires.
+    /// Adopts the newest keyset, published by this server or another; and renews the keyset before it expires.
     ///
     /// # Errors
-    /// The store can't be asked, or a private half is missing. Then what was in force stays so.
+    /// The store can't be read, or a private key is missing. Then the keys in force stay as they are.
     pub async fn follow(&self, writer: &Writer, reader: &Reader, at: UnixMs) -> Result<(), KeyringError> {
         let newest = reader.ask(|store| store.newest()).await?;
         self.follow_to(newest.keyset_version, writer, reader, at).await
     }
 
-    /// The same, where it is known which version of the keyset is the newest.
+    /// As [`Keyring::follow`], with the newest version already known.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Keyring::follow`].
     pub async fn follow_to(
         &self,
         newest: u64,
@@ -151,13 +151,13 @@ impl Keyring {
             && let Some(state) = KeysetState::read(reader).await?
         {
             let next = in_force(&self.vault, &state)?;
-            tracing::info!(version = next.version, key_id = %next.key_id, "another keyset is in force");
+            tracing::info!(version = next.version, key_id = %next.key_id, "a new keyset is in force");
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         }
         if self.now().expires_at.since_ms(at) < ms(KEYSET_RENEWED_BEFORE) {
             let by = By { name: "ks-server".to_owned(), address: None, at };
-            match order(&self.vault, &KeyOrder::Renew, "its time runs out", writer, reader, &by).await {
-                Ok(_) | Err(KeyringError::Raced) => {} // the next look takes it over, whoever published it
+            match order(&self.vault, &KeyOrder::Renew, "it expires soon", writer, reader, &by).await {
+                Ok(_) | Err(KeyringError::Raced) => {} // the next call adopts it, whichever server published it
                 Err(error) => return Err(error),
             }
         }
@@ -165,7 +165,7 @@ impl Keyring {
     }
 }
 
-/// What the state says is in force, with the private half that signs.
+/// The keys in force by this state, with the private key that signs.
 fn in_force(vault: &Vault, state: &KeysetState) -> Result<InForce, KeyringError> {
     let signing = state.signing().ok_or(KeyringError::Refused(KeyOrderRefused::NothingAnnounced))?;
     let private = held(vault, &signing.key_id)?;

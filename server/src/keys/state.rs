@@ -1,4 +1,4 @@
-//! The server's keys as the store has them: what is published, and what a device believes that holds it.
+//! The server's keys as the store has them: the published keyset, and what a device that holds it trusts.
 
 use ks_protocol::{
     document,
@@ -18,26 +18,25 @@ use crate::store::{
 pub struct KeysetState {
     /// Version of the newest keyset.
     pub version: u64,
-    /// Until when it may be believed.
+    /// When it expires.
     pub expires_at: UnixMs,
     /// Every key that was ever published, the oldest first.
     pub keys: Vec<ServerKeyRecord>,
-    /// What a device trusts that holds the newest keyset.
+    /// What a device that holds the newest keyset trusts.
     pub trust: Trust,
 }
 
 impl KeysetState {
-    /// The key that signs.
     pub fn signing(&self) -> Option<&ServerKeyRecord> {
         self.keys.iter().find(|key| key.status == ServerKeyStatus::Signing)
     }
 
-    /// That the key which the settings name is retired or removed, in words; none if it may sign, or is none of these keys.
+    /// A sentence that the key in the settings is retired or removed; none if it may sign, or is not one of these keys.
     pub fn past(&self, given: &KeyId) -> Option<String> {
         let status = self.keys.iter().find(|key| key.key_id == *given)?.status;
         let so = match status {
-            ServerKeyStatus::Retired => "signs no longer",
-            ServerKeyStatus::Removed => "was revoked or retired for good: no device may be given it",
+            ServerKeyStatus::Retired => "no longer signs",
+            ServerKeyStatus::Removed => "was revoked or removed: no device may be given it",
             ServerKeyStatus::Announced | ServerKeyStatus::Signing | ServerKeyStatus::Firmware => return None,
         };
         let signing = self.signing().map_or_else(|| "none".to_owned(), |key| key.key_id.to_string());

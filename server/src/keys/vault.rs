@@ -1,5 +1,5 @@
-//! The private halves of the server's keys: the one that the settings name, and those made later, each in a file that only its
-//! owner may read (or, in a rehearsal, in memory). The store knows public halves only.
+//! The server's private keys: the one in the settings, and those created later, each in a file that only its owner may read (or, in
+//! a rehearsal, in memory). The store has public keys only.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use ks_protocol::{id::KeyId, key::PrivateKey};
 
 use crate::{config::read_small, failure::StartError};
 
-/// Where private keys are kept.
+/// Where private keys are stored.
 #[derive(Debug, Clone)]
 pub struct Vault {
     given: PrivateKey,
@@ -27,7 +27,7 @@ enum Place {
 }
 
 impl Vault {
-    /// The key that the settings name, and a folder for those made later; it is made with the first of them.
+    /// The key in the settings, and a folder for keys created later; the first of them creates the folder.
     pub fn in_folder(given: PrivateKey, folder: &Path) -> Self {
         Self { given, place: Place::Folder(folder.to_owned()) }
     }
@@ -37,12 +37,12 @@ impl Vault {
         Self { given, place: Place::Memory(Arc::default()) }
     }
 
-    /// The key that the settings name: the first one that signs.
+    /// The key in the settings: the first one that signs.
     pub fn given(&self) -> &PrivateKey {
         &self.given
     }
 
-    /// Keeps a key. Once this returns, it is on disk.
+    /// Stores a key. Once this returns, it is on disk.
     ///
     /// # Errors
     /// The folder can't be written.
@@ -61,7 +61,7 @@ impl Vault {
     /// The private key of this name, if it is here.
     ///
     /// # Errors
-    /// There is a file for it, which can't be read or holds another key.
+    /// Its file can't be read, or holds another key.
     pub fn find(&self, key_id: &KeyId) -> Result<Option<PrivateKey>, StartError> {
         if self.given.public_key().key_id() == *key_id {
             return Ok(Some(self.given.clone()));
@@ -86,11 +86,10 @@ impl Vault {
         })
     }
 
-    /// Deletes the private half of a key that is out of the keyset. The one that the settings name stays, wherever its file is: the
-    /// server would not start without it.
+    /// Deletes the private key of a removed key. The key in the settings stays: the server would not start without it.
     ///
     /// # Errors
-    /// It is still there.
+    /// It could not be deleted.
     pub fn forget(&self, key_id: &KeyId) -> Result<(), StartError> {
         if self.given.public_key().key_id() == *key_id {
             return Ok(());
@@ -112,7 +111,7 @@ impl Vault {
         }
     }
 
-    /// Where keys made later are kept, for people.
+    /// Where keys created later are stored, for display.
     pub fn place(&self) -> String {
         match &self.place {
             Place::Folder(folder) => folder.display().to_string(),
@@ -125,7 +124,7 @@ fn path_of(folder: &Path, key_id: &KeyId) -> PathBuf {
     folder.join(format!("{key_id}.pem"))
 }
 
-/// Reads a private key from a PEM file; whatever is no regular file, or larger than any key, is refused unread.
+/// Reads a private key from a PEM file; anything but a regular file, or a file larger than any key, is refused unread.
 ///
 /// # Errors
 /// The file can't be read, or holds no Ed25519 key.
@@ -138,10 +137,10 @@ pub fn read_key(path: &Path) -> Result<PrivateKey, StartError> {
     PrivateKey::from_pem(&pem).map_err(|error| unusable(error.to_string()))
 }
 
-/// Writes a private key that only its owner may read; whole or not at all, and never over an existing file.
+/// Writes a private key that only its owner may read; atomically, and never over an existing file.
 ///
 /// # Errors
-/// There is a file already, or the folder can't be written.
+/// The file exists, or the folder can't be written.
 pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
     let pem = key
         .to_pem()
@@ -151,7 +150,7 @@ pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
         let not_made = |cause| StartError::File { what: "create", path: folder.to_owned(), cause };
         std::fs::create_dir_all(folder).map_err(not_made)?;
     }
-    // Under another name first, then linked to its own, which fails where there is a file already.
+    // Under another name first, then linked to its own, which fails if the file exists.
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(".{}", std::process::id()));
     let write = || {
@@ -162,7 +161,7 @@ pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
         std::fs::hard_link(&unfinished, path)
     };
     let written = write();
-    let _ = std::fs::remove_file(&unfinished); // it may never have been made
+    let _ = std::fs::remove_file(&unfinished); // it may never have been created
     written.map_err(file)
 }
 
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_kept_for_its_owner_alone_and_found_again() {
+    fn a_key_is_stored_for_its_owner_only_and_found_again() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (given, made) = (PrivateKey::from_seed(&[1; 32]), PrivateKey::from_seed(&[2; 32]));

@@ -1,4 +1,4 @@
-//! What failing costs whoever fails: requests that succeed cost nothing, so a site behind one address is not starved.
+//! Budgets for failed requests: requests that succeed cost nothing, so that a site behind one address is not starved.
 
 use std::{
     collections::BTreeMap,
@@ -8,18 +8,17 @@ use std::{
 
 use super::{Gcra, Rate, network_of};
 
-/// What all addresses together may fail in ways that cost a signature check or a look into the store: 2,000 a second, which is a
-/// tenth of a core.
-pub const DEAR_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
+/// Failures of all addresses together that cost a signature check or a query of the store: 2,000 a second, a tenth of a core.
+pub const EXPENSIVE_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
 
-/// What may fail in the names of all devices that were never heard, while a budget is used up: 100 a second. Their first pair is
-/// anybody's guess, so that a budget for each of them would be as many budgets as somebody knows names.
-pub const NEWCOMERS_DOUBTS: Rate = Rate { per_min: 6_000, burst: 200 };
+/// Failures in the names of all devices that never sent a request, while another budget is used up: 100 a second. Anyone can guess
+/// the first pair of such a device, so that a budget for each would give an attacker as many budgets as they know names.
+pub const NEW_DEVICE_FAILURES: Rate = Rate { per_min: 6_000, burst: 200 };
 
-/// Subjects remembered at most: about 6 MB.
+/// The most subjects remembered: about 6 MB.
 const SUBJECTS_MAX: usize = 65_536;
 
-/// The budgets of all who failed lately.
+/// The budgets of all subjects that failed recently.
 #[derive(Debug)]
 pub struct FailureBudget<K> {
     rate: Rate,
@@ -27,7 +26,7 @@ pub struct FailureBudget<K> {
 }
 
 impl<K: Ord> FailureBudget<K> {
-    /// Nobody has failed yet.
+    /// Budgets of which nothing is spent yet.
     pub fn new(rate: Rate) -> Self {
         Self { rate, spent: Mutex::new(BTreeMap::new()) }
     }
@@ -45,12 +44,12 @@ impl<K: Ord> FailureBudget<K> {
             spent.retain(|_, budget| !budget.is_fresh(now_us));
         }
         if spent.len() >= SUBJECTS_MAX {
-            return; // an attack by so many is not stopped one by one
+            return; // an attack from so many subjects is not stopped one by one
         }
-        let _ = spent.entry(subject).or_default().spend(self.rate, now_us); // already empty is empty
+        let _ = spent.entry(subject).or_default().spend(self.rate, now_us); // an empty budget stays empty
     }
 
-    /// Gives back what [`FailureBudget::spend`] took: it was no failure after all.
+    /// Refunds what [`FailureBudget::spend`] took: it was not a failure after all.
     pub fn refund(&self, subject: &K) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(budget) = spent.get_mut(subject) {
@@ -59,12 +58,12 @@ impl<K: Ord> FailureBudget<K> {
     }
 }
 
-/// The budgets of addresses; those of one IPv6 network share one.
+/// The budgets of addresses; addresses of one IPv6 network share one.
 #[derive(Debug)]
 pub struct AddressBudget(FailureBudget<IpAddr>);
 
 impl AddressBudget {
-    /// No address has failed yet.
+    /// Budgets of which nothing is spent yet.
     pub fn new(rate: Rate) -> Self {
         Self(FailureBudget::new(rate))
     }
@@ -74,7 +73,7 @@ impl AddressBudget {
         self.0.wait_us(&network_of(address), now_us)
     }
 
-    /// Gives back what [`AddressBudget::spend`] took.
+    /// Refunds what [`AddressBudget::spend`] took.
     pub fn refund(&self, address: IpAddr) {
         self.0.refund(&network_of(address));
     }

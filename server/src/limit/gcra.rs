@@ -1,18 +1,18 @@
 //! The generic cell rate algorithm, as a pure decision.
 //!
-//! Source: ITU-T I.371 (2004), annex A, the virtual scheduling form: one number a subject, the theoretical arrival time.
+//! Source: ITU-T I.371 (2004), annex A, the virtual scheduling form: one number for each subject, the theoretical arrival time.
 
-/// How much is allowed.
+/// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Sustained, each minute; at least 1.
+    /// Sustained requests each minute; at least 1.
     pub per_min: u32,
-    /// At once; at least 1.
+    /// Requests at a time; at least 1.
     pub burst: u32,
 }
 
 impl Rate {
-    /// So many at once, and as many spread over each day; `count` should be 1 440 at least.
+    /// `count` at a time, and as many spread over each day; `count` should be at least 1,440.
     pub fn per_day(count: u32) -> Self {
         Self { per_min: count.div_ceil(24 * 60), burst: count }
     }
@@ -35,20 +35,20 @@ pub struct Gcra {
 }
 
 impl Gcra {
-    /// Spends one request, or says for how many microseconds to wait; a refusal costs nothing.
+    /// Spends one request, or gives the microseconds to wait; a refusal costs nothing.
     pub fn spend(&mut self, rate: Rate, now_us: u64) -> Result<(), u64> {
         self.wait_us(rate, now_us).map_or(Ok(()), Err)?;
         self.due_us = self.due_us.max(now_us) + rate.cost_us();
         Ok(())
     }
 
-    /// Spends so many whatever is left: what has been done already. Then it takes longer until the next is allowed.
+    /// Spends `count` requests that have already been done, whatever is left. It then takes longer until the next is allowed.
     pub fn charge(&mut self, rate: Rate, count: u32, now_us: u64) {
         let cost_us = rate.cost_us().saturating_mul(u64::from(count));
         self.due_us = self.due_us.max(now_us).saturating_add(cost_us);
     }
 
-    /// Gives back what one request cost.
+    /// Refunds one request.
     pub fn refund(&mut self, rate: Rate) {
         self.due_us = self.due_us.saturating_sub(rate.cost_us());
     }
@@ -74,15 +74,15 @@ mod tests {
     fn a_burst_then_the_rate() {
         let rate = Rate { per_min: 60, burst: 3 };
         let mut budget = Gcra::default();
-        let at_once = (0..5).filter(|_| budget.spend(rate, 0).is_ok()).count();
-        assert_eq!(at_once, 3);
+        let immediate = (0..5).filter(|_| budget.spend(rate, 0).is_ok()).count();
+        assert_eq!(immediate, 3);
         assert_eq!(budget.spend(rate, 0), Err(1_000_000));
         assert_eq!(budget.spend(rate, 1_000_000), Ok(()));
         assert_eq!(budget.spend(rate, 1_000_000), Err(1_000_000));
     }
 
     #[test]
-    fn a_days_quota_may_be_spent_at_once_and_comes_back_within_a_day() {
+    fn a_daily_quota_may_be_spent_immediately_and_is_restored_within_a_day() {
         let (rate, day_us) = (Rate::per_day(2_880), 24 * 60 * 60 * 1_000_000);
         let mut budget = Gcra::default();
         budget.charge(rate, 2_879, 0);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any span, no more than the burst and the rate's share of the span get through.
+        /// In any period, at most the burst and the rate's share of the period get through.
         #[test]
         fn never_more_than_rate_and_burst(per_min in 1_u32..100_000, burst in 1_u32..100, gaps in proptest::collection::vec(0_u64..2_000_000, 1..200)) {
             let rate = Rate { per_min, burst };

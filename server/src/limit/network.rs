@@ -1,63 +1,32 @@
-//! Networks: addresses that begin alike, as people write them, and as budgets count them.
+//! Networks of addresses, as settings write them and as budgets count them.
 
-use std::{net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use ks_protocol::number::in_one_form;
-
-/// Addresses that begin alike: `10.0.0.0/8`, `fd00::/8`, or a single one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
 
 /// Not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address, or one with a prefix such as 10.0.0.0/8")]
 pub struct BadNetwork;
 
-impl FromStr for Network {
-    type Err = BadNetwork;
-    fn from_str(given: &str) -> Result<Self, BadNetwork> {
-        let (address, prefix) =
-            given.split_once('/').map_or((given, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| BadNetwork)?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Some(bits), in_one_form).ok_or(BadNetwork)?;
-        if prefix <= bits { Ok(Self { address, prefix }) } else { Err(BadNetwork) }
-    }
+/// Reads a network: `10.0.0.0/8`, `fd00::/8`, or a single address. The length of the prefix has one canonical form.
+///
+/// # Errors
+/// The text is not a network.
+pub fn network(given: &str) -> Result<IpNet, BadNetwork> {
+    let parse = || match given.split_once('/') {
+        Some((address, prefix)) => IpNet::new(address.parse().ok()?, in_one_form(prefix)?).ok(),
+        None => given.parse::<IpAddr>().ok().map(IpNet::from),
+    };
+    parse().ok_or(BadNetwork)
 }
 
-impl Network {
-    /// Bits that all its addresses share.
-    pub fn prefix(self) -> u32 {
-        self.prefix
-    }
-
-    /// Whether its addresses are those of IPv4.
-    pub fn is_ipv4(self) -> bool {
-        self.address.is_ipv4()
-    }
-
-    /// Whether the address is one of these.
-    pub fn contains(self, address: IpAddr) -> bool {
-        let differ_from = |bits: u32, differing: u128| self.prefix == 0 || differing >> (bits - self.prefix) == 0;
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => differ_from(32, u128::from(ours.to_bits() ^ theirs.to_bits())),
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => differ_from(128, ours.to_bits() ^ theirs.to_bits()),
-            _ => false,
-        }
-    }
-}
-
-/// What stands for an address: whoever holds an IPv6 address holds its whole /64.
+/// The network that a budget counts for an address: the holder of an IPv6 address holds its whole /64.
 pub fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        },
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -66,9 +35,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_is_a_network_of_one() {
+        assert_eq!(network("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(network("fd00::1").unwrap().to_string(), "fd00::1/128");
+    }
+
+    #[test]
     fn what_is_no_network_is_refused() {
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/-1", "proxy"] {
-            assert_eq!(bad.parse::<Network>(), Err(BadNetwork), "{bad}");
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/-1", "10.0.0.0/08", "10.0.0.0/", "proxy"] {
+            assert_eq!(network(bad), Err(BadNetwork), "{bad}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What it costs to guess passwords and tokens, so that guessing is slow, and whoever guesses elsewhere locks nobody out: a person
-//! is let in from where they have logged in before, whatever others do elsewhere, and a token that was good lately is looked up
-//! first. Who guesses from that same address slows that person's logins there, and their own.
+//! Throttles guessing of passwords and tokens without locking users out: a user can always log in from an address where they have
+//! logged in before, whatever happens elsewhere, and a token that was recently valid is always looked up. An attacker at that same
+//! address slows down the logins of that user there, and their own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,45 +14,45 @@ use crate::limit::{AddressBudget, FailureBudget, Rate, network_of};
 const FAILURES_OF_ADDRESS: Rate = Rate { per_min: 10, burst: 10 };
 /// Logins that may fail under one name, from all addresses where that user has not logged in before.
 const FAILURES_OF_NAME: Rate = Rate { per_min: 20, burst: 20 };
-/// Logins under one name from one address, also those that succeed: each takes a tenth of a second of a core.
+/// Logins under one name from one address, including those that succeed: each costs a tenth of a second of a core.
 const ATTEMPTS: Rate = Rate { per_min: 12, burst: 12 };
 /// Logins from one address that may wait for their turn.
 const WAITING_OF_ADDRESS_MAX: usize = 2;
 /// Logins from addresses where the user has not logged in before that may wait for their turn: half of all.
-const WAITING_OF_STRANGERS_MAX: usize = 8;
-/// Users at addresses, and tokens, that are remembered.
+const WAITING_FROM_NEW_ADDRESSES_MAX: usize = 8;
+/// The most pairs of user and address, and the most tokens, that are remembered.
 const REMEMBERED_MAX: usize = 4_096;
 
-/// The budgets, and who needs none.
+/// The budgets, and the logins and tokens that need none.
 #[derive(Debug)]
 pub struct Throttle {
     addresses: AddressBudget,
     names: FailureBudget<String>,
     attempts: FailureBudget<(String, IpAddr)>,
-    homes: Mutex<Lately<(String, IpAddr)>>,
+    known_addresses: Mutex<Recent<(String, IpAddr)>>,
     waiting: Mutex<Waiting>,
     tokens: AddressBudget,
-    good_tokens: Mutex<Lately<[u8; 32]>>,
+    valid_tokens: Mutex<Recent<[u8; 32]>>,
 }
 
 /// Logins that wait for their turn.
 #[derive(Debug, Default)]
 struct Waiting {
     of_address: BTreeMap<IpAddr, usize>,
-    strangers: usize,
+    from_new_addresses: usize,
 }
 
 impl Throttle {
-    /// Nobody has guessed yet. `wrong_tokens` is how many tokens may be wrong from one address.
+    /// Budgets of which nothing is spent yet. `wrong_tokens` is how many tokens may be wrong from one address.
     pub fn new(wrong_tokens: Rate) -> Self {
         Self {
             addresses: AddressBudget::new(FAILURES_OF_ADDRESS),
             names: FailureBudget::new(FAILURES_OF_NAME),
             attempts: FailureBudget::new(ATTEMPTS),
-            homes: Mutex::default(),
+            known_addresses: Mutex::default(),
             waiting: Mutex::default(),
             tokens: AddressBudget::new(wrong_tokens),
-            good_tokens: Mutex::default(),
+            valid_tokens: Mutex::default(),
         }
     }
 }
@@ -61,55 +61,57 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One try to log in, which counts as failed until it has succeeded, so that many at the same moment are as many.
+/// One attempt to log in, which counts as failed until it has succeeded, so that concurrent attempts all count.
 #[derive(Debug)]
 pub struct Attempt<'t> {
     throttle: &'t Throttle,
-    who: (String, IpAddr),
-    is_at_home: bool,
+    login: (String, IpAddr),
+    is_known_address: bool,
 }
 
 impl Throttle {
-    /// Lets somebody try to log in.
+    /// Starts an attempt to log in.
     ///
     /// # Errors
-    /// Too many have failed: how many microseconds to wait.
+    /// Too many have failed: the microseconds to wait.
     pub fn attempt(&self, name: &str, address: IpAddr, now_us: u64) -> Result<Attempt<'_>, u64> {
-        let who = (name.to_owned(), network_of(address));
-        let is_at_home = lock(&self.homes).has(&who);
-        let as_stranger = || [self.addresses.wait_us(address, now_us), self.names.wait_us(&who.0, now_us)];
-        let waits = if is_at_home { [None, None] } else { as_stranger() };
-        let wait_us = waits.into_iter().flatten().chain(self.attempts.wait_us(&who, now_us)).max();
+        let login = (name.to_owned(), network_of(address));
+        let is_known_address = lock(&self.known_addresses).has(&login);
+        let from_new_address = || [self.addresses.wait_us(address, now_us), self.names.wait_us(&login.0, now_us)];
+        let waits = if is_known_address { [None, None] } else { from_new_address() };
+        let wait_us = waits.into_iter().flatten().chain(self.attempts.wait_us(&login, now_us)).max();
         wait_us.map_or(Ok(()), Err)?;
         let mut waiting = lock(&self.waiting);
-        let of_address = waiting.of_address.get(&who.1).copied().unwrap_or_default();
-        if of_address >= WAITING_OF_ADDRESS_MAX || !is_at_home && waiting.strangers >= WAITING_OF_STRANGERS_MAX {
+        let of_address = waiting.of_address.get(&login.1).copied().unwrap_or_default();
+        if of_address >= WAITING_OF_ADDRESS_MAX
+            || !is_known_address && waiting.from_new_addresses >= WAITING_FROM_NEW_ADDRESSES_MAX
+        {
             return Err(1_000_000);
         }
-        *waiting.of_address.entry(who.1).or_default() += 1;
-        waiting.strangers += usize::from(!is_at_home);
+        *waiting.of_address.entry(login.1).or_default() += 1;
+        waiting.from_new_addresses += usize::from(!is_known_address);
         drop(waiting);
-        self.attempts.spend(who.clone(), now_us);
-        if !is_at_home {
+        self.attempts.spend(login.clone(), now_us);
+        if !is_known_address {
             self.addresses.spend(address, now_us);
-            self.names.spend(who.0.clone(), now_us);
+            self.names.spend(login.0.clone(), now_us);
         }
-        Ok(Attempt { throttle: self, who, is_at_home })
+        Ok(Attempt { throttle: self, login, is_known_address })
     }
 
-    /// Whether a token may be looked up: it was good lately, or not too many have failed from this address.
+    /// Whether a token may be looked up: it was recently valid, or not too many have failed from this address.
     ///
     /// # Errors
-    /// How many microseconds to wait.
+    /// The microseconds to wait.
     pub fn may_look_up(&self, token_sha256: &[u8; 32], address: IpAddr, now_us: u64) -> Result<(), u64> {
         let Some(wait_us) = self.tokens.wait_us(address, now_us) else { return Ok(()) };
-        if lock(&self.good_tokens).has(token_sha256) { Ok(()) } else { Err(wait_us) }
+        if lock(&self.valid_tokens).has(token_sha256) { Ok(()) } else { Err(wait_us) }
     }
 
-    /// The token was good, or it was not.
-    pub fn looked_up(&self, token_sha256: &[u8; 32], is_good: bool, address: IpAddr, now_us: u64) {
-        if is_good {
-            lock(&self.good_tokens).add(token_sha256);
+    /// Records whether a token was valid.
+    pub fn looked_up(&self, token_sha256: &[u8; 32], is_valid: bool, address: IpAddr, now_us: u64) {
+        if is_valid {
+            lock(&self.valid_tokens).add(token_sha256);
         } else {
             self.tokens.spend(address, now_us);
         }
@@ -117,48 +119,48 @@ impl Throttle {
 }
 
 impl Attempt<'_> {
-    /// It was no failure: the password was right, or could not be looked at.
+    /// It was not a failure: the password was right, or could not be checked.
     pub fn is_no_failure(&self) {
-        if !self.is_at_home {
-            self.throttle.addresses.refund(self.who.1);
-            self.throttle.names.refund(&self.who.0);
+        if !self.is_known_address {
+            self.throttle.addresses.refund(self.login.1);
+            self.throttle.names.refund(&self.login.0);
         }
     }
 
-    /// The password was right: the user is at home at this address from now on.
+    /// The password was right: from now on this is a known address of the user.
     pub fn succeeded(&self) {
         self.is_no_failure();
-        lock(&self.throttle.homes).add(&self.who);
+        lock(&self.throttle.known_addresses).add(&self.login);
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let mut waiting = lock(&self.throttle.waiting);
-        waiting.strangers -= usize::from(!self.is_at_home);
-        if let Some(count) = waiting.of_address.get_mut(&self.who.1) {
+        waiting.from_new_addresses -= usize::from(!self.is_known_address);
+        if let Some(count) = waiting.of_address.get_mut(&self.login.1) {
             *count -= 1;
             if *count == 0 {
-                waiting.of_address.remove(&self.who.1);
+                waiting.of_address.remove(&self.login.1);
             }
         }
     }
 }
 
-/// What was seen lately: the oldest is forgotten for a new one when there are too many.
+/// Recent keys: when there are too many, a new one replaces the oldest.
 #[derive(Debug)]
-struct Lately<K> {
+struct Recent<K> {
     known: BTreeSet<K>,
     order: VecDeque<K>,
 }
 
-impl<K> Default for Lately<K> {
+impl<K> Default for Recent<K> {
     fn default() -> Self {
         Self { known: BTreeSet::new(), order: VecDeque::new() }
     }
 }
 
-impl<K: Ord + Clone> Lately<K> {
+impl<K: Ord + Clone> Recent<K> {
     fn has(&self, key: &K) -> bool {
         self.known.contains(key)
     }
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_in_a_users_name_locks_out_no_user_at_a_known_address() {
+    fn guessing_does_not_lock_a_user_out_of_a_known_address() {
         let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
         throttle.attempt("anna", from(1), 0).unwrap().succeeded();
         let guesses = (2..100).filter(|last| throttle.attempt("anna", from(*last), 0).is_ok()).count();
@@ -195,30 +197,30 @@ mod tests {
     }
 
     #[test]
-    fn one_user_who_logs_in_over_and_over_is_slowed_down_alone() {
+    fn only_the_user_who_logs_in_repeatedly_is_slowed_down() {
         let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
-        let at_once = (0..50).filter(|_| throttle.attempt("anna", from(1), 0).inspect(Attempt::succeeded).is_ok());
-        assert_eq!(at_once.count(), 12);
+        let immediate = (0..50).filter(|_| throttle.attempt("anna", from(1), 0).inspect(Attempt::succeeded).is_ok());
+        assert_eq!(immediate.count(), 12);
         assert!(throttle.attempt("ben", from(1), 0).is_ok(), "behind the same address");
     }
 
     #[test]
-    fn logins_that_wait_are_few_for_each_address_and_leave_room_for_who_is_known() {
+    fn waiting_logins_are_limited_by_address_and_leave_room_for_known_addresses() {
         let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
         throttle.attempt("anna", from(1), 0).unwrap().succeeded();
         let waiting: Vec<_> = (2..=20)
             .flat_map(|last| [last; 5])
             .filter_map(|last| throttle.attempt("eve", from(last), 0).ok())
             .collect();
-        assert_eq!(waiting.len(), WAITING_OF_STRANGERS_MAX);
+        assert_eq!(waiting.len(), WAITING_FROM_NEW_ADDRESSES_MAX);
         assert!(throttle.attempt("anna", from(1), 0).is_ok());
         drop(waiting);
         assert!(throttle.waiting.lock().unwrap().of_address.is_empty());
-        assert_eq!(throttle.waiting.lock().unwrap().strangers, 0);
+        assert_eq!(throttle.waiting.lock().unwrap().from_new_addresses, 0);
     }
 
     #[test]
-    fn wrong_tokens_end_the_looking_up_but_not_of_those_that_were_good() {
+    fn wrong_tokens_block_lookups_except_of_recently_valid_ones() {
         let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
         throttle.looked_up(&[1; 32], true, from(1), 0);
         for _ in 0..60 {
@@ -232,11 +234,11 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut lately = Lately::default();
+        let mut recent = Recent::default();
         for number in 0..10_000 {
-            lately.add(&number);
+            recent.add(&number);
         }
-        assert_eq!((lately.known.len(), lately.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
-        assert!(lately.has(&9_999) && !lately.has(&0));
+        assert_eq!((recent.known.len(), recent.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        assert!(recent.has(&9_999) && !recent.has(&0));
     }
 }

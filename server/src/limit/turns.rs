@@ -1,5 +1,5 @@
-//! Questions of people have one reader. Each caller asks it one question at a time, so that nobody waits for more than one long
-//! search of each other caller, however many somebody sends.
+//! Turns at the reader for queries of the admin API. Each caller runs one query at a time, so that a caller waits for at most one
+//! long search of each other caller, however many of them one caller sends.
 
 use std::{
     collections::BTreeMap,
@@ -8,12 +8,12 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-/// Whose turn it is, by caller. A caller without a question is not remembered.
+/// Turns by caller. A caller without a query is not remembered.
 #[derive(Debug, Default)]
 pub struct Turns(Mutex<BTreeMap<String, Weak<Semaphore>>>);
 
 impl Turns {
-    /// The turn that all questions of a caller share.
+    /// The turn that all queries of a caller share.
     pub fn of(&self, caller: &str) -> Arc<Semaphore> {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(caller).and_then(Weak::upgrade) {
@@ -35,18 +35,18 @@ mod tests {
     use super::*;
     use crate::store::{Damage, writer};
 
-    /// Goal: one who asks a lot at once is one of those who wait.
-    /// Method: a hundred questions of one caller, then one of another, on a queue that nobody empties yet.
+    /// Goal: a caller with many concurrent queries waits in line like any other.
+    /// Method: a hundred queries of one caller, then one of another, on a queue that nothing empties yet.
     #[tokio::test]
-    async fn one_callers_questions_wait_for_one_another() {
+    async fn queries_of_one_caller_run_one_at_a_time() {
         let turns = Turns::default();
         let (reader, mut queue) = writer::reader(1_000, &Damage::default());
-        let (told, mut heard) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         for caller in std::iter::repeat_n("eager", 100).chain(["other"]) {
-            let (reader, told) = (reader.in_turn(turns.of(caller)), told.clone());
+            let (reader, sender) = (reader.in_turn(turns.of(caller)), sender.clone());
             tokio::spawn(async move {
-                let _ = reader.ask(|_| Ok(())).await; // nobody answers
-                let _ = told.send(caller);
+                let _ = reader.ask(|_| Ok(())).await; // no answer comes
+                let _ = sender.send(caller);
             });
         }
         tokio::time::timeout(Duration::from_mins(1), async {
@@ -61,13 +61,13 @@ mod tests {
         }
         assert_eq!(queue.len(), 2, "one of each");
         drop((queue.recv().await, queue.recv().await));
-        let mut first = [heard.recv().await.unwrap(), heard.recv().await.unwrap()];
+        let mut first = [receiver.recv().await.unwrap(), receiver.recv().await.unwrap()];
         first.sort_unstable();
         assert_eq!(first, ["eager", "other"]);
     }
 
     #[test]
-    fn who_asks_nothing_is_not_remembered() {
+    fn a_caller_without_a_query_is_not_remembered() {
         let turns = Turns::default();
         let held = turns.of("a");
         assert!(Arc::ptr_eq(&held, &turns.of("a")) && !Arc::ptr_eq(&held, &turns.of("b")));

@@ -1,62 +1,61 @@
-//! What failures among executed devices prove: PASS, FAIL or nothing yet, with the numbers it is said from.
+//! Gates: what the failures among executed devices prove (PASS, FAIL or nothing yet), with the numbers behind the verdict.
 //!
-//! No device is no evidence, and no evidence is never PASS. Everything is in integers, so that a decision is the same, bit
-//! for bit, on every machine. Units: `_bp` are basis points (1 of 10,000), `_ppm` millionths.
+//! Without devices there is no evidence, and without evidence there is no PASS. All arithmetic is in integers, so that a decision
+//! is the same, bit for bit, on every machine. Units: `_bp` are basis points (1 of 10,000), `_ppm` millionths.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scaled::{Scaled, Seen, WHOLE_PPM};
+use super::scaled::{Binomial, Scaled, WHOLE_PPM};
 
-/// All, in basis points.
+/// 100 %, in basis points.
 const WHOLE_BP: u16 = 10_000;
-/// Ppm in a basis point.
+/// Parts per million in a basis point.
 pub(super) const PPM_PER_BP: u32 = 100;
-/// Devices that are judged at most; a judgement takes time that grows with their number, and must not hold up the engine.
+/// The most devices that a gate judges: the time grows with their number, and must not hold up the engine.
 pub(super) const EXECUTED_MAX: u32 = 10_000_000;
-/// Above it a one-sided upper limit would be below the share itself.
+/// With a larger alpha, a one-sided upper limit would be below the share itself.
 const ALPHA_MAX_BP: u16 = 5_000;
 
 /// How a share of failures is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Test {
-    /// The observed share against the threshold, whatever chance had to do with it.
+    /// Compares the observed share with the threshold, without a test of significance.
     Raw,
-    /// The exact one-sided limits of the share against the threshold. Clopper and Pearson, Biometrika 26 (1934) 404-413.
+    /// Compares the exact one-sided limits of the share with the threshold. Clopper and Pearson, Biometrika 26 (1934) 404-413.
     ClopperPearson {
         /// Confidence of each limit, in basis points: 5,000 to 9,999.
         confidence_bp: u16,
     },
-    /// The sequential probability ratio test; it does not look at the threshold. Wald, Ann. Math. Statist. 16 (1945) 117-186.
+    /// The sequential probability ratio test; it does not use the threshold. Wald, Ann. Math. Statist. 16 (1945) 117-186.
     Sprt {
-        /// Share of failures that is fine, in basis points: 1 or more.
+        /// Acceptable share of failures, in basis points: 1 or more.
         p0_bp: u16,
-        /// Share of failures that is too much, in basis points: above `p0_bp`, 9,999 at most.
+        /// Unacceptable share of failures, in basis points: above `p0_bp`, at most 9,999.
         p1_bp: u16,
-        /// Chance to stop firmware that is fine, in basis points: 1 to 4,999.
+        /// Chance to stop acceptable firmware, in basis points: 1 to 4,999.
         alpha_bp: u16,
-        /// Chance to let pass firmware that fails too much, in basis points: 1 to 4,999.
+        /// Chance to pass unacceptable firmware, in basis points: 1 to 4,999.
         beta_bp: u16,
     },
 }
 
-/// What a gate says.
+/// A gate's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
-    /// The evidence suffices, and is good.
+    /// There is enough evidence, and it is good.
     Pass,
-    /// The evidence suffices, and is bad.
+    /// There is enough evidence, and it is bad.
     Fail,
-    /// The evidence does not suffice.
+    /// There is not enough evidence.
     Inconclusive,
 }
 
-/// What a gate says, and the numbers it says it from.
+/// A gate's verdict, and the numbers that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
-    /// What it says.
     pub verdict: Verdict,
     /// Devices that failed.
     pub failed: u32,
@@ -70,26 +69,26 @@ pub struct Judged {
     pub upper_ppm: u32,
 }
 
-/// Counts that can't be judged.
+/// Why counts can't be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoEvidence {
     /// The counts contradict each other.
-    #[error("{failed} devices failed of {executed} that were executed: expected no more than were executed")]
+    #[error("{failed} devices failed of {executed} that were executed: expected at most as many as were executed")]
     MoreFailedThanExecuted {
         /// Devices that failed.
         failed: u32,
         /// Devices that have an outcome.
         executed: u32,
     },
-    /// More than is judged in a moment.
-    #[error("{executed} executed devices are to be judged: expected at most {EXECUTED_MAX}")]
+    /// More devices than can be judged quickly.
+    #[error("{executed} executed devices: expected at most {EXECUTED_MAX}")]
     TooMany {
         /// Devices that have an outcome.
         executed: u32,
     },
 }
 
-/// What is wrong with a test's numbers, and what was expected, in one sentence.
+/// Checks a test's parameters; the error says in one sentence what is wrong and what was expected.
 pub fn check(test: Test, threshold_bp: u16) -> Result<(), String> {
     let within = |name: &str, value: u16, least: u16, most: u16| match value {
         _ if (least..=most).contains(&value) => Ok(()),
@@ -98,7 +97,7 @@ pub fn check(test: Test, threshold_bp: u16) -> Result<(), String> {
     match test {
         Test::Raw => within("the threshold", threshold_bp, 0, 9_999),
         Test::ClopperPearson { confidence_bp } => {
-            // No number of devices shows that nothing ever fails.
+            // No number of devices can show that nothing ever fails.
             within("the threshold of clopper_pearson", threshold_bp, 1, 9_999)?;
             within("confidence_bp", confidence_bp, WHOLE_BP - ALPHA_MAX_BP, 9_999)
         }
@@ -111,9 +110,9 @@ pub fn check(test: Test, threshold_bp: u16) -> Result<(), String> {
     }
 }
 
-/// Judges `failed` of `executed` devices. PASS takes `min_executed` devices and one at least; FAIL does not wait for
-/// them: evidence of harm stands, and for raw it takes so many failures that those still missing could not help. Counts
-/// that can't be are an error.
+/// Judges `failed` of `executed` devices. PASS requires `min_executed` devices, and at least one. FAIL does not wait for
+/// them: evidence of harm is enough. A raw gate fails early only when the devices still missing could not bring the share below
+/// the threshold. Impossible counts are an error.
 pub fn judge(
     test: Test,
     threshold_bp: u16,
@@ -121,7 +120,7 @@ pub fn judge(
     failed: u32,
     executed: u32,
 ) -> Result<Judged, NoEvidence> {
-    possible(failed, executed)?;
+    check_counts(failed, executed)?;
     let share_ppm = share_ppm(failed, executed);
     let (lower_ppm, upper_ppm) = match test {
         Test::ClopperPearson { confidence_bp } => {
@@ -134,12 +133,12 @@ pub fn judge(
     Ok(Judged { verdict, failed, executed, share_ppm, lower_ppm, upper_ppm })
 }
 
-/// The verdict of [`judge`], without the limits, on counts that can be.
+/// The verdict of [`judge`], without the limits; the counts must be possible.
 pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: u32, executed: u32) -> Verdict {
     if executed == 0 {
         return Verdict::Inconclusive;
     }
-    // How the share compares to the threshold if at least so many devices are executed, and none of those missing fails.
+    // Whether the share is above the threshold once this many devices are executed and none of the missing ones fails.
     let part = u64::from(failed) * u64::from(WHOLE_BP);
     let is_above = |executed: u32| part > u64::from(threshold_bp) * u64::from(executed);
     let (is_good, is_bad) = match test {
@@ -147,25 +146,25 @@ pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: 
         Test::ClopperPearson { confidence_bp } => {
             let alpha = alpha(WHOLE_BP.saturating_sub(confidence_bp));
             let threshold_ppm = u32::from(threshold_bp.min(WHOLE_BP)) * PPM_PER_BP;
-            let seen = Seen::new(failed, executed);
+            let binomial = Binomial::new(failed, executed);
             if is_above(executed) {
-                (false, seen.at_least(threshold_ppm).is_below(alpha))
+                (false, binomial.at_least(threshold_ppm).is_below(alpha))
             } else {
-                (seen.at_most(threshold_ppm).is_at_most(alpha), false)
+                (binomial.at_most(threshold_ppm).is_at_most(alpha), false)
             }
         }
         Test::Sprt { p0_bp, p1_bp, alpha_bp, beta_bp } => {
-            // Likelihoods but for a factor of 10,000^-executed on both sides; multiplied out, nothing is divided by nought.
+            // Likelihoods without the factor of 10,000^-executed on both sides; multiplied out, so that nothing is divided by zero.
             let likelihood = |p_bp: u16| {
                 let well_bp = WHOLE_BP.saturating_sub(p_bp);
                 let bad = Scaled::from(u64::from(p_bp)).powi(failed.into());
                 bad.mul(Scaled::from(u64::from(well_bp)).powi(executed.saturating_sub(failed).into()))
             };
-            let (fine, harmful) = (likelihood(p0_bp), likelihood(p1_bp));
+            let (acceptable, harmful) = (likelihood(p0_bp), likelihood(p1_bp));
             let times = |likelihood: Scaled, bp: u16| likelihood.mul(u64::from(bp).into());
             (
-                times(harmful, WHOLE_BP.saturating_sub(alpha_bp)).is_at_most(times(fine, beta_bp)),
-                times(fine, WHOLE_BP.saturating_sub(beta_bp)).is_at_most(times(harmful, alpha_bp)),
+                times(harmful, WHOLE_BP.saturating_sub(alpha_bp)).is_at_most(times(acceptable, beta_bp)),
+                times(acceptable, WHOLE_BP.saturating_sub(beta_bp)).is_at_most(times(harmful, alpha_bp)),
             )
         }
     };
@@ -176,28 +175,28 @@ pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: 
     }
 }
 
-/// The one-sided upper Clopper-Pearson limit of the share of failures, in ppm, rounded up: were the share as large, so few
-/// failures would have a chance of `alpha_bp` at most. An alpha above one half is taken for one half.
+/// The one-sided upper Clopper-Pearson limit of the share of failures, in ppm, rounded up: at this share, so few failures would
+/// have a chance of at most `alpha_bp`. An alpha above one half counts as one half.
 pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
-    possible(failed, executed)?;
-    let (seen, alpha) = (Seen::new(failed, executed), alpha(alpha_bp));
+    check_counts(failed, executed)?;
+    let (binomial, alpha) = (Binomial::new(failed, executed), alpha(alpha_bp));
     let (mut no, mut yes) = (share_ppm(failed, executed), WHOLE_PPM);
     while yes - no > 1 && failed < executed {
         let middle = no.midpoint(yes);
-        *(if seen.at_most(middle).is_at_most(alpha) { &mut yes } else { &mut no }) = middle;
+        *(if binomial.at_most(middle).is_at_most(alpha) { &mut yes } else { &mut no }) = middle;
     }
     Ok(yes)
 }
 
-/// The one-sided lower Clopper-Pearson limit of the share of failures, in ppm, rounded down: were the share as small, so many
-/// failures would have a chance of `alpha_bp` at most. An alpha above one half is taken for one half.
+/// The one-sided lower Clopper-Pearson limit of the share of failures, in ppm, rounded down: at this share, so many failures would
+/// have a chance of at most `alpha_bp`. An alpha above one half counts as one half.
 pub fn failure_share_min_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
-    // So many failures at this share are as likely as so few devices that did well at the rest of it.
-    possible(failed, executed)?;
+    // By symmetry: so many failures at a share are as likely as so few successes at the complement of that share.
+    check_counts(failed, executed)?;
     Ok(WHOLE_PPM - failure_share_max_ppm(executed - failed, executed, alpha_bp)?)
 }
 
-fn possible(failed: u32, executed: u32) -> Result<(), NoEvidence> {
+fn check_counts(failed: u32, executed: u32) -> Result<(), NoEvidence> {
     match failed <= executed {
         false => Err(NoEvidence::MoreFailedThanExecuted { failed, executed }),
         true if executed > EXECUTED_MAX => Err(NoEvidence::TooMany { executed }),
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_are_those_of_exact_fractions() {
+    fn limits_match_exact_fractions() {
         // Computed with Python's Fraction: failed, executed, alpha, lower, upper.
         for (failed, executed, alpha_bp, lower, upper) in [
             (0, 598, 500, 0, 4_998),
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn proof_of_half_a_percent_takes_598_clean_devices() {
+    fn proving_half_a_percent_requires_598_clean_devices() {
         assert_eq!(verdict_of(PROOF, 50, 1, 0, 598), Verdict::Pass);
         assert_eq!(verdict_of(PROOF, 50, 1, 0, 597), Verdict::Inconclusive);
         assert_eq!(verdict_of(PROOF, 50, 599, 0, 598), Verdict::Inconclusive);
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_fails_early_only_if_no_missing_device_could_help() {
+    fn a_raw_gate_fails_early_only_if_no_missing_device_could_change_it() {
         for (failed, executed, verdict) in [
             (0, 199, Verdict::Inconclusive),
             (1, 1, Verdict::Inconclusive),
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sequential_test_stops_at_walds_bounds() {
+    fn the_sequential_test_decides_at_walds_bounds() {
         assert_eq!(
             (verdict_of(WALD, 0, 1, 0, 193), verdict_of(WALD, 0, 1, 0, 194)),
             (Verdict::Inconclusive, Verdict::Pass)
@@ -310,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_cannot_be_are_refused() {
+    fn impossible_counts_are_refused() {
         assert_eq!(judge(PROOF, 50, 1, 2, 1), Err(NoEvidence::MoreFailedThanExecuted { failed: 2, executed: 1 }));
         assert_eq!(judge(Test::Raw, 50, 1, 0, u32::MAX), Err(NoEvidence::TooMany { executed: u32::MAX }));
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_named_with_what_was_expected() {
+    fn invalid_parameters_are_named_with_what_was_expected() {
         let sprt = |p0_bp, p1_bp, alpha_bp, beta_bp| Test::Sprt { p0_bp, p1_bp, alpha_bp, beta_bp };
         for (test, threshold_bp, why) in [
             (Test::Raw, 10_000, "the threshold is 10000: expected 0 to 9999 basis points"),
@@ -337,19 +336,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn without_a_device_nothing_is_proven(test in any_test(), threshold_bp in 0_u16..10_000, min_executed in 0_u32..2) {
+        fn without_devices_the_verdict_is_inconclusive(test in any_test(), threshold_bp in 0_u16..10_000, min_executed in 0_u32..2) {
             prop_assert_eq!(verdict_of(test, threshold_bp, min_executed, 0, 0), Verdict::Inconclusive);
         }
 
         #[test]
-        fn the_share_lies_within_its_limits(
+        fn the_share_is_within_its_limits(
             confidence_bp in 5_000_u16..10_000, executed in 1_u32..3_000, of in 0_u32..=1_000,
         ) {
             let judged = judge(Test::ClopperPearson { confidence_bp }, 50, 1, executed * of / 1_000, executed).unwrap();
             prop_assert!(judged.lower_ppm <= judged.share_ppm && judged.share_ppm <= judged.upper_ppm, "{judged:?}");
         }
 
-        /// Goal: PASS and FAIL are what the limits on show say.
+        /// Goal: PASS and FAIL agree with the limits that are reported.
         #[test]
         fn the_verdict_agrees_with_the_limits(threshold_bp in 1_u16..2_000, executed in 1_u32..3_000, of in 0_u32..200) {
             let judged = judge(PROOF, threshold_bp, 1, executed * of / 1_000, executed).unwrap();
@@ -360,7 +359,7 @@ mod tests {
         }
 
         #[test]
-        fn more_failures_never_turn_a_verdict_for_the_better(
+        fn more_failures_never_improve_a_verdict(
             test in any_test(), threshold_bp in 1_u16..3_000, min_executed in 0_u32..400, executed in 1_u32..300,
         ) {
             let rank = |failed| match verdict_of(test, threshold_bp, min_executed, failed, executed) {

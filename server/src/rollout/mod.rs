@@ -1,10 +1,9 @@
-//! How a release reaches the fleet: by stages, each guarded by gates, every decision kept with the numbers it was made from.
+//! How a release reaches the fleet: in stages, each guarded by gates; every decision is recorded with its numbers.
 //!
-//! All of it is pure: [`policy`] (what is requested, and why it is refused), [`share`] (which stage a device is in), [`stage`],
-//! [`update`] and [`outcome`] (one device's way to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`]
-//! (what a rollout does next), [`plan`] (all that can be said before anything happens). [`crate::service::rollouts`] plans, makes
-//! and drives rollouts; what a step or an update comes to in the store is in [`crate::rules::rollouts`] and
-//! [`crate::rules::updates`].
+//! All of it is pure: [`policy`] (what is requested, and its validation), [`share`] (the order of devices), [`stage`],
+//! [`update`] and [`outcome`] (one device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`]
+//! (what a rollout does next), [`plan`] (what is known before a rollout starts). [`crate::service::rollouts`] plans, creates and
+//! evaluates rollouts; [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
 
 pub mod gate;
 pub mod outcome;

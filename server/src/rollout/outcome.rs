@@ -1,30 +1,29 @@
-//! How an update ends.
+//! The outcomes of an update.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an update ends.
+/// The outcome of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
-    /// Signed heartbeats show the new firmware after a new boot, for the whole window.
+    /// Signed heartbeats reported the new firmware after a new boot, for the whole window.
     Confirmed,
-    /// The device says that it failed.
+    /// The device reported that it failed.
     Failed,
     /// The device refused the manifest or the artifact.
     Rejected,
     /// No progress in time.
     TimedOut,
-    /// Silent after it began to install.
+    /// No heartbeat after it began to install.
     Lost,
-    /// Came back with the old firmware.
+    /// The device came back with the old firmware.
     RolledBack,
-    /// Said that it succeeded; its signed heartbeats say otherwise.
+    /// The device reported success, but its signed heartbeats contradict that.
     FalseSuccess,
 }
 
 impl Outcome {
-    /// Every outcome.
     pub const ALL: [Self; 7] = [
         Self::Confirmed,
         Self::Failed,
@@ -35,7 +34,7 @@ impl Outcome {
         Self::FalseSuccess,
     ];
 
-    /// Whether it is any but CONFIRMED.
+    /// Whether it is anything but CONFIRMED.
     pub fn is_failure(self) -> bool {
         self != Self::Confirmed
     }

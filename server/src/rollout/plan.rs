@@ -1,5 +1,5 @@
-//! All that can be said of a rollout before anything happens: who is in which stage, who is left out and why, how long it takes
-//! at best, and what its gates can prove.
+//! The plan of a rollout: which devices are in which stage, which are left out and why, how long it takes at best, and what its
+//! gates can prove.
 
 use std::collections::BTreeMap;
 
@@ -17,22 +17,22 @@ use super::{
     policy::{Gate, Policy, Scope, WHOLE_BP},
     power::{self, GatePower, TogetherRow, clean_needed},
     share::places,
-    stage::{PlannedStage, by_then},
+    stage::{PlannedStage, cumulative},
 };
 use crate::store::{
     releases::ReleaseRecord,
     rollouts::{Candidate, QUARANTINE_FAILURES, Target},
 };
 
-/// Devices of the first stage that are named at most.
+/// The most devices of the first stage that a plan names.
 const NAMED_MAX: usize = 1_000;
 
-/// What would happen.
+/// What a rollout would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Plan {
     /// Devices that would get the release.
     pub targets: u32,
-    /// Devices that the selector means and that would not, by the reason.
+    /// Devices that the selector matches and that would not get it, by reason.
     pub left_out: BTreeMap<String, u32>,
     /// The stages, in order.
     pub stages: Vec<PlannedStage>,
@@ -40,48 +40,47 @@ pub struct Plan {
     pub at_best_s: u64,
     /// What each gate can prove.
     pub power: Vec<GatePower>,
-    /// What all of them let through together, of firmware that breaks all devices alike.
+    /// What all gates together let through, of firmware that breaks all devices alike.
     pub together: Vec<TogetherRow>,
-    /// Names of the devices of the first stage, in the order of their turn; a thousand at most.
+    /// Names of the devices of the first stage, in the order of their turn; at most a thousand.
     pub first_devices: Vec<DeviceId>,
 }
 
 /// A request for a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
-    /// What it shall be called. Its name is its salt: who comes when follows from it.
+    /// Its name, which is also its salt: the order of devices follows from it.
     pub rollout_id: RolloutId,
-    /// How.
     pub policy: Policy,
 }
 
-/// Why there can be no such rollout.
+/// Why a rollout can't be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
-    /// The policy makes no sense, or not in this fleet.
+    /// The policy is invalid, or does not suit this fleet.
     #[error("policy: {}", .0.join("; "))]
     Policy(Vec<String>),
-    /// Nobody would get it.
+    /// No device would get the release.
     #[error("no device would get the release: {0}")]
-    Nobody(String),
+    NoTargets(String),
     /// The release can't be read.
     #[error("release: {0}")]
     Release(String),
 }
 
-/// The plan but for what gates can prove, which [`power::powers`] says and which takes longer; and the targets as the store
-/// takes them.
+/// The plan without what gates can prove, which [`power::powers`] computes and which takes longer; and the targets as the store
+/// needs them.
 ///
 /// # Errors
-/// It makes no sense.
+/// The request is invalid.
 pub fn plan(
-    wish: &Wish,
+    request: &Wish,
     release: &ReleaseRecord,
     candidates: Vec<Candidate>,
     heartbeat_interval_s: u64,
 ) -> Result<(Plan, Vec<Target>), Nonsense> {
-    let policy = &wish.policy;
-    let wrong = policy.nonsense();
+    let policy = &request.policy;
+    let wrong = policy.validate();
     if !wrong.is_empty() {
         return Err(Nonsense::Policy(wrong));
     }
@@ -89,12 +88,12 @@ pub fn plan(
     let mut left_out: BTreeMap<String, u32> = BTreeMap::new();
     let mut wanted = Vec::new();
     for candidate in candidates {
-        match why_not(&candidate, &manifest) {
+        match exclusion_reason(&candidate, &manifest) {
             Some(why) => *left_out.entry(why).or_default() += 1,
             None => wanted.push(candidate),
         }
     }
-    let salt: [u8; 32] = Sha256::digest(format!("ks rollout\n{}", wish.rollout_id)).into();
+    let salt: [u8; 32] = Sha256::digest(format!("ks rollout\n{}", request.rollout_id)).into();
     let places = places(&salt, &wanted, |device| (&device.device_id, (&device.model, &device.site)));
     let mut targets = Vec::new();
     let mut first = Vec::new();
@@ -110,20 +109,21 @@ pub fn plan(
     }
     if targets.is_empty() {
         let reasons = if left_out.is_empty() {
-            "the selector means no registered device".to_owned()
+            "the selector matches no registered device".to_owned()
         } else {
-            in_words(&left_out)
+            summary(&left_out)
         };
-        return Err(Nonsense::Nobody(reasons));
+        return Err(Nonsense::NoTargets(reasons));
     }
     let stages = stages(policy, &targets);
-    let mut wrong = policy.misfit(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
+    let mut wrong =
+        policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
     if !wrong.is_empty() {
-        // What is too much for the rest may suit all: whoever is left out may be the cause.
+        // The policy might suit all devices and be too much for the rest, so the error names those that are left out.
         if !left_out.is_empty() {
-            let (rest, left) = (super::devices(targets.len()), in_words(&left_out));
-            wrong.push(format!("the release would go to {rest}; of those that are meant, left out are: {left}"));
+            let (rest, left) = (super::devices(targets.len()), summary(&left_out));
+            wrong.push(format!("the release would go to {rest}; left out of the selected devices: {left}"));
         }
         return Err(Nonsense::Policy(wrong));
     }
@@ -140,16 +140,16 @@ pub fn plan(
     Ok((plan, targets))
 }
 
-/// A manifest's fields, whether it is signed or not.
+/// Reads a manifest, signed or not.
 ///
 /// # Errors
-/// It is no manifest.
+/// The text is not a manifest.
 pub fn read(manifest: &str) -> Result<Manifest, String> {
     let body = manifest.find(&format!("\n{FW_SIG}: ")).map_or(manifest, |at| manifest.get(..at).unwrap_or(manifest));
     document::decode(body).map_err(|error| error.to_string())
 }
 
-fn why_not(device: &Candidate, manifest: &Manifest) -> Option<String> {
+fn exclusion_reason(device: &Candidate, manifest: &Manifest) -> Option<String> {
     let is_for_model = manifest.models.as_slice().iter().any(|model| model.as_str() == device.model);
     let needs = manifest.min_counter.is_some_and(|least| device.release_counter < least);
     if let Some(rollout_id) = &device.open_rollout
@@ -161,7 +161,7 @@ fn why_not(device: &Candidate, manifest: &Manifest) -> Option<String> {
     }
     let reasons = [
         (!is_for_model, "of another model"),
-        (device.release_counter >= manifest.release_counter, "run it, or a later release, already"),
+        (device.release_counter >= manifest.release_counter, "already run it or a later release"),
         (needs, "need an earlier release first"),
         (device.has_failed_this, "failed with this release before"),
         (device.failures >= QUARANTINE_FAILURES, "in quarantine after three failed updates"),
@@ -169,8 +169,8 @@ fn why_not(device: &Candidate, manifest: &Manifest) -> Option<String> {
     reasons.into_iter().find_map(|(is_so, why)| is_so.then(|| why.to_owned()))
 }
 
-/// How many devices are left out, by the reason.
-fn in_words(left_out: &BTreeMap<String, u32>) -> String {
+/// How many devices are left out, by reason.
+fn summary(left_out: &BTreeMap<String, u32>) -> String {
     left_out.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -209,15 +209,15 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
     planned.collect()
 }
 
-/// How long it takes at least until so many devices have been started, in seconds.
+/// The least time until this many devices have started, in seconds.
 fn started_s(policy: &Policy, devices: u32) -> u64 {
     let before_last = u64::from(devices.saturating_sub(1));
     let by_pace = before_last / u64::from(policy.starts_per_min) * 60;
-    let by_room = before_last / u64::from(policy.in_flight_max) * policy.confirm_window_s;
-    by_pace.max(by_room)
+    let by_in_flight_max = before_last / u64::from(policy.in_flight_max) * policy.confirm_window_s;
+    by_pace.max(by_in_flight_max)
 }
 
-/// Gates that could not pass in some stage even if not one device failed: the rollout would wait there for nothing.
+/// Gates that could not pass in some stage even if no device failed: the rollout would wait there in vain.
 fn gates_that_never_pass(policy: &Policy, stages: &[PlannedStage]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (number, gate) in policy.gates.iter().enumerate() {
@@ -229,27 +229,28 @@ fn gates_that_never_pass(policy: &Policy, stages: &[PlannedStage]) -> Vec<String
     wrong
 }
 
-/// Why a gate can't pass in a stage; `needed` are the clean devices that it takes to pass. A group below the gate's minimum holds nothing up, unless all are.
+/// Why a gate can't pass in a stage; `needed` is how many clean devices it requires to pass. A group below the gate's minimum holds
+/// nothing up, unless all groups are.
 fn stuck(gate: &Gate, needed: Option<u32>, groups: &BTreeMap<String, Vec<u32>>, stage: usize) -> Option<String> {
     let devices_by_then = |added: &Vec<u32>| match gate.scope {
         Scope::Stage => added.get(stage).copied().unwrap_or(0),
-        _ => by_then(added).get(stage).copied().unwrap_or(0),
+        _ => cumulative(added).get(stage).copied().unwrap_or(0),
     };
     let devices = || groups.iter().map(|(of, added)| (of, devices_by_then(added)));
     let passes = |devices| needed.is_some_and(|needed| needed <= devices);
     let largest = devices().map(|(_, devices)| devices).max().unwrap_or(0);
     if !passes(largest) {
         return Some(format!(
-            "it judges {largest} devices there, and proves nothing with so few; expected a larger share, a smaller min_executed or a test that asks for less"
+            "it judges {largest} devices there, which prove nothing; expected a larger share, a smaller min_executed or a less strict test"
         ));
     }
     let (of, devices) = devices().find(|(_, devices)| *devices >= gate.min_executed.max(1) && !passes(*devices))?;
     Some(format!(
-        "of {of} it judges {devices} devices there, enough for its min_executed and too few to prove anything; expected a larger share, a min_executed above {devices} (a smaller group can only fail) or a test that asks for less"
+        "of {of} it judges {devices} devices there, enough for its min_executed but too few to prove anything; expected a larger share, a min_executed above {devices} (a smaller group can only fail) or a less strict test"
     ))
 }
 
-/// A share in percent, for people.
+/// A share in percent, for display.
 pub fn percent(share_bp: u16) -> String {
     let (whole, hundredths) = (share_bp / 100, share_bp % 100);
     if share_bp > WHOLE_BP || hundredths == 0 { format!("{whole} %") } else { format!("{whole}.{hundredths:02} %") }
@@ -311,15 +312,15 @@ mod tests {
         (0..count).map(device).collect()
     }
 
-    fn wish(change: impl Fn(&mut Policy)) -> Wish {
+    fn request(change: impl Fn(&mut Policy)) -> Wish {
         let mut policy = playbook();
         change(&mut policy);
         Wish { rollout_id: "spring".parse().unwrap(), policy }
     }
 
     #[test]
-    fn a_plan_says_who_comes_when_and_the_same_name_gives_the_same() {
-        let planned = || plan(&wish(|_| {}), &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap();
+    fn a_plan_orders_devices_and_the_same_name_gives_the_same_order() {
+        let planned = || plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap();
         let (first, targets) = planned();
         assert_eq!((first.targets, first.stages[0].adds + first.stages[1].adds), (1_000, 1_000));
         assert!((45..=55).contains(&first.stages[0].adds), "5 % of 1,000: {}", first.stages[0].adds);
@@ -329,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_out_is_counted_by_the_reason() {
+    fn devices_left_out_are_counted_by_reason() {
         let mut fleet = devices(400);
         fleet[0].release_counter = 2;
         fleet[1].open_rollout = Some("winter".parse().unwrap());
         fleet[2].failures = 3;
         fleet[3].has_failed_this = true;
-        let small = wish(|policy| {
+        let small = request(|policy| {
             policy.stages[0].min_executed = 5;
             policy.gates[0].min_executed = 5;
         });
@@ -349,23 +350,23 @@ mod tests {
                 "1 in the open rollout winter",
                 "100 of another model"
             ],
-            "the one that runs it is of the other model too"
+            "the one that already runs it is of the other model too"
         );
     }
 
     #[test]
     fn a_gate_that_could_never_pass_is_refused() {
-        let exact = wish(|policy| policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 });
+        let exact = request(|policy| policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 });
         let refused = plan(&exact, &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap_err().to_string();
         assert!(refused.contains("gates[0]: it can't pass in stage 1"), "50 devices don't show 0.5 %: {refused}");
         assert!(plan(&exact, &release(&["KS-100", "KS-200"]), devices(13_000), 60).is_ok(), "650 do");
     }
 
-    /// A model of 50 devices is enough for a minimum of one and too few to show anything: it would hold the rollout up for good.
+    /// A model of 50 devices is enough for a minimum of one and too few to prove anything: it would hold up the rollout for good.
     #[test]
-    fn a_gate_that_a_middling_group_could_never_pass_is_refused_with_its_name() {
+    fn a_gate_that_a_medium_group_could_never_pass_is_refused_naming_the_group() {
         let by_model = |min_executed| {
-            wish(|policy| {
+            request(|policy| {
                 policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 };
                 policy.gates[0].scope = Scope::Model;
                 policy.gates[0].min_executed = min_executed;
@@ -378,20 +379,20 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_does_not_suit_the_rest_names_who_is_left_out() {
+    fn a_policy_too_strict_for_the_rest_names_the_devices_left_out() {
         let mut fleet = devices(1_000);
         for device in &mut fleet[..970] {
             device.open_rollout = Some("spring".parse().unwrap());
         }
-        let refused = plan(&wish(|_| {}), &release(&["KS-100", "KS-200"]), fleet, 60).unwrap_err().to_string();
-        let said =
-            "the release would go to 30 devices; of those that are meant, left out are: 970 in the open rollout spring";
-        assert!(refused.contains("min_executed") && refused.ends_with(said), "{refused}");
+        let refused = plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), fleet, 60).unwrap_err().to_string();
+        let expected =
+            "the release would go to 30 devices; left out of the selected devices: 970 in the open rollout spring";
+        assert!(refused.contains("min_executed") && refused.ends_with(expected), "{refused}");
     }
 
     #[test]
-    fn nobody_is_no_rollout() {
-        let refused = plan(&wish(|_| {}), &release(&["KS-900"]), devices(10), 60).unwrap_err();
+    fn a_rollout_without_targets_is_refused() {
+        let refused = plan(&request(|_| {}), &release(&["KS-900"]), devices(10), 60).unwrap_err();
         assert_eq!(refused.to_string(), "no device would get the release: 10 of another model");
     }
 }

@@ -1,4 +1,4 @@
-//! A rollout's policy: stages, gates, pace and patience; one that makes no sense is refused with the reason.
+//! A rollout's policy: stages, gates, pace and timeouts, and its validation.
 
 use ks_protocol::id::ReleaseId;
 use schemars::JsonSchema;
@@ -9,42 +9,42 @@ use super::{
     outcome::Outcome,
 };
 
-/// Stages of a rollout at most.
+/// The most stages of a rollout.
 const STAGES_MAX: usize = 20;
-/// Gates of a rollout at most.
+/// The most gates of a rollout.
 const GATES_MAX: usize = 20;
-/// Longest time that a policy can name, in seconds: 90 days.
+/// The longest time that a policy can set, in seconds: 90 days.
 const SECONDS_MAX: u64 = 90 * 86_400;
-/// All of a population, in basis points.
+/// A whole population, in basis points.
 pub const WHOLE_BP: u16 = 10_000;
 
-/// How a release shall reach its population.
+/// How a release reaches its population.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// One after the other; shares only grow.
+    /// The stages in order; shares only grow.
     pub stages: Vec<Stage>,
-    /// What stops it. At least one.
+    /// What stops the rollout. At least one.
     pub gates: Vec<Gate>,
-    /// Updates under way at a time at most.
+    /// The most updates in flight at a time.
     #[serde(default = "default_in_flight_max")]
     pub in_flight_max: u32,
-    /// Updates started within a minute at most.
+    /// The most updates started within a minute.
     #[serde(default = "default_starts_per_min")]
     pub starts_per_min: u32,
-    /// Devices of one site that may be out of service for it at a time: under way, or lost.
+    /// The most devices of one site that may be out of service at a time because of the rollout: in flight, or lost.
     #[serde(default)]
     pub site_unavailable_max: Option<u32>,
-    /// How long heartbeats must show the new firmware until it counts as CONFIRMED, in seconds.
+    /// How long heartbeats must report the new firmware until the update counts as CONFIRMED, in seconds.
     #[serde(default = "default_confirm_window_s")]
     pub confirm_window_s: u64,
-    /// How long a download or an installation may stand still until it counts as TIMED_OUT, in seconds.
+    /// How long a download or an installation may make no progress until it counts as TIMED_OUT, in seconds.
     #[serde(default = "default_progress_timeout_s")]
     pub progress_timeout_s: u64,
     /// How long a device may be silent, once it has begun to install, until it counts as LOST, in seconds.
     #[serde(default = "default_lost_after_s")]
     pub lost_after_s: u64,
-    /// How long a stage may take until the rollout pauses and says so, in seconds. Waiting for a person is not among it.
+    /// How long a stage may take until the rollout pauses and records why, in seconds. Waiting for an approval does not count.
     #[serde(default = "default_max_wait_s")]
     pub max_wait_s: u64,
     /// What `abort_and_roll_back` installs: a release with a higher counter that brings the old firmware.
@@ -71,15 +71,14 @@ fn default_max_wait_s() -> u64 {
     14 * 86_400
 }
 
-/// One stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Share of the population that the release is offered to by now, in basis points.
+    /// Share of the population that the release is offered to by the end of the stage, in basis points.
     pub share_bp: u16,
     /// Devices of the stage that must have an outcome before it can be promoted.
     pub min_executed: u32,
-    /// How long the stage is watched after that many have, in seconds.
+    /// How long the stage is watched after that, in seconds.
     pub bake_s: u64,
     /// Who promotes it.
     #[serde(default)]
@@ -97,16 +96,16 @@ pub enum Approval {
     Manual,
 }
 
-/// What must hold of the outcomes.
+/// What the outcomes must satisfy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// Which outcomes count as failures; every one but CONFIRMED unless it is said.
+    /// Which outcomes count as failures; by default every one but CONFIRMED.
     #[serde(default = "every_failure")]
     pub outcomes: Vec<Outcome>,
-    /// The share of failures among executed devices that is too much, in basis points.
+    /// The share of failures among executed devices above which the gate fails, in basis points.
     pub threshold_bp: u16,
-    /// Executed devices below which nothing is proven.
+    /// The least number of executed devices for a PASS.
     pub min_executed: u32,
     /// How the share is judged.
     pub test: Test,
@@ -139,32 +138,32 @@ pub enum Scope {
     Stratum,
 }
 
-/// What a gate does that fails.
+/// What a failed gate does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Nothing more is offered until a person resumes.
+    /// Nothing more is offered until a person resumes the rollout.
     Pause,
-    /// It is over.
+    /// The rollout ends.
     #[default]
     Abort,
-    /// It is over, and those that took the release get `roll_back_to`.
+    /// The rollout ends, and devices that took the release get `roll_back_to`.
     AbortAndRollBack,
 }
 
 impl Policy {
-    /// All that is wrong with it, a sentence each; nothing if it makes sense.
-    pub fn nonsense(&self) -> Vec<String> {
+    /// Validates the policy on its own; gives one sentence for each problem.
+    pub fn validate(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut unless = |holds: bool, sentence: &dyn Fn() -> String| {
+        let mut expect = |holds: bool, sentence: &dyn Fn() -> String| {
             if !holds {
                 wrong.push(sentence());
             }
         };
-        unless((1..=STAGES_MAX).contains(&self.stages.len()), &|| {
+        expect((1..=STAGES_MAX).contains(&self.stages.len()), &|| {
             format!("stages: expected 1 to {STAGES_MAX}, got {}", self.stages.len())
         });
-        unless((1..=GATES_MAX).contains(&self.gates.len()), &|| {
+        expect((1..=GATES_MAX).contains(&self.gates.len()), &|| {
             format!(
                 "gates: expected 1 to {GATES_MAX}, got {}; without one nothing could stop a bad release",
                 self.gates.len()
@@ -173,30 +172,30 @@ impl Policy {
         let mut before = 0;
         for (number, stage) in self.stages.iter().enumerate() {
             let name = |field: &str| format!("stages[{number}].{field}");
-            unless((1..=WHOLE_BP).contains(&stage.share_bp), &|| {
+            expect((1..=WHOLE_BP).contains(&stage.share_bp), &|| {
                 format!("{}: expected 1 to {WHOLE_BP} basis points, got {}", name("share_bp"), stage.share_bp)
             });
-            unless(stage.share_bp > before, &|| {
+            expect(stage.share_bp > before, &|| {
                 format!(
                     "{}: expected more than {before}, the share of the stage before, got {}",
                     name("share_bp"),
                     stage.share_bp
                 )
             });
-            unless(stage.min_executed >= 1, &|| {
+            expect(stage.min_executed >= 1, &|| {
                 format!("{}: expected at least 1; completion alone proves nothing", name("min_executed"))
             });
-            unless(stage.bake_s <= SECONDS_MAX, &|| {
+            expect(stage.bake_s <= SECONDS_MAX, &|| {
                 format!("{}: expected at most {SECONDS_MAX}, got {}", name("bake_s"), stage.bake_s)
             });
             before = stage.share_bp;
         }
         for (number, gate) in self.gates.iter().enumerate() {
             let name = |field: &str| format!("gates[{number}].{field}");
-            unless(!gate.outcomes.is_empty() && !gate.outcomes.contains(&Outcome::Confirmed), &|| {
+            expect(!gate.outcomes.is_empty() && !gate.outcomes.contains(&Outcome::Confirmed), &|| {
                 format!("{}: expected at least one, and not CONFIRMED", name("outcomes"))
             });
-            unless(gate.threshold_bp < WHOLE_BP, &|| {
+            expect(gate.threshold_bp < WHOLE_BP, &|| {
                 format!(
                     "{}: expected 0 to {} basis points, got {}",
                     name("threshold_bp"),
@@ -204,19 +203,19 @@ impl Policy {
                     gate.threshold_bp
                 )
             });
-            unless(gate.min_executed >= 1, &|| format!("{}: expected at least 1", name("min_executed")));
+            expect(gate.min_executed >= 1, &|| format!("{}: expected at least 1", name("min_executed")));
             if let Err(why) = gate::check(gate.test, gate.threshold_bp) {
-                unless(false, &|| format!("{}: {why}", name("test")));
+                expect(false, &|| format!("{}: {why}", name("test")));
             }
             let can_roll_back = gate.action != Action::AbortAndRollBack || self.roll_back_to.is_some();
-            unless(can_roll_back, &|| {
+            expect(can_roll_back, &|| {
                 format!("{}: abort_and_roll_back needs `roll_back_to`, a release with a higher counter", name("action"))
             });
         }
         for (name, value) in [("in_flight_max", self.in_flight_max), ("starts_per_min", self.starts_per_min)] {
-            unless((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000, got {value}"));
+            expect((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000, got {value}"));
         }
-        unless(self.site_unavailable_max != Some(0), &|| {
+        expect(self.site_unavailable_max != Some(0), &|| {
             "site_unavailable_max: expected at least 1, or nothing; with 0 no site could ever update".to_owned()
         });
         for (name, value, least) in [
@@ -225,22 +224,21 @@ impl Policy {
             ("lost_after_s", self.lost_after_s, 60),
             ("max_wait_s", self.max_wait_s, 60),
         ] {
-            unless((least..=SECONDS_MAX).contains(&value), &|| {
+            expect((least..=SECONDS_MAX).contains(&value), &|| {
                 format!("{name}: expected {least} to {SECONDS_MAX}, got {value}")
             });
         }
         wrong
     }
 
-    /// What makes no sense of it in this fleet: `devices` are those that each stage adds, `heartbeat_interval_s` is what devices
-    /// are told to keep.
-    pub fn misfit(&self, devices: &[u32], heartbeat_interval_s: u64) -> Vec<String> {
+    /// Validates the policy for this fleet; gives one sentence for each problem. `devices` are those that each stage adds.
+    pub fn validate_for_fleet(&self, devices: &[u32], heartbeat_interval_s: u64) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, (stage, devices)) in self.stages.iter().zip(devices).enumerate() {
             if stage.min_executed > *devices {
                 let least = stage.min_executed;
                 wrong.push(format!(
-                    "stages[{number}].min_executed: expected at most {devices}, the devices that the stage adds, or it could never be promoted; it is {least}"
+                    "stages[{number}].min_executed: expected at most {devices}, the devices that the stage adds, or it could never be promoted; got {least}"
                 ));
             }
         }
@@ -254,7 +252,7 @@ impl Policy {
         wrong
     }
 
-    /// The stage in which a device comes that enters at this share; none if no stage reaches it.
+    /// The stage of a device that enters at this share; none if no stage reaches it.
     pub fn stage_of(&self, enters_bp: u16) -> Option<usize> {
         self.stages.iter().position(|stage| enters_bp <= stage.share_bp)
     }
@@ -289,20 +287,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_playbook_makes_sense_and_reads_back() {
-        assert_eq!(playbook().nonsense(), Vec::<String>::new());
+    fn the_playbook_is_valid_and_reads_back() {
+        assert_eq!(playbook().validate(), Vec::<String>::new());
         let json = serde_json::to_string(&playbook()).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), playbook());
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_the_reason() {
+    fn an_invalid_policy_is_refused_with_the_reason() {
         let wrong = |change: &dyn Fn(&mut Policy)| {
             let mut policy = playbook();
             change(&mut policy);
-            policy.nonsense().join("; ")
+            policy.validate().join("; ")
         };
-        for (said, change) in [
+        for (problem, change) in [
             ("nothing could stop", (&|p: &mut Policy| p.gates.clear()) as &dyn Fn(&mut Policy)),
             ("stages: expected 1", &|p| p.stages.clear()),
             ("the share of the stage before", &|p| p.stages[1].share_bp = 500),
@@ -315,14 +313,14 @@ pub(super) mod tests {
                 p.gates[0].test = Test::Sprt { p0_bp: 100, p1_bp: 50, alpha_bp: 500, beta_bp: 500 };
             }),
         ] {
-            assert!(wrong(change).contains(said), "{said}: {}", wrong(change));
+            assert!(wrong(change).contains(problem), "{problem}: {}", wrong(change));
         }
     }
 
     #[test]
     fn a_stage_that_could_never_be_promoted_is_refused() {
-        assert_eq!(playbook().misfit(&[50, 950], 60), Vec::<String>::new());
-        assert!(playbook().misfit(&[49, 950], 60)[0].contains("at most 49"));
-        assert!(playbook().misfit(&[50, 950], 1_300)[0].contains("lost_after_s"));
+        assert_eq!(playbook().validate_for_fleet(&[50, 950], 60), Vec::<String>::new());
+        assert!(playbook().validate_for_fleet(&[49, 950], 60)[0].contains("at most 49"));
+        assert!(playbook().validate_for_fleet(&[50, 950], 1_300)[0].contains("lost_after_s"));
     }
 }

@@ -1,5 +1,5 @@
-//! What gates are worth before they are used: the chance that they let bad firmware through, and how many clean devices a pass
-//! takes.
+//! The power of gates before they are used: the chance that they let bad firmware through, and how many clean devices a PASS
+//! requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +9,33 @@ use serde::Serialize;
 use super::{
     gate::{EXECUTED_MAX, Test, Verdict, verdict},
     policy::{Gate, Policy, Scope, WHOLE_BP},
-    stage::{PlannedStage, by_then},
+    stage::{PlannedStage, cumulative},
     walk::{Order, Walk, first},
 };
 
 /// Bug rates that a power table shows, in basis points.
 pub const BUG_RATES_BP: [u16; 6] = [10, 50, 100, 200, 500, 1_000];
 
-/// Groups of a gate that are shown at most, the weakest first.
+/// The most groups of a gate that are shown, the weakest first.
 const GROUPS_MAX: usize = 20;
-/// Work that the power of a policy may take, in units of [`Walk::work`]: a few seconds.
+/// The most work for the power of a policy, in units of [`Walk::work`]: a few seconds.
 const WORK_MAX: u64 = 24_000_000_000;
-/// Work after which others may run, in the same units: a few milliseconds.
+/// Work between two yields to other tasks, in the same units: a few milliseconds.
 const PIECE_WORK: u64 = 20_000_000;
-/// Confidence of the proof that a raw gate is compared to, in basis points.
+/// Confidence of the proof that a raw gate is compared with, in basis points.
 const PROOF_BP: u16 = 9_500;
-/// The sentence speaks of firmware this many times as bad as the threshold, as far as the table has it.
+/// The sentence is about firmware this many times as bad as the threshold, as far as the table has it.
 const BAD_TIMES: u16 = 4;
 
-/// The chance to get through, by the order in which outcomes come; in basis points, rounded to nearest.
+/// The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Through {
-    /// Failures come before the confirmations of devices that were offered it at the same time, as many as `in_flight_max` lets be
-    /// under way, and are judged one by one: no order is worse. Failed installations come so.
+    /// Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time,
+    /// and are judged one by one: the worst order. Failed installations arrive like this.
     pub at_least_bp: u16,
-    /// Failures are strewn among confirmations at random, and gates are judged after every outcome.
+    /// Failures are spread randomly among confirmations, and gates are judged after every outcome.
     pub mixed_bp: u16,
-    /// Failures come last, or gates are judged at each stage's end alone: no order is better. Lost devices come so.
+    /// Failures arrive last, or gates are judged only at each stage's end: the best order. Lost devices arrive like this.
     pub at_most_bp: u16,
 }
 
@@ -48,10 +48,10 @@ pub struct PowerRow {
     pub stages: Vec<Through>,
 }
 
-/// What a gate says of a bug that only one group of devices has.
+/// The power of a gate against a bug that only one group of devices has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GroupPower {
-    /// Of whom: a model, a site, or both.
+    /// The group: a model, a site, or both.
     pub of: String,
     /// Devices of the group that have the release by the end of each stage.
     pub devices: Vec<u32>,
@@ -68,20 +68,20 @@ pub struct GatePower {
     pub executed: u32,
     /// By rate of a bug that all devices have alike, from the lowest; the highest are left out where they would take too long.
     pub rows: Vec<PowerRow>,
-    /// For a gate by model, site or stratum: a bug that one group alone has. The weakest come first, 20 at most.
+    /// For a gate by model, site or stratum: a bug that only one group has. The weakest come first, at most 20.
     pub groups: Vec<GroupPower>,
     /// Groups beyond those.
     pub groups_left_out: usize,
-    /// Devices without a failure that it takes until the gate passes; none if no number suffices.
+    /// Clean devices that the gate requires to pass; none if no number suffices.
     pub clean_needed: Option<u32>,
     /// The same in a sentence.
     pub sentence: String,
 }
 
-/// The chance to get through all gates together: bounds, because gates look at the same devices.
+/// The chance to get through all gates together: bounds, because gates judge the same devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bounds {
-    /// The product of the chances of each scope, in the worst order: firmware that one gate lets through is no likelier to be
+    /// The product of the chances of each scope, in the worst order: firmware that one gate lets through is not more likely to be
     /// stopped by another.
     pub at_least_bp: u16,
     /// The least chance among the scopes, in the best order.
@@ -100,21 +100,21 @@ pub struct TogetherRow {
 /// Chances in the worst order, a mixed and the best one; by stage, by rate.
 type Table = Vec<Vec<[f64; 3]>>;
 
-/// What each gate of a policy can prove, and all of them together. It lets others run every few milliseconds, and takes a few
-/// seconds at most: a table that would take longer leaves out its highest rates.
+/// What each gate of a policy can prove, and all of them together. It yields to other tasks every few milliseconds, and takes at
+/// most a few seconds: a table that would take longer leaves out its highest rates.
 pub async fn powers(policy: &Policy, stages: &[PlannedStage]) -> (Vec<GatePower>, Vec<TogetherRow>) {
     powers_within(WORK_MAX, policy, stages).await
 }
 
 async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) -> (Vec<GatePower>, Vec<TogetherRow>) {
-    // Gates of one scope look at the same devices in the same order: they are followed together, which is exact.
+    // Gates of one scope judge the same devices in the same order: following them together is exact.
     let mut scopes: BTreeMap<Scope, Vec<usize>> = BTreeMap::new();
     for (number, gate) in policy.gates.iter().enumerate() {
         scopes.entry(gate.scope).or_default().push(number);
     }
     let several = scopes.values().filter(|gates| gates.len() > 1).count();
     let tables = u64::try_from(policy.gates.len() + several).unwrap_or(u64::MAX);
-    let mut pace = Pace { table_max: work_max / tables.max(1), since_others_ran: 0 };
+    let mut pace = WorkBudget { table_max: work_max / tables.max(1), since_yield: 0 };
     let mut of_gates = Vec::with_capacity(policy.gates.len());
     for gate in &policy.gates {
         of_gates.push(Scoped::new(gate.scope, &[gate], stages, policy.in_flight_max, &mut pace).await);
@@ -134,18 +134,18 @@ async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) 
     (gates.map(|(number, (gate, of_gate))| gate_power(number, gate, of_gate, stages)).collect(), together)
 }
 
-/// How much a computation may do, and when it last let others run; in units of [`Walk::work`].
-struct Pace {
+/// The limit of a computation's work, and the work since it last yielded; in units of [`Walk::work`].
+struct WorkBudget {
     table_max: u64,
-    since_others_ran: u64,
+    since_yield: u64,
 }
 
-impl Pace {
-    /// So much is about to be done.
+impl WorkBudget {
+    /// Accounts for work about to be done; yields when it is due.
     async fn before(&mut self, work: u64) {
-        self.since_others_ran = self.since_others_ran.saturating_add(work);
-        if self.since_others_ran >= PIECE_WORK {
-            self.since_others_ran = 0;
+        self.since_yield = self.since_yield.saturating_add(work);
+        if self.since_yield >= PIECE_WORK {
+            self.since_yield = 0;
             tokio::task::yield_now().await;
         }
     }
@@ -159,7 +159,7 @@ fn together(of_scopes: &[Table], stages: usize) -> Vec<TogetherRow> {
         Bounds { at_least_bp: bp(at_least), at_most_bp: bp(at_most) }
     };
     let row = |(rate, bug_bp)| TogetherRow { bug_bp, stages: (0..stages).map(|stage| bounds(rate, stage)).collect() };
-    // A bound that one scope knows nothing of would be none.
+    // A bound needs the rates of every scope.
     let rates = of_scopes.iter().map(Vec::len).min().unwrap_or(0);
     BUG_RATES_BP.into_iter().take(rates).enumerate().map(row).collect()
 }
@@ -175,9 +175,15 @@ struct Scoped {
 }
 
 impl Scoped {
-    async fn new(scope: Scope, gates: &[&Gate], stages: &[PlannedStage], in_flight_max: u32, pace: &mut Pace) -> Self {
+    async fn new(
+        scope: Scope,
+        gates: &[&Gate],
+        stages: &[PlannedStage],
+        in_flight_max: u32,
+        pace: &mut WorkBudget,
+    ) -> Self {
         let mut groups: Vec<(String, Vec<u32>)> = if scope == Scope::Stage {
-            // Each stage is a group of its own, and has to be got through after those before it.
+            // Each stage is a group of its own, to be passed after those before it.
             stages.iter().map(|stage| (String::new(), vec![stage.adds])).collect()
         } else {
             groups(scope, stages).into_iter().collect()
@@ -191,11 +197,11 @@ impl Scoped {
             if !alone.contains_key(added) {
                 alone.insert(added.clone(), table(&mut walk, added, rates, in_flight_max, pace).await);
             }
-            let Some(of) = alone.get(added) else { continue }; // it was put there just now
+            let Some(of) = alone.get(added) else { continue }; // it was inserted above
             all = Some(match all {
                 None => of.clone(),
                 Some(before) if scope == Scope::Stage => one_after_the_other(before, of),
-                // No device is in two groups: what one group does says nothing of another.
+                // No device is in two groups, so that groups are independent.
                 Some(all) => both(all, of),
             });
         }
@@ -205,18 +211,18 @@ impl Scoped {
         Self { all: all.unwrap_or_default(), groups, alone }
     }
 
-    /// The weakest groups, and how many there are besides. The one in which a bug of this rate gets through the first stage most
-    /// often comes before all others: the sentence names it.
-    fn weakest(mut self, spoken_of_bp: u16) -> (Vec<GroupPower>, usize) {
+    /// The weakest groups, and the number of the others. The group in which a bug of this rate gets through the first stage most
+    /// often comes first: the sentence names it.
+    fn weakest(mut self, headline_bp: u16) -> (Vec<GroupPower>, usize) {
         // The weakest is the one that lets the worst bug through most often.
         let missed = |(_, added): &(String, Vec<u32>)| {
             let rows = self.alone.get(added).into_iter().flatten().rev();
             std::cmp::Reverse(rows.map(|row| row.last().map_or(0, |[_, _, best]| bp(*best))).collect::<Vec<_>>())
         };
         self.groups.sort_by_cached_key(missed);
-        let spoken_of = BUG_RATES_BP.iter().position(|bug_bp| *bug_bp == spoken_of_bp);
+        let headline = BUG_RATES_BP.iter().position(|bug_bp| *bug_bp == headline_bp);
         let missed_first = |added: &Vec<u32>| {
-            let row = spoken_of.and_then(|rate| self.alone.get(added)?.get(rate));
+            let row = headline.and_then(|rate| self.alone.get(added)?.get(rate));
             row.and_then(|row| row.first()).map_or(0, |[_, _, best]| bp(*best))
         };
         // Of several, the first.
@@ -227,7 +233,7 @@ impl Scoped {
         let left_out = self.groups.len().saturating_sub(GROUPS_MAX);
         let group = |(of, added): (String, Vec<u32>)| {
             let rows = self.alone.get(&added).map_or_else(Vec::new, |table| rows(table));
-            GroupPower { of, devices: by_then(&added), rows }
+            GroupPower { of, devices: cumulative(&added), rows }
         };
         (self.groups.into_iter().take(GROUPS_MAX).map(group).collect(), left_out)
     }
@@ -263,7 +269,7 @@ pub(super) fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, 
     groups
 }
 
-async fn table(walk: &mut Walk<'_>, added: &[u32], rates: &[u16], in_flight_max: u32, pace: &mut Pace) -> Table {
+async fn table(walk: &mut Walk<'_>, added: &[u32], rates: &[u16], in_flight_max: u32, pace: &mut WorkBudget) -> Table {
     let mut table = Table::with_capacity(rates.len());
     if rates.is_empty() {
         return table;
@@ -327,7 +333,7 @@ fn gate_power(number: usize, gate: &Gate, of: Scoped, stages: &[PlannedStage]) -
     let sizes: Vec<u32> = first.into_values().flatten().filter(|devices| *devices > 0).collect();
     let clean_needed = clean_needed(gate.test, gate.threshold_bp, gate.min_executed, EXECUTED_MAX);
     let rows = rows(&of.all);
-    let (groups, groups_left_out) = of.weakest(spoken_of(gate, &rows));
+    let (groups, groups_left_out) = of.weakest(headline(gate, &rows));
     let executed = sizes.iter().copied().max().unwrap_or(0);
     let later = match gate.scope {
         Scope::Cumulative | Scope::Stage => 0,
@@ -339,15 +345,15 @@ fn gate_power(number: usize, gate: &Gate, of: Scoped, stages: &[PlannedStage]) -
     GatePower { gate: number, executed, rows, groups, groups_left_out, clean_needed, sentence }
 }
 
-/// Devices without a failure that it takes until the gate passes; none if `most` do not suffice.
+/// The clean devices that the gate requires to pass; none if `most` do not suffice.
 pub fn clean_needed(test: Test, threshold_bp: u16, min_executed: u32, most: u32) -> Option<u32> {
     let most = most.min(EXECUTED_MAX);
     let needed = first(most, |clean| verdict(test, threshold_bp, min_executed, 0, clean) == Verdict::Pass);
     (needed <= most).then_some(needed)
 }
 
-/// The rate of the bug that the sentence speaks of, as far as the table has it.
-fn spoken_of(gate: &Gate, rows: &[PowerRow]) -> u16 {
+/// The rate of the bug that the sentence is about, as far as the table has it.
+fn headline(gate: &Gate, rows: &[PowerRow]) -> u16 {
     let bad_bp = match gate.test {
         Test::Sprt { p1_bp, .. } => p1_bp,
         _ => gate.threshold_bp.saturating_mul(BAD_TIMES),
@@ -355,7 +361,8 @@ fn spoken_of(gate: &Gate, rows: &[PowerRow]) -> u16 {
     rows.iter().find(|row| row.bug_bp >= bad_bp).or(rows.last()).map_or(0, |row| row.bug_bp)
 }
 
-/// What a gate is worth, by the devices of each of its groups in the first stage; so many groups more have none there.
+/// The power of a gate in a sentence. `sizes` are the devices of each of its groups in the first stage; `later` more groups have
+/// none there.
 fn sentence(
     gate: &Gate,
     (sizes, later): (&[u32], usize),
@@ -381,8 +388,8 @@ fn sentence(
         }
     };
     let first_stage = |row: &PowerRow| row.stages.first().map(|through| (row.bug_bp, *through));
-    let spoken_of_bp = spoken_of(gate, rows);
-    let bad = rows.iter().find(|row| row.bug_bp == spoken_of_bp).and_then(first_stage);
+    let headline_bp = headline(gate, rows);
+    let bad = rows.iter().find(|row| row.bug_bp == headline_bp).and_then(first_stage);
     let promoted = bad.map_or_else(String::new, |(bug_bp, Through { at_most_bp, .. })| {
         let (bug, promoted) = (percent(bug_bp), rounded(at_most_bp));
         let alone = alone(groups, bug_bp);
@@ -403,12 +410,12 @@ fn sentence(
             percent(*rate_bp)
         )
     });
-    let first = if stops_at_once(gate, sizes) { "the first failure in stage 1 stops it; " } else { "" };
+    let first = if one_failure_stops(gate, sizes) { "the first failure in stage 1 stops it; " } else { "" };
     format!("with {} and {name}, {promoted}{stopped}{first}{needed}{left_out}", of_devices(sizes, later))
 }
 
-/// Whether one failure stops the release whenever it comes in the first stage, also if all others there are clean by then.
-fn stops_at_once(gate: &Gate, sizes: &[u32]) -> bool {
+/// Whether one failure in the first stage always stops the release, even if all other devices there are clean by then.
+fn one_failure_stops(gate: &Gate, sizes: &[u32]) -> bool {
     let fails =
         |executed: &u32| verdict(gate.test, gate.threshold_bp, gate.min_executed, 1, *executed) == Verdict::Fail;
     !sizes.is_empty() && sizes.iter().all(fails)
@@ -428,12 +435,12 @@ fn of_devices(sizes: &[u32], later: usize) -> String {
     };
     match later {
         0 => groups,
-        1 => format!("{groups} (1 more has none in stage 1, and is not tried there)"),
-        later => format!("{groups} ({later} more have none in stage 1, and are not tried there)"),
+        1 => format!("{groups} (1 more has none in stage 1, and is not tested there)"),
+        later => format!("{groups} ({later} more have none in stage 1, and are not tested there)"),
     }
 }
 
-/// The same of a bug that one group alone has: of the group in which it is missed most often, which comes first.
+/// The chance of a bug that only one group has, for the group that misses it most often, which comes first.
 fn alone(groups: &[GroupPower], bug_bp: u16) -> String {
     let [group, _, ..] = groups else { return String::new() };
     let row = group.rows.iter().find(|row| row.bug_bp == bug_bp);
@@ -441,7 +448,7 @@ fn alone(groups: &[GroupPower], bug_bp: u16) -> String {
     format!(" ({} if only those of {})", rounded(missed_bp), group.of)
 }
 
-/// A chance for people: whole percents, unless they would make a small chance none, or a large one certainty.
+/// A chance for display: whole percents, unless rounding would make a small chance zero or a large one certain.
 pub fn rounded(bp: u16) -> String {
     percent(if (100..=9_900).contains(&bp) { (bp + 50) / 100 * 100 } else { bp })
 }
@@ -466,7 +473,7 @@ mod tests {
         Gate { threshold_bp, min_executed, test, scope, ..playbook().gates.remove(0) }
     }
 
-    /// Stages that add so many devices of two models.
+    /// Stages that add this many devices of two models.
     fn stages(added: &[(u32, u32)]) -> Vec<PlannedStage> {
         let mut devices = 0;
         let stage = |(large, small): &(u32, u32)| {
@@ -531,9 +538,9 @@ mod tests {
         let of = |group: usize| (power[0].groups[group].of.as_str(), power[0].groups[group].devices.clone());
         assert_eq!([of(0), of(1)], [("KS-200", vec![8, 88]), ("KS-100", vec![40, 440])], "the weakest first");
         assert_eq!(power[0].executed, 40);
-        let said = "with 2 groups of 8 to 40 devices and raw ≤ 5 %, firmware that breaks 10 % of devices is promoted 10 % of \
+        let expected = "with 2 groups of 8 to 40 devices and raw ≤ 5 %, firmware that breaks 10 % of devices is promoted 10 % of \
                     the time at most (43 % if only those of KS-200), one that breaks 0.1 % is stopped 5 % at most; 59";
-        assert!(power[0].sentence.starts_with(said), "{}", power[0].sentence);
+        assert!(power[0].sentence.starts_with(expected), "{}", power[0].sentence);
         assert_eq!(at(&power[0].groups[0].rows, 1_000, 0), [4_305; 3], "0.9^8: one failure of 8 is above 5 %");
         let [_, _, large] = at(&power[0].groups[1].rows, 1_000, 0);
         assert_eq!(large, 2_228, "2 failures of 40 at most");
@@ -541,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_by_stage_begins_anew_and_each_stage_has_to_be_got_through() {
+    fn a_gate_by_stage_restarts_and_each_stage_must_be_passed() {
         let (power, _) = powers_of(&[gate(Test::Raw, 0, 10, Scope::Stage)], &[(10, 0), (20, 0)]);
         assert_eq!(at(&power[0].rows, 500, 0), [5_987; 3], "0.95^10");
         assert_eq!(at(&power[0].rows, 500, 1), [2_146; 3], "0.95^30");
@@ -592,21 +599,20 @@ mod tests {
     }
 
     #[test]
-    fn groups_without_a_canary_and_a_first_failure_that_stops_are_said() {
+    fn the_sentence_names_groups_without_a_canary_and_a_first_failure_that_stops() {
         let mut stages = stages(&[(210, 0), (500, 0)]);
         stages[0].by_site = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 20)]);
         stages[1].by_site = ["a", "b", "c", "d", "e"].map(|site| (site.to_owned(), 100)).into();
         let gates = vec![gate(Test::Raw, 50, 10, Scope::Site), gate(Test::Raw, 50, 10, Scope::Cumulative)];
         let (power, _) = computed(&Policy { gates, ..playbook() }, &stages);
-        let said =
-            "with 2 groups of 1 to 20 devices (3 more have none in stage 1, and are not tried there) and raw ≤ 0.5 %, ";
-        assert!(power[0].sentence.starts_with(said), "{}", power[0].sentence);
+        let expected = "with 2 groups of 1 to 20 devices (3 more have none in stage 1, and are not tested there) and raw ≤ 0.5 %, ";
+        assert!(power[0].sentence.starts_with(expected), "{}", power[0].sentence);
         assert!(power[0].sentence.contains("; the first failure in stage 1 stops it; "), "{}", power[0].sentence);
         assert!(power[1].sentence.starts_with("with 210 devices and raw"), "{}", power[1].sentence);
         assert!(!power[1].sentence.contains("first failure"), "one of 210 is below 0.5 %: {}", power[1].sentence);
     }
 
-    /// As much as a policy may ask for: 20 stages, and 20 gates that bear many failures of 100,000 devices.
+    /// The largest policy: 20 stages, and 20 gates that tolerate many failures of 100,000 devices.
     fn largest() -> (Policy, Vec<PlannedStage>) {
         let of = |scope| gate(Test::ClopperPearson { confidence_bp: 9_500 }, 5_000, 100, scope);
         let scopes = [Scope::Cumulative, Scope::Model, Scope::Site, Scope::Stage];
@@ -615,12 +621,12 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_is_left_out_and_said() {
+    fn chances_that_would_take_too_long_are_left_out_and_named() {
         let (policy, stages) = largest();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (power, together) = runtime.block_on(powers_within(50_000_000, &policy, &stages));
-        let said = "chances of firmware that breaks 0.1 % or more are not computed: it would take too long";
-        assert!(power[0].rows.is_empty() && power[0].sentence.ends_with(said), "{}", power[0].sentence);
+        let expected = "chances of firmware that breaks 0.1 % or more are not computed: it would take too long";
+        assert!(power[0].rows.is_empty() && power[0].sentence.ends_with(expected), "{}", power[0].sentence);
         assert!(together.is_empty(), "a bound that leaves out a gate is none: {together:?}");
         let small = [gate(Test::Raw, 50, 500, Scope::Cumulative)];
         let policy = Policy { gates: small.to_vec(), ..policy };
@@ -633,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn others_run_while_chances_are_computed() {
+    fn other_tasks_run_while_chances_are_computed() {
         let (_, stages) = largest();
         let policy = Policy { gates: vec![gate(Test::Raw, 50, 500, Scope::Cumulative)], ..playbook() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -656,7 +662,7 @@ mod tests {
 
     #[test]
     fn percents_are_whole_unless_that_would_round_a_chance_away() {
-        let said = [3_642, 12, 0, 100, 9_996, 10_000, 150].map(rounded);
-        assert_eq!(said, ["36 %", "0.12 %", "0 %", "1 %", "99.96 %", "100 %", "2 %"]);
+        let shown = [3_642, 12, 0, 100, 9_996, 10_000, 150].map(rounded);
+        assert_eq!(shown, ["36 %", "0.12 %", "0 %", "1 %", "99.96 %", "100 %", "2 %"]);
     }
 }

@@ -1,17 +1,17 @@
-//! Chances that gates are judged by: non-negative numbers of any magnitude, and binomial sums, in integers only.
+//! The arithmetic of gates: non-negative numbers of any magnitude, and binomial sums, in integers only.
 //!
-//! A term of a binomial sum such as 0.995^100000 is far below what a fixed point holds, and a float's powers and logarithms
-//! are not the same on every machine. These are.
+//! A term of a binomial sum such as 0.995^100000 is far below what a fixed-point number holds, and a float's powers and
+//! logarithms are not the same on every machine. Integer arithmetic is.
 
-/// All, in ppm.
+/// 100 %, in ppm.
 pub(super) const WHOLE_PPM: u32 = 1_000_000;
-/// How close two numbers are taken for equal, as a power of two: a part in 2^36, 1.5e-11. An operation cuts off less than a
-/// part in 2^63, and no number of a gate is made of as many as 2^26 cuts, so that equality is not missed for the cutting.
+/// How close two numbers count as equal, as a power of two: a part in 2^36, 1.5e-11. An operation truncates less than a part in
+/// 2^63, and no number of a gate is the result of as many as 2^26 truncations, so that equality is not missed for them.
 const EQUAL_BITS: i64 = 36;
 /// A term this many bits below a sum does not change it.
 const NEGLIGIBLE_BITS: i64 = 70;
 
-/// A non-negative number: mantissa times two to the power of the exponent. The mantissa's highest bit is set, but for nought's.
+/// A non-negative number: mantissa times two to the power of the exponent. The mantissa's highest bit is set, except for zero.
 // The order of the fields makes the derived order that of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scaled {
@@ -23,7 +23,7 @@ impl Scaled {
     pub(super) const ZERO: Self = Self { exponent: i64::MIN, mantissa: 0 };
     pub(super) const ONE: Self = Self { exponent: -63, mantissa: 1 << 63 };
 
-    /// Brings the mantissa to 64 bits; what is below them is cut off.
+    /// Normalizes the mantissa to 64 bits; lower bits are truncated.
     fn normal(mantissa: u128, exponent: i64) -> Self {
         let bits = 128 - mantissa.leading_zeros();
         let (kept, shift) = match bits {
@@ -34,7 +34,6 @@ impl Scaled {
         Self { exponent: exponent.saturating_add(shift), mantissa: u64::try_from(kept).unwrap_or(u64::MAX) }
     }
 
-    /// `part` / `whole`.
     pub(super) fn ratio(part: u64, whole: u64) -> Self {
         Self::from(part).div(whole.into())
     }
@@ -43,7 +42,7 @@ impl Scaled {
         Self::normal(u128::from(self.mantissa) * u128::from(by.mantissa), self.exponent.saturating_add(by.exponent))
     }
 
-    /// The quotient; nought for a divisor of nought, which no caller has.
+    /// The quotient; zero for a divisor of zero, which no caller has.
     pub(super) fn div(self, by: Self) -> Self {
         let quotient = (u128::from(self.mantissa) << 64).checked_div(by.mantissa.into()).unwrap_or(0);
         Self::normal(quotient, self.exponent.saturating_sub(by.exponent).saturating_sub(64))
@@ -51,8 +50,8 @@ impl Scaled {
 
     pub(super) fn add(self, other: Self) -> Self {
         let (large, small) = (self.max(other), self.min(other));
-        let apart = u32::try_from(large.exponent.saturating_sub(small.exponent)).unwrap_or(u32::MAX);
-        let small = small.mantissa.checked_shr(apart).unwrap_or(0);
+        let distance = u32::try_from(large.exponent.saturating_sub(small.exponent)).unwrap_or(u32::MAX);
+        let small = small.mantissa.checked_shr(distance).unwrap_or(0);
         Self::normal(u128::from(large.mantissa) + u128::from(small), large.exponent)
     }
 
@@ -69,17 +68,17 @@ impl Scaled {
         power
     }
 
-    /// True if it is smaller or, but for what was cut off, equal.
+    /// True if it is smaller, or equal within the truncation error.
     pub(super) fn is_at_most(self, other: Self) -> bool {
         self <= other.add(Self { exponent: other.exponent.saturating_sub(EQUAL_BITS), ..other })
     }
 
-    /// True if it is smaller by more than what was cut off.
+    /// True if it is smaller by more than the truncation error.
     pub(super) fn is_below(self, other: Self) -> bool {
         !other.is_at_most(self)
     }
 
-    /// True if adding it, or a few thousand smaller ones, changes nothing of `sum`.
+    /// True if adding it, or a few thousand smaller ones, does not change `sum`.
     pub(super) fn is_negligible_to(self, sum: Self) -> bool {
         self.exponent < sum.exponent.saturating_sub(NEGLIGIBLE_BITS)
     }
@@ -91,15 +90,15 @@ impl From<u64> for Scaled {
     }
 }
 
-/// Failures seen, and in how many ways they can be spread over the devices.
-pub(super) struct Seen {
+/// Observed failures, and in how many ways they can be distributed over the devices: tails of the binomial distribution.
+pub(super) struct Binomial {
     failed: u64,
     well: u64,
     ways: Scaled,
 }
 
-impl Seen {
-    /// `failed` is `executed` at most.
+impl Binomial {
+    /// `failed` must be at most `executed`.
     pub(super) fn new(failed: u32, executed: u32) -> Self {
         let (executed, failed) = (u64::from(executed), u64::from(failed));
         let well = executed.saturating_sub(failed);
@@ -109,7 +108,7 @@ impl Seen {
         Self { failed, well, ways: above.div(below) }
     }
 
-    /// The chance of so many failures or fewer if each device fails with a chance of `share_ppm`.
+    /// The chance of this many failures or fewer if each device fails with a chance of `share_ppm`.
     pub(super) fn at_most(&self, share_ppm: u32) -> Scaled {
         let (bad, whole) = (u64::from(share_ppm.min(WHOLE_PPM)), u64::from(WHOLE_PPM));
         let good = whole - bad;
@@ -133,7 +132,7 @@ impl Seen {
         sum
     }
 
-    /// The chance of so many failures or more.
+    /// The chance of this many failures or more.
     pub(super) fn at_least(&self, share_ppm: u32) -> Scaled {
         Self { failed: self.well, well: self.failed, ways: self.ways }.at_most(WHOLE_PPM.saturating_sub(share_ppm))
     }
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn nought_is_the_least_number_and_stays_nought() {
+    fn zero_is_the_least_number_and_stays_zero() {
         assert!(Scaled::ZERO < Scaled::ratio(1, 1_000).powi(100_000));
         assert_eq!(Scaled::ZERO.mul(7.into()), Scaled::ZERO);
         assert_eq!(Scaled::ZERO.add(7.into()), 7.into());
@@ -172,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_binomial_sum_has_its_ends() {
-        let seen = Seen::new(2, 5);
+        let seen = Binomial::new(2, 5);
         let equal = |a: Scaled, b: Scaled| a.is_at_most(b) && b.is_at_most(a);
         let of_32 = |part| Scaled::ratio(part, 32);
         assert!(equal(seen.at_most(500_000), of_32(16)) && equal(seen.at_least(500_000), of_32(26)));
         assert_eq!([seen.at_most(0), seen.at_most(WHOLE_PPM)], [Scaled::ONE, Scaled::ZERO]);
         assert_eq!([seen.at_least(0), seen.at_least(WHOLE_PPM)], [Scaled::ZERO, Scaled::ONE]);
-        assert_eq!([Seen::new(0, 0), Seen::new(5, 5)].map(|seen| seen.at_most(WHOLE_PPM)), [Scaled::ONE; 2]);
+        assert_eq!([Binomial::new(0, 0), Binomial::new(5, 5)].map(|seen| seen.at_most(WHOLE_PPM)), [Scaled::ONE; 2]);
     }
 
     proptest! {

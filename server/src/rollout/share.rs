@@ -1,10 +1,10 @@
-//! Who comes when: the share of the population at which each device of a rollout enters.
+//! The order of devices: the share of the population at which each device of a rollout enters.
 //!
-//! A device's bucket is the first 64 bits of SHA-256(salt, device_id). Within its stratum (model and site) devices line up by
-//! bucket, and the line is laid over the scale of shares with an offset of the stratum's own, so that a share of 5 % holds 5 %
-//! of every stratum, to within one device, and small strata are not all rounded up. The share at which a device enters is
+//! A device's bucket is the first 64 bits of SHA-256(salt, device_id). Within its stratum (model and site) devices are
+//! sorted by bucket and spread over the scale of shares with an offset of the stratum's own, so that a share of 5 % holds 5 % of
+//! every stratum, to within one device, and small strata are not all rounded up. The share at which a device enters is
 //! fixed for the rollout: growing the share never moves a device out. Each rollout has its own salt, so the same devices are
-//! not always the first. No float decides anything.
+//! not always the first. No floating-point number is involved.
 
 use std::collections::BTreeMap;
 
@@ -40,12 +40,12 @@ pub fn places<'a, D>(
         strata.entry(stratum).or_default().push((bucket(salt, device_id.as_str()), index));
     }
     let mut places = vec![Place { bucket: 0, enters_bp: WHOLE_BP }; devices.len()];
-    for ((model, site), mut line) in strata {
-        line.sort_unstable();
-        // 16 bits of the stratum's own: where within the first device's part of the scale the line begins.
+    for ((model, site), mut sorted) in strata {
+        sorted.sort_unstable();
+        // 16 bits of the stratum's own: where within the first device's part of the scale the order begins.
         let offset = bucket(salt, &format!("{model}\n{site}")) >> 48;
-        let count = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        for (rank, (bucket, index)) in (0..).zip(line) {
+        let count = u64::try_from(sorted.len()).unwrap_or(u64::MAX);
+        for (rank, (bucket, index)) in (0..).zip(sorted) {
             let before_bp = ((rank << 16) + offset) * u64::from(WHOLE_BP) / (count << 16);
             let enters_bp = u16::try_from(before_bp + 1).unwrap_or(WHOLE_BP).min(WHOLE_BP);
             if let Some(place) = places.get_mut(index) {
@@ -92,7 +92,7 @@ mod tests {
         }
 
         #[test]
-        fn all_are_within_the_whole(salt in any::<[u8; 32]>(), count in 1_usize..300) {
+        fn every_device_enters_by_the_full_share(salt in any::<[u8; 32]>(), count in 1_usize..300) {
             prop_assert!(place_all(salt, &fleet(count, 2, 7)).iter().all(|place| (1..=10_000).contains(&place.enters_bp)));
         }
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn another_salt_chooses_others() {
+    fn another_salt_selects_other_devices() {
         let fleet = fleet(1_000, 2, 2);
         let first = |salt| {
             let places = place_all(salt, &fleet);

@@ -1,32 +1,32 @@
-//! A stage of a plan: the devices that it adds, and how many have the release by then.
+//! A stage of a plan: the devices that it adds, and how many have the release by its end.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// One stage of it.
+/// One stage of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedStage {
-    /// Share of the population that has been offered the release by then, in basis points.
+    /// Share of the population that has been offered the release by its end, in basis points.
     pub share_bp: u16,
     /// Devices that the stage adds.
     pub adds: u32,
-    /// Devices that have it by then.
+    /// Devices that have the release by its end.
     pub devices: u32,
-    /// Those that it adds, by model.
+    /// Devices that it adds, by model.
     pub by_model: BTreeMap<String, u32>,
-    /// Those that it adds, by site.
+    /// Devices that it adds, by site.
     pub by_site: BTreeMap<String, u32>,
-    /// Those that it adds, by model and site.
+    /// Devices that it adds, by model and site.
     #[serde(skip)]
     pub by_stratum: BTreeMap<String, u32>,
     /// How long the stage takes at best, in seconds.
     pub at_best_s: u64,
 }
 
-/// Devices by the end of each stage, of those that each adds.
-pub(super) fn by_then(added: &[u32]) -> Vec<u32> {
+/// Devices by the end of each stage, from those that each stage adds.
+pub(super) fn cumulative(added: &[u32]) -> Vec<u32> {
     let sum = |sum: &mut u32, added: &u32| {
         *sum = sum.saturating_add(*added);
         Some(*sum)

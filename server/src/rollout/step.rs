@@ -1,17 +1,17 @@
-//! A rollout as a pure state machine: (policy, state, event, time) -> (state, effects, decisions). No clock, no store, no dice.
+//! A rollout as a pure state machine: (policy, state, event, time) -> (state, effects, decisions). No clock, store or randomness.
 //!
 //! | status | what it means |
 //! | --- | --- |
 //! | RUNNING | devices of the stage are offered the release; gates are judged |
-//! | WAITING | every gate passes and the stage is baked; a person must approve |
-//! | PAUSED | nothing more is offered; gates are judged all the same |
-//! | ABORTED | nothing is offered ever again; what was under way is watched to its end |
+//! | WAITING | every gate passes and the bake time is over; a person must approve |
+//! | PAUSED | nothing more is offered; gates are still judged |
+//! | ABORTED | nothing is offered again; updates in flight are watched to their end |
 //! | COMPLETED | every stage passed |
 //!
 //! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
 //! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use ks_protocol::{id::ReleaseId, time::UnixMs};
 use schemars::JsonSchema;
@@ -25,32 +25,31 @@ use super::{
 };
 use crate::clock::{is_ahead, ms};
 
-/// How far apart two looks may be: more is a gap, in which nobody listened.
+/// The longest time between two evaluations: more is a gap, in which heartbeats may have been missed.
 pub const GAP_MS: u64 = 3 * 60_000;
 /// The time over which starts are counted: no minute, wherever it begins, sees more than `starts_per_min`.
 const MINUTE_MS: u64 = 60_000;
 
-/// Whether a rollout goes on.
+/// The status of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// It does.
+    /// The release is offered and gates are judged.
     Running,
     /// A person must approve the next stage.
     Waiting,
-    /// A person, a gate or an error stopped it for now.
+    /// A person, a gate or an error paused it.
     Paused,
-    /// It is over, and was not to be.
+    /// It has ended early.
     Aborted,
-    /// It is over, and every stage passed.
+    /// It has ended, and every stage passed.
     Completed,
 }
 
 impl Status {
-    /// Every status.
     pub const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Paused, Self::Aborted, Self::Completed];
 
-    /// The word in the store, the API and reports.
+    /// Its name in the store, the API and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -67,10 +66,9 @@ impl Status {
     }
 }
 
-/// All that a rollout remembers besides its devices' updates.
+/// The state of a rollout, apart from its devices' updates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Whether it goes on.
     pub status: Status,
     /// The stage, from 0.
     pub stage: usize,
@@ -78,25 +76,25 @@ pub struct State {
     pub stage_began_at: UnixMs,
     /// When enough of its devices had an outcome.
     pub evidence_at: Option<UnixMs>,
-    /// Time since then in which nobody listened, in milliseconds.
+    /// Gaps since then, in milliseconds.
     pub unobserved_ms: u64,
     /// A person approved the stage.
     pub approved: bool,
-    /// When it was looked at last.
+    /// When it was last evaluated.
     pub looked_at: UnixMs,
-    /// Since when somebody listens without a gap.
+    /// Since when there was no gap.
     pub observing_since: UnixMs,
     /// Updates started within the last minute: when, and how many.
     pub starts: Vec<(UnixMs, u32)>,
-    /// Until when a site's silence says nothing, because all of it was dark.
+    /// Until when a site's silence does not count, because the whole site was offline.
     pub dark_until: BTreeMap<String, UnixMs>,
-    /// Nothing is watched any more.
+    /// Its devices are no longer watched.
     pub is_closed: bool,
-    /// Goes up with each decision. Who orders something says which revision they saw.
+    /// Incremented with each decision. Orders name the revision that the operator saw.
     pub revision: u64,
-    /// Devices that persons have taken out, as far as the trace says so.
+    /// Withdrawn devices, as far as the trace records them.
     pub withdrawn: u32,
-    /// Devices that had failed when a person was last asked to approve.
+    /// Devices that had failed when an approval was last requested.
     pub failed_when_asked: u32,
 }
 
@@ -121,7 +119,7 @@ impl State {
         }
     }
 
-    /// From when on the silence of a device at this site says anything.
+    /// From when on the silence of a device at this site counts.
     pub fn silence_counts_from(&self, site: &str) -> UnixMs {
         self.dark_until.get(site).map_or(self.observing_since, |until| self.observing_since.max(*until))
     }
@@ -132,86 +130,80 @@ impl State {
     }
 }
 
-/// Devices of one stage and stratum that are equally far.
+/// The number of devices of one stage and stratum in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     /// The stage that adds them.
     pub stage: usize,
-    /// Their model.
     pub model: String,
-    /// Their site.
     pub site: String,
-    /// How far their updates are.
+    /// The state of their updates.
     pub state: UpdateState,
-    /// How many they are.
     pub count: u32,
 }
 
-/// How far the devices of a rollout are.
+/// The devices of a rollout, counted by the state of their updates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Every kind of device that there is.
+    /// One cell for each stage, model, site and state that occurs.
     pub cells: Vec<Cell>,
-    /// Confirmed devices that are silent right now and not yet lost: while there are any, nothing is promoted.
+    /// Confirmed devices that are silent now and not yet lost: while there are any, nothing is promoted.
     pub suspects: u32,
 }
 
 impl Tally {
-    /// Devices of cells that are so.
-    pub fn count(&self, is_so: impl Fn(&Cell) -> bool) -> u32 {
-        self.cells.iter().filter(|cell| is_so(cell)).map(|cell| cell.count).sum()
+    /// The devices of matching cells.
+    pub fn count(&self, matches: impl Fn(&Cell) -> bool) -> u32 {
+        self.cells.iter().filter(|cell| matches(cell)).map(|cell| cell.count).sum()
     }
 }
 
 /// What happens to a rollout.
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
-    /// Somebody looks at its devices.
-    Look(&'a Tally),
-    /// A person orders something.
+    /// An evaluation of its devices.
+    Evaluation(&'a Tally),
+    /// An order of an operator.
     Order(&'a PersonalOrder),
 }
 
-/// An order, and what the person saw who gave it.
+/// An order, and the state of the rollout that the operator saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonalOrder {
-    /// What is ordered.
     pub order: Order,
-    /// The rollout as the person saw it. What lets a release go further must say so; an order to stop need not, so that it
-    /// does not fail because the engine decided something in between.
-    pub seen: Option<Seen>,
-    /// Why.
+    /// The rollout as the operator saw it. Required for orders that advance the release; optional for orders to stop, so that they
+    /// do not fail because the engine made a decision in between.
+    pub seen: Option<Observed>,
     pub why: String,
 }
 
-/// A rollout as somebody saw it.
+/// The stage and revision of a rollout that an operator saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observed {
     /// The stage, from 0.
     pub stage: usize,
-    /// The revision.
     pub revision: u64,
 }
 
-impl Seen {
-    /// As it is now.
+impl Observed {
+    /// Those of a state.
     pub fn of(state: &State) -> Self {
         Self { stage: state.stage, revision: state.revision }
     }
 }
 
-/// What a person can order.
+/// The orders of operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Offer nothing more for now.
     Pause,
-    /// Go on.
+    /// Continue.
     Resume,
     /// The stage may be promoted.
     Approve,
     /// End it.
     Abort {
-        /// And give those that took the release the policy's `roll_back_to`.
+        /// Whether devices that took the release get the policy's `roll_back_to`.
         roll_back: bool,
     },
 }
@@ -228,31 +220,30 @@ impl Order {
         }
     }
 
-    /// Whether it lets the release go further.
+    /// Whether it advances the release.
     pub fn lets_go_on(&self) -> bool {
         matches!(self, Self::Resume | Self::Approve)
     }
 }
 
-/// What is to be done.
+/// An effect for the caller to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Offer the release to so many more devices at most.
+    /// Offer the release to at most this many more devices.
     Offer(u32),
-    /// Tell devices that have not begun to install to stop.
+    /// Stop devices that have not begun to install.
     Halt,
     /// Start a rollout of this release to those that took the one that was aborted.
     RollBack(ReleaseId),
-    /// Watch the devices no more.
+    /// Stop watching the devices.
     Close,
 }
 
-/// A decision, with the numbers that it was made from.
+/// A decision, with the numbers behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// What was decided: `promoted`, `aborted`, ...
     pub what: &'static str,
-    /// In which stage.
     pub stage: usize,
     /// The rollout's revision from then on.
     pub revision: u64,
@@ -260,89 +251,92 @@ pub struct Decision {
     pub ordered: Option<&'static str>,
     /// Why, in a sentence.
     pub why: String,
-    /// What every gate said.
+    /// The verdict of every gate.
     pub gates: Vec<GateReading>,
 }
 
-/// What a gate said of one group of devices.
+/// The verdict of a gate on one group of devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GateReading {
     /// Number of the gate in the policy, from 0.
     pub gate: usize,
-    /// Of whom: `all`, `stage 1`, a model, a site, or both.
+    /// The group: `all`, `stage 1`, a model, a site, or both.
     pub of: String,
     /// The threshold, in basis points.
     pub threshold_bp: u16,
-    /// What it said, and from which numbers.
+    /// The verdict, and its numbers.
     #[serde(flatten)]
     pub judged: Judged,
 }
 
-/// What an event comes to.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The rollout afterwards.
     pub state: State,
-    /// What is to be done.
+    /// An effect for the caller to apply.
     pub effects: Vec<Effect>,
     /// What was decided.
     pub decisions: Vec<Decision>,
 }
 
-/// An order that does not fit.
+/// Why an order is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Not the rollout's status.
-    #[error("the rollout is {}: it takes no order to {order}{}", status.as_str(), expected_instead(order))]
+    /// The rollout's status does not allow it.
+    #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order))]
     Status {
-        /// What it is.
         status: Status,
         /// What was ordered.
         order: &'static str,
     },
-    /// It does not say what it is about.
-    #[error("an order to {order} must say which stage and revision of the rollout it is about")]
-    Unseen {
+    /// It does not name the stage and revision.
+    #[error("an order to {order} must name the stage and revision of the rollout that it is for")]
+    RevisionMissing {
         /// What was ordered.
         order: &'static str,
     },
-    /// It is about a rollout that has changed since.
+    /// The rollout has changed since the operator saw it.
     #[error(
-        "the order to {order} is about stage {} at revision {}, and the rollout is in stage {} at revision {}: look at it again",
+        "the order to {order} is for stage {} at revision {}, but the rollout is in stage {} at revision {}: check it again",
         seen.stage + 1, seen.revision, now.stage + 1, now.revision
     )]
     Changed {
         /// What was ordered.
         order: &'static str,
-        /// What the person saw.
-        seen: Seen,
+        /// What the operator saw.
+        seen: Observed,
         /// What it is now.
-        now: Seen,
+        now: Observed,
     },
-    /// There is nothing to roll back to.
+    /// The policy names no release to roll back to.
     #[error(
         "the policy names no `roll_back_to`: abort without rolling back, and roll out a release with a higher counter"
     )]
-    NoWayBack,
+    NoRollBackRelease,
 }
 
 fn expected_instead(order: &str) -> &'static str {
-    if order == "approve" { "; expected WAITING: a stage is approved once its gates pass and it is baked" } else { "" }
-}
-
-/// One step of a rollout. The state must be stored together with all that follows from it.
-///
-/// # Errors
-/// An order that does not fit.
-pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
-    let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
-    match event {
-        Event::Order(order) => step.order(policy, order),
-        Event::Look(tally) => Ok(step.look(policy, tally, at)),
+    if order == "approve" {
+        "; expected WAITING: a stage can be approved once its gates pass and its bake time is over"
+    } else {
+        ""
     }
 }
 
-/// What every gate says of a tally, in the order of the policy.
+/// One step of a rollout. The new state must be stored together with the effects and decisions.
+///
+/// # Errors
+/// The order is invalid.
+pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+    let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
+    match event {
+        Event::Order(order) => step.on_order(policy, order),
+        Event::Evaluation(tally) => Ok(step.evaluate(policy, tally, at)),
+    }
+}
+
+/// The verdicts of all gates on a tally, in the order of the policy.
 pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<GateReading>, String> {
     let mut readings = Vec::new();
     for (number, gate) in policy.gates.iter().enumerate() {
@@ -355,7 +349,7 @@ pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<Ga
     Ok(readings)
 }
 
-/// The groups that a gate judges: failed, executed, and how many devices it will have by this stage.
+/// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
 fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
     let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
     for cell in tally.cells.iter().filter(|cell| cell.stage <= stage) {
@@ -368,7 +362,7 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
             Scope::Stratum => format!("{} at {}", cell.model, cell.site),
         };
         let (failed, executed, devices) = groups.entry(of).or_default();
-        *devices += cell.count; // the withdrawn too: who leaves must not make a group too small to hold anything up
+        *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
         if let Some(outcome) = cell.state.outcome() {
             *executed += cell.count;
             *failed += if gate.outcomes.contains(&outcome) { cell.count } else { 0 };
@@ -377,8 +371,8 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
     groups
 }
 
-/// Whether a gate lets the stage pass: no group fails, and each that is large enough to prove anything does. A group that
-/// is too small can only fail; but one group at least must have proven something.
+/// Whether all gates let the stage pass: no group fails, and each group that is large enough to be judged passes. A smaller group
+/// can only fail; but at least one group must pass.
 fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]) -> bool {
     policy.gates.iter().enumerate().all(|(number, gate)| {
         let devices = groups(gate, stage, tally);
@@ -396,7 +390,7 @@ impl Step {
         self.decisions.push(self.state.decision(what, why, gates));
     }
 
-    fn stop_for_now(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
+    fn pause(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
         if matches!(self.state.status, Status::Running | Status::Waiting) {
             self.state.status = Status::Paused;
             self.decide(what, why, gates);
@@ -409,49 +403,49 @@ impl Step {
         self.decide("aborted", why, gates);
         self.effects.push(Effect::Halt);
         if let Some(release_id) = policy.roll_back_to.as_ref().filter(|_| roll_back) {
-            // From here on the devices belong to the rollout that rolls them back.
+            // From here on, the devices belong to the rollout that rolls them back.
             self.state.is_closed = true;
             self.effects.extend([Effect::Close, Effect::RollBack(release_id.clone())]);
         }
         self
     }
 
-    fn order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
+    fn on_order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
         let PersonalOrder { order, seen, why } = given;
-        let now = Seen::of(&self.state);
+        let now = Observed::of(&self.state);
         match *seen {
             Some(seen) if seen != now => return Err(Unfit::Changed { order: order.as_str(), seen, now }),
-            None if order.lets_go_on() => return Err(Unfit::Unseen { order: order.as_str() }),
+            None if order.lets_go_on() => return Err(Unfit::RevisionMissing { order: order.as_str() }),
             _ => {}
         }
-        let mut step = self.carry_out(policy, order, why.clone())?;
+        let mut step = self.apply_order(policy, order, why.clone())?;
         for decision in &mut step.decisions {
             decision.ordered = Some(order.as_str());
         }
         Ok(step)
     }
 
-    fn carry_out(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
+    fn apply_order(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
         use Status as S;
         match (order, self.state.status) {
-            (Order::Pause, S::Running | S::Waiting) => Ok(self.stop_for_now("paused", why, Vec::new())),
+            (Order::Pause, S::Running | S::Waiting) => Ok(self.pause("paused", why, Vec::new())),
             (Order::Resume, S::Paused) => {
                 self.state.status = S::Running;
-                // The stage's time begins anew, or a pause because it was over would come again at once.
+                // The stage's time starts again; otherwise an overdue stage would pause again immediately.
                 self.state.stage_began_at = self.state.looked_at;
                 self.decide("resumed", why, Vec::new());
                 Ok(self)
             }
-            // Only what somebody can have looked at: a stage with its evidence, whose gates pass.
+            // Only a stage with its evidence, whose gates pass, can be approved.
             (Order::Approve, S::Waiting) => {
                 self.state.approved = true;
                 self.state.status = S::Running;
-                // The time that a person took is not the stage's.
+                // The time until the approval does not count for the stage.
                 self.state.stage_began_at = self.state.looked_at;
                 self.decide("approved", why, Vec::new());
                 Ok(self)
             }
-            (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => Err(Unfit::NoWayBack),
+            (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => Err(Unfit::NoRollBackRelease),
             (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
                 Ok(self.abort(policy, why, *roll_back, Vec::new()))
             }
@@ -459,10 +453,10 @@ impl Step {
         }
     }
 
-    /// The clock was ahead when the rollout was looked at last, or is behind now: what was watched by it proves nothing.
-    fn clock_set_back(&mut self, at: UnixMs) {
+    /// The clock was ahead at the last evaluation, or is behind now: the time measured by it proves nothing.
+    fn on_clock_set_back(&mut self, at: UnixMs) {
         let why = format!(
-            "the clock went back by {} s: what was watched meanwhile proves nothing, so the bake begins anew",
+            "the clock went back by {} s: observations since then prove nothing, so the bake time starts again",
             self.state.looked_at.since_ms(at) / 1_000
         );
         let state = &mut self.state;
@@ -474,19 +468,19 @@ impl Step {
         self.decide("gap", why, Vec::new());
     }
 
-    fn look(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
+    fn evaluate(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
         if is_ahead(self.state.looked_at, at) {
-            self.clock_set_back(at);
+            self.on_clock_set_back(at);
         }
         let passed_ms = at.since_ms(self.state.looked_at);
         self.state.looked_at = self.state.looked_at.max(at);
         if passed_ms > GAP_MS {
             self.state.observing_since = at;
             self.state.unobserved_ms += if self.state.evidence_at.is_some() { passed_ms } else { 0 };
-            let why = format!("nobody listened for {} s, which proves nothing", passed_ms / 1_000);
+            let why = format!("no observation for {} s, which proves nothing", passed_ms / 1_000);
             self.decide("gap", why, Vec::new());
         }
-        self.name_the_withdrawn(tally);
+        self.record_withdrawn(tally);
         let in_flight = tally.count(|cell| cell.state.is_in_flight());
         if self.state.status.is_over() {
             if in_flight == 0 && !self.state.is_closed {
@@ -496,7 +490,7 @@ impl Step {
             return self;
         }
         let Some(stage) = policy.stages.get(self.state.stage).copied() else {
-            return self.stop_for_now("paused", "the policy has no such stage".to_owned(), Vec::new());
+            return self.pause("paused", "the policy has no stage of this number".to_owned(), Vec::new());
         };
         let executed = tally.count(|cell| cell.stage == self.state.stage && cell.state.outcome().is_some());
         if executed >= stage.min_executed && self.state.evidence_at.is_none() {
@@ -505,17 +499,17 @@ impl Step {
         let readings = match read_gates(policy, self.state.stage, tally) {
             Ok(readings) => readings,
             Err(why) => {
-                return self.stop_for_now("paused", format!("the gates could not be judged: {why}"), Vec::new());
+                return self.pause("paused", format!("the gates could not be judged: {why}"), Vec::new());
             }
         };
-        // Of several that fail, the one that does most: a pause must not keep another gate from ending it.
+        // Of several failed gates, the strongest action applies: a pause must not keep another gate from aborting.
         let action_of =
             |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
         let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
         if let Some(failed) = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate))) {
-            let (action, why) = (action_of(failed), failed.told());
+            let (action, why) = (action_of(failed), failed.to_string());
             return match action {
-                Action::Pause => self.stop_for_now("paused", why, readings),
+                Action::Pause => self.pause("paused", why, readings),
                 Action::Abort => self.abort(policy, why, false, readings),
                 Action::AbortAndRollBack => self.abort(policy, why, true, readings),
             };
@@ -526,8 +520,8 @@ impl Step {
         self.promote(policy, stage, tally, executed, readings, at).offer(policy, tally, in_flight)
     }
 
-    /// Says in the trace that persons took devices out, which may change what the gates say.
-    fn name_the_withdrawn(&mut self, tally: &Tally) {
+    /// Records withdrawn devices in the trace, because they may change the verdicts.
+    fn record_withdrawn(&mut self, tally: &Tally) {
         let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
         if withdrawn > self.state.withdrawn {
             let more = withdrawn - self.state.withdrawn;
@@ -540,8 +534,8 @@ impl Step {
         }
     }
 
-    /// Goes on to the next stage, or ends, if all that it takes is there. `executed` devices of the stage have an outcome now:
-    /// fewer than when the bake began, if some were taken out since.
+    /// Advances to the next stage, or completes, if all requirements are met. `executed` devices of the stage have an outcome now:
+    /// fewer than when the bake time began, if some were withdrawn since.
     fn promote(
         mut self,
         policy: &Policy,
@@ -558,10 +552,14 @@ impl Step {
         let has_evidence =
             is_baked && executed >= stage.min_executed && passes(policy, self.state.stage, tally, &gates);
         let of_outcomes = format!("{executed} of {} outcomes", stage.min_executed);
-        if self.state.is_asked() && !has_evidence {
-            // What a person was asked about is not there any more, and so is the answer.
+        if self.state.is_approval_requested() && !has_evidence {
+            // The evidence of the requested approval is no longer there, so the request and the approval lapse.
             (self.state.status, self.state.approved, self.state.stage_began_at) = (Status::Running, false, at);
-            self.decide("lapsed", format!("the stage has no longer what it takes: {of_outcomes}"), gates);
+            self.decide(
+                "lapsed",
+                format!("the stage no longer has the evidence that it requires: {of_outcomes}"),
+                gates,
+            );
             return self;
         }
         if !has_evidence || tally.suspects > 0 {
@@ -571,11 +569,11 @@ impl Step {
                     "the stage is not decided after {} s: {of_outcomes}, {silent} confirmed devices are silent",
                     waited_ms / 1_000
                 );
-                return self.stop_for_now("paused", why, gates);
+                return self.pause("paused", why, gates);
             }
             return self;
         }
-        if stage.approval == Approval::Manual && self.must_be_asked(tally, &gates) {
+        if stage.approval == Approval::Manual && self.needs_approval(tally, &gates) {
             return self;
         }
         let why = format!(
@@ -593,12 +591,12 @@ impl Step {
         }
         let of = |state| tally.count(|cell| cell.state == state);
         let unreached = of(UpdateState::Pending);
-        let under_way = tally.count(|cell| cell.state.is_in_flight());
-        if under_way == 0 && (unreached == 0 || is_overdue) {
+        let in_flight_now = tally.count(|cell| cell.state.is_in_flight());
+        if in_flight_now == 0 && (unreached == 0 || is_overdue) {
             let without = [
                 (unreached, "never reached"),
-                (of(UpdateState::Halted), "told to stop before installing it"),
-                (of(UpdateState::Withdrawn), "taken out"),
+                (of(UpdateState::Halted), "stopped before installing it"),
+                (of(UpdateState::Withdrawn), "withdrawn"),
             ];
             let without = without.into_iter().filter(|(devices, _)| *devices > 0);
             let mut rest = String::new();
@@ -611,13 +609,13 @@ impl Step {
         self
     }
 
-    /// Whether a person must be asked before a stage is promoted that has all it takes; asks, the first time and again whenever
-    /// more devices have failed since: what a person approved is what they saw.
-    fn must_be_asked(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
+    /// Whether a stage with all its evidence still needs an approval. Requests it the first time, and again whenever more devices
+    /// have failed since: an approval covers what the operator saw.
+    fn needs_approval(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
         let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
-        let is_asked = self.state.is_asked();
-        let more = if is_asked { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
-        if is_asked && more == 0 {
+        let is_approval_requested = self.state.is_approval_requested();
+        let more = if is_approval_requested { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
+        if is_approval_requested && more == 0 {
             return !self.state.approved;
         }
         let since = if more == 0 { String::new() } else { format!("{more} more devices failed since; ") };
@@ -651,12 +649,12 @@ impl State {
         Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, gates }
     }
 
-    /// Whether a person has been asked to approve the stage, and has not refused.
-    fn is_asked(&self) -> bool {
+    /// Whether an approval of the stage has been requested or given.
+    fn is_approval_requested(&self) -> bool {
         self.status == Status::Waiting || self.approved
     }
 
-    /// So many were really offered at this look.
+    /// Records how many devices were actually offered the release in this evaluation.
     pub fn offered(&mut self, count: u32) {
         if count > 0 {
             self.starts.push((self.looked_at, count));
@@ -664,12 +662,12 @@ impl State {
     }
 }
 
-impl GateReading {
-    /// The reading in a sentence.
-    pub fn told(&self) -> String {
+impl fmt::Display for GateReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Judged { failed, executed, .. } = self.judged;
         let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
-        format!(
+        write!(
+            f,
             "gate {} of {}: {failed} of {executed} executed devices failed, the threshold is {whole}.{hundredths:02} %",
             self.gate + 1,
             self.of

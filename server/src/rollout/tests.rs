@@ -1,4 +1,4 @@
-//! The engine against a small fleet: properties over any policy, fleet and run of events, then the cases that need a story.
+//! The engine against a small fleet: properties over any policy, fleet and run of events, then individual cases.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use super::{
     outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
     step::{
-        Cell, Decision, Effect, Event, GAP_MS, Order, PersonalOrder, Seen, State, Status, Step, Tally, Unfit,
+        Cell, Decision, Effect, Event, GAP_MS, Observed, Order, PersonalOrder, State, Status, Step, Tally, Unfit,
         read_gates, step,
     },
     update::UpdateState,
 };
 
-/// When every story begins.
+/// When every scenario begins.
 const BEGIN: UnixMs = UnixMs(1_800_000_000_000);
 const MINUTE: u64 = 60_000;
 
@@ -31,21 +31,21 @@ struct Device {
     state: UpdateState,
 }
 
-/// Devices that take offers and come to outcomes, so that every tally is one that could be.
+/// Devices that take offers and reach outcomes, so that every tally is a possible one.
 #[derive(Debug, Clone)]
 struct Fleet {
     devices: Vec<Device>,
-    /// How many of a hundred fail, by model.
+    /// Percentage that fails, by model.
     failing: [u64; 2],
 }
 
 const MODELS: [&str; 2] = ["KS-100", "KS-200"];
 const SITES: [&str; 2] = ["north", "south"];
 
-/// The next number of a row that looks like chance (SplitMix64).
-pub(super) fn roll(dice: &mut u64) -> u64 {
-    *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*dice ^ *dice >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+/// The next pseudo-random number (SplitMix64).
+pub(super) fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*seed ^ *seed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ mixed >> 31
 }
@@ -94,67 +94,69 @@ impl Fleet {
         }
     }
 
-    /// Some devices get further, some fail, and now and then a person takes one out.
-    fn move_on(&mut self, dice: &mut u64) {
+    /// Some devices progress, some fail, and sometimes a person withdraws one.
+    fn move_on(&mut self, seed: &mut u64) {
         use UpdateState as S;
         let failing = self.failing;
         for device in &mut self.devices {
             let is_final = device.state.outcome().is_some_and(Outcome::is_failure) || device.state == S::Halted;
-            if roll(dice).is_multiple_of(256) && !is_final {
+            if random(seed).is_multiple_of(256) && !is_final {
                 device.state = S::Withdrawn;
             }
-            let fails = roll(dice) % 100 < failing[usize::from(device.model == MODELS[1])];
-            device.state = match (device.state, roll(dice) % 8) {
+            let fails = random(seed) % 100 < failing[usize::from(device.model == MODELS[1])];
+            device.state = match (device.state, random(seed) % 8) {
                 (S::Offered, 0) => S::Pending,
                 (S::Offered, 1..=5) => S::Downloading,
-                (S::Downloading, 0..=5) if fails => [S::Failed, S::Rejected, S::TimedOut][(roll(dice) % 3) as usize],
+                (S::Downloading, 0..=5) if fails => [S::Failed, S::Rejected, S::TimedOut][(random(seed) % 3) as usize],
                 (S::Downloading, 0..=5) => S::Installing,
-                (S::Installing, 0..=5) if fails => [S::RolledBack, S::FalseSuccess, S::Lost][(roll(dice) % 3) as usize],
+                (S::Installing, 0..=5) if fails => {
+                    [S::RolledBack, S::FalseSuccess, S::Lost][(random(seed) % 3) as usize]
+                }
                 (S::Installing, 0..=5) => S::Confirming,
                 (S::Confirming, 0..=5) => S::Confirmed,
-                (S::Confirmed, 0) if fails && roll(dice).is_multiple_of(8) => S::Lost,
+                (S::Confirmed, 0) if fails && random(seed).is_multiple_of(8) => S::Lost,
                 (state, _) => state,
             };
         }
     }
 }
 
-// ---- Stories -------------------------------------------------------------------------------------------------------
+// ---- Scenarios -----------------------------------------------------------------------------------------------------
 
-/// What happens next in a story.
+/// The next input of a scenario.
 #[derive(Debug, Clone)]
-enum Happening {
-    /// Time passes, the fleet moves on, and somebody looks.
-    Look {
+enum Input {
+    /// Time passes, the fleet moves on, and the rollout is evaluated.
+    Evaluation {
         wait_ms: u64,
-        dice: u64,
+        seed: u64,
         suspects: u32,
     },
     Order(Order),
 }
 
 #[derive(Debug, Clone)]
-struct Story {
+struct Scenario {
     policy: Policy,
     fleet: Fleet,
-    happenings: Vec<Happening>,
+    inputs: Vec<Input>,
 }
 
-/// One event of a story and what it came to.
+/// One event of a scenario and its result.
 #[derive(Debug, Clone, PartialEq)]
-struct Moment {
+struct Transition {
     at: UnixMs,
     before: State,
-    /// What was seen, if somebody looked.
+    /// The tally, if it was an evaluation.
     seen: Option<Tally>,
     order: Option<Order>,
     step: Result<Step, Unfit>,
-    /// Devices that were really offered the release.
+    /// Devices that were actually offered the release.
     offered: u32,
     after: State,
 }
 
-impl Moment {
+impl Transition {
     fn decided(&self, what: &str) -> Option<&Decision> {
         self.decisions().iter().find(|decision| decision.what == what)
     }
@@ -166,32 +168,32 @@ impl Moment {
     }
 }
 
-/// The state as a server that was killed reads it back.
+/// The state as a restarted server reads it back.
 fn reread(state: &State) -> State {
     serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
 }
 
-/// An order about a rollout as it is.
+/// An order for the current state of a rollout.
 fn about(state: &State, order: &Order) -> PersonalOrder {
-    PersonalOrder { order: order.clone(), seen: Some(Seen::of(state)), why: "a person ordered it".to_owned() }
+    PersonalOrder { order: order.clone(), seen: Some(Observed::of(state)), why: "a person ordered it".to_owned() }
 }
 
-/// Plays a story as the driver does. `restarts`: the server is killed after every event.
-fn play(story: &Story, restarts: bool) -> Vec<Moment> {
-    let Story { policy, mut fleet, happenings } = story.clone();
+/// Runs a scenario as the driver does. `restarts`: the server is killed after every event.
+fn run(scenario: &Scenario, restarts: bool) -> Vec<Transition> {
+    let Scenario { policy, mut fleet, inputs } = scenario.clone();
     let (mut at, mut state) = (BEGIN, State::new(BEGIN));
-    let mut moments = Vec::new();
-    for happening in happenings {
+    let mut transitions = Vec::new();
+    for input in inputs {
         let before = state.clone();
-        let (seen, order, step, mut dice) = match happening {
-            Happening::Look { wait_ms, mut dice, suspects } => {
+        let (seen, order, step, mut seed) = match input {
+            Input::Evaluation { wait_ms, mut seed, suspects } => {
                 at.0 += wait_ms;
-                fleet.move_on(&mut dice);
+                fleet.move_on(&mut seed);
                 let tally = fleet.tally(suspects);
-                let looked = step(&policy, &state, &Event::Look(&tally), at);
-                (Some(tally), None, looked, dice)
+                let evaluated = step(&policy, &state, &Event::Evaluation(&tally), at);
+                (Some(tally), None, evaluated, seed)
             }
-            Happening::Order(order) => {
+            Input::Order(order) => {
                 let ordered = step(&policy, &state, &Event::Order(&about(&state, &order)), at);
                 (None, Some(order), ordered, 0)
             }
@@ -201,9 +203,9 @@ fn play(story: &Story, restarts: bool) -> Vec<Moment> {
             state = step.state.clone();
             for effect in &step.effects {
                 match effect {
-                    // A site's budget, or devices that are away, may let fewer through.
+                    // A site's budget, or offline devices, may reduce the number.
                     Effect::Offer(count) => {
-                        let count = if roll(&mut dice).is_multiple_of(4) { count / 2 } else { *count };
+                        let count = if random(&mut seed).is_multiple_of(4) { count / 2 } else { *count };
                         offered = fleet.offer(count, state.stage);
                         state.offered(offered);
                     }
@@ -212,15 +214,15 @@ fn play(story: &Story, restarts: bool) -> Vec<Moment> {
                 }
             }
         }
-        if roll(&mut dice).is_multiple_of(16) {
-            state.dark_until.insert(SITES[(dice % 2) as usize].to_owned(), at); // as the driver does
+        if random(&mut seed).is_multiple_of(16) {
+            state.dark_until.insert(SITES[(seed % 2) as usize].to_owned(), at); // as the driver does
         }
         if restarts {
             state = reread(&state);
         }
-        moments.push(Moment { at, before, seen, order, step, offered, after: state.clone() });
+        transitions.push(Transition { at, before, seen, order, step, offered, after: state.clone() });
     }
-    moments
+    transitions
 }
 
 fn any_gate() -> impl Strategy<Value = Gate> {
@@ -286,7 +288,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         })
 }
 
-fn any_happening() -> impl Strategy<Value = Happening> {
+fn any_input() -> impl Strategy<Value = Input> {
     let wait_ms = prop_oneof![
         40 => 0..90_000_u64,
         2 => (GAP_MS - 2)..=(GAP_MS + 2),
@@ -295,30 +297,30 @@ fn any_happening() -> impl Strategy<Value = Happening> {
     let suspects = prop_oneof![15 => Just(0_u32), 1 => 1..3_u32];
     let look = (wait_ms, any::<u64>(), suspects);
     prop_oneof![
-        800 => look.prop_map(|(wait_ms, dice, suspects)| Happening::Look { wait_ms, dice, suspects }),
-        40 => Just(Happening::Order(Order::Resume)),
-        60 => Just(Happening::Order(Order::Approve)),
-        15 => Just(Happening::Order(Order::Pause)),
-        1 => any::<bool>().prop_map(|roll_back| Happening::Order(Order::Abort { roll_back })),
+        800 => look.prop_map(|(wait_ms, seed, suspects)| Input::Evaluation { wait_ms, seed, suspects }),
+        40 => Just(Input::Order(Order::Resume)),
+        60 => Just(Input::Order(Order::Approve)),
+        15 => Just(Input::Order(Order::Pause)),
+        1 => any::<bool>().prop_map(|roll_back| Input::Order(Order::Abort { roll_back })),
     ]
 }
 
-fn any_story() -> impl Strategy<Value = Story> {
+fn any_scenario() -> impl Strategy<Value = Scenario> {
     let failing = || prop::sample::select(vec![0_u64, 0, 0, 2, 10, 40]);
-    (any_policy(), 16_usize..64, failing(), failing(), prop::collection::vec(any_happening(), 30..160)).prop_map(
-        |(policy, count, one, other, happenings)| {
+    (any_policy(), 16_usize..64, failing(), failing(), prop::collection::vec(any_input(), 30..160)).prop_map(
+        |(policy, count, one, other, inputs)| {
             let fleet = Fleet::new(count, policy.stages.len(), [one, other]);
-            Story { policy, fleet, happenings }
+            Scenario { policy, fleet, inputs }
         },
     )
 }
 
-/// What a gate says of each of its groups, reckoned here anew: devices of the group, and the verdict.
+/// The verdicts of a gate, computed independently: for each group its devices and the verdict.
 fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
     let mut groups: BTreeMap<(&str, &str), [u32; 3]> = BTreeMap::new();
     for cell in &tally.cells {
-        let is_meant = if gate.scope == Scope::Stage { cell.stage == stage } else { cell.stage <= stage };
-        if !is_meant {
+        let is_judged = if gate.scope == Scope::Stage { cell.stage == stage } else { cell.stage <= stage };
+        if !is_judged {
             continue;
         }
         let of = match gate.scope {
@@ -338,7 +340,7 @@ fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
     groups.into_values().map(judged).collect()
 }
 
-/// What the gates that fail ask for.
+/// The actions of the failed gates.
 fn failing(policy: &Policy, stage: usize, tally: &Tally) -> Vec<Action> {
     let fails = |gate: &&Gate| verdicts(gate, stage, tally).iter().any(|(_, verdict)| *verdict == Verdict::Fail);
     policy.gates.iter().filter(fails).map(|gate| gate.action).collect()
@@ -348,15 +350,15 @@ fn executed(stage: usize, tally: &Tally) -> u32 {
     tally.count(|cell| cell.stage == stage && cell.state.outcome().is_some())
 }
 
-/// Goal: the stories are not idle, or the properties below would prove nothing.
+/// Goal: the scenarios are varied; otherwise the properties below would prove nothing.
 #[test]
-fn stories_come_to_every_kind_of_decision() {
+fn scenarios_reach_every_kind_of_decision() {
     let mut runner = TestRunner::deterministic();
     let mut decided: BTreeMap<&str, u32> = BTreeMap::new();
     for _ in 0..300 {
-        let story = any_story().new_tree(&mut runner).unwrap().current();
-        for moment in play(&story, false) {
-            for decision in moment.decisions() {
+        let scenario = any_scenario().new_tree(&mut runner).unwrap().current();
+        for transition in run(&scenario, false) {
+            for decision in transition.decisions() {
                 *decided.entry(decision.what).or_default() += 1;
             }
         }
@@ -367,87 +369,87 @@ fn stories_come_to_every_kind_of_decision() {
 }
 
 proptest! {
-    /// Promise (a): a share never shrinks, a stage never goes back, and only a promotion leads to the next, one at a time.
+    /// Invariant (a): a share never shrinks, a stage never goes back, and only a promotion leads to the next, one at a time.
     #[test]
-    fn a_share_never_shrinks_and_a_stage_never_goes_back(story in any_story()) {
-        for Moment { before, after, step, .. } in play(&story, false) {
-            prop_assert!(after.share_bp(&story.policy) >= before.share_bp(&story.policy));
+    fn a_share_never_shrinks_and_a_stage_never_goes_back(scenario in any_scenario()) {
+        for Transition { before, after, step, .. } in run(&scenario, false) {
+            prop_assert!(after.share_bp(&scenario.policy) >= before.share_bp(&scenario.policy));
             let promoted = step.map_or(0, |step| step.decisions.iter().filter(|decision| decision.what == "promoted").count());
             prop_assert!(promoted <= 1);
             prop_assert_eq!(after.stage, before.stage + promoted);
-            prop_assert!(after.stage < story.policy.stages.len());
+            prop_assert!(after.stage < scenario.policy.stages.len());
             prop_assert!(after.looked_at >= before.looked_at);
         }
     }
 
-    /// Promise (b): once it is aborted, it offers nothing, decides nothing but that nobody listened or that devices were taken out, and takes no order.
+    /// Invariant (b): once it is aborted, it offers nothing, decides nothing but gaps and withdrawn devices, and accepts no order.
     #[test]
     fn an_aborted_rollout_offers_nothing_more(
-        mut story in any_story(), cut in 0_usize..60, roll_back: bool, then in prop::collection::vec(any_happening(), 1..60)
+        mut scenario in any_scenario(), cut in 0_usize..60, roll_back: bool, then in prop::collection::vec(any_input(), 1..60)
     ) {
-        story.happenings.truncate(cut);
-        let roll_back = roll_back && story.policy.roll_back_to.is_some(); // or it would be refused
-        story.happenings.push(Happening::Order(Order::Abort { roll_back }));
-        story.happenings.extend(then);
-        let moments = play(&story, false);
-        let aborted = moments.iter().position(|moment| moment.decided("aborted").is_some());
-        let over = moments.iter().position(|moment| moment.after.status.is_over());
+        scenario.inputs.truncate(cut);
+        let roll_back = roll_back && scenario.policy.roll_back_to.is_some(); // or it would be refused
+        scenario.inputs.push(Input::Order(Order::Abort { roll_back }));
+        scenario.inputs.extend(then);
+        let transitions = run(&scenario, false);
+        let aborted = transitions.iter().position(|transition| transition.decided("aborted").is_some());
+        let over = transitions.iter().position(|transition| transition.after.status.is_over());
         prop_assert!(over.is_some(), "an order to abort ends what is not over yet");
         let Some(aborted) = aborted else { return Ok(()) }; // it had been completed
-        let at_once = moments[aborted].effects();
-        let halts = at_once.iter().filter(|effect| **effect == Effect::Halt).count();
-        prop_assert_eq!((halts, moments[aborted].offered), (1, 0));
-        prop_assert!(!at_once.iter().any(|effect| matches!(effect, Effect::Offer(_))));
-        let mut closed = usize::from(at_once.contains(&Effect::Close));
-        for moment in &moments[aborted + 1..] {
-            prop_assert_eq!(moment.after.status, Status::Aborted);
-            prop_assert!(moment.order.is_none() || moment.step.is_err());
-            prop_assert!(moment.decisions().iter().all(|decision| matches!(decision.what, "gap" | "withdrawn")));
-            prop_assert!(moment.effects().iter().all(|effect| *effect == Effect::Close), "{:?}", moment.effects());
-            closed += moment.effects().len();
+        let effects = transitions[aborted].effects();
+        let halts = effects.iter().filter(|effect| **effect == Effect::Halt).count();
+        prop_assert_eq!((halts, transitions[aborted].offered), (1, 0));
+        prop_assert!(!effects.iter().any(|effect| matches!(effect, Effect::Offer(_))));
+        let mut closed = usize::from(effects.contains(&Effect::Close));
+        for transition in &transitions[aborted + 1..] {
+            prop_assert_eq!(transition.after.status, Status::Aborted);
+            prop_assert!(transition.order.is_none() || transition.step.is_err());
+            prop_assert!(transition.decisions().iter().all(|decision| matches!(decision.what, "gap" | "withdrawn")));
+            prop_assert!(transition.effects().iter().all(|effect| *effect == Effect::Close), "{:?}", transition.effects());
+            closed += transition.effects().len();
         }
         prop_assert!(closed <= 1, "closed {closed} times");
-        prop_assert_eq!(closed == 1, moments.last().unwrap().after.is_closed);
+        prop_assert_eq!(closed == 1, transitions.last().unwrap().after.is_closed);
     }
 
-    /// Promise (c): a stage is passed on enough outcomes, PASS of every gate, the whole bake time, and nobody silent; a manual
-    /// one by an approval too.
+    /// Invariant (c): a stage is passed on enough outcomes, PASS of every gate, the whole bake time, and no silent device; a manual
+    /// stage also requires an approval.
     #[test]
-    fn nothing_is_promoted_without_evidence(story in any_story()) {
+    fn nothing_is_promoted_without_evidence(scenario in any_scenario()) {
         let (mut evidence_at, mut gaps_ms, mut approved) = (None, 0, false);
-        for moment in play(&story, false) {
-            if moment.order == Some(Order::Approve) && moment.step.is_ok() {
+        for transition in run(&scenario, false) {
+            if transition.order == Some(Order::Approve) && transition.step.is_ok() {
                 approved = true;
             }
-            let passed = moment.decided("promoted").or(moment.decided("completed"));
-            let Some(tally) = &moment.seen else {
-                prop_assert!(passed.is_none(), "only a look can promote");
+            let passed = transition.decided("promoted").or(transition.decided("completed"));
+            let Some(tally) = &transition.seen else {
+                prop_assert!(passed.is_none(), "only an evaluation can promote");
                 continue;
             };
-            let stage_number = moment.before.stage;
-            let stage = story.policy.stages[stage_number];
-            let passed_ms = moment.at.since_ms(moment.before.looked_at);
+            let stage_number = transition.before.stage;
+            let stage = scenario.policy.stages[stage_number];
+            let passed_ms = transition.at.since_ms(transition.before.looked_at);
             if evidence_at.is_some() && passed_ms > GAP_MS {
                 gaps_ms += passed_ms;
             }
             if executed(stage_number, tally) >= stage.min_executed {
-                evidence_at.get_or_insert(moment.at);
+                evidence_at.get_or_insert(transition.at);
             }
             let Some(passed) = passed else { continue };
-            prop_assert!(matches!(moment.before.status, Status::Running | Status::Waiting));
+            prop_assert!(matches!(transition.before.status, Status::Running | Status::Waiting));
             prop_assert!(executed(stage_number, tally) >= stage.min_executed);
             prop_assert_eq!(tally.suspects, 0);
-            let baked_ms = moment.at.since_ms(evidence_at.unwrap()).saturating_sub(gaps_ms);
+            let baked_ms = transition.at.since_ms(evidence_at.unwrap()).saturating_sub(gaps_ms);
             prop_assert!(baked_ms >= stage.bake_s * 1_000, "{baked_ms} of {} s", stage.bake_s);
             prop_assert!(stage.approval == Approval::Auto || approved);
-            for gate in &story.policy.gates {
+            for gate in &scenario.policy.gates {
                 let said = verdicts(gate, stage_number, tally);
                 prop_assert!(said.iter().any(|(_, verdict)| *verdict == Verdict::Pass), "{said:?}");
                 prop_assert!(said.iter().all(|(_, verdict)| *verdict != Verdict::Fail), "{said:?}");
                 let is_large = |devices: u32| devices >= gate.min_executed;
                 prop_assert!(said.iter().all(|(devices, verdict)| !is_large(*devices) || *verdict == Verdict::Pass));
             }
-            prop_assert_eq!(&passed.gates, &read_gates(&story.policy, stage_number, tally).unwrap(), "its numbers are kept");
+            prop_assert_eq!(&passed.gates, &read_gates(&scenario.policy, stage_number, tally).unwrap(), "its numbers are kept");
             prop_assert_eq!(passed.stage, stage_number);
             if passed.what == "completed" {
                 prop_assert_eq!(tally.count(|cell| cell.state.is_in_flight()), 0);
@@ -456,28 +458,28 @@ proptest! {
         }
     }
 
-    /// Promise (c), the other way round: what has all of it is promoted at the very look, or waits for a person.
+    /// Invariant (c), the other way round: a stage with all of that is promoted in the same evaluation, or waits for an approval.
     #[test]
-    fn what_has_all_the_evidence_is_promoted_at_once(story in any_story()) {
-        for moment in play(&story, false) {
-            let Moment { before, after, seen: Some(tally), .. } = &moment else { continue };
+    fn a_stage_with_all_its_evidence_is_promoted_immediately(scenario in any_scenario()) {
+        for transition in run(&scenario, false) {
+            let Transition { before, after, seen: Some(tally), .. } = &transition else { continue };
             let Some(evidence_at) = before.evidence_at else { continue };
-            let stage = story.policy.stages[before.stage];
+            let stage = scenario.policy.stages[before.stage];
             let is_open = matches!(before.status, Status::Running | Status::Waiting);
-            let is_last = before.stage + 1 == story.policy.stages.len();
-            let passed_ms = moment.at.since_ms(before.looked_at);
+            let is_last = before.stage + 1 == scenario.policy.stages.len();
+            let passed_ms = transition.at.since_ms(before.looked_at);
             let gap_ms = if passed_ms > GAP_MS { passed_ms } else { 0 };
-            let baked_ms = moment.at.since_ms(evidence_at).saturating_sub(before.unobserved_ms + gap_ms);
-            let passes = story.policy.gates.iter().all(|gate| {
+            let baked_ms = transition.at.since_ms(evidence_at).saturating_sub(before.unobserved_ms + gap_ms);
+            let passes = scenario.policy.gates.iter().all(|gate| {
                 verdicts(gate, before.stage, tally).iter().all(|(_, verdict)| *verdict == Verdict::Pass)
             });
-            // Devices that were taken out may have left too few.
+            // Withdrawn devices may have left too few.
             let is_enough = executed(before.stage, tally) >= stage.min_executed;
             if is_open && !is_last && passes && is_enough && tally.suspects == 0 && baked_ms >= stage.bake_s * 1_000 {
                 let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
                 let is_approved = before.approved && failed <= before.failed_when_asked;
                 if stage.approval == Approval::Auto || is_approved {
-                    prop_assert!(moment.decided("promoted").is_some());
+                    prop_assert!(transition.decided("promoted").is_some());
                 } else {
                     prop_assert_eq!(after.status, Status::Waiting);
                 }
@@ -485,27 +487,27 @@ proptest! {
         }
     }
 
-    /// Promise (d): a server that is killed between any two events decides and does the same as one that is not.
+    /// Invariant (d): a server that is killed between any two events makes the same decisions as one that is not.
     #[test]
-    fn a_restart_between_any_two_events_changes_nothing(story in any_story()) {
-        let (whole, restarted) = (play(&story, false), play(&story, true));
+    fn a_restart_between_any_two_events_changes_nothing(scenario in any_scenario()) {
+        let (whole, restarted) = (run(&scenario, false), run(&scenario, true));
         for (one, other) in whole.iter().zip(&restarted) {
             prop_assert_eq!(one, other);
         }
     }
 
-    /// Promise (e): a gap is time in which nobody listened, whatever the status: it is noted, is no bake time, and silence
-    /// counts from its end on; what is no gap changes nothing of that.
+    /// Invariant (e): a gap is time without observation, whatever the status: it is recorded, does not count as bake time, and
+    /// silence counts from its end; without a gap none of that changes.
     #[test]
-    fn a_gap_is_no_bake_time_and_excuses_silence(story in any_story()) {
-        for moment in play(&story, false) {
-            let Moment { before, after, .. } = &moment;
-            let passed_ms = moment.at.since_ms(before.looked_at);
-            let is_gap = moment.seen.is_some() && passed_ms > GAP_MS;
-            prop_assert_eq!(moment.decided("gap").is_some(), is_gap);
-            prop_assert_eq!(after.observing_since, if is_gap { moment.at } else { before.observing_since });
+    fn a_gap_is_no_bake_time_and_excuses_silence(scenario in any_scenario()) {
+        for transition in run(&scenario, false) {
+            let Transition { before, after, .. } = &transition;
+            let passed_ms = transition.at.since_ms(before.looked_at);
+            let is_gap = transition.seen.is_some() && passed_ms > GAP_MS;
+            prop_assert_eq!(transition.decided("gap").is_some(), is_gap);
+            prop_assert_eq!(after.observing_since, if is_gap { transition.at } else { before.observing_since });
             if is_gap {
-                prop_assert!(SITES.iter().all(|site| after.silence_counts_from(site) == moment.at));
+                prop_assert!(SITES.iter().all(|site| after.silence_counts_from(site) == transition.at));
             }
             if before.stage == after.stage {
                 let lost_ms = if is_gap && before.evidence_at.is_some() { passed_ms } else { 0 };
@@ -513,111 +515,112 @@ proptest! {
                 prop_assert!(before.evidence_at.is_none() || after.evidence_at == before.evidence_at);
             } else {
                 prop_assert_eq!((after.evidence_at, after.unobserved_ms, after.approved), (None, 0, false));
-                prop_assert_eq!(after.stage_began_at, moment.at);
+                prop_assert_eq!(after.stage_began_at, transition.at);
             }
         }
     }
 
-    /// Promise (f): a gate that fails acts at the very look, in whatever status an open rollout is; none that does not fail does.
+    /// Invariant (f): a failed gate acts in the same evaluation, whatever the status of an open rollout; other gates do not act.
     #[test]
-    fn a_failing_gate_acts_in_any_status(story in any_story()) {
-        for moment in play(&story, false) {
-            let Some(tally) = moment.seen.as_ref().filter(|_| !moment.before.status.is_over()) else { continue };
-            let failing = failing(&story.policy, moment.before.stage, tally);
+    fn a_failing_gate_acts_in_any_status(scenario in any_scenario()) {
+        for transition in run(&scenario, false) {
+            let Some(tally) = transition.seen.as_ref().filter(|_| !transition.before.status.is_over()) else { continue };
+            let failing = failing(&scenario.policy, transition.before.stage, tally);
             if failing.is_empty() {
-                prop_assert!(moment.decided("aborted").is_none());
+                prop_assert!(transition.decided("aborted").is_none());
                 continue;
             }
-            prop_assert_eq!((moment.offered, moment.after.stage), (0, moment.before.stage));
-            prop_assert!(matches!(moment.after.status, Status::Paused | Status::Aborted));
-            prop_assert!(!moment.effects().iter().any(|effect| matches!(effect, Effect::Offer(_))));
+            prop_assert_eq!((transition.offered, transition.after.stage), (0, transition.before.stage));
+            prop_assert!(matches!(transition.after.status, Status::Paused | Status::Aborted));
+            prop_assert!(!transition.effects().iter().any(|effect| matches!(effect, Effect::Offer(_))));
             if !failing.contains(&Action::Pause) {
-                prop_assert_eq!(moment.after.status, Status::Aborted);
-                prop_assert!(moment.effects().contains(&Effect::Halt));
+                prop_assert_eq!(transition.after.status, Status::Aborted);
+                prop_assert!(transition.effects().contains(&Effect::Halt));
             }
-            let rolls_back = moment.effects().iter().any(|effect| matches!(effect, Effect::RollBack(_)));
+            let rolls_back = transition.effects().iter().any(|effect| matches!(effect, Effect::RollBack(_)));
             prop_assert!(!rolls_back || failing.contains(&Action::AbortAndRollBack));
         }
     }
 
-    /// Promise (i): no more is under way than is allowed, and no minute, wherever it begins, sees more starts than it may.
+    /// Invariant (i): the number of updates in flight and the number of starts in any minute stay within their limits.
     #[test]
-    fn starts_keep_to_the_pace_and_the_room(story in any_story()) {
-        let moments = play(&story, false);
-        for moment in &moments {
-            let Some(tally) = &moment.seen else { prop_assert_eq!(moment.offered, 0); continue };
-            let in_flight = tally.count(|cell| cell.state.is_in_flight()) + moment.offered;
-            prop_assert!(moment.offered == 0 || in_flight <= story.policy.in_flight_max, "{in_flight}");
-            prop_assert!(moment.offered == 0 || matches!(moment.after.status, Status::Running | Status::Waiting));
+    fn offers_respect_both_limits_in_every_scenario(scenario in any_scenario()) {
+        let transitions = run(&scenario, false);
+        for transition in &transitions {
+            let Some(tally) = &transition.seen else { prop_assert_eq!(transition.offered, 0); continue };
+            let in_flight = tally.count(|cell| cell.state.is_in_flight()) + transition.offered;
+            prop_assert!(transition.offered == 0 || in_flight <= scenario.policy.in_flight_max, "{in_flight}");
+            prop_assert!(transition.offered == 0 || matches!(transition.after.status, Status::Running | Status::Waiting));
         }
-        for (first, begin) in moments.iter().enumerate() {
-            let within = moments[first..].iter().take_while(|moment| moment.at.since_ms(begin.at) < MINUTE);
-            let started: u32 = within.map(|moment| moment.offered).sum();
-            prop_assert!(started <= story.policy.starts_per_min, "{started} within a minute of {:?}", begin.at);
+        for (first, begin) in transitions.iter().enumerate() {
+            let within = transitions[first..].iter().take_while(|transition| transition.at.since_ms(begin.at) < MINUTE);
+            let started: u32 = within.map(|transition| transition.offered).sum();
+            prop_assert!(started <= scenario.policy.starts_per_min, "{started} within a minute of {:?}", begin.at);
         }
     }
 
-    /// Promise (k): an order fits or is refused by the status and the way back that there is, and a refused one changes nothing.
+    /// Invariant (k): the status and the release to roll back to decide whether an order is accepted; a refused one changes
+    /// nothing.
     #[test]
-    fn an_order_fits_the_status_or_is_refused(story in any_story()) {
+    fn an_order_is_refused_unless_the_status_allows_it(scenario in any_scenario()) {
         use Status as S;
-        let has_way_back = story.policy.roll_back_to.is_some();
-        for moment in play(&story, false) {
-            let Some(order) = &moment.order else { continue };
-            let status = moment.before.status;
+        let can_roll_back = scenario.policy.roll_back_to.is_some();
+        for transition in run(&scenario, false) {
+            let Some(order) = &transition.order else { continue };
+            let status = transition.before.status;
             let fits = match order {
                 Order::Pause => matches!(status, S::Running | S::Waiting),
                 Order::Resume => status == S::Paused,
                 Order::Approve => status == S::Waiting,
-                Order::Abort { roll_back } => !status.is_over() && (has_way_back || !roll_back),
+                Order::Abort { roll_back } => !status.is_over() && (can_roll_back || !roll_back),
             };
-            prop_assert_eq!(moment.step.is_ok(), fits, "{:?} while {:?}", order, status);
-            prop_assert!(!fits || moment.decisions().len() == 1, "every order is in the trace");
+            prop_assert_eq!(transition.step.is_ok(), fits, "{:?} while {:?}", order, status);
+            prop_assert!(!fits || transition.decisions().len() == 1, "every order is in the trace");
         }
     }
 
-    /// Promise (l): every decision has a revision of its own, one above the one before; an order about any other revision, or
-    /// about another stage, is refused.
+    /// Invariant (l): every decision has a revision of its own, one above the one before; an order for any other revision or
+    /// stage is refused.
     #[test]
-    fn an_order_is_about_the_revision_that_was_seen(story in any_story(), off_by in 1_u64..3) {
+    fn an_order_is_about_the_revision_that_was_seen(scenario in any_scenario(), off_by in 1_u64..3) {
         let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
         let mut revision = 1;
-        for Moment { before, step: done, after, at, .. } in play(&story, false) {
+        for Transition { before, step: done, after, at, .. } in run(&scenario, false) {
             for decision in done.iter().flat_map(|step| &step.decisions) {
                 revision += 1;
                 prop_assert_eq!(decision.revision, revision);
             }
             prop_assert_eq!(after.revision, revision);
-            let now = Seen::of(&before);
+            let now = Observed::of(&before);
             let others = [
-                Seen { revision: now.revision + off_by, ..now },
-                Seen { revision: now.revision.wrapping_sub(off_by), ..now },
-                Seen { stage: now.stage + 1, ..now },
+                Observed { revision: now.revision + off_by, ..now },
+                Observed { revision: now.revision.wrapping_sub(off_by), ..now },
+                Observed { stage: now.stage + 1, ..now },
             ];
             for order in &orders {
                 for seen in others {
                     let stale = PersonalOrder { seen: Some(seen), ..about(&before, order) };
-                    let refused = step(&story.policy, &before, &Event::Order(&stale), at);
+                    let refused = step(&scenario.policy, &before, &Event::Order(&stale), at);
                     prop_assert_eq!(refused, Err(Unfit::Changed { order: order.as_str(), seen, now }));
                 }
             }
         }
     }
 
-    /// Promise (m): devices that persons took out are named in the trace, all of them, and in no gate's numbers.
+    /// Invariant (m): all withdrawn devices are recorded in the trace, and count in no gate.
     #[test]
-    fn devices_that_were_taken_out_are_in_the_trace_and_in_no_gate(story in any_story()) {
-        for moment in play(&story, false) {
-            let Some(tally) = &moment.seen else { continue };
+    fn withdrawn_devices_are_in_the_trace_and_in_no_gate(scenario in any_scenario()) {
+        for transition in run(&scenario, false) {
+            let Some(tally) = &transition.seen else { continue };
             let withdrawn = tally.count(|cell| cell.state == UpdateState::Withdrawn);
-            prop_assert_eq!(moment.after.withdrawn, withdrawn);
-            prop_assert_eq!(moment.decided("withdrawn").is_some(), withdrawn > moment.before.withdrawn);
-            let stage = moment.before.stage;
+            prop_assert_eq!(transition.after.withdrawn, withdrawn);
+            prop_assert_eq!(transition.decided("withdrawn").is_some(), withdrawn > transition.before.withdrawn);
+            let stage = transition.before.stage;
             let others = tally.cells.iter().filter(|cell| cell.state != UpdateState::Withdrawn).cloned().collect();
             let without = Tally { cells: others, suspects: tally.suspects };
             prop_assert!(
-                read_gates(&story.policy, stage, tally).unwrap().into_iter().filter(|reading| reading.judged.executed > 0).eq(
-                    read_gates(&story.policy, stage, &without).unwrap().into_iter().filter(|reading| reading.judged.executed > 0)
+                read_gates(&scenario.policy, stage, tally).unwrap().into_iter().filter(|reading| reading.judged.executed > 0).eq(
+                    read_gates(&scenario.policy, stage, &without).unwrap().into_iter().filter(|reading| reading.judged.executed > 0)
                 )
             );
         }
@@ -658,13 +661,13 @@ fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u32) -> Cell 
     Cell { stage, model: of.0.to_owned(), site: of.1.to_owned(), state, count }
 }
 
-/// Devices of the first stage, all of one kind, that are so far.
+/// Devices of the first stage, all of one model and site, in these states.
 fn seen(counts: &[(UpdateState, u32)]) -> Tally {
     let kind = (MODELS[0], SITES[0]);
     Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), suspects: 0 }
 }
 
-/// A rollout in a test: looks at it and orders something.
+/// A rollout in a test.
 struct Rollout {
     policy: Policy,
     state: State,
@@ -672,38 +675,38 @@ struct Rollout {
 
 impl Rollout {
     fn new(policy: Policy) -> Self {
-        assert_eq!(policy.nonsense(), Vec::<String>::new());
+        assert_eq!(policy.validate(), Vec::<String>::new());
         Self { state: State::new(BEGIN), policy }
     }
 
-    fn happen(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+    fn handle(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
         let step = step(&self.policy, &self.state, event, at)?;
         self.state = step.state.clone();
         Ok(step)
     }
 
-    fn look(&mut self, seconds: u64, tally: &Tally) -> Step {
-        self.happen(&Event::Look(tally), at(seconds)).unwrap()
+    fn evaluate(&mut self, seconds: u64, tally: &Tally) -> Step {
+        self.handle(&Event::Evaluation(tally), at(seconds)).unwrap()
     }
 
-    /// Looks every minute from here to there; gives the decisions with when they were made.
+    /// Evaluates every minute in this period; gives the decisions with their times.
     fn watch(&mut self, seconds: std::ops::RangeInclusive<u64>, tally: &Tally) -> Vec<(u64, &'static str)> {
         let mut decided = Vec::new();
         for second in seconds.step_by(60) {
-            decided.extend(self.look(second, tally).decisions.into_iter().map(|decision| (second, decision.what)));
+            decided.extend(self.evaluate(second, tally).decisions.into_iter().map(|decision| (second, decision.what)));
         }
         decided
     }
 
     fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, Unfit> {
         let order = about(&self.state, order);
-        self.happen(&Event::Order(&order), at(seconds))
+        self.handle(&Event::Order(&order), at(seconds))
     }
 }
 
 const NO_DECISION: [(u64, &str); 0] = [];
 
-fn whats(step: &Step) -> Vec<&'static str> {
+fn decisions_of(step: &Step) -> Vec<&'static str> {
     step.decisions.iter().map(|decision| decision.what).collect()
 }
 
@@ -713,9 +716,9 @@ fn a_stage_is_promoted_when_its_bake_time_is_over_and_not_a_millisecond_before()
     assert_eq!(rollout.watch(0..=60, &seen(&[(UpdateState::Confirmed, 9)])), NO_DECISION);
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     assert_eq!(rollout.watch(120..=719, &good), NO_DECISION);
-    assert_eq!(rollout.happen(&Event::Look(&good), UnixMs(at(720).0 - 1)).unwrap().decisions, []);
-    let promoted = rollout.look(720, &good);
-    assert_eq!(whats(&promoted), ["promoted"]);
+    assert_eq!(rollout.handle(&Event::Evaluation(&good), UnixMs(at(720).0 - 1)).unwrap().decisions, []);
+    let promoted = rollout.evaluate(720, &good);
+    assert_eq!(decisions_of(&promoted), ["promoted"]);
     let why = &promoted.decisions[0].why;
     assert!(why.contains("10 devices") && why.contains("600 s"), "{why}");
     assert_eq!((rollout.state.stage, rollout.state.share_bp(&rollout.policy)), (1, WHOLE_BP));
@@ -744,7 +747,7 @@ fn a_silent_confirmed_device_holds_the_promotion() {
 }
 
 #[test]
-fn the_last_stage_waits_for_everybody_and_then_completes_and_closes() {
+fn the_last_stage_waits_for_all_devices_and_then_completes_and_closes() {
     let mut policy = small();
     policy.stages.remove(0);
     let mut rollout = Rollout::new(policy);
@@ -753,8 +756,8 @@ fn the_last_stage_waits_for_everybody_and_then_completes_and_closes() {
     assert_eq!(rollout.watch(3_660..=7_200, &one_left(UpdateState::Confirming)), NO_DECISION);
     let done = one_left(UpdateState::Confirmed);
     assert_eq!(rollout.watch(7_260..=7_260, &done), [(7_260, "completed")]);
-    assert_eq!(rollout.look(7_290, &done).effects, [Effect::Close]);
-    assert_eq!(rollout.look(7_320, &done).effects, []);
+    assert_eq!(rollout.evaluate(7_290, &done).effects, [Effect::Close]);
+    assert_eq!(rollout.evaluate(7_320, &done).effects, []);
 }
 
 #[test]
@@ -763,9 +766,9 @@ fn a_last_stage_that_never_reaches_a_device_completes_when_it_is_overdue_and_say
     let mut rollout = Rollout::new(policy);
     let one_away = seen(&[(UpdateState::Confirmed, 30), (UpdateState::Pending, 1)]);
     assert_eq!(rollout.watch(0..=7_200, &one_away), NO_DECISION);
-    let completed = rollout.look(7_201, &one_away);
+    let completed = rollout.evaluate(7_201, &one_away);
     assert!(completed.decisions[0].why.contains("; 1 device never reached"), "{:?}", completed.decisions);
-    assert_eq!((whats(&completed), rollout.state.status), (vec!["completed"], Status::Completed));
+    assert_eq!((decisions_of(&completed), rollout.state.status), (vec!["completed"], Status::Completed));
 }
 
 #[test]
@@ -774,18 +777,18 @@ fn a_gap_is_no_bake_time_and_three_minutes_are_none() {
     let gap_s = GAP_MS / 1_000;
     let mut rollout = Rollout::new(small());
     for second in [0, gap_s, 2 * gap_s, 3 * gap_s] {
-        assert_eq!(whats(&rollout.look(second, &good)), Vec::<&str>::new(), "{second}");
+        assert_eq!(decisions_of(&rollout.evaluate(second, &good)), Vec::<&str>::new(), "{second}");
     }
-    assert_eq!(whats(&rollout.look(600, &good)), ["promoted"], "looks as far apart as that are no gap");
+    assert_eq!(decisions_of(&rollout.evaluate(600, &good)), ["promoted"], "evaluations this far apart are not a gap");
 
     let mut rollout = Rollout::new(small());
-    rollout.look(0, &good);
-    let gap = rollout.look(10_000, &good);
-    assert_eq!(whats(&gap), ["gap"], "10,000 s in which nobody listened");
+    rollout.evaluate(0, &good);
+    let gap = rollout.evaluate(10_000, &good);
+    assert_eq!(decisions_of(&gap), ["gap"], "10,000 s without observation");
     assert!(gap.decisions[0].why.contains("10000 s"), "{:?}", gap.decisions);
     assert_eq!(rollout.state.silence_counts_from("north"), at(10_000));
     assert_eq!(rollout.watch(10_060..=10_599, &good), NO_DECISION);
-    assert_eq!(whats(&rollout.look(10_600, &good)), ["promoted"]);
+    assert_eq!(decisions_of(&rollout.evaluate(10_600, &good)), ["promoted"]);
 }
 
 #[test]
@@ -794,7 +797,7 @@ fn silence_of_a_dark_site_counts_from_the_later_of_its_end_and_the_gap() {
     rollout.state.dark_until.insert("north".to_owned(), at(100));
     let from = |rollout: &Rollout| ["north", "south"].map(|site| rollout.state.silence_counts_from(site));
     assert_eq!(from(&rollout), [at(100), BEGIN]);
-    rollout.look(5_000, &Tally::default());
+    rollout.evaluate(5_000, &Tally::default());
     assert_eq!(from(&rollout), [at(5_000); 2]);
     rollout.state.dark_until.insert("north".to_owned(), at(6_000));
     assert_eq!(from(&rollout), [at(6_000), at(5_000)]);
@@ -809,7 +812,7 @@ fn gates_act_while_it_is_paused_or_waits() {
     let mut waiting = Rollout::new(manual());
     assert_eq!(waiting.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)])), [(600, "waiting")]);
     for rollout in [&mut paused, &mut waiting] {
-        let aborted = rollout.look(660, &bad);
+        let aborted = rollout.evaluate(660, &bad);
         assert_eq!(aborted.effects, [Effect::Halt]);
         let [decision] = aborted.decisions.as_slice() else { panic!("{:?}", aborted.decisions) };
         assert_eq!((decision.what, decision.gates[0].judged.failed), ("aborted", 3));
@@ -819,28 +822,28 @@ fn gates_act_while_it_is_paused_or_waits() {
 }
 
 #[test]
-fn an_aborted_rollout_is_watched_until_nothing_is_under_way() {
+fn an_aborted_rollout_is_watched_until_nothing_is_in_flight() {
     let mut rollout = Rollout::new(small());
     assert_eq!(rollout.order(0, &Order::Abort { roll_back: false }).unwrap().effects, [Effect::Halt]);
-    let under_way = seen(&[(UpdateState::Installing, 1), (UpdateState::Halted, 9)]);
-    assert_eq!(rollout.look(60, &under_way).effects, []);
-    assert_eq!(rollout.look(120, &seen(&[(UpdateState::Confirmed, 1)])).effects, [Effect::Close]);
-    assert_eq!(rollout.look(180, &seen(&[(UpdateState::Confirmed, 1)])).effects, []);
+    let in_flight = seen(&[(UpdateState::Installing, 1), (UpdateState::Halted, 9)]);
+    assert_eq!(rollout.evaluate(60, &in_flight).effects, []);
+    assert_eq!(rollout.evaluate(120, &seen(&[(UpdateState::Confirmed, 1)])).effects, [Effect::Close]);
+    assert_eq!(rollout.evaluate(180, &seen(&[(UpdateState::Confirmed, 1)])).effects, []);
 }
 
 #[test]
-fn a_roll_back_hands_the_devices_over_at_once() {
+fn a_roll_back_hands_over_the_devices_immediately() {
     let mut policy = Policy { roll_back_to: Some("fw-back".parse().unwrap()), ..small() };
     policy.gates[0].action = Action::AbortAndRollBack;
     let back = [Effect::Halt, Effect::Close, Effect::RollBack("fw-back".parse().unwrap())];
     let bad = seen(&[(UpdateState::Confirmed, 8), (UpdateState::RolledBack, 5), (UpdateState::Installing, 2)]);
     let mut by_gate = Rollout::new(policy.clone());
-    assert_eq!(by_gate.look(60, &bad).effects, back);
+    assert_eq!(by_gate.evaluate(60, &bad).effects, back);
     let mut by_order = Rollout::new(policy.clone());
     assert_eq!(by_order.order(60, &Order::Abort { roll_back: true }).unwrap().effects, back);
     for rollout in [&mut by_gate, &mut by_order] {
         assert!(rollout.state.is_closed);
-        assert_eq!(rollout.look(120, &bad).effects, [], "closed once");
+        assert_eq!(rollout.evaluate(120, &bad).effects, [], "closed once");
     }
     let mut without = Rollout::new(policy);
     assert_eq!(without.order(60, &Order::Abort { roll_back: false }).unwrap().effects, [Effect::Halt]);
@@ -850,40 +853,46 @@ fn a_roll_back_hands_the_devices_over_at_once() {
 fn a_manual_stage_waits_for_a_person_and_goes_on_when_one_approves() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let mut rollout = Rollout::new(manual());
-    assert_eq!(rollout.watch(0..=3_600, &good), [(600, "waiting")], "said once");
+    assert_eq!(rollout.watch(0..=3_600, &good), [(600, "waiting")], "recorded once");
     assert_eq!((rollout.state.status, rollout.state.stage), (Status::Waiting, 0));
     let approved = rollout.order(3_601, &Order::Approve).unwrap();
-    assert_eq!((whats(&approved), rollout.state.status, rollout.state.stage), (vec!["approved"], Status::Running, 0));
+    assert_eq!(
+        (decisions_of(&approved), rollout.state.status, rollout.state.stage),
+        (vec!["approved"], Status::Running, 0)
+    );
     assert_eq!(rollout.watch(3_602..=3_602, &good), [(3_602, "promoted")]);
     assert!(!rollout.state.approved, "an approval is for one stage");
 }
 
 #[test]
-fn an_approval_stands_in_for_no_evidence() {
+fn an_approval_does_not_replace_evidence() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let mut early = Rollout::new(manual());
     let refused = early.order(0, &Order::Approve).unwrap_err().to_string();
     assert!(refused.contains("RUNNING") && refused.contains("expected WAITING"), "{refused}");
-    assert_eq!(early.watch(0..=660, &good), [(600, "waiting")], "what nobody could look at is not approved");
+    assert_eq!(early.watch(0..=660, &good), [(600, "waiting")], "a stage without evidence can't be approved");
 
     let mut late = Rollout::new(manual());
     late.watch(0..=600, &good);
     late.order(601, &Order::Approve).unwrap();
     let suspicious = Tally { suspects: 1, ..good.clone() };
-    assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed when it was asked does not any more");
+    assert_eq!(late.watch(610..=1_200, &suspicious), NO_DECISION, "what passed at the request no longer does");
     assert_eq!(late.watch(1_260..=1_260, &good), [(1_260, "promoted")]);
 }
 
 #[test]
-fn an_approval_is_of_what_was_seen() {
+fn an_approval_covers_only_what_was_seen() {
     let with = |lost| seen(&[(UpdateState::Confirmed, 40), (UpdateState::Lost, lost)]);
     let mut rollout = Rollout::new(manual());
     assert_eq!(rollout.watch(0..=600, &with(1)), [(600, "waiting")]);
-    let saw_one = about(&rollout.state, &Order::Approve);
-    let asked_again = rollout.look(660, &with(2));
-    assert_eq!(whats(&asked_again), ["waiting"]);
+    let with_one_failure = about(&rollout.state, &Order::Approve);
+    let asked_again = rollout.evaluate(660, &with(2));
+    assert_eq!(decisions_of(&asked_again), ["waiting"]);
     assert!(asked_again.decisions[0].why.starts_with("1 more devices failed since; "), "{asked_again:?}");
-    assert!(rollout.happen(&Event::Order(&saw_one), at(661)).is_err(), "it is about one failure, and there are two");
+    assert!(
+        rollout.handle(&Event::Order(&with_one_failure), at(661)).is_err(),
+        "it is about one failure, and there are two"
+    );
     rollout.order(662, &Order::Approve).unwrap();
     assert_eq!(rollout.watch(720..=720, &with(3)), [(720, "waiting")], "one more failed after the approval");
     assert_eq!((rollout.state.status, rollout.state.approved), (Status::Waiting, false));
@@ -892,7 +901,7 @@ fn an_approval_is_of_what_was_seen() {
 }
 
 #[test]
-fn a_stage_that_loses_its_evidence_waits_for_nobody() {
+fn a_stage_that_loses_its_evidence_no_longer_waits_for_approval() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
     let mut rollout = Rollout::new(manual());
@@ -909,7 +918,7 @@ fn a_stage_that_loses_its_evidence_waits_for_nobody() {
 }
 
 #[test]
-fn the_time_that_a_person_takes_is_not_the_stages() {
+fn time_waiting_for_approval_does_not_count_for_the_stage() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let silent = Tally { suspects: 1, ..good.clone() };
@@ -941,60 +950,64 @@ fn a_group_that_loses_devices_does_not_become_too_small_to_hold_a_stage() {
 }
 
 #[test]
-fn a_stage_that_takes_too_long_pauses_and_says_so_and_a_resume_gives_it_time_again() {
+fn an_overdue_stage_pauses_and_a_resume_restarts_its_time() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..small() });
     let few = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Pending, 1)]);
     assert_eq!(rollout.watch(0..=3_600, &few), NO_DECISION);
-    let paused = rollout.look(3_601, &few);
-    assert_eq!((whats(&paused), paused.effects.as_slice()), (vec!["paused"], [].as_slice()));
+    let paused = rollout.evaluate(3_601, &few);
+    assert_eq!((decisions_of(&paused), paused.effects.as_slice()), (vec!["paused"], [].as_slice()));
     assert!(paused.decisions[0].why.contains("not decided after 3601 s"), "{:?}", paused.decisions);
-    assert_eq!(rollout.watch(3_660..=9_000, &few), NO_DECISION, "said once");
-    assert_eq!(whats(&rollout.order(9_001, &Order::Resume).unwrap()), ["resumed"]);
+    assert_eq!(rollout.watch(3_660..=9_000, &few), NO_DECISION, "recorded once");
+    assert_eq!(decisions_of(&rollout.order(9_001, &Order::Resume).unwrap()), ["resumed"]);
     assert_eq!(rollout.watch(9_060..=12_600, &few), NO_DECISION, "it has its time again");
     assert_eq!(rollout.watch(12_660..=12_720, &few), [(12_660, "paused")]);
 }
 
 #[test]
-fn offers_keep_to_the_pace_and_the_room() {
+fn offers_respect_starts_per_min_and_in_flight_max() {
     let mut rollout = Rollout::new(Policy { starts_per_min: 60, in_flight_max: 100, ..small() });
     let fleet = |in_flight| seen(&[(UpdateState::Pending, 500), (UpdateState::Downloading, in_flight)]);
-    assert_eq!(rollout.look(0, &fleet(0)).effects, [Effect::Offer(60)], "all that a minute may see");
+    assert_eq!(rollout.evaluate(0, &fleet(0)).effects, [Effect::Offer(60)], "all that a minute may see");
     rollout.state.offered(50);
-    assert_eq!(rollout.look(10, &fleet(50)).effects, [Effect::Offer(10)], "what was not offered is still there");
+    assert_eq!(rollout.evaluate(10, &fleet(50)).effects, [Effect::Offer(10)], "what was not offered is still there");
     rollout.state.offered(10);
-    assert_eq!(rollout.look(59, &fleet(60)).effects, [], "the minute is not over");
-    assert_eq!(rollout.look(60, &fleet(60)).effects, [Effect::Offer(40)], "50 may start, and there is room for 40");
+    assert_eq!(rollout.evaluate(59, &fleet(60)).effects, [], "the minute is not over");
+    assert_eq!(
+        rollout.evaluate(60, &fleet(60)).effects,
+        [Effect::Offer(40)],
+        "50 may start, and in_flight_max leaves 40"
+    );
     rollout.state.offered(40);
-    assert_eq!(rollout.look(130, &fleet(100)).effects, [], "there is no room");
-    assert_eq!(rollout.look(100_000, &fleet(0)).effects, [Effect::Offer(60)], "a gap earns nothing");
+    assert_eq!(rollout.evaluate(130, &fleet(100)).effects, [], "in_flight_max is reached");
+    assert_eq!(rollout.evaluate(100_000, &fleet(0)).effects, [Effect::Offer(60)], "a gap earns nothing");
     let waiting = seen(&[(UpdateState::Pending, 3)]);
-    assert_eq!(rollout.look(100_001, &waiting).effects, [Effect::Offer(3)], "no more than there are");
+    assert_eq!(rollout.evaluate(100_001, &waiting).effects, [Effect::Offer(3)], "only as many as there are");
     let later = Tally { cells: vec![cell(1, (MODELS[0], SITES[0]), UpdateState::Pending, 9)], suspects: 0 };
-    assert_eq!(rollout.look(100_002, &later).effects, [], "the next stage's turn has not come");
+    assert_eq!(rollout.evaluate(100_002, &later).effects, [], "the next stage's turn has not come");
 }
 
 #[test]
 fn nothing_is_offered_while_it_is_paused() {
     let mut rollout = Rollout::new(Policy { starts_per_min: 60, ..small() });
     let waiting = seen(&[(UpdateState::Pending, 500)]);
-    rollout.look(0, &waiting);
+    rollout.evaluate(0, &waiting);
     rollout.state.offered(60);
     rollout.order(1, &Order::Pause).unwrap();
     for second in [60, 120] {
-        assert_eq!(rollout.look(second, &waiting).effects, []);
+        assert_eq!(rollout.evaluate(second, &waiting).effects, []);
     }
     rollout.order(121, &Order::Resume).unwrap();
-    assert_eq!(rollout.look(122, &waiting).effects, [Effect::Offer(60)]);
+    assert_eq!(rollout.evaluate(122, &waiting).effects, [Effect::Offer(60)]);
 }
 
 #[test]
-fn a_clock_that_goes_back_earns_nothing_and_bakes_nothing() {
+fn a_clock_that_goes_back_adds_no_offers_and_no_bake_time() {
     let mut rollout = Rollout::new(small());
     let good = seen(&[(UpdateState::Confirmed, 10), (UpdateState::Pending, 500)]);
-    rollout.look(500, &good);
+    rollout.evaluate(500, &good);
     rollout.state.offered(200);
-    let back = rollout.look(100, &good);
-    assert_eq!((back.effects.as_slice(), whats(&back).as_slice()), ([].as_slice(), ["gap"].as_slice()));
+    let back = rollout.evaluate(100, &good);
+    assert_eq!((back.effects.as_slice(), decisions_of(&back).as_slice()), ([].as_slice(), ["gap"].as_slice()));
     assert_eq!(rollout.watch(120..=699, &good), NO_DECISION);
     assert_eq!(rollout.watch(700..=700, &good), [(700, "promoted")], "watched for the bake time since");
 }
@@ -1003,14 +1016,14 @@ fn a_clock_that_goes_back_earns_nothing_and_bakes_nothing() {
 fn a_small_step_back_changes_nothing() {
     let mut rollout = Rollout::new(small());
     let good = seen(&[(UpdateState::Confirmed, 10)]);
-    rollout.look(60, &good);
+    rollout.evaluate(60, &good);
     let before = rollout.state.clone();
-    assert_eq!((whats(&rollout.look(30, &good)).len(), &rollout.state), (0, &before));
+    assert_eq!((decisions_of(&rollout.evaluate(30, &good)).len(), &rollout.state), (0, &before));
 }
 
 /// The clock ten days ahead for some minutes, and right again; the server may be down when it is set.
 #[test]
-fn a_clock_that_was_ahead_bakes_nothing_and_holds_nothing_up_for_ten_days() {
+fn a_clock_that_was_ahead_adds_no_bake_time_and_does_not_block() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let ten_days = 10 * 24 * 3_600;
     for evidence_while_ahead in [false, true] {
@@ -1018,14 +1031,14 @@ fn a_clock_that_was_ahead_bakes_nothing_and_holds_nothing_up_for_ten_days() {
         let at_first = if evidence_while_ahead { seen(&[(UpdateState::Confirmed, 9)]) } else { good.clone() };
         assert_eq!(rollout.watch(0..=120, &at_first), NO_DECISION);
         let ahead = rollout.watch(ten_days + 180..=ten_days + 300, &good);
-        assert_eq!(ahead, [(ten_days + 180, "gap")], "ten days that nobody watched");
+        assert_eq!(ahead, [(ten_days + 180, "gap")], "ten days without observation");
         assert_eq!(rollout.watch(360..=959, &good), [(360, "gap")]);
         assert_eq!(rollout.watch(960..=960, &good), [(960, "promoted")]);
     }
 }
 
 #[test]
-fn a_clock_that_was_behind_bakes_nothing() {
+fn a_clock_that_was_behind_adds_no_bake_time() {
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     let ten_days = 10 * 24 * 3_600;
     let mut rollout = Rollout::new(small());
@@ -1059,8 +1072,8 @@ fn a_gate_by_model_or_stratum_catches_what_breaks_one_kind() {
         [(Scope::Model, "KS-200", 6), (Scope::Stratum, "KS-200 at south", 3), (Scope::Site, "south", 3)]
     {
         let mut rollout = Rollout::new(with(scope));
-        let paused = rollout.look(60, &one_model_breaks(failed));
-        assert_eq!(whats(&paused), ["paused"], "{scope:?}");
+        let paused = rollout.evaluate(60, &one_model_breaks(failed));
+        assert_eq!(decisions_of(&paused), ["paused"], "{scope:?}");
         let Decision { why, gates, .. } = &paused.decisions[0];
         assert!(why.starts_with(&format!("gate 2 of {of}: {failed} of")), "{why}");
         assert_eq!(gates[0].judged.verdict, Verdict::Pass, "the cumulative gate still passes");
@@ -1099,7 +1112,7 @@ fn a_group_too_small_to_judge_can_only_fail() {
     };
     let watch = |tally: &Tally| Rollout::new(policy.clone()).watch(0..=600, tally);
     let (confirmed, failed, waiting) = (UpdateState::Confirmed, UpdateState::Failed, UpdateState::Pending);
-    assert_eq!(watch(&with(&[(confirmed, 9)])), [(600, "promoted")], "9 never prove anything, and hold up nobody");
+    assert_eq!(watch(&with(&[(confirmed, 9)])), [(600, "promoted")], "9 can't be judged, and do not hold up the stage");
     assert_eq!(watch(&with(&[(waiting, 9)])), [(600, "promoted")]);
     assert_eq!(watch(&with(&[(confirmed, 8), (failed, 1)])), [(600, "promoted")], "one failure of ten would be fine");
     assert_eq!(watch(&with(&[(confirmed, 7), (failed, 2)])), [(0, "aborted")], "two are too many even of ten");
@@ -1125,7 +1138,7 @@ fn only_the_outcomes_that_a_gate_names_count() {
 }
 
 #[test]
-fn an_order_that_does_not_fit_is_refused_and_says_why() {
+fn an_invalid_order_is_refused_with_the_reason() {
     use Status as S;
     let orders = [Order::Pause, Order::Resume, Order::Approve, Order::Abort { roll_back: false }];
     for (status, fitting) in [
@@ -1140,9 +1153,9 @@ fn an_order_that_does_not_fit_is_refused_and_says_why() {
             rollout.state.status = status;
             let done = rollout.order(60, order);
             assert_eq!(done.is_ok(), fits, "{order:?} while {status:?}");
-            if let Err(unfit) = done {
-                let said = format!("the rollout is {}: it takes no order to {}", status.as_str(), order.as_str());
-                assert!(unfit.to_string().starts_with(&said), "{unfit}");
+            if let Err(refused) = done {
+                let expected = format!("the rollout is {}: order to {} refused", status.as_str(), order.as_str());
+                assert!(refused.to_string().starts_with(&expected), "{refused}");
             }
         }
     }
@@ -1156,36 +1169,36 @@ fn a_second_approval_is_not_for_the_next_stage() {
     let mut rollout = Rollout::new(policy);
     rollout.watch(0..=600, &good);
     let clicked = about(&rollout.state, &Order::Approve);
-    rollout.happen(&Event::Order(&clicked), at(601)).unwrap();
+    rollout.handle(&Event::Order(&clicked), at(601)).unwrap();
     assert!(rollout.order(602, &Order::Approve).is_err(), "approved already, and not promoted yet");
     assert_eq!(rollout.watch(603..=603, &good), [(603, "promoted")]);
-    let twice = rollout.happen(&Event::Order(&clicked), at(604)).unwrap_err().to_string();
+    let twice = rollout.handle(&Event::Order(&clicked), at(604)).unwrap_err().to_string();
     assert_eq!(
         twice,
-        "the order to approve is about stage 1 at revision 2, and the rollout is in stage 2 at revision 4: look at it again"
+        "the order to approve is for stage 1 at revision 2, but the rollout is in stage 2 at revision 4: check it again"
     );
     assert!(rollout.order(605, &Order::Approve).is_err(), "stage 2 has no outcome yet");
     assert!(!rollout.state.approved);
 }
 
 #[test]
-fn what_lets_a_release_go_further_says_what_it_is_about_and_a_stop_need_not() {
+fn only_orders_that_advance_the_release_require_a_revision() {
     for (order, fits) in [(Order::Pause, true), (Order::Abort { roll_back: false }, true), (Order::Approve, false)] {
         let mut rollout = Rollout::new(manual());
         rollout.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)]));
         let unseen = PersonalOrder { seen: None, ..about(&rollout.state, &order) };
-        assert_eq!(rollout.happen(&Event::Order(&unseen), at(601)).is_ok(), fits, "{order:?}");
+        assert_eq!(rollout.handle(&Event::Order(&unseen), at(601)).is_ok(), fits, "{order:?}");
     }
 }
 
 #[test]
-fn devices_that_a_person_took_out_are_no_failures_and_no_evidence() {
+fn withdrawn_devices_are_neither_failures_nor_evidence() {
     let with = |withdrawn| seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, withdrawn)]);
     let mut rollout = Rollout::new(small());
-    assert_eq!(rollout.look(0, &with(0)).decisions, []);
-    let taken_out = rollout.look(60, &with(3));
+    assert_eq!(rollout.evaluate(0, &with(0)).decisions, []);
+    let taken_out = rollout.evaluate(60, &with(3));
     let why = "3 devices were revoked or re-provisioned before a failure was known; no gate counts 3 of this rollout";
-    assert_eq!((whats(&taken_out), taken_out.decisions[0].why.as_str()), (vec!["withdrawn"], why));
+    assert_eq!((decisions_of(&taken_out), taken_out.decisions[0].why.as_str()), (vec!["withdrawn"], why));
     assert_eq!(rollout.watch(120..=7_200, &with(3)), NO_DECISION, "9 outcomes are not 10");
     assert_eq!(rollout.watch(7_260..=7_260, &with(4)), [(7_260, "withdrawn")], "once for each that is new");
     let mut policy = small();
@@ -1193,19 +1206,19 @@ fn devices_that_a_person_took_out_are_no_failures_and_no_evidence() {
     let mut baked = Rollout::new(policy);
     assert_eq!(baked.watch(0..=540, &seen(&[(UpdateState::Confirmed, 10)])), NO_DECISION);
     let fewer = seen(&[(UpdateState::Confirmed, 9), (UpdateState::Withdrawn, 1)]);
-    assert_eq!(baked.watch(600..=1_200, &fewer), [(600, "withdrawn")], "the evidence that the stage asks for is gone");
+    assert_eq!(baked.watch(600..=1_200, &fewer), [(600, "withdrawn")], "the stage has lost its evidence");
     let replaced = seen(&[(UpdateState::Confirmed, 8), (UpdateState::Lost, 2), (UpdateState::Withdrawn, 4)]);
     assert_eq!(rollout.watch(7_320..=7_320, &replaced), [(7_320, "aborted")], "a failure that was known stays one");
 }
 
-/// The policy's doc: "Updates started within a minute at most."
+/// The policy's doc: "The most updates started within a minute."
 #[test]
-fn no_more_than_starts_per_min_begin_within_any_minute() {
+fn at_most_starts_per_min_begin_within_any_minute() {
     let mut rollout = Rollout::new(Policy { starts_per_min: 200, in_flight_max: 10_000, ..small() });
     let waiting = seen(&[(UpdateState::Pending, 10_000)]);
     let mut started = 0;
     for second in [0, 30, 59] {
-        for effect in rollout.look(second, &waiting).effects {
+        for effect in rollout.evaluate(second, &waiting).effects {
             let Effect::Offer(count) = effect else { panic!("{effect:?}") };
             rollout.state.offered(count);
             started += count;
@@ -1214,7 +1227,7 @@ fn no_more_than_starts_per_min_begin_within_any_minute() {
     assert!(started <= 200, "{started} within 59 s");
 }
 
-/// The policy's doc of an action: "What a gate does that fails: it is over."
+/// A pause of one gate must not keep another from aborting.
 #[test]
 fn a_gate_that_aborts_is_not_shadowed_by_one_that_pauses() {
     let strict = Gate { threshold_bp: 5_000, ..gate(Scope::Cumulative, Action::Abort) };
@@ -1226,9 +1239,9 @@ fn a_gate_that_aborts_is_not_shadowed_by_one_that_pauses() {
     assert_eq!(rollout.state.status, Status::Aborted);
 }
 
-/// Whoever waits for a person has said so already, and goes on waiting.
+/// A rollout that waits for an approval does not pause for being overdue.
 #[test]
-fn a_stage_that_nobody_approves_goes_on_waiting() {
+fn an_unapproved_stage_keeps_waiting() {
     let mut rollout = Rollout::new(Policy { max_wait_s: 3_600, ..manual() });
     let good = seen(&[(UpdateState::Confirmed, 10)]);
     assert_eq!(rollout.watch(0..=7_200, &good), [(600, "waiting")]);

@@ -1,6 +1,6 @@
-//! The plan's chances against the engine itself: rollouts of drawn outcomes, looked at by [`step`] after each.
+//! Compares the plan's chances with the engine itself: rollouts with random outcomes, evaluated by [`step`] after each outcome.
 //!
-//! The seeds are fixed, so that a trial comes out the same each time; the distance that is allowed is four standard errors.
+//! The seeds are fixed, so that a trial always has the same result; the tolerance is four standard errors.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,7 +10,7 @@ use super::{
     gate::Test,
     policy::{Action, Gate, Policy, Scope, Stage, tests::playbook},
     step::{Cell, Event, State, Status, Tally, step},
-    tests::roll,
+    tests::random,
     update::UpdateState,
     walk::{Order, Walk},
 };
@@ -23,7 +23,7 @@ type Added = [(&'static str, Vec<u32>)];
 fn policy(gates: Vec<Gate>, added: &Added, in_flight_max: u32) -> Policy {
     let stages = added.first().map_or(0, |(_, added)| added.len());
     let of_stage = |stage: usize| added.iter().map(|(_, added)| added[stage]).sum();
-    // Nothing is promoted before all devices of the stage have an outcome, and then at once.
+    // Nothing is promoted before all devices of the stage have an outcome, and then immediately.
     let stage = |stage| Stage { min_executed: of_stage(stage), bake_s: 0, ..playbook().stages.remove(0) };
     Policy { stages: (0..stages).map(stage).collect(), gates, in_flight_max, ..playbook() }
 }
@@ -39,7 +39,7 @@ fn through(gate: &Gate, added: &[u32], bug_bp: u16, order: Order) -> f64 {
     *walk.through(bug_bp, order).last().unwrap()
 }
 
-/// A rollout whose outcomes are drawn.
+/// A rollout with random outcomes.
 struct Trial<'a> {
     policy: &'a Policy,
     state: State,
@@ -48,7 +48,7 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// One more outcome, and a look; false when the rollout has ended badly.
+    /// One more outcome, and an evaluation; false once the rollout is aborted or paused.
     fn outcome(&mut self, stage: usize, model: &'static str, fails: bool) -> bool {
         let (pending, outcome) =
             (UpdateState::Pending, if fails { UpdateState::Failed } else { UpdateState::Confirmed });
@@ -63,7 +63,7 @@ impl Trial<'_> {
             count: *count,
         });
         let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), suspects: 0 };
-        self.state = step(self.policy, &self.state, &Event::Look(&tally), self.at).unwrap().state;
+        self.state = step(self.policy, &self.state, &Event::Evaluation(&tally), self.at).unwrap().state;
         !matches!(self.state.status, Status::Aborted | Status::Paused)
     }
 
@@ -73,28 +73,28 @@ impl Trial<'_> {
             Order::FailuresFirst { in_flight_max } => in_flight_max,
             _ => 0,
         };
-        // Failed installations are heard of at once, and others when there is no room for one more.
-        let mut under_way = VecDeque::new();
+        // Failed installations are known immediately, and others once in_flight_max is reached.
+        let mut in_flight = VecDeque::new();
         for (model, fails) in devices.iter().copied() {
             if fails && !self.outcome(stage, model, true) {
                 return false;
             }
-            under_way.extend((!fails).then_some(model));
-            while under_way.len() > at_a_time as usize {
-                let model = under_way.pop_front().unwrap();
+            in_flight.extend((!fails).then_some(model));
+            while in_flight.len() > at_a_time as usize {
+                let model = in_flight.pop_front().unwrap();
                 if !self.outcome(stage, model, false) {
                     return false;
                 }
             }
         }
-        under_way.into_iter().all(|model| self.outcome(stage, model, false))
+        in_flight.into_iter().all(|model| self.outcome(stage, model, false))
             && (self.state.stage > stage || self.state.status == Status::Completed)
     }
 }
 
 /// The share of trials in which the firmware reaches the whole fleet; `bugs_bp` are the models' chances to fail.
 fn completed(policy: &Policy, added: &Added, bugs_bp: &[u64], order: Order) -> f64 {
-    let mut dice = 12;
+    let mut seed = 12;
     let mut completed = 0;
     for _ in 0..TRIALS {
         let stages = policy.stages.len();
@@ -106,10 +106,10 @@ fn completed(policy: &Policy, added: &Added, bugs_bp: &[u64], order: Order) -> f
         let gets_through = (0..stages).all(|stage| {
             let mut devices: Vec<(&str, bool)> = Vec::new();
             for ((model, added), bug_bp) in added.iter().zip(bugs_bp) {
-                devices.extend((0..added[stage]).map(|_| (*model, roll(&mut dice) % 10_000 < *bug_bp)));
+                devices.extend((0..added[stage]).map(|_| (*model, random(&mut seed) % 10_000 < *bug_bp)));
             }
             for left in (1..devices.len()).rev() {
-                devices.swap(left, usize::try_from(roll(&mut dice) % (left as u64 + 1)).unwrap());
+                devices.swap(left, usize::try_from(random(&mut seed) % (left as u64 + 1)).unwrap());
             }
             trial.stage(stage, &devices, order)
         });
@@ -125,7 +125,7 @@ fn error_of(chance: f64) -> f64 {
 /// Goal: of 601 devices of which one in a thousand (two hundred) fails, judged raw at 0.5 % from the 100th on, as many
 /// rollouts survive as no failure has: 54.8 % (4.9 %), if failed installations come first. Mixed, 80 % (22 %).
 #[test]
-fn a_raw_gate_at_every_look_lets_through_what_its_plan_says() {
+fn a_raw_gate_at_every_evaluation_lets_through_what_its_plan_says() {
     let gate = gate(Test::Raw, 50, 100, Scope::Cumulative);
     let added = [("KS-100", vec![601])];
     let policy = policy(vec![gate.clone()], &added, 601);
@@ -160,7 +160,7 @@ fn every_test_over_several_stages_lets_through_what_its_plan_says() {
     }
 }
 
-/// Goal: no more is let through in the worst order that `in_flight_max` allows than in any other, and not less than planned.
+/// Goal: in the worst order that `in_flight_max` allows, at least the planned chance gets through, and not more than in any other.
 #[test]
 fn the_worst_order_lets_through_what_its_plan_says_at_least() {
     let gate = gate(Test::Raw, 200, 40, Scope::Cumulative);
@@ -187,7 +187,7 @@ fn a_bug_of_one_model_alone_is_let_through_as_its_own_devices_say() {
     let each = chance(&by_model, &added[0].1, 200) * chance(&by_model, &added[1].1, 200);
     let both = completed(&policy(vec![by_model.clone()], &added, 500), &added, &[200, 200], Order::Mixed);
     assert!((both - each).abs() < error_of(each), "{both} of the trials, {each} planned");
-    // And a gate over all of them looks on.
+    // And a gate over all devices judges too.
     let all = chance(&over_all, &[88, 220], 200);
     let together = completed(&policy(vec![by_model, over_all], &added, 500), &added, &[200, 200], Order::Mixed);
     let (least, most) = (each * all, each.min(all));

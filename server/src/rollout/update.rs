@@ -1,4 +1,4 @@
-//! One device's update as a pure state machine: it ends in exactly one outcome, and what counts is what signed heartbeats show.
+//! One device's update as a pure state machine: it ends in exactly one outcome, and only signed heartbeats confirm it.
 //!
 //! | state | event | next |
 //! | --- | --- | --- |
@@ -6,18 +6,18 @@
 //! | PENDING, OFFERED | the rollout is aborted | HALTED |
 //! | OFFERED, DOWNLOADING | status DOWNLOADING | DOWNLOADING |
 //! | OFFERED, DOWNLOADING | status INSTALLING, REBOOTING | INSTALLING |
-//! | OFFERED to INSTALLING | a beat with the new counter after a new boot | CONFIRMING |
-//! | CONFIRMING | beats go on to say so for the window | CONFIRMED |
-//! | INSTALLING | a beat after a boot with the old counter | ROLLED_BACK, or FALSE_SUCCESS if it had said SUCCEEDED |
-//! | CONFIRMING, CONFIRMED | a beat with another counter | ROLLED_BACK |
+//! | OFFERED to INSTALLING | a heartbeat with the new counter after a new boot | CONFIRMING |
+//! | CONFIRMING | heartbeats with the new counter for the whole window | CONFIRMED |
+//! | INSTALLING | a heartbeat after a boot with the old counter | ROLLED_BACK, or FALSE_SUCCESS if it had reported SUCCEEDED |
+//! | CONFIRMING, CONFIRMED | a heartbeat with another counter | ROLLED_BACK |
 //! | any but outcomes | status FAILED, REJECTED, ROLLED_BACK, HALTED | that |
-//! | OFFERED, DOWNLOADING, INSTALLING | no progress in time | TIMED_OUT (an offer that nobody took up: PENDING) |
+//! | OFFERED, DOWNLOADING, INSTALLING | no progress in time | TIMED_OUT (an offer that the device did not take: PENDING) |
 //! | INSTALLING, CONFIRMING, CONFIRMED | silence | LOST |
 //! | PENDING, OFFERED to CONFIRMED | a person revokes the device | WITHDRAWN |
-//! | OFFERED to CONFIRMED | a person gives it another key | WITHDRAWN |
+//! | OFFERED to CONFIRMED | a person re-provisions the device with another key | WITHDRAWN |
 //!
-//! "Unknown" is never success, and silence is failure once its time is up. Other outcomes than CONFIRMED are final, also for a
-//! device that is revoked later: replacing what a release has broken must not make the release look good.
+//! "Unknown" is never success, and silence is a failure once its timeout has passed. Outcomes other than CONFIRMED are final, even
+//! for a device that is revoked later: replacing a device that a release has broken must not make the release look good.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::{outcome::Outcome, policy::Policy};
 use crate::clock::{is_ahead, ms};
 
-/// How far an update is.
+/// The state of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UpdateState {
@@ -39,34 +39,26 @@ pub enum UpdateState {
     Pending,
     /// Its heartbeats are answered with the offer.
     Offered,
-    /// It fetches the artifact.
+    /// It downloads the artifact.
     Downloading,
     /// It installs, or boots into what it installed.
     Installing,
-    /// It shows the new firmware, not for long enough yet.
+    /// It reports the new firmware, not yet for the whole window.
     Confirming,
-    /// An outcome.
     Confirmed,
-    /// An outcome.
     Failed,
-    /// An outcome.
     Rejected,
-    /// An outcome.
     TimedOut,
-    /// An outcome.
     Lost,
-    /// An outcome.
     RolledBack,
-    /// An outcome.
     FalseSuccess,
     /// Stopped before it installed anything, because the rollout was aborted. Not executed.
     Halted,
-    /// A person took the device out before a failure was known. Not executed: it says nothing about the release.
+    /// A person revoked or re-provisioned the device before a failure was known. Not executed: no evidence about the release.
     Withdrawn,
 }
 
 impl UpdateState {
-    /// Every state.
     pub const ALL: [Self; 14] = [
         Self::Pending,
         Self::Offered,
@@ -84,7 +76,7 @@ impl UpdateState {
         Self::Withdrawn,
     ];
 
-    /// The word in the store, the API and reports.
+    /// Its name in the store, the API and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -104,12 +96,12 @@ impl UpdateState {
         }
     }
 
-    /// The state of that word.
+    /// Parses [`Self::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// The outcome, if it is one.
+    /// The outcome, if the state is one.
     pub fn outcome(self) -> Option<Outcome> {
         Some(match self {
             Self::Confirmed => Outcome::Confirmed,
@@ -123,14 +115,14 @@ impl UpdateState {
         })
     }
 
-    /// Whether the update is on its way: offered, and without an outcome.
+    /// Whether the update is in flight: offered, and without an outcome.
     pub fn is_in_flight(self) -> bool {
         matches!(self, Self::Offered | Self::Downloading | Self::Installing | Self::Confirming)
     }
 
-    /// Every state that is so.
-    pub fn all_that(is_so: impl Fn(Self) -> bool) -> Vec<Self> {
-        Self::ALL.into_iter().filter(|state| is_so(*state)).collect()
+    /// Every matching state.
+    pub fn all_that(matches: impl Fn(Self) -> bool) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|state| matches(*state)).collect()
     }
 
     /// Whether it is an outcome other than CONFIRMED.
@@ -138,12 +130,12 @@ impl UpdateState {
         self.outcome().is_some_and(Outcome::is_failure)
     }
 
-    /// Whether the device has done anything about its update: until then, its silence has nothing to do with the release.
+    /// Whether the device has started its update: until then, its silence has nothing to do with the release.
     pub fn has_begun(self) -> bool {
         !matches!(self, Self::Pending | Self::Offered | Self::Halted)
     }
 
-    /// Whether the device's heartbeats can bring its update further, or are to be answered with the offer.
+    /// Whether the device's heartbeats can advance its update, or are answered with the offer.
     pub fn follows_beats(self) -> bool {
         !matches!(self, Self::Pending | Self::Halted | Self::Withdrawn)
     }
@@ -162,27 +154,26 @@ impl UpdateState {
 /// A device's update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
-    /// How far it is.
     pub state: UpdateState,
-    /// Counter of the release that it is to.
+    /// The counter of the offered release.
     pub to_counter: u64,
-    /// The boot that the device was in when it last told of its update, or when it was offered.
+    /// The device's boot when it last reported about its update, or when it was offered.
     pub boot_epoch: u32,
-    /// It said SUCCEEDED.
+    /// The device reported SUCCEEDED.
     pub said_done: bool,
     /// When it was offered.
     pub offered_at: Option<UnixMs>,
-    /// When it last got further.
+    /// When it last progressed.
     pub progress_at: UnixMs,
-    /// Since when heartbeats show the new firmware.
+    /// Since when heartbeats report the new firmware.
     pub confirming_since: Option<UnixMs>,
-    /// When it came to its outcome.
+    /// When it ended.
     pub ended_at: Option<UnixMs>,
-    /// What the device says went wrong.
+    /// The class of the failure, as the device reported it.
     pub class: Option<UpdateClass>,
 }
 
-/// How patient a policy is, in milliseconds.
+/// The timeouts of a policy, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Patience {
     confirm_window_ms: u64,
@@ -191,7 +182,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// That of a policy.
+    /// Those of a policy.
     pub fn of(policy: &Policy) -> Self {
         let as_ms = |seconds| ms(Duration::from_secs(seconds));
         Self {
@@ -207,47 +198,47 @@ impl Patience {
 pub enum UpdateEvent {
     /// Its turn has come.
     Offered {
-        /// The boot that the device is in: the new firmware must come in a later one.
+        /// The device's current boot: the new firmware must come in a later one.
         boot_epoch: u32,
     },
     /// The rollout was aborted.
     Aborted,
-    /// The device tells of it.
+    /// The device reported a status.
     Status {
-        /// How far it says it is.
+        /// The reported step.
         step: UpdateStep,
-        /// What it says went wrong.
+        /// The reported class of failure.
         class: Option<UpdateClass>,
-        /// The boot that it is in.
+        /// The device's current boot.
         boot_epoch: u32,
     },
     /// A heartbeat.
     Beat {
-        /// Counter of what it says it runs.
+        /// The counter of the reported firmware.
         release_counter: u64,
-        /// The boot that it is in.
+        /// The device's current boot.
         boot_epoch: u32,
     },
-    /// Time has passed: the device was last heard then. Silence and standstill count from `since` on at the earliest: before,
-    /// nobody listened, or its whole site was dark.
-    Look {
-        /// When it was last heard.
-        heard_at: UnixMs,
-        /// From when on silence says anything.
+    /// Time has passed. Silence and lack of progress count from `since` at the earliest: before that, there was a gap, or the whole
+    /// site was offline.
+    Timer {
+        /// When the device was last seen.
+        last_seen_at: UnixMs,
+        /// From when on silence counts.
         since: UnixMs,
     },
     /// A person revoked the device.
     Revoked,
-    /// A person gave the device another key. What its old key signed is worth nothing, but its turn may still come.
+    /// A person gave the device another key. What its old key signed no longer counts, but a pending device keeps its turn.
     Reprovisioned,
 }
 
-/// The update after the event. Nothing changes an outcome but CONFIRMED, which is watched as long as the rollout is open.
+/// The update after the event. Outcomes are final except CONFIRMED, which is watched as long as the rollout is open.
 pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience) -> Update {
     use UpdateState as S;
     let mut next = *before;
     let is_final = matches!(before.state, S::Halted | S::Withdrawn) || before.state.is_failure();
-    // What a device says or shows means nothing before its turn has come.
+    // Reports and heartbeats of a device do not count before its turn.
     let is_for_pending = matches!(event, UpdateEvent::Offered { .. } | UpdateEvent::Aborted | UpdateEvent::Revoked);
     if is_final || (before.state == S::Pending && !is_for_pending) {
         return next;
@@ -260,16 +251,16 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
         UpdateEvent::Aborted if before.state.ends_with_its_rollout() => next.state = S::Halted,
         UpdateEvent::Revoked | UpdateEvent::Reprovisioned => next.state = S::Withdrawn,
         UpdateEvent::Status { step, class, boot_epoch } if before.state != S::Confirmed => {
-            said(&mut next, step, class, at);
+            on_status(&mut next, step, class, at);
             if matches!(step, UpdateStep::Downloading | UpdateStep::Installing | UpdateStep::Rebooting) {
                 next.boot_epoch = boot_epoch; // the new firmware must come in a later boot
             }
         }
         UpdateEvent::Offered { .. } | UpdateEvent::Aborted | UpdateEvent::Status { .. } => {}
         UpdateEvent::Beat { release_counter, boot_epoch } => {
-            shown(&mut next, release_counter, boot_epoch, at, patience);
+            on_heartbeat(&mut next, release_counter, boot_epoch, at, patience);
         }
-        UpdateEvent::Look { heard_at, since } => looked_at(&mut next, heard_at.max(since), since, at, patience),
+        UpdateEvent::Timer { last_seen_at, since } => on_timer(&mut next, last_seen_at.max(since), since, at, patience),
     }
     if next.state != before.state {
         next.progress_at = at;
@@ -279,7 +270,7 @@ pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience)
     next
 }
 
-fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: UnixMs) {
+fn on_status(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: UnixMs) {
     use UpdateState as S;
     next.class = class.or(next.class);
     match step {
@@ -296,19 +287,19 @@ fn said(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at: Uni
         UpdateStep::Failed => next.state = S::Failed,
         UpdateStep::Rejected => next.state = S::Rejected,
         UpdateStep::RolledBack => next.state = S::RolledBack,
-        // It has begun to run what it was to be stopped from.
+        // It already runs the firmware that it was to be stopped from installing.
         UpdateStep::Halted if next.state == S::Confirming => {}
         UpdateStep::Halted => next.state = S::Halted,
     }
 }
 
-fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
+fn on_heartbeat(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
     use UpdateState as S;
     let (is_new, has_booted) = (release_counter == next.to_counter, boot_epoch > next.boot_epoch);
     match next.state {
         S::Confirming if is_new => {
             let since = next.confirming_since.filter(|since| !is_ahead(*since, at)).unwrap_or(at);
-            next.confirming_since = Some(since); // anew, if the clock was ahead when it booted
+            next.confirming_since = Some(since); // restarted if the clock was ahead when it booted
             if at.since_ms(since) >= patience.confirm_window_ms {
                 next.state = S::Confirmed;
             }
@@ -319,29 +310,29 @@ fn shown(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, p
             next.state = S::Confirming;
             next.confirming_since = Some(at);
         }
-        // It says that it is done, and shows the old firmware, or never booted into the new one.
+        // It reported success but runs the old firmware, or never booted into the new one.
         _ if next.said_done => next.state = S::FalseSuccess,
         S::Installing if has_booted => next.state = S::RolledBack,
-        // The old firmware goes on while the new one comes; the power may have been cut meanwhile.
+        // The old firmware keeps running during the download; the power may have been cut meanwhile.
         _ => {}
     }
 }
 
-fn looked_at(next: &mut Update, silent_from: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
+fn on_timer(next: &mut Update, silent_since: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
     use UpdateState as S;
-    let is_silent = at.since_ms(silent_from) > patience.lost_after_ms;
+    let is_silent = at.since_ms(silent_since) > patience.lost_after_ms;
     if is_ahead(next.progress_at, at) {
-        next.progress_at = at; // the clock was ahead when it was heard of
+        next.progress_at = at; // the clock was ahead when it last progressed
     }
-    let stands_still = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
+    let is_stuck = at.since_ms(next.progress_at.max(since)) > patience.progress_timeout_ms;
     match next.state {
-        S::Offered if stands_still => {
-            next.state = S::Pending; // not executed; its turn comes again, and begins anew
+        S::Offered if is_stuck => {
+            next.state = S::Pending; // not executed; it gets another turn from the start
             next.offered_at = None;
         }
-        S::Downloading if stands_still => next.state = S::TimedOut,
+        S::Downloading if is_stuck => next.state = S::TimedOut,
         S::Installing | S::Confirming | S::Confirmed if is_silent => next.state = S::Lost,
-        S::Installing if stands_still && !is_silent => {
+        S::Installing if is_stuck && !is_silent => {
             // Not lost, and neither done nor failed.
             next.state = S::TimedOut;
         }
@@ -380,11 +371,11 @@ mod tests {
         UpdateEvent::Beat { release_counter, boot_epoch }
     }
 
-    fn look(heard_min: u64, since_min: u64) -> UpdateEvent {
-        UpdateEvent::Look { heard_at: UnixMs(heard_min * MINUTE), since: UnixMs(since_min * MINUTE) }
+    fn timer(last_seen_min: u64, since_min: u64) -> UpdateEvent {
+        UpdateEvent::Timer { last_seen_at: UnixMs(last_seen_min * MINUTE), since: UnixMs(since_min * MINUTE) }
     }
 
-    /// Where it ends after these events, each at its minute.
+    /// The update after these events, each at its minute.
     fn after(events: &[(u64, UpdateEvent)]) -> Update {
         events
             .iter()
@@ -392,33 +383,34 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_confirmed_by_beats_alone_over_the_whole_window() {
+    fn only_heartbeats_over_the_whole_window_confirm_an_update() {
         use UpdateStep as U;
         let way = [(1, status(U::Downloading)), (2, status(U::Installing)), (3, beat(7, 4)), (17, beat(7, 4))];
         assert_eq!(after(&way).state, UpdateState::Confirming);
         let confirmed = after(&[way.as_slice(), &[(18, beat(7, 4))]].concat());
         assert_eq!((confirmed.state, confirmed.ended_at), (UpdateState::Confirmed, Some(UnixMs(18 * MINUTE))));
-        let said_only = after(&[(1, status(U::Downloading)), (2, status(U::Installing)), (3, status(U::Succeeded))]);
-        assert_eq!(said_only.state, UpdateState::Installing, "to say so is no proof");
+        let reported_only =
+            after(&[(1, status(U::Downloading)), (2, status(U::Installing)), (3, status(U::Succeeded))]);
+        assert_eq!(reported_only.state, UpdateState::Installing, "a report is not proof");
     }
 
-    /// Ten days ahead while it booted and was heard of, then right; and the other way round.
+    /// The clock is ten days ahead while the device boots and reports, then right; and the other way round.
     #[test]
-    fn clocks_that_go_wrong_confirm_nothing_early_and_hold_nothing_up() {
+    fn a_wrong_clock_neither_confirms_early_nor_blocks() {
         use UpdateStep as U;
         let ten_days = 10 * 24 * 60;
         let way = [(1, status(U::Downloading)), (2, status(U::Installing))];
         let ahead = [way.as_slice(), &[(ten_days + 3, beat(7, 4)), (4, beat(7, 4)), (18, beat(7, 4))]].concat();
         assert_eq!(after(&ahead).state, UpdateState::Confirming);
         assert_eq!(after(&[ahead.as_slice(), &[(19, beat(7, 4))]].concat()).state, UpdateState::Confirmed);
-        let stuck = [way[0], (ten_days, status(U::Downloading)), (5, look(4, 0)), (66, look(65, 0))];
+        let stuck = [way[0], (ten_days, status(U::Downloading)), (5, timer(4, 0)), (66, timer(65, 0))];
         assert_eq!(after(&stuck).state, UpdateState::TimedOut, "no progress for an hour, whatever the clock was");
         let behind = [(ten_days, way[0].1), (ten_days + 1, way[1].1), (3, beat(7, 4)), (17, beat(7, 4))];
         assert_eq!(after(&behind).state, UpdateState::Confirming);
     }
 
     #[test]
-    fn who_says_done_and_shows_otherwise_is_a_false_success() {
+    fn a_success_report_contradicted_by_heartbeats_is_a_false_success() {
         use UpdateStep as U;
         let claimed = [(2, status(U::Installing)), (3, status(U::Succeeded))];
         for lie in [beat(6, 3), beat(6, 4), beat(7, 3)] {
@@ -437,46 +429,46 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_failure_once_its_time_is_up() {
+    fn silence_is_a_failure_after_its_timeout() {
         use UpdateStep as U;
         let installing = (2, status(U::Installing));
-        assert_eq!(after(&[installing, (32, look(2, 0))]).state, UpdateState::Installing);
-        assert_eq!(after(&[installing, (33, look(2, 0))]).state, UpdateState::Lost);
-        assert_eq!(after(&[installing, (60, look(2, 31))]).state, UpdateState::Installing, "nobody listened until 31");
-        assert_eq!(after(&[installing, (63, look(62, 0))]).state, UpdateState::TimedOut, "heard, but stuck");
-        assert_eq!(after(&[(1, status(U::Downloading)), (62, look(61, 0))]).state, UpdateState::TimedOut);
+        assert_eq!(after(&[installing, (32, timer(2, 0))]).state, UpdateState::Installing);
+        assert_eq!(after(&[installing, (33, timer(2, 0))]).state, UpdateState::Lost);
+        assert_eq!(after(&[installing, (60, timer(2, 31))]).state, UpdateState::Installing, "a gap until 31");
+        assert_eq!(after(&[installing, (63, timer(62, 0))]).state, UpdateState::TimedOut, "seen, but stuck");
+        assert_eq!(after(&[(1, status(U::Downloading)), (62, timer(61, 0))]).state, UpdateState::TimedOut);
         assert_eq!(
-            after(&[(61, look(60, 0))]).state,
+            after(&[(61, timer(60, 0))]).state,
             UpdateState::Pending,
-            "an offer that nobody took up is no failure"
+            "an offer that was not taken is not a failure"
         );
-        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, look(18, 0))];
+        let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4)), (49, timer(18, 0))];
         assert_eq!(after(&confirmed).state, UpdateState::Lost, "a confirmed device that dies later");
     }
 
     #[test]
-    fn a_device_that_a_person_took_out_says_nothing_unless_it_had_failed_before() {
+    fn a_withdrawn_device_is_no_evidence_unless_it_had_failed_before() {
         use UpdateStep as U;
         let installing = (2, status(U::Installing));
         let confirmed = [installing, (3, beat(7, 4)), (18, beat(7, 4))];
         let ways: [&[(u64, UpdateEvent)]; 4] = [&[], &[(1, status(U::Downloading))], &[installing], &confirmed];
         for way in ways {
             for event in [UpdateEvent::Revoked, UpdateEvent::Reprovisioned] {
-                let out = after(&[way, &[(20, event), (21, beat(6, 9)), (500, look(2, 0))]].concat());
+                let out = after(&[way, &[(20, event), (21, beat(6, 9)), (500, timer(2, 0))]].concat());
                 assert_eq!((out.state, out.ended_at), (UpdateState::Withdrawn, Some(UnixMs(20 * MINUTE))), "{way:?}");
                 assert_eq!(out.state.outcome(), None);
             }
         }
-        let lost = after(&[installing, (33, look(2, 0)), (34, UpdateEvent::Revoked)]);
+        let lost = after(&[installing, (33, timer(2, 0)), (34, UpdateEvent::Revoked)]);
         assert_eq!(lost.state, UpdateState::Lost, "what the release broke stays broken when it is replaced");
         let waiting = Update { state: UpdateState::Pending, ..offered() };
         let then = |event| step(&waiting, event, UnixMs(0), PATIENCE).state;
         assert_eq!(then(UpdateEvent::Revoked), UpdateState::Withdrawn);
-        assert_eq!(then(UpdateEvent::Reprovisioned), UpdateState::Pending, "its turn comes once it registers");
+        assert_eq!(then(UpdateEvent::Reprovisioned), UpdateState::Pending, "its turn comes after it registers");
     }
 
     #[test]
-    fn an_offer_begins_anew_and_an_abort_ends_what_has_not_begun() {
+    fn an_offer_resets_the_update_and_an_abort_halts_what_has_not_started() {
         let at = UnixMs(9 * MINUTE);
         for state in UpdateState::ALL {
             let before = Update { state, said_done: true, class: Some(UpdateClass::Freeze), ..offered() };
@@ -490,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_power_cut_during_the_download_is_no_roll_back() {
+    fn a_power_cut_during_the_download_is_not_a_roll_back() {
         let way = [(1, status(UpdateStep::Downloading)), (2, beat(6, 4)), (3, beat(6, 5))];
         assert_eq!(after(&way).state, UpdateState::Downloading);
     }
@@ -510,23 +502,23 @@ mod tests {
         prop_oneof![
             prop::sample::select(steps.to_vec()).prop_map(status),
             (5_u64..9, 2_u32..6).prop_map(|(counter, epoch)| beat(counter, epoch)),
-            (0_u64..100, 0_u64..100).prop_map(|(heard, since)| look(heard, since)),
+            (0_u64..100, 0_u64..100).prop_map(|(last_seen, since)| timer(last_seen, since)),
         ]
     }
 
     proptest! {
         #[test]
-        fn an_outcome_is_final_and_confirmed_needs_a_beat_with_the_new_counter(
+        fn outcomes_are_final_and_confirmed_requires_a_heartbeat_with_the_new_counter(
             events in prop::collection::vec((0_u64..30, any_event()), 0..40)
         ) {
-            let (mut update, mut minute, mut has_shown) = (offered(), 0, false);
+            let (mut update, mut minute, mut was_shown) = (offered(), 0, false);
             for (wait, event) in events {
                 minute += wait;
                 let next = step(&update, event, UnixMs(minute * MINUTE), PATIENCE);
-                has_shown |= matches!(event, UpdateEvent::Beat { release_counter: 7, .. });
+                was_shown |= matches!(event, UpdateEvent::Beat { release_counter: 7, .. });
                 let was_final = update.state.outcome().is_some_and(Outcome::is_failure);
                 prop_assert!(!was_final || next == update, "{:?} -> {:?}", update, next);
-                prop_assert!(next.state != UpdateState::Confirmed || has_shown);
+                prop_assert!(next.state != UpdateState::Confirmed || was_shown);
                 update = next;
             }
         }

@@ -1,40 +1,41 @@
-//! The chance that firmware which breaks a share of the devices gets through gates that are judged at every look.
+//! A random walk: the chance that firmware which breaks a share of the devices gets through gates that are judged at every
+//! evaluation.
 //!
-//! Outcomes are followed one by one, with the chance of each number of failures by then. A number at which a gate says FAIL
-//! leaves at once, as in [`super::step`]; at the end of a stage so does each at which a gate does not say PASS. What stays is
-//! the chance. It is exact but for the rounding of f64, and made of sums and products alone: the same on every machine.
+//! The walk follows outcomes one by one, with the chance of each number of failures. Numbers at which a gate FAILs are removed
+//! immediately, as in [`super::step`]; at the end of a stage so are those at which a gate does not PASS. The sum of what remains is
+//! the chance. It is exact except for the rounding of f64, and uses only sums and products: the same on every machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     gate::{Test, Verdict, verdict},
     policy::{Gate, WHOLE_BP},
-    stage::by_then,
+    stage::cumulative,
 };
 
-/// Devices that are followed at most, to keep a plan quick: what comes after them is not looked at.
+/// The most devices that are followed, to keep a plan quick; later ones are ignored.
 const FOLLOWED_MAX: u32 = 100_000;
-/// Chances below it are left out. All that is left out of a walk is below a hundred-thousandth of a basis point.
+/// Smaller chances are ignored. All that a walk ignores together is below a hundred-thousandth of a basis point.
 const NEGLIGIBLE: f64 = 1e-15;
 
-/// Verdicts that it takes, for each number of failures, to find from how many devices on it is no FAIL.
+/// Verdicts needed, for each number of failures, to find from how many devices on it is not a FAIL.
 const VERDICTS_PER_FAILURE: u64 = 4;
-/// How much a term of a binomial sum takes, in steps of a walk.
+/// The work of a term of a binomial sum, in steps of a walk.
 const TERM_WORK: u64 = 120;
-/// How much a verdict takes besides, in the same steps.
+/// The other work of a verdict, in the same steps.
 const VERDICT_WORK: u64 = 800;
 
-/// In which order the outcomes of a stage come.
+/// The order in which the outcomes of a stage arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Failures come at once, confirmations so many devices later: no order in which so many are under way is worse.
+    /// Failures arrive immediately, confirmations `in_flight_max` devices later: the worst order with that many in flight.
     FailuresFirst {
-        /// Updates under way at a time.
+        /// The most updates in flight at a time.
         in_flight_max: u32,
     },
-    /// Failures are strewn among confirmations, and somebody looks after each outcome.
+    /// Failures are spread randomly among confirmations, with an evaluation after each outcome.
     Mixed,
-    /// Failures come last, or nobody looks until the stage ends: no order is better for the firmware.
+    /// Failures arrive last, or there is no evaluation until the stage ends: the best order for the firmware.
     FailuresLast,
 }
 
@@ -43,17 +44,17 @@ pub(super) enum Order {
 struct End {
     /// Devices that have an outcome by then.
     devices: u32,
-    /// The least number of failures that is not let through.
+    /// The least number of failures that is stopped.
     stopped: u32,
 }
 
-/// The way of groups of devices, one after the other, through the gates that judge them.
+/// The walk of groups of devices, one after the other, through the gates that judge them.
 pub(super) struct Walk<'a> {
     gates: &'a [&'a Gate],
     ends: Vec<End>,
-    /// By the devices of a group at a stage's end: the least number of failures that is not let through.
+    /// By the devices of a group at a stage's end: the least number of failures that is stopped.
     stopped: BTreeMap<u32, u32>,
-    /// For each number of failures, as far as it was needed: the least number of executed devices at which it is no FAIL.
+    /// For each number of failures, computed on demand: the least number of executed devices at which it is not a FAIL.
     no_fail_from: Vec<u32>,
 }
 
@@ -62,7 +63,7 @@ impl<'a> Walk<'a> {
         Self { gates, ends: Vec::new(), stopped: BTreeMap::new(), no_fail_from: vec![0] }
     }
 
-    /// Goes on with a group to which each stage adds so many devices.
+    /// Continues with a group to which each stage adds this many devices.
     pub(super) fn of(&mut self, added: &[u32]) {
         let (gates, mut devices) = (self.gates, 0_u32);
         let stopped = &mut self.stopped;
@@ -81,11 +82,11 @@ impl<'a> Walk<'a> {
         self.ends = ends.collect();
     }
 
-    /// The rates, from the lowest, whose walks of all these groups take no more work than `most`.
+    /// The rates, from the lowest, whose walks of all these groups need at most `most` work.
     pub(super) fn affordable<'r>(&self, groups: &BTreeSet<&Vec<u32>>, rates_bp: &'r [u16], most: u64) -> &'r [u16] {
         let of_group = |added: &&Vec<u32>, bug_bp| 3 * self.work(added, bug_bp);
         let largest = groups.iter().map(|added| followed(added)).max().unwrap_or(0);
-        let ends: BTreeSet<u32> = groups.iter().flat_map(|added| by_then(added)).collect();
+        let ends: BTreeSet<u32> = groups.iter().flat_map(|added| cumulative(added)).collect();
         let of_ends = ends.into_iter().map(|devices| self.work_of_an_end(devices.min(FOLLOWED_MAX)));
         let mut work = of_ends.fold(0, u64::saturating_add);
         let is_affordable = |bug_bp: &&u16| {
@@ -97,11 +98,11 @@ impl<'a> Walk<'a> {
         rates_bp.get(..affordable).unwrap_or_default()
     }
 
-    /// About how much one walk of a group does besides asking the gates, in steps of one chance that is carried on.
+    /// The approximate work of one walk of a group without the verdicts, in steps of one chance.
     pub(super) fn work(&self, added: &[u32], bug_bp: u16) -> u64 {
         let devices = followed(added);
         let least = self.failures_most(devices);
-        // So many failures are nearly certain to be reached by then, and end the walk.
+        // By then this many failures are nearly certain, and end the walk.
         let last = (least + 8 * (least + 1).isqrt() + 64) * u64::from(WHOLE_BP) / u64::from(bug_bp.max(1));
         let walked = devices.min(last);
         let band = (16 * (walked * u64::from(bug_bp) / u64::from(WHOLE_BP)).isqrt() + 16).min(least + 1);
@@ -109,7 +110,7 @@ impl<'a> Walk<'a> {
         walked * (band + 16) + 20 * stages + 200
     }
 
-    /// The most failures of so many devices, more or less, that no gate stops.
+    /// Approximately the most failures of this many devices that no gate stops.
     fn failures_most(&self, devices: u64) -> u64 {
         let of_gate = |gate: &&Gate| {
             let bp = match gate.test {
@@ -122,7 +123,7 @@ impl<'a> Walk<'a> {
         (most + 4 * most.isqrt() + 16).min(devices)
     }
 
-    /// About how much it takes to ask the gates for all numbers of failures that come up, in the same steps.
+    /// The approximate work of all verdicts in a walk, in the same steps.
     fn work_of_verdicts(&self, devices: u64, bug_bp: u16) -> u64 {
         let expected = devices * u64::from(bug_bp) / u64::from(WHOLE_BP);
         let failures = (expected + 8 * expected.isqrt() + 16).min(self.failures_most(devices));
@@ -138,7 +139,7 @@ impl<'a> Walk<'a> {
         self.sums() * asked * most * TERM_WORK + u64::try_from(self.gates.len()).unwrap_or(0) * 2 * asked * VERDICT_WORK
     }
 
-    /// How many gates add up a term for each failure.
+    /// How many gates sum a term for each failure.
     fn sums(&self) -> u64 {
         let sums = self.gates.iter().filter(|gate| matches!(gate.test, Test::ClopperPearson { .. })).count();
         u64::try_from(sums).unwrap_or(u64::MAX)
@@ -148,50 +149,50 @@ impl<'a> Walk<'a> {
     pub(super) fn through(&mut self, bug_bp: u16, order: Order) -> Vec<f64> {
         let bug_bp = bug_bp.min(WHOLE_BP);
         let (bug, well) = (share(bug_bp), share(WHOLE_BP - bug_bp));
-        let mut open = Open::new();
+        let mut surviving = Surviving::new();
         let (mut cut, mut before) = (0, 0);
         let mut chances = Vec::with_capacity(self.ends.len());
         for End { devices, stopped } in self.ends.clone() {
             for device in before + 1..=devices {
-                if open.is_empty() {
+                if surviving.is_empty() {
                     break;
                 }
-                open.one_more(bug, well);
-                open.leave_from(stopped);
+                surviving.add_outcome(bug, well);
+                surviving.stop_from(stopped);
                 let executed = match order {
-                    // Of those begun in this stage, all but those under way have an outcome.
+                    // Of the devices started in this stage, all but those in flight have an outcome.
                     Order::FailuresFirst { in_flight_max } => before + (device - before).saturating_sub(in_flight_max),
                     Order::Mixed => device,
                     Order::FailuresLast => continue,
                 };
-                while cut <= open.most() && self.no_fail_from(cut) <= executed {
+                while cut <= surviving.most() && self.no_fail_from(cut) <= executed {
                     cut += 1;
                 }
-                open.leave_from(cut);
+                surviving.stop_from(cut);
             }
-            open.leave_from(stopped);
-            chances.push(open.all());
+            surviving.stop_from(stopped);
+            chances.push(surviving.all());
             before = devices;
         }
         chances
     }
 
-    /// The least number of executed devices, all that failed among them, at which so many failures are no FAIL.
+    /// The least number of executed devices, all that failed among them, at which this many failures are not a FAIL.
     fn no_fail_from(&mut self, failed: u32) -> u32 {
         let at = usize::try_from(failed).unwrap_or(usize::MAX);
         while self.no_fail_from.len() <= at {
             let failed = u32::try_from(self.no_fail_from.len()).unwrap_or(u32::MAX);
-            // More failures take more devices, each about as many more as the one before.
+            // Each further failure needs about as many more devices as the one before.
             let mut last_two = self.no_fail_from.iter().rev().copied();
             let last = last_two.next().unwrap_or(0);
             let step = last - last_two.next().unwrap_or(last);
-            self.no_fail_from.push(self.look_for_no_fail(failed, last, step));
+            self.no_fail_from.push(self.search_no_fail(failed, last, step));
         }
         self.no_fail_from.get(at).copied().unwrap_or(u32::MAX)
     }
 
-    /// The same, known to be `least` or more, and supposed to be about `step` more.
-    fn look_for_no_fail(&self, failed: u32, least: u32, step: u32) -> u32 {
+    /// The same, known to be `least` or more, and expected to be about `step` more.
+    fn search_no_fail(&self, failed: u32, least: u32, step: u32) -> u32 {
         let is_fail = |executed: u32| {
             let of = executed.max(failed);
             self.gates.iter().any(|gate| fails(gate, failed, of))
@@ -203,7 +204,7 @@ impl<'a> Walk<'a> {
         let mut no_fail = loop {
             let next = fail.saturating_add(reach);
             if next > FOLLOWED_MAX {
-                break FOLLOWED_MAX + 1; // nobody asks for more
+                break FOLLOWED_MAX + 1; // larger numbers are never needed
             }
             if !is_fail(next) {
                 break next;
@@ -220,7 +221,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Devices of a group that are followed.
+/// The devices of a group that are followed.
 fn followed(added: &[u32]) -> u64 {
     added.iter().copied().fold(0, u32::saturating_add).min(FOLLOWED_MAX).into()
 }
@@ -230,7 +231,7 @@ fn fails(gate: &Gate, failed: u32, executed: u32) -> bool {
 }
 
 /// Whether a gate holds a group back at a stage's end: it fails, or does not pass though the group is large enough to. Of more
-/// devices than are followed it only asks that they don't fail.
+/// devices than are followed it only requires that they don't fail.
 fn is_stopped(gate: &Gate, failed: u32, followed: u32, devices: u32) -> bool {
     let must_pass = followed == devices && devices >= gate.min_executed.max(1);
     match verdict(gate.test, gate.threshold_bp, gate.min_executed, failed, followed) {
@@ -240,14 +241,14 @@ fn is_stopped(gate: &Gate, failed: u32, followed: u32, devices: u32) -> bool {
     }
 }
 
-/// The chances of each number of failures that nothing has stopped.
-struct Open {
+/// The chances of each number of failures that has not been stopped.
+struct Surviving {
     chances: Vec<f64>,
-    /// How many failures the first of them stands for.
+    /// The number of failures of the first chance.
     fewest: u32,
 }
 
-impl Open {
+impl Surviving {
     fn new() -> Self {
         Self { chances: vec![1.0], fewest: 0 }
     }
@@ -256,13 +257,13 @@ impl Open {
         self.chances.is_empty()
     }
 
-    /// The most failures that have a chance.
+    /// The most failures with a chance.
     fn most(&self) -> u32 {
         self.fewest + u32::try_from(self.chances.len().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     /// One more outcome.
-    fn one_more(&mut self, bug: f64, well: f64) {
+    fn add_outcome(&mut self, bug: f64, well: f64) {
         let mut moved = 0.0;
         for chance in &mut self.chances {
             let here = *chance;
@@ -270,15 +271,15 @@ impl Open {
             moved = here * bug;
         }
         self.chances.extend((moved > NEGLIGIBLE).then_some(moved));
-        let gone = self.chances.iter().take_while(|chance| **chance <= NEGLIGIBLE).count();
-        if gone > 0 {
-            self.chances.drain(..gone);
-            self.fewest += u32::try_from(gone).unwrap_or(u32::MAX);
+        let dropped = self.chances.iter().take_while(|chance| **chance <= NEGLIGIBLE).count();
+        if dropped > 0 {
+            self.chances.drain(..dropped);
+            self.fewest += u32::try_from(dropped).unwrap_or(u32::MAX);
         }
     }
 
-    /// So many failures and more are stopped.
-    fn leave_from(&mut self, failed: u32) {
+    /// Stops this number of failures and more.
+    fn stop_from(&mut self, failed: u32) {
         self.chances.truncate(usize::try_from(failed.saturating_sub(self.fewest)).unwrap_or(usize::MAX));
     }
 
@@ -312,7 +313,7 @@ mod tests {
 
     const PROOF: Test = Test::ClopperPearson { confidence_bp: 9_500 };
     const WALD: Test = Test::Sprt { p0_bp: 50, p1_bp: 200, alpha_bp: 500, beta_bp: 500 };
-    const AT_ONCE: Order = Order::FailuresFirst { in_flight_max: 500 };
+    const IMMEDIATELY: Order = Order::FailuresFirst { in_flight_max: 500 };
 
     fn gate(test: Test, threshold_bp: u16, min_executed: u32) -> Gate {
         Gate { test, threshold_bp, min_executed, scope: Scope::Cumulative, ..playbook().gates.remove(0) }
@@ -330,33 +331,33 @@ mod tests {
         assert!((chance - expected).abs() < 0.000_05, "{chance} is not {expected}");
     }
 
-    /// What a plan once said of them: 99.66 % and 64.6 %, whatever the minimum.
+    /// An earlier plan computed 99.66 % and 64.6 %, whatever the minimum.
     #[test]
     fn a_raw_gate_with_a_small_minimum_is_ended_by_a_first_failure() {
         for (bug_bp, none_of_601, at_the_end) in [(10, 0.548_1, 0.996_6), (50, 0.049_2, 0.646_1)] {
             let of = |min_executed, order| through(&gate(Test::Raw, 50, min_executed), &[601], bug_bp, order);
-            about(of(100, AT_ONCE), none_of_601); // 0.999^601 and 0.995^601: failed installations come first
+            about(of(100, IMMEDIATELY), none_of_601); // 0.999^601 and 0.995^601: failed installations come first
             about(of(100, Order::FailuresLast), at_the_end);
             let mixed = [100, 200, 500].map(|min_executed| of(min_executed, Order::Mixed));
             assert!(none_of_601 < mixed[0] && mixed[0] < mixed[1] && mixed[1] < mixed[2] && mixed[2] < at_the_end);
-            about(of(600, AT_ONCE), at_the_end); // three failures are allowed from the first device on
+            about(of(600, IMMEDIATELY), at_the_end); // three failures are allowed from the first device on
         }
     }
 
     /// One of ten is above 0.5 % with 95 %, because 1 - 0.995^10 is 4.9 %; one of eleven is not.
     #[test]
-    fn a_proof_is_undone_by_a_first_failure_that_comes_early() {
-        let all_at_once = Order::FailuresFirst { in_flight_max: 2_001 };
-        about(through(&gate(PROOF, 50, 1), &[2_001], 10, all_at_once), 0.999_f64.powi(2_001));
-        let of_500 = through(&gate(PROOF, 50, 1), &[2_001], 10, AT_ONCE);
+    fn an_early_first_failure_fails_a_proof() {
+        let all_in_flight = Order::FailuresFirst { in_flight_max: 2_001 };
+        about(through(&gate(PROOF, 50, 1), &[2_001], 10, all_in_flight), 0.999_f64.powi(2_001));
+        let of_500 = through(&gate(PROOF, 50, 1), &[2_001], 10, IMMEDIATELY);
         assert!(
             (0.999_f64.powi(510) - 0.02..0.999_f64.powi(510)).contains(&of_500),
             "{of_500}: not before 511 have begun"
         );
-        about(through(&gate(PROOF, 50, 1), &[598], 50, AT_ONCE), 0.995_f64.powi(598));
+        about(through(&gate(PROOF, 50, 1), &[598], 50, IMMEDIATELY), 0.995_f64.powi(598));
     }
 
-    /// Computed in Python, over a dictionary of failures, with logarithms where the gates have integers.
+    /// Computed independently in Python, with logarithms where the gates use integers.
     #[test]
     fn chances_are_those_of_another_program() {
         let raw = |min_executed| gate(Test::Raw, 50, min_executed);
@@ -374,7 +375,7 @@ mod tests {
             (self::gate(PROOF, 50, 1), &[2_001], 10, 0.588_471, 0.937_438, 0.947_347),
             (self::gate(PROOF, 50, 1), &[2_001], 50, 0.010_362, 0.028_223, 0.028_875),
         ] {
-            let orders = [AT_ONCE, Order::Mixed, Order::FailuresLast];
+            let orders = [IMMEDIATELY, Order::Mixed, Order::FailuresLast];
             let found = orders.map(|order| through(&gate, added, bug_bp, order));
             let close = found.iter().zip([worst, mixed, best]).all(|(found, expected)| (found - expected).abs() < 2e-6);
             assert!(close, "{gate:?} {added:?} {bug_bp}: {found:?}");
@@ -383,7 +384,7 @@ mod tests {
 
     #[test]
     fn nothing_passes_without_enough_devices_and_a_group_that_is_too_small_only_fails() {
-        for order in [AT_ONCE, Order::Mixed, Order::FailuresLast] {
+        for order in [IMMEDIATELY, Order::Mixed, Order::FailuresLast] {
             for test in [Test::Raw, PROOF, WALD] {
                 let of =
                     |min_executed, devices, bug_bp| through(&gate(test, 50, min_executed), &[devices], bug_bp, order);
@@ -407,7 +408,7 @@ mod tests {
         about(through(&gate(Test::Raw, 0, FOLLOWED_MAX * 2), &[FOLLOWED_MAX * 2], 0, Order::Mixed), 1.0);
     }
 
-    /// Judges every order in which outcomes can come, by the engine's own word.
+    /// Judges every possible order of outcomes with the engine's own verdicts.
     fn enumerated(gate: &Gate, added: &[u32], bug: f64) -> f64 {
         let devices: u32 = added.iter().sum();
         let verdict = |failed, executed| {
@@ -452,7 +453,7 @@ mod tests {
             prop_assert!((walked - expected).abs() < 1e-9, "{walked} is not {expected}");
         }
 
-        /// Goal: the least number of devices at which failures are no FAIL is the one that asking each number finds.
+        /// Goal: the least number of devices at which failures are not a FAIL is the one that a linear search finds.
         #[test]
         fn no_fail_is_found_where_it_begins(gate in any_gate(), most in 1_u32..40) {
             let gates = [&gate];
@@ -467,7 +468,7 @@ mod tests {
         }
 
         #[test]
-        fn a_worse_bug_gets_through_no_more_often_and_a_worse_order_neither(
+        fn neither_a_worse_bug_nor_a_worse_order_gets_through_more_often(
             gate in any_gate(), first in 1_u32..200, second in 0_u32..200, bug_bp in 0_u16..9_000, in_flight_max in 1_u32..300,
         ) {
             let of = |bug_bp, order| through(&gate, &[first, second], bug_bp, order);

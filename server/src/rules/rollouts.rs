@@ -123,7 +123,7 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     }
     let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
     // An order only can be unfit; a look never is.
-    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Look(&tally), at) else { return Ok(Vec::new()) };
+    let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Evaluation(&tally), at) else { return Ok(Vec::new()) };
     let by = By { name: ENGINE.to_owned(), address: None, at };
     carry_out(store, &rollout, step, &by, with)
 }
@@ -366,7 +366,7 @@ mod tests {
         .unwrap();
         for devices in 1..200 {
             let policy = roll_back_policy(&aborted, devices);
-            assert_eq!(policy.nonsense(), Vec::<String>::new());
+            assert_eq!(policy.validate(), Vec::<String>::new());
             let gate = &policy.gates[0];
             assert!(clean_needed(gate.test, gate.threshold_bp, gate.min_executed, devices).is_some(), "{devices}");
         }

@@ -212,7 +212,7 @@ pub fn on_timer(
     let patience = Patience::of(&rollout.policy);
     let changes = watched.iter().map(|record| {
         let heard_at = record.last_seen_at.unwrap_or_default();
-        let event = UpdateEvent::Look { heard_at, since: listening_since(record) };
+        let event = UpdateEvent::Timer { last_seen_at: heard_at, since: listening_since(record) };
         let next = step(&record.update, event, at, patience);
         Change { rollout: rollout.row, device: record.device_row, before: record.update, next }
     });

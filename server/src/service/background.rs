@@ -89,7 +89,7 @@ fn check_reserve(app: &App, free_bytes: u64) {
     app.metrics.disk_free_bytes.set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
     let reserve_bytes = app.config.disk_reserve_bytes;
     let is_short = free_bytes < reserve_bytes;
-    match (app.note_short_of_disk(is_short), is_short) {
+    match (app.set_short_of_disk(is_short), is_short) {
         (false, true) => tracing::error!(
             free_bytes,
             reserve_bytes,

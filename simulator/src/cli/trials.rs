@@ -221,9 +221,9 @@ fn read_policy(path: &Path) -> Result<NamedPolicy, Failure> {
     table.remove("name"); // a [[policy]] of a scenario has one
     let json = serde_json::to_value(table).map_err(|error| bad(error.to_string()))?;
     let policy: Policy = serde_path_to_error::deserialize(json).map_err(|error| bad(error.to_string()))?;
-    let nonsense = policy.nonsense();
-    if !nonsense.is_empty() {
-        return Err(bad(nonsense.join("; ")));
+    let wrong = policy.validate();
+    if !wrong.is_empty() {
+        return Err(bad(wrong.join("; ")));
     }
     let name = path.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
     Ok((name, policy))

@@ -156,9 +156,9 @@ fn check_policy(policy: serde_json::Value, at: Place, problems: &mut Problems) -
             return None;
         }
     };
-    let nonsense = policy.nonsense();
-    for why in &nonsense {
+    let wrong = policy.validate();
+    for why in &wrong {
         problems.push(Problem::new(at, format!("the server refuses this policy: {why}")));
     }
-    nonsense.is_empty().then_some(policy)
+    wrong.is_empty().then_some(policy)
 }

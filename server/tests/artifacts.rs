@@ -326,7 +326,7 @@ async fn what_to_do_about_a_release_is_what_helps() {
         let ran = world.run(arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
         let said = ran.stderr.lines().last().unwrap().to_owned();
-        assert!(said.contains("what to do: ") && said.contains(remedy), "{arguments:?}: {ran:?}");
+        assert!(said.contains("help: ") && said.contains(remedy), "{arguments:?}: {ran:?}");
     };
     ok(&["migrate"]);
     let add = |release_id: &'static str, version: &'static str| {

@@ -101,7 +101,7 @@ fn factory_import_names_bad_lines_and_imports_nothing() {
     let ran = world.run(&["factory", "import", "inventory.csv"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("line 3, public_key: "), "{ran:?}");
-    assert!(ran.stderr.contains("what to do: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
+    assert!(ran.stderr.contains("help: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
     assert_eq!(world.value::<i64>("SELECT count(*) FROM devices"), 0);
 }
 

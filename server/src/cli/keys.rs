@@ -117,7 +117,6 @@ fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
     held.map(|key| place(&key.key_id)).collect()
 }
 
-/// The newest keyset.
 async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, KeyringError> {
     KeysetState::read(reader).await?.ok_or_else(|| {
         let why = format!("{} has no keyset yet", config.database.display());

@@ -203,17 +203,14 @@ fn parent(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).subcommand_required(true).arg_required_else_help(true)
 }
 
-/// `--json`.
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
 }
 
-/// `--NAME VALUE`, a text.
 fn text(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
-/// `--role`.
 fn role() -> Arg {
     let roles = PossibleValuesParser::new(Role::ALL.map(Role::as_str));
     text("role", "ROLE", "What it gives access to").value_parser(roles).required(true)

@@ -2,7 +2,6 @@
 //!
 //! The environment, the flags of `ks-server serve`, the `[server]` table of scenarios and docs/configuration.md all come from this table.
 
-/// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Environment variable; the flag is the same in kebab case.

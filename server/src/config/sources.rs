@@ -39,7 +39,6 @@ pub enum ServerKeySource {
 /// Where firmware images are stored.
 #[derive(Debug, Clone)]
 pub enum ArtifactPlace {
-    /// A folder.
     Folder(PathBuf),
     /// A bucket of an S3-compatible store.
     S3(Bucket),
@@ -48,11 +47,9 @@ pub enum ArtifactPlace {
 /// A bucket and its credentials.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    /// Its name.
     pub name: String,
     /// The store's URL; Amazon's if there is none.
     pub endpoint: Option<String>,
-    /// Its region.
     pub region: String,
     /// ID and secret of an access key; without them requests are not signed.
     pub access_key: Option<(String, Secret)>,
@@ -67,7 +64,6 @@ pub enum FirmwareKeySource {
     File(PathBuf),
 }
 
-/// Limits on artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArtifactLimits {
     /// Most downloads at a time.

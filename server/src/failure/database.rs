@@ -25,7 +25,6 @@ pub enum DatabaseFault {
     ReadOnly,
     /// Another program has it locked.
     Locked,
-    /// The disk is full.
     DiskFull,
     /// The disk fails.
     Disk,

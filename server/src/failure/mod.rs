@@ -27,7 +27,6 @@ pub enum StartError {
     /// A name in the environment that can only be meant for this program, but is not a setting.
     #[error("{name} is set, but this program has no such setting")]
     UnknownSetting {
-        /// The name.
         name: String,
         /// The setting with the nearest name.
         nearest: &'static str,
@@ -43,15 +42,12 @@ pub enum StartError {
     /// Two settings say the same thing.
     #[error("{one} and {other} are both set")]
     BothSet {
-        /// The one.
         one: &'static str,
-        /// The other.
         other: &'static str,
     },
     /// The server has a fleet already, but no key that the fleet knows.
     #[error("no signing key is given, but the database {database} has devices: they would not trust a new key")]
     KeyMissing {
-        /// The database.
         database: PathBuf,
     },
     /// The command does not fit the current state of keys, a release or a rollout. With its help text.
@@ -86,13 +82,11 @@ pub enum StartError {
         path: PathBuf,
         /// The kind of fault, which decides the help text.
         fault: DatabaseFault,
-        /// Why.
         why: String,
     },
     /// There is no database at this path, and the command does not create one.
     #[error("there is no database at {path}{is_empty}")]
     NoDatabase {
-        /// The path.
         path: PathBuf,
         /// `: the file is empty`, if there is one.
         is_empty: &'static str,
@@ -102,7 +96,6 @@ pub enum StartError {
     Unreadable {
         /// Its file.
         path: PathBuf,
-        /// Why.
         why: String,
         /// What to do.
         remedy: String,
@@ -128,7 +121,6 @@ pub enum StartError {
     ForeignDatabase {
         /// Its file.
         path: PathBuf,
-        /// One of its tables.
         table: String,
     },
     /// The database's write-ahead log is damaged.

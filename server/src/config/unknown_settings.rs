@@ -327,7 +327,7 @@ mod tests {
         assert!(found.warnings.len() <= 3, "{found:?}");
         assert_eq!(
             unknown_settings(["STORE_URL"]).warnings,
-            ["STORE_URL begins like a setting of this program, and is none: it is passed over"]
+            ["STORE_URL is ignored: it starts like a setting of this program, but is not one"]
         );
         for (name, setting) in [("S3_ACCESS_KEY", "S3_ACCESS_KEY_ID"), ("S3_BUCKET", "ARTIFACTS_S3_BUCKET")] {
             assert!(unknown_settings([name]).warnings[0].ends_with(&format!("but it has {setting}")), "{name}");

@@ -563,7 +563,7 @@ fn a_misspelt_setting_is_refused_with_the_nearest_name() {
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
     assert!(doctor.stdout.contains("WARN  settings  S3_BUCKET is no setting"), "{}", doctor.stdout);
     assert!(
-        doctor.stdout.contains("SERVER_PORT is ignored: this program has no such setting; PORT is one"),
+        doctor.stdout.contains("SERVER_PORT is ignored: this program has no such setting, but it has PORT"),
         "{}",
         doctor.stdout
     );

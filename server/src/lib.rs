@@ -1,8 +1,8 @@
-//! The fleet backend: data plane for devices, admin API for people.
+//! The fleet backend: data plane for devices, admin API for operators.
 //!
-//! A request's way: [`http::listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
+//! The path of a request: [`http::listen`] (or a rehearsal) -> [`router`] -> [`admission`] -> [`data_plane`] -> [`store::Writer`] ->
 //! [`store::Store`] -> [`http::answer`]. Time and randomness come in through [`clock::Clock`] and [`rng::ServerRng`]; only
-//! [`edge`] sees the environment, the operating system's randomness and threads. Modules are in layers: ARCHITECTURE.md.
+//! [`edge`] accesses the environment, the operating system's randomness and threads. Modules are in layers: ARCHITECTURE.md.
 
 pub mod admin;
 pub mod admission;

@@ -1,4 +1,4 @@
-//! `ks-server serve`: everything put together on threads and sockets, until it is told to stop.
+//! `ks-server serve`: runs the app on threads and sockets until it should stop.
 
 use std::{sync::Arc, thread::JoinHandle};
 
@@ -11,10 +11,10 @@ use tokio::{
 use crate::{
     app::{App, Ingredients},
     assembly::{
-        MayMake, PAST_KEY_REMEDY, Queues, artifacts, bad_database, bad_keys, firmware_key, has_devices, signing_key,
+        MayMake, PAST_KEY_REMEDY, Queues, artifacts, database_error, firmware_key, has_devices, keys_error, signing_key,
     },
     clock::{Clock, SystemClock},
-    config::{Config, Contradiction, begins_anew, connections_max, contradictions, refuse_emptied},
+    config::{Config, Conflict, conflicts, connections_max, new_fleet_warning, refuse_emptied},
     edge::{
         Stop, environment, open_files_max, os_randomness, raise_open_files_limit, say,
         supervisor::Supervisor,
@@ -31,18 +31,18 @@ use crate::{
     store::{SqliteReader, SqliteStore, StoreError, audit::chain::head_text, torn_log},
 };
 
-/// Connections that wait to be accepted at most; the kernel may hold fewer.
+/// Most connections that wait to be accepted; the kernel may have a lower limit.
 const BACKLOG: u32 = 65_535;
 
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
 pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     raise_open_files_limit();
-    for Contradiction { found, remedy } in contradictions(config, open_files_max()) {
+    for Conflict { found, remedy } in conflicts(config, open_files_max()) {
         tracing::warn!(%remedy, "{found}");
     }
     let runtime = Runtime::new().map_err(|cause| StartError::System { what: "start the runtime", cause })?;
     let supervisor = Arc::new(Supervisor::of(environment));
-    // From the first moment on: a large database takes its time to be looked over.
+    // First of all, because checking a large database takes long.
     let mut stop = runtime.block_on(async { Stop::listening(with_stdin) })?;
     let listener = runtime.block_on(async { bind(config) })?;
     let metrics = Arc::new(Metrics::default());
@@ -53,58 +53,61 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     let (passwords, queue) = password::passwords();
     threads.threads.push(thread("passwords", move || block_on(password::drive(queue)))?);
     if config.admin_token.is_none() {
-        tracing::info!("ADMIN_TOKEN is not set: only users and tokens of `ks-server admin` may call the admin API");
+        tracing::info!("ADMIN_TOKEN is not set: only users and tokens of `ks-server admin` can call the admin API");
     }
     let served = runtime.block_on(async {
-        let given = config;
+        let original = config;
         let config = Config { connections_max: connections_max(config, open_files_max()), ..config.clone() };
         let clock = Arc::new(SystemClock);
         let Queues { writer, reader, admin_reader } = queues;
         let ingredients =
             Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
-        let app = App::new(ingredients).await.map_err(|error| bad_database(given, &error))?;
+        let app = App::new(ingredients).await.map_err(|error| database_error(original, &error))?;
         announce(&app, &listener).await?;
         until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
     });
     drop(runtime); // ends every task, so that the store's queues close
     threads.join();
     if served.is_ok() {
-        tracing::info!("stopped; everything that was answered is on disk");
+        tracing::info!("stopped; all answered requests are on disk");
     }
     served
 }
 
-/// The keys in force. Where the settings name one whose time is over, that is logged before it may keep the server from starting.
+/// The current keys. If the settings name a key that no longer signs, that is logged first, because it may prevent the start.
 async fn keyring(config: &Config, queues: &Queues) -> Result<Keyring, StartError> {
-    let has_fleet = has_devices(&queues.reader).await.map_err(|error| bad_database(config, &error))?;
+    let has_fleet = has_devices(&queues.reader).await.map_err(|error| database_error(config, &error))?;
     let may_make = if has_fleet { MayMake::NotForAFleet } else { MayMake::Yes };
     let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
     let given = vault.given().public_key().key_id();
     let keyring = queues.keyring(vault, SystemClock.now()).await;
-    let state = KeysetState::read(&queues.reader).await.map_err(|error| bad_keys(config, error))?;
+    let state = KeysetState::read(&queues.reader).await.map_err(|error| keys_error(config, error))?;
     if let Some(past) = state.and_then(|state| state.past(&given)) {
         tracing::warn!("{past}; {PAST_KEY_REMEDY}");
     }
-    Ok(keyring.map_err(|error| bad_keys(config, error))?.with_firmware_key(firmware_key(config)?))
+    Ok(keyring.map_err(|error| keys_error(config, error))?.with_firmware_key(firmware_key(config)?))
 }
 
-/// Says in the log and on standard output that it serves, and where.
+/// Reports in the log and on standard output that the server is ready, and its address.
 async fn announce(app: &App, listener: &TcpListener) -> Result<(), StartError> {
     let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
     let connections_max = app.config.connections_max;
     tracing::info!(%address, devices = app.registry.len(), connections_max, key_id = %app.keyring.key_id(), "serving");
-    // So that the log, wherever it is kept, holds heads that no edit of the database can reach.
+    // So that the log has heads of the audit that no edit of the database can change.
     let head = app.reader.ask(|store| store.audit_head()).await;
-    if let Some(head) = head.map_err(|error| bad_database(&app.config, &error))? {
-        tracing::info!(head = head_text(head), "the audit ends here; `ks-server audit verify --head` takes it");
+    if let Some(head) = head.map_err(|error| database_error(&app.config, &error))? {
+        tracing::info!(
+            head = head_text(head),
+            "current head of the audit; check it later with `ks-server audit verify --head`"
+        );
     }
     if let Err(error) = say(&format!("listening on http://{address}")) {
-        tracing::warn!(%error, "serving all the same");
+        tracing::warn!(%error, "could not print the address; serving anyway");
     }
     Ok(())
 }
 
-/// Serves until it is told to stop, or until the store ends.
+/// Serves until it should stop, or until the store ends.
 async fn until_stopped(
     app: App,
     listener: TcpListener,
@@ -119,7 +122,7 @@ async fn until_stopped(
     let stopped = async {
         tokio::select! {
             biased;
-            () = stop.told() => {}
+            () = stop.requested() => {}
             _ = store_ended.recv() => result = Err(StartError::StoreEnded),
         }
         supervisor.stopping();
@@ -135,8 +138,8 @@ async fn until_stopped(
     result
 }
 
-/// Feeds the supervisor's watchdog for commits that succeeded. Where there was none of late, one is made: what an idle server
-/// writes each minute anyway.
+/// Feeds the supervisor's watchdog while commits succeed. If there was none recently, it makes one: what an idle server writes each
+/// minute anyway.
 async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
     let Some(pause) = supervisor.pause() else { return };
     let mut fed_at = app.metrics.commits.get();
@@ -145,8 +148,8 @@ async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
         if app.metrics.commits.get() == fed_at {
             match background::try_commit(&app).await {
                 Ok(()) => {}
-                // To start again would make an empty database in its place, or end at the damage. It pages already, and a person
-                // must act.
+                // A restart would create an empty database in its place, or fail at the damage. There is an alert already, and an
+                // operator must act.
                 Err(StoreError::Misplaced(_) | StoreError::Damaged(_)) => supervisor.alive(),
                 Err(error) => tracing::error!(%error, "no commit succeeds, so the supervisor's watchdog is not fed"),
             }
@@ -160,11 +163,11 @@ async fn feed_watchdog(supervisor: Arc<Supervisor>, app: App) {
 }
 
 fn bind(config: &Config) -> Result<TcpListener, StartError> {
-    let cannot = |cause| StartError::CannotListen { address: config.listen.to_string(), cause };
-    let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(cannot)?;
-    socket.set_reuseaddr(true).map_err(cannot)?;
-    socket.bind(config.listen).map_err(cannot)?;
-    socket.listen(BACKLOG).map_err(cannot)
+    let failed = |cause| StartError::CannotListen { address: config.listen.to_string(), cause };
+    let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(config.listen).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)
 }
 
 /// A store's loops on threads of their own; [`StoreThreads::join`] waits until the last write is durable.
@@ -186,8 +189,8 @@ impl StoreThreads {
 /// Opens the store and starts its loops.
 fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Queues, StoreThreads), StartError> {
     refuse_emptied(config)?;
-    if let Some(begins_anew) = begins_anew(config) {
-        tracing::warn!("{begins_anew}");
+    if let Some(warning) = new_fleet_warning(config) {
+        tracing::warn!("{warning}");
     }
     if let Some(torn) = torn_log(&config.database) {
         tracing::warn!("{torn}");
@@ -198,7 +201,7 @@ fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Queues, Store
     let (alive, ended) = mpsc::channel(1);
     let mut threads = Vec::new();
     for each in loops {
-        let end = EndsWith(alive.clone());
+        let end = NotifyOnDrop(alive.clone());
         threads.push(thread(each.name, move || {
             let _end = end;
             block_on(each.drive());
@@ -207,11 +210,11 @@ fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Queues, Store
     Ok((queues, StoreThreads { threads, ended }))
 }
 
-/// Says so when it is dropped, as it is when its thread ends, in peace or by a panic.
-struct EndsWith(mpsc::Sender<()>);
+/// Sends a message when it is dropped, that is when its thread ends, normally or by a panic.
+struct NotifyOnDrop(mpsc::Sender<()>);
 
-impl Drop for EndsWith {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
-        let _ = self.0.try_send(()); // one word is enough
+        let _ = self.0.try_send(()); // one message is enough
     }
 }

@@ -326,7 +326,7 @@ async fn printed_help_for_releases_works() {
         let ran = world.run(arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
         let reported = ran.stderr.lines().last().unwrap().to_owned();
-        assert!(reported.contains("what to do: ") && reported.contains(remedy), "{arguments:?}: {ran:?}");
+        assert!(reported.contains("help: ") && reported.contains(remedy), "{arguments:?}: {ran:?}");
     };
     ok(&["migrate"]);
     let add = |release_id: &'static str, version: &'static str| {

@@ -73,15 +73,15 @@ async fn an_empty_file_next_to_a_fleets_remnants_is_a_lost_database() {
     let log_bytes = std::fs::metadata(server.path("ks.sqlite-wal")).map_or(0, |log| log.len());
     assert_eq!(log_bytes, 0, "the file exists or not, depending on which process closed last");
     std::fs::write(&path, "").unwrap();
-    let words = ["it is empty, and a server with a fleet has left", "restore the database from a backup"];
+    let words = ["it is empty, but a fleet's server has left", "restore the database from a backup"];
     all_refuse(&server, &words);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "the file is unchanged");
     std::fs::remove_file(&path).unwrap();
     let doctor = server.run(&["doctor"]);
-    assert!(doctor.stdout.contains("there is none at") && doctor.stdout.contains("has left"), "{doctor:?}");
+    assert!(doctor.stdout.contains("there is no database at") && doctor.stdout.contains("has left"), "{doctor:?}");
     for reading in [&["audit", "verify"][..], &["admin", "token", "create", "--role", "viewer", "--ttl", "1h"]] {
         let ran = server.run(reading);
-        let is_said = ran.stderr.contains("it is missing, and a server with a fleet has left");
+        let is_said = ran.stderr.contains("it is missing, but a fleet's server has left");
         assert!(ran.code == Some(3) && is_said, "{ran:?}");
     }
     for making in [&["migrate"][..], &["serve", "--stop-with-stdin"]] {

@@ -116,7 +116,7 @@ async fn after_sigterm_under_load_every_acknowledged_heartbeat_is_stored_once() 
     let loads = stop_under_load(&mut server, |server| server.terminate()).await;
     assert_eq!(server.ended().await.code(), Some(0));
     check_stored(&server, &loads);
-    assert!(server.log().contains("stopped; everything that was answered is on disk"), "{}", server.log());
+    assert!(server.log().contains("stopped; all answered requests are on disk"), "{}", server.log());
 }
 
 async fn until_stopping(server: &Server) {

@@ -322,7 +322,7 @@ async fn an_unknown_key_is_refused_at_the_start() {
 #[tokio::test]
 async fn the_command_line_rotates_keys_of_a_running_server() {
     let server = start_server(&[]);
-    for (command, version) in [("announce", "2"), ("flip", "3"), ("retire", "4")] {
+    for (command, version) in [("announce", "2"), ("activate", "3"), ("retire", "4")] {
         let ran = server.run(&["keys", command, "--json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.contains(&format!("\"keyset_version\": {version}")), "{ran:?}");
@@ -339,7 +339,7 @@ async fn the_command_line_rotates_keys_of_a_running_server() {
     .await;
     server.run(&["keys", "announce"]);
     std::fs::rename(server.path("server-keys"), server.path("elsewhere")).unwrap();
-    let without = server.run(&["keys", "flip", "--force"]);
+    let without = server.run(&["keys", "activate", "--force"]);
     assert_eq!(without.code, Some(2), "{without:?}");
     assert!(without.stderr.contains("is not in"), "without the key nothing can be signed: {without:?}");
     std::fs::rename(server.path("elsewhere"), server.path("server-keys")).unwrap();
@@ -348,7 +348,7 @@ async fn the_command_line_rotates_keys_of_a_running_server() {
     assert!(kept.exists());
     assert_eq!(server.run(&["keys", "revoke", &revoked]).code, Some(0));
     assert!(!kept.exists(), "the private half of a removed key is deleted");
-    let again = server.run(&["keys", "flip"]);
+    let again = server.run(&["keys", "activate"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("no key is announced"), "{again:?}");
     // A firmware key's file is readable by its owner only, wherever it is stored.

@@ -81,12 +81,12 @@ async fn a_device_imported_by_the_command_line_is_found_by_the_running_server() 
     server.write("inventory.csv", inventory(&[&device]));
 
     let imported = server.run(&["factory", "import", "inventory.csv"]);
-    assert_eq!((imported.code, imported.stdout.trim()), (Some(0), "1 devices whitelisted, 0 were there already"));
+    assert_eq!((imported.code, imported.stdout.trim()), (Some(0), "1 devices whitelisted, 0 already whitelisted"));
     device.register(None).await.answer();
     device.beat().await.answer();
 
     let again = server.run(&["factory", "import", "inventory.csv"]);
-    assert_eq!((again.code, again.stdout.trim()), (Some(0), "0 devices whitelisted, 1 were there already"));
+    assert_eq!((again.code, again.stdout.trim()), (Some(0), "0 devices whitelisted, 1 already whitelisted"));
     device.beat().await.answer();
 }
 
@@ -101,7 +101,7 @@ fn factory_import_names_invalid_lines_and_imports_nothing() {
     let ran = world.run(&["factory", "import", "inventory.csv"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("line 3, public_key: "), "{ran:?}");
-    assert!(ran.stderr.contains("what to do: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
+    assert!(ran.stderr.contains("help: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
     assert_eq!(world.value::<i64>("SELECT count(*) FROM devices"), 0);
 }
 

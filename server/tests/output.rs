@@ -112,11 +112,11 @@ fn tokens_that_were_never_printed_are_revoked() {
     ] {
         let into = |stdout: Stdio| world.run_into(command, stdout);
         for (ran, remedy) in [
-            (into(full()), "what to do: make room where standard output goes, and run it again"),
-            (into(closed()), "what to do: keep what reads standard output running until it has read all, and"),
-            (into(Stdio::null()), "what to do: let standard output go to a terminal, a file or a pipe that can be"),
-            (world.run_without_stdout(command), "what to do: let standard output go to a terminal, a file or a pipe"),
-            (into(File::open("/dev/full").unwrap().into()), "what to do: let standard output go to a terminal"),
+            (into(full()), "help: free space where standard output goes, and run it again"),
+            (into(closed()), "help: keep the reader of standard output running until it has read everything, and"),
+            (into(Stdio::null()), "help: let standard output go to a terminal, a file or a pipe that can be"),
+            (world.run_without_stdout(command), "help: let standard output go to a terminal, a file or a pipe"),
+            (into(File::open("/dev/full").unwrap().into()), "help: let standard output go to a terminal"),
         ] {
             assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
             assert!(ran.stderr.contains("could not be shown, so they were revoked"), "{command:?}: {ran:?}");
@@ -153,9 +153,7 @@ fn a_key_that_could_not_be_printed_is_an_error() {
     let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
-    assert!(
-        ran.stderr.contains("what to do: let standard output go to a terminal") && !ran.stderr.contains("make room")
-    );
+    assert!(ran.stderr.contains("help: let standard output go to a terminal") && !ran.stderr.contains("make room"));
 }
 
 /// What must never reach a terminal: escapes, a C1 control, a line break, and a change of text direction.

@@ -24,7 +24,7 @@ fn check_refused(ran: &CommandOutput, code: i32, named: &[&str]) {
     assert_eq!(ran.stdout, "", "{ran:?}");
     let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{}", ran.stderr);
-    assert_eq!(ran.stderr.matches("\n  what to do: ").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("\n  help: ").count(), 1, "{}", ran.stderr);
     for name in named {
         assert!(errors[0].contains(name), "{name} is not named: {}", ran.stderr);
     }
@@ -74,7 +74,7 @@ fn numbers_on_the_command_line_have_one_form() {
             &["factory", "make-otrt", "--count", "05"][..],
             "'05' for '--count <count>': expected a whole number from 1 to",
         ),
-        (&["factory", "make-otrt", "--ttl-hours", "+5"], "expected a whole number from 1 to 100000"),
+        (&["factory", "make-otrt", "--ttl", "+5h"], "expected a duration from 1s to 3650d"),
         (&["factory", "make-otrt", "--count", "many"], "expected a whole number from 1 to 100000"),
         (&["factory", "make-otrt", "--count", "99999999999999"], "expected a whole number from 1 to 100000"),
         (&["admin", "token", "create", "--role", "viewer", "--ttl", "+5h"], "expected a duration from 1s to 365d"),
@@ -87,7 +87,7 @@ fn numbers_on_the_command_line_have_one_form() {
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains(reported) && !ran.stderr.contains("digit found"), "{arguments:?}: {ran:?}");
     }
-    assert_eq!(world.run(&["factory", "make-otrt", "--count", "2", "--ttl-hours", "5"]).code, Some(0));
+    assert_eq!(world.run(&["factory", "make-otrt", "--count", "2", "--ttl", "5h"]).code, Some(0));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn every_wrong_setting_is_reported_at_once() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
     for name in ["PORT", "OTRT_REQUIRED", "LOG_LEVEL", "DATABASE_URL"] {
         assert!(ran.stderr.contains(&format!("error: {name} is `")), "{name}: {ran:?}");
-        assert!(ran.stderr.contains(&format!("what to do: set {name}=")), "{name}: {ran:?}");
+        assert!(ran.stderr.contains(&format!("help: set {name}=")), "{name}: {ran:?}");
     }
     check_plain(&ran.stderr);
 }
@@ -468,7 +468,7 @@ async fn a_server_with_exclusive_locking_works_and_blocks_tools() {
     server.registered("KS-1").await;
     let refused = server.run(&["audit", "verify"]);
     check_refused(&refused, 3, &["ks.sqlite", "another program holds it", "STORE_LOCKING=exclusive"]);
-    assert!(refused.stderr.contains("what to do: wait until the other program is done"), "{refused:?}");
+    assert!(refused.stderr.contains("help: wait until the other program is done"), "{refused:?}");
     server.kill_9();
     server.start_again();
     assert_eq!(server.get("/api/devices/KS-1").await.done()["status"], "REGISTERED");
@@ -568,7 +568,7 @@ fn a_misspelled_setting_is_refused_with_the_nearest_name() {
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
     assert!(doctor.stdout.contains("WARN  settings  S3_BUCKET is no setting"), "{}", doctor.stdout);
     assert!(
-        doctor.stdout.contains("SERVER_PORT is no setting of this program, which passes it over; PORT is one"),
+        doctor.stdout.contains("SERVER_PORT is ignored: this program has no such setting, but it has PORT"),
         "{}",
         doctor.stdout
     );
@@ -588,9 +588,9 @@ fn contradictory_settings_are_reported() {
     ]);
     let doctor = world.run(&["doctor"]);
     for reported in [
-        "every 5 s, which takes 24 requests a minute with all else, and may make 1",
+        "every 5 s, which requires 24 requests a minute in total, but may make only 1",
         "the prefix /0",
-        "a power cut loses",
+        "a power failure loses",
     ] {
         assert!(doctor.stdout.contains(reported), "{reported}: {}", doctor.stdout);
         assert!(world.serve_expecting_error().stderr.contains(reported), "{reported}");

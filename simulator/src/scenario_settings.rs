@@ -52,7 +52,7 @@ impl ServerSettings for ScenarioSettings {
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
         let wrong = Config::from_map(given).err().unwrap_or_default();
         let named = wrong.into_iter().filter_map(|error| match error {
-            StartError::BadSetting { name, given, expected, .. } => {
+            StartError::InvalidSetting { name, given, expected, .. } => {
                 Some((name, format!("`{given}` is not {expected}")))
             }
             StartError::BadKey { place, why } => Some((place, why)),

@@ -1,4 +1,4 @@
-//! Where firmware images are kept: a folder, or a bucket.
+//! Where firmware images are stored: a folder or a bucket.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     failure::StartError,
 };
 
-/// Where firmware images are kept; a folder is made when it is missing.
+/// Where firmware images are stored; a missing folder is created.
 pub fn artifacts(config: &Config) -> Result<Artifacts, StartError> {
     let store: Arc<dyn ObjectStore> = match &config.artifacts {
         ArtifactPlace::Folder(path) => {
@@ -25,11 +25,11 @@ pub fn artifacts(config: &Config) -> Result<Artifacts, StartError> {
     Ok(Artifacts::new(store, config.artifact_limits))
 }
 
-/// A bucket. Nothing is asked of it yet: a store that is down must not keep devices from beating.
+/// A bucket. No request is sent yet: a store that is down must not stop devices' heartbeats.
 #[cfg(feature = "s3")]
 fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
     use object_store::aws::AmazonS3Builder;
-    // Whoever was first has chosen the same.
+    // An error means that it is installed already, and no other provider is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = AmazonS3Builder::new().with_bucket_name(&bucket.name).with_region(&bucket.region);
     if let Some(endpoint) = &bucket.endpoint {
@@ -40,10 +40,7 @@ fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
         None => builder.with_skip_signature(true),
     };
     let built = builder.build().map_err(|error| {
-        StartError::Refused(
-            format!("the bucket {}: {error}", bucket.name),
-            "set S3_ENDPOINT and S3_REGION to where it is",
-        )
+        StartError::Refused(format!("the bucket {}: {error}", bucket.name), "check S3_ENDPOINT and S3_REGION")
     })?;
     Ok(Arc::new(built))
 }
@@ -51,7 +48,7 @@ fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
 #[cfg(not(feature = "s3"))]
 fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
     Err(StartError::Refused(
-        format!("this program was built without S3, and ARTIFACTS_S3_BUCKET is {}", bucket.name),
-        "use `ks-server` as it is built by default, or set ARTIFACTS_DIR",
+        format!("this program was built without S3 support, but ARTIFACTS_S3_BUCKET is {}", bucket.name),
+        "use the default build of `ks-server`, or set ARTIFACTS_DIR instead",
     ))
 }

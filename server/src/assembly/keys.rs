@@ -1,8 +1,8 @@
-//! The keys that the settings name, and why the server's keys stop it.
+//! The keys in the settings, and errors of the server's keys.
 
 use ks_protocol::key::PrivateKey;
 
-use super::bad_database;
+use super::database_error;
 use crate::{
     config::{Config, FirmwareKeySource, ServerKeySource},
     edge::os_randomness,
@@ -10,18 +10,18 @@ use crate::{
     keys::{KeyringError, vault},
 };
 
-/// Whether a signing key may be made where none is given.
+/// Whether a signing key may be created if none is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MayMake {
-    /// A development key, for a server that nobody knows yet.
+    /// A development key, for a server that no device knows yet.
     Yes,
-    /// The database has devices, which would not believe a new key.
+    /// The database has devices, which would not trust a new key.
     NotForAFleet,
-    /// The key is only looked at.
+    /// The key is only read.
     No,
 }
 
-/// The signing key that the settings name. A development key is made, with mode 0600, when it is missing and may be.
+/// The signing key in the settings. A missing development key is created, with mode 0600, if allowed.
 pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, StartError> {
     let path = match &config.server_key {
         ServerKeySource::Given(key) => return Ok(key.clone()),
@@ -33,7 +33,7 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
                 _ if path.exists() => {}
                 MayMake::Yes => {
                     vault::write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
-                    tracing::warn!(path = %path.display(), "a DEVELOPMENT key was made: never use it in production");
+                    tracing::warn!(path = %path.display(), "created a DEVELOPMENT key: never use it in production");
                 }
                 MayMake::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
                 MayMake::No => {
@@ -46,7 +46,7 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
             }
             tracing::warn!(
                 path = %path.display(),
-                "SERVER_PRIVATE_KEY is not set: answers are signed with a DEVELOPMENT key; in production set SERVER_PRIVATE_KEY (`ks-server keys generate` makes one)"
+                "SERVER_PRIVATE_KEY is not set: answers are signed with a DEVELOPMENT key; in production set SERVER_PRIVATE_KEY (`ks-server keys generate` creates one)"
             );
             path
         }
@@ -54,7 +54,7 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
     vault::read_key(path)
 }
 
-/// The key that signs releases in place of the server's, if the settings name one.
+/// The key that signs releases instead of the server's, if it is set.
 pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
     match &config.firmware_key {
         None => Ok(None),
@@ -65,24 +65,24 @@ pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
     }
 }
 
-/// What to do about settings that name a key whose time is over.
+/// The help if the settings name a key that no longer signs.
 pub const PAST_KEY_REMEDY: &str = "set SERVER_PRIVATE_KEY_FILE to the PEM file of the key that signs, in SERVER_KEYS_DIR; `ks-server keys status` names it";
 
-/// What to tell whoever runs a command that the server's keys stand against.
-pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
+/// The error of a command that the server's keys do not allow.
+pub fn keys_error(config: &Config, error: KeyringError) -> StartError {
     let remedy = match &error {
         KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) | KeyringError::Key(_) => "",
         KeyringError::NoFirmwareKey => "sign the manifest offline, with `ks-server firmware sign`",
         KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
         KeyringError::StopsRollouts(_) => {
-            "let the rollouts end, or abort them, first; or give --force, and their devices reject the release"
+            "wait until the rollouts have ended, or abort them; with --force their devices will reject the release"
         }
         KeyringError::Stranding { .. } => {
-            "wait until more devices have fetched the keyset, or give --force and strand them"
+            "wait until more devices have fetched the keyset, or give --force to strand them"
         }
-        KeyringError::Raced => "`ks-server keys status` shows the keys as they are now",
+        KeyringError::Raced => "check `ks-server keys status` and try again",
         KeyringError::NotHeld { .. } => {
-            "bring the PEM file of that key there from where it was made, or set SERVER_KEYS_DIR to where it is"
+            "copy the PEM file of that key there, or set SERVER_KEYS_DIR to the folder that has it"
         }
         KeyringError::Stranger { .. } => {
             "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to a key of the fleet; a new one must be announced first: `ks-server keys announce`"
@@ -90,8 +90,8 @@ pub fn bad_keys(config: &Config, error: KeyringError) -> StartError {
     };
     match error {
         KeyringError::Vault(error) => error,
-        KeyringError::Store(error) => bad_database(config, &error),
-        KeyringError::Document(error) => StartError::BadDatabase {
+        KeyringError::Store(error) => database_error(config, &error),
+        KeyringError::Document(error) => StartError::UnusableDatabase {
             path: config.database.clone(),
             fault: DatabaseFault::Damaged,
             why: error.to_string(),

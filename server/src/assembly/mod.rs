@@ -1,7 +1,7 @@
-//! From settings to a running [`crate::app::App`]: the same for a process that serves and for a rehearsal, which differ in what
-//! they hand in and in how they run the loops that they get; and the store for commands beside a server.
+//! Builds a [`crate::app::App`] from the settings, for the server and for a rehearsal, which pass in different parts and run the
+//! returned loops differently; and opens the store for commands, while a server may be running.
 
-mod beside;
+mod direct_store;
 mod images;
 mod keys;
 
@@ -9,9 +9,9 @@ use std::{pin::Pin, sync::Arc};
 
 use ks_protocol::time::UnixMs;
 
-pub use beside::{complain_of_torn_log, with_reader, with_silent_reader, with_store};
+pub use direct_store::{warn_of_torn_log, with_reader, with_silent_reader, with_store};
 pub use images::artifacts;
-pub use keys::{MayMake, PAST_KEY_REMEDY, bad_keys, firmware_key, signing_key};
+pub use keys::{MayMake, PAST_KEY_REMEDY, firmware_key, keys_error, signing_key};
 
 use crate::{
     config::Config,
@@ -24,12 +24,12 @@ use crate::{
     },
 };
 
-/// Questions to the store that may wait.
-const QUESTIONS_MAX: usize = 1_024;
+/// Most queries to the store that may wait.
+const QUERIES_MAX: usize = 1_024;
 
-/// A loop that empties a queue, and ends when all who could fill it are gone.
+/// A loop that processes a queue, and ends when all its senders are dropped.
 pub struct Loop {
-    /// What it is called as a thread.
+    /// Its name as a thread.
     pub name: &'static str,
     start: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>,
 }
@@ -39,7 +39,7 @@ impl Loop {
         Self { name, start: Box::new(move || Box::pin(start())) }
     }
 
-    /// Its work, for the thread or the task that runs it.
+    /// Its future, for the thread or task that runs it.
     pub fn drive(self) -> Pin<Box<dyn Future<Output = ()>>> {
         (self.start)()
     }
@@ -47,16 +47,15 @@ impl Loop {
 
 /// The queues of a store.
 pub struct Queues {
-    /// Writes.
     pub writer: Writer,
-    /// Questions with short answers.
+    /// Short queries.
     pub reader: Reader,
-    /// Questions of operators, which may be long.
+    /// Operators' queries, which may take long.
     pub admin_reader: Reader,
 }
 
 impl Queues {
-    /// The queues of a store, and the loops that empty them. Without a reader for operators, they ask the same one as devices.
+    /// The queues of a store, and the loops that process them. Without `admin_reads`, operators and devices share a reader.
     pub fn over<R: StoreReader + Send + 'static>(
         config: &Config,
         metrics: &Arc<Metrics>,
@@ -69,8 +68,8 @@ impl Queues {
         let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
         let mut loops = vec![Loop::of("store-writer", move || writer::drive_writes(store, writes, group_max, metrics))];
         let mut reader_of = |name, reads| {
-            let (reader, questions) = writer::reader(QUESTIONS_MAX, &damage);
-            loops.push(Loop::of(name, move || writer::drive_reads(reads, questions)));
+            let (reader, queries) = writer::reader(QUERIES_MAX, &damage);
+            loops.push(Loop::of(name, move || writer::drive_reads(reads, queries)));
             reader
         };
         let reader = reader_of("store-reader", reads);
@@ -78,7 +77,7 @@ impl Queues {
         (Self { writer, reader, admin_reader }, loops)
     }
 
-    /// The keys in force; of a database that has none, the key that the settings name is the first.
+    /// The current keys. If the database has none, the key in the settings becomes the first.
     ///
     /// # Errors
     /// As [`Keyring::start`].
@@ -88,15 +87,15 @@ impl Queues {
     }
 }
 
-/// Whether the database has devices, which would not believe a new signing key.
+/// Whether the database has devices, which would not trust a new signing key.
 ///
 /// # Errors
-/// The store can't be asked.
+/// The store can't be read.
 pub async fn has_devices(reader: &Reader) -> Result<bool, StoreError> {
     reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())).await
 }
 
-/// What to tell whoever runs a command that the store failed.
-pub fn bad_database(config: &Config, error: &StoreError) -> StartError {
-    StartError::BadDatabase { path: config.database.clone(), fault: error.into(), why: error.to_string() }
+/// The error of a command whose store failed.
+pub fn database_error(config: &Config, error: &StoreError) -> StartError {
+    StartError::UnusableDatabase { path: config.database.clone(), fault: error.into(), why: error.to_string() }
 }

@@ -1,4 +1,4 @@
-//! `ks-server admin`: people who may log in, and tokens for scripts; straight in the database, so that the first can be made.
+//! `ks-server admin`: users and API tokens. It writes to the database directly, so that the first user can be created.
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
@@ -21,33 +21,33 @@ use crate::{
     store::accounts::{NewUser, UserEdit, UserRefused},
 };
 
-/// Rows shown at most.
+/// Most rows that a list shows.
 const ROWS_MAX: usize = 10_000;
 
 pub(super) fn command() -> Command {
-    let name = || Arg::new("NAME").required(true).help("Who");
-    let user = parent("user", "People who may log in")
+    let name = || Arg::new("NAME").required(true).help("The user's name");
+    let user = parent("user", "Users of the admin API")
         .subcommand(with_settings(
             Command::new("create")
-                .about("Make a user; the password is read from standard input")
+                .about("Create a user; the password is read from standard input")
                 .after_help("Examples:\n  ks-server admin user create anna --role operator\n  pass show ks/anna | ks-server admin user create anna --role operator")
                 .arg(name())
                 .arg(role()),
         ))
         .subcommand(with_settings(Command::new("list").about("List users").arg(json())))
         .subcommand(with_settings(
-            Command::new("set-password").about("Give a user another password, and end all sessions").arg(name()),
+            Command::new("set-password").about("Change a user's password and end all of the user's sessions").arg(name()),
         ))
         .subcommand(with_settings(
-            Command::new("disable").about("Let a user log in no more; end the sessions, and the tokens that the user made").arg(name()),
+            Command::new("disable").about("Disable a user: end the user's sessions and revoke the tokens that the user created").arg(name()),
         ))
-        .subcommand(with_settings(Command::new("enable").about("Let a user log in again").arg(name())));
-    let token = parent("token", "Tokens for scripts")
+        .subcommand(with_settings(Command::new("enable").about("Enable a disabled user again").arg(name())));
+    let token = parent("token", "API tokens for scripts")
         .subcommand(with_settings(
             Command::new("create")
-                .about("Make a token; it is shown once")
+                .about("Create a token; it is shown only once")
                 .after_help("Examples:\n  ks-server admin token create --role viewer --ttl 1h\n  TOKEN=$(ks-server admin token create --name ci --role operator --ttl 90d)")
-                .arg(text("name", "NAME", "What it is called, for the audit").default_value("cli"))
+                .arg(text("name", "NAME", "The token's name in the audit").default_value("cli"))
                 .arg(role())
                 .arg(
                     text("ttl", "TIME", "Time to live, such as 30m, 12h or 90d; at most 365d")
@@ -55,13 +55,15 @@ pub(super) fn command() -> Command {
                         .value_parser(duration::within(TTL)),
                 ),
         ))
-        .subcommand(with_settings(Command::new("list").about("List tokens and sessions").arg(json())))
+        .subcommand(with_settings(Command::new("list").about("List tokens and login sessions").arg(json())))
         .subcommand(with_settings(
             Command::new("revoke")
-                .about("End a token or session")
-                .arg(Arg::new("ROW").required(true).value_parser(within(1..=i64::MAX)).help("Its number in the list")),
+                .about("Revoke a token or session")
+                .arg(Arg::new("ROW").required(true).value_parser(within(1..=i64::MAX)).help("Its row in `admin token list`")),
         ));
-    parent("admin", "Users and tokens of the admin API, straight in the database").subcommand(user).subcommand(token)
+    parent("admin", "Manage users and tokens of the admin API, directly in the database")
+        .subcommand(user)
+        .subcommand(token)
 }
 
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(TOKEN_TTL_S_MAX);
@@ -81,14 +83,14 @@ pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> Ended {
 
 fn wrong(name: &str, given: &str, expected: impl Into<String>) -> StartError {
     let (name, given, expected) = (name.to_owned(), given.to_owned(), expected.into());
-    StartError::BadSetting { name, given, expected, example: String::new() }
+    StartError::InvalidSetting { name, given, expected, example: String::new() }
 }
 
-/// A password from standard input, which is not shown where it is typed; hashed.
+/// Reads a password from standard input, without echo on a terminal, and hashes it.
 fn read_password() -> Result<String, StartError> {
     let is_terminal = std::io::stdin().is_terminal();
     if is_terminal {
-        let _ = write!(std::io::stderr(), "Password ({} characters at least): ", password::CHARS_MIN);
+        let _ = write!(std::io::stderr(), "Password (at least {} characters): ", password::CHARS_MIN);
     }
     let mut line = String::new();
     let read = edge::without_echo(|| std::io::stdin().lock().read_line(&mut line));
@@ -102,9 +104,9 @@ fn read_password() -> Result<String, StartError> {
 
 fn user_refused(name: &str, refused: &UserRefused) -> StartError {
     let expected = match refused {
-        UserRefused::NameTaken => "a name that no user has",
+        UserRefused::NameTaken => "a name that is not taken",
         UserRefused::Unknown => "the name of a user; `ks-server admin user list` shows them",
-        UserRefused::Changed { .. } => "a user that nobody else edits at this moment",
+        UserRefused::Changed { .. } => "a user that no other command is changing; try again",
     };
     wrong("NAME", name, expected)
 }
@@ -117,9 +119,9 @@ fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let (new, by) = (NewUser { name: name.clone(), role, password_hash: read_password()? }, by());
     assembly::with_store(config, async |writer, _| {
         let created = writer.write(move |store| accounts::create_user(store, &new, &by)).await;
-        let created = created.map_err(|error| assembly::bad_database(config, &error))?;
+        let created = created.map_err(|error| assembly::database_error(config, &error))?;
         created.map_err(|refused| user_refused(&name, &refused))?;
-        edge::say(&format!("{name} may log in as {}", role.as_str()))
+        edge::say(&format!("user {name} created with the role {}", role.as_str()))
     })
 }
 
@@ -129,19 +131,24 @@ fn edit_user(config: &Config, change: &str, flags: &ArgMatches) -> Result<(), St
         "set-password" => UserEdit { password_hash: Some(read_password()?), ..UserEdit::default() },
         change => UserEdit { disabled: Some(change == "disable"), ..UserEdit::default() },
     };
+    let done = match change {
+        "set-password" => "has a new password",
+        "disable" => "disabled",
+        _ => "enabled",
+    };
     let (by, edited) = (by(), name.clone());
     assembly::with_store(config, async |writer, _| {
-        let done = writer.write(move |store| accounts::edit_user(store, &edited, &edit, None, &by)).await;
-        let done = done.map_err(|error| assembly::bad_database(config, &error))?;
-        done.map_err(|refused| user_refused(&name, &refused))?;
-        edge::say(&format!("{name}: done"))
+        let edited = writer.write(move |store| accounts::edit_user(store, &edited, &edit, None, &by)).await;
+        let edited = edited.map_err(|error| assembly::database_error(config, &error))?;
+        edited.map_err(|refused| user_refused(&name, &refused))?;
+        edge::say(&format!("user {name} {done}"))
     })
 }
 
 fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     assembly::with_reader(config, async |reader| {
         let users = reader.ask(|store| store.users(0, ROWS_MAX)).await;
-        let users = users.map_err(|error| assembly::bad_database(config, &error))?;
+        let users = users.map_err(|error| assembly::database_error(config, &error))?;
         if flags.get_flag("json") {
             return output::json(&users.into_iter().map(crate::service::accounts::User::from).collect::<Vec<_>>());
         }
@@ -149,7 +156,7 @@ fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
             let disabled = output::or_dash(user.disabled_at);
             vec![user.name.clone(), user.role.as_str().to_owned(), user.created_at.to_string(), disabled]
         };
-        output::table(&["name", "role", "made", "disabled"], &users.iter().map(row).collect::<Vec<_>>())
+        output::table(&["name", "role", "created", "disabled"], &users.iter().map(row).collect::<Vec<_>>())
     })
 }
 
@@ -165,18 +172,18 @@ fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     assembly::with_store(config, async |writer, _| {
         let (author, remover) = (by.clone(), by);
         let added = writer.write(move |store| accounts::add_token(store, &new, &author)).await;
-        let row = added.map_err(|error| assembly::bad_database(config, &error))?;
-        let Err(unseen) = edge::say_secret(&token) else { return Ok(()) };
+        let row = added.map_err(|error| assembly::database_error(config, &error))?;
+        let Err(not_shown) = edge::say_secret(&token) else { return Ok(()) };
         let revoked = writer.write(move |store| accounts::revoke_token(store, row, &remover)).await;
-        revoked.map_err(|error| assembly::bad_database(config, &error))?;
-        Err(output::tokens_unseen(unseen))
+        revoked.map_err(|error| assembly::database_error(config, &error))?;
+        Err(output::tokens_not_shown(not_shown))
     })
 }
 
 fn list_tokens(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     assembly::with_reader(config, async |reader| {
         let tokens = reader.ask(|store| store.tokens(0, ROWS_MAX)).await;
-        let tokens = tokens.map_err(|error| assembly::bad_database(config, &error))?;
+        let tokens = tokens.map_err(|error| assembly::database_error(config, &error))?;
         if flags.get_flag("json") {
             return output::json(&tokens.into_iter().map(crate::service::accounts::Token::from).collect::<Vec<_>>());
         }
@@ -196,10 +203,10 @@ fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let by = by();
     let was_there = assembly::with_store(config, async |writer, _| {
         let revoked = writer.write(move |store| accounts::revoke_token(store, row, &by)).await;
-        revoked.map_err(|error| assembly::bad_database(config, &error))
+        revoked.map_err(|error| assembly::database_error(config, &error))
     })?;
     if !was_there {
         return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));
     }
-    edge::say(&format!("token {row} is revoked"))
+    edge::say(&format!("token {row} revoked"))
 }

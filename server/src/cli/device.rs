@@ -1,4 +1,4 @@
-//! `ks-server device`: what is known of one device.
+//! `ks-server device`: what is known about one device.
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::id::DeviceId;
@@ -13,10 +13,10 @@ use crate::{
 
 pub(super) fn command() -> Command {
     let investigate = Command::new("investigate")
-        .about("Everything at hand about a device that is silent")
-        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("Which"))
+        .about("Show everything known about a device, to find out why it is silent")
+        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("The device"))
         .arg(json());
-    parent("device", "One device").subcommand(with_settings(investigate))
+    parent("device", "Look at one device").subcommand(with_settings(investigate))
 }
 
 pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
@@ -24,12 +24,12 @@ pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID") else { return Ok(()) }; // clap demands it
     let found = assembly::with_reader(&config, async |reader| {
         let found = gather(&reader, SystemClock.now(), config.heartbeat_interval, device_id).await;
-        found.map_err(|error| assembly::bad_database(&config, &error))
+        found.map_err(|error| assembly::database_error(&config, &error))
     })?;
-    let about = found.ok_or_else(|| StartError::BadSetting {
+    let about = found.ok_or_else(|| StartError::InvalidSetting {
         name: "DEVICE_ID".to_owned(),
         given: device_id.to_string(),
-        expected: "the name of a whitelisted device; `ks-server factory export` lists them".to_owned(),
+        expected: "the ID of a whitelisted device; `ks-server factory export` lists them".to_owned(),
         example: String::new(),
     })?;
     if flags.get_flag("json") {

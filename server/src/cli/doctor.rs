@@ -1,4 +1,4 @@
-//! `ks-server doctor`: looks at settings, keys, database, clock and disk, and says what to mend. Changes nothing.
+//! `ks-server doctor`: checks settings, keys, database, clock and disk, and says how to fix what is wrong. It changes nothing.
 
 use std::{io::ErrorKind, path::Path, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     assembly,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, contradictions, is_empty, left_without_database,
+        ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, conflicts, is_empty, left_without_database,
         refuse_emptied,
     },
     edge,
@@ -23,22 +23,21 @@ use crate::{
     },
 };
 
-/// Free space below which the disk is short, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
+/// Free space below which doctor warns, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
 const DISK_FREE_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
-/// How long between two looks at who holds the database.
+/// Time between two checks of who holds the database.
 const HELD_PAUSE: Duration = Duration::from_millis(50);
-/// When this program was written: no clock can be before.
+/// When this program was written: a clock before that is wrong.
 const WRITTEN_AT: UnixMs = UnixMs(1_793_000_000_000);
 
 pub(super) fn command() -> Command {
     let doctor = Command::new("doctor")
-        .about("Check settings, keys, database, clock and disk, and say what to mend")
-        .after_help("Exit codes: 0 well, 1 something is wrong.")
+        .about("Check settings, keys, database, clock and disk, and say how to fix problems")
+        .after_help("Exit codes: 0 no problem found (warnings aside), 1 something is wrong.")
         .arg(json());
     with_settings(doctor)
 }
 
-/// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Health {
@@ -47,14 +46,13 @@ enum Health {
     Bad,
 }
 
-/// One thing looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
     health: Health,
-    /// How it is.
     found: String,
-    /// What to do, if it is not well.
+    /// How to fix it, if it is not ok.
     remedy: Option<String>,
 }
 
@@ -73,10 +71,10 @@ fn bad(what: &'static str, error: &StartError) -> Finding {
 pub(super) fn run(flags: &ArgMatches, config: Result<(Config, Vec<String>), Vec<StartError>>) -> Ended {
     let findings = match config {
         Err(errors) => errors.iter().map(|error| bad("settings", error)).collect(),
-        Ok((config, doubtful)) => look(&config, &doubtful),
+        Ok((config, doubtful)) => check(&config, &doubtful),
     };
-    let said = if flags.get_flag("json") { output::json(&findings) } else { show(&findings) };
-    found(said, findings.iter().any(|finding| finding.health == Health::Bad))
+    let shown = if flags.get_flag("json") { output::json(&findings) } else { show(&findings) };
+    found(shown, findings.iter().any(|finding| finding.health == Health::Bad))
 }
 
 fn show(findings: &[Finding]) -> Result<(), StartError> {
@@ -88,28 +86,27 @@ fn show(findings: &[Finding]) -> Result<(), StartError> {
         };
         edge::say(&format!("{word}  {:<9} {}", finding.what, finding.found))?;
         if let Some(remedy) = &finding.remedy {
-            edge::say(&format!("{:16}what to do: {remedy}", ""))?;
+            edge::say(&format!("{:16}help: {remedy}", ""))?;
         }
     }
     Ok(())
 }
 
-fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
-    let mut findings = vec![ok("settings", "every setting is in range")];
+fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
+    let mut findings = vec![ok("settings", "all settings are valid")];
     if config.admin_token.is_some() {
         let remedy =
-            "for every day use users and tokens of `ks-server admin`, which end and are told apart in the audit";
-        findings.push(warning("settings", "ADMIN_TOKEN is set: it has every right and never expires", remedy));
+            "for daily work use users and tokens of `ks-server admin`: they expire, and the audit shows each by name";
+        findings.push(warning("settings", "ADMIN_TOKEN is set: it has full access and never expires", remedy));
     }
-    let misspelt =
-        |doubt: &String| warning("settings", doubt, "give it the right name if it is meant for this program");
-    findings.extend(doubtful.iter().map(misspelt));
+    let unknown = |doubt: &String| warning("settings", doubt, "correct the name if it is meant for this program");
+    findings.extend(doubtful.iter().map(unknown));
     let open_files_max = edge::open_files_max();
-    let contradictions = contradictions(config, open_files_max);
-    findings.extend(contradictions.into_iter().map(|odd| warning("settings", odd.found, odd.remedy)));
+    let conflicts = conflicts(config, open_files_max);
+    findings.extend(conflicts.into_iter().map(|conflict| warning("settings", conflict.found, conflict.remedy)));
     findings.push(disk(config));
-    let open_files_max = open_files_max.map_or("any number of".to_owned(), |most| most.to_string());
-    findings.push(ok("limits", format!("{open_files_max} open files at most")));
+    let open_files_max = open_files_max.map_or("unlimited".to_owned(), |most| most.to_string());
+    findings.push(ok("limits", format!("open files: {open_files_max}")));
     let now = SystemClock.now();
     if now < WRITTEN_AT {
         let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
@@ -119,7 +116,7 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         Ok(None) => {}
         Ok(Some(key)) => {
             findings
-                .push(ok("firmware", format!("{} signs releases, if the keyset has it", key.public_key().key_id())));
+                .push(ok("firmware", format!("{} signs releases, if it is in the keyset", key.public_key().key_id())));
         }
         Err(error) => findings.push(bad("firmware", &error)),
     }
@@ -128,14 +125,14 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         (Ok(_), ServerKeySource::Development(path)) => findings.push(warning(
             "keys",
             format!("the signing key is a development key ({})", path.display()),
-            "in production give your own: `ks-server keys generate --out FILE`, then SERVER_PRIVATE_KEY_FILE=FILE",
+            "in production use your own: `ks-server keys generate --out FILE`, then SERVER_PRIVATE_KEY_FILE=FILE",
         )),
         (Ok(key), _) => findings.push(ok("keys", format!("the settings name {}", key.public_key().key_id()))),
         (Err(_), ServerKeySource::Development(_)) => {
             findings.push(if has_devices(config) {
                 bad("keys", &StartError::KeyMissing { database: config.database.clone() })
             } else {
-                ok("keys", "none yet: a development key is made at the first start")
+                ok("keys", "none yet: a development key is created at the first start")
             });
         }
         (Err(error), _) => findings.push(bad("keys", error)),
@@ -151,55 +148,56 @@ fn look(config: &Config, doubtful: &[String]) -> Vec<Finding> {
     }
     if let Some(holder) = held(&config.database) {
         let why = format!(
-            "{holder} holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs"
+            "locked by {holder} for longer than the timeout; a server with STORE_LOCKING=exclusive keeps the database locked while it runs"
         );
-        let fault = DatabaseFault::Held;
-        findings.push(bad("database", &StartError::BadDatabase { path: config.database.clone(), fault, why }));
+        let fault = DatabaseFault::Locked;
+        findings.push(bad("database", &StartError::UnusableDatabase { path: config.database.clone(), fault, why }));
         return findings;
     }
     if let Some(torn) = torn_log(&config.database) {
-        let remedy = "after a crash nothing; of a copy or a backup, take another, or compare with where it came from";
+        let remedy =
+            "nothing to do after a crash; if this is a copy or a backup, take another or compare it with its source";
         findings.push(warning("database", torn, remedy));
     }
-    let looked =
-        assembly::with_silent_reader(config, async |reader| Ok(look_inside(config, key.ok(), &reader, now).await));
-    match looked {
+    let checked =
+        assembly::with_silent_reader(config, async |reader| Ok(check_inside(config, key.ok(), &reader, now).await));
+    match checked {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(bad("database", &error)),
     }
     findings
 }
 
-/// A place where the server would begin a new fleet.
+/// There is no database, so the server would begin a new fleet here.
 fn no_database(config: &Config) -> Finding {
     let path = config.database.display();
     if is_empty(&config.database) {
-        let remedy = "the first start of the server begins a new fleet in it; if there is a database elsewhere, set DATABASE_URL to it";
+        let remedy = "the first start of the server creates a new fleet in it; if the database is elsewhere, set DATABASE_URL to it";
         return warning("database", format!("there is no database at {path}: the file is empty"), remedy);
     }
     if let Some(beside) = left_without_database(config) {
-        let found = format!("there is none at {path}, and a server with a fleet has left {}", beside.display());
+        let found = format!("there is no database at {path}, but a fleet's server has left {}", beside.display());
         return warning("database", found, MISSING_REMEDY);
     }
-    let remedy = "the first start of the server makes it; if there is one elsewhere, set DATABASE_URL to it";
-    warning("database", format!("there is none at {path}"), remedy)
+    let remedy = "the first start of the server creates it; if the database is elsewhere, set DATABASE_URL to it";
+    warning("database", format!("there is no database at {path}"), remedy)
 }
 
-/// What this user may not write where the server has to.
+/// Files and folders that the server must write and this user may not.
 fn rights(config: &Config) -> Vec<Finding> {
     let user = edge::process_user();
     let mut findings = Vec::new();
-    let mut folder_said = None;
+    let mut reported_folder = None;
     if let Some((place, cause)) = unwritable(&config.database) {
         let error = if cause.kind() == ErrorKind::NotADirectory {
             StartError::File { what: "create", path: config.database.clone(), cause }
         } else {
             let (path, fault) = (config.database.clone(), DatabaseFault::of_file(&cause));
             let why = format!("{user} may not write {}: {cause}", place.display());
-            StartError::BadDatabase { path, fault, why }
+            StartError::UnusableDatabase { path, fault, why }
         };
         findings.push(bad("database", &error));
-        folder_said = Some(place);
+        reported_folder = Some(place);
     }
     let artifacts = match &config.artifacts {
         ArtifactPlace::Folder(path) => Some(("firmware", path, "no firmware image can be uploaded")),
@@ -207,23 +205,22 @@ fn rights(config: &Config) -> Vec<Finding> {
     };
     let keys = Some(("keys", &config.server_keys, "no key can be announced"));
     for (what, path, so) in artifacts.into_iter().chain(keys) {
-        let Some((place, cause)) = unwritable_folder(path).filter(|(place, _)| folder_said.as_ref() != Some(place))
+        let Some((place, cause)) = unwritable_folder(path).filter(|(place, _)| reported_folder.as_ref() != Some(place))
         else {
             continue;
         };
         if cause.kind() == ErrorKind::NotADirectory || what == "firmware" && !path.is_dir() {
-            findings.push(bad(what, &StartError::File { what: "create", path: path.clone(), cause })); // at the start already
+            findings.push(bad(what, &StartError::File { what: "create", path: path.clone(), cause })); // fails at the start already
             continue;
         }
-        let found = format!("{user} may not write {}: {cause}; {so}", place.display());
-        let remedy =
-            format!("give the user that runs the server the right to write there (`ls -ld {}`)", place.display());
+        let found = format!("{user} may not write to {}: {cause}; {so}", place.display());
+        let remedy = format!("give the server's user write access (`ls -ld {}`)", place.display());
         findings.push(warning(what, found, remedy));
     }
     findings
 }
 
-/// Who holds the database all the time for which a server that starts waits.
+/// Who holds the database locked for as long as a starting server would wait.
 fn held(database: &Path) -> Option<String> {
     let mut last = None;
     for _ in 0..=BUSY_TIMEOUT.as_millis() / HELD_PAUSE.as_millis() {
@@ -233,23 +230,27 @@ fn held(database: &Path) -> Option<String> {
     last
 }
 
-async fn look_inside(
+async fn check_inside(
     config: &Config,
     key: Option<ks_protocol::key::PrivateKey>,
     reader: &Reader,
     now: UnixMs,
 ) -> Vec<Finding> {
-    let failed = |error: &StoreError| bad("database", &assembly::bad_database(config, error));
+    let failed = |error: &StoreError| bad("database", &assembly::database_error(config, error));
     let mut findings = Vec::new();
     match reader.ask(|store| store.newest_heartbeat_at()).await {
         Err(error) => return vec![failed(&error)],
         Ok(newest) => {
             let newest_text = output::or_dash(newest);
-            let found = format!("{} is sound; the newest heartbeat is from {newest_text}", config.database.display());
+            let found = format!("{} is intact; newest heartbeat: {newest_text}", config.database.display());
             findings.push(ok("database", found));
             if newest.is_some_and(|newest| newest.since_ms(now) > 60_000) {
-                let remedy = "set the clock (`timedatectl set-ntp true`): it is behind, or was ahead before";
-                findings.push(warning("clock", format!("it is {now}, and a heartbeat is from {newest_text}"), remedy));
+                let remedy = "set the clock (`timedatectl set-ntp true`): it is slow now, or was fast earlier";
+                findings.push(warning(
+                    "clock",
+                    format!("it is {now}, but the newest heartbeat is from {newest_text}"),
+                    remedy,
+                ));
             } else {
                 findings.push(ok("clock", format!("it is {now}")));
             }
@@ -257,12 +258,12 @@ async fn look_inside(
     }
     match verify_chain(reader, Vec::new()).await {
         Err(error) => findings.push(failed(&error)),
-        Ok(Ok((number, _))) => findings.push(ok("audit", format!("{number} lines, whole"))),
+        Ok(Ok((number, _))) => findings.push(ok("audit", format!("{number} lines, intact"))),
         Ok(Err(broken)) => findings.push(Finding {
             what: "audit",
             health: Health::Bad,
             found: broken.to_string(),
-            remedy: Some("compare with an export or a backup from before".to_owned()),
+            remedy: Some("compare with an earlier export or backup".to_owned()),
         }),
     }
     findings.extend(images(config, reader).await);
@@ -272,10 +273,10 @@ async fn look_inside(
     findings
 }
 
-/// Whether the image of every release that is offered is here and sound. Reads them all.
+/// Checks that the image of every offered release is present and intact. Reads them all.
 async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
-    let (mut findings, mut sound, mut after) = (Vec::new(), 0, None);
-    let failed = |error: &StoreError| bad("database", &assembly::bad_database(config, error));
+    let (mut findings, mut intact, mut after) = (Vec::new(), 0, None);
+    let failed = |error: &StoreError| bad("database", &assembly::database_error(config, error));
     loop {
         let image = match reader.ask(move |store| store.offered_artifact_after(after)).await {
             Ok(Some(image)) => image,
@@ -286,7 +287,7 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
         if let ArtifactPlace::Folder(folder) = &config.artifacts
             && !folder.is_dir()
         {
-            let cause = ErrorKind::NotFound.into(); // nor is it made here
+            let cause = ErrorKind::NotFound.into(); // it is not created here
             findings.push(bad("firmware", &StartError::File { what: "read", path: folder.clone(), cause }));
             return findings;
         }
@@ -299,24 +300,24 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
             .await
             .unwrap_or_else(|error| Some(error.to_string()));
         match fault.or(image.fault) {
-            None => sound += 1,
+            None => intact += 1,
             Some(fault) => findings.push(Finding {
                 what: "firmware",
                 health: Health::Bad,
                 found: format!("the image {} {fault}", image.sha256),
-                remedy: Some("upload the very image again, then resume its rollouts".to_owned()),
+                remedy: Some("upload the same image again, then resume its rollouts".to_owned()),
             }),
         }
     }
-    if sound > 0 {
-        findings.push(ok("firmware", format!("{sound} images of releases that are offered are sound")));
+    if intact > 0 {
+        findings.push(ok("firmware", format!("{intact} images of offered releases are intact")));
     }
     findings
 }
 
-/// What stands against signing with the keys that the fleet knows.
+/// Whether the server can sign with the keys that the fleet knows.
 async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> Vec<Finding> {
-    let look = async || {
+    let check = async || {
         let Some(state) = KeysetState::read(reader).await? else { return Ok(Vec::new()) };
         let Some(signing) = state.signing() else { return Ok(Vec::new()) };
         let given = vault.given().public_key().key_id();
@@ -330,29 +331,27 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         let and = |finding: Finding| past.into_iter().chain([finding]).collect::<Vec<_>>();
         let holders = guard::stranded(reader, &state, now).await?;
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
-        let found = format!(
-            "{} signs; keyset {version} is confirmed by {confirmed} of {active} active devices",
-            signing.key_id
-        );
+        let found =
+            format!("{} signs; {confirmed} of {active} active devices have confirmed keyset {version}", signing.key_id);
         if let Some(first) = holders.astray.first() {
-            let found = format!("{first} and perhaps others hold a newer keyset than {version}, the newest here");
-            let remedy = "`ks-server keys status` names them, `ks-server device investigate` says what to do";
+            let found = format!("{first} and possibly others have a newer keyset than {version}, the newest one here");
+            let remedy = "`ks-server keys status` lists them, `ks-server device investigate` explains what to do";
             return Ok(and(warning("keys", found, remedy)));
         }
         let left = Duration::from_millis(state.expires_at.since_ms(now));
         if left < Duration::from_hours(7 * 24) {
-            let remedy = "start the server: it publishes the keyset anew";
+            let remedy = "start the server: it renews the keyset";
             return Ok(and(warning("keys", format!("keyset {version} expires at {}", state.expires_at), remedy)));
         }
         Ok(and(ok("keys", found)))
     };
-    look().await.unwrap_or_else(|error| vec![bad("keys", &assembly::bad_keys(config, error))])
+    check().await.unwrap_or_else(|error| vec![bad("keys", &assembly::keys_error(config, error))])
 }
 
-/// Whether the database has devices; that it can't be read is said elsewhere.
+/// Whether the database has devices. If it can't be read, another check reports that.
 fn has_devices(config: &Config) -> bool {
     let asked = assembly::with_silent_reader(config, async |reader| {
-        assembly::has_devices(&reader).await.map_err(|error| assembly::bad_database(config, &error))
+        assembly::has_devices(&reader).await.map_err(|error| assembly::database_error(config, &error))
     });
     asked.unwrap_or(false)
 }
@@ -364,7 +363,11 @@ fn disk(config: &Config) -> Finding {
         Ok(free) => {
             let found = format!("{} GiB free on the disk of {}", free / (1 << 30), there.display());
             if free < DISK_FREE_BYTES_MIN {
-                return warning("disk", found, "make room, or lower HEARTBEAT_RETENTION_DAYS and LOG_RETENTION_DAYS");
+                return warning(
+                    "disk",
+                    found,
+                    "free some space, or lower HEARTBEAT_RETENTION_DAYS and LOG_RETENTION_DAYS",
+                );
             }
             ok("disk", found)
         }

@@ -1,9 +1,10 @@
-//! `ks-server factory`: provisioning, straight in the database, beside a server that may be running.
+//! `ks-server factory`: provisioning devices directly in the database; a server may be running.
 
 use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
+    duration,
     id::DeviceId,
     key::{PrivateKey, PublicKey},
     number::within,
@@ -35,45 +36,58 @@ use crate::{
 /// Devices read from the store at a time.
 const PAGE: usize = 2_000;
 
+/// Time to live of a one-time token.
+const OTRT_TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 3_650);
+
 pub(super) fn command() -> Command {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
         Arg::new(name).long(name).default_value(default).value_parser(within(1..=100_000_u32)).help(help)
     };
     let file = |help: &'static str| Arg::new("FILE").value_parser(value_parser!(PathBuf)).help(help);
-    let device = || text("device", "DEVICE_ID", "Usable by this device only").value_parser(value_parser!(DeviceId));
+    let device = || text("device", "DEVICE_ID", "Valid for this device only").value_parser(value_parser!(DeviceId));
     let enroll = Command::new("enroll")
-        .about("Whitelist one device: with the key that it made, or with one that is made here for it")
+        .about("Whitelist one device, with the key that it generated or with a new key generated here")
         .after_help("Examples:\n  ks-server factory enroll KS-42 --public-key 'BASE64' --serial S42 --manufacturer Acme --model KS-100 --site north\n  ks-server factory enroll KS-42 --key-out ks-42.pem --serial S42 --manufacturer Acme --model KS-100 --site north")
-        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("Its name"))
-        .arg(text("public-key", "BASE64", "The key that the device made").conflicts_with("key-out"))
+        .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("The device's ID"))
+        .arg(text("public-key", "BASE64", "The public key that the device generated").conflicts_with("key-out"))
         .arg(
-            text("key-out", "FILE", "Make a key, and write its private half here (mode 0600) to inject into the device")
+            text("key-out", "FILE", "Generate a key and write the private key to this file (mode 0600), to install on the device")
                 .value_parser(value_parser!(PathBuf))
                 .required_unless_present("public-key"),
         )
-        .args(["serial", "manufacturer", "model", "site"].map(|name| text(name, "TEXT", "Of the device").required(true)));
-    parent("factory", "Provision devices, straight in the database")
+        .args([
+            ("serial", "The device's serial number"),
+            ("manufacturer", "The device's manufacturer"),
+            ("model", "The device's model"),
+            ("site", "The site where it is installed"),
+        ].map(|(name, help)| text(name, "TEXT", help).required(true)));
+    parent("factory", "Provision devices, directly in the database")
         .subcommand(with_settings(enroll.arg(json())))
         .subcommand(with_settings(
             Command::new("import")
-                .about("Whitelist the devices of an inventory, all or none")
+                .about("Whitelist all devices of an inventory file, or none if a row is invalid")
                 .arg(file("CSV with the columns serial,device_id,public_key,manufacturer,model,site").required(true))
                 .arg(json()),
         ))
         .subcommand(with_settings(
             Command::new("export")
-                .about("Write the inventory as CSV")
-                .arg(file("Where to [default: standard output]"))
-                .arg(text("model", "MODEL", "Of this model only"))
-                .arg(text("site", "SITE", "At this site only")),
+                .about("Export the whitelisted devices as CSV")
+                .arg(file("Write to this file [default: standard output]"))
+                .arg(text("model", "MODEL", "Only devices of this model"))
+                .arg(text("site", "SITE", "Only devices at this site")),
         ))
         .subcommand(with_settings(
             Command::new("make-otrt")
-                .about("Make one-time registration tokens; each is shown once")
-                .arg(number("count", "1", "How many"))
-                .arg(number("ttl-hours", "24", "Life, in hours"))
+                .about("Create one-time registration tokens; each is shown only once")
+                .after_help("Example:\n  ks-server factory make-otrt --count 10 --model KS-100 --ttl 48h")
+                .arg(number("count", "1", "Number of tokens"))
+                .arg(
+                    text("ttl", "TIME", "Time to live, such as 30m, 24h or 7d")
+                        .default_value("24h")
+                        .value_parser(duration::within(OTRT_TTL)),
+                )
                 .arg(device())
-                .arg(text("model", "MODEL", "Usable by devices of this model only"))
+                .arg(text("model", "MODEL", "Valid for devices of this model only"))
                 .arg(json()),
         ))
 }
@@ -89,22 +103,22 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     Ok(())
 }
 
-/// Writes beside a server that may be running.
+/// Writes to the database; a server may be running.
 fn write<T: Send + 'static>(
     config: &Config,
     what: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StartError> {
     assembly::with_store(config, async |writer, _| {
-        writer.write(what).await.map_err(|error| assembly::bad_database(config, &error))
+        writer.write(what).await.map_err(|error| assembly::database_error(config, &error))
     })
 }
 
-/// What is wrong with an inventory, for people.
-fn bad(path: PathBuf, problems: &[ImportProblem]) -> StartError {
+/// The error of an inventory with invalid rows.
+fn invalid(path: PathBuf, problems: &[ImportProblem]) -> StartError {
     let line =
         |problem: &ImportProblem| format!("\n  line {}, {}: {}", problem.line, problem.field, printable(&problem.what));
     let lines = problems.iter().map(line).collect::<String>();
-    StartError::BadInventory { path, problems: format!("{}{lines}", inventory::error_count(problems.len())) }
+    StartError::InvalidInventory { path, problems: format!("{}{lines}", inventory::error_count(problems.len())) }
 }
 
 fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
@@ -112,9 +126,9 @@ fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
     if flags.get_flag("json") {
         return output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
     }
-    edge::say(&format!("{added} devices whitelisted, {unchanged} were there already"))?;
+    edge::say(&format!("{added} devices whitelisted, {unchanged} already whitelisted"))?;
     if revoked > 0 {
-        edge::say(&format!("{revoked} of them are revoked, and stay so: re-provision them with a new key"))?;
+        edge::say(&format!("{revoked} of them are revoked and stay revoked: provision them again with a new key"))?;
     }
     Ok(())
 }
@@ -122,14 +136,15 @@ fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
 fn import(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let path = flags.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
     let csv = std::fs::read(&path).map_err(|cause| StartError::File { what: "read", path: path.clone(), cause })?;
-    let Inventory { devices, warnings } = inventory::parse(&csv).map_err(|problems| bad(path.clone(), &problems))?;
+    let Inventory { devices, warnings } =
+        inventory::parse(&csv).map_err(|problems| invalid(path.clone(), &problems))?;
     for ImportProblem { line, field, what } in &warnings {
         edge::complain(&format!("warning: line {line}, {field}: {what}"));
     }
     say(import_all(config, path, devices)?, flags)
 }
 
-/// Imports beside a server that may be running, which writes between the pieces.
+/// Imports in batches, between which a running server can write.
 fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result<Imported, StartError> {
     let by = by();
     assembly::with_store(config, async |writer, reader| {
@@ -139,15 +154,15 @@ fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result
                 edge::complain(&stays);
             }
             match stopped.why {
-                StopReason::Rows(problems) => bad(path, &problems),
-                StopReason::Store(error) => assembly::bad_database(config, &error),
+                StopReason::Rows(problems) => invalid(path, &problems),
+                StopReason::Store(error) => assembly::database_error(config, &error),
             }
         })
     })
 }
 
 fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    let wrong = |name: &str, given: String, expected: String| StartError::BadSetting {
+    let wrong = |name: &str, given: String, expected: String| StartError::InvalidSetting {
         name: name.to_owned(),
         given,
         expected,
@@ -169,7 +184,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
     names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS).map_err(|_| {
-        wrong("DEVICE_ID", device_id.to_string(), "a name that is no word in a path of the API".to_owned())
+        wrong("DEVICE_ID", device_id.to_string(), "an ID that is not reserved in the paths of the API".to_owned())
     })?;
     let [serial, manufacturer, model, site] =
         ["serial", "manufacturer", "model", "site"].map(|name| given(flags, name).to_owned());
@@ -188,7 +203,7 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     if done.is_err()
         && let Some(path) = key_out
     {
-        let _ = std::fs::remove_file(path); // made a moment ago, for a device that was not taken
+        let _ = std::fs::remove_file(path); // created a moment ago, for a device that was not added
     }
     say(done?, flags)
 }
@@ -212,7 +227,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         loop {
             let which = which.clone();
             let asked = reader.ask(move |store| store.devices(&which, after, PAGE)).await;
-            let devices = asked.map_err(|error| assembly::bad_database(config, &error))?;
+            let devices = asked.map_err(|error| assembly::database_error(config, &error))?;
             let Some(last) = devices.last() else { return Ok(()) };
             after = last.row;
             write(&inventory::rows(&devices, Separator::Comma))?;
@@ -223,7 +238,7 @@ fn export(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let rng = ServerRng::from_seed(edge::os_randomness()?);
     let count = flags.get_one::<u32>("count").copied().unwrap_or(1);
-    let ttl = Duration::from_hours(u64::from(flags.get_one::<u32>("ttl-hours").copied().unwrap_or(24)));
+    let ttl = flags.get_one::<Duration>("ttl").copied().unwrap_or_default();
     let by = by();
     let expires_at = by.at + ttl;
     let (device_id, model) = (flags.get_one::<DeviceId>("device").cloned(), flags.get_one::<String>("model").cloned());
@@ -236,12 +251,12 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     } else {
         edge::say_secret(&tokens.join("\n"))
     };
-    if let Err(unseen) = shown {
+    if let Err(not_shown) = shown {
         write(config, move |store| rules::devices::revoke_otrts(store, &made, &by))?;
-        return Err(output::tokens_unseen(unseen));
+        return Err(output::tokens_not_shown(not_shown));
     }
     if !is_known {
-        edge::complain("note: that device is not whitelisted yet; the token works once it is");
+        edge::complain("note: this device is not whitelisted yet; the token becomes usable when it is");
     }
     Ok(())
 }
@@ -249,7 +264,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
     assembly::with_store(config, async |writer, _| {
         let added = bulk::add_otrts(&writer, otrts, by, bulk::PAUSE_FOR_SERVER).await;
-        added.map_err(|error| assembly::bad_database(config, &error))
+        added.map_err(|error| assembly::database_error(config, &error))
     })
 }
 
@@ -258,6 +273,6 @@ fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartErro
     let Some(device_id) = device_id else { return Ok(true) };
     assembly::with_reader(config, async |reader| {
         let found = reader.ask(move |store| store.standing(&device_id)).await;
-        found.map(|found| found.is_some()).map_err(|error| assembly::bad_database(config, &error))
+        found.map(|found| found.is_some()).map_err(|error| assembly::database_error(config, &error))
     })
 }

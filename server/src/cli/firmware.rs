@@ -1,4 +1,4 @@
-//! `ks-server firmware`: signing a release offline, and the life of releases.
+//! `ks-server firmware`: signing a release offline, and the life cycle of releases.
 
 use std::{
     io::Read as _,
@@ -30,13 +30,13 @@ use crate::{
     store::{By, Reader, Writer, releases::ReleaseRefused},
 };
 
-const WAY: &str = "\
-A release, signed on a machine without a network:
-  ks-server keys generate --out firmware-key.pem                       there; keep it there
-  ks-server keys add-firmware-key --public-key BASE64                  here, once
+const EXAMPLES: &str = "\
+A release, signed on an offline machine:
+  ks-server keys generate --out firmware-key.pem                       offline; keep it there
+  ks-server keys add-firmware-key --public-key BASE64                  on the server, once
   ks-server firmware sign --key firmware-key.pem --artifact ks.img \\
-      --release-id fw-1.4.0 --version 1.4.0 --counter 14 --model KS-100 > fw-1.4.0.toon     there
-  ks-server firmware add --artifact ks.img --manifest fw-1.4.0.toon    here
+      --release-id fw-1.4.0 --version 1.4.0 --counter 14 --model KS-100 > fw-1.4.0.toon     offline
+  ks-server firmware add --artifact ks.img --manifest fw-1.4.0.toon    on the server
   ks-server firmware stage fw-1.4.0 && ks-server firmware activate fw-1.4.0
   ks-server rollout plan --help                                        then roll it out";
 
@@ -45,60 +45,60 @@ pub(super) fn command() -> Command {
         || text("artifact", "FILE", "The firmware image").required(true).value_parser(value_parser!(PathBuf));
     let reason = || text("reason", "TEXT", "Why, for the audit").default_value("ordered on the command line");
     let change = |name: &'static str, about: &'static str| {
-        let which = Arg::new("RELEASE_ID").required(true).value_parser(value_parser!(ReleaseId)).help("Which");
+        let which = Arg::new("RELEASE_ID").required(true).value_parser(value_parser!(ReleaseId)).help("The release");
         with_settings(Command::new(name).about(about).arg(which).arg(reason()).arg(json()))
     };
     let sign =
         with_fields(Command::new("sign").about("Print a signed manifest; needs no database and no network"), true)
             .arg(artifact())
             .arg(
-                text("key", "FILE", "The private key (PEM) that signs")
+                text("key", "FILE", "The private key (PEM) to sign with")
                     .required(true)
                     .value_parser(value_parser!(PathBuf)),
             );
-    let manifest = text("manifest", "FILE", "A manifest that was signed offline; in place of the fields")
+    let manifest = text("manifest", "FILE", "A manifest signed offline, instead of the fields")
         .value_parser(value_parser!(PathBuf))
         .conflicts_with_all(["release-id", "version", "counter", "model"]);
-    let add = with_fields(Command::new("add").about("Keep an image, and draft a release of it"), false)
+    let add = with_fields(Command::new("add").about("Upload an image and create a draft release of it"), false)
         .arg(artifact())
         .arg(manifest)
         .arg(json());
     let upload = Command::new("upload")
-        .about("Keep an image without a release: to put a broken one back, or for a release of the admin API")
+        .about("Upload an image without a release: to replace a damaged one, or for a release created through the admin API")
         .arg(artifact());
-    parent("firmware", "Releases: image, manifest, signature, and where each is in its life")
-        .after_help(WAY)
+    parent("firmware", "Manage firmware releases: image, manifest, signature and state")
+        .after_help(EXAMPLES)
         .subcommand(sign)
         .subcommand(with_settings(add))
         .subcommand(with_settings(upload))
-        .subcommand(with_settings(Command::new("list").about("Every release, the oldest first").arg(json())))
-        .subcommand(change("stage", "Sign a draft, unless it was; from here on it never changes"))
-        .subcommand(change("activate", "Let rollouts offer a staged release"))
-        .subcommand(change("revoke", "Take a release back for good, and abort its rollouts"))
+        .subcommand(with_settings(Command::new("list").about("List all releases, oldest first").arg(json())))
+        .subcommand(change("stage", "Sign a draft (unless signed offline); after that it never changes"))
+        .subcommand(change("activate", "Allow rollouts of a staged release"))
+        .subcommand(change("revoke", "Withdraw a release permanently and abort its rollouts"))
 }
 
 /// The fields of a release as flags.
 fn with_fields(command: Command, required: bool) -> Command {
     let needed = |arg: Arg| if required { arg.required(true) } else { arg.required_unless_present("manifest") };
     command
+        .arg(needed(text("release-id", "NAME", "Its ID, never used before").value_parser(value_parser!(ReleaseId))))
+        .arg(needed(text("version", "VERSION", "Version to display")))
         .arg(needed(
-            text("release-id", "NAME", "Its name, never used for another").value_parser(value_parser!(ReleaseId)),
+            text("counter", "N", "Release counter, higher for each release; devices never install a lower one")
+                .value_parser(within(0..=COUNT_MAX)),
         ))
-        .arg(needed(text("version", "VERSION", "Version, for people")))
-        .arg(needed(
-            text("counter", "N", "Grows with each release; devices never go back").value_parser(within(0..=COUNT_MAX)),
-        ))
-        .arg(needed(text("model", "MODEL", "A model that it is for; may be given again").action(ArgAction::Append)))
-        .arg(text("product", "PRODUCT", "What kind of product it is for").default_value("ks-terminal"))
+        .arg(needed(text("model", "MODEL", "A supported model; can be repeated").action(ArgAction::Append)))
+        .arg(text("product", "PRODUCT", "The product that it is for").default_value("ks-terminal"))
         .arg(
-            text("min-counter", "N", "The least counter that must be installed before")
+            text("min-counter", "N", "Lowest release counter that a device must have installed before")
                 .value_parser(within(0..=COUNT_MAX)),
         )
         .arg(
-            text("not-before", "TIME", "Not to be installed before [default: now]").value_parser(value_parser!(UnixMs)),
+            text("not-before", "TIME", "Devices must not install it earlier [default: now]")
+                .value_parser(value_parser!(UnixMs)),
         )
         .arg(
-            text("valid-days", "DAYS", "How long it may be installed from then on")
+            text("valid-days", "DAYS", "How many days it may be installed from then on")
                 .default_value("365")
                 .value_parser(within(0..=u32::MAX)),
         )
@@ -177,45 +177,46 @@ fn sign(flags: &ArgMatches) -> Result<(), StartError> {
 
 fn refused(config: &Config, error: ReleaseError) -> StartError {
     match error {
-        ReleaseError::Keys(error) => assembly::bad_keys(config, error),
-        ReleaseError::Store(error) => assembly::bad_database(config, &error),
+        ReleaseError::Keys(error) => assembly::keys_error(config, error),
+        ReleaseError::Store(error) => assembly::database_error(config, &error),
         other => StartError::Refused(other.to_string(), remedy(&other)),
     }
 }
 
-/// What to do about a release that can't be made or go on.
+/// The help for a release that can't be created or changed.
 fn remedy(error: &ReleaseError) -> &'static str {
     match error {
-        ReleaseError::Field(_) => "`ks-server firmware add --help` says what a field may be",
+        ReleaseError::Field(_) => "`ks-server firmware add --help` describes each field",
         ReleaseError::Manifest(UpdateClass::Freeze) => {
-            "sign a manifest that is good for longer (`ks-server firmware sign --valid-days`), and add it as another release"
+            "sign a manifest with a longer validity (`ks-server firmware sign --valid-days`), and add it as another release"
         }
         ReleaseError::Manifest(_) => {
             "sign the manifest (`ks-server firmware sign`) with a key that `ks-server keys status` shows, and add it again"
         }
         ReleaseError::Broken(_) | ReleaseError::Size { .. } | ReleaseError::Refused(ReleaseRefused::NoArtifact(_)) => {
-            "put the very image of the manifest there, `ks-server firmware upload --artifact FILE`, and run this again"
+            "upload the image of the manifest with `ks-server firmware upload --artifact FILE`, and run this again"
         }
         ReleaseError::Unreadable(_) => {
-            "see that ARTIFACTS_DIR, or the bucket of ARTIFACTS_S3_BUCKET, is the server's and can be read"
+            "check that ARTIFACTS_DIR, or the bucket of ARTIFACTS_S3_BUCKET, is the server's and can be read"
         }
         ReleaseError::Refused(_) | ReleaseError::Keys(_) | ReleaseError::Store(_) => {
-            "`ks-server firmware list` shows the releases, and where each is in its life"
+            "`ks-server firmware list` shows the releases and their states"
         }
     }
 }
 
-/// The server's keys, for signing and for believing.
+/// The server's keys, for signing and verifying.
 async fn keyring(config: &Config, writer: &Writer, reader: &Reader, by: &By) -> Result<Keyring, StartError> {
     let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
-    let keyring = Keyring::start(vault, writer, reader, by).await.map_err(|error| assembly::bad_keys(config, error))?;
+    let keyring =
+        Keyring::start(vault, writer, reader, by).await.map_err(|error| assembly::keys_error(config, error))?;
     Ok(keyring.with_firmware_key(assembly::firmware_key(config)?))
 }
 
 async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Result<Release, StartError> {
     let wanted = release_id.clone();
     let found = reader.ask(move |store| store.release(&wanted)).await;
-    let found = found.map_err(|error| assembly::bad_database(config, &error))?;
+    let found = found.map_err(|error| assembly::database_error(config, &error))?;
     found.and_then(Release::of).ok_or_else(|| {
         StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
     })
@@ -223,11 +224,11 @@ async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Resu
 
 async fn list(config: &Config, reader: &Reader) -> Result<Vec<Release>, StartError> {
     let found = reader.ask(|store| store.releases(0, usize::MAX)).await;
-    let found = found.map_err(|error| assembly::bad_database(config, &error))?;
+    let found = found.map_err(|error| assembly::database_error(config, &error))?;
     Ok(found.into_iter().filter_map(Release::of).collect())
 }
 
-/// Keeps an image; gives its hash.
+/// Stores an image; returns its hash.
 async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -> Result<Sha256, StartError> {
     let path = artifact_of(flags);
     let unreadable = |cause| StartError::File { what: "read", path: path.clone(), cause };
@@ -237,12 +238,12 @@ async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -
     let (sha256, size_bytes) = uploaded.map_err(|error| {
         StartError::Refused(
             error.to_string(),
-            "give an image within ARTIFACT_BYTES_MAX, and see that ARTIFACTS_DIR can be written",
+            "give an image within ARTIFACT_BYTES_MAX, and check that ARTIFACTS_DIR is writable",
         )
     })?;
     let kept = by.clone();
     let kept = writer.write(move |store| rules::releases::keep_artifact(store, sha256, size_bytes, &kept)).await;
-    kept.map(|()| sha256).map_err(|error| assembly::bad_database(config, &error))
+    kept.map(|()| sha256).map_err(|error| assembly::database_error(config, &error))
 }
 
 async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Reader) -> Result<Release, StartError> {
@@ -280,17 +281,17 @@ async fn change(
     reader: &Reader,
 ) -> Result<Release, StartError> {
     let Some(release_id) = flags.get_one::<ReleaseId>("RELEASE_ID") else {
-        return Err(StartError::Refused("no release is named".to_owned(), "name one")); // clap demands it
+        return Err(StartError::Refused("no release is given".to_owned(), "give its ID")); // clap demands it
     };
     let (by, reason) = (by(), given(flags, "reason"));
     let changed = if name == "revoke" {
-        let with = look(config)?;
+        let with = evaluation(config)?;
         releases::revoke(release_id, writer, reason, &by, with).await
     } else {
         let keyring = keyring(config, writer, reader, &by).await?;
         let wanted = release_id.clone();
         let found = reader.ask(move |store| store.release(&wanted)).await;
-        let found = found.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| {
+        let found = found.map_err(|error| assembly::database_error(config, &error))?.ok_or_else(|| {
             StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
         })?;
         match name {
@@ -302,8 +303,8 @@ async fn change(
     shown(config, reader, release_id).await
 }
 
-/// What a step of a rollout needs besides the store.
-pub(super) fn look(config: &Config) -> Result<Look, StartError> {
+/// What evaluating a rollout needs apart from the store.
+pub(super) fn evaluation(config: &Config) -> Result<Look, StartError> {
     Ok(Look {
         at: SystemClock.now(),
         heartbeat_interval_ms: crate::clock::ms(config.heartbeat_interval),

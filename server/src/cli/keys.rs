@@ -1,4 +1,4 @@
-//! `ks-server keys`: making a key, and the life of the server's keys.
+//! `ks-server keys`: generating a key, and the life cycle of the server's keys.
 
 use std::path::PathBuf;
 
@@ -23,45 +23,53 @@ use crate::{
 pub(super) fn command() -> Command {
     let reason = || text("reason", "TEXT", "Why, for the audit").default_value("ordered on the command line");
     let force = || {
-        Arg::new("force").long("force").action(ArgAction::SetTrue).help("Whatever number of devices is stranded by it")
+        Arg::new("force")
+            .long("force")
+            .action(ArgAction::SetTrue)
+            .help("Even if this strands more devices than KEYS_STRANDED_MAX_BP allows")
     };
     let change = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(reason()).arg(json());
-    let generate = Command::new("generate").about("Make a private key (PKCS#8 PEM)").arg(
-        text("out", "FILE", "Write it here with mode 0600, never over a file [default: standard output]")
+    let generate = Command::new("generate").about("Generate a private key (PKCS#8 PEM)").arg(
+        text("out", "FILE", "Write to this new file with mode 0600 [default: standard output]")
             .value_parser(value_parser!(PathBuf)),
     );
     let export = Command::new("export-pubkey")
-        .about("Print the public key of the key that the settings name")
-        .arg(text("format", "FORM", "Form of the key").value_parser(["pem", "base64", "key-id"]).default_value("pem"));
-    let announce = change("announce", "Publish a new key; the old one goes on signing until you flip").arg(
-        text("key", "FILE", "This private key (PEM) [default: a new one, kept in SERVER_KEYS_DIR]")
-            .value_parser(value_parser!(PathBuf)),
-    );
-    let revoke = change("revoke", "Cut off a compromised key at once; an announced one takes its place")
-        .arg(Arg::new("KEY_ID").required(true).value_parser(value_parser!(KeyId)).help("Which"));
+        .about("Print the public key of the server key in the settings")
+        .arg(text("format", "FORMAT", "Output format").value_parser(["pem", "base64", "key-id"]).default_value("pem"));
+    let announce = change("announce", "Publish a new key; the old one keeps signing until you activate the new one")
+        .arg(
+            text("key", "FILE", "The new private key (PEM) [default: generate one in SERVER_KEYS_DIR]")
+                .value_parser(value_parser!(PathBuf)),
+        );
+    let revoke = change("revoke", "Revoke a compromised key immediately; the announced key takes its place")
+        .arg(Arg::new("KEY_ID").required(true).value_parser(value_parser!(KeyId)).help("The key"));
     let add_firmware = change(
         "add-firmware-key",
-        "Publish a key that signs firmware and nothing else; from then on no other key's FW_SIG counts",
+        "Publish a key that only signs firmware; from then on devices accept no other key's FW_SIG",
     )
     .arg(
-        text("public-key", "BASE64", "Its public half, as `keys generate` and `keys export-pubkey` print it")
-            .required(true)
-            .value_parser(PublicKey::from_base64),
+        text(
+            "public-key",
+            "BASE64",
+            "The public key, as printed by `keys generate --out` and `keys export-pubkey --format base64`",
+        )
+        .required(true)
+        .value_parser(PublicKey::from_base64),
     )
     .arg(
         Arg::new("force")
             .long("force")
             .action(ArgAction::SetTrue)
-            .help("Even if devices would no longer believe a release that is being rolled out"),
+            .help("Even if devices would then reject a release that is being rolled out"),
     );
-    parent("keys", "The server's keys: announce, let devices fetch, flip, retire")
-        .after_help("A rotation, step by step:\n  ks-server keys announce      devices fetch the new keyset with their next heartbeats\n  ks-server keys status        until nobody would be stranded\n  ks-server keys flip          the new key signs; the old one is still believed\n  ks-server keys retire        the old one is believed no more")
+    parent("keys", "Rotate the server's signing keys")
+        .after_help("A rotation, step by step:\n  ks-server keys announce      devices fetch the new keyset with their next heartbeats\n  ks-server keys status        repeat until no device would be stranded\n  ks-server keys activate      the new key signs; the old one is still trusted\n  ks-server keys retire        the old one is no longer trusted")
         .subcommand(generate)
         .subcommand(with_settings(export))
-        .subcommand(with_settings(Command::new("status").about("The keys as they are, and who knows them").arg(json())))
+        .subcommand(with_settings(Command::new("status").about("Show the keys, and how many devices have them").arg(json())))
         .subcommand(with_settings(announce))
-        .subcommand(with_settings(change("flip", "Sign with the announced key").arg(force())))
-        .subcommand(with_settings(change("retire", "Believe the retired keys no more").arg(force())))
+        .subcommand(with_settings(change("activate", "Sign with the announced key").arg(force())))
+        .subcommand(with_settings(change("retire", "Remove the retired keys: devices no longer trust them").arg(force())))
         .subcommand(with_settings(revoke))
         .subcommand(with_settings(add_firmware))
 }
@@ -74,7 +82,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     if name == "export-pubkey" {
         return Ok(export_public_key(&config, given(flags, "format"))?);
     }
-    let bad = |error| assembly::bad_keys(&config, error);
+    let bad = |error| assembly::keys_error(&config, error);
     let now = if name == "status" {
         assembly::with_reader(&config, async |reader| status(&config, &reader).await.map_err(bad))?
     } else {
@@ -90,15 +98,15 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     }
     for path in left(&config, &now) {
         edge::complain(&format!(
-            "note: the private half of a key that is removed is still in {path}: delete it once no backup that you may restore needs it"
+            "note: the private key of a removed key is still in {path}: delete it when no backup that you may restore needs it"
         ));
     }
     Ok(())
 }
 
-/// Where private halves of removed keys still are.
+/// Where private keys of removed keys still are.
 fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
-    let Ok(given) = assembly::signing_key(config, assembly::MayMake::No) else { return Vec::new() }; // who only looks may not have it
+    let Ok(given) = assembly::signing_key(config, assembly::MayMake::No) else { return Vec::new() }; // a command that only reads may run without it
     let given_id = given.public_key().key_id();
     let vault = Vault::in_folder(given, &config.server_keys);
     let removed = now.keys.iter().filter(|key| key.status == ServerKeyStatus::Removed);
@@ -109,11 +117,10 @@ fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
     held.map(|key| place(&key.key_id)).collect()
 }
 
-/// The newest keyset.
 async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, KeyringError> {
     KeysetState::read(reader).await?.ok_or_else(|| {
-        let why = format!("no keyset was published in {} yet", config.database.display());
-        KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first"))
+        let why = format!("{} has no keyset yet", config.database.display());
+        KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first keyset"))
     })
 }
 
@@ -124,7 +131,7 @@ async fn status(config: &Config, reader: &Reader) -> Result<KeysStatus, KeyringE
     Ok(KeysStatus::of(state, holders))
 }
 
-/// Carries out what was asked for.
+/// Runs a command that changes the keys.
 async fn change(
     name: &str,
     flags: &ArgMatches,
@@ -149,7 +156,7 @@ async fn change(
             None => return Err(KeyringError::Raced), // clap demands it
         },
         "add-firmware-key" => flags.get_one::<PublicKey>("public-key").copied().map(KeyOrder::AddFirmware),
-        "flip" => Some(KeyOrder::Activate),
+        "activate" => Some(KeyOrder::Activate),
         _ => Some(KeyOrder::Retire),
     };
     if let Some(order) = order {
@@ -166,9 +173,9 @@ async fn change(
 
 fn show(status: &KeysStatus) -> Result<(), StartError> {
     let row = |key: &crate::service::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
-    output::table(&["key", "state"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
+    output::table(&["key", "status"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
     edge::say(&format!(
-        "\nkeyset {}, to be believed until {}\n{} of {} active devices have confirmed it; a flip or retirement now would strand {}",
+        "\nkeyset {}, valid until {}\nconfirmed by {} of {} active devices; activating or retiring a key now would strand {}",
         status.keyset_version,
         status.expires_at,
         status.confirmed_devices,
@@ -180,7 +187,7 @@ fn show(status: &KeysStatus) -> Result<(), StartError> {
     }
     let names: Vec<&str> = status.unknown_keyset_devices.iter().map(DeviceId::as_str).collect();
     edge::say(&format!(
-        "astray, with a keyset that was never published here (see `ks-server device investigate`): {}",
+        "devices with a keyset that this server never published (see `ks-server device investigate`): {}",
         names.join(", ")
     ))
 }
@@ -192,9 +199,9 @@ fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
             vault::write_key(path, &key)?;
             let public = key.public_key();
             edge::say(&format!(
-                "{}: private key {}, mode 0600; its public half is {public}",
-                path.display(),
-                public.key_id()
+                "private key {} written to {} (mode 0600)\npublic key: {public}",
+                public.key_id(),
+                path.display()
             ))
         }
         None => edge::say_secret(key.to_pem().map_err(|error| bad_key("the new key", &error))?.trim_end()),
@@ -207,11 +214,11 @@ fn bad_key(place: &str, error: &BadKey) -> StartError {
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
     let key = assembly::signing_key(config, assembly::MayMake::No)?;
-    // The factory asks: a key that is past must not come into new devices.
+    // The factory runs this: a retired key must not be installed on new devices.
     if config.database.exists() && !is_empty(&config.database) {
         let given = key.public_key().key_id();
         let past = assembly::with_silent_reader(config, async |reader| {
-            let state = KeysetState::read(&reader).await.map_err(|error| assembly::bad_keys(config, error))?;
+            let state = KeysetState::read(&reader).await.map_err(|error| assembly::keys_error(config, error))?;
             Ok(state.and_then(|state| state.past(&given)))
         })?;
         if let Some(past) = past {

@@ -1,5 +1,5 @@
-//! `ks-server`: one file a subcommand. Exit codes: 0 done, 1 looked and found something wrong, 2 what the caller wrote is wrong,
-//! 3 the machine refuses.
+//! `ks-server`, the command line: one file per subcommand. Exit codes: 0 success, 1 a check found a problem, 2 invalid arguments or
+//! settings, 3 an error of the system, such as a full disk.
 
 mod accounts;
 mod audit;
@@ -20,7 +20,7 @@ use clap_complete::Shell;
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
-    config::{Config, Misspelt, SETTINGS, begins_anew, misspelt, refuse_emptied},
+    config::{Config, Misspelt, SETTINGS, new_fleet_warning, refuse_emptied, unknown_settings},
     edge,
     failure::StartError,
     role::Role,
@@ -28,11 +28,11 @@ use crate::{
     store::{By, SCHEMA_VERSION, SqliteStore},
 };
 
-/// Why a command did not end well.
+/// Why a command failed.
 enum Failed {
-    /// It could not be done.
+    /// It could not run.
     Errors(Vec<StartError>),
-    /// It was done, and found something wrong, which it has said.
+    /// It ran, and found and reported a problem.
     Found,
 }
 
@@ -42,12 +42,12 @@ impl From<StartError> for Failed {
     }
 }
 
-/// How a command ends.
+/// The result of a command.
 type Ended = Result<(), Failed>;
 
-/// How a command ends that looks for something wrong, once it has said what it found.
-fn found(said: Result<(), StartError>, is_wrong: bool) -> Ended {
-    match said {
+/// The result of a command that checks something, after it has printed what it found.
+fn found(printed: Result<(), StartError>, is_wrong: bool) -> Ended {
+    match printed {
         Err(error) if !error.is_closed_pipe() => Err(error.into()),
         _ if is_wrong => Err(Failed::Found),
         _ => Ok(()),
@@ -72,7 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(dispatch(&matches))
 }
 
-/// Says why a command did not end well, and gives its exit code.
+/// Prints why a command failed; returns the exit code.
 fn exit_code(ended: Ended) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,7 +80,7 @@ fn exit_code(ended: Ended) -> ExitCode {
         Err(Failed::Errors(errors)) if errors.iter().all(StartError::is_closed_pipe) => ExitCode::SUCCESS,
         Err(Failed::Errors(errors)) => {
             for error in &errors {
-                edge::complain(&format!("error: {error}\n  what to do: {}", error.remedy()));
+                edge::complain(&format!("error: {error}\n  help: {}", error.remedy()));
             }
             ExitCode::from(errors.first().map_or(3, StartError::exit_code))
         }
@@ -90,10 +90,10 @@ fn exit_code(ended: Ended) -> ExitCode {
 fn dispatch(matches: &ArgMatches) -> Ended {
     match matches.subcommand() {
         Some(("serve", flags)) => {
-            let (config, doubtful) = read_settings(flags).map_err(Failed::Errors)?;
+            let (config, warnings) = read_settings(flags).map_err(Failed::Errors)?;
             let _reporting = edge::start_log(&config)?;
-            for doubt in doubtful {
-                tracing::warn!("{doubt}");
+            for warning in warnings {
+                tracing::warn!("{warning}");
             }
             Ok(serve::serve(&config, flags.get_flag("stop-with-stdin"))?)
         }
@@ -126,28 +126,28 @@ fn settings(flags: &ArgMatches) -> Result<Config, Failed> {
     read_settings(flags).map(|(config, _)| config).map_err(Failed::Errors)
 }
 
-/// All settings, and what is odd about names in the environment.
+/// All settings, and warnings about unknown names in the environment.
 fn read_settings(flags: &ArgMatches) -> Result<(Config, Vec<String>), Vec<StartError>> {
     let names = edge::environment_names();
-    let Misspelt { refused, doubtful } = misspelt(names.iter().map(String::as_str));
+    let Misspelt { refused, warnings } = unknown_settings(names.iter().map(String::as_str));
     match Config::read(|name| setting(flags, name)) {
-        Ok(config) if refused.is_empty() => Ok((config, doubtful)),
+        Ok(config) if refused.is_empty() => Ok((config, warnings)),
         Ok(_) => Err(refused),
         Err(wrong) => Err(refused.into_iter().chain(wrong).collect()),
     }
 }
 
-/// Who acts, for the audit.
+/// The actor of this command, for the audit.
 fn by() -> By {
     By { name: format!("cli:{}", edge::process_user()), address: None, at: SystemClock.now() }
 }
 
 fn migrate(config: &Config) -> Ended {
     refuse_emptied(config)?;
-    if let Some(begins_anew) = begins_anew(config) {
-        edge::complain(&format!("warning: {begins_anew}"));
+    if let Some(warning) = new_fleet_warning(config) {
+        edge::complain(&format!("warning: {warning}"));
     }
-    assembly::complain_of_torn_log(config);
+    assembly::warn_of_torn_log(config);
     SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)
 }
@@ -159,14 +159,14 @@ fn completions(flags: &ArgMatches) -> Ended {
     Ok(edge::print(&script)?)
 }
 
-/// The page of a command, or every page into a folder.
+/// Prints a command's man page, or writes all of them to a folder.
 fn man(flags: &ArgMatches) -> Ended {
     let mut shown = command().disable_help_subcommand(true);
-    shown.build(); // so that each command has its whole name
+    shown.build(); // so that each command has its full name
     if let Some(folder) = flags.get_one::<PathBuf>("out") {
         std::fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(command().disable_help_subcommand(true), folder))
-            .map_err(|cause| StartError::File { what: "write man pages into", path: folder.clone(), cause })?;
+            .map_err(|cause| StartError::File { what: "write man pages to", path: folder.clone(), cause })?;
         return Ok(());
     }
     for word in flags.get_many::<String>("COMMAND").into_iter().flatten() {
@@ -182,7 +182,7 @@ fn man(flags: &ArgMatches) -> Ended {
     Ok(edge::print(&page)?)
 }
 
-/// A command that reads the settings: each is a flag. Secrets are none: every user of the machine can read a command line.
+/// A command that reads the settings: each is a flag, except secrets, because every user of the machine can read command lines.
 fn with_settings(command: Command) -> Command {
     SETTINGS.iter().filter(|setting| !setting.secret).fold(command, |command, setting| {
         let default =
@@ -203,20 +203,17 @@ fn parent(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).subcommand_required(true).arg_required_else_help(true)
 }
 
-/// `--json`.
 fn json() -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help("JSON, for machines")
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
 }
 
-/// `--NAME`, a text that must be given.
 fn text(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
-/// `--role`.
 fn role() -> Arg {
     let roles = PossibleValuesParser::new(Role::ALL.map(Role::as_str));
-    text("role", "ROLE", "What may be done with it").value_parser(roles).required(true)
+    text("role", "ROLE", "What it gives access to").value_parser(roles).required(true)
 }
 
 /// The role given by [`role`].
@@ -235,15 +232,15 @@ pub fn command() -> Command {
     let stop_with_stdin = Arg::new("stop-with-stdin")
         .long("stop-with-stdin")
         .action(ArgAction::SetTrue)
-        .help("Stop when standard input ends: for a server that must not outlive its parent");
-    let serve = Command::new("serve").about("Serve devices and the admin API").arg(stop_with_stdin);
-    let migrate = Command::new("migrate").about("Bring the database's schema up to date, then exit");
+        .help("Stop when standard input ends, so that the server does not outlive its parent process");
+    let serve = Command::new("serve").about("Run the server: devices and the admin API").arg(stop_with_stdin);
+    let migrate = Command::new("migrate").about("Update the database's schema to this version and exit");
     let man = Command::new("man")
-        .about("Print the man page of a command, or write all of them into a folder")
+        .about("Print the man page of a command, or write all of them to a folder")
         .arg(
             Arg::new("COMMAND")
                 .num_args(0..=3)
-                .help("Of this command, such as `admin token create` [default: ks-server itself]"),
+                .help("The command, such as `admin token create` [default: ks-server itself]"),
         )
         .arg(
             Arg::new("out")
@@ -251,12 +248,12 @@ pub fn command() -> Command {
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
                 .conflicts_with("COMMAND")
-                .help("Write the pages of all commands into this folder"),
+                .help("Write the pages of all commands to this folder"),
         )
         .after_help(
             "Examples:\n  ks-server man rollout plan | man -l -\n  ks-server man --out /usr/local/share/man/man1",
         );
-    let shell = Arg::new("SHELL").required(true).value_parser(value_parser!(Shell)).help("For this shell");
+    let shell = Arg::new("SHELL").required(true).value_parser(value_parser!(Shell)).help("The shell");
     Command::new("ks-server")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The fleet backend of KS Attendance")
@@ -273,7 +270,7 @@ pub fn command() -> Command {
         .subcommand(keys::command())
         .subcommand(accounts::command())
         .subcommand(audit::command())
-        .subcommand(Command::new("completions").about("Print a script that completes this command line").arg(shell))
+        .subcommand(Command::new("completions").about("Print a shell completion script").arg(shell))
         .subcommand(man)
 }
 
@@ -281,26 +278,26 @@ const EXAMPLES: &str = "\
 Examples:
   ks-server serve                                       port 3000, ./data/ks.sqlite, a development key
   PORT=8080 DATABASE_URL=file:./data/prod.sqlite ks-server serve
-  ks-server doctor                                      what is wrong on this machine, and what to do about it
+  ks-server doctor                                      check this machine, and how to fix what is wrong
   ks-server factory import inventory.csv                whitelist devices
-  ks-server admin user create anna --role operator      somebody who may log in
-  ks-server admin token create --role viewer --ttl 1h   a token for a script, shown once
+  ks-server admin user create anna --role operator      a user who can log in
+  ks-server admin token create --role viewer --ttl 1h   a token for a script, shown only once
   ks-server device investigate KS-000042                why is it silent?
-  ks-server firmware add --help                         a release: image, manifest, signature
-  ks-server rollout plan --help                         who would get it when, and what the gates can prove
-  ks-server keys status                                 the server's keys, and who knows them
-  ks-server audit verify                                whether the record of what was done is whole
+  ks-server firmware add --help                         add a release: image, manifest, signature
+  ks-server rollout plan --help                         which devices get it when, and what the gates can detect
+  ks-server keys status                                 the server's keys, and how many devices have them
+  ks-server audit verify                                check that the audit log is intact
   ks-server completions bash > /etc/bash_completion.d/ks-server
 
 Settings come from the environment or from flags: `ks-server serve --help` lists them.
-Exit codes: 0 done, 1 looked and found something wrong, 2 what you wrote is wrong, 3 the machine refuses.";
+Exit codes: 0 success, 1 a check found a problem, 2 invalid arguments or settings, 3 an error of the system (such as a full disk).";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! What commands print: tables for people, JSON for machines.
+//! What commands print: tables or JSON.
 
 use ks_protocol::text::{printable, printable_json};
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub(super) fn as_json_line(value: &impl Serialize) -> String {
     printable_json(&serde_json::to_string(value).unwrap_or_default())
 }
 
-/// Prints lines with texts from elsewhere in them; each stays one line, whatever these hold.
+/// Prints lines that contain untrusted text; each stays one line, whatever it contains.
 pub(super) fn lines(lines: &[String]) -> Result<(), StartError> {
     edge::say(&lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n"))
 }
@@ -45,10 +45,10 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), StartErr
     edge::say(&text)
 }
 
-/// What to say once tokens that could not be shown are revoked. Also for a closed pipe: who asked for them has not got them.
-pub(super) fn tokens_unseen(error: StartError) -> StartError {
+/// The error after tokens that could not be shown were revoked. A closed pipe counts too: the caller did not get them.
+pub(super) fn tokens_not_shown(error: StartError) -> StartError {
     match error {
-        StartError::Output { cause } => StartError::TokensUnseen { cause },
+        StartError::Output { cause } => StartError::TokensNotShown { cause },
         other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! A rollout's plan for people.
+//! A rollout's plan as tables.
 
 use super::output;
 use crate::{
@@ -11,22 +11,22 @@ use crate::{
     },
 };
 
-/// Stages of a power table that are shown at most: the first and the last.
+/// Most stages that a power table shows: the first ones and the last.
 const STAGES_SHOWN: usize = 4;
-/// Groups of a gate that are shown at most.
+/// Most groups of a gate that are shown.
 const GROUPS_SHOWN: usize = 4;
-/// How the last column and line are named: what gets through it is everywhere.
+/// Name of the last column and row: a bug that gets through it is on every device.
 const ALL: &str = "all stages";
 
-/// Stages, who is left out, how long it takes, and what the gates can prove.
+/// Shows the stages, which devices are left out, how long it takes, and what the gates can detect.
 pub(super) fn show(plan: &Plan) -> Result<(), StartError> {
     let by = |counts: &std::collections::BTreeMap<String, u32>| {
         let mut most: Vec<_> = counts.iter().collect();
         most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let rest = most.len().saturating_sub(4);
-        let mut told: Vec<String> = most.iter().take(4).map(|(name, count)| format!("{name} {count}")).collect();
-        told.extend((rest > 0).then(|| format!("{rest} more")));
-        told.join(", ")
+        let mut shown: Vec<String> = most.iter().take(4).map(|(name, count)| format!("{name} {count}")).collect();
+        shown.extend((rest > 0).then(|| format!("{rest} more")));
+        shown.join(", ")
     };
     let rows: Vec<Vec<String>> = (1..)
         .zip(&plan.stages)
@@ -36,33 +36,33 @@ pub(super) fn show(plan: &Plan) -> Result<(), StartError> {
                 percent(stage.share_bp),
                 stage.adds.to_string(),
                 stage.devices.to_string(),
-                told_s(stage.at_best_s),
+                duration_text(stage.at_best_s),
                 by(&stage.by_model),
                 by(&stage.by_site),
             ]
         })
         .collect();
-    output::table(&["stage", "share", "adds", "devices", "at best", "models", "sites"], &rows)?;
-    edge::say(&format!("\n{} in {} at best", devices(plan.targets), told_s(plan.at_best_s)))?;
+    output::table(&["stage", "share", "adds", "devices", "at least", "models", "sites"], &rows)?;
+    edge::say(&format!("\n{} in at least {}", devices(plan.targets), duration_text(plan.at_best_s)))?;
     for (why, count) in &plan.left_out {
         edge::say(&format!("left out: {count} {why}"))?;
     }
     show_power(plan)
 }
 
-/// What gates let through. A bug's chance stands in the column of the stage that it gets through.
+/// The chance that a bug gets through the gates, in the column of the stage that it gets through.
 fn show_power(plan: &Plan) -> Result<(), StartError> {
     edge::say(
-        "\nThe chance to get through, a / b / c: gates are judged after every outcome, and within a stage failures come\n\
-         a: before confirmations, as failed installations do, as far as in_flight_max allows: the least chance there is\n\
-         b: strewn among them\n\
-         c: last, as lost devices do, or nobody looks before the stage ends: the greatest chance there is",
+        "\nThe chance that a bug gets through, a / b / c. Gates are evaluated after every outcome; within a stage, failures come\n\
+         a: before confirmations, like failed installations, as far as in_flight_max allows: the lowest chance\n\
+         b: randomly among them\n\
+         c: last, like lost devices, or the gate is evaluated only at the end of the stage: the highest chance",
     )?;
     let count = plan.stages.len();
     let shown: Vec<usize> = (0..count).filter(|stage| stage + 1 == count || stage + 1 < STAGES_SHOWN).collect();
     let names =
         shown.iter().map(|stage| if stage + 1 == count { ALL.to_owned() } else { format!("stage {}", stage + 1) });
-    let heads: Vec<String> = std::iter::once("breaks of all devices".to_owned()).chain(names).collect();
+    let heads: Vec<String> = std::iter::once("fails on (of all devices)".to_owned()).chain(names).collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     for gate in &plan.power {
         edge::say(&format!("\ngate {}: {}", gate.gate + 1, gate.sentence))?;
@@ -76,9 +76,7 @@ fn show_power(plan: &Plan) -> Result<(), StartError> {
     if plan.power.len() == 1 {
         return Ok(());
     }
-    edge::say(
-        "\nall gates together, from the least to the greatest chance (bounds, because they look at the same devices)",
-    )?;
+    edge::say("\nall gates together, lowest to highest chance (bounds, because the gates see the same devices)")?;
     let row = |row: &TogetherRow| {
         let bounds = shown.iter().filter_map(|stage| row.stages.get(*stage));
         let chances = bounds.map(|Bounds { at_least_bp, at_most_bp }| joined(&[*at_least_bp, *at_most_bp], " to "));
@@ -87,18 +85,18 @@ fn show_power(plan: &Plan) -> Result<(), StartError> {
     output::table(&heads, &plan.together.iter().map(row).collect::<Vec<_>>())?;
     match BUG_RATES_BP.get(plan.together.len()) {
         Some(rate_bp) => edge::say(&format!(
-            "firmware that breaks {} or more: not computed, it would take too long",
+            "firmware that fails on {} or more: not computed, it would take too long",
             percent(*rate_bp)
         )),
         None => Ok(()),
     }
 }
 
-/// What a gate misses of a bug that one group alone has; the weakest groups.
+/// The chance that a gate misses a bug in one group only; the weakest groups.
 fn show_groups(gate: &GatePower) -> Result<(), StartError> {
     let Some(first) = gate.groups.first() else { return Ok(()) };
     edge::say(
-        "a bug of one group alone, the weakest first: the chance to get through this gate at most (other gates only lower it)",
+        "a bug in one group only, weakest group first: the highest chance to get through this gate (other gates only lower it)",
     )?;
     let rates: Vec<String> = first.rows.iter().map(|row| percent(row.bug_bp)).collect();
     let heads = ["only in", "through", "devices"].into_iter().chain(rates.iter().map(String::as_str));
@@ -124,7 +122,7 @@ fn in_each_order(through: Through) -> String {
     joined(&[through.at_least_bp, through.mixed_bp, through.at_most_bp], " / ")
 }
 
-/// Chances beside each other; one alone if all are the same.
+/// Several chances in one cell; a single one if all are the same.
 fn joined(chances_bp: &[u16], between: &str) -> String {
     let chances: Vec<String> = chances_bp.iter().map(|chance_bp| rounded(*chance_bp)).collect();
     match chances.first() {
@@ -137,8 +135,8 @@ fn joined(chances_bp: &[u16], between: &str) -> String {
     }
 }
 
-/// Seconds as a person says them.
-fn told_s(seconds: u64) -> String {
+/// Seconds in words.
+fn duration_text(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours) {
         (0, 0) => format!("{minutes} min"),

@@ -1,4 +1,4 @@
-//! `ks-server rollout`: plan, make, watch and order rollouts, also beside a server that runs.
+//! `ks-server rollout`: plan, create, watch and control rollouts; a server may be running.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use ks_protocol::{
 use tokio::sync::Mutex;
 
 use super::{
-    Ended, Failed, by, firmware::look, given, json, output, parent, plan_table, settings, text, with_settings,
+    Ended, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, settings, text, with_settings,
 };
 use crate::{
     assembly,
@@ -34,14 +34,15 @@ use crate::{
     store::{Reader, StoreError, Writer, devices::Selector},
 };
 
-/// How often `watch` looks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often `watch` reads the rollout.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-const WAY: &str = "\
+const EXAMPLES: &str = "\
+Examples:
   ks-server rollout plan    --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout create  --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout watch   spring
-  ks-server rollout approve spring --stage 1 --revision 4 --reason 'looked at each canary'
+  ks-server rollout approve spring --stage 1 --revision 4 --reason 'checked each canary'
   ks-server rollout abort   spring --reason 'terminals in Lyon reboot'
 
 A policy is a TOML or JSON file; docs/rollouts.md explains each field:
@@ -51,74 +52,90 @@ A policy is a TOML or JSON file; docs/rollouts.md explains each field:
 pub(super) fn command() -> Command {
     let reason =
         || text("reason", "TEXT", "Why, for the trace and the audit").default_value("ordered on the command line");
-    let which = || Arg::new("ROLLOUT").required(true).value_parser(value_parser!(RolloutId)).help("Which");
+    let which = || Arg::new("ROLLOUT").required(true).value_parser(value_parser!(RolloutId)).help("The rollout");
     let order = |name: &'static str, about: &'static str| {
-        // What lets a release go further says what it is about; an order to stop may.
-        let must_say = matches!(name, "resume" | "approve");
+        // Commands that let a release continue must name the stage and revision that the operator saw; commands that stop it may.
+        let must_name = matches!(name, "resume" | "approve");
         let number = |name: &'static str, other: &'static str, value: &'static str, help: &'static str| {
-            let number = Arg::new(name).long(name).value_name(value).requires(other).help(help).required(must_say);
+            let number = Arg::new(name).long(name).value_name(value).requires(other).help(help).required(must_name);
             number.value_parser(within(1..=u64::MAX))
         };
         Command::new(name)
             .about(about)
             .arg(which())
-            .arg(number("stage", "revision", "N", "The stage that the order is about, as `rollout watch` shows it"))
-            .arg(number("revision", "stage", "N", "The revision that it is about, as `rollout watch` shows it"))
+            .arg(number("stage", "revision", "N", "Only if the rollout is at this stage, as `rollout watch` shows it"))
+            .arg(number("revision", "stage", "N", "Only if it has this revision, as `rollout watch` shows it"))
             .arg(reason())
     };
     let roll_back = Arg::new("roll-back")
         .long("roll-back")
         .action(ArgAction::SetTrue)
-        .help("Also give those that took the release the policy's roll_back_to");
-    let once = Arg::new("once").long("once").action(ArgAction::SetTrue).help("Look once, and exit");
-    parent("rollout", "How a release reaches the fleet: stages, gates, decisions")
-        .after_help(WAY)
-        .subcommand(with_settings(wanted(Command::new("plan").about(
-            "Who would be in each stage, how long it takes at best, and what the gates can prove; nothing is done",
+        .help("Also send devices that installed the release back to the policy's roll_back_to");
+    let once = Arg::new("once").long("once").action(ArgAction::SetTrue).help("Show it once and exit");
+    parent("rollout", "Roll a release out to the fleet, in stages with gates")
+        .after_help(EXAMPLES)
+        .subcommand(with_settings(with_request(Command::new("plan").about(
+            "Show the devices of each stage, the shortest duration, and what the gates can detect; changes nothing",
         ))))
         .subcommand(with_settings(
-            wanted(Command::new("create").about("Begin it; a running server takes it up within half a minute"))
-                .arg(reason()),
+            with_request(
+                Command::new("create").about("Start a rollout; a running server picks it up within half a minute"),
+            )
+            .arg(reason()),
         ))
-        .subcommand(with_settings(Command::new("list").about("Every rollout, the oldest first").arg(json())))
+        .subcommand(with_settings(Command::new("list").about("List all rollouts, oldest first").arg(json())))
         .subcommand(with_settings(
             Command::new("watch")
-                .about("Show how far it is until it is over")
+                .about("Show progress until the rollout has ended")
                 .after_help("Exit codes: 0 completed (or --once), 1 aborted.")
                 .arg(which())
                 .arg(once)
                 .arg(json()),
         ))
-        .subcommand(with_settings(order("pause", "Offer nothing more for now")))
-        .subcommand(with_settings(order("resume", "Go on")))
-        .subcommand(with_settings(order("approve", "Let a stage be promoted that waits for a person")))
-        .subcommand(with_settings(order("abort", "End it, and stop devices that are downloading").arg(roll_back)))
+        .subcommand(with_settings(order("pause", "Stop offering the release until resumed")))
+        .subcommand(with_settings(order("resume", "Continue a paused rollout")))
+        .subcommand(with_settings(order("approve", "Approve a stage that waits for an operator")))
         .subcommand(with_settings(
-            Command::new("trace").about("Why it did what it did, with the numbers").arg(which()).arg(json()),
+            order("abort", "End a rollout, and stop devices that are downloading").arg(roll_back),
+        ))
+        .subcommand(with_settings(
+            Command::new("trace")
+                .about("Show every decision and why it was made, with the numbers")
+                .arg(which())
+                .arg(json()),
         ))
 }
 
-/// What a rollout is made of, as flags.
-fn wanted(command: Command) -> Command {
+/// The flags that describe a rollout.
+fn with_request(command: Command) -> Command {
     let select = |name: &'static str, value: &'static str, help: &'static str| text(name, value, help);
     command
         .arg(
-            text("rollout", "NAME", "What it is called, never used for another; who comes when follows from it")
+            text("rollout", "NAME", "Its name, never used before; it decides the order of the devices")
                 .required(true)
                 .value_parser(value_parser!(RolloutId)),
         )
-        .arg(text("release", "RELEASE_ID", "What to roll out").required(true).value_parser(value_parser!(ReleaseId)))
-        .arg(text("policy", "FILE", "How: TOML or JSON").required(true).value_parser(value_parser!(PathBuf)))
         .arg(
-            text("device", "DEVICE_ID", "To this device; may be given again")
+            text("release", "RELEASE_ID", "The release to roll out")
+                .required(true)
+                .value_parser(value_parser!(ReleaseId)),
+        )
+        .arg(text("policy", "FILE", "The policy, as TOML or JSON").required(true).value_parser(value_parser!(PathBuf)))
+        .arg(
+            text("device", "DEVICE_ID", "Target this device; can be repeated")
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(DeviceId)),
         )
-        .arg(select("model", "MODEL", "To devices of this model"))
-        .arg(select("site", "SITE", "To devices at this site"))
-        .arg(select("label", "LABEL", "To devices with this label"))
-        .arg(select("firmware-version", "VERSION", "To devices that last said they run this"))
-        .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("To every device that it is for"))
+        .arg(select("model", "MODEL", "Target devices of this model"))
+        .arg(select("site", "SITE", "Target devices at this site"))
+        .arg(select("label", "LABEL", "Target devices with this label"))
+        .arg(select("firmware-version", "VERSION", "Target devices that last reported this version"))
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Target every device that the release supports"),
+        )
         .arg(json())
 }
 
@@ -135,12 +152,13 @@ fn selector(flags: &ArgMatches) -> Result<Selector, StartError> {
     };
     match (selector == Selector::default(), flags.get_flag("all")) {
         (true, false) => Err(StartError::Refused(
-            "nothing says to whom".to_owned(),
+            "no devices are selected".to_owned(),
             "give --device, --model, --site, --label or --firmware-version; or --all",
         )),
-        (false, true) => {
-            Err(StartError::Refused("--all goes with no other choice".to_owned(), "leave one of them out"))
-        }
+        (false, true) => Err(StartError::Refused(
+            "--all can't be combined with another selection".to_owned(),
+            "remove --all or the other flags",
+        )),
         _ => Ok(selector),
     }
 }
@@ -163,14 +181,16 @@ fn policy(flags: &ArgMatches) -> Result<Policy, StartError> {
 
 fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
-        CreateError::Store(error) => assembly::bad_database(config, &error),
-        CreateError::Keys(error) => assembly::bad_keys(config, error),
-        CreateError::InvalidRequest(Nonsense::Policy(_)) => {
-            StartError::Refused(error.to_string(), "change the policy; docs/rollouts.md explains each field of one")
-        }
-        other => {
-            StartError::Refused(other.to_string(), "`ks-server firmware list` and `rollout list` show what there is")
-        }
+        CreateError::Store(error) => assembly::database_error(config, &error),
+        CreateError::Keys(error) => assembly::keys_error(config, error),
+        CreateError::InvalidRequest(Nonsense::Policy(_)) => StartError::Refused(
+            error.to_string(),
+            "change the policy; docs/rollouts.md explains each field of a policy",
+        ),
+        other => StartError::Refused(
+            other.to_string(),
+            "`ks-server firmware list` and `ks-server rollout list` show what exists",
+        ),
     }
 }
 
@@ -197,7 +217,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         return Ok(()); // clap demands them
     };
     names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
-        .map_err(|why| StartError::Refused(why, "name the rollout otherwise"))?;
+        .map_err(|why| StartError::Refused(why, "choose another name for the rollout"))?;
     let wish = Wish { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
     let plan = assembly::with_store(config, async |writer, reader| {
@@ -217,25 +237,25 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         plan_table::show(&plan)?;
         if name == "create" {
             edge::say(&format!(
-                "\nrollout {rollout_id} begins; `ks-server rollout watch {rollout_id}` shows how far it is"
+                "\nrollout {rollout_id} created; `ks-server rollout watch {rollout_id}` shows its progress"
             ))?;
         }
     }
     Ok(())
 }
 
-async fn look_at(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
+async fn read_rollout(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
     rollouts::find(reader, rollout_id, SystemClock.now(), config.heartbeat_interval).await
 }
 
 fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
     let rollouts = assembly::with_reader(config, async |reader| {
         let found = reader.ask(|store| store.rollouts(0, usize::MAX)).await;
-        let found = found.map_err(|error| assembly::bad_database(config, &error))?;
+        let found = found.map_err(|error| assembly::database_error(config, &error))?;
         let mut rollouts = Vec::new();
         for record in found {
-            let seen = look_at(config, &reader, &record.rollout_id).await;
-            rollouts.extend(seen.map_err(|error| assembly::bad_database(config, &error))?);
+            let seen = read_rollout(config, &reader, &record.rollout_id).await;
+            rollouts.extend(seen.map_err(|error| assembly::database_error(config, &error))?);
         }
         Ok(rollouts)
     })?;
@@ -258,33 +278,33 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
     let status = assembly::with_reader(config, async |reader| {
         let mut last = String::new();
         loop {
-            let seen = look_at(config, &reader, rollout_id).await;
+            let seen = read_rollout(config, &reader, rollout_id).await;
             let seen =
-                seen.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
-            let told = if is_json { output::as_json_line(&seen) } else { told(&seen) };
-            if told != last {
+                seen.map_err(|error| assembly::database_error(config, &error))?.ok_or_else(|| unknown(rollout_id))?;
+            let line = if is_json { output::as_json_line(&seen) } else { one_line(&seen) };
+            if line != last {
                 let now = SystemClock.now();
-                output::lines(&[if is_json { told.clone() } else { format!("{now} {told}") }])?;
-                last = told;
+                output::lines(&[if is_json { line.clone() } else { format!("{now} {line}") }])?;
+                last = line;
             }
             if once || seen.status.is_over() {
                 return Ok(seen.status);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(WATCH_INTERVAL).await;
         }
     })?;
     if status == Status::Aborted && !once { Err(Failed::Found) } else { Ok(()) }
 }
 
 /// A rollout on one line.
-fn told(rollout: &Rollout) -> String {
+fn one_line(rollout: &Rollout) -> String {
     let updates: Vec<String> =
         rollout.updates.iter().map(|(state, count)| format!("{count} {}", state.as_str().to_lowercase())).collect();
-    let told_of = |gate: &GateReading| {
+    let gate_text = |gate: &GateReading| {
         let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
         format!("gate {} of {}: {verdict}", gate.gate + 1, gate.of)
     };
-    let gates: Vec<String> = rollout.gates.iter().map(told_of).collect();
+    let gates: Vec<String> = rollout.gates.iter().map(gate_text).collect();
     let stage = format!(
         "stage {} of {} ({}), revision {}",
         rollout.stage + 1,
@@ -299,7 +319,7 @@ fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
     let decisions = assembly::with_reader(config, async |reader| {
         let found = rollouts::decisions(&reader, rollout_id, 0, usize::MAX).await;
-        let found = found.map_err(|error| assembly::bad_database(config, &error))?;
+        let found = found.map_err(|error| assembly::database_error(config, &error))?;
         Ok(found.ok_or_else(|| unknown(rollout_id))?.into_iter().map(Decision::from).collect::<Vec<_>>())
     })?;
     if flags.get_flag("json") {
@@ -330,20 +350,20 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         revision,
     });
     let ordered = PersonalOrder { order, seen, why: given(flags, "reason").to_owned() };
-    let with = look(config)?;
+    let with = evaluation(config)?;
     let seen = assembly::with_store(config, async |writer: Writer, reader: Reader| {
         let (wanted, ordered, by) = (rollout_id.clone(), ordered.clone(), by());
         let done = writer.write(move |store| rules::rollouts::order(store, &wanted, &ordered, &by, with)).await;
-        match done.map_err(|error| assembly::bad_database(config, &error))? {
+        match done.map_err(|error| assembly::database_error(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(unfit)) => {
-                Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows how it is"))
+                Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows its current state"))
             }
             Some(Ok(_)) => {
-                let seen = look_at(config, &reader, &rollout_id).await;
-                seen.map_err(|error| assembly::bad_database(config, &error))?.ok_or_else(|| unknown(&rollout_id))
+                let seen = read_rollout(config, &reader, &rollout_id).await;
+                seen.map_err(|error| assembly::database_error(config, &error))?.ok_or_else(|| unknown(&rollout_id))
             }
         }
     })?;
-    output::lines(&[told(&seen)])
+    output::lines(&[one_line(&seen)])
 }

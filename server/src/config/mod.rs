@@ -1,13 +1,13 @@
-//! Settings: read once as text, checked once; whoever holds a [`Config`] asks no further questions.
+//! Settings: read and validated once; a [`Config`] is always valid.
 
-mod contradictions;
-mod leftovers;
-mod misspelt;
+mod conflicts;
+mod missing_database;
 mod reader;
 mod settings;
 mod small_file;
 mod sources;
 mod sqlite;
+mod unknown_settings;
 mod values;
 
 use std::{
@@ -20,21 +20,23 @@ use std::{
 use ipnet::IpNet;
 use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
-pub use contradictions::{Contradiction, connections_max, contradictions};
-pub use leftovers::{MISSING_REMEDY, begins_anew, is_empty, left_without_database, refuse_emptied, refuse_missing};
-pub use misspelt::{Misspelt, misspelt};
+pub use conflicts::{Conflict, conflicts, connections_max};
+pub use missing_database::{
+    MISSING_REMEDY, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
+};
 pub use settings::{SETTINGS, Setting};
 pub use small_file::read_small;
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
+pub use unknown_settings::{Misspelt, unknown_settings};
 
 use crate::{error_report::Dsn, failure::StartError, limit::Rate};
 use reader::SettingReader;
 
-/// Greatest `IDLE_TIMEOUT_MS`: a day.
+/// Longest `IDLE_TIMEOUT_MS`: a day.
 const IDLE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 
-/// The server's settings, all in range.
+/// The server's settings, all valid.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address and port to listen on.
@@ -43,33 +45,33 @@ pub struct Config {
     pub database: PathBuf,
     /// Where the signing key comes from.
     pub server_key: ServerKeySource,
-    /// Where private keys of later key rotations are kept.
+    /// Where private keys of later key rotations are stored.
     pub server_keys: PathBuf,
-    /// Signs releases in place of the server's key.
+    /// Signs releases instead of the server's key.
     pub firmware_key: Option<FirmwareKeySource>,
-    /// Where firmware images are kept.
+    /// Where firmware images are stored.
     pub artifacts: ArtifactPlace,
-    /// How much they may take.
+    /// Limits on firmware images and downloads.
     pub artifact_limits: ArtifactLimits,
     /// Share of active devices that a key rotation may strand, in basis points.
     pub keys_stranded_max_bp: u64,
-    /// A bearer token with the role admin that is stored nowhere.
+    /// A bearer token with the role admin that is not stored in the database.
     pub admin_token: Option<Secret>,
     /// Where the admin web is served, if not by this server.
     pub admin_web_origin: Option<String>,
-    /// Proxies whose word on a client's address is believed.
+    /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<IpNet>,
-    /// Interval that devices are told to keep.
+    /// Heartbeat interval that devices are sent.
     pub heartbeat_interval: Duration,
-    /// Whether registering takes a one-time token.
+    /// Whether registration requires a one-time token.
     pub otrt_required: bool,
-    /// Verified requests of one device.
+    /// Limit of verified requests per device.
     pub device_rate: Rate,
-    /// Bytes of log lines that a device may send.
+    /// Limit of log bytes per device.
     pub log_bytes_rate: Rate,
-    /// Punches that a device may send.
+    /// Limit of punches per device.
     pub punch_rate: Rate,
-    /// Failing requests of one address.
+    /// Limit of failing requests per address.
     pub address_failure_rate: Rate,
     /// How long heartbeats are kept.
     pub heartbeat_retention: Duration,
@@ -77,21 +79,21 @@ pub struct Config {
     pub log_retention: Duration,
     /// How long commands that have ended are kept.
     pub command_retention: Duration,
-    /// How long it is kept which firmware a device ran before.
+    /// How long the history of devices' firmware versions is kept.
     pub firmware_history_retention: Duration,
-    /// How the database's file is used.
+    /// How the database file is used.
     pub sqlite: SqliteUse,
-    /// Writes that share one commit at most.
+    /// Most writes that share one commit.
     pub commit_group_max: usize,
-    /// Writes that may wait for a commit.
+    /// Most writes that may wait for a commit.
     pub store_queue_max: usize,
     /// Bytes of the database's disk that devices may not use up.
     pub disk_reserve_bytes: u64,
-    /// Open connections at most.
+    /// Most open connections.
     pub connections_max: usize,
-    /// Time for a request's body.
+    /// Timeout of a request's head and of its body.
     pub request_timeout: Duration,
-    /// Time from one answer until the next request's head is complete.
+    /// Timeout from one answer until the next request's head is complete.
     pub idle_timeout: Duration,
     /// Time for requests in progress at shutdown.
     pub shutdown_grace: Duration,
@@ -107,10 +109,10 @@ impl Config {
     /// Reads every setting through `var` (the environment at the edge, a map in tests).
     ///
     /// # Errors
-    /// Every wrong setting, at once.
+    /// Every invalid setting, not only the first.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<StartError>> {
         let mut reader = SettingReader { var, wrong: Vec::new() };
-        reader.refuse_what_is_no_text();
+        reader.refuse_invalid_utf8();
         let config = Self::read_each(&mut reader);
         if reader.wrong.is_empty() { Ok(config) } else { Err(reader.wrong) }
     }
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_no_browser_sends_is_refused_with_the_one_that_they_send() {
+    fn an_origin_that_no_browser_sends_is_refused_with_the_right_one() {
         for (wrong, right) in [
             ("http://a:80", "http://a"),
             ("https://a:443", "https://a"),
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_is_a_working_configuration() {
+    fn the_defaults_are_a_valid_configuration() {
         let config = with(&[]).unwrap();
         assert_eq!(config.listen.port(), 3_000);
         assert_eq!(config.database, PathBuf::from("./data/ks.sqlite"));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_and_not_taken_as_unset() {
+    fn invalid_utf8_is_refused_and_does_not_count_as_unset() {
         let wrong = with(&[("OTRT_REQUIRED", "true\u{fffd}"), ("SERVER_PRIVATE_KEY_FILE", "./k\u{fffd}.pem")]);
         let text: Vec<String> = wrong.unwrap_err().iter().map(ToString::to_string).collect();
         assert!(text.iter().any(|text| text.starts_with("OTRT_REQUIRED is")), "{text:?}");
@@ -235,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_from_two_places_is_refused() {
+    fn a_key_from_two_sources_is_refused() {
         let wrong = with(&[("SERVER_PRIVATE_KEY", "a"), ("SERVER_PRIVATE_KEY_FILE", "b")]).unwrap_err();
         assert!(wrong[0].remedy().contains("unset one"), "{wrong:?}");
     }
 
     #[test]
-    fn every_wrong_setting_is_named_with_an_example() {
+    fn every_invalid_setting_is_reported_with_an_example() {
         let wrong = with(&[
             ("PORT", "70000"),
             ("RATE_LIMIT_DEVICE_PER_MIN", "many"),
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_come_from_files_too() {
+    fn secrets_can_be_read_from_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -282,17 +284,17 @@ mod tests {
         let folder_itself = folder.path().display().to_string();
         let short = file("short", "hunter2\n");
         let s3 = [("ARTIFACTS_S3_BUCKET", "b"), ("S3_ACCESS_KEY_ID", "id")];
-        for (setting, besides) in [("ADMIN_TOKEN_FILE", &[][..]), ("S3_SECRET_ACCESS_KEY_FILE", &s3)] {
+        for (setting, other) in [("ADMIN_TOKEN_FILE", &[][..]), ("S3_SECRET_ACCESS_KEY_FILE", &s3)] {
             for (path, why) in [
                 (&missing, "cannot read"),
                 (&empty, "0 characters"),
-                (&folder_itself, "it is no file"),
+                (&folder_itself, "it is not a regular file"),
                 (&short, "7 ch"),
             ] {
                 if path == &short && setting != "ADMIN_TOKEN_FILE" {
                     continue; // any secret will do there
                 }
-                let wrong = with(&[&[(setting, path.as_str())], besides].concat()).unwrap_err();
+                let wrong = with(&[&[(setting, path.as_str())], other].concat()).unwrap_err();
                 let [wrong] = wrong.as_slice() else { panic!("one error for one fault: {wrong:?}") };
                 let text = format!("{wrong}; {}", wrong.remedy());
                 assert!(text.starts_with(setting) && text.contains(path.as_str()) && text.contains(why), "{text}");
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_a_path_and_no_other_scheme_is_taken_for_one() {
+    fn a_database_is_a_path_and_other_schemes_are_refused() {
         for (given, path) in [
             ("file:./data/a.sqlite", "./data/a.sqlite"),
             ("file:a.sqlite", "a.sqlite"),

@@ -12,22 +12,22 @@ use ks_protocol::{key::PrivateKey, number::in_one_form};
 use super::{SETTINGS, Secret, small_file::read_small};
 use crate::failure::StartError;
 
-/// Reads settings one by one and keeps every error.
+/// Reads settings one by one and collects all errors.
 pub(super) struct SettingReader<V> {
     pub(super) var: V,
     pub(super) wrong: Vec<StartError>,
 }
 
 impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
-    /// The value given or the default; none when the setting is unset or unknown.
+    /// The given value or the default; none if the setting is unset or unknown.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let default = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
         let given = (self.var)(name).filter(|value| !value.trim().is_empty());
         given.or_else(|| default.map(str::to_owned)).filter(|value| !value.is_empty())
     }
 
-    /// A value that is not UTF-8 comes with a replacement character where it is not; no setting has one in it.
-    pub(super) fn refuse_what_is_no_text(&mut self) {
+    /// Refuses values with a replacement character: they were not UTF-8, and no setting accepts one.
+    pub(super) fn refuse_invalid_utf8(&mut self) {
         for setting in SETTINGS {
             if let Some(given) = (self.var)(setting.name).filter(|given| given.contains('\u{fffd}')) {
                 self.refuse(setting.name, &given);
@@ -38,7 +38,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     pub(super) fn refuse(&mut self, name: &str, given: &str) {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { return };
         let shown: String = without_password(given).chars().take(80).collect();
-        self.wrong.push(StartError::BadSetting {
+        self.wrong.push(StartError::InvalidSetting {
             name: name.to_owned(),
             given: if setting.secret { format!("({} characters, not shown)", given.chars().count()) } else { shown },
             expected: setting.expected.to_owned(),
@@ -90,26 +90,26 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             .ok()
     }
 
-    /// A secret from its setting, or from the file that another setting names, without the line break at its end; must be as
-    /// `is_good` says.
+    /// A secret from its setting, or from the file that another setting names, without a line break at its end; it must satisfy
+    /// `is_valid`.
     pub(super) fn secret(
         &mut self,
         one: &'static str,
         other: &'static str,
-        is_good: fn(&str) -> bool,
+        is_valid: fn(&str) -> bool,
     ) -> Option<Secret> {
         let (given, file) = (self.text(one), self.text(other).map(PathBuf::from));
         if given.is_some() && file.is_some() {
             self.wrong.push(StartError::BothSet { one, other });
         }
         let Some(path) = file else {
-            if let Some(given) = given.as_ref().filter(|given| !is_good(given)) {
+            if let Some(given) = given.as_ref().filter(|given| !is_valid(given)) {
                 self.refuse(one, given);
             }
             return given.map(|given| Secret::of(&given));
         };
         match read_small(&path) {
-            Ok(text) if is_good(text.trim()) => return Some(Secret::of(text.trim())),
+            Ok(text) if is_valid(text.trim()) => return Some(Secret::of(text.trim())),
             Ok(text) => {
                 let why = format!("{} characters, not shown", text.trim().chars().count());
                 self.refuse_file(one, other, &path, &why);
@@ -122,10 +122,10 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         None
     }
 
-    /// The file that `other` names is not what `one` expects.
+    /// Reports that the file that `other` names is not what `one` expects.
     pub(super) fn refuse_file(&mut self, one: &str, other: &str, path: &Path, why: &str) {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == one) else { return };
-        self.wrong.push(StartError::BadSetting {
+        self.wrong.push(StartError::InvalidSetting {
             name: other.to_owned(),
             given: format!("{}: {why}", path.display()),
             expected: format!("a file with {}", setting.expected),
@@ -134,7 +134,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     }
 }
 
-/// A value without the password that may stand in it if it is a URL, written well or not: before the last `@`, or in the query.
+/// A value without the password that it may contain if it is a URL, valid or not: before the last `@`, or in the query.
 pub(super) fn without_password(url: &str) -> String {
     let (login, place) = url.rsplit_once('@').map_or((None, url), |(login, place)| (Some(login), place));
     let place = place.split_once('?').map_or(place.to_owned(), |(place, _)| format!("{place}?(not shown)"));

@@ -1,10 +1,10 @@
-//! Where secrets, keys and firmware images come from, and how much images may take.
+//! Where secrets, keys and firmware images come from, and the limits on images.
 
 use std::{path::PathBuf, time::Duration};
 
 use ks_protocol::key::PrivateKey;
 
-/// A text that no log shows.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -32,29 +32,26 @@ pub enum ServerKeySource {
     Given(PrivateKey),
     /// A PEM file.
     File(PathBuf),
-    /// None given: a development key beside the database, made when it is missing.
+    /// None given: a development key next to the database, created if it is missing.
     Development(PathBuf),
 }
 
-/// Where firmware images are kept.
+/// Where firmware images are stored.
 #[derive(Debug, Clone)]
 pub enum ArtifactPlace {
-    /// A folder.
     Folder(PathBuf),
     /// A bucket of an S3-compatible store.
     S3(Bucket),
 }
 
-/// A bucket, and how to get at it.
+/// A bucket and its credentials.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    /// Its name.
     pub name: String,
-    /// The store's URL; Amazon's own if there is none.
+    /// The store's URL; Amazon's if there is none.
     pub endpoint: Option<String>,
-    /// Its region.
     pub region: String,
-    /// Id and secret of an access key; without them requests are not signed.
+    /// ID and secret of an access key; without them requests are not signed.
     pub access_key: Option<(String, Secret)>,
 }
 
@@ -67,17 +64,16 @@ pub enum FirmwareKeySource {
     File(PathBuf),
 }
 
-/// How much artifacts may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArtifactLimits {
-    /// Downloads at a time.
+    /// Most downloads at a time.
     pub downloads_max: usize,
-    /// Bytes a second of all downloads together.
+    /// Bytes per second of all downloads together.
     pub bytes_per_s_max: u64,
-    /// Bytes of one artifact.
+    /// Most bytes of one artifact.
     pub artifact_bytes_max: u64,
-    /// Bytes a second that are read to see whether images are sound.
+    /// Bytes per second that the integrity check of images reads.
     pub scrub_bytes_per_s: u64,
-    /// How long a peer may take for a piece, and a piece of an upload to arrive.
+    /// Timeout for each piece of a download or an upload.
     pub stall: Duration,
 }

@@ -1,4 +1,4 @@
-//! How the database's file is used.
+//! How the database file is used.
 
 /// How a SQLite file is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,25 +10,25 @@ pub struct SqliteUse {
 }
 
 impl SqliteUse {
-    /// With others beside it.
+    /// Shared with other processes.
     pub fn shared(synchronous: Synchronous) -> Self {
         Self { synchronous, locking: Locking::Shared }
     }
 }
 
-/// Who may open the database beside the process that has it.
+/// Whether other processes may open the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Locking {
-    /// Other programs, such as the tools of this one: each transaction locks the file, and unlocks it.
+    /// They may, such as commands of this program: each transaction locks and unlocks the file.
     Shared,
-    /// Nobody as long as it is open, which saves those system calls.
+    /// They may not while it is open, which saves those system calls.
     Exclusive,
 }
 
 /// SQLite's `synchronous` setting: what a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Synchronous {
-    /// A power cut.
+    /// A power failure.
     Full,
     /// A crash of the process.
     Normal,
@@ -37,7 +37,7 @@ pub enum Synchronous {
 }
 
 impl Synchronous {
-    /// The word that SQLite takes.
+    /// SQLite's name of it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Full => "FULL",

@@ -1,11 +1,11 @@
-//! Settings that are more than a number or a word: the database, keys, where artifacts are kept, networks, origins.
+//! Settings that are more than a number or a word: the database, keys, artifacts, networks, origins.
 
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::{
-    ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource, leftovers::DEVELOPMENT_KEY,
+    ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource, missing_database::DEVELOPMENT_KEY,
     reader::SettingReader,
 };
 use crate::{error_report::Dsn, failure::StartError, limit};
@@ -55,7 +55,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let access_key = match (self.text("S3_ACCESS_KEY_ID"), secret) {
             (Some(id), Some(secret)) => Some((id, secret)),
             (None, None) => None,
-            _ if self.wrong.len() > wrong_before => None, // what is wrong with the secret has been said
+            _ if self.wrong.len() > wrong_before => None, // the secret's error has been reported
             (id, _) => {
                 self.refuse(if id.is_none() { "S3_ACCESS_KEY_ID" } else { "S3_SECRET_ACCESS_KEY" }, "");
                 None
@@ -105,8 +105,8 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             self.refuse(name, &given);
         } else if let Some(sent) = sent_instead(&given) {
             let expected =
-                "an origin as browsers send it: a port from 1 to 65535, and none where it is the scheme's own";
-            self.wrong.push(StartError::BadSetting {
+                "an origin as browsers send it: with a port from 1 to 65535, or none if it is the scheme's default";
+            self.wrong.push(StartError::InvalidSetting {
                 name: name.to_owned(),
                 given: given.chars().take(80).collect(),
                 expected: expected.to_owned(),
@@ -126,15 +126,15 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     }
 }
 
-/// Whether it begins as URLs do, `scheme:`. A path that does is written behind `./`.
+/// Whether it starts like a URL, `scheme:`. Such a path is written with `./` before it.
 fn has_scheme(text: &str) -> bool {
     let scheme = text.trim_start().split_once(':').map_or("", |(scheme, _)| scheme);
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-'))
 }
 
-/// The origin that browsers send in place of one whose port they never send: 80 of http, 443 of https, none, with zeros before it, or no
-/// port at all. None where they send this one.
+/// The origin that browsers send instead of one whose port they never send: 80 of http, 443 of https, 0, with leading zeros, or an
+/// invalid one. None if they send this one.
 fn sent_instead(origin: &str) -> Option<String> {
     let (before, port) = origin.rsplit_once(':')?;
     if port.starts_with("//") || port.contains(']') {

@@ -9,12 +9,12 @@ use crate::{
     failure::StartError,
 };
 
-/// Starts the log on standard error, and error reports where the settings name a place for them. Reports are sent as
-/// long as what this gives is kept.
+/// Starts the log on standard error, and error reports if the settings name a DSN. Reports are sent as long as the returned value
+/// lives.
 pub fn start_log(config: &Config) -> Result<Reporting, StartError> {
     let reporting = match &config.sentry {
         None => Reporting::default(),
-        Some(dsn) => error_report::start(dsn).map_err(|expected| StartError::BadSetting {
+        Some(dsn) => error_report::start(dsn).map_err(|expected| StartError::InvalidSetting {
             name: "SENTRY_DSN".to_owned(),
             given: "(not shown)".to_owned(),
             expected: expected.to_owned(),

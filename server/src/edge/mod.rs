@@ -1,5 +1,5 @@
 //! The outer edge: environment, the operating system's randomness and limits, threads, signals, standard output and the log.
-//! Nothing here decides anything.
+//! It contains no logic of its own.
 
 mod log;
 mod output;
@@ -15,14 +15,14 @@ pub use user::process_user;
 
 use crate::failure::StartError;
 
-/// A setting's value from the environment; with a replacement character where it is not UTF-8, which no setting takes.
+/// A setting's value from the environment. Bytes that are not UTF-8 become replacement characters, which no setting accepts.
 pub fn environment(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The names of all environment variables that have a value: an empty one is as if it were unset. Names that are not UTF-8 are
-/// nobody's settings.
+/// The names of all environment variables that have a value: an empty one counts as unset. Names that are not UTF-8 are skipped:
+/// no setting is named so.
 pub fn environment_names() -> Vec<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let set = std::env::vars_os().filter(|(_, value)| !value.to_string_lossy().trim().is_empty());
@@ -44,11 +44,11 @@ pub fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 
-/// Files that the process may have open at most, once the limit is raised; none for any number.
+/// Most files that the process may have open, after the limit is raised; none if unlimited.
 pub fn open_files_max() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
 }

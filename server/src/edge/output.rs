@@ -1,4 +1,4 @@
-//! Standard output, standard error, and what is typed unseen.
+//! Standard output, standard error, and input without echo.
 
 use std::io::Write as _;
 
@@ -6,30 +6,30 @@ use ks_protocol::text::printable_lines;
 
 use crate::failure::StartError;
 
-/// Lines on standard output: the one way in which commands print. Nothing in them that a terminal would obey gets there.
+/// Prints lines on standard output, as all commands do. Terminal control characters are replaced.
 ///
 /// # Errors
-/// [`StartError::Output`]: it is not written, or not all of it.
+/// [`StartError::Output`] if not everything is written.
 pub fn say(lines: &str) -> Result<(), StartError> {
     print(format!("{}\n", printable_lines(lines)).as_bytes())
 }
 
-/// A secret that is shown once, on standard output; as [`say`].
+/// Prints a secret that is shown only once, as [`say`].
 ///
 /// # Errors
-/// [`StartError::Output`]: it is not written, or nobody can have seen it. A standard output that is closed is one of these: before
-/// `main` it is put on the null device, where every write succeeds.
+/// [`StartError::Output`] if it is not written, or goes to the null device. A closed standard output is replaced by the null device
+/// before `main`, where every write succeeds.
 pub fn say_secret(line: &str) -> Result<(), StartError> {
-    #[expect(clippy::disallowed_methods, reason = "looked at, not written to")]
+    #[expect(clippy::disallowed_methods, reason = "inspected, not written to")]
     let out = std::io::stdout();
     if is_null_device(&out) {
-        let cause = std::io::Error::other("it is closed, or the null device, and nobody would see the secret");
+        let cause = std::io::Error::other("it is closed or the null device, and the secret would be lost");
         return Err(StartError::Output { cause });
     }
     say(line)
 }
 
-/// Whether an open file is /dev/null, under whatever name.
+/// Whether an open file is the null device, under any name.
 fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let null = std::fs::metadata("/dev/null").map(|found| found.rdev());
@@ -39,14 +39,14 @@ fn is_null_device(file: &impl std::os::fd::AsFd) -> bool {
     })
 }
 
-/// Bytes on standard output, as they are; where that is a terminal, as [`say`].
+/// Writes bytes to standard output unchanged; to a terminal, as [`say`].
 ///
 /// # Errors
-/// [`StartError::Output`]: they are not written, or not all of them.
+/// [`StartError::Output`] if not everything is written.
 pub fn print(bytes: &[u8]) -> Result<(), StartError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that writes to standard output")]
     let mut out = std::io::stdout();
-    // The standard library takes what can't be written to such a file for written.
+    // The standard library treats a failed write to a file that is open for reading only as a success.
     if rustix::fs::fcntl_getfl(&out)
         .is_ok_and(|flags| flags & rustix::fs::OFlags::ACCMODE == rustix::fs::OFlags::RDONLY)
     {
@@ -59,20 +59,20 @@ pub fn print(bytes: &[u8]) -> Result<(), StartError> {
         .map_err(|cause| StartError::Output { cause })
 }
 
-/// Lines on standard error, as [`say`]; a closed pipe is no error.
+/// Prints lines on standard error, as [`say`]; a closed pipe is not an error.
 pub fn complain(lines: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable_lines(lines));
 }
 
-/// Reads from standard input while what is typed there is not shown, if it is a terminal.
+/// Reads from standard input with echo off, if it is a terminal.
 pub fn without_echo<T>(read: impl FnOnce() -> T) -> T {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).ok(); // none if it is no terminal
+    let before = tcgetattr(&stdin).ok(); // none if it is not a terminal
     if let Some(before) = &before {
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
-        let _ = tcsetattr(&stdin, OptionalActions::Flush, &silent); // then it is shown
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &silent); // if it fails, input is echoed
     }
     let read = read();
     if let Some(before) = &before {

@@ -1,4 +1,4 @@
-//! What tells the server to stop: signals, or the end of standard input.
+//! What stops the server: signals, or the end of standard input.
 
 use std::io::Read as _;
 
@@ -10,28 +10,28 @@ use tokio::{
 use super::threads::thread;
 use crate::failure::StartError;
 
-/// What tells the server to stop.
+/// What stops the server.
 pub(crate) struct Stop {
     terminated: Signal,
     interrupted: Signal,
-    parent_gone: Option<oneshot::Receiver<()>>,
+    parent_exited: Option<oneshot::Receiver<()>>,
 }
 
 impl Stop {
     /// Listens from now on. Must be called on the runtime.
     pub(crate) fn listening(with_stdin: bool) -> Result<Self, StartError> {
-        let heard = |kind| signal(kind).map_err(|cause| StartError::System { what: "listen to signals", cause });
-        let (terminated, interrupted) = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
-        let parent_gone = if with_stdin { Some(stdin_ended()?) } else { None };
-        Ok(Self { terminated, interrupted, parent_gone })
+        let listen = |kind| signal(kind).map_err(|cause| StartError::System { what: "listen to signals", cause });
+        let (terminated, interrupted) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let parent_exited = if with_stdin { Some(stdin_ended()?) } else { None };
+        Ok(Self { terminated, interrupted, parent_exited })
     }
 
-    /// Completes when the server is told to stop.
-    pub(crate) async fn told(&mut self) {
-        let Self { terminated, interrupted, parent_gone } = self;
-        let parent_gone = async {
-            match parent_gone {
-                Some(gone) => drop(gone.await),
+    /// Completes when the server should stop.
+    pub(crate) async fn requested(&mut self) {
+        let Self { terminated, interrupted, parent_exited } = self;
+        let parent_exited = async {
+            match parent_exited {
+                Some(exited) => drop(exited.await),
                 None => std::future::pending().await,
             }
         };
@@ -39,18 +39,18 @@ impl Stop {
             biased;
             _ = terminated.recv() => tracing::info!("SIGTERM: finishing what was accepted"),
             _ = interrupted.recv() => tracing::info!("SIGINT: finishing what was accepted"),
-            () = parent_gone => tracing::info!("standard input ended: finishing what was accepted"),
+            () = parent_exited => tracing::info!("standard input ended: finishing what was accepted"),
         }
     }
 }
 
-/// Completes when standard input ends. Watched by a plain thread: it may sit in read() for ever, and must not hold up the
-/// runtime's end.
+/// Completes when standard input ends. A plain thread reads it, because read() may block forever and must not delay the end of the
+/// runtime.
 fn stdin_ended() -> Result<oneshot::Receiver<()>, StartError> {
-    let (ended, heard) = oneshot::channel();
+    let (ended, receiver) = oneshot::channel();
     thread("stdin", move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = ended.send(());
     })?;
-    Ok(heard)
+    Ok(receiver)
 }

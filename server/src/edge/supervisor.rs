@@ -1,6 +1,6 @@
-//! What systemd is told of the server: that it serves, that it stops, and, as its watchdog, that commits succeed.
+//! Notifies systemd that the server is ready, that it is stopping and, for the watchdog, that commits succeed.
 //!
-//! The protocol of sd_notify(3): a datagram to the socket that `NOTIFY_SOCKET` names. Without one nothing is sent.
+//! This is the protocol of sd_notify(3): a datagram to the socket in `NOTIFY_SOCKET`. Without one nothing is sent.
 
 use std::{
     ffi::OsStr,
@@ -15,24 +15,23 @@ use std::{
     time::Duration,
 };
 
-/// How often the watchdog is fed at most: so many times within the time that it waits.
-const FEEDINGS: u32 = 4;
+/// How often the watchdog is fed within its timeout.
+const FEEDS_PER_TIMEOUT: u32 = 4;
 
-/// Whoever started the server and watches it.
+/// The service manager that started the server.
 pub(crate) struct Supervisor {
     socket: Option<UnixDatagram>,
-    /// How long the watchdog waits; none if there is none.
+    /// The watchdog's timeout, if there is a watchdog.
     watchdog: Option<Duration>,
 }
 
 impl Supervisor {
-    /// The one that the environment names, if it does: `NOTIFY_SOCKET` and `WATCHDOG_USEC`. One that can't be reached is none:
-    /// devices come before whoever watches.
+    /// Reads `NOTIFY_SOCKET` and `WATCHDOG_USEC`. A socket that can't be reached is ignored: serving devices matters more.
     pub(crate) fn of(var: impl Fn(&str) -> Option<String>) -> Self {
         let socket = var("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| match connect(&name) {
             Ok(socket) => Some(socket),
             Err(error) => {
-                tracing::warn!(%error, socket = name, "NOTIFY_SOCKET can't be reached, so no supervisor hears of this server");
+                tracing::warn!(%error, socket = name, "NOTIFY_SOCKET can't be reached, so no supervisor is notified");
                 None
             }
         });
@@ -40,29 +39,29 @@ impl Supervisor {
         Self { watchdog: usec.map(Duration::from_micros).filter(|_| socket.is_some()), socket }
     }
 
-    /// It serves from now on.
+    /// The server is ready.
     pub(crate) fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// It finishes what it has accepted, and ends.
+    /// The server finishes what it has accepted and exits.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
-    /// How long to wait between two looks for commits; none if nobody waits for them.
+    /// Time between two checks for commits; none without a watchdog.
     pub(crate) fn pause(&self) -> Option<Duration> {
-        self.watchdog.map(|watchdog| watchdog / FEEDINGS)
+        self.watchdog.map(|watchdog| watchdog / FEEDS_PER_TIMEOUT)
     }
 
-    /// A commit has succeeded since this was said last, or to start again would mend nothing.
+    /// A commit has succeeded since the last call, or a restart would not help.
     pub(crate) fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
-    fn send(&self, word: &str) {
-        if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(word.as_bytes())) {
-            tracing::warn!(%error, word, "the supervisor can't be told");
+    fn send(&self, state: &str) {
+        if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(state.as_bytes())) {
+            tracing::warn!(%error, state, "the supervisor could not be notified");
         }
     }
 }
@@ -90,14 +89,14 @@ mod tests {
         })
     }
 
-    fn heard(socket: &UnixDatagram) -> String {
-        let mut word = [0; 64];
-        let bytes = socket.recv(&mut word).unwrap();
-        String::from_utf8(word[..bytes].to_vec()).unwrap()
+    fn received(socket: &UnixDatagram) -> String {
+        let mut state = [0; 64];
+        let bytes = socket.recv(&mut state).unwrap();
+        String::from_utf8(state[..bytes].to_vec()).unwrap()
     }
 
     #[test]
-    fn words_go_to_a_socket_with_a_path_and_to_an_abstract_one() {
+    fn notifications_are_sent_to_a_path_and_to_an_abstract_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let named = format!("@ks-server-test-{}", std::process::id());
@@ -111,16 +110,16 @@ mod tests {
             supervisor.ready();
             supervisor.alive();
             supervisor.stopping();
-            assert_eq!([(); 3].map(|()| heard(&socket)), ["READY=1", "WATCHDOG=1", "STOPPING=1"]);
+            assert_eq!([(); 3].map(|()| received(&socket)), ["READY=1", "WATCHDOG=1", "STOPPING=1"]);
         }
     }
 
     #[test]
     fn without_a_supervisor_nothing_is_sent() {
         for socket in ["", "/nowhere/notify"] {
-            let nobody = supervisor(socket, "8000000");
-            assert_eq!(nobody.pause(), None);
-            nobody.ready();
+            let none = supervisor(socket, "8000000");
+            assert_eq!(none.pause(), None);
+            none.ready();
         }
     }
 }

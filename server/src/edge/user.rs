@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, io::Read};
 
 use super::environment;
 
-/// Bytes of /etc/passwd that are read at most.
+/// Most bytes of /etc/passwd that are read.
 const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Characters of a user's name that are kept.
+/// Most characters of a user's name.
 const USER_CHARS_MAX: usize = 64;
 
-/// Who runs this process, by its user id and not by what the environment says: `anna`, or `uid:1000` where /etc/passwd has no
-/// name for it. Behind `sudo` that is whom it acts as; who asked for it is only a remark, since anybody can write SUDO_UID:
+/// The user that runs this process, by user ID and not by the environment: `anna`, or `uid:1000` if /etc/passwd has no name for it.
+/// Under `sudo` this is the target user. The calling user is only added in parentheses, because anyone can set SUDO_UID:
 /// `ks (SUDO_UID=1000 anna)`.
 pub fn process_user() -> String {
     let passwd = users();
@@ -30,7 +30,7 @@ pub fn process_user() -> String {
 fn users() -> BTreeMap<u32, String> {
     let mut text = String::new();
     let read = std::fs::File::open("/etc/passwd").map(|file| file.take(PASSWD_BYTES_MAX).read_to_string(&mut text));
-    let Ok(Ok(_)) = read else { return BTreeMap::new() }; // then ids have no names
+    let Ok(Ok(_)) = read else { return BTreeMap::new() }; // then the user ID is shown
     named_ids(&text)
 }
 

@@ -1,6 +1,6 @@
-//! What keeps a database from being used, as far as it decides what is to be done about it.
+//! The kinds of faults that make a database unusable, each with its own help text.
 //!
-//! None of the remedies is another path: what begins there is an empty fleet, whose devices would be strangers.
+//! No help text suggests another path: the server would begin an empty fleet there, in which all devices are unknown.
 
 use std::{io, path::Path};
 
@@ -8,24 +8,23 @@ use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 
-/// Each has a remedy of its own.
+/// Each has its own help text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFault {
     /// It is damaged, or a part of it is missing.
     Damaged,
-    /// The file is no SQLite database.
-    NoDatabase,
-    /// What has its name is no file: a folder, a pipe, a device.
-    NoFile,
-    /// It was migrated by a build whose migrations are not this one's.
+    /// The file is not a SQLite database.
+    NotADatabase,
+    /// The path is not a file but a folder, a pipe or a device.
+    NotAFile,
+    /// It was migrated by a build with other migrations.
     OtherHistory,
     /// This user may not read or write it, or its folder.
     Denied,
-    /// It lies where nothing can be written.
+    /// It is on a read-only file system.
     ReadOnly,
-    /// Another program holds it.
-    Held,
-    /// The disk is full.
+    /// Another program has it locked.
+    Locked,
     DiskFull,
     /// The disk fails.
     Disk,
@@ -36,46 +35,50 @@ pub enum DatabaseFault {
 }
 
 impl DatabaseFault {
-    /// What to do, one sentence.
+    /// How to fix it, one sentence.
     pub fn remedy(self, path: &Path) -> String {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (path, folder) = (path.display(), folder.display());
         match self {
             Self::Damaged => {
-                format!("stop whatever has it open, put {path}, its -wal and its -shm aside, and restore a backup")
-            }
-            Self::NoDatabase => format!(
-                "set DATABASE_URL to the fleet's database; if {path} is where it was, put the file aside and restore a backup"
-            ),
-            Self::NoFile => format!("set DATABASE_URL to the database itself, a file; {path} is none"),
-            Self::OtherHistory => {
-                "use the build of this program that made it, or restore a backup that this one made".to_owned()
-            }
-            Self::Denied => format!(
-                "give the user that runs this the right to read and to write {path}, its -wal and its -shm, and their folder {folder} (`ls -ld {folder} {path}*`)"
-            ),
-            Self::ReadOnly => format!("mount the disk of {path} so that it can be written"),
-            Self::Held => format!("wait until the other program is done, or end it (`fuser {path}` names it)"),
-            Self::DiskFull => format!("make room on the disk of {path}"),
-            Self::Disk => {
                 format!(
-                    "look after the disk of {path} (`dmesg` says what failed); copy the files before you mend anything"
+                    "stop every program that has it open, move {path}, its -wal and its -shm away (keep them), and restore a backup"
                 )
             }
-            Self::Misplaced => format!("put {path} back, with its -wal, then try again"),
-            Self::Other => format!("mend what the message says; {path} is left as it was found"),
+            Self::NotADatabase => format!(
+                "set DATABASE_URL to the fleet's database; if that is {path}, move the file away and restore a backup"
+            ),
+            Self::NotAFile => format!("set DATABASE_URL to the database file; {path} is not a file"),
+            Self::OtherHistory => {
+                "use the build of this program that created it, or restore a backup that this build created".to_owned()
+            }
+            Self::Denied => format!(
+                "give this user read and write access to {path}, its -wal and its -shm, and to their folder {folder} (`ls -ld {folder} {path}*`)"
+            ),
+            Self::ReadOnly => format!("mount the disk of {path} writable"),
+            Self::Locked => {
+                format!("wait until the other program has finished, or stop it (`fuser {path}` shows its process ID)")
+            }
+            Self::DiskFull => format!("free space on the disk of {path}"),
+            Self::Disk => {
+                format!(
+                    "check the disk of {path} (`dmesg` shows what failed); copy the files before you repair anything"
+                )
+            }
+            Self::Misplaced => format!("move {path} back, with its -wal, then try again"),
+            Self::Other => format!("fix what the message says; {path} is unchanged"),
         }
     }
 
-    /// Of what SQLite says.
+    /// From SQLite's error code.
     pub fn of_sqlite(error: &rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged,
-            Some(ErrorCode::NotADatabase) => Self::NoDatabase,
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase,
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::Denied,
             Some(ErrorCode::ReadOnly) => Self::ReadOnly,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-                Self::Held
+                Self::Locked
             }
             Some(ErrorCode::DiskFull) => Self::DiskFull,
             Some(ErrorCode::SystemIoFailure) => Self::Disk,
@@ -83,19 +86,19 @@ impl DatabaseFault {
         }
     }
 
-    /// Of what the system says of its file.
+    /// From an error of its file.
     pub fn of_file(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
             io::ErrorKind::NotFound => Self::Misplaced,
-            io::ErrorKind::IsADirectory => Self::NoFile,
+            io::ErrorKind::IsADirectory => Self::NotAFile,
             _ => Self::Other,
         }
     }
 
-    /// The same with a look at where the file is: SQLite says that it can't write, and not whether that is the disk or a right.
+    /// The same after checking the file system: SQLite reports that it can't write, but not whether the disk or a permission is why.
     #[must_use]
     pub fn at(self, path: &Path) -> Self {
         match self {
@@ -105,7 +108,7 @@ impl DatabaseFault {
     }
 }
 
-/// Whether the disk of a path takes no writes from anybody.
+/// Whether the file system of a path is mounted read-only.
 fn is_mounted_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
@@ -115,7 +118,7 @@ impl From<&StoreError> for DatabaseFault {
         match error {
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Misplaced(_) => Self::Misplaced,
-            StoreError::Busy => Self::Held,
+            StoreError::Busy => Self::Locked,
             StoreError::Database(_)
             | StoreError::Retry(_)
             | StoreError::TooLong { .. }
@@ -131,7 +134,7 @@ mod tests {
     use rusqlite::ffi;
 
     #[test]
-    fn each_cause_has_its_own_remedy_and_none_is_an_empty_fleet() {
+    fn each_fault_has_its_own_help_and_none_suggests_an_empty_fleet() {
         let of = |code| DatabaseFault::of_sqlite(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         let faults = [
             of(ffi::SQLITE_CORRUPT),
@@ -144,7 +147,7 @@ mod tests {
             of(ffi::SQLITE_ERROR),
             DatabaseFault::OtherHistory,
             DatabaseFault::Misplaced,
-            DatabaseFault::NoFile,
+            DatabaseFault::NotAFile,
         ];
         let remedies: std::collections::BTreeSet<String> =
             faults.iter().map(|fault| fault.remedy(Path::new("/data/ks.sqlite"))).collect();

@@ -220,7 +220,7 @@ fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
 pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     if let Some(other) = place::not_a_file(path) {
         let (path, why) = (path.to_owned(), format!("it is {other}"));
-        return Err(StartError::BadDatabase { path, fault: DatabaseFault::NoFile, why });
+        return Err(StartError::UnusableDatabase { path, fault: DatabaseFault::NotAFile, why });
     }
     for beside in [wal::log_of(path), wal::index_of(path)] {
         if let Some(other) = place::not_a_file(&beside) {
@@ -241,7 +241,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     }
     if found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
         let why = "this user may not enter its folder (the right `x`)".to_owned();
-        return Err(StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::Denied, why });
+        return Err(StartError::UnusableDatabase { path: path.to_owned(), fault: DatabaseFault::Denied, why });
     }
     if let Ok(to) = std::fs::read_link(path)
         && !path.exists()
@@ -314,17 +314,17 @@ fn refused(path: &Path, error: MigrateError) -> StartError {
         MigrateError::Foreign { table } => StartError::ForeignDatabase { path, table },
         MigrateError::Database(error) => unusable(&path, &error),
         changed @ MigrateError::Changed { .. } => {
-            StartError::BadDatabase { path, fault: DatabaseFault::OtherHistory, why: changed.to_string() }
+            StartError::UnusableDatabase { path, fault: DatabaseFault::OtherHistory, why: changed.to_string() }
         }
         missing @ MigrateError::Missing { .. } => {
-            StartError::BadDatabase { path, fault: DatabaseFault::Damaged, why: missing.to_string() }
+            StartError::UnusableDatabase { path, fault: DatabaseFault::Damaged, why: missing.to_string() }
         }
     }
 }
 
 /// A database that SQLite does not open or read.
 fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
-    StartError::BadDatabase {
+    StartError::UnusableDatabase {
         path: path.to_owned(),
         fault: DatabaseFault::of_sqlite(error).at(path),
         why: in_short(error),
@@ -333,7 +333,7 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
 
 /// A database whose files the system does not open or find.
 fn not_there(path: &Path, error: &std::io::Error) -> StartError {
-    StartError::BadDatabase { path: path.to_owned(), fault: DatabaseFault::of_file(error), why: error.to_string() }
+    StartError::UnusableDatabase { path: path.to_owned(), fault: DatabaseFault::of_file(error), why: error.to_string() }
 }
 
 /// What a look for damage comes to that does not find a database whole.
@@ -344,7 +344,7 @@ struct Unsound {
 
 impl Unsound {
     fn refused(self, path: &Path) -> StartError {
-        StartError::BadDatabase { path: path.to_owned(), fault: self.fault.at(path), why: self.why }
+        StartError::UnusableDatabase { path: path.to_owned(), fault: self.fault.at(path), why: self.why }
     }
 }
 

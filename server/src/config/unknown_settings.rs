@@ -1,12 +1,12 @@
-//! Names in the environment that are meant for this program and are none of its settings: `OTRT_REQUIERED=true` must not be
-//! passed over in silence.
+//! Environment variables that look meant for this program but are not settings: `OTRT_REQUIERED=true` must not be ignored
+//! silently.
 
 use std::collections::BTreeSet;
 
 use super::SETTINGS;
 use crate::failure::StartError;
 
-/// First words of settings that other programs use too: a name that begins so may be theirs.
+/// First words of settings that other programs use too: a name with such a word may be theirs.
 const SHARED_WORDS: [&str; 14] = [
     "ADMIN",
     "COMMIT",
@@ -25,7 +25,7 @@ const SHARED_WORDS: [&str; 14] = [
 ];
 /// Variables of GitLab's runner, whose jobs may run this program.
 const OTHERS: [&str; 2] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS"];
-/// Beginnings of names that are nobody else's: whatever goes on so is meant for this program.
+/// Prefixes that no other program uses: a name with one of them is meant for this program.
 const ONLY_OURS: [&str; 7] = [
     "ARTIFACT_SCRUB_",
     "KEYS_STRANDED_",
@@ -35,9 +35,9 @@ const ONLY_OURS: [&str; 7] = [
     "STORE_LOCKING_",
     "STORE_SYNCHRONOUS_",
 ];
-/// Last words of settings that people leave out.
+/// Last words of settings that users leave out.
 const UNITS: [&str; 5] = ["_MS", "_DAYS", "_BYTES", "_BP", "_MAX"];
-/// Last words that people write for those of our settings.
+/// Last words that users write instead of those of our settings.
 const LAST_WORDS: [(&str, &str); 7] = [
     ("_PATH", "_FILE"),
     ("_FILENAME", "_FILE"),
@@ -47,28 +47,28 @@ const LAST_WORDS: [(&str, &str); 7] = [
     ("_FOLDER", "_DIR"),
     ("_DIRECTORY", "_DIR"),
 ];
-/// Letters behind the first word that make a name rather a setting cut short than another program's.
+/// Letters after the first word from which a name is rather a truncated setting than another program's.
 const CUT_LETTERS_MIN: usize = 3;
-/// Names that are listed in one remark at most.
+/// Most names in one warning.
 const LISTED_MAX: usize = 8;
-/// What people put before the name of a setting of a program that may need it; `SERVER_PORT` is none of this one.
+/// Prefixes that users put before a setting's name; this program has no `SERVER_PORT`.
 const PROGRAM_WORDS: [&str; 3] = ["KS_SERVER_", "KS_", "SERVER_"];
-/// Shortest name of a setting that one letter more or less makes another; below, too many words are near, and only what nobody
-/// writes on purpose is taken for a slip.
+/// Shortest setting for which a name one letter away counts as a typo. Too many words are near a shorter one, so for it only clear
+/// typos count.
 const NEAR_NAME_MIN: usize = 6;
 
-/// What is wrong with names in the environment.
+/// Unknown names in the environment.
 #[derive(Debug, Default)]
 pub struct Misspelt {
-    /// They can be meant for nobody else.
+    /// Names that can only be meant for this program.
     pub refused: Vec<StartError>,
-    /// They may be another program's: sentences for people.
-    pub doubtful: Vec<String>,
+    /// Names that may be another program's, as sentences.
+    pub warnings: Vec<String>,
 }
 
-/// Looks at the names of environment variables. A name is refused if it is plausibly a slip of one of ours and not likely another
-/// program's; one that only begins like a setting is a remark, since the environment may be shared with anything.
-pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
+/// Checks the names of environment variables. A name is refused if it is plausibly a typo of one of ours and not likely another
+/// program's; one that only starts like a setting is a warning, because other programs may share the environment.
+pub fn unknown_settings<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
     let names: BTreeSet<&str> = names.into_iter().collect();
     let mut found = Misspelt::default();
     let mut unlike = Vec::new();
@@ -78,56 +78,57 @@ pub fn misspelt<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
             continue;
         }
         let word = prefix_of(&plain);
-        let meant = slip_of_a_short_one(&plain, &names).or_else(|| of_the_program(&plain));
-        if let Some(setting) = meant {
-            found.doubtful.push(remark(name, setting));
-        } else if let Some(nearest) = slip(&plain, word) {
+        let intended = typo_of_a_short_one(&plain, &names).or_else(|| of_the_program(&plain));
+        if let Some(setting) = intended {
+            found.warnings.push(warning(name, setting));
+        } else if let Some(nearest) = typo(&plain, word) {
             found.refused.push(StartError::UnknownSetting { name: (*name).to_owned(), nearest });
-        } else if let Some(setting) = like(&plain, word) {
-            found.doubtful.push(remark(name, setting));
+        } else if let Some(setting) = similar(&plain, word) {
+            found.warnings.push(warning(name, setting));
         } else if word.is_some() {
             unlike.push(*name);
         }
     }
-    found.doubtful.extend(begin_like(&unlike));
+    found.warnings.extend(same_first_word(&unlike));
     found
 }
 
-fn remark(name: &str, setting: &str) -> String {
-    format!("{name} is no setting of this program, which passes it over; {setting} is one")
+fn warning(name: &str, setting: &str) -> String {
+    format!("{name} is ignored: this program has no such setting, but it has {setting}")
 }
 
-/// One remark for all names that begin like a setting, and are like none.
-fn begin_like(names: &[&str]) -> Option<String> {
+/// One warning for all names that start like a setting but resemble none.
+fn same_first_word(names: &[&str]) -> Option<String> {
     let more = names.len().saturating_sub(LISTED_MAX);
     let listed = names.iter().take(LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
     match (names.len(), more) {
         (0, _) => None,
-        (1, _) => Some(format!("{listed} begins like a setting of this program, and is none: it is passed over")),
-        (_, 0) => Some(format!("{listed} begin like settings of this program, and are none: they are passed over")),
+        (1, _) => Some(format!("{listed} is ignored: it starts like a setting of this program, but is not one")),
+        (_, 0) => Some(format!("{listed} are ignored: they start like settings of this program, but are not")),
         _ => Some(format!(
-            "{listed} and {more} others begin like settings of this program, and are none: they are passed over"
+            "{listed} and {more} others are ignored: they start like settings of this program, but are not"
         )),
     }
 }
 
-/// The setting that a name is plausibly a slip of, in a family of names that other programs do not have, or have without a unit
-/// that ours end with.
-fn slip(name: &str, word: Option<&str>) -> Option<&'static str> {
+/// The setting that a name is plausibly a typo of, among names that other programs do not have, or have without the unit that ours
+/// end with.
+fn typo(name: &str, word: Option<&str>) -> Option<&'static str> {
     if let Some(start) = ONLY_OURS.iter().find(|start| name.starts_with(**start)) {
-        return cut_short(name).or_else(|| Some(nearest(name, start)?.0));
+        return truncated(name).or_else(|| Some(nearest(name, start)?.0));
     }
     let is_shared = SHARED_WORDS.contains(&word?);
     let is_without_unit = |setting: &&str| setting.strip_prefix(name).is_some_and(|rest| UNITS.contains(&rest));
-    if let Some(setting) = cut_short(name).filter(|setting| !is_shared || is_without_unit(setting)) {
+    if let Some(setting) = truncated(name).filter(|setting| !is_shared || is_without_unit(setting)) {
         return Some(setting);
     }
     let (setting, distance) = nearest(name, "").filter(|_| !is_shared)?;
     (distance <= (setting.len() / 12).max(1)).then_some(setting)
 }
-/// The short setting, `HOST` or `PORT`, of which a name is a slip: a letter twice (`HOSTT`), two letters that changed places (`PROT`),
-/// or a plural (`PORTS`) while the setting itself is not given. Any other letter makes it another word: `POST`, `HOSTNAME`.
-fn slip_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static str> {
+
+/// The short setting, `HOST` or `PORT`, of which a name is a typo: a doubled letter (`HOSTT`), two swapped letters (`PROT`),
+/// or a plural (`PORTS`) while the setting itself is not given. Any other difference makes it another word: `POST`, `HOSTNAME`.
+fn typo_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static str> {
     let short = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.len() < NEAR_NAME_MIN);
     short.into_iter().find(|setting| {
         let letters = setting.as_bytes();
@@ -152,8 +153,8 @@ fn is_setting(name: &str) -> bool {
 }
 
 /// Whether Kubernetes or Docker set it for a service of any name: `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_SERVICE_PORT_HTTPS`,
-/// `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR`; and `X_PORT`, `X_NAME` and `X_ENV_...`, which others write too, where one of these stands
-/// beside it.
+/// `X_PORT_80_TCP`, `X_PORT_80_TCP_ADDR`; and `X_PORT`, `X_NAME` and `X_ENV_...`, which others write too, if one of these is set
+/// as well.
 fn is_of_a_service(name: &str, names: &BTreeSet<&str>) -> bool {
     let of_a_port = |service: &str, name: &str| {
         let rest = name.strip_prefix(service).and_then(|rest| rest.strip_prefix("_PORT_"));
@@ -176,38 +177,38 @@ fn is_of_a_service(name: &str, names: &BTreeSet<&str>) -> bool {
     is_of_a_service || name.match_indices("_PORT_").any(|(at, _)| of_a_port(name.get(..at).unwrap_or_default(), name))
 }
 
-/// The setting that a name is with the program's before it, such as `SERVER_PORT`.
+/// The setting of a name that has the program's name before it, such as `SERVER_PORT`.
 fn of_the_program(name: &str) -> Option<&'static str> {
     let bare = PROGRAM_WORDS.iter().find_map(|word| name.strip_prefix(word))?;
     SETTINGS.iter().map(|setting| setting.name).find(|setting| *setting == bare)
 }
 
-/// The first word of a name, if settings begin with it and go on.
+/// The first word of a name, if it is also the first word of a longer setting.
 fn prefix_of(name: &str) -> Option<&'static str> {
     let word = |name: &'static str| name.split_once('_').map(|(word, _)| word);
     let mut words = SETTINGS.iter().filter_map(|setting| word(setting.name));
     words.find(|word| name.strip_prefix(word).is_some_and(|rest| rest.starts_with('_')))
 }
 
-/// The setting whose name goes on where this one ends, in the middle of a word too: `STORE_SYNC`, `IDLE_TIMEOUT`. None if several do
-/// that are not one another's beginning: who writes `RATE_LIMIT` has another program in mind.
-fn cut_short(name: &str) -> Option<&'static str> {
+/// The setting that a name is a truncation of, also in the middle of a word: `STORE_SYNC`, `IDLE_TIMEOUT`. None if it is one of several
+/// that are not prefixes of each other: `RATE_LIMIT` is meant for another program.
+fn truncated(name: &str) -> Option<&'static str> {
     name.split_once('_').filter(|(_, rest)| rest.len() >= CUT_LETTERS_MIN)?;
     let longer = || SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(name));
     let shortest = longer().min_by_key(|setting| setting.len())?;
     longer().all(|setting| setting.starts_with(shortest)).then_some(shortest)
 }
 
-/// The setting that a name is like, though other programs may have it: a few letters away, one of its beginnings or ends
-/// (`S3_BUCKET` of `ARTIFACTS_S3_BUCKET`), or one with more behind it.
-fn like(name: &str, word: Option<&str>) -> Option<&'static str> {
-    let named_otherwise = || {
+/// The setting that a name resembles, though other programs may have it: a few letters away, one of its prefixes or suffixes
+/// (`S3_BUCKET` of `ARTIFACTS_S3_BUCKET`), or a longer name.
+fn similar(name: &str, word: Option<&str>) -> Option<&'static str> {
+    let with_our_last_word = || {
         LAST_WORDS.iter().find_map(|(written, ours)| {
             let meant = format!("{}{ours}", name.strip_suffix(written)?);
             SETTINGS.iter().map(|setting| setting.name).find(|setting| *setting == meant)
         })
     };
-    if let Some(setting) = named_otherwise() {
+    if let Some(setting) = with_our_last_word() {
         return Some(setting);
     }
     let near = nearest(name, "").filter(|(setting, distance)| is_near(setting, *distance)).map(|(setting, _)| setting);
@@ -217,17 +218,19 @@ fn like(name: &str, word: Option<&str>) -> Option<&'static str> {
             |fits: &dyn Fn(&str) -> bool| SETTINGS.iter().map(|setting| setting.name).find(|setting| fits(setting));
         let is_longer = |setting: &str| name.strip_prefix(setting).is_some_and(|rest| rest.starts_with('_'));
         let ends_so = |setting: &str| setting.strip_suffix(name).is_some_and(|start| start.ends_with('_'));
-        cut_short(name).or_else(|| of(&ends_so)).or_else(|| of(&is_longer))
+        truncated(name).or_else(|| of(&ends_so)).or_else(|| of(&is_longer))
     })
 }
 
-/// The setting whose name is nearest among those with this beginning, and how many letters differ.
+/// The setting with the nearest name among those with this prefix, and how many letters differ.
 fn nearest(name: &str, start: &str) -> Option<(&'static str, usize)> {
-    let kin = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(start));
-    kin.map(|setting| (setting, strsim::damerau_levenshtein(name, setting))).min_by_key(|(_, distance)| *distance)
+    let candidates = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.starts_with(start));
+    candidates
+        .map(|setting| (setting, strsim::damerau_levenshtein(name, setting)))
+        .min_by_key(|(_, distance)| *distance)
 }
 
-/// Whether so few letters differ that it is rather a slip than another name.
+/// Whether so few letters differ that it is rather a typo than another name.
 fn is_near(setting: &str, distance: usize) -> bool {
     distance == 0 || setting.len() >= NEAR_NAME_MIN && distance <= setting.len().div_ceil(8)
 }
@@ -237,11 +240,15 @@ mod tests {
     use super::*;
 
     fn refused(names: &[&str]) -> Vec<String> {
-        misspelt(names.iter().copied()).refused.iter().map(|error| format!("{error}; {}", error.remedy())).collect()
+        unknown_settings(names.iter().copied())
+            .refused
+            .iter()
+            .map(|error| format!("{error}; {}", error.remedy()))
+            .collect()
     }
 
     #[test]
-    fn another_word_for_a_file_or_a_folder_is_known() {
+    fn another_word_for_a_file_or_a_folder_is_recognized() {
         for (written, ours) in [
             ("SERVER_PRIVATE_KEY_PATH", "SERVER_PRIVATE_KEY_FILE"),
             ("SERVER_PRIVATE_KEY_PEM", "SERVER_PRIVATE_KEY_FILE"),
@@ -249,13 +256,13 @@ mod tests {
             ("SERVER_KEYS_PATH", "SERVER_KEYS_DIR"),
             ("SERVER_KEYS_FOLDER", "SERVER_KEYS_DIR"),
         ] {
-            let doubtful = misspelt([written]).doubtful;
-            assert!(doubtful.len() == 1 && doubtful[0].ends_with(&format!("; {ours} is one")), "{doubtful:?}");
+            let warnings = unknown_settings([written]).warnings;
+            assert!(warnings.len() == 1 && warnings[0].ends_with(&format!("but it has {ours}")), "{warnings:?}");
         }
     }
 
     #[test]
-    fn what_only_we_could_mean_is_refused_with_the_nearest_name() {
+    fn a_name_that_only_we_use_is_refused_with_the_nearest_setting() {
         for (wrong, right) in [
             ("OTRT_REQUIERED", "OTRT_REQUIRED"),
             ("otrt_required", "OTRT_REQUIRED"),
@@ -275,23 +282,25 @@ mod tests {
             ("ARTIFACT_DIR", "ARTIFACTS_DIR"),
             ("HEARTBEAT_INTERVAL", "HEARTBEAT_INTERVAL_MS"),
         ] {
-            let said = refused(&[wrong]);
-            assert!(said.len() == 1 && said[0].contains(wrong), "{said:?}");
-            assert!(said[0].contains(&format!("did you mean {right}?")), "{said:?}");
+            let shown = refused(&[wrong]);
+            assert!(shown.len() == 1 && shown[0].contains(wrong), "{shown:?}");
+            assert!(shown[0].contains(&format!("did you mean {right}?")), "{shown:?}");
         }
     }
 
     #[test]
-    fn what_may_be_meant_for_another_program_is_a_remark() {
+    fn a_name_that_may_be_another_programs_is_a_warning() {
         let names = ["S3_BUCKET", "LOG_LEVL", "SENTRY_ENVIRONMENT", "ORTT_REQUIRED", "HEARTBEATRETENTION_DAYS", "port"];
-        let found = misspelt(names);
-        assert_eq!((found.refused.len(), found.doubtful.len()), (0, names.len()), "{found:?}");
-        assert!(found.doubtful.iter().any(|doubt| doubt.contains("LOG_LEVL ") && doubt.contains("LOG_LEVEL is one")));
+        let found = unknown_settings(names);
+        assert_eq!((found.refused.len(), found.warnings.len()), (0, names.len()), "{found:?}");
+        assert!(
+            found.warnings.iter().any(|warning| warning.contains("LOG_LEVL ") && warning.contains("it has LOG_LEVEL"))
+        );
     }
 
-    /// Goal: an environment that is shared with other software keeps no server from its start.
+    /// Goal: an environment that is shared with other software does not stop the server from starting.
     #[test]
-    fn what_begins_like_a_setting_and_is_like_none_is_one_remark() {
+    fn names_that_only_start_like_settings_are_one_warning() {
         let others = [
             "STORE_URL",
             "STORE_ID",
@@ -308,25 +317,25 @@ mod tests {
             "COMMAND_MODE",
         ];
         for name in others {
-            let found = misspelt([name]);
-            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{name}: {found:?}");
+            let found = unknown_settings([name]);
+            assert!(found.refused.is_empty() && found.warnings.len() == 1, "{name}: {found:?}");
         }
-        let found = misspelt(others);
+        let found = unknown_settings(others);
         assert!(found.refused.is_empty(), "{found:?}");
-        let said = found.doubtful.last().unwrap();
-        assert!(said.contains("STORE_URL") || said.contains("others begin like settings"), "{said}");
-        assert!(found.doubtful.len() <= 3, "{found:?}");
+        let shown = found.warnings.last().unwrap();
+        assert!(shown.contains("STORE_URL") || shown.contains("others are ignored"), "{shown}");
+        assert!(found.warnings.len() <= 3, "{found:?}");
         assert_eq!(
-            misspelt(["STORE_URL"]).doubtful,
-            ["STORE_URL begins like a setting of this program, and is none: it is passed over"]
+            unknown_settings(["STORE_URL"]).warnings,
+            ["STORE_URL is ignored: it starts like a setting of this program, but is not one"]
         );
         for (name, setting) in [("S3_ACCESS_KEY", "S3_ACCESS_KEY_ID"), ("S3_BUCKET", "ARTIFACTS_S3_BUCKET")] {
-            assert!(misspelt([name]).doubtful[0].ends_with(&format!("; {setting} is one")), "{name}");
+            assert!(unknown_settings([name]).warnings[0].ends_with(&format!("but it has {setting}")), "{name}");
         }
     }
 
     #[test]
-    fn the_programs_name_before_a_setting_is_a_remark_that_names_the_setting() {
+    fn the_programs_name_before_a_setting_is_a_warning() {
         for (name, setting) in [
             ("SERVER_PORT", "PORT"),
             ("SERVER_HOST", "HOST"),
@@ -335,16 +344,16 @@ mod tests {
             ("KS_DATABASE_URL", "DATABASE_URL"),
             ("SERVER_LOG_LEVEL", "LOG_LEVEL"),
         ] {
-            let found = misspelt([name]);
-            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{found:?}");
-            assert!(found.doubtful[0].ends_with(&format!("; {setting} is one")), "{found:?}");
+            let found = unknown_settings([name]);
+            assert!(found.refused.is_empty() && found.warnings.len() == 1, "{found:?}");
+            assert!(found.warnings[0].ends_with(&format!("but it has {setting}")), "{found:?}");
         }
-        let service = misspelt(["SERVER_PORT", "SERVER_SERVICE_HOST", "SERVER_PORT_80_TCP"]);
-        assert!(service.doubtful.is_empty(), "of a service of that name: {service:?}");
+        let service = unknown_settings(["SERVER_PORT", "SERVER_SERVICE_HOST", "SERVER_PORT_80_TCP"]);
+        assert!(service.warnings.is_empty(), "of a service of that name: {service:?}");
     }
 
     #[test]
-    fn a_slip_in_a_short_name_is_a_remark_and_another_word_is_none() {
+    fn a_typo_of_a_short_name_is_a_warning_and_another_word_is_not() {
         for (name, setting) in [
             ("HOSTT", "HOST"),
             ("HHOST", "HOST"),
@@ -355,19 +364,19 @@ mod tests {
             ("PROT", "PORT"),
             ("PORTS", "PORT"),
         ] {
-            let found = misspelt([name]);
-            assert!(found.refused.is_empty() && found.doubtful.len() == 1, "{name}: {found:?}");
-            assert!(found.doubtful[0].ends_with(&format!("; {setting} is one")), "{found:?}");
+            let found = unknown_settings([name]);
+            assert!(found.refused.is_empty() && found.warnings.len() == 1, "{name}: {found:?}");
+            assert!(found.warnings[0].ends_with(&format!("but it has {setting}")), "{found:?}");
         }
         let others = [
             "HOSTNAME", "HOSTTYPE", "POST", "SPORT", "PORTAL", "HOS", "OST", "PORT1", "GHOST", "SORT", "HOT", "PORTTT",
         ];
-        let found = misspelt(others.into_iter().chain(["PORT", "PORTS", "HOST", "HOSTS"]));
-        assert!(found.refused.is_empty() && found.doubtful.is_empty(), "{found:?}");
+        let found = unknown_settings(others.into_iter().chain(["PORT", "PORTS", "HOST", "HOSTS"]));
+        assert!(found.refused.is_empty() && found.warnings.is_empty(), "{found:?}");
     }
 
     #[test]
-    fn a_port_in_a_name_does_not_make_it_a_services() {
+    fn a_port_in_a_name_does_not_make_it_a_service() {
         for name in [
             "OTRT_PORT_REQUIRED",
             "STORE_PORT",
@@ -376,13 +385,13 @@ mod tests {
             "STORE_PORT_80_XYZ",
             "STORE_PORT_80_TCP_X",
         ] {
-            let found = misspelt([name]);
-            assert_eq!(found.refused.len() + found.doubtful.len(), 1, "{name}: {found:?}");
+            let found = unknown_settings([name]);
+            assert_eq!(found.refused.len() + found.warnings.len(), 1, "{name}: {found:?}");
         }
     }
 
     #[test]
-    fn what_a_machine_sets_is_nobodys_business() {
+    fn variables_that_machines_set_are_ignored() {
         let usual = [
             "PATH",
             "HOME",
@@ -428,14 +437,14 @@ mod tests {
             "MACHTYPE",
             "OSTYPE",
         ];
-        let found = misspelt(usual);
-        assert!(found.refused.is_empty() && found.doubtful.is_empty(), "{found:?}");
-        let ours = misspelt(SETTINGS.iter().map(|setting| setting.name));
-        assert!(ours.refused.is_empty() && ours.doubtful.is_empty(), "{ours:?}");
+        let found = unknown_settings(usual);
+        assert!(found.refused.is_empty() && found.warnings.is_empty(), "{found:?}");
+        let ours = unknown_settings(SETTINGS.iter().map(|setting| setting.name));
+        assert!(ours.refused.is_empty() && ours.warnings.is_empty(), "{ours:?}");
     }
 
     #[test]
-    fn every_shared_word_begins_a_setting() {
+    fn every_shared_word_is_the_first_of_a_setting() {
         for word in SHARED_WORDS {
             assert!(SETTINGS.iter().any(|setting| setting.name.starts_with(&format!("{word}_"))), "{word}");
         }

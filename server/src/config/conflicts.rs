@@ -1,37 +1,36 @@
-//! Settings held against each other, and against the machine: each may be in range, and two of them make no sense together.
+//! Settings that are valid on their own, but conflict with each other or with the machine's limits.
 
 use std::time::Duration;
 
 use super::{Config, IDLE_TIMEOUT_MS_MAX, Synchronous};
 use crate::clock::ms;
 
-/// Requests that a device may make for each heartbeat, at least: punches, log lines and ACKs come besides.
+/// Fewest requests for each heartbeat that a device must be allowed: it also sends punches, log lines and ACKs.
 const REQUESTS_PER_BEAT: u64 = 2;
-/// Files that are open besides connections and downloads: the database, its log, folders, the runtime's own.
+/// Files that are open apart from connections and downloads: the database, its log, folders, the runtime's own.
 const OTHER_FILES: u64 = 64;
-/// A network with a shorter prefix holds strangers: 10.0.0.0/8 and fc00::/7 are the widest private ones.
+/// A network with a shorter prefix is not private: 10.0.0.0/8 and fc00::/7 are the widest private ones.
 const PREFIX_MIN: (u8, u8) = (8, 7);
-/// How long a device that is alone may take for the greatest firmware image.
+/// Longest download of the largest firmware image by a single device.
 const DOWNLOAD_MAX: Duration = Duration::from_hours(1);
 
-/// Two settings that do not go together.
+/// Two conflicting settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contradiction {
-    /// What they say.
+pub struct Conflict {
     pub found: String,
-    /// What to do.
+    /// How to resolve it.
     pub remedy: String,
 }
 
-/// Every contradiction; `open_files_max` is what the system grants the process, none for any number.
-pub fn contradictions(config: &Config, open_files_max: Option<u64>) -> Vec<Contradiction> {
-    let judges = [budget_of_a_beat, wide_proxies, idle_between_beats, group_and_queue, slow_downloads, power_cut];
-    let mut found: Vec<Contradiction> = judges.iter().filter_map(|judge| judge(config)).collect();
+/// All conflicts; `open_files_max` is the process's limit of open files, none if unlimited.
+pub fn conflicts(config: &Config, open_files_max: Option<u64>) -> Vec<Conflict> {
+    let checks = [device_rate, wide_proxies, idle_timeout, group_and_queue, slow_downloads, power_cut];
+    let mut found: Vec<Conflict> = checks.iter().filter_map(|check| check(config)).collect();
     found.extend(open_files(config, open_files_max));
     found
 }
 
-fn budget_of_a_beat(config: &Config) -> Option<Contradiction> {
+fn device_rate(config: &Config) -> Option<Conflict> {
     let interval_ms = ms(config.heartbeat_interval).max(1);
     let needed = (60_000 * REQUESTS_PER_BEAT).div_ceil(interval_ms);
     let per_min = u64::from(config.device_rate.per_min);
@@ -39,35 +38,35 @@ fn budget_of_a_beat(config: &Config) -> Option<Contradiction> {
         return None;
     }
     let seconds = interval_ms as f64 / 1_000.0;
-    Some(Contradiction {
+    Some(Conflict {
         found: format!(
-            "devices are to beat every {seconds} s, which takes {needed} requests a minute with all else, and may make {per_min}"
+            "devices send a heartbeat every {seconds} s, which requires {needed} requests a minute in total, but may make only {per_min}"
         ),
-        remedy: format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} at least, or a longer HEARTBEAT_INTERVAL_MS"),
+        remedy: format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} or more, or a longer HEARTBEAT_INTERVAL_MS"),
     })
 }
 
-fn wide_proxies(config: &Config) -> Option<Contradiction> {
+fn wide_proxies(config: &Config) -> Option<Conflict> {
     let is_wide = |prefix: u8, is_ipv4| prefix < if is_ipv4 { PREFIX_MIN.0 } else { PREFIX_MIN.1 };
     let wide = config.trusted_proxies.iter().find(|network| is_wide(network.prefix_len(), network.addr().is_ipv4()))?;
-    Some(Contradiction {
+    Some(Conflict {
         found: format!(
-            "TRUSTED_PROXIES has a network with the prefix /{}: strangers in it may say where they come from",
+            "TRUSTED_PROXIES has a network with the prefix /{}: untrusted clients in it can forge their address",
             wide.prefix_len()
         ),
-        remedy: "name the proxies themselves, or the network that only they are in".to_owned(),
+        remedy: "list the proxies' addresses, or a network that only contains proxies".to_owned(),
     })
 }
 
-fn idle_between_beats(config: &Config) -> Option<Contradiction> {
+fn idle_timeout(config: &Config) -> Option<Conflict> {
     let (idle, interval) = (config.idle_timeout, config.heartbeat_interval);
     let enough_ms = (2 * ms(interval)).min(IDLE_TIMEOUT_MS_MAX);
     if idle > interval || enough_ms <= ms(interval) {
-        return None; // devices that beat once a day can have no connection that lasts
+        return None; // with one heartbeat a day, no connection can be kept open
     }
-    Some(Contradiction {
+    Some(Conflict {
         found: format!(
-            "connections are closed after {} ms, and devices beat every {} ms: each beat takes a new one",
+            "connections are closed after {} ms, but devices send a heartbeat every {} ms: each one needs a new connection",
             ms(idle),
             ms(interval)
         ),
@@ -75,69 +74,69 @@ fn idle_between_beats(config: &Config) -> Option<Contradiction> {
     })
 }
 
-fn group_and_queue(config: &Config) -> Option<Contradiction> {
+fn group_and_queue(config: &Config) -> Option<Conflict> {
     let (group, queue) = (config.commit_group_max, config.store_queue_max);
     if group <= queue {
         return None;
     }
-    Some(Contradiction {
-        found: format!("{group} writes may share a commit, and only {queue} may wait for one"),
-        remedy: format!("set STORE_QUEUE_MAX={group} at least, or a smaller COMMIT_GROUP_MAX"),
+    Some(Conflict {
+        found: format!("{group} writes may share a commit, but only {queue} may wait for one"),
+        remedy: format!("set STORE_QUEUE_MAX={group} or more, or a smaller COMMIT_GROUP_MAX"),
     })
 }
 
-fn slow_downloads(config: &Config) -> Option<Contradiction> {
+fn slow_downloads(config: &Config) -> Option<Conflict> {
     let limits = config.artifact_limits;
     let seconds = limits.artifact_bytes_max / limits.bytes_per_s_max.max(1);
     if seconds <= DOWNLOAD_MAX.as_secs() {
         return None;
     }
-    Some(Contradiction {
+    Some(Conflict {
         found: format!(
-            "a firmware image of ARTIFACT_BYTES_MAX takes one device {seconds} s at ARTIFACT_BYTES_PER_S_MAX"
+            "downloading a firmware image of ARTIFACT_BYTES_MAX takes {seconds} s at ARTIFACT_BYTES_PER_S_MAX, even for a single device"
         ),
         remedy: "set a larger ARTIFACT_BYTES_PER_S_MAX, or a smaller ARTIFACT_BYTES_MAX".to_owned(),
     })
 }
 
-fn power_cut(config: &Config) -> Option<Contradiction> {
+fn power_cut(config: &Config) -> Option<Conflict> {
     if config.sqlite.synchronous == Synchronous::Full {
         return None;
     }
     let word = config.sqlite.synchronous.as_str().to_lowercase();
-    Some(Contradiction {
-        found: format!("STORE_SYNCHRONOUS={word}: a power cut loses what was acknowledged"),
-        remedy: "set STORE_SYNCHRONOUS=full where devices are real".to_owned(),
+    Some(Conflict {
+        found: format!("STORE_SYNCHRONOUS={word}: a power failure loses acknowledged data"),
+        remedy: "set STORE_SYNCHRONOUS=full in production".to_owned(),
     })
 }
 
-/// Connections that the process can hold: as many as the settings say, or what the limit of open files leaves room for beside all
-/// else, so that nobody who opens connections keeps the server from opening a file.
+/// Connections that the process accepts: CONNECTIONS_MAX, or what the limit of open files allows after all other files, so that
+/// clients that open connections can't stop the server from opening a file.
 pub fn connections_max(config: &Config, open_files_max: Option<u64>) -> usize {
     let downloads = u64::try_from(config.artifact_limits.downloads_max).unwrap_or(u64::MAX);
     let room = open_files_max.map_or(u64::MAX, |files| files.saturating_sub(downloads.saturating_add(OTHER_FILES)));
     config.connections_max.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
 }
 
-fn open_files(config: &Config, open_files_max: Option<u64>) -> Option<Contradiction> {
+fn open_files(config: &Config, open_files_max: Option<u64>) -> Option<Conflict> {
     let held = connections_max(config, open_files_max);
     let open_files_max = open_files_max?;
     let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let (connections, downloads) = (wide(config.connections_max), wide(config.artifact_limits.downloads_max));
-    let besides = downloads.saturating_add(OTHER_FILES);
-    let needed = connections.saturating_add(besides);
+    let other_files = downloads.saturating_add(OTHER_FILES);
+    let needed = connections.saturating_add(other_files);
     if needed <= open_files_max {
         return None;
     }
-    let instead = match open_files_max.saturating_sub(besides) {
+    let instead = match open_files_max.saturating_sub(other_files) {
         0 => "smaller CONNECTIONS_MAX and ARTIFACT_DOWNLOADS_MAX".to_owned(),
         room => format!("CONNECTIONS_MAX={room}"),
     };
-    Some(Contradiction {
+    Some(Conflict {
         found: format!(
-            "{open_files_max} open files at most, and {needed} may be needed: one for each of {connections} connections \
+            "the limit is {open_files_max} open files, but {needed} may be needed: one for each of {connections} connections \
              (CONNECTIONS_MAX), a file or a socket for each of {downloads} downloads of images (ARTIFACT_DOWNLOADS_MAX), and \
-             {OTHER_FILES} besides; {held} connections are held at most"
+             {OTHER_FILES} others; the server accepts at most {held} connections"
         ),
         remedy: format!(
             "raise the limit (LimitNOFILE= of the systemd unit, or `ulimit -n`) to {needed}, or set {instead}"
@@ -149,40 +148,40 @@ fn open_files(config: &Config, open_files_max: Option<u64>) -> Option<Contradict
 mod tests {
     use super::*;
 
-    fn of(pairs: &[(&str, &str)], open_files_max: Option<u64>) -> Vec<Contradiction> {
+    fn of(pairs: &[(&str, &str)], open_files_max: Option<u64>) -> Vec<Conflict> {
         let given = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        contradictions(&Config::from_map(&given).unwrap(), open_files_max)
+        conflicts(&Config::from_map(&given).unwrap(), open_files_max)
     }
 
     #[test]
-    fn the_defaults_go_together() {
+    fn the_defaults_do_not_conflict() {
         assert_eq!(of(&[], None), []);
         assert_eq!(of(&[], Some(131_072)), [], "what the systemd unit grants");
     }
 
     #[test]
-    fn each_contradiction_is_found_and_its_remedy_holds() {
-        for (pairs, named, mended) in [
+    fn each_conflict_is_found_and_its_remedy_resolves_it() {
+        for (pairs, named, fixed) in [
             (
                 &[("HEARTBEAT_INTERVAL_MS", "5000"), ("RATE_LIMIT_DEVICE_PER_MIN", "1")][..],
-                "every 5 s, which takes 24 requests a minute with all else, and may make 1",
+                "every 5 s, which requires 24 requests a minute in total, but may make only 1",
                 ("RATE_LIMIT_DEVICE_PER_MIN", "24"),
             ),
             (&[("TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0")], "the prefix /0", ("TRUSTED_PROXIES", "10.0.0.0/8")),
             (&[("TRUSTED_PROXIES", "::/0")], "the prefix /0", ("TRUSTED_PROXIES", "fc00::/7")),
-            (&[("IDLE_TIMEOUT_MS", "60000")], "each beat takes a new one", ("IDLE_TIMEOUT_MS", "120000")),
+            (&[("IDLE_TIMEOUT_MS", "60000")], "each one needs a new connection", ("IDLE_TIMEOUT_MS", "120000")),
             (&[("STORE_QUEUE_MAX", "16")], "256 writes may share", ("STORE_QUEUE_MAX", "256")),
             (&[("ARTIFACT_BYTES_PER_S_MAX", "1024")], "262144 s", ("ARTIFACT_BYTES_PER_S_MAX", "100000")),
-            (&[("STORE_SYNCHRONOUS", "off")], "a power cut", ("STORE_SYNCHRONOUS", "full")),
+            (&[("STORE_SYNCHRONOUS", "off")], "a power failure", ("STORE_SYNCHRONOUS", "full")),
         ] {
             let found = of(pairs, None);
             assert!(found.len() == 1 && found[0].found.contains(named), "{found:?}");
-            assert_eq!(of(&[pairs, &[mended]].concat(), None), [], "{mended:?}");
+            assert_eq!(of(&[pairs, &[fixed]].concat(), None), [], "{fixed:?}");
         }
     }
 
     #[test]
-    fn no_more_connections_are_held_than_there_are_files_for() {
+    fn connections_are_limited_by_open_files() {
         let held = |pairs: &[(&str, &str)], files| {
             let given = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             connections_max(&Config::from_map(&given).unwrap(), files)
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_remedy_is_a_setting_that_is_accepted_and_ends_it() {
+    fn every_remedy_is_an_accepted_setting_that_resolves_the_conflict() {
         let mut cases: Vec<Vec<(&str, &str)>> = Vec::new();
         for interval in ["100", "999", "60000", "43200000", "43200001", "86399999", "86400000"] {
             for idle in ["1000", "900000", "86400000"] {
@@ -214,13 +213,13 @@ mod tests {
         let mut remedies = 0;
         for pairs in &cases {
             for open_files_max in [None, Some(1), Some(64), Some(129), Some(20_000), Some(u64::MAX)] {
-                for Contradiction { found, remedy } in of(pairs, open_files_max) {
-                    let mended = named(&remedy);
-                    remedies += mended.len();
-                    let left = of(&[&pairs[..], &mended].concat(), open_files_max);
-                    let is_ended =
+                for Conflict { found, remedy } in of(pairs, open_files_max) {
+                    let fixed = named(&remedy);
+                    remedies += fixed.len();
+                    let left = of(&[&pairs[..], &fixed].concat(), open_files_max);
+                    let is_resolved =
                         left.len() < of(pairs, open_files_max).len() && left.iter().all(|left| left.found != found);
-                    assert!(mended.is_empty() || is_ended, "{pairs:?} {remedy}: {left:?}");
+                    assert!(fixed.is_empty() || is_resolved, "{pairs:?} {remedy}: {left:?}");
                 }
             }
         }

@@ -11,7 +11,7 @@ use ks_server::{
     rollout::{
         gate::Test,
         outcome::Outcome,
-        plan::{Wish, plan, read},
+        plan::{RolloutRequest, plan, read},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
         step::State,
     },
@@ -116,7 +116,7 @@ fn main() {
     let cost = measured_once(count, || all_beat(&mut store, 1, 1, 1, AT));
     row("a heartbeat, no rollout", cost);
     release(&mut store);
-    let request = Wish { rollout_id: rollout_id.clone(), policy: policy() };
+    let request = RolloutRequest { rollout_id: rollout_id.clone(), policy: policy() };
     let (record, candidates) = commit(&mut store, |store| {
         let record = store.release(&"fw-2".parse().unwrap())?.unwrap();
         let candidates = store.candidates(&record, &Selector::default())?;

@@ -15,17 +15,17 @@ pub const ID_BYTES_MAX: usize = 64;
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not an identifier: expected 1 to 64 characters of A-Z a-z 0-9 . _ - beginning with a letter")]
-pub struct BadId {
+pub struct InvalidId {
     given: String,
 }
 
-fn checked(given: &str) -> Result<Arc<str>, BadId> {
+fn checked(given: &str) -> Result<Arc<str>, InvalidId> {
     let first_is_letter = given.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     let all_allowed = given.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if first_is_letter && all_allowed && given.len() <= ID_BYTES_MAX {
         Ok(given.into())
     } else {
-        Err(BadId { given: given.chars().take(ID_BYTES_MAX + 1).collect() })
+        Err(InvalidId { given: given.chars().take(ID_BYTES_MAX + 1).collect() })
     }
 }
 
@@ -44,8 +44,8 @@ macro_rules! identifier {
             }
         }
         impl FromStr for $name {
-            type Err = BadId;
-            fn from_str(given: &str) -> Result<Self, BadId> {
+            type Err = InvalidId;
+            fn from_str(given: &str) -> Result<Self, InvalidId> {
                 checked(given).map(Self)
             }
         }

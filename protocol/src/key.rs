@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 use crate::modelled;
 use crate::{
     id::KeyId,
-    pem::{self, BadPem},
+    pem::{self, InvalidPem},
     signature::Signature,
     text::hex,
 };
 
 /// Why a key is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
+pub enum InvalidKey {
     /// Not 44 characters of base64.
     #[error("expected a public key: the base64 of 32 bytes, 43 characters of A-Z a-z 0-9 + / and one `=`; got {got}")]
     NotBase64 {
@@ -39,7 +39,7 @@ pub enum BadKey {
     Twice,
     /// The PEM holds no usable private key.
     #[error(transparent)]
-    Pem(#[from] BadPem),
+    Pem(#[from] InvalidPem),
     /// A key that can't be written as PEM.
     #[error("this key can't be written as PEM")]
     Unwritable,
@@ -54,25 +54,25 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`InvalidKey::NotBase64`] or [`InvalidKey::NotAPoint`].
-    pub fn from_base64(text: &str) -> Result<Self, BadKey> {
+    pub fn from_base64(text: &str) -> Result<Self, InvalidKey> {
         let mut bytes = [0; 32];
         let key = match Base64::decode(text, &mut bytes) {
             Ok(decoded) if decoded.len() == 32 => Self(bytes),
-            _ => return Err(BadKey::NotBase64 { got: why_not_base64(text) }),
+            _ => return Err(InvalidKey::NotBase64 { got: why_not_base64(text) }),
         };
         key.verifier().map(|_| key)
     }
 
     /// The key ready for verifying: the point unpacked, points of small order refused.
-    pub fn verifier(&self) -> Result<Verifier, BadKey> {
+    pub fn verifier(&self) -> Result<Verifier, InvalidKey> {
         #[cfg(feature = "modelled")]
         if modelled::is_on() {
             return Ok(Verifier(Verifying::Modelled(*self)));
         }
-        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadKey::NotAPoint)?;
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| InvalidKey::NotAPoint)?;
         // A second encoding of the same point would count as a second key.
         let is_canonical = key.to_edwards().compress().0 == self.0;
-        if key.is_weak() || !is_canonical { Err(BadKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
+        if key.is_weak() || !is_canonical { Err(InvalidKey::NotAPoint) } else { Ok(Verifier(Verifying::Ed25519(key))) }
     }
 
     /// The identifier of this key as a server key.
@@ -192,11 +192,11 @@ impl PrivateKey {
 
     /// The real key; a modelled one has no file format.
     #[cfg_attr(not(feature = "modelled"), expect(clippy::unnecessary_wraps, reason = "a modelled key has none"))]
-    fn ed25519(&self) -> Result<&SigningKey, BadKey> {
+    fn ed25519(&self) -> Result<&SigningKey, InvalidKey> {
         match &self.0 {
             Signing::Ed25519(key) => Ok(key),
             #[cfg(feature = "modelled")]
-            Signing::Modelled(_) => Err(BadKey::Unwritable),
+            Signing::Modelled(_) => Err(InvalidKey::Unwritable),
         }
     }
 
@@ -204,25 +204,25 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`InvalidKey::Pem`].
-    pub fn from_pem(text: &str) -> Result<Self, BadKey> {
+    pub fn from_pem(text: &str) -> Result<Self, InvalidKey> {
         let (seed, public) = pem::read(text)?;
         let key = SigningKey::from_bytes(&seed);
         if public.is_some_and(|public| public != key.verifying_key().to_bytes()) {
-            return Err(BadPem::PublicHalf.into());
+            return Err(InvalidPem::PublicHalf.into());
         }
         Ok(Self(Signing::Ed25519(Box::new(key))))
     }
 
     /// The key as PKCS#8 PEM.
-    pub fn to_pem(&self) -> Result<String, BadKey> {
+    pub fn to_pem(&self) -> Result<String, InvalidKey> {
         // Without the public half (RFC 5958, version 1): the form that every other program can read.
         let pair = KeypairBytes { secret_key: self.ed25519()?.to_bytes(), public_key: None };
-        pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| BadKey::Unwritable)
+        pair.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| InvalidKey::Unwritable)
     }
 
     /// The public half as SPKI PEM.
-    pub fn public_pem(&self) -> Result<String, BadKey> {
-        self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| BadKey::Unwritable)
+    pub fn public_pem(&self) -> Result<String, InvalidKey> {
+        self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| InvalidKey::Unwritable)
     }
 
     /// The public half.
@@ -260,7 +260,7 @@ mod tests {
         let pem = key.to_pem().unwrap();
         assert_eq!(PrivateKey::from_pem(&pem).unwrap().public_key(), key.public_key());
         assert_eq!(PrivateKey::from_pem(&pem.replace('\n', "\\n")).unwrap().public_key(), key.public_key());
-        assert_eq!(PrivateKey::from_pem("nonsense").unwrap_err(), BadKey::Pem(BadPem::None));
+        assert_eq!(PrivateKey::from_pem("nonsense").unwrap_err(), InvalidKey::Pem(InvalidPem::None));
     }
 
     #[test]
@@ -276,9 +276,9 @@ mod tests {
         let mut written_twice = with_first(0xf0, 0xff); // y = p + 3, which is y = 3
         written_twice[31] = 0x7f;
         for bytes in [identity, no_point, too_large, also_identity, written_twice] {
-            assert_eq!(PublicKey(bytes).verifier().unwrap_err(), BadKey::NotAPoint, "{bytes:?}");
+            assert_eq!(PublicKey(bytes).verifier().unwrap_err(), InvalidKey::NotAPoint, "{bytes:?}");
             let text = PublicKey(bytes).to_string();
-            assert_eq!(PublicKey::from_base64(&text).unwrap_err(), BadKey::NotAPoint, "{text}");
+            assert_eq!(PublicKey::from_base64(&text).unwrap_err(), InvalidKey::NotAPoint, "{text}");
         }
         assert!(PublicKey(with_first(3, 0)).verifier().is_ok(), "the same point, canonically encoded");
     }

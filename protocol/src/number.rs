@@ -29,7 +29,7 @@ impl BoundedInteger for i16 {
 
 /// Parses an integer in its canonical form: no plus sign, no leading zeros. For settings, flags, queries and paths; `parse` accepts
 /// more.
-pub fn in_one_form<T: FromStr + ToString>(text: &str) -> Option<T> {
+pub fn canonical<T: FromStr + ToString>(text: &str) -> Option<T> {
     text.parse().ok().filter(|number: &T| number.to_string() == text)
 }
 
@@ -39,7 +39,7 @@ where
     T: FromStr + ToString + PartialOrd + Clone + Send + Sync + 'static,
 {
     move |text| {
-        let number = in_one_form(text).filter(|number| range.contains(number));
+        let number = canonical(text).filter(|number| range.contains(number));
         number.ok_or_else(|| {
             format!("expected a whole number from {} to {}", range.start().to_string(), range.end().to_string())
         })
@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn only_the_canonical_form_is_accepted() {
-        assert_eq!((in_one_form::<u64>("0"), in_one_form::<i16>("-60")), (Some(0), Some(-60)));
+        assert_eq!((canonical::<u64>("0"), canonical::<i16>("-60")), (Some(0), Some(-60)));
         for other in ["", "+5", "05", "-0", "00", " 5", "5 ", "0x5", "5.0", "5e1", "\u{665}", "70000"] {
-            assert_eq!(in_one_form::<u16>(other), None, "{other}");
+            assert_eq!(canonical::<u16>(other), None, "{other}");
             assert_eq!(within(0..=9_u16)(other), Err("expected a whole number from 0 to 9".to_owned()), "{other}");
         }
         assert_eq!((within(1..=9_u8)("9"), within(1..=9_u8)("0").is_err()), (Ok(9), true));

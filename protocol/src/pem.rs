@@ -5,7 +5,7 @@ use base64ct::{Base64, Encoding};
 
 /// Why a text holds no usable private key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPem {
+pub enum InvalidPem {
     /// No PEM at all.
     #[error("not a PEM: the line `-----BEGIN PRIVATE KEY-----` is missing")]
     None,
@@ -43,7 +43,7 @@ const OTHERS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// What `text` holds instead.
-pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
+pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), InvalidPem> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let unquoted = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
     let text = unquoted.unwrap_or(text).replace("\\r", "").replace("\\n", "\n");
@@ -52,15 +52,15 @@ pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
     let labels: Vec<String> = lines.iter().filter_map(|line| marked(line, "-----BEGIN ")).collect();
     let labels: Vec<String> = labels.into_iter().filter(|label| label != "EC PARAMETERS").collect(); // belongs to the next one
     let label = match labels.as_slice() {
-        [] => return Err(BadPem::None),
+        [] => return Err(InvalidPem::None),
         [label] => label,
-        several => return Err(BadPem::Several(several.join(" and "))),
+        several => return Err(InvalidPem::Several(several.join(" and "))),
     };
     if let Some((_, other)) = OTHERS.iter().find(|(known, _)| known == label) {
-        return Err(BadPem::Other(other));
+        return Err(InvalidPem::Other(other));
     }
     if label != "PRIVATE KEY" {
-        return Err(BadPem::Other("something else than a PRIVATE KEY"));
+        return Err(InvalidPem::Other("something else than a PRIVATE KEY"));
     }
     let inside = lines.iter().skip_while(|line| marked(line, "-----BEGIN ").is_none()).skip(1);
     let mut is_ended = false;
@@ -72,9 +72,9 @@ pub(crate) fn read(text: &str) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
         .copied()
         .collect();
     if !is_ended {
-        return Err(BadPem::Damaged("the line `-----END PRIVATE KEY-----` is missing"));
+        return Err(InvalidPem::Damaged("the line `-----END PRIVATE KEY-----` is missing"));
     }
-    let der = Base64::decode_vec(&base64).map_err(|_| BadPem::Damaged("the content is not base64"))?;
+    let der = Base64::decode_vec(&base64).map_err(|_| InvalidPem::Damaged("the content is not base64"))?;
     key_in(&der)
 }
 
@@ -92,27 +92,27 @@ fn value(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// The content of the first DER value, which must have this tag, and what follows it.
-fn expect(tag: u8, der: &[u8]) -> Result<(&[u8], &[u8]), BadPem> {
+fn expect(tag: u8, der: &[u8]) -> Result<(&[u8], &[u8]), InvalidPem> {
     match value(der) {
         Some((found, content, rest)) if found == tag => Ok((content, rest)),
-        _ => Err(BadPem::Damaged("the content is not PKCS#8")),
+        _ => Err(InvalidPem::Damaged("the content is not PKCS#8")),
     }
 }
 
 /// PKCS#8: SEQUENCE of version, algorithm, private key, then perhaps attributes (`[0]`) and the public key (`[1]`), which RFC 5958
 /// writes as the bit string itself and ring as one more value around it.
-fn key_in(der: &[u8]) -> Result<([u8; 32], Option<[u8; 32]>), BadPem> {
+fn key_in(der: &[u8]) -> Result<([u8; 32], Option<[u8; 32]>), InvalidPem> {
     const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-    let wrong_length = || BadPem::Damaged("an Ed25519 key has 32 bytes; this one does not");
+    let wrong_length = || InvalidPem::Damaged("an Ed25519 key has 32 bytes; this one does not");
     let (pkcs8, after) = expect(0x30, der)?;
     if !after.is_empty() {
-        return Err(BadPem::Damaged("there is data after its PKCS#8"));
+        return Err(InvalidPem::Damaged("there is data after its PKCS#8"));
     }
     let (_version, rest) = expect(0x02, pkcs8)?;
     let (algorithm, rest) = expect(0x30, rest)?;
     let (oid, parameters) = expect(0x06, algorithm)?;
     if oid != ED25519 {
-        return Err(BadPem::Algorithm(algorithm_name(oid, parameters)));
+        return Err(InvalidPem::Algorithm(algorithm_name(oid, parameters)));
     }
     let (wrapped, mut rest) = expect(0x04, rest)?;
     let (seed, _) = expect(0x04, wrapped)?;
@@ -153,7 +153,7 @@ fn algorithm_name(oid: &[u8], parameters: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{BadKey, PrivateKey};
+    use crate::key::{InvalidKey, PrivateKey};
 
     /// A throw-away key for P-256, as `openssl genpkey` writes it.
     const P256: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgMz+oUiFi0QT8IqZM\nKWI7h3RysnYZgU3i3S+1vGJQynyhRANCAARxXGdxPCvwAMJA8fl/jxRvQgHjb/uk\np9hH9j3oUTxD22exO2EeTVzsxXcmhCVzXQ3LuSMrxZWrLvPGqQ4cJlkW\n-----END PRIVATE KEY-----";
@@ -225,7 +225,7 @@ mod tests {
             (&plain.replace("MC4", "M_4"), "is not base64"),
         ] {
             let error = PrivateKey::from_pem(text).unwrap_err();
-            assert!(matches!(error, BadKey::Pem(_)) && error.to_string().contains(named), "{text}\n{error}");
+            assert!(matches!(error, InvalidKey::Pem(_)) && error.to_string().contains(named), "{text}\n{error}");
         }
     }
 

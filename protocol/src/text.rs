@@ -51,19 +51,19 @@ pub struct Sha256(pub [u8; 32]);
 /// Why a text is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a SHA-256 digest: 64 digits of 0-9 and a-f")]
-pub struct NotADigest;
+pub struct InvalidDigest;
 
 impl FromStr for Sha256 {
-    type Err = NotADigest;
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
+    type Err = InvalidDigest;
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let mut bytes = [0; 32];
         let is_lower = text.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
         if text.len() != 64 || !is_lower {
-            return Err(NotADigest);
+            return Err(InvalidDigest);
         }
         for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            let digits = text.get(at..at + 2).ok_or(NotADigest)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotADigest)?;
+            let digits = text.get(at..at + 2).ok_or(InvalidDigest)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidDigest)?;
         }
         Ok(Self(bytes))
     }

@@ -44,14 +44,14 @@ impl fmt::Display for UnixMs {
 #[error(
     "`{given}` is not a time: expected RFC 3339 in UTC with milliseconds, such as 2026-11-23T18:20:11.482Z, of the years 1970 to 9998"
 )]
-pub struct BadTime {
+pub struct InvalidTime {
     given: String,
 }
 
 impl FromStr for UnixMs {
-    type Err = BadTime;
-    fn from_str(given: &str) -> Result<Self, BadTime> {
-        let bad = || BadTime { given: given.chars().take(40).collect() };
+    type Err = InvalidTime;
+    fn from_str(given: &str) -> Result<Self, InvalidTime> {
+        let bad = || InvalidTime { given: given.chars().take(40).collect() };
         let bytes = given.as_bytes();
         if bytes.len() != 24
             || bytes.get(10) != Some(&b'T')

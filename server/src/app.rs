@@ -75,7 +75,7 @@ pub struct Parts {
 }
 
 /// What the edge provides to create an [`App`].
-pub struct Ingredients {
+pub struct AppInputs {
     /// Settings, all in range.
     pub config: Config,
     /// Wall-clock time.
@@ -107,8 +107,8 @@ impl std::ops::Deref for App {
 
 impl App {
     /// Reads the devices into memory and is ready to serve.
-    pub async fn new(with: Ingredients) -> Result<Self, StoreError> {
-        let Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics } =
+    pub async fn new(with: AppInputs) -> Result<Self, StoreError> {
+        let AppInputs { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics } =
             with;
         let registry = Registry::load(&reader).await?;
         let decision = reader.ask(|store| store.newest()).await?.decision;

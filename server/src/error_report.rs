@@ -58,18 +58,18 @@ impl Dsn {
 /// Not a DSN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected http(s)://PUBLIC_KEY@HOST/PROJECT")]
-pub struct BadDsn;
+pub struct InvalidDsn;
 
 impl FromStr for Dsn {
-    type Err = BadDsn;
-    fn from_str(given: &str) -> Result<Self, BadDsn> {
-        let uri: hyper::Uri = given.parse().map_err(|_| BadDsn)?;
+    type Err = InvalidDsn;
+    fn from_str(given: &str) -> Result<Self, InvalidDsn> {
+        let uri: hyper::Uri = given.parse().map_err(|_| InvalidDsn)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         let has_key = uri.authority().is_some_and(|authority| {
             authority.as_str().split_once('@').is_some_and(|(key, host)| !key.is_empty() && !host.is_empty())
         });
         let project = uri.path().rsplit('/').next().unwrap_or_default();
         let has_project = !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit());
-        if is_http && has_key && has_project { Ok(Self(given.to_owned())) } else { Err(BadDsn) }
+        if is_http && has_key && has_project { Ok(Self(given.to_owned())) } else { Err(InvalidDsn) }
     }
 }

@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, Ingredients},
+    app::{App, AppInputs},
     assembly::{
-        MayMake, PAST_KEY_REMEDY, Queues, artifacts, database_error, firmware_key, has_devices, keys_error, signing_key,
+        KeyCreation, PAST_KEY_REMEDY, Queues, artifacts, database_error, firmware_key, has_devices, keys_error,
+        signing_key,
     },
     clock::{Clock, SystemClock},
     config::{Config, Conflict, conflicts, connections_max, new_fleet_warning, refuse_emptied},
@@ -61,7 +62,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         let clock = Arc::new(SystemClock);
         let Queues { writer, reader, admin_reader } = queues;
         let ingredients =
-            Ingredients { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
+            AppInputs { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
         let app = App::new(ingredients).await.map_err(|error| database_error(original, &error))?;
         announce(&app, &listener).await?;
         until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
@@ -77,7 +78,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
 /// The current keys. If the settings name a key that no longer signs, that is logged first, because it may prevent the start.
 async fn keyring(config: &Config, queues: &Queues) -> Result<Keyring, StartError> {
     let has_fleet = has_devices(&queues.reader).await.map_err(|error| database_error(config, &error))?;
-    let may_make = if has_fleet { MayMake::NotForAFleet } else { MayMake::Yes };
+    let may_make = if has_fleet { KeyCreation::NotForAFleet } else { KeyCreation::Yes };
     let vault = Vault::in_folder(signing_key(config, may_make)?, &config.server_keys);
     let given = vault.given().public_key().key_id();
     let keyring = queues.keyring(vault, SystemClock.now()).await;

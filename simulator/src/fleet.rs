@@ -46,7 +46,7 @@ pub struct DeviceSpec {
 }
 
 /// The devices of a plan. The same plan and seed give the same devices.
-pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidId> {
     let count = plan.fleet.devices;
     (0..count)
         .map(|number| {
@@ -101,7 +101,7 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
 ///
 /// # Errors
 /// As of [`devices`].
-pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::BadId> {
+pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidId> {
     let of_part =
         |part: &AdversaryPart| if part.kind == AdversaryKind::FaultyDevice { u32::from(part.count) } else { 0 };
     let count = plan.adversaries.iter().map(of_part).sum();
@@ -113,7 +113,7 @@ pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::B
 }
 
 /// What a faulty device is called.
-fn faulty_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::BadId> {
+fn faulty_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::InvalidId> {
     format!("{id_prefix}-FAULTY-{:06}", number + 1).parse()
 }
 

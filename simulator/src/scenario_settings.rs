@@ -55,7 +55,7 @@ impl ServerSettings for ScenarioSettings {
             StartError::InvalidSetting { name, given, expected, .. } => {
                 Some((name, format!("`{given}` is not {expected}")))
             }
-            StartError::BadKey { place, why } => Some((place, why)),
+            StartError::InvalidKey { place, why } => Some((place, why)),
             _ => None,
         });
         named.collect()

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ks_protocol::{
-    id::{BadId, DeviceId},
+    id::{DeviceId, InvalidId},
     time::UnixMs,
 };
 use tokio::{
@@ -61,7 +61,7 @@ impl Way {
 #[derive(Debug)]
 pub enum ProvisionError {
     /// The scenario's `id_prefix` gives no valid device ID.
-    Name(BadId),
+    Name(InvalidId),
     /// A call of the admin API failed.
     Operator(OperatorError),
 }

@@ -92,7 +92,7 @@ pub struct Custom {
 
 /// Why a command can't be sent or parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadCommand {
+pub enum InvalidCommand {
     /// An invalid custom kind.
     #[error("kind: expected 1 to 32 characters of a-z and _, other than {}", KNOWN_KINDS.join(", "))]
     Kind,
@@ -123,7 +123,7 @@ impl CommandOrder {
     ///
     /// # Errors
     /// A custom kind or argument is out of bounds.
-    pub fn to_wire(&self) -> Result<(String, String), BadCommand> {
+    pub fn to_wire(&self) -> Result<(String, String), InvalidCommand> {
         let (kind, argument) = match self {
             Self::Reboot => ("reboot", String::new()),
             Self::FetchLogs(argument) => ("fetch_logs", written(argument)?),
@@ -135,23 +135,27 @@ impl CommandOrder {
                 let kind = kind.as_str();
                 let is_word = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
                 if !is_word || KNOWN_KINDS.contains(&kind) {
-                    return Err(BadCommand::Kind);
+                    return Err(InvalidCommand::Kind);
                 }
                 (kind, argument.as_str().to_owned())
             }
         };
         if argument.chars().any(|c| c.is_control() && c != '\n') {
-            return Err(BadCommand::Control);
+            return Err(InvalidCommand::Control);
         }
         let bytes = argument.len();
-        if bytes > ARGUMENT_BYTES_MAX { Err(BadCommand::TooLong { bytes }) } else { Ok((kind.to_owned(), argument)) }
+        if bytes > ARGUMENT_BYTES_MAX {
+            Err(InvalidCommand::TooLong { bytes })
+        } else {
+            Ok((kind.to_owned(), argument))
+        }
     }
 
     /// Parses kind and argument. An unknown kind is a [`Custom`] one.
     ///
     /// # Errors
     /// The argument does not match the kind.
-    pub fn from_wire(kind: &str, argument: &str) -> Result<Self, BadCommand> {
+    pub fn from_wire(kind: &str, argument: &str) -> Result<Self, InvalidCommand> {
         Ok(match kind {
             "reboot" => Self::Reboot,
             "fetch_logs" => Self::FetchLogs(read(argument)?),
@@ -164,11 +168,11 @@ impl CommandOrder {
     }
 }
 
-fn written<T: Serialize>(argument: &T) -> Result<String, BadCommand> {
+fn written<T: Serialize>(argument: &T) -> Result<String, InvalidCommand> {
     Ok(document::encode(argument)?)
 }
 
-fn read<T: DeserializeOwned>(argument: &str) -> Result<T, BadCommand> {
+fn read<T: DeserializeOwned>(argument: &str) -> Result<T, InvalidCommand> {
     Ok(document::decode(argument)?)
 }
 
@@ -207,9 +211,9 @@ mod tests {
             CommandOrder::Custom(Custom { kind: Text::truncated(kind), argument: Text::truncated(argument) }).to_wire()
         };
         for kind in ["", "Dance", "reboot", "a b"] {
-            assert_eq!(custom(kind, ""), Err(BadCommand::Kind), "{kind}");
+            assert_eq!(custom(kind, ""), Err(InvalidCommand::Kind), "{kind}");
         }
-        assert_eq!(custom("dance", "a\tb"), Err(BadCommand::Control));
+        assert_eq!(custom("dance", "a\tb"), Err(InvalidCommand::Control));
         let name = "\"".repeat(64);
         let long = SetConfig { name: Text::truncated(&name), value: Text::truncated(&"\\".repeat(256)) };
         assert!(CommandOrder::SetConfig(long).to_wire().is_ok());

@@ -8,7 +8,7 @@ use super::type_line;
 use crate::{
     document::{self, DocumentError},
     id::KeyId,
-    key::{BadKey, PrivateKey, PublicKey, Verifier},
+    key::{InvalidKey, PrivateKey, PublicKey, Verifier},
     number::integer,
     signature::{Context, Signature, signing_input},
     text::{Rows, Text},
@@ -80,7 +80,7 @@ pub enum KeysetError {
     Document(#[from] DocumentError),
     /// A key in it is unusable.
     #[error(transparent)]
-    Key(#[from] BadKey),
+    Key(#[from] InvalidKey),
     #[error("the keyset expired at {0}")]
     Expired(UnixMs),
     /// Older than the trusted version.
@@ -133,9 +133,13 @@ impl Trust {
     }
 
     /// The trust that a keyset defines, without checking its signatures: for a factory, which has it from the server itself.
-    pub fn of(keyset: &Keyset) -> Result<Self, BadKey> {
+    pub fn of(keyset: &Keyset) -> Result<Self, InvalidKey> {
         let unpacked = |entry: &KeysetEntry| {
-            if entry.key_id == entry.public_key.key_id() { entry.public_key.verifier() } else { Err(BadKey::WrongName) }
+            if entry.key_id == entry.public_key.key_id() {
+                entry.public_key.verifier()
+            } else {
+                Err(InvalidKey::WrongName)
+            }
         };
         let mut trust =
             Self { version: keyset.version, threshold: keyset.threshold, keys: Vec::new(), firmware_keys: Vec::new() };
@@ -145,7 +149,7 @@ impl Trust {
             keys.push((entry.key_id.clone(), unpacked(entry)?));
         }
         if trust.names().len() < keyset.keys.as_slice().len() {
-            return Err(BadKey::Twice); // otherwise one key would count as two signers
+            return Err(InvalidKey::Twice); // otherwise one key would count as two signers
         }
         Ok(trust)
     }

@@ -13,7 +13,9 @@ mod rotate_key;
 
 pub use artifact::{FirmwareArtifact, REQUEST_HEADER, document_of_header, header_of_document};
 pub use attendance::{Attendance, Direction, PUNCHES_MAX, Punch, PunchMethod, PunchesStored};
-pub use command::{ARGUMENT_BYTES_MAX, AddKey, BadCommand, CommandOrder, Custom, FetchLogs, HaltUpdates, SetConfig};
+pub use command::{
+    ARGUMENT_BYTES_MAX, AddKey, CommandOrder, Custom, FetchLogs, HaltUpdates, InvalidCommand, SetConfig,
+};
 pub use command_ack::{Ack, AckRecorded, AckState, AcksRecorded, CommandAck};
 pub use firmware_status::{FirmwareStatus, FirmwareStatusRecorded, UpdateClass, UpdateStep};
 pub use heartbeat::{Command, Firmware, Heartbeat, Network, NextBeat, Offer};

@@ -6,7 +6,7 @@ use jiff::{
     civil::Date,
     tz::{Offset, TimeZone, TimeZoneDatabase},
 };
-use ks_protocol::{id::DeviceId, number::in_one_form, time::UnixMs};
+use ks_protocol::{id::DeviceId, number::canonical, time::UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     service::csv::{self, Separator},
-    store::punches::{PunchFilter, PunchPlace, PunchRecord},
+    store::punches::{PunchCursor, PunchFilter, PunchRecord},
 };
 
 /// Punches read from the store at a time.
@@ -83,9 +83,9 @@ pub async fn list(call: Call, Query(query): Query<PunchesQuery>) -> Result<Json<
     Ok(Json(Page { items: punches.into_iter().map(Punch::from).collect(), next_cursor }))
 }
 
-fn parse_cursor(cursor: &str) -> Result<PunchPlace, Problem> {
+fn parse_cursor(cursor: &str) -> Result<PunchCursor, Problem> {
     let mut parts = cursor.split('.');
-    let mut part = || parts.next().and_then(in_one_form::<u64>).filter(|part| i64::try_from(*part).is_ok());
+    let mut part = || parts.next().and_then(canonical::<u64>).filter(|part| i64::try_from(*part).is_ok());
     let place = (|| Some((UnixMs(part()?), i64::try_from(part()?).ok()?, part()?)))();
     place
         .filter(|_| parts.next().is_none())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ks_protocol::{
     id::{CommandId, DeviceId},
-    message::{BadCommand, CommandOrder},
+    message::{CommandOrder, InvalidCommand},
     text::hex,
 };
 use schemars::JsonSchema;
@@ -75,7 +75,7 @@ pub async fn order(call: Call, JsonBody(order): JsonBody<Order>) -> Result<Json<
         return Err(Problem::bad_request("client_token: expected 1 to 64 bytes of text"));
     }
     let (kind, argument) =
-        order.command.to_wire().map_err(|error: BadCommand| Problem::bad_request(format!("command: {error}")))?;
+        order.command.to_wire().map_err(|error: InvalidCommand| Problem::bad_request(format!("command: {error}")))?;
     let selector = order.which.selector()?;
     let by = call.by();
     let new = NewOrder {

@@ -17,7 +17,7 @@ use crate::{
     rules::accounts,
     service::accounts::token_sha256,
     store::{
-        By,
+        Actor,
         accounts::{NewToken, TokenKind},
         audit::chain,
     },
@@ -67,13 +67,13 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     };
     let wrong = || Problem::unauthorized("name or password is wrong");
     let Some((user, hash)) = enabled.filter(|_| is_right) else {
-        let by = By { name: ANONYMOUS.to_owned(), address: Some(*address), at: app.clock.now() };
+        let by = Actor { name: ANONYMOUS.to_owned(), address: Some(*address), at: app.clock.now() };
         app.writer.write(move |store| chain::note(store, "login.failed", &name, "", &by).map(|_| ())).await?;
         return Err(wrong());
     };
     attempt.succeeded();
     let token = Base64UrlUnpadded::encode_string(&app.rng.bytes_32());
-    let by = By { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
+    let by = Actor { name: format!("user:{}", user.name), address: Some(*address), at: app.clock.now() };
     let (at, role) = (by.at, user.role);
     let session = NewToken {
         token_sha256: token_sha256(&token),

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use hyper::header;
-use ks_protocol::{number::in_one_form, time::UnixMs};
+use ks_protocol::{number::canonical, time::UnixMs};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
 
 /// The row after which the page begins; `start` without a cursor.
 pub fn after(cursor: Option<&str>, start: i64) -> Result<i64, Problem> {
-    let number = cursor.map_or(Some(start), in_one_form).filter(|number| *number >= 0);
+    let number = cursor.map_or(Some(start), canonical).filter(|number| *number >= 0);
     number.ok_or_else(|| Problem::bad_request("cursor: expected next_cursor of the previous page"))
 }
 

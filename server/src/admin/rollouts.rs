@@ -20,9 +20,9 @@ use crate::{
     clock::ms,
     rollout::{
         self,
-        plan::{Plan, Wish},
+        plan::{Plan, RolloutRequest},
         policy::Policy,
-        step::{Observed, Order, PersonalOrder, Unfit},
+        step::{InvalidTransition, Observed, OperatorOrder, Order},
         update::UpdateState,
     },
     rules,
@@ -57,12 +57,12 @@ pub struct RolloutSpec {
 }
 
 impl RolloutSpec {
-    fn validate(self) -> Result<(Wish, ReleaseId, Selector, String), Problem> {
+    fn validate(self) -> Result<(RolloutRequest, ReleaseId, Selector, String), Problem> {
         check_reason(&self.reason)?;
         let Self { rollout_id, release_id, which, policy, reason } = self;
         names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
             .map_err(|why| Problem::bad_request(format!("rollout_id: {why}")))?;
-        Ok((Wish { rollout_id, policy }, release_id, which.selector()?, reason))
+        Ok((RolloutRequest { rollout_id, policy }, release_id, which.selector()?, reason))
     }
 }
 
@@ -194,25 +194,25 @@ pub struct AbortOrder {
 /// Pauses a rollout: no new offers. Updates in progress continue, and gates are still evaluated.
 pub async fn pause(call: Call, JsonBody(pause): JsonBody<PauseOrder>) -> Result<Json<Rollout>, Problem> {
     let PauseOrder { reason, stage, revision } = pause;
-    execute(call, PersonalOrder { order: Order::Pause, seen: seen(stage, revision)?, why: reason }).await
+    execute(call, OperatorOrder { order: Order::Pause, seen: seen(stage, revision)?, why: reason }).await
 }
 
 /// Resumes a paused rollout.
 pub async fn resume(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
     let ProceedOrder { reason, stage, revision } = order;
-    execute(call, PersonalOrder { order: Order::Resume, seen: Some(Observed { stage, revision }), why: reason }).await
+    execute(call, OperatorOrder { order: Order::Resume, seen: Some(Observed { stage, revision }), why: reason }).await
 }
 
 /// Approves a stage that waits for approval.
 pub async fn approve(call: Call, JsonBody(order): JsonBody<ProceedOrder>) -> Result<Json<Rollout>, Problem> {
     let ProceedOrder { reason, stage, revision } = order;
-    execute(call, PersonalOrder { order: Order::Approve, seen: Some(Observed { stage, revision }), why: reason }).await
+    execute(call, OperatorOrder { order: Order::Approve, seen: Some(Observed { stage, revision }), why: reason }).await
 }
 
 /// Aborts a rollout: the release is not offered again, and devices that are downloading it stop.
 pub async fn abort(call: Call, JsonBody(abort): JsonBody<AbortOrder>) -> Result<Json<Rollout>, Problem> {
     let AbortOrder { reason, stage, revision, roll_back } = abort;
-    execute(call, PersonalOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason }).await
+    execute(call, OperatorOrder { order: Order::Abort { roll_back }, seen: seen(stage, revision)?, why: reason }).await
 }
 
 fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Observed>, Problem> {
@@ -224,7 +224,7 @@ fn seen(stage: Option<usize>, revision: Option<u64>) -> Result<Option<Observed>,
     }
 }
 
-async fn execute(call: Call, order: PersonalOrder) -> Result<Json<Rollout>, Problem> {
+async fn execute(call: Call, order: OperatorOrder) -> Result<Json<Rollout>, Problem> {
     check_reason(&order.why)?;
     let rollout_id: RolloutId = call.path("rollout_id")?;
     let (app, by, wanted) = (&call.app, call.by(), rollout_id.clone());
@@ -240,9 +240,9 @@ async fn execute(call: Call, order: PersonalOrder) -> Result<Json<Rollout>, Prob
 
 /// Why an order conflicts with the rollout's state. An outdated order is described in terms of its fields, which count stages from 0
 /// like the policy's list; other error texts count from 1.
-fn conflict_detail(invalid: &Unfit) -> String {
+fn conflict_detail(invalid: &InvalidTransition) -> String {
     match invalid {
-        Unfit::Changed { order, seen, now } => format!(
+        InvalidTransition::Changed { order, seen, now } => format!(
             "the order to {order} refers to `stage` {} and `revision` {}, but the rollout is at `stage` {} and `revision` {}; read it again",
             seen.stage, seen.revision, now.stage, now.revision
         ),

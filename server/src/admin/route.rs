@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{StatusCode, header};
-use ks_protocol::{number::in_one_form, reading};
+use ks_protocol::{number::canonical, reading};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,11 +20,11 @@ use super::{Problem, auth::Caller};
 use crate::{
     app::App,
     http::{
-        body::{NoBody, collect, only_line, text_of},
+        body::{BodyError, collect, only_line, text_of},
         client_address, query,
     },
     role::Access,
-    store::{By, Reader},
+    store::{Actor, Reader},
 };
 
 /// Limit of an unauthenticated caller's body, in bytes: it is buffered before it is checked.
@@ -175,8 +175,8 @@ impl Call {
     }
 
     /// The caller as the actor of a change, for the audit.
-    pub fn by(&self) -> By {
-        By { name: self.caller.name.clone(), address: Some(self.address), at: self.app.clock.now() }
+    pub fn by(&self) -> Actor {
+        Actor { name: self.caller.name.clone(), address: Some(self.address), at: self.app.clock.now() }
     }
 
     /// A path parameter.
@@ -196,7 +196,7 @@ impl Call {
     /// # Errors
     /// It is not an integer in canonical form.
     pub fn path_number<T: FromStr + ToString>(&self, name: &str) -> Result<T, Problem> {
-        let number = in_one_form(&self.path::<String>(name)?);
+        let number = canonical(&self.path::<String>(name)?);
         number.ok_or_else(|| Problem::bad_request(format!("{name}: expected a whole number")))
     }
 
@@ -207,7 +207,7 @@ impl Call {
     pub fn if_version(&self) -> Result<Option<u64>, Problem> {
         let Some(given) = self.if_match.as_deref().filter(|given| *given != "*") else { return Ok(None) };
         let digits = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        match digits.and_then(in_one_form) {
+        match digits.and_then(canonical) {
             Some(version) => Ok(Some(version)),
             None => Err(Problem::bad_request("If-Match: expected an ETag from an earlier response, such as \"7\"")),
         }
@@ -326,12 +326,12 @@ impl Input for Upload {
 async fn read_body(call: &Call, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let bytes_max = if call.caller.role.is_some() { bytes_max } else { bytes_max.min(ANONYMOUS_BYTES_MAX) };
     collect(body, bytes_max, call.app.config.request_timeout).await.map_err(|why| match why {
-        NoBody::TooLarge => {
+        BodyError::TooLarge => {
             let detail = format!("the body is larger than this endpoint's limit of {bytes_max} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
-        NoBody::Broken => Problem::bad_request("the body is incomplete"),
-        NoBody::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        BodyError::Broken => Problem::bad_request("the body is incomplete"),
+        BodyError::TimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
     })
 }
 

@@ -14,7 +14,7 @@ use ks_protocol::{
 };
 
 use crate::{
-    http::body::{NoBody, collect, only_line},
+    http::body::{BodyError, collect, only_line},
     refusal::Refusal,
 };
 
@@ -40,10 +40,10 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Reads the body of a data-plane request.
 pub(super) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Refusal> {
     collect(body, bytes_max, timeout).await.map_err(|why| match why {
-        NoBody::TooLarge => Refusal::new(RefusalCode::TooLarge)
+        BodyError::TooLarge => Refusal::new(RefusalCode::TooLarge)
             .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint accepts")),
-        NoBody::Broken => Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole"),
-        NoBody::TimedOut => Refusal::new(RefusalCode::RequestTimeout),
+        BodyError::Broken => Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole"),
+        BodyError::TimedOut => Refusal::new(RefusalCode::RequestTimeout),
     })
 }
 

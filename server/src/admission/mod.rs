@@ -33,7 +33,7 @@ use crate::{
     limit::Rate,
     refusal::Refusal,
     registry::Known,
-    store::{By, audit::chain, devices::DeviceStatus},
+    store::{Actor, audit::chain, devices::DeviceStatus},
 };
 
 /// Audit lines about attempts of one revoked device.
@@ -55,8 +55,8 @@ pub struct Signed<R> {
 
 impl<R: Request> Signed<R> {
     /// The device as the actor of a change, for the audit.
-    pub fn by(&self, at: UnixMs) -> By {
-        By { name: self.message.device_id().to_string(), address: Some(self.address), at }
+    pub fn by(&self, at: UnixMs) -> Actor {
+        Actor { name: self.message.device_id().to_string(), address: Some(self.address), at }
     }
 }
 
@@ -206,7 +206,7 @@ async fn audit_revoked<R: Request>(
         return;
     }
     let device_id = message.device_id().to_string();
-    let by = By { name: device_id.clone(), address: Some(address), at: app.clock.now() };
+    let by = Actor { name: device_id.clone(), address: Some(address), at: app.clock.now() };
     let written =
         app.writer.write(move |store| chain::note(store, "device.refused", &device_id, R::PATH, &by).map(|_| ())).await;
     if let Err(error) = written {

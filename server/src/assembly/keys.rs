@@ -12,7 +12,7 @@ use crate::{
 
 /// Whether a signing key may be created if none is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MayMake {
+pub enum KeyCreation {
     /// A development key, for a server that no device knows yet.
     Yes,
     /// The database has devices, which would not trust a new key.
@@ -22,7 +22,7 @@ pub enum MayMake {
 }
 
 /// The signing key in the settings. A missing development key is created, with mode 0600, if allowed.
-pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, StartError> {
+pub fn signing_key(config: &Config, may_make: KeyCreation) -> Result<PrivateKey, StartError> {
     let path = match &config.server_key {
         ServerKeySource::Given(key) => return Ok(key.clone()),
         ServerKeySource::File(path) => {
@@ -31,13 +31,13 @@ pub fn signing_key(config: &Config, may_make: MayMake) -> Result<PrivateKey, Sta
         ServerKeySource::Development(path) => {
             match may_make {
                 _ if path.exists() => {}
-                MayMake::Yes => {
+                KeyCreation::Yes => {
                     vault::write_key(path, &PrivateKey::from_seed(&os_randomness()?))?;
                     tracing::warn!(path = %path.display(), "created a DEVELOPMENT key: never use it in production");
                 }
-                MayMake::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
-                MayMake::No => {
-                    return Err(StartError::BadKey {
+                KeyCreation::NotForAFleet => return Err(StartError::KeyMissing { database: config.database.clone() }),
+                KeyCreation::No => {
+                    return Err(StartError::InvalidKey {
                         place: path.display().to_string(),
                         why: "it does not exist, and neither SERVER_PRIVATE_KEY nor SERVER_PRIVATE_KEY_FILE is set"
                             .to_owned(),

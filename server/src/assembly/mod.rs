@@ -11,7 +11,7 @@ use ks_protocol::time::UnixMs;
 
 pub use direct_store::{warn_of_torn_log, with_reader, with_silent_reader, with_store};
 pub use images::artifacts;
-pub use keys::{MayMake, PAST_KEY_REMEDY, firmware_key, keys_error, signing_key};
+pub use keys::{KeyCreation, PAST_KEY_REMEDY, firmware_key, keys_error, signing_key};
 
 use crate::{
     config::Config,
@@ -19,7 +19,7 @@ use crate::{
     keys::{Keyring, KeyringError, Vault},
     metrics::Metrics,
     store::{
-        By, Damage, Store, StoreError, StoreReader,
+        Actor, Damage, Store, StoreError, StoreReader,
         writer::{self, Reader, Writer},
     },
 };
@@ -82,7 +82,7 @@ impl Queues {
     /// # Errors
     /// As [`Keyring::start`].
     pub async fn keyring(&self, vault: Vault, now: UnixMs) -> Result<Keyring, KeyringError> {
-        let by = By { name: "ks-server".to_owned(), address: None, at: now };
+        let by = Actor { name: "ks-server".to_owned(), address: None, at: now };
         Keyring::start(vault, &self.writer, &self.reader, &by).await
     }
 }

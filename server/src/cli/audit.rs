@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
-    number::{in_one_form, within},
+    number::{canonical, within},
     text::printable_json,
     time::UnixMs,
 };
@@ -73,7 +73,7 @@ fn head(text: &str) -> Result<(i64, [u8; 32]), String> {
         let pair = hex.get(at..at + 2).ok_or_else(expected)?;
         *byte = u8::from_str_radix(pair, 16).map_err(|_| expected())?;
     }
-    Ok((in_one_form(number).filter(|number| *number >= 0).ok_or_else(expected)?, hash))
+    Ok((canonical(number).filter(|number| *number >= 0).ok_or_else(expected)?, hash))
 }
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {

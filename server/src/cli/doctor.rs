@@ -120,7 +120,7 @@ fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         }
         Err(error) => findings.push(bad("firmware", &error)),
     }
-    let key = assembly::signing_key(config, assembly::MayMake::No);
+    let key = assembly::signing_key(config, assembly::KeyCreation::No);
     match (&key, &config.server_key) {
         (Ok(_), ServerKeySource::Development(path)) => findings.push(warning(
             "keys",

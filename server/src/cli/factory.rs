@@ -28,7 +28,7 @@ use crate::{
         otrts::otrts,
     },
     store::{
-        By, StoreError, Transaction,
+        Actor, StoreError, Transaction,
         devices::{ImportProblem, Imported, NewDevice, NewOtrts, Selector},
     },
 };
@@ -261,7 +261,7 @@ fn make_otrts(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     Ok(())
 }
 
-fn add_otrts(config: &Config, otrts: &NewOtrts, by: &By) -> Result<(), StartError> {
+fn add_otrts(config: &Config, otrts: &NewOtrts, by: &Actor) -> Result<(), StartError> {
     assembly::with_store(config, async |writer, _| {
         let added = bulk::add_otrts(&writer, otrts, by, bulk::PAUSE_FOR_SERVER).await;
         added.map_err(|error| assembly::database_error(config, &error))

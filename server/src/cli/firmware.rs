@@ -27,7 +27,7 @@ use crate::{
     keys::{Keyring, Vault, vault},
     rules::{self, rollouts::Look},
     service::releases::{self, Release, ReleaseError, ReleaseFields},
-    store::{By, Reader, Writer, releases::ReleaseRefused},
+    store::{Actor, Reader, Writer, releases::ReleaseRefused},
 };
 
 const EXAMPLES: &str = "\
@@ -206,8 +206,8 @@ fn remedy(error: &ReleaseError) -> &'static str {
 }
 
 /// The server's keys, for signing and verifying.
-async fn keyring(config: &Config, writer: &Writer, reader: &Reader, by: &By) -> Result<Keyring, StartError> {
-    let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
+async fn keyring(config: &Config, writer: &Writer, reader: &Reader, by: &Actor) -> Result<Keyring, StartError> {
+    let vault = Vault::in_folder(assembly::signing_key(config, assembly::KeyCreation::No)?, &config.server_keys);
     let keyring =
         Keyring::start(vault, writer, reader, by).await.map_err(|error| assembly::keys_error(config, error))?;
     Ok(keyring.with_firmware_key(assembly::firmware_key(config)?))
@@ -229,7 +229,7 @@ async fn list(config: &Config, reader: &Reader) -> Result<Vec<Release>, StartErr
 }
 
 /// Stores an image; returns its hash.
-async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &By) -> Result<Sha256, StartError> {
+async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &Actor) -> Result<Sha256, StartError> {
     let path = artifact_of(flags);
     let unreadable = |cause| StartError::File { what: "read", path: path.clone(), cause };
     let image = std::fs::read(&path).map_err(unreadable)?;

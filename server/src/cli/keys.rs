@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::{DeviceId, KeyId},
-    key::{BadKey, PrivateKey, PublicKey},
+    key::{InvalidKey, PrivateKey, PublicKey},
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -106,7 +106,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
 
 /// Where private keys of removed keys still are.
 fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
-    let Ok(given) = assembly::signing_key(config, assembly::MayMake::No) else { return Vec::new() }; // a command that only reads may run without it
+    let Ok(given) = assembly::signing_key(config, assembly::KeyCreation::No) else { return Vec::new() }; // a command that only reads may run without it
     let given_id = given.public_key().key_id();
     let vault = Vault::in_folder(given, &config.server_keys);
     let removed = now.keys.iter().filter(|key| key.status == ServerKeyStatus::Removed);
@@ -140,7 +140,7 @@ async fn change(
     reader: &Reader,
 ) -> Result<(), KeyringError> {
     let by = by();
-    let vault = Vault::in_folder(assembly::signing_key(config, assembly::MayMake::No)?, &config.server_keys);
+    let vault = Vault::in_folder(assembly::signing_key(config, assembly::KeyCreation::No)?, &config.server_keys);
     let why = given(flags, "reason");
     let order = match name {
         "announce" => {
@@ -208,12 +208,12 @@ fn generate(out: Option<&PathBuf>) -> Result<(), StartError> {
     }
 }
 
-fn bad_key(place: &str, error: &BadKey) -> StartError {
-    StartError::BadKey { place: place.to_owned(), why: error.to_string() }
+fn bad_key(place: &str, error: &InvalidKey) -> StartError {
+    StartError::InvalidKey { place: place.to_owned(), why: error.to_string() }
 }
 
 fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
-    let key = assembly::signing_key(config, assembly::MayMake::No)?;
+    let key = assembly::signing_key(config, assembly::KeyCreation::No)?;
     // The factory runs this: a retired key must not be installed on new devices.
     if config.database.exists() && !is_empty(&config.database) {
         let given = key.public_key().key_id();

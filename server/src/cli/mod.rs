@@ -20,12 +20,12 @@ use clap_complete::Shell;
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
-    config::{Config, Misspelt, SETTINGS, new_fleet_warning, refuse_emptied, unknown_settings},
+    config::{Config, SETTINGS, UnknownSettings, new_fleet_warning, refuse_emptied, unknown_settings},
     edge,
     failure::StartError,
     role::Role,
     serve,
-    store::{By, SCHEMA_VERSION, SqliteStore},
+    store::{Actor, SCHEMA_VERSION, SqliteStore},
 };
 
 /// Why a command failed.
@@ -129,7 +129,7 @@ fn settings(flags: &ArgMatches) -> Result<Config, Failed> {
 /// All settings, and warnings about unknown names in the environment.
 fn read_settings(flags: &ArgMatches) -> Result<(Config, Vec<String>), Vec<StartError>> {
     let names = edge::environment_names();
-    let Misspelt { refused, warnings } = unknown_settings(names.iter().map(String::as_str));
+    let UnknownSettings { refused, warnings } = unknown_settings(names.iter().map(String::as_str));
     match Config::read(|name| setting(flags, name)) {
         Ok(config) if refused.is_empty() => Ok((config, warnings)),
         Ok(_) => Err(refused),
@@ -138,8 +138,8 @@ fn read_settings(flags: &ArgMatches) -> Result<(Config, Vec<String>), Vec<StartE
 }
 
 /// The actor of this command, for the audit.
-fn by() -> By {
-    By { name: format!("cli:{}", edge::process_user()), address: None, at: SystemClock.now() }
+fn by() -> Actor {
+    Actor { name: format!("cli:{}", edge::process_user()), address: None, at: SystemClock.now() }
 }
 
 fn migrate(config: &Config) -> Ended {

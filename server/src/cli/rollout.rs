@@ -19,9 +19,9 @@ use crate::{
     edge,
     failure::StartError,
     rollout::{
-        plan::{Nonsense, Wish, percent},
+        plan::{PlanError, RolloutRequest, percent},
         policy::Policy,
-        step::{GateReading, Observed, Order, PersonalOrder, Status},
+        step::{GateReading, Observed, OperatorOrder, Order, Status},
     },
     rules,
     service::{
@@ -183,7 +183,7 @@ fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => assembly::database_error(config, &error),
         CreateError::Keys(error) => assembly::keys_error(config, error),
-        CreateError::InvalidRequest(Nonsense::Policy(_)) => StartError::Refused(
+        CreateError::InvalidRequest(PlanError::Policy(_)) => StartError::Refused(
             error.to_string(),
             "change the policy; docs/rollouts.md explains each field of a policy",
         ),
@@ -218,7 +218,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     };
     names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
         .map_err(|why| StartError::Refused(why, "choose another name for the rollout"))?;
-    let wish = Wish { rollout_id: rollout_id.clone(), policy };
+    let wish = RolloutRequest { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
     let plan = assembly::with_store(config, async |writer, reader| {
         let planning = Mutex::default();
@@ -349,7 +349,7 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         stage: usize::try_from(stage - 1).unwrap_or(usize::MAX), // clap demands 1 or more
         revision,
     });
-    let ordered = PersonalOrder { order, seen, why: given(flags, "reason").to_owned() };
+    let ordered = OperatorOrder { order, seen, why: given(flags, "reason").to_owned() };
     let with = evaluation(config)?;
     let seen = assembly::with_store(config, async |writer: Writer, reader: Reader| {
         let (wanted, ordered, by) = (rollout_id.clone(), ordered.clone(), by());

@@ -28,7 +28,7 @@ pub use settings::{SETTINGS, Setting};
 pub use small_file::read_small;
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
-pub use unknown_settings::{Misspelt, unknown_settings};
+pub use unknown_settings::{UnknownSettings, unknown_settings};
 
 use crate::{error_report::Dsn, failure::StartError, limit::Rate};
 use reader::SettingReader;

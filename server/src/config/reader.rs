@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, number::in_one_form};
+use ks_protocol::{key::PrivateKey, number::canonical};
 
 use super::{SETTINGS, Secret, small_file::read_small};
 use crate::failure::StartError;
@@ -60,7 +60,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         range: RangeInclusive<T>,
     ) -> T {
         let given = self.text(name).unwrap_or_default();
-        match in_one_form(given.trim()) {
+        match canonical(given.trim()) {
             Some(value) if range.contains(&value) => value,
             _ => {
                 self.refuse(name, &given);
@@ -86,7 +86,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
 
     pub(super) fn private_key(&mut self, name: &str, pem: &str) -> Option<PrivateKey> {
         PrivateKey::from_pem(pem)
-            .map_err(|error| self.wrong.push(StartError::BadKey { place: name.to_owned(), why: error.to_string() }))
+            .map_err(|error| self.wrong.push(StartError::InvalidKey { place: name.to_owned(), why: error.to_string() }))
             .ok()
     }
 

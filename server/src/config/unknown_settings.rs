@@ -59,7 +59,7 @@ const NEAR_NAME_MIN: usize = 6;
 
 /// Unknown names in the environment.
 #[derive(Debug, Default)]
-pub struct Misspelt {
+pub struct UnknownSettings {
     /// Names that can only be meant for this program.
     pub refused: Vec<StartError>,
     /// Names that may be another program's, as sentences.
@@ -68,9 +68,9 @@ pub struct Misspelt {
 
 /// Checks the names of environment variables. A name is refused if it is plausibly a typo of one of ours and not likely another
 /// program's; one that only starts like a setting is a warning, because other programs may share the environment.
-pub fn unknown_settings<'n>(names: impl IntoIterator<Item = &'n str>) -> Misspelt {
+pub fn unknown_settings<'n>(names: impl IntoIterator<Item = &'n str>) -> UnknownSettings {
     let names: BTreeSet<&str> = names.into_iter().collect();
-    let mut found = Misspelt::default();
+    let mut found = UnknownSettings::default();
     let mut unlike = Vec::new();
     for name in &names {
         let plain = name.to_ascii_uppercase();

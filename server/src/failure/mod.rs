@@ -56,7 +56,7 @@ pub enum StartError {
     StoreLost(String),
     /// A key can't be read.
     #[error("the key in {place} can't be used: {why}")]
-    BadKey {
+    InvalidKey {
         /// File or setting.
         place: String,
         /// What is wrong with it.
@@ -204,7 +204,7 @@ impl StartError {
             Self::Refused(_, remedy) => (*remedy).to_owned(),
             Self::StoreLost(_) => "no request was answered since then, and the files are unchanged: copy the database, its -wal and its -shm before anything else opens them".to_owned(),
             Self::StoreEnded => "see the log, fix the cause and restart the server".to_owned(),
-            Self::BadKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` creates one".to_owned(),
+            Self::InvalidKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` creates one".to_owned(),
             Self::CannotListen { .. } => {
                 "stop the program that listens there, or set PORT to a free port (`ss -ltnp` shows which program listens)".to_owned()
             }
@@ -260,7 +260,7 @@ impl StartError {
             | Self::UnknownSetting { .. }
             | Self::KeyMissing { .. }
             | Self::Refused(..)
-            | Self::BadKey { .. }
+            | Self::InvalidKey { .. }
             | Self::InvalidInventory { .. } => 2,
             Self::StoreEnded
             | Self::StoreLost(_)

@@ -27,7 +27,7 @@ pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&
 
 /// Why a body can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoBody {
+pub enum BodyError {
     /// It is larger than allowed, or declares to be.
     TooLarge,
     /// It ended early.
@@ -41,14 +41,14 @@ pub enum NoBody {
 ///
 /// # Errors
 /// It can't be read.
-pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, NoBody> {
+pub async fn collect(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
-        return Err(NoBody::TooLarge);
+        return Err(BodyError::TooLarge);
     }
     match tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
-        Ok(Err(_)) => Err(NoBody::Broken),
-        Err(_) => Err(NoBody::TimedOut),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TimedOut),
     }
 }

@@ -1,7 +1,7 @@
 //! Query strings: numbers in canonical form, and errors that name the field, its value and what was expected.
 
 use axum::{extract::Query, http::Uri};
-use ks_protocol::{number::in_one_form, reading};
+use ks_protocol::{number::canonical, reading};
 use serde::{
     Deserializer,
     de::{
@@ -40,7 +40,7 @@ impl IntoDeserializer<'_, Error> for FieldText {
 impl FieldText {
     /// The number, if it is in canonical form: no sign but a minus, no leading zeros.
     fn number<T: std::str::FromStr + ToString>(&self) -> Option<T> {
-        in_one_form(&self.0)
+        canonical(&self.0)
     }
 }
 

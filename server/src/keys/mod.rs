@@ -11,7 +11,7 @@ pub mod vault;
 use ks_protocol::{
     document::DocumentError,
     id::{DeviceId, KeyId},
-    key::BadKey,
+    key::InvalidKey,
 };
 
 pub use life::{KeyOrder, KeyOrderRefused};
@@ -68,7 +68,7 @@ pub enum KeyringError {
     Document(#[from] DocumentError),
     /// A key of the published keyset can't be used.
     #[error("the published keyset can't be used: {0}")]
-    Key(#[from] BadKey),
+    Key(#[from] InvalidKey),
     /// There is no private key here that may sign firmware.
     #[error("the keyset has a firmware key, and its private key is not here")]
     NoFirmwareKey,

@@ -17,7 +17,7 @@ use super::{KeyOrder, KeyringError, KeysetState, Vault, life::step};
 use crate::{
     rules,
     store::{
-        By, Reader, Writer,
+        Actor, Reader, Writer,
         keysets::{KeysetChange, ServerKeyRecord, ServerKeyStatus},
     },
 };
@@ -36,7 +36,7 @@ pub async fn announce(
     key: &PrivateKey,
     why: &str,
     writer: &Writer,
-    by: &By,
+    by: &Actor,
 ) -> Result<u64, KeyringError> {
     let order = KeyOrder::Announce(key.public_key());
     step(&state.keys, &order, by.at)?;
@@ -54,7 +54,7 @@ pub async fn order(
     why: &str,
     writer: &Writer,
     reader: &Reader,
-    by: &By,
+    by: &Actor,
 ) -> Result<u64, KeyringError> {
     let state = KeysetState::read(reader).await?;
     publish(vault, state.as_ref(), order, why, writer, by).await
@@ -66,7 +66,7 @@ pub(super) async fn publish(
     order: &KeyOrder,
     why: &str,
     writer: &Writer,
-    by: &By,
+    by: &Actor,
 ) -> Result<u64, KeyringError> {
     let before: &[ServerKeyRecord] = state.map(|state| state.keys.as_slice()).unwrap_or_default();
     let (keys, subject) = step(before, order, by.at)?;

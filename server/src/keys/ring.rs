@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::ms,
-    store::{By, Reader, Writer},
+    store::{Actor, Reader, Writer},
 };
 
 /// The keyset is renewed when less than this is left of its validity.
@@ -51,7 +51,7 @@ impl Keyring {
     ///
     /// # Errors
     /// The key that signs is missing here, or the fleet does not know the key in the settings.
-    pub async fn start(vault: Vault, writer: &Writer, reader: &Reader, by: &By) -> Result<Self, KeyringError> {
+    pub async fn start(vault: Vault, writer: &Writer, reader: &Reader, by: &Actor) -> Result<Self, KeyringError> {
         let mut state = KeysetState::read(reader).await?;
         if state.is_none() {
             let first = KeyOrder::Announce(vault.given().public_key());
@@ -155,7 +155,7 @@ impl Keyring {
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         }
         if self.now().expires_at.since_ms(at) < ms(KEYSET_RENEWED_BEFORE) {
-            let by = By { name: "ks-server".to_owned(), address: None, at };
+            let by = Actor { name: "ks-server".to_owned(), address: None, at };
             match order(&self.vault, &KeyOrder::Renew, "it expires soon", writer, reader, &by).await {
                 Ok(_) | Err(KeyringError::Raced) => {} // the next call adopts it, whichever server published it
                 Err(error) => return Err(error),

@@ -80,7 +80,7 @@ impl Vault {
         if key.public_key().key_id() == *key_id {
             return Ok(Some(key));
         }
-        Err(StartError::BadKey {
+        Err(StartError::InvalidKey {
             place: path.display().to_string(),
             why: format!("it holds another key than {key_id}"),
         })
@@ -129,7 +129,7 @@ fn path_of(folder: &Path, key_id: &KeyId) -> PathBuf {
 /// # Errors
 /// The file can't be read, or holds no Ed25519 key.
 pub fn read_key(path: &Path) -> Result<PrivateKey, StartError> {
-    let unusable = |why: String| StartError::BadKey { place: path.display().to_string(), why };
+    let unusable = |why: String| StartError::InvalidKey { place: path.display().to_string(), why };
     let pem = read_small(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::InvalidData => unusable(cause.to_string()),
         _ => StartError::File { what: "read", path: path.to_owned(), cause },
@@ -144,7 +144,7 @@ pub fn read_key(path: &Path) -> Result<PrivateKey, StartError> {
 pub fn write_key(path: &Path, key: &PrivateKey) -> Result<(), StartError> {
     let pem = key
         .to_pem()
-        .map_err(|error| StartError::BadKey { place: path.display().to_string(), why: error.to_string() })?;
+        .map_err(|error| StartError::InvalidKey { place: path.display().to_string(), why: error.to_string() })?;
     let file = |cause| StartError::File { what: "write", path: path.to_owned(), cause };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let not_made = |cause| StartError::File { what: "create", path: folder.to_owned(), cause };

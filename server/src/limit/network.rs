@@ -3,23 +3,23 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ks_protocol::number::in_one_form;
+use ks_protocol::number::canonical;
 
 /// Not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address, or one with a prefix such as 10.0.0.0/8")]
-pub struct BadNetwork;
+pub struct InvalidNetwork;
 
 /// Reads a network: `10.0.0.0/8`, `fd00::/8`, or a single address. The length of the prefix has one canonical form.
 ///
 /// # Errors
 /// The text is not a network.
-pub fn network(given: &str) -> Result<IpNet, BadNetwork> {
+pub fn network(given: &str) -> Result<IpNet, InvalidNetwork> {
     let parse = || match given.split_once('/') {
-        Some((address, prefix)) => IpNet::new(address.parse().ok()?, in_one_form(prefix)?).ok(),
+        Some((address, prefix)) => IpNet::new(address.parse().ok()?, canonical(prefix)?).ok(),
         None => given.parse::<IpAddr>().ok().map(IpNet::from),
     };
-    parse().ok_or(BadNetwork)
+    parse().ok_or(InvalidNetwork)
 }
 
 /// The network that a budget counts for an address: the holder of an IPv6 address holds its whole /64.
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused() {
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/-1", "10.0.0.0/08", "10.0.0.0/", "proxy"] {
-            assert_eq!(network(bad), Err(BadNetwork), "{bad}");
+            assert_eq!(network(bad), Err(InvalidNetwork), "{bad}");
         }
     }
 }

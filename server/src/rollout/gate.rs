@@ -71,7 +71,7 @@ pub struct Judged {
 
 /// Why counts can't be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoEvidence {
+pub enum InvalidCounts {
     /// The counts contradict each other.
     #[error("{failed} devices failed of {executed} that were executed: expected at most as many as were executed")]
     MoreFailedThanExecuted {
@@ -119,7 +119,7 @@ pub fn judge(
     min_executed: u32,
     failed: u32,
     executed: u32,
-) -> Result<Judged, NoEvidence> {
+) -> Result<Judged, InvalidCounts> {
     check_counts(failed, executed)?;
     let share_ppm = share_ppm(failed, executed);
     let (lower_ppm, upper_ppm) = match test {
@@ -177,7 +177,7 @@ pub(super) fn verdict(test: Test, threshold_bp: u16, min_executed: u32, failed: 
 
 /// The one-sided upper Clopper-Pearson limit of the share of failures, in ppm, rounded up: at this share, so few failures would
 /// have a chance of at most `alpha_bp`. An alpha above one half counts as one half.
-pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
+pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, InvalidCounts> {
     check_counts(failed, executed)?;
     let (binomial, alpha) = (Binomial::new(failed, executed), alpha(alpha_bp));
     let (mut no, mut yes) = (share_ppm(failed, executed), WHOLE_PPM);
@@ -190,16 +190,16 @@ pub fn failure_share_max_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Resul
 
 /// The one-sided lower Clopper-Pearson limit of the share of failures, in ppm, rounded down: at this share, so many failures would
 /// have a chance of at most `alpha_bp`. An alpha above one half counts as one half.
-pub fn failure_share_min_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, NoEvidence> {
+pub fn failure_share_min_ppm(failed: u32, executed: u32, alpha_bp: u16) -> Result<u32, InvalidCounts> {
     // By symmetry: so many failures at a share are as likely as so few successes at the complement of that share.
     check_counts(failed, executed)?;
     Ok(WHOLE_PPM - failure_share_max_ppm(executed - failed, executed, alpha_bp)?)
 }
 
-fn check_counts(failed: u32, executed: u32) -> Result<(), NoEvidence> {
+fn check_counts(failed: u32, executed: u32) -> Result<(), InvalidCounts> {
     match failed <= executed {
-        false => Err(NoEvidence::MoreFailedThanExecuted { failed, executed }),
-        true if executed > EXECUTED_MAX => Err(NoEvidence::TooMany { executed }),
+        false => Err(InvalidCounts::MoreFailedThanExecuted { failed, executed }),
+        true if executed > EXECUTED_MAX => Err(InvalidCounts::TooMany { executed }),
         true => Ok(()),
     }
 }
@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn impossible_counts_are_refused() {
-        assert_eq!(judge(PROOF, 50, 1, 2, 1), Err(NoEvidence::MoreFailedThanExecuted { failed: 2, executed: 1 }));
-        assert_eq!(judge(Test::Raw, 50, 1, 0, u32::MAX), Err(NoEvidence::TooMany { executed: u32::MAX }));
+        assert_eq!(judge(PROOF, 50, 1, 2, 1), Err(InvalidCounts::MoreFailedThanExecuted { failed: 2, executed: 1 }));
+        assert_eq!(judge(Test::Raw, 50, 1, 0, u32::MAX), Err(InvalidCounts::TooMany { executed: u32::MAX }));
     }
 
     #[test]

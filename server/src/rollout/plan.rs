@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// A request for a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct RolloutRequest {
     /// Its name, which is also its salt: the order of devices follows from it.
     pub rollout_id: RolloutId,
     pub policy: Policy,
@@ -56,7 +56,7 @@ pub struct Wish {
 
 /// Why a rollout can't be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Nonsense {
+pub enum PlanError {
     /// The policy is invalid, or does not suit this fleet.
     #[error("policy: {}", .0.join("; "))]
     Policy(Vec<String>),
@@ -74,17 +74,17 @@ pub enum Nonsense {
 /// # Errors
 /// The request is invalid.
 pub fn plan(
-    request: &Wish,
+    request: &RolloutRequest,
     release: &ReleaseRecord,
     candidates: Vec<Candidate>,
     heartbeat_interval_s: u64,
-) -> Result<(Plan, Vec<Target>), Nonsense> {
+) -> Result<(Plan, Vec<Target>), PlanError> {
     let policy = &request.policy;
     let wrong = policy.validate();
     if !wrong.is_empty() {
-        return Err(Nonsense::Policy(wrong));
+        return Err(PlanError::Policy(wrong));
     }
-    let manifest = read(&release.manifest).map_err(Nonsense::Release)?;
+    let manifest = read(&release.manifest).map_err(PlanError::Release)?;
     let mut left_out: BTreeMap<String, u32> = BTreeMap::new();
     let mut wanted = Vec::new();
     for candidate in candidates {
@@ -113,7 +113,7 @@ pub fn plan(
         } else {
             summary(&left_out)
         };
-        return Err(Nonsense::NoTargets(reasons));
+        return Err(PlanError::NoTargets(reasons));
     }
     let stages = stages(policy, &targets);
     let mut wrong =
@@ -125,7 +125,7 @@ pub fn plan(
             let (rest, left) = (super::devices(targets.len()), summary(&left_out));
             wrong.push(format!("the release would go to {rest}; left out of the selected devices: {left}"));
         }
-        return Err(Nonsense::Policy(wrong));
+        return Err(PlanError::Policy(wrong));
     }
     first.sort_unstable();
     let plan = Plan {
@@ -312,10 +312,10 @@ mod tests {
         (0..count).map(device).collect()
     }
 
-    fn request(change: impl Fn(&mut Policy)) -> Wish {
+    fn request(change: impl Fn(&mut Policy)) -> RolloutRequest {
         let mut policy = playbook();
         change(&mut policy);
-        Wish { rollout_id: "spring".parse().unwrap(), policy }
+        RolloutRequest { rollout_id: "spring".parse().unwrap(), policy }
     }
 
     #[test]

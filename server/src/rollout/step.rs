@@ -164,12 +164,12 @@ pub enum Event<'a> {
     /// An evaluation of its devices.
     Evaluation(&'a Tally),
     /// An order of an operator.
-    Order(&'a PersonalOrder),
+    Order(&'a OperatorOrder),
 }
 
 /// An order, and the state of the rollout that the operator saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonalOrder {
+pub struct OperatorOrder {
     pub order: Order,
     /// The rollout as the operator saw it. Required for orders that advance the release; optional for orders to stop, so that they
     /// do not fail because the engine made a decision in between.
@@ -282,7 +282,7 @@ pub struct Step {
 
 /// Why an order is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidTransition {
     /// The rollout's status does not allow it.
     #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order))]
     Status {
@@ -328,7 +328,7 @@ fn expected_instead(order: &str) -> &'static str {
 ///
 /// # Errors
 /// The order is invalid.
-pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> Result<Step, InvalidTransition> {
     let step = Step { state: before.clone(), effects: Vec::new(), decisions: Vec::new() };
     match event {
         Event::Order(order) => step.on_order(policy, order),
@@ -410,12 +410,12 @@ impl Step {
         self
     }
 
-    fn on_order(self, policy: &Policy, given: &PersonalOrder) -> Result<Self, Unfit> {
-        let PersonalOrder { order, seen, why } = given;
+    fn on_order(self, policy: &Policy, given: &OperatorOrder) -> Result<Self, InvalidTransition> {
+        let OperatorOrder { order, seen, why } = given;
         let now = Observed::of(&self.state);
         match *seen {
-            Some(seen) if seen != now => return Err(Unfit::Changed { order: order.as_str(), seen, now }),
-            None if order.lets_go_on() => return Err(Unfit::RevisionMissing { order: order.as_str() }),
+            Some(seen) if seen != now => return Err(InvalidTransition::Changed { order: order.as_str(), seen, now }),
+            None if order.lets_go_on() => return Err(InvalidTransition::RevisionMissing { order: order.as_str() }),
             _ => {}
         }
         let mut step = self.apply_order(policy, order, why.clone())?;
@@ -425,7 +425,7 @@ impl Step {
         Ok(step)
     }
 
-    fn apply_order(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, Unfit> {
+    fn apply_order(mut self, policy: &Policy, order: &Order, why: String) -> Result<Self, InvalidTransition> {
         use Status as S;
         match (order, self.state.status) {
             (Order::Pause, S::Running | S::Waiting) => Ok(self.pause("paused", why, Vec::new())),
@@ -445,11 +445,13 @@ impl Step {
                 self.decide("approved", why, Vec::new());
                 Ok(self)
             }
-            (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => Err(Unfit::NoRollBackRelease),
+            (Order::Abort { roll_back: true }, _) if policy.roll_back_to.is_none() => {
+                Err(InvalidTransition::NoRollBackRelease)
+            }
             (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
                 Ok(self.abort(policy, why, *roll_back, Vec::new()))
             }
-            (order, status) => Err(Unfit::Status { status, order: order.as_str() }),
+            (order, status) => Err(InvalidTransition::Status { status, order: order.as_str() }),
         }
     }
 

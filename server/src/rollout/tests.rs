@@ -10,8 +10,8 @@ use super::{
     outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
     step::{
-        Cell, Decision, Effect, Event, GAP_MS, Observed, Order, PersonalOrder, State, Status, Step, Tally, Unfit,
-        read_gates, step,
+        Cell, Decision, Effect, Event, GAP_MS, InvalidTransition, Observed, OperatorOrder, Order, State, Status, Step,
+        Tally, read_gates, step,
     },
     update::UpdateState,
 };
@@ -150,7 +150,7 @@ struct Transition {
     /// The tally, if it was an evaluation.
     seen: Option<Tally>,
     order: Option<Order>,
-    step: Result<Step, Unfit>,
+    step: Result<Step, InvalidTransition>,
     /// Devices that were actually offered the release.
     offered: u32,
     after: State,
@@ -174,8 +174,8 @@ fn reread(state: &State) -> State {
 }
 
 /// An order for the current state of a rollout.
-fn about(state: &State, order: &Order) -> PersonalOrder {
-    PersonalOrder { order: order.clone(), seen: Some(Observed::of(state)), why: "a person ordered it".to_owned() }
+fn about(state: &State, order: &Order) -> OperatorOrder {
+    OperatorOrder { order: order.clone(), seen: Some(Observed::of(state)), why: "a person ordered it".to_owned() }
 }
 
 /// Runs a scenario as the driver does. `restarts`: the server is killed after every event.
@@ -599,9 +599,9 @@ proptest! {
             ];
             for order in &orders {
                 for seen in others {
-                    let stale = PersonalOrder { seen: Some(seen), ..about(&before, order) };
+                    let stale = OperatorOrder { seen: Some(seen), ..about(&before, order) };
                     let refused = step(&scenario.policy, &before, &Event::Order(&stale), at);
-                    prop_assert_eq!(refused, Err(Unfit::Changed { order: order.as_str(), seen, now }));
+                    prop_assert_eq!(refused, Err(InvalidTransition::Changed { order: order.as_str(), seen, now }));
                 }
             }
         }
@@ -679,7 +679,7 @@ impl Rollout {
         Self { state: State::new(BEGIN), policy }
     }
 
-    fn handle(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, Unfit> {
+    fn handle(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, InvalidTransition> {
         let step = step(&self.policy, &self.state, event, at)?;
         self.state = step.state.clone();
         Ok(step)
@@ -698,7 +698,7 @@ impl Rollout {
         decided
     }
 
-    fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, Unfit> {
+    fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, InvalidTransition> {
         let order = about(&self.state, order);
         self.handle(&Event::Order(&order), at(seconds))
     }
@@ -1186,7 +1186,7 @@ fn only_orders_that_advance_the_release_require_a_revision() {
     for (order, fits) in [(Order::Pause, true), (Order::Abort { roll_back: false }, true), (Order::Approve, false)] {
         let mut rollout = Rollout::new(manual());
         rollout.watch(0..=600, &seen(&[(UpdateState::Confirmed, 10)]));
-        let unseen = PersonalOrder { seen: None, ..about(&rollout.state, &order) };
+        let unseen = OperatorOrder { seen: None, ..about(&rollout.state, &order) };
         assert_eq!(rollout.handle(&Event::Order(&unseen), at(601)).is_ok(), fits, "{order:?}");
     }
 }

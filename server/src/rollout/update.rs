@@ -175,13 +175,13 @@ pub struct Update {
 
 /// The timeouts of a policy, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Patience {
+pub struct Timeouts {
     confirm_window_ms: u64,
     progress_timeout_ms: u64,
     lost_after_ms: u64,
 }
 
-impl Patience {
+impl Timeouts {
     /// Those of a policy.
     pub fn of(policy: &Policy) -> Self {
         let as_ms = |seconds| ms(Duration::from_secs(seconds));
@@ -234,7 +234,7 @@ pub enum UpdateEvent {
 }
 
 /// The update after the event. Outcomes are final except CONFIRMED, which is watched as long as the rollout is open.
-pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Patience) -> Update {
+pub fn step(before: &Update, event: UpdateEvent, at: UnixMs, patience: Timeouts) -> Update {
     use UpdateState as S;
     let mut next = *before;
     let is_final = matches!(before.state, S::Halted | S::Withdrawn) || before.state.is_failure();
@@ -293,7 +293,7 @@ fn on_status(next: &mut Update, step: UpdateStep, class: Option<UpdateClass>, at
     }
 }
 
-fn on_heartbeat(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Patience) {
+fn on_heartbeat(next: &mut Update, release_counter: u64, boot_epoch: u32, at: UnixMs, patience: Timeouts) {
     use UpdateState as S;
     let (is_new, has_booted) = (release_counter == next.to_counter, boot_epoch > next.boot_epoch);
     match next.state {
@@ -318,7 +318,7 @@ fn on_heartbeat(next: &mut Update, release_counter: u64, boot_epoch: u32, at: Un
     }
 }
 
-fn on_timer(next: &mut Update, silent_since: UnixMs, since: UnixMs, at: UnixMs, patience: Patience) {
+fn on_timer(next: &mut Update, silent_since: UnixMs, since: UnixMs, at: UnixMs, patience: Timeouts) {
     use UpdateState as S;
     let is_silent = at.since_ms(silent_since) > patience.lost_after_ms;
     if is_ahead(next.progress_at, at) {
@@ -346,8 +346,8 @@ mod tests {
     use proptest::prelude::*;
 
     const MINUTE: u64 = 60_000;
-    const PATIENCE: Patience =
-        Patience { confirm_window_ms: 15 * MINUTE, progress_timeout_ms: 60 * MINUTE, lost_after_ms: 30 * MINUTE };
+    const PATIENCE: Timeouts =
+        Timeouts { confirm_window_ms: 15 * MINUTE, progress_timeout_ms: 60 * MINUTE, lost_after_ms: 30 * MINUTE };
 
     fn offered() -> Update {
         Update {

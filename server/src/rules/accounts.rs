@@ -1,13 +1,17 @@
 //! Users and tokens: who may be made, what an edit ends, which session still begins.
 
 use crate::store::{
-    By, StoreError, Transaction,
+    Actor, StoreError, Transaction,
     accounts::{NewToken, NewUser, TokenKind, UserEdit, UserRecord, UserRefused},
     audit::chain::note,
 };
 
 /// Makes a user.
-pub fn create_user(store: &mut dyn Transaction, new: &NewUser, by: &By) -> Result<Result<(), UserRefused>, StoreError> {
+pub fn create_user(
+    store: &mut dyn Transaction,
+    new: &NewUser,
+    by: &Actor,
+) -> Result<Result<(), UserRefused>, StoreError> {
     if store.user(&new.name)?.is_some() {
         return Ok(Err(UserRefused::NameTaken));
     }
@@ -22,7 +26,7 @@ pub fn edit_user(
     name: &str,
     edit: &UserEdit,
     if_version: Option<u64>,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<u64, UserRefused>, StoreError> {
     let Some((user, password_hash)) = store.user(name)? else { return Ok(Err(UserRefused::Unknown)) };
     if if_version.is_some_and(|expected| expected != user.version) {
@@ -55,7 +59,7 @@ pub fn edit_user(
 }
 
 /// Makes a token known, and gives its row. One whose user was disabled a moment ago is over before it begins.
-pub fn add_token(store: &mut dyn Transaction, token: &NewToken, by: &By) -> Result<i64, StoreError> {
+pub fn add_token(store: &mut dyn Transaction, token: &NewToken, by: &Actor) -> Result<i64, StoreError> {
     let user = match &token.user {
         Some(name) => store.user(name)?.map(|(user, _)| user),
         None => None,
@@ -76,7 +80,7 @@ pub fn begin_session(
     store: &mut dyn Transaction,
     session: &NewToken,
     password_hash: &str,
-    by: &By,
+    by: &Actor,
 ) -> Result<Option<i64>, StoreError> {
     let Some(name) = &session.user else { return Ok(None) };
     let user = store.user(name)?;
@@ -85,7 +89,7 @@ pub fn begin_session(
 }
 
 /// Ends a token; false if there is no such one.
-pub fn revoke_token(store: &mut dyn Transaction, row: i64, by: &By) -> Result<bool, StoreError> {
+pub fn revoke_token(store: &mut dyn Transaction, row: i64, by: &Actor) -> Result<bool, StoreError> {
     let Some(name) = store.token_name(row)? else { return Ok(false) };
     let noted = note(store, "token.revoke", &name, &format!("token {row}"), by)?;
     store.end_token(row, by.at, &noted)?;

@@ -14,8 +14,8 @@ use super::{devices, old_part};
 use crate::{
     command::{CommandEvent, CommandState, step},
     store::{
-        By, StoreError, Swept, Transaction,
-        audit::chain::{Noted, note},
+        Actor, PruneStep, StoreError, Transaction,
+        audit::chain::{Audited, note},
         commands::{
             AckBatch, CancelRefused, CommandChange, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow,
             OrderTerms, Ordered, REFUSED_NAMED_MAX,
@@ -35,7 +35,7 @@ pub fn order(
     store: &mut dyn Transaction,
     order: &NewOrder,
     devices_max: usize,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<Ordered, OrderRefused>, StoreError> {
     let Some(found) = find_order(store, order)? else { return begin(store, order, devices_max, by).map(Ok) };
     if found.request_sha256 != order.request_sha256 {
@@ -58,7 +58,7 @@ fn find_order(store: &mut dyn Transaction, order: &NewOrder) -> Result<Option<Or
 }
 
 /// Makes an order and its first piece.
-fn begin(store: &mut dyn Transaction, order: &NewOrder, devices_max: usize, by: &By) -> Result<Ordered, StoreError> {
+fn begin(store: &mut dyn Transaction, order: &NewOrder, devices_max: usize, by: &Actor) -> Result<Ordered, StoreError> {
     let Piece { meant, refused, next_after } = piece(store, &order.which, 0, devices_max)?;
     let terms = OrderTerms {
         id_seed: order.id_seed,
@@ -95,7 +95,7 @@ fn go_on(
     let terms = store.order_terms(begun.row)?;
     let Piece { meant, refused, next_after } = piece(store, &order.which, after, devices_max)?;
     if !meant.is_empty() {
-        let by = By { name: terms.name.clone(), address: terms.address, at };
+        let by = Actor { name: terms.name.clone(), address: terms.address, at };
         let noted = note_piece(store, order, &begun.order_id, meant.len(), &by)?;
         queue(store, order, begun.row, &terms, &meant, at, &noted)?;
     }
@@ -114,8 +114,8 @@ fn note_piece(
     order: &NewOrder,
     order_id: &CommandId,
     devices: usize,
-    by: &By,
-) -> Result<Noted, StoreError> {
+    by: &Actor,
+) -> Result<Audited, StoreError> {
     note(store, "command.order", &format!("{devices} devices"), &format!("{} {order_id}", order.kind), by)
 }
 
@@ -162,7 +162,7 @@ fn queue(
     terms: &OrderTerms,
     devices: &[i64],
     at: UnixMs,
-    noted: &Noted,
+    noted: &Audited,
 ) -> Result<(), StoreError> {
     if devices.is_empty() {
         return Ok(());
@@ -266,7 +266,7 @@ pub fn cancel(
     store: &mut dyn Transaction,
     command_id: &CommandId,
     force: bool,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<CommandState, CancelRefused>, StoreError> {
     let Some(command) = store.commands_named(&[command_id])?.pop().flatten() else {
         return Ok(Err(CancelRefused::Unknown));
@@ -286,7 +286,7 @@ pub(crate) fn cancel_open(
     devices: &[i64],
     why: &str,
     at: UnixMs,
-    noted: &Noted,
+    noted: &Audited,
 ) -> Result<(), StoreError> {
     let open = store.open_commands(devices)?;
     if open.is_empty() { Ok(()) } else { store.cancel_commands(&open, why, at, noted) }
@@ -322,14 +322,19 @@ fn save(store: &mut dyn Transaction, changes: &[CommandChange<'_>]) -> Result<()
 }
 
 /// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.
-pub fn prune(store: &mut dyn Transaction, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
+pub fn prune(
+    store: &mut dyn Transaction,
+    before: UnixMs,
+    after: i64,
+    rows_max: usize,
+) -> Result<PruneStep, StoreError> {
     let span = store.span_of_commands(after, rows_max)?;
-    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(Swept::default()) };
+    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(PruneStep::default()) };
     let orders = store.delete_ended_commands(after, last, before)?;
     let rows = orders.len();
     let orders: BTreeSet<i64> = orders.into_iter().collect();
     if !orders.is_empty() {
         store.delete_empty_orders(&orders.into_iter().collect::<Vec<_>>())?;
     }
-    Ok(Swept { rows, next_after })
+    Ok(PruneStep { rows, next_after })
 }

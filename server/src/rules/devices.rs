@@ -13,7 +13,7 @@ use crate::{
     clock::AHEAD_MAX,
     rollout::update::UpdateEvent,
     store::{
-        By, Denied, StoreError, Transaction,
+        Actor, Denied, StoreError, Transaction,
         audit::chain::note,
         devices::{
             DeviceEdit, DeviceRow, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice,
@@ -95,7 +95,7 @@ pub fn import(
     store: &mut dyn Transaction,
     devices: &[NewDevice],
     part: Part,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
     // Every row is looked at before the first is written, so that a refusal leaves nothing to undo.
     let Compared { new, revoked, problems } = compare(store, devices)?;
@@ -188,7 +188,7 @@ fn conflict(device: &NewDevice, known: &Whitelisted) -> Option<(&'static str, St
 pub fn register(
     store: &mut dyn Transaction,
     registration: &Registration,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<UnixMs, Denied>, StoreError> {
     let Registration { device_id, public_key, sequence, .. } = registration;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
@@ -242,14 +242,14 @@ fn consume(
 }
 
 /// Makes one-time tokens known.
-pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &By) -> Result<(), StoreError> {
+pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> Result<(), StoreError> {
     let subject = format!("{} tokens", otrts.tokens_sha256.len());
     let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;
     store.insert_otrts(otrts, by.at, &noted)
 }
 
 /// Forgets those of these one-time tokens that nobody has used yet; gives how many.
-pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &By) -> Result<usize, StoreError> {
+pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &Actor) -> Result<usize, StoreError> {
     let unused = store.count_unused_otrts(tokens_sha256)?;
     let noted = note(store, "otrt.revoke", &format!("{unused} tokens"), "", by)?;
     store.delete_unused_otrts(tokens_sha256, &noted)?;
@@ -260,7 +260,7 @@ pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by:
 pub fn rotate_key(
     store: &mut dyn Transaction,
     rotation: &KeyRotation,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<(), Denied>, StoreError> {
     let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
@@ -288,7 +288,7 @@ pub fn rotate_key(
 }
 
 /// Shuts devices out; those already revoked stay so. Their open commands are canceled.
-pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &By) -> Result<Revoked, StoreError> {
+pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &Actor) -> Result<Revoked, StoreError> {
     let (found, unknown) = find(store, which)?;
     let mut done = Revoked { unknown, ..Revoked::default() };
     let mut noted = Vec::new();
@@ -315,7 +315,7 @@ pub fn reprovision(
     device_id: &DeviceId,
     public_key: &PublicKey,
     reason: &str,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<(), EditRefused>, StoreError> {
     let Some(Standing { row, .. }) = store.standings(&[device_id])?.pop().flatten() else {
         return Ok(Err(EditRefused::Unknown));
@@ -342,7 +342,7 @@ pub fn edit(
     device_id: &DeviceId,
     edit: &DeviceEdit,
     if_version: Option<u64>,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<u64, EditRefused>, StoreError> {
     let Some(device) = store.device(device_id)? else { return Ok(Err(EditRefused::Unknown)) };
     let (row, version) = (device.standing.row, device.version);

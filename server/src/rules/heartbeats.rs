@@ -4,7 +4,7 @@ use ks_protocol::{message::Heartbeat, time::UnixMs};
 
 use super::{commands, devices::or_denied, old_part, updates};
 use crate::store::{
-    Denied, StoreError, Swept, Transaction,
+    Denied, PruneStep, StoreError, Transaction,
     heartbeats::{Beat, BeatTaken, Due},
 };
 
@@ -60,13 +60,13 @@ pub fn prune(
     now: UnixMs,
     after: i64,
     rows_max: usize,
-) -> Result<Swept, StoreError> {
+) -> Result<PruneStep, StoreError> {
     let found = store.span_of_heartbeats(after, rows_max)?;
     let Some((span, _)) = found.filter(|(span, newest)| span.oldest < before || *newest > now) else {
-        return Ok(Swept::default());
+        return Ok(PruneStep::default());
     };
     let rows = store.delete_heartbeats(after, span.last, before)?;
-    Ok(Swept { rows, next_after: (span.rows == rows_max).then_some(span.last) })
+    Ok(PruneStep { rows, next_after: (span.rows == rows_max).then_some(span.last) })
 }
 
 /// One step of retention, over rows above `after`: what firmware a device ran before a time, but for what it runs now.
@@ -75,8 +75,8 @@ pub fn prune_firmware_history(
     before: UnixMs,
     after: i64,
     rows_max: usize,
-) -> Result<Swept, StoreError> {
+) -> Result<PruneStep, StoreError> {
     let span = store.span_of_firmware(after, rows_max)?;
-    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(Swept::default()) };
-    Ok(Swept { rows: store.delete_firmware(after, last, before)?, next_after })
+    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(PruneStep::default()) };
+    Ok(PruneStep { rows: store.delete_firmware(after, last, before)?, next_after })
 }

@@ -1,9 +1,9 @@
 //! Keysets: a chain without gaps and without forks.
 
-use crate::store::{By, StoreError, Transaction, audit::chain::note, keysets::KeysetChange};
+use crate::store::{Actor, StoreError, Transaction, audit::chain::note, keysets::KeysetChange};
 
 /// Publishes a keyset; false if another one has its version by now, and nothing was changed.
-pub fn publish(store: &mut dyn Transaction, change: &KeysetChange, by: &By) -> Result<bool, StoreError> {
+pub fn publish(store: &mut dyn Transaction, change: &KeysetChange, by: &Actor) -> Result<bool, StoreError> {
     if store.newest_keyset_version()? + 1 != change.version {
         return Ok(false);
     }

@@ -4,7 +4,7 @@ use ks_protocol::{message::LogLine, time::UnixMs};
 
 use super::old_part;
 use crate::store::{
-    StoreError, Swept, Transaction,
+    PruneStep, StoreError, Transaction,
     logs::{LogBatch, LogsTaken},
 };
 
@@ -32,8 +32,13 @@ pub(super) fn take(store: &mut dyn Transaction, batches: &[(i64, &LogBatch)]) ->
 }
 
 /// One step of retention, over rows above `after`.
-pub fn prune(store: &mut dyn Transaction, before: UnixMs, after: i64, rows_max: usize) -> Result<Swept, StoreError> {
+pub fn prune(
+    store: &mut dyn Transaction,
+    before: UnixMs,
+    after: i64,
+    rows_max: usize,
+) -> Result<PruneStep, StoreError> {
     let span = store.span_of_lines(after, rows_max)?;
-    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(Swept::default()) };
-    Ok(Swept { rows: store.delete_lines(after, last, before)?, next_after })
+    let Some((last, next_after)) = old_part(span, before, rows_max) else { return Ok(PruneStep::default()) };
+    Ok(PruneStep { rows: store.delete_lines(after, last, before)?, next_after })
 }

@@ -8,7 +8,7 @@ use crate::{
     clock::{AHEAD_MAX, is_ahead, ms},
     store::{
         StoreError, Transaction,
-        presence::{ObservationGap, ServerAlive},
+        presence::{ObservationGap, ServerLiveness},
     },
 };
 
@@ -22,7 +22,7 @@ const BETWEEN_WORDS: Duration = Duration::from_mins(2);
 /// If the clock was ahead before, what was heard then counts as heard when it went wrong, and the time since as a gap. If it
 /// is behind now, what is heard meanwhile counts, once it is right again, as heard when it went wrong.
 pub fn alive(store: &mut dyn Transaction, at: UnixMs, gap_min_ms: u64) -> Result<(), StoreError> {
-    let Some(last) = store.server_alive()? else { return store.save_server_alive(ServerAlive { at, behind: None }) };
+    let Some(last) = store.server_alive()? else { return store.save_server_alive(ServerLiveness { at, behind: None }) };
     if is_ahead(last.at, at) {
         return match went_wrong_at(store, at)? {
             Some(from) => was_ahead(store, from, at),
@@ -35,7 +35,7 @@ pub fn alive(store: &mut dyn Transaction, at: UnixMs, gap_min_ms: u64) -> Result
     if at.since_ms(last.at) > gap_min_ms {
         store.insert_gap(ObservationGap { from: last.at, to: at })?;
     }
-    store.save_server_alive(ServerAlive { at: at.max(last.at), behind: None })
+    store.save_server_alive(ServerLiveness { at: at.max(last.at), behind: None })
 }
 
 /// When the clock went wrong that was ahead of `now`: where the gap begins by which it got there. If the database itself is from
@@ -54,15 +54,15 @@ fn was_ahead(store: &mut dyn Transaction, from: UnixMs, now: UnixMs) -> Result<(
     let devices = store.move_last_seen((first_ahead, UnixMs(u64::MAX)), from)?;
     store.delete_gaps_after(now)?;
     store.insert_gap(ObservationGap { from, to: now })?;
-    store.save_server_alive(ServerAlive { at: now, behind: None })?;
+    store.save_server_alive(ServerLiveness { at: now, behind: None })?;
     tracing::warn!(%now, %from, devices, "the clock was ahead and was set back: what was heard meanwhile is no evidence of life");
     Ok(())
 }
 
 /// The clock is behind what was known before; what is heard now has wrong times.
-fn is_behind(store: &mut dyn Transaction, last: ServerAlive, now: UnixMs) -> Result<(), StoreError> {
+fn is_behind(store: &mut dyn Transaction, last: ServerLiveness, now: UnixMs) -> Result<(), StoreError> {
     let (from, to) = last.behind.unwrap_or((now, now));
-    store.save_server_alive(ServerAlive { behind: Some((from.min(now), to.max(now))), ..last })?;
+    store.save_server_alive(ServerLiveness { behind: Some((from.min(now), to.max(now))), ..last })?;
     if last.behind.is_none() {
         tracing::error!(%now, "the clock is behind what the database knows: set it right (`timedatectl set-ntp true`)");
     }

@@ -3,13 +3,18 @@
 use ks_protocol::text::Sha256;
 
 use crate::store::{
-    By, StoreError, Transaction,
+    Actor, StoreError, Transaction,
     audit::chain::note,
     releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
 };
 
 /// Records that an image is kept, and that nothing is wrong with it.
-pub fn keep_artifact(store: &mut dyn Transaction, sha256: Sha256, size_bytes: u64, by: &By) -> Result<(), StoreError> {
+pub fn keep_artifact(
+    store: &mut dyn Transaction,
+    sha256: Sha256,
+    size_bytes: u64,
+    by: &Actor,
+) -> Result<(), StoreError> {
     let known = store.artifact(sha256)?;
     if known.as_ref().is_some_and(|artifact| artifact.fault.is_none()) {
         return Ok(());
@@ -26,7 +31,7 @@ pub fn note_artifact(
     store: &mut dyn Transaction,
     sha256: Sha256,
     fault: Option<&str>,
-    by: &By,
+    by: &Actor,
 ) -> Result<(), StoreError> {
     let action = if fault.is_some() { "artifact.broken" } else { "artifact.sound" };
     let noted = note(store, action, &sha256.to_string(), fault.unwrap_or_default(), by)?;
@@ -34,7 +39,11 @@ pub fn note_artifact(
 }
 
 /// Keeps a draft. The same again changes nothing.
-pub fn draft(store: &mut dyn Transaction, new: &NewRelease, by: &By) -> Result<Result<(), ReleaseRefused>, StoreError> {
+pub fn draft(
+    store: &mut dyn Transaction,
+    new: &NewRelease,
+    by: &Actor,
+) -> Result<Result<(), ReleaseRefused>, StoreError> {
     if let Some(known) = store.release(&new.release_id)? {
         let is_same = known.manifest == new.manifest;
         return Ok(if is_same { Ok(()) } else { Err(ReleaseRefused::NameTaken(new.release_id.clone())) });
@@ -52,7 +61,7 @@ pub fn draft(store: &mut dyn Transaction, new: &NewRelease, by: &By) -> Result<R
 pub fn change(
     store: &mut dyn Transaction,
     change: &ReleaseChange,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<(), ReleaseRefused>, StoreError> {
     let ReleaseChange { release_id, state, manifest, reason } = change;
     let Some(known) = store.release(release_id)? else {

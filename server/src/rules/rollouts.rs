@@ -20,13 +20,13 @@ use crate::{
     rollout::{
         devices,
         gate::Test,
-        plan::{self, Wish},
+        plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
-        step::{Decision, Effect, Event, GAP_MS, Order, PersonalOrder, State, Status, Step, Unfit, step},
+        step::{Decision, Effect, Event, GAP_MS, InvalidTransition, OperatorOrder, Order, State, Status, Step, step},
         update::UpdateState,
     },
     store::{
-        By, StoreError, Transaction,
+        Actor, StoreError, Transaction,
         audit::chain::note,
         commands::NewOrder,
         devices::Selector,
@@ -59,7 +59,7 @@ pub struct Look {
 pub fn create(
     store: &mut dyn Transaction,
     new: &NewRollout,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<(), RolloutRefused>, StoreError> {
     let release = store.release(&new.release_id)?;
     let Some(release) = release.filter(|release| release.state == ReleaseState::Active) else {
@@ -87,7 +87,7 @@ pub(crate) fn decide(
     row: i64,
     rollout_id: &RolloutId,
     decision: &Decision,
-    by: &By,
+    by: &Actor,
 ) -> Result<(), StoreError> {
     let noted = note(store, &format!("rollout.{}", decision.what), rollout_id.as_str(), &decision.why, by)?;
     store.insert_decision(row, decision, by, &noted)
@@ -124,7 +124,7 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
     let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
     // An order only can be unfit; a look never is.
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Evaluation(&tally), at) else { return Ok(Vec::new()) };
-    let by = By { name: ENGINE.to_owned(), address: None, at };
+    let by = Actor { name: ENGINE.to_owned(), address: None, at };
     carry_out(store, &rollout, step, &by, with)
 }
 
@@ -140,7 +140,7 @@ fn pause_for_image(
     let mut state = rollout.state.clone();
     state.status = Status::Paused;
     let decision = state.decision("paused", why, Vec::new());
-    let by = By { name: ENGINE.to_owned(), address: None, at: with.at };
+    let by = Actor { name: ENGINE.to_owned(), address: None, at: with.at };
     carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
 }
 
@@ -167,12 +167,12 @@ pub fn abort_all_of(
     store: &mut dyn Transaction,
     release_id: &ReleaseId,
     why: &str,
-    by: &By,
+    by: &Actor,
     with: Look,
 ) -> Result<(), StoreError> {
     for rollout_id in store.open_rollouts_of(release_id)? {
         // One that is over takes no order, and needs none.
-        let abort = PersonalOrder { order: Order::Abort { roll_back: false }, seen: None, why: why.to_owned() };
+        let abort = OperatorOrder { order: Order::Abort { roll_back: false }, seen: None, why: why.to_owned() };
         order(store, &rollout_id, &abort, by, with)?;
     }
     Ok(())
@@ -183,10 +183,10 @@ pub fn abort_all_of(
 pub fn order(
     store: &mut dyn Transaction,
     rollout_id: &RolloutId,
-    given: &PersonalOrder,
-    by: &By,
+    given: &OperatorOrder,
+    by: &Actor,
     with: Look,
-) -> Result<Option<Result<Vec<&'static str>, Unfit>>, StoreError> {
+) -> Result<Option<Result<Vec<&'static str>, InvalidTransition>>, StoreError> {
     let Some(rollout) = store.rollout(rollout_id)? else { return Ok(None) };
     if is_retry(store, &rollout, given, by)? {
         return Ok(Some(Ok(Vec::new())));
@@ -203,8 +203,8 @@ pub fn order(
 fn is_retry(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
-    given: &PersonalOrder,
-    by: &By,
+    given: &OperatorOrder,
+    by: &Actor,
 ) -> Result<bool, StoreError> {
     let Some(seen) = given.seen else { return Ok(false) };
     let next = store.decision_of_revision(rollout.row, seen.revision.saturating_add(1))?;
@@ -227,7 +227,7 @@ fn carry_out(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
     step: Step,
-    by: &By,
+    by: &Actor,
     with: Look,
 ) -> Result<Vec<&'static str>, StoreError> {
     let Step { mut state, effects, mut decisions } = step;
@@ -263,7 +263,7 @@ fn carry_out(
 }
 
 /// Takes back offers, and tells devices that are downloading to stop.
-fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &By, with: Look) -> Result<(), StoreError> {
+fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: Look) -> Result<(), StoreError> {
     let downloading = updates::abort(store, rollout.row, with.at)?;
     if downloading.is_empty() {
         return Ok(());
@@ -295,7 +295,7 @@ fn roll_back(
     store: &mut dyn Transaction,
     from: &RolloutRecord,
     release_id: &ReleaseId,
-    by: &By,
+    by: &Actor,
     with: Look,
 ) -> Result<Result<(), String>, StoreError> {
     let Some(release) = store.release(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
@@ -313,13 +313,13 @@ fn roll_back(
         return Ok(Err("its name would be too long".to_owned()));
     };
     let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-    let wish = Wish { rollout_id, policy: roll_back_policy(&from.policy, count) };
+    let wish = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
     let planned = plan::plan(&wish, &release, candidates, 0);
     let targets = match planned {
         Ok((_, targets)) => targets,
         Err(why) => return Ok(Err(why.to_string())),
     };
-    let Wish { rollout_id, policy } = wish;
+    let RolloutRequest { rollout_id, policy } = wish;
     let mut why = format!("rolls back {}", from.rollout_id);
     let left_out = took_it.saturating_sub(targets.len());
     if left_out > 0 {

@@ -13,7 +13,7 @@ use ks_protocol::{
 use crate::{
     rollout::{
         step::Status,
-        update::{Patience, Update, UpdateEvent, UpdateState, step},
+        update::{Timeouts, Update, UpdateEvent, UpdateState, step},
     },
     store::{
         StoreError, Transaction,
@@ -33,7 +33,7 @@ impl OpenUpdate {
     }
 
     fn after(&self, event: UpdateEvent, at: UnixMs) -> Update {
-        step(&self.update, event, at, Patience::of(&self.policy))
+        step(&self.update, event, at, Timeouts::of(&self.policy))
     }
 
     fn to(&self, next: Update) -> Change {
@@ -156,7 +156,7 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
                 offered.push((
                     rollout,
                     waits.turn.device,
-                    step(&waits.update, event, offering.at, Patience::default()),
+                    step(&waits.update, event, offering.at, Timeouts::default()),
                 ));
             }
         }
@@ -209,7 +209,7 @@ pub fn on_timer(
     listening_since: impl Fn(&UpdateRecord) -> UnixMs,
     at: UnixMs,
 ) -> Result<(), StoreError> {
-    let patience = Patience::of(&rollout.policy);
+    let patience = Timeouts::of(&rollout.policy);
     let changes = watched.iter().map(|record| {
         let heard_at = record.last_seen_at.unwrap_or_default();
         let event = UpdateEvent::Timer { last_seen_at: heard_at, since: listening_since(record) };

@@ -1,7 +1,7 @@
 //! The audit log: its entries as they are exported, and the verification of its hash chain.
 
 use ks_protocol::{
-    text::{NotADigest, Sha256, hex},
+    text::{InvalidDigest, Sha256, hex},
     time::UnixMs,
 };
 use schemars::JsonSchema;
@@ -44,9 +44,9 @@ impl From<AuditRecord> for AuditEntry {
 }
 
 impl TryFrom<AuditEntry> for AuditRecord {
-    type Error = NotADigest;
+    type Error = InvalidDigest;
 
-    fn try_from(line: AuditEntry) -> Result<Self, NotADigest> {
+    fn try_from(line: AuditEntry) -> Result<Self, InvalidDigest> {
         let AuditEntry { number, at, actor, address, action, subject, detail, hash } = line;
         Ok(Self { number, at, actor, address, action, subject, detail, hash: hash.parse::<Sha256>()?.0 })
     }

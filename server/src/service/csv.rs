@@ -70,7 +70,7 @@ pub fn unescape_formula(text: &str) -> &str {
 
 /// Why a file is not CSV text, and the line where that was found.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NoText {
+pub struct InvalidCsv {
     /// The line, from 1.
     pub line: u64,
     /// What the file is, and what to do.
@@ -81,16 +81,16 @@ pub struct NoText {
 ///
 /// # Errors
 /// It is something else, named if it is a known format.
-pub fn text(file: &[u8]) -> Result<Cow<'_, str>, NoText> {
+pub fn text(file: &[u8]) -> Result<Cow<'_, str>, InvalidCsv> {
     const SAVE: &str = "save it as `CSV UTF-8`";
-    let other = |what: &str| Err(NoText { line: 1, what: format!("this file is {what}; {SAVE}") });
+    let other = |what: &str| Err(InvalidCsv { line: 1, what: format!("this file is {what}; {SAVE}") });
     match file {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => other("UTF-32"),
         [0xff, 0xfe, rest @ ..] => utf_16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf_16(rest, u16::from_be_bytes),
         [b'P', b'K', 3, 4, ..] => other("a workbook (.xlsx, .ods) or another ZIP archive"),
         [0xd0, 0xcf, 0x11, 0xe0, ..] => other("an old Excel workbook (.xls)"),
-        [0x1f, 0x8b, ..] => Err(NoText { line: 1, what: "this file is compressed by gzip; unpack it".to_owned() }),
+        [0x1f, 0x8b, ..] => Err(InvalidCsv { line: 1, what: "this file is compressed by gzip; unpack it".to_owned() }),
         [b'%', b'P', b'D', b'F', ..] => other("a PDF"),
         [first, second, ..] if (*first == 0) != (*second == 0) => other("UTF-16 without a byte-order mark"),
         file => std::str::from_utf8(file.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(file)).map_or_else(
@@ -99,14 +99,14 @@ pub fn text(file: &[u8]) -> Result<Cow<'_, str>, NoText> {
                 let byte = file.get(valid.len()).copied().unwrap_or_default();
                 let what =
                     format!("the byte {byte:#04x} is not UTF-8, perhaps Windows-1252 or another old encoding; {SAVE}");
-                Err(NoText { line: 1 + line_endings(valid), what })
+                Err(InvalidCsv { line: 1 + line_endings(valid), what })
             },
             |text| Ok(text.into()),
         ),
     }
 }
 
-fn utf_16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Cow<'static, str>, NoText> {
+fn utf_16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Cow<'static, str>, InvalidCsv> {
     let (pairs, odd) = bytes.as_chunks::<2>();
     let mut text = String::with_capacity(pairs.len());
     for decoded in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
@@ -118,8 +118,8 @@ fn utf_16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Cow<'static, st
     if odd.is_empty() { Ok(text.into()) } else { Err(invalid_utf_16(&text)) }
 }
 
-fn invalid_utf_16(before: &str) -> NoText {
-    NoText { line: 1 + line_endings(before), what: "this file is UTF-16, but invalid or truncated here".to_owned() }
+fn invalid_utf_16(before: &str) -> InvalidCsv {
+    InvalidCsv { line: 1 + line_endings(before), what: "this file is UTF-16, but invalid or truncated here".to_owned() }
 }
 
 /// Counts line endings: CR LF, LF, or a lone CR.

@@ -22,7 +22,7 @@ use crate::{
     rules::{self, rollouts::Look},
     service::names,
     store::{
-        By, Reader, StoreError, Transaction, Writer,
+        Actor, Reader, StoreError, Transaction, Writer,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
     },
 };
@@ -251,7 +251,7 @@ pub async fn draft(
     keyring: &Keyring,
     writer: &Writer,
     reader: &Reader,
-    by: &By,
+    by: &Actor,
 ) -> Result<ReleaseId, ReleaseError> {
     let sha256 = fields.sha256;
     let size_bytes = reader.ask(move |store| store.artifact_bytes(sha256)).await?;
@@ -270,7 +270,7 @@ pub async fn draft_signed(
     signed: &str,
     keyring: &Keyring,
     writer: &Writer,
-    by: &By,
+    by: &Actor,
 ) -> Result<ReleaseId, ReleaseError> {
     // A trailing line feed, as editors add it, is not part of the signature line.
     let signed = signed.trim_end_matches(['\n', '\r']);
@@ -281,7 +281,12 @@ pub async fn draft_signed(
     store_draft(&manifest, signed.to_owned(), writer, by).await
 }
 
-async fn store_draft(manifest: &Manifest, text: String, writer: &Writer, by: &By) -> Result<ReleaseId, ReleaseError> {
+async fn store_draft(
+    manifest: &Manifest,
+    text: String,
+    writer: &Writer,
+    by: &Actor,
+) -> Result<ReleaseId, ReleaseError> {
     names::check(manifest.release_id.as_str(), &names::RESERVED_RELEASE_IDS)
         .map_err(|why| ReleaseError::Field(format!("release_id: {why}")))?;
     let (new, by) = (new_release(manifest, text), by.clone());
@@ -299,7 +304,7 @@ pub async fn stage(
     writer: &Writer,
     reader: &Reader,
     reason: &str,
-    by: &By,
+    by: &Actor,
 ) -> Result<(), ReleaseError> {
     let manifest = plan::read(&release.manifest).map_err(ReleaseError::Field)?;
     // A manifest signed offline is never signed again here: its key may have been revoked since, because it leaked.
@@ -333,7 +338,7 @@ pub async fn activate(
     artifacts: &Artifacts,
     writer: &Writer,
     reason: &str,
-    by: &By,
+    by: &Actor,
 ) -> Result<(), ReleaseError> {
     if release.state == ReleaseState::Staged {
         let manifest = keyring.open_manifest(&release.manifest).map_err(ReleaseError::Manifest)?;
@@ -358,7 +363,7 @@ pub async fn revoke(
     release_id: &ReleaseId,
     writer: &Writer,
     reason: &str,
-    by: &By,
+    by: &Actor,
     evaluation: Look,
 ) -> Result<(), ReleaseError> {
     let (state, release_id) = (ReleaseState::Revoked, release_id.clone());

@@ -11,7 +11,7 @@ use ks_protocol::text::Sha256;
 use crate::{
     app::App,
     rules,
-    store::{By, StoreError},
+    store::{Actor, StoreError},
 };
 
 /// Recounts between two scans. The first scan begins when the server starts.
@@ -61,7 +61,7 @@ async fn record(app: &App, sha256: Sha256, fault: Option<String>) -> Result<(), 
     } else {
         tracing::warn!(%sha256, "a firmware image is intact again; resume its rollouts");
     }
-    let by = By { name: "ks-server".to_owned(), address: None, at: app.clock.now() };
+    let by = Actor { name: "ks-server".to_owned(), address: None, at: app.clock.now() };
     app.writer.write(move |store| rules::releases::note_artifact(store, sha256, fault.as_deref(), &by)).await?;
     app.rollouts.wake();
     count_broken(app).await

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StoreError;
-use crate::{role::Role, store::audit::chain::Noted};
+use crate::{role::Role, store::audit::chain::Audited};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +124,9 @@ pub trait AccountRows {
     /// One user, with the password's hash.
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
     /// Adds a user, whose name nobody has.
-    fn insert_user(&mut self, new: &NewUser, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_user(&mut self, new: &NewUser, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores role, version and `disabled_at` of a user, and the password's hash.
-    fn save_user(&mut self, user: &UserRecord, password_hash: &str, noted: &Noted) -> Result<(), StoreError>;
+    fn save_user(&mut self, user: &UserRecord, password_hash: &str, noted: &Audited) -> Result<(), StoreError>;
     /// Adds a token of this user, which ends at `revoked_at` if there is one; gives its row.
     fn insert_token(
         &mut self,
@@ -134,17 +134,22 @@ pub trait AccountRows {
         user_row: Option<i64>,
         revoked_at: Option<UnixMs>,
         at: UnixMs,
-        noted: &Noted,
+        noted: &Audited,
     ) -> Result<i64, StoreError>;
     /// What a token is called.
     fn token_name(&mut self, row: i64) -> Result<Option<String>, StoreError>;
     /// Ends a token, if it has not ended.
-    fn end_token(&mut self, row: i64, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn end_token(&mut self, row: i64, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// How many tokens of a kind a user has that have neither ended nor expired.
     fn count_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError>;
     /// Ends them.
-    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, noted: &Noted)
-    -> Result<(), StoreError>;
+    fn end_good_tokens(
+        &mut self,
+        user_row: i64,
+        kind: TokenKind,
+        now: UnixMs,
+        noted: &Audited,
+    ) -> Result<(), StoreError>;
     /// Deletes tokens that expired before a time, at most `rows_max`; gives how many.
     fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }

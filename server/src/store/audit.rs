@@ -6,7 +6,7 @@ pub mod chain;
 use ks_protocol::time::UnixMs;
 
 use super::StoreError;
-use chain::{Head, Noted};
+use chain::{Audited, Head};
 
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub trait PrunedAuditRows: AuditRows {
     /// Of the oldest lines, at most `rows_max` and up to number `last`: the number of the first, and the last.
     fn oldest_audit(&mut self, last: i64, rows_max: usize) -> Result<Option<(i64, Head)>, StoreError>;
     /// Deletes all lines up to and with this one, behind which the chain now begins; gives how many.
-    fn delete_audit_to(&mut self, head: Head, noted: &Noted) -> Result<usize, StoreError>;
+    fn delete_audit_to(&mut self, head: Head, noted: &Audited) -> Result<usize, StoreError>;
 }
 
 /// What can be asked of the audit.

@@ -8,10 +8,10 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{By, Span, StoreError, devices::Selector};
+use super::{Actor, Span, StoreError, devices::Selector};
 use crate::{
     command::{CommandEvent, CommandState},
-    store::audit::chain::Noted,
+    store::audit::chain::Audited,
 };
 
 /// A command for several devices.
@@ -63,7 +63,7 @@ pub struct OrderUnderWay {
     /// The order.
     pub order: NewOrder,
     /// Who, and from where; `at` is when.
-    pub by: By,
+    pub by: Actor,
 }
 
 /// How far an order came.
@@ -233,7 +233,7 @@ pub trait CommandRows {
         order: &NewOrder,
         so_far: &OrderRow,
         at: UnixMs,
-        noted: &Noted,
+        noted: &Audited,
     ) -> Result<i64, StoreError>;
     /// Stores how far an order came.
     fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError>;
@@ -243,14 +243,14 @@ pub trait CommandRows {
         order_row: i64,
         order: &NewOrder,
         terms: &OrderTerms,
-        noted: &Noted,
+        noted: &Audited,
     ) -> Result<(), StoreError>;
     /// The terms of an order of which a piece is missing.
     fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError>;
     /// Forgets them.
     fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
     /// Adds queued commands.
-    fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Audited) -> Result<(), StoreError>;
     /// The commands of these names, in this order; none where there is none.
     fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError>;
     /// Commands of these devices, each given with a time, that are queued or delivered and whose deadline is after that time: at most
@@ -272,7 +272,7 @@ pub trait CommandRows {
         commands: &[CommandRow],
         why: &str,
         at: UnixMs,
-        noted: &Noted,
+        noted: &Audited,
     ) -> Result<(), StoreError>;
     /// The first commands with a row above `after`, at most `rows_max`, by when they were made.
     fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;

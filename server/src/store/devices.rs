@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::store::audit::chain::Noted;
+use crate::store::audit::chain::Audited;
 
 /// Where a device is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -352,21 +352,21 @@ pub trait DeviceRows: WhitelistRows {
     /// One device.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
     /// Adds devices, with their keys, in this order. Nobody has the names or the keys.
-    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores that a device registered for the first time, with its pair.
-    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores that devices are revoked, each with its line; their versions grow by one.
-    fn revoke_devices(&mut self, devices: &[(i64, Noted)], reason: &str, at: UnixMs) -> Result<(), StoreError>;
+    fn revoke_devices(&mut self, devices: &[(i64, Audited)], reason: &str, at: UnixMs) -> Result<(), StoreError>;
     /// Stores that a device is as it was when it was imported, but for its key, its history and its version, which grows by one.
-    fn restart_device(&mut self, row: i64, noted: &Noted) -> Result<(), StoreError>;
+    fn restart_device(&mut self, row: i64, noted: &Audited) -> Result<(), StoreError>;
     /// Stores site and version of a device.
-    fn save_device(&mut self, row: i64, site: &str, version: u64, noted: &Noted) -> Result<(), StoreError>;
+    fn save_device(&mut self, row: i64, site: &str, version: u64, noted: &Audited) -> Result<(), StoreError>;
     /// Stores all labels of a device.
-    fn save_labels(&mut self, row: i64, labels: &[String], noted: &Noted) -> Result<(), StoreError>;
+    fn save_labels(&mut self, row: i64, labels: &[String], noted: &Audited) -> Result<(), StoreError>;
     /// Whether a key is or was any device's.
     fn is_known_key(&mut self, key: &PublicKey) -> Result<bool, StoreError>;
     /// Stores another key of a device, which nobody has or had; the one before stays known as its old one.
-    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Has every server look at these devices again.
     fn insert_changes(&mut self, devices: &[i64], at: UnixMs) -> Result<(), StoreError>;
     /// Forgets changes before a time, but the newest, so that no number is given twice: every server has long followed them. At most
@@ -377,13 +377,13 @@ pub trait DeviceRows: WhitelistRows {
     /// Stores which key has used a token.
     fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError>;
     /// Adds one-time tokens.
-    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// How many of these tokens are known, and nobody has used.
     fn count_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]]) -> Result<usize, StoreError>;
     /// Deletes them.
-    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], noted: &Noted) -> Result<(), StoreError>;
+    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], noted: &Audited) -> Result<(), StoreError>;
     /// Ends the tokens that only this device can use.
-    fn end_otrts_of(&mut self, device_id: &DeviceId, noted: &Noted) -> Result<(), StoreError>;
+    fn end_otrts_of(&mut self, device_id: &DeviceId, noted: &Audited) -> Result<(), StoreError>;
     /// Deletes one-time tokens that ended before a time, at most `rows_max`; gives how many.
     fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }

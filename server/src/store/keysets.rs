@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StoreError;
-use crate::store::audit::chain::Noted;
+use crate::store::audit::chain::Audited;
 
 /// Where a server key is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -87,9 +87,9 @@ pub trait KeysetRows {
     /// The version of the newest keyset; 0 before the first.
     fn newest_keyset_version(&mut self) -> Result<u64, StoreError>;
     /// Adds a keyset, whose version none has.
-    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Adds a key, or stores its status, `signing_at` and `removed_at`.
-    fn save_server_key(&mut self, key: &ServerKeyRecord, noted: &Noted) -> Result<(), StoreError>;
+    fn save_server_key(&mut self, key: &ServerKeyRecord, noted: &Audited) -> Result<(), StoreError>;
 }
 
 /// Which devices hold the newest keyset.

@@ -187,7 +187,7 @@ pub enum StoreError {
 
 /// Who does something, from where, and when: what the audit keeps of every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct By {
+pub struct Actor {
     /// A user, a token, a device, a tool.
     pub name: String,
     /// Where the request came from; none for a tool on the server's own machine.
@@ -224,7 +224,7 @@ pub enum Denied {
 
 /// One step of a walk that deletes or closes what is old.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct PruneStep {
     /// Rows deleted or closed.
     pub rows: usize,
     /// Where to look next; none when the walk is over.

@@ -15,7 +15,7 @@ pub struct ObservationGap {
 
 /// When a device was last heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeardRecord {
+pub struct LastSeenRecord {
     /// Row; devices are paged by it.
     pub row: i64,
     /// Name.
@@ -32,7 +32,7 @@ pub struct HeardRecord {
 
 /// The last word of a server that listened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerAlive {
+pub struct ServerLiveness {
     /// When.
     pub at: UnixMs,
     /// From when to when a clock that is behind it said that it was meanwhile.
@@ -42,9 +42,9 @@ pub struct ServerAlive {
 /// The rows of presence. Within a transaction, [`crate::rules::presence`] decides over them.
 pub trait PresenceRows {
     /// The last word of a server; none before the first.
-    fn server_alive(&mut self) -> Result<Option<ServerAlive>, StoreError>;
+    fn server_alive(&mut self) -> Result<Option<ServerLiveness>, StoreError>;
     /// Stores the last word of a server.
-    fn save_server_alive(&mut self, alive: ServerAlive) -> Result<(), StoreError>;
+    fn save_server_alive(&mut self, alive: ServerLiveness) -> Result<(), StoreError>;
     /// Where the earliest gap begins that began at or before `from_max` and ended after `to_min`.
     fn gap_start(&mut self, from_max: UnixMs, to_min: UnixMs) -> Result<Option<UnixMs>, StoreError>;
     /// When the database was made.
@@ -64,5 +64,5 @@ pub trait PresenceReads {
     /// Gaps that ended after `since`, the oldest first.
     fn gaps(&mut self, since: UnixMs) -> Result<Vec<ObservationGap>, StoreError>;
     /// Devices with a row above `after`, at most `limit`.
-    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<HeardRecord>, StoreError>;
+    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError>;
 }

@@ -67,7 +67,7 @@ pub struct PunchFilter {
 }
 
 /// Where a page of punches ended: time, device row, number.
-pub type PunchPlace = (UnixMs, i64, u64);
+pub type PunchCursor = (UnixMs, i64, u64);
 
 /// A punch to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +110,9 @@ pub trait PunchReads {
     fn punches(
         &mut self,
         which: &PunchFilter,
-        after: Option<PunchPlace>,
+        after: Option<PunchCursor>,
         limit: usize,
-    ) -> Result<(Vec<PunchRecord>, Option<PunchPlace>), StoreError> {
+    ) -> Result<(Vec<PunchRecord>, Option<PunchCursor>), StoreError> {
         let found = self.punches_after(which, after, limit)?;
         let is_full = found.len() == limit;
         let end = found.last().filter(|_| is_full).map(|(last, device)| (last.at, *device, last.punch_no));
@@ -122,7 +122,7 @@ pub trait PunchReads {
     fn punches_after(
         &mut self,
         which: &PunchFilter,
-        after: Option<PunchPlace>,
+        after: Option<PunchCursor>,
         limit: usize,
     ) -> Result<Vec<(PunchRecord, i64)>, StoreError>;
     /// Numbers of the punches stored of each device, in order, of devices with a row above `after`, at most `limit` rows.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::store::audit::chain::Noted;
+use crate::store::audit::chain::Audited;
 
 /// Where a release is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -153,16 +153,21 @@ pub trait ReleaseRows {
     /// The release of a product that has this counter.
     fn release_with_counter(&mut self, product: &str, release_counter: u64) -> Result<Option<ReleaseId>, StoreError>;
     /// Adds a release as a DRAFT.
-    fn insert_release(&mut self, new: &NewRelease, at: UnixMs, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_release(&mut self, new: &NewRelease, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores state, manifest, `changed_at` and reason of a release.
-    fn save_release(&mut self, release: &ReleaseRecord, noted: &Noted) -> Result<(), StoreError>;
+    fn save_release(&mut self, release: &ReleaseRecord, noted: &Audited) -> Result<(), StoreError>;
     /// An image by its hash.
     fn artifact(&mut self, sha256: Sha256) -> Result<Option<ArtifactRecord>, StoreError>;
     /// Adds an image.
-    fn insert_artifact(&mut self, sha256: Sha256, size_bytes: u64, at: UnixMs, noted: &Noted)
-    -> Result<(), StoreError>;
+    fn insert_artifact(
+        &mut self,
+        sha256: Sha256,
+        size_bytes: u64,
+        at: UnixMs,
+        noted: &Audited,
+    ) -> Result<(), StoreError>;
     /// Stores what is wrong with an image's bytes.
-    fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, noted: &Noted) -> Result<(), StoreError>;
+    fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, noted: &Audited) -> Result<(), StoreError>;
 }
 
 /// What can be asked of releases.

@@ -9,7 +9,7 @@ use ks_protocol::{
 };
 
 use super::{
-    By, StoreError,
+    Actor, StoreError,
     devices::{Pair, Selector},
     releases::{ReleaseRecord, ReleaseState},
 };
@@ -20,7 +20,7 @@ use crate::{
         step::{Decision, GateReading, State, Status, Tally},
         update::{Update, UpdateState},
     },
-    store::audit::chain::Noted,
+    store::audit::chain::Audited,
 };
 
 /// Outcomes other than CONFIRMED after which a device is left out of rollouts.
@@ -259,7 +259,13 @@ pub trait RolloutRows {
     /// Marks a rollout and its updates closed; no device's heartbeats follow it from then on.
     fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError>;
     /// Adds a decision to the trace.
-    fn insert_decision(&mut self, rollout: i64, decision: &Decision, by: &By, noted: &Noted) -> Result<(), StoreError>;
+    fn insert_decision(
+        &mut self,
+        rollout: i64,
+        decision: &Decision,
+        by: &Actor,
+        noted: &Audited,
+    ) -> Result<(), StoreError>;
     /// The decision that made this revision of a rollout.
     fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
 

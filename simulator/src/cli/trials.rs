@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use ks_protocol::number::{in_one_form, within};
+use ks_protocol::number::{canonical, within};
 use ks_reports::{
     run_folder::Verdict,
     score::{Score, Trial, draw_score, table, write_score},
@@ -58,7 +58,7 @@ fn rate_bp(text: &str) -> Result<u16, String> {
     if parts.len() > 2 || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad());
     }
-    let whole: u16 = in_one_form(whole).ok_or_else(bad)?;
+    let whole: u16 = canonical(whole).ok_or_else(bad)?;
     let parts: u16 = format!("{parts:0<2}").parse().map_err(|_| bad())?;
     whole.checked_mul(100).and_then(|bp| bp.checked_add(parts)).filter(|bp| *bp <= 10_000).ok_or_else(bad)
 }

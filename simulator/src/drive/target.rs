@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::number::in_one_form;
+use ks_protocol::number::canonical;
 use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{failure::Failure, operator::AnswerTimeouts};
@@ -55,7 +55,7 @@ impl Target {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = match authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
             Some((_, port)) => {
-                in_one_form::<u16>(port).filter(|port| *port > 0).ok_or_else(|| invalid("invalid port"))?
+                canonical::<u16>(port).filter(|port| *port > 0).ok_or_else(|| invalid("invalid port"))?
             }
             None => 80,
         };

@@ -11,7 +11,7 @@ use ks_protocol::{
 };
 use ks_server::{
     config::Config,
-    rollout::plan::{self, Wish},
+    rollout::plan::{self, RolloutRequest},
     store::{
         releases::{ReleaseRecord, ReleaseState},
         rollouts::Candidate,
@@ -55,7 +55,7 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         let (Some(firmware), Some(policy), false) = (firmware, plan.policies.get(policy), timed.may_fail) else {
             continue;
         };
-        let wish = Wish { rollout_id: rollout_id.clone(), policy: policy.clone() };
+        let wish = RolloutRequest { rollout_id: rollout_id.clone(), policy: policy.clone() };
         let is_on = |device: &&DeviceSpec| device.starts_after <= timed.at;
         let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
         let planned = match release(plan, firmware) {

@@ -1,6 +1,6 @@
 //! `do = "start_rollout"`: the operator releases firmware, and rolls it out.
 
-use ks_protocol::id::{BadId, RolloutId};
+use ks_protocol::id::{InvalidId, RolloutId};
 use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
@@ -55,7 +55,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 fn rollout_id(rollout: Option<At<String>>, problems: &mut Problems) -> Option<RolloutId> {
     let rollout = rollout?;
     let parsed = rollout.value.parse();
-    let refused = |error: BadId| problems.push(Problem::new(rollout.at, format!("`rollout`: {error}")));
+    let refused = |error: InvalidId| problems.push(Problem::new(rollout.at, format!("`rollout`: {error}")));
     parsed.map_err(refused).ok()
 }
 

@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     rules,
     store::{
-        By, Reader, StoreError, Writer,
+        Actor, Reader, StoreError, Writer,
         commands::{NewOrder, OrderRefused, OrderUnderWay, Ordered, REFUSED_NAMED_MAX},
         devices::{ImportProblem, Imported, NewDevice, NewOtrts, PROBLEMS_MAX, Part},
     },
@@ -70,7 +70,7 @@ pub async fn import(
     writer: &Writer,
     reader: &Reader,
     devices: Vec<NewDevice>,
-    by: &By,
+    by: &Actor,
     pause: Duration,
 ) -> Result<Imported, ImportStopped> {
     let mut done = Imported::default();
@@ -128,12 +128,12 @@ pub async fn order(
     writer: &Writer,
     clock: &dyn Clock,
     order: NewOrder,
-    by: &By,
+    by: &Actor,
 ) -> Result<Result<Ordered, OrderRefused>, StoreError> {
     let order = Arc::new(order);
     let mut previous: Option<Ordered> = None;
     loop {
-        let (order, by) = (Arc::clone(&order), By { at: clock.now(), ..by.clone() });
+        let (order, by) = (Arc::clone(&order), Actor { at: clock.now(), ..by.clone() });
         let chunk = match writer.write(move |store| rules::commands::order(store, &order, CHUNK_DEVICES, &by)).await? {
             Ok(chunk) => chunk,
             Err(refused) => return Ok(Err(refused)),
@@ -185,7 +185,7 @@ pub async fn finish_oldest(writer: &Writer, reader: &Reader, clock: &dyn Clock) 
 ///
 /// # Errors
 /// The store fails.
-pub async fn add_otrts(writer: &Writer, otrts: &NewOtrts, by: &By, pause: Duration) -> Result<(), StoreError> {
+pub async fn add_otrts(writer: &Writer, otrts: &NewOtrts, by: &Actor, pause: Duration) -> Result<(), StoreError> {
     for (number, chunk) in otrts.tokens_sha256.chunks(CHUNK_DEVICES).enumerate() {
         if number > 0 && !pause.is_zero() {
             tokio::time::sleep(pause).await;

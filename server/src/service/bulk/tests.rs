@@ -33,8 +33,8 @@ impl crate::clock::Clock for Clock {
     }
 }
 
-fn by() -> By {
-    By { name: "tester".to_owned(), address: None, at: AT }
+fn by() -> Actor {
+    Actor { name: "tester".to_owned(), address: None, at: AT }
 }
 
 fn key(number: usize) -> PrivateKey {

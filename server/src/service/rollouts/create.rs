@@ -6,14 +6,14 @@ use tokio::sync::Mutex;
 use crate::{
     keys::{KeyringError, KeysetState},
     rollout::{
-        plan::{self, Nonsense, Plan, Wish},
+        plan::{self, Plan, PlanError, RolloutRequest},
         policy::Policy,
         power::powers,
         step::State,
     },
     rules,
     store::{
-        By, Reader, StoreError, Writer,
+        Actor, Reader, StoreError, Writer,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{Candidate, NewRollout, RolloutRefused},
@@ -26,7 +26,7 @@ pub enum CreateError {
     #[error("unknown release {0}")]
     UnknownRelease(ReleaseId),
     #[error(transparent)]
-    InvalidRequest(#[from] Nonsense),
+    InvalidRequest(#[from] PlanError),
     /// An abort could not roll back to the release that the policy names.
     #[error("policy.roll_back_to: {0}")]
     InvalidRollBack(String),
@@ -51,7 +51,7 @@ pub enum CreateError {
 /// # Errors
 /// The request is invalid, or the release is unknown.
 pub async fn plan(
-    request: &Wish,
+    request: &RolloutRequest,
     release_id: &ReleaseId,
     selector: Selector,
     reader: &Reader,
@@ -72,7 +72,7 @@ async fn with_power(plan: Plan, policy: &Policy) -> Plan {
 
 /// Loads the release and the candidate devices, and checks `roll_back_to`.
 async fn gather(
-    request: &Wish,
+    request: &RolloutRequest,
     release_id: &ReleaseId,
     selector: Selector,
     reader: &Reader,
@@ -110,13 +110,13 @@ async fn gather(
     reason = "they are unrelated, and the API and the command line get them from different places"
 )]
 pub async fn create(
-    request: Wish,
+    request: RolloutRequest,
     release_id: &ReleaseId,
     selector: Selector,
     why: &str,
     writer: &Writer,
     reader: &Reader,
-    by: &By,
+    by: &Actor,
     planning: &Mutex<()>,
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
@@ -136,7 +136,7 @@ pub async fn create(
     let (plan, targets) = plan::plan(&request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
     let plan = with_power(plan, &request.policy).await;
     drop(guard);
-    let Wish { rollout_id, policy } = request;
+    let RolloutRequest { rollout_id, policy } = request;
     let state = State::new(by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
     let new = NewRollout { rollout_id, release_id, policy, state, targets, why };

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use std::marker::PhantomData;
 
 use crate::store::{
-    By, StoreError,
+    Actor, StoreError,
     audit::{AuditRecord, AuditRows},
 };
 
@@ -46,7 +46,7 @@ pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
 
 /// That a change has its line in the audit. Rows that people answer for can't be written without one, and only [`note`] makes
 /// one; it can't leave the transaction that it was made in.
-pub struct Noted {
+pub struct Audited {
     _of_this_thread: PhantomData<*const ()>,
 }
 
@@ -56,8 +56,8 @@ pub fn note(
     action: &str,
     subject: &str,
     detail: &str,
-    by: &By,
-) -> Result<Noted, StoreError> {
+    by: &Actor,
+) -> Result<Audited, StoreError> {
     let (last, previous) = store.audit_head_for_update()?.unwrap_or((0, GENESIS));
     let mut line = AuditRecord {
         number: last + 1,
@@ -71,7 +71,7 @@ pub fn note(
     };
     line.hash = line_hash(&previous, &line);
     store.append_audit(&line)?;
-    Ok(Noted { _of_this_thread: PhantomData })
+    Ok(Audited { _of_this_thread: PhantomData })
 }
 
 /// What is wrong with the chain.

@@ -9,7 +9,7 @@ use crate::{
     role::Role,
     store::{
         accounts::{AccountReads, AccountRows, NewToken, NewUser, TokenKind, TokenRecord, UserRecord},
-        audit::chain::Noted,
+        audit::chain::Audited,
     },
 };
 
@@ -18,14 +18,14 @@ impl AccountRows for Writes<'_> {
         user_named(&self.0, name)
     }
 
-    fn insert_user(&mut self, new: &NewUser, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_user(&mut self, new: &NewUser, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached("INSERT INTO users (name, role, password_hash, created_at) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![new.name, new.role.as_str(), new.password_hash, integer(at.0)])?;
         Ok(())
     }
 
-    fn save_user(&mut self, user: &UserRecord, password_hash: &str, _: &Noted) -> Result<(), StoreError> {
+    fn save_user(&mut self, user: &UserRecord, password_hash: &str, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE users SET role = ?2, password_hash = ?3, disabled_at = ?4, version = ?5 WHERE id = ?1",
@@ -46,7 +46,7 @@ impl AccountRows for Writes<'_> {
         user_row: Option<i64>,
         revoked_at: Option<UnixMs>,
         at: UnixMs,
-        _: &Noted,
+        _: &Audited,
     ) -> Result<i64, StoreError> {
         let mut statement = self.0.prepare_cached(
             "INSERT INTO tokens (token_sha256, kind, name, role, user, created_at, expires_at, revoked_at)
@@ -69,7 +69,7 @@ impl AccountRows for Writes<'_> {
         Ok(statement.query_row([row], |row| row.get(0)).optional()?)
     }
 
-    fn end_token(&mut self, row: i64, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn end_token(&mut self, row: i64, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         let sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
         self.0.prepare_cached(sql)?.execute(params![row, integer(at.0)])?;
         Ok(())
@@ -81,7 +81,7 @@ impl AccountRows for Writes<'_> {
         Ok(usize::try_from(unsigned(count)).unwrap_or(usize::MAX))
     }
 
-    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, _: &Audited) -> Result<(), StoreError> {
         let sql = format!("UPDATE tokens SET revoked_at = ?3 WHERE {GOOD_OF_USER}");
         self.0.prepare_cached(&sql)?.execute(params![user_row, kind.as_str(), integer(now.0)])?;
         Ok(())

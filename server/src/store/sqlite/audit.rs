@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time};
 use crate::store::audit::{
     AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows,
-    chain::{Head, Noted},
+    chain::{Audited, Head},
 };
 
 impl AuditRows for Writes<'_> {
@@ -52,7 +52,7 @@ impl PrunedAuditRows for Writes<'_> {
         Ok(oldest.optional()?)
     }
 
-    fn delete_audit_to(&mut self, (last, hash): Head, _: &Noted) -> Result<usize, StoreError> {
+    fn delete_audit_to(&mut self, (last, hash): Head, _: &Audited) -> Result<usize, StoreError> {
         let deleted = self.0.prepare_cached("DELETE FROM audit WHERE id <= ?1")?.execute([last])?;
         self.0
             .prepare_cached(

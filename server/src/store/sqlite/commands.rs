@@ -11,7 +11,7 @@ use crate::{
     command::CommandState,
     store::{
         Span,
-        audit::chain::Noted,
+        audit::chain::Audited,
         commands::{
             CommandChange, CommandFilter, CommandReads, CommandRecord, CommandRow, CommandRows, NewCommands, NewOrder,
             OrderProgress, OrderRow, OrderTerms, OrderUnderWay,
@@ -39,7 +39,13 @@ impl CommandRows for Writes<'_> {
         orders::find(&self.0, "order_id = ?1", order_id.as_str())
     }
 
-    fn insert_order(&mut self, order: &NewOrder, so_far: &OrderRow, at: UnixMs, _: &Noted) -> Result<i64, StoreError> {
+    fn insert_order(
+        &mut self,
+        order: &NewOrder,
+        so_far: &OrderRow,
+        at: UnixMs,
+        _: &Audited,
+    ) -> Result<i64, StoreError> {
         orders::insert(&self.0, order, so_far, at)
     }
 
@@ -55,7 +61,7 @@ impl CommandRows for Writes<'_> {
         order_row: i64,
         order: &NewOrder,
         terms: &OrderTerms,
-        _: &Noted,
+        _: &Audited,
     ) -> Result<(), StoreError> {
         orders::insert_terms(&self.0, order_row, order, terms)
     }
@@ -69,7 +75,7 @@ impl CommandRows for Writes<'_> {
         Ok(())
     }
 
-    fn insert_commands(&mut self, commands: &NewCommands<'_>, _: &Noted) -> Result<(), StoreError> {
+    fn insert_commands(&mut self, commands: &NewCommands<'_>, _: &Audited) -> Result<(), StoreError> {
         let named: Vec<(&str, i64)> = commands.devices.iter().map(|(name, device)| (name.as_str(), *device)).collect();
         let named = list(&named)?;
         self.0
@@ -154,7 +160,13 @@ impl CommandRows for Writes<'_> {
         Ok(())
     }
 
-    fn cancel_commands(&mut self, commands: &[CommandRow], why: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn cancel_commands(
+        &mut self,
+        commands: &[CommandRow],
+        why: &str,
+        at: UnixMs,
+        _: &Audited,
+    ) -> Result<(), StoreError> {
         let canceled = |command: &CommandRow| CommandChange {
             command: *command,
             state: CommandState::Canceled,

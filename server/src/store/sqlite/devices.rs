@@ -13,7 +13,7 @@ use super::{
     unsigned,
 };
 use crate::store::{
-    audit::chain::Noted,
+    audit::chain::Audited,
     devices::{
         DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Pair, Selector,
         Standing, StandingRecord, WhitelistRows, Whitelisted,
@@ -92,7 +92,7 @@ impl DeviceRows for Writes<'_> {
         Ok(found.optional()?)
     }
 
-    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO devices (device_id, public_key, serial, manufacturer, model, site, imported_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -122,7 +122,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE device_states SET status = 1, boot_epoch = ?2, seq = ?3, last_seen_at = ?4 WHERE device = ?1",
@@ -134,7 +134,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn revoke_devices(&mut self, devices: &[(i64, Noted)], reason: &str, at: UnixMs) -> Result<(), StoreError> {
+    fn revoke_devices(&mut self, devices: &[(i64, Audited)], reason: &str, at: UnixMs) -> Result<(), StoreError> {
         let devices: Vec<i64> = devices.iter().map(|(row, _)| *row).collect();
         let devices = list(&devices)?;
         self.0
@@ -149,7 +149,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn restart_device(&mut self, row: i64, _: &Noted) -> Result<(), StoreError> {
+    fn restart_device(&mut self, row: i64, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE device_states SET status = 0, boot_epoch = 0, seq = 0, keyset_version = 0, next_line_no = 1
@@ -165,7 +165,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn save_device(&mut self, row: i64, site: &str, version: u64, _: &Noted) -> Result<(), StoreError> {
+    fn save_device(&mut self, row: i64, site: &str, version: u64, _: &Audited) -> Result<(), StoreError> {
         self.0.prepare_cached("UPDATE devices SET site = ?2, version = ?3 WHERE id = ?1")?.execute(params![
             row,
             site,
@@ -174,7 +174,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn save_labels(&mut self, row: i64, labels: &[String], _: &Noted) -> Result<(), StoreError> {
+    fn save_labels(&mut self, row: i64, labels: &[String], _: &Audited) -> Result<(), StoreError> {
         self.0.prepare_cached("DELETE FROM device_labels WHERE device = ?1")?.execute([row])?;
         self.0
             .prepare_cached("INSERT OR IGNORE INTO device_labels (device, label) SELECT ?1, value FROM json_each(?2)")?
@@ -187,7 +187,7 @@ impl DeviceRows for Writes<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([key.0.as_slice()], |row| row.get(0))?)
     }
 
-    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached("UPDATE device_keys SET until = ?2 WHERE device = ?1 AND until IS NULL")?
             .execute(params![row, integer(at.0)])?;
@@ -230,7 +230,7 @@ impl DeviceRows for Writes<'_> {
         Ok(())
     }
 
-    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         let NewOtrts { tokens_sha256, expires_at, device_id, model } = otrts;
         self.0
             .prepare_cached(
@@ -253,13 +253,13 @@ impl DeviceRows for Writes<'_> {
         Ok(usize::try_from(unsigned(count)).unwrap_or(usize::MAX))
     }
 
-    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], _: &Noted) -> Result<(), StoreError> {
+    fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], _: &Audited) -> Result<(), StoreError> {
         let sql = format!("DELETE FROM otrts WHERE {UNUSED_OF_THESE}");
         self.0.prepare_cached(&sql)?.execute([hex_list(tokens_sha256)?])?;
         Ok(())
     }
 
-    fn end_otrts_of(&mut self, device_id: &DeviceId, _: &Noted) -> Result<(), StoreError> {
+    fn end_otrts_of(&mut self, device_id: &DeviceId, _: &Audited) -> Result<(), StoreError> {
         let sql = "UPDATE otrts SET expires_at = 0 WHERE bound_device_id = ?1";
         self.0.prepare_cached(sql)?.execute([device_id.as_str()])?;
         Ok(())

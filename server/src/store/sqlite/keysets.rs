@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, time_if, unsigned, word};
 use crate::store::{
-    audit::chain::Noted,
+    audit::chain::Audited,
     keysets::{ASTRAY_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
 };
 
@@ -15,14 +15,14 @@ impl KeysetRows for Writes<'_> {
         Ok(statement.query_row([], |row| row.get(0).map(unsigned))?)
     }
 
-    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached("INSERT INTO keysets (version, document, created_at) VALUES (?1, ?2, ?3)")?
             .execute(params![integer(version), document, integer(at.0)])?;
         Ok(())
     }
 
-    fn save_server_key(&mut self, key: &ServerKeyRecord, _: &Noted) -> Result<(), StoreError> {
+    fn save_server_key(&mut self, key: &ServerKeyRecord, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "INSERT INTO server_keys (key_id, public_key, state, announced_at, signing_at, removed_at)

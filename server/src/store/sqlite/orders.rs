@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{StoreError, integer, parsed, rows, time, transaction::Transaction, unsigned};
 use crate::store::{
-    By,
+    Actor,
     commands::{NewOrder, OrderRow, OrderTerms, OrderUnderWay},
 };
 
@@ -107,7 +107,7 @@ pub(super) fn under_way(connection: &Connection) -> Result<Option<OrderUnderWay>
             is_urgent: row.get(7)?,
             deadline_at: time(row, 8)?,
         };
-        let by = By { name: row.get(9)?, address: row.get::<_, String>(10)?.parse().ok(), at: time(row, 11)? };
+        let by = Actor { name: row.get(9)?, address: row.get::<_, String>(10)?.parse().ok(), at: time(row, 11)? };
         Ok(OrderUnderWay { order, by })
     });
     Ok(found.optional()?)

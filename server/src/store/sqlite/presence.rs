@@ -4,18 +4,19 @@ use ks_protocol::time::UnixMs;
 use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, status_of, time, time_if};
-use crate::store::presence::{HeardRecord, ObservationGap, PresenceReads, PresenceRows, ServerAlive};
+use crate::store::presence::{LastSeenRecord, ObservationGap, PresenceReads, PresenceRows, ServerLiveness};
 
 impl PresenceRows for Writes<'_> {
-    fn server_alive(&mut self) -> Result<Option<ServerAlive>, StoreError> {
+    fn server_alive(&mut self) -> Result<Option<ServerLiveness>, StoreError> {
         let mut statement =
             self.0.prepare_cached("SELECT at, behind_from, behind_to FROM server_alive WHERE id = 1")?;
-        let found = statement
-            .query_row([], |row| Ok(ServerAlive { at: time(row, 0)?, behind: time_if(row, 1)?.zip(time_if(row, 2)?) }));
+        let found = statement.query_row([], |row| {
+            Ok(ServerLiveness { at: time(row, 0)?, behind: time_if(row, 1)?.zip(time_if(row, 2)?) })
+        });
         Ok(found.optional()?)
     }
 
-    fn save_server_alive(&mut self, ServerAlive { at, behind }: ServerAlive) -> Result<(), StoreError> {
+    fn save_server_alive(&mut self, ServerLiveness { at, behind }: ServerLiveness) -> Result<(), StoreError> {
         let (from, to) = behind.map(|(from, to)| (integer(from.0), integer(to.0))).unzip();
         self.0
             .prepare_cached(
@@ -71,13 +72,13 @@ impl PresenceReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<HeardRecord>, StoreError> {
+    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT d.id, d.device_id, d.model, d.site, s.status, s.last_seen_at
              FROM devices d JOIN device_states s ON s.device = d.id WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
-            Ok(HeardRecord {
+            Ok(LastSeenRecord {
                 row: row.get(0)?,
                 device_id: parsed(row, 1)?,
                 model: row.get(2)?,

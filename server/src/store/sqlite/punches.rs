@@ -4,7 +4,7 @@ use ks_protocol::id::DeviceId;
 use rusqlite::params;
 
 use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, time, unsigned};
-use crate::store::punches::{NewPunch, PunchFilter, PunchPlace, PunchReads, PunchRecord, PunchRows, StoredPunch};
+use crate::store::punches::{NewPunch, PunchCursor, PunchFilter, PunchReads, PunchRecord, PunchRows, StoredPunch};
 
 impl PunchRows for Writes<'_> {
     fn insert_punches(&mut self, punches: &[NewPunch<'_>]) -> Result<Vec<bool>, StoreError> {
@@ -56,7 +56,7 @@ impl PunchReads for SqliteReader {
     fn punches_after(
         &mut self,
         which: &PunchFilter,
-        after: Option<PunchPlace>,
+        after: Option<PunchCursor>,
         limit: usize,
     ) -> Result<Vec<(PunchRecord, i64)>, StoreError> {
         let mut filter = Filter::default();

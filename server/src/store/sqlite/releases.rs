@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, unsigned, word};
 use crate::store::{
-    audit::chain::Noted,
+    audit::chain::Audited,
     releases::{ArtifactRecord, NewRelease, ReleaseReads, ReleaseRecord, ReleaseRows, ReleaseState},
 };
 
@@ -47,7 +47,7 @@ impl ReleaseRows for Writes<'_> {
         Ok(statement.query_row(params![product, integer(release_counter)], |row| parsed(row, 0)).optional()?)
     }
 
-    fn insert_release(&mut self, new: &NewRelease, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_release(&mut self, new: &NewRelease, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "INSERT INTO releases (release_id, product, version, release_counter, sha256, manifest, state, created_at, changed_at)
@@ -65,7 +65,7 @@ impl ReleaseRows for Writes<'_> {
         Ok(())
     }
 
-    fn save_release(&mut self, release: &ReleaseRecord, _: &Noted) -> Result<(), StoreError> {
+    fn save_release(&mut self, release: &ReleaseRecord, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE releases SET state = ?2, manifest = ?3, changed_at = ?4, reason = ?5 WHERE id = ?1",
@@ -86,14 +86,14 @@ impl ReleaseRows for Writes<'_> {
         Ok(statement.query_row([sha256.0.as_slice()], artifact).optional()?)
     }
 
-    fn insert_artifact(&mut self, sha256: Sha256, size_bytes: u64, at: UnixMs, _: &Noted) -> Result<(), StoreError> {
+    fn insert_artifact(&mut self, sha256: Sha256, size_bytes: u64, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached("INSERT INTO artifacts (sha256, size_bytes, stored_at) VALUES (?1, ?2, ?3)")?
             .execute(params![sha256.0.as_slice(), integer(size_bytes), integer(at.0)])?;
         Ok(())
     }
 
-    fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, _: &Noted) -> Result<(), StoreError> {
+    fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, _: &Audited) -> Result<(), StoreError> {
         self.0
             .prepare_cached("UPDATE artifacts SET fault = ?2 WHERE sha256 = ?1")?
             .execute(params![sha256.0.as_slice(), fault])?;

@@ -20,8 +20,8 @@ use crate::{
         update::{Update, UpdateState},
     },
     store::{
-        By,
-        audit::chain::Noted,
+        Actor,
+        audit::chain::Audited,
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{
@@ -219,7 +219,13 @@ impl RolloutRows for Writes<'_> {
         Ok(())
     }
 
-    fn insert_decision(&mut self, rollout: i64, decision: &Decision, by: &By, _: &Noted) -> Result<(), StoreError> {
+    fn insert_decision(
+        &mut self,
+        rollout: i64,
+        decision: &Decision,
+        by: &Actor,
+        _: &Audited,
+    ) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, revision, ordered, why, gates)

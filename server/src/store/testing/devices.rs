@@ -15,7 +15,7 @@ use crate::{
     command::CommandState,
     rules::{self, commands},
     store::{
-        By, Denied, Store, StoreReader,
+        Actor, Denied, Store, StoreReader,
         audit::AuditFilter,
         commands::CommandFilter,
         devices::{
@@ -30,7 +30,7 @@ fn import(store: &mut impl Store, devices: &[NewDevice]) -> Result<Imported, Vec
 }
 
 fn register(store: &mut impl Store, registration: &Registration, at: UnixMs) -> Result<UnixMs, Denied> {
-    commit(store, |store| rules::devices::register(store, registration, &By { at, ..by() }))
+    commit(store, |store| rules::devices::register(store, registration, &Actor { at, ..by() }))
 }
 
 fn revoke(store: &mut impl Store, which: &Selector) -> Revoked {

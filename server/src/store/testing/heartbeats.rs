@@ -12,7 +12,7 @@ use ks_protocol::{
 use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, record, registration, sample_beat, two_devices};
 use crate::{
     rules,
-    store::{Denied, Store, StoreError, StoreReader, Swept, devices::Part},
+    store::{Denied, PruneStep, Store, StoreError, StoreReader, devices::Part},
 };
 
 fn seconds(seconds: u64) -> UnixMs {
@@ -49,10 +49,10 @@ pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl Store
     let prune = |store: &mut _, before, after| {
         commit(store, |store| rules::heartbeats::prune_firmware_history(store, before, after, 2))
     };
-    assert_eq!(prune(store, seconds(2), 0), Swept::default(), "nothing is older");
-    assert_eq!(prune(store, seconds(100), 0), Swept { rows: 2, next_after: Some(2) });
-    assert_eq!(prune(store, seconds(100), 2), Swept { rows: 0, next_after: Some(4) });
-    assert_eq!(prune(store, seconds(100), 4), Swept::default());
+    assert_eq!(prune(store, seconds(2), 0), PruneStep::default(), "nothing is older");
+    assert_eq!(prune(store, seconds(100), 0), PruneStep { rows: 2, next_after: Some(2) });
+    assert_eq!(prune(store, seconds(100), 2), PruneStep { rows: 0, next_after: Some(4) });
+    assert_eq!(prune(store, seconds(100), 4), PruneStep::default());
     for (device_id, version) in [("KS-1", "3"), ("KS-2", "1")] {
         let history = reader.firmware_history(&id(device_id), 9).unwrap();
         let versions: Vec<_> = history.iter().map(|run| run.firmware_version.as_str()).collect();

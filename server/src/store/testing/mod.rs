@@ -26,7 +26,7 @@ use ks_protocol::{
 };
 
 use super::{
-    By, Denied, Store, StoreError, Transaction,
+    Actor, Denied, Store, StoreError, Transaction,
     commands::AckBatch,
     devices::{NewDevice, Part, Registration, Selector},
     heartbeats::{Beat, Due},
@@ -99,8 +99,8 @@ macro_rules! conformance {
 }
 
 /// Somebody, at [`AT`].
-pub fn by() -> By {
-    By { name: "test".to_owned(), address: Some([10, 0, 0, 1].into()), at: AT }
+pub fn by() -> Actor {
+    Actor { name: "test".to_owned(), address: Some([10, 0, 0, 1].into()), at: AT }
 }
 
 /// Commits one write, which must succeed.

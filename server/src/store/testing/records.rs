@@ -15,7 +15,7 @@ use crate::{
     role::Role,
     rules::{self, accounts},
     store::{
-        By, Denied, Store, StoreReader,
+        Actor, Denied, Store, StoreReader,
         accounts::{NewToken, NewUser, TokenKind, TokenRecord, UserEdit, UserRefused},
         audit::{
             AuditFilter,
@@ -167,7 +167,7 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
     two_devices(store);
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     commit(store, |store| {
-        note(store, "login.failed", "anna", "wrong password", &By { address: None, ..by() }).map(|_| ())
+        note(store, "login.failed", "anna", "wrong password", &Actor { address: None, ..by() }).map(|_| ())
     });
     let lines = reader.audit(&AuditFilter::default(), 0, 100).unwrap();
     let told: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.subject.as_str())).collect();
@@ -448,7 +448,7 @@ pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader:
 /// Promise: a token is good in its time alone: not before it was made, as it would seem under a clock that was ahead then or is
 /// behind now, and not after its end.
 pub fn tokens_hold_under_clocks_that_go_wrong(store: &mut impl Store, reader: &mut impl StoreReader) {
-    let at = |days| By { at: after(days, 0), ..by() };
+    let at = |days| Actor { at: after(days, 0), ..by() };
     let lasting = |number: u8, days| NewToken { expires_at: after(days, 0), ..token(number, TokenKind::Bearer, None) };
     commit(store, |store| accounts::add_token(store, &lasting(1, 11), &at(10))); // made ten days ahead, for a day
     commit(store, |store| accounts::add_token(store, &lasting(2, 30), &at(0)));

@@ -20,7 +20,7 @@ use crate::{
     },
     rules::{self, updates::Change},
     store::{
-        By, Denied, Store, StoreReader,
+        Actor, Denied, Store, StoreReader,
         audit::AuditFilter,
         devices::{Part, Selector},
         heartbeats::Due,
@@ -39,8 +39,8 @@ fn minutes(minutes: u64) -> UnixMs {
     AT + Duration::from_mins(minutes)
 }
 
-fn by_at(at: UnixMs) -> By {
-    By { at, ..by() }
+fn by_at(at: UnixMs) -> Actor {
+    Actor { at, ..by() }
 }
 
 /// The store holds manifests and does not read them.
@@ -666,7 +666,7 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
         revision += 1;
         let why = format!("why it was {what}");
         let decision = Decision { what, stage, revision, ordered: Some("pause"), why, gates: gates.to_vec() };
-        let by = By { name: name.to_owned(), ..by_at(at) };
+        let by = Actor { name: name.to_owned(), ..by_at(at) };
         commit(store, |store| rules::rollouts::decide(store, rollout, &"r1".parse().unwrap(), &decision, &by));
     };
     decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));

@@ -12,7 +12,7 @@ use std::{
 
 use ks_protocol::{key::PrivateKey, time::UnixMs};
 use ks_server::{
-    app::{App, Ingredients},
+    app::{App, AppInputs},
     artifacts::{Artifacts, InMemory},
     assembly::Queues,
     clock::{Clock, TimerClock},
@@ -92,7 +92,7 @@ impl VirtualServer {
         self.starts.set(self.starts.get() + 1);
         let randomness = format!("randomness {}", self.starts.get());
         let Queues { writer, reader, admin_reader } = queues;
-        let ingredients = Ingredients {
+        let ingredients = AppInputs {
             clock: Arc::clone(&self.clock),
             rng: ServerRng::from_seed(seed::bytes(self.root_seed, "server", &randomness)),
             keyring,

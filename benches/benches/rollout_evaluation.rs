@@ -17,7 +17,7 @@ use ks_server::{
     },
     rules::{
         self,
-        rollouts::{Look, look},
+        rollouts::{Evaluation, evaluate},
     },
     service::releases::ReleaseFields,
     store::{
@@ -142,8 +142,8 @@ fn main() {
     let mut at = AT;
     let mut evaluate_after = |store: &mut SqliteStore, ms: u64| {
         at = at + Duration::from_millis(ms);
-        let with = Look { at, heartbeat_interval_ms: INTERVAL_MS, dice: [0; 32] };
-        commit(store, |store| look(store, &rollout_id, with));
+        let with = Evaluation { at, heartbeat_interval_ms: INTERVAL_MS, seed: [0; 32] };
+        commit(store, |store| evaluate(store, &rollout_id, with));
     };
     row("the evaluation that offers it to the first 5 %", measured_once(1, || timed(|| evaluate_after(&mut store, 1))));
     row("an evaluation within the minute", measured(1, || timed(|| evaluate_after(&mut store, 1))));

@@ -53,9 +53,9 @@ impl Access {
     /// Any authenticated caller.
     pub const ANY_ROLE: Self = Self::Roles(&Role::ALL);
     /// Reads the fleet's state.
-    pub const LOOK: Self = Self::Roles(&[Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Admin]);
+    pub const READ: Self = Self::Roles(&[Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Admin]);
     /// Reads devices; the factory too.
-    pub const LOOK_AT_DEVICES: Self = Self::ANY_ROLE;
+    pub const READ_DEVICES: Self = Self::ANY_ROLE;
     /// Operates the fleet.
     pub const OPERATE: Self = Self::Roles(&[Role::Operator, Role::ReleaseManager, Role::Admin]);
     /// Creates releases and rolls them out.

@@ -49,12 +49,12 @@ fn routes_table() -> String {
     text
 }
 
-/// The short word for those who may call a route.
+/// The short name of the roles that may call a route.
 fn who(access: Access) -> &'static str {
     let words = [
-        (Access::Everybody, "everybody"),
+        (Access::Everybody, "anyone"),
         (Access::ANY_ROLE, "any"),
-        (Access::LOOK, "look"),
+        (Access::READ, "read"),
         (Access::OPERATE, "operate"),
         (Access::RELEASE, "release"),
         (Access::PROVISION, "provision"),

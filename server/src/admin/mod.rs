@@ -54,7 +54,7 @@ pub fn routes() -> Vec<Route> {
 fn device_routes() -> Vec<Route> {
     use Access as A;
     vec![
-        Route::new(Get, "/devices", A::LOOK_AT_DEVICES, "List devices", devices::list),
+        Route::new(Get, "/devices", A::READ_DEVICES, "List devices", devices::list),
         Route::new(Post, "/devices", A::PROVISION, "Whitelist one device", provisioning::enroll),
         Route::new(
             Post,
@@ -63,8 +63,8 @@ fn device_routes() -> Vec<Route> {
             "Whitelist an inventory, all or nothing",
             provisioning::import,
         ),
-        Route::new(Get, "/devices/export", A::LOOK_AT_DEVICES, "Export the inventory as CSV", provisioning::export),
-        Route::new(Get, "/devices/logs", A::LOOK, "Search device log lines, newest first", logs::list),
+        Route::new(Get, "/devices/export", A::READ_DEVICES, "Export the inventory as CSV", provisioning::export),
+        Route::new(Get, "/devices/logs", A::READ, "Search device log lines, newest first", logs::list),
         Route::new(
             Post,
             "/devices/revoke",
@@ -72,7 +72,7 @@ fn device_routes() -> Vec<Route> {
             "Revoke devices; in force when the response arrives",
             devices::revoke,
         ),
-        Route::new(Get, "/devices/{device_id}", A::LOOK_AT_DEVICES, "Get a device", devices::get),
+        Route::new(Get, "/devices/{device_id}", A::READ_DEVICES, "Get a device", devices::get),
         Route::new(Patch, "/devices/{device_id}", A::OPERATE, "Edit a device's site and labels", devices::edit),
         Route::new(Post, "/devices/{device_id}/revoke", A::OPERATE, "Revoke one device", devices::revoke_one),
         Route::new(
@@ -82,28 +82,28 @@ fn device_routes() -> Vec<Route> {
             "Give a device a new key; it must register again",
             provisioning::reprovision,
         ),
-        Route::new(Get, "/devices/{device_id}/investigate", A::LOOK, "Diagnose a silent device", presence::investigate),
+        Route::new(Get, "/devices/{device_id}/investigate", A::READ, "Diagnose a silent device", presence::investigate),
         Route::new(Post, "/otrts", A::PROVISION, "Create one-time registration tokens", provisioning::make_otrts),
-        Route::new(Get, "/commands", A::LOOK, "List commands", commands::list),
+        Route::new(Get, "/commands", A::READ, "List commands", commands::list),
         Route::new(Post, "/commands", A::OPERATE, "Queue a command for devices", commands::order),
-        Route::new(Get, "/commands/orders/{order_id}", A::LOOK, "Order progress", commands::progress),
+        Route::new(Get, "/commands/orders/{order_id}", A::READ, "Order progress", commands::progress),
         Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Cancel a command", commands::cancel),
         Route::new(
             Get,
             "/heartbeats",
-            A::LOOK,
+            A::READ,
             "List stored heartbeats in commit order, each as an array: row, device_id, boot_epoch, seq, uptime_s, received_at",
             heartbeats::list,
         ),
-        Route::new(Get, "/attendance", A::LOOK, "List punches by time", attendance::list),
+        Route::new(Get, "/attendance", A::READ, "List punches by time", attendance::list),
         Route::new(
             Get,
             "/attendance/export",
-            A::LOOK,
+            A::READ,
             "Export the punches of a day or a period as CSV",
             attendance::export,
         ),
-        Route::new(Get, "/presence", A::LOOK, "Presence by model and site", presence::fleet),
+        Route::new(Get, "/presence", A::READ, "Presence by model and site", presence::fleet),
     ]
 }
 
@@ -112,10 +112,10 @@ fn firmware_routes() -> Vec<Route> {
     use Access as A;
     vec![
         Route::new(Post, "/artifacts", A::RELEASE, "Upload a firmware image", releases::upload),
-        Route::new(Get, "/releases", A::LOOK, "List releases", releases::list),
+        Route::new(Get, "/releases", A::READ, "List releases", releases::list),
         Route::new(Post, "/releases", A::RELEASE, "Draft a release that the server signs", releases::draft),
         Route::new(Post, "/releases/signed", A::RELEASE, "Draft a release signed offline", releases::draft_signed),
-        Route::new(Get, "/releases/{release_id}", A::LOOK, "Get a release with its manifest", releases::get),
+        Route::new(Get, "/releases/{release_id}", A::READ, "Get a release with its manifest", releases::get),
         Route::new(
             Post,
             "/releases/{release_id}/stage",
@@ -137,21 +137,21 @@ fn firmware_routes() -> Vec<Route> {
             "Revoke a release permanently and abort its rollouts",
             releases::revoke,
         ),
-        Route::new(Get, "/rollouts", A::LOOK, "List rollouts", rollouts::list),
+        Route::new(Get, "/rollouts", A::READ, "List rollouts", rollouts::list),
         Route::new(Post, "/rollouts", A::RELEASE, "Start a rollout", rollouts::create),
         Route::new(Post, "/rollouts/plan", A::RELEASE, "Plan a rollout without starting it", rollouts::plan),
-        Route::new(Get, "/rollouts/{rollout_id}", A::LOOK, "Get a rollout's current state", rollouts::get),
+        Route::new(Get, "/rollouts/{rollout_id}", A::READ, "Get a rollout's current state", rollouts::get),
         Route::new(
             Get,
             "/rollouts/{rollout_id}/trace",
-            A::LOOK,
+            A::READ,
             "List a rollout's decisions and their reasons",
             rollouts::trace,
         ),
         Route::new(
             Get,
             "/rollouts/{rollout_id}/updates",
-            A::LOOK,
+            A::READ,
             "List a rollout's devices and their progress",
             rollouts::updates,
         ),
@@ -184,7 +184,7 @@ fn server_routes() -> Vec<Route> {
         Route::new(
             Get,
             "/keys",
-            A::LOOK,
+            A::READ,
             "Show the server's keys and how many devices hold the newest keyset",
             keys::status,
         ),

@@ -25,7 +25,7 @@ use crate::{
     edge,
     failure::StartError,
     keys::{Keyring, Vault, vault},
-    rules::{self, rollouts::Look},
+    rules::{self, rollouts::Evaluation},
     service::releases::{self, Release, ReleaseError, ReleaseFields},
     store::{Actor, Reader, Writer, releases::ReleaseRefused},
 };
@@ -304,10 +304,10 @@ async fn change(
 }
 
 /// What evaluating a rollout needs apart from the store.
-pub(super) fn evaluation(config: &Config) -> Result<Look, StartError> {
-    Ok(Look {
+pub(super) fn evaluation(config: &Config) -> Result<Evaluation, StartError> {
+    Ok(Evaluation {
         at: SystemClock.now(),
         heartbeat_interval_ms: crate::clock::ms(config.heartbeat_interval),
-        dice: edge::os_randomness()?,
+        seed: edge::os_randomness()?,
     })
 }

@@ -81,7 +81,7 @@ pub struct State {
     /// A person approved the stage.
     pub approved: bool,
     /// When it was last evaluated.
-    pub looked_at: UnixMs,
+    pub evaluated_at: UnixMs,
     /// Since when there was no gap.
     pub observing_since: UnixMs,
     /// Updates started within the last minute: when, and how many.
@@ -108,7 +108,7 @@ impl State {
             evidence_at: None,
             unobserved_ms: 0,
             approved: false,
-            looked_at: now,
+            evaluated_at: now,
             observing_since: now,
             starts: Vec::new(),
             dark_until: BTreeMap::new(),
@@ -432,7 +432,7 @@ impl Step {
             (Order::Resume, S::Paused) => {
                 self.state.status = S::Running;
                 // The stage's time starts again; otherwise an overdue stage would pause again immediately.
-                self.state.stage_began_at = self.state.looked_at;
+                self.state.stage_began_at = self.state.evaluated_at;
                 self.decide("resumed", why, Vec::new());
                 Ok(self)
             }
@@ -441,7 +441,7 @@ impl Step {
                 self.state.approved = true;
                 self.state.status = S::Running;
                 // The time until the approval does not count for the stage.
-                self.state.stage_began_at = self.state.looked_at;
+                self.state.stage_began_at = self.state.evaluated_at;
                 self.decide("approved", why, Vec::new());
                 Ok(self)
             }
@@ -459,10 +459,10 @@ impl Step {
     fn on_clock_set_back(&mut self, at: UnixMs) {
         let why = format!(
             "the clock went back by {} s: observations since then prove nothing, so the bake time starts again",
-            self.state.looked_at.since_ms(at) / 1_000
+            self.state.evaluated_at.since_ms(at) / 1_000
         );
         let state = &mut self.state;
-        (state.looked_at, state.observing_since, state.unobserved_ms) = (at, at, 0);
+        (state.evaluated_at, state.observing_since, state.unobserved_ms) = (at, at, 0);
         state.stage_began_at = state.stage_began_at.min(at);
         state.evidence_at = state.evidence_at.map(|_| at);
         state.starts.iter_mut().for_each(|(started_at, _)| *started_at = (*started_at).min(at));
@@ -471,11 +471,11 @@ impl Step {
     }
 
     fn evaluate(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
-        if is_ahead(self.state.looked_at, at) {
+        if is_ahead(self.state.evaluated_at, at) {
             self.on_clock_set_back(at);
         }
-        let passed_ms = at.since_ms(self.state.looked_at);
-        self.state.looked_at = self.state.looked_at.max(at);
+        let passed_ms = at.since_ms(self.state.evaluated_at);
+        self.state.evaluated_at = self.state.evaluated_at.max(at);
         if passed_ms > GAP_MS {
             self.state.observing_since = at;
             self.state.unobserved_ms += if self.state.evidence_at.is_some() { passed_ms } else { 0 };
@@ -630,7 +630,7 @@ impl Step {
         if self.state.status.is_over() || self.state.status == Status::Paused {
             return self;
         }
-        let now = self.state.looked_at;
+        let now = self.state.evaluated_at;
         self.state.starts.retain(|(at, _)| now.since_ms(*at) < MINUTE_MS);
         let started: u32 = self.state.starts.iter().map(|(_, count)| count).sum();
         let pending = tally.count(|cell| cell.stage <= self.state.stage && cell.state == UpdateState::Pending);
@@ -659,7 +659,7 @@ impl State {
     /// Records how many devices were actually offered the release in this evaluation.
     pub fn offered(&mut self, count: u32) {
         if count > 0 {
-            self.starts.push((self.looked_at, count));
+            self.starts.push((self.evaluated_at, count));
         }
     }
 }

@@ -378,7 +378,7 @@ proptest! {
             prop_assert!(promoted <= 1);
             prop_assert_eq!(after.stage, before.stage + promoted);
             prop_assert!(after.stage < scenario.policy.stages.len());
-            prop_assert!(after.looked_at >= before.looked_at);
+            prop_assert!(after.evaluated_at >= before.evaluated_at);
         }
     }
 
@@ -428,7 +428,7 @@ proptest! {
             };
             let stage_number = transition.before.stage;
             let stage = scenario.policy.stages[stage_number];
-            let passed_ms = transition.at.since_ms(transition.before.looked_at);
+            let passed_ms = transition.at.since_ms(transition.before.evaluated_at);
             if evidence_at.is_some() && passed_ms > GAP_MS {
                 gaps_ms += passed_ms;
             }
@@ -467,7 +467,7 @@ proptest! {
             let stage = scenario.policy.stages[before.stage];
             let is_open = matches!(before.status, Status::Running | Status::Waiting);
             let is_last = before.stage + 1 == scenario.policy.stages.len();
-            let passed_ms = transition.at.since_ms(before.looked_at);
+            let passed_ms = transition.at.since_ms(before.evaluated_at);
             let gap_ms = if passed_ms > GAP_MS { passed_ms } else { 0 };
             let baked_ms = transition.at.since_ms(evidence_at).saturating_sub(before.unobserved_ms + gap_ms);
             let passes = scenario.policy.gates.iter().all(|gate| {
@@ -502,7 +502,7 @@ proptest! {
     fn a_gap_is_no_bake_time_and_excuses_silence(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
             let Transition { before, after, .. } = &transition;
-            let passed_ms = transition.at.since_ms(before.looked_at);
+            let passed_ms = transition.at.since_ms(before.evaluated_at);
             let is_gap = transition.seen.is_some() && passed_ms > GAP_MS;
             prop_assert_eq!(transition.decided("gap").is_some(), is_gap);
             prop_assert_eq!(after.observing_since, if is_gap { transition.at } else { before.observing_since });

@@ -44,15 +44,15 @@ const HALT_TTL: Duration = Duration::from_hours(7 * 24);
 /// Who decides, for the trace and the audit.
 const ENGINE: &str = "rollout-engine";
 
-/// What a look needs besides the store.
+/// What an evaluation needs besides the store.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct Evaluation {
     /// Now.
     pub at: UnixMs,
     /// What devices are told to keep, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// Randomness for names of commands.
-    pub dice: [u8; 32],
+    pub seed: [u8; 32],
 }
 
 /// Makes a rollout, and settles who is in it.
@@ -93,8 +93,12 @@ pub(crate) fn decide(
     store.insert_decision(row, decision, by, &noted)
 }
 
-/// One look at one rollout; gives what was decided.
-pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> Result<Vec<&'static str>, StoreError> {
+/// one evaluation at one rollout; gives what was decided.
+pub fn evaluate(
+    store: &mut dyn Transaction,
+    rollout_id: &RolloutId,
+    with: Evaluation,
+) -> Result<Vec<&'static str>, StoreError> {
     let Some(mut rollout) = store.rollout(rollout_id)? else { return Ok(Vec::new()) };
     if rollout.state.is_closed {
         return Ok(Vec::new());
@@ -105,7 +109,7 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
         return pause_for_image(store, &rollout, &fault, with);
     }
     let at = with.at;
-    let is_new_minute = at.0 / 60_000 != rollout.state.looked_at.0 / 60_000;
+    let is_new_minute = at.0 / 60_000 != rollout.state.evaluated_at.0 / 60_000;
     if is_new_minute {
         let silent_before = pace::late_before(at, with.heartbeat_interval_ms);
         let watched = updates::watched(store, rollout.row, silent_before)?;
@@ -115,14 +119,14 @@ pub fn look(store: &mut dyn Transaction, rollout_id: &RolloutId, with: Look) -> 
             look_for_dark_sites(store, &mut rollout, at, silent_before)?;
         }
         // After a gap, silence counts from its end on.
-        let is_gap = at.since_ms(rollout.state.looked_at) > GAP_MS;
+        let is_gap = at.since_ms(rollout.state.evaluated_at) > GAP_MS;
         let listening_since = |update: &UpdateRecord| {
             if is_gap { at } else { rollout.state.silence_counts_from(&update.site) }
         };
         updates::on_timer(store, &rollout, &watched, listening_since, at)?;
     }
     let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
-    // An order only can be unfit; a look never is.
+    // An order only can be unfit; an evaluation never is.
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Evaluation(&tally), at) else { return Ok(Vec::new()) };
     let by = Actor { name: ENGINE.to_owned(), address: None, at };
     carry_out(store, &rollout, step, &by, with)
@@ -133,7 +137,7 @@ fn pause_for_image(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
     fault: &str,
-    with: Look,
+    with: Evaluation,
 ) -> Result<Vec<&'static str>, StoreError> {
     let (release_id, sha256) = (&rollout.release.release_id, rollout.release.sha256);
     let why = format!("the image {sha256} of release {release_id} {fault}; upload it again, then resume");
@@ -168,7 +172,7 @@ pub fn abort_all_of(
     release_id: &ReleaseId,
     why: &str,
     by: &Actor,
-    with: Look,
+    with: Evaluation,
 ) -> Result<(), StoreError> {
     for rollout_id in store.open_rollouts_of(release_id)? {
         // One that is over takes no order, and needs none.
@@ -185,7 +189,7 @@ pub fn order(
     rollout_id: &RolloutId,
     given: &OperatorOrder,
     by: &Actor,
-    with: Look,
+    with: Evaluation,
 ) -> Result<Option<Result<Vec<&'static str>, InvalidTransition>>, StoreError> {
     let Some(rollout) = store.rollout(rollout_id)? else { return Ok(None) };
     if is_retry(store, &rollout, given, by)? {
@@ -228,7 +232,7 @@ fn carry_out(
     rollout: &RolloutRecord,
     step: Step,
     by: &Actor,
-    with: Look,
+    with: Evaluation,
 ) -> Result<Vec<&'static str>, StoreError> {
     let Step { mut state, effects, mut decisions } = step;
     for effect in effects {
@@ -263,7 +267,7 @@ fn carry_out(
 }
 
 /// Takes back offers, and tells devices that are downloading to stop.
-fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: Look) -> Result<(), StoreError> {
+fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: Evaluation) -> Result<(), StoreError> {
     let downloading = updates::abort(store, rollout.row, with.at)?;
     if downloading.is_empty() {
         return Ok(());
@@ -271,7 +275,7 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: 
     let release_id = Text::truncated(rollout.release.release_id.as_str());
     let command = CommandOrder::HaltUpdates(HaltUpdates { release_id: Some(release_id) });
     let (kind, argument) = command.to_wire().map_err(|error| StoreError::Database(error.to_string()))?;
-    let digest = Sha256::new().chain_update(with.dice).chain_update(rollout.rollout_id.as_str()).finalize();
+    let digest = Sha256::new().chain_update(with.seed).chain_update(rollout.rollout_id.as_str()).finalize();
     let digits = hex(&digest);
     let name = format!("o{}", digits.get(..24).unwrap_or(&digits));
     let order_id: CommandId = name.parse().map_err(|_| StoreError::Database("a hex name is none".to_owned()))?;
@@ -286,7 +290,7 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: 
         is_urgent: command.is_urgent(),
         deadline_at: with.at + HALT_TTL,
     };
-    // Whole, since the look that halts is whole: only devices that download are named.
+    // Whole, since the evaluation that halts is whole: only devices that download are named.
     super::commands::order(store, &order, usize::MAX, by).map(|_| ())
 }
 
@@ -296,7 +300,7 @@ fn roll_back(
     from: &RolloutRecord,
     release_id: &ReleaseId,
     by: &Actor,
-    with: Look,
+    with: Evaluation,
 ) -> Result<Result<(), String>, StoreError> {
     let Some(release) = store.release(release_id)? else { return Ok(Err("there is no such release".to_owned())) };
     let took = updates::took(store, from.row)?;

@@ -10,7 +10,7 @@ use crate::{
     rules,
     store::{
         StoreError,
-        retention::{self, Kept},
+        retention::{self, Retention},
     },
 };
 
@@ -21,7 +21,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs all background work until the store is shut down.
 pub async fn run(app: App) {
-    let retained = Kept {
+    let retained = Retention {
         heartbeats: app.config.heartbeat_retention,
         logs: app.config.log_retention,
         commands: app.config.command_retention,

@@ -19,7 +19,7 @@ use crate::{
     clock::ms,
     keys::{Keyring, KeyringError},
     rollout::plan,
-    rules::{self, rollouts::Look},
+    rules::{self, rollouts::Evaluation},
     service::names,
     store::{
         Actor, Reader, StoreError, Transaction, Writer,
@@ -364,7 +364,7 @@ pub async fn revoke(
     writer: &Writer,
     reason: &str,
     by: &Actor,
-    evaluation: Look,
+    evaluation: Evaluation,
 ) -> Result<(), ReleaseError> {
     let (state, release_id) = (ReleaseState::Revoked, release_id.clone());
     let change = ReleaseChange { release_id, state, manifest: None, reason: reason.to_owned() };

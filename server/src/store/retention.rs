@@ -36,7 +36,7 @@ const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// How long rows are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept {
+pub struct Retention {
     /// Heartbeats.
     pub heartbeats: Duration,
     /// Log lines.
@@ -48,7 +48,7 @@ pub struct Kept {
 }
 
 /// What a server that listens does once a minute at least, in one write with the first step of each walk.
-pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, kept: Kept) {
+pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, kept: Retention) {
     let now = clock.now();
     let newest = reader.ask(|store| store.newest_heartbeat_at()).await.unwrap_or(None);
     let gaps = reader.ask(move |store| store.gaps(now.minus_ms(ms(REST)))).await.unwrap_or_default();
@@ -78,7 +78,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(kept: Kept, now: UnixMs) -> Self {
+    fn of(kept: Retention, now: UnixMs) -> Self {
         let before = |kept: Duration| now.minus_ms(ms(kept));
         Self {
             heartbeats: before(kept.heartbeats),

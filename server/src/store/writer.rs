@@ -79,7 +79,7 @@ fn answer<T>(done: Option<T>, reply: oneshot::Sender<Result<T, StoreError>>, com
 }
 
 /// A question that waits for its answer.
-pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
+pub type Query = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 
 /// What handlers hold to write: cheap to clone.
 #[derive(Clone)]
@@ -99,7 +99,7 @@ pub struct WriteQueue {
 /// What handlers hold to read: cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    queue: mpsc::Sender<Question>,
+    queue: mpsc::Sender<Query>,
     damage: Damage,
     /// Held while a question waits and is answered, by whoever must not ask two at a time.
     turn: Option<Arc<Semaphore>>,
@@ -114,7 +114,7 @@ pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
 }
 
 /// A reader and the queue that [`drive_reads`] empties; what it finds damaged is noted in `damage`.
-pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Question>) {
+pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Query>) {
     let (sender, receiver) = mpsc::channel(queue_max);
     (Reader { queue: sender, damage: damage.clone(), turn: None }, receiver)
 }
@@ -198,7 +198,7 @@ impl Reader {
         };
         let (reply, answer) = oneshot::channel();
         let damage = self.damage.clone();
-        let question: Question = Box::new(move |store| {
+        let question: Query = Box::new(move |store| {
             let answer = question(store).map_err(|error| store.given_up(error));
             damage.note(&answer);
             let _ = reply.send(answer); // whoever asked may be gone
@@ -324,7 +324,7 @@ fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &Atom
 }
 
 /// Answers questions until every [`Reader`] is gone.
-pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<Question>) {
+pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<Query>) {
     while let Some(question) = queue.recv().await {
         store.begin();
         question(&mut store);

@@ -1,6 +1,6 @@
 //! Evaluates every open rollout: when a device's update makes progress, and at least every 30 seconds.
 //!
-//! An evaluation reads and decides inside one transaction ([`crate::rules::rollouts::look`]); no state is kept in memory that a crash
+//! An evaluation reads and decides inside one transaction ([`crate::rules::rollouts::evaluate`]); no state is kept in memory that a crash
 //! could lose.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     app::App,
     clock::ms,
-    rules::rollouts::{Look, look},
+    rules::rollouts::{Evaluation, evaluate},
     store::{StoreError, rollouts::DecisionRecord},
 };
 
@@ -38,7 +38,7 @@ async fn evaluate_all(app: &App) -> Result<(), StoreError> {
     app.metrics.rollouts_open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
     for rollout_id in open {
         let evaluation = evaluation_now(app);
-        app.writer.write(move |store| look(store, &rollout_id, evaluation)).await?;
+        app.writer.write(move |store| evaluate(store, &rollout_id, evaluation)).await?;
     }
     Ok(())
 }
@@ -63,6 +63,10 @@ pub async fn count_decisions(app: &App, newest: i64) -> Result<(), StoreError> {
 }
 
 /// The inputs of an evaluation at the current time.
-pub fn evaluation_now(app: &App) -> Look {
-    Look { at: app.clock.now(), heartbeat_interval_ms: ms(app.config.heartbeat_interval), dice: app.rng.bytes_32() }
+pub fn evaluation_now(app: &App) -> Evaluation {
+    Evaluation {
+        at: app.clock.now(),
+        heartbeat_interval_ms: ms(app.config.heartbeat_interval),
+        seed: app.rng.bytes_32(),
+    }
 }

@@ -260,7 +260,7 @@ mod tests {
         let pem = key.to_pem().unwrap();
         assert_eq!(PrivateKey::from_pem(&pem).unwrap().public_key(), key.public_key());
         assert_eq!(PrivateKey::from_pem(&pem.replace('\n', "\\n")).unwrap().public_key(), key.public_key());
-        assert_eq!(PrivateKey::from_pem("nonsense").unwrap_err(), InvalidKey::Pem(InvalidPem::None));
+        assert_eq!(PrivateKey::from_pem("not a key").unwrap_err(), InvalidKey::Pem(InvalidPem::None));
     }
 
     #[test]

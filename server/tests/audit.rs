@@ -29,7 +29,7 @@ async fn audited_server() -> Server {
 #[tokio::test]
 async fn any_edit_deletion_or_reordering_is_detected() {
     for (tampering, expected) in [
-        ("", "whole: 6 lines"),
+        ("", "intact: 6 lines"),
         ("UPDATE audit SET detail = 'sold' WHERE id = 6", "line 6 was changed"),
         ("UPDATE audit SET at = at + 1 WHERE id = 2", "line 2 was changed"),
         ("DELETE FROM audit WHERE id = 3", "line 3 is missing"),
@@ -38,7 +38,7 @@ async fn any_edit_deletion_or_reordering_is_detected() {
             "UPDATE audit SET id = -id WHERE id IN (3, 4); UPDATE audit SET id = 7 + id WHERE id < 0",
             "line 3 was changed",
         ),
-        ("DELETE FROM audit; DELETE FROM audit_head", "whole: 0 lines"),
+        ("DELETE FROM audit; DELETE FROM audit_head", "intact: 0 lines"),
     ] {
         let server = audited_server().await;
         let noted = server.run(&["audit", "verify", "--json"]);
@@ -46,7 +46,7 @@ async fn any_edit_deletion_or_reordering_is_detected() {
         server.sqlite().execute_batch(tampering).unwrap();
         let ran = server.run(&["audit", "verify"]);
         assert!(ran.stdout.contains(expected), "{tampering}: {ran:?}");
-        let is_whole = expected.starts_with("whole");
+        let is_whole = expected.starts_with("intact");
         assert_eq!(ran.code, Some(i32::from(!is_whole)), "{tampering}: {ran:?}");
         let verdict = server.get("/api/audit/verify").await.done();
         assert_eq!(verdict["whole"], is_whole, "{tampering}: {verdict}");
@@ -103,7 +103,7 @@ async fn doctor_says_what_to_fix() {
     let mut server = audited_server().await;
     let well = server.run(&["doctor"]);
     assert_eq!(well.code, Some(0), "{well:?}");
-    assert!(well.stdout.contains("6 lines, whole"), "{}", well.stdout);
+    assert!(well.stdout.contains("6 lines, intact"), "{}", well.stdout);
     let findings: Value = serde_json::from_str(&server.run(&["doctor", "--json"]).stdout).unwrap();
     assert!(findings.as_array().unwrap().iter().all(|finding| finding["health"] != "bad"), "{findings}");
     server.sqlite().execute("UPDATE audit SET actor = 'eve' WHERE id = 4", []).unwrap();
@@ -150,10 +150,10 @@ async fn exported_lines_are_pruned_and_the_rest_verifies() {
         assert!(format!("{}{}", ran.stdout, ran.stderr).contains(expected), "{file}: {ran:?}");
     }
     let young = server.run(&["audit", "prune", "--keep-days", "1", "--export", "one"]);
-    assert!(young.stdout.starts_with("0 lines pruned"), "{young:?}");
+    assert!(young.stdout.starts_with("0 lines deleted"), "{young:?}");
     assert_eq!(count(), 6);
     let pruned = server.run(&["audit", "prune", "--keep-days", "0", "--export", "one"]);
-    assert!(pruned.stdout.starts_with("6 lines pruned"), "{pruned:?}");
+    assert!(pruned.stdout.starts_with("6 lines deleted"), "{pruned:?}");
     assert_eq!(count(), 1);
     let verify = |more: &[&str]| server.run(&[["audit", "verify"].as_slice(), more].concat());
     assert!(verify(&[]).stdout.starts_with("whole: lines 7 to 7; those before were pruned"), "{:?}", verify(&[]));

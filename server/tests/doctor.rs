@@ -88,7 +88,7 @@ async fn an_empty_file_next_to_a_fleets_remnants_is_a_lost_database() {
         let _ = std::fs::remove_file(&path);
         let ran = server.run(making);
         assert!(
-            ran.code == Some(0) && ran.stderr.contains("a NEW fleet begins"),
+            ran.code == Some(0) && ran.stderr.contains("a NEW fleet is created"),
             "the new fleet is announced: {ran:?}"
         );
     }
@@ -121,7 +121,7 @@ fn an_empty_file_alone_starts_a_new_fleet() {
         database_lines(&doctor)[0].starts_with("WARN") && doctor.stdout.contains("the file is empty"),
         "{doctor:?}"
     );
-    assert!(doctor.stdout.contains("begins a new fleet in it"), "{doctor:?}");
+    assert!(doctor.stdout.contains("creates a new fleet in it"), "{doctor:?}");
     assert_eq!(world.run(&["serve", "--stop-with-stdin"]).code, Some(0));
     assert_eq!(world.run(&["audit", "verify"]).code, Some(0));
 }
@@ -131,7 +131,7 @@ fn an_empty_file_alone_starts_a_new_fleet() {
 fn a_database_path_that_is_not_a_file_is_reported() {
     let mut world = world(&[]);
     std::fs::create_dir(world.database()).unwrap();
-    all_refuse(&world, &["ks.sqlite can't be used: it is a folder", "set DATABASE_URL to the database itself"]);
+    all_refuse(&world, &["ks.sqlite can't be used: it is a folder", "set DATABASE_URL to the database file"]);
     world.set("DATABASE_URL", &format!("file:{}", world.path("other.sqlite").display()));
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     for while_running in ["other.sqlite-wal", "other.sqlite-shm"] {
@@ -177,7 +177,7 @@ async fn missing_rights_are_found() {
         assert_eq!(served.code, Some(3), "{served:?}");
         for reported in [&served.stderr, &doctor.stdout] {
             assert!(
-                reported.contains("give the user that runs this the right") && !reported.contains("mount the disk"),
+                reported.contains("give this user read and write access") && !reported.contains("mount the disk"),
                 "{reported}"
             );
         }
@@ -228,7 +228,7 @@ async fn a_database_held_by_another_program_is_found() {
         let doctor = server.run(&["doctor"]);
         assert_eq!(doctor.code, Some(1), "{doctor:?}");
         let reported = database_lines(&doctor);
-        let holder = format!("(process {}) holds it", std::process::id());
+        let holder = format!("(process {}) for longer than the timeout", std::process::id());
         assert!(
             reported.len() == 1 && reported[0].starts_with("BAD") && reported[0].contains(&holder),
             "{mode}: {doctor:?}"

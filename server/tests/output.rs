@@ -114,9 +114,9 @@ fn tokens_that_were_never_printed_are_revoked() {
         for (ran, remedy) in [
             (into(full()), "help: free space where standard output goes, and run it again"),
             (into(closed()), "help: keep the reader of standard output running until it has read everything, and"),
-            (into(Stdio::null()), "help: let standard output go to a terminal, a file or a pipe that can be"),
-            (world.run_without_stdout(command), "help: let standard output go to a terminal, a file or a pipe"),
-            (into(File::open("/dev/full").unwrap().into()), "help: let standard output go to a terminal"),
+            (into(Stdio::null()), "help: redirect standard output to a terminal, a file or a pipe that can be"),
+            (world.run_without_stdout(command), "help: redirect standard output to a terminal, a file or a pipe"),
+            (into(File::open("/dev/full").unwrap().into()), "help: redirect standard output to a terminal"),
         ] {
             assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
             assert!(ran.stderr.contains("could not be shown, so they were revoked"), "{command:?}: {ran:?}");
@@ -152,8 +152,8 @@ fn a_reader_that_closes_the_pipe_ends_the_export() {
 fn a_key_that_could_not_be_printed_is_an_error() {
     let ran = world(&[]).run_without_stdout(&["keys", "generate"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
-    assert!(ran.stderr.contains("it is closed, or the null device"), "{ran:?}");
-    assert!(ran.stderr.contains("help: let standard output go to a terminal") && !ran.stderr.contains("make room"));
+    assert!(ran.stderr.contains("it is closed or the null device"), "{ran:?}");
+    assert!(ran.stderr.contains("help: redirect standard output to a terminal") && !ran.stderr.contains("make room"));
 }
 
 /// What must never reach a terminal: escapes, a C1 control, a line break, and a change of text direction.

@@ -404,7 +404,7 @@ async fn a_draft_signed_with_a_revoked_key_is_not_signed_again() {
         ran.stdout
     };
     let made = ok(&["keys", "generate", "--out", "firmware.pem"]);
-    let key_id = made.split("private key ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let key_id = made.split("private key ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     ok(&["keys", "add-firmware-key", "--public-key", made.trim_end().rsplit(' ').next().unwrap()]);
     let sign = "firmware sign --key firmware.pem --artifact ks.img --release-id fw-18 --version 18 --counter 18 --model KS-100";
     server.write("fw-18.toon", ok(&sign.split(' ').collect::<Vec<_>>()));

@@ -167,7 +167,7 @@ fn a_malformed_key_file_is_named_and_not_shown() {
     world.write("broken.pem", [0xff, 0xfe, 0x00]);
     check_refused(&world.serve_expecting_error(), 2, &["SERVER_PRIVATE_KEY_FILE", &path, "not text"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/dev/zero");
-    check_refused(&world.serve_expecting_error(), 2, &["SERVER_PRIVATE_KEY_FILE", "/dev/zero", "no file"]);
+    check_refused(&world.serve_expecting_error(), 2, &["SERVER_PRIVATE_KEY_FILE", "/dev/zero", "not a regular file"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "/nowhere/key.pem");
     check_refused(&world.serve_expecting_error(), 3, &["SERVER_PRIVATE_KEY_FILE", "cannot read /nowhere/key.pem"]);
     world.set("SERVER_PRIVATE_KEY_FILE", "");
@@ -235,7 +235,7 @@ fn a_truncated_database_is_refused_and_left_alone() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     cut_in_half(&world.database());
-    refused_database(&world, &[], "stop whatever has it open");
+    refused_database(&world, &[], "stop every program that has it open");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_database_with_a_newer_schema_is_refused_and_left_alone() {
     assert!(migrated.stdout.contains(&format!("schema version {}", ks_server::store::SCHEMA_VERSION)), "{migrated:?}");
     let newer = "INSERT INTO schema_migrations VALUES (999, 'later', x'00', 0)";
     world.sqlite().execute_batch(newer).unwrap();
-    refused_database(&world, &["has schema version 999"], "use the newer program");
+    refused_database(&world, &["has schema version 999"], "use the newer version of the program");
 }
 
 #[test]
@@ -260,14 +260,18 @@ fn a_database_with_a_changed_migration_history_is_refused() {
     let world = world(&[]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
     world.sqlite().execute_batch("UPDATE schema_migrations SET sha256 = x'00' WHERE version = 1").unwrap();
-    refused_database(&world, &["migration 1"], "use the build of this program that made it");
+    refused_database(&world, &["migration 1"], "use the build of this program that created it");
 }
 
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let world = world(&[]);
     world.sqlite().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
-    refused_database(&world, &["not this program's", "`songs`"], "set DATABASE_URL to the fleet's own database");
+    refused_database(
+        &world,
+        &["belongs to another program", "`songs`"],
+        "set DATABASE_URL to the fleet's own database",
+    );
 }
 
 /// Goal: damage to acknowledged writes in a write-ahead log is never ignored silently.
@@ -351,7 +355,7 @@ async fn a_truncated_write_ahead_log_is_reported_once_and_accepted() {
     assert!(reported.len() == 1 && reported[0].starts_with("WARN  database"), "{doctor:?}");
     let tail: u64 = reported[0].split_whitespace().nth(2).unwrap().parse().unwrap();
     assert_eq!(tail % 4_120, 3_120, "the last commit's frames, one of them cut: {doctor:?}");
-    assert!(doctor.stdout.contains("of a copy or a backup"), "{doctor:?}");
+    assert!(doctor.stdout.contains("a copy or a backup"), "{doctor:?}");
     let copy = tempfile::tempdir().unwrap();
     for name in ["ks.sqlite", "ks.sqlite-wal"] {
         std::fs::copy(server.path(name), copy.path().join(name)).unwrap();
@@ -467,8 +471,8 @@ async fn a_server_with_exclusive_locking_works_and_blocks_tools() {
     let mut server = start_server(&[("STORE_LOCKING", "exclusive")]);
     server.registered("KS-1").await;
     let refused = server.run(&["audit", "verify"]);
-    check_refused(&refused, 3, &["ks.sqlite", "another program holds it", "STORE_LOCKING=exclusive"]);
-    assert!(refused.stderr.contains("help: wait until the other program is done"), "{refused:?}");
+    check_refused(&refused, 3, &["ks.sqlite", "locked by another program", "STORE_LOCKING=exclusive"]);
+    assert!(refused.stderr.contains("help: wait until the other program has finished"), "{refused:?}");
     server.kill_9();
     server.start_again();
     assert_eq!(server.get("/api/devices/KS-1").await.done()["status"], "REGISTERED");
@@ -549,7 +553,7 @@ async fn secrets_are_never_in_the_log() {
 /// Method: a name that only this program could use, one that may be another program's, and names that a machine sets.
 #[test]
 fn a_misspelled_setting_is_refused_with_the_nearest_name() {
-    refused_with(&[("OTRT_REQUIERED", "true")], 2, &["OTRT_REQUIERED", "no setting"]);
+    refused_with(&[("OTRT_REQUIERED", "true")], 2, &["OTRT_REQUIERED", "no such setting"]);
     let ran = world(&[("OTRT_REQUIERED", "true")]).run(&["doctor"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
@@ -560,13 +564,13 @@ fn a_misspelled_setting_is_refused_with_the_nearest_name() {
     let empty = world(&[("OTRT_REQUIERED", ""), ("STORE_SYNC", " "), ("SERVER_PORT", "")]);
     let ran = empty.run(&["doctor"]);
     assert_eq!(ran.code, Some(0), "an empty value counts as unset: {ran:?}");
-    assert!(!ran.stdout.contains("no setting"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("no such setting"), "{}", ran.stdout);
     assert_eq!(empty.serve_expecting_error().code, Some(0));
     let doubtful =
         world(&[("S3_BUCKET", "x"), ("STORE_SERVICE_HOST", "10.0.0.1"), ("RUST_LOG", "info"), ("SERVER_PORT", "1")]);
     let doctor = doubtful.run(&["doctor"]);
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
-    assert!(doctor.stdout.contains("WARN  settings  S3_BUCKET is no setting"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("WARN  settings  S3_BUCKET is ignored"), "{}", doctor.stdout);
     assert!(
         doctor.stdout.contains("SERVER_PORT is ignored: this program has no such setting, but it has PORT"),
         "{}",

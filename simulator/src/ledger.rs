@@ -221,7 +221,7 @@ mod tests {
     fn one_planted_error_is_one_kind() {
         type Rows = Vec<(&'static str, u64)>;
         let numbers = [(1, 1), (1, 2), (1, 3)];
-        let told = |rows: &[(&str, u64)]| {
+        let counts = |rows: &[(&str, u64)]| {
             let account = DeviceAccount { sent: pairs(&numbers), acked: pairs(&numbers), ..DeviceAccount::default() };
             let devices = ["A", "B"].map(|name| (name.parse::<DeviceId>().unwrap(), account.clone()));
             let mut reconciliation = Reconciliation::of(BTreeMap::from(devices), true);
@@ -235,9 +235,9 @@ mod tests {
         let planted = |change: &dyn Fn(&mut Rows)| {
             let mut rows = whole.to_vec();
             change(&mut rows);
-            told(&rows)
+            counts(&rows)
         };
-        assert_eq!(told(&whole), (0, 0, 0, 0));
+        assert_eq!(counts(&whole), (0, 0, 0, 0));
         assert_eq!(planted(&|rows| rows.retain(|row| *row != ("A", 2))), (1, 0, 0, 0), "lost");
         assert_eq!(planted(&|rows| rows.push(("A", 2))), (0, 1, 0, 0), "duplicated");
         assert_eq!(planted(&|rows| rows.swap(2, 4)), (0, 0, 1, 0), "reordered");

@@ -102,7 +102,7 @@ fn facts<'a>(
     violations: impl Iterator<Item = &'a Violation>,
     total_failure: Option<&String>,
 ) -> Vec<String> {
-    let mut facts: Vec<String> = ledger_breach(ledger).into_iter().chain(failures.iter().cloned()).collect();
+    let mut facts: Vec<String> = ledger_violation(ledger).into_iter().chain(failures.iter().cloned()).collect();
     for Violation { invariant, what, at } in violations {
         let at_s = at.as_secs_f64();
         facts.push(format!("invariant violated at {at_s:.1} s: {}: {what}", invariant.as_str()));
@@ -224,7 +224,7 @@ impl Reasons {
     }
 }
 
-fn ledger_breach(ledger: &Ledger) -> Option<String> {
+fn ledger_violation(ledger: &Ledger) -> Option<String> {
     (!ledger.balances()).then(|| {
         let Ledger { lost, duplicated, reordered, misattributed, acks_lost, acks_misattributed, .. } = *ledger;
         let Ledger { punches_lost, punches_duplicated, punches_misattributed, .. } = *ledger;

@@ -546,7 +546,7 @@ fn keys_that_were_rotated_out_are_worth_nothing() {
         ..honest() // its release is signed by the firmware key that is out
     };
     meets(script, trust(1, &[SERVER, NEXT_SERVER], &[FIRMWARE]), 2).refused_as(UpdateClass::BadSignature);
-    // And answers by a key that is out are believed no more than a stranger's.
+    // And answers signed by a removed key are trusted as little as a stranger's.
     let gone = meets(honest(), trust(3, &[NEXT_SERVER], &[NEXT_FIRMWARE]), 2);
     assert!(gone.measured.updated.is_empty() && gone.heard.statuses.is_empty());
 }

@@ -138,7 +138,7 @@ metric = "rollout.broken_devices"
 max = 30
 "#;
 
-/// Devices of whom the event log says one of these things.
+/// Devices of which the event log says one of these things.
 fn who(events: &[Value], said: &[&str]) -> BTreeSet<String> {
     let is_such = |event: &&Value| event["what"].as_str().is_some_and(|what| said.contains(&what));
     events.iter().filter(is_such).map(|event| event["device_id"].as_str().unwrap().to_owned()).collect()
@@ -167,9 +167,9 @@ fn shares_and_rates_are_those_of_the_raw_files() {
     assert_eq!(summary["rollout"]["installed_devices"].as_u64(), Some(installed));
     assert_eq!(summary["rollout"]["broken_devices"].as_u64(), Some(broken));
     let share = percent(broken, installed);
-    let told =
+    let reported =
         format!("Release 2.0.0 broke {broken} of {installed} devices that installed it ({share}) and was aborted");
-    assert!(short.contains(&told) && page.contains(&told), "{told}: {short}");
+    assert!(short.contains(&reported) && page.contains(&reported), "{reported}: {short}");
     assert!(
         page.contains(&format!("{share} of those that installed it, {} of the fleet of 120", percent(broken, 120)))
     );

@@ -21,7 +21,7 @@ pub(crate) fn add(made: &mut Made) {
     for (name, keyset) in [("keyset-1", &first), ("keyset-2", &second), ("keyset-3", &third), ("keyset-4", &fourth)] {
         made.response_by(&next, "next_server", name, 200, NO_SIG_DEV, keyset);
     }
-    // Signed by the firmware key alone, and answered by it: whoever has that key must not become the server.
+    // Signed by the firmware key alone, and answered by it: a holder of that key must not become the server.
     let stolen = keyset(5, &[(&firmware, Signing)], &[&firmware]);
     made.response_by(&firmware, "firmware", "reject-keyset-by-a-firmware-key", 200, NO_SIG_DEV, &stolen);
 }

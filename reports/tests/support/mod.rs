@@ -114,12 +114,12 @@ impl Folder {
         acked: u64,
         others: &[(&str, u64)],
         micros: f64,
-        dice: &mut Dice,
+        random: &mut Dice,
     ) {
         let samples = &mut self.latency[nth];
         for _ in 0..acked.min(5_000) {
-            let tail = 1.0 / (1.0 - dice.roll() * 0.999_5);
-            samples.record((micros * (0.6 + 0.4 * tail.powf(0.45) * (1.0 + dice.roll()))) as u64).unwrap();
+            let tail = 1.0 / (1.0 - random.roll() * 0.999_5);
+            samples.record((micros * (0.6 + 0.4 * tail.powf(0.45) * (1.0 + random.roll()))) as u64).unwrap();
         }
         let tick = &mut self.ticks[nth];
         (tick.offered, tick.sent, tick.acked) = (offered, offered, acked);
@@ -197,11 +197,11 @@ fn write_lines(file: &Path, all: &[impl Serialize]) {
 pub(crate) fn normal() -> Folder {
     let goal = "A thousand devices beat every second against the embedded server for half a minute.";
     let mut folder = Folder::empty("steady-1000", goal, Mode::Load, 30, 1.0);
-    let mut dice = Dice(1);
+    let mut random = Dice(1);
     for nth in 0..30 {
-        let offered = if nth < 5 { 200 * (nth as u64 + 1) } else { 990 + (dice.roll() * 20.0) as u64 };
-        let refused = if (12..15).contains(&nth) { (dice.roll() * 12.0) as u64 } else { 0 };
-        folder.beat(nth, offered, offered - refused, &[("ERR1_RATE_LIMITED", refused)], 1_400.0, &mut dice);
+        let offered = if nth < 5 { 200 * (nth as u64 + 1) } else { 990 + (random.roll() * 20.0) as u64 };
+        let refused = if (12..15).contains(&nth) { (random.roll() * 12.0) as u64 } else { 0 };
+        folder.beat(nth, offered, offered - refused, &[("ERR1_RATE_LIMITED", refused)], 1_400.0, &mut random);
     }
     folder.sum_up();
     let summary = &mut folder.summary;
@@ -249,16 +249,19 @@ pub(crate) fn rehearsal() -> Folder {
     let goal =
         "The gate stops firmware that bricks 2 % of devices before it reaches a second stage, while a site is out.";
     let mut folder = Folder::empty("canary-catches-2pct-brick", goal, Mode::Rehearse, 4_320, 60.0);
-    let mut dice = Dice(3);
+    let mut random = Dice(3);
     for nth in 0_u16..4_320 {
         let night = 0.85 + 0.15 * (f64::from(nth) / 1_440.0 * TAU).cos();
-        let offered = (600.0 * night + dice.roll() * 30.0) as u64;
+        let offered = (600.0 * night + random.roll() * 30.0) as u64;
         let out = (1_500..1_590).contains(&nth);
         let (timeouts, storm) = if out { (offered / 5, 0) } else { (0, u64::from((1_590..1_620).contains(&nth)) * 90) };
-        let others =
-            [("TIMEOUT", timeouts), ("ERR1_RATE_LIMITED", storm), ("ERR1_STALE_SEQ", u64::from(dice.roll() > 0.9) * 4)];
+        let others = [
+            ("TIMEOUT", timeouts),
+            ("ERR1_RATE_LIMITED", storm),
+            ("ERR1_STALE_SEQ", u64::from(random.roll() > 0.9) * 4),
+        ];
         let micros = if storm > 0 { 900_000.0 } else { 45_000.0 };
-        folder.beat(nth.into(), offered, offered - timeouts - storm, &others, micros, &mut dice);
+        folder.beat(nth.into(), offered, offered - timeouts - storm, &others, micros, &mut random);
     }
     folder.ticks.drain(3_000..3_060);
     folder.latency.drain(3_000..3_060);

@@ -96,9 +96,9 @@ fn decided(hour: f64, id: &str, decision: &str, stage: u32, why: &str) -> Rollou
 /// A rehearsal of so many hours with beats, and no rollout yet.
 fn rehearsal_of(hours: u32, scenario: &str, goal: &str) -> Folder {
     let mut folder = Folder::empty(scenario, goal, Mode::Rehearse, hours * 60, 60.0);
-    let mut dice = Dice(4);
+    let mut random = Dice(4);
     for nth in 0..folder.ticks.len() {
-        folder.beat(nth, 200, 200, &[], 45_000.0, &mut dice);
+        folder.beat(nth, 200, 200, &[], 45_000.0, &mut random);
     }
     folder.sum_up();
     folder.summary.devices = TARGETS;

@@ -218,16 +218,17 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
     };
     names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
         .map_err(|why| StartError::Refused(why, "choose another name for the rollout"))?;
-    let wish = RolloutRequest { rollout_id: rollout_id.clone(), policy };
+    let request = RolloutRequest { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
     let plan = assembly::with_store(config, async |writer, reader| {
         let planning = Mutex::default();
         let planned = if name == "plan" {
-            create::plan(&wish, release_id, which.clone(), &reader, &planning, interval_ms).await
+            create::plan(&request, release_id, which.clone(), &reader, &planning, interval_ms).await
         } else {
             let why = given(flags, "reason");
-            let wish = wish.clone();
-            create::create(wish, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms).await
+            let request = request.clone();
+            create::create(request, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms)
+                .await
         };
         planned.map_err(|error| refused(config, error))
     })?;
@@ -356,8 +357,8 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         let done = writer.write(move |store| rules::rollouts::order(store, &wanted, &ordered, &by, with)).await;
         match done.map_err(|error| assembly::database_error(config, &error))? {
             None => Err(unknown(&rollout_id)),
-            Some(Err(unfit)) => {
-                Err(StartError::Refused(unfit.to_string(), "`ks-server rollout watch --once` shows its current state"))
+            Some(Err(error)) => {
+                Err(StartError::Refused(error.to_string(), "`ks-server rollout watch --once` shows its current state"))
             }
             Some(Ok(_)) => {
                 let seen = read_rollout(config, &reader, &rollout_id).await;

@@ -135,7 +135,7 @@ pub const SETTINGS: &[Setting] = &[
         "64",
         "a whole number from 1 to 100000",
         "64",
-        "Most firmware downloads at a time; at the limit, a device is told when to retry.",
+        "Most firmware downloads at a time; at the limit, the answer says when to retry.",
     ),
     setting(
         "ARTIFACT_BYTES_PER_S_MAX",

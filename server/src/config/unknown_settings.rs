@@ -126,7 +126,7 @@ fn typo(name: &str, word: Option<&str>) -> Option<&'static str> {
     (distance <= (setting.len() / 12).max(1)).then_some(setting)
 }
 
-/// The short setting, `HOST` or `PORT`, of which a name is a typo: a doubled letter (`HOSTT`), two swapped letters (`PROT`),
+/// The short setting, `HOST` or `PORT`, of which a name is a typo: a repeated letter (`HOSTT`), two swapped letters (`PROT`),
 /// or a plural (`PORTS`) while the setting itself is not given. Any other difference makes it another word: `POST`, `HOSTNAME`.
 fn typo_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static str> {
     let short = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.len() < NEAR_NAME_MIN);

@@ -119,7 +119,7 @@ pub struct RunOutcome {
     pub server_rss_bytes: Option<u64>,
     /// What was measured in each phase of the timeline, by its name.
     pub phases: BTreeMap<String, PhaseFigures>,
-    /// Promises that were not kept; none where nobody could see it.
+    /// Violated invariants; none if nothing observed them.
     pub violations: Option<Vec<Violation>>,
 }
 

@@ -424,11 +424,11 @@ fn every_kind_of_message_is_accepted_without_faults() {
     at_times(async |witness| {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
-            let told = format!(
+            let reported = format!(
                 "1 devices had pending messages and none was accepted for 900s without faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
-            end.breaks(&witness, Invariant::NoStarvation, &told);
+            end.breaks(&witness, Invariant::NoStarvation, &reported);
             assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are not starvation");
         }
         let offline = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");

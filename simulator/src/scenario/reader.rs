@@ -67,14 +67,14 @@ pub(crate) struct Reader<'a> {
     /// Where the table is: its header, or its braces.
     pub(crate) at: Place,
     table: &'a DeTable<'a>,
-    /// Keys that are present under a misspelt name, which is reported: they do not count as missing.
-    misspelt: Vec<&'static str>,
+    /// Keys that are present under a misspelled name, which is reported: they do not count as missing.
+    misspelled: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     /// Takes a parsed table.
     pub(crate) fn new(at: Place, table: &'a DeTable<'a>) -> Self {
-        Self { at, table, misspelt: Vec::new() }
+        Self { at, table, misspelled: Vec::new() }
     }
 
     /// The present keys, with their places.
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         for key in self.keys().filter(|key| !section.keys.contains(&key.value)) {
             let message = format!("unknown key {} in {}", quoted(key.value), section.title);
             let near = closest(key.value, section.keys.iter().copied());
-            self.misspelt.extend(near);
+            self.misspelled.extend(near);
             let mut problem = Problem::new(key.at, message).suggest(near);
             problem = match (near, elsewhere(key.value)) {
                 (None, Some(elsewhere)) => problem.help(elsewhere),
@@ -241,8 +241,8 @@ impl<'a> Reader<'a> {
     /// A list of tables, each `[[key]]`; empty if there are none. None if it is something else.
     pub(crate) fn tables(&self, key: &'static str, title: &str, problems: &mut Problems) -> Option<Vec<Reader<'a>>> {
         let Some(value) = self.get(key) else {
-            let is_misspelt = self.misspelt.contains(&key);
-            return (!is_misspelt).then(Vec::new);
+            let is_misspelled = self.misspelled.contains(&key);
+            return (!is_misspelled).then(Vec::new);
         };
         let expected = format!("a list of tables, each with the header {title}");
         let DeValue::Array(items) = value.get_ref() else {
@@ -265,7 +265,7 @@ impl<'a> Reader<'a> {
     }
 
     fn absent<T>(&self, key: &str) -> Field<T> {
-        if self.misspelt.contains(&key) { Field::Wrong } else { Field::Absent }
+        if self.misspelled.contains(&key) { Field::Wrong } else { Field::Absent }
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {

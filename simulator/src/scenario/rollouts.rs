@@ -55,12 +55,14 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         let (Some(firmware), Some(policy), false) = (firmware, plan.policies.get(policy), timed.may_fail) else {
             continue;
         };
-        let wish = RolloutRequest { rollout_id: rollout_id.clone(), policy: policy.clone() };
+        let request = RolloutRequest { rollout_id: rollout_id.clone(), policy: policy.clone() };
         let is_on = |device: &&DeviceSpec| device.starts_after <= timed.at;
         let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
         let planned = match release(plan, firmware) {
             Some(_) if !is_first => Err("a rollout of this name was started before".to_owned()),
-            Some(release) => plan::plan(&wish, &release, candidates, interval.as_secs()).map_err(|no| no.to_string()),
+            Some(release) => {
+                plan::plan(&request, &release, candidates, interval.as_secs()).map_err(|no| no.to_string())
+            }
             None => continue, // the step's own check reports the missing firmware
         };
         if let Err(why) = planned {

@@ -81,7 +81,7 @@ fn in_short(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         busy if busy.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-            "another program holds it, for longer than is waited; a server with STORE_LOCKING=exclusive lets nobody in as long as it runs".to_owned()
+            "locked by another program for longer than the timeout; a server with STORE_LOCKING=exclusive keeps the database locked while it runs".to_owned()
         }
         other => other.to_string(),
     }

@@ -9,7 +9,7 @@ fn shown(text: &str) -> String {
 }
 
 #[test]
-fn a_misspelt_key_is_underlined_and_the_right_one_named() {
+fn a_misspelled_key_is_underlined_and_the_right_one_named() {
     let expected = r#"error: unknown key `heartbeat_intervall` in [fleet]
  --> demo.toml:8:1
   |

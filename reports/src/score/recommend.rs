@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn anyone who_stops_good_releases_is_not_recommended() {
+    fn a_policy_that_stops_good_releases_is_not_recommended() {
         let nervous = policy("nervous", vec![cell(0, 40, 0), cell(100, 100, 2)]);
         let calm = policy("calm", vec![cell(0, 1, 0), cell(100, 92, 11)]);
         let said = recommendation(&[nervous, calm]);

@@ -100,12 +100,12 @@ pub struct KeysetHolders {
     /// Of these, those that confirmed the newest keyset in a signed heartbeat.
     pub confirmed: u64,
     /// Registered devices, heard lately or not, that hold a later one, which this store never published; the first
-    /// [`ASTRAY_MAX`]. They believe somebody else.
-    pub astray: Vec<DeviceId>,
+    /// [`UNKNOWN_KEYSETS_MAX`]. They believe somebody else.
+    pub with_unknown_keyset: Vec<DeviceId>,
 }
 
-/// Devices astray that are named at most.
-pub const ASTRAY_MAX: usize = 100;
+/// Limit of devices with an unknown keyset that are listed.
+pub const UNKNOWN_KEYSETS_MAX: usize = 100;
 
 impl KeysetHolders {
     /// Active devices that do not hold the newest keyset, an older one or none of ours.

@@ -259,14 +259,15 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(reader.keyset_document(3).unwrap(), None);
     assert_eq!(reader.server_keys().unwrap(), [key]);
     let mut holders = |newest, heard_since| {
-        let KeysetHolders { active, confirmed, astray } = reader.keyset_holders(newest, heard_since).unwrap();
-        (active, confirmed, astray.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let KeysetHolders { active, confirmed, with_unknown_keyset } =
+            reader.keyset_holders(newest, heard_since).unwrap();
+        (active, confirmed, with_unknown_keyset.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     assert_eq!(holders(1, AT), (2, 1, vec![]));
     assert_eq!(holders(2, AT), (2, 0, vec![]));
     assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "nobody was heard since");
-    let led_astray = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
-    commit(store, |store| record(store, &led_astray, AT)).unwrap();
+    let misled = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
+    commit(store, |store| record(store, &misled, AT)).unwrap();
     assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that nobody here published confirms nothing");
     assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }

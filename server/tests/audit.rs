@@ -156,7 +156,7 @@ async fn exported_lines_are_pruned_and_the_rest_verifies() {
     assert!(pruned.stdout.starts_with("6 lines deleted"), "{pruned:?}");
     assert_eq!(count(), 1);
     let verify = |more: &[&str]| server.run(&[["audit", "verify"].as_slice(), more].concat());
-    assert!(verify(&[]).stdout.starts_with("whole: lines 7 to 7; those before were pruned"), "{:?}", verify(&[]));
+    assert!(verify(&[]).stdout.starts_with("intact: lines 7 to 7; earlier lines were pruned"), "{:?}", verify(&[]));
     assert_eq!(server.get("/api/audit/verify").await.done()["whole"], true);
     assert_eq!(verify(&["--export", "one"]).code, Some(0), "the rest continues after the export");
     assert_eq!(verify(&["--export", "one", "--head", first_head]).code, Some(0), "the recorded head is in it");
@@ -166,7 +166,7 @@ async fn exported_lines_are_pruned_and_the_rest_verifies() {
     let without = server.run(&["audit", "prune", "--keep-days", "0", "--export", "two"]);
     assert!(without.stdout.contains("line 1 is missing"), "all exports must be given, from the first on: {without:?}");
     let pruned = server.run(&["audit", "prune", "--keep-days", "0", "--export", "one", "two"]);
-    assert!(pruned.stdout.starts_with("2 lines pruned"), "{pruned:?}");
+    assert!(pruned.stdout.starts_with("2 lines deleted"), "{pruned:?}");
     assert_eq!(verify(&["--export", "one", "two"]).code, Some(0));
     let early = verify(&["--export", "one"]);
     assert!(

@@ -578,7 +578,7 @@ fn a_misspelled_setting_is_refused_with_the_nearest_name() {
     );
     let ran = doubtful.serve_expecting_error();
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stderr.contains("S3_BUCKET is no setting") && !ran.stderr.contains("STORE_SERVICE_HOST"), "{ran:?}");
+    assert!(ran.stderr.contains("S3_BUCKET is ignored") && !ran.stderr.contains("STORE_SERVICE_HOST"), "{ran:?}");
 }
 
 /// Goal: settings that are each in range but contradict each other are reported at the start and by doctor.

@@ -303,7 +303,6 @@ impl Operator {
 
     /// Takes a step of the rotation of the server's key: `announce`, `activate` or `retire`.
     pub async fn rotate_server_key(&self, step: &str, force: bool) -> Result<(), OperatorError> {
-        let step = if step == "activate" { "flip" } else { step }; // the admin API's name of this step
         let change = json!({ "reason": WHY, "force": force });
         self.post(&format!("/api/keys/{step}"), &change).await.map(|_| ())
     }

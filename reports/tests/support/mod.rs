@@ -33,9 +33,9 @@ pub(crate) struct Folder {
 }
 
 /// A small generator of numbers that look random and are the same each time.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Random(pub(crate) u64);
 
-impl Dice {
+impl Random {
     /// The next number, from 0 up to 1.
     pub(crate) fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -114,7 +114,7 @@ impl Folder {
         acked: u64,
         others: &[(&str, u64)],
         micros: f64,
-        random: &mut Dice,
+        random: &mut Random,
     ) {
         let samples = &mut self.latency[nth];
         for _ in 0..acked.min(5_000) {
@@ -197,7 +197,7 @@ fn write_lines(file: &Path, all: &[impl Serialize]) {
 pub(crate) fn normal() -> Folder {
     let goal = "A thousand devices beat every second against the embedded server for half a minute.";
     let mut folder = Folder::empty("steady-1000", goal, Mode::Load, 30, 1.0);
-    let mut random = Dice(1);
+    let mut random = Random(1);
     for nth in 0..30 {
         let offered = if nth < 5 { 200 * (nth as u64 + 1) } else { 990 + (random.roll() * 20.0) as u64 };
         let refused = if (12..15).contains(&nth) { (random.roll() * 12.0) as u64 } else { 0 };
@@ -238,7 +238,7 @@ pub(crate) fn normal() -> Folder {
 /// One device, one tick, one beat.
 pub(crate) fn single() -> Folder {
     let mut folder = Folder::empty("one-beat", "One device beats once.", Mode::Load, 1, 10.0);
-    folder.beat(0, 1, 1, &[], 2_000.0, &mut Dice(2));
+    folder.beat(0, 1, 1, &[], 2_000.0, &mut Random(2));
     folder.sum_up();
     folder.summary.devices = 1;
     folder
@@ -249,7 +249,7 @@ pub(crate) fn rehearsal() -> Folder {
     let goal =
         "The gate stops firmware that bricks 2 % of devices before it reaches a second stage, while a site is out.";
     let mut folder = Folder::empty("canary-catches-2pct-brick", goal, Mode::Rehearse, 4_320, 60.0);
-    let mut random = Dice(3);
+    let mut random = Random(3);
     for nth in 0_u16..4_320 {
         let night = 0.85 + 0.15 * (f64::from(nth) / 1_440.0 * TAU).cos();
         let offered = (600.0 * night + random.roll() * 30.0) as u64;

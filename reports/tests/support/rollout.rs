@@ -2,7 +2,7 @@
 
 use ks_reports::run_folder::{GateSample, Mode, RolloutDecision, RolloutSample, RolloutSummary, Verdict};
 
-use super::{Dice, Folder, codes, phases};
+use super::{Folder, Random, codes, phases};
 
 const TARGETS: u64 = 3_000;
 const LOOK_S: f64 = 300.0;
@@ -96,7 +96,7 @@ fn decided(hour: f64, id: &str, decision: &str, stage: u32, why: &str) -> Rollou
 /// A rehearsal of so many hours with beats, and no rollout yet.
 fn rehearsal_of(hours: u32, scenario: &str, goal: &str) -> Folder {
     let mut folder = Folder::empty(scenario, goal, Mode::Rehearse, hours * 60, 60.0);
-    let mut random = Dice(4);
+    let mut random = Random(4);
     for nth in 0..folder.ticks.len() {
         folder.beat(nth, 200, 200, &[], 45_000.0, &mut random);
     }

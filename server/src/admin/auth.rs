@@ -70,7 +70,7 @@ impl Caller {
         may_look_up.map_err(|wait_us| {
             Problem::too_many_requests("too many invalid tokens from this address; retry later", wait_us)
         })?;
-        let valid = app.reader.ask(move |store| store.good_token(&sha256, now)).await?;
+        let valid = app.reader.ask(move |store| store.valid_token(&sha256, now)).await?;
         app.throttle.looked_up(&sha256, valid.is_some(), address, now_us);
         let Some(token) = valid.filter(|token| token.kind == kind) else {
             return Err(Problem::unauthorized("the token or session is unknown, has expired, or was revoked"));

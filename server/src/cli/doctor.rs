@@ -333,7 +333,7 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
         let found =
             format!("{} signs; {confirmed} of {active} active devices have confirmed keyset {version}", signing.key_id);
-        if let Some(first) = holders.with_unknown_keyset.first() {
+        if let Some(first) = holders.unknown_keyset.first() {
             let found = format!("{first} and possibly others have a newer keyset than {version}, the newest one here");
             let remedy = "`ks-server keys status` lists them, `ks-server device investigate` explains what to do";
             return Ok(and(warning("keys", found, remedy)));

@@ -132,7 +132,7 @@ fn typo_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static st
     let short = SETTINGS.iter().map(|setting| setting.name).filter(|setting| setting.len() < NEAR_NAME_MIN);
     short.into_iter().find(|setting| {
         let letters = setting.as_bytes();
-        let is_doubled = (0..letters.len()).any(|at| {
+        let is_repeated = (0..letters.len()).any(|at| {
             let (before, after) = setting.split_at(at + 1);
             name.strip_prefix(before)
                 .and_then(|rest| rest.strip_suffix(after))
@@ -144,7 +144,7 @@ fn typo_of_a_short_one(name: &str, names: &BTreeSet<&str>) -> Option<&'static st
             swapped == name.as_bytes() && swapped != letters
         });
         let is_plural = name.strip_suffix('S') == Some(*setting) && !names.contains(setting);
-        is_doubled || is_swapped || is_plural
+        is_repeated || is_swapped || is_plural
     })
 }
 

@@ -1,5 +1,5 @@
-//! GET /firmware/artifacts/{sha256}: the only bytes of the data plane that are not TOON. They need no signature of their own:
-//! the signed manifest names their hash. Who asks for them does, so that places go to devices, and to each its own.
+//! GET /firmware/artifacts/{sha256}: the only response of the data plane that is not TOON. The bytes need no signature:
+//! the signed manifest names their hash. The request is signed, so that download slots go only to devices, one to each.
 
 use axum::{
     body::Body,
@@ -27,7 +27,7 @@ use crate::{
     store::{Denied, StoreError, devices::DeviceStatus},
 };
 
-/// The artifact, or the part of it that Range asks for, if the device is registered and a release that needs it is ACTIVE.
+/// The artifact, or the part of it that Range requests, if the device is registered and an ACTIVE release needs it.
 pub async fn artifact(
     State(app): State<App>,
     Path(sha256): Path<String>,
@@ -55,10 +55,10 @@ async fn find(
     let sha256: Sha256 =
         sha256.parse().map_err(|error| Refusal::new(RefusalCode::Malformed).saying(format!("the path: {error}")))?;
     let asked = offered(app, sha256, request).await?.map_err(|denied| remember(known, denied))?;
-    let missing = || Refusal::new(RefusalCode::NotFound).saying("no release that is offered has this artifact");
+    let missing = || Refusal::new(RefusalCode::NotFound).saying("no active release has this artifact");
     let size_bytes = asked.ok_or_else(missing)?;
     let etag = format!("\"{sha256}\"");
-    // If-Range: the rest of another file is worth nothing; then the whole comes.
+    // If-Range: a part of a different file is useless, so the whole file is sent.
     let is_same = text_of(headers, &header::IF_RANGE).is_none_or(|given| given == etag);
     let range = text_of(headers, &header::RANGE).filter(|_| is_same);
     let Some((range, is_part)) = range_of(range, size_bytes) else {
@@ -74,7 +74,7 @@ async fn find(
     Ok(if is_part { whole.with(header::CONTENT_RANGE, &content_range) } else { whole })
 }
 
-/// The length of the artifact, if it is offered; the store has the last word on who may ask.
+/// The length of the artifact, if it is offered. The store makes the final check of the device.
 async fn offered(
     app: &App,
     sha256: Sha256,
@@ -100,9 +100,9 @@ fn refusal(app: &App, error: ArtifactError) -> Refusal {
         ArtifactError::Busy(wait) => {
             app.metrics.artifact_refusals.inc();
             Refusal::wait(RefusalCode::Overloaded, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
-                .saying("as many downloads as may be are under way; come again")
+                .saying("download limit reached; retry later")
         }
-        ArtifactError::Missing => Refusal::new(RefusalCode::NotFound).saying("the artifact's bytes are gone"),
+        ArtifactError::Missing => Refusal::new(RefusalCode::NotFound).saying("the artifact's file is missing"),
         error => {
             tracing::error!(%error, "an artifact could not be read");
             Refusal::new(RefusalCode::Internal)
@@ -127,7 +127,7 @@ trait With {
 
 impl With for Response {
     fn with(mut self, name: HeaderName, value: &str) -> Self {
-        // Digits, hex and fixed words are always a header.
+        // Digits, hex and fixed words are always valid header values.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers_mut().insert(name, value);
         }

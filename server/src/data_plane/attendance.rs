@@ -10,7 +10,7 @@ use ks_protocol::{
 use super::heartbeat::remember;
 use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::punches::PunchBatch};
 
-/// Stores each punch once, and says which numbers stand for another one.
+/// Stores each punch once, and returns the numbers under which another punch is stored.
 pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
     let Signed { message, known, reply, .. } = request;
     let result = record(&app, message, &known).await;
@@ -20,17 +20,17 @@ pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> 
 async fn record(app: &App, request: Attendance, known: &Known) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     let (rate, now_us) = (app.config.punch_rate, app.elapsed_us());
-    known.check(|spent| &mut spent.punches, rate, now_us, "more punches than a device may send in a day")?;
+    known.check(|spent| &mut spent.punches, rate, now_us, "daily punch limit of this device reached")?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
     let stored = app.writer.hot(batch).await?;
     let taken = stored.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);
-    known.charge(|spent| &mut spent.punches, rate, punches, now_us); // what was there already costs nothing
+    known.charge(|spent| &mut spent.punches, rate, punches, now_us); // punches stored before cost nothing
     if !taken.conflicts.is_empty() {
         app.metrics.punch_conflicts.inc_by(u64::try_from(taken.conflicts.len()).unwrap_or(u64::MAX));
-        tracing::warn!(%device_id, numbers = ?taken.conflicts, "punches under numbers that stand for others");
+        tracing::warn!(%device_id, numbers = ?taken.conflicts, "punch numbers already used by other punches");
     }
     let conflicts = taken.conflicts.into_iter().map(|number| Sequence::new(0, number).seq).collect();
     Ok(PunchesStored {

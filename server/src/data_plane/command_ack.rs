@@ -12,7 +12,7 @@ use crate::{
     store::commands::AckBatch,
 };
 
-/// Records what became of commands, and says what the server holds now.
+/// Records the results of commands, and returns each command's state on the server.
 pub async fn command_ack(State(app): State<App>, request: Signed<CommandAck>) -> Response {
     let Signed { message, known, reply, .. } = request;
     let result = record(&app, message, &known).await;

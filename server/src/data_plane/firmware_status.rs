@@ -8,7 +8,7 @@ use crate::{
     admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::rollouts::StatusReport,
 };
 
-/// Records how far a device says its update is, and tells it whether to go on.
+/// Records a device's update progress, and answers whether it may go on.
 pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareStatus>) -> Response {
     let Signed { message, known, reply, .. } = request;
     let result = record(&app, message, &known).await;

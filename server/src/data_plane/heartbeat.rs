@@ -16,7 +16,7 @@ use crate::{
     store::{Denied, devices::DeviceStatus, heartbeats::Beat},
 };
 
-/// Records one beat and says what the device needs next.
+/// Records one heartbeat and returns what the device needs next.
 /// Refuses nothing itself: [`Signed`] has made every check before, the store makes the last one.
 pub async fn heartbeat(State(app): State<App>, beat: Signed<Heartbeat>) -> Response {
     let Signed { message, known, reply, .. } = beat;
@@ -42,7 +42,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
     })
 }
 
-/// Takes over in memory what the store knew better, so that the next refusal comes sooner.
+/// Copies what the store knew better to memory, so that the next such request is refused before it reaches the store.
 pub(super) fn remember(known: &Known, denied: Denied) -> Refusal {
     match &denied {
         Denied::Revoked => known.standing(|standing| standing.status = DeviceStatus::Revoked),

@@ -11,15 +11,14 @@ use crate::{
     refusal::Refusal,
 };
 
-/// Which keyset.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Which {
+pub struct KeysetQuery {
     version: Option<u64>,
 }
 
-/// The keyset in force, or with `?version=N` that one, so that a device can walk from version to version. It is signed by keys
-/// of its own and of the one before; the answer, as every one, by SIG_SERV. The request is not signed.
+/// The current keyset, or with `?version=N` that version, so that a device can follow the chain from version to version. It is
+/// signed by keys of its own and of the version before; the response, like every other, by SIG_SERV. The request is not signed.
 pub async fn keyset(State(app): State<App>, uri: Uri) -> Response {
     let result = find(&app, &uri).await;
     answer::send_document(&app, &unbound(&app, "/keys"), result)
@@ -27,9 +26,9 @@ pub async fn keyset(State(app): State<App>, uri: Uri) -> Response {
 
 async fn find(app: &App, uri: &Uri) -> Result<String, Refusal> {
     let malformed = |why| {
-        Refusal::new(RefusalCode::Malformed).saying(format!("expected ?version=N, a whole number, or nothing: {why}"))
+        Refusal::new(RefusalCode::Malformed).saying(format!("expected ?version=N, an integer, or no query: {why}"))
     };
-    let Which { version } = query::read(uri).map_err(malformed)?;
+    let KeysetQuery { version } = query::read(uri).map_err(malformed)?;
     let version = version.unwrap_or_else(|| app.keyring.version());
     let document = app.reader.ask(move |store| store.keyset_document(version)).await?;
     document

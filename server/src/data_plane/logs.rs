@@ -17,17 +17,17 @@ use crate::{
     store::logs::{LogBatch, LogsTaken},
 };
 
-/// What a line takes in the store besides its message, in bytes.
+/// Storage overhead of a line in addition to its message, in bytes.
 const LINE_BYTES: usize = 64;
 
-/// Stores the lines that are not there yet, and says from which number on the device may send.
+/// Stores the new lines, and returns the number of the next line to send.
 pub async fn logs(State(app): State<App>, request: Signed<Logs>) -> Response {
     let Signed { message, known, reply, .. } = request;
     let result = record(&app, message, &known).await;
     answer::send(&app, &reply, result)
 }
 
-/// Whether the number behind the last line is one that an answer can name.
+/// Checks that the number after the last line fits into the answer.
 fn check_numbers(request: &Logs) -> Result<(), Refusal> {
     let first = request.first_line_no.get();
     let lines = u64::try_from(request.lines.as_slice().len()).unwrap_or(u64::MAX);
@@ -36,7 +36,7 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(RefusalCode::Malformed).saying(format!(
-        "first_line_no: expected at most {most} with {lines} lines, or there is no number for the next one, got {first}"
+        "first_line_no: expected at most {most} with {lines} lines, so that the next line has a number, got {first}"
     )))
 }
 
@@ -44,8 +44,8 @@ async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, R
     let (at, sequence) = (app.clock.now(), request.sequence());
     check_numbers(&request)?;
     let (rate, now_us) = (app.config.log_bytes_rate, app.elapsed_us());
-    known.check(|spent| &mut spent.log_bytes, rate, now_us, "more log lines than a device may send in a day")?;
-    // From the last line back, what is new costs what it takes; what the server has already costs nothing.
+    known.check(|spent| &mut spent.log_bytes, rate, now_us, "daily log limit of this device reached")?;
+    // Only new lines are charged, and those are the last ones; lines stored before cost nothing.
     let bytes_of: Vec<usize> = request.lines.as_slice().iter().map(|line| line.message.as_str().len()).collect();
     let batch = LogBatch {
         device_id: request.device_id,

@@ -1,4 +1,4 @@
-//! What devices call, one file per endpoint, named as in the protocol's messages.
+//! The endpoints for devices, one file each, named as in the protocol's messages.
 
 pub mod artifact;
 pub mod attendance;
@@ -23,14 +23,14 @@ fn unbound(app: &App, path: &'static str) -> Reply {
     Reply { path, sig_dev: NO_SIG_DEV.to_owned(), arrived_us: app.elapsed_us() }
 }
 
-/// Any path that is no endpoint's.
+/// Any path that belongs to no endpoint.
 pub async fn not_found(State(app): State<App>, uri: Uri) -> Response {
     let path: String = uri.path().chars().take(80).collect();
     let refusal = Refusal::new(RefusalCode::NotFound).saying(format!("there is no endpoint {path}"));
     answer::refuse(&app, &unbound(&app, "other"), refusal)
 }
 
-/// An endpoint called with another method than its own.
+/// An endpoint called with the wrong method.
 pub async fn method_not_allowed(State(app): State<App>) -> Response {
     answer::refuse(&app, &unbound(&app, "other"), Refusal::new(RefusalCode::MethodNotAllowed))
 }

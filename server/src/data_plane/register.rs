@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::heartbeat::remember;
 use crate::{admission::Signed, app::App, http::answer, pace, refusal::Refusal, rules, store::devices::Registration};
 
-/// Registers a whitelisted device: [`Signed`] has checked that the key it names is the whitelisted one and that it holds it.
+/// Registers a whitelisted device: [`Signed`] has checked that its key is the whitelisted one and that it holds the private key.
 pub async fn register(State(app): State<App>, request: Signed<Register>) -> Response {
     let reply = request.reply.clone();
     let result = record(&app, request).await;

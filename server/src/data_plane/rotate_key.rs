@@ -11,14 +11,14 @@ use crate::{
     admission::Signed, app::App, http::answer, limit::Rate, refusal::Refusal, rules, store::devices::KeyRotation,
 };
 
-/// Gives a device the key that it asks for: [`Signed`] has checked that the one the server knows vouches for it.
+/// Replaces a device's key with the requested one: [`Signed`] has checked that the request is signed with the known key.
 pub async fn rotate_key(State(app): State<App>, request: Signed<RotateKey>) -> Response {
     let reply = request.reply.clone();
     let result = record(&app, request).await;
     answer::send(&app, &reply, result)
 }
 
-/// Changes of its key that a device may make: each is a line of the audit, and has every server look at the device again.
+/// Key changes that a device may make: each adds an audit line and makes every server reload the device.
 const ROTATIONS: Rate = Rate { per_min: 1, burst: 3 };
 
 async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Refusal> {
@@ -26,10 +26,10 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
     let Signed { message, known, .. } = request;
     if !message.is_proven() {
         return Err(Refusal::new(RefusalCode::Malformed)
-            .saying("proof: it is not the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
+            .saying("proof: expected the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
     }
     let now_us = app.elapsed_us();
-    known.spend(|spent| &mut spent.rotations, ROTATIONS, now_us, "too many changes of this device's key")?;
+    known.spend(|spent| &mut spent.rotations, ROTATIONS, now_us, "too many key changes of this device")?;
     let (at, sequence, public_key) = (by.at, message.sequence(), message.new_public_key);
     let rotation = KeyRotation {
         device_id: message.device_id,
@@ -40,7 +40,7 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
     let rotated = app.writer.write(move |store| rules::devices::rotate_key(store, &rotation, &by)).await?;
     rotated.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
-    // The key in memory is the old one: from here on the new one counts.
+    // The key in memory is the old one; from here on the new one is valid.
     app.registry.follow(&app.reader).await?;
     Ok(KeyRotated { kind: Default::default(), public_key, server_time: at })
 }

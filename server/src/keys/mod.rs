@@ -33,7 +33,7 @@ pub enum KeyringError {
     /// Active devices would not know the key that signs.
     #[error(
         "{} of {} active devices have not confirmed keyset {version} and would be stranded; at most {stranded_max_bp} in 10,000 may be{}",
-        holders.stranded(), holders.active, unpublished(&holders.with_unknown_keyset)
+        holders.stranded(), holders.active, unpublished(&holders.unknown_keyset)
     )]
     Stranding {
         /// The keyset that devices have not confirmed.

@@ -1,4 +1,4 @@
-//! Users and tokens: who may be made, what an edit ends, which session still begins.
+//! Users and tokens: which may be created, which tokens an edit revokes, and whether a session may still begin.
 
 use crate::store::{
     Actor, StoreError, Transaction,
@@ -6,7 +6,7 @@ use crate::store::{
     audit::chain::note,
 };
 
-/// Makes a user.
+/// Creates a user.
 pub fn create_user(
     store: &mut dyn Transaction,
     new: &NewUser,
@@ -20,7 +20,7 @@ pub fn create_user(
     Ok(Ok(()))
 }
 
-/// Changes a user, if it still has `if_version`; gives the new version.
+/// Changes a user, if its version is still `if_version`; returns the new version.
 pub fn edit_user(
     store: &mut dyn Transaction,
     name: &str,
@@ -33,11 +33,11 @@ pub fn edit_user(
         return Ok(Err(UserRefused::Changed { version: user.version }));
     }
     let is_disabled = edit.disabled == Some(true);
-    // Whoever has the old password, or is shut out, has no session any more.
+    // A new password or a disabled account ends all sessions of the user.
     let ends_sessions = edit.password_hash.is_some() || is_disabled;
-    // A token has the role of its making: it must not outlive the role or the person behind it.
+    // A token keeps the role that it was created with, so it must not outlive its owner's role or account.
     let ends_tokens = is_disabled || edit.role.is_some_and(|role| role != user.role);
-    let ended = if ends_tokens { store.count_good_tokens(user.row, TokenKind::Bearer, by.at)? } else { 0 };
+    let ended = if ends_tokens { store.count_valid_tokens(user.row, TokenKind::Bearer, by.at)? } else { 0 };
     let noted = note(store, "user.edit", name, &described(edit, ended), by)?;
     let next = UserRecord {
         role: edit.role.unwrap_or(user.role),
@@ -52,13 +52,13 @@ pub fn edit_user(
     store.save_user(&next, edit.password_hash.as_ref().unwrap_or(&password_hash), &noted)?;
     for (kind, ends) in [(TokenKind::Session, ends_sessions), (TokenKind::Bearer, ends_tokens)] {
         if ends {
-            store.end_good_tokens(next.row, kind, by.at, &noted)?;
+            store.revoke_valid_tokens(next.row, kind, by.at, &noted)?;
         }
     }
     Ok(Ok(next.version))
 }
 
-/// Makes a token known, and gives its row. One whose user was disabled a moment ago is over before it begins.
+/// Adds a token and returns its row. If its user was disabled in the meantime, it is added as revoked.
 pub fn add_token(store: &mut dyn Transaction, token: &NewToken, by: &Actor) -> Result<i64, StoreError> {
     let user = match &token.user {
         Some(name) => store.user(name)?.map(|(user, _)| user),
@@ -74,8 +74,8 @@ pub fn add_token(store: &mut dyn Transaction, token: &NewToken, by: &Actor) -> R
     store.insert_token(token, user_row, revoked_at, by.at, &noted)
 }
 
-/// Makes a session known, if its user's password still has this hash and the user is not disabled: whoever changed a password
-/// has ended the sessions of the old one, also those that were on their way. Gives the row.
+/// Adds a session, if its user's password still has this hash and the user is not disabled: a password change ends all sessions
+/// that used the old password, including those that were about to begin. Returns the row.
 pub fn begin_session(
     store: &mut dyn Transaction,
     session: &NewToken,
@@ -88,15 +88,15 @@ pub fn begin_session(
     if may_begin { add_token(store, session, by).map(Some) } else { Ok(None) }
 }
 
-/// Ends a token; false if there is no such one.
+/// Revokes a token; false if it does not exist.
 pub fn revoke_token(store: &mut dyn Transaction, row: i64, by: &Actor) -> Result<bool, StoreError> {
     let Some(name) = store.token_name(row)? else { return Ok(false) };
     let noted = note(store, "token.revoke", &name, &format!("token {row}"), by)?;
-    store.end_token(row, by.at, &noted)?;
+    store.revoke_token_row(row, by.at, &noted)?;
     Ok(true)
 }
 
-/// What an edit does, without a secret in it.
+/// Describes an edit for the audit, without secrets.
 fn described(edit: &UserEdit, tokens_ended: usize) -> String {
     let role = edit.role.map(|role| format!("role {}", role.as_str()));
     let password = edit.password_hash.as_ref().map(|_| "password changed".to_owned());

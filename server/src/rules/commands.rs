@@ -1,4 +1,4 @@
-//! Commands: who gets one by an order, how far ACKs, time and people take it, what retention forgets.
+//! Commands: which devices an order selects, how ACKs, time and operators change a command, and what retention deletes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +25,12 @@ use crate::{
     },
 };
 
-/// Commands in one answer at most.
+/// Most commands in one response.
 const DELIVERED_AT_ONCE: usize = 16;
 
-/// Queues one command for each device that is meant, known and not revoked, for at most `devices_max` of them: calling again
-/// goes on, until the order is whole, no matter who calls. An order of the same client token, or of the same name, is the same order.
-/// Each piece has its line in the audit, in the name of who gave the order.
+/// Queues one command for each selected device that is known and not revoked, for at most `devices_max` of them. Any caller
+/// continues it by calling again until the order is complete. An order with the same client token, or the same name, is the same
+/// order. Each piece has its line in the audit, in the name of the operator who gave the order.
 pub fn order(
     store: &mut dyn Transaction,
     order: &NewOrder,
@@ -47,7 +47,7 @@ pub fn order(
     }
 }
 
-/// The order of the same client token, or of the same name.
+/// The order with the same client token or the same name.
 fn find_order(store: &mut dyn Transaction, order: &NewOrder) -> Result<Option<OrderRow>, StoreError> {
     if let Some(token) = &order.client_token
         && let Some(found) = store.order_of_token(token)?
@@ -57,7 +57,7 @@ fn find_order(store: &mut dyn Transaction, order: &NewOrder) -> Result<Option<Or
     store.order_named(&order.order_id)
 }
 
-/// Makes an order and its first piece.
+/// Stores an order and its first piece.
 fn begin(store: &mut dyn Transaction, order: &NewOrder, devices_max: usize, by: &Actor) -> Result<Ordered, StoreError> {
     let Piece { meant, refused, next_after } = piece(store, &order.which, 0, devices_max)?;
     let terms = OrderTerms {
@@ -83,7 +83,7 @@ fn begin(store: &mut dyn Transaction, order: &NewOrder, devices_max: usize, by: 
     Ok(ordered(begun, refused, false))
 }
 
-/// Makes the next piece of an order at `at`, on the terms of the first.
+/// Queues the next piece of an order at `at`, on the terms of the first.
 fn go_on(
     store: &mut dyn Transaction,
     order: &NewOrder,
@@ -132,7 +132,7 @@ struct Piece {
     next_after: Option<i64>,
 }
 
-/// The next devices that are meant; those that were named and are nobody's, or are revoked, are refused.
+/// The next selected devices; named devices that are unknown or revoked are refused.
 fn piece(store: &mut dyn Transaction, which: &Selector, after: i64, devices_max: usize) -> Result<Piece, StoreError> {
     let is_open = |standing: &Standing| standing.status != DeviceStatus::Revoked;
     let Some(names) = &which.device_ids else {
@@ -180,15 +180,15 @@ fn queue(
     store.insert_commands(&commands, noted)
 }
 
-/// What a device's command of an order is called: it comes from the order's seed and the device.
+/// The name of a device's command of an order, derived from the order's seed and the device.
 fn command_name(id_seed: &[u8; 32], device: i64) -> Result<CommandId, StoreError> {
     let digits = hex(&Sha256::new_with_prefix(id_seed).chain_update(device.to_be_bytes()).finalize());
     let name = format!("c{}", digits.get(..24).unwrap_or(&digits));
     name.parse().map_err(|_| StoreError::Database(format!("`{name}` can't be a command's name")))
 }
 
-/// Records ACKs that came on their own, each batch with the row of its device; gives the state of each command, none where the device
-/// has no such command.
+/// Records ACKs sent outside of heartbeats, each batch with the row of its device; returns the state of each command, none where
+/// the device has no such command.
 pub(super) fn record_acks(
     store: &mut dyn Transaction,
     batches: &[(i64, &AckBatch)],
@@ -199,7 +199,7 @@ pub(super) fn record_acks(
     Ok(batches.iter().map(|(_, batch)| states.by_ref().take(batch.acks.len()).collect()).collect())
 }
 
-/// Applies the ACKs that came with heartbeats, and gives the commands due to each device, by its row.
+/// Applies the ACKs in heartbeats, and returns the commands due to each device, by its row.
 pub(super) fn on_beats(
     store: &mut dyn Transaction,
     beats: &[(i64, &Beat)],
@@ -215,8 +215,8 @@ pub(super) fn on_beats(
     deliver(store, &beats.iter().map(|(device, beat)| (*device, beat.at)).collect::<Vec<_>>())
 }
 
-/// Applies ACKs in their order, each given with the row of its device and when it was received; gives the state of each command
-/// after its ACK, none if the device has no such command.
+/// Applies ACKs in their order, each given with the row of its device and when it was received; returns the state of each
+/// command after its ACK, none if the device has no such command.
 fn apply_acks(
     store: &mut dyn Transaction,
     acks: &[(i64, UnixMs, &Ack)],
@@ -226,7 +226,7 @@ fn apply_acks(
     }
     let named: Vec<&CommandId> = acks.iter().map(|(_, _, ack)| &ack.command_id).collect();
     let found = store.commands_named(&named)?;
-    // A device may ACK one command twice: of what is written, the last counts.
+    // A device may ACK one command twice: the last one is written.
     let mut changes: BTreeMap<i64, CommandChange<'_>> = BTreeMap::new();
     let mut states = Vec::with_capacity(acks.len());
     for ((device, at, ack), found) in acks.iter().zip(found) {
@@ -245,9 +245,9 @@ fn apply_acks(
     Ok(states)
 }
 
-/// Open commands of these devices, each given with a time: urgent ones first, then the oldest, marked as delivered then. What a device
-/// has received is left out before the limit applies, so that commands in progress don't hold up the ones behind. Those whose
-/// deadline has passed are left out too; they are closed where the clock is watched, by retention.
+/// Open commands of these devices, urgent ones first, then the oldest; marks them as delivered at the time given for the device.
+/// Commands that a device has received are skipped before the limit applies, so that commands in progress don't block later
+/// ones. Commands past their deadline are skipped too; retention, which checks the clock for jumps, closes them.
 fn deliver(store: &mut dyn Transaction, devices: &[(i64, UnixMs)]) -> Result<BTreeMap<i64, Vec<Command>>, StoreError> {
     let waiting = store.waiting_commands(devices, DELIVERED_AT_ONCE)?;
     let times: BTreeMap<i64, UnixMs> = devices.iter().copied().collect();
@@ -261,7 +261,7 @@ fn deliver(store: &mut dyn Transaction, devices: &[(i64, UnixMs)]) -> Result<BTr
     Ok(due)
 }
 
-/// Cancels a command that was not delivered yet; with `force` also one that was, whatever the device makes of it.
+/// Cancels a command that was not delivered yet; with `force` also a delivered one, which the device may still execute.
 pub fn cancel(
     store: &mut dyn Transaction,
     command_id: &CommandId,
@@ -292,7 +292,7 @@ pub(crate) fn cancel_open(
     if open.is_empty() { Ok(()) } else { store.cancel_commands(&open, why, at, noted) }
 }
 
-/// Closes open commands whose deadline has passed, at most `rows_max`; gives how many there were.
+/// Closes open commands past their deadline, at most `rows_max`; returns how many there were.
 pub fn close_overdue(store: &mut dyn Transaction, now: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
     let overdue = store.overdue_commands(now, rows_max)?;
     let changes: Vec<_> =
@@ -301,7 +301,7 @@ pub fn close_overdue(store: &mut dyn Transaction, now: UnixMs, rows_max: usize) 
     Ok(overdue.len())
 }
 
-/// Where an event that has no detail takes a command; none if it leaves it as it is.
+/// The change that an event without detail makes to a command; none if its state stays the same.
 fn moved(command: CommandRow, event: CommandEvent, at: UnixMs) -> Option<CommandChange<'static>> {
     let next = step(command.state, event);
     (next != command.state).then(|| change(command, next, "", at))
@@ -321,7 +321,7 @@ fn save(store: &mut dyn Transaction, changes: &[CommandChange<'_>]) -> Result<()
     if changes.is_empty() { Ok(()) } else { store.save_commands(changes) }
 }
 
-/// One step of retention, over rows above `after`: commands that are old and have ended, and orders of which nothing is left.
+/// One step of retention, over rows above `after`: deletes old commands that have ended, and orders without commands.
 pub fn prune(
     store: &mut dyn Transaction,
     before: UnixMs,

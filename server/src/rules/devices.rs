@@ -1,4 +1,4 @@
-//! Devices: who is whitelisted, who may register and with what, whose signed writes count, what shutting one out ends.
+//! Devices: which are whitelisted, how they register, whose signed writes are accepted, and what a revocation ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Takes the pair for a registered device if it is greater than the one kept, and gives the device's row. The gate of every
+/// Stores the pair of a registered device if it is greater than the stored one, and returns the device's row. The check of every
 /// signed write that is not hot work.
 pub fn advance(
     store: &mut dyn Transaction,
@@ -34,7 +34,7 @@ pub fn advance(
     Ok(advanced.unwrap_or(Err(Denied::Unknown)))
 }
 
-/// The same for several devices, none of which comes twice.
+/// The same for several devices, each of which occurs at most once.
 pub(super) fn advance_all(
     store: &mut dyn Transaction,
     pairs: &[Pair<'_>],
@@ -46,7 +46,7 @@ pub(super) fn advance_all(
     or_denied(store, pairs.iter().map(|pair| pair.device_id), taken)
 }
 
-/// What was taken of each of these devices, or why it was not.
+/// The result of each of these devices, or why it was denied.
 pub(super) fn or_denied<'d, T>(
     store: &mut dyn Transaction,
     device_ids: impl Iterator<Item = &'d DeviceId>,
@@ -59,7 +59,7 @@ pub(super) fn or_denied<'d, T>(
     Ok(taken.into_iter().map(|taken| taken.ok_or_else(|| reasons.next().unwrap_or(Denied::Unknown))).collect())
 }
 
-/// Why a device that is so may not write under the pair that it sent.
+/// Why a device with this standing may not write with the pair that it sent.
 pub fn denied(standing: Option<Standing>) -> Denied {
     match standing {
         None => Denied::Unknown,
@@ -69,16 +69,16 @@ pub fn denied(standing: Option<Standing>) -> Denied {
     }
 }
 
-/// Devices that are meant, each with its standing, and names that are nobody's.
+/// Selected devices, each with its standing, and unknown names.
 type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
 
-/// The devices that are meant, and those that were named and are nobody's.
+/// The selected devices, and named devices that are unknown.
 pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Found, StoreError> {
     let found = store.standings_of(which, 0, usize::MAX)?;
     let Some(named) = &which.device_ids else { return Ok((found, Vec::new())) };
-    let meant: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
-    let mut unknown: Vec<DeviceId> = named.iter().filter(|device_id| !meant.contains(device_id)).cloned().collect();
-    // With other conditions, a device that is known and not meant is not unknown.
+    let selected: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
+    let mut unknown: Vec<DeviceId> = named.iter().filter(|device_id| !selected.contains(device_id)).cloned().collect();
+    // With other conditions, a named device can be known without being selected.
     let only_names = Selector { device_ids: None, ..which.clone() } == Selector::default();
     if !only_names && !unknown.is_empty() {
         let names = Selector { device_ids: Some(unknown.clone()), ..Selector::default() };
@@ -89,15 +89,15 @@ pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Foun
     Ok((found, unknown))
 }
 
-/// Whitelists all of `devices` or none. A row that is there already, the same in every column, is left as it is. The audit gets a
-/// line, unless this is a later part of an inventory and nothing in it is new.
+/// Whitelists all of `devices` or none. A row that exists already with the same columns is left as it is. The audit gets a line,
+/// unless this is a later part of an inventory with nothing new.
 pub fn import(
     store: &mut dyn Transaction,
     devices: &[NewDevice],
     part: Part,
     by: &Actor,
 ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
-    // Every row is looked at before the first is written, so that a refusal leaves nothing to undo.
+    // Every row is checked before the first is written, so that a refusal leaves nothing to undo.
     let Compared { new, revoked, problems } = compare(store, devices)?;
     if !problems.is_empty() {
         return Ok(Err(problems));
@@ -114,7 +114,7 @@ pub fn import(
     Ok(Ok(Imported { added: new.len(), unchanged: devices.len() - new.len(), revoked }))
 }
 
-/// Why these could not be imported now, the first thousand reasons.
+/// The first thousand reasons why these could not be imported now.
 pub fn import_problems(
     store: &mut (impl WhitelistRows + ?Sized),
     devices: &[NewDevice],
@@ -122,11 +122,11 @@ pub fn import_problems(
     Ok(compare(store, devices)?.problems)
 }
 
-/// What an inventory is beside what is stored.
+/// An inventory compared with the stored devices.
 #[derive(Default)]
 struct Compared<'d> {
     new: Vec<&'d NewDevice>,
-    /// Of those that are there already, how many are revoked.
+    /// How many of the known devices are revoked.
     revoked: usize,
     /// The first thousand.
     problems: Vec<ImportProblem>,
@@ -150,7 +150,7 @@ fn compare<'d>(
                 conflict(device, known)
             }
             (None, Some(owner)) => {
-                Some(("public_key", format!("device {owner} has or had this key; no key is used twice")))
+                Some(("public_key", format!("device {owner} has or had this key; a key is never used twice")))
             }
             (None, None) => {
                 compared.new.push(device);
@@ -167,7 +167,7 @@ fn compare<'d>(
     Ok(compared)
 }
 
-/// Where a row of an inventory is not what is stored under its name.
+/// The first column in which a row of an inventory differs from the stored device of its name.
 fn conflict(device: &NewDevice, known: &Whitelisted) -> Option<(&'static str, String)> {
     let NewDevice { device_id, public_key, serial, manufacturer, model, site, .. } = device;
     if known.public_key != *public_key {
@@ -184,7 +184,7 @@ fn conflict(device: &NewDevice, known: &Whitelisted) -> Option<(&'static str, St
     Some((field, format!("device {device_id} is whitelisted with {field} `{stored}`, got `{given}`")))
 }
 
-/// Registers a whitelisted device, and gives when it registered first.
+/// Registers a whitelisted device, and returns when it first registered.
 pub fn register(
     store: &mut dyn Transaction,
     registration: &Registration,
@@ -217,7 +217,7 @@ pub fn register(
     Ok(Ok(by.at))
 }
 
-/// Consumes a token; says why it can't be. The key that used it gets the same answer again inside its life.
+/// Consumes a token, or returns why it can't be used. The key that used it gets the same answer until the token expires.
 fn consume(
     store: &mut dyn Transaction,
     sha256: &[u8; 32],
@@ -241,14 +241,14 @@ fn consume(
     Ok(None)
 }
 
-/// Makes one-time tokens known.
+/// Adds one-time tokens.
 pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> Result<(), StoreError> {
     let subject = format!("{} tokens", otrts.tokens_sha256.len());
     let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;
     store.insert_otrts(otrts, by.at, &noted)
 }
 
-/// Forgets those of these one-time tokens that nobody has used yet; gives how many.
+/// Deletes the unused ones of these one-time tokens; returns how many.
 pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &Actor) -> Result<usize, StoreError> {
     let unused = store.count_unused_otrts(tokens_sha256)?;
     let noted = note(store, "otrt.revoke", &format!("{unused} tokens"), "", by)?;
@@ -256,7 +256,7 @@ pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by:
     Ok(unused)
 }
 
-/// Gives a registered device another key. The same rotation again, signed with the new key, changes nothing.
+/// Replaces the key of a registered device. The same rotation again, signed with the new key, changes nothing.
 pub fn rotate_key(
     store: &mut dyn Transaction,
     rotation: &KeyRotation,
@@ -268,9 +268,9 @@ pub fn rotate_key(
     if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
         return Ok(Err(denied(Some(standing))));
     }
-    // Before the pair is taken: a refusal leaves everything as it was.
+    // Checked before the pair is stored, so that a refusal changes nothing.
     if device.public_key != *signed_with {
-        return Ok(Err(Denied::KeyMismatch)); // rotated in between, by somebody who has the old key too
+        return Ok(Err(Denied::KeyMismatch)); // rotated meanwhile by another holder of the old key
     }
     let is_repeated = device.public_key == *new_public_key;
     if !is_repeated && store.is_known_key(new_public_key)? {
@@ -287,7 +287,7 @@ pub fn rotate_key(
     Ok(Ok(()))
 }
 
-/// Shuts devices out; those already revoked stay so. Their open commands are canceled.
+/// Revokes devices and cancels their open commands; devices revoked before stay revoked.
 pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &Actor) -> Result<Revoked, StoreError> {
     let (found, unknown) = find(store, which)?;
     let mut done = Revoked { unknown, ..Revoked::default() };
@@ -304,12 +304,12 @@ pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &
     let rows: Vec<i64> = noted.iter().map(|(row, _)| *row).collect();
     store.revoke_devices(&noted, reason, by.at)?;
     cancel_open(store, &rows, "the device was revoked", by.at, first)?;
-    updates::on_person(store, &rows, UpdateEvent::Revoked, by.at)?;
-    store.insert_changes(&rows, by.at)?; // every server is to look at them again
+    updates::on_operator(store, &rows, UpdateEvent::Revoked, by.at)?;
+    store.insert_changes(&rows, by.at)?; // every server must reload them
     Ok(done)
 }
 
-/// Gives a device a new key and a new start: it is whitelisted, with the pair (0, 0), whatever it was before.
+/// Gives a device a new key and resets it: it is whitelisted, with the pair (0, 0), whatever its state was before.
 pub fn reprovision(
     store: &mut dyn Transaction,
     device_id: &DeviceId,
@@ -325,18 +325,18 @@ pub fn reprovision(
     }
     let noted = note(store, "device.reprovision", device_id.as_str(), &format!("{public_key}: {reason}"), by)?;
     cancel_open(store, &[row], "the device was re-provisioned", by.at, &noted)?;
-    updates::on_person(store, &[row], UpdateEvent::Reprovisioned, by.at)?;
+    updates::on_operator(store, &[row], UpdateEvent::Reprovisioned, by.at)?;
     store.save_key(row, public_key, by.at, &noted)?;
-    // Those that were made for it went to who held the old key. Those that it has used serve the old key alone, which never
+    // Tokens bound to the device were given to the holder of the old key. Used ones are valid only for the old key, which never
     // returns.
     store.end_otrts_of(device_id, &noted)?;
-    // What the old key signed is worth nothing any more, so the pair may begin again.
+    // Nothing signed with the old key is accepted any longer, so the pair may start again.
     store.restart_device(row, &noted)?;
     store.insert_changes(&[row], by.at)?;
     Ok(Ok(()))
 }
 
-/// Edits a device, if it still has `if_version`; gives its new version.
+/// Edits a device, if its version is still `if_version`; returns its new version.
 pub fn edit(
     store: &mut dyn Transaction,
     device_id: &DeviceId,

@@ -1,4 +1,4 @@
-//! Heartbeats: each recorded once, what it says that is new, and what the device is due.
+//! Heartbeats: each is recorded once, with what changed on the device; returns what is due to the device.
 
 use ks_protocol::{message::Heartbeat, time::UnixMs};
 
@@ -8,8 +8,8 @@ use crate::store::{
     heartbeats::{Beat, BeatTaken, Due},
 };
 
-/// Takes the pairs, stores the heartbeats, applies the ACKs that came along, and gives what is due to each device. No device comes
-/// twice.
+/// Accepts the pairs, stores the heartbeats, applies their ACKs, and returns what is due to each device. Each device occurs at
+/// most once.
 pub(super) fn record(store: &mut dyn Transaction, beats: &[&Beat]) -> Result<Vec<Result<Due, Denied>>, StoreError> {
     if beats.is_empty() {
         return Ok(Vec::new());
@@ -31,7 +31,7 @@ pub(super) fn record(store: &mut dyn Transaction, beats: &[&Beat]) -> Result<Vec
     Ok(taken.into_iter().map(|taken| taken.map(&mut due)).collect())
 }
 
-/// Stores what devices report of themselves, where it is new.
+/// Stores what devices report about themselves, where it has changed.
 fn save_changes(store: &mut dyn Transaction, beats: &[(&BeatTaken, &Beat)]) -> Result<(), StoreError> {
     let (mut reported, mut firmware) = (Vec::<(i64, &Heartbeat)>::new(), Vec::new());
     for (known, beat) in beats {
@@ -51,9 +51,9 @@ fn save_changes(store: &mut dyn Transaction, beats: &[(&BeatTaken, &Beat)]) -> R
     if firmware.is_empty() { Ok(()) } else { store.insert_firmware(&firmware) }
 }
 
-/// One step of retention: looks at `rows_max` rows above `after`, and deletes those received before `before`. Rows from the
-/// future of `now`, which a wrong clock stamped, stay, and say nothing of the rows behind them. The newest row always stays, so
-/// that no row number is ever given twice.
+/// One step of retention: reads `rows_max` rows above `after`, and deletes those received before `before`. Rows stamped later
+/// than `now`, by a wrong clock, stay and do not stop the scan. The newest row always stays, so that no row number is ever
+/// reused.
 pub fn prune(
     store: &mut dyn Transaction,
     before: UnixMs,
@@ -69,7 +69,8 @@ pub fn prune(
     Ok(PruneStep { rows, next_after: (span.rows == rows_max).then_some(span.last) })
 }
 
-/// One step of retention, over rows above `after`: what firmware a device ran before a time, but for what it runs now.
+/// One step of retention, over rows above `after`: deletes the firmware history from before a time, except each device's current
+/// firmware.
 pub fn prune_firmware_history(
     store: &mut dyn Transaction,
     before: UnixMs,

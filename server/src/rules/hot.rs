@@ -1,6 +1,6 @@
-//! Hot work: a batch of devices' requests, decided with a number of statements that does not depend on how many there are.
+//! Hot work: a batch of devices' requests, decided with a number of statements that does not depend on the batch's size.
 //!
-//! No device comes twice in a batch, so no request sees what another one changed, and each kind is done together.
+//! A batch contains each device at most once, so no request sees what another one changed, and each kind is run together.
 
 use super::{commands, devices, heartbeats, logs, punches, updates};
 use crate::store::{
@@ -9,13 +9,13 @@ use crate::store::{
     hot::{HotDone, HotWork},
 };
 
-/// Where a batch ends: how many of `works`, from the first on, are of different devices.
+/// Length of the next batch: how many of `works`, from the first on, are from different devices.
 pub fn batch_len<'w>(works: impl IntoIterator<Item = &'w HotWork>) -> usize {
     let mut devices = std::collections::BTreeSet::new();
     works.into_iter().take_while(|work| devices.insert(work.pair().device_id)).count()
 }
 
-/// Runs a batch, in which no device comes twice; gives the result of each.
+/// Runs a batch, which contains each device at most once; returns the result of each request.
 pub fn record(store: &mut dyn Transaction, batch: &[&HotWork]) -> Result<Vec<Result<HotDone, Denied>>, StoreError> {
     let (mut beats, mut acks, mut punches, mut lines, mut statuses) = (vec![], vec![], vec![], vec![], vec![]);
     for work in batch {
@@ -50,7 +50,7 @@ fn pairs<'w, W>(works: &[(Pair<'w>, W)]) -> Vec<Pair<'w>> {
     works.iter().map(|(pair, _)| *pair).collect()
 }
 
-/// Has a rule take those whose pair was taken, each with its device's row, and puts the refusals of the others in between.
+/// Passes the requests whose pair was accepted to a rule, each with its device's row, and merges in the refusals of the others.
 fn admitted<W: Copy, T>(
     works: &[(Pair<'_>, W)],
     rows: &mut impl Iterator<Item = Result<i64, Denied>>,

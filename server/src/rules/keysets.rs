@@ -2,7 +2,7 @@
 
 use crate::store::{Actor, StoreError, Transaction, audit::chain::note, keysets::KeysetChange};
 
-/// Publishes a keyset; false if another one has its version by now, and nothing was changed.
+/// Publishes a keyset; false, with nothing changed, if its version has been published already.
 pub fn publish(store: &mut dyn Transaction, change: &KeysetChange, by: &Actor) -> Result<bool, StoreError> {
     if store.newest_keyset_version()? + 1 != change.version {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Log lines of devices: each stored once, by its number, and forgotten when it is old.
+//! Log lines of devices: each is stored once, by its number, and deleted when it is old.
 
 use ks_protocol::{message::LogLine, time::UnixMs};
 
@@ -8,13 +8,13 @@ use crate::store::{
     logs::{LogBatch, LogsTaken},
 };
 
-/// Stores the lines that are not there yet, each batch with the row of its device, none of which comes twice.
+/// Stores the new lines, each batch with the row of its device; each device occurs at most once.
 pub(super) fn take(store: &mut dyn Transaction, batches: &[(i64, &LogBatch)]) -> Result<Vec<LogsTaken>, StoreError> {
     let devices: Vec<i64> = batches.iter().map(|(device, _)| *device).collect();
     let next = store.next_line_nos(&devices)?;
     let (mut new, mut taken) = (Vec::<(i64, UnixMs, &LogLine)>::new(), Vec::with_capacity(batches.len()));
     for ((device, batch), next) in batches.iter().zip(next) {
-        // What is stored already is left out. A gap in the numbers is the device's: it lost lines, and shows it by the gap.
+        // Lines stored before are skipped. A gap in the numbers comes from the device: it shows that the device lost lines.
         let known = usize::try_from(next.saturating_sub(batch.first_line_no)).unwrap_or(usize::MAX);
         let unknown = batch.lines.get(known..).unwrap_or_default();
         new.extend(unknown.iter().map(|line| (*device, batch.at, line)));

@@ -1,8 +1,8 @@
 //! What may change, and what follows from it: decisions over rows, the same for every store.
 //!
-//! A rule is a function over a [`crate::store::Transaction`]: it reads rows, decides, and writes rows. It has neither SQL nor a
-//! clock nor dice; stores have no decisions. A change that people answer for needs a [`crate::store::audit::chain::Audited`], which only a line in
-//! the audit gives.
+//! A rule is a function over a [`crate::store::Transaction`]: it reads rows, decides, and writes rows. It has no SQL,
+//! no clock and no random numbers; stores make no decisions. A change that an operator is accountable for needs a
+//! [`crate::store::audit::chain::Audited`], which only appending an audit line returns.
 
 pub mod accounts;
 pub mod audit;
@@ -22,8 +22,8 @@ use ks_protocol::time::UnixMs;
 
 use crate::store::Span;
 
-/// What of the rows that a step of retention looks at may be old: all up to the last of them, if any is from before a time; and
-/// where the next step begins, if there may be more.
+/// The rows of a retention step that may be old: all up to the last of them, if any is from before a time; and where the next
+/// step begins, if there may be more.
 pub(crate) fn old_part(span: Option<Span>, before: UnixMs, rows_max: usize) -> Option<(i64, Option<i64>)> {
     let span = span.filter(|span| span.oldest < before)?;
     Some((span.last, (span.rows == rows_max).then_some(span.last)))

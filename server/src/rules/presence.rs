@@ -1,4 +1,4 @@
-//! Times in which no server listened, and what is set right when a clock was wrong.
+//! Gaps in which no server listened, and the corrections after a wrong clock.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::{
     },
 };
 
-/// How long before a clock was set right what was heard under it counts as heard, where nothing says when it went wrong.
+/// How long before its correction a clock is assumed to have gone wrong, where nothing shows when it did.
 const WRONG_FOR: Duration = Duration::from_hours(1);
-/// How long before and after the first and last word of a server under a wrong clock devices may have been heard under it.
-const BETWEEN_WORDS: Duration = Duration::from_mins(2);
+/// How long before the first and after the last liveness record of a server under a wrong clock devices may have been seen.
+const BETWEEN_RECORDS: Duration = Duration::from_mins(2);
 
 /// A server listens at `at`. If none did for longer than `gap_min_ms`, that was a gap.
 ///
-/// If the clock was ahead before, what was heard then counts as heard when it went wrong, and the time since as a gap. If it
-/// is behind now, what is heard meanwhile counts, once it is right again, as heard when it went wrong.
+/// If the clock was ahead before, devices seen then count as last seen when it went wrong, and the time since as a gap. If it is
+/// behind now, devices seen meanwhile count, once it is right again, as last seen when it went wrong.
 pub fn alive(store: &mut dyn Transaction, at: UnixMs, gap_min_ms: u64) -> Result<(), StoreError> {
     let Some(last) = store.server_alive()? else { return store.save_server_alive(ServerLiveness { at, behind: None }) };
     if is_ahead(last.at, at) {
@@ -38,8 +38,8 @@ pub fn alive(store: &mut dyn Transaction, at: UnixMs, gap_min_ms: u64) -> Result
     store.save_server_alive(ServerLiveness { at: at.max(last.at), behind: None })
 }
 
-/// When the clock went wrong that was ahead of `now`: where the gap begins by which it got there. If the database itself is from
-/// then, nobody knows. None: it was right, and it is now that it is wrong.
+/// When the clock that was ahead of `now` went wrong: at the start of the gap that its jump left. If the database itself was
+/// created under the wrong clock, this is an assumption. None: the clock was right before and is wrong now.
 fn went_wrong_at(store: &mut dyn Transaction, now: UnixMs) -> Result<Option<UnixMs>, StoreError> {
     if let Some(from) = store.gap_start(now, now + AHEAD_MAX)? {
         return Ok(Some(from));
@@ -48,30 +48,31 @@ fn went_wrong_at(store: &mut dyn Transaction, now: UnixMs) -> Result<Option<Unix
     Ok(is_from_then.then(|| now.minus_ms(ms(WRONG_FOR))))
 }
 
-/// The clock was ahead since `from`, and is right `now`. Who was heard meanwhile was heard, and nobody knows when.
+/// The clock was ahead since `from`, and is right `now`. Devices seen meanwhile were seen at an unknown time.
 fn was_ahead(store: &mut dyn Transaction, from: UnixMs, now: UnixMs) -> Result<(), StoreError> {
     let first_ahead = UnixMs((now + AHEAD_MAX).0.saturating_add(1));
     let devices = store.move_last_seen((first_ahead, UnixMs(u64::MAX)), from)?;
     store.delete_gaps_after(now)?;
     store.insert_gap(ObservationGap { from, to: now })?;
     store.save_server_alive(ServerLiveness { at: now, behind: None })?;
-    tracing::warn!(%now, %from, devices, "the clock was ahead and was set back: what was heard meanwhile is no evidence of life");
+    tracing::warn!(%now, %from, devices, "the clock was ahead and was set back: when devices were last seen meanwhile is unknown");
     Ok(())
 }
 
-/// The clock is behind what was known before; what is heard now has wrong times.
+/// The clock is behind the newest recorded time; times recorded now are wrong.
 fn is_behind(store: &mut dyn Transaction, last: ServerLiveness, now: UnixMs) -> Result<(), StoreError> {
     let (from, to) = last.behind.unwrap_or((now, now));
     store.save_server_alive(ServerLiveness { behind: Some((from.min(now), to.max(now))), ..last })?;
     if last.behind.is_none() {
-        tracing::error!(%now, "the clock is behind what the database knows: set it right (`timedatectl set-ntp true`)");
+        tracing::error!(%now, "the clock is behind the newest time in the database: correct it (`timedatectl set-ntp true`)");
     }
     Ok(())
 }
 
-/// The clock was behind from then to then, and is right again: who was heard meanwhile counts as heard `last`, when it went wrong.
+/// The clock was behind within this span, and is right again: devices seen meanwhile count as last seen at `last`, when it went
+/// wrong.
 fn was_behind(store: &mut dyn Transaction, (from, to): (UnixMs, UnixMs), last: UnixMs) -> Result<(), StoreError> {
-    let devices = store.move_last_seen((from.minus_ms(ms(BETWEEN_WORDS)), to + BETWEEN_WORDS), last)?;
+    let devices = store.move_last_seen((from.minus_ms(ms(BETWEEN_RECORDS)), to + BETWEEN_RECORDS), last)?;
     tracing::warn!(devices, "the clock was behind and is right again");
     Ok(())
 }

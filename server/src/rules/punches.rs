@@ -1,4 +1,4 @@
-//! Punches: each exactly once; a number under which another punch is stored is a conflict.
+//! Punches: each is stored exactly once; a number under which another punch is stored is a conflict.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::store::{
     punches::{NewPunch, PunchBatch, PunchesTaken, StoredPunch},
 };
 
-/// Stores the punches that are not there yet, each batch with the row of its device.
+/// Stores the punches that are new, each batch with the row of its device.
 pub(super) fn take(
     store: &mut dyn Transaction,
     batches: &[(i64, &PunchBatch)],
@@ -46,7 +46,7 @@ fn number_of(new: &NewPunch<'_>) -> (i64, u64) {
     (new.device, new.punch.punch_no.get())
 }
 
-/// Whether what is stored under the punch's number is this very punch.
+/// Whether the punch stored under this number is the same punch.
 fn is_same(stored: &StoredPunch, punch: &Punch) -> bool {
     stored.at == punch.at
         && stored.badge == punch.badge.as_str()

@@ -1,4 +1,4 @@
-//! Releases and their images: what may be kept, and which step of its life a release may take.
+//! Releases and their images: what may be stored, and which state a release may change to.
 
 use ks_protocol::text::Sha256;
 
@@ -8,7 +8,7 @@ use crate::store::{
     releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
 };
 
-/// Records that an image is kept, and that nothing is wrong with it.
+/// Records that an image is stored and intact.
 pub fn keep_artifact(
     store: &mut dyn Transaction,
     sha256: Sha256,
@@ -26,7 +26,7 @@ pub fn keep_artifact(
     }
 }
 
-/// Records whether something is wrong with an image's bytes; a release of it is not offered as long as it is.
+/// Records an image's fault, or that it has none; its releases are not offered as long as it has one.
 pub fn note_artifact(
     store: &mut dyn Transaction,
     sha256: Sha256,
@@ -38,7 +38,7 @@ pub fn note_artifact(
     store.set_artifact_fault(sha256, fault, &noted)
 }
 
-/// Keeps a draft. The same again changes nothing.
+/// Stores a draft. Storing the same draft again changes nothing.
 pub fn draft(
     store: &mut dyn Transaction,
     new: &NewRelease,
@@ -57,7 +57,7 @@ pub fn draft(
     Ok(Ok(()))
 }
 
-/// Takes a release on in its life. Asking for the state that it has changes nothing.
+/// Changes the state of a release. Requesting its current state changes nothing.
 pub fn change(
     store: &mut dyn Transaction,
     change: &ReleaseChange,

@@ -1,7 +1,7 @@
-//! A rollout: made, looked at, ordered about, each with all that follows from it, in one transaction.
+//! A rollout: created, evaluated and controlled by operators, each step with all its effects in one transaction.
 //!
-//! [`crate::rollout::step`] says what happens next; here it is read from rows and stored in rows. A server that is killed at any
-//! moment leaves either a step whole or nothing of it, and several servers on one database can't both take it.
+//! [`crate::rollout::step`] decides what happens next; this module reads its input from rows and stores its result. A server
+//! killed at any moment leaves a step complete or not taken at all, and two servers on one database can't both take it.
 
 use std::time::Duration;
 
@@ -35,27 +35,27 @@ use crate::{
     },
 };
 
-/// Devices heard within this time say whether their site is dark.
+/// Devices seen within this time show whether their site is offline.
 const BYSTANDER: Duration = Duration::from_hours(24);
-/// Fewer bystanders than this say nothing about their site.
+/// With fewer bystanders than this, a site is never judged offline.
 const BYSTANDERS_MIN: u32 = 3;
-/// How long a device has to take HALT_UPDATES.
+/// Lifetime of a HALT_UPDATES command.
 const HALT_TTL: Duration = Duration::from_hours(7 * 24);
-/// Who decides, for the trace and the audit.
+/// The engine's actor name in the trace and the audit.
 const ENGINE: &str = "rollout-engine";
 
-/// What an evaluation needs besides the store.
+/// The inputs of an evaluation in addition to the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Evaluation {
     /// Now.
     pub at: UnixMs,
-    /// What devices are told to keep, in milliseconds.
+    /// The heartbeat interval sent to devices, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// Randomness for names of commands.
+    /// Random bytes for the names of commands.
     pub seed: [u8; 32],
 }
 
-/// Makes a rollout, and settles who is in it.
+/// Creates a rollout with its devices.
 pub fn create(
     store: &mut dyn Transaction,
     new: &NewRollout,
@@ -93,7 +93,7 @@ pub(crate) fn decide(
     store.insert_decision(row, decision, by, &noted)
 }
 
-/// one evaluation at one rollout; gives what was decided.
+/// Evaluates a rollout; returns the decisions made.
 pub fn evaluate(
     store: &mut dyn Transaction,
     rollout_id: &RolloutId,
@@ -115,10 +115,10 @@ pub fn evaluate(
         let watched = updates::watched(store, rollout.row, silent_before)?;
         let is_silent = |update: &UpdateRecord| update.last_seen_at.is_none_or(|heard| heard < silent_before);
         if watched.iter().any(is_silent) {
-            // Expensive, and only of interest when somebody's silence is to be judged.
-            look_for_dark_sites(store, &mut rollout, at, silent_before)?;
+            // Expensive, and only needed when a silent device is to be judged.
+            excuse_offline_sites(store, &mut rollout, at, silent_before)?;
         }
-        // After a gap, silence counts from its end on.
+        // After a gap, silence counts from the end of the gap.
         let is_gap = at.since_ms(rollout.state.evaluated_at) > GAP_MS;
         let listening_since = |update: &UpdateRecord| {
             if is_gap { at } else { rollout.state.silence_counts_from(&update.site) }
@@ -126,13 +126,13 @@ pub fn evaluate(
         updates::on_timer(store, &rollout, &watched, listening_since, at)?;
     }
     let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
-    // An order only can be unfit; an evaluation never is.
+    // Only an order can be invalid, an evaluation never.
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Evaluation(&tally), at) else { return Ok(Vec::new()) };
     let by = Actor { name: ENGINE.to_owned(), address: None, at };
     carry_out(store, &rollout, step, &by, with)
 }
 
-/// Pauses a rollout whose image is broken: a person resumes it once the image is put back.
+/// Pauses a rollout whose image is damaged: an operator resumes it after uploading the image again.
 fn pause_for_image(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
@@ -148,8 +148,8 @@ fn pause_for_image(
     carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
 }
 
-/// Excuses the silence of sites where most of those are silent too that have nothing to do with the rollout.
-fn look_for_dark_sites(
+/// Excuses the silence of offline sites: those where most devices outside the rollout are silent too.
+fn excuse_offline_sites(
     store: &mut dyn Transaction,
     rollout: &mut RolloutRecord,
     at: UnixMs,
@@ -175,14 +175,14 @@ pub fn abort_all_of(
     with: Evaluation,
 ) -> Result<(), StoreError> {
     for rollout_id in store.open_rollouts_of(release_id)? {
-        // One that is over takes no order, and needs none.
+        // A finished rollout accepts no order, and needs none.
         let abort = OperatorOrder { order: Order::Abort { roll_back: false }, seen: None, why: why.to_owned() };
         order(store, &rollout_id, &abort, by, with)?;
     }
     Ok(())
 }
 
-/// A person's order, carried out; gives what was decided: nothing if it is a retry of an order that was carried out. None:
+/// Carries out an operator's order; returns the decisions made: none if it is a retry of an order carried out before. `None`:
 /// there is no such rollout.
 pub fn order(
     store: &mut dyn Transaction,
@@ -197,13 +197,13 @@ pub fn order(
     }
     let step = match step(&rollout.policy, &rollout.state, &Event::Order(given), with.at) {
         Ok(step) => step,
-        Err(unfit) => return Ok(Some(Err(unfit))),
+        Err(invalid) => return Ok(Some(Err(invalid))),
     };
     carry_out(store, &rollout, step, by, with).map(|decided| Some(Ok(decided)))
 }
 
-/// Whether this very order, by the same person and about the same revision, has been carried out, and nothing was decided against
-/// it since.
+/// Whether the same order, by the same operator and for the same revision, has been carried out, and no later decision reversed
+/// it.
 fn is_retry(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
@@ -217,7 +217,7 @@ fn is_retry(
             && decision.stage == seen.stage
             && decision.actor == by.name
     });
-    // Who hears that a stop was carried out must not find the rollout going on.
+    // An operator who reads that a stop was carried out must not find the rollout running.
     let still_holds = match given.order {
         Order::Pause => rollout.state.status == Status::Paused,
         Order::Resume => rollout.state.status != Status::Paused,
@@ -252,8 +252,8 @@ fn carry_out(
             Effect::Close => store.close_rollout(rollout.row)?,
             Effect::RollBack(release_id) => {
                 if let Err(why) = roll_back(store, rollout, &release_id, by, with)? {
-                    let why = format!("the roll back to {release_id} could not begin: {why}");
-                    tracing::error!(rollout_id = %rollout.rollout_id, %why, "a person must act");
+                    let why = format!("the rollback to {release_id} could not begin: {why}");
+                    tracing::error!(rollout_id = %rollout.rollout_id, %why, "operator action required");
                     decisions.push(state.decision("alert", why, Vec::new()));
                 }
             }
@@ -266,7 +266,7 @@ fn carry_out(
     Ok(decisions.iter().map(|decision| decision.what).collect())
 }
 
-/// Takes back offers, and tells devices that are downloading to stop.
+/// Withdraws offers, and sends devices that are downloading the command to stop.
 fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: Evaluation) -> Result<(), StoreError> {
     let downloading = updates::abort(store, rollout.row, with.at)?;
     if downloading.is_empty() {
@@ -278,7 +278,8 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: 
     let digest = Sha256::new().chain_update(with.seed).chain_update(rollout.rollout_id.as_str()).finalize();
     let digits = hex(&digest);
     let name = format!("o{}", digits.get(..24).unwrap_or(&digits));
-    let order_id: CommandId = name.parse().map_err(|_| StoreError::Database("a hex name is none".to_owned()))?;
+    let order_id: CommandId =
+        name.parse().map_err(|_| StoreError::Database("a hex name is not a valid id".to_owned()))?;
     let order = NewOrder {
         order_id,
         id_seed: digest.into(),
@@ -290,11 +291,11 @@ fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: 
         is_urgent: command.is_urgent(),
         deadline_at: with.at + HALT_TTL,
     };
-    // Whole, since the evaluation that halts is whole: only devices that download are named.
+    // Not split into pieces, since the halt is one transaction; only devices that download are selected.
     super::commands::order(store, &order, usize::MAX, by).map(|_| ())
 }
 
-/// Begins a rollout to those that took the release of the one that was aborted. Gives a sentence if it can't.
+/// Begins a rollout to the devices that took the aborted rollout's release. Returns the reason if it can't.
 fn roll_back(
     store: &mut dyn Transaction,
     from: &RolloutRecord,
@@ -307,39 +308,39 @@ fn roll_back(
     let took_it = took.len();
     let which = Selector { device_ids: Some(took), ..Selector::default() };
     if which.device_ids.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(Ok(())); // nobody took it
+        return Ok(Ok(())); // no device took it
     }
     let mut candidates = store.candidates(&release, &which)?;
     for candidate in &mut candidates {
-        candidate.failures = 0; // whoever took the bad one needs this one, whatever else went wrong
+        candidate.failures = 0; // a device that took the bad release needs this one, whatever failed before
     }
     let Ok(rollout_id) = format!("{}-back", from.rollout_id).parse() else {
-        return Ok(Err("its name would be too long".to_owned()));
+        return Ok(Err("its id would be too long".to_owned()));
     };
     let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-    let wish = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
-    let planned = plan::plan(&wish, &release, candidates, 0);
+    let request = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
+    let planned = plan::plan(&request, &release, candidates, 0);
     let targets = match planned {
         Ok((_, targets)) => targets,
         Err(why) => return Ok(Err(why.to_string())),
     };
-    let RolloutRequest { rollout_id, policy } = wish;
+    let RolloutRequest { rollout_id, policy } = request;
     let mut why = format!("rolls back {}", from.rollout_id);
     let left_out = took_it.saturating_sub(targets.len());
     if left_out > 0 {
         let left_out = devices(left_out);
-        why += &format!("; left out for they are not registered or past the counter: {left_out} that took its release");
+        why += &format!("; skipped {left_out} that took its release, as not registered or past the counter");
     }
     let state = State::new(with.at);
     let new = NewRollout { rollout_id, release_id: release_id.clone(), state, policy, targets, why };
     Ok(create(store, &new, by)?.map_err(|refused| refused.to_string()))
 }
 
-/// Devices from whose outcomes on a roll back may be judged; of fewer, all of them.
+/// Outcomes needed to judge a rollback; with fewer devices, all of them.
 const ROLL_BACK_EXECUTED_MIN: u32 = 10;
 
-/// All at once, at the pace of the policy that was aborted; paused if it goes wrong for many. It must suit any number of
-/// devices, also one: a test that proves nothing with so few would keep them on what was aborted.
+/// One stage, at the pace of the aborted policy, paused if it fails for many. It must work for any number of devices, even one: a
+/// test that needs more devices would keep them on the aborted release.
 fn roll_back_policy(of: &Policy, devices: u32) -> Policy {
     Policy {
         stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
@@ -362,7 +363,7 @@ mod tests {
     use crate::rollout::power::clean_needed;
 
     #[test]
-    fn a_roll_back_begins_and_can_end_however_few_took_the_release() {
+    fn a_rollback_completes_for_any_number_of_devices() {
         let aborted: Policy = serde_json::from_value(serde_json::json!({
             "stages": [{ "share_bp": 10_000, "min_executed": 1, "bake_s": 0 }],
             "gates": [{ "threshold_bp": 50, "min_executed": 600, "test": { "kind": "raw" } }],

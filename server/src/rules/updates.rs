@@ -1,4 +1,4 @@
-//! One device's update: what its requests, the engine's looks and people do to it. Every transition of
+//! One device's update: how its requests, the engine's evaluations and operators change it. Every transition of
 //! [`crate::rollout::update`] is made here.
 
 use std::collections::BTreeMap;
@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// Waiting updates read at a time to find whose turn it is.
+/// Pending updates read at a time to find the next devices.
 const WAITING_AT_ONCE: usize = 256;
 
 impl OpenUpdate {
-    /// Whether the release may be offered, or gone on with, now: the last word on it.
+    /// The final check whether the release may be offered or continued now.
     fn may_go_on(&self) -> bool {
         !self.status.is_over() && self.release_state == ReleaseState::Active
     }
@@ -50,10 +50,10 @@ pub(crate) struct Change {
     pub(crate) next: Update,
 }
 
-/// The offer due after a heartbeat, and whether the update got any further.
+/// The offer due after a heartbeat, and whether the update made progress.
 pub(super) type BeatResult = (Option<Offer>, bool);
 
-/// What heartbeats mean for the open updates of their devices, by the device's row. No device comes twice.
+/// Applies heartbeats to the open updates of their devices; results by the device's row. Each device occurs at most once.
 pub(super) fn on_beats(
     store: &mut dyn Transaction,
     beats: &[(i64, &Beat)],
@@ -72,9 +72,9 @@ pub(super) fn on_beats(
     Ok(results)
 }
 
-/// The offer, if it is to be made.
+/// The offer, if it is due.
 fn due_offer(now: &OpenUpdate, next: &Update) -> Option<Offer> {
-    // A pause holds back offers that no device has taken up yet; what is being downloaded goes on.
+    // A pause holds back offers that no device has accepted yet; downloads in progress go on.
     let is_due = match next.state {
         UpdateState::Offered => now.status != Status::Paused,
         UpdateState::Downloading => true,
@@ -83,8 +83,8 @@ fn due_offer(now: &OpenUpdate, next: &Update) -> Option<Offer> {
     (is_due && now.is_image_sound && now.may_go_on()).then(|| Offer { manifest: Text::truncated(&now.manifest) })
 }
 
-/// Takes devices' own reports of their updates, each with the row of its device; gives whether the device may go on, and whether the
-/// update got any further.
+/// Applies devices' reports of their updates, each with the row of its device; returns whether the device may go on, and whether
+/// the update made progress.
 pub(super) fn on_statuses(
     store: &mut dyn Transaction,
     reports: &[(i64, &StatusReport)],
@@ -102,7 +102,7 @@ pub(super) fn on_statuses(
             changes.push(now.to(next));
             details.push((now.rollout, *device, status.detail.as_str()));
         }
-        // Nothing is in a slot yet: the device asks whether to go on. Later it can't be stopped.
+        // Before the image is in a slot, the device asks whether to go on; after that it can't be stopped.
         let asks = matches!(status.step, UpdateStep::Downloading | UpdateStep::Installing);
         let go_on = !asks || (now.may_go_on() && next.state.is_in_flight());
         taken.push(StatusTaken { go_on, has_changed: next.state != now.update.state });
@@ -124,8 +124,8 @@ fn open_updates(
     Ok(open.into_iter().map(|open| (open.device, open)).collect())
 }
 
-/// Applies what a person did to devices to the open updates that they have.
-pub fn on_person(
+/// Applies an operator's change of devices to their open updates.
+pub fn on_operator(
     store: &mut dyn Transaction,
     devices: &[i64],
     event: UpdateEvent,
@@ -137,7 +137,7 @@ pub fn on_person(
     save(store, &changes)
 }
 
-/// Offers the release to devices whose turn it is; gives how many there were.
+/// Offers the release to the devices that are next; returns how many there were.
 pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> Result<u32, StoreError> {
     let most = usize::try_from(offering.count).unwrap_or(usize::MAX);
     let is_unavailable = UpdateState::all_that(|state| state.is_in_flight() || state == UpdateState::Lost);
@@ -146,17 +146,17 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
     while offered.len() < most {
         let waiting = store.waiting_updates(rollout, offering, after, WAITING_AT_ONCE)?;
         let is_last = waiting.len() < WAITING_AT_ONCE;
-        for waits in waiting {
-            after = Some(waits.turn);
-            let at_site = unavailable.entry(waits.site).or_default();
+        for pending in waiting {
+            after = Some(pending.turn);
+            let at_site = unavailable.entry(pending.site).or_default();
             if offered.len() < most && offering.site_unavailable_max.is_none_or(|most| *at_site < most) {
                 *at_site += 1;
-                let event = UpdateEvent::Offered { boot_epoch: waits.boot_epoch };
-                // No patience is needed: an offer waits for nothing.
+                let event = UpdateEvent::Offered { boot_epoch: pending.boot_epoch };
+                // An offer does not depend on timeouts.
                 offered.push((
                     rollout,
-                    waits.turn.device,
-                    step(&waits.update, event, offering.at, Timeouts::default()),
+                    pending.turn.device,
+                    step(&pending.update, event, offering.at, Timeouts::default()),
                 ));
             }
         }
@@ -170,7 +170,7 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
     Ok(u32::try_from(offered.len()).unwrap_or(u32::MAX))
 }
 
-/// Ends what was offered and not begun; gives the devices that are downloading, which can still be stopped.
+/// Ends offers that no device has begun; returns the devices that are downloading, which can still be stopped.
 pub fn abort(store: &mut dyn Transaction, rollout: i64, at: UnixMs) -> Result<Vec<DeviceId>, StoreError> {
     let offered = store.updates_in(rollout, &[UpdateState::Offered], None)?;
     let devices: Vec<i64> = offered.iter().map(|record| record.device_row).collect();
@@ -180,17 +180,17 @@ pub fn abort(store: &mut dyn Transaction, rollout: i64, at: UnixMs) -> Result<Ve
     Ok(downloading.into_iter().map(|record| record.device_id).collect())
 }
 
-/// Devices that took the rollout's release, or may have it in a slot: those that a roll back is for.
+/// Devices that took the rollout's release, or may have it in a slot: the targets of a rollback.
 pub fn took(store: &mut dyn Transaction, rollout: i64) -> Result<Vec<DeviceId>, StoreError> {
     use UpdateState as S;
     let may_run = [S::Confirmed, S::Confirming, S::Installing, S::TimedOut, S::Lost, S::FalseSuccess, S::Withdrawn];
     let mut found = store.updates_in(rollout, &may_run, None)?;
-    // A device that was taken out may have come back with another key, and run the release still.
+    // A withdrawn device may have come back with another key and still run the release.
     found.retain(|record| record.update.state != S::Withdrawn || record.update.offered_at.is_some());
     Ok(found.into_iter().map(|record| record.device_id).collect())
 }
 
-/// Updates for which time matters: those in flight, and the confirmed of devices that were not heard since `silent_before`.
+/// Updates with timeouts: those in flight, and confirmed ones whose device was not seen since `silent_before`.
 pub fn watched(
     store: &mut dyn Transaction,
     rollout: i64,
@@ -201,7 +201,7 @@ pub fn watched(
     Ok(watched)
 }
 
-/// Applies the time that has passed to `watched`. Silence and standstill count from `listening_since` on at the earliest.
+/// Applies timeouts to `watched`. Silence and lack of progress count from `listening_since` at the earliest.
 pub fn on_timer(
     store: &mut dyn Transaction,
     rollout: &RolloutRecord,
@@ -209,17 +209,17 @@ pub fn on_timer(
     listening_since: impl Fn(&UpdateRecord) -> UnixMs,
     at: UnixMs,
 ) -> Result<(), StoreError> {
-    let patience = Timeouts::of(&rollout.policy);
+    let timeouts = Timeouts::of(&rollout.policy);
     let changes = watched.iter().map(|record| {
-        let heard_at = record.last_seen_at.unwrap_or_default();
-        let event = UpdateEvent::Timer { last_seen_at: heard_at, since: listening_since(record) };
-        let next = step(&record.update, event, at, patience);
+        let last_seen_at = record.last_seen_at.unwrap_or_default();
+        let event = UpdateEvent::Timer { last_seen_at, since: listening_since(record) };
+        let next = step(&record.update, event, at, timeouts);
         Change { rollout: rollout.row, device: record.device_row, before: record.update, next }
     });
     save(store, &changes.collect::<Vec<_>>())
 }
 
-/// Stores how far updates came, and what follows from it for their devices.
+/// Stores the new states of updates, and applies the consequences for their devices.
 pub(crate) fn save(store: &mut dyn Transaction, changes: &[Change]) -> Result<(), StoreError> {
     let changes: Vec<&Change> = changes.iter().filter(|change| change.next != change.before).collect();
     if changes.is_empty() {
@@ -232,7 +232,7 @@ pub(crate) fn save(store: &mut dyn Transaction, changes: &[Change]) -> Result<()
     if !unfollowed.is_empty() {
         store.follow_beats(&unfollowed, None)?;
     }
-    // They may be in another rollout from now on, should they come back.
+    // If they come back, they may join another rollout.
     let withdrawn = changes.iter().filter(|change| change.next.state == UpdateState::Withdrawn);
     let freed: Vec<(i64, i64)> = withdrawn.map(|change| (change.rollout, change.device)).collect();
     if freed.is_empty() { Ok(()) } else { store.free_devices(&freed) }

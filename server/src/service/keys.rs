@@ -64,7 +64,7 @@ impl KeysStatus {
             active_devices: holders.active,
             confirmed_devices: holders.confirmed,
             stranded_devices: holders.stranded(),
-            unknown_keyset_devices: holders.with_unknown_keyset,
+            unknown_keyset_devices: holders.unknown_keyset,
         }
     }
 }

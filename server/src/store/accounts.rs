@@ -1,4 +1,4 @@
-//! People who log in, and the tokens that they and scripts show.
+//! Users who log in, and the tokens that their sessions and scripts present.
 
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
@@ -7,29 +7,23 @@ use serde::Serialize;
 use super::StoreError;
 use crate::{role::Role, store::audit::chain::Audited};
 
-/// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRecord {
     /// Row; users are paged by it.
     pub row: i64,
-    /// Name.
     pub name: String,
-    /// What the user may do.
     pub role: Role,
-    /// Grows with each edit.
+    /// Increases with each edit.
     pub version: u64,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: UnixMs,
-    /// Since when it is disabled.
+    /// When the account was disabled.
     pub disabled_at: Option<UnixMs>,
 }
 
-/// A new user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUser {
-    /// Name.
     pub name: String,
-    /// What the user may do.
     pub role: Role,
     /// The password's hash.
     pub password_hash: String,
@@ -38,24 +32,23 @@ pub struct NewUser {
 /// A change of a user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserEdit {
-    /// Another role. Ends the tokens that the user made.
+    /// New role. Revokes the tokens that the user created.
     pub role: Option<Role>,
-    /// Another password's hash. Ends the user's sessions.
+    /// Hash of a new password. Ends the user's sessions.
     pub password_hash: Option<String>,
-    /// Disabled or enabled again. Disabling ends the user's sessions and the tokens that the user made.
+    /// Disables or enables the user. Disabling ends the user's sessions and revokes the tokens that the user created.
     pub disabled: Option<bool>,
 }
 
-/// Why a user was not made or changed.
+/// Why a user was not created or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserRefused {
-    /// The name is taken.
     NameTaken,
     /// No such user.
     Unknown,
-    /// It has another version by now.
+    /// It was changed in the meantime.
     Changed {
-        /// The version it has.
+        /// Its current version.
         version: u64,
     },
 }
@@ -64,14 +57,14 @@ pub enum UserRefused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TokenKind {
-    /// A person's session in a browser, in a cookie.
+    /// A user's browser session, in a cookie.
     Session,
     /// A script's, in the `Authorization` header.
     Bearer,
 }
 
 impl TokenKind {
-    /// The word in the store.
+    /// Its name in the store.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "SESSION",
@@ -80,54 +73,51 @@ impl TokenKind {
     }
 }
 
-/// A new token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
     /// Its SHA-256.
     pub token_sha256: [u8; 32],
     /// What it is for.
     pub kind: TokenKind,
-    /// What it is called; of a session, the user's name.
+    /// Its name; for a session, the user's name.
     pub name: String,
-    /// What it may do.
     pub role: Role,
-    /// Whose it is: the user who logged in, or who made the token, also by a token of theirs. None of one that was made on the
+    /// Its owner: the user who logged in, or who created the token, possibly with another token. None for tokens created on the
     /// server's machine or with ADMIN_TOKEN.
     pub user: Option<String>,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: UnixMs,
 }
 
-/// A token as the store knows it; the token itself is nowhere.
+/// A stored token; only its hash is kept, never the token itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRecord {
     /// Row; tokens are paged and named by it.
     pub row: i64,
     /// What it is for.
     pub kind: TokenKind,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it may do.
     pub role: Role,
-    /// Whose it is.
+    /// Its owner.
     pub user: Option<String>,
     /// When it was made.
     pub created_at: UnixMs,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: UnixMs,
-    /// Since when it is no more.
+    /// When it was revoked.
     pub revoked_at: Option<UnixMs>,
 }
 
-/// The rows of users and tokens. Within a transaction, [`crate::rules::accounts`] decides over them.
+/// The rows of users and tokens. The decisions are in [`crate::rules::accounts`].
 pub trait AccountRows {
     /// One user, with the password's hash.
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
-    /// Adds a user, whose name nobody has.
+    /// Adds a user, whose name must be unused.
     fn insert_user(&mut self, new: &NewUser, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores role, version and `disabled_at` of a user, and the password's hash.
     fn save_user(&mut self, user: &UserRecord, password_hash: &str, noted: &Audited) -> Result<(), StoreError>;
-    /// Adds a token of this user, which ends at `revoked_at` if there is one; gives its row.
+    /// Adds a token of this user, revoked at `revoked_at` if given; returns its row.
     fn insert_token(
         &mut self,
         token: &NewToken,
@@ -136,33 +126,33 @@ pub trait AccountRows {
         at: UnixMs,
         noted: &Audited,
     ) -> Result<i64, StoreError>;
-    /// What a token is called.
+    /// The name of a token.
     fn token_name(&mut self, row: i64) -> Result<Option<String>, StoreError>;
-    /// Ends a token, if it has not ended.
-    fn end_token(&mut self, row: i64, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
-    /// How many tokens of a kind a user has that have neither ended nor expired.
-    fn count_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError>;
-    /// Ends them.
-    fn end_good_tokens(
+    /// Revokes a token, unless it is revoked.
+    fn revoke_token_row(&mut self, row: i64, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
+    /// Number of a user's valid tokens of a kind: neither revoked nor expired.
+    fn count_valid_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError>;
+    /// Revokes them.
+    fn revoke_valid_tokens(
         &mut self,
         user_row: i64,
         kind: TokenKind,
         now: UnixMs,
         noted: &Audited,
     ) -> Result<(), StoreError>;
-    /// Deletes tokens that expired before a time, at most `rows_max`; gives how many.
+    /// Deletes tokens that expired before a time, at most `rows_max`; returns how many.
     fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of accounts.
+/// Queries about accounts.
 pub trait AccountReads {
     /// One user, with the password's hash.
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;
     /// Users with a row above `after`, at most `limit`.
     fn users(&mut self, after: i64, limit: usize) -> Result<Vec<UserRecord>, StoreError>;
-    /// The token of this SHA-256, if it is good at `now`: made, neither expired nor revoked, and its user not disabled. A session's
-    /// role is the user's of now.
-    fn good_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError>;
+    /// The token with this SHA-256, if it is valid at `now`: neither expired nor revoked, and its user not disabled. A session has
+    /// the user's current role.
+    fn valid_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError>;
     /// Tokens with a row above `after`, at most `limit`.
     fn tokens(&mut self, after: i64, limit: usize) -> Result<Vec<TokenRecord>, StoreError>;
 }

@@ -1,5 +1,5 @@
-//! The audit: who did what to what, when, from where. [`crate::store::audit::chain::note`] alone appends to it, in the transaction of the
-//! change.
+//! The audit: who did what to what, when and from where. Only [`crate::store::audit::chain::note`] appends to it, in the
+//! transaction of the change.
 
 pub mod chain;
 
@@ -11,13 +11,13 @@ use chain::{Audited, Head};
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// Number, from 1 on, without gaps.
+    /// Number, counted from 1 without gaps.
     pub number: i64,
     /// When.
     pub at: UnixMs,
     /// Who.
     pub actor: String,
-    /// From where; empty for a tool on the server's own machine.
+    /// Network address; empty for a tool on the server's own machine.
     pub address: String,
     /// What was done.
     pub action: String,
@@ -25,18 +25,17 @@ pub struct AuditRecord {
     pub subject: String,
     /// Why, or how.
     pub detail: String,
-    /// SHA-256 over the line and the one before it: see [`crate::store::audit::chain`].
+    /// SHA-256 over the line and the previous hash: see [`crate::store::audit::chain`].
     pub hash: [u8; 32],
 }
 
 /// Which lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// By this actor.
     pub actor: Option<String>,
-    /// Whose action begins so.
+    /// Prefix of the action.
     pub action: Option<String>,
-    /// About this.
+    /// Exact subject.
     pub subject: Option<String>,
     /// At or after this.
     pub since: Option<UnixMs>,
@@ -46,25 +45,25 @@ pub struct AuditFilter {
 
 /// The rows of the audit.
 pub trait AuditRows {
-    /// The last line; nobody else appends until the transaction ends.
+    /// The last line, locked: no other transaction appends until this one ends.
     fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError>;
-    /// Appends a line, which is the new head.
+    /// Appends a line, which becomes the head.
     fn append_audit(&mut self, line: &AuditRecord) -> Result<(), StoreError>;
 }
 
-/// The rows of the audit that can go again.
+/// Pruning of audit rows.
 pub trait PrunedAuditRows: AuditRows {
-    /// Of the oldest lines, at most `rows_max` and up to number `last`: the number of the first, and the last.
+    /// The oldest lines, at most `rows_max` and up to number `last`: the number of the first, and the head at the last.
     fn oldest_audit(&mut self, last: i64, rows_max: usize) -> Result<Option<(i64, Head)>, StoreError>;
-    /// Deletes all lines up to and with this one, behind which the chain now begins; gives how many.
+    /// Deletes all lines up to and including this one, after which the chain now begins; returns how many.
     fn delete_audit_to(&mut self, head: Head, noted: &Audited) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of the audit.
+/// Queries about the audit.
 pub trait AuditReads {
     /// Lines above `after`, at most `limit`, the oldest first.
     fn audit(&mut self, which: &AuditFilter, after: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
-    /// Number and hash of the last line, as it was written apart from the lines.
+    /// Number and hash of the last line, as stored separately from the lines.
     fn audit_head(&mut self) -> Result<Option<Head>, StoreError>;
     /// Number and hash of the last line that was pruned.
     fn audit_base(&mut self) -> Result<Option<Head>, StoreError>;

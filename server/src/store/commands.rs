@@ -1,4 +1,4 @@
-//! Commands: orders for many devices, delivery, ACKs.
+//! Commands: orders for many devices, delivery and ACKs.
 
 use std::net::IpAddr;
 
@@ -17,68 +17,67 @@ use crate::{
 /// A command for several devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOrder {
-    /// Name of the order.
+    /// Id of the order.
     pub order_id: CommandId,
-    /// 32 random bytes, from which the commands' names are made.
+    /// 32 random bytes, from which the commands' ids are derived.
     pub id_seed: [u8; 32],
-    /// The caller's own name for the order: the same again is the same order.
+    /// The caller's idempotency token: an order with the same token is the same order.
     pub client_token: Option<String>,
-    /// SHA-256 of what was asked for, so that one token does not stand for two things.
+    /// SHA-256 of the request, so that one token can't be reused for a different order.
     pub request_sha256: [u8; 32],
-    /// For whom.
+    /// The selected devices.
     pub which: Selector,
     /// Kind on the wire.
     pub kind: String,
     /// Argument on the wire.
     pub argument: String,
-    /// Whether it goes before other commands.
+    /// Whether it is delivered before other commands.
     pub is_urgent: bool,
-    /// Void after this.
+    /// Deadline; not delivered after it.
     pub deadline_at: UnixMs,
 }
 
-/// Refused devices of an order that are named at most.
+/// Most refused devices of an order that are listed.
 pub const REFUSED_NAMED_MAX: usize = 1_000;
 
-/// What an order did.
+/// The result of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ordered {
-    /// Name of the order.
+    /// Id of the order.
     pub order_id: CommandId,
     /// Commands queued.
     pub queued: usize,
-    /// Devices that were named and are unknown or revoked; a thousand at most.
+    /// Named devices that are unknown or revoked; a thousand at most.
     pub refused: Vec<DeviceId>,
-    /// How many there were.
+    /// Number of refused devices.
     pub refused_count: usize,
-    /// Whether the same order was there already.
+    /// Whether the same order existed already.
     pub is_repeated: bool,
-    /// Whether each of its devices has its command by now.
+    /// Whether a command is queued for each of its devices.
     pub is_whole: bool,
 }
 
-/// An order of which a piece is missing, and who gave it.
+/// An incomplete order, and who gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderUnderWay {
-    /// The order.
     pub order: NewOrder,
-    /// Who, and from where; `at` is when.
+    /// Who gave it, from where; `at` is when.
     pub by: Actor,
 }
 
-/// How far an order came.
+/// Order progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderProgress {
     /// Commands by state.
     pub counts: StateCounts,
-    /// Whether each of its devices has its command by now.
+    /// Whether a command is queued for each of its devices.
     pub is_whole: bool,
 }
 
-/// Why an order was not taken.
+/// Why an order was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderRefused {
-    /// The client token stands for another order.
+    /// The client token belongs to another order.
     TokenTaken,
 }
 
@@ -87,9 +86,8 @@ pub enum OrderRefused {
 pub struct CommandRecord {
     /// Row; commands are paged by it.
     pub row: i64,
-    /// Name.
     pub command_id: CommandId,
-    /// The order that it is part of.
+    /// Its order.
     pub order_id: CommandId,
     /// For whom.
     pub device_id: DeviceId,
@@ -97,28 +95,26 @@ pub struct CommandRecord {
     pub kind: String,
     /// Argument on the wire.
     pub argument: String,
-    /// Whether it goes before other commands.
+    /// Whether it is delivered before other commands.
     pub is_urgent: bool,
-    /// How far it came.
+    /// Its state.
     pub state: CommandState,
     /// When it was ordered.
     pub created_at: UnixMs,
-    /// Void after this.
+    /// Deadline; not delivered after it.
     pub deadline_at: UnixMs,
     /// When it was first delivered.
     pub delivered_at: Option<UnixMs>,
-    /// When it came to its end.
+    /// When it ended.
     pub finished_at: Option<UnixMs>,
-    /// What the device said of it last.
+    /// The detail that the device reported last.
     pub detail: String,
 }
 
 /// Which commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandFilter {
-    /// Of this order.
     pub order_id: Option<CommandId>,
-    /// For this device.
     pub device_id: Option<DeviceId>,
     /// Open ones only.
     pub open_only: bool,
@@ -127,21 +123,19 @@ pub struct CommandFilter {
 /// Commands of an order by state.
 pub type StateCounts = Vec<(CommandState, u64)>;
 
-/// Why a command was not canceled.
+/// Why a command can't be canceled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelRefused {
     /// No such command.
     Unknown,
-    /// It is past the point: the device may have it, or it has ended.
+    /// Too late: the device may have it, or it has ended.
     Past(CommandState),
 }
 
-/// How far an order came.
+/// Order progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderRow {
-    /// Row.
     pub row: i64,
-    /// Name.
     pub order_id: CommandId,
     /// SHA-256 of what was asked for.
     pub request_sha256: [u8; 32],
@@ -149,54 +143,52 @@ pub struct OrderRow {
     pub queued: usize,
     /// Devices refused.
     pub refused: usize,
-    /// Where the next piece begins: after so many names, or after this row of a device; none once the order is whole.
+    /// Where the next piece begins: after this many names, or after this device row; none once the order is complete.
     pub next_after: Option<i64>,
 }
 
-/// What is the same for every piece of an order, and is kept as long as one is missing.
+/// The terms that all pieces of an order share; kept until the order is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderTerms {
-    /// From which the commands' names are made.
+    /// Seed of the commands' ids.
     pub id_seed: [u8; 32],
-    /// The commands are void after this.
+    /// Deadline of the commands.
     pub deadline_at: UnixMs,
     /// Who gave the order.
     pub name: String,
-    /// From where.
+    /// Network address.
     pub address: Option<IpAddr>,
 }
 
 /// Commands of one order to queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCommands<'a> {
-    /// Row of the order.
     pub order_row: i64,
     /// Kind on the wire.
     pub kind: &'a str,
     /// Argument on the wire.
     pub argument: &'a str,
-    /// Whether they go before other commands.
+    /// Whether they are delivered before other commands.
     pub is_urgent: bool,
     /// When they are ordered.
     pub created_at: UnixMs,
-    /// Void after this.
+    /// Deadline; not delivered after it.
     pub deadline_at: UnixMs,
-    /// Name of each, and row of its device; no device comes twice.
+    /// Id of each, and row of its device; each device occurs at most once.
     pub devices: &'a [(CommandId, i64)],
 }
 
-/// What decides where a command can go.
+/// The part of a command that determines its transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandRow {
-    /// Row.
     pub row: i64,
     /// Row of its device.
     pub device: i64,
-    /// How far it came.
+    /// Its state.
     pub state: CommandState,
 }
 
-/// A verified batch of ACKs that came on their own.
+/// A verified batch of ACKs sent outside of heartbeats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AckBatch {
     pub device_id: DeviceId,
@@ -207,27 +199,27 @@ pub struct AckBatch {
     pub at: UnixMs,
 }
 
-/// Another state of a command that was open until now.
+/// A new state for an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandChange<'a> {
-    /// The command as it was.
+    /// The command before the change.
     pub command: CommandRow,
     pub state: CommandState,
     pub detail: &'a str,
-    /// When it was delivered, unless it was before.
+    /// When it was delivered, if by this change.
     pub delivered_at: Option<UnixMs>,
-    /// When it ended, if this is its end.
+    /// When it ended, if by this change.
     pub finished_at: Option<UnixMs>,
 }
 
-/// The rows of orders and commands. Within a transaction, [`crate::rules::commands`] decides over them. A command is open as long
-/// as it is queued, delivered or received; the store counts those of each device.
+/// The rows of orders and commands. The decisions are in [`crate::rules::commands`]. A command is open as
+/// long as it is queued, delivered or received; the store counts the open commands of each device.
 pub trait CommandRows {
-    /// The order of this client token.
+    /// The order with this client token.
     fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError>;
-    /// The order of this name.
+    /// The order with this id.
     fn order_named(&mut self, order_id: &CommandId) -> Result<Option<OrderRow>, StoreError>;
-    /// Adds an order that has come so far; gives its row.
+    /// Adds an order with its progress; returns its row.
     fn insert_order(
         &mut self,
         order: &NewOrder,
@@ -235,7 +227,7 @@ pub trait CommandRows {
         at: UnixMs,
         noted: &Audited,
     ) -> Result<i64, StoreError>;
-    /// Stores how far an order came.
+    /// Stores the progress of an order.
     fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError>;
     /// Keeps what it takes to go on with an order.
     fn insert_order_terms(

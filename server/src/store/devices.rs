@@ -29,13 +29,11 @@ pub enum DeviceStatus {
 pub struct StandingRecord {
     /// Row; devices are paged by it.
     pub row: i64,
-    /// Name.
     pub device_id: DeviceId,
-    /// Its key.
     pub public_key: PublicKey,
-    /// Where it is in its life.
+    /// Its status.
     pub status: DeviceStatus,
-    /// Greatest replay pair stored.
+    /// Greatest stored replay pair.
     pub sequence: Sequence,
 }
 
@@ -44,39 +42,35 @@ pub struct StandingRecord {
 pub struct DeviceRecord {
     /// Row; devices are paged by it.
     pub row: i64,
-    /// Name.
     pub device_id: DeviceId,
-    /// Its key.
     pub public_key: PublicKey,
     /// Serial number.
     pub serial: String,
-    /// Who made it.
+    /// Manufacturer.
     pub manufacturer: String,
-    /// Model.
     pub model: String,
     /// Where it stands.
     pub site: String,
     /// Labels, in order.
     pub labels: Vec<String>,
-    /// Grows with each edit.
+    /// Increases with each edit.
     pub version: u64,
-    /// Where it is in its life.
+    /// Its status.
     pub status: DeviceStatus,
-    /// Greatest replay pair stored.
+    /// Greatest stored replay pair.
     pub sequence: Sequence,
-    /// When it registered first.
+    /// When it first registered.
     pub registered_at: Option<UnixMs>,
     /// When it was revoked.
     pub revoked_at: Option<UnixMs>,
     /// Why.
     pub revoke_reason: Option<String>,
-    /// When it was last heard.
+    /// When it was last seen.
     pub last_seen_at: Option<UnixMs>,
-    /// The firmware that it last said it runs; empty before its first heartbeat.
+    /// The firmware that it last reported; empty before its first heartbeat.
     pub firmware_version: String,
-    /// Its release counter.
     pub release_counter: u64,
-    /// The keyset that it last said it holds.
+    /// Version of the keyset that it last reported.
     pub keyset_version: u64,
 }
 
@@ -85,55 +79,48 @@ pub struct DeviceRecord {
 pub struct NewDevice {
     /// Line of the inventory, for errors.
     pub line: u64,
-    /// Name.
     pub device_id: DeviceId,
-    /// Key.
     pub public_key: PublicKey,
     /// Serial number.
     pub serial: String,
-    /// Who made it.
+    /// Manufacturer.
     pub manufacturer: String,
-    /// Model.
     pub model: String,
     /// Where it stands.
     pub site: String,
 }
 
-/// Which part of an inventory is imported at once.
+/// The part of an inventory imported in one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// Devices of the inventory before it.
+    /// Devices of the inventory before this part.
     pub before: usize,
     /// Devices of the whole inventory.
     pub total: usize,
 }
 
 impl Part {
-    /// All of it, so many devices.
+    /// A whole inventory with this many devices.
     pub fn whole(total: usize) -> Self {
         Self { before: 0, total }
     }
 }
 
-/// Which devices: those for which all that is given is so. With nothing given, every one.
+/// Selects devices that match all given conditions; without conditions, all devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selector {
-    /// Of these names.
+    /// With these names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_ids: Option<Vec<DeviceId>>,
-    /// Of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// At this site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// That last said they run this firmware.
+    /// That last reported this firmware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware_version: Option<String>,
-    /// With this label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// In this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<DeviceStatus>,
 }
@@ -147,9 +134,9 @@ pub struct Registration {
     pub public_key: PublicKey,
     /// Its replay pair.
     pub sequence: Sequence,
-    /// SHA-256 of the one-time token, if one came.
+    /// SHA-256 of the one-time token, if one was sent.
     pub otrt_sha256: Option<[u8; 32]>,
-    /// Whether a token is demanded.
+    /// Whether a token is required.
     pub otrt_required: bool,
 }
 
@@ -162,7 +149,7 @@ pub struct KeyRotation {
     pub sequence: Sequence,
     /// The key that signed the request.
     pub signed_with: PublicKey,
-    /// The key to know it by from now on.
+    /// The device's new key.
     pub new_public_key: PublicKey,
 }
 
@@ -171,7 +158,7 @@ pub struct KeyRotation {
 pub struct NewOtrts {
     /// SHA-256 of each.
     pub tokens_sha256: Vec<[u8; 32]>,
-    /// Usable until then.
+    /// When they expire.
     pub expires_at: UnixMs,
     /// Usable by this device only.
     pub device_id: Option<DeviceId>,
@@ -180,7 +167,7 @@ pub struct NewOtrts {
 }
 
 impl NewOtrts {
-    /// Others on the same terms.
+    /// Other tokens on the same terms.
     #[must_use]
     pub fn on_the_same_terms(&self, tokens_sha256: &[[u8; 32]]) -> Self {
         let Self { expires_at, device_id, model, .. } = self;
@@ -189,18 +176,18 @@ impl NewOtrts {
     }
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Devices that are new.
     pub added: usize,
-    /// Devices that were there already, the same in every column.
+    /// Devices that existed already with the same columns.
     pub unchanged: usize,
-    /// Of these, how many are revoked, and stay so.
+    /// How many of the unchanged devices are revoked, and stay so.
     pub revoked: usize,
 }
 
-/// Faults of one inventory that are reported at most; the first ones tell the pattern.
+/// Most problems reported for one inventory; the first ones show the pattern.
 pub const PROBLEMS_MAX: usize = 1_000;
 
 /// Why one row of an inventory can't be imported.
@@ -214,32 +201,32 @@ pub struct ImportProblem {
     pub what: String,
 }
 
-/// What a revocation did.
+/// The result of a revocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revoked {
-    /// Devices that are revoked now and were not before.
+    /// Devices that this call revoked.
     pub revoked: Vec<DeviceId>,
     /// Devices that were revoked already.
     pub already: usize,
-    /// Names that are nobody's.
+    /// Unknown names.
     pub unknown: Vec<DeviceId>,
 }
 
-/// Why a device can't be given a new key, or be edited.
+/// Why a device can't be re-provisioned or edited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EditRefused {
     /// No such device.
     Unknown,
-    /// The key is or was somebody's.
+    /// A device has or had this key.
     KeyInUse,
-    /// It has another version by now.
+    /// It was changed in the meantime.
     Changed {
-        /// The version it has.
+        /// Its current version.
         version: u64,
     },
 }
 
-/// What of a device people may edit.
+/// The editable attributes of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceEdit {
     /// Where it stands.
@@ -253,18 +240,17 @@ pub struct DeviceEdit {
 pub struct DeviceChange {
     /// Number of the change.
     pub number: i64,
-    /// As it is now.
+    /// Its current state.
     pub standing: StandingRecord,
 }
 
-/// The row of a device and what decides whether it may write.
+/// The row of a device and what determines whether it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Row.
     pub row: i64,
-    /// Where it is in its life.
+    /// Its status.
     pub status: DeviceStatus,
-    /// Greatest replay pair stored.
+    /// Greatest stored replay pair.
     pub kept: Sequence,
 }
 
@@ -279,32 +265,27 @@ pub struct Pair<'a> {
 /// A device within a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
-    /// Its row, and what decides whether it may write.
+    /// Its row, and what determines whether it may write.
     pub standing: Standing,
-    /// Its key.
     pub public_key: PublicKey,
-    /// Model.
     pub model: String,
     /// Where it stands.
     pub site: String,
-    /// Grows with each edit.
+    /// Increases with each edit.
     pub version: u64,
-    /// When it registered first.
+    /// When it first registered.
     pub registered_at: Option<UnixMs>,
 }
 
-/// A device as the whitelist has it.
+/// A device's whitelist entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whitelisted {
-    /// Name.
     pub device_id: DeviceId,
-    /// Its key.
     pub public_key: PublicKey,
     /// Serial number.
     pub serial: String,
-    /// Who made it.
+    /// Manufacturer.
     pub manufacturer: String,
-    /// Model.
     pub model: String,
     /// Where it stands.
     pub site: String,
@@ -312,12 +293,12 @@ pub struct Whitelisted {
     pub is_revoked: bool,
 }
 
-/// A one-time token; itself it is nowhere.
+/// A stored one-time token; only its hash is kept, never the token itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtrtRow {
     /// When it was made.
     pub created_at: UnixMs,
-    /// Usable until then.
+    /// When they expire.
     pub expires_at: UnixMs,
     /// Usable by this device only.
     pub device_id: Option<DeviceId>,
@@ -327,37 +308,36 @@ pub struct OtrtRow {
     pub used_key: Option<PublicKey>,
 }
 
-/// What an inventory is compared with, by who writes and by who only asks.
+/// The stored rows that an inventory is compared with, for writers and for readers.
 pub trait WhitelistRows {
-    /// The devices of these names, in any order.
+    /// The devices with these names, in any order.
     fn whitelisted(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Whitelisted>, StoreError>;
-    /// Those of these keys that a device has or had, with the device, in any order.
+    /// Which of these keys a device has or had, with the device, in any order.
     fn key_owners(&mut self, keys: &[PublicKey]) -> Result<Vec<(PublicKey, DeviceId)>, StoreError>;
 }
 
-/// The rows of devices and of their one-time tokens. Within a transaction, [`crate::rules::devices`] decides over them.
+/// The rows of devices and of their one-time tokens. The decisions are in [`crate::rules::devices`].
 pub trait DeviceRows: WhitelistRows {
-    /// The standings of the devices of these names, in this order; none where there is none.
+    /// The standings of the devices with these names, in this order; none for unknown names.
     fn standings(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<Standing>>, StoreError>;
-    /// Devices with a row above `after` that a selector means, at most `limit`, in the order of rows.
+    /// Selected devices with a row above `after`, at most `limit`, in the order of rows.
     fn standings_of(
         &mut self,
         which: &Selector,
         after: i64,
         limit: usize,
     ) -> Result<Vec<(DeviceId, Standing)>, StoreError>;
-    /// Keeps each pair, and when the device was last heard, if the device is registered and the pair is greater than the one kept;
-    /// gives the device's row where it is so. No device comes twice.
+    /// Stores each pair, and when the device was last seen, if the device is registered and the pair is greater than the stored one;
+    /// returns the device's row in that case. Each device occurs at most once.
     fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError>;
-    /// One device.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
-    /// Adds devices, with their keys, in this order. Nobody has the names or the keys.
+    /// Adds devices with their keys, in this order. Names and keys must be unused.
     fn insert_devices(&mut self, devices: &[&NewDevice], at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Stores that a device registered for the first time, with its pair.
     fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
-    /// Stores that devices are revoked, each with its line; their versions grow by one.
+    /// Marks devices as revoked, each with its audit line; their versions increase by one.
     fn revoke_devices(&mut self, devices: &[(i64, Audited)], reason: &str, at: UnixMs) -> Result<(), StoreError>;
-    /// Stores that a device is as it was when it was imported, but for its key, its history and its version, which grows by one.
+    /// Resets a device to its state after import, except its key, its history, and its version, which increases by one.
     fn restart_device(&mut self, row: i64, noted: &Audited) -> Result<(), StoreError>;
     /// Stores site and version of a device.
     fn save_device(&mut self, row: i64, site: &str, version: u64, noted: &Audited) -> Result<(), StoreError>;
@@ -365,30 +345,30 @@ pub trait DeviceRows: WhitelistRows {
     fn save_labels(&mut self, row: i64, labels: &[String], noted: &Audited) -> Result<(), StoreError>;
     /// Whether a key is or was any device's.
     fn is_known_key(&mut self, key: &PublicKey) -> Result<bool, StoreError>;
-    /// Stores another key of a device, which nobody has or had; the one before stays known as its old one.
+    /// Stores a new key of a device, which no device has or had; the previous one stays known as its old key.
     fn save_key(&mut self, row: i64, key: &PublicKey, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
-    /// Has every server look at these devices again.
+    /// Makes every server reload these devices.
     fn insert_changes(&mut self, devices: &[i64], at: UnixMs) -> Result<(), StoreError>;
-    /// Forgets changes before a time, but the newest, so that no number is given twice: every server has long followed them. At most
-    /// `rows_max` at once.
+    /// Deletes changes before a time, at most `rows_max`, but keeps the newest, so that no number is reused. Every server has applied
+    /// them long before.
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
-    /// One one-time token; nobody else uses it until the transaction ends.
+    /// A one-time token, locked: no other transaction uses it until this one ends.
     fn otrt(&mut self, token_sha256: &[u8; 32]) -> Result<Option<OtrtRow>, StoreError>;
     /// Stores which key has used a token.
     fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError>;
     /// Adds one-time tokens.
     fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
-    /// How many of these tokens are known, and nobody has used.
+    /// Number of these tokens that exist and are unused.
     fn count_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]]) -> Result<usize, StoreError>;
     /// Deletes them.
     fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], noted: &Audited) -> Result<(), StoreError>;
-    /// Ends the tokens that only this device can use.
+    /// Expires the tokens bound to this device.
     fn end_otrts_of(&mut self, device_id: &DeviceId, noted: &Audited) -> Result<(), StoreError>;
-    /// Deletes one-time tokens that ended before a time, at most `rows_max`; gives how many.
+    /// Deletes one-time tokens that expired before a time, at most `rows_max`; returns how many.
     fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of devices.
+/// Queries about devices.
 pub trait DeviceReads: WhitelistRows {
     /// One device by name.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
@@ -398,7 +378,7 @@ pub trait DeviceReads: WhitelistRows {
     fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError>;
     /// The standings of devices with a row above `after`, at most `limit`.
     fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
-    /// Changes above `after`, at most `limit`; a device that changed twice may come once. Nobody commits a change with a number below
-    /// one that was seen: who follows would miss it.
+    /// Changes above `after`, at most `limit`; a device that changed twice may occur once. A change is never committed with a number
+    /// below one that was read, since a follower would miss it.
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;
 }

@@ -8,27 +8,27 @@ use ks_protocol::{
 
 use super::{Span, StoreError, devices::Pair};
 
-/// A stored heartbeat, as far as a reconciliation needs it.
+/// The part of a stored heartbeat that reconciliation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatRecord {
     /// Row; heartbeats are paged by it.
     pub row: i64,
-    /// Who sent it.
+    /// The sender.
     pub device_id: DeviceId,
     /// Its replay pair.
     pub sequence: Sequence,
-    /// Seconds since boot, as the device said.
+    /// Seconds since boot, as reported.
     pub uptime_s: u64,
     /// When it was received.
     pub received_at: UnixMs,
 }
 
-/// The last heartbeat of a device, whole.
+/// The last heartbeat of a device, with all fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastHeartbeat {
     /// When it was received.
     pub received_at: UnixMs,
-    /// When the device says that it sent it.
+    /// When it was sent, by the device's clock.
     pub sent_at: UnixMs,
     /// Its replay pair.
     pub sequence: Sequence,
@@ -46,12 +46,10 @@ pub struct LastHeartbeat {
     pub firmware_version: String,
 }
 
-/// From when on a device said that it runs a firmware.
+/// When a device first reported a firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareRecord {
-    /// Version.
     pub firmware_version: String,
-    /// Release counter.
     pub release_counter: u64,
     /// Since when.
     pub since: UnixMs,
@@ -72,57 +70,56 @@ impl Beat {
     }
 }
 
-/// What a device must be told after its heartbeat.
+/// What a device is due in the answer to its heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     /// Open commands, urgent ones first, then the oldest.
     pub commands: Vec<Command>,
-    /// A release to update to, if its turn has come.
+    /// A release to update to, if it is the device's turn.
     pub firmware: Option<Offer>,
-    /// Whether the heartbeat took the device's update any further.
+    /// Whether the heartbeat advanced the device's update.
     pub is_update_further: bool,
 }
 
-/// A device whose heartbeat was taken, as it was known before.
+/// A device whose heartbeat was accepted, as it was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeatTaken {
     /// The device's row.
     pub row: i64,
-    /// The keyset that it last said it holds.
+    /// Version of the keyset that it last reported.
     pub keyset_version: u64,
-    /// Counter of the firmware that it last said it runs.
+    /// Counter of the firmware that it last reported.
     pub release_counter: u64,
-    /// Version of that firmware.
     pub firmware_version: String,
     /// Whether it has open commands.
     pub has_open_commands: bool,
-    /// Whether its heartbeats matter to an update of an open rollout.
+    /// Whether its heartbeats affect an update of an open rollout.
     pub is_updating: bool,
 }
 
-/// The rows of heartbeats. Within a transaction, [`crate::rules::heartbeats`] decides over them.
+/// The rows of heartbeats. The decisions are in [`crate::rules::heartbeats`].
 pub trait HeartbeatRows {
-    /// Of each heartbeat whose device is registered and whose pair is greater than the one kept: keeps the pair, and when the device
-    /// was last heard, adds the heartbeat, and notes that it is the device's last. Gives what was known of the device before; none where
-    /// nothing was changed. Heartbeats are added in this order; no device comes twice.
+    /// For each heartbeat whose device is registered and whose pair is greater than the stored one: stores the pair and when the
+    /// device was last seen, adds the heartbeat, and marks it as the device's last. Returns the device as it was before; none where
+    /// nothing was changed. Heartbeats are added in this order; each device occurs at most once.
     fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError>;
-    /// Stores what devices report of their keyset and firmware, each by its row.
+    /// Stores the keyset and firmware that devices report, each by its row.
     fn save_reported(&mut self, reported: &[(i64, &Heartbeat)]) -> Result<(), StoreError>;
-    /// Adds what devices report that they run to their histories, each by its row, in this order.
+    /// Adds the firmware that devices report to their histories, each by its row, in this order.
     fn insert_firmware(&mut self, reported: &[(i64, &Beat)]) -> Result<(), StoreError>;
-    /// The first heartbeats above `after` but the newest of all, at most `rows_max`, and the latest time at which one of them was
+    /// The first heartbeats above `after` except the newest of all, at most `rows_max`, and the latest time at which one of them was
     /// received.
     fn span_of_heartbeats(&mut self, after: i64, rows_max: usize) -> Result<Option<(Span, UnixMs)>, StoreError>;
-    /// Deletes heartbeats from above `after` up to `last` that were received before a time; gives how many.
+    /// Deletes heartbeats from above `after` up to `last` that were received before a time; returns how many.
     fn delete_heartbeats(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
     /// The first rows of the firmware history above `after`, at most `rows_max`.
     fn span_of_firmware(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
-    /// Deletes rows of the firmware history from above `after` up to `last` from before a time, but each device's newest; gives how
-    /// many.
+    /// Deletes rows of the firmware history from above `after` up to `last` from before a time, except each device's newest; returns
+    /// how many.
     fn delete_firmware(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of heartbeats.
+/// Queries about heartbeats.
 pub trait HeartbeatReads {
     /// Heartbeats with a row above `after`, at most `limit`, in the order of commits.
     fn heartbeats(&mut self, after: i64, limit: usize) -> Result<Vec<HeartbeatRecord>, StoreError>;
@@ -132,6 +129,6 @@ pub trait HeartbeatReads {
     fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
     /// The last heartbeat of a device, if it is still kept.
     fn last_heartbeat(&mut self, device_id: &DeviceId) -> Result<Option<LastHeartbeat>, StoreError>;
-    /// What a device ran, the newest first, at most `limit`.
+    /// The firmware history of a device, the newest first, at most `limit`.
     fn firmware_history(&mut self, device_id: &DeviceId, limit: usize) -> Result<Vec<FirmwareRecord>, StoreError>;
 }

@@ -1,4 +1,5 @@
-//! Hot work: what every device of a fleet sends again and again. The writer runs it in batches, in which no device comes twice.
+//! Hot work: the requests that every device of a fleet sends frequently. The writer runs it in batches, in which each device occurs
+//! at most once.
 
 use super::{
     commands::AckBatch,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::command::CommandState;
 
-/// A verified request of a device, with its replay pair and when it was received. [`crate::rules::hot`] decides over it.
+/// A verified request of a device, with its replay pair and when it was received. The decisions are in [`crate::rules::hot`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum HotWork {
     Beat(Beat),

@@ -1,4 +1,4 @@
-//! The server's keys, and every keyset that was published, as it was signed.
+//! The server's keys, and every published keyset, as it was signed.
 
 use ks_protocol::{
     id::{DeviceId, KeyId},
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::StoreError;
 use crate::store::audit::chain::Audited;
 
-/// Where a server key is in its life.
+/// Lifecycle status of a server key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerKeyStatus {
@@ -19,11 +19,11 @@ pub enum ServerKeyStatus {
     Announced,
     /// Signs answers.
     Signing,
-    /// Signs no more; still believed.
+    /// Signs no longer; still trusted.
     Retired,
-    /// Signs firmware and nothing else.
+    /// Signs firmware only.
     Firmware,
-    /// Believed no more.
+    /// No longer trusted.
     Removed,
 }
 
@@ -31,7 +31,7 @@ impl ServerKeyStatus {
     /// Every status.
     pub const ALL: [Self; 5] = [Self::Announced, Self::Signing, Self::Retired, Self::Firmware, Self::Removed];
 
-    /// The word in the store and the API.
+    /// Its name in the store and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Announced => "ANNOUNCED",
@@ -42,7 +42,7 @@ impl ServerKeyStatus {
         }
     }
 
-    /// The status of that word.
+    /// The status with this name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
@@ -51,21 +51,19 @@ impl ServerKeyStatus {
 /// A server key, without its private half.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerKeyRecord {
-    /// Name.
     pub key_id: KeyId,
-    /// The key.
     pub public_key: PublicKey,
-    /// Where it is in its life.
+    /// Its status.
     pub status: ServerKeyStatus,
     /// When it was published.
     pub announced_at: UnixMs,
-    /// Since when it signs, or signed.
+    /// When it began to sign.
     pub signing_at: Option<UnixMs>,
-    /// Since when it is believed no more.
+    /// When it was removed, that is, no longer trusted.
     pub removed_at: Option<UnixMs>,
 }
 
-/// A change of the server's keys: all of them as they are afterwards, and the keyset that says so.
+/// A change of the server's keys: all keys after the change, and the keyset that publishes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysetChange {
     /// Version of the new keyset.
@@ -76,17 +74,17 @@ pub struct KeysetChange {
     pub keys: Vec<ServerKeyRecord>,
     /// What was done: `key.announce`, for the audit.
     pub action: &'static str,
-    /// To which key.
+    /// The changed key.
     pub subject: KeyId,
     /// Why, or how.
     pub detail: String,
 }
 
-/// The rows of the server's keys. Within a transaction, [`crate::rules::keysets`] decides over them.
+/// The rows of the server's keys. The decisions are in [`crate::rules::keysets`].
 pub trait KeysetRows {
     /// The version of the newest keyset; 0 before the first.
     fn newest_keyset_version(&mut self) -> Result<u64, StoreError>;
-    /// Adds a keyset, whose version none has.
+    /// Adds a keyset, whose version must be unused.
     fn insert_keyset(&mut self, version: u64, document: &str, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Adds a key, or stores its status, `signing_at` and `removed_at`.
     fn save_server_key(&mut self, key: &ServerKeyRecord, noted: &Audited) -> Result<(), StoreError>;
@@ -95,31 +93,31 @@ pub trait KeysetRows {
 /// Which devices hold the newest keyset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeysetHolders {
-    /// Registered devices that were heard lately.
+    /// Registered devices that were seen recently.
     pub active: u64,
-    /// Of these, those that confirmed the newest keyset in a signed heartbeat.
+    /// How many of these confirmed the newest keyset in a signed heartbeat.
     pub confirmed: u64,
-    /// Registered devices, heard lately or not, that hold a later one, which this store never published; the first
-    /// [`UNKNOWN_KEYSETS_MAX`]. They believe somebody else.
-    pub with_unknown_keyset: Vec<DeviceId>,
+    /// Registered devices, seen recently or not, that hold a later one, which this store never published; the first
+    /// [`UNKNOWN_KEYSET_MAX`]. They trust another server.
+    pub unknown_keyset: Vec<DeviceId>,
 }
 
-/// Limit of devices with an unknown keyset that are listed.
-pub const UNKNOWN_KEYSETS_MAX: usize = 100;
+/// Most devices listed that hold a keyset this server never published.
+pub const UNKNOWN_KEYSET_MAX: usize = 100;
 
 impl KeysetHolders {
-    /// Active devices that do not hold the newest keyset, an older one or none of ours.
+    /// Active devices that hold an older keyset or one this server never published.
     pub fn stranded(&self) -> u64 {
         self.active.saturating_sub(self.confirmed)
     }
 }
 
-/// What can be asked of the server's keys.
+/// Queries about the server's keys.
 pub trait KeysetReads {
     /// Every key that was ever published, the oldest first.
     fn server_keys(&mut self) -> Result<Vec<ServerKeyRecord>, StoreError>;
     /// A keyset's document by its version.
     fn keyset_document(&mut self, version: u64) -> Result<Option<String>, StoreError>;
-    /// Which devices hold the newest keyset, `newest`; active are those heard since `heard_since`.
+    /// Which devices hold the newest keyset, `newest`; active are those seen since `heard_since`.
     fn keyset_holders(&mut self, newest: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError>;
 }

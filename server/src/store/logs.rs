@@ -17,7 +17,6 @@ pub struct LogBatch {
     pub sequence: Sequence,
     /// Number of the first line.
     pub first_line_no: u64,
-    /// The lines.
     pub lines: Vec<LogLine>,
     /// When it was received.
     pub at: UnixMs,
@@ -34,48 +33,46 @@ pub struct LogRecord {
     pub at: UnixMs,
     /// When it was received.
     pub received_at: UnixMs,
-    /// How bad it is.
+    /// Severity.
     pub level: LogLevel,
-    /// What happened.
     pub message: String,
 }
 
 /// Which lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFilter {
-    /// Of this device.
     pub device_id: Option<DeviceId>,
     /// Written at or after this.
     pub since: Option<UnixMs>,
     /// Written before this.
     pub until: Option<UnixMs>,
-    /// Of this level or a worse one.
+    /// Minimum severity.
     pub level: Option<LogLevel>,
-    /// With this in the message; case does not matter.
+    /// Text in the message, case-insensitive.
     pub text: Option<String>,
 }
 
 /// A page of lines, the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogPage {
-    /// The lines that were meant, among those that were looked at.
+    /// The matching lines among those read.
     pub lines: Vec<LogRecord>,
-    /// Where to go on; none when there are no older ones. A page can be empty and have one: so many lines were looked at.
+    /// Where the next page begins; none when there are no older lines. An empty page can have one, if the read limit was reached.
     pub next_before: Option<i64>,
 }
 
-/// What was taken of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogsTaken {
-    /// The first number that is not there.
+    /// The first number not stored.
     pub next_line_no: u64,
-    /// How many of the batch, the last ones, were not there before.
+    /// How many lines were new; these are the last ones of the batch.
     pub stored: usize,
 }
 
-/// The rows of log lines. Within a transaction, [`crate::rules::logs`] decides over them.
+/// The rows of log lines. The decisions are in [`crate::rules::logs`].
 pub trait LogRows {
-    /// The first number of each of these devices' lines that is not there, in this order.
+    /// The next line number of each of these devices, in this order.
     fn next_line_nos(&mut self, devices: &[i64]) -> Result<Vec<u64>, StoreError>;
     /// Stores it, each by its device's row.
     fn save_next_line_nos(&mut self, next: &[(i64, u64)]) -> Result<(), StoreError>;
@@ -83,23 +80,17 @@ pub trait LogRows {
     fn insert_lines(&mut self, lines: &[(i64, UnixMs, &LogLine)]) -> Result<(), StoreError>;
     /// The first lines with a row above `after`, at most `rows_max`, by when they were received.
     fn span_of_lines(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
-    /// Deletes lines with rows above `after` and up to `last` that were received before a time; gives how many.
+    /// Deletes lines with rows above `after` and up to `last` that were received before a time; returns how many.
     fn delete_lines(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of log lines.
+/// Queries about log lines.
 pub trait LogReads {
-    /// Lines with a row below `before`, the newest first: at most `limit` of them, among at most `looked_at_max`.
-    fn logs(
-        &mut self,
-        which: &LogFilter,
-        before: i64,
-        limit: usize,
-        looked_at_max: usize,
-    ) -> Result<LogPage, StoreError> {
+    /// Lines with a row below `before`, the newest first: at most `limit` of them, among at most `read_max`.
+    fn logs(&mut self, which: &LogFilter, before: i64, limit: usize, read_max: usize) -> Result<LogPage, StoreError> {
         let text = which.text.as_ref().map(|text| text.to_lowercase());
         let mut page = LogPage { lines: Vec::new(), next_before: Some(before) };
-        let (mut left, mut read_at_once) = (looked_at_max, limit); // enough, where every line matches
+        let (mut left, mut read_at_once) = (read_max, limit); // one read suffices where every line matches
         while let Some(before) = page.next_before.filter(|_| left > 0 && page.lines.len() < limit) {
             let rows_max = read_at_once.min(left);
             read_at_once = limit.max(READ_AT_ONCE);

@@ -64,22 +64,13 @@ pub enum MigrateError {
     Empty,
     /// The file has tables, and none of them is this program's.
     #[error("it has a table `{table}`, and is no database of this program")]
-    Foreign {
-        /// One of its tables.
-        table: String,
-    },
+    Foreign { table: String },
     /// A table of this program is missing.
     #[error("its table `{table}` is missing")]
-    Missing {
-        /// Which.
-        table: &'static str,
-    },
+    Missing { table: &'static str },
     /// A migration that was applied differs from the one in this program.
     #[error("migration {version} was applied with other content than this program has")]
-    Changed {
-        /// Which.
-        version: i64,
-    },
+    Changed { version: i64 },
     /// SQLite failed.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),

@@ -201,9 +201,7 @@ pub struct Actor {
 pub enum Denied {
     /// No such device.
     Unknown,
-    /// Not registered.
     NotRegistered,
-    /// Revoked.
     Revoked,
     /// The pair is not greater than the one kept.
     Stale {

@@ -7,9 +7,7 @@ use super::{StoreError, devices::DeviceStatus};
 /// A time in which no server listened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservationGap {
-    /// From.
     pub from: UnixMs,
-    /// To.
     pub to: UnixMs,
 }
 
@@ -18,15 +16,12 @@ pub struct ObservationGap {
 pub struct LastSeenRecord {
     /// Row; devices are paged by it.
     pub row: i64,
-    /// Name.
     pub device_id: DeviceId,
-    /// Model.
     pub model: String,
-    /// Site.
     pub site: String,
-    /// Where it is in its life.
+    /// Its status.
     pub status: DeviceStatus,
-    /// When it was last heard.
+    /// When it was last seen.
     pub last_seen_at: Option<UnixMs>,
 }
 

@@ -15,7 +15,6 @@ pub struct PunchBatch {
     pub device_id: DeviceId,
     /// Its replay pair.
     pub sequence: Sequence,
-    /// The punches.
     pub punches: Vec<Punch>,
     /// When it was received.
     pub at: UnixMs,
@@ -56,9 +55,7 @@ pub struct PunchRecord {
 /// Which punches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchFilter {
-    /// At this site.
     pub site: Option<String>,
-    /// By this device.
     pub device_id: Option<DeviceId>,
     /// Made at or after this.
     pub since: UnixMs,
@@ -84,7 +81,6 @@ pub struct NewPunch<'a> {
 pub struct StoredPunch {
     /// Row of the device.
     pub device: i64,
-    /// The number.
     pub punch_no: u64,
     /// When it was made, by the device's clock.
     pub at: UnixMs,

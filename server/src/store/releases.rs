@@ -25,7 +25,7 @@ impl ReleaseState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Draft, Self::Staged, Self::Active, Self::Revoked];
 
-    /// The word in the store and the API.
+    /// Its name in the store and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "DRAFT",
@@ -35,7 +35,7 @@ impl ReleaseState {
         }
     }
 
-    /// The state of that word.
+    /// The state with this name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
@@ -51,24 +51,20 @@ impl ReleaseState {
     }
 }
 
-/// A release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseRecord {
     /// Row; releases are paged by it.
     pub row: i64,
-    /// Name.
     pub release_id: ReleaseId,
-    /// Product.
     pub product: String,
     /// Version, for people.
     pub version: String,
-    /// Counter.
     pub release_counter: u64,
     /// Its artifact.
     pub sha256: Sha256,
     /// The manifest: unsigned while it is a draft that the server shall sign.
     pub manifest: String,
-    /// Where it is in its life.
+    /// Its status.
     pub state: ReleaseState,
     /// When it was written.
     pub created_at: UnixMs,
@@ -81,17 +77,12 @@ pub struct ReleaseRecord {
 /// A release to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRelease {
-    /// Name.
     pub release_id: ReleaseId,
-    /// Product.
     pub product: String,
-    /// Version.
     pub version: String,
-    /// Counter.
     pub release_counter: u64,
     /// Artifact.
     pub sha256: Sha256,
-    /// Manifest.
     pub manifest: String,
 }
 
@@ -113,7 +104,6 @@ pub enum ReleaseRefused {
     /// It is somewhere else in its life.
     #[error("release {release_id} is {}, and can't become {}", is.as_str(), wanted.as_str())]
     State {
-        /// Which.
         release_id: ReleaseId,
         /// Where it is.
         is: ReleaseState,
@@ -136,7 +126,6 @@ pub struct ArtifactRecord {
 /// A change of where a release is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseChange {
-    /// Which.
     pub release_id: ReleaseId,
     /// Where it goes.
     pub state: ReleaseState,

@@ -37,7 +37,6 @@ const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 /// How long rows are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Heartbeats.
     pub heartbeats: Duration,
     /// Log lines.
     pub logs: Duration,

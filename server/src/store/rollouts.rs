@@ -31,11 +31,8 @@ pub const QUARANTINE_FAILURES: u32 = 3;
 pub struct Candidate {
     /// The device's row.
     pub row: i64,
-    /// Its name.
     pub device_id: DeviceId,
-    /// Its model.
     pub model: String,
-    /// Its site.
     pub site: String,
     /// Counter of what it last said it runs.
     pub release_counter: u64,
@@ -54,18 +51,15 @@ pub struct Target {
     pub row: i64,
     /// The stage that adds it.
     pub stage: usize,
-    /// Its place.
     pub place: Place,
     /// Its model when the rollout was made.
     pub model: String,
-    /// Its site.
     pub site: String,
 }
 
 /// A rollout to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRollout {
-    /// Name.
     pub rollout_id: RolloutId,
     /// What it rolls out.
     pub release_id: ReleaseId,
@@ -98,7 +92,6 @@ pub enum RolloutRefused {
 pub struct RolloutRecord {
     /// Row; rollouts are paged by it.
     pub row: i64,
-    /// Name.
     pub rollout_id: RolloutId,
     /// What it rolls out.
     pub release: ReleaseRecord,
@@ -115,11 +108,8 @@ pub struct RolloutRecord {
 pub struct UpdateRecord {
     /// The device's row; updates are paged by it.
     pub device_row: i64,
-    /// The device.
     pub device_id: DeviceId,
-    /// Its model.
     pub model: String,
-    /// Its site.
     pub site: String,
     /// The stage that adds it.
     pub stage: usize,
@@ -149,7 +139,6 @@ pub struct Offering {
 /// How silent a site is, leaving out devices that have begun to update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSilence {
-    /// The site.
     pub site: String,
     /// Devices there that were heard lately.
     pub devices: u32,
@@ -166,7 +155,6 @@ pub struct DecisionRecord {
     pub at: UnixMs,
     /// Who: a person, or `engine`.
     pub actor: String,
-    /// What.
     pub what: String,
     /// In which stage, from 0.
     pub stage: usize,
@@ -174,7 +162,6 @@ pub struct DecisionRecord {
     pub revision: u64,
     /// The order that it carried out.
     pub ordered: Option<String>,
-    /// Why.
     pub why: String,
     /// What the gates said.
     pub gates: Vec<GateReading>,
@@ -219,7 +206,6 @@ pub struct Turn {
 pub struct Waiting {
     /// Its place.
     pub turn: Turn,
-    /// Its site.
     pub site: String,
     /// The boot that it was in when last heard.
     pub boot_epoch: u32,
@@ -336,9 +322,7 @@ pub struct StatusTaken {
 pub struct UpdateFilter {
     /// That are so far.
     pub state: Option<UpdateState>,
-    /// At this site.
     pub site: Option<String>,
-    /// Of this model.
     pub model: Option<String>,
 }
 

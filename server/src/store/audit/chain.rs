@@ -1,11 +1,11 @@
-//! The audit's hash chain: each line's hash covers the line and the hash before it, so that an edit, a deletion or another
-//! order shows.
+//! The audit's hash chain: each line's hash covers the line and the hash before it, so that an edit, a deletion or a
+//! reordering is detected.
 //!
 //! hash = SHA-256 over `KS1 AUDIT\n`, the hash before (32 bytes; zeros before the first line), number and time (8 bytes each,
-//! big-endian), then actor, address, action, subject and detail, each behind its length (8 bytes, big-endian).
+//! big-endian), then actor, address, action, subject and detail, each preceded by its length (8 bytes, big-endian).
 //!
-//! Whoever can write the whole database can also reckon every hash anew. Against that helps a head (number and hash of the
-//! last line) that was noted elsewhere: the server logs it at each start, and [`Chain`] takes it.
+//! An attacker who can write the whole database can also recompute every hash. A head (number and hash of the last line) recorded
+//! elsewhere detects that: the server logs it at each start, and [`Chain`] checks it.
 
 use ks_protocol::text::hex;
 use sha2::{Digest, Sha256};
@@ -20,18 +20,18 @@ use crate::store::{
 /// The hash before the first line.
 pub const GENESIS: [u8; 32] = [0; 32];
 
-/// What a line is called that says that older ones were pruned; its detail is the [`head_text`] of the last of them.
+/// Action of a line that records pruning; its detail is the [`head_text`] of the last pruned line.
 pub const PRUNED: &str = "audit.prune";
 
 /// Number and hash of a line.
 pub type Head = (i64, [u8; 32]);
 
-/// A head as people note it.
+/// The text form of a head.
 pub fn head_text((number, hash): Head) -> String {
     format!("{number}:{}", hex(&hash))
 }
 
-/// The hash of a line behind one with the hash `previous`; what stands in the line's own `hash` is not looked at.
+/// The hash of a line after one with the hash `previous`; the line's own `hash` is ignored.
 pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix(b"KS1 AUDIT\n");
     hash.update(previous);
@@ -44,8 +44,8 @@ pub fn line_hash(previous: &[u8; 32], line: &AuditRecord) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// That a change has its line in the audit. Rows that people answer for can't be written without one, and only [`note`] makes
-/// one; it can't leave the transaction that it was made in.
+/// Proof that a change has its line in the audit. Writing rows that operators are accountable for requires one, and only [`note`]
+/// creates one.
 pub struct Audited {
     _of_this_thread: PhantomData<*const ()>,
 }
@@ -74,69 +74,71 @@ pub fn note(
     Ok(Audited { _of_this_thread: PhantomData })
 }
 
-/// What is wrong with the chain.
+/// Why the chain is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// A line is missing, or not in its place.
-    #[error("line {expected} is missing: line {found} stands in its place")]
+    /// A line is missing or out of order.
+    #[error("line {expected} is missing: found line {found} in its place")]
     Missing {
-        /// The number that should come.
+        /// Expected number.
         expected: i64,
-        /// The number that came.
+        /// Number found.
         found: i64,
     },
-    /// A line is not what was written.
+    /// A line was changed.
     #[error("line {0} was changed, or one before it was replaced")]
     Changed(i64),
     /// Lines are missing at the end.
-    #[error("the audit ends with line {last}, and line {head} was written: what stood behind is missing")]
+    #[error("the audit ends with line {last}, but line {head} was written: the lines after {last} are missing")]
     CutShort {
         /// The last line found.
         last: i64,
         /// The last line written.
         head: i64,
     },
-    /// The end is not what was written or noted.
-    #[error("the hash of line {0} is not the one that was noted: the audit was written anew")]
+    /// A hash differs from the recorded head.
+    #[error("the hash of line {0} differs from the recorded head: the audit was rewritten")]
     OtherHead(i64),
-    /// The rest begins elsewhere than the newest line about pruning says.
-    #[error("the audit begins behind line {0}, and no line says that the ones before were pruned: they were deleted")]
+    /// The lines begin elsewhere than the newest pruning line says.
+    #[error(
+        "the audit begins after line {0}, but no line records that the earlier ones were pruned: they were deleted"
+    )]
     Unpruned(i64),
-    /// A head was noted of a line that was pruned since.
-    #[error("line {noted} was pruned, with all up to line {base}: give the exports that hold them with --export")]
+    /// A recorded head belongs to a line that was pruned since.
+    #[error("line {noted} was pruned, with all lines up to {base}: pass the exports that contain them with --export")]
     Pruned {
-        /// The line whose head was noted.
+        /// The line of the recorded head.
         noted: i64,
         /// The last line that was pruned.
         base: i64,
     },
 }
 
-/// A walk along the chain.
+/// A verification of the chain, line by line.
 #[derive(Debug, Clone)]
 pub struct Chain {
     base: Head,
     at: Head,
-    /// Whether the newest line about pruning names the base.
+    /// Whether the newest pruning line names the base.
     is_base_told: bool,
     heads: Vec<Head>,
 }
 
 impl Chain {
-    /// A walk from the first line on, which must pass every one of `heads`: numbers and hashes that were noted.
+    /// Starts at the first line; the chain must contain every one of `heads`: recorded numbers and hashes.
     pub fn passing(heads: Vec<Head>) -> Self {
         Self { base: (0, GENESIS), at: (0, GENESIS), is_base_told: true, heads }
     }
 
-    /// The same where all lines up to `base` were pruned, which a line behind it must say.
+    /// The same where all lines up to `base` were pruned, which a later line must record.
     pub fn behind(base: Head, heads: Vec<Head>) -> Self {
         Self { base, at: base, is_base_told: false, heads }
     }
 
-    /// Takes the next line.
+    /// Checks the next line.
     ///
     /// # Errors
-    /// It is not the next one, or not what was written.
+    /// It is not the next line, or it was changed.
     pub fn take(&mut self, line: &AuditRecord) -> Result<(), Broken> {
         let (last, previous) = self.at;
         if line.number != last + 1 {
@@ -156,10 +158,10 @@ impl Chain {
         }
     }
 
-    /// Ends the walk; gives number and hash of the last line.
+    /// Ends the verification; returns number and hash of the last line.
     ///
     /// # Errors
-    /// There were lines behind it, or before its beginning, that nobody pruned.
+    /// Lines after the last one, or unpruned lines before the first one, are missing.
     pub fn finish(self) -> Result<Head, Broken> {
         let (base, last) = (self.base.0, self.at.0);
         if base > 0 && !self.is_base_told {
@@ -202,18 +204,18 @@ mod tests {
         (1..=count).map(line).collect()
     }
 
-    fn walk(lines: &[AuditRecord], heads: Vec<(i64, [u8; 32])>) -> Result<i64, Broken> {
+    fn verify(lines: &[AuditRecord], heads: Vec<(i64, [u8; 32])>) -> Result<i64, Broken> {
         let mut chain = Chain::passing(heads);
         lines.iter().try_for_each(|line| chain.take(line))?;
         chain.finish().map(|(last, _)| last)
     }
 
     #[test]
-    fn every_edit_deletion_and_reordering_shows() {
+    fn every_edit_deletion_and_reordering_is_detected() {
         let good = lines(9);
         let head = vec![(9, good[8].hash)];
-        assert_eq!(walk(&good, head.clone()), Ok(9));
-        assert_eq!(walk(&[], Vec::new()), Ok(0));
+        assert_eq!(verify(&good, head.clone()), Ok(9));
+        assert_eq!(verify(&[], Vec::new()), Ok(0));
 
         let edits: [fn(&mut AuditRecord); 6] = [
             |line| line.at = UnixMs(8),
@@ -226,15 +228,15 @@ mod tests {
         for edit in edits {
             let mut lines = good.clone();
             edit(&mut lines[4]);
-            assert_eq!(walk(&lines, head.clone()), Err(Broken::Changed(5)));
+            assert_eq!(verify(&lines, head.clone()), Err(Broken::Changed(5)));
         }
         let mut deleted = good.clone();
         deleted.remove(4);
-        assert_eq!(walk(&deleted, head.clone()), Err(Broken::Missing { expected: 5, found: 6 }));
+        assert_eq!(verify(&deleted, head.clone()), Err(Broken::Missing { expected: 5, found: 6 }));
         let mut swapped = good.clone();
         swapped.swap(3, 4);
-        assert!(walk(&swapped, head.clone()).is_err());
-        assert_eq!(walk(&good[..7], head.clone()), Err(Broken::CutShort { last: 7, head: 9 }));
+        assert!(verify(&swapped, head.clone()).is_err());
+        assert_eq!(verify(&good[..7], head.clone()), Err(Broken::CutShort { last: 7, head: 9 }));
 
         let mut anew = lines(9);
         anew[4].detail = "found".to_owned();
@@ -243,7 +245,7 @@ mod tests {
             line.hash = line_hash(&previous, line);
             previous = line.hash;
         }
-        assert_eq!(walk(&anew, Vec::new()), Ok(9), "the chain alone does not show it");
-        assert_eq!(walk(&anew, vec![(7, good[6].hash)]), Err(Broken::OtherHead(7)), "a noted head does");
+        assert_eq!(verify(&anew, Vec::new()), Ok(9), "the chain alone does not detect it");
+        assert_eq!(verify(&anew, vec![(7, good[6].hash)]), Err(Broken::OtherHead(7)), "a recorded head does");
     }
 }

@@ -69,19 +69,25 @@ impl AccountRows for Writes<'_> {
         Ok(statement.query_row([row], |row| row.get(0)).optional()?)
     }
 
-    fn end_token(&mut self, row: i64, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
+    fn revoke_token_row(&mut self, row: i64, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         let sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
         self.0.prepare_cached(sql)?.execute(params![row, integer(at.0)])?;
         Ok(())
     }
 
-    fn count_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError> {
+    fn count_valid_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError> {
         let mut statement = self.0.prepare_cached(&format!("SELECT count(*) FROM tokens WHERE {GOOD_OF_USER}"))?;
         let count = statement.query_row(params![user_row, kind.as_str(), integer(now.0)], |row| row.get(0))?;
         Ok(usize::try_from(unsigned(count)).unwrap_or(usize::MAX))
     }
 
-    fn end_good_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs, _: &Audited) -> Result<(), StoreError> {
+    fn revoke_valid_tokens(
+        &mut self,
+        user_row: i64,
+        kind: TokenKind,
+        now: UnixMs,
+        _: &Audited,
+    ) -> Result<(), StoreError> {
         let sql = format!("UPDATE tokens SET revoked_at = ?3 WHERE {GOOD_OF_USER}");
         self.0.prepare_cached(&sql)?.execute(params![user_row, kind.as_str(), integer(now.0)])?;
         Ok(())
@@ -93,7 +99,7 @@ impl AccountRows for Writes<'_> {
     }
 }
 
-/// Tokens of a user and a kind that are good at a time.
+/// Condition for a user's tokens of a kind that are valid at a time.
 const GOOD_OF_USER: &str = "user = ?1 AND kind = ?2 AND revoked_at IS NULL AND expires_at > ?3";
 
 fn user_named(connection: &Connection, name: &str) -> Result<Option<(UserRecord, String)>, StoreError> {
@@ -144,7 +150,7 @@ impl AccountReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn good_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError> {
+    fn valid_token(&mut self, token_sha256: &[u8; 32], now: UnixMs) -> Result<Option<TokenRecord>, StoreError> {
         let sql = format!(
             "{TOKEN} WHERE t.token_sha256 = ?1 AND t.created_at <= ?3 AND t.expires_at > ?2 AND t.revoked_at IS NULL AND u.disabled_at IS NULL"
         );

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, time_if, unsigned, word};
 use crate::store::{
     audit::chain::Audited,
-    keysets::{KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus, UNKNOWN_KEYSETS_MAX},
+    keysets::{KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus, UNKNOWN_KEYSET_MAX},
 };
 
 impl KeysetRows for Writes<'_> {
@@ -79,8 +79,8 @@ impl KeysetReads for SqliteReader {
             "SELECT d.device_id FROM device_states s JOIN devices d ON d.id = s.device
              WHERE s.status = 1 AND s.keyset_version > ?1 ORDER BY d.id LIMIT ?2",
         )?;
-        let with_unknown_keyset =
-            statement.query_map(params![integer(newest), rows(UNKNOWN_KEYSETS_MAX)], |row| parsed(row, 0))?;
-        Ok(KeysetHolders { active, confirmed, with_unknown_keyset: with_unknown_keyset.collect::<Result<_, _>>()? })
+        let unknown_keyset =
+            statement.query_map(params![integer(newest), rows(UNKNOWN_KEYSET_MAX)], |row| parsed(row, 0))?;
+        Ok(KeysetHolders { active, confirmed, unknown_keyset: unknown_keyset.collect::<Result<_, _>>()? })
     }
 }

@@ -35,7 +35,6 @@ pub(super) enum Log {
 pub(super) struct Tail {
     /// Frames, the last of which may be cut short.
     pub(super) frames: u64,
-    /// Bytes.
     pub(super) bytes: u64,
 }
 

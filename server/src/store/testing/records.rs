@@ -259,9 +259,8 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(reader.keyset_document(3).unwrap(), None);
     assert_eq!(reader.server_keys().unwrap(), [key]);
     let mut holders = |newest, heard_since| {
-        let KeysetHolders { active, confirmed, with_unknown_keyset } =
-            reader.keyset_holders(newest, heard_since).unwrap();
-        (active, confirmed, with_unknown_keyset.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let KeysetHolders { active, confirmed, unknown_keyset } = reader.keyset_holders(newest, heard_since).unwrap();
+        (active, confirmed, unknown_keyset.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     assert_eq!(holders(1, AT), (2, 1, vec![]));
     assert_eq!(holders(2, AT), (2, 0, vec![]));
@@ -299,14 +298,14 @@ pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreR
     let promoted = UserEdit { role: Some(Role::Admin), ..UserEdit::default() };
     assert_eq!(edit(store, &promoted, Some(1)), Ok(2));
     assert_eq!(edit(store, &promoted, Some(1)), Err(UserRefused::Changed { version: 2 }));
-    assert_eq!(reader.good_token(&[1; 32], AT).unwrap().unwrap().role, Role::Admin);
-    assert_eq!(reader.good_token(&[1; 32], seconds(100)).unwrap(), None, "expired");
+    assert_eq!(reader.valid_token(&[1; 32], AT).unwrap().unwrap().role, Role::Admin);
+    assert_eq!(reader.valid_token(&[1; 32], seconds(100)).unwrap(), None, "expired");
     let disabled = UserEdit { disabled: Some(true), ..UserEdit::default() };
     assert_eq!(edit(store, &disabled, None), Ok(3));
-    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None);
+    assert_eq!(reader.valid_token(&[1; 32], AT).unwrap(), None);
     let enabled = UserEdit { disabled: Some(false), ..UserEdit::default() };
     assert_eq!(edit(store, &enabled, None), Ok(4));
-    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None, "an ended session stays ended");
+    assert_eq!(reader.valid_token(&[1; 32], AT).unwrap(), None, "an ended session stays ended");
     let (user, hash) = reader.user("anna").unwrap().unwrap();
     assert_eq!((user.version, user.disabled_at, hash.as_str()), (4, None, "hash"));
     assert_eq!((reader.users(0, 10).unwrap().len(), reader.user("ben").unwrap()), (1, None));
@@ -332,7 +331,7 @@ pub fn tokens_end_with_the_user_who_made_them(store: &mut impl Store, reader: &m
         commit(store, |store| accounts::add_token(store, &token(number, TokenKind::Bearer, user), &by()))
     };
     let good = |reader: &mut dyn StoreReader, number: u8| -> Option<TokenRecord> {
-        reader.good_token(&[number; 32], AT).unwrap()
+        reader.valid_token(&[number; 32], AT).unwrap()
     };
     let edit = |store: &mut _, edit: UserEdit| {
         commit(store, |store| accounts::edit_user(store, "anna", &edit, None, &by())).unwrap()
@@ -358,11 +357,11 @@ pub fn tokens_end_with_the_user_who_made_them(store: &mut impl Store, reader: &m
 pub fn tokens_end_when_they_are_told_to(store: &mut impl Store, reader: &mut impl StoreReader) {
     let first = commit(store, |store| accounts::add_token(store, &token(1, TokenKind::Bearer, None), &by()));
     let second = commit(store, |store| accounts::add_token(store, &token(2, TokenKind::Bearer, None), &by()));
-    assert_eq!(reader.good_token(&[2; 32], AT).unwrap().unwrap().row, second);
-    assert_eq!(reader.good_token(&[3; 32], AT).unwrap(), None);
+    assert_eq!(reader.valid_token(&[2; 32], AT).unwrap().unwrap().row, second);
+    assert_eq!(reader.valid_token(&[3; 32], AT).unwrap(), None);
     assert!(commit(store, |store| accounts::revoke_token(store, first, &by())));
     assert!(!commit(store, |store| accounts::revoke_token(store, 99, &by())));
-    assert_eq!(reader.good_token(&[1; 32], AT).unwrap(), None);
+    assert_eq!(reader.valid_token(&[1; 32], AT).unwrap(), None);
     assert_eq!(reader.tokens(0, 10).unwrap().len(), 2);
     assert_eq!(commit(store, |store| store.forget_tokens(seconds(100), 10)), 0);
     assert_eq!(commit(store, |store| store.forget_tokens(seconds(101), 10)), 2);
@@ -453,10 +452,10 @@ pub fn tokens_hold_under_clocks_that_go_wrong(store: &mut impl Store, reader: &m
     let lasting = |number: u8, days| NewToken { expires_at: after(days, 0), ..token(number, TokenKind::Bearer, None) };
     commit(store, |store| accounts::add_token(store, &lasting(1, 11), &at(10))); // made ten days ahead, for a day
     commit(store, |store| accounts::add_token(store, &lasting(2, 30), &at(0)));
-    let mut is_good = |number: u8, days| reader.good_token(&[number; 32], after(days, 0)).unwrap().is_some();
+    let mut is_good = |number: u8, days| reader.valid_token(&[number; 32], after(days, 0)).unwrap().is_some();
     assert!(is_good(1, 10) && !is_good(1, 0) && !is_good(1, 11), "it does not live ten days longer");
     assert!(is_good(2, 10) && is_good(2, 0) && !is_good(2, 31));
     let behind = AT.minus_ms(10 * 24 * 3_600_000);
-    assert!(reader.good_token(&[2; 32], behind).unwrap().is_none());
-    assert!(reader.good_token(&[2; 32], AT.minus_ms(1_000)).unwrap().is_some(), "clocks differ a little");
+    assert!(reader.valid_token(&[2; 32], behind).unwrap().is_none());
+    assert!(reader.valid_token(&[2; 32], AT.minus_ms(1_000)).unwrap().is_some(), "clocks differ a little");
 }

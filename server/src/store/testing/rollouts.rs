@@ -81,7 +81,6 @@ fn change(store: &mut impl Store, release_id: &str, state: ReleaseState) -> Resu
     change_with(store, release_id, state, (state == ReleaseState::Staged).then_some(signed.as_str()), AT)
 }
 
-/// An ACTIVE release.
 pub(super) fn active(store: &mut impl Store, release_id: &str, release_counter: u64) {
     commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release(release_id, release_counter)).unwrap();

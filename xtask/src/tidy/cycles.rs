@@ -74,7 +74,8 @@ fn is_within(one: &str, other: &str) -> bool {
 fn module_of(path: &str) -> Option<String> {
     let module = path.strip_suffix(".rs")?;
     let module = module.strip_suffix("/mod").unwrap_or(module);
-    let is_left_out = matches!(module, "lib" | "main") || module.split('/').any(|part| part == "tests");
+    let is_left_out =
+        matches!(module, "lib" | "main") || module.split('/').any(|part| matches!(part, "tests" | "testing"));
     (!is_left_out).then(|| module.replace('/', "::"))
 }
 

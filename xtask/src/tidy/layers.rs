@@ -6,8 +6,8 @@ use super::cycles::Uses;
 const LAYERS: [(&str, &[&str]); 12] = [
     ("ground", &["clock", "command", "error_report", "limit", "metrics", "pace", "rng", "role"]),
     ("records", &["failure", "refusal", "rollout", "store"]),
-    ("rules", &["config", "rules", "store::retention"]),
-    ("databases", &["store::testing", "store::migrations", "store::sqlite"]),
+    ("rules", &["config", "rules", "store::retention", "store::writer"]),
+    ("databases", &["store::migrations", "store::sqlite"]),
     ("parts", &["artifacts", "keys", "password", "registry"]),
     ("context", &["app"]),
     ("work", &["http", "service"]),

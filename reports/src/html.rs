@@ -13,7 +13,6 @@ mod rollout;
 
 const STYLE: &str = include_str!("report.css");
 
-/// The whole page.
 pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let summary = &run.summary;
     let sections = [

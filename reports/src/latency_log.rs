@@ -70,7 +70,6 @@ impl<W: Write> LatencyLogWriter<W> {
     }
 }
 
-/// Seconds as a duration.
 fn seconds(value: f64) -> io::Result<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|cause| io::Error::new(io::ErrorKind::InvalidInput, format!("{value} s is no time span: {cause}")))

@@ -224,7 +224,6 @@ pub struct Ledger {
     /// Commands recorded as answered by a device that never answered them.
     #[serde(default)]
     pub acks_misattributed: u64,
-    /// Punches stored.
     #[serde(default)]
     pub punches_stored: u64,
     /// Punches that the server confirmed but did not store.

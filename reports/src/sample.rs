@@ -7,7 +7,6 @@ use crate::run_folder::{
     RolloutSummary, Summary, Tick, Verdict,
 };
 
-/// Counts by code.
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect()
 }

@@ -67,7 +67,6 @@ pub struct Metrics {
     pub answer_seconds: Histogram,
     /// Commits of the store.
     pub commits: Counter,
-    /// Commits that failed.
     pub commit_failures: Counter,
     /// Writes in one commit.
     pub commit_group_size: Histogram,
@@ -101,7 +100,6 @@ pub struct Metrics {
     pub forwarded_for_not_understood: Counter,
     /// Open connections.
     pub connections: Gauge,
-    /// Connections accepted.
     pub connections_accepted: Counter,
     registry: Registry,
 }

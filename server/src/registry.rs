@@ -40,7 +40,6 @@ pub struct Known {
 /// What changes with a device's requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {
-    /// Its status.
     pub status: DeviceStatus,
     /// The greatest replay pair known to be used: by a stored request, or by a download, which stores nothing.
     pub kept: Sequence,
@@ -58,7 +57,6 @@ pub struct Spent {
     pub requests: Gcra,
     /// Bytes of log lines.
     pub log_bytes: Gcra,
-    /// Punches.
     pub punches: Gcra,
     /// Key rotations.
     pub rotations: Gcra,

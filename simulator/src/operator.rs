@@ -339,7 +339,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Revokes a release.
     pub async fn revoke_release(&self, release_id: &str) -> Result<(), OperatorError> {
         self.post(&format!("/api/releases/{release_id}/revoke"), &json!({ "reason": WHY })).await.map(|_| ())
     }

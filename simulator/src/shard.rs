@@ -57,7 +57,6 @@ pub struct Shard {
     /// No beat is scheduled from here on.
     pub ends_at: Instant,
     pub interval: HeartbeatInterval,
-    /// Timeout of an answer.
     pub answer_timeout: Duration,
     /// When every device is punched at, and how often each.
     pub shifts: Vec<(Duration, u32)>,

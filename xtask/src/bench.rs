@@ -4,10 +4,8 @@ use crate::shell::{Failed, all_of, cargo, root};
 
 /// The scenario for rehearsals.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
-/// The scenario for downloads.
 const STORM: &str = "scenarios/download-storm.toml";
 
-/// The scenario for floods.
 const FLOODS: &str = "scenarios/floods.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.

@@ -32,9 +32,7 @@ pub(crate) struct Chart {
 pub(crate) struct Flag {
     /// When.
     pub(crate) at: f64,
-    /// Its name.
     pub(crate) name: String,
-    /// Its colour.
     pub(crate) colour: RGBColor,
 }
 
@@ -77,29 +75,24 @@ pub(crate) struct Point {
 
 /// Something drawn in a panel, in values of its axes.
 pub(crate) enum Mark {
-    /// A line.
     Line {
         /// Its corners.
         points: Vec<(f64, f64)>,
         /// Its width, pixels.
         width: f64,
-        /// Its colour.
         colour: RGBColor,
     },
     /// The area between two lines over the same positions: horizontal value, lower and upper vertical value.
     Area {
         /// Its corners.
         points: Vec<(f64, f64, f64)>,
-        /// Its colour.
         colour: RGBColor,
     },
     /// A dot with a text to its upper left.
     Spot {
         /// Where.
         at: (f64, f64),
-        /// The text.
         text: String,
-        /// Its colour.
         colour: RGBColor,
     },
 }

@@ -12,9 +12,7 @@ use crate::escape;
 
 /// A picture ready to paint, in pixels of the page.
 pub(crate) struct Picture {
-    /// Width.
     pub(crate) width: f64,
-    /// Height.
     pub(crate) height: f64,
     /// Strokes, from back to front.
     pub(crate) shapes: Vec<Shape>,
@@ -35,11 +33,8 @@ pub(crate) enum Shape {
 /// Which part of a text is at its position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
-    /// Its start.
     Start,
-    /// Its middle.
     Middle,
-    /// Its end.
     End,
 }
 

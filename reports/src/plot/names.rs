@@ -23,7 +23,6 @@ pub(crate) struct Name {
     pub(crate) text: String,
     /// Its middle, pixels of the page.
     pub(crate) middle: f64,
-    /// Half of its width.
     pub(crate) half_width: f64,
     /// Its row above the panel, from 0 right above it.
     pub(crate) row: u32,
@@ -33,7 +32,6 @@ pub(crate) struct Name {
     pub(crate) has_stroke: bool,
     /// Colour of the text.
     pub(crate) colour: RGBColor,
-    /// Colour of the stroke.
     pub(crate) stroke: RGBColor,
 }
 

@@ -19,7 +19,6 @@ pub(crate) struct Layer {
     pub(crate) name: String,
     /// Keys of the counts.
     pub(crate) keys: Vec<String>,
-    /// Its colour.
     pub(crate) colour: RGBColor,
 }
 

@@ -39,9 +39,7 @@ pub(crate) const GOOD: RGBColor = RGBColor(0, 114, 178);
 pub(crate) const GOOD_AREA: RGBColor = RGBColor(140, 190, 222);
 /// Requested or offered values.
 pub(crate) const OFFERED: RGBColor = RGBColor(240, 178, 76);
-/// The tail.
 pub(crate) const TAIL: RGBColor = RGBColor(200, 82, 0);
-/// The extreme.
 pub(crate) const EXTREME: RGBColor = RGBColor(120, 128, 138);
 /// Refusals and failures, the most frequent first; the last is for the rest together.
 pub(crate) const REFUSALS: [RGBColor; 6] = [

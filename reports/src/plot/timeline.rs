@@ -67,7 +67,6 @@ impl Point {
         (self.covered_s > 0.0).then(|| count as f64 / self.covered_s * seconds)
     }
 
-    /// Answers with this code.
     pub(crate) fn answers(&self, code: &str) -> u64 {
         self.codes.get(code).copied().unwrap_or(0)
     }

@@ -135,7 +135,6 @@ impl Cell {
 /// A policy's cells, by rising rate of bugs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyScore {
-    /// Its name.
     pub policy: String,
     /// One for each rate.
     pub cells: Vec<Cell>,

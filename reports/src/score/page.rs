@@ -7,7 +7,6 @@ use crate::{
     plot::Figure,
 };
 
-/// The whole page.
 pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
     let body = [
         section("verdict", "Recommendation", &format!("<p>{}</p>\n{}", text(&score.recommendation), warnings(score))),

@@ -16,7 +16,7 @@ pub(super) fn command() -> Command {
         .about("Show everything known about a device, to find out why it is silent")
         .arg(Arg::new("DEVICE_ID").required(true).value_parser(value_parser!(DeviceId)).help("The device"))
         .arg(json());
-    parent("device", "Look at one device").subcommand(with_settings(investigate))
+    parent("device", "Inspect one device").subcommand(with_settings(investigate))
 }
 
 pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {

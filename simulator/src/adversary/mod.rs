@@ -65,7 +65,6 @@ pub struct Knowledge {
     pub target: std::net::SocketAddr,
 }
 
-/// One adversary.
 pub struct Adversary {
     part: Part,
     behavior: Behavior,

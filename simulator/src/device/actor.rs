@@ -133,7 +133,6 @@ impl Device {
         ctx.spawn(due.into_actor(self).map(move |(), device, ctx| device.beat_due(intended_at, ctx)));
     }
 
-    /// A beat is due.
     fn beat_due(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
         let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         if !self.shard.is_running() || is_over {

@@ -93,7 +93,6 @@ impl FirmwareSlots {
         &self.running
     }
 
-    /// Its model.
     pub fn model(&self) -> &str {
         &self.model
     }

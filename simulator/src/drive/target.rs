@@ -24,7 +24,6 @@ pub struct Target {
     /// `http://HOST:PORT`.
     pub url: String,
     pub admin_token: String,
-    /// Answer timeout.
     pub timeouts: AnswerTimeouts,
     /// Its addresses; only the one that answers, once known.
     pub(super) addresses: Vec<SocketAddr>,

@@ -43,7 +43,6 @@ pub(super) struct Observations {
     pub(super) violations: Vec<Violation>,
 }
 
-/// Observations of one device.
 #[derive(Default)]
 pub(super) struct ObservedDevice {
     /// Pairs of heartbeats that were accepted.

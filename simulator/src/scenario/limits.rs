@@ -43,7 +43,6 @@ pub(crate) const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 pub(crate) const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = ms(100)..=hours(24);
 /// A device's timeout for an answer.
 pub(crate) const ANSWER_TIMEOUT: RangeInclusive<Duration> = ms(100)..=minutes(5);
-/// Default of `answer_timeout`.
 pub(crate) const ANSWER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Between two attempts of one adversary.
 pub(crate) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);

@@ -139,7 +139,6 @@ impl Firmware {
         }
     }
 
-    /// Its release ID.
     pub fn release_id(&self) -> String {
         release_id(&self.version)
     }

@@ -9,7 +9,6 @@ use super::source::Place;
 /// Characters of the file's own text that a message quotes.
 const QUOTED_CHARS_MAX: usize = 60;
 
-/// Characters of a suggestion.
 const SUGGESTION_CHARS_MAX: usize = 80;
 /// Most names in a list in a message.
 const LISTED_MAX: usize = 20;

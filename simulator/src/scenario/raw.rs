@@ -173,7 +173,6 @@ pub(super) struct RawExpectation {
 }
 
 impl RawScenario {
-    /// Reads the whole file.
     pub(super) fn read(mut file: Reader<'_>, problems: &mut Problems) -> Self {
         file.refuse_unknown_keys(TOP, elsewhere, problems);
         Self {

@@ -9,7 +9,6 @@ use super::problem::{Problem, Problems, any_of, closest, closest_value, grouped,
 use super::source::Place;
 use ks_protocol::duration;
 
-/// A value as JSON.
 fn json(value: &DeValue<'_>) -> serde_json::Value {
     match value {
         DeValue::String(text) => text.to_string().into(),
@@ -108,7 +107,6 @@ impl<'a> Reader<'a> {
         entries.map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref()))).collect()
     }
 
-    /// A string.
     pub(crate) fn text(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a string in quotes", problems, |value| match value {
             DeValue::String(text) => Some(text.to_string()),
@@ -225,7 +223,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A table: `[key]`.
     pub(crate) fn table(&self, key: &'static str, title: &str, problems: &mut Problems) -> Field<Reader<'a>> {
         let Some(value) = self.get(key) else { return self.absent(key) };
         match value.get_ref() {

@@ -16,7 +16,6 @@ use crate::{
 
 /// Time to write an image into a slot.
 const INSTALL_TIME: Duration = Duration::from_secs(20);
-/// Time to boot.
 const BOOT_TIME: Duration = Duration::from_secs(40);
 
 impl Device {

@@ -15,7 +15,6 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use ks_protocol::duration;
 
-/// Built-in phases.
 pub(crate) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
 
 /// Checks all steps; none if one is invalid. Steps of the same time keep the order of the file.

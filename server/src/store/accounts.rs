@@ -101,7 +101,7 @@ pub struct TokenRecord {
     pub role: Role,
     /// Its owner.
     pub user: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMs,
     /// When it expires.
     pub expires_at: UnixMs,

@@ -246,7 +246,7 @@ pub trait CommandRows {
     /// The commands of these names, in this order; none where there is none.
     fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError>;
     /// Commands of these devices, each given with a time, that are queued or delivered and whose deadline is after that time: at most
-    /// `limit` for each device, urgent ones first, then in the order they were made.
+    /// `limit` for each device, urgent ones first, then in the order of creation.
     fn waiting_commands(
         &mut self,
         devices: &[(i64, UnixMs)],
@@ -277,7 +277,7 @@ pub trait CommandRows {
 
 /// What can be asked of commands.
 pub trait CommandReads {
-    /// Commands with a row above `after`, at most `limit`, in the order they were made.
+    /// Commands with a row above `after`, at most `limit`, in the order of creation.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
     /// How far an order came; none if there is no such order.
     fn order_progress(&mut self, order_id: &CommandId) -> Result<Option<OrderProgress>, StoreError>;

@@ -1,18 +1,18 @@
-//! Whether the database was found damaged: whoever finds it stops every write for as long as the process lives.
+//! Whether the database was found damaged: the first detection stops all writes for the lifetime of the process.
 //!
-//! A database that is damaged in one place is written on at the price of what is still whole, and what is acknowledged then may
-//! be lost with the rest. Nothing that succeeds later proves it whole again, so this is never cleared.
+//! Writing on to a damaged database risks its intact data, and acknowledged writes may be lost with it. No later success proves
+//! the database intact, so this is never cleared.
 
 use std::sync::{Arc, OnceLock};
 
 use super::StoreError;
 
-/// Shared by all that reads and writes one store; cheap to clone.
+/// Shared by all readers and writers of one store; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Damage(Arc<OnceLock<StoreError>>);
 
 impl Damage {
-    /// Looks at what the store said, notes damage, and says so in the log: once.
+    /// Checks a result of the store for damage; records and logs the first one.
     pub fn note<T>(&self, done: &Result<T, StoreError>) {
         if let Err(error @ StoreError::Damaged(_)) = done
             && self.0.set(error.clone()).is_ok()
@@ -21,10 +21,10 @@ impl Damage {
         }
     }
 
-    /// Refuses while there is damage, which is for ever.
+    /// Refuses once damage was found.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], as it was found first.
+    /// [`StoreError::Damaged`], as first found.
     pub fn check(&self) -> Result<(), StoreError> {
         self.0.get().map_or(Ok(()), |found| Err(found.clone()))
     }

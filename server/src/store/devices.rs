@@ -296,7 +296,7 @@ pub struct Whitelisted {
 /// A stored one-time token; only its hash is kept, never the token itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtrtRow {
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMs,
     /// When they expire.
     pub expires_at: UnixMs,

@@ -10,7 +10,7 @@ use super::sqlite::Schema;
 /// Every migration: version, name, SQL. Never edit one that has been released; add the next.
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
 
-/// Every table that they make.
+/// Every table that they create.
 const TABLES: &[&str] = &[
     "artifacts",
     "audit",
@@ -41,7 +41,7 @@ const TABLES: &[&str] = &[
     "users",
 ];
 
-/// The schema that this program writes.
+/// The current schema version.
 pub const LATEST: i64 = 1;
 
 /// Why the schema could not be brought up to date.
@@ -50,33 +50,31 @@ pub enum MigrateError {
     /// The file was written by a newer program.
     #[error("its schema has version {found}, this program knows up to {LATEST}; use the newer program")]
     TooNew {
-        /// Version found.
-        found: i64,
+                found: i64,
     },
     /// The file was written by an older program, and this one may not change it.
     #[error("its schema has version {found}, this program has {LATEST}")]
     TooOld {
-        /// Version found.
-        found: i64,
+                found: i64,
     },
     /// The file has no tables.
     #[error("it is empty")]
     Empty,
-    /// The file has tables, and none of them is this program's.
-    #[error("it has a table `{table}`, and is no database of this program")]
+    /// The file has tables, none of them of this program.
+    #[error("it has a table `{table}` and is not a database of this program")]
     Foreign { table: String },
     /// A table of this program is missing.
     #[error("its table `{table}` is missing")]
     Missing { table: &'static str },
     /// A migration that was applied differs from the one in this program.
-    #[error("migration {version} was applied with other content than this program has")]
+    #[error("migration {version} was applied with different content")]
     Changed { version: i64 },
     /// SQLite failed.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
 }
 
-/// Refuses a database that has tables, and none of this program's; nothing of it is changed.
+/// Refuses a database that has only other programs' tables; changes nothing.
 pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), MigrateError> {
     let tables = tables(connection)?;
     match tables.first() {
@@ -85,7 +83,7 @@ pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), MigrateError
     }
 }
 
-/// Refuses a database whose schema is not exactly this program's; nothing of it is changed.
+/// Refuses a database whose schema is not exactly this program's; changes nothing.
 pub(super) fn refuse_other(connection: &Connection) -> Result<(), MigrateError> {
     refuse_foreign(connection)?;
     let tables = tables(connection)?;
@@ -105,7 +103,7 @@ pub(super) fn refuse_other(connection: &Connection) -> Result<(), MigrateError> 
     }
 }
 
-/// Brings the schema to [`LATEST`], as far as `schema` allows; gives the versions applied now. `now_ms` is written beside them.
+/// Brings the schema to [`LATEST`], as far as `schema` allows; returns the versions applied now. `now_ms` is recorded with them.
 pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) -> Result<Vec<i64>, MigrateError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
@@ -147,7 +145,7 @@ pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) 
     Ok(applied)
 }
 
-/// The tables that are there.
+/// The existing tables.
 fn tables(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()

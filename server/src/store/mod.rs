@@ -1,8 +1,8 @@
-//! Where writes become durable: the traits, what can be written and read, and what comes back.
+//! Durable storage: the traits of a store, its writes and queries, and their results.
 //!
 //! A store is synchronous. [`writer`] drives it from a thread in production and from a task in a rehearsal; handlers hold a
-//! [`Writer`] and a [`Reader`]. Each room has a file with its records, what can be written and what can be asked, and one of
-//! the same name for each store.
+//! [`Writer`] and a [`Reader`]. Each topic has a file with its records, its writes and its queries, and one of the same name for
+//! each store.
 
 pub mod accounts;
 pub mod audit;
@@ -51,39 +51,39 @@ use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseRows};
 use rollouts::{RolloutReads, RolloutRows};
 
-/// Where writes become durable.
+/// A store that makes writes durable.
 pub trait Store: Send {
-    /// Runs `group` in one transaction, in which each write sees those before it. Once this returns, all of it survives
+    /// Runs `group` in one transaction, in which each write sees the earlier ones. Once this returns, all of it survives
     /// `kill -9` (and a power cut, with `STORE_SYNCHRONOUS=full`).
     ///
     /// # Errors
-    /// The store failed, or `group` did, and nothing of it is stored.
+    /// The store or `group` failed; nothing of it is stored.
     fn commit(
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
-    /// The store is damaged: its end must leave all files as they are, for people to save what can be saved.
+    /// The store is damaged: closing it must leave all files unchanged, so that operators can recover data.
     fn leave_files(&mut self);
 }
 
-/// What can be written. Times and randomness are parameters: the store has neither clock nor random numbers. What has been read in a
-/// transaction nobody else changes until it ends: rules read, decide, and write.
+/// What can be written. Times and randomness are parameters: the store has neither clock nor random numbers. Rows read in a
+/// transaction are not changed by others until it ends: rules read, decide, and write.
 ///
-/// SQLite has one writer, so every read holds that already. A store in which several servers write must read these rows with a lock
+/// SQLite has one writer, so that holds for every read. A store in which several servers write must read these rows with a lock
 /// until the end of the transaction (`SELECT ... FOR UPDATE`), or else run transactions one after the other:
 ///
-/// - the head of the audit, before each line that is appended to it: the chain has one end;
-/// - standings and devices ([`DeviceRows::standings`], `standings_of`, `device`), one-time tokens (`otrt`) and known keys: a device that
-///   is revoked, registered, edited or given a key is decided on its row; a key that is not there yet needs its unique index;
+/// - the head of the audit, before each appended line: the chain has one end;
+/// - standings and devices ([`DeviceRows::standings`], `standings_of`, `device`), one-time tokens (`otrt`) and known keys: revoking,
+///   registering, editing or re-keying a device is decided on its row; a key that is not stored yet needs its unique index;
 /// - the states of devices, by `take_pairs` and `take_beats` themselves, which are conditional writes, in an order of rows that is the
 ///   same for every server (two batches that lock the same devices in different orders wait for each other);
-/// - orders by name, by client token, and their terms: the same piece is not made twice;
+/// - orders by name, by client token, and their terms: no piece is queued twice;
 /// - commands ([`CommandRows::commands_named`], `waiting_commands`, `open_commands`, `overdue_commands`);
 /// - the next line numbers of devices ([`LogRows::next_line_nos`]), whose row `take_pairs` has locked already;
 /// - rollouts by name, with the updates in them ([`RolloutRows::open_updates`], `updates_in`, `waiting_updates`), and releases;
 /// - the newest keyset and the server keys; accounts, sessions and tokens.
 ///
-/// Rows and numbers that are followed must become visible in their order ([`StoreReader`]): a store that gives numbers before it commits
+/// Followed rows and numbers must become visible in their order ([`StoreReader`]): a store that assigns numbers before it commits
 /// takes one lock for those tables first.
 pub trait Transaction:
     AccountRows
@@ -100,8 +100,8 @@ pub trait Transaction:
 {
 }
 
-/// What can be asked of a store; sees what is committed and nothing else. Rows and numbers by which things are paged and followed
-/// grow in the order of commits: who has seen one misses none below it.
+/// The queries of a store; they see committed data only. Rows and numbers used for paging and following increase in the order of
+/// commits: a reader that has seen one misses none below it.
 pub trait StoreReader:
     Send
     + AccountReads
@@ -116,22 +116,22 @@ pub trait StoreReader:
     + ReleaseReads
     + RolloutReads
 {
-    /// A question begins: what it reads must not take longer than the store lets anybody hold up its files.
+    /// Begins a query, and with it the store's time limit for readers.
     fn begin(&mut self);
-    /// Why the question that began last failed, where that is because it took too long.
+    /// Maps the error of the last query to a timeout, if it was stopped by the time limit.
     fn given_up(&self, error: StoreError) -> StoreError;
-    /// Whether the store's files are where they were; gives the length of the write-ahead log in bytes.
+    /// Checks that the store's files are still in place; returns the length of the write-ahead log in bytes.
     ///
     /// # Errors
     /// [`StoreError::Misplaced`].
     fn in_place(&mut self) -> Result<u64, StoreError>;
-    /// Bytes that are free where the store grows; none if that can't be said.
+    /// Free bytes on the store's disk; none if unknown.
     fn disk_free_bytes(&mut self) -> Option<u64>;
-    /// How far what servers follow has come.
+    /// The newest positions that servers follow.
     fn newest(&mut self) -> Result<Newest, StoreError>;
 }
 
-/// How far what servers follow has come: each keeps it in memory, and takes over what another has changed.
+/// The newest positions that servers follow: each server keeps them in memory and applies what another one changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newest {
     /// Row of the last device; 0 before the first.
@@ -144,40 +144,40 @@ pub struct Newest {
     pub decision: i64,
 }
 
-/// Why a store could not do it.
+/// Why a store failed or refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused: disk full, I/O error.
+    /// The database failed: disk full, I/O error.
     #[error("the database failed: {0}")]
     Database(String),
-    /// The database's files are not where they were, so what is written to them is lost; with what happened to which.
+    /// The database's files were moved, deleted or replaced, so writes to them are lost; with the details.
     #[error(
         "{0} while the server runs, so nothing is stored any more: put back the very file that was there, or stop the server, \
          put the database and its -wal in place, and start it"
     )]
     Misplaced(String),
-    /// The database is damaged; with what was found.
+    /// The database is damaged; with the details.
     #[error(
         "the database is damaged ({0}), so nothing is stored any more: stop the server, put the database, its -wal and its -shm \
          aside, restore a backup, and start it"
     )]
     Damaged(String),
-    /// The transaction can be run again: another one was in its way, or the connection was lost before the commit. Nothing was
-    /// written. The writer runs it again, and reports this only if it happens too often; with the cause.
+    /// The transaction can be retried: it conflicted with another one, or the connection was lost before the commit. Nothing was
+    /// written. The writer retries it, and reports this only after too many attempts; with the cause.
     #[error("the database gave up the transaction, time and again: {0}")]
     Retry(String),
-    /// Another program holds the database; nothing was written.
+    /// Another program has locked the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,
-    /// A question was given up, because it took longer than one may.
+    /// A query was stopped at its time limit.
     #[error(
         "the question took longer than {max_s} s and was given up: ask for less, such as one device or a shorter time"
     )]
     TooLong {
-        /// How long one may take.
+        /// The time limit.
         max_s: u64,
     },
-    /// More writes wait than the queue holds.
+    /// The write queue is full.
     #[error("more writes wait than the queue holds")]
     QueueFull,
     /// The store has been shut down.
@@ -185,51 +185,51 @@ pub enum StoreError {
     Closed,
 }
 
-/// Who does something, from where, and when: what the audit keeps of every change.
+/// Who makes a change, from where, and when: recorded in the audit with every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// A user, a token, a device, a tool.
     pub name: String,
-    /// Where the request came from; none for a tool on the server's own machine.
+    /// The request's network address; none for a tool on the server's own machine.
     pub address: Option<IpAddr>,
     /// When.
     pub at: UnixMs,
 }
 
-/// Why the store would not take a device's write: the last word on each of these is its.
+/// Why the store denied a device's write; the store makes the final check of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// No such device.
     Unknown,
     NotRegistered,
     Revoked,
-    /// The pair is not greater than the one kept.
+    /// The pair is not greater than the stored one.
     Stale {
-        /// The pair kept.
+        /// The stored pair.
         kept: Sequence,
     },
     /// The key is not the whitelisted one.
     KeyMismatch,
-    /// A token is demanded.
+    /// A token is required.
     OtrtRequired,
-    /// The token is unknown, expired or bound to another.
+    /// The token is unknown, expired or bound to another device or model.
     OtrtInvalid,
     /// The token was used by another device or key.
     OtrtUsed,
-    /// The new key is or was somebody's.
+    /// A device has or had the new key.
     KeyInUse,
 }
 
-/// One step of a walk that deletes or closes what is old.
+/// One step of a scan that deletes or closes old rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneStep {
     /// Rows deleted or closed.
     pub rows: usize,
-    /// Where to look next; none when the walk is over.
+    /// Where the next step begins; none when the scan is complete.
     pub next_after: Option<i64>,
 }
 
-/// The rows that one step of a walk looks at, of which there is at least one.
+/// The rows read by one step of a scan, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// How many.

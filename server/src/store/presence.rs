@@ -1,17 +1,17 @@
-//! What presence is reckoned from: when devices were last heard, and when no server was there to hear them.
+//! The data that presence is computed from: when devices were last seen, and when no server was running.
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
 use super::{StoreError, devices::DeviceStatus};
 
-/// A time in which no server listened.
+/// A time in which no server was running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservationGap {
     pub from: UnixMs,
     pub to: UnixMs,
 }
 
-/// When a device was last heard.
+/// When a device was last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSeenRecord {
     /// Row; devices are paged by it.
@@ -25,36 +25,36 @@ pub struct LastSeenRecord {
     pub last_seen_at: Option<UnixMs>,
 }
 
-/// The last word of a server that listened.
+/// The last liveness record of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLiveness {
     /// When.
     pub at: UnixMs,
-    /// From when to when a clock that is behind it said that it was meanwhile.
+    /// The span of times recorded since by a clock that is behind `at`.
     pub behind: Option<(UnixMs, UnixMs)>,
 }
 
-/// The rows of presence. Within a transaction, [`crate::rules::presence`] decides over them.
+/// The rows of presence. The decisions are in [`crate::rules::presence`].
 pub trait PresenceRows {
-    /// The last word of a server; none before the first.
+    /// The last liveness record; none before the first.
     fn server_alive(&mut self) -> Result<Option<ServerLiveness>, StoreError>;
-    /// Stores the last word of a server.
+    /// Stores the last liveness record.
     fn save_server_alive(&mut self, alive: ServerLiveness) -> Result<(), StoreError>;
-    /// Where the earliest gap begins that began at or before `from_max` and ended after `to_min`.
+    /// Start of the earliest gap that began at or before `from_max` and ended after `to_min`.
     fn gap_start(&mut self, from_max: UnixMs, to_min: UnixMs) -> Result<Option<UnixMs>, StoreError>;
-    /// When the database was made.
+    /// When the database was created.
     fn made_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
     /// Adds a gap.
     fn insert_gap(&mut self, gap: ObservationGap) -> Result<(), StoreError>;
     /// Deletes gaps that ended after a time.
     fn delete_gaps_after(&mut self, at: UnixMs) -> Result<(), StoreError>;
-    /// Forgets gaps that ended before a time.
+    /// Deletes gaps that ended before a time.
     fn forget_gaps(&mut self, before: UnixMs) -> Result<(), StoreError>;
-    /// Devices last heard within this span, both ends included, count as last heard at `heard_at`; gives how many there were.
+    /// Sets devices last seen within this span, both ends included, to last seen at `heard_at`; returns how many there were.
     fn move_last_seen(&mut self, span: (UnixMs, UnixMs), heard_at: UnixMs) -> Result<usize, StoreError>;
 }
 
-/// What can be asked of presence.
+/// Queries about presence.
 pub trait PresenceReads {
     /// Gaps that ended after `since`, the oldest first.
     fn gaps(&mut self, since: UnixMs) -> Result<Vec<ObservationGap>, StoreError>;

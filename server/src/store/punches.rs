@@ -1,4 +1,4 @@
-//! Punches: each exactly once, by device and number.
+//! Punches: each is stored exactly once, by device and number.
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -20,12 +20,12 @@ pub struct PunchBatch {
     pub at: UnixMs,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PunchesTaken {
-    /// New ones.
+    /// Punches added.
     pub stored: u64,
-    /// Those that were there already, the same in every column.
+    /// Punches stored before with the same content.
     pub known: u64,
     /// Numbers under which another punch is stored.
     pub conflicts: Vec<u64>,
@@ -34,21 +34,21 @@ pub struct PunchesTaken {
 /// A stored punch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchRecord {
-    /// Where it was made.
+    /// The device.
     pub device_id: DeviceId,
-    /// Its number there.
+    /// Its number on the device.
     pub punch_no: u64,
     /// The device's site.
     pub site: String,
-    /// When it was made, by the device's clock.
+    /// When it was recorded, by the device's clock.
     pub at: UnixMs,
     /// When it was received.
     pub received_at: UnixMs,
-    /// What was held to the reader.
+    /// The credential presented.
     pub badge: String,
-    /// Which way.
+    /// Direction.
     pub direction: String,
-    /// How the person was known.
+    /// How the person was identified.
     pub method: String,
 }
 
@@ -57,9 +57,9 @@ pub struct PunchRecord {
 pub struct PunchFilter {
     pub site: Option<String>,
     pub device_id: Option<DeviceId>,
-    /// Made at or after this.
+    /// Recorded at or after this.
     pub since: UnixMs,
-    /// Made before this.
+    /// Recorded before this.
     pub until: UnixMs,
 }
 
@@ -76,33 +76,33 @@ pub struct NewPunch<'a> {
     pub punch: &'a Punch,
 }
 
-/// What is stored under a number of a device.
+/// The punch stored under a number of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPunch {
     /// Row of the device.
     pub device: i64,
     pub punch_no: u64,
-    /// When it was made, by the device's clock.
+    /// When it was recorded, by the device's clock.
     pub at: UnixMs,
-    /// What was held to the reader.
+    /// The credential presented.
     pub badge: String,
-    /// Which way.
+    /// Direction.
     pub direction: String,
-    /// How the person was known.
+    /// How the person was identified.
     pub method: String,
 }
 
-/// The rows of punches. Within a transaction, [`crate::rules::punches`] decides over them.
+/// The rows of punches. The decisions are in [`crate::rules::punches`].
 pub trait PunchRows {
-    /// Adds punches, in this order, each if its device has none of its number; gives of each whether it was added.
+    /// Adds punches in this order, each if its device has none with its number; returns for each whether it was added.
     fn insert_punches(&mut self, punches: &[NewPunch<'_>]) -> Result<Vec<bool>, StoreError>;
     /// The punches stored under these numbers, each given with its device's row, in any order.
     fn stored_punches(&mut self, numbers: &[(i64, u64)]) -> Result<Vec<StoredPunch>, StoreError>;
 }
 
-/// What can be asked of punches.
+/// Queries about punches.
 pub trait PunchReads {
-    /// A page of punches after `after` in the order of time, at most `limit`, and the place of the last one if there may be more.
+    /// A page of punches after `after` in the order of time, at most `limit`, and the position of the last one if there may be more.
     fn punches(
         &mut self,
         which: &PunchFilter,

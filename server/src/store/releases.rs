@@ -1,4 +1,4 @@
-//! Releases of firmware: artifacts by their hash, and manifests with where each is in its life.
+//! Releases of firmware: artifacts by their hash, and manifests with their lifecycle state.
 
 use ks_protocol::{id::ReleaseId, text::Sha256, time::UnixMs};
 use schemars::JsonSchema;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::store::audit::chain::Audited;
 
-/// Where a release is in its life.
+/// Lifecycle state of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ReleaseState {
-    /// Written, not signed yet.
+    /// Created, not signed yet.
     Draft,
-    /// Signed, its artifact is here: nothing of it changes any more.
+    /// Signed, with its artifact stored: it no longer changes.
     Staged,
     /// Rollouts may offer it.
     Active,
@@ -40,7 +40,7 @@ impl ReleaseState {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether a release may go from here to there: DRAFT -> STAGED -> ACTIVE, and REVOKED from anywhere.
+    /// Whether a release may change to that state: DRAFT -> STAGED -> ACTIVE, and REVOKED from anywhere.
     pub fn may_become(self, next: Self) -> bool {
         matches!(
             (self, next),
@@ -57,24 +57,24 @@ pub struct ReleaseRecord {
     pub row: i64,
     pub release_id: ReleaseId,
     pub product: String,
-    /// Version, for people.
+    /// Version, for display.
     pub version: String,
     pub release_counter: u64,
     /// Its artifact.
     pub sha256: Sha256,
-    /// The manifest: unsigned while it is a draft that the server shall sign.
+    /// The manifest: unsigned while it is a draft that the server will sign.
     pub manifest: String,
     /// Its status.
     pub state: ReleaseState,
-    /// When it was written.
+    /// When it was created.
     pub created_at: UnixMs,
-    /// When it came to where it is.
+    /// When it entered its state.
     pub changed_at: UnixMs,
-    /// Why, if somebody said.
+    /// The reason, if one was given.
     pub reason: String,
 }
 
-/// A release to keep.
+/// A release to store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRelease {
     pub release_id: ReleaseId,
@@ -86,28 +86,28 @@ pub struct NewRelease {
     pub manifest: String,
 }
 
-/// Why a release can't be kept, or not become what it shall.
+/// Why a release can't be stored or can't change its state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseRefused {
     /// No such release.
     #[error("there is no release {0}")]
     Unknown(ReleaseId),
-    /// The name stands for another one.
-    #[error("there is a release {0} already; a release never changes, so give this one another name")]
+    /// The name is in use.
+    #[error("there is a release {0} already; a release never changes, so choose another name")]
     NameTaken(ReleaseId),
-    /// The counter stands for another one.
-    #[error("release {0} of this product has that release_counter already; it must grow with each release")]
+    /// The counter is in use.
+    #[error("release {0} of this product has that release_counter already; it must increase with each release")]
     CounterTaken(ReleaseId),
-    /// The artifact is not here.
-    #[error("artifact {0} is not here; upload it first")]
+    /// The artifact is not stored.
+    #[error("artifact {0} is not stored; upload it first")]
     NoArtifact(Sha256),
-    /// It is somewhere else in its life.
+    /// Its state does not allow the change.
     #[error("release {release_id} is {}, and can't become {}", is.as_str(), wanted.as_str())]
     State {
         release_id: ReleaseId,
-        /// Where it is.
+        /// Its state.
         is: ReleaseState,
-        /// Where it should go.
+        /// The requested state.
         wanted: ReleaseState,
     },
 }
@@ -119,27 +119,27 @@ pub struct ArtifactRecord {
     pub sha256: Sha256,
     /// Its length.
     pub size_bytes: u64,
-    /// What is wrong with its bytes, if something is: `is gone`, ...
+    /// The fault of its file, if any: `is gone`, ...
     pub fault: Option<String>,
 }
 
-/// A change of where a release is in its life.
+/// A change of a release's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseChange {
     pub release_id: ReleaseId,
-    /// Where it goes.
+    /// The new state.
     pub state: ReleaseState,
-    /// The signed manifest, where it comes with the change.
+    /// The signed manifest, if the change includes it.
     pub manifest: Option<String>,
     /// Why.
     pub reason: String,
 }
 
-/// The rows of releases and images. Within a transaction, [`crate::rules::releases`] decides over them.
+/// The rows of releases and images. The decisions are in [`crate::rules::releases`].
 pub trait ReleaseRows {
     /// A release by its name.
     fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
-    /// The release of a product that has this counter.
+    /// The release of a product with this counter.
     fn release_with_counter(&mut self, product: &str, release_counter: u64) -> Result<Option<ReleaseId>, StoreError>;
     /// Adds a release as a DRAFT.
     fn insert_release(&mut self, new: &NewRelease, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
@@ -155,22 +155,22 @@ pub trait ReleaseRows {
         at: UnixMs,
         noted: &Audited,
     ) -> Result<(), StoreError>;
-    /// Stores what is wrong with an image's bytes.
+    /// Stores the fault of an image's file, or that it has none.
     fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, noted: &Audited) -> Result<(), StoreError>;
 }
 
-/// What can be asked of releases.
+/// Queries about releases.
 pub trait ReleaseReads {
     /// A release by its name.
     fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;
-    /// Releases with a row above `after`, at most `limit`, in the order they were made.
+    /// Releases with a row above `after`, at most `limit`, in the order of creation.
     fn releases(&mut self, after: i64, limit: usize) -> Result<Vec<ReleaseRecord>, StoreError>;
-    /// Length of an artifact that is kept, in bytes.
+    /// Length of a stored artifact, in bytes.
     fn artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
-    /// The first artifact after that one, in the order of hashes, that a release which is ACTIVE needs.
+    /// The next artifact in the order of hashes that an ACTIVE release needs.
     fn offered_artifact_after(&mut self, after: Option<Sha256>) -> Result<Option<ArtifactRecord>, StoreError>;
-    /// Artifacts that releases which are ACTIVE need, and with whose bytes something is wrong; at most 1,000.
+    /// Artifacts with a fault that ACTIVE releases need; at most 1,000.
     fn broken_artifacts(&mut self) -> Result<Vec<ArtifactRecord>, StoreError>;
-    /// The length of an artifact that devices may fetch: a release that needs it is ACTIVE, and nothing is wrong with it.
+    /// The length of an artifact that devices may fetch: an ACTIVE release needs it, and it has no fault.
     fn offered_artifact_bytes(&mut self, sha256: Sha256) -> Result<Option<u64>, StoreError>;
 }

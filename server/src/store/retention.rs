@@ -1,9 +1,9 @@
-//! Retention: old rows go in small steps, each a write like any other, so that none stalls the rest; and what is overdue is
-//! closed in the same way.
+//! Retention: deletes old rows in small steps, each an ordinary write, so that none blocks others; and closes overdue commands in
+//! the same way.
 //!
-//! Nothing is deleted or closed on the word of a clock that jumped: after one that went ahead by more than an hour between two looks, or
-//! by more than a day while the server was down, retention rests for a day, so that people can set it right. A restart within
-//! that day ends no rest: the jump stands in the database, as a gap in which no server listened.
+//! Nothing is deleted or closed after the clock jumped: if it went ahead by more than an hour between two checks, or by more than a
+//! day while the server was down, retention rests for a day, so that operators can correct it. A restart within that day does not
+//! end the rest: the database records the jump as a gap in which no server was running.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,22 +16,22 @@ use crate::{
     rules,
 };
 
-/// Rows looked at in one step: about a millisecond of the writer's time.
+/// Rows read in one step: about a millisecond of the writer's time.
 const STEP_ROWS: usize = 1_000;
-/// Pause between steps while there is more to look at.
+/// Pause between steps while rows remain.
 const STEP_PAUSE: Duration = Duration::from_millis(50);
-/// Pause between walks. Each begins with a write, so a store that failed is tried again at least this often.
-const WALK_PAUSE: Duration = Duration::from_mins(1);
-/// How long no server may say that it listens before that is a gap, in milliseconds.
+/// Pause between scans. Each begins with a write, so a failed store is retried at least this often.
+const SCAN_PAUSE: Duration = Duration::from_mins(1);
+/// Time without a liveness record that counts as a gap, in milliseconds.
 pub const GAP_MIN_MS: u64 = 2 * 60_000;
-/// How far the clock may go ahead of the timer between two looks.
+/// How far the clock may go ahead of the timer between two checks.
 const JUMP_MAX: Duration = Duration::from_hours(1);
 /// How far it may have gone ahead of the newest heartbeat while the server was down.
 const DOWN_MAX: Duration = Duration::from_hours(24);
 /// How long nothing is deleted after a jump.
 const REST: Duration = Duration::from_hours(24);
-/// How long a device's change is kept for servers to follow, an ended token (a one-time token too) and a gap for people to look
-/// at.
+/// How long device changes are kept for servers to follow, and ended tokens (one-time tokens too) and gaps for operators to
+/// inspect.
 const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// How long rows are kept.
@@ -42,31 +42,31 @@ pub struct Retention {
     pub logs: Duration,
     /// Commands that have ended.
     pub commands: Duration,
-    /// What firmware devices ran before.
+    /// Earlier firmware of devices.
     pub firmware_history: Duration,
 }
 
-/// What a server that listens does once a minute at least, in one write with the first step of each walk.
+/// A running server's periodic work, at least once a minute: the liveness record, in one write with the first step of each scan.
 pub async fn run(writer: Writer, reader: Reader, clock: Arc<dyn Clock>, kept: Retention) {
     let now = clock.now();
     let newest = reader.ask(|store| store.newest_heartbeat_at()).await.unwrap_or(None);
     let gaps = reader.ask(move |store| store.gaps(now.minus_ms(ms(REST)))).await.unwrap_or_default();
     let mut watch = ClockWatch::starting(now, newest, &gaps);
-    // A start is a gap, however short: nobody listened just before.
+    // A start always records a gap, however short: no server was running just before.
     let mut gap_min_ms = 0;
     loop {
         let now = clock.now();
         let limits = watch.is_trusted(now).then(|| Limits::of(kept, now));
-        match walk(&writer, now, gap_min_ms, limits).await {
+        match scan(&writer, now, gap_min_ms, limits).await {
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "retention failed; it will be tried again"),
             Ok(()) => gap_min_ms = GAP_MIN_MS,
         }
-        tokio::time::sleep(WALK_PAUSE).await;
+        tokio::time::sleep(SCAN_PAUSE).await;
     }
 }
 
-/// Before which time rows go.
+/// The times before which rows are deleted.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     heartbeats: UnixMs,
@@ -89,7 +89,7 @@ impl Limits {
     }
 }
 
-/// Where each walk is; none once it is over.
+/// Position of each scan; none once it is complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Places {
     overdue: Option<i64>,
@@ -100,8 +100,8 @@ struct Places {
     traces: Option<i64>,
 }
 
-/// All walks side by side, a step of each in one write. Without limits nothing is closed or deleted.
-async fn walk(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limits>) -> Result<(), StoreError> {
+/// Runs all scans together, one step of each per write. Without limits nothing is closed or deleted.
+async fn scan(writer: &Writer, now: UnixMs, gap_min_ms: u64, limits: Option<Limits>) -> Result<(), StoreError> {
     let start = limits.map(|_| 0);
     let mut places = Places {
         overdue: start,
@@ -159,7 +159,7 @@ fn step(
     Ok(next)
 }
 
-/// Compares the clock with the timer, which knows no jumps.
+/// Compares the clock with the timer, which never jumps.
 struct ClockWatch {
     last: (UnixMs, Instant),
     rests_until: Option<Instant>,
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_restart_under_a_clock_that_jumped_ends_no_rest() {
+    async fn a_restart_after_a_clock_jump_does_not_end_the_rest() {
         let jumped = START + Duration::from_hours(240);
         let gaps = [ObservationGap { from: START, to: jumped }];
         let mut now = jumped + Duration::from_hours(20);

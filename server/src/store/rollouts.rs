@@ -1,4 +1,4 @@
-//! Rollouts and the updates of their devices: who is in one, how far each is, what was decided and from which numbers.
+//! Rollouts and the updates of their devices: their devices, their progress, and their decisions with the numbers behind them.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::{
 /// Outcomes other than CONFIRMED after which a device is left out of rollouts.
 pub const QUARANTINE_FAILURES: u32 = 3;
 
-/// A device that a rollout could be for.
+/// A device that could join a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The device's row.
@@ -34,13 +34,13 @@ pub struct Candidate {
     pub device_id: DeviceId,
     pub model: String,
     pub site: String,
-    /// Counter of what it last said it runs.
+    /// Counter of the firmware that it last reported.
     pub release_counter: u64,
-    /// The open rollout that has it.
+    /// The open rollout that it is in.
     pub open_rollout: Option<RolloutId>,
-    /// Updates of it that ended in a failure.
+    /// Number of its failed updates.
     pub failures: u32,
-    /// Whether an update to this very release has failed before.
+    /// Whether an update to this release has failed before.
     pub has_failed_this: bool,
 }
 
@@ -49,41 +49,41 @@ pub struct Candidate {
 pub struct Target {
     /// The device's row.
     pub row: i64,
-    /// The stage that adds it.
+    /// The stage that includes it.
     pub stage: usize,
     pub place: Place,
-    /// Its model when the rollout was made.
+    /// Its model when the rollout was created.
     pub model: String,
     pub site: String,
 }
 
-/// A rollout to make.
+/// A rollout to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRollout {
     pub rollout_id: RolloutId,
-    /// What it rolls out.
+    /// The release.
     pub release_id: ReleaseId,
     /// How.
     pub policy: Policy,
-    /// As it begins.
+    /// The initial state.
     pub state: State,
-    /// To whom.
+    /// The devices.
     pub targets: Vec<Target>,
-    /// Why, for the trace.
+    /// The reason, for the trace.
     pub why: String,
 }
 
-/// Why a rollout can't be made.
+/// Why a rollout can't be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RolloutRefused {
-    /// The name stands for another one.
+    /// The name is in use.
     #[error("there is a rollout {0} already")]
     NameTaken(RolloutId),
     /// The release may not be offered.
     #[error("release {0} is not ACTIVE")]
     NotActive(ReleaseId),
-    /// Somebody was quicker.
-    #[error("a device is in another open rollout by now; plan again")]
+    /// Another rollout took a device in the meantime.
+    #[error("a device has joined another open rollout meanwhile; plan again")]
     InAnother,
 }
 
@@ -93,13 +93,13 @@ pub struct RolloutRecord {
     /// Row; rollouts are paged by it.
     pub row: i64,
     pub rollout_id: RolloutId,
-    /// What it rolls out.
+    /// The release.
     pub release: ReleaseRecord,
     /// How.
     pub policy: Policy,
-    /// How far it is.
+    /// Its state.
     pub state: State,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMs,
 }
 
@@ -111,38 +111,38 @@ pub struct UpdateRecord {
     pub device_id: DeviceId,
     pub model: String,
     pub site: String,
-    /// The stage that adds it.
+    /// The stage that includes it.
     pub stage: usize,
-    /// How far it is.
+    /// Its state.
     pub update: Update,
-    /// What the device said last.
+    /// The detail that the device reported last.
     pub detail: String,
-    /// When the device was last heard.
+    /// When the device was last seen.
     pub last_seen_at: Option<UnixMs>,
 }
 
-/// Whom to offer a release to.
+/// Which devices to offer a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offering {
-    /// So many devices at most.
+    /// Most devices.
     pub count: u32,
-    /// Of this stage and those before.
+    /// Up to this stage.
     pub stage: usize,
-    /// Devices of one site that may be under way or lost at most.
+    /// Most devices of one site that may be under way or lost.
     pub site_unavailable_max: Option<u32>,
-    /// Heard since then: who is away can't take an offer.
+    /// Only devices seen since then: absent ones can't accept an offer.
     pub heard_since: UnixMs,
     /// Now.
     pub at: UnixMs,
 }
 
-/// How silent a site is, leaving out devices that have begun to update.
+/// Silence of a site, excluding devices that have begun to update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSilence {
     pub site: String,
-    /// Devices there that were heard lately.
+    /// Devices there that were seen recently.
     pub devices: u32,
-    /// Of these, those that are silent now.
+    /// How many of these are silent now.
     pub silent: u32,
 }
 
@@ -153,40 +153,40 @@ pub struct DecisionRecord {
     pub row: i64,
     /// When.
     pub at: UnixMs,
-    /// Who: a person, or `engine`.
+    /// Who: an operator or the engine.
     pub actor: String,
     pub what: String,
-    /// In which stage, from 0.
+    /// The stage, from 0.
     pub stage: usize,
-    /// The rollout's revision from then on.
+    /// The rollout's revision after it.
     pub revision: u64,
     /// The order that it carried out.
     pub ordered: Option<String>,
     pub why: String,
-    /// What the gates said.
+    /// The gate readings.
     pub gates: Vec<GateReading>,
 }
 
-/// A device's update in an open rollout, with what decides whether it may go on.
+/// A device's update in an open rollout, with what determines whether it may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpdate {
     /// Row of the device.
     pub device: i64,
     /// The rollout's row.
     pub rollout: i64,
-    /// What it rolls out.
+    /// The release.
     pub release_id: ReleaseId,
-    /// Where that release is in its life.
+    /// The release's state.
     pub release_state: ReleaseState,
     /// Its signed manifest.
     pub manifest: String,
-    /// Whether nothing is wrong with the image.
+    /// Whether the image has no fault.
     pub is_image_sound: bool,
     /// How.
     pub policy: Policy,
     /// Whether the rollout goes on.
     pub status: Status,
-    /// How far the update is.
+    /// The update.
     pub update: Update,
 }
 
@@ -195,16 +195,16 @@ pub struct OpenUpdate {
 pub struct Turn {
     /// The share at which the device enters, in basis points.
     pub enters_bp: u16,
-    /// Its place among those of the same share; an order, and no number that means anything.
+    /// Its position among those of the same share; only the order matters.
     pub bucket: i64,
     /// The device's row.
     pub device: i64,
 }
 
-/// A device whose update waits for its turn.
+/// A device whose update is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its place.
+    /// Its turn.
     pub turn: Turn,
     pub site: String,
     /// The boot that it was in when last heard.
@@ -229,20 +229,20 @@ impl StatusReport {
     }
 }
 
-/// The rows of rollouts and of their devices' updates. Within a transaction, [`crate::rules::rollouts`] and
-/// [`crate::rules::updates`] decide over them.
+/// The rows of rollouts and of their devices' updates. The decisions are in [`crate::rules::rollouts`] and
+/// [`crate::rules::updates`].
 pub trait RolloutRows {
     /// A rollout by its name.
     fn rollout(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError>;
     /// Names of the open rollouts of a release, the oldest first.
     fn open_rollouts_of(&mut self, release_id: &ReleaseId) -> Result<Vec<RolloutId>, StoreError>;
-    /// Devices that a rollout of a release could be for.
+    /// Devices that could join a rollout of a release.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
-    /// Adds a rollout, whose name none has; gives its row.
+    /// Adds a rollout, whose name must be unused; returns its row.
     fn insert_rollout(&mut self, new: &NewRollout, release: &ReleaseRecord, at: UnixMs) -> Result<i64, StoreError>;
     /// Stores the state of a rollout.
     fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError>;
-    /// Marks a rollout and its updates closed; no device's heartbeats follow it from then on.
+    /// Marks a rollout and its updates closed; heartbeats no longer affect it.
     fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError>;
     /// Adds a decision to the trace.
     fn insert_decision(
@@ -259,9 +259,9 @@ pub trait RolloutRows {
     fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError>;
     /// Adds an update for each target, PENDING.
     fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
-    /// How far a rollout's devices are. Confirmed devices not heard since `silent_before` are suspects.
+    /// Counts a rollout's devices by state. Confirmed devices not seen since `silent_before` are suspects.
     fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
-    /// Updates in one of these states; with `silent_before`, of devices that were not heard since.
+    /// Updates in one of these states; with `silent_before`, of devices that were not seen since.
     fn updates_in(
         &mut self,
         rollout: i64,
@@ -270,7 +270,7 @@ pub trait RolloutRows {
     ) -> Result<Vec<UpdateRecord>, StoreError>;
     /// How many updates are in one of these states, by site.
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
-    /// How silent each site is, by those of its registered devices that were heard since `since` and whose update in this rollout,
+    /// How silent each site is, judged by those of its registered devices that were seen since `since` and whose update in this rollout,
     /// if they have one, is in one of these states.
     fn silence(
         &mut self,
@@ -279,8 +279,8 @@ pub trait RolloutRows {
         since: UnixMs,
         silent_before: UnixMs,
     ) -> Result<Vec<SiteSilence>, StoreError>;
-    /// Registered devices that wait for their turn, of the offering's stage or an earlier one, heard since its `heard_since`: those
-    /// behind `after`, at most `limit`, in the order of their turns.
+    /// Registered devices with a pending update, of the offering's stage or an earlier one, seen since its `heard_since`: those
+    /// after `after`, at most `limit`, in the order of their turns.
     fn waiting_updates(
         &mut self,
         rollout: i64,
@@ -290,11 +290,11 @@ pub trait RolloutRows {
     ) -> Result<Vec<Waiting>, StoreError>;
     /// The open updates of these devices, in any order.
     fn open_updates(&mut self, devices: &[i64]) -> Result<Vec<OpenUpdate>, StoreError>;
-    /// Stores how far updates are, each by its rollout's and its device's row.
+    /// Stores updates, each by its rollout's and its device's row.
     fn save_updates(&mut self, updates: &[(i64, i64, Update)]) -> Result<(), StoreError>;
     /// Stores what devices reported last of their updates, each by its rollout's and its device's row.
     fn save_update_details(&mut self, details: &[(i64, i64, &str)]) -> Result<(), StoreError>;
-    /// Ends all updates that are in one of these states in another.
+    /// Moves all updates in one of these states to another state, as their end.
     fn end_updates(
         &mut self,
         rollout: i64,
@@ -302,41 +302,41 @@ pub trait RolloutRows {
         ended: UpdateState,
         at: UnixMs,
     ) -> Result<(), StoreError>;
-    /// From now on, heartbeats of these devices look for the update in this rollout, or for none.
+    /// Makes heartbeats of these devices apply to their update in this rollout, or to none.
     fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;
     /// Frees devices for other rollouts, each given with the row of the rollout that it leaves.
     fn free_devices(&mut self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
 }
 
-/// What became of a device's word on its update.
+/// The result of a device's report of its update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusTaken {
     /// Whether the device may go on.
     pub go_on: bool,
-    /// Whether the update got anywhere by it.
+    /// Whether the update changed.
     pub has_changed: bool,
 }
 
 /// Which updates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpdateFilter {
-    /// That are so far.
+    /// State.
     pub state: Option<UpdateState>,
     pub site: Option<String>,
     pub model: Option<String>,
 }
 
-/// What can be asked of rollouts.
+/// Queries about rollouts.
 pub trait RolloutReads {
     /// Names of the open rollouts, the oldest first.
     fn open_rollout_ids(&mut self) -> Result<Vec<RolloutId>, StoreError>;
     /// A rollout by its name.
     fn rollout(&mut self, rollout_id: &RolloutId) -> Result<Option<RolloutRecord>, StoreError>;
-    /// Rollouts with a row above `after`, at most `limit`, in the order they were made.
+    /// Rollouts with a row above `after`, at most `limit`, in the order of creation.
     fn rollouts(&mut self, after: i64, limit: usize) -> Result<Vec<RolloutRecord>, StoreError>;
-    /// How far its devices are.
+    /// Counts its devices by state.
     fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
-    /// Its devices by the firmware version that they say they run.
+    /// Its devices by reported firmware version.
     fn versions(&mut self, rollout: i64) -> Result<Vec<(String, u64)>, StoreError>;
     /// Updates of a rollout with a device's row above `after`, at most `limit`.
     fn updates(
@@ -350,6 +350,6 @@ pub trait RolloutReads {
     fn decisions(&mut self, rollout: i64, after: i64, limit: usize) -> Result<Vec<DecisionRecord>, StoreError>;
     /// Decisions of all rollouts above `after`, at most `limit`, the oldest first, each with the rollout's name.
     fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError>;
-    /// Devices that a rollout of a release could be for.
+    /// Devices that could join a rollout of a release.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
 }

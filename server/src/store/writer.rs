@@ -1,10 +1,10 @@
-//! The seam between handlers and a store: a queue in, groups to the store, replies after the commit.
+//! The interface between handlers and a store: a queue in, groups to the store, replies after the commit.
 //!
-//! Two kinds of work wait in one queue: hot work, which is what devices send, and cold work, a closure each.
-//! In a group, hot work that is next to one another is run as one batch.
+//! Two kinds of work wait in one queue: hot work, the devices' requests, and cold work, one closure each.
+//! In a group, adjacent hot work is run as one batch.
 //!
-//! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on threads of their own, a rehearsal
-//! as tasks of its one runtime: that is all that differs, and it is wired at the edge.
+//! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on separate threads, a rehearsal as
+//! tasks of its single runtime; nothing else differs.
 
 use std::sync::{
     Arc,
@@ -22,12 +22,12 @@ use super::{
 };
 use crate::{metrics::Metrics, rules};
 
-/// How often a group is run again that the store gave up, before that counts as a failure.
+/// Retries of a group whose transaction the store gave up, before it counts as a failure.
 const RUN_AGAIN_MAX: usize = 8;
 
 /// A write that waits for its commit.
 enum Waiting {
-    /// A request of a device. Those that wait one after the other are run together.
+    /// A request of a device. Adjacent ones are run together.
     Hot(HotWaiting),
     /// Anything else.
     Cold(Box<dyn Cold>),
@@ -75,13 +75,13 @@ impl Waiting {
 
 fn answer<T>(done: Option<T>, reply: oneshot::Sender<Result<T, StoreError>>, committed: Result<(), StoreError>) {
     let done = committed.and_then(|()| done.ok_or(StoreError::Closed));
-    let _ = reply.send(done); // the caller may have left; the write stands
+    let _ = reply.send(done); // the caller may have gone; the write stays
 }
 
-/// A question that waits for its answer.
+/// A query that waits for its answer.
 pub type Query = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 
-/// What handlers hold to write: cheap to clone.
+/// The handlers' access to writes; cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Waiting>,
@@ -89,23 +89,23 @@ pub struct Writer {
     damage: Damage,
 }
 
-/// What waits to be written; [`drive_writes`] empties it.
+/// The queued writes; [`drive_writes`] empties it.
 pub struct WriteQueue {
     queue: mpsc::Receiver<Waiting>,
     is_failing: Arc<AtomicBool>,
     damage: Damage,
 }
 
-/// What handlers hold to read: cheap to clone.
+/// The handlers' access to queries; cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     queue: mpsc::Sender<Query>,
     damage: Damage,
-    /// Held while a question waits and is answered, by whoever must not ask two at a time.
+    /// Held while a query waits and runs, for callers limited to one query at a time.
     turn: Option<Arc<Semaphore>>,
 }
 
-/// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait. None is taken once `damage` is found.
+/// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait. None is accepted once `damage` is found.
 pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
     let (sender, receiver) = mpsc::channel(queue_max);
     let is_failing = Arc::new(AtomicBool::new(false));
@@ -113,18 +113,18 @@ pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
     (writer, WriteQueue { queue: receiver, is_failing, damage: damage.clone() })
 }
 
-/// A reader and the queue that [`drive_reads`] empties; what it finds damaged is noted in `damage`.
+/// A reader and the queue that [`drive_reads`] empties; damage that it finds is recorded in `damage`.
 pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Query>) {
     let (sender, receiver) = mpsc::channel(queue_max);
     (Reader { queue: sender, damage: damage.clone(), turn: None }, receiver)
 }
 
 impl Writer {
-    /// Writes, and comes back once the write is durable, with what it gave.
+    /// Writes, and returns the write's result once it is durable.
     ///
     /// # Errors
-    /// [`StoreError::QueueFull`] at once when too many writes wait, [`StoreError::Damaged`] once damage was found; otherwise what
-    /// the store says.
+    /// [`StoreError::QueueFull`] immediately when too many writes wait, [`StoreError::Damaged`] once damage was found, or the store's
+    /// error.
     pub async fn write<T: Send + 'static>(
         &self,
         write: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
@@ -134,7 +134,7 @@ impl Writer {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Has a device's request written together with others, and comes back once it is durable, with its result.
+    /// Writes a device's request in a batch with others, and returns its result once it is durable.
     ///
     /// # Errors
     /// The same.
@@ -155,7 +155,7 @@ impl Writer {
         })
     }
 
-    /// Writes that wait for their commit now.
+    /// Number of writes that wait for their commit.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
@@ -168,7 +168,7 @@ impl Writer {
         self.damage.check()
     }
 
-    /// Why nothing can be stored now, if so: the database is damaged, the last commit failed, or the store has ended.
+    /// Why writes fail now, if they do: the database is damaged, the last commit failed, or the store has ended.
     pub fn trouble(&self) -> Option<String> {
         if self.queue.is_closed() {
             return Some("the store has ended".to_owned());
@@ -181,13 +181,13 @@ impl Writer {
 }
 
 impl Reader {
-    /// The same for one who asks one question at a time: all that share `turn` wait for one another, and nobody else for them.
+    /// A reader limited to one query at a time: all that share `turn` wait for one another, without delaying others.
     #[must_use]
     pub fn in_turn(&self, turn: Arc<Semaphore>) -> Self {
         Self { turn: Some(turn), ..self.clone() }
     }
 
-    /// Asks the store, and comes back with its answer.
+    /// Runs a query and returns its result.
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
@@ -201,22 +201,22 @@ impl Reader {
         let question: Query = Box::new(move |store| {
             let answer = question(store).map_err(|error| store.given_up(error));
             damage.note(&answer);
-            let _ = reply.send(answer); // whoever asked may be gone
+            let _ = reply.send(answer); // the caller may have gone
         });
         self.queue.send(question).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 }
 
-/// Empties the queue into `store` until every [`Writer`] is gone: what waits together is committed together, and each
-/// reply leaves only after its group is durable.
+/// Empties the queue into `store` until every [`Writer`] is dropped: writes that wait together are committed together, and each
+/// reply is sent only after its group is durable.
 pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
     let WriteQueue { mut queue, is_failing, damage } = from;
     let mut group: Vec<Waiting> = Vec::with_capacity(group_max);
     while queue.recv_many(&mut group, group_max).await > 0 {
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-        // What waited when the damage was found is refused with the rest.
+        // Writes that waited when the damage was found are refused too.
         let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
         damage.note(&committed);
         match committed {
@@ -234,7 +234,7 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
     }
 }
 
-/// Commits a group in one transaction, and again if the store gave it up.
+/// Commits a group in one transaction, and retries if the store gave it up.
 fn commit(store: &mut impl Store, group: &mut [Waiting], metrics: &Metrics) -> Result<(), StoreError> {
     let begun = Instant::now();
     let mut run_again = 0;
@@ -249,7 +249,7 @@ fn commit(store: &mut impl Store, group: &mut [Waiting], metrics: &Metrics) -> R
     committed
 }
 
-/// Runs a group in the order of the queue: hot work that waits one after the other in batches, the rest one by one.
+/// Runs a group in the order of the queue: adjacent hot work in batches, the rest one by one.
 fn run(mut group: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
     loop {
         let hot = group.iter().map_while(|waiting| match waiting {
@@ -264,7 +264,7 @@ fn run(mut group: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(
                 write.run(transaction)?;
                 rest
             }
-            rest => rest, // the same device again: the next batch
+            rest => rest, // a repeated device begins the next batch
         };
     }
 }
@@ -281,8 +281,8 @@ fn run_batch(batch: &mut [Waiting], transaction: &mut dyn Transaction) -> Result
     Ok(())
 }
 
-/// Commits each of a group that failed on its own, so that a write that the database refuses fails alone. When two in a row
-/// fail, it is the database, and the rest is refused untried.
+/// Commits each write of a failed group on its own, so that a write that the database refuses fails alone. Two failures in a row
+/// mean that the database fails, and the rest is refused without a try.
 fn one_by_one(
     store: &mut impl Store,
     group: &mut Vec<Waiting>,
@@ -303,7 +303,7 @@ fn one_by_one(
     }
 }
 
-/// Counts a commit, and says when they begin and cease to fail: once, and not for each of thousands.
+/// Counts a commit, and logs when commits begin and cease to fail, once instead of for each of thousands.
 fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &AtomicBool) {
     match committed {
         Ok(()) => {
@@ -315,7 +315,7 @@ fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &Atom
         Err(error) => {
             metrics.commit_failures.inc();
             let was_failing = is_failing.swap(true, Ordering::Relaxed);
-            // Of damage it is said when it is found, whoever finds it, and none succeeds again.
+            // Damage is logged where it is found, and no commit succeeds afterwards.
             if !was_failing && !matches!(error, StoreError::Damaged(_)) {
                 tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
             }
@@ -323,7 +323,7 @@ fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &Atom
     }
 }
 
-/// Answers questions until every [`Reader`] is gone.
+/// Runs queries until every [`Reader`] is dropped.
 pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<Query>) {
     while let Some(question) = queue.recv().await {
         store.begin();
@@ -343,7 +343,7 @@ mod tests {
         },
     };
 
-    /// A store that gives up so many commits before it takes one.
+    /// A store that gives up a number of commits before one succeeds.
     struct GivesUp {
         store: SqliteStore,
         times: usize,
@@ -369,8 +369,8 @@ mod tests {
         }
     }
 
-    /// Writes two heartbeats and a closure as one group into a store that gives up so often. Gives their results, and how often the store
-    /// was asked to commit, and failures counted.
+    /// Writes two heartbeats and a closure as one group to a store that gives up that often. Returns their results, the number of
+    /// commits tried, and the failures counted.
     async fn written(times: usize) -> (Vec<Result<bool, StoreError>>, usize, u64) {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = SqliteUse::shared(Synchronous::Off);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_is_given_up_is_run_again_and_is_no_failure() {
+    async fn a_given_up_transaction_is_retried_and_is_no_failure() {
         let done = vec![Ok(true), Ok(true), Ok(true)];
         for times in [0, 1, RUN_AGAIN_MAX] {
             assert_eq!(written(times).await, (done.clone(), times + 1, 0));
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_is_always_given_up_fails_in_the_end() {
+    async fn a_transaction_that_is_always_given_up_fails_eventually() {
         let (results, runs, failures) = written(usize::MAX).await;
         assert!(results.iter().all(|result| matches!(result, Err(StoreError::Retry(_)))), "{results:?}");
         assert_eq!((runs, failures), (3 * (RUN_AGAIN_MAX + 1), 3), "together, then two alone; the third is not tried");

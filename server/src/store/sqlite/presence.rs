@@ -1,4 +1,4 @@
-//! What presence is reckoned from, in SQLite.
+//! The data that presence is computed from, in SQLite.
 
 use ks_protocol::time::UnixMs;
 use rusqlite::{OptionalExtension, params};

@@ -1,4 +1,4 @@
-//! Promises about commands: orders, delivery, ACKs.
+//! Guarantees about commands: orders, delivery, ACKs.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// An order to boot again, within an hour.
+/// An order to reboot within an hour.
 pub fn order_for(order_id: &str, which: Selector) -> NewOrder {
     NewOrder {
         order_id: order_id.parse().unwrap(),
@@ -39,7 +39,7 @@ fn order(store: &mut impl Store, order: &NewOrder) -> Ordered {
     commit(store, |store| commands::order(store, order, 99, &by())).unwrap()
 }
 
-/// Queues one command for each of `device_ids` in an order of that name, and gives the commands' names.
+/// Queues one command for each of `device_ids` in an order of that name, and returns the commands' ids.
 pub(super) fn queue(
     store: &mut impl Store,
     reader: &mut impl StoreReader,
@@ -66,7 +66,7 @@ fn states(reader: &mut impl StoreReader) -> Vec<CommandState> {
     every.into_iter().map(|command| command.state).collect()
 }
 
-/// Promise: a command comes with every beat until it is ACKed; its end is final.
+/// Guarantee: a command is sent with every heartbeat until it is ACKed; its final state never changes.
 pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let first = queue(store, reader, "o1", &["KS-1"]).remove(0);
@@ -87,7 +87,7 @@ pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut imp
     assert_eq!(states(reader), [CommandState::Succeeded, CommandState::Rejected]);
 }
 
-/// Promise: after its deadline a command is not delivered; a clock that was wrong meanwhile has closed nothing.
+/// Guarantee: after its deadline a command is not delivered; a temporarily wrong clock closes nothing.
 pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     queue(store, reader, "o1", &["KS-1"]);
@@ -99,8 +99,8 @@ pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) 
     assert_eq!(right.commands.len(), 1);
 }
 
-/// Promise: a device ACKs its own commands only.
-pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a device ACKs its own commands only.
+pub fn acks_of_other_devices_change_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let command = queue(store, reader, "o1", &["KS-1"]).remove(0);
     let acks = [ack(&command, AckState::Succeeded), ack(&"c9".parse().unwrap(), AckState::Succeeded)];
@@ -109,23 +109,23 @@ pub fn acks_of_strangers_change_nothing(store: &mut impl Store, reader: &mut imp
     assert_eq!(states(reader), [CommandState::Queued]);
 }
 
-/// Promise: an order makes a command for each device that it means and that is not revoked, and names the others.
-pub fn an_order_reaches_whom_it_means(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: an order queues a command for each selected device that is not revoked, and lists the refused ones.
+pub fn an_order_reaches_the_selected_devices(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
     let done = order(store, &order_for("o1", named(&["KS-1", "KS-2", "KS-9"])));
     assert_eq!((done.queued, done.refused_count), (1, 2));
     assert_eq!(done.refused, [id("KS-9"), id("KS-2")]);
     let every = order(store, &NewOrder { id_seed: [9; 32], ..order_for("o2", Selector::default()) });
-    assert_eq!((every.queued, every.refused_count), (1, 0), "a revoked device is not meant by a selector");
+    assert_eq!((every.queued, every.refused_count), (1, 0), "a selector skips revoked devices");
     let counts = reader.order_progress(&"o1".parse().unwrap()).unwrap();
     assert_eq!(counts, Some(OrderProgress { counts: vec![(CommandState::Queued, 1)], is_whole: true }));
     assert_eq!(reader.order_progress(&"o9".parse().unwrap()).unwrap(), None);
 }
 
-/// Promise: an order that is made in pieces gives each device one command, whoever makes which piece, on the terms of the first;
-/// as long as a piece is missing it can be gone on with.
-pub fn an_order_is_made_in_pieces(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: an order that is queued in pieces gives each device one command on the terms of the first piece, whichever caller
+/// queues a piece; an incomplete order can be continued.
+pub fn an_order_is_queued_in_pieces(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let piece =
         |store: &mut _, order: &NewOrder| commit(store, |store| commands::order(store, order, 1, &by())).unwrap();
@@ -134,7 +134,7 @@ pub fn an_order_is_made_in_pieces(store: &mut impl Store, reader: &mut impl Stor
         id_seed: [token.len().try_into().unwrap(); 32],
         ..order_for(order_id, which)
     };
-    // A selector can't know that its last piece was full, names can.
+    // A selector can't tell that its last piece was the final one; a list of names can.
     for (token, which, pieces) in
         [("a", Selector::default(), 3), ("bb", named(&["KS-2", "KS-9", "KS-1"]), 3), ("ccc", named(&["KS-1"]), 1)]
     {
@@ -154,17 +154,17 @@ pub fn an_order_is_made_in_pieces(store: &mut impl Store, reader: &mut impl Stor
         let which = CommandFilter { order_id: Some(first.order_id), ..CommandFilter::default() };
         let mut commands = reader.commands(&which, 0, 99).unwrap();
         commands.sort_by(|a, b| a.device_id.cmp(&b.device_id));
-        assert!(commands.iter().all(|command| command.deadline_at == first.deadline_at), "the first's terms hold");
+        assert!(commands.iter().all(|command| command.deadline_at == first.deadline_at), "the terms of the first piece apply");
         let devices: Vec<_> = commands.iter().map(|command| command.device_id.as_str()).collect();
         assert_eq!(devices, if token == "ccc" { vec!["KS-1"] } else { vec!["KS-1", "KS-2"] });
     }
     let lines = AuditFilter { action: Some("command.order".to_owned()), ..AuditFilter::default() };
     let subjects: Vec<_> = reader.audit(&lines, 0, 99).unwrap().into_iter().map(|line| line.subject).collect();
-    assert_eq!(subjects, ["1 devices", "1 devices", "1 devices", "1 devices", "1 devices"], "what each piece did");
+    assert_eq!(subjects, ["1 devices", "1 devices", "1 devices", "1 devices", "1 devices"], "one line per piece");
 }
 
-/// Promise: an order under a client token is carried out once; the token stands for nothing else.
-pub fn the_same_order_again_is_one_order(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: an order under a client token is carried out once; the token can't be reused for another order.
+pub fn a_repeated_order_is_one_order(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let with_token = |order_id, request| NewOrder {
         client_token: Some("mine".to_owned()),
@@ -180,7 +180,7 @@ pub fn the_same_order_again_is_one_order(store: &mut impl Store, reader: &mut im
     assert_eq!(states(reader).len(), 1);
 }
 
-/// Promise: urgent commands come before those that wait longer.
+/// Guarantee: urgent commands are delivered before older ones.
 pub fn urgent_commands_go_first(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let plain = queue(store, reader, "o1", &["KS-1"]).remove(0);
@@ -189,7 +189,7 @@ pub fn urgent_commands_go_first(store: &mut impl Store, reader: &mut impl StoreR
     assert_eq!((due.len(), &due[1]), (2, &plain));
 }
 
-/// Promise: a command that was not delivered can be canceled, one that was only by force, one that ended not at all.
+/// Guarantee: an undelivered command can be canceled, a delivered one only by force, an ended one not at all.
 pub fn a_canceled_command_is_not_delivered(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let (first, second) =
@@ -207,8 +207,8 @@ pub fn a_canceled_command_is_not_delivered(store: &mut impl Store, reader: &mut 
     assert_eq!(due(store, "KS-2", (1, 3)), []);
 }
 
-/// Promise: old commands that have ended are forgotten in steps, and orders with the last of them; open ones stay.
-pub fn old_commands_are_forgotten(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: old commands that have ended are deleted in steps, and orders with their last command; open ones stay.
+pub fn old_commands_are_deleted(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let ended: Vec<CommandId> =
         ["o1", "o2", "o3"].iter().flat_map(|order_id| queue(store, reader, order_id, &["KS-1", "KS-2"])).collect();
@@ -228,10 +228,10 @@ pub fn old_commands_are_forgotten(store: &mut impl Store, reader: &mut impl Stor
     assert_eq!(states(reader), [CommandState::Queued]);
     assert_eq!(due(store, "KS-2", (1, 2)), [ended[5].clone()]);
     let again = order(store, &order_for("o1", named(&["KS-1"])));
-    assert_eq!(again.queued, 1, "the order of that name is gone, so there can be another one");
+    assert_eq!(again.queued, 1, "the order of that name was deleted, so the name is free");
 }
 
-/// Promise: open commands past their deadline are closed, so many at a time, also where their device is silent.
+/// Guarantee: open commands past their deadline are closed in steps, even if their device is silent.
 pub fn overdue_commands_are_closed_in_steps(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     for order_id in ["o1", "o2", "o3"] {

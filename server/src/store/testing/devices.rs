@@ -1,4 +1,4 @@
-//! Promises about devices: the whitelist, registration and its tokens, keys, revocation.
+//! Guarantees about devices: the whitelist, registration and its tokens, keys, revocation.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn public(seed: u8) -> PublicKey {
     PrivateKey::from_seed(&[seed; 32]).public_key()
 }
 
-/// Promise: a revocation holds for every later write, even in the same group, and takes open commands with it.
+/// Guarantee: a revocation applies to every later write, even in the same group, and cancels open commands.
 pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     commit(store, |store| commands::order(store, &order_for("o1", named(&["KS-1"])), 99, &by())).unwrap();
@@ -54,14 +54,14 @@ pub fn revoked_device_writes_nothing(store: &mut impl Store, reader: &mut impl S
     let acks = super::send_acks(store, "KS-1", Sequence::new(1, 5), &[]);
     assert_eq!(acks, Err(Denied::Revoked));
     assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
-    assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "others go on");
+    assert_eq!(beat(store, "KS-2", (1, 2)), NOTHING_DUE, "other devices are unaffected");
     let open = CommandFilter { open_only: true, ..CommandFilter::default() };
     assert_eq!(reader.commands(&open, 0, 10).unwrap(), []);
     let device = reader.device(&id("KS-1")).unwrap().unwrap();
     assert_eq!((device.status, device.revoke_reason.as_deref()), (DeviceStatus::Revoked, Some("stolen")));
 }
 
-/// Promise: revoking says who was revoked now, who before, and who is nobody.
+/// Guarantee: a revocation reports which devices it revoked, which were revoked before, and which are unknown.
 pub fn revoking_is_idempotent(store: &mut impl Store, _: &mut impl StoreReader) {
     two_devices(store);
     revoke(store, &named(&["KS-1"]));
@@ -69,7 +69,7 @@ pub fn revoking_is_idempotent(store: &mut impl Store, _: &mut impl StoreReader) 
     assert_eq!(revoke(store, &named(&["KS-1", "KS-2", "KS-9"])), again);
 }
 
-/// Promise: a selector means the devices for which all of it is so.
+/// Guarantee: a selector matches the devices that meet all of its conditions.
 pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreReader) {
     let south = |device: NewDevice| NewDevice { site: "south".to_owned(), ..device };
     import(store, &[new_device("KS-1", 1), south(new_device("KS-2", 2)), south(new_device("KS-3", 3))]).unwrap();
@@ -78,14 +78,14 @@ pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreR
     assert_eq!(revoke(store, &other_model), Revoked::default());
     let elsewhere = Selector { device_ids: Some(vec![id("KS-1"), id("KS-9")]), ..at_south.clone() };
     let nobody = Revoked { unknown: vec![id("KS-9")], ..Revoked::default() };
-    assert_eq!(revoke(store, &elsewhere), nobody, "who is known and not meant is not unknown");
+    assert_eq!(revoke(store, &elsewhere), nobody, "a known device outside the selection is not unknown");
     assert_eq!(revoke(store, &at_south).revoked, [id("KS-2"), id("KS-3")]);
     let left = Selector { status: Some(DeviceStatus::Whitelisted), ..Selector::default() };
     let left = reader.devices(&left, 0, 10).unwrap();
     assert_eq!(left.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>(), ["KS-1"]);
 }
 
-/// Promise: one bad row keeps the whole inventory out, and is named by its line.
+/// Guarantee: one invalid row rejects the whole inventory, and is reported with its line.
 pub fn import_is_all_or_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let bad = NewDevice { line: 3, site: "south".to_owned(), ..new_device("KS-2", 2) };
@@ -94,9 +94,9 @@ pub fn import_is_all_or_nothing(store: &mut impl Store, reader: &mut impl StoreR
     assert_eq!(reader.device(&id("KS-3")).unwrap(), None);
 }
 
-/// Promise: each row that does not fit is named once, in the order of the inventory, by the first column that is wrong; asking
-/// beforehand gives the same.
-pub fn an_import_names_every_row_that_does_not_fit(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: each conflicting row is reported once, in the order of the inventory, with its first wrong column; a check before the
+/// import reports the same.
+pub fn an_import_reports_every_conflicting_row(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     rotate(store, 1, 5, 2).unwrap();
     let bad = [
@@ -111,11 +111,11 @@ pub fn an_import_names_every_row_that_does_not_fit(store: &mut impl Store, reade
     assert_eq!(named, [(1, "public_key"), (2, "model"), (4, "public_key"), (5, "public_key")]);
     assert!(problems[0].what.starts_with("device KS-1 has or had"), "{}", problems[0].what);
     assert_eq!(problems[1].what, "device KS-2 is whitelisted with model `KS-100`, got `KS-900`");
-    assert!(problems[2].what.starts_with("device KS-1 has or had"), "an old key too: {}", problems[2].what);
+    assert!(problems[2].what.starts_with("device KS-1 has or had"), "including an old key: {}", problems[2].what);
     assert_eq!(rules::devices::import_problems(reader, &bad).unwrap(), problems);
 }
 
-/// Promise: who is revoked together loses each of its commands, has its own line, and starts anew with none.
+/// Guarantee: devices revoked in one write each lose their commands, get an audit line, and start without commands afterwards.
 pub fn devices_are_revoked_together(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let both = named(&["KS-1", "KS-2"]);
@@ -138,10 +138,10 @@ pub fn devices_are_revoked_together(store: &mut impl Store, reader: &mut impl St
     assert_eq!(versions(reader), [3, 2]);
     assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
     commit(store, |store| commands::order(store, &order_for("o4444", named(&["KS-1"])), 99, &by())).unwrap();
-    assert_eq!(beat(store, "KS-1", (1, 2)).unwrap().commands.len(), 1, "what ended together was counted right");
+    assert_eq!(beat(store, "KS-1", (1, 2)).unwrap().commands.len(), 1, "the counters of commands canceled together are right");
 }
 
-/// Promise: importing the same inventory again is harmless.
+/// Guarantee: importing the same inventory again is harmless.
 pub fn import_twice_changes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     revoke(store, &named(&["KS-2"]));
@@ -151,14 +151,14 @@ pub fn import_twice_changes_nothing(store: &mut impl Store, reader: &mut impl St
     assert_eq!(reader.devices(&Selector::default(), 0, 10).unwrap(), before);
 }
 
-/// Promise: no two devices share a public key.
+/// Guarantee: no two devices share a public key.
 pub fn a_key_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!(import(store, &[new_device("KS-3", 1)]).unwrap_err()[0].field, "public_key");
 }
 
-/// Promise: registering again is harmless and gives the first time; the pair still only grows.
-pub fn registering_again_gives_the_first_answer(store: &mut impl Store, _: &mut impl StoreReader) {
+/// Guarantee: registering again is harmless and returns the first time; the pair still only increases.
+pub fn registering_again_returns_the_first_answer(store: &mut impl Store, _: &mut impl StoreReader) {
     two_devices(store);
     let later = AT + Duration::from_mins(1);
     let again = Registration { otrt_required: true, ..registration("KS-1", 1, 5) };
@@ -176,8 +176,8 @@ fn add_otrt(store: &mut impl Store, token_sha256: [u8; 32], device_id: Option<&s
     commit(store, |store| rules::devices::add_otrts(store, &otrts, &by()));
 }
 
-/// Promise: one-time tokens are forgotten some time after they ended, so many at a time, and none before.
-pub fn ended_otrts_are_forgotten(store: &mut impl Store, _: &mut impl StoreReader) {
+/// Guarantee: one-time tokens are deleted in steps some time after they expired, and not before.
+pub fn expired_otrts_are_deleted(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1)]).unwrap();
     for number in 1..=3 {
         add_otrt(store, [number; 32], None, None);
@@ -194,7 +194,7 @@ fn with_otrt(device_id: &str, seed: u8, seq: u64, token: Option<[u8; 32]>) -> Re
     Registration { otrt_sha256: token, otrt_required: true, ..registration(device_id, seed, seq) }
 }
 
-/// Promise: a token serves the one device that used it first, also when two race in one group, and that device again.
+/// Guarantee: a token works only for the device that used it first, repeatedly, even when two devices race in one group.
 pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) {
     let token = Some([7; 32]);
     import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
@@ -211,7 +211,7 @@ pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) 
     assert_eq!(outcomes, [Err(Denied::OtrtRequired), Ok(AT), Err(Denied::OtrtUsed), Ok(AT)]);
 }
 
-/// Promise: a token is good for its time and for whom it is bound to.
+/// Guarantee: a token is valid until it expires, and only for the device or model that it is bound to.
 pub fn otrt_expires_and_is_bound(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
     add_otrt(store, [1; 32], None, None);
@@ -225,8 +225,8 @@ pub fn otrt_expires_and_is_bound(store: &mut impl Store, _: &mut impl StoreReade
     assert_eq!(register(store, &with_otrt("KS-2", 2, 1, Some([2; 32])), AT), Ok(AT));
 }
 
-/// Promise: a use of a token is its key's. Re-provisioned, a device registers with none that its old key used, nor with one that
-/// was made for it before.
+/// Guarantee: a used token is bound to the key that used it. After re-provisioning, a device can't register with a token that its old
+/// key used, nor with one that was created for it before.
 pub fn reprovisioning_ends_a_devices_otrts(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1)]).unwrap();
     add_otrt(store, [1; 32], None, None);
@@ -241,14 +241,14 @@ pub fn reprovisioning_ends_a_devices_otrts(store: &mut impl Store, _: &mut impl 
     let mut again = |token: u8| register(store, &with_otrt("KS-1", 9, 1, Some([token; 32])), AT);
     assert_eq!(again(1), Err(Denied::OtrtUsed), "by the old key");
     assert_eq!(again(2), Err(Denied::OtrtUsed), "by the old key");
-    assert_eq!(again(3), Err(Denied::OtrtInvalid), "made for who had the old key");
+    assert_eq!(again(3), Err(Denied::OtrtInvalid), "created for the holder of the old key");
     assert_eq!(again(5), Ok(AT), "made since");
     assert_eq!(register(store, &with_otrt("KS-1", 9, 2, Some([5; 32])), AT), Ok(AT), "a lost answer");
-    assert_eq!(register(store, &with_otrt("KS-1", 9, 3, Some([4; 32])), AT), Ok(AT), "made for nobody in particular");
+    assert_eq!(register(store, &with_otrt("KS-1", 9, 3, Some([4; 32])), AT), Ok(AT), "not bound to a device");
 }
 
-/// Promise: a token that is taken back before anybody used it is good for nothing; one that was used stays used.
-pub fn a_revoked_otrt_lets_nobody_in(store: &mut impl Store, _: &mut impl StoreReader) {
+/// Guarantee: an unused token that is revoked is invalid; a used one stays used.
+pub fn a_revoked_otrt_is_refused(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
     add_otrt(store, [1; 32], None, None);
     add_otrt(store, [2; 32], None, None);
@@ -259,8 +259,8 @@ pub fn a_revoked_otrt_lets_nobody_in(store: &mut impl Store, _: &mut impl StoreR
     }
 }
 
-/// Promise: a token is good in its time alone, whatever the clock was when it was made.
-pub fn otrt_holds_under_clocks_that_go_wrong(store: &mut impl Store, _: &mut impl StoreReader) {
+/// Guarantee: a token is valid only within its lifetime, whatever the clock was when it was created.
+pub fn otrt_lifetime_holds_under_wrong_clocks(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();
     add_otrt(store, [1; 32], None, None);
     add_otrt(store, [2; 32], None, None);
@@ -268,7 +268,7 @@ pub fn otrt_holds_under_clocks_that_go_wrong(store: &mut impl Store, _: &mut imp
     let before = AT.minus_ms(240 * 3_600_000);
     for at in [before, AT + ten_days] {
         let refused = register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), at);
-        assert_eq!(refused, Err(Denied::OtrtInvalid), "made ten days ahead, or seen ten days ahead");
+        assert_eq!(refused, Err(Denied::OtrtInvalid), "created or checked ten days ahead");
     }
     assert_eq!(register(store, &with_otrt("KS-1", 1, 1, Some([1; 32])), AT), Ok(AT), "right again");
     let a_little = AT.minus_ms(1_000);
@@ -285,22 +285,22 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
     commit(store, |store| rules::devices::rotate_key(store, &rotation, &by()))
 }
 
-/// Promise: after a rotation the new key counts, a rotation to the key that counts is harmless, and no key is ever used again.
-pub fn a_rotated_key_takes_over_and_the_old_one_never_returns(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: after a rotation only the new key is valid, a rotation to the current key is harmless, and no key is ever reused.
+pub fn a_rotated_key_replaces_the_old_one_for_good(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!(rotate(store, 1, 2, 2), Err(Denied::KeyInUse), "another device's");
     let kept = reader.standing(&id("KS-1")).unwrap().unwrap().sequence;
     assert_eq!(kept, Sequence::new(1, 1), "a refusal leaves the pair as it was");
-    assert_eq!(rotate(store, 1, 1, 2), Ok(()), "to the key that it has: as if it had been done already");
+    assert_eq!(rotate(store, 1, 1, 2), Ok(()), "a rotation to the current key succeeds without a change");
     assert_eq!(rotate(store, 1, 5, 3), Ok(()));
     assert_eq!(reader.standing(&id("KS-1")).unwrap().unwrap().public_key, public(5));
-    assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key vouches for nothing any more");
-    assert_eq!(rotate(store, 5, 5, 5), Ok(()), "a lost answer strands nobody");
-    assert_eq!(rotate(store, 5, 1, 6), Err(Denied::KeyInUse), "its own old one");
+    assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key is no longer valid");
+    assert_eq!(rotate(store, 5, 5, 5), Ok(()), "a retry after a lost answer succeeds");
+    assert_eq!(rotate(store, 5, 1, 6), Err(Denied::KeyInUse), "its own old key");
     assert_eq!(import(store, &[new_device("KS-3", 1)]).unwrap_err()[0].field, "public_key");
 }
 
-/// Promise: re-provisioning takes a key that nobody had, and starts the device anew.
+/// Guarantee: re-provisioning requires a key that was never used, and resets the device.
 pub fn a_revoked_device_comes_back_with_a_new_key_only(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     revoke(store, &named(&["KS-1"]));
@@ -320,8 +320,8 @@ pub fn a_revoked_device_comes_back_with_a_new_key_only(store: &mut impl Store, r
     assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
 }
 
-/// Promise: of two people who edit the same version, the second is told.
-pub fn edits_are_refused_when_somebody_was_quicker(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: of two operators who edit the same version, the second is refused.
+pub fn concurrent_edits_are_refused(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let labels = DeviceEdit { labels: Some(vec!["lab".to_owned(), "door".to_owned()]), site: None };
     let moved = DeviceEdit { site: Some("south".to_owned()), labels: None };
@@ -337,16 +337,16 @@ pub fn edits_are_refused_when_somebody_was_quicker(store: &mut impl Store, reade
     assert_eq!(reader.devices(&labelled, 0, 10).unwrap().len(), 1);
 }
 
-/// Promise: whoever follows changes hears of every key and status that changed since it last looked.
+/// Guarantee: a follower of changes receives every key and status that changed since it last asked.
 pub fn changes_are_followed_in_order(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let start = reader.newest().unwrap().device_change;
     rotate(store, 1, 5, 3).unwrap();
     revoke(store, &named(&["KS-2"]));
     let changes = reader.changes(start, 10).unwrap();
-    let told: Vec<_> =
+    let listed: Vec<_> =
         changes.iter().map(|change| (change.standing.device_id.as_str(), change.standing.status)).collect();
-    assert_eq!(told, [("KS-1", DeviceStatus::Registered), ("KS-2", DeviceStatus::Revoked)]);
+    assert_eq!(listed, [("KS-1", DeviceStatus::Registered), ("KS-2", DeviceStatus::Revoked)]);
     assert_eq!(reader.changes(changes[0].number, 10).unwrap().len(), 1);
     commit(store, |store| store.forget_changes(AT + Duration::from_secs(1), 10));
     assert_eq!(reader.changes(start, 10).unwrap(), changes[1..], "the newest stays");
@@ -354,5 +354,5 @@ pub fn changes_are_followed_in_order(store: &mut impl Store, reader: &mut impl S
     rotate(store, 5, 6, 4).unwrap();
     commit(store, |store| store.forget_changes(AT + Duration::from_secs(1), 10));
     let last = reader.changes(start, 10).unwrap();
-    assert!(last.len() == 1 && last[0].number > changes[1].number, "numbers are never used again: {last:?}");
+    assert!(last.len() == 1 && last[0].number > changes[1].number, "numbers are never reused: {last:?}");
 }

@@ -1,4 +1,4 @@
-//! Promises about heartbeats, and about groups of writes.
+//! Guarantees about heartbeats, and about groups of writes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn seconds(seconds: u64) -> UnixMs {
     AT + Duration::from_secs(seconds)
 }
 
-/// Promise: an answered heartbeat is one row, with what the device said.
+/// Guarantee: an answered heartbeat is one row with the reported values.
 pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!([beat(store, "KS-1", (1, 2)), beat(store, "KS-2", (1, 2))], [NOTHING_DUE, NOTHING_DUE]);
@@ -34,8 +34,8 @@ pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut im
     assert_eq!((last.sequence, last.cpu_temp_c, last.rssi_dbm), (Sequence::new(1, 2), 41.5, Some(-60)));
 }
 
-/// Promise: what firmware a device ran is forgotten in steps, but never what it runs.
-pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: old firmware history is deleted in steps, but never a device's current firmware.
+pub fn old_firmware_history_is_deleted(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let run = |store: &mut _, device_id, seq, version, at| {
         let firmware = Firmware { version: Text::truncated(version), release_counter: seq };
@@ -60,7 +60,7 @@ pub fn old_firmware_is_forgotten(store: &mut impl Store, reader: &mut impl Store
     }
 }
 
-/// Promise: a replay is told the pair that is kept, and changes nothing, in the same group or a later one.
+/// Guarantee: a replay is refused with the stored pair and changes nothing, in the same group or a later one.
 pub fn replayed_beat_is_stale(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let stale = Err(Denied::Stale { kept: Sequence::new(1, 9) });
@@ -73,7 +73,7 @@ pub fn replayed_beat_is_stale(store: &mut impl Store, reader: &mut impl StoreRea
     assert_eq!(reader.heartbeats(0, 10).unwrap().len(), 1);
 }
 
-/// Promise: (boot_epoch, seq) is compared as a pair.
+/// Guarantee: (boot_epoch, seq) is compared as a pair.
 pub fn a_later_boot_starts_seq_again(store: &mut impl Store, _: &mut impl StoreReader) {
     two_devices(store);
     let stale = Err(Denied::Stale { kept: Sequence::new(2, 1) });
@@ -81,8 +81,8 @@ pub fn a_later_boot_starts_seq_again(store: &mut impl Store, _: &mut impl StoreR
     assert_eq!(outcomes, [NOTHING_DUE, NOTHING_DUE, stale]);
 }
 
-/// Promise: only registered devices write.
-pub fn stranger_and_unregistered_are_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: only registered devices write.
+pub fn unknown_and_unregistered_devices_are_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
     commit(store, |store| rules::devices::import(store, &[new_device("KS-1", 1)], Part::whole(1), &by())).unwrap();
     assert_eq!(beat(store, "KS-1", (1, 1)), Err(Denied::NotRegistered));
     assert_eq!(beat(store, "KS-9", (1, 1)), Err(Denied::Unknown));
@@ -96,7 +96,7 @@ pub fn stranger_and_unregistered_are_denied(store: &mut impl Store, reader: &mut
     assert_eq!(reader.heartbeats(0, 10).unwrap(), []);
 }
 
-/// Promise: each write of a group sees those before it.
+/// Guarantee: each write of a group sees those before it.
 pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let outcomes = commit(store, |store| {
@@ -110,7 +110,7 @@ pub fn writes_of_one_group_come_in_order(store: &mut impl Store, reader: &mut im
     assert_eq!(reader.heartbeats(0, 999).unwrap().len(), 99);
 }
 
-/// Promise: when a write of a group fails, nothing of the group is stored, and the store goes on.
+/// Guarantee: when a write of a group fails, nothing of the group is stored, and later writes succeed.
 pub fn a_failed_group_leaves_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let failed = store.commit(&mut |transaction| {
@@ -122,8 +122,8 @@ pub fn a_failed_group_leaves_nothing(store: &mut impl Store, reader: &mut impl S
     assert_eq!(beat(store, "KS-1", (1, 2)), NOTHING_DUE);
 }
 
-/// Promise: what a device says it runs is kept with the time since when, once for each change.
-pub fn what_a_device_runs_is_kept_as_history(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: the firmware that a device reports is kept with its start time, one row for each change.
+pub fn reported_firmware_is_kept_as_history(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     for (seq, version, counter) in [(2, "1.0.0", 1), (3, "1.0.0", 1), (4, "1.1.0", 2), (5, "1.1.0", 2)] {
         let mut beat = sample_beat("KS-1", (1, seq));
@@ -132,15 +132,15 @@ pub fn what_a_device_runs_is_kept_as_history(store: &mut impl Store, reader: &mu
         commit(store, |store| record(store, &beat, AT + Duration::from_secs(seq))).unwrap();
     }
     let history = reader.firmware_history(&id("KS-1"), 10).unwrap();
-    let told: Vec<_> =
+    let listed: Vec<_> =
         history.iter().map(|row| (row.firmware_version.as_str(), row.release_counter, row.since)).collect();
     let since = |seconds| AT + Duration::from_secs(seconds);
-    assert_eq!(told, [("1.1.0", 2, since(4)), ("1.0.0", 1, since(2))]);
+    assert_eq!(listed, [("1.1.0", 2, since(4)), ("1.0.0", 1, since(2))]);
     let device = reader.device(&id("KS-1")).unwrap().unwrap();
     assert_eq!((device.firmware_version.as_str(), device.release_counter, device.keyset_version), ("1.1.0", 2, 1));
 }
 
-/// Walks once over all heartbeats in steps of three, and gives what each step deleted.
+/// Scans all heartbeats once in steps of three, and returns what each step deleted.
 fn prune(store: &mut impl Store, before: UnixMs, now: UnixMs) -> Vec<usize> {
     let (mut deleted, mut next) = (Vec::new(), Some(0));
     while let Some(after) = next {
@@ -162,7 +162,7 @@ fn seqs_left(reader: &mut impl StoreReader) -> Vec<u64> {
     reader.heartbeats(0, 99).unwrap().into_iter().map(|row| row.sequence.seq.get()).collect()
 }
 
-/// Promise: pruning deletes rows older than asked in steps, the oldest first, and ends at the first step with nothing to delete.
+/// Guarantee: pruning deletes rows older than the limit in steps, the oldest first, and ends at the first step with nothing to delete.
 pub fn pruning_takes_the_oldest_in_steps(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     beats_at(store, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -171,7 +171,7 @@ pub fn pruning_takes_the_oldest_in_steps(store: &mut impl Store, reader: &mut im
     assert_eq!(seqs_left(reader), [7, 8, 9, 10, 11]);
 }
 
-/// Promise: rows that a wrong clock stamped in the future do not keep the old ones behind them, and stay.
+/// Guarantee: rows that a wrong clock stamped in the future stay, and do not stop the deletion of older rows after them.
 pub fn pruning_goes_on_past_rows_from_the_future(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     beats_at(store, &[900, 900, 900, 900, 0, 1, 2, 3, 8, 9]);
@@ -180,7 +180,7 @@ pub fn pruning_goes_on_past_rows_from_the_future(store: &mut impl Store, reader:
     assert_eq!(seqs_left(reader), [2, 3, 4, 5, 10, 11]);
 }
 
-/// Promise: the newest row is kept however old, and no row number is given twice.
+/// Guarantee: the newest row is kept however old, and no row number is reused.
 pub fn pruning_leaves_the_newest_row(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     beats_at(store, &[0, 1, 2, 3]);

@@ -1,4 +1,4 @@
-//! Promises about hot work: a batch gives what the same requests give one at a time.
+//! Guarantees about hot work: a batch has the same results as its requests one at a time.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const ROUNDS: u64 = 30;
 const WORKS: u64 = 24;
 const COMMANDS_EACH: usize = 8;
 
-/// Half of the devices: the same as the other half but for their names. The last of them is unknown.
+/// Half of the devices: the same as the other half except for their names. The last of them is unknown.
 struct Half {
     devices: [&'static str; 6],
     commands: Vec<CommandId>,
@@ -45,7 +45,7 @@ impl Half {
 
     fn work(&self, numbers: &mut Numbers, number: u64) -> HotWork {
         let device = self.devices[numbers.below(6)];
-        // Up to ten behind, so that some are stale.
+        // Up to ten lower, so that some are stale.
         let sequence = Sequence::new(1, number - numbers.below(10) as u64);
         let at = AT + Duration::from_secs(number);
         let device_id = id(device);
@@ -78,7 +78,7 @@ impl Half {
         }
     }
 
-    /// ACKs of commands of any device of this half; some come twice.
+    /// ACKs of commands of any device of this half; some are repeated.
     fn acks(&self, numbers: &mut Numbers) -> Vec<Ack> {
         let states = [AckState::Received, AckState::Received, AckState::Succeeded, AckState::Failed];
         let ack = |numbers: &mut Numbers| Ack {
@@ -197,9 +197,9 @@ fn halves(store: &mut impl Store, reader: &mut impl StoreReader) -> [Half; 2] {
     halves
 }
 
-/// Promise: requests that are run in batches give the same results, and leave the same rows, as one at a time: with devices that come
-/// twice, stale pairs, and devices that are unknown, not registered or revoked.
-pub fn a_batch_gives_what_one_at_a_time_gives(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: requests that are run in batches have the same results, and leave the same rows, as one at a time: with repeated
+/// devices, stale pairs, and devices that are unknown, not registered or revoked.
+pub fn a_batch_equals_its_requests_one_at_a_time(store: &mut impl Store, reader: &mut impl StoreReader) {
     let [together, alone] = halves(store, reader);
     for round in 0..ROUNDS {
         let first = 20 + round * WORKS;

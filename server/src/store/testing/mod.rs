@@ -1,6 +1,6 @@
-//! The promises of every store, as functions that any store can be run against: `conformance!(name, open)`.
+//! The guarantees of every store, as functions that any store can be run against: `conformance!(name, open)`.
 //!
-//! `open` gives a fresh store and a way to read it. One function a promise, named after it; one file a topic.
+//! `open` returns a new store and a reader. One function per guarantee, named after it; one file per topic.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,68 +37,68 @@ use crate::{command::CommandState, rules};
 /// The time of the first write.
 pub const AT: UnixMs = UnixMs(1_800_000_000_000);
 
-/// Expands to one test for each promise, each on a fresh store from `$open`, which gives `(store, reader, keep_alive)`.
+/// Expands to one test per guarantee, each on a new store from `$open`, which returns `(store, reader, keep_alive)`.
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $open:expr) => {
         mod $name {
             use super::*;
             $crate::conformance!(@each $open; heartbeats:
-                beat_is_stored_once_and_read_back, replayed_beat_is_stale, old_firmware_is_forgotten, a_later_boot_starts_seq_again,
-                stranger_and_unregistered_are_denied, writes_of_one_group_come_in_order, a_failed_group_leaves_nothing,
-                what_a_device_runs_is_kept_as_history, pruning_takes_the_oldest_in_steps,
+                beat_is_stored_once_and_read_back, replayed_beat_is_stale, old_firmware_history_is_deleted, a_later_boot_starts_seq_again,
+                unknown_and_unregistered_devices_are_denied, writes_of_one_group_come_in_order, a_failed_group_leaves_nothing,
+                reported_firmware_is_kept_as_history, pruning_takes_the_oldest_in_steps,
                 pruning_goes_on_past_rows_from_the_future, pruning_leaves_the_newest_row,
             );
             $crate::conformance!(@each $open; devices:
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
-                import_is_all_or_nothing, an_import_names_every_row_that_does_not_fit, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
-                registering_again_gives_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
+                import_is_all_or_nothing, an_import_reports_every_conflicting_row, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
+                registering_again_returns_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
                 reprovisioning_ends_a_devices_otrts,
-                a_revoked_otrt_lets_nobody_in,
-                otrt_holds_under_clocks_that_go_wrong,
-                a_rotated_key_takes_over_and_the_old_one_never_returns, a_revoked_device_comes_back_with_a_new_key_only,
-                ended_otrts_are_forgotten, edits_are_refused_when_somebody_was_quicker, changes_are_followed_in_order,
+                a_revoked_otrt_is_refused,
+                otrt_lifetime_holds_under_wrong_clocks,
+                a_rotated_key_replaces_the_old_one_for_good, a_revoked_device_comes_back_with_a_new_key_only,
+                expired_otrts_are_deleted, concurrent_edits_are_refused, changes_are_followed_in_order,
             );
             $crate::conformance!(@each $open; commands:
-                command_is_delivered_until_acked, command_times_out, acks_of_strangers_change_nothing,
-                an_order_reaches_whom_it_means, an_order_is_made_in_pieces, the_same_order_again_is_one_order, urgent_commands_go_first,
-                a_canceled_command_is_not_delivered, old_commands_are_forgotten, overdue_commands_are_closed_in_steps,
+                command_is_delivered_until_acked, command_times_out, acks_of_other_devices_change_nothing,
+                an_order_reaches_the_selected_devices, an_order_is_queued_in_pieces, a_repeated_order_is_one_order, urgent_commands_go_first,
+                a_canceled_command_is_not_delivered, old_commands_are_deleted, overdue_commands_are_closed_in_steps,
             );
-            $crate::conformance!(@each $open; hot: a_batch_gives_what_one_at_a_time_gives);
+            $crate::conformance!(@each $open; hot: a_batch_equals_its_requests_one_at_a_time);
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,
-                the_audit_is_pruned_and_whole, keysets_are_published_one_after_the_other, users_and_their_sessions,
-                tokens_end_with_the_user_who_made_them, tokens_end_when_they_are_told_to,
+                a_pruned_audit_stays_valid, keysets_are_published_one_after_the_other, users_and_their_sessions,
+                tokens_are_revoked_with_their_user, tokens_end_when_expired_or_revoked,
                 silence_of_the_server_is_a_gap,
-                a_clock_that_was_ahead_leaves_nobody_alive, a_database_from_the_future_is_set_right,
-                a_clock_that_was_behind_makes_nobody_lost, tokens_hold_under_clocks_that_go_wrong,
+                a_clock_that_was_ahead_is_no_evidence_of_presence, a_database_from_the_future_is_corrected,
+                a_clock_that_was_behind_makes_no_device_lost, token_lifetime_holds_under_wrong_clocks,
             );
             $crate::conformance!(@each $open; rollouts:
-                a_release_goes_its_way_and_never_changes, a_counter_serves_one_release,
-                an_artifact_must_be_here_to_stage, an_artifact_is_offered_only_while_a_release_is_active,
+                a_release_keeps_its_order_of_states_and_never_changes, a_counter_serves_one_release,
+                staging_requires_the_artifact, an_artifact_is_offered_only_while_a_release_is_active,
                 a_device_is_never_in_two_rollouts, offers_follow_the_order_and_the_site_budget,
-                who_is_away_is_not_offered, a_heartbeat_brings_the_offer_until_the_update_is_under_way,
+                absent_devices_get_no_offer, a_heartbeat_carries_the_offer_until_installation,
                 a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none,
-                beats_confirm_and_statuses_move_an_update, a_confirmed_device_is_watched_while_the_rollout_is_open,
-                a_tally_counts_everybody_and_who_is_silent, a_site_is_silent_by_its_bystanders,
-                an_abort_takes_offers_back_and_names_who_downloads, closing_frees_the_devices_for_another_rollout,
+                beats_confirm_and_statuses_advance_an_update, a_confirmed_device_is_watched_while_the_rollout_is_open,
+                a_tally_counts_all_devices_and_the_silent_ones, a_site_is_judged_by_its_bystanders,
+                an_abort_withdraws_offers_and_returns_downloading_devices, closing_frees_the_devices_for_another_rollout,
                 decisions_are_kept_in_order_with_their_numbers, a_status_of_a_replayed_pair_is_denied,
                 an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
-                who_is_taken_out_leaves_the_rollout, who_has_no_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
-                an_offer_made_again_forgets_the_last_one,
+                withdrawn_devices_leave_the_rollout, devices_without_an_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
+                a_repeated_offer_ignores_earlier_reports,
             );
         }
     };
-    (@each $open:expr; $topic:ident: $($promise:ident),+ $(,)?) => {
-        $(#[test] fn $promise() {
+    (@each $open:expr; $topic:ident: $($guarantee:ident),+ $(,)?) => {
+        $(#[test] fn $guarantee() {
             let (mut store, mut reader, _keep_alive) = $open;
-            $crate::store::testing::$topic::$promise(&mut store, &mut reader);
+            $crate::store::testing::$topic::$guarantee(&mut store, &mut reader);
         })+
     };
 }
 
-/// Somebody, at [`AT`].
+/// An operator, at [`AT`].
 pub fn by() -> Actor {
     Actor { name: "test".to_owned(), address: Some([10, 0, 0, 1].into()), at: AT }
 }

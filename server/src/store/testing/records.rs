@@ -1,4 +1,4 @@
-//! Promises about what is kept beside: punches, log lines, the audit, keysets, accounts, gaps.
+//! Guarantees about records: punches, log lines, the audit, keysets, accounts, gaps.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn every_punch() -> PunchFilter {
     PunchFilter { site: None, device_id: None, since: AT, until: seconds(1_000) }
 }
 
-/// Promise: a punch is stored once under its number; the same again is known, another one is a conflict and changes nothing.
+/// Guarantee: a punch is stored once under its number; a repeat is recognized, another punch is a conflict and changes nothing.
 pub fn a_punch_is_stored_once(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let first = punch_in(store, "KS-1", 2, vec![punch(1, "anna"), punch(2, "ben")]).unwrap();
@@ -63,7 +63,7 @@ pub fn a_punch_is_stored_once(store: &mut impl Store, reader: &mut impl StoreRea
     let again = punch_in(store, "KS-1", 3, vec![punch(2, "ben"), punch(3, "cleo"), punch(1, "eve")]).unwrap();
     assert_eq!(again, PunchesTaken { stored: 1, known: 1, conflicts: vec![1] });
     let other = punch_in(store, "KS-2", 2, vec![punch(1, "dora")]).unwrap();
-    assert_eq!(other.stored, 1, "numbers are each device's own");
+    assert_eq!(other.stored, 1, "each device has its own numbers");
     let stale = punch_in(store, "KS-1", 3, vec![punch(9, "anna")]);
     assert_eq!(stale, Err(Denied::Stale { kept: Sequence::new(1, 3) }));
     let numbers: Vec<_> = reader.punch_numbers((0, 0), 10).unwrap().into_iter().map(|(_, id, no)| (id, no)).collect();
@@ -72,22 +72,22 @@ pub fn a_punch_is_stored_once(store: &mut impl Store, reader: &mut impl StoreRea
     assert_eq!(stored[0].badge, "anna");
 }
 
-/// Promise: punches come in the order of time, page after page, each once.
+/// Guarantee: punches are paged in the order of time, each once.
 pub fn punches_are_paged_in_the_order_of_time(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     punch_in(store, "KS-1", 2, [5, 1, 3].map(|no| punch(no, "anna")).to_vec()).unwrap();
     punch_in(store, "KS-2", 2, [1, 4, 3].map(|no| punch(no, "ben")).to_vec()).unwrap();
-    let (mut told, mut place) = (Vec::new(), None);
+    let (mut paged, mut place) = (Vec::new(), None);
     loop {
         let (page, next) = reader.punches(&every_punch(), place, 2).unwrap();
-        told.extend(page.into_iter().map(|punch| (punch.device_id.to_string(), punch.punch_no)));
+        paged.extend(page.into_iter().map(|punch| (punch.device_id.to_string(), punch.punch_no)));
         place = next;
         if place.is_none() {
             break;
         }
     }
     let expected = [("KS-1", 1), ("KS-2", 1), ("KS-1", 3), ("KS-2", 3), ("KS-2", 4), ("KS-1", 5)];
-    assert_eq!(told, expected.map(|(device, no)| (device.to_owned(), no)));
+    assert_eq!(paged, expected.map(|(device, no)| (device.to_owned(), no)));
     let of_one = PunchFilter { device_id: Some(id("KS-2")), since: seconds(3), ..every_punch() };
     assert_eq!(reader.punches(&of_one, None, 10).unwrap().0.len(), 2);
     let nowhere = PunchFilter { site: Some("south".to_owned()), ..every_punch() };
@@ -115,18 +115,18 @@ fn messages(reader: &mut impl StoreReader, which: &LogFilter) -> Vec<String> {
     page.lines.into_iter().map(|line| line.message).collect()
 }
 
-/// Promise: a line is stored once by its number, through retries and overlaps; lost ones leave a gap.
+/// Guarantee: a line is stored once by its number, through retries and overlaps; lost ones leave a gap.
 pub fn log_lines_are_stored_once_by_number(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let info = |message| (LogLevel::Info, message);
     assert_eq!(send_logs(store, 2, 1, &[info("a"), info("b")]), Ok(3));
     assert_eq!(send_logs(store, 3, 1, &[info("a"), info("b"), info("c")]), Ok(4));
     assert_eq!(send_logs(store, 4, 9, &[info("z")]), Ok(10));
-    assert_eq!(send_logs(store, 5, 4, &[info("late")]), Ok(10), "numbers only go up");
+    assert_eq!(send_logs(store, 5, 4, &[info("late")]), Ok(10), "numbers only increase");
     assert_eq!(messages(reader, &LogFilter::default()), ["z", "c", "b", "a"]);
 }
 
-/// Promise: lines are found by device, time, level and text, the newest first, page after page.
+/// Guarantee: lines are found by device, time, level and text, the newest first, page after page.
 pub fn logs_are_searched_from_the_newest_back(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let lines = [
@@ -147,11 +147,11 @@ pub fn logs_are_searched_from_the_newest_back(store: &mut impl Store, reader: &m
     let first = reader.logs(&LogFilter::default(), i64::MAX, 3, 100).unwrap();
     let rest = reader.logs(&LogFilter::default(), first.next_before.unwrap(), 3, 100).unwrap();
     assert_eq!((first.lines.len(), rest.lines.len(), rest.next_before), (3, 1, None));
-    let looked_at_two = reader.logs(&text("full"), i64::MAX, 3, 2).unwrap();
-    assert!(looked_at_two.lines.is_empty() && looked_at_two.next_before.is_some(), "{looked_at_two:?}");
+    let read_two = reader.logs(&text("full"), i64::MAX, 3, 2).unwrap();
+    assert!(read_two.lines.is_empty() && read_two.next_before.is_some(), "{read_two:?}");
 }
 
-/// Promise: lines received before a time are deleted in steps, and no others.
+/// Guarantee: lines received before a time are deleted in steps, and no others.
 pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     send_logs(store, 2, 1, &[(LogLevel::Info, "a"), (LogLevel::Info, "b"), (LogLevel::Info, "c")]).unwrap();
@@ -162,7 +162,7 @@ pub fn old_logs_are_pruned(store: &mut impl Store, reader: &mut impl StoreReader
     assert_eq!(messages(reader, &LogFilter::default()), Vec::<String>::new());
 }
 
-/// Promise: each change leaves its line, chained to the one before, and the head is the last one's.
+/// Guarantee: each change adds a line, chained to the one before, and the head is that of the last line.
 pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
@@ -170,7 +170,7 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
         note(store, "login.failed", "anna", "wrong password", &Actor { address: None, ..by() }).map(|_| ())
     });
     let lines = reader.audit(&AuditFilter::default(), 0, 100).unwrap();
-    let told: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.subject.as_str())).collect();
+    let audited: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.subject.as_str())).collect();
     let registered = |device_id| ("device.register", device_id);
     let expected = [
         ("device.import", "2 devices"),
@@ -179,7 +179,7 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
         ("device.revoke", "KS-2"),
         ("login.failed", "anna"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(audited, expected);
     assert_eq!(
         (lines[3].actor.as_str(), lines[3].address.as_str(), lines[3].detail.as_str()),
         ("test", "10.0.0.1", "stolen")
@@ -196,8 +196,8 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
     assert_eq!(reader.audit(&actions, 0, 100).unwrap().len(), 4);
 }
 
-/// Promise: lines are pruned from the oldest on, in pieces, and the rest is whole behind them; that lines went in another way shows.
-pub fn the_audit_is_pruned_and_whole(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: lines are pruned in pieces from the oldest on, and the rest stays a valid chain; any other deletion is detected.
+pub fn a_pruned_audit_stays_valid(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store); // three lines
     let walk = |reader: &mut dyn StoreReader, base: Option<Head>| {
         let heads = reader.audit_head().unwrap().into_iter().collect();
@@ -210,10 +210,10 @@ pub fn the_audit_is_pruned_and_whole(store: &mut impl Store, reader: &mut impl S
     assert_eq!((prune(0), prune(2), prune(2), prune(2)), (0, 1, 1, 0));
     let base = reader.audit_base().unwrap();
     assert_eq!(base, Some((2, all[1].hash)));
-    assert_eq!(walk(reader, base).unwrap().0, 5, "two lines say so");
+    assert_eq!(walk(reader, base).unwrap().0, 5, "two lines record it");
     let lines = reader.audit(&AuditFilter::default(), 0, 99).unwrap();
-    let told: Vec<_> = lines.iter().map(|line| (line.number, line.subject.as_str())).collect();
-    assert_eq!(told, [(3, "KS-2"), (4, "lines 1 to 1"), (5, "lines 2 to 2")]);
+    let left: Vec<_> = lines.iter().map(|line| (line.number, line.subject.as_str())).collect();
+    assert_eq!(left, [(3, "KS-2"), (4, "lines 1 to 1"), (5, "lines 2 to 2")]);
     assert_eq!(walk(reader, None), Err(Broken::Missing { expected: 1, found: 3 }));
     let mut moved = Chain::behind((3, lines[0].hash), Vec::new());
     lines[1..].iter().for_each(|line| moved.take(line).unwrap());
@@ -228,10 +228,10 @@ pub fn the_audit_is_pruned_and_whole(store: &mut impl Store, reader: &mut impl S
     assert_eq!(noted((1, all[0].hash)), Err(Broken::Pruned { noted: 1, base: 2 }));
 }
 
-/// Promise: a keyset has one next version, whoever publishes it; holders are counted by what they confirmed.
+/// Guarantee: each keyset version is published only once, by whichever server is first; holders are counted by what they confirmed.
 pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
-    super::beat(store, "KS-1", (1, 2)).unwrap(); // says that it holds version 1
+    super::beat(store, "KS-1", (1, 2)).unwrap(); // reports version 1
     let public_key = PrivateKey::from_seed(&[40; 32]).public_key();
     let key = ServerKeyRecord {
         key_id: public_key.key_id(),
@@ -264,10 +264,10 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     };
     assert_eq!(holders(1, AT), (2, 1, vec![]));
     assert_eq!(holders(2, AT), (2, 0, vec![]));
-    assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "nobody was heard since");
+    assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "no device was seen since");
     let misled = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
     commit(store, |store| record(store, &misled, AT)).unwrap();
-    assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that nobody here published confirms nothing");
+    assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that this server never published confirms nothing");
     assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }
 
@@ -286,7 +286,7 @@ fn new_user(name: &str, role: Role) -> NewUser {
     NewUser { name: name.to_owned(), role, password_hash: "hash".to_owned() }
 }
 
-/// Promise: a session is good while its user is, with the role that the user has now.
+/// Guarantee: a session is valid while its user is enabled, with the user's current role.
 pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreReader) {
     let anna = new_user("anna", Role::Operator);
     let create = |store: &mut _| commit(store, |store| accounts::create_user(store, &anna, &by()));
@@ -310,7 +310,7 @@ pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreR
     assert_eq!((user.version, user.disabled_at, hash.as_str()), (4, None, "hash"));
     assert_eq!((reader.users(0, 10).unwrap().len(), reader.user("ben").unwrap()), (1, None));
 
-    // A login that saw the old password, and comes to its end after the change.
+    // A login that checked the old password, and completes after the change.
     let begin = |store: &mut _, number, hash: &'static str| {
         let session = token(number, TokenKind::Session, Some("anna"));
         commit(store, move |store| accounts::begin_session(store, &session, hash, &by()))
@@ -323,9 +323,9 @@ pub fn users_and_their_sessions(store: &mut impl Store, reader: &mut impl StoreR
     assert_eq!(begin(store, 5, "other"), None);
 }
 
-/// Promise: a token that a user made ends when that user is disabled or gets another role, and not with a session's password; it
-/// keeps the role that it was made with, and does not come back.
-pub fn tokens_end_with_the_user_who_made_them(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a token that a user created is revoked when that user is disabled or gets another role, but not by a password change;
+/// it keeps the role that it was created with, and stays revoked.
+pub fn tokens_are_revoked_with_their_user(store: &mut impl Store, reader: &mut impl StoreReader) {
     commit(store, |store| accounts::create_user(store, &new_user("anna", Role::Admin), &by())).unwrap();
     let bearer = |store: &mut _, number, user| {
         commit(store, |store| accounts::add_token(store, &token(number, TokenKind::Bearer, user), &by()))
@@ -347,14 +347,14 @@ pub fn tokens_end_with_the_user_who_made_them(store: &mut impl Store, reader: &m
     bearer(store, 3, Some("anna"));
     edit(store, UserEdit { disabled: Some(true), ..UserEdit::default() });
     bearer(store, 4, Some("anna"));
-    assert_eq!((good(reader, 3), good(reader, 4)), (None, None), "one that was ordered a moment before neither");
+    assert_eq!((good(reader, 3), good(reader, 4)), (None, None), "nor is one that was requested just before");
     edit(store, UserEdit { disabled: Some(false), ..UserEdit::default() });
     assert_eq!((good(reader, 3), good(reader, 4)), (None, None));
-    assert_eq!(good(reader, 1).unwrap().user, None, "what is nobody's stays");
+    assert_eq!(good(reader, 1).unwrap().user, None, "a token without an owner stays valid");
 }
 
-/// Promise: a token is good until it expires or is revoked, and is forgotten some time after.
-pub fn tokens_end_when_they_are_told_to(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a token is valid until it expires or is revoked, and is deleted some time later.
+pub fn tokens_end_when_expired_or_revoked(store: &mut impl Store, reader: &mut impl StoreReader) {
     let first = commit(store, |store| accounts::add_token(store, &token(1, TokenKind::Bearer, None), &by()));
     let second = commit(store, |store| accounts::add_token(store, &token(2, TokenKind::Bearer, None), &by()));
     assert_eq!(reader.valid_token(&[2; 32], AT).unwrap().unwrap().row, second);
@@ -367,7 +367,7 @@ pub fn tokens_end_when_they_are_told_to(store: &mut impl Store, reader: &mut imp
     assert_eq!(commit(store, |store| store.forget_tokens(seconds(101), 10)), 2);
 }
 
-/// Promise: a time in which no server said that it listens is a gap, if it was long enough.
+/// Guarantee: a time without a live server is a gap, if it was long enough.
 pub fn silence_of_the_server_is_a_gap(store: &mut impl Store, reader: &mut impl StoreReader) {
     for at in [0, 50, 110, 500, 520] {
         commit(store, |store| rules::presence::alive(store, seconds(at), 60_000));
@@ -384,19 +384,19 @@ fn after(days: u64, minutes: u64) -> UnixMs {
     AT + Duration::from_hours(24 * days) + Duration::from_mins(minutes)
 }
 
-/// When the first device was last heard.
+/// When the first device was last seen.
 fn heard(reader: &mut impl StoreReader) -> UnixMs {
     reader.heard(0, 1).unwrap()[0].last_seen_at.unwrap()
 }
 
-/// What each minute of a server that listens does.
+/// The work that a running server does each minute.
 fn listen(store: &mut impl Store, days: u64, minutes: u64) {
     commit(store, |store| rules::presence::alive(store, after(days, minutes), 120_000));
 }
 
-/// Promise: what was heard while the clock was ahead counts as heard when it went wrong, and the time since as a gap, both when
-/// the clock is set right while a server runs and while none does.
-pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: devices seen while the clock was ahead count as last seen when it went wrong, and the time since as a gap, whether
+/// the clock is corrected while a server runs or while none does.
+pub fn a_clock_that_was_ahead_is_no_evidence_of_presence(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     listen(store, 0, 0);
     listen(store, 10, 1); // ten days ahead, from one minute to the next
@@ -413,8 +413,8 @@ pub fn a_clock_that_was_ahead_leaves_nobody_alive(store: &mut impl Store, reader
     assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap().len(), 1);
 }
 
-/// Promise: the same of a database that was made while the clock was ahead.
-pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: the same for a database that was created while the clock was ahead.
+pub fn a_database_from_the_future_is_corrected(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), AT)).unwrap();
     listen(store, 0, 0);
@@ -424,9 +424,9 @@ pub fn a_database_from_the_future_is_set_right(store: &mut impl Store, reader: &
     assert_eq!(reader.gaps(UnixMs(0)).unwrap().last().unwrap().to, right);
 }
 
-/// Promise: while the clock is behind, times from before are left alone; once it is right again, who was heard meanwhile counts
-/// as heard when it went wrong.
-pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: while the clock is behind, earlier times are not changed; once it is right again, devices seen meanwhile count as last
+/// seen when it went wrong.
+pub fn a_clock_that_was_behind_makes_no_device_lost(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     commit(store, |store| record(store, &sample_beat("KS-2", (1, 10)), after(0, 1))).unwrap();
     listen(store, 10, 0);
@@ -445,15 +445,15 @@ pub fn a_clock_that_was_behind_makes_nobody_lost(store: &mut impl Store, reader:
     assert_eq!(heard(reader), after(10, 0));
 }
 
-/// Promise: a token is good in its time alone: not before it was made, as it would seem under a clock that was ahead then or is
-/// behind now, and not after its end.
-pub fn tokens_hold_under_clocks_that_go_wrong(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a token is valid only within its lifetime: not before its creation, as it could seem under a clock that was ahead then
+/// or is behind now, and not after its end.
+pub fn token_lifetime_holds_under_wrong_clocks(store: &mut impl Store, reader: &mut impl StoreReader) {
     let at = |days| Actor { at: after(days, 0), ..by() };
     let lasting = |number: u8, days| NewToken { expires_at: after(days, 0), ..token(number, TokenKind::Bearer, None) };
-    commit(store, |store| accounts::add_token(store, &lasting(1, 11), &at(10))); // made ten days ahead, for a day
+    commit(store, |store| accounts::add_token(store, &lasting(1, 11), &at(10))); // created ten days ahead, for a day
     commit(store, |store| accounts::add_token(store, &lasting(2, 30), &at(0)));
     let mut is_good = |number: u8, days| reader.valid_token(&[number; 32], after(days, 0)).unwrap().is_some();
-    assert!(is_good(1, 10) && !is_good(1, 0) && !is_good(1, 11), "it does not live ten days longer");
+    assert!(is_good(1, 10) && !is_good(1, 0) && !is_good(1, 11), "its lifetime is not ten days longer");
     assert!(is_good(2, 10) && is_good(2, 0) && !is_good(2, 31));
     let behind = AT.minus_ms(10 * 24 * 3_600_000);
     assert!(reader.valid_token(&[2; 32], behind).unwrap().is_none());

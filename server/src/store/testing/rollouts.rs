@@ -1,4 +1,4 @@
-//! Promises about releases, rollouts and the updates of their devices.
+//! Guarantees about releases, rollouts and the updates of their devices.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn by_at(at: UnixMs) -> Actor {
     Actor { at, ..by() }
 }
 
-/// The store holds manifests and does not read them.
+/// The store does not parse manifests.
 fn manifest_of(release_id: &str) -> String {
     format!("manifest of {release_id}\nFW_SIG: signed")
 }
@@ -100,7 +100,7 @@ fn policy() -> Policy {
     .unwrap()
 }
 
-/// The row of a device, as the store gives it to whoever plans a rollout.
+/// The row of a device, as the store returns it for planning a rollout.
 fn row_of(reader: &mut impl StoreReader, release_id: &str, device_id: &str) -> i64 {
     let release = stored_release(reader, release_id);
     let candidates = reader.candidates(&release, &named(&[device_id])).unwrap();
@@ -150,11 +150,11 @@ fn stored_release(reader: &mut impl StoreReader, release_id: &str) -> ReleaseRec
     reader.release(&release_id.parse().unwrap()).unwrap().unwrap()
 }
 
-/// `KS-1` (first stage) and `KS-2` (second), heard at [`AT`], in the rollout `r1` of the ACTIVE release `fw-2`. Gives its row.
+/// `KS-1` (first stage) and `KS-2` (second), seen at [`AT`], in the rollout `r1` of the ACTIVE release `fw-2`. Returns its row.
 fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
     two_devices(store);
     for device_id in ["KS-1", "KS-2"] {
-        assert_eq!(said(store, &old(device_id, (1, 2)), AT).firmware, None);
+        assert_eq!(send_beat(store, &old(device_id, (1, 2)), AT).firmware, None);
     }
     active(store, "fw-2", 2);
     let new = new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 100), ("KS-2", 1, 9_000)]);
@@ -162,7 +162,7 @@ fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) -> i64 {
     stored(reader, "r1").row
 }
 
-/// Everybody's turn has come.
+/// An offering to all devices.
 pub(super) fn everybody() -> Offering {
     Offering { count: 100, stage: 1, site_unavailable_max: None, heard_since: AT, at: AT }
 }
@@ -183,7 +183,7 @@ fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     beat
 }
 
-fn said(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
+fn send_beat(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
     commit(store, |store| record(store, beat, at)).unwrap()
 }
 
@@ -207,13 +207,13 @@ pub(super) fn status(device_id: &str, pair: (u32, u64), step: UpdateStep) -> Fir
     }
 }
 
-fn tell(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
+fn send_status(store: &mut impl Store, status: &FirmwareStatus, at: UnixMs) -> Result<StatusTaken, Denied> {
     commit(store, |store| hot(store, StatusReport { status: status.clone(), at }))
 }
 
-/// A device tells how far it is, at [`AT`]; gives whether it may go on.
+/// A device reports a step at [`AT`]; returns whether it may go on.
 fn goes_on(store: &mut impl Store, device_id: &str, pair: (u32, u64), step: UpdateStep) -> bool {
-    tell(store, &status(device_id, pair, step), AT).unwrap().go_on
+    send_status(store, &status(device_id, pair, step), AT).unwrap().go_on
 }
 
 fn updates(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateRecord> {
@@ -224,7 +224,7 @@ fn states(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateState> {
     updates(reader, rollout).into_iter().map(|record| record.update.state).collect()
 }
 
-/// Puts updates where a test wants them: each device's state.
+/// Sets the states of devices' updates.
 fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, wanted: &[(&str, UpdateState)]) {
     for record in updates(reader, rollout) {
         if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
@@ -235,20 +235,20 @@ fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, want
     }
 }
 
-/// Whitelists and registers more devices, each at its site, heard at [`AT`].
+/// Whitelists and registers more devices, each at its site, seen at [`AT`].
 pub(super) fn more_devices(store: &mut impl Store, devices: &[(&str, u8, &str)]) {
     for (device_id, seed, site) in devices {
         let new = crate::store::devices::NewDevice { site: (*site).to_owned(), ..new_device(device_id, *seed) };
         commit(store, |store| rules::devices::import(store, std::slice::from_ref(&new), Part::whole(1), &by()))
             .unwrap();
         commit(store, |store| rules::devices::register(store, &registration(device_id, *seed, 1), &by())).unwrap();
-        said(store, &old(device_id, (1, 2)), AT);
+        send_beat(store, &old(device_id, (1, 2)), AT);
     }
 }
 
-/// Promise: a release goes DRAFT, STAGED, ACTIVE, REVOKED, never back and past none; its name stands for it alone, and once it is
-/// staged nothing of it changes. What is said again changes nothing.
-pub fn a_release_goes_its_way_and_never_changes(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a release goes through DRAFT, STAGED, ACTIVE and REVOKED in this order; its name is unique, and once it is staged
+/// nothing of it changes. A repeated request changes nothing.
+pub fn a_release_keeps_its_order_of_states_and_never_changes(store: &mut impl Store, reader: &mut impl StoreReader) {
     use ReleaseState as S;
     let name: ReleaseId = "fw-2".parse().unwrap();
     let refused = |is, wanted| Err(ReleaseRefused::State { release_id: "fw-2".parse().unwrap(), is, wanted });
@@ -278,15 +278,15 @@ pub fn a_release_goes_its_way_and_never_changes(store: &mut impl Store, reader: 
     assert_eq!((revoked.state, revoked.changed_at), (S::Revoked, minutes(3)));
     assert_eq!((revoked.manifest, revoked.release_counter, revoked.sha256), ("signed".to_owned(), 2, ARTIFACT));
     let steps = AuditFilter { action: Some("release.".to_owned()), ..AuditFilter::default() };
-    assert_eq!(reader.audit(&steps, 0, 99).unwrap().len(), 4, "one line a change, none for what changed nothing");
+    assert_eq!(reader.audit(&steps, 0, 99).unwrap().len(), 4, "one line per change, none for repeats");
     draft(store, &new_release("fw-3", 3)).unwrap();
-    assert_eq!(change(store, "fw-3", S::Revoked), Ok(()), "also a draft can be taken back");
+    assert_eq!(change(store, "fw-3", S::Revoked), Ok(()), "a draft can be revoked too");
     let listed = reader.releases(0, 9).unwrap();
     assert_eq!(listed.iter().map(|release| release.release_id.as_str()).collect::<Vec<_>>(), ["fw-2", "fw-3"]);
     assert_eq!(reader.releases(listed[0].row, 9).unwrap(), listed[1..], "paged by row");
 }
 
-/// Promise: a counter of a product stands for one release, also once that is revoked.
+/// Guarantee: a counter of a product belongs to one release, even after that is revoked.
 pub fn a_counter_serves_one_release(store: &mut impl Store, reader: &mut impl StoreReader) {
     draft(store, &new_release("fw-2", 2)).unwrap();
     let taken = Err(ReleaseRefused::CounterTaken("fw-2".parse().unwrap()));
@@ -298,8 +298,8 @@ pub fn a_counter_serves_one_release(store: &mut impl Store, reader: &mut impl St
     assert_eq!([draft(store, &of_another), draft(store, &new_release("fw-3", 3))], [Ok(()), Ok(())]);
 }
 
-/// Promise: a release is staged only once its artifact is kept; an artifact is kept once.
-pub fn an_artifact_must_be_here_to_stage(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a release is staged only if its artifact is stored; an artifact is stored once.
+pub fn staging_requires_the_artifact(store: &mut impl Store, reader: &mut impl StoreReader) {
     draft(store, &new_release("fw-2", 2)).unwrap();
     commit(store, |store| rules::releases::keep_artifact(store, Sha256([8; 32]), 5, &by()));
     assert_eq!(change(store, "fw-2", ReleaseState::Staged), Err(ReleaseRefused::NoArtifact(ARTIFACT)));
@@ -314,7 +314,7 @@ pub fn an_artifact_must_be_here_to_stage(store: &mut impl Store, reader: &mut im
     assert_eq!(reader.audit(&uploads, 0, 99).unwrap().len(), 2, "one line for each artifact");
 }
 
-/// Promise: devices may fetch an artifact while a release that needs it is ACTIVE, and at no other time.
+/// Guarantee: devices may fetch an artifact while a release that needs it is ACTIVE, and at no other time.
 pub fn an_artifact_is_offered_only_while_a_release_is_active(store: &mut impl Store, reader: &mut impl StoreReader) {
     use ReleaseState as S;
     commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
@@ -324,13 +324,13 @@ pub fn an_artifact_is_offered_only_while_a_release_is_active(store: &mut impl St
         change(store, "fw-2", state).unwrap();
         assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), offered, "{state:?}");
     }
-    assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), Some(1_000), "it is kept all the same");
+    assert_eq!(reader.artifact_bytes(ARTIFACT).unwrap(), Some(1_000), "it stays stored");
     active(store, "fw-3", 3);
     assert_eq!(reader.offered_artifact_bytes(ARTIFACT).unwrap(), Some(1_000), "another release needs it too");
 }
 
-/// Promise: a device is in one open rollout at most; a rollout that would take it is not made at all. Nor is one of a name that
-/// is taken, or of a release that is not ACTIVE.
+/// Guarantee: a device is in one open rollout at most; a second rollout with it is not created at all. Nor is one with a used name,
+/// or of a release that is not ACTIVE.
 pub fn a_device_is_never_in_two_rollouts(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     active(store, "fw-2", 2);
@@ -363,7 +363,7 @@ pub fn a_device_is_never_in_two_rollouts(store: &mut impl Store, reader: &mut im
     assert_eq!(reader.rollouts(rollouts[0].row, 9).unwrap(), rollouts[1..], "paged by row");
 }
 
-/// Promise: offers go by stage, then by share, so many at most; of each site so many at most are under way or lost at a time.
+/// Guarantee: offers go by stage, then by share, up to a limit; at each site a limited number of devices is under way or lost.
 pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "s"), ("KS-5", 5, "s")]);
@@ -376,18 +376,18 @@ pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reade
     let (no, yes) = (S::Pending, S::Offered);
     assert_eq!(states(reader, rollout), [no, yes, yes, no, no], "the least share comes first");
     let budget = |most| Offering { site_unavailable_max: Some(most), ..first_stage };
-    assert_eq!(offer(store, rollout, budget(2)), 1, "the north has its two, the south has room");
+    assert_eq!(offer(store, rollout, budget(2)), 1, "the north is at its limit, the south is not");
     assert_eq!(states(reader, rollout), [no, yes, yes, yes, no]);
     put(store, reader, rollout, &[("KS-2", S::Confirmed), ("KS-3", S::Lost)]);
-    assert_eq!(offer(store, rollout, budget(1)), 0, "who is lost is out of service");
+    assert_eq!(offer(store, rollout, budget(1)), 0, "a lost device counts as out of service");
     for under_way in [S::Downloading, S::Installing, S::Confirming] {
         put(store, reader, rollout, &[("KS-3", under_way)]);
         assert_eq!(offer(store, rollout, budget(1)), 0, "{under_way:?}");
     }
     put(store, reader, rollout, &[("KS-3", S::Failed)]);
-    assert_eq!(offer(store, rollout, budget(1)), 1, "who failed runs the old firmware");
+    assert_eq!(offer(store, rollout, budget(1)), 1, "a failed device runs the old firmware");
     assert_eq!(states(reader, rollout), [yes, S::Confirmed, S::Failed, yes, no]);
-    assert_eq!(offer(store, rollout, first_stage), 0, "the last one's stage has not come");
+    assert_eq!(offer(store, rollout, first_stage), 0, "the stage of the last one has not begun");
     let at = minutes(5);
     assert_eq!(offer(store, rollout, Offering { at, ..everybody() }), 1);
     let last = updates(reader, rollout).remove(4);
@@ -395,43 +395,43 @@ pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reade
     assert_eq!((state, offered_at, progress_at, boot_epoch, to_counter), (S::Offered, Some(at), at, 1, 2));
 }
 
-/// Promise: a device that was not heard lately, or that is revoked, is passed over, and the next one's turn comes.
-pub fn who_is_away_is_not_offered(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a device that was not seen recently, or that is revoked, is skipped in favour of the next one.
+pub fn absent_devices_get_no_offer(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     more_devices(store, &[("KS-3", 3, "north")]); // registered, and in no rollout
-    said(store, &old("KS-2", (1, 3)), minutes(10));
+    send_beat(store, &old("KS-2", (1, 3)), minutes(10));
     let one = Offering { count: 1, heard_since: minutes(9), at: minutes(10), ..everybody() };
     assert_eq!(offer(store, rollout, one), 1);
     assert_eq!(states(reader, rollout), [UpdateState::Pending, UpdateState::Offered], "KS-1 is away");
     assert_eq!(offer(store, rollout, one), 0);
-    said(store, &old("KS-1", (1, 3)), minutes(10));
+    send_beat(store, &old("KS-1", (1, 3)), minutes(10));
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by()));
-    assert_eq!(offer(store, rollout, one), 0, "who is revoked gets nothing");
+    assert_eq!(offer(store, rollout, one), 0, "a revoked device gets no offer");
     assert_eq!(states(reader, rollout), [UpdateState::Withdrawn, UpdateState::Offered]);
 }
 
-/// Promise: every heartbeat of a device whose turn has come is answered with the signed manifest, byte for byte, until it has
-/// begun to install; nobody else's is.
-pub fn a_heartbeat_brings_the_offer_until_the_update_is_under_way(
+/// Guarantee: every heartbeat of a device with an offer is answered with the signed manifest, byte for byte, until it has begun to
+/// install; other heartbeats are not.
+pub fn a_heartbeat_carries_the_offer_until_installation(
     store: &mut impl Store,
     reader: &mut impl StoreReader,
 ) {
     let rollout = rolled_out(store, reader);
-    assert_eq!(said(store, &old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
+    assert_eq!(send_beat(store, &old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
     assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 1);
     for seq in [4, 5] {
-        assert_eq!(said(store, &old("KS-1", (1, seq)), AT), Due { firmware: Some(the_offer()), ..Due::default() });
+        assert_eq!(send_beat(store, &old("KS-1", (1, seq)), AT), Due { firmware: Some(the_offer()), ..Due::default() });
     }
-    assert_eq!(said(store, &old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
+    assert_eq!(send_beat(store, &old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
     assert!(goes_on(store, "KS-1", (1, 6), UpdateStep::Downloading));
-    assert_eq!(said(store, &old("KS-1", (1, 7)), AT).firmware, Some(the_offer()), "it may have been cut off");
+    assert_eq!(send_beat(store, &old("KS-1", (1, 7)), AT).firmware, Some(the_offer()), "its download may have been interrupted");
     assert!(goes_on(store, "KS-1", (1, 8), UpdateStep::Installing));
-    assert_eq!(said(store, &old("KS-1", (1, 9)), AT).firmware, None);
+    assert_eq!(send_beat(store, &old("KS-1", (1, 9)), AT).firmware, None);
     assert_eq!(states(reader, rollout), [UpdateState::Installing, UpdateState::Pending]);
 }
 
-/// Promise: while a rollout is paused, offers that nobody took up yet are held back and what is being fetched goes on; of a
-/// revoked release nothing is offered and nobody goes on, whatever the rollout says.
+/// Guarantee: while a rollout is paused, offers that no device has accepted are held back and downloads continue; a revoked release
+/// is not offered and no device goes on with it, whatever the rollout's state.
 pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
     store: &mut impl Store,
     reader: &mut impl StoreReader,
@@ -443,7 +443,7 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
         let state = State { status, ..State::new(AT) };
         commit(store, |store| store.save_rollout(rollout, &state));
     };
-    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| said(store, &old(device, (1, seq)), AT).firmware);
+    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| send_beat(store, &old(device, (1, seq)), AT).firmware);
     assert_eq!(asked(store, 4), [Some(the_offer()), Some(the_offer())]);
     save(store, Status::Paused);
     assert_eq!(asked(store, 5), [None, Some(the_offer())]);
@@ -460,32 +460,32 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
     assert!(!goes_on(store, "KS-1", (1, 11), UpdateStep::Downloading));
     assert!(!goes_on(store, "KS-2", (1, 11), UpdateStep::Downloading));
     assert!(!goes_on(store, "KS-2", (1, 12), UpdateStep::Installing), "nothing is in a slot yet");
-    assert!(goes_on(store, "KS-2", (1, 13), UpdateStep::Rebooting), "who boots into it is past the point");
+    assert!(goes_on(store, "KS-2", (1, 13), UpdateStep::Rebooting), "a device that boots into it can't be stopped");
 }
 
-/// Promise: what a device says moves its update and is kept; beats with the new counter after a boot confirm it, and the beat
-/// that takes it further says so. What it says of another release moves nothing.
-pub fn beats_confirm_and_statuses_move_an_update(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a device's report advances its update and is stored; heartbeats with the new counter after a boot confirm it, and the
+/// heartbeat that advances it reports so. A report on another release changes nothing.
+pub fn beats_confirm_and_statuses_advance_an_update(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     let taken = |has_changed| Ok(StatusTaken { go_on: true, has_changed });
-    assert_eq!(tell(store, &status("KS-1", (1, 3), UpdateStep::Downloading), minutes(1)), taken(true));
-    assert_eq!(tell(store, &status("KS-1", (1, 4), UpdateStep::Downloading), minutes(2)), taken(false), "no further");
+    assert_eq!(send_status(store, &status("KS-1", (1, 3), UpdateStep::Downloading), minutes(1)), taken(true));
+    assert_eq!(send_status(store, &status("KS-1", (1, 4), UpdateStep::Downloading), minutes(2)), taken(false), "no further");
     let of_another =
         FirmwareStatus { release_id: "fw-9".parse().unwrap(), ..status("KS-1", (1, 5), UpdateStep::Failed) };
-    assert_eq!(tell(store, &of_another, minutes(2)), Ok(StatusTaken { go_on: false, has_changed: false }));
+    assert_eq!(send_status(store, &of_another, minutes(2)), Ok(StatusTaken { go_on: false, has_changed: false }));
     assert_eq!(states(reader, rollout), [S::Downloading, S::Offered]);
-    assert_eq!(updates(reader, rollout)[0].update.progress_at, minutes(2), "progress was heard all the same");
-    assert_eq!(tell(store, &status("KS-1", (1, 6), UpdateStep::Installing), minutes(3)), taken(true));
-    let first = said(store, &new("KS-1", (2, 1)), minutes(4));
+    assert_eq!(updates(reader, rollout)[0].update.progress_at, minutes(2), "progress was recorded all the same");
+    assert_eq!(send_status(store, &status("KS-1", (1, 6), UpdateStep::Installing), minutes(3)), taken(true));
+    let first = send_beat(store, &new("KS-1", (2, 1)), minutes(4));
     assert_eq!((first.firmware, first.is_update_further), (None, true));
-    assert!(!said(store, &new("KS-1", (2, 2)), minutes(18)).is_update_further);
+    assert!(!send_beat(store, &new("KS-1", (2, 2)), minutes(18)).is_update_further);
     assert_eq!(states(reader, rollout), [S::Confirming, S::Offered]);
-    assert!(said(store, &new("KS-1", (2, 3)), minutes(19)).is_update_further, "a quarter of an hour");
+    assert!(send_beat(store, &new("KS-1", (2, 3)), minutes(19)).is_update_further, "a quarter of an hour");
     let failed =
         FirmwareStatus { class: Some(UpdateClass::BadSignature), ..status("KS-2", (1, 3), UpdateStep::Rejected) };
-    assert!(tell(store, &failed, minutes(20)).unwrap().has_changed);
+    assert!(send_status(store, &failed, minutes(20)).unwrap().has_changed);
     let [one, other] = updates(reader, rollout).try_into().unwrap();
     assert_eq!((one.update.state, one.update.ended_at, one.stage), (S::Confirmed, Some(minutes(19)), 0));
     assert_eq!((one.update.confirming_since, one.last_seen_at), (Some(minutes(4)), Some(minutes(19))));
@@ -498,25 +498,25 @@ pub fn beats_confirm_and_statuses_move_an_update(store: &mut impl Store, reader:
     let at_site = |site: &str| UpdateFilter { site: Some(site.to_owned()), ..UpdateFilter::default() };
     assert_eq!(reader.updates(rollout, &at_site("south"), 0, 9).unwrap(), []);
     assert_eq!(reader.updates(rollout, &at_site("north"), 0, 1).unwrap(), [one]);
-    assert_eq!(said(store, &old("KS-2", (1, 4)), minutes(21)).firmware, None, "an outcome is final");
+    assert_eq!(send_beat(store, &old("KS-2", (1, 4)), minutes(21)).firmware, None, "an outcome is final");
     assert_eq!(states(reader, rollout), [S::Confirmed, S::Rejected]);
 }
 
-/// Promise: a confirmed device that comes back with the old firmware has rolled back, as long as its rollout is open.
+/// Guarantee: a confirmed device that comes back with the old firmware has rolled back, as long as its rollout is open.
 pub fn a_confirmed_device_is_watched_while_the_rollout_is_open(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Confirmed)]);
-    assert!(said(store, &old("KS-1", (2, 1)), minutes(60)).is_update_further);
+    assert!(send_beat(store, &old("KS-1", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
     commit(store, |store| store.close_rollout(rollout));
-    assert!(!said(store, &old("KS-2", (2, 1)), minutes(60)).is_update_further);
+    assert!(!send_beat(store, &old("KS-2", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
 }
 
-/// Promise: a tally counts every device in its cell; confirmed devices that are silent are suspects. Those for which time
-/// matters are watched.
-pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a tally counts every device in its cell; confirmed devices that are silent are suspects. Devices with running timeouts
+/// are watched.
+pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "s"), ("KS-4", 4, "s"), ("KS-5", 5, "s")]);
     active(store, "fw-2", 2);
@@ -529,7 +529,7 @@ pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader
         rollout,
         &[("KS-1", S::Confirmed), ("KS-2", S::Confirmed), ("KS-3", S::Lost), ("KS-4", S::Installing)],
     );
-    said(store, &new("KS-2", (2, 1)), minutes(30));
+    send_beat(store, &new("KS-2", (2, 1)), minutes(30));
     let tally = reader.tally(rollout, minutes(30)).unwrap();
     let cell = |stage, site: &str, state, count| Cell {
         stage,
@@ -549,7 +549,7 @@ pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader
             cell(1, "s", S::Installing, 1)
         ]
     );
-    assert_eq!(tally.suspects, 1, "KS-1, last heard at the beginning");
+    assert_eq!(tally.suspects, 1, "KS-1, last seen at the beginning");
     assert_eq!(reader.tally(rollout, AT).unwrap().suspects, 0);
     assert_eq!(commit(store, |store| store.tally(rollout, minutes(30))), tally);
     let watched = |store: &mut _, silent_before| {
@@ -557,17 +557,17 @@ pub fn a_tally_counts_everybody_and_who_is_silent(store: &mut impl Store, reader
         watched.into_iter().map(|record| record.device_id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(watched(store, minutes(30)), ["KS-4", "KS-1"]);
-    assert_eq!(watched(store, AT), ["KS-4"], "who is heard needs no watching");
+    assert_eq!(watched(store, AT), ["KS-4"], "devices seen recently need no watching");
 }
 
-/// Promise: a site's silence is told by its devices that were heard lately and have not begun to update.
-pub fn a_site_is_silent_by_its_bystanders(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a site's silence is judged by its devices that were seen recently and have not begun to update.
+pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut impl StoreReader) {
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n")]);
     active(store, "fw-2", 2);
     create(store, &new_rollout(reader, "r1", "fw-2", &[("KS-1", 0, 1), ("KS-2", 0, 2)])).unwrap();
     let rollout = stored(reader, "r1").row;
     put(store, reader, rollout, &[("KS-1", UpdateState::Installing)]);
-    said(store, &old("KS-3", (1, 3)), minutes(10));
+    send_beat(store, &old("KS-3", (1, 3)), minutes(10));
     let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _, since| {
         let silence = commit(store, |store| store.silence(rollout, &bystanders, since, minutes(5)));
@@ -578,11 +578,11 @@ pub fn a_site_is_silent_by_its_bystanders(store: &mut impl Store, reader: &mut i
         [("n".to_owned(), 3, 2)],
         "KS-2 waits, KS-4 is in no rollout; KS-1 may be rebooting"
     );
-    assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "who was away before says nothing");
+    assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "devices absent before do not count");
 }
 
-/// Promise: an abort takes back what nobody has begun, and names those that are downloading; who has begun to install goes on.
-pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: an abort withdraws offers not yet begun, and returns the devices that are downloading; installations continue.
+pub fn an_abort_withdraws_offers_and_returns_downloading_devices(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "n")]);
     active(store, "fw-2", 2);
@@ -603,51 +603,51 @@ pub fn an_abort_takes_offers_back_and_names_who_downloads(store: &mut impl Store
     assert_eq!(states(reader, rollout), after);
     assert_eq!(updates(reader, rollout)[0].update.ended_at, Some(minutes(1)));
     for (device_id, seq) in [("KS-1", 4), ("KS-2", 4), ("KS-5", 4)] {
-        assert_eq!(said(store, &old(device_id, (1, seq)), minutes(2)).firmware, None, "{device_id}");
+        assert_eq!(send_beat(store, &old(device_id, (1, seq)), minutes(2)).firmware, None, "{device_id}");
     }
-    assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Downloading), "its offer was taken back");
+    assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Downloading), "its offer was withdrawn");
     assert!(!goes_on(store, "KS-2", (1, 5), UpdateStep::Downloading), "not installed yet: it must stop");
-    assert!(goes_on(store, "KS-3", (1, 5), UpdateStep::Rebooting), "past the point");
+    assert!(goes_on(store, "KS-3", (1, 5), UpdateStep::Rebooting), "too late to stop");
     assert_eq!(states(reader, rollout), after);
-    tell(store, &status("KS-2", (1, 6), UpdateStep::Halted), minutes(3)).unwrap();
-    assert!(said(store, &new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
+    send_status(store, &status("KS-2", (1, 6), UpdateStep::Halted), minutes(3)).unwrap();
+    assert!(send_beat(store, &new("KS-3", (2, 1)), minutes(3)).is_update_further, "it is watched to its end");
     assert_eq!(states(reader, rollout), [S::Halted, S::Halted, S::Confirming, S::Failed, S::Halted]);
     let took = commit(store, |store| rules::updates::took(store, rollout));
     assert_eq!(took, [id("KS-3")]);
-    assert_eq!(offer(store, rollout, everybody()), 0, "nobody waits any more");
+    assert_eq!(offer(store, rollout, everybody()), 0, "no update is pending");
 }
 
-/// Promise: once a rollout is closed its devices are free for another, their beats move nothing of it, and how they fared is
-/// remembered.
+/// Guarantee: once a rollout is closed its devices are free for another, their heartbeats no longer change it, and their outcomes
+/// are kept.
 pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     active(store, "fw-3", 3);
     offer(store, rollout, everybody());
     assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Downloading));
-    tell(store, &status("KS-2", (1, 3), UpdateStep::Failed), AT).unwrap();
+    send_status(store, &status("KS-2", (1, 3), UpdateStep::Failed), AT).unwrap();
     let next = new_rollout(reader, "r2", "fw-3", &[("KS-1", 0, 100), ("KS-2", 0, 200)]);
     assert_eq!(create(store, &next), Err(RolloutRefused::InAnother));
     commit(store, |store| store.close_rollout(rollout));
     assert_eq!(reader.open_rollout_ids().unwrap(), []);
-    assert_eq!(said(store, &old("KS-1", (1, 4)), AT).firmware, None);
+    assert_eq!(send_beat(store, &old("KS-1", (1, 4)), AT).firmware, None);
     assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Installing), "nothing of it is to be installed");
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed]);
-    let mut fared = |release_id: &str| {
+    let mut outcomes = |release_id: &str| {
         let release = stored_release(reader, release_id);
         let candidates = reader.candidates(&release, &Selector::default()).unwrap();
         candidates.iter().map(|device| (device.failures, device.has_failed_this)).collect::<Vec<_>>()
     };
-    assert_eq!(fared("fw-2"), [(0, false), (1, true)]);
-    assert_eq!(fared("fw-3"), [(0, false), (1, false)]);
+    assert_eq!(outcomes("fw-2"), [(0, false), (1, true)]);
+    assert_eq!(outcomes("fw-3"), [(0, false), (1, false)]);
     assert_eq!(create(store, &next), Ok(()));
     let second = stored(reader, "r2").row;
     assert_eq!(offer(store, second, everybody()), 2);
-    let offered = said(store, &old("KS-2", (1, 4)), AT).firmware.unwrap();
+    let offered = send_beat(store, &old("KS-2", (1, 4)), AT).firmware.unwrap();
     assert_eq!(offered.manifest.as_str(), manifest_of("fw-3"));
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Failed], "the old one is as it was");
 }
 
-/// Promise: decisions are kept in the order they were made, each with who, when, why and every number, and are in the audit.
+/// Guarantee: decisions are kept in the order they were made, each with actor, time, reason and all numbers, and are in the audit.
 pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     let judged = Judged {
@@ -671,10 +671,10 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));
     decide(store, "paused", 1, &[], "alice", minutes(2));
     let trace = reader.decisions(rollout, 0, 99).unwrap();
-    let told: Vec<_> =
+    let listed: Vec<_> =
         trace.iter().map(|line| (line.what.as_str(), line.stage, line.actor.as_str(), line.at)).collect();
     assert_eq!(
-        told,
+        listed,
         [("created", 0, "test", AT), ("promoted", 0, "rollout-engine", minutes(1)), ("paused", 1, "alice", minutes(2))]
     );
     assert!(trace[0].why.contains("fw-2 to 2 devices: it is time"), "{}", trace[0].why);
@@ -692,27 +692,27 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     assert_eq!(audited, ["rollout.created", "rollout.paused", "rollout.promoted"]);
 }
 
-/// Promise: a status whose pair was seen is denied and moves nothing; so is one of a device that may not write.
+/// Guarantee: a status with a replayed pair is denied and changes nothing; so is one of a device that may not write.
 pub fn a_status_of_a_replayed_pair_is_denied(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     assert!(goes_on(store, "KS-1", (1, 9), UpdateStep::Downloading));
     let stale = Err(Denied::Stale { kept: Sequence::new(1, 9) });
     for pair in [(1, 9), (1, 8), (0, 99)] {
-        assert_eq!(tell(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
+        assert_eq!(send_status(store, &status("KS-1", pair, UpdateStep::Failed), AT), stale, "{pair:?}");
     }
     assert_eq!(states(reader, rollout), [UpdateState::Downloading, UpdateState::Offered]);
     let beat = commit(store, |store| record(store, &old("KS-1", (1, 9)), AT));
     assert_eq!(beat.unwrap_err(), Denied::Stale { kept: Sequence::new(1, 9) }, "the pair is shared with heartbeats");
-    assert_eq!(tell(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
+    assert_eq!(send_status(store, &status("KS-9", (1, 9), UpdateStep::Failed), AT), Err(Denied::Unknown));
     commit(store, |store| rules::devices::revoke(store, &named(&["KS-2"]), "stolen", &by()));
-    assert_eq!(tell(store, &status("KS-2", (1, 9), UpdateStep::Failed), AT), Err(Denied::Revoked));
+    assert_eq!(send_status(store, &status("KS-2", (1, 9), UpdateStep::Failed), AT), Err(Denied::Revoked));
     assert_eq!(states(reader, rollout)[1], UpdateState::Withdrawn);
 }
 
-/// Promise: who is revoked or gets another key leaves the rollout with the same commit, is no failure, and is free for another;
-/// a failure that was known stays, and a device whose turn has not come keeps its place for its new key.
-pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a device that is revoked or gets another key leaves the rollout in the same commit, counts as no failure, and is free for
+/// another rollout; a known failure stays, and a pending device keeps its place for its new key.
+pub fn withdrawn_devices_leave_the_rollout(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "n")]);
     active(store, "fw-2", 2);
@@ -722,7 +722,7 @@ pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut 
     assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 3);
     assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Installing));
     assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
-    tell(store, &status("KS-3", (1, 3), UpdateStep::Failed), AT).unwrap();
+    send_status(store, &status("KS-3", (1, 3), UpdateStep::Failed), AT).unwrap();
     commit(store, |store| {
         rules::devices::revoke(store, &named(&["KS-1", "KS-3", "KS-4"]), "stolen", &by_at(minutes(2)))
     });
@@ -744,58 +744,58 @@ pub fn who_is_taken_out_leaves_the_rollout(store: &mut impl Store, reader: &mut 
     commit(store, |store| rules::devices::register(store, &registration("KS-2", 12, 1), &by())).unwrap();
     let candidates = reader.candidates(&release, &named(&["KS-2"])).unwrap();
     assert_eq!((&candidates[0].open_rollout, candidates[0].failures), (&None, 0));
-    assert_eq!(said(store, &old("KS-2", (9, 9)), minutes(3)).firmware, None, "its offer is gone");
+    assert_eq!(send_beat(store, &old("KS-2", (9, 9)), minutes(3)).firmware, None, "its offer was withdrawn");
     let took = commit(store, |store| rules::updates::took(store, rollout));
-    assert_eq!(took, [id("KS-1"), id("KS-2")], "who may run the release still");
+    assert_eq!(took, [id("KS-1"), id("KS-2")], "they may still run the release");
 }
 
-/// Promise: a device that looks too long at its offer waits for its turn again, and the offer is taken from it until then.
+/// Guarantee: a device that does not accept its offer in time becomes pending again and loses the offer until its next turn.
 pub fn an_offer_that_lapsed_is_made_again(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
-    assert_eq!(said(store, &old("KS-1", (2, 1)), minutes(1)).firmware, None);
+    assert_eq!(send_beat(store, &old("KS-1", (2, 1)), minutes(1)).firmware, None);
     assert_eq!(offer(store, rollout, Offering { at: minutes(2), ..everybody() }), 1);
-    assert_eq!(said(store, &old("KS-1", (2, 2)), minutes(2)).firmware, Some(the_offer()));
+    assert_eq!(send_beat(store, &old("KS-1", (2, 2)), minutes(2)).firmware, Some(the_offer()));
     let update = updates(reader, rollout)[0].update;
     assert_eq!((update.boot_epoch, update.offered_at), (2, Some(minutes(2))), "a boot after this offer must show it");
 }
 
-/// Promise: once it is staged, nothing of a release changes; so says [`ReleaseState::Staged`].
+/// Guarantee: once it is staged, nothing of a release changes, as [`ReleaseState::Staged`] states.
 pub fn a_staged_manifest_is_not_changed_by_activation(store: &mut impl Store, reader: &mut impl StoreReader) {
     commit(store, |store| rules::releases::keep_artifact(store, ARTIFACT, 1_000, &by()));
     draft(store, &new_release("fw-2", 2)).unwrap();
     change(store, "fw-2", ReleaseState::Staged).unwrap();
     for state in [ReleaseState::Active, ReleaseState::Revoked] {
-        let _ = change_with(store, "fw-2", state, Some("another manifest"), AT); // refused, or passed over
+        let _ = change_with(store, "fw-2", state, Some("another manifest"), AT); // refused or ignored
         assert_eq!(stored_release(reader, "fw-2").manifest, manifest_of("fw-2"), "{state:?}");
     }
 }
 
-/// Promise: a device that holds no offer (its turn has not come, or its offer lapsed) is not told to go on: nobody would watch it.
-pub fn who_has_no_offer_may_not_go_on(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a device that holds no offer (its turn has not come, or its offer lapsed) may not go on: no timeout would watch it.
+pub fn devices_without_an_offer_may_not_go_on(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     offer(store, rollout, Offering { stage: 0, ..everybody() });
-    put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]); // it looked at its offer for too long
+    put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]); // its offer lapsed
     assert!(!goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading), "its turn has not come");
     assert!(!goes_on(store, "KS-1", (1, 3), UpdateStep::Downloading), "its offer lapsed");
     assert_eq!(states(reader, rollout), [UpdateState::Pending; 2]);
 }
 
-/// Promise: a roll back is for all that took the release or may have it in a slot: also for those that fell silent with it.
+/// Guarantee: a rollback targets all devices that took the release or may have it in a slot, including those that fell silent with it.
 pub fn a_lost_device_is_rolled_back_too(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Lost)]);
     assert_eq!(commit(store, |store| rules::updates::took(store, rollout)), [id("KS-1"), id("KS-2")]);
 }
 
-/// Promise: an offer that is made again begins anew: what a device said under the one that lapsed is no claim under this one.
-pub fn an_offer_made_again_forgets_the_last_one(store: &mut impl Store, reader: &mut impl StoreReader) {
+/// Guarantee: a repeated offer starts over: a device's reports under the lapsed offer do not count under the new one.
+pub fn a_repeated_offer_ignores_earlier_reports(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     assert!(goes_on(store, "KS-1", (1, 3), UpdateStep::Succeeded));
     put(store, reader, rollout, &[("KS-1", UpdateState::Pending)]);
     assert_eq!(offer(store, rollout, everybody()), 1);
-    assert_eq!(said(store, &old("KS-1", (1, 4)), minutes(1)).firmware, Some(the_offer()));
+    assert_eq!(send_beat(store, &old("KS-1", (1, 4)), minutes(1)).firmware, Some(the_offer()));
     assert_eq!(states(reader, rollout)[0], UpdateState::Offered);
 }

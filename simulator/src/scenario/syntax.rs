@@ -34,15 +34,15 @@ pub(super) fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Dia
 pub(super) fn parse<'a>(text: &'a str, problems: &mut Problems) -> Option<Spanned<DeTable<'a>>> {
     let (file, errors) = DeTable::parse_recoverable(text);
     let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
-    let mut lines_told = Vec::new();
+    let mut reported_lines = Vec::new();
     for error in &errors {
         let place = error.span().map_or(Place::FILE, |range| Place::from_range(&range));
         let line = line_ends.partition_point(|end| *end < place.start);
-        if !lines_told.contains(&line) {
-            lines_told.push(line);
+        if !reported_lines.contains(&line) {
+            reported_lines.push(line);
             problems.push(syntax_problem(text, place, error.message()));
         }
-        if lines_told.len() == SYNTAX_ERRORS_SHOWN_MAX {
+        if reported_lines.len() == SYNTAX_ERRORS_SHOWN_MAX {
             break;
         }
     }

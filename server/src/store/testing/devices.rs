@@ -138,7 +138,11 @@ pub fn devices_are_revoked_together(store: &mut impl Store, reader: &mut impl St
     assert_eq!(versions(reader), [3, 2]);
     assert_eq!(register(store, &registration("KS-1", 9, 1), AT), Ok(AT));
     commit(store, |store| commands::order(store, &order_for("o4444", named(&["KS-1"])), 99, &by())).unwrap();
-    assert_eq!(beat(store, "KS-1", (1, 2)).unwrap().commands.len(), 1, "the counters of commands canceled together are right");
+    assert_eq!(
+        beat(store, "KS-1", (1, 2)).unwrap().commands.len(),
+        1,
+        "the counters of commands canceled together are right"
+    );
 }
 
 /// Guarantee: importing the same inventory again is harmless.

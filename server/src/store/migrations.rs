@@ -49,14 +49,10 @@ pub const LATEST: i64 = 1;
 pub enum MigrateError {
     /// The file was written by a newer program.
     #[error("its schema has version {found}, this program knows up to {LATEST}; use the newer program")]
-    TooNew {
-                found: i64,
-    },
+    TooNew { found: i64 },
     /// The file was written by an older program, and this one may not change it.
     #[error("its schema has version {found}, this program has {LATEST}")]
-    TooOld {
-                found: i64,
-    },
+    TooOld { found: i64 },
     /// The file has no tables.
     #[error("it is empty")]
     Empty,

@@ -154,7 +154,10 @@ pub fn an_order_is_queued_in_pieces(store: &mut impl Store, reader: &mut impl St
         let which = CommandFilter { order_id: Some(first.order_id), ..CommandFilter::default() };
         let mut commands = reader.commands(&which, 0, 99).unwrap();
         commands.sort_by(|a, b| a.device_id.cmp(&b.device_id));
-        assert!(commands.iter().all(|command| command.deadline_at == first.deadline_at), "the terms of the first piece apply");
+        assert!(
+            commands.iter().all(|command| command.deadline_at == first.deadline_at),
+            "the terms of the first piece apply"
+        );
         let devices: Vec<_> = commands.iter().map(|command| command.device_id.as_str()).collect();
         assert_eq!(devices, if token == "ccc" { vec!["KS-1"] } else { vec!["KS-1", "KS-2"] });
     }

@@ -267,7 +267,11 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "no device was seen since");
     let misled = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
     commit(store, |store| record(store, &misled, AT)).unwrap();
-    assert_eq!(holders(2, AT), (2, 0, vec!["KS-1".to_owned()]), "a keyset that this server never published confirms nothing");
+    assert_eq!(
+        holders(2, AT),
+        (2, 0, vec!["KS-1".to_owned()]),
+        "a keyset that this server never published confirms nothing"
+    );
     assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
 }
 

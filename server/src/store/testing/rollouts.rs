@@ -412,10 +412,7 @@ pub fn absent_devices_get_no_offer(store: &mut impl Store, reader: &mut impl Sto
 
 /// Guarantee: every heartbeat of a device with an offer is answered with the signed manifest, byte for byte, until it has begun to
 /// install; other heartbeats are not.
-pub fn a_heartbeat_carries_the_offer_until_installation(
-    store: &mut impl Store,
-    reader: &mut impl StoreReader,
-) {
+pub fn a_heartbeat_carries_the_offer_until_installation(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
     assert_eq!(send_beat(store, &old("KS-1", (1, 3)), AT).firmware, None, "its turn has not come");
     assert_eq!(offer(store, rollout, Offering { stage: 0, ..everybody() }), 1);
@@ -424,7 +421,11 @@ pub fn a_heartbeat_carries_the_offer_until_installation(
     }
     assert_eq!(send_beat(store, &old("KS-2", (1, 4)), AT).firmware, None, "of the next stage");
     assert!(goes_on(store, "KS-1", (1, 6), UpdateStep::Downloading));
-    assert_eq!(send_beat(store, &old("KS-1", (1, 7)), AT).firmware, Some(the_offer()), "its download may have been interrupted");
+    assert_eq!(
+        send_beat(store, &old("KS-1", (1, 7)), AT).firmware,
+        Some(the_offer()),
+        "its download may have been interrupted"
+    );
     assert!(goes_on(store, "KS-1", (1, 8), UpdateStep::Installing));
     assert_eq!(send_beat(store, &old("KS-1", (1, 9)), AT).firmware, None);
     assert_eq!(states(reader, rollout), [UpdateState::Installing, UpdateState::Pending]);
@@ -443,7 +444,8 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
         let state = State { status, ..State::new(AT) };
         commit(store, |store| store.save_rollout(rollout, &state));
     };
-    let asked = |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| send_beat(store, &old(device, (1, seq)), AT).firmware);
+    let asked =
+        |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| send_beat(store, &old(device, (1, seq)), AT).firmware);
     assert_eq!(asked(store, 4), [Some(the_offer()), Some(the_offer())]);
     save(store, Status::Paused);
     assert_eq!(asked(store, 5), [None, Some(the_offer())]);
@@ -471,7 +473,11 @@ pub fn beats_confirm_and_statuses_advance_an_update(store: &mut impl Store, read
     offer(store, rollout, everybody());
     let taken = |has_changed| Ok(StatusTaken { go_on: true, has_changed });
     assert_eq!(send_status(store, &status("KS-1", (1, 3), UpdateStep::Downloading), minutes(1)), taken(true));
-    assert_eq!(send_status(store, &status("KS-1", (1, 4), UpdateStep::Downloading), minutes(2)), taken(false), "no further");
+    assert_eq!(
+        send_status(store, &status("KS-1", (1, 4), UpdateStep::Downloading), minutes(2)),
+        taken(false),
+        "no further"
+    );
     let of_another =
         FirmwareStatus { release_id: "fw-9".parse().unwrap(), ..status("KS-1", (1, 5), UpdateStep::Failed) };
     assert_eq!(send_status(store, &of_another, minutes(2)), Ok(StatusTaken { go_on: false, has_changed: false }));
@@ -582,7 +588,10 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
 }
 
 /// Guarantee: an abort withdraws offers not yet begun, and returns the devices that are downloading; installations continue.
-pub fn an_abort_withdraws_offers_and_returns_downloading_devices(store: &mut impl Store, reader: &mut impl StoreReader) {
+pub fn an_abort_withdraws_offers_and_returns_downloading_devices(
+    store: &mut impl Store,
+    reader: &mut impl StoreReader,
+) {
     use UpdateState as S;
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "n")]);
     active(store, "fw-2", 2);

@@ -198,7 +198,7 @@ fn start_store(config: &Config, metrics: &Arc<Metrics>) -> Result<(Queues, Store
     }
     let store = SqliteStore::open(&config.database, config.sqlite, SystemClock.now())?;
     let open = || SqliteReader::open(&config.database, config.sqlite.locking);
-    let (queues, loops) = Queues::over(config, metrics, store, open()?, Some(open()?.for_people()));
+    let (queues, loops) = Queues::over(config, metrics, store, open()?, Some(open()?.for_operators()));
     let (alive, ended) = mpsc::channel(1);
     let mut threads = Vec::new();
     for each in loops {

@@ -18,7 +18,7 @@ async fn assert_reported(server: &Server, why: &str) {
     let health = server.get("/health").await;
     assert_eq!((health.status, health.body["status"].as_str()), (503, Some("unavailable")));
     let reported = health.body["store"].as_str().unwrap();
-    assert!(reported.contains(why) && reported.contains("put back the very file"), "{reported}");
+    assert!(reported.contains(why) && reported.contains("put back the original file"), "{reported}");
     eventually("the metric is set", async || server.metric("ks_store_misplaced").await == Some(1.0)).await;
     let log = server.log();
     let page = log.lines().filter(|line| line.contains("ERROR") && line.contains("the database files are missing"));

@@ -89,7 +89,7 @@ pub struct CommandRecord {
     pub command_id: CommandId,
     /// Its order.
     pub order_id: CommandId,
-    /// For whom.
+    /// The device.
     pub device_id: DeviceId,
     /// Kind on the wire.
     pub kind: String,
@@ -229,7 +229,7 @@ pub trait CommandRows {
     ) -> Result<i64, StoreError>;
     /// Stores the progress of an order.
     fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError>;
-    /// Keeps what it takes to go on with an order.
+    /// Stores the terms of an incomplete order.
     fn insert_order_terms(
         &mut self,
         order_row: i64,
@@ -237,13 +237,13 @@ pub trait CommandRows {
         terms: &OrderTerms,
         noted: &Audited,
     ) -> Result<(), StoreError>;
-    /// The terms of an order of which a piece is missing.
+    /// The terms of an incomplete order.
     fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError>;
-    /// Forgets them.
+    /// Deletes them.
     fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
     /// Adds queued commands.
     fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Audited) -> Result<(), StoreError>;
-    /// The commands of these names, in this order; none where there is none.
+    /// The commands with these ids, in this order; none for unknown ids.
     fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError>;
     /// Commands of these devices, each given with a time, that are queued or delivered and whose deadline is after that time: at most
     /// `limit` for each device, urgent ones first, then in the order of creation.
@@ -254,11 +254,11 @@ pub trait CommandRows {
     ) -> Result<Vec<(CommandRow, Command)>, StoreError>;
     /// The open commands of these devices.
     fn open_commands(&mut self, devices: &[i64]) -> Result<Vec<CommandRow>, StoreError>;
-    /// Open commands whose deadline is not behind `now`, at most `limit`, the one that has waited longest first.
+    /// Open commands whose deadline is not behind `now`, at most `limit`, the longest waiting first.
     fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError>;
-    /// Stores other states of open commands that their device or time brought about. No command comes twice.
+    /// Stores state changes of open commands caused by their device or by time. Each command occurs at most once.
     fn save_commands(&mut self, changes: &[CommandChange<'_>]) -> Result<(), StoreError>;
-    /// Stores that open commands were canceled.
+    /// Marks open commands as canceled.
     fn cancel_commands(
         &mut self,
         commands: &[CommandRow],
@@ -266,22 +266,22 @@ pub trait CommandRows {
         at: UnixMs,
         noted: &Audited,
     ) -> Result<(), StoreError>;
-    /// The first commands with a row above `after`, at most `rows_max`, by when they were made.
+    /// The first commands with a row above `after`, at most `rows_max`, by creation time.
     fn span_of_commands(&mut self, after: i64, rows_max: usize) -> Result<Option<Span>, StoreError>;
-    /// Deletes commands with rows above `after` and up to `last` that were made before a time and have ended; gives the row of
-    /// each one's order.
+    /// Deletes commands with rows above `after` and up to `last` that were created before a time and have ended; returns the
+    /// row of each one's order.
     fn delete_ended_commands(&mut self, after: i64, last: i64, before: UnixMs) -> Result<Vec<i64>, StoreError>;
-    /// Deletes those of these orders that are whole and have no command.
+    /// Deletes the complete ones of these orders that have no command.
     fn delete_empty_orders(&mut self, orders: &[i64]) -> Result<(), StoreError>;
 }
 
-/// What can be asked of commands.
+/// Queries about commands.
 pub trait CommandReads {
     /// Commands with a row above `after`, at most `limit`, in the order of creation.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
-    /// How far an order came; none if there is no such order.
+    /// Order progress; none if there is no such order.
     fn order_progress(&mut self, order_id: &CommandId) -> Result<Option<OrderProgress>, StoreError>;
-    /// The oldest order of which a piece is missing.
+    /// The oldest incomplete order.
     fn order_under_way(&mut self) -> Result<Option<OrderUnderWay>, StoreError>;
 }
 

@@ -20,7 +20,7 @@ pub enum DeviceStatus {
     Whitelisted,
     /// Registered: takes part.
     Registered,
-    /// Shut out.
+    /// Blocked for good.
     Revoked,
 }
 

@@ -152,33 +152,31 @@ pub enum StoreError {
     Database(String),
     /// The database's files were moved, deleted or replaced, so writes to them are lost; with the details.
     #[error(
-        "{0} while the server runs, so nothing is stored any more: put back the very file that was there, or stop the server, \
+        "{0} while the server runs, so no write is stored any longer: put back the original file, or stop the server, \
          put the database and its -wal in place, and start it"
     )]
     Misplaced(String),
     /// The database is damaged; with the details.
     #[error(
-        "the database is damaged ({0}), so nothing is stored any more: stop the server, put the database, its -wal and its -shm \
+        "the database is damaged ({0}), so no write is stored any longer: stop the server, put the database, its -wal and its -shm \
          aside, restore a backup, and start it"
     )]
     Damaged(String),
     /// The transaction can be retried: it conflicted with another one, or the connection was lost before the commit. Nothing was
     /// written. The writer retries it, and reports this only after too many attempts; with the cause.
-    #[error("the database gave up the transaction, time and again: {0}")]
+    #[error("the database gave up the transaction after several retries: {0}")]
     Retry(String),
     /// Another program has locked the database; nothing was written.
     #[error("another program is writing to the database")]
     Busy,
     /// A query was stopped at its time limit.
-    #[error(
-        "the question took longer than {max_s} s and was given up: ask for less, such as one device or a shorter time"
-    )]
+    #[error("the query took longer than {max_s} s and was stopped: request less, such as one device or a shorter time")]
     TooLong {
         /// The time limit.
         max_s: u64,
     },
     /// The write queue is full.
-    #[error("more writes wait than the queue holds")]
+    #[error("the write queue is full")]
     QueueFull,
     /// The store has been shut down.
     #[error("the store has been shut down")]

@@ -207,7 +207,7 @@ pub struct Waiting {
     /// Its turn.
     pub turn: Turn,
     pub site: String,
-    /// The boot that it was in when last heard.
+    /// Its boot when last seen.
     pub boot_epoch: u32,
     /// Its update, PENDING.
     pub update: Update,

@@ -120,19 +120,19 @@ pub struct Chain {
     base: Head,
     at: Head,
     /// Whether the newest pruning line names the base.
-    is_base_told: bool,
+    is_base_recorded: bool,
     heads: Vec<Head>,
 }
 
 impl Chain {
     /// Starts at the first line; the chain must contain every one of `heads`: recorded numbers and hashes.
     pub fn passing(heads: Vec<Head>) -> Self {
-        Self { base: (0, GENESIS), at: (0, GENESIS), is_base_told: true, heads }
+        Self { base: (0, GENESIS), at: (0, GENESIS), is_base_recorded: true, heads }
     }
 
     /// The same where all lines up to `base` were pruned, which a later line must record.
     pub fn behind(base: Head, heads: Vec<Head>) -> Self {
-        Self { base, at: base, is_base_told: false, heads }
+        Self { base, at: base, is_base_recorded: false, heads }
     }
 
     /// Checks the next line.
@@ -149,7 +149,7 @@ impl Chain {
             return Err(Broken::Changed(line.number));
         }
         if line.action == PRUNED {
-            self.is_base_told = line.detail == head_text(self.base);
+            self.is_base_recorded = line.detail == head_text(self.base);
         }
         self.at = (line.number, hash);
         match self.heads.iter().find(|(number, _)| *number == line.number) {
@@ -164,7 +164,7 @@ impl Chain {
     /// Lines after the last one, or unpruned lines before the first one, are missing.
     pub fn finish(self) -> Result<Head, Broken> {
         let (base, last) = (self.base.0, self.at.0);
-        if base > 0 && !self.is_base_told {
+        if base > 0 && !self.is_base_recorded {
             return Err(Broken::Unpruned(base));
         }
         match self.heads.iter().find(|(number, hash)| *number < base || (*number == base && *hash != self.base.1)) {

@@ -1,4 +1,4 @@
-//! Reading a database where it lies, a backup in a folder that nobody may write as well: nothing is written beside it.
+//! Reading a database in place, even a backup in a read-only folder: nothing is written next to it.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{config::Locking, failure::StartError, store::migrations};
 
-/// Whether a reading stood alone: nobody else may write what is read without locks.
+/// A read without locks, valid only while no other program opens the database.
 pub struct Alone(Option<PathBuf>);
 
 impl Alone {
-    /// Looks once more, when all is read.
+    /// Checks again after everything was read.
     ///
     /// # Errors
-    /// Another program has opened the database meanwhile: what was read may be of two moments.
+    /// Another program has opened the database meanwhile, so the data read may be inconsistent.
     pub fn check(&self) -> Result<(), StartError> {
         match &self.0 {
             Some(path) if is_in_use(path) => Err(StartError::Unreadable {
@@ -35,14 +35,14 @@ impl Alone {
 }
 
 impl SqliteReader {
-    /// Opens the file for a command that only reads. A database that somebody has open, or that a crash left with its log, is
-    /// read with SQLite's locks, as always. One without a log beside it is read as an immutable file, so that neither file
-    /// nor folder needs to be writable, and nothing is left beside it.
+    /// Opens the file for a command that only reads. A database that another program has open, or that a crash left with its
+    /// log, is read with SQLite's locks, as usual. One without a log is read as an immutable file, so that neither file nor
+    /// folder needs to be writable, and no file is left behind.
     ///
     /// # Errors
-    /// There is no database, it is not of this program and schema, or its log can't be read along.
+    /// There is no database, it is not of this program and schema, or its log can't be read.
     pub fn open_as_it_lies(path: &Path, locking: Locking) -> Result<(Self, Alone), StartError> {
-        let bad = |error: rusqlite::Error| unusable(path, &error);
+        let invalid = |error: rusqlite::Error| unusable(path, &error);
         refuse_lost(path)?;
         if !path.exists() {
             return Err(StartError::no_database(path));
@@ -53,12 +53,12 @@ impl SqliteReader {
         let (connection, alone) = if is_in_use(path) {
             match open_read_only(path, locking, Arc::clone(&until)).and_then(tried) {
                 Ok(connection) => (connection, Alone(None)),
-                Err(error) if !needs_writing(&error) => return Err(bad(error)),
+                Err(error) if !needs_writing(&error) => return Err(invalid(error)),
                 Err(_) if log_bytes(path) > 0 => return Err(log_unread(path)),
-                Err(_) => (open_immutable(path, locking).map_err(bad)?, Alone(Some(path.to_owned()))),
+                Err(_) => (open_immutable(path, locking).map_err(invalid)?, Alone(Some(path.to_owned()))),
             }
         } else {
-            (open_immutable(path, locking).map_err(bad)?, Alone(Some(path.to_owned())))
+            (open_immutable(path, locking).map_err(invalid)?, Alone(Some(path.to_owned())))
         };
         check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         migrations::refuse_other(&connection).map_err(|error| refused(path, error))?;
@@ -67,7 +67,7 @@ impl SqliteReader {
     }
 }
 
-/// Has SQLite look into the file, which it puts off when it opens it.
+/// Makes SQLite read the file, which it defers when it opens it.
 fn tried(connection: Connection) -> rusqlite::Result<Connection> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
@@ -77,7 +77,7 @@ fn log_bytes(path: &Path) -> u64 {
     log_of(path).metadata().map_or(0, |about| about.len())
 }
 
-/// Whether somebody has the database open or has left its log: then there is a log with something in it, or the index of one.
+/// Whether a program has the database open or has left its log: then there is a nonempty log, or the index of one.
 fn is_in_use(path: &Path) -> bool {
     log_bytes(path) > 0 || index_of(path).exists()
 }
@@ -92,15 +92,15 @@ fn log_unread(path: &Path) -> StartError {
     StartError::Unreadable {
         path: path.to_owned(),
         why: format!(
-            "its newest {} bytes are in {}, which SQLite reads only where it may write beside it",
+            "its newest {} bytes are in {}, which SQLite reads only in a writable folder",
             log_bytes(path),
             log.display()
         ),
-        remedy: format!("copy {} and {} to a folder that you may write, and look there", path.display(), log.display()),
+        remedy: format!("copy {} and {} to a writable folder, and read them there", path.display(), log.display()),
     }
 }
 
-/// Opens a file that nobody changes: SQLite takes no locks and looks for no log (<https://www.sqlite.org/uri.html>).
+/// Opens a file that no program changes: SQLite takes no locks and looks for no log (<https://www.sqlite.org/uri.html>).
 fn open_immutable(path: &Path, locking: Locking) -> rusqlite::Result<Connection> {
     use std::os::unix::ffi::OsStrExt as _;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);

@@ -10,7 +10,7 @@ use crate::store::audit::{
 
 impl AuditRows for Writes<'_> {
     fn audit_head_for_update(&mut self) -> Result<Option<Head>, StoreError> {
-        // This is the only writer: SQLite lets in no other one.
+        // This is the only writer: SQLite admits no other one.
         let mut statement = self.0.prepare_cached("SELECT last, hash FROM audit_head WHERE id = 1")?;
         Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }

@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// Commands that wait for a device. SQLite reads open ones alone only where the condition of their index stands as it is there;
-/// else it would read all that the device ever had.
+/// Commands that wait for a device. SQLite uses the index of open ones only if its condition is repeated literally;
+/// otherwise it would read all commands of the device.
 const WAITING: &str =
     "SELECT id, device, state, deadline_at, command_id, kind, argument FROM commands INDEXED BY commands_open
     WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND state <> 'RECEIVED' AND deadline_at > ?2
@@ -273,7 +273,7 @@ mod tests {
     use crate::store::migrations;
 
     #[test]
-    fn commands_that_ended_are_not_read_to_find_open_ones() {
+    fn ended_commands_are_not_read_to_find_open_ones() {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         migrations::migrate(&mut connection, Schema::Migrate, 0).unwrap();
         for sql in [WAITING, OPEN] {

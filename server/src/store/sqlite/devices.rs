@@ -278,7 +278,7 @@ impl DeviceRows for Writes<'_> {
     }
 }
 
-/// Tokens of a list that nobody has used.
+/// Condition for the unused tokens of a list.
 const UNUSED_OF_THESE: &str = "token_sha256 IN (SELECT unhex(value) FROM json_each(?1)) AND used_key IS NULL";
 
 /// Keys or hashes as a list of hex digits.

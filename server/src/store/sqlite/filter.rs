@@ -1,4 +1,4 @@
-//! A WHERE clause put together from what is asked for, with its parameters.
+//! A WHERE clause built from optional conditions, with its parameters.
 
 use rusqlite::{ToSql, types::Value};
 
@@ -13,7 +13,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Adds a condition; `?` in it stands for the value.
+    /// Adds a condition, with `?` for the value.
     pub(super) fn and(&mut self, condition: &str, value: impl Into<Value>) {
         self.values.push(value.into());
         self.conditions.push(condition.replacen('?', &format!("?{}", self.values.len()), 1));
@@ -31,7 +31,7 @@ impl Filter {
         self.conditions.push(condition.to_owned());
     }
 
-    /// Adds those of a selector of devices `d` with states `s`.
+    /// Adds the conditions of a selector of devices `d` with states `s`.
     pub(super) fn of_devices(&mut self, which: &Selector) -> Result<(), StoreError> {
         if let Some(device_ids) = &which.device_ids {
             self.and("d.device_id IN (SELECT value FROM json_each(?))", list(device_ids)?);

@@ -1,4 +1,4 @@
-//! Heartbeats in SQLite, and what firmware devices said they ran.
+//! Heartbeats in SQLite, and the firmware that devices reported.
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -13,7 +13,7 @@ use crate::store::{
     heartbeats::{Beat, BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
 };
 
-/// The gate of a heartbeat: it takes the pair, and says what was known of the device.
+/// The check of a heartbeat: stores the pair if it is greater, and returns the device as it was before.
 const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
         last_heartbeat = coalesce(?5, (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats))
     WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
@@ -39,7 +39,7 @@ fn beat_taken(row: &Row<'_>) -> rusqlite::Result<(BeatTaken, i64)> {
 
 impl HeartbeatRows for Writes<'_> {
     fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
-        // The rows that the heartbeats will have are the next ones: no other program writes. The first one taken reads them.
+        // The rows that the heartbeats will have are the next ones: no other program writes. The first one accepted reads them.
         let mut row: Option<i64> = None;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
         let mut insert = self.0.prepare_cached(INSERT_BEAT)?;

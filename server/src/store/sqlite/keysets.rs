@@ -67,7 +67,7 @@ impl KeysetReads for SqliteReader {
     }
 
     fn keyset_holders(&mut self, newest: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError> {
-        // A version above the newest is no later keyset of ours: there is none.
+        // A version above the newest was not published by this server.
         let mut statement = self.connection.prepare_cached(
             "SELECT count(*), coalesce(sum(keyset_version = ?1), 0) FROM device_states
              WHERE status = 1 AND last_seen_at >= ?2",

@@ -13,7 +13,7 @@ use crate::store::{
     logs::{LogReads, LogRecord, LogRows},
 };
 
-/// 0 is the worst.
+/// 0 is the most severe.
 fn number_of(level: LogLevel) -> i64 {
     match level {
         LogLevel::Error => 0,

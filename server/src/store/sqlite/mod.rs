@@ -41,29 +41,29 @@ use crate::{
     failure::{DatabaseFault, StartError},
 };
 
-/// How long a commit waits for another program that writes.
+/// How long a commit waits for another program's write.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
 const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
 
-/// Greatest write-ahead log that is kept, in bytes: one that a long reader made grow is cut once nobody reads.
+/// Largest write-ahead log that is kept, in bytes: one that grew during a long read is truncated once no program reads.
 const WAL_BYTES_KEPT: u64 = 32 * 1024 * 1024;
-/// A log of so many bytes that can't be cut is worth a line in the server's own.
+/// Size from which a log that can't be truncated is reported in the server's own log.
 const WAL_BYTES_REMARKABLE: u64 = 2 * WAL_BYTES_KEPT;
-/// How often it is tried to cut the log at most, and how long a try waits for readers.
+/// Pause between attempts to truncate the log, and how long an attempt waits for readers.
 const CUT_EVERY: Duration = Duration::from_secs(10);
 const CUT_WAIT: Duration = Duration::from_millis(20);
-/// How long a question may read, since no log is copied back past what somebody reads.
+/// Time limit of a query, since the log can't be copied back past an active reader.
 const READ_MAX: Duration = Duration::from_mins(1);
-/// How long one of people may, since others wait behind it.
+/// Time limit of an operator's query, since others wait for it.
 const PERSONS_READ_MAX: Duration = Duration::from_secs(10);
-/// Steps of SQLite's machine between two looks at how long a question takes.
+/// Steps of SQLite's virtual machine between two checks of the time limit.
 const READ_STEPS: i32 = 100_000;
-/// How long between two looks at what stands behind the last commit of a log.
+/// Pause between the two reads of the data after the last commit of a log.
 const TORN_PAUSE: Duration = Duration::from_millis(250);
-/// Pages up to which the whole database is checked at the start, about 80 MB.
+/// Most pages of a database that is checked completely at the start, about 80 MB.
 const CHECKED_WHOLE_PAGES: i64 = 20_000;
-/// Rows at either end of a table that are read at the start of a larger one.
+/// Rows read at each end of every table at the start of a larger database.
 const CHECKED_ROWS: u32 = 100;
 
 impl From<rusqlite::Error> for StoreError {
@@ -76,7 +76,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// What SQLite says, without the statement that it says it of.
+/// SQLite's message without the statement.
 fn in_short(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -91,7 +91,7 @@ fn in_short(error: &rusqlite::Error) -> String {
 pub struct SqliteStore {
     connection: Connection,
     place: Place,
-    /// What was found when it was looked for last.
+    /// The result of the last check.
     is_misplaced: bool,
     cut_again_at: Instant,
     is_log_long: bool,
@@ -103,23 +103,23 @@ pub struct SqliteStore {
 pub(super) enum Schema {
     /// Bring it up to date.
     Migrate,
-    /// Demand that it is this program's; make and change none.
+    /// Require this program's schema; create and change nothing.
     Match,
 }
 
 impl SqliteStore {
-    /// Opens the file for a server: it is made when it is missing, looked over for damage, and its schema brought up to date;
-    /// `now` is written beside migrations.
+    /// Opens the file for a server: creates it if missing, checks it for damage, and brings its schema up to date; `now` is recorded
+    /// with migrations.
     ///
     /// # Errors
-    /// The folder can't be made, the file is no database of this program, is damaged, or was written by a newer program.
+    /// The folder can't be created, the file is not a database of this program, is damaged, or was written by a newer program.
     pub fn open(path: &Path, sqlite: SqliteUse, now: UnixMs) -> Result<Self, StartError> {
         refuse_lost(path)?;
         Self::open_with(path, sqlite, Schema::Migrate, now)
     }
 
-    /// Opens the file beside a server that may be running: as [`SqliteStore::open`], but none is made, and an older schema is
-    /// refused.
+    /// Opens the file alongside a server that may be running: as [`SqliteStore::open`], but it creates none, and refuses an older
+    /// schema.
     ///
     /// # Errors
     /// The same, that there is no database, and that the file was written by an older program.
@@ -139,7 +139,7 @@ impl SqliteStore {
                 cause,
             })?;
         }
-        // The file is its owner's alone: it says who was where, and when.
+        // Only the owner may access the file: it contains personal data.
         let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         made.map_err(|error| not_there(path, &error))?;
         let refused = |error| refused(path, error);
@@ -156,7 +156,7 @@ impl SqliteStore {
         check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         let migrated = migrations::migrate(&mut connection, schema, now.0).map_err(refused)?;
         if !migrated.is_empty() {
-            // So that the file is a whole database from its first second, with its log or without.
+            // Makes the file a complete database from the start, with or without its log.
             truncate_log(&connection).map_err(unusable)?;
         }
         let place = Place::opened(path, before, sqlite.locking)
@@ -172,19 +172,19 @@ impl SqliteStore {
         })
     }
 
-    /// Looks whether what is written can be found again, and cuts a log that has grown.
-    fn look_after(&mut self) -> Result<(), StoreError> {
-        let found = self.place.look();
+    /// Checks that the files are in place, and truncates a log that has grown.
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        let found = self.place.check();
         self.is_misplaced = found.is_err();
-        self.cut_log(found?);
+        self.truncate_long_log(found?);
         Ok(())
     }
 
-    /// Copies back and cuts a write-ahead log that has grown, unless somebody reads behind it; then it is tried again.
-    fn cut_log(&mut self, wal_bytes: u64) {
+    /// Copies back and truncates a write-ahead log that has grown, unless a reader blocks it; then it is retried later.
+    fn truncate_long_log(&mut self, wal_bytes: u64) {
         if wal_bytes <= WAL_BYTES_KEPT {
             if std::mem::take(&mut self.is_log_long) {
-                tracing::info!("the write-ahead log is short again");
+                tracing::info!("the write-ahead log was truncated");
             }
             return;
         }
@@ -193,7 +193,7 @@ impl SqliteStore {
         }
         self.cut_again_at = Instant::now() + CUT_EVERY;
         let cut = self.connection.busy_timeout(CUT_WAIT).and_then(|()| truncate_log(&self.connection));
-        // A wait that can't be set again is set by nobody else either; the next commit says what is wrong.
+        // If the timeout can't be restored, the next commit reports the error.
         let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
         if !matches!(cut, Ok(true))
             && wal_bytes > WAL_BYTES_REMARKABLE
@@ -202,32 +202,32 @@ impl SqliteStore {
             let megabytes = wal_bytes / (1024 * 1024);
             tracing::warn!(
                 megabytes,
-                "the write-ahead log grows: some program reads the database for long (a backup, a shell), and the log can't be \
-                 copied back past it; it is cut once that program ends"
+                "the write-ahead log grows: a program reads the database for a long time (a backup, a shell), so the log can't \
+                 be copied back; it is truncated once that program ends"
             );
         }
     }
 }
 
-/// Copies the write-ahead log back and cuts it to nothing; false if somebody reads, or another program writes.
+/// Copies the write-ahead log back and truncates it; false if another program reads or writes.
 fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }
 
-/// What must not be opened, since SQLite would go on without what is there: a link to a file that is away, which would be made anew,
-/// a log whose database is missing or empty, which would be deleted, and a damaged log, which would be passed over and cut; and what is
-/// no file, of which SQLite says that the disk fails, or which it waits for.
+/// Refuses what SQLite would open with loss of data: a link to a missing file, which would be created empty, a log whose database is
+/// missing or empty, which would be deleted, and a damaged log, which would be skipped and truncated. Refuses anything that is not a
+/// file too: SQLite reports it as a disk failure, or blocks on it.
 pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     if let Some(other) = place::not_a_file(path) {
         let (path, why) = (path.to_owned(), format!("it is {other}"));
         return Err(StartError::UnusableDatabase { path, fault: DatabaseFault::NotAFile, why });
     }
-    for beside in [wal::log_of(path), wal::index_of(path)] {
-        if let Some(other) = place::not_a_file(&beside) {
+    for sibling in [wal::log_of(path), wal::index_of(path)] {
+        if let Some(other) = place::not_a_file(&sibling) {
             return Err(StartError::Unreadable {
                 path: path.to_owned(),
-                why: format!("{} is {other}, and SQLite needs a file there", beside.display()),
-                remedy: format!("put {} aside", beside.display()),
+                why: format!("{} is {other}, and SQLite needs a file there", sibling.display()),
+                remedy: format!("put {} aside", sibling.display()),
             });
         }
     }
@@ -236,11 +236,11 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: "it is a link that leads back to itself".to_owned(),
-            remedy: "let the link lead to the database, or set DATABASE_URL to the database's own path".to_owned(),
+            remedy: "point the link to the database, or set DATABASE_URL to the database's own path".to_owned(),
         });
     }
     if found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
-        let why = "this user may not enter its folder (the right `x`)".to_owned();
+        let why = "this user may not enter its folder (permission `x`)".to_owned();
         return Err(StartError::UnusableDatabase { path: path.to_owned(), fault: DatabaseFault::Denied, why });
     }
     if let Ok(to) = std::fs::read_link(path)
@@ -248,7 +248,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
-            why: format!("it is a link to {}, and that is not there", to.display()),
+            why: format!("it is a link to {}, which does not exist", to.display()),
             remedy:
                 "mount the volume, or put the database back there; to begin a new one, set DATABASE_URL to its own path"
                     .to_owned(),
@@ -260,10 +260,10 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: format!(
-                "it is missing or empty, and its write-ahead log {} is there, {}",
+                "it is missing or empty, but its write-ahead log {} exists, {}",
                 log.display(),
                 if wal::may_hold_a_page(bytes_of(&log)) {
-                    "with what was stored last"
+                    "with the newest data"
                 } else {
                     "too short to hold anything"
                 }
@@ -278,22 +278,22 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Whether a write-ahead log with something in it is beside a database.
+/// Whether a database has a nonempty write-ahead log.
 pub fn has_log(path: &Path) -> bool {
     std::fs::metadata(wal::log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
-/// What stands behind the last commit of the write-ahead log, in words; none where it ends with a commit. To be asked before the
-/// database is opened to write, which writes over it. None either while another program has the database open: what stands there then
-/// is a commit under way or what a transaction left that was rolled back, and that program looked before it opened it. That a log can't
-/// be read is said by what opens it.
+/// Describes the data after the last commit of the write-ahead log; none if it ends with a commit. To be called before the database is
+/// opened for writing, which overwrites that data. None too while another program has the database open: the data is then a commit
+/// under way or a transaction that was rolled back, and that program checked before it opened the database. An unreadable log is
+/// reported where it is opened.
 pub fn torn_log(path: &Path) -> Option<String> {
     let tail = || match wal::log(path) {
         Ok(Log::Torn(tail)) if !held::is_open(path) => Some(tail),
         _ => None,
     };
     let found = tail()?;
-    std::thread::sleep(TORN_PAUSE); // whoever opened, closed or copied it just now has then gone on
+    std::thread::sleep(TORN_PAUSE); // a program that is opening, closing or copying it is then done
     let Tail { frames, bytes } = tail().filter(|again| *again == found)?;
     let frames = if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") };
     Some(format!(
@@ -304,7 +304,7 @@ pub fn torn_log(path: &Path) -> Option<String> {
     ))
 }
 
-/// What stands against the schema of the file.
+/// The start error for a schema that is refused.
 fn refused(path: &Path, error: MigrateError) -> StartError {
     let path = path.to_owned();
     match error {
@@ -322,7 +322,7 @@ fn refused(path: &Path, error: MigrateError) -> StartError {
     }
 }
 
-/// A database that SQLite does not open or read.
+/// The start error for a database that SQLite can't open or read.
 fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
     StartError::UnusableDatabase {
         path: path.to_owned(),
@@ -331,12 +331,12 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
     }
 }
 
-/// A database whose files the system does not open or find.
+/// The start error for a database whose files the system can't open or find.
 fn not_there(path: &Path, error: &std::io::Error) -> StartError {
     StartError::UnusableDatabase { path: path.to_owned(), fault: DatabaseFault::of_file(error), why: error.to_string() }
 }
 
-/// What a look for damage comes to that does not find a database whole.
+/// The result of a check that found a fault.
 struct Unsound {
     fault: DatabaseFault,
     why: String,
@@ -365,7 +365,7 @@ fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Res
     Ok(())
 }
 
-/// SQLite's name for the way that a file is locked (<https://www.sqlite.org/vfs.html>).
+/// SQLite's name for the locking mode (<https://www.sqlite.org/vfs.html>).
 fn vfs(locking: Locking) -> &'static CStr {
     match locking {
         Locking::Shared => c"unix",
@@ -373,17 +373,17 @@ fn vfs(locking: Locking) -> &'static CStr {
     }
 }
 
-/// What every connection has, to write or to read.
+/// The settings of every connection.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Or a prepared statement with a range in it would be prepared again whenever another bound is bound.
+    // Otherwise a prepared statement with a range would be prepared again whenever its bound changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-/// A look for damage: all of a small database; of a larger one the schema and both ends of each table, since the whole would
-/// take too long.
+/// Checks for damage: a small database completely; in a larger one the schema and both ends of each table, since a full check
+/// would take too long.
 fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages < CHECKED_WHOLE_PAGES {
@@ -416,18 +416,18 @@ fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
 }
 
 impl Drop for SqliteStore {
-    /// Copies the write-ahead log back, so that the file alone is the whole database after a graceful stop. Not if that would go
-    /// into a file that is damaged or is not under the database's name: then the log is all that is left of the last commits.
+    /// Copies the write-ahead log back, so that the file alone is the complete database after a graceful stop. Not if the
+    /// file is damaged or no longer at the database's path: then only the log still has the last commits.
     fn drop(&mut self) {
-        if self.leaves_files || self.place.look().is_err() {
-            // Else the end of the last connection does it all the same, and deletes the log.
+        if self.leaves_files || self.place.check().is_err() {
+            // Otherwise closing the last connection copies it anyway, and deletes the log.
             let left = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             tracing::warn!(is_left = left.is_ok(), "the database and its write-ahead log are left as they are");
             return;
         }
         let copied = truncate_log(&self.connection);
         if copied != Ok(true) {
-            tracing::warn!(?copied, "the write-ahead log stays beside the database; both belong together");
+            tracing::warn!(?copied, "the write-ahead log stays next to the database; keep both together");
         }
     }
 }
@@ -438,11 +438,11 @@ impl Store for SqliteStore {
         group: &mut dyn FnMut(&mut dyn super::Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if self.is_misplaced {
-            self.look_after()?; // nothing more is written where it would be lost
+            self.maintain()?; // no write goes to a file where it would be lost
         }
         commit(&mut self.connection, group)?;
-        // Before anybody hears that it is on disk.
-        self.look_after()
+        // Before any client is answered that it is on disk.
+        self.maintain()
     }
 
     fn leave_files(&mut self) {
@@ -464,17 +464,17 @@ fn commit(
     Ok(transaction.0.commit()?)
 }
 
-/// A transaction that goes on: what can be written.
+/// An open transaction: the writes.
 struct Writes<'c>(Transaction<'c>);
 
 impl super::Transaction for Writes<'_> {}
 
-/// A reader of one SQLite file; sees what is committed.
+/// A reader of one SQLite file; sees committed data only.
 pub struct SqliteReader {
     connection: Connection,
     place: Place,
     read_max: Duration,
-    /// When what is read now is given up.
+    /// When the current query is stopped.
     until: Arc<Mutex<Instant>>,
 }
 
@@ -492,7 +492,7 @@ impl StoreReader for SqliteReader {
     }
 
     fn in_place(&mut self) -> Result<u64, StoreError> {
-        self.place.look()
+        self.place.check()
     }
 
     fn disk_free_bytes(&mut self) -> Option<u64> {
@@ -515,7 +515,7 @@ impl StoreReader for SqliteReader {
 }
 
 impl SqliteReader {
-    /// Opens the file, which a store must have made.
+    /// Opens the file, which a store must have created.
     pub fn open(path: &Path, locking: Locking) -> Result<Self, StartError> {
         let lost = |error: std::io::Error| not_there(path, &error);
         let before = Place::of_database(path).map_err(lost)?;
@@ -525,26 +525,26 @@ impl SqliteReader {
         Ok(Self { connection, place, read_max: READ_MAX, until })
     }
 
-    /// The same for questions of people, which are given up sooner: others wait behind them.
+    /// The same for operators' queries, which have a shorter time limit: others wait for them.
     #[must_use]
-    pub fn for_people(self) -> Self {
+    pub fn for_operators(self) -> Self {
         Self { read_max: PERSONS_READ_MAX, ..self }
     }
 }
 
-/// Gives up what is read after `until`.
+/// Opens a connection that stops reading at `until`.
 fn open_read_only(path: &Path, locking: Locking, until: Arc<Mutex<Instant>>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags_and_vfs(path, flags, vfs(locking))?;
     set_up(&connection)?;
     let is_too_long = move || Instant::now() > *until.lock().unwrap_or_else(PoisonError::into_inner);
     connection.progress_handler(READ_STEPS, Some(is_too_long))?;
-    // SQLite opens the write-ahead log by its name at the first read: now, while it is known to be the right one.
+    // SQLite opens the write-ahead log by its name at the first read, so read now, while it is known to be the right one.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
-/// A number that SQLite can hold. All that is stored is far below.
+/// A number as a SQLite integer. All stored values are far below its limit.
 fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -589,7 +589,7 @@ fn status_of(number: i64) -> DeviceStatus {
     match number {
         0 => DeviceStatus::Whitelisted,
         1 => DeviceStatus::Registered,
-        _ => DeviceStatus::Revoked, // the CHECK allows 2 only; shut out is the safe reading of anything else
+        _ => DeviceStatus::Revoked, // the CHECK allows 2 only; revoked is the safe default for anything else
     }
 }
 
@@ -601,7 +601,7 @@ fn number_of(status: DeviceStatus) -> i64 {
     }
 }
 
-/// A text from the store as an identifier; what is not one was not written by this program.
+/// A text from the store as an identifier; an invalid one was not written by this program.
 fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -612,7 +612,7 @@ where
     })
 }
 
-/// The same of a column that may be empty.
+/// The same for a column that may be empty.
 fn parsed_if<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -620,11 +620,11 @@ where
     if row.get_ref(index)? == rusqlite::types::ValueRef::Null { Ok(None) } else { parsed(row, index).map(Some) }
 }
 
-/// A word from the store as one of a few; what is none was not written by this program.
+/// A name from the store as an enum value; an unknown one was not written by this program.
 fn word<T>(row: &Row<'_>, index: usize, of: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let text: String = row.get(index)?;
     of(&text).ok_or_else(|| {
-        let wrong = format!("`{text}` is no word of this program");
+        let wrong = format!("`{text}` is not a known value");
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, wrong.into())
     })
 }
@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_grew_behind_a_reader_is_cut_once_the_reader_is_gone() {
+    fn a_log_that_grew_during_a_read_is_truncated_after_it() {
         let (folder, mut store, mut reader) = opened();
         store.connection.execute("CREATE TABLE t (x BLOB)", []).unwrap();
         let long = Connection::open(folder.path().join("ks.sqlite")).unwrap();
@@ -680,14 +680,14 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_takes_too_long_is_given_up() {
+    fn a_query_that_takes_too_long_is_stopped() {
         let long =
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT count(*) FROM n";
         let ask = |reader: &SqliteReader| -> Result<i64, StoreError> {
             Ok(reader.connection.query_row(long, [], |row| row.get(0))?)
         };
         let (_folder, _store, reader) = opened();
-        for (mut reader, max_s) in [(opened().2, 60), (reader.for_people(), 10)] {
+        for (mut reader, max_s) in [(opened().2, 60), (reader.for_operators(), 10)] {
             reader.begin();
             assert_eq!(ask(&reader), Ok(1_000_000));
             let now = Instant::now();
@@ -701,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_called_durable_that_nobody_would_find() {
+    fn no_write_to_a_lost_file_is_called_durable() {
         let (folder, mut store, mut reader) = opened();
         let (path, aside) = (folder.path().join("ks.sqlite"), folder.path().join("aside"));
         std::fs::rename(&path, &aside).unwrap();
@@ -718,15 +718,15 @@ mod tests {
     }
 
     #[test]
-    fn through_a_link_all_that_was_written_is_read_also_by_who_only_reads() {
+    fn all_writes_through_a_link_are_read_even_by_readers() {
         let folder = tempfile::tempdir().unwrap();
         let (real, link) = (folder.path().join("real"), folder.path().join("link.sqlite"));
         std::fs::create_dir(&real).unwrap();
-        std::fs::write(real.join("ks.sqlite"), "").unwrap(); // none is made where a link dangles
+        std::fs::write(real.join("ks.sqlite"), "").unwrap(); // none is created through a dangling link
         std::os::unix::fs::symlink("real/ks.sqlite", &link).unwrap();
         let store = SqliteStore::open(&link, SqliteUse::shared(Synchronous::Off), AT).unwrap();
         store.connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
-        assert!(real.join("ks.sqlite-wal").exists() && store.place.look().unwrap() > 0, "the log is seen");
+        assert!(real.join("ks.sqlite-wal").exists() && store.place.check().unwrap() > 0, "the log is seen");
         let (reader, alone) = SqliteReader::open_as_it_lies(&link, Locking::Shared).unwrap();
         let read = reader.connection.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0));
         assert_eq!(read, Ok(1), "it is in the log only");

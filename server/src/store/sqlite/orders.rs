@@ -1,4 +1,4 @@
-//! Orders in SQLite: where the next piece begins is stored, so that an order goes on after a crash, or when it is given again.
+//! Orders in SQLite: stores where the next piece begins, so that an order continues after a crash, or when it is repeated.
 
 use ks_protocol::time::UnixMs;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -84,7 +84,7 @@ pub(super) fn terms(transaction: &Transaction<'_>, order_row: i64) -> Result<Ord
     Ok(terms?)
 }
 
-/// The oldest order of which a piece is missing.
+/// The oldest incomplete order.
 pub(super) fn under_way(connection: &Connection) -> Result<Option<OrderUnderWay>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT o.order_id, w.id_seed, o.client_token, o.request_sha256, w.selector, w.kind, w.argument, w.is_urgent,

@@ -1,5 +1,5 @@
-//! Whether the files that are open are still those under the database's name. A file that was moved, deleted or replaced can be
-//! written on for as long as it is open, and nobody ever finds what was written.
+//! Checks that the open files are still those at the database's path. A file that was moved, deleted or replaced can be written as
+//! long as it is open, but the data written is lost.
 
 use std::{
     fs::Metadata,
@@ -12,23 +12,23 @@ use std::{
 use super::wal::{index_of, log_of};
 use crate::{config::Locking, store::StoreError};
 
-/// Device and inode: what a name stands for.
+/// Device and inode: the identity of a file.
 type Identity = (u64, u64);
 
 /// The database, its write-ahead log and the log's index, as they were when they were opened.
 pub(super) struct Place {
-    /// Under the name that was given: whoever turns a link elsewhere takes the database away.
+    /// At the path that was given: changing a link in it replaces the database.
     database: (PathBuf, Identity),
-    /// The database's length in bytes at the last look. It never shrinks: nothing vacuums it in place.
+    /// The database's length in bytes at the last check. It never shrinks: nothing vacuums it in place.
     database_bytes: AtomicU64,
-    /// None beside a copy that is only read.
+    /// None for a copy that is only read.
     log: Option<(PathBuf, Identity)>,
     /// None where SQLite keeps it in memory.
     index: Option<(PathBuf, Identity)>,
 }
 
 impl Place {
-    /// What is there now; the files must be open already, and `before` must be what [`Place::of_database`] gave before they were.
+    /// The current files, which must be open already; `before` must be the result of [`Place::of_database`] before they were opened.
     ///
     /// # Errors
     /// The database was replaced while it was opened.
@@ -39,16 +39,16 @@ impl Place {
         }
         let index = match locking {
             Locking::Shared => if_there(index_of(path))?,
-            Locking::Exclusive => None, // one that is there was left by another program
+            Locking::Exclusive => None, // an existing one was left by another program
         };
         let log = if_there(log_of(path))?;
         Ok(Self { database: (path.to_owned(), before), database_bytes: AtomicU64::new(found.len()), log, index })
     }
 
-    /// The same of a database that is written, which must have a log.
+    /// The same for a database opened for writing, which must have a log.
     ///
     /// # Errors
-    /// There is none where it should be.
+    /// The log is missing.
     pub(super) fn with_log(self) -> io::Result<Self> {
         if self.log.is_some() {
             return Ok(self);
@@ -57,7 +57,7 @@ impl Place {
         Err(io::Error::other(format!("its write-ahead log is not in {}", log.display())))
     }
 
-    /// What the database's name stands for.
+    /// The identity of the file at the database's path.
     ///
     /// # Errors
     /// There is no such file.
@@ -65,28 +65,28 @@ impl Place {
         std::fs::metadata(path).map(|found| identity(&found))
     }
 
-    /// Looks whether all are where they were; gives the length of the write-ahead log in bytes. Three system calls.
+    /// Checks that all files are in place; returns the length of the write-ahead log in bytes. Three system calls.
     ///
     /// # Errors
     /// [`StoreError::Misplaced`], with what happened to which file.
-    pub(super) fn look(&self) -> Result<u64, StoreError> {
-        let bytes = look_at(&self.database)?;
+    pub(super) fn check(&self) -> Result<u64, StoreError> {
+        let bytes = check_file(&self.database)?;
         let before = self.database_bytes.fetch_max(bytes, Ordering::Relaxed);
         if bytes < before {
             let path = self.database.0.display();
-            return Err(StoreError::Misplaced(format!("{path} was cut from {before} to {bytes} bytes")));
+            return Err(StoreError::Misplaced(format!("{path} was truncated from {before} to {bytes} bytes")));
         }
-        self.index.as_ref().map_or(Ok(0), look_at)?;
-        self.log.as_ref().map_or(Ok(0), look_at)
+        self.index.as_ref().map_or(Ok(0), check_file)?;
+        self.log.as_ref().map_or(Ok(0), check_file)
     }
 
-    /// Bytes that are free where the database is; none if the system does not say.
+    /// Free bytes on the database's disk; none if unknown.
     pub(super) fn free_bytes(&self) -> Option<u64> {
         free_bytes(&self.database.0).ok()
     }
 }
 
-/// What a path names that is there and is no file, in words; none if it is one, or nothing is there.
+/// What a path names that exists and is not a file, as text; none for a file or a missing path.
 pub(super) fn not_a_file(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt as _;
     let kind = std::fs::metadata(path).ok()?.file_type();
@@ -101,16 +101,16 @@ pub(super) fn not_a_file(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Bytes that are free for us on the disk of a path.
+/// Bytes available to this user on the disk of a path.
 ///
 /// # Errors
-/// The system does not say.
+/// The system call failed.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let about = rustix::fs::statvfs(path)?;
     Ok(about.f_bavail.saturating_mul(about.f_frsize))
 }
 
-/// The file with what its name stands for, if it is there.
+/// The file with its identity, if it exists.
 fn if_there(path: PathBuf) -> io::Result<Option<(PathBuf, Identity)>> {
     match std::fs::metadata(&path) {
         Ok(found) => Ok(Some((path, identity(&found)))),
@@ -119,8 +119,8 @@ fn if_there(path: PathBuf) -> io::Result<Option<(PathBuf, Identity)>> {
     }
 }
 
-/// Looks at one file; gives its length in bytes.
-fn look_at((path, opened): &(PathBuf, Identity)) -> Result<u64, StoreError> {
+/// Checks one file; returns its length in bytes.
+fn check_file((path, opened): &(PathBuf, Identity)) -> Result<u64, StoreError> {
     let what = match std::fs::metadata(path) {
         Ok(found) if identity(&found) == *opened => return Ok(found.len()),
         Ok(_) => "was replaced by another file".to_owned(),
@@ -149,18 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_missed_and_found_again() {
+    fn each_missing_file_is_detected_until_it_is_back() {
         let (folder, path, place) = place();
-        assert_eq!(place.look(), Ok(3), "the length of the log");
+        assert_eq!(place.check(), Ok(3), "the length of the log");
         for file in [path.clone(), log_of(&path), index_of(&path)] {
             let aside = folder.path().join("aside");
             std::fs::rename(&file, &aside).unwrap();
-            let missed = place.look().unwrap_err().to_string();
+            let missed = place.check().unwrap_err().to_string();
             assert!(missed.contains(&format!("{} was moved or deleted", file.display())), "{missed}");
             std::fs::copy(&aside, &file).unwrap();
-            assert!(place.look().unwrap_err().to_string().contains("was replaced"));
+            assert!(place.check().unwrap_err().to_string().contains("was replaced"));
             std::fs::rename(&aside, &file).unwrap();
-            assert_eq!(place.look(), Ok(3));
+            assert_eq!(place.check(), Ok(3));
         }
     }
 
@@ -175,28 +175,28 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_was_cut_in_place_is_missed() {
+    fn a_database_truncated_in_place_is_detected() {
         let (_folder, path, place) = place();
         std::fs::write(&path, "a database").unwrap();
-        assert_eq!(place.look(), Ok(3), "it may grow");
+        assert_eq!(place.check(), Ok(3), "it may grow");
         std::fs::write(&path, "cut").unwrap();
-        assert!(place.look().unwrap_err().to_string().contains("was cut from 10 to 3 bytes"));
-        assert!(place.look().is_err(), "and at every look");
+        assert!(place.check().unwrap_err().to_string().contains("was cut from 10 to 3 bytes"));
+        assert!(place.check().is_err(), "and at every look");
     }
 
     #[test]
-    fn through_a_link_the_log_is_beside_the_database_and_the_link_is_watched() {
+    fn a_link_is_watched_and_its_log_is_next_to_the_target() {
         let (folder, path, _) = place();
         let link = folder.path().join("links").join("link.sqlite");
         std::fs::create_dir(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let place = Place::opened(&link, Place::of_database(&link).unwrap(), Locking::Shared).unwrap();
-        assert_eq!(place.look(), Ok(3));
+        assert_eq!(place.check(), Ok(3));
         std::fs::remove_file(index_of(&path)).unwrap();
-        assert!(place.look().unwrap_err().to_string().contains("-shm was moved or deleted"));
+        assert!(place.check().unwrap_err().to_string().contains("-shm was moved or deleted"));
         std::fs::write(folder.path().join("other"), "database").unwrap();
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(folder.path().join("other"), &link).unwrap();
-        assert!(place.look().unwrap_err().to_string().contains("link.sqlite was replaced"));
+        assert!(place.check().unwrap_err().to_string().contains("link.sqlite was replaced"));
     }
 }

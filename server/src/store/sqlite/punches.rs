@@ -1,4 +1,4 @@
-//! Punches in SQLite: the primary key (device, punch_no) is what makes each exactly one.
+//! Punches in SQLite: the primary key (device, punch_no) makes each unique.
 
 use ks_protocol::id::DeviceId;
 use rusqlite::params;

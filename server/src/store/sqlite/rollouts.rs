@@ -62,7 +62,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Database(error.to_string()))
 }
 
-/// A column that holds JSON; what is none was not written by this program.
+/// A column with JSON; invalid JSON was not written by this program.
 fn json<T: DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
     let text: String = row.get(index)?;
     serde_json::from_str(&text)
@@ -131,7 +131,7 @@ fn tally(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result
     Ok(Tally { cells, suspects })
 }
 
-/// The registered devices that a selector means, of a model that the release is for.
+/// The registered devices that a selector matches, of the release's models.
 fn candidates(
     connection: &Connection,
     release: &ReleaseRecord,
@@ -269,7 +269,7 @@ impl RolloutRows for Writes<'_> {
                 target.row,
                 rows(target.stage),
                 target.place.enters_bp,
-                integer(target.place.bucket >> 1), // SQLite's integers have a sign; the order is kept
+                integer(target.place.bucket >> 1), // SQLite's integers are signed; the order stays the same
                 target.model,
                 target.site
             ])?;

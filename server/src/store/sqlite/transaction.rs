@@ -4,18 +4,18 @@ use std::ops::Deref;
 
 use rusqlite::Connection;
 
-/// A transaction that goes on. One that is dropped before it is committed is taken back.
+/// An open transaction. One that is dropped before its commit is rolled back.
 ///
-/// That of `rusqlite` prepares `BEGIN` and `COMMIT` again each time, which is a twelfth of one with a heartbeat in it.
+/// That of `rusqlite` prepares `BEGIN` and `COMMIT` each time, a twelfth of the time of a transaction with one heartbeat.
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins one that may write from its start, so that nobody who writes meanwhile can make it fail half-way.
+    /// Begins one with the write lock, so that no other writer can make it fail half-way.
     ///
     /// # Errors
-    /// Another program writes, for longer than is waited, or the database can't be read.
+    /// Another program holds the write lock for longer than the timeout, or the database can't be read.
     pub(super) fn begin(connection: &'c mut Connection) -> rusqlite::Result<Self> {
         run(connection, "BEGIN IMMEDIATE")?;
         Ok(Self { connection })
@@ -24,7 +24,7 @@ impl<'c> Transaction<'c> {
     /// Makes durable what was written.
     ///
     /// # Errors
-    /// It can't be; nothing of it is kept.
+    /// The commit failed; nothing is stored.
     pub(super) fn commit(self) -> rusqlite::Result<()> {
         run(self.connection, "COMMIT")
     }
@@ -47,7 +47,7 @@ impl Drop for Transaction<'_> {
         if !self.connection.is_autocommit()
             && let Err(error) = run(self.connection, "ROLLBACK")
         {
-            tracing::error!(%error, "a transaction can't be taken back");
+            tracing::error!(%error, "a transaction can't be rolled back");
         }
     }
 }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_stays_and_what_is_dropped_does_not() {
+    fn committed_writes_stay_and_dropped_ones_do_not() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (x TEXT)").unwrap();
         for expected in 1..=3 {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_fails_keeps_nothing_and_the_next_one_works() {
+    fn a_failed_commit_stores_nothing_and_the_next_one_succeeds() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
@@ -86,7 +86,7 @@ mod tests {
             .unwrap();
         let fails = Transaction::begin(&mut connection).unwrap();
         fails.execute("INSERT INTO t VALUES (7)", []).unwrap();
-        assert!(fails.commit().is_err(), "nobody is 7");
+        assert!(fails.commit().is_err(), "no parent has id 7");
         assert_eq!(rows(&connection), 0);
         let works = Transaction::begin(&mut connection).unwrap();
         works.execute("INSERT INTO p VALUES (7)", []).unwrap();

@@ -1,8 +1,8 @@
-//! A look at a write-ahead log before SQLite opens it: SQLite passes over a damaged log in silence, with all it holds.
+//! Checks a write-ahead log before SQLite opens it: SQLite silently skips a damaged log with all its commits.
 //!
 //! A crash can tear the last transaction and nothing else, because each commit is synced before the next begins. So a log
-//! whose header is broken, or in which commits stand behind a broken frame, was damaged by something else, and opening it
-//! would throw acknowledged writes away.
+//! whose header is invalid, or which has commits after an invalid frame, was damaged by something else, and opening it would
+//! discard acknowledged writes.
 //!
 //! Source: the SQLite file format, section 4, "The Write-Ahead Log".
 
@@ -14,23 +14,23 @@ use std::{
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-/// Looks through one log at most.
+/// Most reads of one log.
 const LOOKS_MAX: usize = 4;
 /// The magic number of a log; its last bit says that checksums are big-endian.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What a look through a log finds.
+/// The result of checking a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Log {
     /// It ends with a commit, or there is none.
     Sound,
-    /// Something of its own stands behind its last commit, which SQLite drops.
+    /// It has own frames after its last commit, which SQLite drops.
     Torn(Tail),
-    /// Commits stand behind what is broken; with what is wrong.
+    /// It has commits after invalid data; with the details.
     Damaged(String),
 }
 
-/// What stands behind the last commit of a log. Frames from before the log was begun anew are none of it.
+/// The data after the last commit of a log, without frames from before its last restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tail {
     /// Frames, the last of which may be cut short.
@@ -38,28 +38,28 @@ pub(super) struct Tail {
     pub(super) bytes: u64,
 }
 
-/// Looks through the log beside `database`. A server may be writing it: what is written or begun anew while it is read looks torn or
-/// damaged once, and not a second time in the same place.
+/// Checks the log of `database`. A server may be writing it: data written or restarted during the read looks torn or damaged once,
+/// but not a second time in the same place.
 ///
 /// # Errors
 /// The log can't be read.
 pub(super) fn log(database: &Path) -> io::Result<Log> {
-    let mut found = look(database)?;
+    let mut found = read_once(database)?;
     for _ in 1..LOOKS_MAX {
         if found == Log::Sound {
             break;
         }
         let before = found;
-        found = look(database)?;
+        found = read_once(database)?;
         if found == before {
             return Ok(found);
         }
     }
-    Ok(Log::Sound) // another place each time: somebody writes there
+    Ok(Log::Sound) // a different place each time: another program is writing
 }
 
-/// One look through the log.
-fn look(database: &Path) -> io::Result<Log> {
+/// Reads the log once.
+fn read_once(database: &Path) -> io::Result<Log> {
     let name = log_of(database);
     let file = match File::open(&name) {
         Ok(file) => file,
@@ -70,11 +70,11 @@ fn look(database: &Path) -> io::Result<Log> {
     };
     let bytes = file.metadata()?.len();
     if bytes < HEADER_BYTES as u64 {
-        let tail = Tail { frames: 0, bytes }; // not even the header, which SQLite writes at once, is whole
+        let tail = Tail { frames: 0, bytes }; // even the header, which SQLite writes in one piece, is incomplete
         return Ok(if bytes == 0 { Log::Sound } else { Log::Torn(tail) });
     }
     let frames = match Frames::open(BufReader::with_capacity(1 << 20, file)) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Log::Sound), // it was cut just now
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Log::Sound), // it was truncated just now
         frames => frames?,
     };
     let Some(mut frames) = frames else {
@@ -93,13 +93,13 @@ fn look(database: &Path) -> io::Result<Log> {
             intact += 1;
             tail = if frame.is_commit { Tail::default() } else { tail };
         } else {
-            // The first commit frame behind a break may be the torn transaction's own.
+            // The first commit frame after a break may belong to the torn transaction.
             commits_behind += u64::from(frame.is_commit);
         }
     }
     Ok(match (commits_behind, tail.bytes) {
         (2.., _) => Log::Damaged(format!(
-            "its write-ahead log is damaged behind frame {intact}, and at least {} commits stand there ({})",
+            "its write-ahead log is damaged after frame {intact}, with at least {} commits after the damage ({})",
             commits_behind - 1,
             name.display()
         )),
@@ -108,23 +108,23 @@ fn look(database: &Path) -> io::Result<Log> {
     })
 }
 
-/// Whether a log of so many bytes is long enough for one frame, with the smallest page that there is.
+/// Whether a log of this many bytes can hold a frame with the smallest page size.
 pub(super) fn may_hold_a_page(log_bytes: u64) -> bool {
     log_bytes >= (HEADER_BYTES + FRAME_HEADER_BYTES + 512) as u64
 }
 
 /// Where SQLite keeps the log of a database.
 pub(super) fn log_of(database: &Path) -> PathBuf {
-    beside(database, "-wal")
+    sibling(database, "-wal")
 }
 
 /// Where SQLite keeps the index of the log.
 pub(super) fn index_of(database: &Path) -> PathBuf {
-    beside(database, "-shm")
+    sibling(database, "-shm")
 }
 
-/// A file beside the database itself: SQLite follows a link before it names the others.
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+/// A file next to the database itself: SQLite resolves a link before it names the others.
+fn sibling(database: &Path, suffix: &str) -> PathBuf {
     let mut name = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
     name.push(suffix);
     name.into()
@@ -141,11 +141,11 @@ struct Frames<R> {
 }
 
 struct Frame {
-    /// How much of it there is.
+    /// Bytes present.
     bytes: u64,
-    /// Whether it was written since the log was begun anew, so far as can be seen.
+    /// Whether it was written since the log's last restart, as far as can be determined.
     is_own: bool,
-    /// Whether it and all before it are whole.
+    /// Whether it and all earlier frames are valid.
     is_intact: bool,
     is_commit: bool,
 }
@@ -178,7 +178,7 @@ impl<R: Read> Frames<R> {
         }
         let bytes = (header_read + page_read) as u64;
         if header_read >= 16 && header.get(8..16) != Some(self.salt.as_slice()) {
-            // Left from before the log was begun anew, as all behind it then are; or it is the salt that is damaged.
+            // From before the log's last restart, as all later ones then are; or its salt is damaged.
             self.was_broken = true;
             return Ok(Some(Frame { bytes, is_own: false, is_intact: false, is_commit: false }));
         }
@@ -195,7 +195,7 @@ impl<R: Read> Frames<R> {
     }
 }
 
-/// Reads until `into` is full or the file ends; gives how many bytes it read.
+/// Reads until `into` is full or the file ends; returns the number of bytes read.
 fn fill(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while let Some(rest) = into.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -214,7 +214,7 @@ fn big_endian(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
-/// The log's checksum, gone on with over `bytes`.
+/// The log's checksum, continued over `bytes`.
 fn sum((mut first, mut second): (u32, u32), bytes: &[u8], is_big_endian: bool) -> (u32, u32) {
     for pair in bytes.as_chunks::<8>().0 {
         let word = |at: usize| {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use rusqlite::Connection;
 
-    /// A database with a log of twenty commits, copied as a crash leaves it; and the copy's log.
+    /// A database with a log of twenty commits, copied as after a crash; and the copy's log.
     fn crashed() -> (tempfile::TempDir, std::path::PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let (live, copy) = (folder.path().join("live.sqlite"), folder.path().join("copy.sqlite"));
@@ -258,18 +258,18 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_log_is_sound_and_one_that_is_cut_at_a_commit_looks_so() {
+    fn a_complete_log_is_sound_and_so_is_one_cut_at_a_commit() {
         let (_folder, copy, bytes) = crashed();
         assert_eq!(log(&copy).unwrap(), Log::Sound, "no log at all");
         for whole in [&bytes[..], &[], &bytes[..HEADER_BYTES]] {
             assert_eq!(found(&copy, whole), Log::Sound);
         }
         let last = bytes.len() - (FRAME_HEADER_BYTES + 4096);
-        assert_eq!(found(&copy, &bytes[..last]), Log::Sound, "a commit of one page is gone, and nobody can see it");
+        assert_eq!(found(&copy, &bytes[..last]), Log::Sound, "a lost commit of one page is undetectable");
     }
 
     #[test]
-    fn what_stands_behind_the_last_commit_is_counted_and_is_what_sqlite_drops() {
+    fn data_after_the_last_commit_is_counted_and_sqlite_drops_it() {
         let (_folder, copy, bytes) = crashed();
         let frame = FRAME_HEADER_BYTES + 4096;
         let last = bytes.len() - frame;
@@ -280,7 +280,7 @@ mod tests {
             (&bytes[..last + FRAME_HEADER_BYTES], FRAME_HEADER_BYTES),
             (&bytes[..last + 20], 20), // within the header
             (&bytes[..=last], 1),
-            (&flipped[..], frame), // whole, and its checksum is wrong
+            (&flipped[..], frame), // complete, with a wrong checksum
         ] {
             let torn = Log::Torn(Tail { frames: 1, bytes: tail as u64 });
             assert_eq!(found(&copy, log), torn);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_whole_and_were_never_committed_are_a_tail() {
+    fn complete_uncommitted_frames_are_a_tail() {
         let (_folder, copy, _) = crashed();
         let live = copy.with_file_name("large.sqlite");
         let connection = Connection::open(&live).unwrap();
@@ -302,29 +302,29 @@ mod tests {
             connection.execute("INSERT INTO t VALUES (?1)", [format!("{number:0>3000}")]).unwrap();
         }
         let bytes = std::fs::read(log_of(&live)).unwrap();
-        let Log::Torn(tail) = found(&copy, &bytes) else { panic!("a transaction that goes on is no commit") };
+        let Log::Torn(tail) = found(&copy, &bytes) else { panic!("an open transaction is not a commit") };
         assert!(tail.frames > 1 && tail.bytes == tail.frames * (FRAME_HEADER_BYTES as u64 + 4096), "{tail:?}");
     }
 
     #[test]
-    fn damage_in_front_of_commits_is_told() {
+    fn damage_before_commits_is_reported() {
         let (_folder, copy, bytes) = crashed();
-        let told = |bytes: &[u8]| match found(&copy, bytes) {
+        let damage_in = |bytes: &[u8]| match found(&copy, bytes) {
             Log::Damaged(damage) => damage,
             other => panic!("{other:?}"),
         };
         let mut header = bytes.clone();
         header[0] ^= 1;
-        assert!(told(&header).contains("header"));
+        assert!(damage_in(&header).contains("header"));
         for at in [HEADER_BYTES + 2, HEADER_BYTES + 10, HEADER_BYTES + FRAME_HEADER_BYTES + 50, bytes.len() / 2] {
             let mut broken = bytes.clone();
             broken[at] ^= 1;
-            assert!(told(&broken).contains("commits stand there"), "{at}");
+            assert!(damage_in(&broken).contains("commits after the damage"), "{at}");
         }
     }
 
     #[test]
-    fn frames_from_before_the_log_was_begun_anew_are_not_its_own() {
+    fn frames_from_before_a_restart_are_not_own_frames() {
         let (_folder, copy, _) = crashed();
         let name = copy.with_file_name("anew.sqlite");
         let live = Connection::open(&name).unwrap();
@@ -336,8 +336,8 @@ mod tests {
         live.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
         live.execute("INSERT INTO t VALUES ('new')", []).unwrap();
         let bytes = std::fs::read(log_of(&name)).unwrap();
-        assert_eq!(bytes.len(), before.len(), "it is written over from its start");
-        // SQLite cuts a long log in the middle of an old frame; and a place may be taken in advance, with zeros.
+        assert_eq!(bytes.len(), before.len(), "it is overwritten from its start");
+        // SQLite truncates a long log in the middle of an old frame; and space may be preallocated with zeros.
         let cut = [bytes.len(), bytes.len() - 100, bytes.len() - 4096, bytes.len() - 4096 - 8];
         for cut in cut {
             assert_eq!(found(&copy, &bytes[..cut]), Log::Sound, "{cut}");

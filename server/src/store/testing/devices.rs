@@ -77,8 +77,8 @@ pub fn a_site_is_revoked_as_one(store: &mut impl Store, reader: &mut impl StoreR
     let other_model = Selector { model: Some("KS-900".to_owned()), ..at_south.clone() };
     assert_eq!(revoke(store, &other_model), Revoked::default());
     let elsewhere = Selector { device_ids: Some(vec![id("KS-1"), id("KS-9")]), ..at_south.clone() };
-    let nobody = Revoked { unknown: vec![id("KS-9")], ..Revoked::default() };
-    assert_eq!(revoke(store, &elsewhere), nobody, "a known device outside the selection is not unknown");
+    let unknown_only = Revoked { unknown: vec![id("KS-9")], ..Revoked::default() };
+    assert_eq!(revoke(store, &elsewhere), unknown_only, "a known device outside the selection is not unknown");
     assert_eq!(revoke(store, &at_south).revoked, [id("KS-2"), id("KS-3")]);
     let left = Selector { status: Some(DeviceStatus::Whitelisted), ..Selector::default() };
     let left = reader.devices(&left, 0, 10).unwrap();

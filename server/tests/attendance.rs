@@ -56,7 +56,7 @@ async fn daily_punches_per_device_are_bounded() {
     }
     device.punch(batch(5)).await.answer(); // the last batch that starts within the daily limit
     let refusal = device.punch(batch(6)).await.refusal(Code::RateLimited);
-    assert!(refusal.message.contains("punches") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
+    assert!(refusal.message.contains("punch limit") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
     device.beat().await.answer();
 }
 

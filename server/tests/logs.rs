@@ -64,7 +64,7 @@ async fn daily_log_bytes_per_device_are_bounded() {
     }
     fleet[0].send_logs(65, batch()).await.answer(); // the last batch that starts within the daily limit
     let refusal = fleet[0].send_logs(129, batch()).await.refusal(Code::RateLimited);
-    assert!(refusal.message.contains("log lines") && refusal.retry_after_s.unwrap() > 60, "{refusal:?}");
+    assert!(refusal.message.contains("log limit") && refusal.retry_after_s.unwrap() > 60, "{refusal:?}");
     fleet[0].beat().await.answer();
     fleet[1].send_logs(1, batch()).await.answer();
     assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 192);

@@ -430,7 +430,7 @@ fn a_link_to_a_missing_database_is_an_error_that_names_both() {
             [&["serve", "--stop-with-stdin"][..], &["migrate"], &["admin", "user", "list"], &["audit", "export"]]
         {
             let ran = world.run(command);
-            check_refused(&ran, 3, &["ks.sqlite can't be read: it is a link to", away, "not there"]);
+            check_refused(&ran, 3, &["ks.sqlite can't be read: it is a link to", away, "does not exist"]);
             assert!(ran.stderr.contains(remedy) && !world.path(away).exists(), "{command:?}: {ran:?}");
         }
     }

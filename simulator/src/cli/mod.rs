@@ -532,14 +532,14 @@ Examples:
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
-  ks-fleet explore --minutes 5                              random scenarios until an invariant is broken
+  ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet check scenarios/*.toml
   ks-fleet report reports/runs/quickstart-20260101000000
 
-Exit codes: 0 pass, 99 an expectation was not met or an invariant was broken, 2 the scenario or the command line is wrong,
-3 the target or the machine refuses, 4 inconclusive (too little evidence, or the measurement itself was not sound),
-130 ended at once by a second Ctrl-C.";
+Exit codes: 0 pass, 99 an expectation was not met or an invariant was violated, 2 the scenario or the command line is invalid,
+3 the target or the machine refused or failed, 4 inconclusive (too little evidence, or the measurement was not valid),
+130 ended immediately by a second Ctrl-C.";
 
 #[cfg(test)]
 mod tests {

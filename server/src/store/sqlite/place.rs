@@ -180,8 +180,8 @@ mod tests {
         std::fs::write(&path, "a database").unwrap();
         assert_eq!(place.check(), Ok(3), "it may grow");
         std::fs::write(&path, "cut").unwrap();
-        assert!(place.check().unwrap_err().to_string().contains("was cut from 10 to 3 bytes"));
-        assert!(place.check().is_err(), "and at every look");
+        assert!(place.check().unwrap_err().to_string().contains("was truncated from 10 to 3 bytes"));
+        assert!(place.check().is_err(), "and at every check");
     }
 
     #[test]

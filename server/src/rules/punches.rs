@@ -18,8 +18,7 @@ pub(super) fn take(
         .iter()
         .flat_map(|(device, batch)| batch.punches.iter().map(|punch| NewPunch { device: *device, at: batch.at, punch }))
         .collect();
-    let mut is_new = if all.is_empty() { Vec::new() } else { store.insert_punches(&all)? }.into_iter();
-    let is_new: Vec<bool> = all.iter().map(|_| is_new.next().unwrap_or(false)).collect();
+    let is_new = if all.is_empty() { Vec::new() } else { store.insert_punches(&all)? };
     let others: Vec<(i64, u64)> =
         all.iter().zip(&is_new).filter(|(_, is_new)| !**is_new).map(|(punch, _)| number_of(punch)).collect();
     let stored = if others.is_empty() { Vec::new() } else { store.stored_punches(&others)? };

@@ -32,7 +32,7 @@ pub struct DeviceAccount {
     pub punches_acked: Pairs,
     /// Long waits until the server accepted something that they had to send.
     pub pending_periods: Vec<PendingPeriod>,
-    /// It is neither dead nor revoked.
+    /// It is not dead, and does not know that it is revoked if it is.
     pub is_alive: bool,
 }
 

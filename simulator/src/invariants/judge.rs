@@ -45,7 +45,7 @@ pub struct Ending<'a> {
     pub epoch: UnixMs,
     /// How long the run lasted.
     pub lasted: Duration,
-    /// Honest devices that are neither dead nor revoked.
+    /// Honest devices that are neither dead nor know that they are revoked.
     pub alive: &'a BTreeSet<DeviceId>,
     /// Where they waited long until something that they had to say was accepted.
     pub pending_periods: &'a [(DeviceId, PendingPeriod)],
@@ -226,10 +226,9 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
     let Some(judged_from) = ending.lasted.checked_sub(wait_limit).filter(|from| *from >= fault_free_since) else {
         return;
     };
-    // If the fleet shares one token, all devices but one can't register.
-    let may_be_unregistered = ending.plan.fleet.otrt == Otrt::Shared;
-    let is_unregistered = |device_id: &DeviceId| may_be_unregistered && !seen.devices.contains_key(device_id.as_str());
-    let alive: BTreeSet<&DeviceId> = ending.alive.iter().filter(|device_id| !is_unregistered(device_id)).collect();
+    let alive =
+        ending.alive.iter().filter(|device_id| in_service_until(seen, ending, device_id) == Some(ending.lasted));
+    let alive: BTreeSet<&DeviceId> = alive.collect();
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
@@ -250,14 +249,11 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
 fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
     let wait_limit = wait_limit(ending.plan);
     let fair = fair_stretches(ending.plan, ending.lasted);
-    let may_be_unregistered = ending.plan.fleet.otrt == Otrt::Shared;
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
     for (device_id, wait) in ending.pending_periods {
-        if may_be_unregistered && !seen.devices.contains_key(device_id.as_str()) {
-            continue;
-        }
+        let Some(in_service_until) = in_service_until(seen, ending, device_id) else { continue };
         let in_fault_free = |(from, to): &(Duration, Duration)| {
-            let until = wait.until.min(*to);
+            let until = wait.until.min(*to).min(in_service_until);
             (until.saturating_sub(wait.since.max(*from)) >= wait_limit).then_some(until)
         };
         if let Some(until) = fair.iter().find_map(in_fault_free) {
@@ -275,6 +271,20 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
         );
         seen.violation(Invariant::NoStarvation, *until, what);
     }
+}
+
+/// Until when the server owes a device answers; `None` if it never did.
+///
+/// A revoked device is owed none, even if it has not been told: RATE_LIMITED may be all that it hears behind an address where
+/// somebody else spends the budget of failures.
+fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &DeviceId) -> Option<Duration> {
+    let device = seen.devices.get(device_id.as_str());
+    // If the fleet shares one token, all devices but one can't register.
+    if device.is_none() && ending.plan.fleet.otrt == Otrt::Shared {
+        return None;
+    }
+    let revoked_at = device.and_then(|device| device.revoked_at);
+    Some(revoked_at.map_or(ending.lasted, |revoked_at| revoked_at.min(ending.lasted)))
 }
 
 /// How long a device may wait.

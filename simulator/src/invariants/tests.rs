@@ -410,6 +410,29 @@ fn without_faults_every_device_is_answered_and_every_command_arrives() {
 }
 
 #[test]
+fn a_revoked_device_is_owed_no_answer_even_if_it_was_never_told() {
+    let revoke = |witness: &Witness| {
+        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+    };
+    let waited = |since, until| {
+        let (since, until) = (Duration::from_mins(since), Duration::from_mins(until));
+        let wait = PendingPeriod { kind: MessageType::Heartbeat, since, until };
+        let alive = BTreeSet::from(["A".parse().unwrap()]);
+        End { alive, pending_periods: vec![("A".parse().unwrap(), wait)], ..End::default() }
+    };
+    at_times(async |witness| {
+        pass(50).await;
+        beat(&witness, "A", 1, "1", "");
+        stored(&witness, "A", 1);
+        waited(50, 110).breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted");
+        pass(10).await;
+        revoke(&witness);
+        assert_eq!(waited(50, 110).judged(&witness), [], "ten minutes in service, fifty after it was revoked");
+        waited(40, 110).breaks(&witness, Invariant::NoStarvation, "heartbeat of A waited from 2400 s to 3600 s");
+    });
+}
+
+#[test]
 fn every_kind_of_message_is_accepted_without_faults() {
     use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
     let minutes = Duration::from_mins;

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -15,6 +16,45 @@ use tokio::{sync::oneshot, time::Instant};
 pub trait Timer {
     /// Completes at that time, or soon after it.
     fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
+
+    /// The moment at which a heartbeat is sent that is wanted then: the same one, unless beats are sent together.
+    fn beat_at(&self, wanted: Instant) -> Instant {
+        wanted
+    }
+}
+
+/// Beats of a rehearsal: sent at whole steps from the start of the run, so that the server stores the beats of one step in one
+/// transaction.
+pub struct SteppedTimer {
+    started: Instant,
+    step: Duration,
+}
+
+/// Most steps in one interval of heartbeats: a beat is sent at most half of a 60th of the interval from when it is wanted.
+const STEPS_MIN: u32 = 60;
+/// The longest step.
+const STEP_MAX: Duration = Duration::from_secs(1);
+
+impl SteppedTimer {
+    /// For devices that beat at this interval, which is a whole number of steps: at least 60, of at most a second.
+    pub fn new(started: Instant, interval: Duration) -> Self {
+        let steps = u32::try_from(interval.as_nanos().div_ceil(STEP_MAX.as_nanos())).unwrap_or(u32::MAX).max(STEPS_MIN);
+        Self { started, step: interval / steps }
+    }
+}
+
+impl Timer for SteppedTimer {
+    fn at(&self, moment: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        RuntimeTimer.at(moment)
+    }
+
+    /// The nearest step: a device that keeps to a phase of its own keeps to it.
+    fn beat_at(&self, wanted: Instant) -> Instant {
+        let step_ns = self.step.as_nanos();
+        let since_ns = wanted.saturating_duration_since(self.started).as_nanos();
+        let Some(steps) = (since_ns + step_ns / 2).checked_div(step_ns) else { return wanted };
+        self.started + Duration::from_nanos_u128(steps * step_ns)
+    }
 }
 
 /// The runtime's timer: exact in virtual time, late by a millisecond or two in real time.
@@ -104,8 +144,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Goal: sleepers wake in the order of their times, none too early, whatever order they were registered in.

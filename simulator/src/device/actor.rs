@@ -125,7 +125,8 @@ impl Device {
         }
     }
 
-    fn schedule(&self, intended_at: Instant, ctx: &mut Context<Self>) {
+    fn schedule(&self, wanted_at: Instant, ctx: &mut Context<Self>) {
+        let intended_at = self.shard.timer.beat_at(wanted_at);
         if !self.shard.is_running() || intended_at >= self.shard.ends_at {
             return;
         }

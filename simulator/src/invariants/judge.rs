@@ -22,7 +22,7 @@ use crate::{
     measure::Score,
     operator::{ObservedDecision, ObservedRollout},
     rollout_monitor,
-    scenario::{HeartbeatInterval, Otrt, Plan, release_id},
+    scenario::{Otrt, Plan, release_id},
     timeline::{StartRollout, Step},
 };
 
@@ -30,8 +30,6 @@ use crate::{
 const STARVED_INTERVALS: u32 = 10;
 /// Lower limit of the same as a time: back-off and retries are limited, and add up to less.
 const STARVED_AFTER_MIN: Duration = pending::PERIOD_MIN;
-/// The interval if neither the scenario nor its server settings set one: the server's default.
-const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
 /// Memory that a process may use without any device.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -222,7 +220,7 @@ fn outcomes_by(seen: &Observations, policy: &Policy, version: &str, by: Duration
 
 fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
     let wait_limit = wait_limit(ending.plan);
-    let fault_free_since = fault_free_since(ending.plan) + interval(ending.plan);
+    let fault_free_since = fault_free_since(ending.plan) + ending.plan.interval();
     let Some(judged_from) = ending.lasted.checked_sub(wait_limit).filter(|from| *from >= fault_free_since) else {
         return;
     };
@@ -289,18 +287,7 @@ fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &Device
 
 /// How long a device may wait.
 fn wait_limit(plan: &Plan) -> Duration {
-    (interval(plan) * STARVED_INTERVALS).max(STARVED_AFTER_MIN)
-}
-
-/// How often a device of the plan beats.
-fn interval(plan: &Plan) -> Duration {
-    match plan.fleet.heartbeat_interval {
-        HeartbeatInterval::Fixed(interval) => interval,
-        HeartbeatInterval::Server => {
-            let set = plan.server.get("HEARTBEAT_INTERVAL_MS").and_then(|ms| ms.parse().ok());
-            set.map_or(INTERVAL_DEFAULT, Duration::from_millis)
-        }
-    }
+    (plan.interval() * STARVED_INTERVALS).max(STARVED_AFTER_MIN)
 }
 
 /// When the last device is switched on and the last fault is over.
@@ -311,7 +298,7 @@ fn fault_free_since(plan: &Plan) -> Duration {
 /// The times with faults, and while devices are being switched on.
 fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     let faults = plan.timeline.iter().filter_map(|timed| {
-        let length = timed.step.fault(interval(plan))?;
+        let length = timed.step.fault(plan.interval())?;
         Some((timed.at, timed.at + length))
     });
     faults.chain([(Duration::ZERO, plan.ramp)])
@@ -327,7 +314,7 @@ fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
         if over_at < from.min(lasted) {
             fair.push((over_at, from.min(lasted)));
         }
-        over_at = over_at.max(to + interval(plan));
+        over_at = over_at.max(to + plan.interval());
     }
     fair
 }

@@ -196,12 +196,26 @@ pub struct TimedStep {
     pub may_fail: bool,
 }
 
+/// The interval if neither the scenario nor its server settings set one: the server's default.
+const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
+
 impl Plan {
     /// Every phase that an expectation can name: name, start, end (not included).
     ///
     /// `ramp` if there is one, `steady` (everything after the ramp), then the timeline's own in order.
     pub fn phases(&self) -> Vec<(String, Duration, Duration)> {
         phases(self.ramp, self.duration, &self.timeline)
+    }
+
+    /// How often a device beats.
+    pub fn interval(&self) -> Duration {
+        match self.fleet.heartbeat_interval {
+            HeartbeatInterval::Fixed(interval) => interval,
+            HeartbeatInterval::Server => {
+                let set = self.server.get("HEARTBEAT_INTERVAL_MS").and_then(|ms| ms.parse().ok());
+                set.map_or(INTERVAL_DEFAULT, Duration::from_millis)
+            }
+        }
     }
 
     /// Whether a rollout is started.

@@ -32,7 +32,7 @@ use crate::{
     setup::{DriverParts, ProvisionError, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
-    timer::RuntimeTimer,
+    timer::SteppedTimer,
 };
 
 /// Wall-clock time at which every rehearsal begins: 2026-01-01T00:00:00Z.
@@ -184,7 +184,8 @@ async fn play(
     let (begun, devices) = setup.begin(EPOCH);
     let exchanges = (!is_trial).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
-    let shard = Rc::new(shard(plan, surroundings, Rc::new(RuntimeTimer), exchanges, !plan.adversaries.is_empty()));
+    let timer = Rc::new(SteppedTimer::new(begun.shared.time.started, plan.interval()));
+    let shard = Rc::new(shard(plan, surroundings, timer, exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
         adversaries: fleet::adversaries(plan),
         victims: begun.names.clone(),

@@ -78,6 +78,7 @@ fn shard() -> Rc<Shard> {
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,
+        hands_beats_over: false,
         is_captured: false,
         captured: RefCell::new(VecDeque::new()),
         timer: Rc::new(RuntimeTimer),

@@ -13,6 +13,7 @@ use std::{
 
 use ks_protocol::{
     id::{DeviceId, InvalidId},
+    modelled,
     time::UnixMs,
 };
 use tokio::{
@@ -253,6 +254,7 @@ pub fn shard(
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,
+        hands_beats_over: modelled::is_on() && !is_captured,
         is_captured,
         captured: RefCell::new(VecDeque::new()),
     }

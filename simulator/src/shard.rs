@@ -70,6 +70,9 @@ pub struct Shard {
     pub stopped: Arc<AtomicBool>,
     /// The log of every exchange; rehearsals only.
     pub log: Option<Rc<RefCell<EventLog>>>,
+    /// Whether heartbeats are handed over as values where that makes no difference: a rehearsal with modelled signatures, where
+    /// nobody listens in.
+    pub hands_beats_over: bool,
     /// Whether anybody listens in.
     pub is_captured: bool,
     /// What was captured, oldest first.

@@ -280,6 +280,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
             log: None,
+            hands_beats_over: false,
             is_captured: false,
             captured: RefCell::new(VecDeque::new()),
         });

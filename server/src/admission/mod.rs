@@ -159,6 +159,30 @@ async fn admit_document<R: Request>(
     Ok((message, known))
 }
 
+/// Admits a request whose signature the caller vouches for; it was made with `key`. `None` unless the checks above would admit it
+/// without more ado: then nothing has changed, and its document must be sent.
+#[cfg(feature = "modelled")]
+pub(crate) fn admit_verified<R: Request>(
+    app: &App,
+    address: IpAddr,
+    key: &ks_protocol::key::PublicKey,
+    message: &R,
+    now_us: u64,
+) -> Option<Arc<Known>> {
+    if spent(app, address, now_us).is_some() || app.is_short_of_disk() {
+        return None;
+    }
+    let known = app.registry.get(message.device_id())?;
+    let (status, kept) = known.standing(|now| (now.status, now.kept));
+    if status == DeviceStatus::Revoked || *key != known.public_key || message.sequence() <= kept {
+        return None;
+    }
+    known
+        .spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")
+        .ok()?;
+    Some(known)
+}
+
 /// The refusal of requests without a sign of the device itself; none while no budget is used up.
 fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
     let by_address = app.address_budget.wait_us(address, now_us);

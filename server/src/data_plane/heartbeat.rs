@@ -24,6 +24,28 @@ pub async fn heartbeat(State(app): State<App>, beat: Signed<Heartbeat>) -> Respo
     answer::send(&app, &reply, result)
 }
 
+/// A heartbeat as a value instead of a document, by a caller in this process that vouches for its signature by `key`: a rehearsal
+/// with modelled signatures. The checks, the work and the answer are those of the document. `None` unless it is admitted: then
+/// nothing has changed, and its document must be sent.
+#[cfg(feature = "modelled")]
+pub fn exchange(
+    app: &App,
+    address: std::net::IpAddr,
+    key: &ks_protocol::key::PublicKey,
+    beat: Heartbeat,
+) -> Option<impl Future<Output = (ks_protocol::signature::Reply<NextBeat>, ks_protocol::id::KeyId)> + use<>> {
+    if !ks_protocol::modelled::is_on() {
+        return None;
+    }
+    let arrived_us = app.elapsed_us();
+    let known = crate::admission::admit_verified(app, address, key, &beat, arrived_us)?;
+    let app = app.clone();
+    Some(async move {
+        let result = record(&app, beat, &known).await;
+        answer::value(&app, Heartbeat::PATH, arrived_us, result)
+    })
+}
+
 async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
     let (received_at, sequence, device_id) = (app.clock.now(), beat.sequence(), beat.device_id.clone());
     let recorded = app.writer.hot(Beat { heartbeat: beat, at: received_at }).await?;

@@ -40,21 +40,50 @@ pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) 
 
 /// Signs and sends a refusal.
 pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
+    let document = refusal_document(app, reply.path, refusal);
+    let code = document.code;
+    let mut response = sealed(app, reply, code.as_str(), code.status(), document::encode(&document));
+    if let Some(seconds) = document.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn refusal_document(app: &App, path: &'static str, refusal: Refusal) -> RefusalDocument {
     let Refusal { code, message, retry_after_s, kept } = refusal;
-    tracing::debug!(path = reply.path, %code, ?message, "refused");
-    let document = RefusalDocument {
+    tracing::debug!(path, %code, ?message, "refused");
+    RefusalDocument {
         code,
         message: message.unwrap_or_else(|| code.meaning().to_owned()),
         retry_after_s,
         server_boot_epoch: kept.map(|kept| kept.boot_epoch),
         server_seq: kept.map(|kept| kept.seq),
         server_time: Some(app.clock.now()),
-    };
-    let mut response = sealed(app, reply, code.as_str(), code.status(), document::encode(&document));
-    if let Some(seconds) = retry_after_s {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
-    response
+}
+
+/// The result of a handler as a value, for a caller in this process: what [`send`] would write, and the key that would sign it.
+#[cfg(feature = "modelled")]
+pub(crate) fn value<T>(
+    app: &App,
+    path: &'static str,
+    arrived_us: u64,
+    result: Result<T, Refusal>,
+) -> (ks_protocol::signature::Reply<T>, ks_protocol::id::KeyId) {
+    use ks_protocol::signature::Reply as Value;
+    let value = match result {
+        Ok(answer) => Value::Answer(answer),
+        Err(refusal) => Value::Refused(refusal_document(app, path, refusal)),
+    };
+    let code = if let Value::Refused(refusal) = &value { refusal.code.as_str() } else { "OK" };
+    count(app, path, code, arrived_us);
+    (value, app.keyring.key_id())
+}
+
+fn count(app: &App, path: &'static str, code: &'static str, arrived_us: u64) {
+    app.metrics.answered(path, code);
+    let took_us = app.elapsed_us().saturating_sub(arrived_us);
+    app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
 }
 
 fn sealed(
@@ -64,9 +93,7 @@ fn sealed(
     status: u16,
     document: Result<String, DocumentError>,
 ) -> Response {
-    app.metrics.answered(reply.path, code);
-    let took_us = app.elapsed_us().saturating_sub(reply.arrived_us);
-    app.metrics.answer_seconds.observe(took_us as f64 / 1e6);
+    count(app, reply.path, code, reply.arrived_us);
     let (status, wire) = match document {
         Ok(document) => {
             let wire = app.keyring.seal(status, &reply.sig_dev, document);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
-use ks_protocol::{id::Sequence, refusal::RefusalCode, signature::OpenError};
+use ks_protocol::{id::Sequence, key::PrivateKey, message::Heartbeat, refusal::RefusalCode, signature::OpenError};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use serde_json::json;
@@ -21,13 +21,13 @@ use tokio::time::Instant;
 
 use super::{
     backoff::Backoff,
-    exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, pending},
+    exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, heartbeat, pending},
     machine::{DeviceState, Machine},
     pending::PendingMessages,
 };
 use crate::{
     ledger::DeviceAccount,
-    link::{HttpAnswer, Link, LinkError},
+    link::{BeatAnswer, HttpAnswer, Link, LinkError},
     measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
     scenario::HeartbeatInterval,
     seed,
@@ -73,10 +73,18 @@ struct InFlight {
     sequence: Sequence,
     intended_at: Instant,
     sent_at: Instant,
+    /// Its document, if a neighbor can capture it.
     wire: String,
-    sig_dev: String,
     /// For the event log.
     notes: Notes,
+}
+
+/// How a request ended.
+enum Ended {
+    /// It was a document with this SIG_DEV.
+    Document(Result<HttpAnswer, LinkError>, String),
+    /// It was a heartbeat, handed over as a value.
+    Value(Result<BeatAnswer, LinkError>),
 }
 
 /// The outcome of a request.
@@ -207,35 +215,61 @@ impl Device {
 
     fn send(&mut self, kind: MessageType, intended_at: Instant, ctx: &mut Context<Self>) {
         let now = self.shard.time.unix_now();
+        let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
+        if kind == MessageType::Heartbeat && shard.hands_beats_over {
+            let (beat, key) = (heartbeat::next(&mut self.machine, now), self.machine.key().clone());
+            let called = async move |draw| hand_over(&shard, site, &link, (beat, key), draw).await;
+            return self.call(kind, intended_at, (String::new(), Notes::new()), called, ctx);
+        }
         let Some(Outgoing { http, wire, sig_dev, notes }) = kind.exchange().request(&mut self.machine, now) else {
             return;
         };
+        let called = async move |draw| {
+            let reply = shard.network_faults.call(site, &link, http, shard.answer_timeout, draw).await;
+            Ended::Document(reply, sig_dev)
+        };
+        self.call(kind, intended_at, (wire, notes), called, ctx);
+    }
+
+    /// Makes a call, given the random number that decides which faults hit it.
+    fn call<F: Future<Output = Ended> + 'static>(
+        &mut self,
+        kind: MessageType,
+        intended_at: Instant,
+        (wire, notes): (String, Notes),
+        called: impl FnOnce(u64) -> F,
+        ctx: &mut Context<Self>,
+    ) {
         let sequence = self.machine.sequence();
-        let in_flight = InFlight { kind, sequence, intended_at, sent_at: Instant::now(), wire, sig_dev, notes };
-        self.in_flight = Some((in_flight.kind, in_flight.intended_at));
-        if in_flight.kind == MessageType::Heartbeat {
-            self.account.sent.insert(in_flight.sequence);
+        let in_flight = InFlight { kind, sequence, intended_at, sent_at: Instant::now(), wire, notes };
+        self.in_flight = Some((kind, intended_at));
+        if kind == MessageType::Heartbeat {
+            self.account.sent.insert(sequence);
         }
         self.shard.measure(|measured| {
-            measured.of_mut(in_flight.kind).sent += 1;
+            measured.of_mut(kind).sent += 1;
             measured.in_flight += 1;
         });
-        let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
-        let draw = self.fault_rng.next_u64();
-        let called = async move { shard.network_faults.call(site, &link, http, shard.answer_timeout, draw).await };
-        ctx.spawn(called.into_actor(self).map(move |reply, device, ctx| device.ended(in_flight, reply, ctx)));
+        let called = called(self.fault_rng.next_u64());
+        ctx.spawn(called.into_actor(self).map(move |ended, device, ctx| device.ended(in_flight, ended, ctx)));
     }
 
     /// A request has ended, with an answer or without.
-    fn ended(&mut self, mut in_flight: InFlight, reply: Result<HttpAnswer, LinkError>, ctx: &mut Context<Self>) {
+    fn ended(&mut self, mut in_flight: InFlight, ended: Ended, ctx: &mut Context<Self>) {
         if self.is_retired {
             return; // it was counted as unanswered
         }
         self.in_flight = None;
         let was = self.machine.state();
-        let mut ended = match reply {
-            Ok(answer) => self.take(&in_flight, &answer).unwrap_or_else(|error| self.rejected_answer(&error)),
-            Err(error) => RequestOutcome { code: error.code(), taken: AnswerEffect::default() },
+        let mut ended = match ended {
+            Ended::Document(Ok(answer), sig_dev) => self.take(|machine| {
+                let (status, body, took) = (answer.status, &*answer.body, in_flight.sent_at.elapsed());
+                in_flight.kind.exchange().answer(machine, &Incoming { status, sig_dev: &sig_dev, body, took })
+            }),
+            Ended::Value(Ok(answer)) => self.take(|machine| heartbeat::answered(machine, answer)),
+            Ended::Document(Err(error), _) | Ended::Value(Err(error)) => {
+                RequestOutcome { code: error.code(), taken: AnswerEffect::default() }
+            }
         };
         let is_ok = ended.code == OK;
         if is_ok || ended.taken.wait_ms.is_some() {
@@ -335,21 +369,18 @@ impl Device {
         account
     }
 
-    fn take(&mut self, in_flight: &InFlight, answer: &HttpAnswer) -> Result<RequestOutcome, OpenError> {
-        let answer = Incoming {
-            status: answer.status,
-            sig_dev: &in_flight.sig_dev,
-            body: &answer.body,
-            took: in_flight.sent_at.elapsed(),
-        };
+    fn take(&mut self, answer: impl FnOnce(&mut Machine) -> Result<AnswerEffect, OpenError>) -> RequestOutcome {
         let trusted = Rc::clone(self.machine.server_keys());
-        let taken = in_flight.kind.exchange().answer(&mut self.machine, &answer)?;
+        let taken = match answer(&mut self.machine) {
+            Ok(taken) => taken,
+            Err(error) => return self.rejected_answer(&error),
+        };
         if !Rc::ptr_eq(&trusted, self.machine.server_keys()) {
             let shared = self.shard.shared(self.machine.server_keys());
             self.machine.share_server_keys(shared);
         }
         self.shard.measure(|measured| measured.done += taken.done);
-        Ok(RequestOutcome { code: taken.refusal.map_or(OK, RefusalCode::as_str), taken })
+        RequestOutcome { code: taken.refusal.map_or(OK, RefusalCode::as_str), taken }
     }
 
     fn rejected_answer(&self, error: &OpenError) -> RequestOutcome {
@@ -376,6 +407,26 @@ impl Device {
         ];
         fields.extend(in_flight.notes.iter().cloned());
         self.shard.event(in_flight.kind.as_str(), &fields);
+    }
+}
+
+/// Hands over a heartbeat as a value if nothing hits it, and otherwise sends its document.
+async fn hand_over(
+    shard: &Shard,
+    site: usize,
+    link: &Rc<dyn Link>,
+    (beat, key): (Heartbeat, PrivateKey),
+    draw: u64,
+) -> Ended {
+    let timeout = shard.answer_timeout;
+    if let Some(answer) = shard.network_faults.hand(site, link, (&beat, &key.public_key()), timeout).await {
+        return Ended::Value(answer);
+    }
+    match Outgoing::signed(&key, &beat) {
+        Some(Outgoing { http, sig_dev, .. }) => {
+            Ended::Document(shard.network_faults.call(site, link, http, timeout, draw).await, sig_dev)
+        }
+        None => Ended::Value(Err(LinkError::ConnectionLost)), // never: our own heartbeats can be encoded
     }
 }
 

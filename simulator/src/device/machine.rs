@@ -6,7 +6,7 @@ use std::{
 };
 
 use ks_protocol::{
-    id::{CommandId, DeviceId, Sequence},
+    id::{CommandId, DeviceId, KeyId, Sequence},
     key::PrivateKey,
     message::{AckState, LogLevel, Network, Trust},
     refusal::{RefusalCode, RefusalDocument},
@@ -127,6 +127,10 @@ impl Machine {
         &self.device_id
     }
 
+    pub(super) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     pub fn state(&self) -> DeviceState {
         self.state
     }
@@ -175,12 +179,27 @@ impl Machine {
         body: &[u8],
     ) -> Result<Reply<T>, OpenError> {
         let opened = open_response(&self.server_keys.keys, status, sig_dev, body);
-        match &opened {
+        self.opened(&opened);
+        opened
+    }
+
+    /// Accepts an answer that was handed over as a value, as [`Machine::open`] accepts a document signed by that key.
+    ///
+    /// # Errors
+    /// The device does not trust the key.
+    pub(super) fn trust<T>(&mut self, reply: Reply<T>, key_id: &KeyId) -> Result<Reply<T>, OpenError> {
+        let is_trusted = self.server_keys.keys.iter().any(|(trusted, _)| trusted == key_id);
+        let opened = if is_trusted { Ok(reply) } else { Err(OpenError::UnknownKey(key_id.to_string())) };
+        self.opened(&opened);
+        opened
+    }
+
+    fn opened<T>(&mut self, opened: &Result<Reply<T>, OpenError>) {
+        match opened {
             Err(OpenError::UnknownKey(_)) => self.wanted_keyset = Some(self.server_keys.version + 1),
             Ok(Reply::Refused(refusal)) => self.refused(refusal),
             _ => {}
         }
-        opened
     }
 
     fn refused(&mut self, refusal: &RefusalDocument) {

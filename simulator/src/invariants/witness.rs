@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use ks_protocol::{
     document,
     id::{DeviceId, Sequence},
-    message::{AcksRecorded, CommandAck, FirmwareStatus, Heartbeat, Register, Request as _, UpdateStep},
+    message::{AcksRecorded, CommandAck, FirmwareStatus, Heartbeat, NextBeat, Register, Request as _, UpdateStep},
     signature::{SIG_DEV, SIG_SERV},
 };
 use serde_json::Value;
@@ -94,6 +94,16 @@ impl Witness {
         }
     }
 
+    /// Observes a heartbeat that was handed over as a value and answered.
+    pub fn beat(&self, beat: &Heartbeat, next: &NextBeat) {
+        let at = self.started.elapsed();
+        let device_id = beat.device_id.as_str();
+        let mut seen = self.seen();
+        seen.accepted(at, Heartbeat::PATH, device_id, Sequence::new(beat.boot_epoch, beat.seq.get()));
+        let offered = next.firmware.as_ref().map(|offer| offer.manifest.as_str());
+        seen.beat(at, device_id, beat.firmware.version.as_str(), offered);
+    }
+
     /// The download that a request asks for, if any; to be read before the request is answered.
     pub fn asked(&self, path: &str, headers: &HeaderMap) -> Option<DownloadRequest> {
         DownloadRequest::of(self.started.elapsed(), path, headers)
@@ -141,7 +151,22 @@ impl Observations {
         let Some(device_id) = field("device_id").map(|name| name.trim_matches('"')) else { return };
         let (Some(boot_epoch), Some(seq)) = (field("boot_epoch"), field("seq")) else { return };
         let (Ok(boot_epoch), Ok(seq)) = (boot_epoch.parse(), seq.parse()) else { return };
-        let sequence = Sequence::new(boot_epoch, seq);
+        self.accepted(at, path, device_id, Sequence::new(boot_epoch, seq));
+        match path {
+            Heartbeat::PATH => {
+                let version = request.split_once("\n  version: ").map(|(_, rest)| rest.lines().next().unwrap_or(""));
+                let offered = answer.split_once("manifest: ").map(|(_, rest)| rest);
+                self.beat(at, device_id, version.unwrap_or("").trim_matches('"'), offered);
+            }
+            Register::PATH => self.registered(at, device_id, request),
+            FirmwareStatus::PATH => self.said_of_update(at, device_id, request),
+            CommandAck::PATH => self.acknowledged(at, answer),
+            _ => {}
+        }
+    }
+
+    /// A device's request with this pair was accepted.
+    fn accepted(&mut self, at: Duration, path: &str, device_id: &str, sequence: Sequence) {
         let device = match self.devices.get_mut(device_id) {
             Some(device) => device,
             None => self.devices.entry(device_id.to_owned()).or_default(),
@@ -153,10 +178,8 @@ impl Observations {
             if is_beat { (&mut device.beats, &device.others) } else { (&mut device.others, &device.beats) };
         let is_first = own.insert(sequence) && !other.contains(sequence);
         let revoked_at = device.revoked_at.filter(|revoked_at| *revoked_at < at);
-        if is_beat {
-            self.beat(at, device_id, request, answer);
-        }
         if !is_first {
+            let (boot_epoch, seq) = (sequence.boot_epoch, sequence.seq.get());
             let what = format!("{device_id}: {path} with the pair ({boot_epoch}, {seq}) was accepted twice");
             self.violation(Invariant::StoredOnce, at, what);
         }
@@ -164,28 +187,18 @@ impl Observations {
             let what = format!("{device_id}: {path} was accepted after the device was revoked");
             self.violation(Invariant::TerminalStays, at, what);
         }
-        match path {
-            Register::PATH => self.registered(at, device_id, request),
-            FirmwareStatus::PATH => self.said_of_update(at, device_id, request),
-            CommandAck::PATH => self.acknowledged(at, answer),
-            _ => {}
-        }
     }
 
-    fn beat(&mut self, at: Duration, device_id: &str, request: &str, answer: &str) {
+    /// An accepted heartbeat of a device that runs `version`, and the manifest that it was offered, as text.
+    fn beat(&mut self, at: Duration, device_id: &str, version: &str, offered: Option<&str>) {
         let Some(device) = self.devices.get_mut(device_id) else { return };
-        let version = request.split_once("\n  version: ").map_or("", |(_, rest)| rest.lines().next().unwrap_or(""));
-        let version = version.trim_matches('"');
         if device.version != version {
             version.clone_into(&mut device.version);
             device.runs_since.insert(version.to_owned(), at);
         }
-        if !answer.contains("manifest: ") {
-            return;
-        }
-        // Inside a string, line feeds are written as `\n` and quotes as `\"`.
-        let offered = answer.split_once("release_id: ").map(|(_, rest)| rest);
-        let Some(release_id) = offered.and_then(|rest| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
+        // In a document the manifest is a string: line feeds are written as `\n` and quotes as `\"`.
+        let named = offered.and_then(|manifest| Some(manifest.split_once("release_id: ")?.1));
+        let Some(release_id) = named.and_then(|rest| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
         else {
             return;
         };

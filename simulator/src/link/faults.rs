@@ -11,7 +11,9 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{HttpRequest, Link, LinkError, Reply};
+use ks_protocol::{key::PublicKey, message::Heartbeat};
+
+use super::{BeatAnswer, HttpRequest, Link, LinkError, Reply};
 use crate::seed;
 
 /// A duplicate arrives at most this much after the original.
@@ -184,16 +186,55 @@ impl NetworkFaults {
             let answer = timeout_at(gives_up_at, answer).await;
             answer.map_or(Err(LinkError::TimedOut), |answer| answer.unwrap_or(Err(LinkError::ConnectionLost)))
         };
-        if site.half_open.load(Ordering::SeqCst) > 0 {
+        let is_lost = passage.is_lost || passage.is_answer_lost || site.had_outage_since(outages_before);
+        site.pass(link, gives_up_at, is_lost, reply).await
+    }
+
+    /// Hands over a heartbeat as a value, if nothing hits it; `None` if its document must be sent.
+    pub async fn hand(
+        &self,
+        site: usize,
+        link: &Rc<dyn Link>,
+        (beat, key): (&Heartbeat, &PublicKey),
+        timeout: Duration,
+    ) -> Option<Result<BeatAnswer, LinkError>> {
+        let site = self.sites.get(site)?;
+        let outages_before = site.outages.load(Ordering::SeqCst);
+        let shares = [&self.requests_lost_bp, &self.answers_lost_bp, &self.duplicated_bp, &self.longest_ms];
+        let faults = shares.into_iter().chain([&site.down, &site.half_open]);
+        if faults.into_iter().any(|fault| fault.load(Ordering::SeqCst) > 0) {
+            return None;
+        }
+        let gives_up_at = Instant::now() + timeout;
+        let handed = link.hand(beat, key)?;
+        let answer = timeout_at(gives_up_at, handed).await.unwrap_or(Err(LinkError::TimedOut));
+        Some(site.pass(link, gives_up_at, site.had_outage_since(outages_before), answer).await)
+    }
+}
+
+impl Site {
+    fn had_outage_since(&self, outages_before: u64) -> bool {
+        self.outages.load(Ordering::SeqCst) != outages_before
+    }
+
+    /// What becomes of an answer on its way back.
+    async fn pass<T>(
+        &self,
+        link: &Rc<dyn Link>,
+        gives_up_at: Instant,
+        is_lost: bool,
+        answer: Result<T, LinkError>,
+    ) -> Result<T, LinkError> {
+        if self.half_open.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep_until(gives_up_at).await;
             link.close();
             return Err(LinkError::TimedOut);
         }
-        if site.outages.load(Ordering::SeqCst) != outages_before || passage.is_lost || passage.is_answer_lost {
+        if is_lost {
             link.close();
             return Err(LinkError::ConnectionLost);
         }
-        reply
+        answer
     }
 }
 

@@ -4,15 +4,24 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http_body_util::BodyExt;
+use ks_protocol::{key::PublicKey, message::Heartbeat};
+use ks_server::{app::App, data_plane::heartbeat, router::router};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
+use super::{HandedBeat, HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
 
 /// The address of a rehearsal's server, while it is up.
 #[derive(Clone)]
 pub struct InProcess {
-    up: Arc<watch::Sender<Option<Router>>>,
+    up: Arc<watch::Sender<Option<Running>>>,
+}
+
+/// A server that is up.
+#[derive(Clone)]
+struct Running {
+    router: Router,
+    app: App,
 }
 
 impl InProcess {
@@ -20,9 +29,9 @@ impl InProcess {
         Self { up: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// From now on every link calls `router`; calls to the previous router fail.
-    pub fn bring_up(&self, router: Router) {
-        self.up.send_replace(Some(router));
+    /// From now on every link calls the router of `app`; calls to the previous one fail.
+    pub fn bring_up(&self, app: App) {
+        self.up.send_replace(Some(Running { router: router(app.clone()), app }));
     }
 
     /// From now on calls fail, including those in flight.
@@ -42,7 +51,7 @@ impl Network for InProcess {
 }
 
 struct InProcessLink {
-    server: watch::Receiver<Option<Router>>,
+    server: watch::Receiver<Option<Running>>,
     from: SocketAddr,
 }
 
@@ -52,7 +61,8 @@ impl Link for InProcessLink {
         request.extensions_mut().insert(ConnectInfo(self.from));
         let mut server = self.server.clone();
         Box::pin(async move {
-            let Some(router) = server.borrow_and_update().clone() else { return Err(LinkError::ConnectFailed) };
+            let running = server.borrow_and_update().as_ref().map(|running| running.router.clone());
+            let Some(router) = running else { return Err(LinkError::ConnectFailed) };
             let answer = async {
                 let response = match router.oneshot(request).await {
                     Ok(response) => response,
@@ -71,4 +81,19 @@ impl Link for InProcessLink {
     }
 
     fn close(&self) {}
+
+    fn hand<'a>(&'a self, beat: &'a Heartbeat, key: &'a PublicKey) -> Option<HandedBeat<'a>> {
+        let mut server = self.server.clone();
+        let exchange = match &*server.borrow_and_update() {
+            Some(Running { app, .. }) => heartbeat::exchange(app, self.from.ip(), key, beat.clone())?,
+            None => return None,
+        };
+        Some(Box::pin(async move {
+            tokio::select! {
+                biased; // a stopped server's answer must not arrive
+                _ = server.changed() => Err(LinkError::ConnectionLost),
+                answer = exchange => Ok(answer),
+            }
+        }))
+    }
 }

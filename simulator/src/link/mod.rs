@@ -12,6 +12,12 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use ks_protocol::{
+    id::KeyId,
+    key::PublicKey,
+    message::{Heartbeat, NextBeat},
+    signature,
+};
 
 pub type HttpRequest = Request<Full<Bytes>>;
 
@@ -52,12 +58,24 @@ impl LinkError {
 
 pub type Reply = Result<HttpAnswer, LinkError>;
 
+/// The answer to a heartbeat that was handed over as a value, and the key that would have signed it.
+pub type BeatAnswer = (signature::Reply<NextBeat>, KeyId);
+
+/// A heartbeat handed over as a value, until its answer.
+pub type HandedBeat<'a> = Pin<Box<dyn Future<Output = Result<BeatAnswer, LinkError>> + 'a>>;
+
 /// A way to the server. Stays on its thread.
 pub trait Link {
     /// Sends one request and waits for its answer; requests on one link go one after the other.
     fn call(&self, request: HttpRequest) -> Pin<Box<dyn Future<Output = Reply> + '_>>;
     /// Ends the connection, if there is one; the next call makes another.
     fn close(&self);
+
+    /// Hands over a heartbeat as a value, made with `key`, where the server is in this process and signatures are modelled: the
+    /// same exchange without its documents. `None` where that is not so, or the server has to see the document: then [`Link::call`].
+    fn hand<'a>(&'a self, _beat: &'a Heartbeat, _key: &'a PublicKey) -> Option<HandedBeat<'a>> {
+        None
+    }
 }
 
 /// Makes links: over sockets in a load run, in process in a rehearsal.

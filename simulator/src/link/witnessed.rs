@@ -4,7 +4,9 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use http_body_util::BodyExt;
 
-use super::{HttpRequest, Link, Network, Reply};
+use ks_protocol::{key::PublicKey, message::Heartbeat, signature};
+
+use super::{HandedBeat, HttpRequest, Link, Network, Reply};
 use crate::invariants::Witness;
 
 /// A network observed by a witness at the server's end; faults on the way happen outside of it.
@@ -49,5 +51,16 @@ impl Link for WitnessedLink {
 
     fn close(&self) {
         self.link.close();
+    }
+
+    fn hand<'a>(&'a self, beat: &'a Heartbeat, key: &'a PublicKey) -> Option<HandedBeat<'a>> {
+        let handed = self.link.hand(beat, key)?;
+        Some(Box::pin(async move {
+            let answer = handed.await?;
+            if let signature::Reply::Answer(next) = &answer.0 {
+                self.witness.beat(beat, next);
+            }
+            Ok(answer)
+        }))
     }
 }

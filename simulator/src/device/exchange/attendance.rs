@@ -32,7 +32,7 @@ impl Exchange for Attendances {
             sent_at: now,
             punches: Rows::truncated(machine.punches.send()),
         };
-        Outgoing::signed(machine, &request)
+        Outgoing::signed(&machine.key, &request)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

@@ -32,7 +32,7 @@ impl Exchange for Acks {
             sent_at: now,
             acks: Rows::truncated(machine.commands.acks().to_vec()),
         };
-        Outgoing::signed(machine, &request)
+        Outgoing::signed(&machine.key, &request)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

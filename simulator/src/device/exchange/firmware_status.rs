@@ -40,7 +40,7 @@ impl Exchange for Status {
             class: report.class,
             detail: Text::default(),
         };
-        Some(Outgoing { notes, ..Outgoing::signed(machine, &request)? })
+        Some(Outgoing { notes, ..Outgoing::signed(&machine.key, &request)? })
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

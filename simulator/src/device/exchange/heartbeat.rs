@@ -16,6 +16,7 @@ use crate::{
         firmware::claimed_name,
         machine::{Machine, Rotation},
     },
+    link::BeatAnswer,
     seed,
 };
 
@@ -31,48 +32,66 @@ impl Exchange for Beat {
     }
 
     fn request(&self, machine: &mut Machine, now: UnixMs) -> Option<Outgoing> {
-        let Sequence { boot_epoch, seq } = machine.advance();
-        let uptime_s = now.since_ms(machine.booted_at) / 1_000;
-        let warmth = seed::below(&mut machine.telemetry, 150) as f64 / 10.0;
-        let request = Heartbeat {
-            kind: Default::default(),
-            device_id: machine.device_id.clone(),
-            boot_epoch,
-            seq,
-            sent_at: now,
-            keyset_version: machine.server_keys.version,
-            firmware: Firmware {
-                version: Text::truncated(&machine.firmware.running().version),
-                release_counter: machine.firmware.running().release_counter,
-            },
-            uptime_s,
-            cpu_temp_c: 35.0 + warmth,
-            free_mem_kib: 96_000 + seed::below(&mut machine.telemetry, 32_000),
-            network: machine.network,
-            rssi_dbm: (machine.network != Network::Ethernet)
-                .then(|| -90 + i16::try_from(seed::below(&mut machine.telemetry, 50)).unwrap_or(0)),
-            acks: Rows::truncated(machine.commands.acks().to_vec()),
-        };
-        Outgoing::signed(machine, &request)
+        let beat = next(machine, now);
+        Outgoing::signed(&machine.key, &beat)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {
-        let reply = answer.open::<NextBeat>(machine)?;
-        let mut taken = AnswerEffect::of(&reply);
-        let Reply::Answer(next) = reply else { return Ok(taken) };
-        machine.commands.recorded(|_| true); // they came along and are stored
-        machine.newer_keyset_announced(next.keyset_version);
-        // A newer keyset may have cut off the key that signed it: the keyset first, the offer comes again.
-        if let Some(offer) = next.firmware.as_ref().filter(|_| machine.wanted_keyset.is_none()) {
-            machine.firmware.offered(&offer.manifest, &machine.server_keys, next.server_time);
-        }
-        for command in next.commands.as_slice() {
-            execute(machine, command, &mut taken.done, next.server_time);
-        }
-        taken.wait_ms = Some(next.next_beat_ms);
-        taken.notes = notes(&next);
-        Ok(taken)
+        let reply = answer.open(machine)?;
+        Ok(take(machine, reply))
     }
+}
+
+/// The next heartbeat of a device.
+pub(in crate::device) fn next(machine: &mut Machine, now: UnixMs) -> Heartbeat {
+    let Sequence { boot_epoch, seq } = machine.advance();
+    let uptime_s = now.since_ms(machine.booted_at) / 1_000;
+    let warmth = seed::below(&mut machine.telemetry, 150) as f64 / 10.0;
+    Heartbeat {
+        kind: Default::default(),
+        device_id: machine.device_id.clone(),
+        boot_epoch,
+        seq,
+        sent_at: now,
+        keyset_version: machine.server_keys.version,
+        firmware: Firmware {
+            version: Text::truncated(&machine.firmware.running().version),
+            release_counter: machine.firmware.running().release_counter,
+        },
+        uptime_s,
+        cpu_temp_c: 35.0 + warmth,
+        free_mem_kib: 96_000 + seed::below(&mut machine.telemetry, 32_000),
+        network: machine.network,
+        rssi_dbm: (machine.network != Network::Ethernet)
+            .then(|| -90 + i16::try_from(seed::below(&mut machine.telemetry, 50)).unwrap_or(0)),
+        acks: Rows::truncated(machine.commands.acks().to_vec()),
+    }
+}
+
+/// Applies the answer to a heartbeat that was handed over as a value, as [`Exchange::answer`] applies a document's.
+pub(in crate::device) fn answered(
+    machine: &mut Machine,
+    (reply, key_id): BeatAnswer,
+) -> Result<AnswerEffect, OpenError> {
+    let reply = machine.trust(reply, &key_id)?;
+    Ok(take(machine, reply))
+}
+
+fn take(machine: &mut Machine, reply: Reply<NextBeat>) -> AnswerEffect {
+    let mut taken = AnswerEffect::of(&reply);
+    let Reply::Answer(next) = reply else { return taken };
+    machine.commands.recorded(|_| true); // they came along and are stored
+    machine.newer_keyset_announced(next.keyset_version);
+    // A newer keyset may have cut off the key that signed it: the keyset first, the offer comes again.
+    if let Some(offer) = next.firmware.as_ref().filter(|_| machine.wanted_keyset.is_none()) {
+        machine.firmware.offered(&offer.manifest, &machine.server_keys, next.server_time);
+    }
+    for command in next.commands.as_slice() {
+        execute(machine, command, &mut taken.done, next.server_time);
+    }
+    taken.wait_ms = Some(next.next_beat_ms);
+    taken.notes = notes(&next);
+    taken
 }
 
 /// Log fields of an answer, besides the time of the next heartbeat.

@@ -34,7 +34,7 @@ impl Exchange for Lines {
             first_line_no: Sequence::new(0, first_no).seq,
             lines: Rows::truncated(lines),
         };
-        Outgoing::signed(machine, &request)
+        Outgoing::signed(&machine.key, &request)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

@@ -7,7 +7,7 @@ mod artifact;
 mod attendance;
 mod command_ack;
 mod firmware_status;
-mod heartbeat;
+pub(super) mod heartbeat;
 mod keyset;
 mod logs;
 mod register;
@@ -22,6 +22,7 @@ use hyper::{Method, Request, Uri, header};
 use ks_protocol::{
     MEDIA_TYPE,
     document::DocumentError,
+    key::PrivateKey,
     message::Request as Message,
     refusal::{RefusalCode, RefusalDocument},
     signature::{OpenError, Reply, SignedRequest, sign_request},
@@ -177,8 +178,8 @@ impl std::ops::AddAssign for Done {
 
 impl Outgoing {
     /// Signs a document. None if it can't be encoded, which never happens with ours and would show as a message that is never sent.
-    fn signed<R: Message>(machine: &Machine, document: &R) -> Option<Self> {
-        Self::post(R::PATH, sign_request(&machine.key, document))
+    pub(super) fn signed<R: Message>(key: &PrivateKey, document: &R) -> Option<Self> {
+        Self::post(R::PATH, sign_request(key, document))
     }
 
     fn post(path: &'static str, signed: Result<SignedRequest, DocumentError>) -> Option<Self> {

@@ -34,7 +34,7 @@ impl Exchange for Registration {
             firmware_version: Text::truncated(&machine.firmware.running().version),
             otrt: machine.otrt.as_deref().map(Text::truncated),
         };
-        Outgoing::signed(machine, &request)
+        Outgoing::signed(&machine.key, &request)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

@@ -25,7 +25,7 @@ impl Exchange for NewKey {
         let sequence = machine.advance();
         let new = machine.rotating.as_ref().map_or(&machine.key, |rotation| &rotation.new);
         let request = RotateKey::new(machine.device_id.clone(), sequence, now, new);
-        Outgoing::signed(machine, &request)
+        Outgoing::signed(&machine.key, &request)
     }
 
     fn answer(&self, machine: &mut Machine, answer: &Incoming<'_>) -> Result<AnswerEffect, OpenError> {

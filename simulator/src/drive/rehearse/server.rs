@@ -21,7 +21,6 @@ use ks_server::{
     metrics::Metrics,
     password,
     rng::ServerRng,
-    router::router,
     service::background,
     store::{SqliteReader, SqliteStore},
 };
@@ -106,7 +105,7 @@ impl VirtualServer {
         };
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
         self.tasks.borrow_mut().push(actix::spawn(background::run(app.clone())));
-        self.network.bring_up(router(app));
+        self.network.bring_up(app);
         Ok(())
     }
 

@@ -107,7 +107,7 @@ async fn bytes_per_device() -> usize {
             otrt: None,
             at: UnixMs(0),
         });
-        devices.push(Device::new(machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1).start());
+        devices.push(Device::new(number, machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1).start());
     }
     // A millisecond of virtual time: every device has registered, and waits for its first heartbeat.
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -339,7 +339,7 @@ impl<'a> Actors<'a> {
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
         let machine = self.machine(spec.device_id.clone(), spec.model, otrts.get(number).or(only_one));
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
-        let device = Device::new(machine, link, site, Rc::clone(self.shard), self.plan.seed);
+        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 

@@ -1,65 +1,83 @@
 //! Sets of replay pairs, stored as ranges because they are long and have few gaps.
 
-use std::collections::BTreeMap;
-
 use ks_protocol::id::Sequence;
 
 /// A set of replay pairs; a run of consecutive numbers takes the space of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pairs {
-    /// First and last number of each run, by boot epoch, ascending.
-    runs: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// Ascending; between two of one boot epoch at least one number is missing.
+    runs: Vec<Run>,
+}
+
+/// Consecutive numbers of one boot epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    boot_epoch: u32,
+    first: u64,
+    last: u64,
+}
+
+impl Run {
+    fn contains(&self, boot_epoch: u32, seq: u64) -> bool {
+        self.boot_epoch == boot_epoch && (self.first..=self.last).contains(&seq)
+    }
+
+    /// Whether the number is the next one after the run.
+    fn is_followed_by(&self, boot_epoch: u32, seq: u64) -> bool {
+        self.boot_epoch == boot_epoch && self.last + 1 == seq
+    }
 }
 
 impl Pairs {
     /// Adds a pair; false if it was already present.
     pub fn insert(&mut self, sequence: Sequence) -> bool {
-        let seq = sequence.seq.get();
-        let runs = self.runs.entry(sequence.boot_epoch).or_default();
+        let (boot_epoch, seq) = (sequence.boot_epoch, sequence.seq.get());
         // The common case: the number after the last one.
-        if let Some((_, last)) = runs.last_mut().filter(|(_, last)| *last + 1 == seq) {
-            *last = seq;
+        if let Some(last) = self.runs.last_mut().filter(|last| last.is_followed_by(boot_epoch, seq)) {
+            last.last = seq;
             return true;
         }
-        let next = runs.partition_point(|(first, _)| *first <= seq);
-        let joins_left = next > 0 && runs.get(next - 1).is_some_and(|(_, last)| *last + 1 >= seq);
-        if joins_left && runs.get(next - 1).is_some_and(|(_, last)| *last >= seq) {
+        let next = self.next_run(boot_epoch, seq);
+        if self.before(next).is_some_and(|run| run.contains(boot_epoch, seq)) {
             return false;
         }
-        let right = runs.get(next).filter(|(first, _)| *first == seq + 1).map(|(_, last)| *last);
+        let joins_left = self.before(next).is_some_and(|run| run.is_followed_by(boot_epoch, seq));
+        let added = Run { boot_epoch, first: seq, last: seq };
+        let right = self.runs.get_mut(next).filter(|run| added.is_followed_by(run.boot_epoch, run.first));
         match (joins_left, right) {
-            (true, Some(right_last)) => {
-                if let Some(run) = runs.get_mut(next - 1) {
-                    run.1 = right_last;
+            (true, right) => {
+                let last = right.map(|right| right.last);
+                if last.is_some() {
+                    self.runs.remove(next);
                 }
-                runs.remove(next);
-            }
-            (true, None) => {
-                if let Some(run) = runs.get_mut(next - 1) {
-                    run.1 = seq;
+                if let Some(left) = self.runs.get_mut(next.wrapping_sub(1)) {
+                    left.last = last.unwrap_or(seq);
                 }
             }
-            (false, Some(_)) => {
-                if let Some(run) = runs.get_mut(next) {
-                    run.0 = seq;
-                }
-            }
-            (false, None) => runs.insert(next, (seq, seq)),
+            (false, Some(right)) => right.first = seq,
+            (false, None) => self.runs.insert(next, added),
         }
         true
     }
 
+    /// Index of the first run that begins after this pair.
+    fn next_run(&self, boot_epoch: u32, seq: u64) -> usize {
+        self.runs.partition_point(|run| (run.boot_epoch, run.first) <= (boot_epoch, seq))
+    }
+
+    fn before(&self, next: usize) -> Option<&Run> {
+        self.runs.get(next.checked_sub(1)?)
+    }
+
     /// Whether the set has a pair.
     pub fn contains(&self, sequence: Sequence) -> bool {
-        let seq = sequence.seq.get();
-        let runs = self.runs.get(&sequence.boot_epoch).map(Vec::as_slice).unwrap_or_default();
-        let next = runs.partition_point(|(first, _)| *first <= seq);
-        next > 0 && runs.get(next - 1).is_some_and(|(_, last)| *last >= seq)
+        let (boot_epoch, seq) = (sequence.boot_epoch, sequence.seq.get());
+        self.before(self.next_run(boot_epoch, seq)).is_some_and(|run| run.contains(boot_epoch, seq))
     }
 
     /// How many pairs there are.
     pub fn len(&self) -> u64 {
-        self.runs.values().flatten().map(|(first, last)| last - first + 1).sum()
+        self.runs.iter().map(|run| run.last - run.first + 1).sum()
     }
 
     /// Whether there is none.
@@ -69,25 +87,27 @@ impl Pairs {
 
     /// Every pair, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Sequence> {
-        let numbers =
-            |(epoch, (first, last)): (u32, (u64, u64))| (first..=last).map(move |seq| Sequence::new(epoch, seq));
-        self.runs.iter().flat_map(|(epoch, runs)| runs.iter().map(move |run| (*epoch, *run))).flat_map(numbers)
+        self.runs.iter().flat_map(|run| (run.first..=run.last).map(|seq| Sequence::new(run.boot_epoch, seq)))
     }
 
     /// How many pairs are here and not in `other`.
     pub fn missing_from(&self, other: &Pairs) -> u64 {
-        let pairs = self.runs.iter().flat_map(|(epoch, runs)| runs.iter().map(move |run| (*epoch, *run)));
-        let count = |(epoch, (first, last)): (u32, (u64, u64))| {
-            let held = other.runs.get(&epoch).map(Vec::as_slice).unwrap_or_default();
-            let overlap = |(from, to): &(u64, u64)| (last.min(*to) + 1).saturating_sub(first.max(*from));
-            (last - first + 1) - held.iter().map(overlap).sum::<u64>()
+        let missing = |run: &Run| {
+            let from = other.next_run(run.boot_epoch, run.first).saturating_sub(1);
+            let others = other.runs.get(from..).unwrap_or_default();
+            let others = others.iter().take_while(|held| (held.boot_epoch, held.first) <= (run.boot_epoch, run.last));
+            let overlap = |held: &Run| (run.last.min(held.last) + 1).saturating_sub(run.first.max(held.first));
+            let same_epoch = others.filter(|held| held.boot_epoch == run.boot_epoch);
+            (run.last - run.first + 1) - same_epoch.map(overlap).sum::<u64>()
         };
-        pairs.map(count).sum()
+        self.runs.iter().map(missing).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -96,9 +116,34 @@ mod tests {
         for (epoch, seq) in [(1, 5), (1, 3), (1, 4), (1, 7), (1, 6), (2, 1)] {
             set.insert(Sequence::new(epoch, seq));
         }
-        assert_eq!(set.runs[&1], [(3, 7)]);
+        assert_eq!(set.runs.len(), 2);
         assert_eq!(set.len(), 6);
         assert!(set.contains(Sequence::new(1, 6)) && !set.contains(Sequence::new(1, 8)));
         assert!(!set.insert(Sequence::new(1, 4)), "already there");
+    }
+
+    /// The same operations on a set of plain pairs.
+    #[test]
+    fn it_is_a_set_whatever_the_order() {
+        let mut random = crate::seed::stream(1, "pairs", "test");
+        for _ in 0..300 {
+            let [(mut one, mut plain), (mut other, mut plain_other)] =
+                [(); 2].map(|()| (Pairs::default(), BTreeSet::new()));
+            for _ in 0..crate::seed::below(&mut random, 60) {
+                let epoch = u32::try_from(crate::seed::below(&mut random, 3)).unwrap();
+                let pair = Sequence::new(epoch, crate::seed::below(&mut random, 12));
+                if crate::seed::below(&mut random, 2) == 0 {
+                    assert_eq!(one.insert(pair), plain.insert(pair), "{pair:?} into {one:?}");
+                } else {
+                    assert_eq!(other.insert(pair), plain_other.insert(pair), "{pair:?} into {other:?}");
+                }
+            }
+            assert!(one.iter().eq(plain.iter().copied()) && one.len() == plain.len() as u64);
+            assert!((0..3).all(|epoch| (0..13).all(|seq| {
+                let pair = Sequence::new(epoch, seq);
+                one.contains(pair) == plain.contains(&pair)
+            })));
+            assert_eq!(one.missing_from(&other), plain.difference(&plain_other).count() as u64, "{one:?} {other:?}");
+        }
     }
 }

@@ -21,13 +21,20 @@ pub trait Timer {
     fn beat_at(&self, wanted: Instant) -> Instant {
         wanted
     }
+
+    /// When a device with an interval of its own sends its first heartbeat; `None` if it draws the moment.
+    fn first_beat(&self, _number: u32, _now: Instant) -> Option<Instant> {
+        None
+    }
 }
 
 /// Beats of a rehearsal: sent at whole steps from the start of the run, so that the server stores the beats of one step in one
-/// transaction.
+/// transaction. Devices whose numbers are adjacent beat together: their rows are on the same pages of the database.
 pub struct SteppedTimer {
     started: Instant,
+    interval: Duration,
     step: Duration,
+    devices: u32,
 }
 
 /// Most steps in one interval of heartbeats: a beat is sent at most half of a 60th of the interval from when it is wanted.
@@ -36,10 +43,10 @@ const STEPS_MIN: u32 = 60;
 const STEP_MAX: Duration = Duration::from_secs(1);
 
 impl SteppedTimer {
-    /// For devices that beat at this interval, which is a whole number of steps: at least 60, of at most a second.
-    pub fn new(started: Instant, interval: Duration) -> Self {
+    /// For that many devices that beat at this interval, which is a whole number of steps: at least 60, of at most a second.
+    pub fn new(started: Instant, interval: Duration, devices: u32) -> Self {
         let steps = u32::try_from(interval.as_nanos().div_ceil(STEP_MAX.as_nanos())).unwrap_or(u32::MAX).max(STEPS_MIN);
-        Self { started, step: interval / steps }
+        Self { started, interval, step: interval / steps, devices: devices.max(1) }
     }
 }
 
@@ -54,6 +61,14 @@ impl Timer for SteppedTimer {
         let since_ns = wanted.saturating_duration_since(self.started).as_nanos();
         let Some(steps) = (since_ns + step_ns / 2).checked_div(step_ns) else { return wanted };
         self.started + Duration::from_nanos_u128(steps * step_ns)
+    }
+
+    /// The fleet is spread evenly over the interval, in the order of its numbers.
+    fn first_beat(&self, number: u32, now: Instant) -> Option<Instant> {
+        let interval_ns = self.interval.as_nanos().max(1);
+        let phase_ns = interval_ns * u128::from(number) / u128::from(self.devices) % interval_ns;
+        let into_ns = now.saturating_duration_since(self.started).as_nanos() % interval_ns;
+        Some(now + Duration::from_nanos_u128((phase_ns + interval_ns - into_ns) % interval_ns))
     }
 }
 
@@ -147,6 +162,29 @@ mod tests {
     use super::*;
 
     /// Goal: sleepers wake in the order of their times, none too early, whatever order they were registered in.
+    #[test]
+    fn a_rehearsals_beats_are_at_whole_steps_and_spread_over_the_interval() {
+        let started = Instant::now();
+        let ms = Duration::from_millis;
+        for (interval_ms, step_ms) in [(300_000, 1_000), (60_000, 1_000), (30_000, 500), (96_300, 1_000)] {
+            let timer = SteppedTimer::new(started, ms(interval_ms), 100);
+            assert!(timer.step <= ms(step_ms) && timer.step > ms(step_ms * 9 / 10), "{:?}", timer.step);
+            let mut beats = std::collections::BTreeSet::new();
+            for number in 0..100 {
+                let now = started + ms(7 * interval_ms + 123);
+                let wanted = timer.first_beat(number, now).unwrap();
+                assert!(wanted >= now && wanted < now + timer.interval);
+                let beat = timer.beat_at(wanted);
+                assert!(beat.max(wanted) - beat.min(wanted) <= timer.step / 2);
+                assert_eq!(timer.beat_at(beat), beat, "a step stays as it is");
+                let next = timer.beat_at(beat + timer.interval);
+                assert!((next - beat).abs_diff(timer.interval) < ms(1), "no drift");
+                beats.insert(beat);
+            }
+            assert!(beats.len() >= 59, "{} moments", beats.len());
+        }
+    }
+
     #[test]
     fn sleepers_wake_in_order_and_never_too_early() {
         actix::System::new().block_on(async {

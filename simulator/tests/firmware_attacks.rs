@@ -296,7 +296,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             at: EPOCH,
         });
         let link = Rc::new(Line(Rc::clone(&server)));
-        let device = Device::new(machine, link, (0, "HQ".into()), Rc::clone(&shard), 1).start();
+        let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1).start();
         tokio::time::sleep_until(ends_at + Duration::from_mins(1)).await;
         drop(device);
         let (heard, measured) = (server.heard.take(), shard.measurements.take());

@@ -45,6 +45,8 @@ const WAITING_BEATS_MAX: usize = 256;
 pub struct Device {
     machine: Machine,
     link: Rc<dyn Link>,
+    /// Its place in the fleet.
+    number: u32,
     site: usize,
     site_name: Rc<str>,
     root_seed: u64,
@@ -99,8 +101,9 @@ struct RequestOutcome {
 pub struct Account;
 
 impl Device {
-    /// A device at a site, ready to start.
+    /// A device with this number in the fleet, at a site, ready to start.
     pub fn new(
+        number: u32,
         machine: Machine,
         link: Rc<dyn Link>,
         (site, site_name): (usize, Rc<str>),
@@ -116,6 +119,7 @@ impl Device {
         Self {
             machine,
             link,
+            number,
             site,
             site_name,
             root_seed,
@@ -311,7 +315,10 @@ impl Device {
         } else if kind == MessageType::Register && !is_failed {
             let first = match (self.shard.interval, ended.taken.wait_ms) {
                 // A phase of its own, so that the fleet is spread over the interval from the first beat on.
-                (HeartbeatInterval::Fixed(interval), _) => self.backoff.up_to(interval),
+                (HeartbeatInterval::Fixed(interval), _) => {
+                    let drawn = self.backoff.up_to(interval);
+                    self.shard.timer.first_beat(self.number, now).map_or(drawn, |first| first - now)
+                }
                 (HeartbeatInterval::Server, wait_ms) => plausible(Duration::from_millis(wait_ms.unwrap_or(1_000))),
             };
             self.schedule(now + first, ctx);

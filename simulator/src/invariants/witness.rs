@@ -117,7 +117,11 @@ impl Witness {
 
     /// Adds a heartbeat that the server has stored.
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
-        self.seen().devices.entry(device_id.to_string()).or_default().stored.insert(sequence);
+        let mut seen = self.seen();
+        match seen.devices.get_mut(device_id.as_str()) {
+            Some(device) => device.stored.insert(sequence),
+            None => seen.devices.entry(device_id.to_string()).or_default().stored.insert(sequence),
+        };
     }
 }
 

@@ -184,7 +184,7 @@ async fn play(
     let (begun, devices) = setup.begin(EPOCH);
     let exchanges = (!is_trial).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
-    let timer = Rc::new(SteppedTimer::new(begun.shared.time.started, plan.interval()));
+    let timer = Rc::new(SteppedTimer::new(begun.shared.time.started, plan.interval(), plan.fleet.devices));
     let shard = Rc::new(shard(plan, surroundings, timer, exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {
         adversaries: fleet::adversaries(plan),

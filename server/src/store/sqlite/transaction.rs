@@ -64,6 +64,8 @@ impl Drop for Transaction<'_> {
 mod tests {
     use std::cell::Cell;
 
+    use ks_protocol::{id::Sequence, text::Rows};
+
     use super::*;
     use crate::{
         config::{Locking, SqliteUse, Synchronous},
@@ -93,14 +95,22 @@ mod tests {
         let path = folder.path().join("ks.sqlite");
         let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), testing::AT).unwrap();
         let mut reader = SqliteReader::open(&path, Locking::Shared).unwrap();
-        for works in testing::hot::works_of_each_kind(&mut store, &mut reader, 40) {
-            assert_eq!(rules::hot::batch_len(&works), works.len(), "one batch");
+        let kinds = testing::hot::works_of_each_kind(&mut store, &mut reader, 40);
+        for works in &kinds {
+            assert_eq!(rules::hot::batch_len(works), works.len(), "one batch");
             let (one, others) = works.split_at(1);
             let alone = prepared(&mut store, one);
             assert_eq!(prepared(&mut store, others), alone, "{:?}", one[0]);
-            assert_eq!(prepared(&mut store, &works), prepared(&mut store, one), "refused as stale: {:?}", one[0]);
+            assert_eq!(prepared(&mut store, works), prepared(&mut store, one), "refused as stale: {:?}", one[0]);
             assert!(alone > 1, "it changes more than the pair: {:?}", one[0]);
         }
+        let quiet = |work: &HotWork| {
+            let HotWork::Beat(mut beat) = work.clone() else { unreachable!("the first kind is heartbeats") };
+            (beat.heartbeat.seq, beat.heartbeat.acks) = (Sequence::new(2, 9).seq, Rows::default());
+            HotWork::Beat(beat)
+        };
+        let quiet: Vec<HotWork> = kinds[0].iter().map(quiet).collect();
+        assert_eq!(prepared(&mut store, &quiet), 3, "the pair, the heartbeat and its update: no command is open");
     }
 
     fn rows(connection: &Connection) -> i64 {

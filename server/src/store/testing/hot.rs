@@ -31,7 +31,7 @@ const WORKS: u64 = 24;
 const COMMANDS_EACH: usize = 8;
 
 /// What the requests must lead to somewhere: their results, and states of commands and updates.
-const REACHED: [&str; 22] = [
+const REACHED: [&str; 21] = [
     "Err(Unknown)",
     "Err(NotRegistered)",
     "Err(Revoked)",
@@ -49,7 +49,6 @@ const REACHED: [&str; 22] = [
     "Delivered",
     "Received",
     "Succeeded",
-    "Downloading",
     "Installing",
     "Confirmed",
     "RolledBack",
@@ -83,9 +82,13 @@ impl Half {
                 beat.keyset_version = numbers.below(2) as u64;
                 // The first device takes the release for good, the third never does.
                 let is_new = numbers.below(4) == 0;
-                if (is_new && position != 2) || (position == 0 && number > 50) {
-                    (beat.firmware.version, beat.firmware.release_counter) = (Text::truncated("2.0.0"), 2);
-                }
+                let old_version = ["1.0.0", "1.0.1"][numbers.below(2)];
+                (beat.firmware.version, beat.firmware.release_counter) =
+                    if (is_new && position != 2) || (position == 0 && number > 50) {
+                        (Text::truncated("2.0.0"), 2)
+                    } else {
+                        (Text::truncated(old_version), 1)
+                    };
                 beat.acks = Rows::truncated(self.acks(numbers));
                 Beat { heartbeat: beat, at }.into()
             }

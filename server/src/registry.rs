@@ -231,17 +231,98 @@ impl Registry {
             let Some(last) = changes.last() else { return Ok(()) };
             let number = last.number;
             let mut devices = self.write();
+            if self.followed.load(Ordering::Relaxed) > after {
+                continue; // another call has applied these meanwhile, and perhaps later ones
+            }
             for change in &changes {
                 // A new entry, so that a verification under the old key no longer counts. Spent budgets stay spent.
                 let spent = devices.get(&change.standing.device_id).map(|known| known.standing(|now| now.spent));
                 let known = Known::new(&change.standing, spent.unwrap_or_default());
                 devices.insert(change.standing.device_id.clone(), Arc::new(known));
             }
-            drop(devices);
             self.followed.fetch_max(number, Ordering::Relaxed);
+            drop(devices);
             if changes.len() < PAGE {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{Future, poll_fn},
+        pin::Pin,
+        task::Poll,
+    };
+
+    use ks_protocol::key::PrivateKey;
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::{
+        config::{Locking, SqliteUse, Synchronous},
+        rules,
+        store::{
+            Damage, SqliteReader, SqliteStore, StoreReader,
+            testing::{AT, by, commit, two_devices},
+            writer::{self, Query},
+        },
+    };
+
+    /// Answers the queries that wait.
+    fn answer(queries: &mut Receiver<Query>, store: &mut SqliteReader) {
+        while let Ok(question) = queries.try_recv() {
+            store.begin();
+            question(store);
+        }
+    }
+
+    /// Polls a call once, which must not end it.
+    async fn poll(call: &mut Pin<Box<impl Future>>) {
+        let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending, "it waits for a query");
+    }
+
+    async fn end<T>(
+        mut call: Pin<Box<impl Future<Output = T>>>,
+        queries: &mut Receiver<Query>,
+        store: &mut SqliteReader,
+    ) -> T {
+        poll_fn(|cx| {
+            let polled = call.as_mut().poll(cx);
+            answer(queries, store); // wakes it
+            polled
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_read_early_does_not_replace_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ks.sqlite");
+        let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), AT).unwrap();
+        let mut stored = SqliteReader::open(&path, Locking::Shared).unwrap();
+        let (reader, mut queries) = writer::reader(8, &Damage::default());
+        let device_id = "KS-1".parse().unwrap();
+        let key = |seed| PrivateKey::from_seed(&[seed; 32]).public_key();
+        let reprovision = |store: &mut _, seed| {
+            commit(store, |store| rules::devices::reprovision(store, &device_id, &key(seed), "stolen", &by())).unwrap();
+        };
+        two_devices(&mut store);
+        let registry = end(Box::pin(Registry::load(&reader)), &mut queries, &mut stored).await.unwrap();
+
+        reprovision(&mut store, 7);
+        let mut slow = Box::pin(registry.follow(&reader));
+        for _ in ["new devices", "changes"] {
+            poll(&mut slow).await;
+            answer(&mut queries, &mut stored);
+        }
+        reprovision(&mut store, 8);
+        end(Box::pin(registry.follow(&reader)), &mut queries, &mut stored).await.unwrap();
+        assert_eq!(registry.get(&device_id).unwrap().public_key, key(8));
+        end(slow, &mut queries, &mut stored).await.unwrap();
+        assert_eq!(registry.get(&device_id).unwrap().public_key, key(8), "not the one that was read before it");
     }
 }

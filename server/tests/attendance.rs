@@ -17,11 +17,12 @@ use ks_protocol::{
     id::Sequence,
     message::{Direction, Punch, PunchMethod, PunchesStored},
     refusal::RefusalCode as Code,
+    signature::Reply,
     text::Text,
     time::UnixMs,
 };
 use serde_json::Value;
-use support::{Server, start_server};
+use support::{Server, eventually, start_server};
 
 /// 2026-11-23T23:30:00Z: half an hour after midnight in Berlin.
 const START: UnixMs = UnixMs(1_795_476_600_000);
@@ -41,11 +42,16 @@ async fn numbers(server: &Server) -> Vec<u64> {
     page["items"].as_array().unwrap().iter().map(|punch| punch["punch_no"].as_u64().unwrap()).collect()
 }
 
+fn is_limited(reply: Reply<PunchesStored>) -> bool {
+    matches!(reply, Reply::Refused(refusal) if refusal.message.contains("punch limit"))
+}
+
 /// Goal: no device can fill the disk with punches.
-/// Method: a day's punches, in batches, until one is refused; the device's heartbeats are still accepted.
+/// Method: a day's punches, in batches, until one is refused; the device's heartbeats are still accepted. The same by a device that
+/// hangs up as soon as it has sent a batch.
 #[tokio::test]
 async fn daily_punches_per_device_are_bounded() {
-    let server = start_server(&[("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", "1440")]);
+    let server = start_server(&[("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", "1440"), ("COMMIT_GROUP_MAX", "1")]);
     let mut device = server.registered("KS-1").await;
     let batch = |number: u64| (1 + 256 * number..=256 * (number + 1)).map(|no| punch(no, "anna")).collect();
     for number in 0..5 {
@@ -57,6 +63,10 @@ async fn daily_punches_per_device_are_bounded() {
     device.punch(batch(5)).await.answer(); // the last batch that starts within the daily limit
     let refusal = device.punch(batch(6)).await.refusal(Code::RateLimited);
     assert!(refusal.message.contains("punch limit") && refusal.retry_after_s.unwrap() > 30, "{refusal:?}");
+    let mut hasty = server.registered("KS-2").await;
+    let unheard: Vec<_> = (0..6).map(|number| hasty.next_attendance(batch(number))).collect();
+    hasty.send_and_hang_up(&server, &unheard).await;
+    eventually("the limit is reached", async || is_limited(hasty.punch(batch(0)).await.reply)).await;
     device.beat().await.answer();
 }
 

@@ -13,12 +13,13 @@ mod support;
 use std::time::Duration;
 
 use ks_protocol::{
-    message::{LogLevel, LogLine},
+    message::{LogLevel, LogLine, LogsStored},
     refusal::RefusalCode as Code,
+    signature::Reply,
     text::Text,
     time::UnixMs,
 };
-use support::{Server, start_server};
+use support::{Server, eventually, start_server};
 
 /// When the first line was written, by the device's clock.
 const START: UnixMs = UnixMs(1_795_458_000_000);
@@ -68,6 +69,24 @@ async fn daily_log_bytes_per_device_are_bounded() {
     fleet[0].beat().await.answer();
     fleet[1].send_logs(1, batch()).await.answer();
     assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 192);
+}
+
+fn is_limited(reply: Reply<LogsStored>) -> bool {
+    matches!(reply, Reply::Refused(refusal) if refusal.message.contains("log limit"))
+}
+
+/// Goal: the daily limit is also that of a device that hangs up as soon as it has sent its lines.
+/// Method: more lines than a day's, none of whose answers is waited for; then a batch that waits.
+#[tokio::test]
+async fn lines_are_charged_to_a_device_that_hangs_up() {
+    let server = start_server(&[("RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY", "65536"), ("COMMIT_GROUP_MAX", "1")]);
+    let mut device = server.registered("KS-1").await;
+    let batch = || (0..64).map(|second| line(second, LogLevel::Info, &"x".repeat(512))).collect::<Vec<_>>();
+    let unheard = [device.next_logs(1, batch()), device.next_logs(65, batch())];
+    device.send_and_hang_up(&server, &unheard).await;
+    // Lines that the server has are not charged themselves.
+    eventually("the limit is reached", async || is_limited(device.send_logs(1, batch()).await.reply)).await;
+    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 128);
 }
 
 /// Goal: an operator finds a line by device, time, level and text.

@@ -1,5 +1,7 @@
 //! POST /attendance.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use ks_protocol::{
     id::Sequence,
@@ -7,24 +9,24 @@ use ks_protocol::{
     text::Rows,
 };
 
-use super::heartbeat::remember;
+use super::{heartbeat::remember, to_its_end};
 use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::punches::PunchBatch};
 
 /// Stores each punch once, and returns the numbers under which another punch is stored.
 pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
     let Signed { message, known, reply, .. } = request;
-    let result = record(&app, message, &known).await;
+    let result = to_its_end(record(app.clone(), message, known)).await;
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: &App, request: Attendance, known: &Known) -> Result<PunchesStored, Refusal> {
+async fn record(app: App, request: Attendance, known: Arc<Known>) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     let (rate, now_us) = (app.config.punch_rate, app.elapsed_us());
     known.check(|spent| &mut spent.punches, rate, now_us, "daily punch limit of this device reached")?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
     let stored = app.writer.hot(batch).await?;
-    let taken = stored.map_err(|denied| remember(known, denied))?;
+    let taken = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);
     known.charge(|spent| &mut spent.punches, rate, punches, now_us); // punches stored before cost nothing

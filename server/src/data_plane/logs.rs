@@ -1,5 +1,7 @@
 //! POST /logs.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use ks_protocol::{
     id::{SEQ_MAX, Sequence},
@@ -7,7 +9,7 @@ use ks_protocol::{
     refusal::RefusalCode,
 };
 
-use super::heartbeat::remember;
+use super::{heartbeat::remember, to_its_end};
 use crate::{
     admission::Signed,
     app::App,
@@ -23,7 +25,7 @@ const LINE_BYTES: usize = 64;
 /// Stores the new lines, and returns the number of the next line to send.
 pub async fn logs(State(app): State<App>, request: Signed<Logs>) -> Response {
     let Signed { message, known, reply, .. } = request;
-    let result = record(&app, message, &known).await;
+    let result = to_its_end(record(app.clone(), message, known)).await;
     answer::send(&app, &reply, result)
 }
 
@@ -40,7 +42,7 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
     )))
 }
 
-async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, Refusal> {
+async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     check_numbers(&request)?;
     let (rate, now_us) = (app.config.log_bytes_rate, app.elapsed_us());
@@ -55,7 +57,7 @@ async fn record(app: &App, request: Logs, known: &Known) -> Result<LogsStored, R
         at,
     };
     let stored = app.writer.hot(batch).await?;
-    let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(known, denied))?;
+    let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();
     known.charge(|spent| &mut spent.log_bytes, rate, u32::try_from(bytes).unwrap_or(u32::MAX), now_us);

@@ -17,7 +17,15 @@ use crate::{
     app::App,
     http::answer::{self, Reply},
     refusal::Refusal,
+    service::bulk::run_to_completion,
 };
+
+/// Runs the work of a request to its end, also for a device that hangs up: what is stored must be charged to its budgets.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    run_to_completion(work).await?
+}
 
 fn unbound(app: &App, path: &'static str) -> Reply {
     Reply { path, sig_dev: NO_SIG_DEV.to_owned(), arrived_us: app.elapsed_us() }

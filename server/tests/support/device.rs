@@ -212,10 +212,10 @@ impl Device {
         self.send_message(&message).await
     }
 
-    /// Sends log lines, the first of them with that number.
-    pub(crate) async fn send_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> VerifiedAnswer<LogsStored> {
+    /// Its next batch of log lines, the first of them with that number.
+    pub(crate) fn next_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> Logs {
         let Sequence { boot_epoch, seq } = self.advance();
-        let message = Logs {
+        Logs {
             kind: Default::default(),
             device_id: self.id.clone(),
             boot_epoch,
@@ -223,8 +223,52 @@ impl Device {
             sent_at: SENT_AT,
             first_line_no: Sequence::new(0, first_line_no).seq,
             lines: Rows::truncated(lines),
-        };
+        }
+    }
+
+    /// Sends log lines, the first of them with that number.
+    pub(crate) async fn send_logs(&mut self, first_line_no: u64, lines: Vec<LogLine>) -> VerifiedAnswer<LogsStored> {
+        let message = self.next_logs(first_line_no, lines);
         self.send_message(&message).await
+    }
+
+    /// Sends a request on a connection of its own, and does not read the answer.
+    pub(crate) async fn send_only<R: Request>(&self, server: &Server, message: &R) -> TcpStream {
+        let wire = self.sign(message).wire;
+        let (path, length) = (R::PATH, wire.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let mut stream = Line::bare(server.address(), HOME).await.unwrap();
+        stream.write_all(format!("{head}{wire}").as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Sends requests, each on a connection of its own, and hangs up before any of them is stored. The server must commit one write at
+    /// a time.
+    pub(crate) async fn send_and_hang_up<R: Request>(&self, server: &Server, messages: &[R]) {
+        server.wait_until_idle().await;
+        let others = server.fleet(&format!("{}-other", self.id), 2).await;
+        let held = server.hold_commits();
+        let beat = |mut other: Device| tokio::spawn(async move { other.beat().await });
+        let others: Vec<_> = others.into_iter().map(beat).collect();
+        server.wait_for_queued_writes(1).await; // one is in the held commit
+        let mut streams = Vec::new();
+        for (message, queued) in messages.iter().zip(2..) {
+            let stream = self.send_only(server, message).await;
+            server.wait_for_queued_writes(queued).await;
+            streams.push(stream);
+        }
+        for mut stream in streams {
+            stream.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await; // the server closes it, perhaps with a reset
+            assert_eq!(String::from_utf8_lossy(&answer), "");
+        }
+        drop(held);
+        for other in others {
+            other.await.unwrap().answer();
+        }
     }
 
     /// Its next batch of punches.

@@ -21,6 +21,14 @@ impl<'c> Transaction<'c> {
         Ok(Self { connection })
     }
 
+    /// Prepares a statement, as the connection does, and counts it: each row's function prepares its statements once, so this is how
+    /// many a store over a network would send.
+    #[cfg(test)]
+    pub(super) fn prepare_cached(&self, sql: &str) -> rusqlite::Result<rusqlite::CachedStatement<'_>> {
+        tests::PREPARED.set(tests::PREPARED.get() + 1);
+        self.connection.prepare_cached(sql)
+    }
+
     /// Makes durable what was written.
     ///
     /// # Errors
@@ -54,7 +62,56 @@ impl Drop for Transaction<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use ks_protocol::{id::Sequence, text::Rows};
+
     use super::*;
+    use crate::{
+        config::{Locking, SqliteUse, Synchronous},
+        rules,
+        store::{
+            SqliteReader, SqliteStore,
+            hot::HotWork,
+            testing::{self, commit},
+        },
+    };
+
+    thread_local! {
+        /// Statements prepared by this test.
+        pub(super) static PREPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Statements prepared for a batch.
+    fn prepared(store: &mut SqliteStore, batch: &[HotWork]) -> usize {
+        PREPARED.set(0);
+        commit(store, |store| rules::hot::record(store, &batch.iter().collect::<Vec<_>>()));
+        PREPARED.get()
+    }
+
+    #[test]
+    fn the_statements_of_a_batch_do_not_depend_on_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ks.sqlite");
+        let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), testing::AT).unwrap();
+        let mut reader = SqliteReader::open(&path, Locking::Shared).unwrap();
+        let kinds = testing::hot::works_of_each_kind(&mut store, &mut reader, 40);
+        for works in &kinds {
+            assert_eq!(rules::hot::batch_len(works), works.len(), "one batch");
+            let (one, others) = works.split_at(1);
+            let alone = prepared(&mut store, one);
+            assert_eq!(prepared(&mut store, others), alone, "{:?}", one[0]);
+            assert_eq!(prepared(&mut store, works), prepared(&mut store, one), "refused as stale: {:?}", one[0]);
+            assert!(alone > 1, "it changes more than the pair: {:?}", one[0]);
+        }
+        let quiet = |work: &HotWork| {
+            let HotWork::Beat(mut beat) = work.clone() else { unreachable!("the first kind is heartbeats") };
+            (beat.heartbeat.seq, beat.heartbeat.acks) = (Sequence::new(2, 9).seq, Rows::default());
+            HotWork::Beat(beat)
+        };
+        let quiet: Vec<HotWork> = kinds[0].iter().map(quiet).collect();
+        assert_eq!(prepared(&mut store, &quiet), 3, "the pair, the heartbeat and its update: no command is open");
+    }
 
     fn rows(connection: &Connection) -> i64 {
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()

@@ -50,7 +50,7 @@ pub(super) fn queue(
     new.id_seed[..order_id.len()].copy_from_slice(order_id.as_bytes());
     order(store, &new);
     let which = CommandFilter { order_id: Some(new.order_id), ..CommandFilter::default() };
-    reader.commands(&which, 0, 10).unwrap().into_iter().map(|command| command.command_id).collect()
+    reader.commands(&which, 0, 999).unwrap().into_iter().map(|command| command.command_id).collect()
 }
 
 fn ack(command_id: &CommandId, state: AckState) -> Ack {
@@ -85,6 +85,10 @@ pub fn command_is_delivered_until_acked(store: &mut impl Store, reader: &mut imp
     assert_eq!(recorded.unwrap(), expected.map(Some));
     assert_eq!(beat(store, "KS-1", (1, 6)), NOTHING_DUE);
     assert_eq!(states(reader), [CommandState::Succeeded, CommandState::Rejected]);
+    let third = queue(store, reader, "o3", &["KS-1"]).remove(0);
+    let twice = [ack(&third, AckState::Failed), ack(&third, AckState::Succeeded)];
+    let recorded = send_acks(store, "KS-1", Sequence::new(1, 7), &twice);
+    assert_eq!(recorded.unwrap(), [Some(CommandState::Failed); 2], "the first end of a request counts");
 }
 
 /// Guarantee: after its deadline a command is not delivered; a temporarily wrong clock closes nothing.

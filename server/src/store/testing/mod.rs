@@ -191,7 +191,8 @@ fn beat(store: &mut impl Store, device_id: &str, pair: (u32, u64)) -> Result<Due
     commit(store, |store| record(store, &sample_beat(device_id, pair), AT))
 }
 
-const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new(), firmware: None, is_update_further: false });
+/// The answer to a heartbeat that nothing is due to.
+pub const NOTHING_DUE: Result<Due, Denied> = Ok(Due { commands: Vec::new(), firmware: None, is_update_further: false });
 
 fn named(device_ids: &[&str]) -> Selector {
     Selector { device_ids: Some(device_ids.iter().map(|text| id(text)).collect()), ..Selector::default() }

@@ -70,6 +70,11 @@ pub fn a_punch_is_stored_once(store: &mut impl Store, reader: &mut impl StoreRea
     assert_eq!(numbers, [(id("KS-1"), 1), (id("KS-1"), 2), (id("KS-1"), 3), (id("KS-2"), 1)]);
     let (stored, _) = reader.punches(&every_punch(), None, 10).unwrap();
     assert_eq!(stored[0].badge, "anna");
+    let batch =
+        PunchBatch { device_id: id("KS-1"), sequence: Sequence::new(1, 4), punches: Vec::new(), at: seconds(60) };
+    commit(store, |store| hot(store, batch.clone())).unwrap();
+    let device = reader.device(&id("KS-1")).unwrap().unwrap();
+    assert_eq!((device.sequence, device.last_seen_at), (Sequence::new(1, 4), Some(seconds(60))), "it was seen");
 }
 
 /// Guarantee: punches are paged in the order of time, each once.

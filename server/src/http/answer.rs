@@ -41,7 +41,7 @@ pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) 
 /// Signs and sends a refusal.
 pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
     let Refusal { code, message, retry_after_s, kept } = refusal;
-    tracing::debug!(path = reply.path, %code, ?message, "refused");
+    tracing::debug!(path = reply.path, %code, detail = message.as_deref(), "refused");
     let document = RefusalDocument {
         code,
         message: message.unwrap_or_else(|| code.meaning().to_owned()),

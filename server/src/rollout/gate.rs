@@ -53,6 +53,17 @@ pub enum Verdict {
     Inconclusive,
 }
 
+impl Verdict {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Inconclusive => "INCONCLUSIVE",
+        }
+    }
+}
+
 /// A gate's verdict, and the numbers that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {

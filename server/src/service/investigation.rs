@@ -182,10 +182,10 @@ impl Investigation {
     /// Text lines for the command line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
-            "{}: {:?}, {:?}; {} {} at {}",
+            "{}: {}, {}; {} {} at {}",
             self.device.device_id,
-            self.device.status,
-            self.presence,
+            self.device.status.as_str(),
+            self.presence.as_str(),
             self.device.manufacturer,
             self.device.model,
             self.device.site

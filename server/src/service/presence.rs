@@ -47,6 +47,20 @@ pub enum Presence {
     Never,
 }
 
+impl Presence {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Unknown => "UNKNOWN",
+            Self::Late => "LATE",
+            Self::Offline => "OFFLINE",
+            Self::Lost => "LOST",
+            Self::Never => "NEVER",
+        }
+    }
+}
+
 /// Silence while a server was listening, in milliseconds; none if the device was last seen ahead of the clock. `gaps` are those that
 /// ended after it was last seen.
 pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> Option<u64> {

@@ -24,6 +24,17 @@ pub enum DeviceStatus {
     Revoked,
 }
 
+impl DeviceStatus {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whitelisted => "WHITELISTED",
+            Self::Registered => "REGISTERED",
+            Self::Revoked => "REVOKED",
+        }
+    }
+}
+
 /// What decides whether a device may speak.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingRecord {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::{duration, id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::Ledger;
 use ks_server::rollout::policy::{Approval, Policy};
 
@@ -142,8 +142,8 @@ fn nothing_after_abort(seen: &mut Observations, ending: &Ending<'_>) {
     for (release, over_at) in late {
         if let Some(offered_at) = seen.offered_last.get(&release).copied().filter(|offered_at| *offered_at > over_at) {
             let what = format!(
-                "{release} was offered {:?} after it was aborted or revoked",
-                offered_at.saturating_sub(over_at)
+                "{release} was offered {} after it was aborted or revoked",
+                duration::format(offered_at.saturating_sub(over_at))
             );
             seen.violation(Invariant::NothingAfterAbort, offered_at, what);
         }
@@ -232,14 +232,18 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
-            let what = format!("{device_id}: none of its requests was accepted in the last {wait_limit:?}");
+            let what =
+                format!("{device_id}: none of its requests was accepted in the last {}", duration::format(wait_limit));
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
     for command in ending.commands.iter().filter(|command| matches!(command.state.as_str(), "QUEUED" | "DELIVERED")) {
         if since(ending.epoch, command.created_at) < judged_from && alive.contains(&command.device_id) {
             let StoredCommand { command_id, device_id, state, .. } = command;
-            let what = format!("{device_id}: its command {command_id} is still {state} after {wait_limit:?}");
+            let what = format!(
+                "{device_id}: its command {command_id} is still {state} after {}",
+                duration::format(wait_limit)
+            );
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
@@ -263,8 +267,9 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had pending messages and none was accepted for {wait_limit:?} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
+            "{} devices had pending messages and none was accepted for {} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
             devices.len(),
+            duration::format(wait_limit),
             kind.as_str(),
             since.as_secs_f64(),
             until.as_secs_f64(),

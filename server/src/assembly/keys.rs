@@ -96,6 +96,6 @@ pub fn keys_error(config: &Config, error: KeyringError) -> StartError {
             fault: DatabaseFault::Damaged,
             why: error.to_string(),
         },
-        other => StartError::Refused(other.to_string(), remedy),
+        other => StartError::refused(other.to_string(), remedy),
     }
 }

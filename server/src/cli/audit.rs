@@ -167,7 +167,7 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
         for (number, text) in (1_u64..).zip(BufReader::new(file).lines()) {
             let wrong = |why: String| {
                 let what = format!("{}: line {number} is not a line of an audit export: {why}", path.display());
-                StartError::Refused(what, "give the complete output of `ks-server audit export`, oldest file first")
+                StartError::refused(what, "give the complete output of `ks-server audit export`, oldest file first")
             };
             let line: AuditEntry =
                 serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;

@@ -162,11 +162,8 @@ fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result
 }
 
 fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    let wrong = |name: &str, given: String, expected: String| StartError::InvalidSetting {
-        name: name.to_owned(),
-        given,
-        expected,
-        example: String::new(),
+    let wrong = |name: &str, given: &str, expected: &str| {
+        StartError::refused(format!("{name} can't be `{given}`"), format!("give {expected}"))
     };
     let key_out = flags.get_one::<PathBuf>("key-out");
     let made = match key_out {
@@ -177,22 +174,19 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         key.public_key()
     } else {
         let text = given(flags, "public-key");
-        PublicKey::from_base64(text).map_err(|error| {
-            let expected = error.to_string().trim_start_matches("expected ").to_owned();
-            wrong("--public-key", text.to_owned(), expected)
-        })?
+        PublicKey::from_base64(text)
+            .map_err(|error| wrong("--public-key", text, error.to_string().trim_start_matches("expected ")))?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
-    names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS).map_err(|_| {
-        wrong("DEVICE_ID", device_id.to_string(), "an ID that is not reserved in the paths of the API".to_owned())
-    })?;
+    names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS)
+        .map_err(|_| wrong("DEVICE_ID", device_id.as_str(), "an ID that is not reserved in the paths of the API"))?;
     let [serial, manufacturer, model, site] =
         ["serial", "manufacturer", "model", "site"].map(|name| given(flags, name).to_owned());
     for (name, text) in
         [("--serial", &serial), ("--manufacturer", &manufacturer), ("--model", &model), ("--site", &site)]
     {
         if !inventory::is_field(text) {
-            return Err(wrong(name, text.clone(), inventory::FIELD.to_owned()));
+            return Err(wrong(name, text, inventory::FIELD));
         }
     }
     if let (Some(path), Some(key)) = (key_out, &made) {

@@ -120,7 +120,7 @@ fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
 async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, KeyringError> {
     KeysetState::read(reader).await?.ok_or_else(|| {
         let why = format!("{} has no keyset yet", config.database.display());
-        KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first keyset"))
+        KeyringError::Vault(StartError::refused(why, "start the server once: it publishes the first keyset"))
     })
 }
 
@@ -222,7 +222,7 @@ fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
             Ok(state.and_then(|state| state.past(&given)))
         })?;
         if let Some(past) = past {
-            return Err(StartError::Refused(past, assembly::PAST_KEY_REMEDY));
+            return Err(StartError::refused(past, assembly::PAST_KEY_REMEDY));
         }
     }
     edge::say(&match format {

@@ -172,7 +172,7 @@ fn man(flags: &ArgMatches) -> Ended {
     for word in flags.get_many::<String>("COMMAND").into_iter().flatten() {
         let Some(found) = shown.find_subcommand(word) else {
             let why = format!("`{}` has no command `{word}`", shown.get_display_name().unwrap_or("ks-server"));
-            return Err(StartError::Refused(why, "`ks-server --help` lists the commands").into());
+            return Err(StartError::refused(why, "`ks-server --help` lists the commands").into());
         };
         shown = found.clone();
     }

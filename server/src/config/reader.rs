@@ -111,7 +111,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         match read_small(&path) {
             Ok(text) if is_valid(text.trim()) => return Some(Secret::of(text.trim())),
             Ok(text) => {
-                let why = format!("{} characters, not shown", text.trim().chars().count());
+                let why = format!("it has {} characters, not shown", text.trim().chars().count());
                 self.refuse_file(one, other, &path, &why);
             }
             Err(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
@@ -125,12 +125,8 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     /// Reports that the file that `other` names is not what `one` expects.
     pub(super) fn refuse_file(&mut self, one: &str, other: &str, path: &Path, why: &str) {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == one) else { return };
-        self.wrong.push(StartError::InvalidSetting {
-            name: other.to_owned(),
-            given: format!("{}: {why}", path.display()),
-            expected: format!("a file with {}", setting.expected),
-            example: String::new(),
-        });
+        let what = format!("{other} can't be `{}`: {why}", path.display());
+        self.wrong.push(StartError::refused(what, format!("give a file with {}", setting.expected)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod database;
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 pub use database::DatabaseFault;
 
@@ -21,7 +21,7 @@ pub enum StartError {
         given: String,
         /// What was expected.
         expected: String,
-        /// A valid value; empty if there is none to suggest.
+        /// A valid value.
         example: String,
     },
     /// A name in the environment that can only be meant for this program, but is not a setting.
@@ -45,9 +45,9 @@ pub enum StartError {
     /// The server has a fleet already, but no key that the fleet knows.
     #[error("no signing key is given, but the database {database} has devices: they would not trust a new key")]
     KeyMissing { database: PathBuf },
-    /// The command does not fit the current state of keys, a release or a rollout. With its help text.
+    /// The command does not fit its arguments or the current state of keys, a release or a rollout. With its help text.
     #[error("{0}")]
-    Refused(String, &'static str),
+    Refused(String, Cow<'static, str>),
     /// The store's thread ended while the server ran.
     #[error("the store has stopped, so nothing can be stored")]
     StoreEnded,
@@ -176,6 +176,11 @@ pub fn output_remedy(cause: &std::io::Error) -> &'static str {
 }
 
 impl StartError {
+    /// What is refused, and its help text.
+    pub fn refused(what: impl Into<String>, help: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused(what.into(), help.into())
+    }
+
     /// There is no database at this path, or an empty file.
     pub fn no_database(path: &std::path::Path) -> Self {
         let is_empty = if path.exists() { ": the file is empty" } else { "" };
@@ -192,7 +197,6 @@ impl StartError {
     pub fn remedy(&self) -> String {
         match self {
             Self::FileOf { error, .. } => error.remedy(),
-            Self::InvalidSetting { expected, example, .. } if example.is_empty() => format!("give {expected}"),
             Self::InvalidSetting { name, example, .. } => format!("set {name}={example}"),
             Self::UnknownSetting { name, nearest } => {
                 format!("did you mean {nearest}? If not, unset {name}; `ks-server serve --help` lists all settings")
@@ -201,7 +205,7 @@ impl StartError {
             Self::KeyMissing { .. } => {
                 "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices know, or put the development key back next to the database; if no device has one yet, create it with `ks-server keys generate --out FILE`".to_owned()
             }
-            Self::Refused(_, remedy) => (*remedy).to_owned(),
+            Self::Refused(_, remedy) => remedy.clone().into_owned(),
             Self::StoreLost(_) => "no request was answered since then, and the files are unchanged: copy the database, its -wal and its -shm before anything else opens them".to_owned(),
             Self::StoreEnded => "see the log, fix the cause and restart the server".to_owned(),
             Self::InvalidKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` creates one".to_owned(),

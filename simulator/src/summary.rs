@@ -15,6 +15,7 @@ use crate::{
     expect::Final,
     invariants::{Invariant, Violation},
     measure::{Measured, Measurements, OK, Score},
+    number::counted,
     phase_recorder::adversary_requests,
     resources::{self, Resources},
     scenario::{Plan, Timing},
@@ -108,7 +109,7 @@ fn facts<'a>(
         facts.push(format!("invariant violated at {at_s:.1} s: {}: {what}", invariant.as_str()));
     }
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        facts.push(format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts));
+        facts.push(format!("accepted {} of {} by `{kind}`", score.successes, counted(score.attempts, "attack")));
     }
     facts.extend(total_failure.cloned());
     facts

@@ -11,7 +11,7 @@ use ks_protocol::time::UnixMs;
 
 pub use direct_store::{warn_of_torn_log, with_reader, with_silent_reader, with_store};
 pub use images::artifacts;
-pub use keys::{KeyCreation, PAST_KEY_REMEDY, firmware_key, keys_error, signing_key};
+pub use keys::{KeyCreation, PAST_KEY_HELP, firmware_key, keys_error, signing_key};
 
 use crate::{
     config::Config,

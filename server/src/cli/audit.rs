@@ -8,7 +8,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
     number::{canonical, within},
-    text::printable_json,
+    text::{counted, printable_json},
     time::UnixMs,
 };
 
@@ -216,7 +216,7 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
         }
     })?;
     match pruned {
-        Ok(lines) => Ok(edge::say(&format!("{lines} lines deleted; keep the exports"))?),
+        Ok(lines) => Ok(edge::say(&format!("{} deleted; keep the exports", counted(lines, "line")))?),
         Err(broken) => found(report(&Err(broken), false), true),
     }
 }
@@ -226,7 +226,9 @@ fn report(walked: &Result<Intact, Broken>, as_json: bool) -> Result<(), StartErr
         Ok(Intact { first, end, .. }) if as_json => {
             output::json(&serde_json::json!({ "whole": true, "first": first, "head": head_text(*end) }))
         }
-        Ok(Intact { first: 1, end, .. }) => edge::say(&format!("intact: {} lines\nhead: {}", end.0, head_text(*end))),
+        Ok(Intact { first: 1, end, .. }) => {
+            edge::say(&format!("intact: {}\nhead: {}", counted(end.0, "line"), head_text(*end)))
+        }
         Ok(Intact { first, end, .. }) => edge::say(&format!(
             "intact: lines {first} to {}; earlier lines were pruned, verify them with --export\nhead: {}",
             end.0,

@@ -8,7 +8,7 @@ use ks_protocol::{
     id::DeviceId,
     key::{PrivateKey, PublicKey},
     number::within,
-    text::printable,
+    text::{counted, printable},
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -126,7 +126,7 @@ fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
     if flags.get_flag("json") {
         return output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
     }
-    edge::say(&format!("{added} devices whitelisted, {unchanged} already whitelisted"))?;
+    edge::say(&format!("{} whitelisted, {unchanged} already whitelisted", counted(added, "device")))?;
     if revoked > 0 {
         edge::say(&format!("{revoked} of them are revoked and stay revoked: provision them again with a new key"))?;
     }

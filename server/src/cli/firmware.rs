@@ -172,19 +172,19 @@ fn sign(flags: &ArgMatches) -> Result<(), StartError> {
     let key = vault::read_key(&flags.get_one::<PathBuf>("key").cloned().unwrap_or_default())?;
     let Some(fields) = fields(flags, sha256) else { return Ok(()) }; // clap demands them
     let signed = fields.signed(size_bytes, &key, SystemClock.now());
-    edge::say(&signed.map_err(|error| StartError::refused(error.to_string(), remedy(&error)))?)
+    edge::say(&signed.map_err(|error| StartError::refused(error.to_string(), help(&error)))?)
 }
 
 fn refused(config: &Config, error: ReleaseError) -> StartError {
     match error {
         ReleaseError::Keys(error) => assembly::keys_error(config, error),
         ReleaseError::Store(error) => assembly::database_error(config, &error),
-        other => StartError::refused(other.to_string(), remedy(&other)),
+        other => StartError::refused(other.to_string(), help(&other)),
     }
 }
 
 /// The help for a release that can't be created or changed.
-fn remedy(error: &ReleaseError) -> &'static str {
+fn help(error: &ReleaseError) -> &'static str {
     match error {
         ReleaseError::Field(_) => "`ks-server firmware add --help` describes each field",
         ReleaseError::Manifest(UpdateClass::Freeze) => {

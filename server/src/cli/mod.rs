@@ -80,7 +80,7 @@ fn exit_code(ended: Ended) -> ExitCode {
         Err(Failed::Errors(errors)) if errors.iter().all(StartError::is_closed_pipe) => ExitCode::SUCCESS,
         Err(Failed::Errors(errors)) => {
             for error in &errors {
-                edge::complain(&format!("error: {error}\n  help: {}", error.remedy()));
+                edge::complain(&format!("error: {error}\n  help: {}", error.help()));
             }
             ExitCode::from(errors.first().map_or(3, StartError::exit_code))
         }

@@ -8,7 +8,7 @@ pub use database::DatabaseFault;
 
 use crate::store::SCHEMA_VERSION;
 
-/// `Display` says what is wrong and [`StartError::remedy`] how to fix it; the command line prints both and exits with
+/// `Display` says what is wrong and [`StartError::help`] how to fix it; the command line prints both and exits with
 /// [`StartError::exit_code`].
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -93,7 +93,7 @@ pub enum StartError {
         path: PathBuf,
         why: String,
         /// What to do.
-        remedy: String,
+        help: String,
     },
     /// The database was written by a newer program.
     #[error("the database {path} has schema version {found}, but this program only supports up to {SCHEMA_VERSION}")]
@@ -167,7 +167,7 @@ pub enum StartError {
 }
 
 /// The help when standard output can't be written; the beginning of a sentence.
-pub fn output_remedy(cause: &std::io::Error) -> &'static str {
+pub fn output_help(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free space where standard output goes",
         std::io::ErrorKind::BrokenPipe => "keep the reader of standard output running until it has read everything",
@@ -194,9 +194,9 @@ impl StartError {
     }
 
     /// How to fix it, one sentence.
-    pub fn remedy(&self) -> String {
+    pub fn help(&self) -> String {
         match self {
-            Self::FileOf { error, .. } => error.remedy(),
+            Self::FileOf { error, .. } => error.help(),
             Self::InvalidSetting { name, example, .. } => format!("set {name}={example}"),
             Self::UnknownSetting { name, nearest } => {
                 format!("did you mean {nearest}? If not, unset {name}; `ks-server serve --help` lists all settings")
@@ -205,18 +205,18 @@ impl StartError {
             Self::KeyMissing { .. } => {
                 "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices know, or put the development key back next to the database; if no device has one yet, create it with `ks-server keys generate --out FILE`".to_owned()
             }
-            Self::Refused(_, remedy) => remedy.clone().into_owned(),
+            Self::Refused(_, help) => help.clone().into_owned(),
             Self::StoreLost(_) => "no request was answered since then, and the files are unchanged: copy the database, its -wal and its -shm before anything else opens them".to_owned(),
             Self::StoreEnded => "see the log, fix the cause and restart the server".to_owned(),
             Self::InvalidKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` creates one".to_owned(),
             Self::CannotListen { .. } => {
                 "stop the program that listens there, or set PORT to a free port (`ss -ltnp` shows which program listens)".to_owned()
             }
-            Self::UnusableDatabase { path, fault, .. } => fault.remedy(path),
+            Self::UnusableDatabase { path, fault, .. } => fault.help(path),
             Self::NoDatabase { .. } => {
                 "set DATABASE_URL to the server's database; to begin a new one, run `ks-server migrate` first".to_owned()
             }
-            Self::Unreadable { remedy, .. } => remedy.clone(),
+            Self::Unreadable { help, .. } => help.clone(),
             Self::NewerDatabase { .. } => "use the newer version of the program, or restore the backup from before the upgrade".to_owned(),
             Self::OlderDatabase { .. } => {
                 "stop the server, run `ks-server migrate`, then start the new server and try again".to_owned()
@@ -241,10 +241,10 @@ impl StartError {
             }
             Self::File { path, .. } => format!("check that {} exists and that you have access to it", path.display()),
             Self::Output { cause } => {
-                let first = output_remedy(cause);
+                let first = output_help(cause);
                 format!("{first}; changes that the command made remain, so check before you run it again")
             }
-            Self::TokensNotShown { cause } => format!("{}, and run it again", output_remedy(cause)),
+            Self::TokensNotShown { cause } => format!("{}, and run it again", output_help(cause)),
             Self::InvalidInventory { .. } => "fix these lines and import the file again; nothing was imported".to_owned(),
             Self::System { .. } => "check the limits of this process and machine".to_owned(),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ks_protocol::{
     id::{CommandId, DeviceId},
     message::{Ack, Command},
-    text::hex,
+    text::{counted, hex},
     time::UnixMs,
 };
 use sha2::{Digest, Sha256};
@@ -116,7 +116,7 @@ fn note_piece(
     devices: usize,
     by: &Actor,
 ) -> Result<Audited, StoreError> {
-    note(store, "command.order", &format!("{devices} devices"), &format!("{} {order_id}", order.kind), by)
+    note(store, "command.order", &counted(devices, "device"), &format!("{} {order_id}", order.kind), by)
 }
 
 fn ordered(order: OrderRow, mut refused: Vec<DeviceId>, is_repeated: bool) -> Ordered {

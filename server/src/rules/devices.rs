@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PublicKey,
+    text::counted,
     time::UnixMs,
 };
 
@@ -106,7 +107,7 @@ pub fn import(
     if before == 0 || !new.is_empty() {
         let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
         let which = if devices.len() == total { "" } else { &rows };
-        let noted = note(store, "device.import", &format!("{} devices", new.len()), which, by)?;
+        let noted = note(store, "device.import", &counted(new.len(), "device"), which, by)?;
         if !new.is_empty() {
             store.insert_devices(&new, by.at, &noted)?;
         }
@@ -243,7 +244,7 @@ fn consume(
 
 /// Adds one-time tokens.
 pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> Result<(), StoreError> {
-    let subject = format!("{} tokens", otrts.tokens_sha256.len());
+    let subject = counted(otrts.tokens_sha256.len(), "token");
     let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;
     store.insert_otrts(otrts, by.at, &noted)
 }
@@ -251,7 +252,7 @@ pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> R
 /// Deletes the unused ones of these one-time tokens; returns how many.
 pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &Actor) -> Result<usize, StoreError> {
     let unused = store.count_unused_otrts(tokens_sha256)?;
-    let noted = note(store, "otrt.revoke", &format!("{unused} tokens"), "", by)?;
+    let noted = note(store, "otrt.revoke", &counted(unused, "token"), "", by)?;
     store.delete_unused_otrts(tokens_sha256, &noted)?;
     Ok(unused)
 }

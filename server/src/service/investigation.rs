@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, time::Duration};
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::{id::DeviceId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -197,7 +197,11 @@ impl Investigation {
             (Some(seen), ..) => lines.push(format!("last seen {seen}, which is ahead of the server's clock")),
             _ => lines.push("never seen".to_owned()),
         }
-        lines.push(format!("site: {} of {} registered devices are silent", self.site_offline, self.site_devices));
+        lines.push(format!(
+            "silent at its site: {} of {}",
+            self.site_offline,
+            counted(self.site_devices, "registered device")
+        ));
         if let Some(last) = &self.last_heartbeat {
             let rssi = last.rssi_dbm.map_or_else(String::new, |rssi| format!(" {rssi} dBm"));
             lines.push(format!(

@@ -194,8 +194,8 @@ fn exit_code(ended: Result<u8, Failure>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            let (why, remedy) = (failure.to_string(), failure.remedy());
-            complain(&format!("error: {}\n  help: {}", printable(&why), printable(&remedy)));
+            let (why, help) = (failure.to_string(), failure.help());
+            complain(&format!("error: {}\n  help: {}", printable(&why), printable(&help)));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -11,6 +11,7 @@ use ks_protocol::{
     message::{AckState, LogLevel, Network, Trust},
     refusal::{RefusalCode, RefusalDocument},
     signature::{OpenError, Reply, open_response},
+    text::counted,
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
@@ -199,7 +200,7 @@ impl Machine {
 
     pub fn punch(&mut self, count: u32, now: UnixMs) {
         self.punches.make(count, &self.device_id, now);
-        let line = format!("{count} punches made, {} not sent yet", self.punches.waiting());
+        let line = format!("{} made, {} not sent yet", counted(count, "punch"), self.punches.waiting());
         self.log.note(LogLevel::Info, &line, now);
     }
 

@@ -20,6 +20,7 @@ use crate::{
     },
     ledger::StoredCommand,
     measure::Score,
+    number::counted,
     operator::{ObservedDecision, ObservedRollout},
     rollout_monitor,
     scenario::{HeartbeatInterval, Otrt, Plan, release_id},
@@ -75,7 +76,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
     no_starvation(&mut seen, ending);
     all_is_accepted(&mut seen, ending);
     for (kind, score) in ending.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        let what = format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts);
+        let what = format!("accepted {} of {} by `{kind}`", score.successes, counted(score.attempts, "attack"));
         seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
     }
     memory_bounded(&mut seen, ending);
@@ -90,7 +91,7 @@ fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
     }
     let missing = |(name, device): (&String, &ObservedDevice)| {
         let missing = device.beats.missing_from(&device.stored);
-        (missing > 0).then(|| format!("{name}: {missing} heartbeats were acknowledged and are not stored"))
+        (missing > 0).then(|| format!("{name}: {} acknowledged and not stored", counted(missing, "heartbeat")))
     };
     let missing: Vec<String> = seen.devices.iter().filter_map(missing).collect();
     for what in missing {
@@ -171,9 +172,10 @@ fn evidence_first(
         let had = outcomes_by(seen, policy, &rollout.version, baked_from);
         if had < needed {
             let what = format!(
-                "{name}: stage {} was {} when at most {had} devices can have had an outcome for its bake time of {} s; the policy requires {needed}",
+                "{name}: stage {} was {} when at most {} can have had an outcome for its bake time of {} s; the policy requires {needed}",
                 stage_number + 1,
                 decision.decision,
+                counted(had, "device"),
                 stage.bake_s
             );
             seen.violation(Invariant::EvidenceFirst, at, what);
@@ -267,8 +269,8 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had pending messages and none was accepted for {} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
-            devices.len(),
+            "{} had pending messages and none was accepted for {} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
+            counted(devices.len(), "device"),
             duration::format(wait_limit),
             kind.as_str(),
             since.as_secs_f64(),

@@ -448,7 +448,7 @@ fn every_kind_of_message_is_accepted_without_faults() {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
             let reported = format!(
-                "1 devices had pending messages and none was accepted for 900s without faults: {} of A waited from 1200 s to 2160 s",
+                "1 device had pending messages and none was accepted for 15m without faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
             end.breaks(&witness, Invariant::NoStarvation, &reported);

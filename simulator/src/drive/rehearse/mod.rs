@@ -20,12 +20,13 @@ use server::VirtualServer;
 
 use crate::{
     conductor::RunOutcome,
-    console::{Console, devices},
+    console::Console,
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
     invariants::Witness,
     link::{in_process::InProcess, witnessed::Witnessed},
+    number::counted,
     operator::AnswerTimeouts,
     resources::{self, Resources, Stopwatch},
     scenario::{Addresses, Plan},
@@ -105,7 +106,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let log = EventLog::create(&out.join(EVENTS));
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
-    console.print(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
+    console.print(&format!("{}: rehearsing {}, seed {}", plan.name, counted(plan.fleet.devices, "device"), plan.seed));
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

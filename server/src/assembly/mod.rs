@@ -92,7 +92,7 @@ impl Queues {
 /// # Errors
 /// The store can't be read.
 pub async fn has_devices(reader: &Reader) -> Result<bool, StoreError> {
-    reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())).await
+    reader.ask(|store| Ok(!store.auth_records(0, 1)?.is_empty())).await
 }
 
 /// The error of a command whose store failed.

@@ -266,7 +266,7 @@ fn add_otrts(config: &Config, otrts: &NewOtrts, by: &Actor) -> Result<(), StartE
 fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
     let Some(device_id) = device_id else { return Ok(true) };
     assembly::with_reader(config, async |reader| {
-        let found = reader.ask(move |store| store.standing(&device_id)).await;
+        let found = reader.ask(move |store| store.auth_record(&device_id)).await;
         found.map(|found| found.is_some()).map_err(|error| assembly::database_error(config, &error))
     })
 }

@@ -112,7 +112,8 @@ pub fn evaluate(
     if is_new_minute {
         let silent_before = pace::late_before(at, with.heartbeat_interval_ms);
         let watched = updates::watched(store, rollout.row, silent_before)?;
-        let is_silent = |update: &UpdateRecord| update.last_seen_at.is_none_or(|heard| heard < silent_before);
+        let is_silent =
+            |update: &UpdateRecord| update.last_seen_at.is_none_or(|last_seen_at| last_seen_at < silent_before);
         if watched.iter().any(is_silent) {
             // Expensive, and only needed when a silent device is to be judged.
             excuse_offline_sites(store, &mut rollout, at, silent_before)?;

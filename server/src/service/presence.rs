@@ -148,7 +148,7 @@ pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<F
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
     let mut after = 0;
     loop {
-        let page = reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let page = reader.ask(move |store| store.last_seen(after, PAGE)).await?;
         let Some(last) = page.last() else { break };
         after = last.row;
         for device in page {

@@ -93,9 +93,8 @@ pub fn device_key(root_seed: u64, device_id: &DeviceId) -> PrivateKey {
 
 impl Machine {
     /// A device that was just switched on for the first time.
-    pub fn new(birth: DeviceInit) -> Self {
-        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } =
-            birth;
+    pub fn new(init: DeviceInit) -> Self {
+        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } = init;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,

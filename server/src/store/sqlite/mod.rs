@@ -1,23 +1,23 @@
 //! The SQLite store: WAL, one writer connection, groups of writes in one transaction each.
 
 mod accounts;
-mod as_it_lies;
 mod audit;
 mod commands;
 mod devices;
 mod filter;
 mod heartbeats;
-pub(crate) mod held;
 mod keysets;
 mod logs;
 mod orders;
 pub(crate) mod place;
 mod presence;
 mod punches;
+mod read_in_place;
 mod releases;
 mod rollouts;
 mod transaction;
 mod wal;
+pub(crate) mod write_access;
 
 use std::{
     ffi::CStr,
@@ -289,7 +289,7 @@ pub fn has_log(path: &Path) -> bool {
 /// reported where it is opened.
 pub fn torn_log(path: &Path) -> Option<String> {
     let tail = || match wal::log(path) {
-        Ok(Log::Torn(tail)) if !held::is_open(path) => Some(tail),
+        Ok(Log::Torn(tail)) if !write_access::is_open(path) => Some(tail),
         _ => None,
     };
     let found = tail()?;

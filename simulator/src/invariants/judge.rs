@@ -282,7 +282,7 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
 
 /// Until when the server owes a device answers; `None` if it never did.
 ///
-/// A revoked device is owed none, even if it has not been told: RATE_LIMITED may be all that it hears behind an address where
+/// A revoked device is owed none, even if it was not informed: RATE_LIMITED may be all that it hears behind an address where
 /// somebody else spends the budget of failures.
 fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &DeviceId) -> Option<Duration> {
     let device = seen.devices.get(device_id.as_str());

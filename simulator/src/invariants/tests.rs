@@ -410,7 +410,7 @@ fn without_faults_every_device_is_answered_and_every_command_arrives() {
 }
 
 #[test]
-fn a_revoked_device_is_owed_no_answer_even_if_it_was_never_told() {
+fn a_revoked_device_is_owed_no_answer_even_if_it_was_never_informed() {
     let revoke = |witness: &Witness| {
         witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
     };

@@ -16,7 +16,7 @@ use crate::{
     id::KeyId,
     pem::{self, InvalidPem},
     signature::Signature,
-    text::hex,
+    text::{counted, hex},
 };
 
 /// Why a key is unusable.
@@ -89,7 +89,7 @@ fn why_not_base64(text: &str) -> String {
     let chars = text.chars().count();
     let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
     if chars != 44 {
-        return format!("{chars} characters");
+        return counted(chars, "character");
     }
     match text.chars().enumerate().find(|(at, c)| if *at == 43 { *c != '=' } else { !is_digit(*c) }) {
         Some((at, c)) => format!("`{}` as character {}", c.escape_default(), at + 1),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 macro_rules! refusal_codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $meaning:literal, $remedy:literal;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $meaning:literal, $help:literal;)+) => {
         /// Why the server refused. A code is never reused for another meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum RefusalCode {
@@ -34,8 +34,8 @@ macro_rules! refusal_codes {
                 match self { $(Self::$variant => $meaning,)+ Self::Unrecognised => "An unknown code." }
             }
             /// What the device should do.
-            pub fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)+ Self::Unrecognised => "Retry with backoff." }
+            pub fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ Self::Unrecognised => "Retry with backoff." }
             }
         }
     };

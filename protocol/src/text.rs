@@ -10,6 +10,23 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// A noun for a number of things: `device`, `devices`; `entry`, `entries`; `batch`, `batches`. Of several words the last one counts.
+pub fn plural(count: impl PartialEq + From<u8> + Copy, noun: &str) -> String {
+    if count == 1.into() {
+        return noun.to_owned();
+    }
+    match noun.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => format!("{noun}es"),
+        _ => format!("{noun}s"),
+    }
+}
+
+/// A number of things: `1 device`, `0 devices`, `7 queries`.
+pub fn counted(count: impl fmt::Display + PartialEq + From<u8> + Copy, noun: &str) -> String {
+    format!("{count} {}", plural(count, noun))
+}
+
 /// External text as one line that is safe on a terminal: characters that move the cursor, change colours or reverse the text are
 /// replaced.
 pub fn printable(text: &str) -> String {
@@ -212,6 +229,15 @@ impl<const MAX: usize> schemars::JsonSchema for Text<MAX> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_noun_agrees_with_its_number() {
+        let of = |noun| [0, 1, 2].map(|count: u32| counted(count, noun));
+        assert_eq!(of("device"), ["0 devices", "1 device", "2 devices"]);
+        assert_eq!(of("pending query"), ["0 pending queries", "1 pending query", "2 pending queries"]);
+        assert_eq!(of("day"), ["0 days", "1 day", "2 days"]);
+        assert_eq!(of("punch"), ["0 punches", "1 punch", "2 punches"]);
+    }
 
     #[test]
     fn control_characters_never_reach_a_terminal() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a run folder could not be read, written or drawn; one sentence, with its remedy.
+/// Why a run folder could not be read, written or drawn; one sentence, with its help.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file of the contract is not there.

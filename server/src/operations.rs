@@ -9,7 +9,7 @@ use crate::{app::App, metrics::as_version_0_0_4, service::rollouts::driver};
 /// GET /health: 200 while the store answers and accepts writes, 503 when it does not. The server writes every minute, so that a
 /// repaired store shows within a minute even without traffic.
 pub async fn health(State(app): State<App>) -> impl IntoResponse {
-    let asked = app.reader.ask(|store| store.in_place().and_then(|_| store.standings(0, 1))).await;
+    let asked = app.reader.ask(|store| store.in_place().and_then(|_| store.auth_records(0, 1))).await;
     let store = match (asked, app.writer.trouble()) {
         (Err(error), _) => Err(error.to_string()),
         (Ok(_), Some(trouble)) => Err(trouble),

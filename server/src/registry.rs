@@ -21,7 +21,7 @@ use crate::{
     refusal::Refusal,
     store::{
         Newest, Reader, StoreError,
-        devices::{DeviceStatus, StandingRecord},
+        devices::{AuthRecord, DeviceStatus},
     },
 };
 
@@ -34,12 +34,12 @@ pub struct Known {
     /// The whitelisted key, as it was given.
     pub public_key: PublicKey,
     verifier: OnceLock<Option<Verifier>>,
-    now: Mutex<Standing>,
+    now: Mutex<KnownState>,
 }
 
 /// What changes with a device's requests.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct KnownState {
     pub status: DeviceStatus,
     /// The greatest replay pair known to be used: by a stored request, or by a download, which stores nothing.
     pub kept: Sequence,
@@ -67,9 +67,9 @@ pub struct Spent {
 }
 
 impl Known {
-    fn new(record: &StandingRecord, spent: Spent) -> Self {
-        let standing = Standing { status: record.status, kept: record.sequence, spent };
-        Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(standing) }
+    fn new(record: &AuthRecord, spent: Spent) -> Self {
+        let state = KnownState { status: record.status, kept: record.sequence, spent };
+        Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(state) }
     }
 
     /// The key ready to verify with; none if the stored key is not a valid point. Decoded at first use.
@@ -77,8 +77,8 @@ impl Known {
         self.verifier.get_or_init(|| self.public_key.verifier().ok()).as_ref()
     }
 
-    /// Reads or changes the standing.
-    pub fn standing<T>(&self, change: impl FnOnce(&mut Standing) -> T) -> T {
+    /// Reads or changes the state.
+    pub fn with_state<T>(&self, change: impl FnOnce(&mut KnownState) -> T) -> T {
         change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -87,7 +87,7 @@ impl Known {
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn spend(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
-        let spent = self.standing(|now| budget(&mut now.spent).spend(rate, now_us));
+        let spent = self.with_state(|now| budget(&mut now.spent).spend(rate, now_us));
         spent.map_err(|wait_us| Refusal::too_often(wait_us, why))
     }
 
@@ -96,13 +96,13 @@ impl Known {
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn check(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
-        let wait_us = self.standing(|now| budget(&mut now.spent).wait_us(rate, now_us));
+        let wait_us = self.with_state(|now| budget(&mut now.spent).wait_us(rate, now_us));
         wait_us.map_or(Ok(()), |wait_us| Err(Refusal::too_often(wait_us, why)))
     }
 
     /// Charges what has been stored to a budget.
     pub fn charge(&self, budget: Budget, rate: Rate, count: u32, now_us: u64) {
-        self.standing(|now| budget(&mut now.spent).charge(rate, count, now_us));
+        self.with_state(|now| budget(&mut now.spent).charge(rate, count, now_us));
     }
 
     /// Uses the pair of a request that stores nothing, so that it is accepted once, in memory.
@@ -110,21 +110,21 @@ impl Known {
     /// # Errors
     /// It, or a greater one, was used before.
     pub fn take(&self, sequence: Sequence) -> Result<(), Refusal> {
-        self.standing(|standing| {
-            if sequence <= standing.kept {
-                return Err(Refusal::stale(standing.kept));
+        self.with_state(|state| {
+            if sequence <= state.kept {
+                return Err(Refusal::stale(state.kept));
             }
-            standing.kept = sequence;
+            state.kept = sequence;
             Ok(())
         })
     }
 
     /// Records a pair that the store has accepted, which means that the device is registered.
     pub fn stored(&self, sequence: Sequence) {
-        self.standing(|standing| {
-            standing.kept = standing.kept.max(sequence);
-            if standing.status == DeviceStatus::Whitelisted {
-                standing.status = DeviceStatus::Registered; // a revocation that came in between stays
+        self.with_state(|state| {
+            state.kept = state.kept.max(sequence);
+            if state.status == DeviceStatus::Whitelisted {
+                state.status = DeviceStatus::Registered; // a revocation that came in between stays
             }
         });
     }
@@ -154,7 +154,7 @@ impl Registry {
     async fn load_new(&self, reader: &Reader) -> Result<(), StoreError> {
         loop {
             let after = self.last_row.load(Ordering::Relaxed);
-            let page = reader.ask(move |store| store.standings(after, PAGE)).await?;
+            let page = reader.ask(move |store| store.auth_records(after, PAGE)).await?;
             let Some(last) = page.last() else { return Ok(()) };
             let row = last.row;
             let mut devices = self.write();
@@ -193,7 +193,7 @@ impl Registry {
             return Ok(Some(known));
         }
         let wanted = device_id.clone();
-        let Some(record) = reader.ask(move |store| store.standing(&wanted)).await? else { return Ok(None) };
+        let Some(record) = reader.ask(move |store| store.auth_record(&wanted)).await? else { return Ok(None) };
         // A concurrent request may have inserted it; its entry stays, so that both share one budget.
         let mut devices = self.write();
         Ok(Some(
@@ -236,9 +236,9 @@ impl Registry {
             }
             for change in &changes {
                 // A new entry, so that a verification under the old key no longer counts. Spent budgets stay spent.
-                let spent = devices.get(&change.standing.device_id).map(|known| known.standing(|now| now.spent));
-                let known = Known::new(&change.standing, spent.unwrap_or_default());
-                devices.insert(change.standing.device_id.clone(), Arc::new(known));
+                let spent = devices.get(&change.auth.device_id).map(|known| known.with_state(|now| now.spent));
+                let known = Known::new(&change.auth, spent.unwrap_or_default());
+                devices.insert(change.auth.device_id.clone(), Arc::new(known));
             }
             self.followed.fetch_max(number, Ordering::Relaxed);
             drop(devices);

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     app::{App, AppInputs},
     assembly::{
-        KeyCreation, PAST_KEY_REMEDY, Queues, artifacts, database_error, firmware_key, has_devices, keys_error,
+        KeyCreation, PAST_KEY_HELP, Queues, artifacts, database_error, firmware_key, has_devices, keys_error,
         signing_key,
     },
     clock::{Clock, SystemClock},
@@ -38,8 +38,8 @@ const BACKLOG: u32 = 65_535;
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
 pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     raise_open_files_limit();
-    for Conflict { found, remedy } in conflicts(config, open_files_max()) {
-        tracing::warn!(%remedy, "{found}");
+    for Conflict { found, help } in conflicts(config, open_files_max()) {
+        tracing::warn!(%help, "{found}");
     }
     let runtime = Runtime::new().map_err(|cause| StartError::System { what: "start the runtime", cause })?;
     let supervisor = Arc::new(Supervisor::of(environment));
@@ -84,7 +84,7 @@ async fn keyring(config: &Config, queues: &Queues) -> Result<Keyring, StartError
     let keyring = queues.keyring(vault, SystemClock.now()).await;
     let state = KeysetState::read(&queues.reader).await.map_err(|error| keys_error(config, error))?;
     if let Some(past) = state.and_then(|state| state.past(&given)) {
-        tracing::warn!("{past}; {PAST_KEY_REMEDY}");
+        tracing::warn!("{past}; {PAST_KEY_HELP}");
     }
     Ok(keyring.map_err(|error| keys_error(config, error))?.with_firmware_key(firmware_key(config)?))
 }

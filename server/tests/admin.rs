@@ -238,7 +238,7 @@ async fn actions_of_admins_are_audited() {
     server.revoke(&device).await.done();
     let audited: String =
         server.value("SELECT group_concat(actor || ' ' || action || ' ' || subject, '; ') FROM audit");
-    let expected = "ks-server key.announce kb600306cfa76723f; admin-token device.import 1 devices; KS-1 device.register KS-1; admin-token otrt.make 1 tokens; \
-        admin-token command.order 1 devices; admin-token device.revoke KS-1";
+    let expected = "ks-server key.announce kb600306cfa76723f; admin-token device.import 1 device; KS-1 device.register KS-1; admin-token otrt.make 1 token; \
+        admin-token command.order 1 device; admin-token device.revoke KS-1";
     assert_eq!(audited, expected);
 }

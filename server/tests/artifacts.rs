@@ -322,11 +322,11 @@ async fn printed_help_for_releases_works() {
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
         ran.stdout
     };
-    let refused = |arguments: &[&str], code: i32, remedy: &str| {
+    let refused = |arguments: &[&str], code: i32, help: &str| {
         let ran = world.run(arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
         let reported = ran.stderr.lines().last().unwrap().to_owned();
-        assert!(reported.contains("help: ") && reported.contains(remedy), "{arguments:?}: {ran:?}");
+        assert!(reported.contains("help: ") && reported.contains(help), "{arguments:?}: {ran:?}");
     };
     ok(&["migrate"]);
     let add = |release_id: &'static str, version: &'static str| {

@@ -81,7 +81,7 @@ async fn a_device_imported_by_the_command_line_is_found_by_the_running_server() 
     server.write("inventory.csv", inventory(&[&device]));
 
     let imported = server.run(&["factory", "import", "inventory.csv"]);
-    assert_eq!((imported.code, imported.stdout.trim()), (Some(0), "1 devices whitelisted, 0 already whitelisted"));
+    assert_eq!((imported.code, imported.stdout.trim()), (Some(0), "1 device whitelisted, 0 already whitelisted"));
     device.register(None).await.answer();
     device.beat().await.answer();
 

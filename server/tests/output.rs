@@ -12,6 +12,7 @@ mod support;
 use std::{fs::File, io::Read as _, process::Stdio};
 
 use ks_protocol::text::printable_char;
+
 use support::{World, world};
 
 /// A device without space.
@@ -111,7 +112,7 @@ fn tokens_that_were_never_printed_are_revoked() {
         &["factory", "make-otrt", "--count", "3", "--json"],
     ] {
         let into = |stdout: Stdio| world.run_into(command, stdout);
-        for (ran, remedy) in [
+        for (ran, help) in [
             (into(full()), "help: free space where standard output goes, and run it again"),
             (into(closed()), "help: keep the reader of standard output running until it has read everything, and"),
             (into(Stdio::null()), "help: redirect standard output to a terminal, a file or a pipe that can be"),
@@ -120,7 +121,7 @@ fn tokens_that_were_never_printed_are_revoked() {
         ] {
             assert_eq!(ran.code, Some(3), "{command:?}: {ran:?}");
             assert!(ran.stderr.contains("could not be shown, so they were revoked"), "{command:?}: {ran:?}");
-            assert!(ran.stderr.contains(remedy), "{command:?}: {ran:?}");
+            assert!(ran.stderr.contains(help), "{command:?}: {ran:?}");
         }
     }
     let live: i64 = world.value("SELECT count(*) FROM tokens WHERE revoked_at IS NULL");

@@ -169,7 +169,7 @@ async fn an_offline_device_is_investigated_in_one_call() {
 
     let ran = server.run(&["device", "investigate", "KS-0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for expected in ["Offline", "reader is gone", "reboot", "1.4.2", "check the site's network first"] {
+    for expected in ["REGISTERED, OFFLINE;", "reader is gone", "reboot", "1.4.2", "check the site's network first"] {
         assert!(ran.stdout.contains(expected), "{expected}: {}", ran.stdout);
     }
     let as_json = server.run(&["device", "investigate", "KS-0", "--json"]);

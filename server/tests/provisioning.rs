@@ -24,7 +24,7 @@ async fn a_device_is_enrolled_with_its_own_or_a_factory_key() {
     let mut own = server.device("KS-own");
     let key = own.key.public_key().to_string();
     let ran = server.run(&[&["factory", "enroll", "KS-own", "--public-key", &key], &about[..]].concat());
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1 devices whitelisted, 0 already whitelisted\n"), "{ran:?}");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1 device whitelisted, 0 already whitelisted\n"), "{ran:?}");
     own.register(None).await.answer();
 
     let ran = server.run(&[&["factory", "enroll", "KS-made", "--key-out", "made.pem"], &about[..]].concat());

@@ -291,7 +291,7 @@ async fn invalid_rollouts_are_refused_and_valid_ones_have_a_power() {
     for (reported, change) in [
         ("gates: expected 1", (&|policy: &mut Value| policy["gates"] = json!([])) as &dyn Fn(&mut Value)),
         ("could never be promoted", &|policy| policy["stages"][0]["min_executed"] = json!(61)),
-        ("which prove nothing", &|policy| {
+        ("too few to prove anything", &|policy| {
             policy["gates"][0]["test"] = json!({ "kind": "clopper_pearson", "confidence_bp": 9_500 });
         }),
         ("three heartbeat intervals", &|policy| policy["lost_after_s"] = json!(100)),

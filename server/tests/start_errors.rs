@@ -218,14 +218,14 @@ fn a_folder_that_can_not_be_made_is_named() {
     check_refused(&world.serve_expecting_error(), 2, &["DATABASE_URL", &world.path("").display().to_string()]);
 }
 
-fn refused_database(world: &World, named: &[&str], remedy: &str) {
+fn refused_database(world: &World, named: &[&str], help: &str) {
     let path = world.database().display().to_string();
     let before = std::fs::read(world.database()).unwrap();
     for arguments in [&["serve", "--stop-with-stdin"][..], &["migrate"], &["factory", "make-otrt"]] {
         let ran = world.run(arguments);
         check_refused(&ran, 3, &[&[path.as_str()], named].concat());
         assert!(!ran.stderr.contains("new.sqlite"), "the help must not suggest an empty fleet: {ran:?}");
-        assert!(ran.stderr.contains(remedy), "{ran:?}");
+        assert!(ran.stderr.contains(help), "{ran:?}");
     }
     assert!(std::fs::read(world.database()).unwrap() == before, "a refused database must stay unchanged");
 }
@@ -317,7 +317,7 @@ fn the_log_of_a_busy_server_is_not_reported_as_torn() {
     for number in 0..200 {
         server.execute("INSERT INTO filler VALUES (?1)", [format!("{number:0>3000}")]).unwrap();
     }
-    let remark = "stand behind the last commit in";
+    let remark = "that do not count: a crash in the middle";
     let commands: [&[&str]; 2] = [&["audit", "verify"], &["doctor"]];
     let is_silent = |when: &str| {
         for command in commands {
@@ -345,7 +345,7 @@ async fn a_truncated_write_ahead_log_is_reported_once_and_accepted() {
         device.beat().await.answer();
     }
     server.kill_9();
-    let remark = "stand behind the last commit in";
+    let remark = "that do not count: a crash in the middle";
     assert!(!server.run(&["doctor"]).stdout.contains(remark), "a whole log");
     let log = server.path("ks.sqlite-wal");
     let bytes = std::fs::metadata(&log).unwrap().len();
@@ -422,7 +422,7 @@ async fn a_log_whose_database_is_missing_is_left_alone() {
 fn a_link_to_a_missing_database_is_an_error_that_names_both() {
     let world = world(&[]);
     std::fs::create_dir(world.path("volume")).unwrap();
-    let remedy = "mount the volume, or put the database back there";
+    let help = "mount the volume, or put the database back there";
     for away in ["volume/ks.sqlite", "not-mounted/ks.sqlite"] {
         let _ = std::fs::remove_file(world.database());
         std::os::unix::fs::symlink(world.path(away), world.database()).unwrap();
@@ -431,7 +431,7 @@ fn a_link_to_a_missing_database_is_an_error_that_names_both() {
         {
             let ran = world.run(command);
             check_refused(&ran, 3, &["ks.sqlite can't be read: it is a link to", away, "does not exist"]);
-            assert!(ran.stderr.contains(remedy) && !world.path(away).exists(), "{command:?}: {ran:?}");
+            assert!(ran.stderr.contains(help) && !world.path(away).exists(), "{command:?}: {ran:?}");
         }
     }
     std::fs::remove_file(world.database()).unwrap();

@@ -13,7 +13,8 @@ use std::{
 use ks_protocol::text::printable;
 use ks_reports::run_folder::{Summary, Tick, Verdict};
 
-use crate::{conductor::Observer, resources::Stopwatch};
+pub(crate) use crate::number::grouped;
+use crate::{conductor::Observer, number::counted, resources::Stopwatch};
 
 /// Real time between two updates on a terminal, and between two lines elsewhere.
 const UPDATE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -85,12 +86,12 @@ impl Observer for Console {
         let per_min = tick.acked as f64 * 60.0 / tick.width_s;
         let p99 = tick.p99_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         self.show(&format!(
-            "{:>6} / {} | {} | {} heartbeats/min | p99 {p99} | {} errors",
+            "{:>6} / {} | {} | {} heartbeats/min | p99 {p99} | {}",
             span(at_s),
             span(planned_s),
-            devices(tick.registered),
+            counted(tick.registered, "device"),
             grouped(whole(per_min)),
-            grouped(self.errors),
+            counted(self.errors, "error"),
         ));
     }
 
@@ -125,24 +126,6 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
-/// `1 device`, `1,000 devices`.
-pub fn devices(count: u64) -> String {
-    if count == 1 { "1 device".to_owned() } else { format!("{} devices", grouped(count)) }
-}
-
-/// `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// The result of a run in a few lines.
 pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     let (word, colour) = match summary.verdict {
@@ -164,9 +147,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     }
     let beats = &summary.heartbeats;
     text += &format!(
-        "  {}, {} heartbeats acknowledged, {} a minute\n",
-        devices(summary.devices),
-        grouped(beats.acked),
+        "  {}, {} acknowledged, {} a minute\n",
+        counted(summary.devices, "device"),
+        counted(beats.acked, "heartbeat"),
         grouped(whole(beats.per_min))
     );
     if let Some(latency) = summary.latency_ms.get("heartbeat") {

@@ -200,16 +200,16 @@ fn spawn(settings: &BTreeMap<String, String>, log: &PathBuf) -> Result<(Process,
         return Err("the server's process has no pipes".to_owned());
     };
     // Read on a thread, so that a server that prints nothing is noticed; the pipe stays open until the server ends.
-    let (said, heard) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let reading = std::thread::Builder::new().name("server-stdout".to_owned()).spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if said.send(line).is_err() {
+            if sender.send(line).is_err() {
                 break;
             }
         }
     });
     reading.map_err(|error| format!("the server's output can't be read: {error}"))?;
-    let address = heard
+    let address = receiver
         .recv_timeout(START_TIMEOUT)
         .ok()
         .and_then(|line| line.strip_prefix("listening on http://").and_then(|address| address.parse().ok()));

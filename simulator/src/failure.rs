@@ -1,8 +1,8 @@
-//! Why a run has no verdict, with a remedy and an exit code.
+//! Why a run has no verdict, with its help and an exit code.
 
 use std::path::PathBuf;
 
-/// `Display` says what is wrong, [`Failure::remedy`] how to fix it.
+/// `Display` says what is wrong, [`Failure::help`] how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command line asks for something impossible.
@@ -70,7 +70,7 @@ pub enum Failure {
 
 impl Failure {
     /// How to fix it, one sentence.
-    pub fn remedy(&self) -> String {
+    pub fn help(&self) -> String {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
@@ -79,7 +79,7 @@ impl Failure {
             }
             Self::TargetFailed { .. } => "check the target's log, then run it again".to_owned(),
             Self::Output { cause } => {
-                format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_remedy(cause))
+                format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_help(cause))
             }
             Self::TooSlow { .. } => {
                 "check the server's log; if it only needs more time, raise --admin-timeout".to_owned()

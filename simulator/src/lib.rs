@@ -28,6 +28,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod link;
 pub mod measure;
+mod number;
 pub mod operator;
 pub mod pages;
 pub mod pairs;

@@ -151,6 +151,8 @@ pub struct Measurements {
     pub installed: BTreeMap<String, u64>,
     /// Devices that booted a release for the first time, by its version: ground truth.
     pub updated: BTreeMap<String, u64>,
+    /// Devices that run a release that is going to kill them: ground truth.
+    pub dying: i64,
     /// What releases have broken, by the version that did it: ground truth.
     pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: ground truth.
@@ -175,6 +177,7 @@ impl Default for Measurements {
             punches_made: 0,
             installed: BTreeMap::new(),
             updated: BTreeMap::new(),
+            dying: 0,
             broken: BTreeMap::new(),
             running: BTreeMap::new(),
             registered: 0,
@@ -231,6 +234,7 @@ impl Measurements {
         for (version, count) in &other.updated {
             *self.updated.entry(version.clone()).or_default() += count;
         }
+        self.dying += other.dying;
         for (version, broken) in &other.broken {
             self.broke(version, *broken);
         }

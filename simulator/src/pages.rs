@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::number::counted;
+
 /// Pages of one list at most: a hundred million rows.
 const PAGES_MAX: usize = 10_000;
 /// Characters of a cursor at most.
@@ -26,7 +28,10 @@ impl Cursors {
             return Err(format!("next_cursor has {chars} characters, expected at most {CURSOR_CHARS_MAX}"));
         }
         if rows < limit {
-            return Err(format!("a page of {rows} rows, where {limit} were requested, names a next one, `{next}`"));
+            return Err(format!(
+                "a page of {}, where {limit} were requested, names a next one, `{next}`",
+                counted(rows, "row")
+            ));
         }
         if self.seen.len() >= PAGES_MAX {
             return Err(format!("the list has more than {PAGES_MAX} pages"));

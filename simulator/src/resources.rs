@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use ks_reports::run_folder::Generator;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{link::NO_SOCKET, measure::Measurements};
+use crate::{link::NO_SOCKET, measure::Measurements, number::counted};
 
 /// A request sent later than this after its intended time is late, in microseconds.
 pub const LATE_US: u64 = 25_000;
@@ -116,7 +116,8 @@ pub fn without_socket(measured: &Measurements) -> Option<String> {
     let without_socket: u64 = measured.messages.values().map(|of| of.code(NO_SOCKET)).sum();
     (without_socket > 0).then(|| {
         format!(
-            "the generator was the bottleneck: this machine had no socket for {without_socket} requests; raise the limit of open files (`ulimit -n`), use fewer devices, or shared `connections`"
+            "the generator was the bottleneck: this machine had no socket for {}; raise the limit of open files (`ulimit -n`), use fewer devices, or shared `connections`",
+            counted(without_socket, "request")
         )
     })
 }
@@ -127,8 +128,8 @@ pub fn lagged(measured: &Measurements) -> Option<String> {
     let late = late_sends(measured);
     (late * 10_000 > lag.len() * LATE_TOLERATED_BP).then(|| {
         format!(
-            "the generator was the bottleneck: {late} of {} heartbeats left more than {} ms after their time (send lag p99 {:.0} ms); use fewer devices, a longer interval or more cores",
-            lag.len(),
+            "the generator was the bottleneck: {late} of {} left more than {} ms after their time (send lag p99 {:.0} ms); use fewer devices, a longer interval or more cores",
+            counted(lag.len(), "heartbeat"),
             LATE_US / 1_000,
             lag.value_at_quantile(0.99) as f64 / 1_000.0
         )

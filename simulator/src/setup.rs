@@ -162,6 +162,7 @@ pub struct DriverParts<'a> {
     /// Concurrent rehearsals in this process.
     pub rehearsals: u64,
     pub is_trial: bool,
+    pub ends_when_settled: bool,
 }
 
 impl<'a> StartedRun<'a> {
@@ -190,8 +191,19 @@ impl<'a> StartedRun<'a> {
 
     /// The run, after its shards have been started.
     pub fn conducted(self, parts: DriverParts<'a>) -> Run<'a> {
-        let DriverParts { folder, log, server, disk, witness, shards, stored_before, is_alone, rehearsals, is_trial } =
-            parts;
+        let DriverParts {
+            folder,
+            log,
+            server,
+            disk,
+            witness,
+            shards,
+            stored_before,
+            is_alone,
+            rehearsals,
+            is_trial,
+            ends_when_settled,
+        } = parts;
         let SharedState { time, network_faults, stop } = self.shared;
         let run_context = RunContext {
             time,
@@ -219,6 +231,7 @@ impl<'a> StartedRun<'a> {
             is_alone,
             rehearsals,
             is_trial,
+            ends_when_settled,
         }
     }
 }

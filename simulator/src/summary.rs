@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
-use ks_protocol::time::UnixMs;
+use ks_protocol::{duration, time::UnixMs};
 use ks_reports::run_folder::{
     Attacks, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase, PhaseFigures, Summary,
     Verdict,
@@ -15,6 +15,7 @@ use crate::{
     expect::Final,
     invariants::{Invariant, Violation},
     measure::{Measured, Measurements, OK, Score},
+    number::counted,
     phase_recorder::adversary_requests,
     resources::{self, Resources},
     scenario::{Plan, Timing},
@@ -39,7 +40,10 @@ pub struct About<'a> {
 }
 
 /// The summary of a run, with its verdict.
-pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
+pub fn summarise(mut about: About<'_>, played: RunOutcome) -> Summary {
+    if played.is_settled {
+        about.notes.insert(0, settled(played.lasted, about.plan.duration));
+    }
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = resources::generator(total, &played.steady.0, about.resources);
     let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
@@ -94,6 +98,14 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     }
 }
 
+/// Why a run ended before its time.
+fn settled(lasted: Duration, planned: Duration) -> String {
+    let [lasted, planned] = [lasted, planned].map(|length| duration::format(Duration::from_secs(length.as_secs())));
+    format!(
+        "It ended after {lasted} of {planned}: every rollout is over, no device is updating or runs firmware that is going to break it, and no step, fault or expected phase is to come."
+    )
+}
+
 /// Failures that no measurement error explains.
 fn facts<'a>(
     total: &Measurements,
@@ -108,7 +120,7 @@ fn facts<'a>(
         facts.push(format!("invariant violated at {at_s:.1} s: {}: {what}", invariant.as_str()));
     }
     for (kind, score) in total.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        facts.push(format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts));
+        facts.push(format!("accepted {} of {} by `{kind}`", score.successes, counted(score.attempts, "attack")));
     }
     facts.extend(total_failure.cloned());
     facts

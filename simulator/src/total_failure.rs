@@ -8,12 +8,13 @@ use crate::{
     device::exchange::MessageType,
     link::NO_SOCKET,
     measure::{BAD_ANSWER, Measurements, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
+    number::counted,
 };
 
 /// Codes that are no evidence about the server: the generator's limit, or the end of the run.
 const NO_EVIDENCE: [&str; 3] = [NO_SOCKET, UNSENT, UNANSWERED];
 
-/// Why no request was accepted, with each code and its remedy; none if one was, or if no request finished.
+/// Why no request was accepted, with each code and its help; none if one was, or if no request finished.
 pub fn reason(total: &Measurements) -> Option<String> {
     // Keysets and pieces of images are unsigned requests, and no evidence about the signed ones.
     let is_signed = |kind: MessageType| !matches!(kind, MessageType::Keyset | MessageType::Artifact);
@@ -27,12 +28,12 @@ pub fn reason(total: &Measurements) -> Option<String> {
     if is_accepted || requests == 0 {
         return None;
     }
-    let each: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code} ({})", remedy(code))).collect();
-    Some(format!("none of {requests} requests was accepted: {}", each.join("; ")))
+    let each: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code} ({})", help(code))).collect();
+    Some(format!("none of {} was accepted: {}", counted(requests, "request"), each.join("; ")))
 }
 
 /// What a code means to the user, and how to fix it.
-fn remedy(code: &str) -> String {
+fn help(code: &str) -> String {
     let known = match code {
         BAD_ANSWER => {
             "answers that can't be parsed, or whose signature is invalid: check that the target is a ks-server of this version and that no proxy changes its answers"
@@ -54,7 +55,7 @@ fn remedy(code: &str) -> String {
     let refusal = RefusalCode::ALL.iter().find(|refusal| refusal.as_str() == code);
     refusal.map_or_else(
         || "an unknown code: check that the target is a ks-server of this version".to_owned(),
-        |refusal| format!("{} {}", refusal.meaning(), refusal.remedy().trim_end_matches('.')),
+        |refusal| format!("{} {}", refusal.meaning(), refusal.help().trim_end_matches('.')),
     )
 }
 
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_code_is_listed_with_a_remedy() {
+    fn each_code_is_listed_with_help() {
         let reason = ended(&[(MessageType::Register, "OTRT_REQUIRED"), (MessageType::Register, BAD_ANSWER)]).unwrap();
         assert!(reason.starts_with("none of 2 requests was accepted: 1 BAD_ANSWER ("), "{reason}");
         assert!(reason.contains("1 OTRT_REQUIRED (") && reason.contains("`otrt = true`"), "{reason}");

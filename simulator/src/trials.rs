@@ -139,6 +139,7 @@ impl Trials<'_> {
             replay: replay.clone(),
             concurrent: parallel::threads(),
             is_trial: true,
+            ends_when_settled: true,
         };
         let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
         if summary.interrupted {

@@ -94,7 +94,7 @@ enum Artifact {
 
 /// Statuses and log lines that the device sent.
 #[derive(Default)]
-struct Heard {
+struct Received {
     beats: Vec<(String, u64, u32)>,
     statuses: Vec<(UpdateStep, Option<UpdateClass>)>,
     /// First bytes of the pieces that were asked for, each with the boot epoch of the last heartbeat before it.
@@ -104,7 +104,7 @@ struct Heard {
 
 struct Server {
     script: Script,
-    heard: RefCell<Heard>,
+    received: RefCell<Received>,
     started: tokio::time::Instant,
 }
 
@@ -120,11 +120,11 @@ impl Server {
     }
 
     fn beat(&self, beat: &Heartbeat, sig_dev: &str) -> HttpAnswer {
-        let mut heard = self.heard.borrow_mut();
-        let number = heard.beats.len();
+        let mut received = self.received.borrow_mut();
+        let number = received.beats.len();
         let firmware = (beat.firmware.version.to_string(), beat.firmware.release_counter, beat.boot_epoch);
-        heard.beats.push(firmware);
-        if let Some(recorded) = heard.recorded.as_ref().filter(|_| self.script.replays) {
+        received.beats.push(firmware);
+        if let Some(recorded) = received.recorded.as_ref().filter(|_| self.script.replays) {
             return recorded.clone();
         }
         let reboot = Command {
@@ -142,7 +142,7 @@ impl Server {
             firmware: self.script.offer.as_ref().map(|offer| Offer { manifest: Text::truncated(offer) }),
         };
         let sealed = self.sealed(sig_dev, &answer);
-        heard.recorded.get_or_insert(sealed.clone());
+        received.recorded.get_or_insert(sealed.clone());
         sealed
     }
 
@@ -150,10 +150,10 @@ impl Server {
         let (from, to) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
         let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
         let (number, boot_epoch) = {
-            let mut heard = self.heard.borrow_mut();
-            let (_, _, boot_epoch) = *heard.beats.last().unwrap();
-            heard.pieces.push((from, boot_epoch));
-            (heard.pieces.len() - 1, boot_epoch)
+            let mut received = self.received.borrow_mut();
+            let (_, _, boot_epoch) = *received.beats.last().unwrap();
+            received.pieces.push((from, boot_epoch));
+            (received.pieces.len() - 1, boot_epoch)
         };
         if (self.script.breaks)(number, boot_epoch) {
             return Err(LinkError::ConnectionLost);
@@ -199,7 +199,7 @@ impl Server {
             "/heartbeat" => self.beat(&document::decode(signed.body).unwrap(), sig_dev),
             "/firmware/status" => {
                 let status: FirmwareStatus = document::decode(signed.body).unwrap();
-                self.heard.borrow_mut().statuses.push((status.step, status.class));
+                self.received.borrow_mut().statuses.push((status.step, status.class));
                 let recorded =
                     FirmwareStatusRecorded { kind: Default::default(), go_on: true, server_time: self.now() };
                 self.sealed(sig_dev, &recorded)
@@ -226,7 +226,7 @@ impl Link for Line {
 }
 
 struct Came {
-    heard: Heard,
+    received: Received,
     measured: Measurements,
 }
 
@@ -236,17 +236,22 @@ impl Came {
     fn nothing_was_installed(&self) {
         assert!(self.measured.updated.is_empty(), "{:?}", self.measured.updated);
         assert_eq!(self.measured.running.get("1.0.0"), Some(&1));
-        assert!(self.heard.beats.len() > 60, "it goes on beating: {}", self.heard.beats.len());
-        assert!(self.heard.beats.iter().all(|(version, counter, _)| (version.as_str(), *counter) == ("1.0.0", 5)));
+        assert!(self.received.beats.len() > 60, "it goes on beating: {}", self.received.beats.len());
+        assert!(self.received.beats.iter().all(|(version, counter, _)| (version.as_str(), *counter) == ("1.0.0", 5)));
         let installs = [UpdateStep::Rebooting, UpdateStep::Succeeded];
-        assert!(!self.heard.statuses.iter().any(|(step, _)| installs.contains(step)), "{:?}", self.heard.statuses);
+        assert!(
+            !self.received.statuses.iter().any(|(step, _)| installs.contains(step)),
+            "{:?}",
+            self.received.statuses
+        );
     }
 
     /// The single class under which it refused, reported once.
     #[track_caller]
     fn refused_as(&self, class: UpdateClass) {
         self.nothing_was_installed();
-        let refusals: Vec<_> = self.heard.statuses.iter().filter(|(step, _)| *step == UpdateStep::Rejected).collect();
+        let refusals: Vec<_> =
+            self.received.statuses.iter().filter(|(step, _)| *step == UpdateStep::Rejected).collect();
         assert_eq!(refusals, [&(UpdateStep::Rejected, Some(class))]);
     }
 }
@@ -265,7 +270,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
     let paused = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     System::with_tokio_rt(paused).block_on(async move {
         let started = tokio::time::Instant::now();
-        let server = Rc::new(Server { script, heard: RefCell::default(), started });
+        let server = Rc::new(Server { script, received: RefCell::default(), started });
         let ends_at = started + Duration::from_hours(hours);
         let shard = Rc::new(Shard {
             timer: Rc::new(RuntimeTimer),
@@ -299,8 +304,8 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
         let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1).start();
         tokio::time::sleep_until(ends_at + Duration::from_mins(1)).await;
         drop(device);
-        let (heard, measured) = (server.heard.take(), shard.measurements.take());
-        Came { heard, measured }
+        let (received, measured) = (server.received.take(), shard.measurements.take());
+        Came { received, measured }
     })
 }
 
@@ -356,12 +361,12 @@ fn usual() -> Trust {
 #[test]
 fn an_honest_release_is_installed() {
     let came = meets(honest(), usual(), 2);
-    let steps: Vec<_> = came.heard.statuses.iter().map(|(step, _)| *step).collect();
+    let steps: Vec<_> = came.received.statuses.iter().map(|(step, _)| *step).collect();
     let all = [UpdateStep::Downloading, UpdateStep::Installing, UpdateStep::Rebooting, UpdateStep::Succeeded];
     assert_eq!(steps, all);
     assert_eq!(came.measured.updated.get("1.7.0"), Some(&1));
-    assert_eq!(came.heard.beats.first().unwrap(), &("1.0.0".to_owned(), 5, 1));
-    assert_eq!(came.heard.beats.last().unwrap(), &("1.7.0".to_owned(), 7, 2));
+    assert_eq!(came.received.beats.first().unwrap(), &("1.0.0".to_owned(), 5, 1));
+    assert_eq!(came.received.beats.last().unwrap(), &("1.7.0".to_owned(), 7, 2));
 }
 
 /// Goal: a download that breaks off goes on where it was.
@@ -370,7 +375,7 @@ fn an_honest_release_is_installed() {
 fn a_download_that_breaks_off_goes_on_where_it_was() {
     let came = meets(Script { breaks: |number, _| [1, 2, 5].contains(&number), ..honest() }, usual(), 2);
     assert_eq!(came.measured.updated.get("1.7.0"), Some(&1));
-    let starts: Vec<u64> = came.heard.pieces.iter().map(|(from, _)| from / 65_536).collect();
+    let starts: Vec<u64> = came.received.pieces.iter().map(|(from, _)| from / 65_536).collect();
     assert_eq!(starts, [0, 1, 1, 1, 2, 3, 3]);
 }
 
@@ -381,13 +386,13 @@ fn a_power_cut_in_the_middle_of_a_download_loses_nothing() {
     let script =
         Script { breaks: |number, boot_epoch| number >= 2 && boot_epoch == 1, reboots_at: Some(5), ..honest() };
     let came = meets(script, usual(), 3);
-    let pieces: Vec<_> = came.heard.pieces.iter().map(|(from, epoch)| (from / 65_536, *epoch)).collect();
+    let pieces: Vec<_> = came.received.pieces.iter().map(|(from, epoch)| (from / 65_536, *epoch)).collect();
     let (before, after) = pieces.split_at(pieces.iter().position(|(_, epoch)| *epoch == 2).unwrap());
     assert_eq!(before[..3], [(0, 1), (1, 1), (2, 1)]);
     assert!(before[3..].iter().all(|(piece, _)| *piece == 2), "the third never comes before the cut: {before:?}");
     assert_eq!(after, [(2, 2), (3, 2)], "it goes on where it was");
     assert_eq!(came.measured.updated.get("1.7.0"), Some(&1));
-    let boots: Vec<u32> = came.heard.beats.iter().map(|(_, _, epoch)| *epoch).collect();
+    let boots: Vec<u32> = came.received.beats.iter().map(|(_, _, epoch)| *epoch).collect();
     assert_eq!(boots.last(), Some(&3), "the cut, and the boot into the new slot");
 }
 
@@ -430,7 +435,7 @@ fn an_older_release_is_refused() {
 fn the_release_that_runs_is_left_alone() {
     let came = meets(released(|manifest| manifest.release_counter = 5), usual(), 2);
     came.nothing_was_installed();
-    assert_eq!(came.heard.statuses, []);
+    assert_eq!(came.received.statuses, []);
 }
 
 /// Freeze: an attacker holds newer releases back and presents one that has expired; or one that is not yet valid.
@@ -471,7 +476,7 @@ fn more_bytes_than_were_signed_are_refused() {
     for more in [1, 10_000_000] {
         let artifact = Artifact::TooMuch(image(IMAGE_BYTES), more);
         let came = meets(Script { artifact, ..honest() }, usual(), 2);
-        let classes: Vec<_> = came.heard.statuses.iter().filter_map(|(_, class)| *class).collect();
+        let classes: Vec<_> = came.received.statuses.iter().filter_map(|(_, class)| *class).collect();
         // One byte too many in the first piece shifts the rest: the hash or the length says so.
         assert!(matches!(classes[..], [UpdateClass::EndlessData | UpdateClass::HashMismatch]), "{more}: {classes:?}");
         came.nothing_was_installed();
@@ -490,9 +495,9 @@ fn a_drip_is_given_up() {
 fn what_never_comes_is_never_installed() {
     let came = meets(Script { artifact: Artifact::Withheld, ..honest() }, usual(), 3);
     came.nothing_was_installed();
-    assert_eq!(came.heard.statuses, [(UpdateStep::Downloading, None)]);
+    assert_eq!(came.received.statuses, [(UpdateStep::Downloading, None)]);
     // Backoff, which each heartbeat that is answered begins anew.
-    assert!(came.heard.pieces.len() < 1_500, "{}", came.heard.pieces.len());
+    assert!(came.received.pieces.len() < 1_500, "{}", came.received.pieces.len());
 }
 
 /// Key compromise before the rotation: the firmware key has leaked, and the server's has not. The attacker can sign a release,
@@ -502,7 +507,7 @@ fn a_leaked_firmware_key_alone_offers_nothing() {
     let offer = manifest(&image(IMAGE_BYTES), FIRMWARE).signed_by(&key(FIRMWARE)).unwrap();
     let trusted = usual();
     let came = meets(Script { answers: ATTACKER, offer: Some(offer), ..honest() }, trusted, 2);
-    assert!(came.measured.updated.is_empty() && came.heard.statuses.is_empty() && came.heard.pieces.is_empty());
+    assert!(came.measured.updated.is_empty() && came.received.statuses.is_empty() && came.received.pieces.is_empty());
 }
 
 /// Key compromise before the rotation: the server's key has leaked, and the firmware key has not. The attacker is believed in
@@ -549,7 +554,7 @@ fn keys_that_were_rotated_out_are_worth_nothing() {
     meets(script, trust(1, &[SERVER, NEXT_SERVER], &[FIRMWARE]), 2).refused_as(UpdateClass::BadSignature);
     // And answers signed by a removed key are trusted as little as a stranger's.
     let gone = meets(honest(), trust(3, &[NEXT_SERVER], &[NEXT_FIRMWARE]), 2);
-    assert!(gone.measured.updated.is_empty() && gone.heard.statuses.is_empty());
+    assert!(gone.measured.updated.is_empty() && gone.received.statuses.is_empty());
 }
 
 /// Replay: an honest answer with an offer, sent again to later heartbeats, is the answer to none of them.

@@ -276,7 +276,7 @@ fn a_server_that_stops_answering_fails_the_run() {
 }
 
 #[test]
-fn a_failure_is_one_sentence_a_remedy_and_the_documented_code() {
+fn a_failure_is_one_sentence_help_and_the_documented_code() {
     let folder = tempfile::tempdir().unwrap();
     let good = scenario(folder.path(), NO_ERRORS);
     let bad = folder.path().join("bad.toml");

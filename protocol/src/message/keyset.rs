@@ -11,7 +11,7 @@ use crate::{
     key::{InvalidKey, PrivateKey, PublicKey, Verifier},
     number::integer,
     signature::{Context, Signature, signing_input},
-    text::{Rows, Text},
+    text::{Rows, Text, counted},
     time::UnixMs,
 };
 
@@ -95,7 +95,7 @@ pub enum KeysetError {
     #[error("the keyset has the trusted version {0} but other keys")]
     Forked(u64),
     /// Too few signatures by trusted keys, or by its own.
-    #[error("the keyset has {valid} valid signatures, expected at least {threshold} by trusted keys and by its own")]
+    #[error("the keyset has {}, expected at least {threshold} by trusted keys and by its own", counted(*valid, "valid signature"))]
     TooFewSignatures {
         /// Valid signatures.
         valid: u32,

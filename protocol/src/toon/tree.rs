@@ -7,6 +7,8 @@ use std::{
     str::Split,
 };
 
+use crate::text::counted;
+
 use super::{
     Error,
     value::{cells, shown, value},
@@ -150,7 +152,7 @@ fn field<'a>(line: &Line<'a>, rest: &'a str, lines: &mut Lines<'a>, depth: usize
     } else {
         Err(Error::in_line(
             line.number,
-            format!("expected {rows} values or rows as in `[{rows}]`, got {}", values.len()),
+            format!("expected as many values or rows as `[{rows}]` says, got {}", values.len()),
         ))
     }
 }
@@ -203,7 +205,8 @@ fn columns<'a>(line: &Line<'a>, head: &'a str) -> Result<Vec<&'a str>, Error> {
 fn row<'a>(line: &Line<'a>, columns: &[&'a str]) -> Result<Value<'a>, Error> {
     let cells = cells(line.text);
     if cells.len() != columns.len() {
-        let words = format!("expected a value for each of the {} columns, got {}", columns.len(), cells.len());
+        let words =
+            format!("expected a value for each of the {}, got {}", counted(columns.len(), "column"), cells.len());
         return Err(Error::in_line(line.number, words));
     }
     let read = |(column, cell): (&&'a str, &'a str)| match value(cell) {

@@ -86,7 +86,7 @@ fn device_routes() -> Vec<Route> {
         Route::new(Post, "/otrts", A::PROVISION, "Create one-time registration tokens", provisioning::make_otrts),
         Route::new(Get, "/commands", A::READ, "List commands", commands::list),
         Route::new(Post, "/commands", A::OPERATE, "Queue a command for devices", commands::order),
-        Route::new(Get, "/commands/orders/{order_id}", A::READ, "Order progress", commands::progress),
+        Route::new(Get, "/commands/orders/{order_id}", A::READ, "Get an order's progress", commands::progress),
         Route::new(Post, "/commands/{command_id}/cancel", A::OPERATE, "Cancel a command", commands::cancel),
         Route::new(
             Get,
@@ -103,7 +103,7 @@ fn device_routes() -> Vec<Route> {
             "Export the punches of a day or a period as CSV",
             attendance::export,
         ),
-        Route::new(Get, "/presence", A::READ, "Presence by model and site", presence::fleet),
+        Route::new(Get, "/presence", A::READ, "Count devices by presence, for each model and site", presence::fleet),
     ]
 }
 
@@ -208,8 +208,8 @@ fn server_routes() -> Vec<Route> {
         Route::new(Get, "/tokens", A::ADMIN, "List tokens and sessions", accounts::tokens),
         Route::new(Post, "/tokens", A::ADMIN, "Create a token for a script", accounts::create_token),
         Route::new(Delete, "/tokens/{row}", A::ADMIN, "Revoke a token or session", accounts::revoke_token),
-        Route::new(Get, "/openapi.json", A::Everybody, "The OpenAPI document of this API", openapi::document),
-        Route::new(Get, "/docs", A::Everybody, "Browsable API reference", openapi::page),
+        Route::new(Get, "/openapi.json", A::Everybody, "Get the OpenAPI document of this API", openapi::document),
+        Route::new(Get, "/docs", A::Everybody, "Browse the API reference", openapi::page),
     ]
 }
 

@@ -142,7 +142,7 @@ async fn admit_document<R: Request>(
                 app.expensive_failures.spend((), now_us);
                 if spent.is_some() {
                     let _ = known
-                        .standing(|now| now.spent.suspect_failures.spend(expected_pair::ON_EXPECTED_PAIRS, now_us)); // an empty budget stays empty
+                        .with_state(|now| now.spent.suspect_failures.spend(expected_pair::ON_EXPECTED_PAIRS, now_us)); // an empty budget stays empty
                     if is_new_device(&known) {
                         app.new_device_failures.spend((), now_us);
                     }
@@ -173,7 +173,7 @@ pub(crate) fn admit_verified<R: Request>(
         return None;
     }
     let known = app.registry.get(message.device_id())?;
-    let (status, kept) = known.standing(|now| (now.status, now.kept));
+    let (status, kept) = known.with_state(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked || *key != known.public_key || message.sequence() <= kept {
         return None;
     }
@@ -195,13 +195,13 @@ fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
 
 /// Whether the device has never sent a valid request.
 fn is_new_device(known: &Known) -> bool {
-    known.standing(|now| now.status == DeviceStatus::Whitelisted)
+    known.with_state(|now| now.status == DeviceStatus::Whitelisted)
 }
 
 /// Whether a request is worth its signature check although a budget is used up: the device was verified on its connection, or the
 /// request has one of the device's next pairs and not too many have failed on those.
 fn is_likely_genuine<R: Request>(known: &Known, is_verified: bool, message: &R, now_us: u64) -> bool {
-    known.standing(|now| {
+    known.with_state(|now| {
         let is_next = || expected_pair::is_expected(message.sequence(), now.kept);
         let has_too_many_failures =
             || now.spent.suspect_failures.wait_us(expected_pair::ON_EXPECTED_PAIRS, now_us).is_some();
@@ -220,13 +220,13 @@ async fn audit_revoked<R: Request>(
     address: IpAddr,
     now_us: u64,
 ) {
-    if known.standing(|now| now.spent.notes.wait_us(AUDIT_NOTES, now_us)).is_some() {
+    if known.with_state(|now| now.spent.notes.wait_us(AUDIT_NOTES, now_us)).is_some() {
         return;
     }
     if !known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), signature)) {
         return;
     }
-    if known.standing(|now| now.spent.notes.spend(AUDIT_NOTES, now_us)).is_err() {
+    if known.with_state(|now| now.spent.notes.spend(AUDIT_NOTES, now_us)).is_err() {
         return;
     }
     let device_id = message.device_id().to_string();
@@ -241,7 +241,7 @@ async fn audit_revoked<R: Request>(
 /// Checks a known device's request: the device is not revoked, the key is the whitelisted one, the signature is valid, and the pair
 /// is new. The state in memory can only refuse sooner; the store alone decides the rest, such as whether a device is registered.
 fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signature) -> Result<(), Refusal> {
-    let (status, kept) = known.standing(|now| (now.status, now.kept));
+    let (status, kept) = known.with_state(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked {
         return Err(Refusal::new(RefusalCode::Revoked));
     }

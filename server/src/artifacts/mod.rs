@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, channel::Channel};
 use ks_protocol::{
     id::DeviceId,
     number::digits,
-    text::{Sha256, hex},
+    text::{Sha256, counted, hex},
 };
 pub use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
@@ -156,7 +156,7 @@ impl Artifacts {
     ) -> Result<Option<String>, ArtifactError> {
         match self.read_whole(sha256, size_bytes, bytes_per_s).await {
             Ok(Found { bytes, .. }) if bytes != size_bytes => {
-                Ok(Some(format!("has {bytes} bytes, and had {size_bytes}")))
+                Ok(Some(format!("has {}, and had {size_bytes}", counted(bytes, "byte"))))
             }
             Ok(Found { sha256: found, .. }) if found != sha256 => {
                 Ok(Some(format!("has other bytes than were uploaded: SHA-256 {found}")))

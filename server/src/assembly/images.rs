@@ -40,14 +40,14 @@ fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
         None => builder.with_skip_signature(true),
     };
     let built = builder.build().map_err(|error| {
-        StartError::Refused(format!("the bucket {}: {error}", bucket.name), "check S3_ENDPOINT and S3_REGION")
+        StartError::refused(format!("the bucket {}: {error}", bucket.name), "check S3_ENDPOINT and S3_REGION")
     })?;
     Ok(Arc::new(built))
 }
 
 #[cfg(not(feature = "s3"))]
 fn s3(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StartError> {
-    Err(StartError::Refused(
+    Err(StartError::refused(
         format!("this program was built without S3 support, but ARTIFACTS_S3_BUCKET is {}", bucket.name),
         "use the default build of `ks-server`, or set ARTIFACTS_DIR instead",
     ))

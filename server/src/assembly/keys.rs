@@ -66,11 +66,11 @@ pub fn firmware_key(config: &Config) -> Result<Option<PrivateKey>, StartError> {
 }
 
 /// The help if the settings name a key that no longer signs.
-pub const PAST_KEY_REMEDY: &str = "set SERVER_PRIVATE_KEY_FILE to the PEM file of the key that signs, in SERVER_KEYS_DIR; `ks-server keys status` names it";
+pub const PAST_KEY_HELP: &str = "set SERVER_PRIVATE_KEY_FILE to the PEM file of the key that signs, in SERVER_KEYS_DIR; `ks-server keys status` names it";
 
 /// The error of a command that the server's keys do not allow.
 pub fn keys_error(config: &Config, error: KeyringError) -> StartError {
-    let remedy = match &error {
+    let help = match &error {
         KeyringError::Vault(_) | KeyringError::Store(_) | KeyringError::Document(_) | KeyringError::Key(_) => "",
         KeyringError::NoFirmwareKey => "sign the manifest offline, with `ks-server firmware sign`",
         KeyringError::Refused(_) => "`ks-server keys status` shows the keys as they are",
@@ -96,6 +96,6 @@ pub fn keys_error(config: &Config, error: KeyringError) -> StartError {
             fault: DatabaseFault::Damaged,
             why: error.to_string(),
         },
-        other => StartError::Refused(other.to_string(), remedy),
+        other => StartError::refused(other.to_string(), help),
     }
 }

@@ -11,7 +11,7 @@ use ks_protocol::time::UnixMs;
 
 pub use direct_store::{warn_of_torn_log, with_reader, with_silent_reader, with_store};
 pub use images::artifacts;
-pub use keys::{KeyCreation, PAST_KEY_REMEDY, firmware_key, keys_error, signing_key};
+pub use keys::{KeyCreation, PAST_KEY_HELP, firmware_key, keys_error, signing_key};
 
 use crate::{
     config::Config,
@@ -92,7 +92,7 @@ impl Queues {
 /// # Errors
 /// The store can't be read.
 pub async fn has_devices(reader: &Reader) -> Result<bool, StoreError> {
-    reader.ask(|store| Ok(!store.standings(0, 1)?.is_empty())).await
+    reader.ask(|store| Ok(!store.auth_records(0, 1)?.is_empty())).await
 }
 
 /// The error of a command whose store failed.

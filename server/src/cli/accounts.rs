@@ -81,9 +81,8 @@ pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> Ended {
     Ok(())
 }
 
-fn wrong(name: &str, given: &str, expected: impl Into<String>) -> StartError {
-    let (name, given, expected) = (name.to_owned(), given.to_owned(), expected.into());
-    StartError::InvalidSetting { name, given, expected, example: String::new() }
+fn invalid_name(argument: &str, given: &str) -> StartError {
+    StartError::refused(format!("{argument} can't be `{given}`"), "give 1 to 64 of A-Z, a-z, 0-9, . _ - and @")
 }
 
 /// Reads a password from standard input, without echo on a terminal, and hashes it.
@@ -99,22 +98,22 @@ fn read_password() -> Result<String, StartError> {
         edge::complain("");
     }
     let hashed = password::hash(line.trim_end_matches(['\n', '\r']), &edge::os_randomness()?);
-    hashed.map_err(|expected| wrong("the password", "(not shown)", expected))
+    hashed.map_err(|expected| StartError::refused("this password can't be used", format!("give {expected}")))
 }
 
 fn user_refused(name: &str, refused: &UserRefused) -> StartError {
-    let expected = match refused {
-        UserRefused::NameTaken => "a name that is not taken",
-        UserRefused::Unknown => "the name of a user; `ks-server admin user list` shows them",
-        UserRefused::Changed { .. } => "a user that no other command is changing; try again",
+    let (what, help) = match refused {
+        UserRefused::NameTaken => (format!("there is a user {name} already"), "choose another name"),
+        UserRefused::Unknown => (format!("there is no user {name}"), "`ks-server admin user list` shows all users"),
+        UserRefused::Changed { .. } => (format!("another command has changed the user {name} meanwhile"), "try again"),
     };
-    wrong("NAME", name, expected)
+    StartError::refused(what, help)
 }
 
 fn create_user(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let (name, role) = (given(flags, "NAME").to_owned(), role_of(flags));
     if !is_name(&name) {
-        return Err(wrong("NAME", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
+        return Err(invalid_name("NAME", &name));
     }
     let (new, by) = (NewUser { name: name.clone(), role, password_hash: read_password()? }, by());
     assembly::with_store(config, async |writer, _| {
@@ -163,7 +162,7 @@ fn list_users(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
 fn create_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
     let name = given(flags, "name").to_owned();
     if !is_name(&name) {
-        return Err(wrong("--name", &name, "1 to 64 of A-Z, a-z, 0-9, . _ - and @"));
+        return Err(invalid_name("--name", &name));
     }
     let ttl = flags.get_one::<Duration>("ttl").copied().unwrap_or_default();
     let by = by();
@@ -206,7 +205,8 @@ fn revoke_token(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         revoked.map_err(|error| assembly::database_error(config, &error))
     })?;
     if !was_there {
-        return Err(wrong("ROW", &row.to_string(), "the number of a token; `ks-server admin token list` shows them"));
+        let help = "`ks-server admin token list` shows all tokens";
+        return Err(StartError::refused(format!("there is no token {row}"), help));
     }
     edge::say(&format!("token {row} revoked"))
 }

@@ -8,7 +8,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::{
     number::{canonical, within},
-    text::printable_json,
+    text::{counted, printable_json},
     time::UnixMs,
 };
 
@@ -167,7 +167,7 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
         for (number, text) in (1_u64..).zip(BufReader::new(file).lines()) {
             let wrong = |why: String| {
                 let what = format!("{}: line {number} is not a line of an audit export: {why}", path.display());
-                StartError::Refused(what, "give the complete output of `ks-server audit export`, oldest file first")
+                StartError::refused(what, "give the complete output of `ks-server audit export`, oldest file first")
             };
             let line: AuditEntry =
                 serde_json::from_str(&text.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
@@ -216,7 +216,7 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
         }
     })?;
     match pruned {
-        Ok(lines) => Ok(edge::say(&format!("{lines} lines deleted; keep the exports"))?),
+        Ok(lines) => Ok(edge::say(&format!("{} deleted; keep the exports", counted(lines, "line")))?),
         Err(broken) => found(report(&Err(broken), false), true),
     }
 }
@@ -226,7 +226,9 @@ fn report(walked: &Result<Intact, Broken>, as_json: bool) -> Result<(), StartErr
         Ok(Intact { first, end, .. }) if as_json => {
             output::json(&serde_json::json!({ "whole": true, "first": first, "head": head_text(*end) }))
         }
-        Ok(Intact { first: 1, end, .. }) => edge::say(&format!("intact: {} lines\nhead: {}", end.0, head_text(*end))),
+        Ok(Intact { first: 1, end, .. }) => {
+            edge::say(&format!("intact: {}\nhead: {}", counted(end.0, "line"), head_text(*end)))
+        }
         Ok(Intact { first, end, .. }) => edge::say(&format!(
             "intact: lines {first} to {}; earlier lines were pruned, verify them with --export\nhead: {}",
             end.0,

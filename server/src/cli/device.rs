@@ -26,11 +26,8 @@ pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
         let found = gather(&reader, SystemClock.now(), config.heartbeat_interval, device_id).await;
         found.map_err(|error| assembly::database_error(&config, &error))
     })?;
-    let about = found.ok_or_else(|| StartError::InvalidSetting {
-        name: "DEVICE_ID".to_owned(),
-        given: device_id.to_string(),
-        expected: "the ID of a whitelisted device; `ks-server factory export` lists them".to_owned(),
-        example: String::new(),
+    let about = found.ok_or_else(|| {
+        StartError::refused(format!("there is no device {device_id}"), "`ks-server factory export` lists all devices")
     })?;
     if flags.get_flag("json") {
         output::json(&about)?;

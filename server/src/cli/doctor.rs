@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, path::Path, time::Duration};
 
 use clap::{ArgMatches, Command};
-use ks_protocol::time::UnixMs;
+use ks_protocol::{text::counted, time::UnixMs};
 use serde::Serialize;
 
 use super::{Ended, found, json, output, with_settings};
@@ -11,7 +11,7 @@ use crate::{
     assembly,
     clock::{Clock, SystemClock},
     config::{
-        ArtifactPlace, Config, MISSING_REMEDY, ServerKeySource, conflicts, is_empty, left_without_database,
+        ArtifactPlace, Config, MISSING_HELP, ServerKeySource, conflicts, is_empty, left_without_database,
         refuse_emptied,
     },
     edge,
@@ -53,19 +53,19 @@ struct Finding {
     health: Health,
     found: String,
     /// How to fix it, if it is not ok.
-    remedy: Option<String>,
+    help: Option<String>,
 }
 
 fn ok(what: &'static str, found: impl Into<String>) -> Finding {
-    Finding { what, health: Health::Ok, found: found.into(), remedy: None }
+    Finding { what, health: Health::Ok, found: found.into(), help: None }
 }
 
-fn warning(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    Finding { what, health: Health::Warning, found: found.into(), remedy: Some(remedy.into()) }
+fn warning(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Warning, found: found.into(), help: Some(help.into()) }
 }
 
 fn bad(what: &'static str, error: &StartError) -> Finding {
-    Finding { what, health: Health::Bad, found: error.to_string(), remedy: Some(error.remedy()) }
+    Finding { what, health: Health::Bad, found: error.to_string(), help: Some(error.help()) }
 }
 
 pub(super) fn run(flags: &ArgMatches, config: Result<(Config, Vec<String>), Vec<StartError>>) -> Ended {
@@ -85,8 +85,8 @@ fn show(findings: &[Finding]) -> Result<(), StartError> {
             Health::Bad => "BAD ",
         };
         edge::say(&format!("{word}  {:<9} {}", finding.what, finding.found))?;
-        if let Some(remedy) = &finding.remedy {
-            edge::say(&format!("{:16}help: {remedy}", ""))?;
+        if let Some(help) = &finding.help {
+            edge::say(&format!("{:16}help: {help}", ""))?;
         }
     }
     Ok(())
@@ -95,22 +95,22 @@ fn show(findings: &[Finding]) -> Result<(), StartError> {
 fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
     let mut findings = vec![ok("settings", "all settings are valid")];
     if config.admin_token.is_some() {
-        let remedy =
+        let help =
             "for daily work use users and tokens of `ks-server admin`: they expire, and the audit shows each by name";
-        findings.push(warning("settings", "ADMIN_TOKEN is set: it has full access and never expires", remedy));
+        findings.push(warning("settings", "ADMIN_TOKEN is set: it has full access and never expires", help));
     }
     let unknown = |doubt: &String| warning("settings", doubt, "correct the name if it is meant for this program");
     findings.extend(doubtful.iter().map(unknown));
     let open_files_max = edge::open_files_max();
     let conflicts = conflicts(config, open_files_max);
-    findings.extend(conflicts.into_iter().map(|conflict| warning("settings", conflict.found, conflict.remedy)));
+    findings.extend(conflicts.into_iter().map(|conflict| warning("settings", conflict.found, conflict.help)));
     findings.push(disk(config));
     let open_files_max = open_files_max.map_or("unlimited".to_owned(), |most| most.to_string());
     findings.push(ok("limits", format!("open files: {open_files_max}")));
     let now = SystemClock.now();
     if now < WRITTEN_AT {
-        let remedy = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
-        findings.push(warning("clock", format!("it is {now}, before this program was written"), remedy));
+        let help = "set the clock (`timedatectl set-ntp true`): devices trust the server's time";
+        findings.push(warning("clock", format!("it is {now}, before this program was written"), help));
     }
     match assembly::firmware_key(config) {
         Ok(None) => {}
@@ -155,9 +155,9 @@ fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
         return findings;
     }
     if let Some(torn) = torn_log(&config.database) {
-        let remedy =
+        let help =
             "nothing to do after a crash; if this is a copy or a backup, take another or compare it with its source";
-        findings.push(warning("database", torn, remedy));
+        findings.push(warning("database", torn, help));
     }
     let checked =
         assembly::with_silent_reader(config, async |reader| Ok(check_inside(config, key.ok(), &reader, now).await));
@@ -172,15 +172,15 @@ fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
 fn no_database(config: &Config) -> Finding {
     let path = config.database.display();
     if is_empty(&config.database) {
-        let remedy = "the first start of the server creates a new fleet in it; if the database is elsewhere, set DATABASE_URL to it";
-        return warning("database", format!("there is no database at {path}: the file is empty"), remedy);
+        let help = "the first start of the server creates a new fleet in it; if the database is elsewhere, set DATABASE_URL to it";
+        return warning("database", format!("there is no database at {path}: the file is empty"), help);
     }
     if let Some(beside) = left_without_database(config) {
         let found = format!("there is no database at {path}, but a fleet's server has left {}", beside.display());
-        return warning("database", found, MISSING_REMEDY);
+        return warning("database", found, MISSING_HELP);
     }
-    let remedy = "the first start of the server creates it; if the database is elsewhere, set DATABASE_URL to it";
-    warning("database", format!("there is no database at {path}"), remedy)
+    let help = "the first start of the server creates it; if the database is elsewhere, set DATABASE_URL to it";
+    warning("database", format!("there is no database at {path}"), help)
 }
 
 /// Files and folders that the server must write and this user may not.
@@ -214,8 +214,8 @@ fn rights(config: &Config) -> Vec<Finding> {
             continue;
         }
         let found = format!("{user} may not write to {}: {cause}; {so}", place.display());
-        let remedy = format!("give the server's user write access (`ls -ld {}`)", place.display());
-        findings.push(warning(what, found, remedy));
+        let help = format!("give the server's user write access (`ls -ld {}`)", place.display());
+        findings.push(warning(what, found, help));
     }
     findings
 }
@@ -245,11 +245,11 @@ async fn check_inside(
             let found = format!("{} is intact; newest heartbeat: {newest_text}", config.database.display());
             findings.push(ok("database", found));
             if newest.is_some_and(|newest| newest.since_ms(now) > 60_000) {
-                let remedy = "set the clock (`timedatectl set-ntp true`): it is slow now, or was fast earlier";
+                let help = "set the clock (`timedatectl set-ntp true`): it is slow now, or was fast earlier";
                 findings.push(warning(
                     "clock",
                     format!("it is {now}, but the newest heartbeat is from {newest_text}"),
-                    remedy,
+                    help,
                 ));
             } else {
                 findings.push(ok("clock", format!("it is {now}")));
@@ -258,12 +258,12 @@ async fn check_inside(
     }
     match verify_chain(reader, Vec::new()).await {
         Err(error) => findings.push(failed(&error)),
-        Ok(Ok((number, _))) => findings.push(ok("audit", format!("{number} lines, intact"))),
+        Ok(Ok((number, _))) => findings.push(ok("audit", format!("{}, intact", counted(number, "line")))),
         Ok(Err(broken)) => findings.push(Finding {
             what: "audit",
             health: Health::Bad,
             found: broken.to_string(),
-            remedy: Some("compare with an earlier export or backup".to_owned()),
+            help: Some("compare with an earlier export or backup".to_owned()),
         }),
     }
     findings.extend(images(config, reader).await);
@@ -305,12 +305,12 @@ async fn images(config: &Config, reader: &Reader) -> Vec<Finding> {
                 what: "firmware",
                 health: Health::Bad,
                 found: format!("the image {} {fault}", image.sha256),
-                remedy: Some("upload the same image again, then resume its rollouts".to_owned()),
+                help: Some("upload the same image again, then resume its rollouts".to_owned()),
             }),
         }
     }
     if intact > 0 {
-        findings.push(ok("firmware", format!("{intact} images of offered releases are intact")));
+        findings.push(ok("firmware", format!("{} of offered releases, intact", counted(intact, "image"))));
     }
     findings
 }
@@ -327,21 +327,24 @@ async fn keys(config: &Config, vault: &Vault, reader: &Reader, now: UnixMs) -> V
         if vault.find(&signing.key_id)?.is_none() {
             return Err(KeyringError::NotHeld { key_id: signing.key_id.clone(), place: vault.place() });
         }
-        let past = state.past(&given).map(|past| warning("keys", past, assembly::PAST_KEY_REMEDY));
+        let past = state.past(&given).map(|past| warning("keys", past, assembly::PAST_KEY_HELP));
         let and = |finding: Finding| past.into_iter().chain([finding]).collect::<Vec<_>>();
         let holders = guard::stranded(reader, &state, now).await?;
         let (version, confirmed, active) = (state.version, holders.confirmed, holders.active);
-        let found =
-            format!("{} signs; {confirmed} of {active} active devices have confirmed keyset {version}", signing.key_id);
+        let found = format!(
+            "{} signs; keyset {version} is confirmed by {confirmed} of {}",
+            signing.key_id,
+            counted(active, "active device")
+        );
         if let Some(first) = holders.unknown_keyset.first() {
             let found = format!("{first} and possibly others have a newer keyset than {version}, the newest one here");
-            let remedy = "`ks-server keys status` lists them, `ks-server device investigate` explains what to do";
-            return Ok(and(warning("keys", found, remedy)));
+            let help = "`ks-server keys status` lists them, `ks-server device investigate` explains what to do";
+            return Ok(and(warning("keys", found, help)));
         }
         let left = Duration::from_millis(state.expires_at.since_ms(now));
         if left < Duration::from_hours(7 * 24) {
-            let remedy = "start the server: it renews the keyset";
-            return Ok(and(warning("keys", format!("keyset {version} expires at {}", state.expires_at), remedy)));
+            let help = "start the server: it renews the keyset";
+            return Ok(and(warning("keys", format!("keyset {version} expires at {}", state.expires_at), help)));
         }
         Ok(and(ok("keys", found)))
     };

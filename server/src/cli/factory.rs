@@ -8,7 +8,7 @@ use ks_protocol::{
     id::DeviceId,
     key::{PrivateKey, PublicKey},
     number::within,
-    text::printable,
+    text::{counted, printable},
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -126,7 +126,7 @@ fn say(done: Imported, flags: &ArgMatches) -> Result<(), StartError> {
     if flags.get_flag("json") {
         return output::json(&serde_json::json!({ "added": added, "unchanged": unchanged, "revoked": revoked }));
     }
-    edge::say(&format!("{added} devices whitelisted, {unchanged} already whitelisted"))?;
+    edge::say(&format!("{} whitelisted, {unchanged} already whitelisted", counted(added, "device")))?;
     if revoked > 0 {
         edge::say(&format!("{revoked} of them are revoked and stay revoked: provision them again with a new key"))?;
     }
@@ -162,11 +162,8 @@ fn import_all(config: &Config, path: PathBuf, devices: Vec<NewDevice>) -> Result
 }
 
 fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
-    let wrong = |name: &str, given: String, expected: String| StartError::InvalidSetting {
-        name: name.to_owned(),
-        given,
-        expected,
-        example: String::new(),
+    let wrong = |name: &str, given: &str, expected: &str| {
+        StartError::refused(format!("{name} can't be `{given}`"), format!("give {expected}"))
     };
     let key_out = flags.get_one::<PathBuf>("key-out");
     let made = match key_out {
@@ -177,22 +174,19 @@ fn enroll(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         key.public_key()
     } else {
         let text = given(flags, "public-key");
-        PublicKey::from_base64(text).map_err(|error| {
-            let expected = error.to_string().trim_start_matches("expected ").to_owned();
-            wrong("--public-key", text.to_owned(), expected)
-        })?
+        PublicKey::from_base64(text)
+            .map_err(|error| wrong("--public-key", text, error.to_string().trim_start_matches("expected ")))?
     };
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID").cloned() else { return Ok(()) }; // clap demands it
-    names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS).map_err(|_| {
-        wrong("DEVICE_ID", device_id.to_string(), "an ID that is not reserved in the paths of the API".to_owned())
-    })?;
+    names::check(device_id.as_str(), &names::RESERVED_DEVICE_IDS)
+        .map_err(|_| wrong("DEVICE_ID", device_id.as_str(), "an ID that is not reserved in the paths of the API"))?;
     let [serial, manufacturer, model, site] =
         ["serial", "manufacturer", "model", "site"].map(|name| given(flags, name).to_owned());
     for (name, text) in
         [("--serial", &serial), ("--manufacturer", &manufacturer), ("--model", &model), ("--site", &site)]
     {
         if !inventory::is_field(text) {
-            return Err(wrong(name, text.clone(), inventory::FIELD.to_owned()));
+            return Err(wrong(name, text, inventory::FIELD));
         }
     }
     if let (Some(path), Some(key)) = (key_out, &made) {
@@ -272,7 +266,7 @@ fn add_otrts(config: &Config, otrts: &NewOtrts, by: &Actor) -> Result<(), StartE
 fn known(config: &Config, device_id: Option<DeviceId>) -> Result<bool, StartError> {
     let Some(device_id) = device_id else { return Ok(true) };
     assembly::with_reader(config, async |reader| {
-        let found = reader.ask(move |store| store.standing(&device_id)).await;
+        let found = reader.ask(move |store| store.auth_record(&device_id)).await;
         found.map(|found| found.is_some()).map_err(|error| assembly::database_error(config, &error))
     })
 }

@@ -172,19 +172,19 @@ fn sign(flags: &ArgMatches) -> Result<(), StartError> {
     let key = vault::read_key(&flags.get_one::<PathBuf>("key").cloned().unwrap_or_default())?;
     let Some(fields) = fields(flags, sha256) else { return Ok(()) }; // clap demands them
     let signed = fields.signed(size_bytes, &key, SystemClock.now());
-    edge::say(&signed.map_err(|error| StartError::Refused(error.to_string(), remedy(&error)))?)
+    edge::say(&signed.map_err(|error| StartError::refused(error.to_string(), help(&error)))?)
 }
 
 fn refused(config: &Config, error: ReleaseError) -> StartError {
     match error {
         ReleaseError::Keys(error) => assembly::keys_error(config, error),
         ReleaseError::Store(error) => assembly::database_error(config, &error),
-        other => StartError::Refused(other.to_string(), remedy(&other)),
+        other => StartError::refused(other.to_string(), help(&other)),
     }
 }
 
 /// The help for a release that can't be created or changed.
-fn remedy(error: &ReleaseError) -> &'static str {
+fn help(error: &ReleaseError) -> &'static str {
     match error {
         ReleaseError::Field(_) => "`ks-server firmware add --help` describes each field",
         ReleaseError::Manifest(UpdateClass::Freeze) => {
@@ -218,7 +218,7 @@ async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Resu
     let found = reader.ask(move |store| store.release(&wanted)).await;
     let found = found.map_err(|error| assembly::database_error(config, &error))?;
     found.and_then(Release::of).ok_or_else(|| {
-        StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
+        StartError::refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
     })
 }
 
@@ -236,7 +236,7 @@ async fn upload(config: &Config, flags: &ArgMatches, writer: &Writer, by: &Actor
     let uploaded =
         assembly::artifacts(config)?.upload(axum::body::Body::from(image), &upload_name(edge::os_randomness()?)).await;
     let (sha256, size_bytes) = uploaded.map_err(|error| {
-        StartError::Refused(
+        StartError::refused(
             error.to_string(),
             "give an image within ARTIFACT_BYTES_MAX, and check that ARTIFACTS_DIR is writable",
         )
@@ -281,7 +281,7 @@ async fn change(
     reader: &Reader,
 ) -> Result<Release, StartError> {
     let Some(release_id) = flags.get_one::<ReleaseId>("RELEASE_ID") else {
-        return Err(StartError::Refused("no release is given".to_owned(), "give its ID")); // clap demands it
+        return Err(StartError::refused("no release is given".to_owned(), "give its ID")); // clap demands it
     };
     let (by, reason) = (by(), given(flags, "reason"));
     let changed = if name == "revoke" {
@@ -292,7 +292,7 @@ async fn change(
         let wanted = release_id.clone();
         let found = reader.ask(move |store| store.release(&wanted)).await;
         let found = found.map_err(|error| assembly::database_error(config, &error))?.ok_or_else(|| {
-            StartError::Refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
+            StartError::refused(format!("there is no release {release_id}"), "`ks-server firmware list` shows them")
         })?;
         match name {
             "stage" => releases::stage(&found, &keyring, writer, reader, reason, &by).await,

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::{DeviceId, KeyId},
     key::{InvalidKey, PrivateKey, PublicKey},
+    text::counted,
 };
 
 use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
@@ -120,7 +121,7 @@ fn left(config: &Config, now: &KeysStatus) -> Vec<String> {
 async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, KeyringError> {
     KeysetState::read(reader).await?.ok_or_else(|| {
         let why = format!("{} has no keyset yet", config.database.display());
-        KeyringError::Vault(StartError::Refused(why, "start the server once: it publishes the first keyset"))
+        KeyringError::Vault(StartError::refused(why, "start the server once: it publishes the first keyset"))
     })
 }
 
@@ -175,11 +176,11 @@ fn show(status: &KeysStatus) -> Result<(), StartError> {
     let row = |key: &crate::service::keys::ServerKey| vec![key.key_id.to_string(), key.status.as_str().to_owned()];
     output::table(&["key", "status"], &status.keys.iter().map(row).collect::<Vec<_>>())?;
     edge::say(&format!(
-        "\nkeyset {}, valid until {}\nconfirmed by {} of {} active devices; activating or retiring a key now would strand {}",
+        "\nkeyset {}, valid until {}\nconfirmed by {} of {}; activating or retiring a key now would strand {}",
         status.keyset_version,
         status.expires_at,
         status.confirmed_devices,
-        status.active_devices,
+        counted(status.active_devices, "active device"),
         status.stranded_devices
     ))?;
     if status.unknown_keyset_devices.is_empty() {
@@ -222,7 +223,7 @@ fn export_public_key(config: &Config, format: &str) -> Result<(), StartError> {
             Ok(state.and_then(|state| state.past(&given)))
         })?;
         if let Some(past) = past {
-            return Err(StartError::Refused(past, assembly::PAST_KEY_REMEDY));
+            return Err(StartError::refused(past, assembly::PAST_KEY_HELP));
         }
     }
     edge::say(&match format {

@@ -80,7 +80,7 @@ fn exit_code(ended: Ended) -> ExitCode {
         Err(Failed::Errors(errors)) if errors.iter().all(StartError::is_closed_pipe) => ExitCode::SUCCESS,
         Err(Failed::Errors(errors)) => {
             for error in &errors {
-                edge::complain(&format!("error: {error}\n  help: {}", error.remedy()));
+                edge::complain(&format!("error: {error}\n  help: {}", error.help()));
             }
             ExitCode::from(errors.first().map_or(3, StartError::exit_code))
         }
@@ -172,7 +172,7 @@ fn man(flags: &ArgMatches) -> Ended {
     for word in flags.get_many::<String>("COMMAND").into_iter().flatten() {
         let Some(found) = shown.find_subcommand(word) else {
             let why = format!("`{}` has no command `{word}`", shown.get_display_name().unwrap_or("ks-server"));
-            return Err(StartError::Refused(why, "`ks-server --help` lists the commands").into());
+            return Err(StartError::refused(why, "`ks-server --help` lists the commands").into());
         };
         shown = found.clone();
     }

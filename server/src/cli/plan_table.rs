@@ -5,11 +5,11 @@ use crate::{
     edge,
     failure::StartError,
     rollout::{
-        devices,
         plan::{Plan, percent},
         power::{BUG_RATES_BP, Bounds, GatePower, PowerRow, Through, TogetherRow, rounded},
     },
 };
+use ks_protocol::text::counted;
 
 /// Most stages that a power table shows: the first ones and the last.
 const STAGES_SHOWN: usize = 4;
@@ -43,7 +43,7 @@ pub(super) fn show(plan: &Plan) -> Result<(), StartError> {
         })
         .collect();
     output::table(&["stage", "share", "adds", "devices", "at least", "models", "sites"], &rows)?;
-    edge::say(&format!("\n{} in at least {}", devices(plan.targets), duration_text(plan.at_best_s)))?;
+    edge::say(&format!("\n{} in at least {}", counted(plan.targets, "device"), duration_text(plan.at_best_s)))?;
     for (why, count) in &plan.left_out {
         edge::say(&format!("left out: {count} {why}"))?;
     }
@@ -114,7 +114,7 @@ fn show_groups(gate: &GatePower) -> Result<(), StartError> {
     output::table(&heads.collect::<Vec<_>>(), &rows)?;
     match gate.groups.len().saturating_sub(GROUPS_SHOWN) + gate.groups_left_out {
         0 => Ok(()),
-        rest => edge::say(&format!("and {rest} more group{}", if rest == 1 { "" } else { "s" })),
+        rest => edge::say(&format!("and {}", counted(rest, "more group"))),
     }
 }
 

@@ -151,11 +151,11 @@ fn selector(flags: &ArgMatches) -> Result<Selector, StartError> {
         status: None,
     };
     match (selector == Selector::default(), flags.get_flag("all")) {
-        (true, false) => Err(StartError::Refused(
+        (true, false) => Err(StartError::refused(
             "no devices are selected".to_owned(),
             "give --device, --model, --site, --label or --firmware-version; or --all",
         )),
-        (false, true) => Err(StartError::Refused(
+        (false, true) => Err(StartError::refused(
             "--all can't be combined with another selection".to_owned(),
             "remove --all or the other flags",
         )),
@@ -175,7 +175,7 @@ fn policy(flags: &ArgMatches) -> Result<Policy, StartError> {
         toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
     };
     parsed.map_err(|why: String| {
-        StartError::Refused(format!("{}: {why}", path.display()), "docs/rollouts.md explains each field of a policy")
+        StartError::refused(format!("{}: {why}", path.display()), "docs/rollouts.md explains each field of a policy")
     })
 }
 
@@ -183,11 +183,11 @@ fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => assembly::database_error(config, &error),
         CreateError::Keys(error) => assembly::keys_error(config, error),
-        CreateError::InvalidRequest(PlanError::Policy(_)) => StartError::Refused(
+        CreateError::InvalidRequest(PlanError::Policy(_)) => StartError::refused(
             error.to_string(),
             "change the policy; docs/rollouts.md explains each field of a policy",
         ),
-        other => StartError::Refused(
+        other => StartError::refused(
             other.to_string(),
             "`ks-server firmware list` and `ks-server rollout list` show what exists",
         ),
@@ -195,7 +195,7 @@ fn refused(config: &Config, error: CreateError) -> StartError {
 }
 
 fn unknown(rollout_id: &RolloutId) -> StartError {
-    StartError::Refused(format!("there is no rollout {rollout_id}"), "`ks-server rollout list` shows them")
+    StartError::refused(format!("there is no rollout {rollout_id}"), "`ks-server rollout list` shows them")
 }
 
 pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
@@ -217,7 +217,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         return Ok(()); // clap demands them
     };
     names::check(rollout_id.as_str(), &names::RESERVED_ROLLOUT_IDS)
-        .map_err(|why| StartError::Refused(why, "choose another name for the rollout"))?;
+        .map_err(|why| StartError::refused(why, "choose another name for the rollout"))?;
     let request = RolloutRequest { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
     let plan = assembly::with_store(config, async |writer, reader| {
@@ -302,7 +302,7 @@ fn one_line(rollout: &Rollout) -> String {
     let updates: Vec<String> =
         rollout.updates.iter().map(|(state, count)| format!("{count} {}", state.as_str().to_lowercase())).collect();
     let gate_text = |gate: &GateReading| {
-        let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
+        let verdict = gate.judged.verdict.as_str();
         format!("gate {} of {}: {verdict}", gate.gate + 1, gate.of)
     };
     let gates: Vec<String> = rollout.gates.iter().map(gate_text).collect();
@@ -330,7 +330,7 @@ fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
         let Decision { at, actor, decision, stage, why, gates, .. } = decision;
         output::lines(&[format!("{at}  stage {}  {decision:<9}  {actor}: {why}", stage + 1)])?;
         for gate in gates {
-            let verdict = format!("{:?}", gate.judged.verdict).to_uppercase();
+            let verdict = gate.judged.verdict.as_str();
             output::lines(&[format!("                          {verdict}: {gate}")])?;
         }
     }
@@ -358,7 +358,7 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         match done.map_err(|error| assembly::database_error(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(error)) => {
-                Err(StartError::Refused(error.to_string(), "`ks-server rollout watch --once` shows its current state"))
+                Err(StartError::refused(error.to_string(), "`ks-server rollout watch --once` shows its current state"))
             }
             Some(Ok(_)) => {
                 let seen = read_rollout(config, &reader, &rollout_id).await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ks_protocol::text::counted;
+
 use super::{Config, IDLE_TIMEOUT_MS_MAX, Synchronous};
 use crate::clock::ms;
 
@@ -19,7 +21,7 @@ const DOWNLOAD_MAX: Duration = Duration::from_hours(1);
 pub struct Conflict {
     pub found: String,
     /// How to resolve it.
-    pub remedy: String,
+    pub help: String,
 }
 
 /// All conflicts; `open_files_max` is the process's limit of open files, none if unlimited.
@@ -40,9 +42,10 @@ fn device_rate(config: &Config) -> Option<Conflict> {
     let seconds = interval_ms as f64 / 1_000.0;
     Some(Conflict {
         found: format!(
-            "devices send a heartbeat every {seconds} s, which requires {needed} requests a minute in total, but may make only {per_min}"
+            "devices send a heartbeat every {seconds} s, which requires {} a minute in total, but may make only {per_min}",
+            counted(needed, "request")
         ),
-        remedy: format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} or more, or a longer HEARTBEAT_INTERVAL_MS"),
+        help: format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} or more, or a longer HEARTBEAT_INTERVAL_MS"),
     })
 }
 
@@ -54,7 +57,7 @@ fn wide_proxies(config: &Config) -> Option<Conflict> {
             "TRUSTED_PROXIES has a network with the prefix /{}: untrusted clients in it can forge their address",
             wide.prefix_len()
         ),
-        remedy: "list the proxies' addresses, or a network that only contains proxies".to_owned(),
+        help: "list the proxies' addresses, or a network that only contains proxies".to_owned(),
     })
 }
 
@@ -70,7 +73,7 @@ fn idle_timeout(config: &Config) -> Option<Conflict> {
             ms(idle),
             ms(interval)
         ),
-        remedy: format!("set IDLE_TIMEOUT_MS={enough_ms}, or a shorter HEARTBEAT_INTERVAL_MS"),
+        help: format!("set IDLE_TIMEOUT_MS={enough_ms}, or a shorter HEARTBEAT_INTERVAL_MS"),
     })
 }
 
@@ -81,7 +84,7 @@ fn group_and_queue(config: &Config) -> Option<Conflict> {
     }
     Some(Conflict {
         found: format!("{group} writes may share a commit, but only {queue} may wait for one"),
-        remedy: format!("set STORE_QUEUE_MAX={group} or more, or a smaller COMMIT_GROUP_MAX"),
+        help: format!("set STORE_QUEUE_MAX={group} or more, or a smaller COMMIT_GROUP_MAX"),
     })
 }
 
@@ -95,7 +98,7 @@ fn slow_downloads(config: &Config) -> Option<Conflict> {
         found: format!(
             "downloading a firmware image of ARTIFACT_BYTES_MAX takes {seconds} s at ARTIFACT_BYTES_PER_S_MAX, even for a single device"
         ),
-        remedy: "set a larger ARTIFACT_BYTES_PER_S_MAX, or a smaller ARTIFACT_BYTES_MAX".to_owned(),
+        help: "set a larger ARTIFACT_BYTES_PER_S_MAX, or a smaller ARTIFACT_BYTES_MAX".to_owned(),
     })
 }
 
@@ -106,7 +109,7 @@ fn power_cut(config: &Config) -> Option<Conflict> {
     let word = config.sqlite.synchronous.as_str().to_lowercase();
     Some(Conflict {
         found: format!("STORE_SYNCHRONOUS={word}: a power failure loses acknowledged data"),
-        remedy: "set STORE_SYNCHRONOUS=full in production".to_owned(),
+        help: "set STORE_SYNCHRONOUS=full in production".to_owned(),
     })
 }
 
@@ -134,11 +137,15 @@ fn open_files(config: &Config, open_files_max: Option<u64>) -> Option<Conflict> 
     };
     Some(Conflict {
         found: format!(
-            "the limit is {open_files_max} open files, but {needed} may be needed: one for each of {connections} connections \
-             (CONNECTIONS_MAX), a file or a socket for each of {downloads} downloads of images (ARTIFACT_DOWNLOADS_MAX), and \
-             {OTHER_FILES} others; the server accepts at most {held} connections"
+            "the limit is {}, but {needed} may be needed: one for each of {} \
+             (CONNECTIONS_MAX), a file or a socket for each of {} of images (ARTIFACT_DOWNLOADS_MAX), and \
+             {OTHER_FILES} others; the server accepts at most {}",
+            counted(open_files_max, "open file"),
+            counted(connections, "connection"),
+            counted(downloads, "download"),
+            counted(held, "connection")
         ),
-        remedy: format!(
+        help: format!(
             "raise the limit (LimitNOFILE= of the systemd unit, or `ulimit -n`) to {needed}, or set {instead}"
         ),
     })
@@ -160,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn each_conflict_is_found_and_its_remedy_resolves_it() {
+    fn each_conflict_is_found_and_its_help_resolves_it() {
         for (pairs, named, fixed) in [
             (
                 &[("HEARTBEAT_INTERVAL_MS", "5000"), ("RATE_LIMIT_DEVICE_PER_MIN", "1")][..],
@@ -192,14 +199,14 @@ mod tests {
         assert_eq!(held(&[], Some(64)), 1);
     }
 
-    /// The settings that a remedy names with a value.
-    fn named(remedy: &str) -> Vec<(&str, &str)> {
-        let words = remedy.split([' ', ',']).filter_map(|word| word.split_once('='));
+    /// The settings that a help text names with a value.
+    fn named(help: &str) -> Vec<(&str, &str)> {
+        let words = help.split([' ', ',']).filter_map(|word| word.split_once('='));
         words.filter(|(_, value)| !value.is_empty()).collect()
     }
 
     #[test]
-    fn every_remedy_is_an_accepted_setting_that_resolves_the_conflict() {
+    fn every_help_is_an_accepted_setting_that_resolves_the_conflict() {
         let mut cases: Vec<Vec<(&str, &str)>> = Vec::new();
         for interval in ["100", "999", "60000", "43200000", "43200001", "86399999", "86400000"] {
             for idle in ["1000", "900000", "86400000"] {
@@ -210,32 +217,32 @@ mod tests {
         cases.push(vec![("STORE_QUEUE_MAX", "16"), ("COMMIT_GROUP_MAX", "4096")]);
         cases.push(vec![("STORE_SYNCHRONOUS", "normal")]);
         cases.push(vec![("ARTIFACT_DOWNLOADS_MAX", "100000"), ("CONNECTIONS_MAX", "1000000")]);
-        let mut remedies = 0;
+        let mut help_texts = 0;
         for pairs in &cases {
             for open_files_max in [None, Some(1), Some(64), Some(129), Some(20_000), Some(u64::MAX)] {
-                for Conflict { found, remedy } in of(pairs, open_files_max) {
-                    let fixed = named(&remedy);
-                    remedies += fixed.len();
+                for Conflict { found, help } in of(pairs, open_files_max) {
+                    let fixed = named(&help);
+                    help_texts += fixed.len();
                     let left = of(&[&pairs[..], &fixed].concat(), open_files_max);
                     let is_resolved =
                         left.len() < of(pairs, open_files_max).len() && left.iter().all(|left| left.found != found);
-                    assert!(fixed.is_empty() || is_resolved, "{pairs:?} {remedy}: {left:?}");
+                    assert!(fixed.is_empty() || is_resolved, "{pairs:?} {help}: {left:?}");
                 }
             }
         }
-        assert!(remedies > 40, "{remedies}");
+        assert!(help_texts > 40, "{help_texts}");
         assert_eq!(of(&[("HEARTBEAT_INTERVAL_MS", "86400000"), ("IDLE_TIMEOUT_MS", "86400000")], None), []);
     }
 
     #[test]
     fn open_files_are_counted_with_downloads() {
         let found = of(&[], Some(20_000));
-        assert!(found.len() == 1 && found[0].remedy.ends_with("to 100128, or set CONNECTIONS_MAX=19872"), "{found:?}");
+        assert!(found.len() == 1 && found[0].help.ends_with("to 100128, or set CONNECTIONS_MAX=19872"), "{found:?}");
         assert_eq!(of(&[("CONNECTIONS_MAX", "19872")], Some(20_000)), []);
         let pairs = [("CONNECTIONS_MAX", "100"), ("ARTIFACT_DOWNLOADS_MAX", "20000")];
         let found = of(&pairs, Some(20_000));
         assert!(found.len() == 1 && found[0].found.contains("20164 may be needed"), "{found:?}");
-        assert!(found[0].remedy.ends_with("or set smaller CONNECTIONS_MAX and ARTIFACT_DOWNLOADS_MAX"), "{found:?}");
+        assert!(found[0].help.ends_with("or set smaller CONNECTIONS_MAX and ARTIFACT_DOWNLOADS_MAX"), "{found:?}");
         assert_eq!(of(&pairs, Some(20_164)), []);
     }
 }

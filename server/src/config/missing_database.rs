@@ -11,7 +11,7 @@ use crate::{failure::StartError, store::has_log};
 /// File name of the development key, next to the database.
 pub(super) const DEVELOPMENT_KEY: &str = "development-server-key.pem";
 /// The help if a fleet's database is missing.
-pub const MISSING_REMEDY: &str = "move the database back, or restore a backup, before `ks-server serve` or `ks-server migrate`: they would create a new fleet, which does not know the devices of the old one";
+pub const MISSING_HELP: &str = "move the database back, or restore a backup, before `ks-server serve` or `ks-server migrate`: they would create a new fleet, which does not know the devices of the old one";
 
 /// A file or folder that a fleet's server has left although its database is missing; none if nothing shows that there was a fleet. A
 /// dangling link and a log without its database are not reported here: opening them fails.
@@ -40,7 +40,7 @@ pub fn refuse_missing(config: &Config) -> Result<(), StartError> {
     Err(StartError::Unreadable {
         path: config.database.clone(),
         why: format!("it is missing, but a fleet's server has left {}", left.display()),
-        remedy: MISSING_REMEDY.to_owned(),
+        help: MISSING_HELP.to_owned(),
     })
 }
 
@@ -78,7 +78,7 @@ pub fn refuse_emptied(config: &Config) -> Result<(), StartError> {
     Err(StartError::Unreadable {
         path: config.database.clone(),
         why: format!("it is empty, but a fleet's server has left {}", left.display()),
-        remedy: format!(
+        help: format!(
             "restore the database from a backup; to create a new fleet, in which all devices have to be registered again, delete the empty \
              file or move {} away",
             left.display()

@@ -22,7 +22,7 @@ use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
 pub use conflicts::{Conflict, conflicts, connections_max};
 pub use missing_database::{
-    MISSING_REMEDY, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
+    MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };
 pub use settings::{SETTINGS, Setting};
 pub use small_file::read_small;
@@ -211,7 +211,7 @@ mod tests {
         ] {
             let errors = with(&[("ADMIN_WEB_ORIGIN", wrong)]).unwrap_err();
             assert_eq!(errors.len(), 1, "{wrong}");
-            assert_eq!(errors[0].remedy(), format!("set ADMIN_WEB_ORIGIN={right}"));
+            assert_eq!(errors[0].help(), format!("set ADMIN_WEB_ORIGIN={right}"));
         }
         for right in
             ["http://a", "https://a:80", "http://a:443", "http://a:8080", "https://[::1]", "https://[::1]:8443"]
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_key_from_two_sources_is_refused() {
         let wrong = with(&[("SERVER_PRIVATE_KEY", "a"), ("SERVER_PRIVATE_KEY_FILE", "b")]).unwrap_err();
-        assert!(wrong[0].remedy().contains("unset one"), "{wrong:?}");
+        assert!(wrong[0].help().contains("unset one"), "{wrong:?}");
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             ("SENTRY_DSN", "nowhere"),
         ])
         .unwrap_err();
-        let text: Vec<String> = wrong.iter().map(|error| format!("{error}; {}", error.remedy())).collect();
+        let text: Vec<String> = wrong.iter().map(|error| format!("{error}; {}", error.help())).collect();
         assert_eq!(text.len(), 7, "{text:#?}");
         assert_eq!(
             text[0],
@@ -296,13 +296,13 @@ mod tests {
                 }
                 let wrong = with(&[&[(setting, path.as_str())], other].concat()).unwrap_err();
                 let [wrong] = wrong.as_slice() else { panic!("one error for one fault: {wrong:?}") };
-                let text = format!("{wrong}; {}", wrong.remedy());
+                let text = format!("{wrong}; {}", wrong.help());
                 assert!(text.starts_with(setting) && text.contains(path.as_str()) && text.contains(why), "{text}");
                 assert!(!text.contains("hunter2"), "{text}");
             }
         }
         let short = with(&[("ADMIN_TOKEN_FILE", &*short)]).unwrap_err();
-        assert_eq!(short[0].remedy(), "give a file with at least 16 characters without spaces");
+        assert_eq!(short[0].help(), "give a file with at least 16 characters without spaces");
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
             "./data/",
         ] {
             let wrong = with(&[("DATABASE_URL", given)]).unwrap_err();
-            let said = format!("{}; {}", wrong[0], wrong[0].remedy());
+            let said = format!("{}; {}", wrong[0], wrong[0].help());
             assert!(
                 said.contains("expected `file:` and the path") && said.contains("set DATABASE_URL=file:"),
                 "{said}"

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, number::canonical};
+use ks_protocol::{key::PrivateKey, number::canonical, text::counted};
 
 use super::{SETTINGS, Secret, small_file::read_small};
 use crate::failure::StartError;
@@ -40,7 +40,11 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         let shown: String = without_password(given).chars().take(80).collect();
         self.wrong.push(StartError::InvalidSetting {
             name: name.to_owned(),
-            given: if setting.secret { format!("({} characters, not shown)", given.chars().count()) } else { shown },
+            given: if setting.secret {
+                format!("({}, not shown)", counted(given.chars().count(), "character"))
+            } else {
+                shown
+            },
             expected: setting.expected.to_owned(),
             example: setting.example.to_owned(),
         });
@@ -111,7 +115,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         match read_small(&path) {
             Ok(text) if is_valid(text.trim()) => return Some(Secret::of(text.trim())),
             Ok(text) => {
-                let why = format!("{} characters, not shown", text.trim().chars().count());
+                let why = format!("it has {}, not shown", counted(text.trim().chars().count(), "character"));
                 self.refuse_file(one, other, &path, &why);
             }
             Err(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
@@ -125,12 +129,8 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     /// Reports that the file that `other` names is not what `one` expects.
     pub(super) fn refuse_file(&mut self, one: &str, other: &str, path: &Path, why: &str) {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == one) else { return };
-        self.wrong.push(StartError::InvalidSetting {
-            name: other.to_owned(),
-            given: format!("{}: {why}", path.display()),
-            expected: format!("a file with {}", setting.expected),
-            example: String::new(),
-        });
+        let what = format!("{other} can't be `{}`: {why}", path.display());
+        self.wrong.push(StartError::refused(what, format!("give a file with {}", setting.expected)));
     }
 }
 

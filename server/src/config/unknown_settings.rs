@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use ks_protocol::text::counted;
+
 use super::SETTINGS;
 use crate::failure::StartError;
 
@@ -106,7 +108,8 @@ fn same_first_word(names: &[&str]) -> Option<String> {
         (1, _) => Some(format!("{listed} is ignored: it starts like a setting of this program, but is not one")),
         (_, 0) => Some(format!("{listed} are ignored: they start like settings of this program, but are not")),
         _ => Some(format!(
-            "{listed} and {more} others are ignored: they start like settings of this program, but are not"
+            "{listed} and {} are ignored: they start like settings of this program, but are not",
+            counted(more, "other")
         )),
     }
 }
@@ -243,7 +246,7 @@ mod tests {
         unknown_settings(names.iter().copied())
             .refused
             .iter()
-            .map(|error| format!("{error}; {}", error.remedy()))
+            .map(|error| format!("{error}; {}", error.help()))
             .collect()
     }
 

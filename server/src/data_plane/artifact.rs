@@ -83,9 +83,9 @@ async fn offered(
     let (device_id, sequence) = (request.device_id.clone(), request.sequence());
     app.reader
         .ask(move |store| {
-            let Some(standing) = store.standing(&device_id)? else { return Ok(Err(Denied::Unknown)) };
-            let kept = standing.sequence;
-            Ok(match standing.status {
+            let Some(state) = store.auth_record(&device_id)? else { return Ok(Err(Denied::Unknown)) };
+            let kept = state.sequence;
+            Ok(match state.status {
                 DeviceStatus::Revoked => Err(Denied::Revoked),
                 DeviceStatus::Whitelisted => Err(Denied::NotRegistered),
                 DeviceStatus::Registered if sequence <= kept => Err(Denied::Stale { kept }),

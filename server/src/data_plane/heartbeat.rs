@@ -67,8 +67,8 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
 /// Copies what the store knew better to memory, so that the next such request is refused before it reaches the store.
 pub(super) fn remember(known: &Known, denied: Denied) -> Refusal {
     match &denied {
-        Denied::Revoked => known.standing(|standing| standing.status = DeviceStatus::Revoked),
-        Denied::Stale { kept } => known.standing(|standing| standing.kept = standing.kept.max(*kept)),
+        Denied::Revoked => known.with_state(|state| state.status = DeviceStatus::Revoked),
+        Denied::Stale { kept } => known.with_state(|state| state.kept = state.kept.max(*kept)),
         _ => {}
     }
     denied.into()

@@ -7,6 +7,7 @@ use ks_protocol::{
     id::{SEQ_MAX, Sequence},
     message::{Logs, LogsStored, Request},
     refusal::RefusalCode,
+    text::counted,
 };
 
 use super::{heartbeat::remember, to_its_end};
@@ -38,7 +39,8 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(RefusalCode::Malformed).saying(format!(
-        "first_line_no: expected at most {most} with {lines} lines, so that the next line has a number, got {first}"
+        "first_line_no: expected at most {most} with {}, so that the next line has a number, got {first}",
+        counted(lines, "line")
     )))
 }
 

@@ -14,12 +14,8 @@ use crate::{
 pub fn start_log(config: &Config) -> Result<Reporting, StartError> {
     let reporting = match &config.sentry {
         None => Reporting::default(),
-        Some(dsn) => error_report::start(dsn).map_err(|expected| StartError::InvalidSetting {
-            name: "SENTRY_DSN".to_owned(),
-            given: "(not shown)".to_owned(),
-            expected: expected.to_owned(),
-            example: String::new(),
-        })?,
+        Some(dsn) => error_report::start(dsn)
+            .map_err(|expected| StartError::refused("SENTRY_DSN can't be used", format!("give {expected}")))?,
     };
     let level: LevelFilter = config.log_level.parse().unwrap_or(LevelFilter::INFO);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());

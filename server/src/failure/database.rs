@@ -36,7 +36,7 @@ pub enum DatabaseFault {
 
 impl DatabaseFault {
     /// How to fix it, one sentence.
-    pub fn remedy(self, path: &Path) -> String {
+    pub fn help(self, path: &Path) -> String {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (path, folder) = (path.display(), folder.display());
         match self {
@@ -149,12 +149,12 @@ mod tests {
             DatabaseFault::Misplaced,
             DatabaseFault::NotAFile,
         ];
-        let remedies: std::collections::BTreeSet<String> =
-            faults.iter().map(|fault| fault.remedy(Path::new("/data/ks.sqlite"))).collect();
-        assert_eq!(remedies.len(), faults.len(), "{remedies:#?}");
+        let help_texts: std::collections::BTreeSet<String> =
+            faults.iter().map(|fault| fault.help(Path::new("/data/ks.sqlite"))).collect();
+        assert_eq!(help_texts.len(), faults.len(), "{help_texts:#?}");
         assert!(
-            remedies.iter().all(|remedy| !remedy.contains("new.sqlite") && !remedy.contains("file:")),
-            "{remedies:#?}"
+            help_texts.iter().all(|help| !help.contains("new.sqlite") && !help.contains("file:")),
+            "{help_texts:#?}"
         );
         assert_eq!(DatabaseFault::of_file(&io::ErrorKind::PermissionDenied.into()), of(ffi::SQLITE_CANTOPEN));
         let folder = tempfile::tempdir().unwrap();

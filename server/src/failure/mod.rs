@@ -2,13 +2,13 @@
 
 mod database;
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 pub use database::DatabaseFault;
 
 use crate::store::SCHEMA_VERSION;
 
-/// `Display` says what is wrong and [`StartError::remedy`] how to fix it; the command line prints both and exits with
+/// `Display` says what is wrong and [`StartError::help`] how to fix it; the command line prints both and exits with
 /// [`StartError::exit_code`].
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -21,7 +21,7 @@ pub enum StartError {
         given: String,
         /// What was expected.
         expected: String,
-        /// A valid value; empty if there is none to suggest.
+        /// A valid value.
         example: String,
     },
     /// A name in the environment that can only be meant for this program, but is not a setting.
@@ -45,9 +45,9 @@ pub enum StartError {
     /// The server has a fleet already, but no key that the fleet knows.
     #[error("no signing key is given, but the database {database} has devices: they would not trust a new key")]
     KeyMissing { database: PathBuf },
-    /// The command does not fit the current state of keys, a release or a rollout. With its help text.
+    /// The command does not fit its arguments or the current state of keys, a release or a rollout. With its help text.
     #[error("{0}")]
-    Refused(String, &'static str),
+    Refused(String, Cow<'static, str>),
     /// The store's thread ended while the server ran.
     #[error("the store has stopped, so nothing can be stored")]
     StoreEnded,
@@ -93,7 +93,7 @@ pub enum StartError {
         path: PathBuf,
         why: String,
         /// What to do.
-        remedy: String,
+        help: String,
     },
     /// The database was written by a newer program.
     #[error("the database {path} has schema version {found}, but this program only supports up to {SCHEMA_VERSION}")]
@@ -167,7 +167,7 @@ pub enum StartError {
 }
 
 /// The help when standard output can't be written; the beginning of a sentence.
-pub fn output_remedy(cause: &std::io::Error) -> &'static str {
+pub fn output_help(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free space where standard output goes",
         std::io::ErrorKind::BrokenPipe => "keep the reader of standard output running until it has read everything",
@@ -176,6 +176,11 @@ pub fn output_remedy(cause: &std::io::Error) -> &'static str {
 }
 
 impl StartError {
+    /// What is refused, and its help text.
+    pub fn refused(what: impl Into<String>, help: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused(what.into(), help.into())
+    }
+
     /// There is no database at this path, or an empty file.
     pub fn no_database(path: &std::path::Path) -> Self {
         let is_empty = if path.exists() { ": the file is empty" } else { "" };
@@ -189,10 +194,9 @@ impl StartError {
     }
 
     /// How to fix it, one sentence.
-    pub fn remedy(&self) -> String {
+    pub fn help(&self) -> String {
         match self {
-            Self::FileOf { error, .. } => error.remedy(),
-            Self::InvalidSetting { expected, example, .. } if example.is_empty() => format!("give {expected}"),
+            Self::FileOf { error, .. } => error.help(),
             Self::InvalidSetting { name, example, .. } => format!("set {name}={example}"),
             Self::UnknownSetting { name, nearest } => {
                 format!("did you mean {nearest}? If not, unset {name}; `ks-server serve --help` lists all settings")
@@ -201,18 +205,18 @@ impl StartError {
             Self::KeyMissing { .. } => {
                 "set SERVER_PRIVATE_KEY_FILE (or SERVER_PRIVATE_KEY) to the key that the devices know, or put the development key back next to the database; if no device has one yet, create it with `ks-server keys generate --out FILE`".to_owned()
             }
-            Self::Refused(_, remedy) => (*remedy).to_owned(),
+            Self::Refused(_, help) => help.clone().into_owned(),
             Self::StoreLost(_) => "no request was answered since then, and the files are unchanged: copy the database, its -wal and its -shm before anything else opens them".to_owned(),
             Self::StoreEnded => "see the log, fix the cause and restart the server".to_owned(),
             Self::InvalidKey { .. } => "give an Ed25519 key in PKCS#8 PEM; `ks-server keys generate` creates one".to_owned(),
             Self::CannotListen { .. } => {
                 "stop the program that listens there, or set PORT to a free port (`ss -ltnp` shows which program listens)".to_owned()
             }
-            Self::UnusableDatabase { path, fault, .. } => fault.remedy(path),
+            Self::UnusableDatabase { path, fault, .. } => fault.help(path),
             Self::NoDatabase { .. } => {
                 "set DATABASE_URL to the server's database; to begin a new one, run `ks-server migrate` first".to_owned()
             }
-            Self::Unreadable { remedy, .. } => remedy.clone(),
+            Self::Unreadable { help, .. } => help.clone(),
             Self::NewerDatabase { .. } => "use the newer version of the program, or restore the backup from before the upgrade".to_owned(),
             Self::OlderDatabase { .. } => {
                 "stop the server, run `ks-server migrate`, then start the new server and try again".to_owned()
@@ -237,10 +241,10 @@ impl StartError {
             }
             Self::File { path, .. } => format!("check that {} exists and that you have access to it", path.display()),
             Self::Output { cause } => {
-                let first = output_remedy(cause);
+                let first = output_help(cause);
                 format!("{first}; changes that the command made remain, so check before you run it again")
             }
-            Self::TokensNotShown { cause } => format!("{}, and run it again", output_remedy(cause)),
+            Self::TokensNotShown { cause } => format!("{}, and run it again", output_help(cause)),
             Self::InvalidInventory { .. } => "fix these lines and import the file again; nothing was imported".to_owned(),
             Self::System { .. } => "check the limits of this process and machine".to_owned(),
         }

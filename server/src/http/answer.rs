@@ -51,7 +51,7 @@ pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
 
 fn refusal_document(app: &App, path: &'static str, refusal: Refusal) -> RefusalDocument {
     let Refusal { code, message, retry_after_s, kept } = refusal;
-    tracing::debug!(path, %code, ?message, "refused");
+    tracing::debug!(path, %code, detail = message.as_deref(), "refused");
     RefusalDocument {
         code,
         message: message.unwrap_or_else(|| code.meaning().to_owned()),

@@ -12,6 +12,7 @@ use ks_protocol::{
     document::DocumentError,
     id::{DeviceId, KeyId},
     key::InvalidKey,
+    text::counted,
 };
 
 pub use life::{KeyOrder, KeyOrderRefused};
@@ -32,8 +33,8 @@ pub enum KeyringError {
     Refused(#[from] KeyOrderRefused),
     /// Active devices would not know the key that signs.
     #[error(
-        "{} of {} active devices have not confirmed keyset {version} and would be stranded; at most {stranded_max_bp} in 10,000 may be{}",
-        holders.stranded(), holders.active, unpublished(&holders.unknown_keyset)
+        "keyset {version} is not confirmed by {} of {}, which would be stranded; at most {stranded_max_bp} in 10,000 may be{}",
+        holders.stranded(), counted(holders.active, "active device"), unpublished(&holders.unknown_keyset)
     )]
     Stranding {
         /// The keyset that devices have not confirmed.

@@ -3,6 +3,7 @@
 //! Without devices there is no evidence, and without evidence there is no PASS. All arithmetic is in integers, so that a decision
 //! is the same, bit for bit, on every machine. Units: `_bp` are basis points (1 of 10,000), `_ppm` millionths.
 
+use ks_protocol::text::counted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,17 @@ pub enum Verdict {
     Inconclusive,
 }
 
+impl Verdict {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Inconclusive => "INCONCLUSIVE",
+        }
+    }
+}
+
 /// A gate's verdict, and the numbers that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
@@ -73,7 +85,7 @@ pub struct Judged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCounts {
     /// The counts contradict each other.
-    #[error("{failed} devices failed of {executed} that were executed: expected at most as many as were executed")]
+    #[error("{} failed of {executed} that were executed: expected at most as many as were executed", counted(*failed, "device"))]
     MoreFailedThanExecuted {
         /// Devices that failed.
         failed: u32,
@@ -81,7 +93,7 @@ pub enum InvalidCounts {
         executed: u32,
     },
     /// More devices than can be judged quickly.
-    #[error("{executed} executed devices: expected at most {EXECUTED_MAX}")]
+    #[error("{}: expected at most {EXECUTED_MAX}", counted(*executed, "executed device"))]
     TooMany {
         /// Devices that have an outcome.
         executed: u32,

@@ -20,8 +20,3 @@ mod tests;
 mod trials;
 pub mod update;
 mod walk;
-
-/// `1 device`, `11 devices`.
-pub fn devices<N: std::fmt::Display + PartialEq + From<u8> + Copy>(count: N) -> String {
-    if count == N::from(1) { "1 device".to_owned() } else { format!("{count} devices") }
-}

@@ -7,6 +7,7 @@ use ks_protocol::{
     document,
     id::{DeviceId, RolloutId},
     manifest::{FW_SIG, Manifest},
+    text::counted,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,7 @@ pub fn plan(
     if !wrong.is_empty() {
         // The policy might suit all devices and be too much for the rest, so the error names those that are left out.
         if !left_out.is_empty() {
-            let (rest, left) = (super::devices(targets.len()), summary(&left_out));
+            let (rest, left) = (counted(targets.len(), "device"), summary(&left_out));
             wrong.push(format!("the release would go to {rest}; left out of the selected devices: {left}"));
         }
         return Err(PlanError::Policy(wrong));
@@ -185,15 +186,15 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         let added: Vec<&Target> = targets.iter().filter(|target| target.stage == number).collect();
         let adds = count(added.len());
         devices += adds;
-        let counted = |name: fn(&Target) -> String| {
+        let count_by = |name: fn(&Target) -> String| {
             let mut counts: BTreeMap<String, u32> = BTreeMap::new();
             for target in &added {
                 *counts.entry(name(target)).or_default() += 1;
             }
             counts
         };
-        let (by_model, by_site) = (counted(|target| target.model.clone()), counted(|target| target.site.clone()));
-        let by_stratum = counted(|target| format!("{} at {}", target.model, target.site));
+        let (by_model, by_site) = (count_by(|target| target.model.clone()), count_by(|target| target.site.clone()));
+        let by_stratum = count_by(|target| format!("{} at {}", target.model, target.site));
         let evidence_s = started_s(policy, stage.min_executed) + policy.confirm_window_s + stage.bake_s;
         let all_s = if number == last { started_s(policy, adds) + policy.confirm_window_s } else { 0 };
         PlannedStage {
@@ -241,12 +242,14 @@ fn stuck(gate: &Gate, needed: Option<u32>, groups: &BTreeMap<String, Vec<u32>>, 
     let largest = devices().map(|(_, devices)| devices).max().unwrap_or(0);
     if !passes(largest) {
         return Some(format!(
-            "it judges {largest} devices there, which prove nothing; expected a larger share, a smaller min_executed or a less strict test"
+            "it judges {} there, too few to prove anything; expected a larger share, a smaller min_executed or a less strict test",
+            counted(largest, "device")
         ));
     }
     let (of, devices) = devices().find(|(_, devices)| *devices >= gate.min_executed.max(1) && !passes(*devices))?;
     Some(format!(
-        "of {of} it judges {devices} devices there, enough for its min_executed but too few to prove anything; expected a larger share, a min_executed above {devices} (a smaller group can only fail) or a less strict test"
+        "of {of} it judges {} there, enough for its min_executed but too few to prove anything; expected a larger share, a min_executed above {devices} (a smaller group can only fail) or a less strict test",
+        counted(devices, "device")
     ))
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ks_protocol::text::{counted, plural};
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -400,8 +402,10 @@ fn sentence(
         format!("one that breaks {} is stopped {} at most; ", percent(bug_bp), rounded(WHOLE_BP - at_least_bp))
     });
     let needed = match needed {
-        Some(1) => format!("1 clean device is needed {purpose}"),
-        Some(needed) => format!("{needed} clean devices are needed {purpose}"),
+        Some(needed) => {
+            let are = if needed == 1 { "is" } else { "are" };
+            format!("{} {are} needed {purpose}", counted(needed, "clean device"))
+        }
         None => format!("no number of clean devices up to {EXECUTED_MAX} suffices {purpose}"),
     };
     let left_out = BUG_RATES_BP.get(rows.len()).map_or_else(String::new, |rate_bp| {
@@ -425,7 +429,7 @@ fn one_failure_stops(gate: &Gate, sizes: &[u32]) -> bool {
 fn of_devices(sizes: &[u32], later: usize) -> String {
     let least = sizes.iter().copied().min().unwrap_or(0);
     let most = sizes.iter().copied().max().unwrap_or(0);
-    let devices = if most == 1 { "device" } else { "devices" };
+    let devices = plural(most, "device");
     let groups = match sizes.len() {
         0 => "no device".to_owned(),
         1 if later == 0 => format!("{most} {devices}"),

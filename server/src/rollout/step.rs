@@ -13,7 +13,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use ks_protocol::{id::ReleaseId, time::UnixMs};
+use ks_protocol::{id::ReleaseId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -528,7 +528,7 @@ impl Step {
         if withdrawn > self.state.withdrawn {
             let more = withdrawn - self.state.withdrawn;
             self.state.withdrawn = withdrawn;
-            let (more, were) = (super::devices(more), if more == 1 { "was" } else { "were" });
+            let (more, were) = (counted(more, "device"), if more == 1 { "was" } else { "were" });
             let why = format!(
                 "{more} {were} revoked or re-provisioned before a failure was known; no gate counts {withdrawn} of this rollout"
             );
@@ -553,7 +553,7 @@ impl Step {
         let is_baked = baked_ms.is_some_and(|baked_ms| baked_ms >= ms(Duration::from_secs(stage.bake_s)));
         let has_evidence =
             is_baked && executed >= stage.min_executed && passes(policy, self.state.stage, tally, &gates);
-        let of_outcomes = format!("{executed} of {} outcomes", stage.min_executed);
+        let of_outcomes = format!("{executed} of {}", counted(stage.min_executed, "outcome"));
         if self.state.is_approval_requested() && !has_evidence {
             // The evidence of the requested approval is no longer there, so the request and the approval lapse.
             (self.state.status, self.state.approved, self.state.stage_began_at) = (Status::Running, false, at);
@@ -568,8 +568,9 @@ impl Step {
             if is_overdue && self.state.status != Status::Waiting {
                 let silent = tally.suspects;
                 let why = format!(
-                    "the stage is not decided after {} s: {of_outcomes}, {silent} confirmed devices are silent",
-                    waited_ms / 1_000
+                    "the stage is not decided after {} s: {of_outcomes}, {} silent",
+                    waited_ms / 1_000,
+                    counted(silent, "confirmed device")
                 );
                 return self.pause("paused", why, gates);
             }
@@ -580,7 +581,7 @@ impl Step {
         }
         let why = format!(
             "every gate passes, {} of the stage {} an outcome, and it was watched for {} s since",
-            super::devices(executed),
+            counted(executed, "device"),
             if executed == 1 { "has" } else { "have" },
             baked_ms.unwrap_or_default() / 1_000
         );
@@ -603,7 +604,7 @@ impl Step {
             let without = without.into_iter().filter(|(devices, _)| *devices > 0);
             let mut rest = String::new();
             for (devices, what) in without {
-                rest += &format!("; {} {what}", super::devices(devices));
+                rest += &format!("; {} {what}", counted(devices, "device"));
             }
             self.state.status = Status::Completed;
             self.decide("completed", why + &rest, gates);
@@ -620,7 +621,7 @@ impl Step {
         if is_approval_requested && more == 0 {
             return !self.state.approved;
         }
-        let since = if more == 0 { String::new() } else { format!("{more} more devices failed since; ") };
+        let since = if more == 0 { String::new() } else { format!("{} failed since; ", counted(more, "more device")) };
         (self.state.status, self.state.approved, self.state.failed_when_asked) = (Status::Waiting, false, failed);
         self.decide("waiting", format!("{since}every gate passes; a person must approve"), gates.to_vec());
         true
@@ -670,9 +671,10 @@ impl fmt::Display for GateReading {
         let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
         write!(
             f,
-            "gate {} of {}: {failed} of {executed} executed devices failed, the threshold is {whole}.{hundredths:02} %",
+            "gate {} of {}: {failed} of {} failed, the threshold is {whole}.{hundredths:02} %",
             self.gate + 1,
-            self.of
+            self.of,
+            counted(executed, "executed device")
         )
     }
 }

@@ -5,6 +5,7 @@ use crate::store::{
     accounts::{NewToken, NewUser, TokenKind, UserEdit, UserRecord, UserRefused},
     audit::chain::note,
 };
+use ks_protocol::text::counted;
 
 /// Creates a user.
 pub fn create_user(
@@ -101,6 +102,6 @@ fn described(edit: &UserEdit, tokens_ended: usize) -> String {
     let role = edit.role.map(|role| format!("role {}", role.as_str()));
     let password = edit.password_hash.as_ref().map(|_| "password changed".to_owned());
     let disabled = edit.disabled.map(|disabled| if disabled { "disabled" } else { "enabled" }.to_owned());
-    let tokens = (tokens_ended > 0).then(|| format!("{tokens_ended} tokens revoked"));
+    let tokens = (tokens_ended > 0).then(|| format!("{} revoked", counted(tokens_ended, "token")));
     [role, password, disabled, tokens].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ks_protocol::{
     id::{CommandId, DeviceId},
     message::{Ack, Command},
-    text::hex,
+    text::{counted, hex},
     time::UnixMs,
 };
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ use crate::{
             AckBatch, CancelRefused, CommandChange, CommandRow, NewCommands, NewOrder, OrderRefused, OrderRow,
             OrderTerms, Ordered, REFUSED_NAMED_MAX,
         },
-        devices::{DeviceStatus, Selector, Standing},
+        devices::{DeviceState, DeviceStatus, Selector},
         heartbeats::Beat,
     },
 };
@@ -116,7 +116,7 @@ fn note_piece(
     devices: usize,
     by: &Actor,
 ) -> Result<Audited, StoreError> {
-    note(store, "command.order", &format!("{devices} devices"), &format!("{} {order_id}", order.kind), by)
+    note(store, "command.order", &counted(devices, "device"), &format!("{} {order_id}", order.kind), by)
 }
 
 fn ordered(order: OrderRow, mut refused: Vec<DeviceId>, is_repeated: bool) -> Ordered {
@@ -134,11 +134,11 @@ struct Piece {
 
 /// The next selected devices; named devices that are unknown or revoked are refused.
 fn piece(store: &mut dyn Transaction, which: &Selector, after: i64, devices_max: usize) -> Result<Piece, StoreError> {
-    let is_open = |standing: &Standing| standing.status != DeviceStatus::Revoked;
+    let is_open = |state: &DeviceState| state.status != DeviceStatus::Revoked;
     let Some(names) = &which.device_ids else {
-        let found = store.standings_of(which, after, devices_max)?;
+        let found = store.states_of(which, after, devices_max)?;
         let next_after = found.last().filter(|_| found.len() == devices_max).map(|(_, last)| last.row);
-        let meant = found.iter().filter(|(_, standing)| is_open(standing)).map(|(_, standing)| standing.row).collect();
+        let meant = found.iter().filter(|(_, state)| is_open(state)).map(|(_, state)| state.row).collect();
         return Ok(Piece { meant, refused: Vec::new(), next_after });
     };
     let left = names.get(usize::try_from(after).unwrap_or(usize::MAX)..).unwrap_or_default();
@@ -148,8 +148,8 @@ fn piece(store: &mut dyn Transaction, which: &Selector, after: i64, devices_max:
     let named = Selector { device_ids: Some(some.to_vec()), ..which.clone() };
     let (found, mut refused) = devices::find(store, &named)?;
     let mut meant = Vec::with_capacity(found.len());
-    for (device_id, standing) in found {
-        if is_open(&standing) { meant.push(standing.row) } else { refused.push(device_id) }
+    for (device_id, state) in found {
+        if is_open(&state) { meant.push(state.row) } else { refused.push(device_id) }
     }
     Ok(Piece { meant, refused, next_after })
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PublicKey,
+    text::counted,
     time::UnixMs,
 };
 
@@ -16,8 +17,8 @@ use crate::{
         Actor, Denied, StoreError, Transaction,
         audit::chain::note,
         devices::{
-            DeviceEdit, DeviceRow, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice,
-            NewOtrts, PROBLEMS_MAX, Pair, Part, Registration, Revoked, Selector, Standing, WhitelistRows, Whitelisted,
+            DeviceEdit, DeviceRow, DeviceState, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation,
+            NewDevice, NewOtrts, PROBLEMS_MAX, Pair, Part, Registration, Revoked, Selector, WhitelistRows, Whitelisted,
         },
     },
 };
@@ -54,27 +55,27 @@ pub(super) fn or_denied<'d, T>(
 ) -> Result<Vec<Result<T, Denied>>, StoreError> {
     let refused: Vec<&DeviceId> =
         device_ids.zip(&taken).filter(|(_, taken)| taken.is_none()).map(|(device_id, _)| device_id).collect();
-    let standings = if refused.is_empty() { Vec::new() } else { store.standings(&refused)? };
-    let mut reasons = standings.into_iter().map(denied);
+    let states = if refused.is_empty() { Vec::new() } else { store.states(&refused)? };
+    let mut reasons = states.into_iter().map(denied);
     Ok(taken.into_iter().map(|taken| taken.ok_or_else(|| reasons.next().unwrap_or(Denied::Unknown))).collect())
 }
 
-/// Why a device with this standing may not write with the pair that it sent.
-pub fn denied(standing: Option<Standing>) -> Denied {
-    match standing {
+/// Why a device with this state may not write with the pair that it sent.
+pub fn denied(state: Option<DeviceState>) -> Denied {
+    match state {
         None => Denied::Unknown,
-        Some(Standing { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
-        Some(Standing { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
-        Some(Standing { kept, .. }) => Denied::Stale { kept },
+        Some(DeviceState { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
+        Some(DeviceState { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
+        Some(DeviceState { kept, .. }) => Denied::Stale { kept },
     }
 }
 
-/// Selected devices, each with its standing, and unknown names.
-type Found = (Vec<(DeviceId, Standing)>, Vec<DeviceId>);
+/// Selected devices, each with its state, and unknown names.
+type Found = (Vec<(DeviceId, DeviceState)>, Vec<DeviceId>);
 
 /// The selected devices, and named devices that are unknown.
 pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Found, StoreError> {
-    let found = store.standings_of(which, 0, usize::MAX)?;
+    let found = store.states_of(which, 0, usize::MAX)?;
     let Some(named) = &which.device_ids else { return Ok((found, Vec::new())) };
     let selected: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
     let mut unknown: Vec<DeviceId> = named.iter().filter(|device_id| !selected.contains(device_id)).cloned().collect();
@@ -83,7 +84,7 @@ pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Foun
     if !only_names && !unknown.is_empty() {
         let names = Selector { device_ids: Some(unknown.clone()), ..Selector::default() };
         let known: BTreeSet<DeviceId> =
-            store.standings_of(&names, 0, usize::MAX)?.into_iter().map(|(device_id, _)| device_id).collect();
+            store.states_of(&names, 0, usize::MAX)?.into_iter().map(|(device_id, _)| device_id).collect();
         unknown.retain(|device_id| !known.contains(device_id));
     }
     Ok((found, unknown))
@@ -106,7 +107,7 @@ pub fn import(
     if before == 0 || !new.is_empty() {
         let rows = format!("rows {} to {} of {total}", before + 1, before + devices.len());
         let which = if devices.len() == total { "" } else { &rows };
-        let noted = note(store, "device.import", &format!("{} devices", new.len()), which, by)?;
+        let noted = note(store, "device.import", &counted(new.len(), "device"), which, by)?;
         if !new.is_empty() {
             store.insert_devices(&new, by.at, &noted)?;
         }
@@ -192,7 +193,7 @@ pub fn register(
 ) -> Result<Result<UnixMs, Denied>, StoreError> {
     let Registration { device_id, public_key, sequence, .. } = registration;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
-    let Standing { row, status, kept } = device.standing;
+    let DeviceState { row, status, kept } = device.state;
     let denied = if status == DeviceStatus::Revoked {
         Some(Denied::Revoked)
     } else if device.public_key != *public_key {
@@ -243,7 +244,7 @@ fn consume(
 
 /// Adds one-time tokens.
 pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> Result<(), StoreError> {
-    let subject = format!("{} tokens", otrts.tokens_sha256.len());
+    let subject = counted(otrts.tokens_sha256.len(), "token");
     let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;
     store.insert_otrts(otrts, by.at, &noted)
 }
@@ -251,7 +252,7 @@ pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> R
 /// Deletes the unused ones of these one-time tokens; returns how many.
 pub fn revoke_otrts(store: &mut dyn Transaction, tokens_sha256: &[[u8; 32]], by: &Actor) -> Result<usize, StoreError> {
     let unused = store.count_unused_otrts(tokens_sha256)?;
-    let noted = note(store, "otrt.revoke", &format!("{unused} tokens"), "", by)?;
+    let noted = note(store, "otrt.revoke", &counted(unused, "token"), "", by)?;
     store.delete_unused_otrts(tokens_sha256, &noted)?;
     Ok(unused)
 }
@@ -264,9 +265,9 @@ pub fn rotate_key(
 ) -> Result<Result<(), Denied>, StoreError> {
     let KeyRotation { device_id, sequence, signed_with, new_public_key } = rotation;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
-    let standing = device.standing;
-    if standing.status != DeviceStatus::Registered || *sequence <= standing.kept {
-        return Ok(Err(denied(Some(standing))));
+    let state = device.state;
+    if state.status != DeviceStatus::Registered || *sequence <= state.kept {
+        return Ok(Err(denied(Some(state))));
     }
     // Checked before the pair is stored, so that a refusal changes nothing.
     if device.public_key != *signed_with {
@@ -281,8 +282,8 @@ pub fn rotate_key(
     }
     if !is_repeated {
         let noted = note(store, "device.rotate_key", device_id.as_str(), &new_public_key.to_string(), by)?;
-        store.save_key(standing.row, new_public_key, by.at, &noted)?;
-        store.insert_changes(&[standing.row], by.at)?;
+        store.save_key(state.row, new_public_key, by.at, &noted)?;
+        store.insert_changes(&[state.row], by.at)?;
     }
     Ok(Ok(()))
 }
@@ -292,12 +293,12 @@ pub fn revoke(store: &mut dyn Transaction, which: &Selector, reason: &str, by: &
     let (found, unknown) = find(store, which)?;
     let mut done = Revoked { unknown, ..Revoked::default() };
     let mut noted = Vec::new();
-    for (device_id, standing) in found {
-        if standing.status == DeviceStatus::Revoked {
+    for (device_id, state) in found {
+        if state.status == DeviceStatus::Revoked {
             done.already += 1;
             continue;
         }
-        noted.push((standing.row, note(store, "device.revoke", device_id.as_str(), reason, by)?));
+        noted.push((state.row, note(store, "device.revoke", device_id.as_str(), reason, by)?));
         done.revoked.push(device_id);
     }
     let Some((_, first)) = noted.first() else { return Ok(done) };
@@ -317,7 +318,7 @@ pub fn reprovision(
     reason: &str,
     by: &Actor,
 ) -> Result<Result<(), EditRefused>, StoreError> {
-    let Some(Standing { row, .. }) = store.standings(&[device_id])?.pop().flatten() else {
+    let Some(DeviceState { row, .. }) = store.states(&[device_id])?.pop().flatten() else {
         return Ok(Err(EditRefused::Unknown));
     };
     if store.is_known_key(public_key)? {
@@ -345,7 +346,7 @@ pub fn edit(
     by: &Actor,
 ) -> Result<Result<u64, EditRefused>, StoreError> {
     let Some(device) = store.device(device_id)? else { return Ok(Err(EditRefused::Unknown)) };
-    let (row, version) = (device.standing.row, device.version);
+    let (row, version) = (device.state.row, device.version);
     if if_version.is_some_and(|expected| expected != version) {
         return Ok(Err(EditRefused::Changed { version }));
     }

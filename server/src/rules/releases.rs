@@ -1,6 +1,6 @@
 //! Releases and their images: what may be stored, and which state a release may change to.
 
-use ks_protocol::text::Sha256;
+use ks_protocol::text::{Sha256, counted};
 
 use crate::store::{
     Actor, StoreError, Transaction,
@@ -19,7 +19,7 @@ pub fn keep_artifact(
     if known.as_ref().is_some_and(|artifact| artifact.fault.is_none()) {
         return Ok(());
     }
-    let noted = note(store, "artifact.upload", &sha256.to_string(), &format!("{size_bytes} bytes"), by)?;
+    let noted = note(store, "artifact.upload", &sha256.to_string(), &counted(size_bytes, "byte"), by)?;
     match known {
         Some(_) => store.set_artifact_fault(sha256, None, &noted),
         None => store.insert_artifact(sha256, size_bytes, by.at, &noted),

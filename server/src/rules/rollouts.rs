@@ -8,7 +8,7 @@ use std::time::Duration;
 use ks_protocol::{
     id::{CommandId, ReleaseId, RolloutId},
     message::{CommandOrder, HaltUpdates},
-    text::{Text, hex},
+    text::{Text, counted, hex},
     time::UnixMs,
 };
 use sha2::{Digest, Sha256};
@@ -18,7 +18,6 @@ use crate::{
     clock::ms,
     pace,
     rollout::{
-        devices,
         gate::Test,
         plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
@@ -74,7 +73,7 @@ pub fn create(
     }
     let row = store.insert_rollout(new, &release, by.at)?;
     store.insert_updates(row, &new.targets)?;
-    let why = format!("{} to {}: {}", new.release_id, devices(new.targets.len()), new.why);
+    let why = format!("{} to {}: {}", new.release_id, counted(new.targets.len(), "device"), new.why);
     let State { stage, revision, .. } = new.state;
     let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
     decide(store, row, &new.rollout_id, &decision, by)?;
@@ -113,7 +112,8 @@ pub fn evaluate(
     if is_new_minute {
         let silent_before = pace::late_before(at, with.heartbeat_interval_ms);
         let watched = updates::watched(store, rollout.row, silent_before)?;
-        let is_silent = |update: &UpdateRecord| update.last_seen_at.is_none_or(|heard| heard < silent_before);
+        let is_silent =
+            |update: &UpdateRecord| update.last_seen_at.is_none_or(|last_seen_at| last_seen_at < silent_before);
         if watched.iter().any(is_silent) {
             // Expensive, and only needed when a silent device is to be judged.
             excuse_offline_sites(store, &mut rollout, at, silent_before)?;
@@ -328,7 +328,7 @@ fn roll_back(
     let mut why = format!("rolls back {}", from.rollout_id);
     let left_out = took_it.saturating_sub(targets.len());
     if left_out > 0 {
-        let left_out = devices(left_out);
+        let left_out = counted(left_out, "device");
         why += &format!("; skipped {left_out} that took its release, as not registered or past the counter");
     }
     let state = State::new(with.at);

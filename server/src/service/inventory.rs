@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use ks_protocol::{id::DeviceId, key::PublicKey};
+use ks_protocol::{id::DeviceId, key::PublicKey, text::counted};
 
 use super::{
     csv::{self, Row, Rows, Separator},
@@ -80,9 +80,8 @@ fn is_rounded(text: &str) -> bool {
 /// Text for a number of errors.
 pub fn error_count(count: usize) -> String {
     match count {
-        1 => "1 error".to_owned(),
         count if count >= PROBLEMS_MAX => format!("{count} or more errors"),
-        count => format!("{count} errors"),
+        count => counted(count, "error"),
     }
 }
 
@@ -144,7 +143,7 @@ fn device(row: &Row, columns: &Columns) -> Result<NewDevice, Vec<ImportProblem>>
     let row_error = |what| vec![ImportProblem { line, field: "row", what }];
     let fields = row.fields.as_ref().map_err(|why| row_error(why.clone()))?;
     if fields.len() < columns.count || fields.iter().skip(columns.count).any(|field| !field.is_empty()) {
-        return Err(row_error(format!("the row has {} fields, expected {}", fields.len(), columns.count)));
+        return Err(row_error(format!("the row has {}, expected {}", counted(fields.len(), "field"), columns.count)));
     }
     let [serial, device_id, public_key, manufacturer, model, site] =
         columns.positions.map(|position| csv::unescape_formula(fields.get(position).unwrap_or_default()));

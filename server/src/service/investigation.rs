@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, time::Duration};
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::{id::DeviceId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -182,10 +182,10 @@ impl Investigation {
     /// Text lines for the command line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
-            "{}: {:?}, {:?}; {} {} at {}",
+            "{}: {}, {}; {} {} at {}",
             self.device.device_id,
-            self.device.status,
-            self.presence,
+            self.device.status.as_str(),
+            self.presence.as_str(),
             self.device.manufacturer,
             self.device.model,
             self.device.site
@@ -197,7 +197,11 @@ impl Investigation {
             (Some(seen), ..) => lines.push(format!("last seen {seen}, which is ahead of the server's clock")),
             _ => lines.push("never seen".to_owned()),
         }
-        lines.push(format!("site: {} of {} registered devices are silent", self.site_offline, self.site_devices));
+        lines.push(format!(
+            "silent at its site: {} of {}",
+            self.site_offline,
+            counted(self.site_devices, "registered device")
+        ));
         if let Some(last) = &self.last_heartbeat {
             let rssi = last.rssi_dbm.map_or_else(String::new, |rssi| format!(" {rssi} dBm"));
             lines.push(format!(

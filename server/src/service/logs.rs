@@ -28,6 +28,6 @@ impl From<LogRecord> for LogLine {
 
 impl Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {:?}  {}", self.at, self.level, self.message.escape_debug())
+        write!(f, "{}  {}  {}", self.at, self.level.as_str(), self.message.escape_debug())
     }
 }

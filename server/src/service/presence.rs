@@ -47,6 +47,20 @@ pub enum Presence {
     Never,
 }
 
+impl Presence {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Unknown => "UNKNOWN",
+            Self::Late => "LATE",
+            Self::Offline => "OFFLINE",
+            Self::Lost => "LOST",
+            Self::Never => "NEVER",
+        }
+    }
+}
+
 /// Silence while a server was listening, in milliseconds; none if the device was last seen ahead of the clock. `gaps` are those that
 /// ended after it was last seen.
 pub fn silence_ms(last_seen_at: UnixMs, now: UnixMs, gaps: &[ObservationGap]) -> Option<u64> {
@@ -134,7 +148,7 @@ pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<F
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
     let mut after = 0;
     loop {
-        let page = reader.ask(move |store| store.heard(after, PAGE)).await?;
+        let page = reader.ask(move |store| store.last_seen(after, PAGE)).await?;
         let Some(last) = page.last() else { break };
         after = last.row;
         for device in page {

@@ -8,7 +8,7 @@ use ks_protocol::{
     key::PrivateKey,
     manifest::{FW_SIG, MANIFEST_BYTES_MAX, MODELS_MAX, Manifest},
     message::UpdateClass,
-    text::{Rows, Sha256, Text},
+    text::{Rows, Sha256, Text, counted},
     time::UnixMs,
 };
 use schemars::JsonSchema;
@@ -128,7 +128,7 @@ pub enum ReleaseError {
     #[error("manifest: {}", refusal(*.0))]
     Manifest(UpdateClass),
     /// The artifact's size differs from the manifest.
-    #[error("the artifact has {actual_bytes} bytes, but the manifest says {manifest_bytes}")]
+    #[error("the artifact has {}, but the manifest says {manifest_bytes}", counted(*actual_bytes, "byte"))]
     Size { actual_bytes: u64, manifest_bytes: u64 },
     /// The stored artifact is not what was uploaded.
     #[error("the artifact {0}; upload it again")]

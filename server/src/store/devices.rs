@@ -24,9 +24,20 @@ pub enum DeviceStatus {
     Revoked,
 }
 
-/// What decides whether a device may speak.
+impl DeviceStatus {
+    /// The word in the API and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whitelisted => "WHITELISTED",
+            Self::Registered => "REGISTERED",
+            Self::Revoked => "REVOKED",
+        }
+    }
+}
+
+/// What authenticates a device: its key, its status and its greatest replay pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StandingRecord {
+pub struct AuthRecord {
     /// Row; devices are paged by it.
     pub row: i64,
     pub device_id: DeviceId,
@@ -241,12 +252,12 @@ pub struct DeviceChange {
     /// Number of the change.
     pub number: i64,
     /// Its current state.
-    pub standing: StandingRecord,
+    pub auth: AuthRecord,
 }
 
 /// The row of a device and what determines whether it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct DeviceState {
     pub row: i64,
     /// Its status.
     pub status: DeviceStatus,
@@ -266,7 +277,7 @@ pub struct Pair<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
     /// Its row, and what determines whether it may write.
-    pub standing: Standing,
+    pub state: DeviceState,
     pub public_key: PublicKey,
     pub model: String,
     /// Where it stands.
@@ -318,15 +329,15 @@ pub trait WhitelistRows {
 
 /// The rows of devices and of their one-time tokens. The decisions are in [`crate::rules::devices`].
 pub trait DeviceRows: WhitelistRows {
-    /// The standings of the devices with these names, in this order; none for unknown names.
-    fn standings(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<Standing>>, StoreError>;
+    /// The states of the devices with these names, in this order; none for unknown names.
+    fn states(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<DeviceState>>, StoreError>;
     /// Selected devices with a row above `after`, at most `limit`, in the order of rows.
-    fn standings_of(
+    fn states_of(
         &mut self,
         which: &Selector,
         after: i64,
         limit: usize,
-    ) -> Result<Vec<(DeviceId, Standing)>, StoreError>;
+    ) -> Result<Vec<(DeviceId, DeviceState)>, StoreError>;
     /// Stores each pair, and when the device was last seen, if the device is registered and the pair is greater than the stored one;
     /// returns the device's row in that case. Each device occurs at most once.
     fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError>;
@@ -374,10 +385,10 @@ pub trait DeviceReads: WhitelistRows {
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
     /// Devices with a row above `after`, at most `limit`, in the order of rows.
     fn devices(&mut self, which: &Selector, after: i64, limit: usize) -> Result<Vec<DeviceRecord>, StoreError>;
-    /// The standing of one device.
-    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError>;
-    /// The standings of devices with a row above `after`, at most `limit`.
-    fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError>;
+    /// What authenticates one device.
+    fn auth_record(&mut self, device_id: &DeviceId) -> Result<Option<AuthRecord>, StoreError>;
+    /// What authenticates devices with a row above `after`, at most `limit`.
+    fn auth_records(&mut self, after: i64, limit: usize) -> Result<Vec<AuthRecord>, StoreError>;
     /// Changes above `after`, at most `limit`; a device that changed twice may occur once. A change is never committed with a number
     /// below one that was read, since a follower would miss it.
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError>;

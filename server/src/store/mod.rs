@@ -33,9 +33,9 @@ pub use migrations::{LATEST as SCHEMA_VERSION, MigrateError};
 pub(crate) use sqlite::BUSY_TIMEOUT;
 pub use sqlite::{
     SqliteReader, SqliteStore, has_log,
-    held::{holder, unwritable, unwritable_folder},
     place::free_bytes,
     refuse_lost, torn_log,
+    write_access::{holder, unwritable, unwritable_folder},
 };
 pub use writer::{Reader, Writer};
 
@@ -73,7 +73,7 @@ pub trait Store: Send {
 /// until the end of the transaction (`SELECT ... FOR UPDATE`), or else run transactions one after the other:
 ///
 /// - the head of the audit, before each appended line: the chain has one end;
-/// - standings and devices ([`DeviceRows::standings`], `standings_of`, `device`), one-time tokens (`otrt`) and known keys: revoking,
+/// - states and devices ([`DeviceRows::states`], `states_of`, `device`), one-time tokens (`otrt`) and known keys: revoking,
 ///   registering, editing or re-keying a device is decided on its row; a key that is not stored yet needs its unique index;
 /// - the states of devices, by `take_pairs` and `take_beats` themselves, which are conditional writes, in an order of rows that is the
 ///   same for every server (two batches that lock the same devices in different orders wait for each other);

@@ -59,5 +59,5 @@ pub trait PresenceReads {
     /// Gaps that ended after `since`, the oldest first.
     fn gaps(&mut self, since: UnixMs) -> Result<Vec<ObservationGap>, StoreError>;
     /// Devices with a row above `after`, at most `limit`.
-    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError>;
+    fn last_seen(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError>;
 }

@@ -12,11 +12,12 @@ use serde_json::json;
 
 use super::{complain, say_json};
 use crate::{
-    console::{grouped, span},
+    console::span,
     drive::rehearse::Signatures,
     explore::{self, Exploration, Finding, SCENARIO, Search},
     failure::Failure,
     folder::RUNS,
+    number::counted,
 };
 
 /// Options of `explore`.
@@ -88,9 +89,9 @@ fn a_new_seed() -> Result<u64, Failure> {
 
 fn totals(explored: &Exploration) -> String {
     format!(
-        "{} scenarios, {} heartbeats, {} of virtual time",
-        grouped(explored.scenarios),
-        grouped(explored.heartbeats),
+        "{}, {}, {} of virtual time",
+        counted(explored.scenarios, "scenario"),
+        counted(explored.heartbeats, "heartbeat"),
         span(explored.simulated_s)
     )
 }

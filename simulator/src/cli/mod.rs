@@ -194,8 +194,8 @@ fn exit_code(ended: Result<u8, Failure>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            let (why, remedy) = (failure.to_string(), failure.remedy());
-            complain(&format!("error: {}\n  help: {}", printable(&why), printable(&remedy)));
+            let (why, help) = (failure.to_string(), failure.help());
+            complain(&format!("error: {}\n  help: {}", printable(&why), printable(&help)));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -342,7 +342,8 @@ fn execute(
     let summary = match mode {
         Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
         Mode::Rehearse => {
-            let rehearsal = Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false };
+            let rehearsal =
+                Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false, ends_when_settled: true };
             crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };

@@ -122,11 +122,11 @@ impl Collector {
     ) -> io::Result<RunOutcome> {
         self.record.map_or(Ok(()), Record::finish)?;
         let (phases, server_rss_bytes) = self.phases.finish();
-        let interrupted = matches!(end, EndReason::Interrupted);
+        let (interrupted, is_settled) = (matches!(end, EndReason::Interrupted), matches!(end, EndReason::Settled));
         let (aborted, broken) = match end {
             EndReason::Aborted(why) => (Some(why), None),
             EndReason::Broken(why) => (None, Some(why)),
-            EndReason::Over | EndReason::Interrupted => (None, None),
+            EndReason::Over | EndReason::Settled | EndReason::Interrupted => (None, None),
         };
         Ok(RunOutcome {
             total: self.total,
@@ -137,6 +137,7 @@ impl Collector {
             rollout: None,
             violations: None,
             lasted,
+            is_settled,
             interrupted,
             unjudged: Vec::new(),
             aborted,

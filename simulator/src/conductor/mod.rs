@@ -2,6 +2,7 @@
 
 mod collector;
 mod reports;
+mod settlement;
 mod stop_timeout;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::{
 
 use collector::Collector;
 use reports::ShardClosed;
+use settlement::Settlement;
 use stop_timeout::StopTimeout;
 
 pub use reports::Reports;
@@ -82,9 +84,10 @@ pub struct Run<'a> {
     pub is_alone: bool,
     /// Rehearsals running concurrently in this process.
     pub rehearsals: u64,
-    /// One of many trials, of which only the summary counts: ticks are not written down, and it ends once its rollouts are
-    /// over, unless firmware kills devices later.
+    /// One of many trials, of which only the summary counts: ticks are not written down.
     pub is_trial: bool,
+    /// It ends once nothing can change its result any more.
+    pub ends_when_settled: bool,
 }
 
 /// The outcome of a run.
@@ -103,6 +106,8 @@ pub struct RunOutcome {
     pub rollout: Option<RolloutSummary>,
     /// How long devices sent heartbeats, on the run's clock.
     pub lasted: Duration,
+    /// It ended before its time, because nothing could change its result any more.
+    pub is_settled: bool,
     /// Stopped by the user while devices were sending heartbeats.
     pub interrupted: bool,
     /// Waits that the user's stop cut short, a sentence each: their results are unknown.
@@ -127,6 +132,8 @@ pub struct RunOutcome {
 enum EndReason {
     /// The planned time was over.
     Over,
+    /// Nothing could change the result any more.
+    Settled,
     /// The user stopped the run.
     Interrupted,
     /// An expectation that ends the run was violated.
@@ -262,7 +269,7 @@ impl Run<'_> {
     async fn play_timeline(&mut self, collector: &mut Collector, observer: &mut dyn Observer) -> io::Result<EndReason> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.run_context));
         let mut timeline_is_over = false;
-        let ends_when_settled = self.is_trial && self.plan.firmware.iter().all(|firmware| firmware.dies_bp == 0);
+        let settlement = if self.ends_when_settled { Settlement::of(self.plan) } else { None };
         while self.time.elapsed() < self.plan.duration {
             tokio::select! {
                 biased;
@@ -280,8 +287,11 @@ impl Run<'_> {
                     if let Some(Ok(sampled)) = StopTimeout::of(Duration::ZERO).wait(observer, "", look).await {
                         sampled?;
                     }
-                    if ends_when_settled && collector.watch.is_settled {
-                        return Ok(EndReason::Over);
+                    let now = self.time.elapsed();
+                    let is_settled = |settlement: &Settlement| settlement.is_reached(now, collector);
+                    if timeline_is_over && settlement.as_ref().is_some_and(is_settled) {
+                        self.run_context.log.borrow_mut().event(now, "settled", &[]);
+                        return Ok(EndReason::Settled);
                     }
                 }
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}

@@ -11,6 +11,7 @@ use ks_protocol::{
     message::{AckState, LogLevel, Network, Trust},
     refusal::{RefusalCode, RefusalDocument},
     signature::{OpenError, Reply, open_response},
+    text::counted,
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
@@ -92,9 +93,8 @@ pub fn device_key(root_seed: u64, device_id: &DeviceId) -> PrivateKey {
 
 impl Machine {
     /// A device that was just switched on for the first time.
-    pub fn new(birth: DeviceInit) -> Self {
-        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } =
-            birth;
+    pub fn new(init: DeviceInit) -> Self {
+        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } = init;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -218,7 +218,7 @@ impl Machine {
 
     pub fn punch(&mut self, count: u32, now: UnixMs) {
         self.punches.make(count, &self.device_id, now);
-        let line = format!("{count} punches made, {} not sent yet", self.punches.waiting());
+        let line = format!("{} made, {} not sent yet", counted(count, "punch"), self.punches.waiting());
         self.log.note(LogLevel::Info, &line, now);
     }
 

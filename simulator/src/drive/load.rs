@@ -19,13 +19,14 @@ use super::target::Target;
 use crate::{
     adversary::HELD_MAX,
     conductor::Run,
-    console::{Console, devices},
+    console::Console,
     embedded::EmbeddedServer,
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
     folder,
     link::socket::{SocketNetwork, source_address},
+    number::counted,
     operator::{AnswerTimeouts, OperatorError},
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan},
@@ -53,7 +54,7 @@ pub fn run(
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
     let mut console = Console::new(quiet, interrupted, network.open_sockets());
-    console.print(&format!("{}: {} against {}", plan.name, devices(plan.fleet.devices.into()), server.described));
+    console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(&out.join(EVENTS));
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
@@ -229,6 +230,7 @@ async fn prepare<'a>(
         is_alone: server.process.is_some(),
         rehearsals: 1,
         is_trial: false,
+        ends_when_settled: false,
     }))
 }
 

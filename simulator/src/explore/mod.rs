@@ -146,6 +146,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> ScenarioResult {
         replay: format!("ks-fleet explore --from-seed {seed} --count 1"),
         concurrent: parallel::threads(),
         is_trial: false,
+        ends_when_settled: false,
     };
     // A panic in server code is a finding too.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::number::counted;
+
 use hyper::{HeaderMap, header};
 use ks_protocol::{
     document,
@@ -73,8 +75,10 @@ impl Observations {
             None => is_part || hex(&Sha256::digest(body)) == *sha256,
         };
         if !is_right {
-            let what =
-                format!("{who} was sent {} bytes from {from} on that are not those of the image {sha256}", body.len());
+            let what = format!(
+                "{who} was sent {} from {from} on, not those of the image {sha256}",
+                counted(body.len(), "byte")
+            );
             self.violation(Invariant::ImagesToDevices, at, what);
         }
     }

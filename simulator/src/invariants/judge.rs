@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::{duration, id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::Ledger;
 use ks_server::rollout::policy::{Approval, Policy};
 
@@ -20,6 +20,7 @@ use crate::{
     },
     ledger::StoredCommand,
     measure::Score,
+    number::counted,
     operator::{ObservedDecision, ObservedRollout},
     rollout_monitor,
     scenario::{Otrt, Plan, release_id},
@@ -73,7 +74,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
     no_starvation(&mut seen, ending);
     all_is_accepted(&mut seen, ending);
     for (kind, score) in ending.attacks.iter().filter(|(_, score)| score.successes > 0) {
-        let what = format!("{} of {} attacks by `{kind}` were accepted", score.successes, score.attempts);
+        let what = format!("accepted {} of {} by `{kind}`", score.successes, counted(score.attempts, "attack"));
         seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
     }
     memory_bounded(&mut seen, ending);
@@ -88,7 +89,7 @@ fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
     }
     let missing = |(name, device): (&String, &ObservedDevice)| {
         let missing = device.beats.missing_from(&device.stored);
-        (missing > 0).then(|| format!("{name}: {missing} heartbeats were acknowledged and are not stored"))
+        (missing > 0).then(|| format!("{name}: {} acknowledged and not stored", counted(missing, "heartbeat")))
     };
     let missing: Vec<String> = seen.devices.iter().filter_map(missing).collect();
     for what in missing {
@@ -140,8 +141,8 @@ fn nothing_after_abort(seen: &mut Observations, ending: &Ending<'_>) {
     for (release, over_at) in late {
         if let Some(offered_at) = seen.offered_last.get(&release).copied().filter(|offered_at| *offered_at > over_at) {
             let what = format!(
-                "{release} was offered {:?} after it was aborted or revoked",
-                offered_at.saturating_sub(over_at)
+                "{release} was offered {} after it was aborted or revoked",
+                duration::format(offered_at.saturating_sub(over_at))
             );
             seen.violation(Invariant::NothingAfterAbort, offered_at, what);
         }
@@ -169,9 +170,10 @@ fn evidence_first(
         let had = outcomes_by(seen, policy, &rollout.version, baked_from);
         if had < needed {
             let what = format!(
-                "{name}: stage {} was {} when at most {had} devices can have had an outcome for its bake time of {} s; the policy requires {needed}",
+                "{name}: stage {} was {} when at most {} can have had an outcome for its bake time of {} s; the policy requires {needed}",
                 stage_number + 1,
                 decision.decision,
+                counted(had, "device"),
                 stage.bake_s
             );
             seen.violation(Invariant::EvidenceFirst, at, what);
@@ -230,14 +232,18 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
         if last_at < judged_from {
-            let what = format!("{device_id}: none of its requests was accepted in the last {wait_limit:?}");
+            let what =
+                format!("{device_id}: none of its requests was accepted in the last {}", duration::format(wait_limit));
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
     for command in ending.commands.iter().filter(|command| matches!(command.state.as_str(), "QUEUED" | "DELIVERED")) {
         if since(ending.epoch, command.created_at) < judged_from && alive.contains(&command.device_id) {
             let StoredCommand { command_id, device_id, state, .. } = command;
-            let what = format!("{device_id}: its command {command_id} is still {state} after {wait_limit:?}");
+            let what = format!(
+                "{device_id}: its command {command_id} is still {state} after {}",
+                duration::format(wait_limit)
+            );
             seen.violation(Invariant::NoStarvation, ending.lasted, what);
         }
     }
@@ -261,8 +267,9 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
     for (kind, devices) in starved {
         let Some((device_id, since, until)) = devices.iter().min_by_key(|(_, since, _)| since) else { continue };
         let what = format!(
-            "{} devices had pending messages and none was accepted for {wait_limit:?} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
-            devices.len(),
+            "{} had pending messages and none was accepted for {} without faults: {} of {device_id} waited from {:.0} s to {:.0} s",
+            counted(devices.len(), "device"),
+            duration::format(wait_limit),
             kind.as_str(),
             since.as_secs_f64(),
             until.as_secs_f64(),
@@ -273,7 +280,7 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
 
 /// Until when the server owes a device answers; `None` if it never did.
 ///
-/// A revoked device is owed none, even if it has not been told: RATE_LIMITED may be all that it hears behind an address where
+/// A revoked device is owed none, even if it was not informed: RATE_LIMITED may be all that it hears behind an address where
 /// somebody else spends the budget of failures.
 fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &DeviceId) -> Option<Duration> {
     let device = seen.devices.get(device_id.as_str());

@@ -332,7 +332,7 @@ fn an_aborted_rollout_decides_and_offers_nothing_further() {
         pass(10).await;
         beat(&witness, "A", 2, "1", offer);
         stored(&witness, "A", 2);
-        end.breaks(&witness, Invariant::NothingAfterAbort, "fw-2 was offered 300s after it was aborted");
+        end.breaks(&witness, Invariant::NothingAfterAbort, "fw-2 was offered 5m after it was aborted");
     });
 }
 
@@ -399,7 +399,7 @@ fn without_faults_every_device_is_answered_and_every_command_arrives() {
         beat(&witness, "A", 1, "1", "");
         stored(&witness, "A", 1);
         let end = End { alive: alive.clone(), ..End::default() };
-        end.breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted in the last 900s");
+        end.breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted in the last 15m");
         pass(50).await;
         beat(&witness, "A", 2, "1", "");
         stored(&witness, "A", 2);
@@ -448,7 +448,7 @@ fn every_kind_of_message_is_accepted_without_faults() {
         for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
             let end = waited(kind, 20, 36, &plan());
             let reported = format!(
-                "1 devices had pending messages and none was accepted for 900s without faults: {} of A waited from 1200 s to 2160 s",
+                "1 device had pending messages and none was accepted for 15m without faults: {} of A waited from 1200 s to 2160 s",
                 kind.as_str()
             );
             end.breaks(&witness, Invariant::NoStarvation, &reported);

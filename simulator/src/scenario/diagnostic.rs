@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::number::counted;
+
 use ks_protocol::text::printable;
 
 use super::source::{Excerpt, locate};
@@ -157,10 +159,7 @@ pub fn render_all(diagnostics: &[Diagnostic], coloured: bool) -> String {
         text.push('\n');
     }
     if let Some(first) = diagnostics.first() {
-        let count = match diagnostics.len() {
-            1 => "1 problem".to_owned(),
-            more => format!("{more} problems"),
-        };
+        let count = counted(diagnostics.len(), "problem");
         let sentence = format!(": {} has {count}, nothing was run", first.path);
         put(&mut text, format_args!("{}{}", paint.error("error"), paint.strong(&sentence)));
     }

@@ -6,8 +6,10 @@ use super::check::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
 use super::expectation::During;
 use super::limits;
 use super::plan::{Mode, Plan};
-use super::problem::grouped;
-use crate::timeline::{Recipients, Revoke, SendCommand, Step};
+use crate::{
+    number::{counted, grouped},
+    timeline::{Recipients, Revoke, SendCommand, Step},
+};
 use ks_protocol::duration;
 
 /// Changes to a plan; a field of none keeps the file's value.
@@ -100,7 +102,7 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
     let devices = plan.fleet.devices;
     if !limits::DEVICES.contains(&i64::from(devices)) {
         let max = grouped(limits::DEVICES.end());
-        wrong.push(format!("the fleet has {} devices, expected 1 to {max}", grouped(devices)));
+        wrong.push(format!("the fleet has {}, expected 1 to {max}", counted(devices, "device")));
         return;
     }
     if let Some(sentence) = offered_too_much(devices, plan.fleet.heartbeat_interval) {
@@ -117,8 +119,8 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
             _ => 0,
         };
         if needed > devices {
-            let (name, at, needed) = (step.step.as_str(), duration::format(step.at), grouped(needed));
-            wrong.push(format!("the `{name}` at {at} needs {needed} devices, the fleet has {}", grouped(devices)));
+            let (name, at, needed) = (step.step.as_str(), duration::format(step.at), counted(needed, "device"));
+            wrong.push(format!("the `{name}` at {at} needs {needed}, the fleet has {}", grouped(devices)));
         }
     }
 }

@@ -200,6 +200,9 @@ pub struct TimedStep {
 const INTERVAL_DEFAULT: Duration = Duration::from_mins(1);
 
 impl Plan {
+    /// The phase from the end of the ramp to the end of the run.
+    pub const STEADY: &str = "steady";
+
     /// Every phase that an expectation can name: name, start, end (not included).
     ///
     /// `ramp` if there is one, `steady` (everything after the ramp), then the timeline's own in order.
@@ -249,7 +252,7 @@ pub(super) fn phases(ramp: Duration, end: Duration, timeline: &[TimedStep]) -> V
     if !ramp.is_zero() {
         phases.push(("ramp".to_owned(), Duration::ZERO, ramp));
     }
-    phases.push(("steady".to_owned(), ramp, end));
+    phases.push((Plan::STEADY.to_owned(), ramp, end));
     let named: Vec<(&String, Duration)> = timeline
         .iter()
         .filter_map(|step| match &step.step {

@@ -1,10 +1,9 @@
 //! Problems that the reader and the checks find, by byte range, before they become diagnostics; and suggestions for typos.
 
-use std::fmt::Display;
-
 use super::diagnostic::Diagnostic;
 use super::limits::PROBLEMS_SHOWN_MAX;
 use super::source::Place;
+use crate::number::counted;
 
 /// Characters of the file's own text that a message quotes.
 const QUOTED_CHARS_MAX: usize = 60;
@@ -78,7 +77,7 @@ impl Problems {
         let mut diagnostics: Vec<_> =
             self.found.into_iter().map(|problem| Diagnostic::new(path, text, problem)).collect();
         if self.not_kept > 0 {
-            let message = format!("{} more problems are not shown", self.not_kept);
+            let message = format!("not shown: {}", counted(self.not_kept, "more problem"));
             diagnostics.push(Diagnostic::of_file(path, message, ""));
         }
         diagnostics
@@ -103,19 +102,6 @@ pub(crate) fn any_of(names: &[&str]) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
     }
-}
-
-pub(crate) fn grouped(number: impl Display) -> String {
-    let digits = number.to_string();
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
-    let mut text = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The closest candidate, if one is near: by spelling, by a part of the name, or by its words.
@@ -189,12 +175,6 @@ mod tests {
         assert_eq!(any_of(&[]), "nothing");
         assert_eq!(any_of(&["a"]), "`a`");
         assert_eq!(any_of(&["a", "b", "c"]), "`a`, `b` or `c`");
-    }
-
-    #[test]
-    fn digits_are_grouped_by_three() {
-        let numbers = [0_i64, 999, 1_000, -1_000, 1_234_567].map(grouped);
-        assert_eq!(numbers, ["0", "999", "1,000", "-1,000", "1,234,567"]);
     }
 
     #[test]

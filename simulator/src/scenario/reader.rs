@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::number::grouped;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problem, Problems, any_of, closest, closest_value, grouped, quoted};
+use super::problem::{Problem, Problems, any_of, closest, closest_value, quoted};
 use super::source::Place;
 use ks_protocol::duration;
 

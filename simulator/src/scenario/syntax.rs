@@ -5,9 +5,10 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::limits::{FILE_BYTES_MAX, SYNTAX_ERRORS_SHOWN_MAX};
-use super::problem::{Problem, Problems, grouped, quoted};
+use super::problem::{Problem, Problems, quoted};
 use super::reader::Reader;
 use super::source::Place;
+use crate::number::grouped;
 use ks_protocol::duration;
 
 /// The text, without a byte order mark.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::number::{counted, grouped};
+
 use ks_protocol::id::DeviceId;
 use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{
-    problem::{Problem, Problems, grouped},
+    problem::{Problem, Problems},
     reader::Reader,
 };
 
@@ -32,7 +34,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
         judge.seen.revoked = judge.seen.revoked.saturating_add(devices.value);
         let revoked = judge.seen.revoked;
         if let Some(fleet) = judge.known.devices.filter(|fleet| revoked > *fleet) {
-            let message = format!("the steps up to this one revoke {} devices", grouped(revoked));
+            let message = format!("the steps up to this one revoke {}", counted(revoked, "device"));
             let expected = format!("at most the fleet's {}", grouped(fleet));
             judge.problems.push(Problem::new(devices.at, message).expected(expected));
             return None;

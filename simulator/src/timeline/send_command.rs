@@ -3,10 +3,11 @@
 use ks_protocol::message::CommandOrder;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
+use crate::number::grouped;
 use crate::scenario::{
     check::value::{WORD, text_like},
     limits,
-    problem::{Problem, Problems, grouped, quoted},
+    problem::{Problem, Problems, quoted},
     reader::{At, Field, Reader},
 };
 

@@ -4,6 +4,8 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use ks_protocol::text::counted;
+
 use crate::{
     app::App,
     clock::Clock,
@@ -55,7 +57,8 @@ impl ImportStopped {
         let Imported { added, .. } = self.done;
         (added > 0).then(|| {
             format!(
-                "{added} devices of this inventory are already imported and stay; fix the cause, then import the whole inventory again"
+                "already imported, and kept: {} of this inventory; fix the cause, then import the whole inventory again",
+                counted(added, "device")
             )
         })
     }

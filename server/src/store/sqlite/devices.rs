@@ -15,33 +15,33 @@ use super::{
 use crate::store::{
     audit::chain::Audited,
     devices::{
-        DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, NewDevice, NewOtrts, OtrtRow, Pair, Selector,
-        Standing, StandingRecord, WhitelistRows, Whitelisted,
+        AuthRecord, DeviceChange, DeviceReads, DeviceRecord, DeviceRow, DeviceRows, DeviceState, NewDevice, NewOtrts,
+        OtrtRow, Pair, Selector, WhitelistRows, Whitelisted,
     },
 };
 
 impl DeviceRows for Writes<'_> {
-    fn standings(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<Standing>>, StoreError> {
+    fn states(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<DeviceState>>, StoreError> {
         let mut statement = self.0.prepare_cached(
             "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
              WHERE d.device_id = ?1",
         )?;
         let mut find = |device_id: &&DeviceId| {
-            let standing = statement.query_row([device_id.as_str()], |row| {
+            let state = statement.query_row([device_id.as_str()], |row| {
                 let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
-                Ok(Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept })
+                Ok(DeviceState { row: row.get(0)?, status: status_of(row.get(1)?), kept })
             });
-            Ok(standing.optional()?)
+            Ok(state.optional()?)
         };
         device_ids.iter().map(&mut find).collect()
     }
 
-    fn standings_of(
+    fn states_of(
         &mut self,
         which: &Selector,
         after: i64,
         limit: usize,
-    ) -> Result<Vec<(DeviceId, Standing)>, StoreError> {
+    ) -> Result<Vec<(DeviceId, DeviceState)>, StoreError> {
         let mut filter = Filter::default();
         filter.and("d.id > ?", after);
         filter.of_devices(which)?;
@@ -54,7 +54,7 @@ impl DeviceRows for Writes<'_> {
         let mut statement = self.0.prepare_cached(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), |row| {
             let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
-            Ok((parsed(row, 0)?, Standing { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
+            Ok((parsed(row, 0)?, DeviceState { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
@@ -81,7 +81,7 @@ impl DeviceRows for Writes<'_> {
         let found = statement.query_row([device_id.as_str()], |row| {
             let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
             Ok(DeviceRow {
-                standing: Standing { row: row.get(0)?, status: status_of(row.get(1)?), kept },
+                state: DeviceState { row: row.get(0)?, status: status_of(row.get(1)?), kept },
                 public_key: PublicKey(row.get(4)?),
                 model: row.get(5)?,
                 site: row.get(6)?,
@@ -365,11 +365,11 @@ fn device(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
     })
 }
 
-const STANDING: &str = "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq
+const AUTH_RECORD: &str = "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq
     FROM devices d JOIN device_states s ON s.device = d.id";
 
-fn standing_record(row: &Row<'_>) -> rusqlite::Result<StandingRecord> {
-    Ok(StandingRecord {
+fn auth_record(row: &Row<'_>) -> rusqlite::Result<AuthRecord> {
+    Ok(AuthRecord {
         row: row.get(0)?,
         device_id: parsed(row, 1)?,
         public_key: PublicKey(row.get(2)?),
@@ -394,15 +394,15 @@ impl DeviceReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn standing(&mut self, device_id: &DeviceId) -> Result<Option<StandingRecord>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&format!("{STANDING} WHERE d.device_id = ?1"))?;
-        Ok(statement.query_row([device_id.as_str()], standing_record).optional()?)
+    fn auth_record(&mut self, device_id: &DeviceId) -> Result<Option<AuthRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!("{AUTH_RECORD} WHERE d.device_id = ?1"))?;
+        Ok(statement.query_row([device_id.as_str()], auth_record).optional()?)
     }
 
-    fn standings(&mut self, after: i64, limit: usize) -> Result<Vec<StandingRecord>, StoreError> {
+    fn auth_records(&mut self, after: i64, limit: usize) -> Result<Vec<AuthRecord>, StoreError> {
         let mut statement =
-            self.connection.prepare_cached(&format!("{STANDING} WHERE d.id > ?1 ORDER BY d.id LIMIT ?2"))?;
-        let found = statement.query_map(params![after, rows(limit)], standing_record)?;
+            self.connection.prepare_cached(&format!("{AUTH_RECORD} WHERE d.id > ?1 ORDER BY d.id LIMIT ?2"))?;
+        let found = statement.query_map(params![after, rows(limit)], auth_record)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
@@ -413,7 +413,7 @@ impl DeviceReads for SqliteReader {
              WHERE c.id > ?1 ORDER BY c.id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
-            Ok(DeviceChange { number: row.get(6)?, standing: standing_record(row)? })
+            Ok(DeviceChange { number: row.get(6)?, auth: auth_record(row)? })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }

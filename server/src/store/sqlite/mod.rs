@@ -1,23 +1,23 @@
 //! The SQLite store: WAL, one writer connection, groups of writes in one transaction each.
 
 mod accounts;
-mod as_it_lies;
 mod audit;
 mod commands;
 mod devices;
 mod filter;
 mod heartbeats;
-pub(crate) mod held;
 mod keysets;
 mod logs;
 mod orders;
 pub(crate) mod place;
 mod presence;
 mod punches;
+mod read_in_place;
 mod releases;
 mod rollouts;
 mod transaction;
 mod wal;
+pub(crate) mod write_access;
 
 use std::{
     ffi::CStr,
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::time::UnixMs;
+use ks_protocol::{text::counted, time::UnixMs};
 use rusqlite::{Connection, OpenFlags, Row, config::DbConfig, params};
 
 use place::Place;
@@ -227,7 +227,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
             return Err(StartError::Unreadable {
                 path: path.to_owned(),
                 why: format!("{} is {other}, and SQLite needs a file there", sibling.display()),
-                remedy: format!("put {} aside", sibling.display()),
+                help: format!("put {} aside", sibling.display()),
             });
         }
     }
@@ -236,7 +236,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: "it is a link that leads back to itself".to_owned(),
-            remedy: "point the link to the database, or set DATABASE_URL to the database's own path".to_owned(),
+            help: "point the link to the database, or set DATABASE_URL to the database's own path".to_owned(),
         });
     }
     if found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
@@ -249,7 +249,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
         return Err(StartError::Unreadable {
             path: path.to_owned(),
             why: format!("it is a link to {}, which does not exist", to.display()),
-            remedy:
+            help:
                 "mount the volume, or put the database back there; to begin a new one, set DATABASE_URL to its own path"
                     .to_owned(),
         });
@@ -268,7 +268,7 @@ pub fn refuse_lost(path: &Path) -> Result<(), StartError> {
                     "too short to hold anything"
                 }
             ),
-            remedy: "put the database back beside its -wal, or put the -wal aside and restore a backup".to_owned(),
+            help: "put the database back beside its -wal, or put the -wal aside and restore a backup".to_owned(),
         });
     }
     match wal::log(path) {
@@ -289,18 +289,19 @@ pub fn has_log(path: &Path) -> bool {
 /// reported where it is opened.
 pub fn torn_log(path: &Path) -> Option<String> {
     let tail = || match wal::log(path) {
-        Ok(Log::Torn(tail)) if !held::is_open(path) => Some(tail),
+        Ok(Log::Torn(tail)) if !write_access::is_open(path) => Some(tail),
         _ => None,
     };
     let found = tail()?;
     std::thread::sleep(TORN_PAUSE); // a program that is opening, closing or copying it is then done
     let Tail { frames, bytes } = tail().filter(|again| *again == found)?;
-    let frames = if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") };
     Some(format!(
-        "{bytes} bytes ({frames}) stand behind the last commit in {} and do not count: a crash in the middle of a commit leaves them, \
+        "the last commit in {} is followed by {} ({}) that do not count: a crash in the middle of a commit leaves them, \
          and loses nothing that was answered; in a copy or a backup they say that it was cut short, and what was answered then is \
          missing",
-        wal::log_of(path).display()
+        wal::log_of(path).display(),
+        counted(bytes, "byte"),
+        counted(frames, "frame"),
     ))
 }
 

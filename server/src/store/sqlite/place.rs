@@ -9,6 +9,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use ks_protocol::text::counted;
+
 use super::wal::{index_of, log_of};
 use crate::{config::Locking, store::StoreError};
 
@@ -74,7 +76,10 @@ impl Place {
         let before = self.database_bytes.fetch_max(bytes, Ordering::Relaxed);
         if bytes < before {
             let path = self.database.0.display();
-            return Err(StoreError::Misplaced(format!("{path} was truncated from {before} to {bytes} bytes")));
+            return Err(StoreError::Misplaced(format!(
+                "{path} was truncated from {before} to {}",
+                counted(bytes, "byte")
+            )));
         }
         self.index.as_ref().map_or(Ok(0), check_file)?;
         self.log.as_ref().map_or(Ok(0), check_file)

@@ -72,7 +72,7 @@ impl PresenceReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn heard(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
+    fn last_seen(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT d.id, d.device_id, d.model, d.site, s.status, s.last_seen_at
              FROM devices d JOIN device_states s ON s.device = d.id WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",

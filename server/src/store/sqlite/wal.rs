@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ks_protocol::text::counted;
+
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// Most reads of one log.
@@ -81,7 +83,8 @@ fn read_once(database: &Path) -> io::Result<Log> {
         if bytes == HEADER_BYTES as u64 {
             return Ok(Log::Sound); // nothing was ever committed to it
         }
-        let damage = format!("the header of its write-ahead log is damaged ({bytes} bytes in {})", name.display());
+        let damage =
+            format!("the header of its write-ahead log is damaged ({} in {})", counted(bytes, "byte"), name.display());
         return Ok(Log::Damaged(damage));
     };
     let (mut intact, mut commits_behind, mut tail) = (0_u64, 0_u64, Tail::default());
@@ -99,8 +102,8 @@ fn read_once(database: &Path) -> io::Result<Log> {
     }
     Ok(match (commits_behind, tail.bytes) {
         (2.., _) => Log::Damaged(format!(
-            "its write-ahead log is damaged after frame {intact}, with at least {} commits after the damage ({})",
-            commits_behind - 1,
+            "its write-ahead log is damaged after frame {intact}, with at least {} after the damage ({})",
+            counted(commits_behind - 1, "commit"),
             name.display()
         )),
         (_, 0) => Log::Sound,

@@ -293,11 +293,11 @@ fn rotate(store: &mut impl Store, signed_with: u8, new: u8, seq: u64) -> Result<
 pub fn a_rotated_key_replaces_the_old_one_for_good(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert_eq!(rotate(store, 1, 2, 2), Err(Denied::KeyInUse), "another device's");
-    let kept = reader.standing(&id("KS-1")).unwrap().unwrap().sequence;
+    let kept = reader.auth_record(&id("KS-1")).unwrap().unwrap().sequence;
     assert_eq!(kept, Sequence::new(1, 1), "a refusal leaves the pair as it was");
     assert_eq!(rotate(store, 1, 1, 2), Ok(()), "a rotation to the current key succeeds without a change");
     assert_eq!(rotate(store, 1, 5, 3), Ok(()));
-    assert_eq!(reader.standing(&id("KS-1")).unwrap().unwrap().public_key, public(5));
+    assert_eq!(reader.auth_record(&id("KS-1")).unwrap().unwrap().public_key, public(5));
     assert_eq!(rotate(store, 1, 6, 4), Err(Denied::KeyMismatch), "the old key is no longer valid");
     assert_eq!(rotate(store, 5, 5, 5), Ok(()), "a retry after a lost answer succeeds");
     assert_eq!(rotate(store, 5, 1, 6), Err(Denied::KeyInUse), "its own old key");
@@ -348,8 +348,7 @@ pub fn changes_are_followed_in_order(store: &mut impl Store, reader: &mut impl S
     rotate(store, 1, 5, 3).unwrap();
     revoke(store, &named(&["KS-2"]));
     let changes = reader.changes(start, 10).unwrap();
-    let listed: Vec<_> =
-        changes.iter().map(|change| (change.standing.device_id.as_str(), change.standing.status)).collect();
+    let listed: Vec<_> = changes.iter().map(|change| (change.auth.device_id.as_str(), change.auth.status)).collect();
     assert_eq!(listed, [("KS-1", DeviceStatus::Registered), ("KS-2", DeviceStatus::Revoked)]);
     assert_eq!(reader.changes(changes[0].number, 10).unwrap().len(), 1);
     commit(store, |store| store.forget_changes(AT + Duration::from_secs(1), 10));

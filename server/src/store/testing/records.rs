@@ -394,8 +394,8 @@ fn after(days: u64, minutes: u64) -> UnixMs {
 }
 
 /// When the first device was last seen.
-fn heard(reader: &mut impl StoreReader) -> UnixMs {
-    reader.heard(0, 1).unwrap()[0].last_seen_at.unwrap()
+fn last_seen_at(reader: &mut impl StoreReader) -> UnixMs {
+    reader.last_seen(0, 1).unwrap()[0].last_seen_at.unwrap()
 }
 
 /// The work that a running server does each minute.
@@ -411,14 +411,14 @@ pub fn a_clock_that_was_ahead_is_no_evidence_of_presence(store: &mut impl Store,
     listen(store, 10, 1); // ten days ahead, from one minute to the next
     commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), after(10, 2))).unwrap();
     listen(store, 10, 2);
-    assert_eq!(heard(reader), after(10, 2));
+    assert_eq!(last_seen_at(reader), after(10, 2));
     listen(store, 0, 4);
-    assert_eq!(heard(reader), after(0, 0), "when it was right for the last time");
+    assert_eq!(last_seen_at(reader), after(0, 0), "when it was right for the last time");
     assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap(), [ObservationGap { from: after(0, 0), to: after(0, 4) }]);
     commit(store, |store| record(store, &sample_beat("KS-1", (1, 11)), after(0, 5))).unwrap();
     listen(store, 0, 5);
     listen(store, 0, 6);
-    assert_eq!(heard(reader), after(0, 5));
+    assert_eq!(last_seen_at(reader), after(0, 5));
     assert_eq!(reader.gaps(AT.minus_ms(1)).unwrap().len(), 1);
 }
 
@@ -429,7 +429,7 @@ pub fn a_database_from_the_future_is_corrected(store: &mut impl Store, reader: &
     listen(store, 0, 0);
     let right = AT.minus_ms(10 * 24 * 3_600_000);
     commit(store, |store| rules::presence::alive(store, right, 120_000));
-    assert_eq!(heard(reader), right.minus_ms(3_600_000));
+    assert_eq!(last_seen_at(reader), right.minus_ms(3_600_000));
     assert_eq!(reader.gaps(UnixMs(0)).unwrap().last().unwrap().to, right);
 }
 
@@ -442,16 +442,16 @@ pub fn a_clock_that_was_behind_makes_no_device_lost(store: &mut impl Store, read
     commit(store, |store| record(store, &sample_beat("KS-1", (1, 10)), after(10, 0))).unwrap();
     for minutes in 1..4 {
         listen(store, 2, minutes); // eight days behind
-        assert_eq!(heard(reader), after(10, 0));
+        assert_eq!(last_seen_at(reader), after(10, 0));
     }
     commit(store, |store| record(store, &sample_beat("KS-1", (1, 11)), after(2, 4))).unwrap();
-    assert_eq!(heard(reader), after(2, 4));
+    assert_eq!(last_seen_at(reader), after(2, 4));
     listen(store, 10, 5);
-    assert_eq!(heard(reader), after(10, 0));
+    assert_eq!(last_seen_at(reader), after(10, 0));
     assert_eq!(reader.gaps(after(10, 0)).unwrap(), [ObservationGap { from: after(10, 0), to: after(10, 5) }]);
-    assert_eq!(reader.heard(0, 2).unwrap()[1].last_seen_at, Some(after(0, 1)), "silent all the while");
+    assert_eq!(reader.last_seen(0, 2).unwrap()[1].last_seen_at, Some(after(0, 1)), "silent all the while");
     listen(store, 10, 6);
-    assert_eq!(heard(reader), after(10, 0));
+    assert_eq!(last_seen_at(reader), after(10, 0));
 }
 
 /// Guarantee: a token is valid only within its lifetime: not before its creation, as it could seem under a clock that was ahead then

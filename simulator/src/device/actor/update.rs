@@ -78,7 +78,9 @@ impl Device {
         }
         self.log_firmware_event("booted", &runs);
         if let InstallOutcome::Dies(after) = fate {
+            self.shard.measure(|measured| measured.dying += 1);
             ctx.run_later(after, move |device, _| {
+                device.shard.measure(|measured| measured.dying -= 1);
                 // Only if it still runs this release.
                 if device.machine.firmware.running().release_counter == release_counter {
                     device.die("died", release_counter);

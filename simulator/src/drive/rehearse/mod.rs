@@ -20,12 +20,13 @@ use server::VirtualServer;
 
 use crate::{
     conductor::RunOutcome,
-    console::{Console, devices},
+    console::Console,
     event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
     invariants::Witness,
     link::{in_process::InProcess, witnessed::Witnessed},
+    number::counted,
     operator::AnswerTimeouts,
     resources::{self, Resources, Stopwatch},
     scenario::{Addresses, Plan},
@@ -86,9 +87,10 @@ pub struct Rehearsal<'a> {
     pub replay: String,
     /// Rehearsals running concurrently in this process, including this one.
     pub concurrent: u64,
-    /// One of many, of which only the summary counts: neither exchanges nor ticks are written down, and it ends once its
-    /// rollouts are over, unless firmware kills devices later.
+    /// One of many, of which only the summary counts: neither exchanges nor ticks are written down.
     pub is_trial: bool,
+    /// It ends once nothing can change its result any more.
+    pub ends_when_settled: bool,
 }
 
 /// Rehearses the plan and returns its summary; everything else is in the run folder.
@@ -105,7 +107,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let log = EventLog::create(&out.join(EVENTS));
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
-    console.print(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
+    console.print(&format!("{}: rehearsing {}, seed {}", plan.name, counted(plan.fleet.devices, "device"), plan.seed));
 
     let paused = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -161,7 +163,7 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 }
 
 async fn play(
-    &Rehearsal { plan, out, concurrent, is_trial, .. }: &Rehearsal<'_>,
+    &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. }: &Rehearsal<'_>,
     config: Config,
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
@@ -203,6 +205,7 @@ async fn play(
         is_alone: true,
         rehearsals: concurrent,
         is_trial,
+        ends_when_settled,
     });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

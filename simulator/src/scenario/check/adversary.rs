@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::Known;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
-use crate::scenario::adversaries::{Addresses, Adversary, AdversaryKind};
 use crate::scenario::limits;
 use crate::scenario::plan::Mode;
-use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
+use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
 use crate::scenario::raw::{ADVERSARY, RawAdversary};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
+use crate::{
+    number::grouped,
+    scenario::adversaries::{Addresses, Adversary, AdversaryKind},
+};
 use ks_protocol::duration;
 
 /// Checks all of them; none if one is invalid.

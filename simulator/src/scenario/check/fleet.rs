@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::value::{LABEL, at_most, duration_in, integer_in, mismatch, or_default, required, text_like};
-use crate::scenario::limits;
 use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
-use crate::scenario::problem::{Problem, Problems, closest_value, grouped, quoted};
+use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
 use crate::scenario::raw::{FLEET, MODEL, RawFleet, RawShare, SITE};
 use crate::scenario::reader::{At, Field, Section};
 use crate::scenario::source::Place;
+use crate::{
+    number::{counted, grouped},
+    scenario::limits,
+};
 use ks_protocol::duration;
 
 /// The fleet so far; a field of none is invalid.
@@ -120,8 +123,8 @@ pub(in crate::scenario) fn offered_too_much(devices: u32, interval: HeartbeatInt
     let is_too_much = per_s > f64::from(limits::OFFERED_PER_S_MAX);
     let each = duration::format(each);
     is_too_much.then(|| {
-        let devices = grouped(devices);
-        format!("{devices} devices, each every {each}, send {} heartbeats a second", grouped(per_s.round()))
+        let devices = counted(devices, "device");
+        format!("{devices}, each every {each}, send {} heartbeats a second", grouped(per_s.round()))
     })
 }
 

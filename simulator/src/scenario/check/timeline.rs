@@ -7,12 +7,12 @@ use ks_protocol::id::RolloutId;
 use super::Known;
 use super::firmware::named;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
-use crate::scenario::limits;
 use crate::scenario::plan::{Mode, TimedStep};
-use crate::scenario::problem::{Problem, Problems, grouped};
+use crate::scenario::problem::{Problem, Problems};
 use crate::scenario::raw::RawStep;
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
+use crate::{number::grouped, scenario::limits};
 use ks_protocol::duration;
 
 pub(crate) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];

@@ -3,10 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::scenario::limits::NAME_CHARS_MAX;
-use crate::scenario::problem::{Problem, Problems, any_of, closest_value, grouped, quoted};
+use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
+use crate::{
+    number::{counted, grouped},
+    scenario::limits::NAME_CHARS_MAX,
+};
 use ks_protocol::duration;
 
 /// The pattern of a name.
@@ -166,7 +169,7 @@ pub(crate) fn text_within(
     if chars.contains(&count) {
         return Some(value);
     }
-    let wrong = if count == 0 { "is empty".to_owned() } else { format!("has {count} characters") };
+    let wrong = if count == 0 { "is empty".to_owned() } else { format!("has {}", counted(count, "character")) };
     let expected = format!("{} to {} characters", chars.start(), chars.end());
     problems.push(Problem::new(value.at, format!("`{key}` {wrong}")).expected(expected));
     None
@@ -181,7 +184,7 @@ pub(crate) fn mismatch(text: &str, chars_max: usize, allows: impl Fn(char) -> bo
     if let Some(wrong) = text.chars().find(|c| !allows(*c)) {
         return Some(format!("has `{wrong}` in it"));
     }
-    (count > chars_max).then(|| format!("has {count} characters"))
+    (count > chars_max).then(|| format!("has {}", counted(count, "character")))
 }
 
 /// Limits the number of tables of a kind.

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use ks_protocol::text::counted;
+
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
@@ -27,7 +29,7 @@ impl Alone {
             Some(path) if is_in_use(path) => Err(StartError::Unreadable {
                 path: path.clone(),
                 why: "another program opened it while it was read".to_owned(),
-                remedy: "run the command again".to_owned(),
+                help: "run the command again".to_owned(),
             }),
             _ => Ok(()),
         }
@@ -92,11 +94,11 @@ fn log_unread(path: &Path) -> StartError {
     StartError::Unreadable {
         path: path.to_owned(),
         why: format!(
-            "its newest {} bytes are in {}, which SQLite reads only in a writable folder",
-            log_bytes(path),
+            "its newest data, {}, is in {}, which SQLite reads only in a writable folder",
+            counted(log_bytes(path), "byte"),
             log.display()
         ),
-        remedy: format!("copy {} and {} to a writable folder, and read them there", path.display(), log.display()),
+        help: format!("copy {} and {} to a writable folder, and read them there", path.display(), log.display()),
     }
 }
 

@@ -1,0 +1,34 @@
+//! Whether a rehearsal can end before its time: nothing is left that could change its result.
+
+use std::time::Duration;
+
+use super::collector::Collector;
+use crate::scenario::{During, Plan};
+
+/// When a rehearsal is settled.
+pub(super) struct Settlement {
+    /// Before this time a step, a fault or the phase of an expectation is still to come or under way.
+    not_before: Duration,
+}
+
+impl Settlement {
+    /// For a plan with rollouts; `None` for one that has none, or whose adversaries go on to the end.
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        if !plan.has_rollouts() || !plan.adversaries.is_empty() {
+            return None;
+        }
+        let steps = plan.timeline.iter().map(|timed| timed.at + timed.step.fault(plan.interval()).unwrap_or_default());
+        let phases = plan.phases();
+        let is_awaited = |phase: &String| {
+            let is_it = |during: &During| matches!(during, During::Phase(name) if name == phase);
+            phase != Plan::STEADY && plan.expectations.iter().any(|expectation| is_it(&expectation.during))
+        };
+        let awaited = phases.iter().filter(|(phase, _, _)| is_awaited(phase)).map(|(_, _, end)| *end);
+        Some(Self { not_before: steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default() })
+    }
+
+    /// Whether every rollout is over, no device is updating, and none runs firmware that is going to break it.
+    pub(super) fn is_reached(&self, now: Duration, collector: &Collector) -> bool {
+        now >= self.not_before && collector.watch.is_settled && collector.total.dying == 0
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         codes(summary),
         latencies(summary),
         generator(summary),
-        notes(&summary.notes),
+        notes(summary),
         replay(summary),
         about(run),
     ];
@@ -314,11 +314,12 @@ fn rounded(rate: f64) -> u64 {
 }
 
 /// Notes for the reader.
-fn notes(notes: &[String]) -> String {
+fn notes(summary: &Summary) -> String {
+    let notes: Vec<&String> = summary.ended_early.iter().chain(&summary.notes).collect();
     if notes.is_empty() {
         return String::new();
     }
-    let items: String = notes.iter().map(|note| format!("<li>{}</li>\n", text(note))).collect();
+    let items: String = notes.into_iter().map(|note| format!("<li>{}</li>\n", text(note))).collect();
     section("", "Notes", &format!("<ul>\n{items}</ul>\n"))
 }
 

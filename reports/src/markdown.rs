@@ -26,7 +26,7 @@ pub(crate) fn summary(summary: &Summary) -> String {
     out.push_str(&reasons(summary));
     out.push_str(&expectations(summary));
     out.push_str(&numbers(summary));
-    for note in &summary.notes {
+    for note in summary.ended_early.iter().chain(&summary.notes) {
         out.push_str(&format!("> {}\n>\n", text(note)));
     }
     out.push_str(&replay(summary));

@@ -126,6 +126,9 @@ pub struct Summary {
     pub replay: String,
     /// Notes needed to judge the numbers (for example what a rehearsal leaves out).
     pub notes: Vec<String>,
+    /// Why a rehearsal ended before its time by itself; none if it lasted as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_early: Option<String>,
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,

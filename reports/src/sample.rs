@@ -74,6 +74,7 @@ pub(crate) fn summary() -> Summary {
         ]),
         event_log_sha256: None,
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
+        ended_early: None,
         notes: vec!["Server and generator shared one machine.".into()],
         rollout: None,
     }

@@ -212,7 +212,8 @@ async fn log_line_numbers_fit_into_the_answer() {
         message: ks_protocol::text::Text::truncated("hello"),
     };
     for (first, lines) in [(GREATEST, 1), (GREATEST - 1, 2)] {
-        let expected = format!("expected at most {} with {lines} lines", GREATEST - lines);
+        let expected =
+            format!("expected at most {} with {lines} {}", GREATEST - lines, if lines == 1 { "line" } else { "lines" });
         let lines = (0..lines).map(|_| line()).collect();
         let refusal = device.send_logs(first, lines).await.refusal(Code::Malformed);
         assert!(refusal.message.starts_with("first_line_no: ") && refusal.message.contains(&expected), "{refusal:?}");

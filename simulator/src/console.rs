@@ -145,6 +145,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         text += &printable(&format!("  {mark}  {} {}: {actual}", expectation.name, expectation.bound));
         text.push('\n');
     }
+    if let Some(why) = &summary.ended_early {
+        text += &format!("  {}\n", printable(why));
+    }
     let beats = &summary.heartbeats;
     text += &format!(
         "  {}, {} acknowledged, {} a minute\n",

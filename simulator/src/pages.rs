@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(page(&mut cursors, 2, "9"), Ok(Some("9".to_owned())));
         assert!(page(&mut cursors, 2, "7").unwrap_err().contains("`7` again"), "a cycle of two");
         assert!(page(&mut cursors, 0, "8").unwrap_err().contains("a page of 0 rows"));
-        assert!(page(&mut cursors, 1, "8").unwrap_err().contains("a page of 1 rows, where 2 were requested"));
+        assert!(page(&mut cursors, 1, "8").unwrap_err().contains("a page of 1 row, where 2 were requested"));
         assert!(page(&mut cursors, 2, &"1".repeat(65)).unwrap_err().contains("65 characters"));
         assert_eq!(cursors.after_page(1, 2, None), Ok(None));
     }

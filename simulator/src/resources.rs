@@ -153,7 +153,7 @@ mod tests {
         }
         let figures = generator(&measured, &measured, Resources::default());
         assert_eq!(figures.late_sends, 20);
-        assert!(lagged(&measured).unwrap().contains("20 of 1000"));
+        assert!(lagged(&measured).unwrap().contains("20 of 1,000 heartbeats"));
     }
 
     #[test]

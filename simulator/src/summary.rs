@@ -40,10 +40,7 @@ pub struct About<'a> {
 }
 
 /// The summary of a run, with its verdict.
-pub fn summarise(mut about: About<'_>, played: RunOutcome) -> Summary {
-    if played.is_settled {
-        about.notes.insert(0, settled(played.lasted, about.plan.duration));
-    }
+pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = resources::generator(total, &played.steady.0, about.resources);
     let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
@@ -95,6 +92,7 @@ pub fn summarise(mut about: About<'_>, played: RunOutcome) -> Summary {
         ledger: played.ledger,
         replay: about.replay,
         notes: about.notes,
+        ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
     }
 }
 
@@ -102,7 +100,7 @@ pub fn summarise(mut about: About<'_>, played: RunOutcome) -> Summary {
 fn settled(lasted: Duration, planned: Duration) -> String {
     let [lasted, planned] = [lasted, planned].map(|length| duration::format(Duration::from_secs(length.as_secs())));
     format!(
-        "It ended after {lasted} of {planned}: every rollout is over, no device is updating or runs firmware that is going to break it, and no step, fault or expected phase is to come."
+        "It ended by itself after {lasted} of {planned}: every rollout is over, no device is updating or runs firmware that is going to break it, and no step, fault or expected phase is to come."
     )
 }
 

@@ -175,11 +175,16 @@ fn shares_and_rates_are_those_of_the_raw_files() {
     );
     assert!(page.contains(&format!("{} of 120 targets", percent(installed, 120))));
 
+    let ended_s = summary["simulated_s"].as_f64().unwrap();
+    assert!(
+        ended_s < 21_600.0 && page.contains("It ended by itself after"),
+        "the abort leaves nothing to come: {ended_s}"
+    );
     let steady: Vec<&Value> = ticks
         .iter()
         .filter(|tick| {
             let at_s = tick["at_s"].as_f64().unwrap();
-            at_s >= 90.0 && at_s + tick["width_s"].as_f64().unwrap() <= 21_600.0
+            at_s >= 90.0 && at_s + tick["width_s"].as_f64().unwrap() <= ended_s
         })
         .collect();
     let sum = |name: &str| steady.iter().map(|tick| tick[name].as_f64().unwrap()).sum::<f64>();
@@ -188,7 +193,10 @@ fn shares_and_rates_are_those_of_the_raw_files() {
     near(&summary["heartbeats"]["per_min"], sum("acked") / minutes);
     near(&summary["heartbeats"]["offered_per_min"], sum("offered") / minutes);
     near(&summary["generator"]["achieved_bp"], (sum("sent") * 10_000.0 / sum("offered")).floor());
-    assert!((minutes - 358.5).abs() < 1e-6, "the steady part begins in the middle of a tick: {minutes}");
+    assert!(
+        (minutes - (ended_s - 90.0) / 60.0).abs() < 1e-6,
+        "the steady part begins in the middle of a tick: {minutes}"
+    );
 
     let log = std::fs::read_to_string(run.join("latency.hlog")).unwrap();
     let intervals = log.lines().filter(|line| line.starts_with(|sign: char| sign.is_ascii_digit())).count();

@@ -253,6 +253,25 @@ fn an_eventful_run_repeats_and_comes_to_its_end() {
     assert_eq!(summary["verdict"], "pass", "{summary:#}");
 }
 
+/// Goal: with modelled signatures heartbeats are handed over as values, and nothing happens otherwise than with their documents.
+/// Method: a canary, a run in which everything fails, and a fleet whose keys change: with real signatures, which are always
+/// documents, and with modelled ones. The logs have every exchange with its answer.
+#[test]
+fn modelled_signatures_change_nothing_that_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = shipped().with_file_name("rotate-server-key.toml");
+    let scenarios: [(PathBuf, &[&str]); 3] =
+        [(canary(folder.path()), &[]), (falling_apart(folder.path()), &[]), (keys, &["--devices", "40"])];
+    for (scenario, flags) in scenarios {
+        let [real, modelled] = ["real", "modelled"].map(|signatures| {
+            let folder = tempfile::tempdir().unwrap();
+            rehearse(folder.path(), &scenario, &[flags, &["--signatures", signatures]].concat(), &[], false)
+        });
+        assert_eq!(real["requests_by_code"], modelled["requests_by_code"], "{}", scenario.display());
+        assert_eq!(hash(&real), hash(&modelled), "{}", scenario.display());
+    }
+}
+
 /// Goal: so does a canary, with every draw of outcome, and with the decisions of the engine.
 /// Method: one in which devices brick, die and lie while answers are lost, until the engine rolls the rest back.
 #[test]

@@ -100,6 +100,7 @@ impl Folder {
             invariants: None,
             event_log_sha256: None,
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
+            ended_early: None,
             notes: Vec::new(),
             rollout: None,
         };

@@ -888,7 +888,7 @@ fn an_approval_covers_only_what_was_seen() {
     let with_one_failure = about(&rollout.state, &Order::Approve);
     let asked_again = rollout.evaluate(660, &with(2));
     assert_eq!(decisions_of(&asked_again), ["waiting"]);
-    assert!(asked_again.decisions[0].why.starts_with("1 more devices failed since; "), "{asked_again:?}");
+    assert!(asked_again.decisions[0].why.starts_with("1 more device failed since; "), "{asked_again:?}");
     assert!(
         rollout.handle(&Event::Order(&with_one_failure), at(661)).is_err(),
         "it is about one failure, and there are two"

@@ -156,7 +156,7 @@ fn a_correct_run_has_no_violations() {
 fn an_answered_heartbeat_must_be_stored_and_no_pair_is_accepted_twice() {
     at_times(async |witness| {
         beat(&witness, "A", 1, "1", "");
-        End::default().breaks(&witness, Invariant::StoredOnce, "A: 1 heartbeats were acknowledged and are not stored");
+        End::default().breaks(&witness, Invariant::StoredOnce, "A: 1 heartbeat acknowledged and not stored");
         stored(&witness, "A", 1);
         beat(&witness, "A", 1, "1", "");
         End::default().breaks(&witness, Invariant::StoredOnce, "/heartbeat with the pair (1, 1) was accepted twice");
@@ -244,7 +244,7 @@ fn an_image_goes_to_registered_devices_byte_for_byte() {
             witness.exchange("/api/artifacts", IMAGE, b"{}");
             register(&witness, "A");
             download(&witness, "A", from, body);
-            End::default().breaks(&witness, Invariant::ImagesToDevices, "are not those of the image");
+            End::default().breaks(&witness, Invariant::ImagesToDevices, "not those of the image");
         });
     }
     at_times(async |witness| {
@@ -467,7 +467,7 @@ fn successful_attacks_and_unbounded_memory_are_violations() {
     at_times(async |witness| {
         let score = Score { attempts: 5, successes: 1, unjudged: 0 };
         let end = End { attacks: BTreeMap::from([("forger", score)]), ..End::default() };
-        end.breaks(&witness, Invariant::NoAttackSucceeds, "1 of 5 attacks by `forger` were accepted");
+        end.breaks(&witness, Invariant::NoAttackSucceeds, "accepted 1 of 5 attacks by `forger`");
         let end = End { memory_bytes: Some((1 << 30, 1)), ..End::default() };
         end.breaks(&witness, Invariant::MemoryBounded, "the process uses 1024 MiB");
         let end = End { memory_bytes: Some((200 << 20, 1)), ..End::default() };

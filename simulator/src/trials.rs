@@ -8,7 +8,7 @@ use std::{
 };
 
 use ks_reports::{
-    run_folder::{RolloutSummary, Summary, Verdict},
+    run_folder::{EventsKept, RolloutSummary, Summary, Verdict},
     score::{Asked, FailsOnlyOn, Trial, TrialOutcome},
 };
 use ks_server::rollout::policy::Policy;
@@ -139,6 +139,7 @@ impl Trials<'_> {
             replay: replay.clone(),
             concurrent: parallel::threads(),
             is_trial: true,
+            events: EventsKept::None,
         };
         let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
         if summary.interrupted {

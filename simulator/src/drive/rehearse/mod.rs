@@ -13,7 +13,7 @@ use std::{
 
 use actix::System;
 use ks_protocol::{modelled, time::UnixMs};
-use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
 use ks_server::config::Config;
 
 use server::VirtualServer;
@@ -86,9 +86,11 @@ pub struct Rehearsal<'a> {
     pub replay: String,
     /// Rehearsals running concurrently in this process, including this one.
     pub concurrent: u64,
-    /// One of many, of which only the summary counts: neither exchanges nor ticks are written down, and it ends once its
+    /// One of many, of which only the summary counts: ticks are not written down, and it ends once its
     /// rollouts are over, unless firmware kills devices later.
     pub is_trial: bool,
+    /// Which events are logged.
+    pub events: EventsKept,
 }
 
 /// Rehearses the plan and returns its summary; everything else is in the run folder.
@@ -102,7 +104,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let database = Temporary::make("rehearsal");
     let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
     let config = config(plan, database.path())?;
-    let log = EventLog::create(&out.join(EVENTS));
+    let log = EventLog::create(out, rehearsal.events);
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
     console.print(&format!("{}: rehearsing {}, seed {}", plan.name, devices(plan.fleet.devices.into()), plan.seed));
@@ -113,7 +115,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     };
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
-    let event_log_sha256 = finished.map_err(cannot_log)?;
+    let event_log_sha256 = finished.map_err(cannot_log)?.flatten();
     let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
     let about = About {
         plan,
@@ -122,6 +124,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         started_at: EPOCH,
         wall: stopwatch.elapsed(),
         resources,
+        events_kept: rehearsal.events,
         event_log_sha256,
         replay: rehearsal.replay,
         notes: vec![NOTE.to_owned(), if modelled::is_on() { MODELLED } else { REAL }.to_owned()],
@@ -161,11 +164,12 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 }
 
 async fn play(
-    &Rehearsal { plan, out, concurrent, is_trial, .. }: &Rehearsal<'_>,
+    rehearsal: &Rehearsal<'_>,
     config: Config,
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<RunOutcome, Failure> {
+    let &Rehearsal { plan, out, concurrent, is_trial, .. } = rehearsal;
     let witness = Arc::new(Witness::at_the_start());
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
@@ -182,7 +186,7 @@ async fn play(
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
     let (begun, devices) = setup.begin(EPOCH);
-    let exchanges = (!is_trial).then(|| Rc::clone(log));
+    let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
     let shard = Rc::new(shard(plan, surroundings, Rc::new(RuntimeTimer), exchanges, !plan.adversaries.is_empty()));
     let shard_plan = ShardPlan {

@@ -220,3 +220,159 @@ fn damaged(path: &Path, line: usize, cause: &str) -> ReportError {
         cause: cause.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is read of a log: its lines, and how it ends.
+    fn read(folder: &Path) -> Result<(Vec<u8>, LogEnd), ReportError> {
+        let mut log = EventLogReader::open(folder)?;
+        let mut all = Vec::new();
+        while let Some(lines) = log.next_lines()? {
+            all.extend_from_slice(lines);
+        }
+        Ok((all, log.end()))
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<(Vec<u8>, LogEnd), ReportError> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(EVENTS), bytes).unwrap();
+        read(folder.path())
+    }
+
+    /// A log of these pieces, each flushed if so marked; with its hash.
+    fn written(pieces: &[(Vec<u8>, bool)]) -> (Vec<u8>, String) {
+        let mut bytes = Vec::new();
+        let mut log = EventLogWriter::new(&mut bytes).unwrap();
+        for (lines, is_flushed) in pieces {
+            log.write(lines).unwrap();
+            if *is_flushed {
+                log.flush().unwrap();
+            }
+        }
+        let hash = log.finish().unwrap();
+        (bytes, hash)
+    }
+
+    /// Whole lines, of any bytes.
+    fn any_pieces() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
+        let line = proptest::collection::vec(any::<u8>().prop_filter("no end of line", |byte| *byte != b'\n'), 0..40);
+        let lines = proptest::collection::vec(line, 0..6);
+        let lines =
+            lines.prop_map(|lines| lines.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat()).collect());
+        proptest::collection::vec((lines, any::<bool>()), 0..6)
+    }
+
+    proptest! {
+        /// What was written is read, and hashed as any other program would.
+        #[test]
+        fn a_log_reads_back_as_it_was_written(pieces in any_pieces()) {
+            let content: Vec<u8> = pieces.iter().flat_map(|(lines, _)| lines.clone()).collect();
+            let (bytes, hash) = written(&pieces);
+            prop_assert_eq!(hash, hex(&Sha256::digest(&content)));
+            prop_assert_eq!(read_bytes(&bytes).unwrap(), (content, LogEnd::Whole));
+        }
+
+        /// Cut anywhere, a log gives whole lines of its beginning and says that it is cut short.
+        #[test]
+        fn a_log_cut_anywhere_is_readable_up_to_there(pieces in any_pieces()) {
+            let content: Vec<u8> = pieces.iter().flat_map(|(lines, _)| lines.clone()).collect();
+            let (bytes, _) = written(&pieces);
+            let mut longest = 0;
+            for length in 0..bytes.len() {
+                let (beginning, end) = read_bytes(&bytes[..length]).unwrap();
+                prop_assert_eq!(end, LogEnd::CutShort);
+                prop_assert!(content.starts_with(&beginning) && beginning.len() >= longest);
+                prop_assert!(beginning.is_empty() || beginning.ends_with(b"\n"));
+                longest = beginning.len();
+            }
+        }
+
+        /// With one bit changed, it is refused, looks cut short, or says the same: never anything else.
+        #[test]
+        fn a_changed_bit_is_not_read_as_an_event(pieces in any_pieces(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            let (mut bytes, _) = written(&pieces);
+            let unchanged = read_bytes(&bytes).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok((content, LogEnd::Whole)) = read_bytes(&bytes) {
+                prop_assert_eq!(content, unchanged.0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_flushed_is_readable_although_the_process_died() {
+        let mut bytes = Vec::new();
+        let mut log = EventLogWriter::new(&mut bytes).unwrap();
+        log.write(b"{\"at_ms\":1}\n").unwrap();
+        log.flush().unwrap();
+        std::mem::forget(log); // as a killed process leaves it
+        assert_eq!(read_bytes(&bytes).unwrap(), (b"{\"at_ms\":1}\n".to_vec(), LogEnd::CutShort));
+    }
+
+    /// Goal: a long log, in pieces whose borders fall anywhere, is whole, and takes a small part of its size.
+    #[test]
+    fn a_long_log_is_read_in_pieces_of_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut content = Vec::new();
+        for at_ms in 0..60_000_u64 {
+            let device = at_ms % 997;
+            content.extend(format!("{{\"at_ms\":{at_ms},\"device_id\":\"T-{device:06}\",\"code\":\"OK\"}}\n").bytes());
+        }
+        let (bytes, hash) = written(&[(content.clone(), false)]);
+        assert!(content.len() > 2 * PIECE_BYTES && bytes.len() < content.len() / 10, "{} bytes", bytes.len());
+        fs::write(folder.path().join(EVENTS), bytes).unwrap();
+        assert_eq!(content_sha256(folder.path()).unwrap(), (hash, LogEnd::Whole));
+        let mut log = EventLogReader::open(folder.path()).unwrap();
+        let mut pieces = 0;
+        while let Some(lines) = log.next_lines().unwrap() {
+            assert!(lines.ends_with(b"}\n"));
+            pieces += 1;
+        }
+        assert!((2..20).contains(&pieces), "{pieces}");
+    }
+
+    #[test]
+    fn foreign_damaged_and_demanding_files_are_refused_with_the_line() {
+        let refused = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
+        let foreign = refused(b"{\"at_ms\":1}\n");
+        assert!(foreign.contains("events.ndjson.zst, line 1") && foreign.contains("it is something else"), "{foreign}");
+
+        let (whole, _) = written(&[(b"1\n2\n".to_vec(), true), (vec![b'x'; 3_000], true), (b"\n".to_vec(), true)]);
+        let followed = refused(&[whole.as_slice(), whole.as_slice()].concat());
+        assert!(followed.contains("something follows the end of the log"), "{followed}");
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1; // the checksum
+        let damaged = refused(&changed);
+        assert!(damaged.contains("line 4") && damaged.contains("decompressed"), "{damaged}");
+
+        let mut encoder = Encoder::new(Vec::new(), LEVEL).unwrap();
+        encoder.window_log(WINDOW_LOG + 1).unwrap();
+        encoder.write_all(b"{}\n").unwrap();
+        let demanding = refused(&encoder.finish().unwrap());
+        assert!(demanding.contains("too much memory"), "{demanding}");
+
+        // 64 MiB without an end of a line are a few KiB in the file, and 2 MiB in memory.
+        let mut bomb = EventLogWriter::new(Vec::new()).unwrap();
+        for _ in 0..64 {
+            bomb.write(&[b'x'; 1 << 20]).unwrap();
+        }
+        let bomb = bomb.encoder.finish().unwrap();
+        assert!(bomb.len() < 20_000, "{}", bomb.len());
+        let too_long = refused(&bomb);
+        assert!(too_long.contains("line 1") && too_long.contains("longer than 1024 KiB"), "{too_long}");
+    }
+
+    #[test]
+    fn an_empty_file_is_a_log_cut_short_and_a_missing_one_is_missing() {
+        assert_eq!(read_bytes(b"").unwrap(), (Vec::new(), LogEnd::CutShort));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path()), Err(ReportError::Missing { .. })));
+    }
+}

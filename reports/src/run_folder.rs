@@ -76,6 +76,15 @@ impl EventsKept {
             Self::None => "none",
         }
     }
+
+    /// What is not in the log, in words; none if everything is.
+    pub fn left_out(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Decisions => Some("The event log has no ordinary heartbeats (--events decisions)."),
+            Self::None => Some("There is no event log (--events none), and `ks-fleet explain` needs one."),
+        }
+    }
 }
 
 /// The whole run in numbers; `summary.json`.

@@ -325,6 +325,9 @@ fn try_out(
 ) -> Result<u8, Failure> {
     let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     check_possible(&plan, None)?;
+    if options.events.is_some() {
+        return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
+    }
     let replay = replay_command(path, Mode::Rehearse, options, None);
     trials::run(&plan, replay, trials, (options, folder), &interruptible()?)
 }
@@ -528,8 +531,8 @@ fn replay_command(path: &Path, mode: Mode, options: &Options, target: Option<&Ta
     if let Some(prefix) = &options.id_prefix {
         command += &format!(" --id-prefix {prefix}");
     }
-    if let Some(events) = options.events {
-        command += &format!(" --events {}", events.as_str());
+    if options.events() != EventsKept::All {
+        command += &format!(" --events {}", options.events().as_str());
     }
     if let Some(target) = target {
         command += &format!(" --target {}", quoted(&target.url));

@@ -156,7 +156,7 @@ fn a_log_cut_short_is_explained_up_to_there_or_refused_if_the_run_finished() {
 #[test]
 fn events_of_one_device_are_those_lines() {
     let folder = tempfile::tempdir().unwrap();
-    rehearse(folder.path(), "run", &["--duration", "30m"]);
+    rehearse(folder.path(), "run", &["--duration", "2h"]);
     let all = events_in(&folder.path().join("run"));
     let printed = fleet_in(folder.path(), &["events", "run", "--device", "SIM-000007"]);
     let of_device = support::json_lines(&String::from_utf8(printed.stdout).unwrap());

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{
-    Args, Parser, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::{Args, Parser, Subcommand};
 use ks_protocol::{duration, number::within, text::printable};
 use ks_reports::run_folder::{EventsKept, Summary, Verdict};
 use ks_server::clock::{Clock, SystemClock};
@@ -142,7 +139,7 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Which events the event log has: `all`; `decisions`, without ordinary heartbeats; or `none`, for no log [default: all]
-    #[arg(long, value_name = "WHICH", value_parser = events_kept())]
+    #[arg(long, value_name = "WHICH", value_parser = events::kept())]
     events: Option<EventsKept>,
     /// Write the summary as JSON to standard output
     #[arg(long)]
@@ -156,13 +153,6 @@ impl Options {
     fn events(&self) -> EventsKept {
         self.events.unwrap_or_default()
     }
-}
-
-/// Reads the value of `--events`.
-fn events_kept() -> impl TypedValueParser<Value = EventsKept> {
-    let all = [EventsKept::All, EventsKept::Decisions, EventsKept::None];
-    PossibleValuesParser::new(all.map(EventsKept::as_str))
-        .map(move |word| all.into_iter().find(|kept| kept.as_str() == word).unwrap_or_default())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

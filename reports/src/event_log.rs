@@ -189,11 +189,6 @@ impl EventLogReader {
         self.end
     }
 
-    /// Lines before those returned last.
-    pub fn lines_before(&self) -> usize {
-        self.lines
-    }
-
     fn wrong(&self, cause: &str) -> ReportError {
         damaged(&self.path, self.lines + 1, cause)
     }

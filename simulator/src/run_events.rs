@@ -40,7 +40,7 @@ impl EventsError {
     /// How to fix it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::NotKept { again, .. } => format!("rehearse it again with its events: `{again}`"),
+            Self::NotKept { again, .. } => format!("repeat the run with its events: `{again}`"),
             Self::CutShort { again, .. } => format!("copy the folder again, or repeat the run: `{again}`"),
             Self::Line { .. } | Self::Log(_) => "name the folder of a rehearsal, or repeat the run".to_owned(),
         }

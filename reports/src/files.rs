@@ -1,13 +1,12 @@
 //! Reading and writing the files of a run folder, except `latency.hlog`.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
 
-use crate::bounded::{self, EVENTS_BYTES_MAX, FILE_BYTES_MAX, Lines};
+use crate::bounded::{self, FILE_BYTES_MAX, Lines};
 use crate::error::ReportError;
 use crate::run_folder::{DECISIONS, FORMAT, ROLLOUTS, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
@@ -102,22 +101,9 @@ fn if_there<T: Default>(read: Result<T, ReportError>) -> Result<T, ReportError> 
     }
 }
 
-/// SHA-256 of a file, in lower-case hex; read piece by piece, because an event log can be large.
-pub(crate) fn sha256(file: &Path) -> Result<String, ReportError> {
-    let hashed = bounded::open(file, EVENTS_BYTES_MAX).and_then(|mut opened| {
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; 1 << 20];
-        loop {
-            match opened.read(&mut piece)? {
-                0 => return Ok(hash.finalize()),
-                read => hash.update(piece.get(..read).unwrap_or_default()),
-            }
-        }
-    });
-    match hashed {
-        Ok(hash) => Ok(hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()),
-        Err(cause) => Err(unread(file, cause)),
-    }
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()
 }
 
 fn hex_digit(nibble: u8) -> char {
@@ -136,7 +122,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, ReportError> {
 }
 
 /// Why a file could not be read.
-fn unread(file: &Path, cause: io::Error) -> ReportError {
+pub(crate) fn unread(file: &Path, cause: io::Error) -> ReportError {
     match cause.kind() {
         io::ErrorKind::NotFound => ReportError::Missing { file: file.to_owned() },
         _ => ReportError::Unreadable { file: file.to_owned(), cause },

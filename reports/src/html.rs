@@ -330,7 +330,10 @@ fn replay(summary: &Summary) -> String {
     let mut body = format!("{intro}<pre><code>{}</code></pre>\n", text(&summary.replay));
     if let Some(hash) = &summary.event_log_sha256 {
         let repeats = if summary.interrupted { "" } else { "The same seed and build give the same event log. " };
-        body.push_str(&format!("<p>{repeats}SHA-256 of events.ndjson:</p>\n<pre><code>{}</code></pre>\n", text(hash)));
+        body.push_str(&format!("<p>{repeats}SHA-256 of its lines:</p>\n<pre><code>{}</code></pre>\n", text(hash)));
+    }
+    if let Some(left_out) = summary.events_kept.left_out() {
+        body.push_str(&format!("<p>{}</p>\n", text(left_out)));
     }
     let heading = if summary.interrupted { "Run it in full" } else { "Run it again" };
     section("", heading, &body)

@@ -1,6 +1,6 @@
 //! Draws a run's folder: plots, one self-contained page, Markdown for a CI job, JUnit for a CI server.
 //!
-//! Data flows one way: [`run_folder`] defines what a run leaves behind, [`files`] and [`latency_log`] read and write it,
+//! Data flows one way: [`run_folder`] defines what a run leaves behind, [`files`], [`event_log`] and [`latency_log`] read and write it,
 //! `run.rs` holds one run as read, `plot/` draws its pictures, and `html.rs`, `markdown.rs` and `junit.rs` describe it in
 //! words, with the help of `facts.rs`, `number.rs` and `escape.rs`. Nothing here runs, times or judges anything: the
 //! verdict is the simulator's, and the same folder always gives the same report.
@@ -11,6 +11,7 @@ mod blast_radius;
 pub mod bounded;
 mod error;
 mod escape;
+pub mod event_log;
 mod facts;
 pub mod files;
 mod html;
@@ -26,6 +27,7 @@ mod sample;
 pub mod score;
 
 pub use error::ReportError;
+pub use event_log::{EventLogReader, EventLogWriter, LogEnd};
 pub use files::{create_new, read_decisions, read_rollouts, read_summary, read_ticks, write_summary};
 pub use latency_log::{LatencyLogWriter, read_latency};
 

@@ -113,6 +113,9 @@ fn replay(summary: &Summary) -> String {
     if let Some(hash) = &summary.event_log_sha256 {
         out.push_str(&format!("\nSHA-256 of the event log: {}\n", text(hash)));
     }
+    if let Some(left_out) = summary.events_kept.left_out() {
+        out.push_str(&format!("\n{}\n", text(left_out)));
+    }
     out
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 
 use crate::error::ReportError;
+use crate::event_log::{self, LogEnd};
 use crate::files;
 use crate::latency_log;
 use crate::plot::rollouts::Rollouts;
@@ -46,9 +47,15 @@ impl Run {
             return Err(differs(LATENCY, format!("it has {sampled} response times, the summary {expected}")));
         }
         if let Some(expected) = &summary.event_log_sha256 {
-            let found = files::sha256(&dir.join(EVENTS))?;
+            let (found, end) = event_log::content_sha256(dir)?;
+            if end == LogEnd::CutShort {
+                return Err(differs(EVENTS, "it is cut short, and the run finished".to_owned()));
+            }
             if found != *expected {
-                return Err(differs(EVENTS, format!("its SHA-256 is {found}, the summary has {expected}")));
+                return Err(differs(
+                    EVENTS,
+                    format!("the SHA-256 of its lines is {found}, the summary has {expected}"),
+                ));
             }
         }
         let (samples, decisions) = (files::read_rollouts(dir)?, files::read_decisions(dir)?);

@@ -5,7 +5,7 @@
 //! | `summary.json` | [`Summary`]: verdict, expectations, totals |
 //! | `ticks.ndjson` | one [`Tick`] a line: what happened in each interval of the run |
 //! | `latency.hlog` | HdrHistogram interval log: heartbeat response times in microseconds, one interval a tick |
-//! | `events.ndjson` | the event log: what happened, in order; a rehearsal's is hashed |
+//! | `events.ndjson.zst` | the event log, compressed: what happened, in order; a rehearsal's is hashed. Absent with `--events none` |
 //! | `rollouts.ndjson` | one [`RolloutSample`] a line; only of a run that rolls firmware out |
 //! | `decisions.ndjson` | one [`RolloutDecision`] a line; only of a run that rolls firmware out |
 //! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from those above |
@@ -25,8 +25,8 @@ pub const SUMMARY: &str = "summary.json";
 pub const TICKS: &str = "ticks.ndjson";
 /// File name of the heartbeat latency histograms (HdrHistogram interval log).
 pub const LATENCY: &str = "latency.hlog";
-/// File name of the event log, one JSON object a line.
-pub const EVENTS: &str = "events.ndjson";
+/// File name of the event log, one JSON object a line, compressed with zstd; may be absent.
+pub const EVENTS: &str = "events.ndjson.zst";
 /// File name of the samples of rollouts, one JSON object a line; may be absent.
 pub const ROLLOUTS: &str = "rollouts.ndjson";
 /// File name of the decisions of rollouts, one JSON object a line; may be absent.
@@ -52,6 +52,39 @@ pub enum Mode {
     Load,
     /// Virtual time, in process.
     Rehearse,
+}
+
+/// Which events the event log of a run has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventsKept {
+    /// Every one.
+    #[default]
+    All,
+    /// All but ordinary heartbeats: those that succeeded, and whose answers had neither an offer nor a command.
+    Decisions,
+    /// None: there is no event log.
+    None,
+}
+
+impl EventsKept {
+    /// As in `--events`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Decisions => "decisions",
+            Self::None => "none",
+        }
+    }
+
+    /// What is not in the log, in words; none if everything is.
+    pub fn left_out(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Decisions => Some("The event log has no ordinary heartbeats (--events decisions)."),
+            Self::None => Some("There is no event log (--events none), and `ks-fleet explain` needs one."),
+        }
+    }
 }
 
 /// The whole run in numbers; `summary.json`.
@@ -120,7 +153,10 @@ pub struct Summary {
     /// Invariants that the server must hold whatever the scenario expects, with their results; rehearsals only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invariants: Option<Vec<InvariantResult>>,
-    /// SHA-256 of `events.ndjson`, lower-case hex; rehearsals only.
+    /// Which events the event log has.
+    #[serde(default)]
+    pub events_kept: EventsKept,
+    /// SHA-256 of the event log's lines, uncompressed, lower-case hex; only of rehearsals that keep one.
     pub event_log_sha256: Option<String>,
     /// A command that repeats the run; if `interrupted`, the complete run that this is the beginning of.
     pub replay: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::run_folder::{
-    Attacks, Expectation, FORMAT, Generator, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
+    Attacks, EventsKept, Expectation, FORMAT, Generator, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
     RolloutSummary, Summary, Tick, Verdict,
 };
 
@@ -72,6 +72,7 @@ pub(crate) fn summary() -> Summary {
             InvariantResult { invariant: "no attack succeeds".into(), violations: Vec::new() },
             InvariantResult { invariant: "what is over stays over".into(), violations: Vec::new() },
         ]),
+        events_kept: EventsKept::All,
         event_log_sha256: None,
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         ended_early: None,

@@ -11,7 +11,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use ks_reports::run_folder::{DECISIONS, EVENTS, LATENCY, Mode, ROLLOUTS, SUMMARY, TICKS, Verdict};
-use ks_reports::{draw, read_decisions, read_latency, read_rollouts, read_summary, read_ticks};
+use ks_reports::{EventLogWriter, draw, read_decisions, read_latency, read_rollouts, read_summary, read_ticks};
 use support::{
     Folder, bad_rollout, codes, expectation, good_rollout, hotfix, normal, phases, rehearsal, single, unanswered,
 };
@@ -272,16 +272,27 @@ fn a_folder_whose_files_do_not_belong_together_is_refused() {
         let lines: Vec<&str> = text.lines().collect();
         fs::write(file, lines[..lines.len() - 3].join("\n") + "\n").unwrap();
     };
-    let change = |file: &Path| fs::write(file, "tests").unwrap();
+    let change = |file: &Path| {
+        let mut log = EventLogWriter::new(fs::File::create(file).unwrap()).unwrap();
+        log.write(b"tests").unwrap();
+        log.finish().unwrap();
+    };
+    let cut = |file: &Path| {
+        let bytes = fs::read(file).unwrap();
+        fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
+    };
+    let foreign = |file: &Path| fs::write(file, "test").unwrap();
     let backwards = |file: &Path| {
         let text = fs::read_to_string(file).unwrap();
         fs::write(file, text.replacen("\"simulated_s\": ", "\"simulated_s\": -", 1)).unwrap();
     };
-    let cases: [(&str, Damage, &str); 6] = [
+    let cases: [(&str, Damage, &str); 8] = [
         (TICKS, without_its_last_lines, "acknowledged heartbeats, the summary"),
         (LATENCY, without_its_last_lines, "response times, the summary"),
         (LATENCY, |file| fs::remove_file(file).unwrap(), "it has 0 response times"),
-        (EVENTS, change, "its SHA-256 is"),
+        (EVENTS, change, "the SHA-256 of its lines is"),
+        (EVENTS, cut, "it is cut short"),
+        (EVENTS, foreign, "compressed with zstd"),
         (EVENTS, |file| fs::remove_file(file).unwrap(), "is missing"),
         (SUMMARY, backwards, "the run took -"),
     ];

@@ -182,6 +182,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
             );
         }
     }
+    if let Some(left_out) = summary.events_kept.left_out() {
+        text += &format!("  {left_out}\n");
+    }
     if let Some(hash) = &summary.event_log_sha256 {
         text += &format!("  event log {hash}\n");
         if summary.verdict != Verdict::Pass {

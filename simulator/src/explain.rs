@@ -1,19 +1,14 @@
 //! One device's timeline, from the event log of a run and the decisions of its rollouts: what it sent and received, and what
 //! happened to it and around it, in order.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 use ks_protocol::text::printable;
-use ks_reports::{
-    bounded::{EVENTS_BYTES_MAX, Lines},
-    run_folder::{DECISIONS, EVENTS, RolloutDecision},
-};
+use ks_reports::{ReportError, read_decisions, run_folder::RolloutDecision};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::run_events::{EventsError, RunEvents, Wanted};
 
 /// Most entries in one timeline: a device that beats every second has fewer in a year, since consecutive beats are merged.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -23,21 +18,35 @@ const NAMED_MAX: usize = 5;
 /// Why there is no timeline of a device.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    /// A file of the folder can't be read.
-    #[error("cannot read {path}: {cause}")]
-    File { path: PathBuf, cause: io::Error },
-    /// A line is not in the format that a run writes.
-    #[error("{path}, line {line}: {why}; expected a file that a run has written")]
-    Line {
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The events can't be read.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// The decisions can't be read.
+    #[error(transparent)]
+    Decisions(#[from] ReportError),
     /// The log of this run does not have the device.
     #[error("no event of a device `{device_id}`; {hint}")]
     NoSuchDevice { device_id: String, hint: String },
+}
+
+impl ExplainError {
+    /// How to fix it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Events(error) => error.remedy(),
+            Self::Decisions(_) | Self::NoSuchDevice { .. } => {
+                "name the folder of a finished rehearsal, and one of its devices".to_owned()
+            }
+        }
+    }
+}
+
+/// The timeline of a device.
+#[derive(Debug)]
+pub struct DeviceHistory {
+    pub entries: Vec<TimelineEntry>,
+    /// What is not in it, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// An entry of the timeline.
@@ -55,13 +64,12 @@ pub struct TimelineEntry {
 ///
 /// # Errors
 /// The folder has no event log, or not this device.
-pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<TimelineEntry>, ExplainError> {
+pub fn explain(folder: &Path, device_id: &str) -> Result<DeviceHistory, ExplainError> {
     let mut timeline = DeviceTimeline { device_id, ..DeviceTimeline::default() };
-    each_line(&folder.join(EVENTS), |line| {
-        // Most lines are about other devices; parsing them all would take minutes.
+    let cut_short = RunEvents::open(folder)?.each(device_id, |line| {
         timeline.has_room()?;
-        let is_of_interest = !line.contains("\"device_id\":") || line.contains(device_id);
-        if is_of_interest || timeline.others.len() < NAMED_MAX { timeline.event(line) } else { Ok(()) }
+        timeline.event(line)?;
+        Ok(if timeline.others.len() < NAMED_MAX { Wanted::All } else { Wanted::OfDevice })
     })?;
     if !timeline.is_known {
         let others: Vec<&str> = timeline.others.iter().map(String::as_str).collect();
@@ -72,25 +80,15 @@ pub fn explain(folder: &Path, device_id: &str) -> Result<Vec<TimelineEntry>, Exp
         return Err(ExplainError::NoSuchDevice { device_id: device_id.to_owned(), hint });
     }
     timeline.end_quiet_beats();
-    let decisions = folder.join(DECISIONS);
-    if decisions.exists() {
-        each_line(&decisions, |line| timeline.has_room().and_then(|()| timeline.decision(line)))?;
+    for decision in read_decisions(folder)? {
+        timeline.decision(decision);
     }
     // Stable: simultaneous events keep their order.
     timeline.entries.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
-    Ok(timeline.entries)
-}
-
-/// Passes each line of a file to `take`.
-fn each_line(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ExplainError> {
-    let failed = |cause| ExplainError::File { path: path.to_owned(), cause };
-    let mut lines = Lines::open(path, EVENTS_BYTES_MAX).map_err(failed)?;
-    while let Some((line, text)) = lines.next_line().map_err(failed)? {
-        let wrong = |why| ExplainError::Line { path: path.to_owned(), line, why };
-        let text = std::str::from_utf8(text).map_err(|_| wrong("it is not text in UTF-8".to_owned()))?;
-        take(text).map_err(wrong)?;
-    }
-    Ok(())
+    let without_beats = timeline
+        .is_without_beats
+        .then(|| "ordinary heartbeats are not in this log: the run was made with --events decisions".to_owned());
+    Ok(DeviceHistory { entries: timeline.entries, notes: without_beats.into_iter().chain(cut_short).collect() })
 }
 
 #[derive(Default)]
@@ -101,6 +99,8 @@ struct DeviceTimeline<'a> {
     others: BTreeSet<String>,
     entries: Vec<TimelineEntry>,
     quiet: Option<QuietBeats>,
+    /// Whether the log was kept without ordinary heartbeats.
+    is_without_beats: bool,
 }
 
 /// Consecutive heartbeats that were answered with nothing new.
@@ -136,6 +136,7 @@ impl DeviceTimeline<'_> {
                     self.push(at_s, "operator", what.replace(" :", ":"));
                 }
             }
+            None if kind == "kept" => self.is_without_beats = true,
             None if kind.ends_with("_ended") => self.push(at_s, "network", kind.replace('_', " ")),
             Some(_) | None => {}
         }
@@ -190,12 +191,10 @@ impl DeviceTimeline<'_> {
         self.push(at_s, "device", what);
     }
 
-    fn decision(&mut self, line: &str) -> Result<(), String> {
-        let decision: RolloutDecision = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    fn decision(&mut self, decision: RolloutDecision) {
         let RolloutDecision { at_s, rollout_id, decision, stage, why, .. } = decision;
         let what = format!("{rollout_id}, stage {}: {decision}: {why}", stage + 1);
         self.entries.push(TimelineEntry { at_s, who: "engine", what });
-        Ok(())
     }
 
     fn push(&mut self, at_s: f64, who: &'static str, what: String) {
@@ -225,6 +224,13 @@ pub fn render(entries: &[TimelineEntry]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use ks_reports::{
+        EventLogWriter,
+        run_folder::{DECISIONS, EVENTS},
+    };
+
     use super::*;
 
     const LOG: &str = r#"{"at_ms":0,"event":"switched_on","device_id":"A","model":"KS-100","site":"north","version":"1"}
@@ -239,9 +245,15 @@ mod tests {
 {"at_ms":3700001,"event":"firmware_status","device_id":"A","boot_epoch":1,"seq":6,"sent_ms":0,"code":"OK","wait_ms":null,"release":"fw-2","step":"REJECTED","class":"freeze"}
 "#;
 
+    fn write(folder: &Path, log: &str) {
+        let mut writer = EventLogWriter::new(File::create(folder.join(EVENTS)).unwrap()).unwrap();
+        writer.write(log.as_bytes()).unwrap();
+        writer.finish().unwrap();
+    }
+
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(EVENTS), LOG).unwrap();
+        write(folder.path(), LOG);
         let decision =
             r#"{"at_s":2.7,"rollout_id":"r","decision":"aborted","stage":0,"why":"gate 1 of all: 1 of 9 failed"}"#;
         std::fs::write(folder.path().join(DECISIONS), format!("{decision}\n")).unwrap();
@@ -250,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_timeline_has_the_events_of_its_device_in_order() {
-        let timeline = explain(folder().path(), "A").unwrap();
+        let timeline = explain(folder().path(), "A").unwrap().entries;
         let text: Vec<(&str, &str)> = timeline.iter().map(|entry| (entry.who, entry.what.as_str())).collect();
         let expected = [
             ("device", "is switched on: a KS-100 at north, runs 1"),
@@ -272,8 +284,8 @@ mod tests {
     fn terminal_control_characters_are_replaced() {
         let folder = folder();
         let log = LOG.replace("\"fw-2\"", "\"fw\\u001b[2J\\n\\u009b\"");
-        std::fs::write(folder.path().join(EVENTS), log).unwrap();
-        let text = super::render(&explain(folder.path(), "A").unwrap());
+        write(folder.path(), &log);
+        let text = super::render(&explain(folder.path(), "A").unwrap().entries);
         assert!(text.contains("is offered fw\u{fffd}[2J\u{fffd}\u{fffd}; receives reboot\n"), "{text}");
     }
 
@@ -286,8 +298,8 @@ mod tests {
     #[test]
     fn an_invalid_log_line_is_reported_by_number() {
         let folder = folder();
-        std::fs::write(folder.path().join(EVENTS), "{\"at_ms\":1}\nnonsense\n").unwrap();
+        write(folder.path(), "{\"at_ms\":1}\nnonsense\n");
         let error = explain(folder.path(), "A").unwrap_err().to_string();
-        assert!(error.contains("events.ndjson, line 2"), "{error}");
+        assert!(error.contains(", line 2 of the event log: expected ident"), "{error}");
     }
 }

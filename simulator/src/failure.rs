@@ -66,6 +66,9 @@ pub enum Failure {
     /// A device's timeline could not be read.
     #[error(transparent)]
     Explain(#[from] crate::explain::ExplainError),
+    /// A run's events could not be read.
+    #[error(transparent)]
+    Events(#[from] crate::run_events::EventsError),
 }
 
 impl Failure {
@@ -110,7 +113,8 @@ impl Failure {
             Self::Report(error) if !error.is_of_the_folder() => {
                 "free space, then draw the report with `ks-fleet report`, or run again with another --out".to_owned()
             }
-            Self::Explain(_) => "name the folder of a finished rehearsal, and one of its devices".to_owned(),
+            Self::Explain(error) => error.remedy(),
+            Self::Events(error) => error.remedy(),
             Self::Report(_) => "run the scenario again, or name the folder of a finished run".to_owned(),
         }
     }
@@ -124,7 +128,8 @@ impl Failure {
             | Self::Scenario { .. }
             | Self::FolderForeign { .. }
             | Self::Report(_)
-            | Self::Explain(_) => 2,
+            | Self::Explain(_)
+            | Self::Events(_) => 2,
             Self::FolderBusy { .. }
             | Self::Machine { .. }
             | Self::File { .. }

@@ -37,6 +37,7 @@ pub mod record;
 pub mod resources;
 pub mod rollout_monitor;
 pub mod rollout_order;
+pub mod run_events;
 pub mod scenario;
 pub mod scenario_settings;
 pub mod seed;

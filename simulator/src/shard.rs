@@ -12,6 +12,7 @@ use std::{
 };
 
 use ks_protocol::{id::DeviceId, message::Trust, time::UnixMs};
+use ks_reports::run_folder::EventsKept;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -95,6 +96,11 @@ impl Shard {
     /// Adds to the measurements.
     pub fn measure(&self, add: impl FnOnce(&mut Measurements)) {
         add(&mut self.measurements.borrow_mut());
+    }
+
+    /// Whether heartbeats are logged that succeeded and brought the device nothing new.
+    pub fn logs_ordinary_beats(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.borrow().kept() == EventsKept::All)
     }
 
     /// Logs an event, if this run has an event log.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use ks_protocol::{duration, time::UnixMs};
 use ks_reports::run_folder::{
-    Attacks, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase, PhaseFigures, Summary,
-    Verdict,
+    Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
+    PhaseFigures, Summary, Verdict,
 };
 
 use crate::{
@@ -31,7 +31,9 @@ pub struct About<'a> {
     /// Real time it took.
     pub wall: Duration,
     pub resources: Resources,
-    /// SHA-256 of the event log; rehearsals only.
+    /// Which events were logged.
+    pub events_kept: EventsKept,
+    /// SHA-256 of the event log's lines; rehearsals only.
     pub event_log_sha256: Option<String>,
     /// A command that repeats the run.
     pub replay: String,
@@ -88,6 +90,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         adversary_requests: adversary_requests(total),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),
+        events_kept: about.events_kept,
         event_log_sha256: about.event_log_sha256,
         ledger: played.ledger,
         replay: about.replay,

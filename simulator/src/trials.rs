@@ -8,7 +8,7 @@ use std::{
 };
 
 use ks_reports::{
-    run_folder::{RolloutSummary, Summary, Verdict},
+    run_folder::{EventsKept, RolloutSummary, Summary, Verdict},
     score::{Asked, FailsOnlyOn, Trial, TrialOutcome},
 };
 use ks_server::rollout::policy::Policy;
@@ -140,6 +140,7 @@ impl Trials<'_> {
             concurrent: parallel::threads(),
             is_trial: true,
             ends_when_settled: true,
+            events: EventsKept::None,
         };
         let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
         if summary.interrupted {

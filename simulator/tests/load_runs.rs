@@ -56,7 +56,7 @@ fn a_small_fleet_passes_and_leaves_a_whole_run_folder() {
     assert!(summary["heartbeats"]["acked"].as_u64().unwrap() > 0);
     assert_eq!(summary["ledger"]["checked"], summary["heartbeats"]["acked"]);
     for file in
-        ["report.html", "summary.md", "junit.xml", "events.ndjson", "latency.hlog", "ticks.ndjson", "server.log"]
+        ["report.html", "summary.md", "junit.xml", "events.ndjson.zst", "latency.hlog", "ticks.ndjson", "server.log"]
     {
         assert!(folder.path().join("run").join(file).exists(), "{file}");
     }

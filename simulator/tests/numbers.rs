@@ -13,7 +13,7 @@ mod support;
 use std::{collections::BTreeSet, path::Path};
 
 use serde_json::Value;
-use support::{fleet_in, json_lines, lines_in, summary_in, write_scenario};
+use support::{events_in, fleet_in, json_lines, lines_in, summary_in, write_scenario};
 
 /// Firmware that kills a tenth of forty devices after six hours, and a gate that notices.
 const DETECT: &str = r#"
@@ -46,7 +46,7 @@ min = 5400
 
 /// When a device first died, and when the engine aborted, by the raw files: seconds into the run.
 fn died_and_aborted_s(run: &Path) -> (f64, f64) {
-    let events = lines_in(run, "events.ndjson");
+    let events = events_in(run);
     let died = events.iter().find(|event| event["what"] == "died").expect("a device dies");
     let decisions = lines_in(run, "decisions.ndjson");
     let aborted = decisions.iter().find(|decision| decision["decision"] == "aborted").expect("it is aborted");
@@ -89,7 +89,7 @@ fn the_time_to_find_a_bug_counts_from_the_moment_it_broke_a_device() {
 
 /// The first device that died.
 fn who_died(run: &Path) -> String {
-    let events = lines_in(run, "events.ndjson");
+    let events = events_in(run);
     let died = events.iter().find(|event| event["what"] == "died").unwrap();
     died["device_id"].as_str().unwrap().to_owned()
 }
@@ -157,7 +157,7 @@ fn shares_and_rates_are_those_of_the_raw_files() {
     write_scenario(folder.path(), "one", ONE_MODEL);
     fleet_in(folder.path(), &["rehearse", "one.toml", "--signatures", "modelled", "--quiet", "--out", "run"]);
     let run = folder.path().join("run");
-    let (events, ticks, summary) = (lines_in(&run, "events.ndjson"), lines_in(&run, "ticks.ndjson"), summary_in(&run));
+    let (events, ticks, summary) = (events_in(&run), lines_in(&run, "ticks.ndjson"), summary_in(&run));
     let text = |name| std::fs::read_to_string(run.join(name)).unwrap().replace('\u{a0}', " ");
     let (page, short) = (text("report.html"), text("summary.md"));
 

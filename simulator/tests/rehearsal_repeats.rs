@@ -230,7 +230,7 @@ fn repeats(scenario: &Path, flags: &[&str]) -> Value {
     let elsewhere = [("TZ", "Asia/Kathmandu"), ("HOSTNAME", "elsewhere"), ("LANG", "C")];
     let there = rehearse(folders[1].path(), scenario, flags, &elsewhere, true);
     assert_eq!(hash(&here), hash(&there));
-    let logs = folders.each_ref().map(|folder| std::fs::read(folder.path().join("run/events.ndjson")).unwrap());
+    let logs = folders.each_ref().map(|folder| std::fs::read(folder.path().join("run/events.ndjson.zst")).unwrap());
     assert!(logs[0] == logs[1], "the files themselves are the same");
     here
 }

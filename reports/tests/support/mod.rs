@@ -10,10 +10,10 @@ mod rollout;
 
 use hdrhistogram::Histogram;
 use ks_reports::run_folder::{
-    Attacks, DECISIONS, EVENTS, Expectation, FORMAT, Generator, Heartbeats, LATENCY, Ledger, Mode, Percentiles, Phase,
-    ROLLOUTS, RolloutDecision, RolloutSample, Summary, TICKS, Tick, Verdict,
+    Attacks, DECISIONS, EVENTS, EventsKept, Expectation, FORMAT, Generator, Heartbeats, LATENCY, Ledger, Mode,
+    Percentiles, Phase, ROLLOUTS, RolloutDecision, RolloutSample, Summary, TICKS, Tick, Verdict,
 };
-use ks_reports::{LatencyLogWriter, write_summary};
+use ks_reports::{EventLogWriter, LatencyLogWriter, write_summary};
 use serde::Serialize;
 
 pub(crate) use rollout::{bad_rollout, good_rollout, hotfix};
@@ -98,6 +98,7 @@ impl Folder {
             expectations: Vec::new(),
             phases: Vec::new(),
             invariants: None,
+            events_kept: EventsKept::All,
             event_log_sha256: None,
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             ended_early: None,
@@ -179,7 +180,9 @@ impl Folder {
             log.write(tick.at_s, tick.width_s, micros).unwrap();
         }
         log.finish().unwrap();
-        fs::write(dir.join(EVENTS), "test").unwrap(); // whose SHA-256 everybody knows
+        let mut log = EventLogWriter::new(File::create(dir.join(EVENTS)).unwrap()).unwrap();
+        log.write(b"test").unwrap(); // whose SHA-256 everybody knows
+        log.finish().unwrap();
         write_summary(dir, &self.summary).unwrap();
     }
 }

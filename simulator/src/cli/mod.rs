@@ -14,9 +14,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use ks_protocol::{duration, number::within, text::printable};
-use ks_reports::run_folder::{Summary, Verdict};
+use ks_reports::run_folder::{EventsKept, Summary, Verdict};
 use ks_server::clock::{Clock, SystemClock};
 
+mod events;
 mod explore;
 mod output;
 mod target;
@@ -96,6 +97,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a run's event log, one JSON object a line, in order
+    Events {
+        /// The run folder
+        folder: PathBuf,
+        /// Only the events of this device
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<String>,
+    },
     /// Check scenarios without running them
     Check {
         /// The scenarios' TOML files
@@ -129,12 +138,21 @@ struct Options {
     /// Run folder [default: reports/runs/SCENARIO-TIME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Which events the event log has: `all`; `decisions`, without ordinary heartbeats; or `none`, for no log [default: all]
+    #[arg(long, value_name = "WHICH", value_parser = events::kept())]
+    events: Option<EventsKept>,
     /// Write the summary as JSON to standard output
     #[arg(long)]
     json: bool,
     /// Show no progress, and print nothing for a run that passes
     #[arg(long)]
     quiet: bool,
+}
+
+impl Options {
+    fn events(&self) -> EventsKept {
+        self.events.unwrap_or_default()
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -225,16 +243,18 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             })
         }
         Some(Command::Explain { folder, device, json }) => {
-            let story = explain::explain(&folder, &device)?;
+            let history = explain::explain(&folder, &device)?;
             if json {
-                for moment in &story {
-                    say_json(moment, false)?;
+                for entry in &history.entries {
+                    say_json(entry, false)?;
                 }
             } else {
-                say(explain::render(&story).trim_end())?;
+                say(explain::render(&history.entries).trim_end())?;
             }
+            history.notes.iter().for_each(|note| complain(&format!("note: {note}")));
             Ok(0)
         }
+        Some(Command::Events { folder, device }) => events::run(&folder, device.as_deref()),
         Some(Command::Explore(options)) => explore::run(&options, &interruptible()?),
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),
         Some(Command::Report { folder }) => {
@@ -295,6 +315,9 @@ fn try_out(
 ) -> Result<u8, Failure> {
     let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     check_possible(&plan, None)?;
+    if options.events.is_some() {
+        return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
+    }
     let replay = replay_command(path, Mode::Rehearse, options, None);
     trials::run(&plan, replay, trials, (options, folder), &interruptible()?)
 }
@@ -340,10 +363,11 @@ fn execute(
     let interrupted = interruptible_until(&concluded)?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::drive::load::run(&plan, target, out, replay, interrupted, options.quiet),
+        Mode::Load => crate::drive::load::run(&plan, target, out, replay, options.events(), interrupted, options.quiet),
         Mode::Rehearse => {
+            let events = options.events();
             let rehearsal =
-                Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false, ends_when_settled: true };
+                Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false, ends_when_settled: true, events };
             crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };
@@ -498,6 +522,9 @@ fn replay_command(path: &Path, mode: Mode, options: &Options, target: Option<&Ta
     if let Some(prefix) = &options.id_prefix {
         command += &format!(" --id-prefix {prefix}");
     }
+    if options.events() != EventsKept::All {
+        command += &format!(" --events {}", options.events().as_str());
+    }
     if let Some(target) = target {
         command += &format!(" --target {}", quoted(&target.url));
     }
@@ -535,6 +562,7 @@ Examples:
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
+  ks-fleet events reports/runs/first-light-20260101000000 | jq -r .code | sort | uniq -c
   ks-fleet check scenarios/*.toml
   ks-fleet report reports/runs/quickstart-20260101000000
 

@@ -19,6 +19,15 @@ pub(super) fn say_json(value: &impl Serialize, is_pretty: bool) -> Result<(), Fa
     put(&printable_json(&text.unwrap_or_default())) // text and numbers always serialize
 }
 
+/// Bytes on standard output as they are; on a terminal, without control characters. False if the pipe is closed, as by `| head`.
+pub(super) fn print(bytes: &[u8]) -> Result<bool, Failure> {
+    match ks_server::edge::print(bytes) {
+        Err(StartError::Output { cause }) if cause.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(StartError::Output { cause }) => Err(Failure::Output { cause }),
+        _ => Ok(true),
+    }
+}
+
 fn put(text: &str) -> Result<(), Failure> {
     match ks_server::edge::say(text) {
         Err(StartError::Output { cause }) if cause.kind() != ErrorKind::BrokenPipe => Err(Failure::Output { cause }),

@@ -277,7 +277,7 @@ impl Run<'_> {
                 measured = self.reports.tick(collector.ticks) => {
                     let Ok(measured) = measured else { return Ok(EndReason::Broken(ShardClosed.to_string())) };
                     if let Some(violated) = collector.take(&measured, collector.next_end(), observer)? {
-                        self.run_context.log.borrow_mut().event(self.time.elapsed(), "aborted", &[("expectation", json!(violated))]);
+                        self.run_context.log.borrow_mut().event_at_once(self.time.elapsed(), "aborted", &[("expectation", json!(violated))]);
                         let at_s = self.time.elapsed().as_secs_f64();
                         return Ok(EndReason::Aborted(format!("ended early at {at_s:.0} s: `{violated}` was not met")));
                     }

@@ -403,6 +403,10 @@ impl Device {
         if self.shard.log.is_none() {
             return; // a load run keeps no such log, so skip building the lines
         }
+        let is_ordinary = in_flight.kind == MessageType::Heartbeat && ended.code == OK && in_flight.notes.is_empty();
+        if is_ordinary && !self.shard.logs_ordinary_beats() {
+            return;
+        }
         let sent_ms = in_flight.sent_at.saturating_duration_since(self.shard.time.started).as_millis();
         let mut fields = vec![
             ("device_id", json!(self.machine.device_id())),

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{Arbiter, System};
 use ks_protocol::text::hex;
-use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
 use ks_server::clock::{Clock, SystemClock};
 use tokio::sync::{mpsc, watch};
 
@@ -45,6 +45,7 @@ pub fn run(
     target: Option<&Target>,
     out: &Path,
     replay: String,
+    events: EventsKept,
     interrupted: Arc<AtomicBool>,
     quiet: bool,
 ) -> Result<Summary, Failure> {
@@ -55,7 +56,7 @@ pub fn run(
     let network = Arc::new(SocketNetwork::new(server.address));
     let mut console = Console::new(quiet, interrupted, network.open_sockets());
     console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
-    let log = EventLog::create(&out.join(EVENTS));
+    let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
     let (cpu_before, server_cpu_before) = (resources::own_cpu_s(), server.cpu_s());
@@ -93,6 +94,7 @@ pub fn run(
         started_at,
         wall: stopwatch.elapsed(),
         resources,
+        events_kept: events,
         event_log_sha256: None,
         replay,
         notes: notes(plan, target),

@@ -3,7 +3,6 @@
 mod draw;
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use ks_reports::run_folder::{EVENTS, Summary};
+use ks_reports::{
+    EventLogReader,
+    run_folder::{EventsKept, Summary},
+};
 
 use crate::{
     console::Console,
@@ -147,6 +149,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> ScenarioResult {
         concurrent: parallel::threads(),
         is_trial: false,
         ends_when_settled: false,
+        events: EventsKept::All,
     };
     // A panic in server code is a finding too.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -185,19 +188,21 @@ fn keep(seed: u64, violations: Vec<String>, folder: &Temporary, keep_in: &Path) 
         let to = kept.join(entry.file_name());
         std::fs::copy(entry.path(), &to).map_err(failed(&to))?;
     }
-    let events = last_events(&kept.join(EVENTS));
+    let events = last_events(&kept);
     Ok(Finding { seed, violations, folder: kept, events })
 }
 
 /// The last lines of an event log; empty if there is none.
-fn last_events(path: &Path) -> Vec<String> {
-    let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
+fn last_events(folder: &Path) -> Vec<String> {
+    let Ok(mut log) = EventLogReader::open(folder) else { return Vec::new() };
     let mut last = std::collections::VecDeque::with_capacity(EVENTS_REPORTED);
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
-        if last.len() == EVENTS_REPORTED {
-            last.pop_front();
+    while let Ok(Some(lines)) = log.next_lines() {
+        for line in String::from_utf8_lossy(lines).lines() {
+            if last.len() == EVENTS_REPORTED {
+                last.pop_front();
+            }
+            last.push_back(line.to_owned());
         }
-        last.push_back(line);
     }
     last.into()
 }

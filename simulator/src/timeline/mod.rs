@@ -214,7 +214,7 @@ pub async fn play(plan: &Plan, run_context: &RunContext) {
         let outcome = done.as_ref().map_or_else(String::clone, |()| "done".to_owned());
         let mut fields = vec![("do", json!(timed.step.as_str())), ("outcome", json!(outcome))];
         fields.append(&mut context.notes);
-        run_context.log.borrow_mut().event(run_context.time.elapsed(), "step", &fields);
+        run_context.log.borrow_mut().event_at_once(run_context.time.elapsed(), "step", &fields);
         run_context.played.set(run_context.played.get() + 1);
         if let (Err(why), false) = (done, timed.may_fail) {
             let failed = format!("the step {timed} failed, and the run was ended there: {why}");
@@ -244,7 +244,7 @@ fn later(run_context: &RunContext, length: Duration, what: &'static str, end: im
     actix::spawn(async move {
         tokio::time::sleep(length).await;
         end();
-        log.borrow_mut().event(time.elapsed(), what, &[]);
+        log.borrow_mut().event_at_once(time.elapsed(), what, &[]);
     });
 }
 

@@ -45,6 +45,13 @@ pub(crate) fn lines_in(out: &Path, name: &str) -> Vec<Value> {
     json_lines(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
+/// The event log of a run.
+pub(crate) fn events_in(out: &Path) -> Vec<Value> {
+    let printed = fleet().arg("events").arg(out).output().unwrap();
+    assert!(printed.status.success(), "{}", stderr_of(&printed));
+    json_lines(&String::from_utf8(printed.stdout).unwrap())
+}
+
 /// The standard error of a process.
 pub(crate) fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

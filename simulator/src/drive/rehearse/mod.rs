@@ -13,7 +13,7 @@ use std::{
 
 use actix::System;
 use ks_protocol::{modelled, time::UnixMs};
-use ks_reports::run_folder::{EVENTS, Mode, Summary};
+use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
 use ks_server::config::Config;
 
 use server::VirtualServer;
@@ -87,10 +87,12 @@ pub struct Rehearsal<'a> {
     pub replay: String,
     /// Rehearsals running concurrently in this process, including this one.
     pub concurrent: u64,
-    /// One of many, of which only the summary counts: neither exchanges nor ticks are written down.
+    /// One of many, of which only the summary counts: ticks are not written down.
     pub is_trial: bool,
     /// It ends once nothing can change its result any more.
     pub ends_when_settled: bool,
+    /// Which events are logged.
+    pub events: EventsKept,
 }
 
 /// Rehearses the plan and returns its summary; everything else is in the run folder.
@@ -104,7 +106,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     let database = Temporary::make("rehearsal");
     let database = database.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
     let config = config(plan, database.path())?;
-    let log = EventLog::create(&out.join(EVENTS));
+    let log = EventLog::create(out, rehearsal.events);
     let cannot_log = |cause| Failure::File { what: "write", path: out.join(EVENTS), cause };
     let log = Rc::new(RefCell::new(log.map_err(cannot_log)?));
     console.print(&format!("{}: rehearsing {}, seed {}", plan.name, counted(plan.fleet.devices, "device"), plan.seed));
@@ -115,7 +117,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     };
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
-    let event_log_sha256 = finished.map_err(cannot_log)?;
+    let event_log_sha256 = finished.map_err(cannot_log)?.flatten();
     let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
     let about = About {
         plan,
@@ -124,6 +126,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         started_at: EPOCH,
         wall: stopwatch.elapsed(),
         resources,
+        events_kept: rehearsal.events,
         event_log_sha256,
         replay: rehearsal.replay,
         notes: vec![NOTE.to_owned(), if modelled::is_on() { MODELLED } else { REAL }.to_owned()],
@@ -163,11 +166,12 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 }
 
 async fn play(
-    &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. }: &Rehearsal<'_>,
+    rehearsal: &Rehearsal<'_>,
     config: Config,
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<RunOutcome, Failure> {
+    let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
     let witness = Arc::new(Witness::at_the_start());
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
@@ -184,7 +188,7 @@ async fn play(
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
     let (begun, devices) = setup.begin(EPOCH);
-    let exchanges = (!is_trial).then(|| Rc::clone(log));
+    let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
     let timer = Rc::new(SteppedTimer::new(begun.shared.time.started, plan.interval(), plan.fleet.devices));
     let shard = Rc::new(shard(plan, surroundings, timer, exchanges, !plan.adversaries.is_empty()));

@@ -1,0 +1,179 @@
+//! Two policies compared on the same seeds: in each pair of trials the same devices break by the same bug, so only what the
+//! policies do differs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Goal, PolicyScore, Trial, TrialRollout, interval::Method, paired};
+
+/// Two policies with one rate of bugs, on the seeds that both were tried with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub policy: String,
+    /// The policy it is compared with.
+    pub other: String,
+    /// Devices that the release fails on, of those that it can fail on, in basis points.
+    pub bug_rate_bp: u32,
+    /// Seeds that both were tried with.
+    pub seeds: usize,
+    /// On how many seeds only one of them found the bug; with no bug, raised a false alarm.
+    pub found: Difference,
+    /// On how many seeds one of them broke fewer devices.
+    pub broke_fewer: Difference,
+    /// Broken devices of the policy less those of the other, mean.
+    pub broken_mean: f64,
+    /// Its limits; none for trials with a goal, nor where the differences don't vary.
+    pub broken_limits: Option<(f64, f64)>,
+}
+
+/// On how many seeds something is true of only one policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    pub only_policy: usize,
+    pub only_other: usize,
+    /// Limits of the policy's share less the other's.
+    pub limits: (f64, f64),
+}
+
+impl Difference {
+    /// The sign of the difference, if the limits leave zero out.
+    fn sign(&self) -> Option<Sign> {
+        sign(self.limits)
+    }
+
+    /// The policy's share less the other's.
+    pub(super) fn share(&self, seeds: usize) -> f64 {
+        (self.only_policy as f64 - self.only_other as f64) / seeds.max(1) as f64
+    }
+}
+
+/// Which of two policies has more of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Policy,
+    Other,
+}
+
+fn sign((low, high): (f64, f64)) -> Option<Sign> {
+    if low > 0.0 {
+        Some(Sign::Policy)
+    } else if high < 0.0 {
+        Some(Sign::Other)
+    } else {
+        None
+    }
+}
+
+impl Comparison {
+    /// Which policy finds the bug more often, or raises more false alarms; none if that is not shown.
+    pub(super) fn finds_more(&self) -> Option<Sign> {
+        self.found.sign()
+    }
+
+    /// Which policy breaks fewer devices; none if that is not shown. Judged by the mean, or by the seeds if there is a goal.
+    pub(super) fn breaks_fewer(&self, until: Option<Goal>) -> Option<Sign> {
+        match (until, self.broken_limits) {
+            (Some(_), _) => self.broke_fewer.sign(),
+            (None, Some((low, high))) => sign((-high, -low)),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether anything distinguishes the two.
+    fn distinguishes(&self, until: Option<Goal>) -> bool {
+        self.finds_more().is_some() || self.breaks_fewer(until).is_some()
+    }
+
+    /// The same from the other policy's side.
+    pub(super) fn reversed(&self) -> Self {
+        let turned = |(low, high): (f64, f64)| (0.0 - high, 0.0 - low);
+        let reversed = |of: Difference| Difference {
+            only_policy: of.only_other,
+            only_other: of.only_policy,
+            limits: turned(of.limits),
+        };
+        Self {
+            policy: self.other.clone(),
+            other: self.policy.clone(),
+            found: reversed(self.found),
+            broke_fewer: reversed(self.broke_fewer),
+            broken_mean: 0.0 - self.broken_mean,
+            broken_limits: self.broken_limits.map(turned),
+            ..*self
+        }
+    }
+}
+
+/// How many intervals the comparisons of so many policies and rates have: two for each.
+pub(super) fn intervals(policies: usize, rates: usize) -> usize {
+    policies * policies.saturating_sub(1) * rates
+}
+
+/// Compares each two policies with each rate.
+pub(super) fn compared(
+    policies: &[PolicyScore],
+    trials: &[Trial],
+    until: Option<Goal>,
+    method: Method,
+) -> Vec<Comparison> {
+    let mut rollouts: BTreeMap<(&str, u32), BTreeMap<u64, &TrialRollout>> = BTreeMap::new();
+    for trial in trials {
+        if let Some(rollout) = &trial.rollout {
+            rollouts.entry((&trial.policy, trial.bug_rate_bp)).or_default().insert(trial.seed, rollout);
+        }
+    }
+    let mut comparisons = Vec::new();
+    for (nth, policy) in policies.iter().enumerate() {
+        for other in policies.iter().skip(nth + 1) {
+            for bug_rate_bp in policy.cells.iter().map(|cell| cell.bug_rate_bp) {
+                let own = rollouts.get(&(policy.policy.as_str(), bug_rate_bp));
+                let (Some(own), Some(others)) = (own, rollouts.get(&(other.policy.as_str(), bug_rate_bp))) else {
+                    continue;
+                };
+                let pairs: Vec<_> = own.iter().filter_map(|(seed, own)| Some((*own, *others.get(seed)?))).collect();
+                if !pairs.is_empty() {
+                    let names = (policy.policy.clone(), other.policy.clone());
+                    comparisons.push(comparison(names, bug_rate_bp, &pairs, (until, method)));
+                }
+            }
+        }
+    }
+    comparisons
+}
+
+fn comparison(
+    (policy, other): (String, String),
+    bug_rate_bp: u32,
+    pairs: &[(&TrialRollout, &TrialRollout)],
+    (until, method): (Option<Goal>, Method),
+) -> Comparison {
+    let count = |which: &dyn Fn(&TrialRollout, &TrialRollout) -> bool| {
+        let only_policy = pairs.iter().filter(|(own, other)| which(own, other)).count();
+        let only_other = pairs.iter().filter(|(own, other)| which(other, own)).count();
+        Difference { only_policy, only_other, limits: method.difference(only_policy, only_other, pairs.len()) }
+    };
+    let differences: Vec<f64> =
+        pairs.iter().map(|(own, other)| own.broken_devices as f64 - other.broken_devices as f64).collect();
+    let (broken_mean, broken_limits) = paired::mean_difference(&differences);
+    Comparison {
+        policy,
+        other,
+        bug_rate_bp,
+        seeds: pairs.len(),
+        found: count(&|own, other| own.is_found() && !other.is_found()),
+        broke_fewer: count(&|own, other| own.broken_devices < other.broken_devices),
+        broken_mean,
+        broken_limits: broken_limits.filter(|_| until.is_none()),
+    }
+}
+
+/// Whether each policy is distinguished from every other one, by one rate at least.
+pub(super) fn are_distinguished(policies: &[PolicyScore], comparisons: &[Comparison], until: Option<Goal>) -> bool {
+    policies.iter().enumerate().all(|(nth, policy)| {
+        policies.iter().skip(nth + 1).all(|other| {
+            let mut of_both = comparisons.iter().filter(|of| of.policy == policy.policy && of.other == other.policy);
+            of_both.any(|of| of.distinguishes(until))
+        })
+    })
+}

@@ -177,3 +177,64 @@ pub(super) fn are_distinguished(policies: &[PolicyScore], comparisons: &[Compari
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::{
+        Asked, Score, State,
+        TrialOutcome::{Aborted, Completed},
+        tally::sample::{asked, trial},
+        words,
+    };
+
+    /// Policy `a` finds the bug on every seed; `b` on every third, and breaks three devices more where it does not.
+    fn trials(seeds: u64) -> Vec<Trial> {
+        let of = |seed: u64| {
+            let b = if seed.is_multiple_of(3) {
+                trial("b", 100, seed, Aborted, 4)
+            } else {
+                trial("b", 100, seed, Completed, 7 + seed % 2)
+            };
+            [trial("a", 100, seed, Aborted, 4), b]
+        };
+        (0..seeds).flat_map(of).collect()
+    }
+
+    #[test]
+    fn policies_are_compared_on_the_seeds_that_both_were_tried_with() {
+        let mut all = trials(12);
+        all.push(trial("a", 100, 12, Aborted, 90)); // interrupted before `b`
+        let score = Score::of(asked("s", "real"), &all);
+        let [of] = score.comparisons.as_slice() else { panic!("{:?}", score.comparisons) };
+        assert_eq!((of.policy.as_str(), of.other.as_str(), of.seeds), ("a", "b", 12));
+        assert_eq!((of.found.only_policy, of.found.only_other), (8, 0));
+        assert_eq!((of.broke_fewer.only_policy, of.broke_fewer.only_other), (8, 0));
+        assert!((of.broken_mean + 28.0 / 12.0).abs() < 1e-12, "{}", of.broken_mean);
+        assert_eq!((of.finds_more(), of.breaks_fewer(None)), (Some(Sign::Policy), Some(Sign::Policy)));
+        let turned = of.reversed();
+        assert_eq!((turned.finds_more(), turned.breaks_fewer(None)), (Some(Sign::Other), Some(Sign::Other)));
+        assert_eq!(turned.reversed(), *of);
+        let table = words::comparisons(&score);
+        assert!(table.contains("a / b") && table.contains("finds more, breaks fewer"), "{table}");
+    }
+
+    #[test]
+    fn a_goal_is_reached_once_something_is_shown_and_not_before() {
+        let until = |goal, seeds| {
+            let asked = Asked { until: Some(goal), state: State::Running, cells: 2, ..asked("s", "real") };
+            Score::of(asked, &trials(seeds)).is_goal_reached()
+        };
+        assert!(!until(Goal::Distinguished, 6) && until(Goal::Distinguished, 40));
+        assert!(!until(Goal::WidthBp(3_000), 20) && until(Goal::WidthBp(3_000), 120));
+        assert!(!Score::of(asked("s", "real"), &trials(40)).is_goal_reached(), "there is none");
+    }
+
+    #[test]
+    fn equal_policies_show_nothing() {
+        let both: Vec<Trial> =
+            (0..30).flat_map(|seed| [trial("a", 100, seed, Aborted, 4), trial("b", 100, seed, Aborted, 4)]).collect();
+        let score = Score::of(asked("s", "real"), &both);
+        assert!(words::comparisons(&score).contains("no difference"), "{}", words::comparisons(&score));
+    }
+}

@@ -197,6 +197,13 @@ fn trials_end_once_the_policies_are_distinguished() {
         .collect();
     // A difference on every seed is shown after eleven, if 5 % are shared among four intervals.
     assert!(made.iter().all(|of| *of == made[0]) && (11..=20).contains(&made[0]), "{made:?}");
+    let lines = support::lines_in(&folder.join("d"), "trials.ndjson");
+    let replay = lines[3]["replay"].as_str().unwrap();
+    let flags = "--signatures modelled --trials 1 --policy blind.toml --bug-rates 50 --seed 11";
+    assert_eq!(replay, format!("ks-fleet rehearse canary.toml {flags}"));
+    let words: Vec<&str> = replay.split(' ').skip(1).chain(["--quiet", "--out", "r"]).collect();
+    assert_eq!(fleet_in(folder, &words).status.code(), Some(0));
+    assert_eq!(support::lines_in(&folder.join("r"), "trials.ndjson"), lines[3..4], "the same trial again");
     let again = fleet_in(folder, &["rehearse", "--resume", "d", "--json", "--quiet"]);
     assert_eq!(again.stdout, output.stdout, "there is nothing left to do");
     // A goal that is out of reach is no result.

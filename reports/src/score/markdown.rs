@@ -34,7 +34,7 @@ fn compared(score: &Score) -> String {
         return String::new();
     }
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut out = line(&words::COMPARED.map(str::to_owned)) + "| --- |" + &" ---: |".repeat(6) + "\n";
+    let mut out = line(&words::COMPARED.map(str::to_owned)) + "| --- |" + &" ---: |".repeat(5) + "\n";
     out.extend(rows.iter().map(|row| line(&row.clone().map(|words| text(&words)))));
     out + "\n"
 }

@@ -60,9 +60,8 @@ fn compared(score: &Score) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let columns =
-        ["Policies", "#Bug rate", "#Seeds", "#Found only by each", "#Difference, points", "#Broken devices", "Shown"];
-    let row = |[name, numbers @ .., shown]: &[String; 7]| {
+    let columns = ["Policies", "#Bug rate", "#Found only by", "#Difference, points", "#Broken devices", "Shown"];
+    let row = |[name, numbers @ .., shown]: &[String; 6]| {
         let numbers = numbers.iter().zip(columns.iter().skip(1));
         let numbers: String =
             numbers.map(|(number, column)| labelled_cell(column.trim_start_matches('#'), number)).collect();

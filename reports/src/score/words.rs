@@ -86,7 +86,7 @@ pub(super) fn invariant_violations(score: &Score) -> Option<String> {
 /// How a score was computed, except the rule of its recommendation.
 pub(super) fn how(score: &Score) -> String {
     format!(
-        "{made}{interleaved}Each trial rehearses {} devices under a virtual clock, against the real backend, with its own seed from {} on. \
+        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with its own seed from {} on. {interleaved}\
          The bug rate is the share of {population} that the release really fails on, which the server does not know{of_fleet}. Found: the engine \
          stopped the release, permanently or until an operator decides, before it had reached every target; with no bug that is a false \
          alarm. The limits are {limits}. Broken: devices that the release really broke in the whole \
@@ -149,10 +149,9 @@ pub fn comparisons(score: &Score) -> String {
 }
 
 /// Headings of the comparisons.
-pub(super) const COMPARED: [&str; 7] = [
+pub(super) const COMPARED: [&str; 6] = [
     "on the same seeds",
     "bug rate",
-    "seeds",
     "found only by each",
     "difference in points (limits)",
     "broken (limits)",
@@ -175,28 +174,26 @@ pub(super) fn about_comparisons(score: &Score) -> &'static str {
 }
 
 /// The lines of the comparisons: the best policy first, with each other one and rate.
-pub(super) fn compared(score: &Score) -> Vec<[String; 7]> {
+pub(super) fn compared(score: &Score) -> Vec<[String; 6]> {
     let ranking = ranked(&score.policies);
     let Some((best, others)) = ranking.order.split_first() else { return Vec::new() };
     let of_both = others.iter().flat_map(|other| with(best, other, &score.comparisons));
     of_both.map(|of| compared_row(&of, score.until)).collect()
 }
 
-fn compared_row(of: &Comparison, until: Option<Goal>) -> [String; 7] {
+fn compared_row(of: &Comparison, until: Option<Goal>) -> [String; 6] {
     let points = |share: f64| share * 100.0;
     let found = limited(points(of.found.share(of.seeds)), Some((points(of.found.limits.0), points(of.found.limits.1))));
-    let broken = match until {
-        None => limited(of.broken_mean, of.broken_limits),
-        Some(_) => {
-            let (fewer, more) = (of.broke_fewer.only_policy, of.broke_fewer.only_other);
-            format!("{}, fewer on {fewer}, more on {more}", limited(of.broken_mean, None))
-        }
+    let broken = if until.is_some() {
+        let (fewer, more) = (of.broke_fewer.only_policy, of.broke_fewer.only_other);
+        format!("{} (fewer {fewer}, more {more})", limited(of.broken_mean, None))
+    } else {
+        limited(of.broken_mean, of.broken_limits)
     };
     [
         format!("{} / {}", of.policy, of.other),
         rate(of.bug_rate_bp),
-        of.seeds.to_string(),
-        format!("{} / {}", of.found.only_policy, of.found.only_other),
+        format!("{} / {} of {}", of.found.only_policy, of.found.only_other, of.seeds),
         found,
         if of.bug_rate_bp == 0 { "-".to_owned() } else { broken },
         shown(of, until),

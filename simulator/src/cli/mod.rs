@@ -548,6 +548,8 @@ Examples:
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
+  ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m
+  ks-fleet rehearse --resume reports/runs/s-trials-20260101000000                                  the trials it lacks
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet check scenarios/*.toml

@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use ks_protocol::text::hex;
 use ks_reports::{
     bounded::{self, FILE_BYTES_MAX},
     score::{Goal, TRIALS_ASKED},
@@ -159,8 +160,4 @@ fn this_program() -> Result<String, Failure> {
     }
     let build: String = hex(&hash.finalize()).chars().take(16).collect();
     Ok(format!("{}, build {build}", env!("CARGO_PKG_VERSION")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

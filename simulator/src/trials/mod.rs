@@ -44,6 +44,8 @@ pub struct Trials<'a> {
     pub count: u32,
     /// Policies that replace the scenario's; if empty, the scenario's own.
     pub policies: Vec<NamedPolicy>,
+    /// Their files, quoted for a shell.
+    pub policy_files: Vec<String>,
     /// Rates at which the firmware breaks devices, in basis points; if empty, the scenario's own.
     pub bug_rates_bp: Vec<u16>,
     /// The command that repeats a trial, without its seed.
@@ -59,6 +61,8 @@ struct Case {
     policy: String,
     bug_rate_bp: u16,
     plan: Plan,
+    /// The command that repeats a trial of it, without its seed.
+    replay: String,
 }
 
 /// A rehearsal that has ended.
@@ -98,7 +102,7 @@ impl Trials<'_> {
             if is_out_of_time() {
                 return None;
             }
-            Some((number, self.one(&cases, number, stop).transpose()?))
+            Some((number, one(&cases, number, stop).transpose()?))
         };
         let (mut failure, mut ended) = (None, None);
         parallel::each(u64::try_from(missing.len()).unwrap_or(u64::MAX), stop, work, |_, done| {
@@ -202,39 +206,55 @@ impl Trials<'_> {
                         f64::from(bug_rate_bp) / 100.0
                     )));
                 }
-                cases.push(Case { policy: name.clone(), bug_rate_bp, plan });
+                cases.push(Case { policy: name.clone(), bug_rate_bp, plan, replay: self.replay_of(name, *rate) });
             }
         }
         Ok(cases)
     }
 
-    /// One trial; none if it was stopped.
-    fn one(&self, cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Made>, Failure> {
-        let nth = nth_case(number, cases.len());
-        let Some(case) = cases.get(nth) else { return Ok(None) };
-        let (stopwatch, round) = (Stopwatch::started(), number / u64::try_from(cases.len()).unwrap_or(u64::MAX));
-        let folder = Temporary::make("trial");
-        let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
-        let mut plan = case.plan.clone();
-        plan.seed = plan.seed.wrapping_add(round) & SEED_MAX;
-        let replay = format!("{} --seed {}", self.replay, plan.seed);
-        let rehearsal = Rehearsal {
-            plan: &plan,
-            out: folder.path(),
-            replay: replay.clone(),
-            concurrent: parallel::threads(),
-            is_trial: true,
-        };
-        let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
-        if summary.interrupted {
-            return Ok(None);
+    /// The command that repeats a trial of a policy and rate, without its seed.
+    fn replay_of(&self, policy: &str, rate_bp: Option<u16>) -> String {
+        let mut command = self.replay.clone();
+        if !self.are_judged() {
+            command += " --trials 1";
         }
-        if plan.has_rollouts() && summary.rollout.is_none() {
-            let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
-            return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
+        let files = self.policies.iter().zip(&self.policy_files);
+        for (_, file) in files.filter(|((name, _), _)| name == policy) {
+            command += &format!(" --policy {file}");
         }
-        Ok(Some(Made { trial: trial(case, plan.seed, summary, replay), case: nth, took: stopwatch.elapsed() }))
+        if let Some(rate_bp) = rate_bp {
+            command += &format!(" --bug-rates {}", f64::from(rate_bp) / 100.0);
+        }
+        command
     }
+}
+
+/// One trial; none if it was stopped.
+fn one(cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Made>, Failure> {
+    let nth = nth_case(number, cases.len());
+    let Some(case) = cases.get(nth) else { return Ok(None) };
+    let (stopwatch, round) = (Stopwatch::started(), number / u64::try_from(cases.len()).unwrap_or(u64::MAX));
+    let folder = Temporary::make("trial");
+    let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
+    let mut plan = case.plan.clone();
+    plan.seed = plan.seed.wrapping_add(round) & SEED_MAX;
+    let replay = format!("{} --seed {}", case.replay, plan.seed);
+    let rehearsal = Rehearsal {
+        plan: &plan,
+        out: folder.path(),
+        replay: replay.clone(),
+        concurrent: parallel::threads(),
+        is_trial: true,
+    };
+    let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
+    if summary.interrupted {
+        return Ok(None);
+    }
+    if plan.has_rollouts() && summary.rollout.is_none() {
+        let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
+        return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
+    }
+    Ok(Some(Made { trial: trial(case, plan.seed, summary, replay), case: nth, took: stopwatch.elapsed() }))
 }
 
 /// Seeds go on from 0 after this one.

@@ -15,7 +15,7 @@ use ks_server::clock::{Clock, SystemClock};
 pub(super) use request::{Requested, TrialOptions};
 use results::{LivePage, conclude, score_of};
 
-use super::{Options, complain};
+use super::{Options, complain, quoted};
 use crate::{
     console::{grouped, span},
     failure::Failure,
@@ -38,7 +38,9 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let Requested { request, policies, budget, resumed, options, .. } = requested;
     let (count, until) = (request.trials, request.until);
-    let trials = Trials { plan, count, policies, bug_rates_bp: request.bug_rates_bp.clone(), replay, until, budget };
+    let policy_files = request.policies.iter().map(|of| quoted(&of.path)).collect();
+    let bug_rates_bp = request.bug_rates_bp.clone();
+    let trials = Trials { plan, count, policies, policy_files, bug_rates_bp, replay, until, budget };
     if !trials.are_judged() && !plan.has_rollouts() {
         return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
     }

@@ -70,9 +70,14 @@ impl<'a> LivePage<'a> {
     }
 }
 
+/// How many trials were made of how many, and how they ended, as this program writes numbers.
+fn state(score: &Score) -> String {
+    score::state(score).replace('\u{a0}', ",")
+}
+
 /// What is wrong with how they ended; none if all that were requested were made, or the goal was reached.
 fn doubt(score: &Score, budget: Option<Duration>) -> Option<String> {
-    let state = score::state(score);
+    let state = state(score);
     let resume = score.resume.as_deref().unwrap_or_default();
     match score.state {
         State::Running | State::Interrupted => Some(format!("{state}; to continue: {resume}")),
@@ -100,7 +105,7 @@ pub(super) fn conclude(
     let shown = match options.json {
         true => say_json(&as_json(&trials, score), false),
         false if score.policies.is_empty() => Ok(()),
-        false => say(&format!("{}\n{}", score::table(score), score::comparisons(score)).trim_end().to_owned()),
+        false => say(format!("{}\n{}", score::table(score), score::comparisons(score)).trim_end()),
     };
     record.put_in_order()?;
     score::write_score(folder.path(), score)?;
@@ -122,7 +127,7 @@ fn verdict(score: &Score, doubt: Option<String>) -> u8 {
         complain(&doubt);
         code = 4;
     } else if score.until.is_some() {
-        complain(&score::state(score));
+        complain(&state(score));
     }
     if score.invariant_violations > 0 {
         complain(&format!("INVARIANT VIOLATIONS: {}", score.invariant_violations));

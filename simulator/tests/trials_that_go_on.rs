@@ -81,7 +81,7 @@ fn assert_same_results(folder: &Path, one: &str, other: &str) {
 /// Starts trials and gives the process once so many of them are on the disk.
 fn begun(folder: &Path, out: &str, trials: usize) -> std::process::Child {
     let mut command = fleet();
-    command.args(TRIALS).args(["--trials", "40", "--quiet", "--out", out]).current_dir(folder);
+    command.args(TRIALS).args(["--trials", "15", "--quiet", "--out", out]).current_dir(folder);
     let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let file = folder.join(out).join("trials.ndjson");
     while std::fs::read_to_string(&file).unwrap_or_default().lines().count() < trials {
@@ -95,7 +95,7 @@ fn begun(folder: &Path, out: &str, trials: usize) -> std::process::Child {
 fn trials_that_are_interrupted_are_equally_many_of_each_policy_and_continue_to_the_same_bytes() {
     let folder = files();
     let folder = folder.path();
-    whole(folder, "40");
+    whole(folder, "15");
     let running = begun(folder, "part", 6);
     rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
     let output = running.wait_with_output().unwrap();
@@ -117,7 +117,7 @@ fn trials_that_are_interrupted_are_equally_many_of_each_policy_and_continue_to_t
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     let apart = made.iter().max().unwrap() - made.iter().min().unwrap();
     assert!(made.len() == 4 && apart <= 1 + cores.div_ceil(4), "every policy and rate is tried as often: {made:?}");
-    assert!(read(folder, "part/score.html").contains("of 160 trials, interrupted"));
+    assert!(read(folder, "part/score.html").contains("of 60 trials, interrupted"));
     let junit = read(folder, "part/junit.xml");
     assert!(junit.contains("errors=\"1\"") && junit.contains("interrupted; to continue"), "{junit}");
 
@@ -132,7 +132,7 @@ fn trials_that_are_interrupted_are_equally_many_of_each_policy_and_continue_to_t
 fn trials_that_are_killed_continue_and_a_torn_line_is_dropped() {
     let folder = files();
     let folder = folder.path();
-    whole(folder, "40");
+    whole(folder, "15");
     let mut running = begun(folder, "part", 3);
     running.kill().unwrap();
     running.wait().unwrap();
@@ -144,7 +144,7 @@ fn trials_that_are_killed_continue_and_a_torn_line_is_dropped() {
     let mut file = std::fs::OpenOptions::new().append(true).open(folder.join("part/trials.ndjson")).unwrap();
     file.write_all(b"{\"policy\":\"careful\",\"bug_ra").unwrap();
     // The whole command again, with the folder.
-    let output = run(folder, &["--trials", "40", "--quiet", "--resume", "part"]);
+    let output = run(folder, &["--trials", "15", "--quiet", "--resume", "part"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     assert_same_results(folder, "whole", "part");
     assert!(!read(folder, "part/score.html").contains("http-equiv=\"refresh\""));
@@ -242,7 +242,7 @@ fn what_can_not_be_continued_or_contradicts_itself_is_refused_with_what_to_do() 
     refused(&[&resume[..], &["--out", "other"]].concat(), "cannot be used with");
     refused(&["rehearse", "canary.toml", "--budget", "20m"], "--budget is for many trials: add --trials N");
     refused(&["rehearse", "canary.toml", "--trials", "2", "--budget", "0s"], "expected a duration from 1s to 7d");
-    refused(&["rehearse", "canary.toml", "--trials", "2", "--until", "told"], "expected `distinguished`, or a width");
+    refused(&["rehearse", "canary.toml", "--trials", "2", "--until", "soon"], "expected `distinguished`, or a width");
     refused(
         &["rehearse", "canary.toml", "--trials", "2", "--until", "distinguished"],
         "give two or more with --policy",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Goal, PolicyScore, Trial, TrialRollout, interval::Method, paired};
+use super::{Goal, PolicyScore, Trial, TrialRollout, method::Method, paired};
 
 /// Two policies with one rate of bugs, on the seeds that both were tried with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,6 +140,20 @@ pub(super) fn compared(
         }
     }
     comparisons
+}
+
+/// The comparisons of two policies, from the first one's side.
+pub(super) fn with<'a>(
+    policy: &'a PolicyScore,
+    other: &'a PolicyScore,
+    comparisons: &'a [Comparison],
+) -> Vec<Comparison> {
+    let of_both = comparisons.iter().filter_map(|of| match (of.policy == policy.policy, of.other == policy.policy) {
+        (true, _) if of.other == other.policy => Some(of.clone()),
+        (_, true) if of.policy == other.policy => Some(of.reversed()),
+        _ => None,
+    });
+    of_both.collect()
 }
 
 fn comparison(

@@ -5,6 +5,7 @@ mod compare;
 mod folder;
 mod interval;
 mod markdown;
+mod method;
 mod page;
 mod paired;
 mod rank;

@@ -79,7 +79,7 @@ fn within(t: f64, freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::interval::Method;
+    use crate::score::method::Method;
 
     fn assert_close((low, high): (f64, f64), expected: (f64, f64), within: f64) {
         assert!(

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Cell, Comparison, PolicyScore, interval::Method};
+use super::{Cell, Comparison, PolicyScore, method::Method};
 
 /// A policy is reliable for a bug that it finds in this share of the trials.
 pub(super) const RELIABLE: f64 = 0.9;

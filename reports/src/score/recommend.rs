@@ -2,7 +2,7 @@
 
 use super::rank::{TRIALS_MAX, at, bugs, good, hinders, is_reliable, ranked, stops_good_releases, trials_needed};
 use super::words::{about, at_least, percent, rate, trials};
-use super::{Cell, Comparison, PolicyScore, interval::Method};
+use super::{Cell, Comparison, PolicyScore, compare::with, method::Method};
 use crate::number::devices;
 
 /// The rule, for the page and for the short form.
@@ -152,20 +152,6 @@ fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>, 
     text + &of_good_release(policy, true) + set_back + "."
 }
 
-/// The comparisons of two policies, from the first one's side.
-pub(super) fn with<'a>(
-    policy: &'a PolicyScore,
-    other: &'a PolicyScore,
-    comparisons: &'a [Comparison],
-) -> Vec<Comparison> {
-    let of_both = comparisons.iter().filter_map(|of| match (of.policy == policy.policy, of.other == policy.policy) {
-        (true, _) if of.other == other.policy => Some(of.clone()),
-        (_, true) if of.policy == other.policy => Some(of.reversed()),
-        _ => None,
-    });
-    of_both.collect()
-}
-
 /// Says that the seeds two policies share don't show which of them finds a bug more often: the decisive one or, if there is
 /// none, any; else empty.
 fn not_distinguished(of_both: &[Comparison], yardstick_bp: Option<u32>, method: Method) -> String {
@@ -188,7 +174,7 @@ fn not_distinguished(of_both: &[Comparison], yardstick_bp: Option<u32>, method: 
 /// Cells and policies for unit tests: a hundred trials, in which a release that is not stopped is completed after 31 hours.
 #[cfg(test)]
 pub(super) mod sample {
-    use crate::score::{Cell, Comparison, Difference, PolicyScore, interval::Method, limits};
+    use crate::score::{Cell, Comparison, Difference, PolicyScore, limits, method::Method};
 
     /// Comparisons of policies of which the one that finds a bug more often finds it on every seed that the other finds it on, and
     /// which break equally many devices.

@@ -58,7 +58,7 @@ fn log_likelihood(results: &[(usize, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::interval::Method;
+    use crate::score::method::Method;
 
     const OUTSIDE: f64 = 0.05;
     const ALL: Method = Method::Sequential { outside: OUTSIDE };

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{
     Asked, Cell, FAILED_MAX, FailedTrial, Goal, Passes, PolicyScore, Score, Trial, TrialOutcome, TrialRollout,
     compare::{are_distinguished, compared, intervals},
-    interval::Method,
+    method::Method,
     recommend::recommendation,
 };
 use crate::run_folder::Verdict;

@@ -1,6 +1,10 @@
 //! A score's numbers formatted with units, and its table for a terminal.
 
-use super::{Cell, Comparison, Goal, PolicyScore, Score, State, compare::Sign, rank::ranked, recommend::with};
+use super::{
+    Cell, Comparison, Goal, PolicyScore, Score, State,
+    compare::{Sign, with},
+    rank::ranked,
+};
 use crate::number::{grouped, span};
 
 /// Notes needed to judge a score.

@@ -49,7 +49,9 @@ fn verdict(score: &Score) -> String {
     }
     body += &warnings(score);
     if let Some(resume) = &score.resume {
-        body += &format!("<p>To continue:</p>\n<pre>{}</pre>\n", text(resume));
+        let when =
+            if score.state == State::Running { "If they are interrupted, continue with:" } else { "To continue:" };
+        body += &format!("<p>{when}</p>\n<pre>{}</pre>\n", text(resume));
     }
     body
 }

@@ -38,10 +38,17 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
 
 /// A whole page around its `body`, which is HTML; the rest is text.
 pub(crate) fn document(title: &str, kicker: &str, heading: &str, body: &str) -> String {
+    document_reloaded(None, title, kicker, heading, body)
+}
+
+/// The same, of something that is not over: the browser loads it again after this many seconds.
+pub(crate) fn document_reloaded(reload_s: Option<u32>, title: &str, kicker: &str, heading: &str, body: &str) -> String {
+    let reload =
+        reload_s.map(|seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n")).unwrap_or_default();
     let (title, kicker, heading) = (text(title), text(kicker), text(heading));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n{reload}\
          <title>{title} · KS Attendance</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <p class=\"kicker\">KS Attendance · {kicker}</p>\n<h1>{heading}</h1>\n{body}</main>\n</body>\n</html>\n"
     )

@@ -51,7 +51,7 @@ pub struct Drawn {
 
 /// Names of all files that the folder of a run or of a score may have, including pictures and unfinished files.
 pub fn file_names() -> Vec<String> {
-    let data = [SUMMARY, TICKS, ROLLOUTS, DECISIONS, LATENCY, EVENTS, score::SCORE, score::TRIALS];
+    let data = [SUMMARY, TICKS, ROLLOUTS, DECISIONS, LATENCY, EVENTS, score::SCORE, score::TRIALS, score::TRIALS_ASKED];
     let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN];
     let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
     let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);

@@ -37,6 +37,9 @@ pub enum Failure {
     /// The folder holds something other than a run.
     #[error("{path} is not empty, and holds no run")]
     FolderForeign { path: PathBuf },
+    /// Trials of a folder can't be continued.
+    #[error("{path} can't be continued: {why}")]
+    NotResumable { path: PathBuf, why: String },
     /// The user ended the run before it had begun.
     #[error("ended before the run began: {0}")]
     Interrupted(&'static str),
@@ -89,6 +92,9 @@ impl Failure {
             }
             Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
             Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
+            Self::NotResumable { .. } => {
+                "repeat the command that began the trials, with the same files and the same program, and add --resume DIR; or begin new ones with --out and another folder".to_owned()
+            }
             Self::Interrupted(_) => "run it again".to_owned(),
             Self::Machine { .. } => "check the limits of this process and machine".to_owned(),
             Self::File { path, cause, .. }
@@ -127,6 +133,7 @@ impl Failure {
             Self::BadRequest(_)
             | Self::Scenario { .. }
             | Self::FolderForeign { .. }
+            | Self::NotResumable { .. }
             | Self::Report(_)
             | Self::Explain(_)
             | Self::Events(_) => 2,

@@ -11,7 +11,7 @@ use std::{
 use ks_protocol::time::UnixMs;
 use ks_reports::{
     run_folder::{EVENTS, SUMMARY, Summary, TICKS},
-    score::{SCORE, TRIALS},
+    score::{SCORE, TRIALS, TRIALS_ASKED},
 };
 use rustix::fs::{FlockOperation, OFlags, flock};
 
@@ -71,7 +71,7 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         let is_our_lock = || name == LOCK && entry.metadata().is_ok_and(|of| of.is_file() && of.len() == 0);
         has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
     }
-    Ok(has_others && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS].iter().any(|name| path.join(name).exists()))
+    Ok(has_others && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED].iter().any(|name| path.join(name).exists()))
 }
 
 /// Locks the folder for one run; none while another run holds it. Does not follow a symbolic link in place of the lock file.
@@ -117,9 +117,21 @@ impl RunFolder {
             }
         }
         let made = Self { path, _lock: lock };
-        // A run that ends by SIGKILL or a second Ctrl-C has no later chance to write it.
-        made.fail(scenario, now, "the run did not finish: it was killed, or is still running");
+        made.fail_unless_finished(scenario, now);
         Ok(made)
+    }
+
+    /// The folder of trials that are continued; nothing of it is removed.
+    ///
+    /// # Errors
+    /// It can't be written to, or another run is writing to it.
+    pub fn resume(path: &Path) -> Result<Self, Failure> {
+        let locked = lock(path);
+        let locked = locked.map_err(|cause| Failure::File { what: "write", path: path.join(LOCK), cause })?;
+        match locked {
+            Some(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            None => Err(Failure::FolderBusy { path: path.to_owned() }),
+        }
     }
 
     /// The requested folder, or else a new one, which is stored in `new`.
@@ -136,6 +148,11 @@ impl RunFolder {
             Some(folder) => Ok(folder),
             None => Ok(new.insert(Self::make(None, name, now)?)),
         }
+    }
+
+    /// Writes a failing `junit.xml` that stays there if nothing else does: a process that is killed has no later chance.
+    pub fn fail_unless_finished(&self, scenario: &str, now: UnixMs) {
+        self.fail(scenario, now, "the run did not finish: it was killed, or is still running");
     }
 
     pub fn path(&self) -> &Path {

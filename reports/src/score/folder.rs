@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, Trial, markdown, page};
+use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_ASKED, markdown, page};
 use crate::{
     Drawn,
     error::ReportError,
@@ -10,38 +10,60 @@ use crate::{
     plot::{self, Figure},
 };
 
-/// Writes the trials and their score into a folder.
+/// Writes the lines of the trials of a folder, all at once.
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn write_score(dir: &Path, score: &Score, trials: &[Trial]) -> Result<(), ReportError> {
+pub fn write_trials(dir: &Path, lines: &[u8]) -> Result<(), ReportError> {
+    files::replace(dir, TRIALS, lines).map(drop)
+}
+
+/// Writes what the trials of a folder were begun with.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn write_asked(dir: &Path, asked: &[u8]) -> Result<(), ReportError> {
+    files::replace(dir, TRIALS_ASKED, asked).map(drop)
+}
+
+/// Writes the score of the trials into a folder.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn write_score(dir: &Path, score: &Score) -> Result<(), ReportError> {
     let unwritten =
         |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SCORE), cause: cause.to_string() };
-    let mut lines = Vec::new();
-    for trial in trials {
-        serde_json::to_writer(&mut lines, trial).map_err(unwritten)?;
-        lines.push(b'\n');
-    }
-    files::replace(dir, TRIALS, &lines)?;
-    files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?).map(|_| ())
+    files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?).map(drop)
+}
+
+/// What is drawn of a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawing {
+    Everything,
+    /// The page with its pictures inside: for trials that still run.
+    PageOnly,
 }
 
 /// Draws the page, its pictures and the short form for a CI job from the `score.json` of a folder.
 ///
 /// # Errors
 /// It is missing, damaged or too large, or the folder can't be written.
-pub fn draw_score(dir: &Path) -> Result<Drawn, ReportError> {
+pub fn draw_score(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
     let score = &read_score(dir)?;
     let mut files: Vec<PathBuf> = Vec::new();
     let mut figures: Vec<Figure> = Vec::new();
-    for (name, chart) in plot::OF_SCORE {
+    for (name, chart) in plot::OF_SCORE.into_iter().filter(|_| !score.policies.is_empty()) {
         let figure = plot::figure(name, chart(score), false);
         let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
-        files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-        files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
+        if drawing == Drawing::Everything {
+            files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
+            files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
+        }
         figures.push(figure);
     }
-    files.push(files::replace(dir, SCORE_MARKDOWN, markdown::summary(score).as_bytes())?);
+    if drawing == Drawing::Everything {
+        files.push(files::replace(dir, SCORE_MARKDOWN, markdown::summary(score).as_bytes())?);
+    }
     let report = files::replace(dir, SCORE_PAGE, page::page(score, &figures).as_bytes())?;
     files.push(report.clone());
     Ok(Drawn { report, files })
@@ -68,18 +90,18 @@ mod tests {
     #[test]
     fn a_score_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(draw_score(folder.path()).is_err(), "there is none yet");
+        assert!(draw_score(folder.path(), Drawing::Everything).is_err(), "there is none yet");
         let score = Score::of(asked("<script>", "modelled"), &trials());
-        write_score(folder.path(), &score, &trials()).unwrap();
-        let drawn = draw_score(folder.path()).unwrap();
+        write_score(folder.path(), &score).unwrap();
+        let drawn = draw_score(folder.path(), Drawing::Everything).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
         assert!(page.contains("Signatures are modelled") && !page.contains("<script>"));
         assert!(page.contains(&crate::escape::html(&score.recommendation)) && page.matches("<svg").count() == 2);
         let markdown = std::fs::read_to_string(folder.path().join(SCORE_MARKDOWN)).unwrap();
         assert!(markdown.contains("Signatures are modelled") && !markdown.contains("<script>"));
-        assert_eq!(draw_score(folder.path()).unwrap(), drawn, "and again the same");
+        assert_eq!(draw_score(folder.path(), Drawing::Everything).unwrap(), drawn, "and again the same");
         std::fs::write(folder.path().join(SCORE), "{}").unwrap();
-        assert!(draw_score(folder.path()).unwrap_err().to_string().contains("score.json, line 1"));
+        assert!(draw_score(folder.path(), Drawing::Everything).unwrap_err().to_string().contains("score.json, line 1"));
     }
 
     #[test]
@@ -90,7 +112,7 @@ mod tests {
         json.as_object_mut().unwrap().remove("trials_per_cell");
         json["policies"][0]["cells"][0].as_object_mut().unwrap().remove("detection_p95_s");
         std::fs::write(folder.path().join(SCORE), json.to_string()).unwrap();
-        draw_score(folder.path()).unwrap();
+        draw_score(folder.path(), Drawing::Everything).unwrap();
     }
 
     #[test]
@@ -98,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join(SCORE)).unwrap();
         file.set_len(crate::bounded::FILE_BYTES_MAX + 1).unwrap(); // a hole, which takes no room on the disk
-        let error = draw_score(folder.path()).unwrap_err().to_string();
+        let error = draw_score(folder.path(), Drawing::Everything).unwrap_err().to_string();
         assert!(error.contains("it is larger than 256 MiB"), "{error}");
     }
 }

@@ -15,10 +15,14 @@ pub fn limits(hits: usize, trials: usize) -> (f64, f64) {
 
 /// The share at which a tail has [`OUTSIDE`] in it; the tail grows with the share, or shrinks.
 fn solve(tail: impl Fn(f64) -> f64, grows: bool) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
+    bisect(0.0, 1.0, |share| (tail(share) < OUTSIDE) == grows)
+}
+
+/// Where `is_below` changes from true to false between `low` and `high`.
+pub(super) fn bisect(mut low: f64, mut high: f64, is_below: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
-        if (tail(middle) < OUTSIDE) == grows {
+        if is_below(middle) {
             low = middle;
         } else {
             high = middle;

@@ -10,14 +10,33 @@ use crate::escape::markdown as text;
 pub(super) fn summary(score: &Score) -> String {
     let warnings = words::invariant_violations(score).into_iter().chain(words::modelled(score));
     let warnings: String = warnings.map(|warning| format!("**{}**\n\n", text(&warning))).collect();
-    let (how, notes) = (text(&words::how(score)), words::NOTES.map(|note| format!("> {}\n>\n", text(note))).concat());
+    let (how, notes) =
+        (text(&words::how(score)), words::notes(score).map(|note| format!("> {}\n>\n", text(note))).concat());
+    let (title, state) = (text(&words::title(score)), text(&words::state(score)));
+    let passes = words::passes(score).map(|passes| format!("{}.\n\n", text(&passes))).unwrap_or_default();
+    let resume = score.resume.as_ref().map(|resume| format!("To continue: {}\n\n", text(resume))).unwrap_or_default();
+    if score.policies.is_empty() {
+        return format!("## {title}\n\n{state}.\n\n{passes}{warnings}{resume}");
+    }
     format!(
-        "## Score of policies: {}\n\n{}\n\n{warnings}{}\n{how}\n\n{}\n\n{notes}",
-        text(&score.scenario),
+        "## {title}\n\n{state}.\n\n{passes}{}\n\n{warnings}{resume}{}\n{}{how}\n\n{}\n\n{notes}",
         text(&score.recommendation),
         table(score),
+        compared(score),
         text(RULE)
     )
+}
+
+/// The recommended policy compared with each other one.
+fn compared(score: &Score) -> String {
+    let rows = words::compared(score);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(&words::COMPARED.map(str::to_owned)) + "| --- |" + &" ---: |".repeat(5) + "\n";
+    out.extend(rows.iter().map(|row| line(&row.clone().map(|words| text(&words)))));
+    out + "\n"
 }
 
 fn table(score: &Score) -> String {
@@ -41,7 +60,7 @@ mod tests {
         let text = summary(&Score { policies, invariant_violations: 1, recommendation: "Take `a`.".into(), ..score });
         assert!(
             text.starts_with(
-                "## Score of policies: s\n\nTake \\`a\\`.\n\n**The server's invariants were violated once"
+                "## Score of policies: s\n\n0 of 12 trials, finished.\n\nTake \\`a\\`.\n\n**The server's invariants were violated once"
             ),
             "{text}"
         );

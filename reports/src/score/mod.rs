@@ -1,29 +1,37 @@
 //! Scores rollout policies by trials: how often each finds a bug, how many devices that costs, and how long a good release
 //! takes.
 
+mod compare;
 mod folder;
 mod interval;
 mod markdown;
+mod method;
 mod page;
+mod paired;
 mod rank;
 mod recommend;
+mod sequential;
 mod tally;
+mod trial;
 mod words;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use folder::{draw_score, write_score};
+pub use compare::{Comparison, Difference};
+pub use folder::{Drawing, draw_score, write_asked, write_score, write_trials};
 pub use interval::limits;
-pub use recommend::recommendation;
-pub use words::table;
+pub use trial::{Trial, TrialOutcome, TrialRollout};
+pub use words::{comparisons, passes, state, table};
 pub(crate) use words::{population, rate};
 
 /// File name of the score.
 pub const SCORE: &str = "score.json";
 /// File name of the trials it is computed from, one a line.
 pub const TRIALS: &str = "trials.ndjson";
+/// File name of what the trials were begun with.
+pub const TRIALS_ASKED: &str = "trials.json";
 /// File name of the page.
 pub const SCORE_PAGE: &str = "score.html";
 /// File name of the short form for a CI job's summary.
@@ -38,12 +46,22 @@ pub struct Asked {
     pub first_seed: u64,
     /// How documents are signed: `real` or `modelled`.
     pub signatures: String,
+    pub policies: usize,
     /// Pairs of a policy and a rate of bugs.
     pub cells: usize,
     /// Trials of each pair.
     pub trials_per_cell: usize,
     /// The devices that the release can fail on, if not all.
     pub fails_only_on: Option<FailsOnlyOn>,
+    /// Whether the scenario's own expectations are judged: neither policies nor bug rates were given.
+    pub is_judged: bool,
+    /// When they end early.
+    pub until: Option<Goal>,
+    pub state: State,
+    /// When the page was drawn, RFC 3339; only while they run.
+    pub drawn_at: Option<String>,
+    /// The command that makes the trials that are missing, unless they are final.
+    pub resume: Option<String>,
 }
 
 /// The devices that a release can fail on.
@@ -55,49 +73,37 @@ pub struct FailsOnlyOn {
     pub share_of_fleet_bp: u32,
 }
 
-/// How a trial's rollout ended.
+/// When trials end before all that were requested are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TrialOutcome {
-    /// Stopped for good.
-    Aborted,
-    /// Stopped until an operator decides.
-    Paused,
-    /// The release reached every target.
-    Completed,
-    /// The scenario was over before the rollout was.
-    Running,
+pub enum Goal {
+    /// Every policy is distinguished from every other one, at one bug rate at least.
+    Distinguished,
+    /// The limits of no share are further apart than this, in basis points.
+    WidthBp(u16),
 }
 
-/// One rehearsal of one policy with one rate of bugs. Times are seconds into the run, as in its `summary.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
-    /// The policy's name.
-    pub policy: String,
-    /// Devices that the release fails on, of those that it can fail on, in basis points.
-    pub bug_rate_bp: u32,
-    /// Root seed.
-    pub seed: u64,
-    /// How the rollout ended.
-    pub outcome: TrialOutcome,
-    /// Devices of the fleet.
-    pub devices: u64,
-    /// Devices that it really broke.
-    pub broken_devices: u64,
-    /// Devices that the release was installed on.
-    pub installed_devices: u64,
-    /// When the rollout was started.
-    pub started_at_s: f64,
-    /// When the first device broke.
-    pub first_broken_at_s: Option<f64>,
-    /// When the engine first acted against the release.
-    pub detected_at_s: Option<f64>,
-    /// When the release had reached every target.
-    pub completed_at_s: Option<f64>,
-    /// Violations of the server's invariants.
-    pub invariant_violations: u64,
-    /// A command that repeats the trial.
-    pub replay: String,
+/// Whether trials still run, or how they ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Running,
+    /// A person ended them.
+    Interrupted,
+    /// Their budget of real time was used up.
+    OutOfTime,
+    /// They ended early because the goal was reached.
+    GoalReached,
+    /// All that were requested were made.
+    #[default]
+    Finished,
+}
+
+impl State {
+    /// Whether nothing remains to be done.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::GoalReached | Self::Finished)
+    }
 }
 
 /// The trials of one policy with one rate of bugs, summed up.
@@ -166,6 +172,50 @@ pub struct Score {
     /// Violations of the server's invariants in all trials.
     pub invariant_violations: u64,
     pub recommendation: String,
+    /// Whether trials still run, or how they ended.
+    #[serde(default)]
+    pub state: State,
+    /// Trials made of all policies and rates.
+    #[serde(default)]
+    pub trials_made: usize,
+    /// When they end early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Goal>,
+    /// How many met the scenario's own expectations; none if policies or bug rates were given, since a score does not judge those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<Passes>,
+    /// Each two policies with each rate, on the seeds that both were tried with.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    /// When the page was drawn, RFC 3339; only while trials run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn_at: Option<String>,
+    /// The command that makes the trials that are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+}
+
+/// Most failed trials that a score lists.
+pub const FAILED_MAX: usize = 10;
+
+/// How many trials passed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Passes {
+    pub passed: usize,
+    pub trials: usize,
+    /// Limits of the true share of those that pass, with 95 % confidence.
+    pub limits: (f64, f64),
+    /// The first [`FAILED_MAX`] that did not pass.
+    pub failed: Vec<FailedTrial>,
+}
+
+/// A trial that did not pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedTrial {
+    pub seed: u64,
+    pub reasons: Vec<String>,
+    /// A command that repeats it.
+    pub replay: String,
 }
 
 impl Score {

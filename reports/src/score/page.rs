@@ -1,22 +1,95 @@
 //! `score.html`: the recommendation first, then the table, the pictures, and how it was computed. No script, nothing fetched.
 
-use super::{PolicyScore, Score, recommend::RULE, words};
+use super::{FailedTrial, PolicyScore, Score, State, recommend::RULE, words};
 use crate::{
     escape::html as text,
-    html::{document, labelled_cell, name_cell, pictures, section, table},
+    html::{document_reloaded, labelled_cell, name_cell, pictures, section, table},
     plot::Figure,
 };
 
+/// Seconds after which the page of running trials reloads itself.
+const RELOAD_S: u32 = 5;
+
 pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
-    let body = [
-        section("verdict", "Recommendation", &format!("<p>{}</p>\n{}", text(&score.recommendation), warnings(score))),
-        section("", "Policies by rate of bugs", &rows(score)),
-        section("plots", "Plots", &pictures(figures.iter())),
-        section("", "How it was computed", &how(score)),
-        section("", "Notes", &notes()),
-    ]
-    .concat();
-    document(&format!("Score of policies: {}", score.scenario), "score of rollout policies", &score.scenario, &body)
+    let mut sections = vec![section(verdict_class(score), &words::state(score), &verdict(score))];
+    if !score.policies.is_empty() {
+        sections.push(section("", "Policies by rate of bugs", &rows(score)));
+    }
+    sections.push(compared(score));
+    sections.push(failed(score));
+    if !figures.is_empty() {
+        sections.push(section("plots", "Plots", &pictures(figures.iter())));
+    }
+    sections.push(section("", "How it was computed", &how(score)));
+    sections.push(section("", "Notes", &notes(score)));
+    let kicker = if score.passes.is_some() { "trials of a scenario" } else { "score of rollout policies" };
+    let reload_s = (score.state == State::Running).then_some(RELOAD_S);
+    document_reloaded(reload_s, &words::title(score), kicker, &score.scenario, &sections.concat())
+}
+
+fn verdict_class(score: &Score) -> &'static str {
+    if score.state.is_final() { "verdict" } else { "verdict inconclusive" }
+}
+
+/// Results in words, and how to get those that are missing.
+fn verdict(score: &Score) -> String {
+    let mut body = String::new();
+    if let Some(drawn_at) = &score.drawn_at {
+        let at: String = drawn_at.chars().take(19).collect();
+        body += &format!(
+            "<p class=\"muted\">Drawn at {} UTC; it reloads itself while trials run. Results so far change.</p>\n",
+            text(&at.replace('T', " "))
+        );
+    }
+    if let Some(passes) = words::passes(score) {
+        body += &format!("<p><strong>{}</strong></p>\n", text(&passes));
+    }
+    if !score.policies.is_empty() {
+        body += &format!("<p>{}</p>\n", text(&score.recommendation));
+    }
+    body += &warnings(score);
+    if let Some(resume) = &score.resume {
+        let when =
+            if score.state == State::Running { "If they are interrupted, continue with:" } else { "To continue:" };
+        body += &format!("<p>{when}</p>\n<pre>{}</pre>\n", text(resume));
+    }
+    body
+}
+
+/// The recommended policy compared with each other one.
+fn compared(score: &Score) -> String {
+    let rows = words::compared(score);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = ["Policies", "#Bug rate", "#Found only by", "#Difference, points", "#Broken devices", "Shown"];
+    let row = |[name, numbers @ .., shown]: &[String; 6]| {
+        let numbers = numbers.iter().zip(columns.iter().skip(1));
+        let numbers: String =
+            numbers.map(|(number, column)| labelled_cell(column.trim_start_matches('#'), number)).collect();
+        format!("{}{numbers}<td>{}</td>", name_cell(name), text(shown))
+    };
+    let rows: Vec<String> = rows.iter().map(row).collect();
+    let about = format!("<p>{}</p>\n", text(words::about_comparisons(score)));
+    section("", "Policies on the same seeds", &(about + &table("cards", "Policies on the same seeds", &columns, &rows)))
+}
+
+/// The first trials that did not pass.
+fn failed(score: &Score) -> String {
+    let Some(passes) = score.passes.as_ref().filter(|passes| !passes.failed.is_empty()) else { return String::new() };
+    let item = |failed: &FailedTrial| {
+        format!(
+            "<li>seed {}: {}<pre>{}</pre></li>\n",
+            failed.seed,
+            text(&failed.reasons.join("; ")),
+            text(&failed.replay)
+        )
+    };
+    let items: String = passes.failed.iter().map(item).collect();
+    let count = passes.trials.saturating_sub(passes.passed);
+    let more = count.saturating_sub(passes.failed.len());
+    let more = if more > 0 { format!("<p>and {more} more, in trials.ndjson</p>\n") } else { String::new() };
+    section("", &format!("Trials that did not pass: {count}"), &format!("<ul>\n{items}</ul>\n{more}"))
 }
 
 fn warnings(score: &Score) -> String {
@@ -52,10 +125,11 @@ fn rows(score: &Score) -> String {
 }
 
 fn how(score: &Score) -> String {
-    format!("<p>{}</p>\n<p>{RULE}</p>\n", text(&words::how(score)))
+    let rule = if score.policies.is_empty() { String::new() } else { format!("<p>{RULE}</p>\n") };
+    format!("<p>{}</p>\n{rule}", text(&words::how(score)))
 }
 
-fn notes() -> String {
-    let items = words::NOTES.map(|note| format!("<li>{}</li>\n", text(note)));
+fn notes(score: &Score) -> String {
+    let items = words::notes(score).map(|note| format!("<li>{}</li>\n", text(note)));
     format!("<ul>\n{}</ul>\n", items.concat())
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Cell, PolicyScore, limits};
+use super::{Cell, Comparison, PolicyScore, method::Method};
 
 /// A policy is reliable for a bug that it finds in this share of the trials.
 pub(super) const RELIABLE: f64 = 0.9;
@@ -106,26 +106,24 @@ fn leaves_good_releases_open(policy: &PolicyScore) -> bool {
     good(policy).is_some_and(|cell| cell.trials.saturating_sub(cell.completed + cell.detected) * 10 > cell.trials)
 }
 
-/// Whether two counts are too close for their trials to show which policy finds the bug more often.
-pub(super) fn overlap(one: (f64, f64), other: (f64, f64)) -> bool {
-    one.0 <= other.1 && other.0 <= one.1
-}
-
-/// Trials of each that would distinguish two policies if their shares stayed the same; none within the limit.
-pub(super) fn trials_needed(one: &Cell, other: &Cell) -> Option<usize> {
-    let made = one.trials.max(other.trials);
-    let expected = |cell: &Cell, trials: usize| (cell.detected * trials + cell.trials / 2) / cell.trials.max(1);
-    let distinguishes = |trials: &usize| {
-        let of = |cell| limits(expected(cell, *trials), *trials);
-        !overlap(of(one), of(other))
+/// Seeds that would distinguish two policies by what they find if their shares stayed the same; none within the limit.
+pub(super) fn trials_needed(of: &Comparison, method: Method) -> Option<usize> {
+    let expected = |count: usize, seeds: usize| (count * seeds + of.seeds / 2) / of.seeds.max(1);
+    let distinguishes = |seeds: &usize| {
+        let (policy, other) = (expected(of.found.only_policy, *seeds), expected(of.found.only_other, *seeds));
+        let (low, high) = method.difference(policy, other, *seeds);
+        low > 0.0 || high < 0.0
     };
-    TRIALS.into_iter().filter(|trials| *trials > made).find(distinguishes)
+    TRIALS.into_iter().filter(|seeds| *seeds > of.seeds).find(distinguishes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::recommend::sample::{cell, policy};
+    use crate::score::{
+        limits,
+        recommend::sample::{cell, compared, policy},
+    };
 
     fn names(policies: &[PolicyScore]) -> Vec<&str> {
         ranked(policies).order.into_iter().map(|policy| policy.policy.as_str()).collect()
@@ -193,10 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn the_trials_that_are_needed_tell_apart_and_the_next_fewer_do_not() {
-        let (one, other) = (cell(100, 97, 1), cell(100, 89, 1));
-        let needed = trials_needed(&one, &other).unwrap();
-        assert_eq!(needed, 200);
-        assert_eq!(trials_needed(&one, &one), None);
+    fn the_trials_that_are_needed_distinguish_and_the_next_fewer_do_not() {
+        let policies = [policy("a", vec![cell(100, 97, 1)]), policy("b", vec![cell(100, 94, 1)])];
+        let of = &compared(&policies)[0];
+        assert_eq!(trials_needed(of, Method::Fixed), Some(200));
+        let is_shown = |hits, seeds| Method::Fixed.difference(hits, 0, seeds).0 > 0.0;
+        assert!(is_shown(6, 200) && !is_shown(3, 100));
+        let later = trials_needed(of, Method::Sequential { outside: 0.05 });
+        assert_eq!(later, Some(500), "looking at every trial costs more of them");
+        let equal = [policy("a", vec![cell(100, 97, 1)]), policy("b", vec![cell(100, 97, 1)])];
+        assert_eq!(trials_needed(&compared(&equal)[0], Method::Fixed), None);
     }
 }

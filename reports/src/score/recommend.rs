@@ -1,10 +1,8 @@
 //! Recommends a policy in words, and says what the trials do not show.
 
-use super::rank::{
-    TRIALS_MAX, at, bugs, good, hinders, is_reliable, overlap, ranked, stops_good_releases, trials_needed,
-};
+use super::rank::{TRIALS_MAX, at, bugs, good, hinders, is_reliable, ranked, stops_good_releases, trials_needed};
 use super::words::{about, at_least, percent, rate, trials};
-use super::{Cell, PolicyScore};
+use super::{Cell, Comparison, PolicyScore, compare::with, method::Method};
 use crate::number::devices;
 
 /// The rule, for the page and for the short form.
@@ -18,9 +16,9 @@ pub(super) const RULE: &str = "The rule of the recommendation: policies that sto
 /// The rule: policies that stop good releases (the lower limit of their false alarms is above 1 %) or leave more than one in ten
 /// of them open come last. The others are ranked by the smallest bug that they find in at least 90 % of the trials, with every
 /// larger one; then by the fewest broken devices; then by the shortest time for a good release. If none finds a bug that often,
-/// the one that finds the most comes first. Of those that come last, the one that lets more good releases through. If the limits
-/// of two policies overlap, the text says so, and how many trials would be enough.
-pub fn recommendation(policies: &[PolicyScore]) -> String {
+/// the one that finds the most comes first. Of those that come last, the one that lets more good releases through. If the seeds that
+/// two policies share don't show which finds a bug more often, the text says so, and how many trials would be enough.
+pub(super) fn recommendation(policies: &[PolicyScore], comparisons: &[Comparison], method: Method) -> String {
     let ranking = ranked(policies);
     let Some((best, others)) = ranking.order.split_first() else {
         return "There are no trials to judge by.".to_owned();
@@ -34,7 +32,10 @@ pub fn recommendation(policies: &[PolicyScore]) -> String {
     }
     let any_hinders = others.iter().any(|other| hinders(other));
     sentences.push(of_best(best, ranking.yardstick_bp, any_hinders && !hinders(best)));
-    sentences.extend(others.iter().map(|other| against(other, best, ranking.yardstick_bp)));
+    sentences.extend(others.iter().map(|other| {
+        let doubt = not_distinguished(&with(best, other, comparisons), ranking.yardstick_bp, method);
+        against(other, best, ranking.yardstick_bp, &doubt)
+    }));
     if policies.iter().all(|policy| good(policy).is_none()) {
         sentences.push(
             "No good release was tried: a bug rate of 0 would show false alarms, and how long one takes.".to_owned(),
@@ -123,8 +124,8 @@ fn that_bug(best: &PolicyScore, bp: u32) -> String {
     if blind_to(best, |other| other != bp).is_some() { format!("the {} bug", rate(bp)) } else { "it".to_owned() }
 }
 
-/// Why another policy is not recommended.
-fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
+/// Why another policy is not recommended, with the doubt that the trials leave.
+fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>, doubt: &str) -> String {
     let name = &policy.policy;
     let text = match yardstick_bp {
         Some(bp) => match at(policy, bp) {
@@ -147,28 +148,24 @@ fn against(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) 
             None => return format!("Policy `{name}`{}.", of_good_release(policy, false)),
         },
     };
-    let set_back = if hinders(policy) && !hinders(best) {
-        "; that ranks it lower"
-    } else {
-        &not_distinguished(policy, best, yardstick_bp)
-    };
+    let set_back = if hinders(policy) && !hinders(best) { "; that ranks it lower" } else { doubt };
     text + &of_good_release(policy, true) + set_back + "."
 }
 
-/// Says that the trials do not distinguish two policies, by the decisive bug or, if there is none, by any; else empty.
-fn not_distinguished(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Option<u32>) -> String {
-    let counts = |cell: &&Cell| yardstick_bp.is_none_or(|bp| cell.bug_rate_bp == bp);
-    let pairs = || bugs(best).filter(counts).filter_map(|cell| Some((cell, at(policy, cell.bug_rate_bp)?)));
-    let is_distinguished = pairs().any(|(cell, own)| !overlap(cell.detected_limits, own.detected_limits));
-    let Some((cell, own)) = pairs().next().filter(|_| !is_distinguished) else { return String::new() };
+/// Says that the seeds two policies share don't show which of them finds a bug more often: the decisive one or, if there is
+/// none, any; else empty.
+fn not_distinguished(of_both: &[Comparison], yardstick_bp: Option<u32>, method: Method) -> String {
+    let counts = |of: &&Comparison| of.bug_rate_bp > 0 && yardstick_bp.is_none_or(|bp| of.bug_rate_bp == bp);
+    let of_bugs = || of_both.iter().filter(counts);
+    let is_distinguished = of_bugs().any(|of| of.finds_more().is_some());
+    let Some(first) = of_bugs().next().filter(|_| !is_distinguished) else { return String::new() };
     let bugs = if yardstick_bp.is_some() { "it" } else { "these" };
-    let made = cell.trials.min(own.trials);
-    let do_not = if made == 1 { "does not" } else { "do not" };
-    let what = format!("; {} {do_not} show which of the two finds {bugs} more often", trials(made));
-    if pairs().all(|(cell, own)| cell.detected * own.trials == own.detected * cell.trials) {
+    let do_not = if first.seeds == 1 { "does not" } else { "do not" };
+    let what = format!("; {} {do_not} show which of the two finds {bugs} more often", trials(first.seeds));
+    if of_bugs().all(|of| of.found.only_policy == of.found.only_other) {
         return what;
     }
-    match pairs().filter_map(|(cell, own)| trials_needed(cell, own)).min() {
+    match of_bugs().filter_map(|of| trials_needed(of, method)).min() {
         Some(needed) => format!("{what}: about {needed} of each would, if the shares stay the same"),
         None => format!("{what}, nor would {TRIALS_MAX}"),
     }
@@ -177,7 +174,40 @@ fn not_distinguished(policy: &PolicyScore, best: &PolicyScore, yardstick_bp: Opt
 /// Cells and policies for unit tests: a hundred trials, in which a release that is not stopped is completed after 31 hours.
 #[cfg(test)]
 pub(super) mod sample {
-    use crate::score::{Cell, PolicyScore, limits};
+    use crate::score::{Cell, Comparison, Difference, PolicyScore, limits, method::Method};
+
+    /// Comparisons of policies of which the one that finds a bug more often finds it on every seed that the other finds it on, and
+    /// which break equally many devices.
+    pub(in crate::score) fn compared(policies: &[PolicyScore]) -> Vec<Comparison> {
+        let mut all = Vec::new();
+        for (nth, policy) in policies.iter().enumerate() {
+            for other in policies.iter().skip(nth + 1) {
+                let pairs = policy.cells.iter().filter_map(|own| {
+                    Some((own, other.cells.iter().find(|cell| cell.bug_rate_bp == own.bug_rate_bp)?))
+                });
+                all.extend(pairs.map(|(own, others)| {
+                    let seeds = own.trials.min(others.trials);
+                    let more = |one: &Cell, other: &Cell| one.detected.saturating_sub(other.detected);
+                    let difference = |only_policy, only_other| Difference {
+                        only_policy,
+                        only_other,
+                        limits: Method::Fixed.difference(only_policy, only_other, seeds),
+                    };
+                    Comparison {
+                        policy: policy.policy.clone(),
+                        other: other.policy.clone(),
+                        bug_rate_bp: own.bug_rate_bp,
+                        seeds,
+                        found: difference(more(own, others), more(others, own)),
+                        broke_fewer: difference(0, 0),
+                        broken_mean: 0.0,
+                        broken_limits: Some((0.0, 0.0)),
+                    }
+                }));
+            }
+        }
+        all
+    }
 
     pub(in crate::score) fn cell(bug_rate_bp: u32, detected: usize, broken: u64) -> Cell {
         Cell {
@@ -201,8 +231,12 @@ pub(super) mod sample {
 
 #[cfg(test)]
 mod tests {
-    use super::sample::{cell, policy};
+    use super::sample::{cell, compared, policy};
     use super::*;
+
+    fn recommendation(policies: &[PolicyScore]) -> String {
+        super::recommendation(policies, &compared(policies), Method::Fixed)
+    }
 
     /// The same cell with fewer trials.
     fn few(bug_rate_bp: u32, detected: usize, trials: usize) -> Cell {
@@ -291,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_the_trials_do_not_tell_apart_are_called_so() {
+    fn policies_that_the_trials_do_not_distinguish_are_called_so() {
         let said = recommendation(&[policy("a", vec![few(100, 9, 10)]), policy("b", vec![few(100, 7, 10)])]);
         assert!(
             said.contains(
-                "misses it in 3 of 10; 10 trials do not show which of the two finds it more often: about 100 of each would"
+                "misses it in 3 of 10; 10 trials do not show which of the two finds it more often: about 20 of each would"
             ),
             "{said}"
         );

@@ -1,19 +1,75 @@
 //! A score's numbers formatted with units, and its table for a terminal.
 
-use super::{Cell, PolicyScore, Score};
+use super::{
+    Cell, Comparison, Goal, PolicyScore, Score, State,
+    compare::{Sign, with},
+    rank::ranked,
+};
 use crate::number::{grouped, span};
 
 /// Notes needed to judge a score.
-pub(super) const NOTES: [&str; 3] = [
-    "Rehearsals call the server within one process: the effects of sockets (keep-alive, header time-outs, back pressure) are not \
-     included.",
-    "The limits hold for each line of the table separately. Of twenty lines, one is likely to have its true share outside.",
-    "Broken devices and times are of this scenario: another fleet, or another pace, gives others.",
-];
+pub(super) fn notes(score: &Score) -> [&'static str; 3] {
+    [
+        "Rehearsals call the server within one process: the effects of sockets (keep-alive, header time-outs, back pressure) are not \
+         included.",
+        if score.until.is_none() {
+            "The limits hold for each line of a table separately, and for a number of trials that was chosen in advance. Of twenty \
+             lines, one is likely to have its true share outside. To end trials once they show enough, use --until."
+        } else {
+            "The limits hold however often they are looked at, and for all lines together: those of all shares, and those of all \
+             comparisons, each with 95 % confidence (confidence sequences: Robbins' mixture with Jeffreys' prior, and \
+             Bonferroni's inequality)."
+        },
+        "Broken devices and times are of this scenario: another fleet, or another pace, gives others.",
+    ]
+}
 
 /// Headings of the table.
 pub(super) const COLUMNS: [&str; 8] =
     ["policy", "bug rate", "trials", "found", "95 % limits", "broken (p95)", "found after", "complete after"];
+
+/// The title of its page.
+pub(super) fn title(score: &Score) -> String {
+    let what = if score.passes.is_some() { "Trials" } else { "Score of policies" };
+    format!("{what}: {}", score.scenario)
+}
+
+/// How many trials were made of how many, and whether they still run or how they ended.
+pub fn state(score: &Score) -> String {
+    let of = score.trials_per_cell * score.cells;
+    let made = format!("{} of {} trials", grouped(score.trials_made as u64), grouped(of as u64));
+    match score.state {
+        State::Running => format!("{made}, running"),
+        State::Interrupted => format!("{made}, interrupted"),
+        State::OutOfTime => format!("{made}, ended by the budget of time"),
+        State::GoalReached => format!("{made}, finished: {}", goal(score)),
+        State::Finished if score.until.is_some() => format!("{made}, finished, but not {}", goal(score)),
+        State::Finished => format!("{made}, finished"),
+    }
+}
+
+/// What a goal is, as a fact.
+fn goal(score: &Score) -> String {
+    match score.until {
+        Some(Goal::Distinguished) => "every policy is distinguished from every other one".to_owned(),
+        Some(Goal::WidthBp(width_bp)) => {
+            format!("all limits of shares are within {} points", f64::from(width_bp) / 100.0)
+        }
+        None => "no goal".to_owned(),
+    }
+}
+
+/// How many trials passed, and how many of all would; none if the scenario's own expectations are not judged.
+pub fn passes(score: &Score) -> Option<String> {
+    let passes = score.passes.as_ref().filter(|passes| passes.trials > 0)?;
+    Some(format!(
+        "{} of {} passed: {:.1} to {:.1} % of all would, with 95 % confidence",
+        passes.passed,
+        trials(passes.trials),
+        (passes.limits.0 * 1_000.0).floor() / 10.0, // rounded outwards: they claim no more than was shown
+        (passes.limits.1 * 1_000.0).ceil() / 10.0
+    ))
+}
 
 /// A warning if signatures are modelled.
 pub(super) fn modelled(score: &Score) -> Option<String> {
@@ -34,15 +90,21 @@ pub(super) fn invariant_violations(score: &Score) -> Option<String> {
 /// How a score was computed, except the rule of its recommendation.
 pub(super) fn how(score: &Score) -> String {
     format!(
-        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with its own seed from {} on. \
+        "{made}Each trial rehearses {} devices under a virtual clock, against the real backend, with its own seed from {} on. {interleaved}\
          The bug rate is the share of {population} that the release really fails on, which the server does not know{of_fleet}. Found: the engine \
          stopped the release, permanently or until an operator decides, before it had reached every target; with no bug that is a false \
-         alarm. The limits are Clopper-Pearson limits. Broken: devices that the release really broke in the whole \
+         alarm. The limits are {limits}. Broken: devices that the release really broke in the whole \
          trial; the median, and the 95th percentile in parentheses. Times count from the start of the rollout, and are medians of \
          the trials in which that happened.",
         grouped(score.devices),
         score.first_seed,
         made = made(score),
+        interleaved = if score.cells > 1 {
+            "Every policy and rate is tried with one seed before any is tried with the next. "
+        } else {
+            ""
+        },
+        limits = if score.until.is_none() { "Clopper-Pearson limits" } else { "a confidence sequence (see the notes)" },
         population = population(score),
         of_fleet = score.fails_only_on.as_ref().map_or_else(String::new, |only| format!(
             " (they are about {} % of the fleet, so its share of all devices is smaller by that factor)",
@@ -65,8 +127,12 @@ fn made(score: &Score) -> String {
     match asked {
         0 => String::new(),
         asked if least == asked => format!("{} of each policy and rate. ", trials(asked)),
+        asked if least == most && score.state == State::GoalReached => {
+            format!("{} of each policy and rate, of {} at most. ", trials(least), grouped(asked as u64))
+        }
         asked => format!(
-            "Ended early: of {} of each policy and rate, between {least} and {most} were made, {} of {} in all. ",
+            "{} {} of each policy and rate, between {least} and {most} were made, {} of {} in all. ",
+            if score.state == State::Running { "Not finished: of" } else { "Ended early: of" },
             trials(asked),
             grouped(made.iter().sum::<usize>() as u64),
             grouped((asked * score.cells) as u64),
@@ -76,16 +142,102 @@ fn made(score: &Score) -> String {
 
 /// The table of a score, in columns, with a line for each policy and rate.
 pub fn table(score: &Score) -> String {
-    let mut rows = vec![COLUMNS.map(str::to_owned)];
-    for PolicyScore { policy, cells } in &score.policies {
-        rows.extend(cells.iter().map(|cell| row(policy, cell)));
+    let of_policy = |of: &PolicyScore| of.cells.iter().map(|cell| row(&of.policy, cell)).collect::<Vec<_>>();
+    in_columns(COLUMNS, score.policies.iter().flat_map(of_policy))
+}
+
+/// The recommended policy compared with each other one, in columns; empty if there is no other.
+pub fn comparisons(score: &Score) -> String {
+    let rows = compared(score);
+    if rows.is_empty() { String::new() } else { in_columns(COMPARED, rows) }
+}
+
+/// Headings of the comparisons.
+pub(super) const COMPARED: [&str; 6] = [
+    "on the same seeds",
+    "bug rate",
+    "found only by each",
+    "difference in points (limits)",
+    "broken (limits)",
+    "what is shown",
+];
+
+/// How to read them.
+pub(super) fn about_comparisons(score: &Score) -> &'static str {
+    if score.until.is_none() {
+        "The recommended policy and each other one, with the same devices broken by the same bug on each seed. Difference: the share of \
+         seeds on which the first finds the bug, less that of the second, with Tango's score interval (95 %). Broken devices: those of \
+         the first less those of the second, mean, with the interval of the paired t test (95 %). Something is shown where an \
+         interval leaves zero out."
+    } else {
+        "The recommended policy and each other one, with the same devices broken by the same bug on each seed. Difference: the share of \
+         seeds on which the first finds the bug, less that of the second, with its confidence sequence. Broken devices: those of \
+         the first less those of the second, mean, and on how many seeds the first broke fewer, and more. Something is shown where \
+         the confidence sequence of such a difference of shares leaves zero out."
     }
+}
+
+/// The lines of the comparisons: the best policy first, with each other one and rate.
+pub(super) fn compared(score: &Score) -> Vec<[String; 6]> {
+    let ranking = ranked(&score.policies);
+    let Some((best, others)) = ranking.order.split_first() else { return Vec::new() };
+    let of_both = others.iter().flat_map(|other| with(best, other, &score.comparisons));
+    of_both.map(|of| compared_row(&of, score.until)).collect()
+}
+
+fn compared_row(of: &Comparison, until: Option<Goal>) -> [String; 6] {
+    let points = |share: f64| share * 100.0;
+    let found = limited(points(of.found.share(of.seeds)), Some((points(of.found.limits.0), points(of.found.limits.1))));
+    let broken = if until.is_some() {
+        let (fewer, more) = (of.broke_fewer.only_policy, of.broke_fewer.only_other);
+        format!("{} (fewer {fewer}, more {more})", limited(of.broken_mean, None))
+    } else {
+        limited(of.broken_mean, of.broken_limits)
+    };
+    [
+        format!("{} / {}", of.policy, of.other),
+        rate(of.bug_rate_bp),
+        format!("{} / {} of {}", of.found.only_policy, of.found.only_other, of.seeds),
+        found,
+        if of.bug_rate_bp == 0 { "-".to_owned() } else { broken },
+        shown(of, until),
+    ]
+}
+
+/// What a comparison shows of its first policy.
+fn shown(of: &Comparison, until: Option<Goal>) -> String {
+    let (more, fewer) = match of.bug_rate_bp {
+        0 => ("more false alarms", "fewer false alarms"),
+        _ => ("finds more", "finds fewer"),
+    };
+    let found = of.finds_more().map(|sign| if sign == Sign::Policy { more } else { fewer });
+    let broken = of.breaks_fewer(until).filter(|_| of.bug_rate_bp > 0);
+    let broken = broken.map(|sign| if sign == Sign::Policy { "breaks fewer" } else { "breaks more" });
+    let shown: Vec<&str> = found.into_iter().chain(broken).collect();
+    if shown.is_empty() { "no difference".to_owned() } else { shown.join(", ") }
+}
+
+/// A signed number with its limits, rounded outwards to one decimal.
+fn limited(value: f64, limits: Option<(f64, f64)>) -> String {
+    let signed = |value: f64| if value == 0.0 { "0.0".to_owned() } else { format!("{value:+.1}") };
+    let round = |value: f64, to: fn(f64) -> f64| signed(to(value * 10.0) / 10.0 + 0.0);
+    let value = round(value, f64::round);
+    limits.map_or_else(
+        || value.clone(),
+        |(low, high)| format!("{value} ({} to {})", round(low, f64::floor), round(high, f64::ceil)),
+    )
+}
+
+/// Lines in columns; all but the first are aligned to the right.
+fn in_columns<const N: usize>(headings: [&str; N], lines: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut rows = vec![headings.map(str::to_owned)];
+    rows.extend(lines);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|text| text.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    let line = |row: &[String; 8]| {
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(nth, (text, width))| match nth {
             0 => format!("{text:<width$}"),

@@ -14,7 +14,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use ks_protocol::{duration, number::within, text::printable};
-use ks_reports::run_folder::{EventsKept, Summary, Verdict};
+use ks_reports::{
+    run_folder::{EventsKept, Summary, Verdict},
+    score::Drawing,
+};
 use ks_server::clock::{Clock, SystemClock};
 
 mod events;
@@ -26,7 +29,7 @@ mod trials;
 use explore::ExploreOptions;
 use output::{complain, complain_coloured, say, say_json};
 use target::TargetOptions;
-use trials::TrialOptions;
+use trials::{Requested, TrialOptions};
 
 use crate::{
     console::{self, Console},
@@ -75,10 +78,11 @@ enum Command {
     /// Rehearse a scenario: virtual time, the server in process, the same seed gives the same event log
     Rehearse {
         /// The scenario's TOML file
-        scenario: PathBuf,
-        /// How documents are signed: `modelled` is a keyed hash, several times as fast, and noted in the report
-        #[arg(long, value_enum, default_value = "real")]
-        signatures: Signatures,
+        #[arg(required_unless_present = "resume")]
+        scenario: Option<PathBuf>,
+        /// How documents are signed: `modelled` is a keyed hash, several times as fast, and noted in the report [default: real]
+        #[arg(long, value_enum)]
+        signatures: Option<Signatures>,
         #[command(flatten)]
         trials: TrialOptions,
         #[command(flatten)]
@@ -226,21 +230,15 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
             execute(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, options }) => red_without_verdict(&scenario, &options, |folder| {
-            let text = read(&scenario)?;
-            let target = target.target()?;
-            execute(&scenario, &text, None, target, &options, folder)
-        }),
-        Some(Command::Rehearse { scenario, signatures, trials, options }) => {
-            signatures.choose();
-            red_without_verdict(&scenario, &options, |folder| {
+        Some(Command::Run { scenario, target, options }) => {
+            red_without_verdict(&scenario, options.out.as_deref(), |folder| {
                 let text = read(&scenario)?;
-                if trials.are_given() {
-                    try_out(&scenario, &text, &trials, &options, folder)
-                } else {
-                    execute(&scenario, &text, Some(Mode::Rehearse), None, &options, folder)
-                }
+                let target = target.target()?;
+                execute(&scenario, &text, None, target, &options, folder)
             })
+        }
+        Some(Command::Rehearse { scenario, signatures, trials, options }) => {
+            rehearse(scenario.as_deref(), signatures, &trials, options)
         }
         Some(Command::Explain { folder, device, json }) => {
             let history = explain::explain(&folder, &device)?;
@@ -259,22 +257,45 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),
         Some(Command::Report { folder }) => {
             let is_score = folder.join(ks_reports::score::SCORE).exists();
-            let drawn = if is_score { ks_reports::score::draw_score(&folder) } else { ks_reports::draw(&folder) }?;
+            let drawn = if is_score {
+                ks_reports::score::draw_score(&folder, Drawing::Everything)
+            } else {
+                ks_reports::draw(&folder)
+            }?;
             say(&drawn.report.display().to_string())?;
             Ok(0)
         }
     }
 }
 
+/// Rehearses a scenario once, or many times.
+fn rehearse(
+    scenario: Option<&Path>,
+    signatures: Option<Signatures>,
+    trials: &TrialOptions,
+    options: Options,
+) -> Result<u8, Failure> {
+    let named = scenario.unwrap_or(Path::new("trials"));
+    let out = options.out.clone();
+    red_without_verdict(named, out.as_deref(), |folder| {
+        trials.check()?;
+        if trials.are_given() {
+            return try_out(trials.requested(scenario, signatures, options)?, folder);
+        }
+        signatures.unwrap_or(Signatures::Real).choose();
+        execute(named, &read(named)?, Some(Mode::Rehearse), None, &options, folder)
+    })
+}
+
 /// Claims the requested folder first, so that nothing of an earlier run is left in it, and ensures
 /// that a run without a verdict fails in a CI server: the folder has a failing `junit.xml` then.
 fn red_without_verdict(
     path: &Path,
-    options: &Options,
+    out: Option<&Path>,
     run: impl FnOnce(Option<&RunFolder>) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
     let name = path.file_stem().map_or_else(|| "scenario".into(), std::ffi::OsStr::to_string_lossy);
-    let folder = options.out.as_deref().map(|out| RunFolder::make(Some(out), &name, SystemClock.now())).transpose()?;
+    let folder = out.map(|out| RunFolder::make(Some(out), &name, SystemClock.now())).transpose()?;
     let done = run(folder.as_ref());
     let why = match &done {
         Err(Failure::Output { .. }) => return done, // the run has its verdict
@@ -306,20 +327,15 @@ fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Checks a scenario and runs its trials; returns the exit code.
-fn try_out(
-    path: &Path,
-    text: &[u8],
-    trials: &TrialOptions,
-    options: &Options,
-    folder: Option<&RunFolder>,
-) -> Result<u8, Failure> {
-    let Some(plan) = plan(path, text, Some(Mode::Rehearse), options)? else { return Ok(2) };
+fn try_out(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+    let (path, options) = (&requested.scenario, &requested.options);
+    let Some(plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     check_possible(&plan, None)?;
     if options.events.is_some() {
         return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
     }
     let replay = replay_command(path, Mode::Rehearse, options, None);
-    trials::run(&plan, replay, trials, (options, folder), &interruptible()?)
+    trials::run(&plan, replay, requested, folder, &interruptible()?)
 }
 
 /// The plan with the command line's overrides; none if the scenario is invalid, after printing why.
@@ -560,6 +576,8 @@ Examples:
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
+  ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m
+  ks-fleet rehearse --resume reports/runs/s-trials-20260101000000                                  the trials it lacks
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet events reports/runs/first-light-20260101000000 | jq -r .code | sort | uniq -c

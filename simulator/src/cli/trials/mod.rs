@@ -1,0 +1,117 @@
+//! `ks-fleet rehearse --trials`: many seeds, several policies, several rates of bugs; the table, the page, the verdict.
+
+mod request;
+mod results;
+
+use std::{
+    io::IsTerminal,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use ks_reports::score::{Score, State};
+use ks_server::clock::{Clock, SystemClock};
+
+pub(super) use request::{Requested, TrialOptions};
+use results::{LivePage, conclude, score_of};
+
+use super::{Options, complain, quoted};
+use crate::{
+    console::{grouped, span},
+    failure::Failure,
+    folder::RunFolder,
+    resources::Stopwatch,
+    scenario::Plan,
+    trials::{Record, Trials},
+};
+
+/// Seconds between two lines of progress on a terminal, and elsewhere.
+const SHOWN_EVERY_S: (u64, u64) = (1, 10);
+
+/// Runs the trials and returns the exit code.
+pub(super) fn run(
+    plan: &Plan,
+    replay: String,
+    requested: Requested,
+    folder: Option<&RunFolder>,
+    stop: &Arc<AtomicBool>,
+) -> Result<u8, Failure> {
+    let Requested { request, policies, budget, resumed, options, .. } = requested;
+    let (count, until) = (request.trials, request.until);
+    let policy_files = request.policies.iter().map(|of| quoted(&of.path)).collect();
+    let bug_rates_bp = request.bug_rates_bp.clone();
+    let trials = Trials { plan, count, policies, policy_files, bug_rates_bp, replay, until, budget };
+    if !trials.are_judged() && !plan.has_rollouts() {
+        return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
+    }
+    let numbers = trials.numbers()?;
+    let mut new = None;
+    let (folder, mut record) = if let Some(path) = &resumed {
+        let folder = new.insert(RunFolder::resume(path)?);
+        let record = Record::resume(path, numbers)?;
+        let total = u64::from(count) * u64::try_from(trials.asked().cells).unwrap_or(u64::MAX);
+        if record.end() > total {
+            let why = format!("it has trials beyond the first {count} seeds; omit --trials, or give a greater number");
+            return Err(Failure::NotResumable { path: path.clone(), why });
+        }
+        folder.fail_unless_finished(&plan.name, SystemClock.now());
+        (&*folder, record)
+    } else {
+        let name = format!("{}-trials", plan.name);
+        let folder = RunFolder::requested_or_new(folder, &mut new, &name, SystemClock.now())?;
+        (folder, Record::begin(folder.path())?)
+    };
+    request.write(folder.path())?;
+    let made = make(&trials, &mut record, folder, &options, stop);
+    let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
+    let score = score_of(&trials, &record, state, folder.path());
+    conclude(&score, &record, (folder, &plan.name), (&options, budget))
+}
+
+/// Makes the trials that are missing, shows progress, and keeps the page up to date.
+fn make(
+    trials: &Trials<'_>,
+    record: &mut Record,
+    folder: &RunFolder,
+    options: &Options,
+    stop: &Arc<AtomicBool>,
+) -> Result<State, Failure> {
+    let score = |record: &Record| -> Score { score_of(trials, record, State::Running, folder.path()) };
+    let mut page = LivePage::begin(folder.path(), &score(record))?;
+    if !options.quiet {
+        let page = folder.path().join(ks_reports::score::SCORE_PAGE);
+        complain(&format!("{} trials made; results so far: {}", grouped(record.count()), page.display()));
+    }
+    let (stopwatch, mut shown_s) = (Stopwatch::started(), 0);
+    let every_s = if std::io::stderr().is_terminal() { SHOWN_EVERY_S.0 } else { SHOWN_EVERY_S.1 };
+    let mut undrawn = None;
+    let state = trials.run(record, stop, |record, left| {
+        if page.is_due() {
+            undrawn = page.draw(&score(record)).err();
+        }
+        let elapsed = stopwatch.elapsed();
+        let is_last = left == Some(Duration::ZERO);
+        if !options.quiet && (elapsed.as_secs() >= shown_s + every_s || is_last) {
+            shown_s = elapsed.as_secs();
+            complain(&progress(trials, record, elapsed, left));
+        }
+    })?;
+    match undrawn {
+        Some(error) => Err(error.into()),
+        None => Ok(state),
+    }
+}
+
+/// `12 min 5 s | 137 of 450 trials | about 26 min 10 s left`.
+fn progress(trials: &Trials<'_>, record: &Record, elapsed: Duration, left: Option<Duration>) -> String {
+    let asked = trials.asked();
+    let of = u64::try_from(asked.cells.saturating_mul(asked.trials_per_cell)).unwrap_or(u64::MAX);
+    let left = match (left, trials.budget.map(|budget| budget.saturating_sub(elapsed))) {
+        (Some(left), Some(budget)) if left > budget => {
+            format!(" | about {} needed, the budget ends in {}", span(left.as_secs_f64()), span(budget.as_secs_f64()))
+        }
+        (Some(left), _) => format!(" | about {} left", span(left.as_secs_f64())),
+        (None, _) => String::new(),
+    };
+    format!("{} | {} of {} trials{left}", span(elapsed.as_secs_f64()), grouped(record.count()), grouped(of))
+}

@@ -1,0 +1,194 @@
+//! The results of trials, in their folder, on standard output and on standard error.
+
+use std::{path::Path, time::Duration};
+
+use ks_protocol::duration;
+use ks_reports::{
+    ReportError,
+    run_folder::Verdict,
+    score::{self, Drawing, Score, State, Trial},
+};
+use ks_server::clock::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Options,
+        output::{complain, say, say_json},
+        quoted,
+    },
+    failure::Failure,
+    folder::RunFolder,
+    resources::Stopwatch,
+    trials::{Record, Trials},
+};
+
+/// Time between two drawings of the page of running trials.
+const DRAWN_EVERY: Duration = Duration::from_secs(5);
+/// The page of running trials costs at most one part in this many of their time.
+const DRAWING_SHARE: u32 = 20;
+
+/// The score of what is recorded, with how it ended or when it was drawn.
+pub(super) fn score_of(trials: &Trials<'_>, record: &Record, state: State, folder: &Path) -> Score {
+    let is_running = state == State::Running;
+    let asked = score::Asked {
+        state,
+        drawn_at: is_running.then(|| SystemClock.now().to_string()),
+        resume: (!state.is_final())
+            .then(|| format!("ks-fleet rehearse --resume {}", quoted(&folder.display().to_string()))),
+        ..trials.asked()
+    };
+    Score::of(asked, &record.trials())
+}
+
+/// The page of running trials.
+pub(super) struct LivePage<'a> {
+    folder: &'a Path,
+    drawn: Stopwatch,
+    every: Duration,
+}
+
+impl<'a> LivePage<'a> {
+    /// Draws it for the first time.
+    pub(super) fn begin(folder: &'a Path, score: &Score) -> Result<Self, ReportError> {
+        let mut page = Self { folder, drawn: Stopwatch::started(), every: DRAWN_EVERY };
+        page.draw(score)?;
+        Ok(page)
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.drawn.elapsed() >= self.every
+    }
+
+    pub(super) fn draw(&mut self, score: &Score) -> Result<(), ReportError> {
+        let drawing = Stopwatch::started();
+        score::write_score(self.folder, score)?;
+        score::draw_score(self.folder, Drawing::PageOnly)?;
+        self.every = DRAWN_EVERY.max(drawing.elapsed() * DRAWING_SHARE);
+        self.drawn = Stopwatch::started();
+        Ok(())
+    }
+}
+
+/// How many trials were made of how many, and how they ended, as this program writes numbers.
+fn state(score: &Score) -> String {
+    score::state(score).replace('\u{a0}', ",")
+}
+
+/// What is wrong with how they ended; none if all that were requested were made, or the goal was reached.
+fn doubt(score: &Score, budget: Option<Duration>) -> Option<String> {
+    let state = state(score);
+    let resume = score.resume.as_deref().unwrap_or_default();
+    match score.state {
+        State::Running | State::Interrupted => Some(format!("{state}; to continue: {resume}")),
+        State::OutOfTime => {
+            let budget = budget.map(duration::format).unwrap_or_default();
+            Some(format!("{state}, {budget}; to continue: {resume}"))
+        }
+        State::Finished if score.until.is_some() => {
+            Some(format!("{state}; to continue: ks-fleet rehearse --resume DIR --trials N with a greater N"))
+        }
+        State::GoalReached | State::Finished => None,
+    }
+}
+
+/// Writes the results and prints them; returns the exit code: 99 if a trial that is judged failed or an invariant was violated, 4
+/// if trials or the goal are missing.
+pub(super) fn conclude(
+    score: &Score,
+    record: &Record,
+    (folder, name): (&RunFolder, &str),
+    (options, budget): (&Options, Option<Duration>),
+) -> Result<u8, Failure> {
+    let trials = record.trials();
+    let doubt = doubt(score, budget);
+    let shown = match options.json {
+        true => say_json(&as_json(&trials, score), false),
+        false if score.policies.is_empty() => Ok(()),
+        false => say(format!("{}\n{}", score::table(score), score::comparisons(score)).trim_end()),
+    };
+    record.put_in_order()?;
+    score::write_score(folder.path(), score)?;
+    let drawn = score::draw_score(folder.path(), Drawing::Everything)?;
+    let cases = cases(score, &trials, doubt.as_deref());
+    ks_reports::write_trials(folder.path(), name, &SystemClock.now().to_string(), &cases)?;
+    shown?; // only now: a standard output that can't be written must not prevent the files
+    if !score.policies.is_empty() {
+        complain(&format!("\n{}", score.recommendation));
+    }
+    complain(&format!("report: {}", drawn.report.display()));
+    Ok(verdict(score, doubt))
+}
+
+/// Prints what is wrong, and returns the exit code.
+fn verdict(score: &Score, doubt: Option<String>) -> u8 {
+    let mut code = 0;
+    if let Some(doubt) = doubt {
+        complain(&doubt);
+        code = 4;
+    } else if score.until.is_some() {
+        complain(&state(score));
+    }
+    if score.invariant_violations > 0 {
+        complain(&format!("INVARIANT VIOLATIONS: {}", score.invariant_violations));
+        code = 99;
+    }
+    if let Some(passes) = score::passes(score) {
+        complain(&passes);
+        print_failed(score);
+        if score.passes.as_ref().is_some_and(|of| of.passed < of.trials) {
+            code = 99;
+        }
+    }
+    code
+}
+
+/// Prints which trials failed, why, and how to repeat each.
+fn print_failed(score: &Score) {
+    let Some(passes) = &score.passes else { return };
+    for failed in &passes.failed {
+        complain(&format!("  seed {}: {}", failed.seed, failed.reasons.join("; ")));
+        complain(&format!("    replay: {}", failed.replay));
+    }
+    let more = passes.trials.saturating_sub(passes.passed + passes.failed.len());
+    if more > 0 {
+        complain(&format!("  and {more} more"));
+    }
+}
+
+fn as_json(trials: &[Trial], score: &Score) -> serde_json::Value {
+    let failed: Vec<_> = trials
+        .iter()
+        .filter(|trial| trial.verdict != Verdict::Pass)
+        .map(|trial| json!({ "seed": trial.seed, "reasons": trial.reasons, "replay": trial.replay }))
+        .collect();
+    json!({ "trials": trials.len(), "failed": failed, "score": score })
+}
+
+/// The test cases: each trial if they are judged, else each policy and rate, which fail only for a violated invariant; and
+/// whether all trials were made.
+fn cases(score: &Score, trials: &[Trial], doubt: Option<&str>) -> Vec<(String, Verdict, String)> {
+    let why = |trial: &Trial| format!("{}; replay: {}", trial.reasons.join("; "), trial.replay);
+    let all = (
+        "all trials".to_owned(),
+        doubt.map_or(Verdict::Pass, |_| Verdict::Inconclusive),
+        doubt.unwrap_or_default().to_owned(),
+    );
+    if score.passes.is_some() {
+        let of = |trial: &Trial| match trial.rollout {
+            Some(_) => format!("{}, bug rate {} bp, seed {}", trial.policy, trial.bug_rate_bp, trial.seed),
+            None => format!("seed {}", trial.seed),
+        };
+        let case = |trial: &Trial| (of(trial), trial.verdict, why(trial));
+        return trials.iter().map(case).chain(doubt.map(|_| all)).collect();
+    }
+    let cells = score.policies.iter().flat_map(|of| of.cells.iter().map(|cell| (of.policy.as_str(), cell.bug_rate_bp)));
+    let case = |(policy, bug_rate_bp): (&str, u32)| {
+        let own = trials.iter().filter(|trial| trial.policy == policy && trial.bug_rate_bp == bug_rate_bp);
+        let broken: Vec<String> =
+            own.filter(|trial| trial.invariant_violations > 0).map(why).take(score::FAILED_MAX).collect();
+        let verdict = if broken.is_empty() { Verdict::Pass } else { Verdict::Fail };
+        (format!("{policy}, bug rate {bug_rate_bp} bp"), verdict, broken.join("\n"))
+    };
+    cells.map(case).chain([all]).collect()
+}

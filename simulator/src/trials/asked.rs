@@ -1,0 +1,163 @@
+//! What trials were begun with: `trials.json`. They are continued only with the same, or results of different things would be mixed.
+
+use std::{fs::File, io::Read, path::Path};
+
+use ks_protocol::text::hex;
+use ks_reports::{
+    bounded::{self, FILE_BYTES_MAX},
+    score::{Goal, TRIALS_ASKED},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::failure::Failure;
+
+/// The format of `trials.json`.
+const FORMAT: u32 = 1;
+
+/// Everything that decides how trials end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    pub format: u32,
+    /// Version and build of the program.
+    pub program: String,
+    pub scenario: Source,
+    pub policies: Vec<Source>,
+    pub bug_rates_bp: Vec<u16>,
+    /// Trials of each policy and rate.
+    pub trials: u32,
+    pub until: Option<Goal>,
+    /// The first seed, if it replaces the scenario's.
+    pub seed: Option<u64>,
+    pub devices: Option<u32>,
+    pub duration_ms: Option<u64>,
+    pub id_prefix: Option<String>,
+    /// `real` or `modelled`.
+    pub signatures: String,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// As it was given.
+    pub path: String,
+    sha256: String,
+}
+
+impl Source {
+    pub fn of(path: &Path, content: &[u8]) -> Self {
+        Self { path: path.display().to_string(), sha256: hex(&Sha256::digest(content)) }
+    }
+}
+
+impl Request {
+    /// A request of this program for one trial of a scenario.
+    ///
+    /// # Errors
+    /// The program can't read itself.
+    pub fn of(scenario: Source) -> Result<Self, Failure> {
+        Ok(Self {
+            format: FORMAT,
+            program: this_program()?,
+            scenario,
+            policies: Vec::new(),
+            bug_rates_bp: Vec::new(),
+            trials: 1,
+            until: None,
+            seed: None,
+            devices: None,
+            duration_ms: None,
+            id_prefix: None,
+            signatures: String::new(),
+        })
+    }
+
+    /// Reads the request of a folder.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, or another version wrote it.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join(TRIALS_ASKED);
+        let refused = |why: String| Failure::NotResumable { path: folder.to_owned(), why };
+        let text = bounded::read(&path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                refused(format!("it has no {TRIALS_ASKED}, so it is not the folder of trials"))
+            }
+            _ => Failure::File { what: "read", path: path.clone(), cause },
+        })?;
+        serde_json::from_slice(&text).map_err(|error| refused(format!("{TRIALS_ASKED} is damaged: {error}")))
+    }
+
+    /// Writes it into a folder.
+    ///
+    /// # Errors
+    /// The folder can't be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default(); // text and numbers always serialize
+        Ok(ks_reports::score::write_asked(folder, &text)?)
+    }
+
+    /// Why trials that were begun with this can't be continued with `now`; empty if they can. More trials may be requested, and
+    /// another goal.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut unless = |is_same: bool, why: String| found.extend((!is_same).then_some(why));
+        unless(
+            self.program == now.program && self.format == now.format,
+            format!("it was begun by ks-fleet {}, and this is {}", self.program, now.program),
+        );
+        unless(
+            self.scenario.sha256 == now.scenario.sha256,
+            format!("the scenario {} is not the one that it was begun with", now.scenario.path),
+        );
+        let named = |policies: &[Source]| policies.iter().map(|of| of.path.clone()).collect::<Vec<_>>().join(", ");
+        if self.policies.len() == now.policies.len() {
+            for (before, now) in self.policies.iter().zip(&now.policies) {
+                let why = format!("the policy {} is not the one that it was begun with, {}", now.path, before.path);
+                unless(before.sha256 == now.sha256 && name(before) == name(now), why);
+            }
+        } else {
+            unless(false, format!("it was begun with the policies: {}", named(&self.policies)));
+        }
+        let rates =
+            |of: &Self| of.bug_rates_bp.iter().map(|bp| format!("{} %", f64::from(*bp) / 100.0)).collect::<Vec<_>>();
+        unless(
+            self.bug_rates_bp == now.bug_rates_bp,
+            format!("it was begun with the bug rates: {}", rates(self).join(", ")),
+        );
+        let given =
+            |of: Option<&dyn std::fmt::Display>| of.map_or_else(|| "the scenario's".to_owned(), ToString::to_string);
+        let mut number = |what: &str, before: Option<u64>, now: Option<u64>| {
+            let why = format!("{what}: it was begun with {}", given(before.as_ref().map(|of| of as _)));
+            unless(before == now, why);
+        };
+        number("--seed", self.seed, now.seed);
+        number("--devices", self.devices.map(u64::from), now.devices.map(u64::from));
+        number("--duration (in ms)", self.duration_ms, now.duration_ms);
+        let why = format!("--id-prefix: it was begun with {}", given(self.id_prefix.as_ref().map(|of| of as _)));
+        unless(self.id_prefix == now.id_prefix, why);
+        unless(self.signatures == now.signatures, format!("--signatures: it was begun with {}", self.signatures));
+        found
+    }
+}
+
+/// The name under which a policy's trials are recorded.
+fn name(policy: &Source) -> Option<&std::ffi::OsStr> {
+    Path::new(&policy.path).file_stem()
+}
+
+/// The version of this program, and which build it is: its own file's hash, because the same version built from other code may end
+/// a trial differently.
+fn this_program() -> Result<String, Failure> {
+    let path = std::env::current_exe().map_err(|cause| Failure::Machine { what: "find this program's file", cause })?;
+    let cannot = |cause| Failure::File { what: "read", path: path.clone(), cause };
+    let (mut file, mut hash, mut piece) = (File::open(&path).map_err(cannot)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece).map_err(cannot)? {
+            0 => break,
+            read => hash.update(piece.get(..read).unwrap_or_default()),
+        }
+    }
+    let build: String = hex(&hash.finalize()).chars().take(16).collect();
+    Ok(format!("{}, build {build}", env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,386 @@
+//! Trials: one rehearsal with many seeds, on all cores, for each of several rollout policies and for each of several rates
+//! at which the firmware really breaks devices.
+
+mod asked;
+mod progress;
+mod record;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ks_reports::{
+    run_folder::{EventsKept, RolloutSummary, Summary},
+    score::{Asked, FailsOnlyOn, Goal, Score, State, Trial, TrialOutcome, TrialRollout},
+};
+use ks_server::rollout::policy::Policy;
+
+pub use asked::{Request, Source};
+use progress::Costs;
+pub use record::Record;
+
+use crate::{
+    console::Console,
+    drive::rehearse::{Rehearsal, Signatures, rehearse},
+    failure::Failure,
+    parallel,
+    resources::Stopwatch,
+    scenario::{Firmware, Plan, Share},
+    temporary::Temporary,
+    timeline::{StartRollout, Step},
+};
+
+/// A policy by its name.
+pub type NamedPolicy = (String, Policy);
+
+#[derive(Debug)]
+pub struct Trials<'a> {
+    pub plan: &'a Plan,
+    /// Trials of each policy and rate.
+    pub count: u32,
+    /// Policies that replace the scenario's; if empty, the scenario's own.
+    pub policies: Vec<NamedPolicy>,
+    /// Their files, quoted for a shell.
+    pub policy_files: Vec<String>,
+    /// Rates at which the firmware breaks devices, in basis points; if empty, the scenario's own.
+    pub bug_rates_bp: Vec<u16>,
+    /// The command that repeats a trial, without its seed.
+    pub replay: String,
+    /// When they end before all are made.
+    pub until: Option<Goal>,
+    /// Real time after which no further trial starts.
+    pub budget: Option<Duration>,
+}
+
+/// One policy with one bug rate, to be tried with many seeds.
+struct Case {
+    policy: String,
+    bug_rate_bp: u16,
+    plan: Plan,
+    /// The command that repeats a trial of it, without its seed.
+    replay: String,
+}
+
+/// A rehearsal that has ended.
+struct Made {
+    trial: Trial,
+    case: usize,
+    /// Real time.
+    took: Duration,
+}
+
+impl Trials<'_> {
+    /// Makes the trials that the record lacks: every case with the first seed, then every case with the next, so that whenever
+    /// they end, all cases were tried equally often. Each is recorded once it has ended. `progress` receives the record and
+    /// the estimated time that is left. Ends early for `stop`, for the budget, and when the goal is reached.
+    ///
+    /// The goal is considered at the end of each round of cases, in order; trials of later rounds are then removed. So
+    /// which trials remain depends neither on the number of cores nor on interruptions.
+    ///
+    /// # Errors
+    /// A trial did not finish, or can't be recorded.
+    pub fn run(
+        &self,
+        record: &mut Record,
+        stop: &Arc<AtomicBool>,
+        mut progress: impl FnMut(&Record, Option<Duration>),
+    ) -> Result<State, Failure> {
+        let cases = self.cases()?;
+        let mut rounds = Rounds { trials: self, cases: cases.len(), complete: 0 };
+        if rounds.reach_goal(record) {
+            return Ok(State::GoalReached);
+        }
+        let missing: Vec<u64> = (0..self.total(cases.len())).filter(|number| !record.has(*number)).collect();
+        let (stopwatch, mut costs) = (Stopwatch::started(), Costs::new(cases.len()));
+        let is_out_of_time = || self.budget.is_some_and(|budget| stopwatch.elapsed() >= budget);
+        let work = |nth: u64| {
+            let number = *missing.get(usize::try_from(nth).ok()?)?;
+            if is_out_of_time() {
+                return None;
+            }
+            Some((number, one(&cases, number, stop).transpose()?))
+        };
+        let (mut failure, mut ended) = (None, None);
+        parallel::each(u64::try_from(missing.len()).unwrap_or(u64::MAX), stop, work, |_, done| {
+            let Some((number, done)) = done else {
+                return !is_out_of_time();
+            };
+            if ended.is_some() {
+                return false;
+            }
+            match done.and_then(|made| record.append(number, &made.trial).map(|()| made)) {
+                Ok(made) => costs.add(made.case, made.took),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+            if rounds.reach_goal(record) {
+                ended = Some(State::GoalReached);
+                stop.store(true, Ordering::Relaxed); // those under way are not needed
+            }
+            let left =
+                missing.iter().filter(|number| !record.has(**number)).map(|number| nth_case(*number, cases.len()));
+            progress(record, costs.left(left));
+            failure.is_none() && ended.is_none()
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        Ok(match ended {
+            Some(ended) => ended,
+            None if record.count() >= self.total(cases.len()) => State::Finished,
+            None if stop.load(Ordering::Relaxed) => State::Interrupted,
+            None => State::OutOfTime,
+        })
+    }
+
+    /// Trials of all cases.
+    fn total(&self, cases: usize) -> u64 {
+        u64::from(self.count.max(1)).saturating_mul(u64::try_from(cases).unwrap_or(u64::MAX))
+    }
+
+    /// The parameters of all trials, for their score.
+    pub fn asked(&self) -> Asked {
+        let policies = self.policies.len().max(1);
+        Asked {
+            scenario: self.plan.name.clone(),
+            first_seed: self.plan.seed,
+            signatures: Signatures::chosen().as_str().to_owned(),
+            policies,
+            cells: policies * self.bug_rates_bp.len().max(1),
+            trials_per_cell: usize::try_from(self.count).unwrap_or(usize::MAX),
+            fails_only_on: fails_only_on(self.plan),
+            is_judged: self.are_judged(),
+            until: self.until,
+            ..Asked::default()
+        }
+    }
+
+    /// Whether the scenario's own expectations are judged: a score compares policies instead.
+    pub fn are_judged(&self) -> bool {
+        self.policies.is_empty() && self.bug_rates_bp.is_empty()
+    }
+
+    /// The number of a trial in the order in which they are made; none if it is not one of these.
+    ///
+    /// # Errors
+    /// Two cases can't be distinguished.
+    pub fn numbers(&self) -> Result<impl Fn(&Trial) -> Option<u64>, Failure> {
+        let cases = self.cases()?;
+        let (first, has_rollouts) = (self.plan.seed, self.plan.has_rollouts());
+        Ok(move |trial: &Trial| {
+            let is_of = |case: &Case| case.policy == trial.policy && u32::from(case.bug_rate_bp) == trial.bug_rate_bp;
+            let case = u64::try_from(cases.iter().position(is_of)?).ok()?;
+            let round = trial.seed.wrapping_sub(first) & SEED_MAX;
+            let number = round.checked_mul(u64::try_from(cases.len()).ok()?)?.checked_add(case)?;
+            (trial.rollout.is_some() == has_rollouts).then_some(number)
+        })
+    }
+
+    fn cases(&self) -> Result<Vec<Case>, Failure> {
+        let own = first_rollout(self.plan).map_or("none", |(_, policy, _)| policy);
+        let own = (own.to_owned(), None);
+        let named = self.policies.iter().map(|(name, policy)| (name.clone(), Some(policy)));
+        let policies: Vec<_> = if self.policies.is_empty() { vec![own] } else { named.collect() };
+        let rates: Vec<Option<u16>> = match self.bug_rates_bp.as_slice() {
+            [] => vec![None],
+            rates => rates.iter().copied().map(Some).collect(),
+        };
+        let mut cases: Vec<Case> = Vec::new();
+        for (name, policy) in &policies {
+            for rate in &rates {
+                let mut plan = self.plan.clone();
+                if let Some(policy) = policy {
+                    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
+                }
+                if let Some(rate) = rate {
+                    break_devices(&mut plan, *rate);
+                }
+                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware));
+                if cases.iter().any(|case| case.policy == *name && case.bug_rate_bp == bug_rate_bp) {
+                    return Err(Failure::BadRequest(format!(
+                        "--bug-rates: two rates become {} % when they are split among the ways in which the scenario's \
+                         firmware fails; give rates that are further apart",
+                        f64::from(bug_rate_bp) / 100.0
+                    )));
+                }
+                cases.push(Case { policy: name.clone(), bug_rate_bp, plan, replay: self.replay_of(name, *rate) });
+            }
+        }
+        Ok(cases)
+    }
+
+    /// The command that repeats a trial of a policy and rate, without its seed.
+    fn replay_of(&self, policy: &str, rate_bp: Option<u16>) -> String {
+        let mut command = self.replay.clone();
+        if !self.are_judged() {
+            command += " --trials 1";
+        }
+        let files = self.policies.iter().zip(&self.policy_files);
+        for (_, file) in files.filter(|((name, _), _)| name == policy) {
+            command += &format!(" --policy {file}");
+        }
+        if let Some(rate_bp) = rate_bp {
+            command += &format!(" --bug-rates {}", f64::from(rate_bp) / 100.0);
+        }
+        command
+    }
+}
+
+/// One trial; none if it was stopped.
+fn one(cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Made>, Failure> {
+    let nth = nth_case(number, cases.len());
+    let Some(case) = cases.get(nth) else { return Ok(None) };
+    let (stopwatch, round) = (Stopwatch::started(), number / u64::try_from(cases.len()).unwrap_or(u64::MAX));
+    let folder = Temporary::make("trial");
+    let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
+    let mut plan = case.plan.clone();
+    plan.seed = plan.seed.wrapping_add(round) & SEED_MAX;
+    let replay = format!("{} --seed {}", case.replay, plan.seed);
+    let rehearsal = Rehearsal {
+        plan: &plan,
+        out: folder.path(),
+        replay: replay.clone(),
+        concurrent: parallel::threads(),
+        is_trial: true,
+        ends_when_settled: true,
+        events: EventsKept::None,
+    };
+    let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
+    if summary.interrupted {
+        return Ok(None);
+    }
+    if plan.has_rollouts() && summary.rollout.is_none() {
+        let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
+        return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
+    }
+    Ok(Some(Made { trial: trial(case, plan.seed, summary, replay), case: nth, took: stopwatch.elapsed() }))
+}
+
+/// Seeds go on from 0 after this one.
+const SEED_MAX: u64 = u64::MAX >> 1;
+
+/// The case of a trial: rounds of all cases follow each other.
+fn nth_case(number: u64, cases: usize) -> usize {
+    usize::try_from(number % u64::try_from(cases.max(1)).unwrap_or(u64::MAX)).unwrap_or(0)
+}
+
+/// The rounds that are complete: each case was tried with their seeds.
+struct Rounds<'a> {
+    trials: &'a Trials<'a>,
+    cases: usize,
+    complete: u64,
+}
+
+impl Rounds<'_> {
+    /// Whether the goal is reached at the end of a round that is complete now; if so, only trials up to there remain recorded.
+    fn reach_goal(&mut self, record: &mut Record) -> bool {
+        let cases = u64::try_from(self.cases).unwrap_or(u64::MAX);
+        loop {
+            let end = (self.complete + 1).saturating_mul(cases);
+            if self.complete >= u64::from(self.trials.count) || !(end - cases..end).all(|number| record.has(number)) {
+                return false;
+            }
+            self.complete += 1;
+            let is_due = self.trials.until.is_some() && progress::is_look(self.complete);
+            if is_due && Score::of(self.trials.asked(), &record.trials_below(end)).is_goal_reached() {
+                record.keep_below(end);
+                return true;
+            }
+        }
+    }
+}
+
+/// When the scenario starts its first rollout, with which policy, of which version.
+fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
+    plan.timeline.iter().find_map(|timed| match &timed.step {
+        Step::StartRollout(StartRollout { policy, firmware, .. }) => {
+            Some((timed.at, policy.as_str(), firmware.as_str()))
+        }
+        _ => None,
+    })
+}
+
+/// The firmware of the first rollout.
+fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
+    let version = first_rollout(plan)?.2.to_owned();
+    plan.firmware.iter_mut().find(|firmware| firmware.version == version)
+}
+
+/// The devices that the first rolled out release can fail on, if not all; by the weights of models and sites.
+fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
+    let (.., version) = first_rollout(plan)?;
+    let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
+    let (mut names, mut share) = (Vec::new(), 1.0);
+    for (kind, only, all) in
+        [("model", &firmware.only_model, &plan.fleet.models), ("site", &firmware.only_site, &plan.fleet.sites)]
+    {
+        let Some(only) = only else { continue };
+        let weight = |of: &Share| f64::from(of.share);
+        let own: f64 = all.iter().filter(|of| of.name == *only).map(weight).sum();
+        share *= own / all.iter().map(weight).sum::<f64>().max(1.0);
+        names.push(format!("{kind} {only}"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is from 0 to 1")]
+    let share_of_fleet_bp = (share * 10_000.0).round() as u32;
+    (!names.is_empty()).then(|| FailsOnlyOn { which: names.join(" and "), share_of_fleet_bp })
+}
+
+/// Devices that a release fails on, of those that it can fail on, in basis points.
+fn bug_rate_bp(firmware: &Firmware) -> u16 {
+    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = *firmware;
+    install_fails_bp
+        .saturating_add(boot_fails_bp)
+        .saturating_add(bricks_bp)
+        .saturating_add(dies_bp)
+        .saturating_add(lies_bp)
+}
+
+/// Makes the first rolled out release fail on that share of devices, in the scenario's proportions, or else by bricking
+/// them.
+fn break_devices(plan: &mut Plan, rate_bp: u16) {
+    let Some(firmware) = rolled_out(plan) else { return };
+    let before = u64::from(bug_rate_bp(firmware));
+    if before == 0 {
+        firmware.bricks_bp = rate_bp;
+        return;
+    }
+    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware;
+    for share_bp in [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp] {
+        *share_bp = u16::try_from(u64::from(*share_bp) * u64::from(rate_bp) / before).unwrap_or(u16::MAX);
+    }
+}
+
+fn trial(case: &Case, seed: u64, summary: Summary, replay: String) -> Trial {
+    let invariant_violations = summary.invariants.iter().flatten().map(|judged| judged.violations.len()).sum::<usize>();
+    Trial {
+        policy: case.policy.clone(),
+        bug_rate_bp: case.bug_rate_bp.into(),
+        seed,
+        verdict: summary.verdict,
+        reasons: summary.reasons,
+        devices: summary.devices,
+        rollout: summary.rollout.as_ref().map(rollout),
+        invariant_violations: u64::try_from(invariant_violations).unwrap_or(u64::MAX),
+        replay,
+    }
+}
+
+fn rollout(rollout: &RolloutSummary) -> TrialRollout {
+    TrialRollout {
+        outcome: match rollout.state.as_str() {
+            "ABORTED" => TrialOutcome::Aborted,
+            "PAUSED" => TrialOutcome::Paused,
+            "COMPLETED" => TrialOutcome::Completed,
+            _ => TrialOutcome::Running,
+        },
+        broken_devices: rollout.broken_devices,
+        installed_devices: rollout.installed_devices,
+        started_at_s: rollout.started_at_s.unwrap_or_default(),
+        first_broken_at_s: rollout.first_broken_at_s,
+        detected_at_s: rollout.detected_at_s,
+        completed_at_s: rollout.completed_at_s,
+    }
+}

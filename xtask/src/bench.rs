@@ -26,7 +26,10 @@ pub(crate) fn run() -> Result<(), Failed> {
     rehearse("two-days-each-minute-modelled", &each_minute, &["--signatures", "modelled"])?;
     rehearse("two-days-each-minute-trial", &each_minute, &trial)?;
     rehearse("idle", &idle, &["--signatures", "modelled", "--devices", "2", "--duration", "24h"])?;
-    rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])
+    let fleet = ["--signatures", "modelled", "--devices", "12000", "--duration", "54h"];
+    rehearse("twelve-thousand", &plain, &fleet)?;
+    rehearse("twelve-thousand-without-log", &plain, &[&fleet[..], &["--events", "none"]].concat())?;
+    rehearse("twelve-thousand-trial", &plain, &[&fleet[..], &["--trials", "1"]].concat())
 }
 
 /// The effect of floods on honest devices: one run of about five minutes, and its table.

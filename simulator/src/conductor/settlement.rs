@@ -5,9 +5,13 @@ use std::time::Duration;
 use super::collector::Collector;
 use crate::scenario::{During, Plan};
 
+/// Heartbeat intervals after the last step or fault in which its effects reach every device: a command is delivered with one heartbeat,
+/// its ACK may come with the next.
+const EFFECT_INTERVALS: u32 = 3;
+
 /// When a rehearsal is settled.
 pub(super) struct Settlement {
-    /// Before this time a step, a fault or the phase of an expectation is still to come or under way.
+    /// Before this time a step, a fault or the phase of an expectation is still to come or has effects.
     not_before: Duration,
 }
 
@@ -24,7 +28,8 @@ impl Settlement {
             phase != Plan::STEADY && plan.expectations.iter().any(|expectation| is_it(&expectation.during))
         };
         let awaited = phases.iter().filter(|(phase, _, _)| is_awaited(phase)).map(|(_, _, end)| *end);
-        Some(Self { not_before: steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default() })
+        let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
+        Some(Self { not_before: last + plan.interval() * EFFECT_INTERVALS })
     }
 
     /// Whether every rollout is over, no device is updating, and none runs firmware that is going to break it.

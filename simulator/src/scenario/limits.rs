@@ -83,6 +83,10 @@ pub(crate) const OFFERED_PER_S_MAX: u32 = 200_000;
 
 /// `[[fleet.model]]` or `[[fleet.site]]` tables.
 pub(crate) const SHARES_MAX: usize = 1_000;
+/// As [`SHARES_MAX`], for the `count` of `models` or `sites`.
+pub(crate) const SERIES_COUNT: RangeInclusive<i64> = 1..=1_000;
+/// Characters of a series' `prefix`: those of a name without `-` and four digits.
+pub(crate) const SERIES_PREFIX_CHARS_MAX: usize = NAME_CHARS_MAX - 5;
 pub(crate) const ADVERSARIES_MAX: usize = 100;
 pub(crate) const STEPS_MAX: usize = 1_000;
 pub(crate) const EXPECTATIONS_MAX: usize = 200;

@@ -41,13 +41,20 @@ pub(super) const FLEET: Section = Section {
         "answer_timeout",
         "firmware_version",
         "model",
+        "models",
         "site",
+        "sites",
     ],
 };
 /// The keys of `[[fleet.model]]`.
 pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
 /// The keys of `[[fleet.site]]`.
 pub(super) const SITE: Section = Section { title: "[[fleet.site]]", keys: &["name", "share"] };
+/// The keys of `models` in `[fleet]`.
+pub(super) const MODELS: Section = Section { title: "`models`", keys: SERIES_KEYS };
+/// The keys of `sites` in `[fleet]`.
+pub(super) const SITES: Section = Section { title: "`sites`", keys: SERIES_KEYS };
+const SERIES_KEYS: &[&str] = &["count", "prefix", "sizes"];
 /// The keys of `[[firmware]]`.
 pub(super) const FIRMWARE: Section = Section {
     title: "[[firmware]]",
@@ -103,8 +110,21 @@ pub(super) struct RawFleet {
     pub(super) otrt_shared: Field<bool>,
     pub(super) answer_timeout: Field<Duration>,
     pub(super) firmware_version: Field<String>,
-    pub(super) models: Option<Vec<RawShare>>,
-    pub(super) sites: Option<Vec<RawShare>>,
+    pub(super) models: RawShares,
+    pub(super) sites: RawShares,
+}
+
+/// Models or sites, in either form: the check refuses both together.
+pub(super) struct RawShares {
+    pub(super) tables: Option<Vec<RawShare>>,
+    pub(super) series: Field<RawSeries>,
+}
+
+/// Numbered models or sites: `store-01` to `store-40`.
+pub(super) struct RawSeries {
+    pub(super) count: Field<i64>,
+    pub(super) prefix: Field<String>,
+    pub(super) sizes: Field<String>,
 }
 
 pub(super) struct RawShare {
@@ -213,12 +233,40 @@ impl RawFleet {
             otrt_shared: table.boolean("otrt_shared", problems),
             answer_timeout: table.duration("answer_timeout", problems),
             firmware_version: table.text("firmware_version", problems),
-            models: read_each(table.tables("model", MODEL.title, problems), problems, |share, problems| {
-                RawShare::read(share, MODEL, problems)
-            }),
-            sites: read_each(table.tables("site", SITE.title, problems), problems, |share, problems| {
-                RawShare::read(share, SITE, problems)
-            }),
+            models: RawShares::read(&table, ("model", MODEL), ("models", MODELS), problems),
+            sites: RawShares::read(&table, ("site", SITE), ("sites", SITES), problems),
+        }
+    }
+}
+
+impl RawShares {
+    fn read(
+        fleet: &Reader<'_>,
+        (key, table): (&'static str, Section),
+        (series_key, series): (&'static str, Section),
+        problems: &mut Problems,
+    ) -> Self {
+        let tables = fleet.tables(key, table.title, problems);
+        Self {
+            tables: read_each(tables, problems, |share, problems| RawShare::read(share, table, problems)),
+            series: match fleet.table(series_key, "such as { count = 40, prefix = \"store\" }", problems) {
+                Field::Given(At { at, value }) => {
+                    Field::Given(At { at, value: RawSeries::read(value, series, problems) })
+                }
+                Field::Absent => Field::Absent,
+                Field::Wrong => Field::Wrong,
+            },
+        }
+    }
+}
+
+impl RawSeries {
+    fn read(mut table: Reader<'_>, section: Section, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(section, elsewhere, problems);
+        Self {
+            count: table.integer("count", problems),
+            prefix: table.text("prefix", problems),
+            sizes: table.text("sizes", problems),
         }
     }
 }

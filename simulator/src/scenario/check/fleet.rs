@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::value::{LABEL, at_most, duration_in, integer_in, mismatch, or_default, required, text_like};
+use super::shares;
+use super::value::{LABEL, duration_in, integer_in, mismatch, or_default, required, text_like};
 use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
-use crate::scenario::raw::{FLEET, MODEL, RawFleet, RawShare, SITE};
-use crate::scenario::reader::{At, Field, Section};
+use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, SITE, SITES};
+use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use crate::{
     number::{counted, grouped},
@@ -76,8 +77,8 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
         otrt: check_otrt(raw.otrt, raw.otrt_shared, at),
         answer_timeout: duration_in("answer_timeout", timeout, &limits::ANSWER_TIMEOUT, problems).map(|t| t.value),
         firmware_version: text_like("firmware_version", firmware_version, LABEL, problems).map(|v| v.value),
-        models: raw.models.and_then(|models| check_shares(models, MODEL, "KS-100", problems)),
-        sites: raw.sites.and_then(|sites| check_shares(sites, SITE, "HQ", problems)),
+        models: shares::check(raw.models, (MODEL, MODELS), "KS-100", problems),
+        sites: shares::check(raw.sites, (SITE, SITES), "HQ", problems),
     }
 }
 
@@ -167,32 +168,4 @@ fn check_id_prefix(prefix: Option<At<String>>, problems: &mut Problems) -> Optio
     let Some(wrong) = wrong else { return Some(prefix.value) };
     problems.push(Problem::new(prefix.at, format!("`id_prefix` {wrong}")).expected(ID_PREFIX_EXPECTED));
     None
-}
-
-/// Models or sites: each has a unique name and a weight. Without any, the whole fleet is `default`.
-fn check_shares(raw: Vec<RawShare>, section: Section, default: &str, problems: &mut Problems) -> Option<Vec<Share>> {
-    let title = section.title;
-    if raw.is_empty() {
-        return Some(vec![Share { name: default.to_owned(), share: 1 }]);
-    }
-    let first_beyond = raw.get(limits::SHARES_MAX).map(|share| share.at);
-    at_most(raw.len(), limits::SHARES_MAX, title, first_beyond, problems);
-    let count = raw.len();
-    let mut shares = Vec::new();
-    let mut names: Vec<At<String>> = Vec::new();
-    for RawShare { at, name, share } in raw.into_iter().take(limits::SHARES_MAX) {
-        let name = required(name, "name", (title, at), &format!("name = \"{default}\""), problems);
-        let name = text_like("name", name, LABEL, problems);
-        let share = required(share, "share", (title, at), "share = 1", problems);
-        let share = integer_in::<u32>("share", share, &limits::SHARE, problems);
-        let Some(name) = name else { continue };
-        if let Some(first) = names.iter().find(|first| first.value == name.value) {
-            let message = format!("a second {title} is called {}", quoted(&name.value));
-            problems.push(Problem::new(name.at, message).expected("a unique name").first_at(first.at));
-        } else if let Some(share) = share {
-            shares.push(Share { name: name.value.clone(), share: share.value });
-        }
-        names.push(name);
-    }
-    (shares.len() == count).then_some(shares)
 }

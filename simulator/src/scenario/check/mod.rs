@@ -4,6 +4,7 @@ mod adversary;
 mod expect;
 pub(crate) mod firmware;
 mod fleet;
+mod shares;
 pub(crate) mod timeline;
 pub(crate) mod value;
 

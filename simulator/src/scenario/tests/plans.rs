@@ -75,6 +75,43 @@ fn every_key_is_read() {
     assert_eq!(plan.adversaries, [forger]);
 }
 
+/// The valid scenario with other sites.
+fn with_sites(sites: &str) -> String {
+    changed("[[fleet.site]]\nname = \"north\"\nshare = 1", sites)
+}
+
+#[test]
+fn a_series_is_the_plan_of_its_tables_written_out() {
+    // 1, 1/2, 1/3 and 1/4 of 12/25 of a million.
+    let zipf = [480_000, 240_000, 160_000, 120_000];
+    for (sizes, shares) in [("", [1; 4]), (", sizes = \"equal\"", [1; 4]), (", sizes = \"zipf\"", zipf)] {
+        for (series, table) in [("sites", "site"), ("models", "model")] {
+            let written = (1..=4).zip(shares);
+            let written = written.map(|(k, share)| format!("[[fleet.{table}]]\nname = \"x-{k}\"\nshare = {share}\n"));
+            let written = plan(&with_sites(&written.collect::<String>()));
+            let short = format!("{series} = {{ count = 4, prefix = \"x\"{sizes} }}");
+            assert_eq!(plan(&with_sites(&short)), written, "{short}");
+        }
+    }
+}
+
+#[test]
+fn a_zipf_series_is_within_one_of_the_exact_shares_and_adds_up() {
+    for count in [1_u32, 3, 40, 1_000] {
+        let sites = format!("sites = {{ count = {count}, prefix = \"store\", sizes = \"zipf\" }}");
+        let sites = plan(&with_sites(&sites)).fleet.sites;
+        let harmonic: f64 = (1..=count).map(|k| 1.0 / f64::from(k)).sum();
+        assert_eq!(sites.iter().map(|site| site.share).sum::<u32>(), 1_000_000);
+        for (k, site) in (1..=count).zip(&sites) {
+            let exact = 1e6 / (f64::from(k) * harmonic);
+            assert!((f64::from(site.share) - exact).abs() < 1.0, "{} of {count}: {exact}", site.share);
+        }
+        assert!(sites.is_sorted_by(|a, b| a.share >= b.share && a.name < b.name), "{count}");
+        let last = sites.last().map(|site| site.name.clone());
+        assert_eq!((sites.len(), last), (count as usize, Some(format!("store-{count}"))));
+    }
+}
+
 #[test]
 fn steps_are_sorted_and_steps_of_one_time_keep_their_order() {
     let text = changed(

@@ -139,6 +139,52 @@ const IN_THE_FLEET: &str = r#"
 "#;
 
 #[test]
+fn problems_in_a_series_of_sites_are_reported() {
+    assert_refused(IN_A_SERIES);
+}
+
+const IN_A_SERIES: &str = r#"
+- devices = 100
++ devices = 100
++ sites = { count = 40, prefix = "store" }
+10:1: the fleet has both `sites` and [[fleet.site]]; expected one of the two
+
+- [[fleet.site]]
++ [fleet.models]
++ count = 1001
++ prefix = "a b"
++ sizes = "zip"
++ [[fleet.site]]
+10:9: `count` is too large: 1,001; expected 1 to 1,000
+11:10: `prefix` has ` ` in it; expected 1 to 59 of A-Z, a-z, 0-9, `.`, `_` and `-`; did you mean `"a-b"`?
+12:9: `sizes` is `zip`; expected `equal` or `zipf`; did you mean `"zipf"`?
+
+- devices = 100
++ devices = 100
++ models = {}
+8:10: `models` has no `count`; expected `count = 40`
+8:10: `models` has no `prefix`; expected `prefix = "store"`
+
+- devices = 100
++ devices = 100
++ models = { count = 2, prefix = "A", size = "zipf" }
+8:37: unknown key `size` in `models`; did you mean `sizes`?
+
+- devices = 100
++ devices = 100
++ models = 3
+8:10: `models` is a whole number; expected one table, such as { count = 40, prefix = "store" }
+"#;
+
+#[test]
+fn two_forms_of_sites_name_both_lines() {
+    let text = changed("devices = 100", "devices = 100\nsites = { count = 2, prefix = \"store\" }");
+    let wrong = checked(&text).expect_err("both forms are given");
+    let places: Vec<_> = wrong.iter().map(|wrong| (wrong.line, wrong.help.as_deref())).collect();
+    assert_eq!(places, [(10, Some("the first one is on line 8"))]);
+}
+
+#[test]
 fn problems_in_adversaries_are_reported() {
     assert_refused(IN_ADVERSARIES);
 }

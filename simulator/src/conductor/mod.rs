@@ -269,7 +269,7 @@ impl Run<'_> {
     async fn play_timeline(&mut self, collector: &mut Collector, observer: &mut dyn Observer) -> io::Result<EndReason> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.run_context));
         let mut timeline_is_over = false;
-        let settlement = if self.ends_when_settled { Settlement::of(self.plan) } else { None };
+        let mut settlement = if self.ends_when_settled { Settlement::of(self.plan) } else { None };
         while self.time.elapsed() < self.plan.duration {
             tokio::select! {
                 biased;
@@ -288,8 +288,8 @@ impl Run<'_> {
                         sampled?;
                     }
                     let now = self.time.elapsed();
-                    let is_settled = |settlement: &Settlement| settlement.is_reached(now, collector);
-                    if timeline_is_over && settlement.as_ref().is_some_and(is_settled) {
+                    let is_settled = |settlement: &mut Settlement| settlement.is_reached(now, collector);
+                    if settlement.as_mut().is_some_and(is_settled) && timeline_is_over {
                         self.run_context.log.borrow_mut().event(now, "settled", &[]);
                         return Ok(EndReason::Settled);
                     }

@@ -5,14 +5,18 @@ use std::time::Duration;
 use super::collector::Collector;
 use crate::scenario::{During, Plan};
 
-/// Heartbeat intervals after the last step or fault in which its effects reach every device: a command is delivered with one heartbeat,
-/// its ACK may come with the next.
+/// Heartbeat intervals in which the effects of the last step, fault or decision reach every device: a command is delivered with one
+/// heartbeat, its ACK may come with the next.
 const EFFECT_INTERVALS: u32 = 3;
 
 /// When a rehearsal is settled.
 pub(super) struct Settlement {
     /// Before this time a step, a fault or the phase of an expectation is still to come or has effects.
     not_before: Duration,
+    /// How long everything must have been over.
+    effects: Duration,
+    /// Since when everything is over.
+    over_since: Option<Duration>,
 }
 
 impl Settlement {
@@ -29,11 +33,17 @@ impl Settlement {
         };
         let awaited = phases.iter().filter(|(phase, _, _)| is_awaited(phase)).map(|(_, _, end)| *end);
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
-        Some(Self { not_before: last + plan.interval() * EFFECT_INTERVALS })
+        let effects = plan.interval() * EFFECT_INTERVALS;
+        Some(Self { not_before: last + effects, effects, over_since: None })
     }
 
     /// Whether every rollout is over, no device is updating, and none runs firmware that is going to break it.
-    pub(super) fn is_reached(&self, now: Duration, collector: &Collector) -> bool {
-        now >= self.not_before && collector.watch.is_settled && collector.total.dying == 0
+    pub(super) fn is_reached(&mut self, now: Duration, collector: &Collector) -> bool {
+        if !collector.watch.is_settled || collector.total.dying != 0 {
+            self.over_since = None;
+            return false;
+        }
+        let over_since = *self.over_since.get_or_insert(now);
+        now >= self.not_before && now >= over_since + self.effects
     }
 }

@@ -4,6 +4,7 @@ use crate::shell::{Failed, all_of, cargo, root};
 
 /// The scenario for rehearsals.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
+const TWELVE_THOUSAND: &str = "scenarios/twelve-thousand-terminals.toml";
 const STORM: &str = "scenarios/download-storm.toml";
 
 const FLOODS: &str = "scenarios/floods.toml";
@@ -26,10 +27,11 @@ pub(crate) fn run() -> Result<(), Failed> {
     rehearse("two-days-each-minute-modelled", &each_minute, &["--signatures", "modelled"])?;
     rehearse("two-days-each-minute-trial", &each_minute, &trial)?;
     rehearse("idle", &idle, &["--signatures", "modelled", "--devices", "2", "--duration", "24h"])?;
-    let fleet = ["--signatures", "modelled", "--devices", "12000", "--duration", "54h"];
-    rehearse("twelve-thousand", &plain, &fleet)?;
-    rehearse("twelve-thousand-without-log", &plain, &[&fleet[..], &["--events", "none"]].concat())?;
-    rehearse("twelve-thousand-trial", &plain, &[&fleet[..], &["--trials", "1"]].concat())
+    rehearse("ten-thousand", &plain, &["--signatures", "modelled", "--devices", "10000", "--duration", "72h"])?;
+    let modelled = ["--signatures", "modelled"];
+    rehearse("twelve-thousand", TWELVE_THOUSAND, &modelled)?;
+    rehearse("twelve-thousand-without-log", TWELVE_THOUSAND, &[&modelled[..], &["--events", "none"]].concat())?;
+    rehearse("twelve-thousand-trial", TWELVE_THOUSAND, &trial)
 }
 
 /// The effect of floods on honest devices: one run of about five minutes, and its table.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::collector::Collector;
-use crate::scenario::{During, Plan};
-
-/// Heartbeat intervals in which the effects of the last step, fault or decision reach every device: a command is delivered with one
-/// heartbeat, its ACK may come with the next.
-const EFFECT_INTERVALS: u32 = 3;
+use crate::{
+    invariants,
+    scenario::{During, Plan},
+    timeline::Step,
+};
 
 /// When a rehearsal is settled.
 pub(super) struct Settlement {
@@ -20,9 +20,11 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// For a plan with rollouts; `None` for one that has none, or whose adversaries go on to the end.
+    /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, or that sends commands: they may
+    /// wait for a device, or expire, until the end.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
-        if !plan.has_rollouts() || !plan.adversaries.is_empty() {
+        let sends_commands = plan.timeline.iter().any(|timed| matches!(timed.step, Step::SendCommand(_)));
+        if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands {
             return None;
         }
         let steps = plan.timeline.iter().map(|timed| timed.at + timed.step.fault(plan.interval()).unwrap_or_default());
@@ -33,7 +35,8 @@ impl Settlement {
         };
         let awaited = phases.iter().filter(|(phase, _, _)| is_awaited(phase)).map(|(_, _, end)| *end);
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
-        let effects = plan.interval() * EFFECT_INTERVALS;
+        // Long enough that the invariants can judge whether a device was starved after it.
+        let effects = invariants::wait_limit(plan) + plan.interval() * 2;
         Some(Self { not_before: last + effects, effects, over_since: None })
     }
 

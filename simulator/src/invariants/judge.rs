@@ -292,8 +292,8 @@ fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &Device
     Some(revoked_at.map_or(ending.lasted, |revoked_at| revoked_at.min(ending.lasted)))
 }
 
-/// How long a device may wait.
-fn wait_limit(plan: &Plan) -> Duration {
+/// How long a device may wait, in a time without faults, before it counts as starved.
+pub fn wait_limit(plan: &Plan) -> Duration {
     (plan.interval() * STARVED_INTERVALS).max(STARVED_AFTER_MIN)
 }
 

@@ -12,7 +12,7 @@ mod witness;
 use std::time::Duration;
 
 pub use download::DownloadRequest;
-pub use judge::{Ending, judge};
+pub use judge::{Ending, judge, wait_limit};
 pub use witness::Witness;
 
 /// Most violations that are reported of one run: the first shows what is wrong, and the rest follow from it.

@@ -86,7 +86,7 @@ fn doubt(score: &Score, budget: Option<Duration>) -> Option<String> {
             Some(format!("{state}, {budget}; to continue: {resume}"))
         }
         State::Finished if score.until.is_some() => {
-            Some(format!("{state}; to continue: ks-fleet rehearse --resume DIR --trials N with a greater N"))
+            Some(format!("{state}; to continue: ks-fleet rehearse --resume with its folder and a greater --trials"))
         }
         State::GoalReached | State::Finished => None,
     }

@@ -91,6 +91,12 @@ fn begun(folder: &Path, out: &str, trials: usize) -> std::process::Child {
     running
 }
 
+/// Trials of each policy at each rate.
+fn trials_made(score: &Value) -> Vec<u64> {
+    let cells = score["policies"].as_array().unwrap().iter().flat_map(|policy| policy["cells"].as_array().unwrap());
+    cells.map(|cell| cell["trials"].as_u64().unwrap()).collect()
+}
+
 #[test]
 fn trials_that_are_interrupted_are_equally_many_of_each_policy_and_continue_to_the_same_bytes() {
     let folder = files();
@@ -107,13 +113,7 @@ fn trials_that_are_interrupted_are_equally_many_of_each_policy_and_continue_to_t
     );
     let score: Value = serde_json::from_str(&read(folder, "part/score.json")).unwrap();
     assert_eq!(score["state"], "interrupted");
-    let made: Vec<u64> = score["policies"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|policy| policy["cells"].as_array().unwrap())
-        .map(|cell| cell["trials"].as_u64().unwrap())
-        .collect();
+    let made = trials_made(&score);
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     let apart = made.iter().max().unwrap() - made.iter().min().unwrap();
     assert!(made.len() == 4 && apart <= 1 + cores.div_ceil(4), "every policy and rate is tried as often: {made:?}");
@@ -188,13 +188,7 @@ fn trials_end_once_the_policies_are_distinguished() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     let score = &serde_json::from_slice::<Value>(&output.stdout).unwrap()["score"];
     assert_eq!(score["state"], "goal_reached");
-    let made: Vec<u64> = score["policies"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|policy| policy["cells"].as_array().unwrap())
-        .map(|cell| cell["trials"].as_u64().unwrap())
-        .collect();
+    let made = trials_made(score);
     // A difference on every seed is shown after eleven, if 5 % are shared among four intervals.
     assert!(made.iter().all(|of| *of == made[0]) && (11..=20).contains(&made[0]), "{made:?}");
     let lines = support::lines_in(&folder.join("d"), "trials.ndjson");

@@ -130,7 +130,8 @@ async fn admit_document<R: Request>(
         })?,
     };
     let input = signing_input(Context::Request { method: R::METHOD, path: parts.uri.path() }, signed.body);
-    let checked = check(&message, &known, input.as_bytes(), &signed.signature);
+    let is_signed = || known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), &signed.signature));
+    let checked = check(&message, &known, is_signed);
     if matches!(&checked, Err(refusal) if refusal.is_revoked()) {
         audit_revoked(app, &message, &known, &input, &signed.signature, address, now_us).await;
     }
@@ -151,11 +152,7 @@ async fn admit_document<R: Request>(
             return Err(refusal);
         }
     };
-    if app.is_short_of_disk() {
-        return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
-            .saying("the server's disk is nearly full: the rest is reserved for operators"));
-    }
-    known.spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")?;
+    has_room(app, &known, now_us)?;
     Ok((message, known))
 }
 
@@ -169,17 +166,12 @@ pub(crate) fn admit_verified<R: Request>(
     message: &R,
     now_us: u64,
 ) -> Option<Arc<Known>> {
-    if spent(app, address, now_us).is_some() || app.is_short_of_disk() {
+    if spent(app, address, now_us).is_some() {
         return None;
     }
     let known = app.registry.get(message.device_id())?;
-    let (status, kept) = known.with_state(|now| (now.status, now.kept));
-    if status == DeviceStatus::Revoked || *key != known.public_key || message.sequence() <= kept {
-        return None;
-    }
-    known
-        .spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")
-        .ok()?;
+    check(message, &known, || *key == known.public_key).ok()?;
+    has_room(app, &known, now_us).ok()?;
     Some(known)
 }
 
@@ -240,7 +232,7 @@ async fn audit_revoked<R: Request>(
 
 /// Checks a known device's request: the device is not revoked, the key is the whitelisted one, the signature is valid, and the pair
 /// is new. The state in memory can only refuse sooner; the store alone decides the rest, such as whether a device is registered.
-fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signature) -> Result<(), Refusal> {
+fn check<R: Request>(message: &R, known: &Known, is_signed: impl FnOnce() -> bool) -> Result<(), Refusal> {
     let (status, kept) = known.with_state(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked {
         return Err(Refusal::new(RefusalCode::Revoked));
@@ -248,10 +240,19 @@ fn check<R: Request>(message: &R, known: &Known, input: &[u8], signature: &Signa
     if message.claimed_key().is_some_and(|key| *key != known.public_key) {
         return Err(Refusal::new(RefusalCode::KeyMismatch));
     }
-    if !known.verifier().is_some_and(|key| key.verifies(input, signature)) {
+    if !is_signed() {
         return Err(Refusal::new(RefusalCode::BadSignature));
     }
     if message.sequence() <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
+}
+
+/// Refuses a verified request while the disk is nearly full, and spends one of the device's budget.
+fn has_room(app: &App, known: &Known, now_us: u64) -> Result<(), Refusal> {
+    if app.is_short_of_disk() {
+        return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
+            .saying("the server's disk is nearly full: the rest is reserved for operators"));
+    }
+    known.spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

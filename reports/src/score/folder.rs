@@ -69,7 +69,11 @@ pub fn draw_score(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
     Ok(Drawn { report, files })
 }
 
-fn read_score(dir: &Path) -> Result<Score, ReportError> {
+/// Reads the score of a folder.
+///
+/// # Errors
+/// It is missing, damaged or too large.
+pub fn read_score(dir: &Path) -> Result<Score, ReportError> {
     let file = dir.join(SCORE);
     let damaged = |line, cause| ReportError::Damaged {
         file: file.clone(),

@@ -19,4 +19,4 @@ mod tests;
 #[cfg(test)]
 mod trials;
 pub mod update;
-mod walk;
+pub mod walk;

@@ -20,12 +20,14 @@ use ks_reports::{
 };
 use ks_server::clock::{Clock, SystemClock};
 
+mod advise;
 mod events;
 mod explore;
 mod output;
 mod target;
 mod trials;
 
+use advise::AdviseOptions;
 use explore::ExploreOptions;
 use output::{complain, complain_coloured, say, say_json};
 use target::TargetOptions;
@@ -91,6 +93,15 @@ enum Command {
     /// Rehearse random scenarios on all cores until an invariant is violated: lost heartbeats, tokens used twice, offers after
     /// an abort
     Explore(ExploreOptions),
+    /// Find rollout policies that find a bug of a given size: by calculation, then by rehearsal
+    Advise {
+        /// The scenario's TOML file; its first rollout's firmware says how the bug shows
+        scenario: PathBuf,
+        #[command(flatten)]
+        question: AdviseOptions,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Print one device's timeline in a rehearsal: every message, decision and fault, in order
     Explain {
         /// The run folder
@@ -191,10 +202,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The run folders that a command line names, even if it is otherwise invalid.
 fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
-    let Some((_, after)) = arguments
-        .split_first()
-        .filter(|(_, after)| after.first().is_some_and(|verb| verb == "run" || verb == "rehearse"))
-    else {
+    let Some((_, after)) = arguments.split_first().filter(|(_, after)| {
+        after.first().is_some_and(|verb| ["run", "rehearse", "advise"].iter().any(|it| verb == it))
+    }) else {
         return Vec::new();
     };
     let word = |argument: &'_ OsString| argument.to_str().map(str::to_owned).unwrap_or_default();
@@ -239,6 +249,10 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         }
         Some(Command::Rehearse { scenario, signatures, trials, options }) => {
             rehearse(scenario.as_deref(), signatures, &trials, options)
+        }
+        Some(Command::Advise { scenario, question, options }) => {
+            let out = options.out.clone();
+            red_without_verdict(&scenario, out.as_deref(), |folder| advise::run(&scenario, &question, options, folder))
         }
         Some(Command::Explain { folder, device, json }) => {
             let history = explain::explain(&folder, &device)?;
@@ -329,12 +343,26 @@ fn read_start(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
 /// Checks a scenario and runs its trials; returns the exit code.
 fn try_out(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
     let (path, options) = (&requested.scenario, &requested.options);
-    let Some(plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
-    check_possible(&plan, None)?;
+    let Some(mut plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
+    let (model, site) = (requested.request.bug_model.as_deref(), requested.request.bug_site.as_deref());
+    trials::fail_only_on(&mut plan, model, site)?;
+    if requested.policies.is_empty() {
+        check_possible(&plan, None)?;
+    }
+    for (name, policy) in &requested.policies {
+        let mut plan = plan.clone();
+        trials::use_policy(&mut plan, policy);
+        check_possible(&plan, None).map_err(|failure| Failure::BadRequest(format!("policy `{name}`: {failure}")))?;
+    }
     if options.events.is_some() {
         return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
     }
-    let replay = replay_command(path, Mode::Rehearse, options, None);
+    let mut replay = replay_command(path, Mode::Rehearse, options, None);
+    for (flag, name) in [("--bug-model", model), ("--bug-site", site)] {
+        if let Some(name) = name {
+            replay += &format!(" {flag} {}", quoted(name));
+        }
+    }
     trials::run(&plan, replay, requested, folder, &interruptible()?)
 }
 
@@ -578,6 +606,7 @@ Examples:
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
   ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m
   ks-fleet rehearse --resume reports/runs/s-trials-20260101000000                                  the trials it lacks
+  ks-fleet advise scenarios/twelve-thousand-terminals.toml --detect 1.5% --of-model KS-200 --with 95% --in 48h
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet events reports/runs/first-light-20260101000000 | jq -r .code | sort | uniq -c

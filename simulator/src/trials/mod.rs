@@ -19,7 +19,7 @@ use ks_reports::{
 };
 use ks_server::rollout::policy::Policy;
 
-pub use asked::{Request, Source};
+pub use asked::{Request, Source, TRIALS, WIDTH_BP};
 use progress::Costs;
 pub use record::Record;
 
@@ -193,7 +193,7 @@ impl Trials<'_> {
             for rate in &rates {
                 let mut plan = self.plan.clone();
                 if let Some(policy) = policy {
-                    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
+                    use_policy(&mut plan, policy);
                 }
                 if let Some(rate) = rate {
                     break_devices(&mut plan, *rate);
@@ -301,6 +301,31 @@ fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
         }
         _ => None,
     })
+}
+
+/// Replaces the scenario's policies.
+pub fn use_policy(plan: &mut Plan, policy: &Policy) {
+    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
+}
+
+/// Makes the firmware of the first rollout fail on one model or at one site only.
+///
+/// # Errors
+/// The fleet has none of that name, or nothing is rolled out.
+pub fn fail_only_on(plan: &mut Plan, model: Option<&str>, site: Option<&str>) -> Result<(), Failure> {
+    if model.is_none() && site.is_none() {
+        return Ok(());
+    }
+    for (flag, name, all) in [("--bug-model", model, &plan.fleet.models), ("--bug-site", site, &plan.fleet.sites)] {
+        if let Some(name) = name.filter(|name| all.iter().all(|of| of.name != **name)) {
+            let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(20).collect();
+            let why = format!("{flag} {name}: the fleet has no such name; expected one of {}", names.join(", "));
+            return Err(Failure::BadRequest(why));
+        }
+    }
+    let Some(firmware) = rolled_out(plan) else { return Ok(()) }; // trials without a rollout are refused
+    (firmware.only_model, firmware.only_site) = (model.map(str::to_owned), site.map(str::to_owned));
+    Ok(())
 }
 
 /// The firmware of the first rollout.

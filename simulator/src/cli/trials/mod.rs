@@ -12,7 +12,8 @@ use std::{
 use ks_reports::score::{Score, State};
 use ks_server::clock::{Clock, SystemClock};
 
-pub(super) use request::{Requested, TrialOptions};
+pub(super) use crate::trials::{fail_only_on, use_policy};
+pub(super) use request::{Requested, TrialOptions, rate_bp};
 use results::{LivePage, conclude, score_of};
 
 use super::{Options, complain, quoted};
@@ -36,7 +37,7 @@ pub(super) fn run(
     folder: Option<&RunFolder>,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
-    let Requested { request, policies, budget, resumed, options, .. } = requested;
+    let Requested { request, policies, budget, resumed, options, is_printed, .. } = requested;
     let (count, until) = (request.trials, request.until);
     let policy_files = request.policies.iter().map(|of| quoted(&of.path)).collect();
     let bug_rates_bp = request.bug_rates_bp.clone();
@@ -65,7 +66,7 @@ pub(super) fn run(
     let made = make(&trials, &mut record, folder, &options, stop);
     let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     let score = score_of(&trials, &record, state, folder.path());
-    conclude(&score, &record, (folder, &plan.name), (&options, budget))
+    conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))
 }
 
 /// Makes the trials that are missing, shows progress, and keeps the page up to date.

@@ -1,0 +1,213 @@
+//! The advice: policies with their numbers, as a table and in words.
+
+use std::time::Duration;
+
+use ks_protocol::duration;
+use ks_reports::score::{Cell, Score, state};
+use ks_server::rollout::{
+    plan::percent,
+    policy::{Policy, WHOLE_BP},
+};
+use serde::Serialize;
+
+use super::Question;
+use crate::number::{counted, grouped};
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    pub question: Question,
+    /// The devices that can have the bug.
+    pub devices: u32,
+    /// All that the rollout reaches.
+    pub targets: u32,
+    /// The fewest devices that can show the bug with the chance that is wanted.
+    pub smallest: u32,
+    /// When the scenario starts its rollout.
+    #[serde(skip)]
+    pub starts_at: Duration,
+    /// How the scenario's firmware fails.
+    pub fails: String,
+    /// The chance of a device of a good release to fail by itself, at which false alarms are counted.
+    pub background: f64,
+    /// Whether it is that of the scenario.
+    pub is_background_known: bool,
+    /// The smallest canary for each number of failures that a gate may wait for.
+    pub canaries: Vec<Canary>,
+    /// At least one.
+    pub policies: Vec<Advised>,
+    /// Their rehearsals, with the bug and without it; none yet, or none was wanted.
+    pub rehearsed: Option<Score>,
+}
+
+/// The smallest canary for a gate that waits for so many failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Canary {
+    /// The gate stops the rollout at this number.
+    pub failures: u32,
+    /// Devices of those that can have the bug that must have an outcome.
+    pub needed: u32,
+    /// Share of all devices that contains enough of them, in basis points.
+    pub share_bp: u16,
+}
+
+/// A policy that finds the bug. Chances are from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advised {
+    pub name: String,
+    pub canary: Canary,
+    /// All devices of the canary.
+    pub canary_devices: u32,
+    /// Those of them that can have the bug.
+    pub canary_of_group: u32,
+    /// The chance to find the bug in the canary, if only 90 % of its devices have an outcome.
+    pub found: f64,
+    /// The same if all have one.
+    pub found_if_all_run: f64,
+    /// How long after the start it is found at the latest, in seconds.
+    pub found_after_s: u64,
+    /// Devices that the bug breaks until the canary ends, or the rollout is stopped before: expected.
+    pub broken: f64,
+    /// In 95 % of all cases at most.
+    pub broken_at_most: u32,
+    /// Expected if the bug is not found.
+    pub broken_if_missed: f64,
+    /// Devices that break in the first step if the release breaks all that it can.
+    pub broken_if_all_break: u32,
+    /// How long the rollout of a good release takes at best, in seconds.
+    pub duration_s: u64,
+    /// The chance to stop a good release by mistake, at [`Advice::background`].
+    pub false_alarms: f64,
+    /// The highest chance of a device to fail by itself at which false alarms are as rare as wanted.
+    pub tolerates: f64,
+    pub policy: Policy,
+}
+
+/// Per cent with so many decimals.
+pub(crate) fn per_cent(chance: f64, decimals: usize) -> String {
+    format!("{:.decimals$} %", chance * 100.0)
+}
+
+fn time(seconds: u64) -> String {
+    duration::format(Duration::from_secs(seconds.div_ceil(60) * 60))
+}
+
+impl Advice {
+    /// The answer in lines of text.
+    pub fn text(&self) -> String {
+        let Question { detect_bp, group, with_bp, within, .. } = &self.question;
+        let mut lines = vec![
+            format!(
+                "To find a bug that breaks {} of {group} ({} of {}), with {}, within {}:",
+                percent(*detect_bp),
+                counted(self.devices, "device"),
+                grouped(self.targets),
+                percent(*with_bp),
+                duration::format(*within)
+            ),
+            format!(
+                "- Of fewer than {} no policy can: 1 - (1 - {})^{} is the first that reaches {}.",
+                counted(self.smallest, "device"),
+                f64::from(*detect_bp) / 10_000.0,
+                self.smallest,
+                percent(*with_bp)
+            ),
+            format!("- The bake times follow from the scenario: {}.", self.fails),
+            self.background_line(),
+            String::new(),
+        ];
+        lines.extend(self.table());
+        lines.push(String::new());
+        lines.extend(
+            self.rehearsed.as_ref().map(|score| format!("Rehearsed: {}.\n", state(score).replace('\u{a0}', ","))),
+        );
+        lines.extend(self.policies.iter().map(|of| format!("{}: {}", of.name, of.sentence())));
+        lines.join("\n")
+    }
+
+    fn background_line(&self) -> String {
+        let at = per_cent(self.background, 2);
+        if self.is_background_known {
+            format!("- False alarms are counted with {at} of good devices failing by themselves, as in the scenario.")
+        } else {
+            format!(
+                "- The scenario has no background failures: false alarms are counted with {at} of good devices failing by themselves, a tenth of the bug."
+            )
+        }
+    }
+
+    /// One row for each number, one column for each policy.
+    fn table(&self) -> Vec<String> {
+        type Value = fn(&Advised) -> String;
+        let calculated: [(&str, Value); 9] = [
+            ("", |of| of.name.clone()),
+            ("canary", |of| format!("{} devices, {}", grouped(of.canary_devices), percent(of.canary.share_bp))),
+            ("stops at", |of| format!("{} of {}", counted(of.canary.failures, "failure"), grouped(of.canary_of_group))),
+            ("finds it", |of| format!("{} or more", per_cent((of.found * 1_000.0).floor() / 1_000.0, 1))),
+            ("found after at most", |of| time(of.found_after_s)),
+            ("broken by then", |of| format!("{:.1}, 95 %: at most {}", of.broken, of.broken_at_most)),
+            ("broken if all break", |of| grouped(of.broken_if_all_break)),
+            ("false alarms", |of| per_cent(of.false_alarms, 1)),
+            ("good release takes", |of| time(of.duration_s)),
+        ];
+        let bug_bp = u32::from(self.question.detect_bp);
+        type Rehearsed = fn(&Cell) -> String;
+        let rehearsed: [(&str, u32, Rehearsed); 5] = [
+            ("rehearsed: finds it", bug_bp, share_of_trials),
+            ("  after", bug_bp, |cell| cell.detection_median_s.map_or_else(String::new, |of| time(of as u64))),
+            ("  broken", bug_bp, |cell| format!("{}, 95 %: at most {}", cell.broken_median, cell.broken_p95)),
+            ("  false alarms", 0, share_of_trials),
+            ("  good release takes", 0, |cell| cell.completion_median_s.map_or_else(String::new, |of| time(of as u64))),
+        ];
+        let calculated = calculated.map(|(name, value)| (name, self.policies.iter().map(value).collect::<Vec<_>>()));
+        let of_score = self.rehearsed.iter().flat_map(|score| {
+            rehearsed.map(|(name, bug_bp, value)| {
+                let own = |of: &Advised| cell(score, &of.name, bug_bp).map_or_else(String::new, value);
+                (name, self.policies.iter().map(own).collect::<Vec<_>>())
+            })
+        });
+        let cells: Vec<_> = calculated.into_iter().chain(of_score).collect();
+        let width = cells.iter().flat_map(|(_, row)| row).map(String::len).max().unwrap_or(0);
+        let line = |(name, row): &(&str, Vec<String>)| {
+            let row: String = row.iter().map(|cell| format!("  {cell:>width$}")).collect();
+            format!("{name:<20}{row}")
+        };
+        cells.iter().map(line).collect()
+    }
+}
+
+/// A policy's trials with a rate of bugs.
+fn cell<'a>(score: &'a Score, policy: &str, bug_rate_bp: u32) -> Option<&'a Cell> {
+    let of = score.policies.iter().find(|of| of.policy == policy)?;
+    of.cells.iter().find(|cell| cell.bug_rate_bp == bug_rate_bp)
+}
+
+/// `19 of 20, 75 to 100 %`: how many, and the limits of the true share.
+fn share_of_trials(cell: &Cell) -> String {
+    let (low, high) = cell.detected_limits;
+    format!("{} of {}, {:.0} to {:.0} %", cell.detected, cell.trials, (low * 100.0).floor(), (high * 100.0).ceil())
+}
+
+impl Advised {
+    /// Its steps, and what it is good for.
+    pub fn sentence(&self) -> String {
+        let steps: Vec<String> = self
+            .policy
+            .stages
+            .iter()
+            .map(|stage| format!("{} for {}", percent(stage.share_bp), time(stage.bake_s)))
+            .collect();
+        let most = self.canary.share_bp > WHOLE_BP / 2;
+        let most = if most {
+            " Its canary is most of the fleet: a larger bug, or a smaller chance, needs fewer devices."
+        } else {
+            ""
+        };
+        format!(
+            "{}; missed, the bug would break about {:.0}. It tolerates {} of good devices failing by themselves.{most}",
+            steps.join(", then "),
+            self.broken_if_missed,
+            per_cent(self.tolerates, 2)
+        )
+    }
+}

@@ -1,0 +1,199 @@
+//! Whom a scenario's first rollout would reach, in which order, and how its firmware fails.
+
+use std::time::Duration;
+
+use ks_protocol::{duration, id::RolloutId};
+use ks_server::rollout::{
+    gate::Test,
+    outcome::Outcome,
+    plan::{Plan as Planned, RolloutRequest},
+    policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+};
+
+use super::{Group, NoAdvice};
+use crate::{
+    fleet::{self, DeviceSpec},
+    scenario::{Firmware, Plan, planned_rollout},
+    timeline::{StartRollout, Step},
+};
+
+/// How long a device may be silent until it counts as lost, unless its heartbeats are rarer: the server's default.
+const LOST_AFTER_S: u64 = 3_600;
+/// Silence counts after this many heartbeat intervals at the least: the server refuses less.
+const SILENT_BEATS: u64 = 3;
+/// Most names that an error lists.
+const NAMED_MAX: usize = 20;
+/// Firmware that dies later does so at up to this many tenths of its time.
+const LATEST_TENTHS: u32 = 11;
+
+/// The devices that the first rollout of a scenario would reach.
+pub(super) struct Population<'a> {
+    plan: &'a Plan,
+    devices: Vec<DeviceSpec>,
+    firmware: &'a Firmware,
+    rollout_id: RolloutId,
+    pub(super) starts_at: Duration,
+    /// At which share each device that can have the bug enters, ascending.
+    enters_bp: Vec<u16>,
+    targets: u32,
+    /// The chance that a device of a good release counts as failed by itself.
+    pub(super) background: f64,
+}
+
+impl<'a> Population<'a> {
+    pub(super) fn of(plan: &'a Plan, group: &Group) -> Result<Self, NoAdvice> {
+        let refused = |why: &str| NoAdvice::Impossible(why.to_owned());
+        let start = plan.timeline.iter().find_map(|timed| match &timed.step {
+            Step::StartRollout(start) => Some((timed.at, start)),
+            _ => None,
+        });
+        let (starts_at, StartRollout { firmware, rollout_id, .. }) = start
+            .ok_or_else(|| refused("the scenario rolls nothing out: add a `start_rollout` step to its timeline"))?;
+        let firmware = plan.firmware.iter().find(|of| of.version == *firmware);
+        let firmware = firmware.ok_or_else(|| refused("the scenario's rollout has no firmware"))?;
+        let devices = fleet::devices(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
+        let mut population = Self {
+            plan,
+            devices,
+            firmware,
+            rollout_id: rollout_id.clone(),
+            starts_at,
+            enters_bp: Vec::new(),
+            targets: 0,
+            background: 0.0,
+        };
+        let whole = population.draft(&[(WHOLE_BP, 1, 0)], None, LOST_AFTER_S);
+        let (planned, targets) = population.planned(&whole)?;
+        let is_own = |model: &str, site: &str| match group {
+            Group::Fleet => true,
+            Group::Model(name) => name == model,
+            Group::Site(name) => name == site,
+        };
+        let own = targets.iter().filter(|(_, model, site)| is_own(model, site));
+        let mut enters_bp: Vec<u16> = own.map(|(enters_bp, _, _)| *enters_bp).collect();
+        if enters_bp.is_empty() {
+            return Err(NoAdvice::Impossible(format!(
+                "the rollout reaches no device of {group}{}",
+                others(plan, group)
+            )));
+        }
+        enters_bp.sort_unstable();
+        (population.enters_bp, population.targets) = (enters_bp, planned.targets);
+        Ok(population)
+    }
+
+    /// The devices that can have the bug.
+    pub(super) fn devices(&self) -> u32 {
+        u32::try_from(self.enters_bp.len()).unwrap_or(u32::MAX)
+    }
+
+    /// All that the rollout reaches.
+    pub(super) fn targets(&self) -> u32 {
+        self.targets
+    }
+
+    /// The devices that can have the bug, and enter with this share.
+    pub(super) fn devices_at(&self, share_bp: u16) -> u32 {
+        u32::try_from(self.enters_bp.partition_point(|enters_bp| *enters_bp <= share_bp)).unwrap_or(u32::MAX)
+    }
+
+    /// The smallest share with enough of them.
+    pub(super) fn share_with(&self, is_enough: impl Fn(u32) -> bool) -> Option<u16> {
+        let (mut low, mut high) = (1, WHOLE_BP);
+        if !is_enough(self.devices_at(high)) {
+            return None;
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_enough(self.devices_at(middle)) { high = middle } else { low = middle + 1 }
+        }
+        Some(low)
+    }
+
+    /// How long devices may be silent: as usual, or as short as possible.
+    pub(super) fn lost_after_s(&self) -> [u64; 2] {
+        let least = SILENT_BEATS * self.plan.interval().as_secs().max(20);
+        [LOST_AFTER_S.max(least), least]
+    }
+
+    /// How often devices are heard.
+    pub(super) fn interval(&self) -> Duration {
+        self.plan.interval()
+    }
+
+    /// How long after its installation a device shows the bug at the latest.
+    pub(super) fn shows_after(&self, lost_after_s: u64) -> Duration {
+        let silence = Duration::from_secs(lost_after_s);
+        let Firmware { dies_bp, bricks_bp, install_fails_bp, boot_fails_bp, lies_bp, dies_after, .. } = self.firmware;
+        match (*dies_bp > 0, *bricks_bp > 0, install_fails_bp + boot_fails_bp + lies_bp > 0) {
+            (true, _, _) => *dies_after * LATEST_TENTHS / 10 + silence,
+            (false, false, true) => Duration::ZERO,
+            (false, _, _) => silence, // a bug rate without a fault bricks devices
+        }
+    }
+
+    /// How the bug shows, as the start of a sentence.
+    pub(super) fn fails_how(&self) -> String {
+        let Firmware { version, dies_bp, bricks_bp, install_fails_bp, boot_fails_bp, lies_bp, dies_after, .. } =
+            self.firmware;
+        let how = match (*dies_bp > 0, *bricks_bp > 0, install_fails_bp + boot_fails_bp + lies_bp > 0) {
+            (true, _, _) => format!("devices die about {} after the update", duration::format(*dies_after)),
+            (false, false, true) => "devices report the failure".to_owned(),
+            (false, _, _) => "devices are silent from the update on".to_owned(),
+        };
+        format!("with firmware {version} of the scenario, {how}")
+    }
+
+    /// A policy of these steps (share, least number of outcomes, bake time in seconds), with a gate that fails above a share in
+    /// basis points of at least so many devices.
+    pub(super) fn draft(
+        &self,
+        steps: &[(u16, u32, u64)],
+        gate: Option<(Scope, u16, u32)>,
+        lost_after_s: u64,
+    ) -> Policy {
+        let (scope, threshold_bp, min_executed) = gate.unwrap_or((Scope::Cumulative, WHOLE_BP - 1, 1));
+        let outcomes = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect();
+        let stages = steps.iter().map(|(share_bp, min_executed, bake_s)| Stage {
+            share_bp: *share_bp,
+            min_executed: *min_executed,
+            bake_s: *bake_s,
+            approval: Approval::Auto,
+        });
+        Policy {
+            stages: stages.collect(),
+            gates: vec![Gate { outcomes, threshold_bp, min_executed, test: Test::Raw, scope, action: Action::Abort }],
+            in_flight_max: 500,
+            starts_per_min: 200,
+            site_unavailable_max: None,
+            confirm_window_s: 15 * 60,
+            progress_timeout_s: 3_600,
+            lost_after_s: lost_after_s.max(self.lost_after_s()[1]),
+            max_wait_s: 14 * 86_400,
+            roll_back_to: None,
+        }
+    }
+
+    /// What the server plans for a policy, and of each device: at which share it enters, its model and its site.
+    pub(super) fn planned(&self, policy: &Policy) -> Result<(Planned, Vec<(u16, String, String)>), NoAdvice> {
+        let request = RolloutRequest { rollout_id: self.rollout_id.clone(), policy: policy.clone() };
+        let planned = planned_rollout(self.plan, &self.devices, self.firmware, &request, self.starts_at);
+        let (planned, targets) = planned
+            .unwrap_or_else(|| Err("the scenario's firmware can't be a release".to_owned()))
+            .map_err(|why| NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}")))?;
+        let targets = targets.into_iter().map(|target| (target.place.enters_bp, target.model, target.site));
+        Ok((planned, targets.collect()))
+    }
+}
+
+/// The names that the fleet has instead, as the end of a sentence.
+fn others(plan: &Plan, group: &Group) -> String {
+    let all = match group {
+        Group::Fleet => return String::new(),
+        Group::Model(_) => &plan.fleet.models,
+        Group::Site(_) => &plan.fleet.sites,
+    };
+    let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(NAMED_MAX).collect();
+    let more = if all.len() > NAMED_MAX { " and others" } else { "" };
+    format!(": the fleet has {}{more}", names.join(", "))
+}

@@ -1,4 +1,4 @@
-//! Whom a scenario's first rollout would reach, in which order, and how its firmware fails.
+//! Which devices the first rollout of a scenario would reach, in which order, and how its firmware fails.
 
 use std::time::Duration;
 

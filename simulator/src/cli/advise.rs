@@ -13,9 +13,10 @@ use ks_server::{
 };
 
 use super::{
-    Mode, Options, plan, read, say, say_json,
-    trials::{TrialOptions, rate_bp},
-    try_out,
+    Mode, Options,
+    execute::{plan, read},
+    say, say_json,
+    trials::{TrialOptions, check_and_run, rate_bp},
 };
 use crate::{
     advise::{ADVICE, ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, advise},
@@ -127,7 +128,7 @@ pub(super) fn run(
     let trials = TrialOptions::of(asked.trials, policies, rates, asked.budget);
     let mut requested = trials.requested(Some(path), Some(asked.signatures), options)?;
     requested.is_printed = false;
-    let code = try_out(requested, Some(folder))?;
+    let code = check_and_run(requested, Some(folder))?;
     advice.rehearsed = Some(read_score(folder.path())?);
     write(folder.path(), &advice)?;
     show(&advice, folder.path(), is_json)?;

@@ -12,25 +12,54 @@ use std::{
 use ks_reports::score::{Score, State};
 use ks_server::clock::{Clock, SystemClock};
 
-pub(super) use crate::trials::{fail_only_on, use_policy};
 pub(super) use request::{Requested, TrialOptions, rate_bp};
 use results::{LivePage, conclude, score_of};
 
-use super::{Options, complain, quoted};
+use super::{
+    Options, complain,
+    execute::{check_possible, plan, quoted, replay_command},
+    interrupt::interruptible,
+};
 use crate::{
     console::{grouped, span},
     failure::Failure,
     folder::RunFolder,
     resources::Stopwatch,
-    scenario::Plan,
-    trials::{Record, Trials},
+    scenario::{Mode, Plan},
+    trials::{Record, Trials, fail_only_on, use_policy},
 };
 
 /// Seconds between two lines of progress on a terminal, and elsewhere.
 const SHOWN_EVERY_S: (u64, u64) = (1, 10);
 
+/// Checks a scenario and runs its trials; returns the exit code.
+pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+    let (path, options) = (&requested.scenario, &requested.options);
+    let Some(mut plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
+    let (model, site) = (requested.request.bug_model.as_deref(), requested.request.bug_site.as_deref());
+    fail_only_on(&mut plan, model, site)?;
+    if requested.policies.is_empty() {
+        check_possible(&plan, None)?;
+    }
+    for (name, policy) in &requested.policies {
+        let mut plan = plan.clone();
+        use_policy(&mut plan, policy);
+        check_possible(&plan, None).map_err(|failure| Failure::BadRequest(format!("policy `{name}`: {failure}")))?;
+    }
+    if options.events.is_some() {
+        return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
+    }
+    let mut replay = replay_command(path, Mode::Rehearse, options, None);
+    for (flag, name) in [("--bug-model", model), ("--bug-site", site)] {
+        if let Some(name) = name {
+            replay += &format!(" {flag} {}", quoted(name));
+        }
+    }
+    run(&plan, replay, requested, folder, &interruptible()?)
+}
+
 /// Runs the trials and returns the exit code.
-pub(super) fn run(
+fn run(
     plan: &Plan,
     replay: String,
     requested: Requested,

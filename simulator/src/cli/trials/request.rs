@@ -15,7 +15,10 @@ use ks_server::rollout::policy::Policy;
 
 use crate::{
     advise::Group,
-    cli::{Options, read, read_start},
+    cli::{
+        Options,
+        execute::{read, read_start},
+    },
     drive::rehearse::Signatures,
     failure::Failure,
     trials::{NamedPolicy, Request, Source, TRIALS, WIDTH_BP},

@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::{
     cli::{
         Options,
+        execute::quoted,
         output::{complain, say, say_json},
-        quoted,
     },
     failure::Failure,
     folder::RunFolder,

@@ -138,42 +138,54 @@ impl Advice {
 
     /// One row for each number, one column for each policy.
     fn table(&self) -> Vec<String> {
-        type Value = fn(&Advised) -> String;
-        let calculated: [(&str, Value); 9] = [
-            ("", |of| of.name.clone()),
-            ("canary", |of| format!("{} devices, {}", grouped(of.canary_devices), percent(of.canary.share_bp))),
-            ("stops at", |of| format!("{} of {}", counted(of.canary.failures, "failure"), grouped(of.canary_of_group))),
-            ("finds it", |of| format!("{} or more", per_cent((of.found * 1_000.0).floor() / 1_000.0, 1))),
-            ("found after at most", |of| time(of.found_after_s)),
-            ("broken by then", |of| format!("{:.1}, 95 %: at most {}", of.broken, of.broken_at_most)),
-            ("broken if all break", |of| grouped(of.broken_if_all_break)),
-            ("false alarms", |of| per_cent(of.false_alarms, 1)),
-            ("good release takes", |of| time(of.duration_s)),
-        ];
-        let bug_bp = u32::from(self.question.detect_bp);
-        type Rehearsed = fn(&Cell) -> String;
-        let rehearsed: [(&str, u32, Rehearsed); 5] = [
-            ("rehearsed: finds it", bug_bp, share_of_trials),
-            ("  after", bug_bp, |cell| cell.detection_median_s.map_or_else(String::new, |of| time(of as u64))),
-            ("  broken", bug_bp, |cell| format!("{}, 95 %: at most {}", cell.broken_median, cell.broken_p95)),
-            ("  false alarms", 0, share_of_trials),
-            ("  good release takes", 0, |cell| cell.completion_median_s.map_or_else(String::new, |of| time(of as u64))),
-        ];
-        let calculated = calculated.map(|(name, value)| (name, self.policies.iter().map(value).collect::<Vec<_>>()));
-        let of_score = self.rehearsed.iter().flat_map(|score| {
-            rehearsed.map(|(name, bug_bp, value)| {
+        let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+        for (name, value) in CALCULATED {
+            rows.push((name, self.policies.iter().map(value).collect()));
+        }
+        if let Some(score) = &self.rehearsed {
+            for (name, has_bug, value) in REHEARSED {
+                let bug_bp = if has_bug { u32::from(self.question.detect_bp) } else { 0 };
                 let own = |of: &Advised| cell(score, &of.name, bug_bp).map_or_else(String::new, value);
-                (name, self.policies.iter().map(own).collect::<Vec<_>>())
-            })
-        });
-        let cells: Vec<_> = calculated.into_iter().chain(of_score).collect();
-        let width = cells.iter().flat_map(|(_, row)| row).map(String::len).max().unwrap_or(0);
-        let line = |(name, row): &(&str, Vec<String>)| {
-            let row: String = row.iter().map(|cell| format!("  {cell:>width$}")).collect();
-            format!("{name:<20}{row}")
+                rows.push((name, self.policies.iter().map(own).collect()));
+            }
+        }
+        let width = rows.iter().flat_map(|(_, row)| row).map(String::len).max().unwrap_or(0);
+        let line = |(name, row): (&str, Vec<String>)| {
+            let row: Vec<String> = row.iter().map(|cell| format!("{cell:>width$}")).collect();
+            format!("{name:<20}  {}", row.join("  "))
         };
-        cells.iter().map(line).collect()
+        rows.into_iter().map(line).collect()
     }
+}
+
+/// What a row of the table shows.
+type Value<T> = fn(&T) -> String;
+
+/// The calculated rows of the table.
+const CALCULATED: [(&str, Value<Advised>); 9] = [
+    ("", |of| of.name.clone()),
+    ("canary", |of| format!("{} devices, {}", grouped(of.canary_devices), percent(of.canary.share_bp))),
+    ("stops at", |of| format!("{} of {}", counted(of.canary.failures, "failure"), grouped(of.canary_of_group))),
+    ("finds it", |of| format!("{} or more", per_cent((of.found * 1_000.0).floor() / 1_000.0, 1))),
+    ("found after at most", |of| time(of.found_after_s)),
+    ("broken by then", |of| format!("{:.1}, 95 %: at most {}", of.broken, of.broken_at_most)),
+    ("broken if all break", |of| grouped(of.broken_if_all_break)),
+    ("false alarms", |of| per_cent(of.false_alarms, 1)),
+    ("good release takes", |of| time(of.duration_s)),
+];
+
+/// The rehearsed rows, and whether they are of releases with the bug.
+const REHEARSED: [(&str, bool, Value<Cell>); 5] = [
+    ("rehearsed: finds it", true, share_of_trials),
+    ("  after", true, |cell| median(cell.detection_median_s)),
+    ("  broken", true, |cell| format!("{}, 95 %: at most {}", cell.broken_median, cell.broken_p95)),
+    ("  false alarms", false, share_of_trials),
+    ("  good release takes", false, |cell| median(cell.completion_median_s)),
+];
+
+fn median(seconds: Option<f64>) -> String {
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.map_or_else(|| "-".to_owned(), |of| self::time(of.as_secs()))
 }
 
 /// A policy's trials with a rate of bugs.

@@ -43,7 +43,9 @@ impl Binomial {
             chances.push(weight);
         }
         let sum: f64 = chances.iter().sum();
-        chances.iter_mut().for_each(|chance| *chance /= sum);
+        for chance in &mut chances {
+            *chance /= sum;
+        }
         Self { fewest, chances }
     }
 

@@ -116,7 +116,7 @@ impl<'a> Candidate<'a> {
         let wanted = share(self.question.false_alarms_bp);
         let (mut low, mut high) = (0.0, share(self.question.detect_bp));
         for _ in 0..TOLERANCE_STEPS {
-            let middle = (low + high) / 2.0;
+            let middle = f64::midpoint(low, high);
             *(if self.false_alarms(middle) <= wanted { &mut low } else { &mut high }) = middle;
         }
         low

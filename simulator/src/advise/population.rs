@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use ks_protocol::{duration, id::RolloutId};
-use ks_server::rollout::{
-    gate::Test,
-    outcome::Outcome,
-    plan::{Plan as Planned, RolloutRequest},
-    policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+use ks_server::{
+    rollout::{
+        gate::Test,
+        outcome::Outcome,
+        plan::{Plan as Planned, RolloutRequest},
+        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+    },
+    store::rollouts::Target,
 };
 
 use super::{Group, NoAdvice};
@@ -64,13 +67,13 @@ impl<'a> Population<'a> {
         };
         let whole = population.draft(&[(WHOLE_BP, 1, 0)], None, LOST_AFTER_S);
         let (planned, targets) = population.planned(&whole)?;
-        let is_own = |model: &str, site: &str| match group {
+        let is_own = |target: &&Target| match group {
             Group::Fleet => true,
-            Group::Model(name) => name == model,
-            Group::Site(name) => name == site,
+            Group::Model(name) => *name == target.model,
+            Group::Site(name) => *name == target.site,
         };
-        let own = targets.iter().filter(|(_, model, site)| is_own(model, site));
-        let mut enters_bp: Vec<u16> = own.map(|(enters_bp, _, _)| *enters_bp).collect();
+        let own = targets.iter().filter(is_own);
+        let mut enters_bp: Vec<u16> = own.map(|target| target.place.enters_bp).collect();
         if enters_bp.is_empty() {
             return Err(NoAdvice::Impossible(format!(
                 "the rollout reaches no device of {group}{}",
@@ -174,15 +177,13 @@ impl<'a> Population<'a> {
         }
     }
 
-    /// What the server plans for a policy, and of each device: at which share it enters, its model and its site.
-    pub(super) fn planned(&self, policy: &Policy) -> Result<(Planned, Vec<(u16, String, String)>), NoAdvice> {
+    /// What the server plans for a policy, and for each device.
+    pub(super) fn planned(&self, policy: &Policy) -> Result<(Planned, Vec<Target>), NoAdvice> {
         let request = RolloutRequest { rollout_id: self.rollout_id.clone(), policy: policy.clone() };
         let planned = planned_rollout(self.plan, &self.devices, self.firmware, &request, self.starts_at);
-        let (planned, targets) = planned
+        planned
             .unwrap_or_else(|| Err("the scenario's firmware can't be a release".to_owned()))
-            .map_err(|why| NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}")))?;
-        let targets = targets.into_iter().map(|target| (target.place.enters_bp, target.model, target.site));
-        Ok((planned, targets.collect()))
+            .map_err(|why| NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}")))
     }
 }
 

@@ -137,9 +137,9 @@ pub(super) fn run(
 
 fn show(advice: &Advice, folder: &Path, is_json: bool) -> Result<(), Failure> {
     if is_json {
-        say_json(advice, true)?
+        say_json(advice, true)?;
     } else {
-        say(&advice.text())?
+        say(&advice.text())?;
     }
     complain(&format!("policies and advice: {}", folder.display()));
     Ok(())

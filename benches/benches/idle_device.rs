@@ -105,7 +105,7 @@ async fn bytes_per_device() -> usize {
             firmware_version: "1.0.0".into(),
             release_counter: 1,
             otrt: None,
-            at: UnixMs(0),
+            booted_at: UnixMs(0),
         });
         devices.push(Device::new(number, machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1).start());
     }

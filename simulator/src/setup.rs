@@ -181,6 +181,7 @@ impl<'a> StartedRun<'a> {
             seed: plan.seed,
             id_prefix: plan.fleet.id_prefix.clone(),
             firmware_version: plan.fleet.firmware_version.clone(),
+            uptime_at_start: plan.fleet.uptime_at_start,
             models: fleet::names(&plan.fleet.models),
             sites: fleet::names(&plan.fleet.sites),
             connections: plan.fleet.connections,

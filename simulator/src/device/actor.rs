@@ -26,6 +26,7 @@ use super::{
     pending::PendingMessages,
 };
 use crate::{
+    ground_truth::InstallOutcome,
     ledger::DeviceAccount,
     link::{BeatAnswer, HttpAnswer, Link, LinkError},
     measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
@@ -64,6 +65,8 @@ pub struct Device {
     is_resting: bool,
     /// Counters of the releases installed so far.
     installed: BTreeSet<u64>,
+    /// What the release in its other slot does to it.
+    fate: InstallOutcome,
     /// Booting: it neither sends nor receives.
     is_off: bool,
     /// Its part in the run is over.
@@ -132,6 +135,7 @@ impl Device {
             in_flight: None,
             is_resting: false,
             installed: BTreeSet::new(),
+            fate: InstallOutcome::Good,
             is_off: false,
             is_retired: false,
         }

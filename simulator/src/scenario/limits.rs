@@ -50,6 +50,8 @@ pub(crate) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
 pub(crate) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
 pub(crate) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
+/// How long a device may have been up.
+pub(crate) const UPTIME: RangeInclusive<Duration> = Duration::ZERO..=hours(3_650 * 24);
 /// The longest delay of a request in a slow network.
 pub(crate) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
 /// The shortest window of `every`.
@@ -62,6 +64,8 @@ pub(crate) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_9
 /// The image of a release, in KiB.
 pub(crate) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
 pub(crate) const FIRMWARE_MAX: usize = 100;
+/// Faults of one release.
+pub(crate) const FAULTS_MAX: usize = 20;
 pub(crate) const POLICIES_MAX: usize = 100;
 
 /// The root seed; the upper end is TOML's own.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::adversaries::Adversary;
 use super::expectation::Expectation;
+use super::faults::Fault;
 use crate::timeline::{Phase, Step};
 use ks_protocol::duration;
 
@@ -87,14 +88,15 @@ pub struct Fleet {
     pub answer_timeout: Duration,
     /// The firmware version that devices report.
     pub firmware_version: String,
+    /// Devices have been up for a time up to this, drawn evenly, when they take part in the run for the first time.
+    pub uptime_at_start: Duration,
     /// At least one, names unique, in the order of the file.
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
 }
 
-/// A release, and how it really behaves: hidden from the server. The shares are of the devices that install it, in basis
-/// points, each device having one outcome; together at most 10,000.
+/// A release, and how it really behaves: hidden from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
     /// Its version; the release ID is `fw-VERSION`.
@@ -103,40 +105,14 @@ pub struct Firmware {
     pub release_counter: u64,
     /// Length of its image, in bytes.
     pub size_bytes: u64,
-    /// Devices on which writing it into the slot fails.
-    pub install_fails_bp: u16,
-    /// Devices on which it does not boot, so that the old firmware runs again.
-    pub boot_fails_bp: u16,
-    /// Devices that never come back.
-    pub bricks_bp: u16,
-    /// Devices that die later.
-    pub dies_bp: u16,
-    /// After about how long.
-    pub dies_after: Duration,
-    /// Devices that report it without running it.
-    pub lies_bp: u16,
-    /// It misbehaves on this model only.
-    pub only_model: Option<String>,
-    /// It misbehaves at this site only.
-    pub only_site: Option<String>,
+    /// Its faults. Of those whose scope a device is in, each is drawn for itself, in this order; the first that hits decides.
+    pub faults: Vec<Fault>,
 }
 
 impl Firmware {
     /// A release that breaks nothing.
     pub fn good(version: &str, release_counter: u64) -> Self {
-        Self {
-            version: version.to_owned(),
-            release_counter,
-            size_bytes: 256 * 1024,
-            install_fails_bp: 0,
-            boot_fails_bp: 0,
-            bricks_bp: 0,
-            dies_bp: 0,
-            dies_after: Duration::from_hours(1),
-            lies_bp: 0,
-            only_model: None,
-            only_site: None,
-        }
+        Self { version: version.to_owned(), release_counter, size_bytes: 256 * 1024, faults: Vec::new() }
     }
 
     pub fn release_id(&self) -> String {

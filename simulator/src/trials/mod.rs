@@ -29,7 +29,7 @@ use crate::{
     failure::Failure,
     parallel,
     resources::Stopwatch,
-    scenario::{Firmware, Plan, Share},
+    scenario::{Fault, Firmware, Fleet, Plan, Scope, Share, hit_bp_of_fleet},
     temporary::Temporary,
     timeline::{StartRollout, Step},
 };
@@ -196,9 +196,10 @@ impl Trials<'_> {
                     use_policy(&mut plan, policy);
                 }
                 if let Some(rate) = rate {
-                    break_devices(&mut plan, *rate);
+                    break_devices(&mut plan, *rate)?;
                 }
-                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware));
+                let fleet = plan.fleet.clone();
+                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware, &fleet));
                 if cases.iter().any(|case| case.policy == *name && case.bug_rate_bp == bug_rate_bp) {
                     return Err(Failure::BadRequest(format!(
                         "--bug-rates: two rates become {} % when they are split among the ways in which the scenario's \
@@ -338,9 +339,11 @@ fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
 fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
     let (.., version) = first_rollout(plan)?;
     let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
+    // Several faults have no part of the fleet in common.
+    let [Fault { scope, .. }] = firmware.faults.as_slice() else { return None };
     let (mut names, mut share) = (Vec::new(), 1.0);
     for (kind, only, all) in
-        [("model", &firmware.only_model, &plan.fleet.models), ("site", &firmware.only_site, &plan.fleet.sites)]
+        [("model", &scope.only_model, &plan.fleet.models), ("site", &scope.only_site, &plan.fleet.sites)]
     {
         let Some(only) = only else { continue };
         let weight = |of: &Share| f64::from(of.share);
@@ -353,29 +356,37 @@ fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
     (!names.is_empty()).then(|| FailsOnlyOn { which: names.join(" and "), share_of_fleet_bp })
 }
 
-/// Devices that a release fails on, of those that it can fail on, in basis points.
-fn bug_rate_bp(firmware: &Firmware) -> u16 {
-    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = *firmware;
-    install_fails_bp
-        .saturating_add(boot_fails_bp)
-        .saturating_add(bricks_bp)
-        .saturating_add(dies_bp)
-        .saturating_add(lies_bp)
+/// Devices that a release fails on, in basis points: with one fault of those that it can fail on, with several of the fleet.
+fn bug_rate_bp(firmware: &Firmware, fleet: &Fleet) -> u16 {
+    match firmware.faults.as_slice() {
+        [] => 0,
+        [fault] => u16::try_from(fault.hits_bp()).unwrap_or(u16::MAX),
+        faults => hit_bp_of_fleet(faults, fleet),
+    }
 }
 
 /// Makes the first rolled out release fail on that share of devices, in the scenario's proportions, or else by bricking
 /// them.
-fn break_devices(plan: &mut Plan, rate_bp: u16) {
-    let Some(firmware) = rolled_out(plan) else { return };
-    let before = u64::from(bug_rate_bp(firmware));
-    if before == 0 {
-        firmware.bricks_bp = rate_bp;
-        return;
+///
+/// # Errors
+/// The release has several faults, which one rate does not describe.
+fn break_devices(plan: &mut Plan, rate_bp: u16) -> Result<(), Failure> {
+    let Some(firmware) = rolled_out(plan) else { return Ok(()) };
+    match firmware.faults.as_mut_slice() {
+        [] => firmware.faults.push(Fault { bricks_bp: rate_bp, ..Fault::none(Scope::default()) }),
+        [fault] => match fault.hits_bp() {
+            0 => fault.bricks_bp = rate_bp,
+            before => fault.scale(rate_bp.into(), before.into()),
+        },
+        faults => {
+            let (version, count) = (&firmware.version, faults.len());
+            return Err(Failure::BadRequest(format!(
+                "--bug-rates: the release {version} has {count} faults, which one rate does not describe; leave --bug-rates \
+                 out, or rehearse a scenario whose release has one fault"
+            )));
+        }
     }
-    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware;
-    for share_bp in [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp] {
-        *share_bp = u16::try_from(u64::from(*share_bp) * u64::from(rate_bp) / before).unwrap_or(u16::MAX);
-    }
+    Ok(())
 }
 
 fn trial(case: &Case, seed: u64, summary: Summary, replay: String) -> Trial {

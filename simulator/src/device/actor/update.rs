@@ -26,7 +26,8 @@ impl Device {
             Some(Next::Install) => {
                 ctx.run_later(INSTALL_TIME, |device, ctx| {
                     if let Some(release_counter) = device.machine.firmware.installing() {
-                        let is_written = device.install_outcome(release_counter) != InstallOutcome::InstallFails;
+                        device.fate = device.install_outcome(release_counter);
+                        let is_written = device.fate != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
                         device.pump(ctx);
                     }
@@ -43,11 +44,16 @@ impl Device {
         }
     }
 
+    /// What the release that it has just written will do to it.
     fn install_outcome(&self, release_counter: u64) -> InstallOutcome {
+        let now = self.shard.time.unix_now();
         let subject = Subject {
             device_id: self.machine.device_id(),
             model: self.machine.firmware.model(),
             site: &self.site_name,
+            version: &self.machine.firmware.running().version,
+            uptime: self.machine.uptime(now),
+            now,
         };
         self.shard.ground_truth.install_outcome(release_counter, self.root_seed, &subject)
     }
@@ -55,7 +61,7 @@ impl Device {
     /// Booting after an update has ended, in success or in a brick.
     fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
-        let fate = self.install_outcome(release_counter);
+        let fate = self.fate;
         if self.installed.insert(release_counter) {
             let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);

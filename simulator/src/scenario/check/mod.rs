@@ -2,6 +2,7 @@
 
 mod adversary;
 mod expect;
+mod faults;
 pub(crate) mod firmware;
 mod fleet;
 mod shares;
@@ -35,6 +36,12 @@ pub(crate) struct Known<'a> {
     pub(crate) devices: Option<u32>,
     pub(crate) models: Option<Vec<String>>,
     pub(crate) sites: Option<Vec<String>>,
+    /// The version that devices run before any update.
+    pub(crate) firmware_version: Option<String>,
+    /// The longest time that a device has been up when the run starts.
+    pub(crate) uptime_at_start: Option<Duration>,
+    /// The combinations of model and site that something is restricted to.
+    pub(crate) places: Vec<At<(Option<String>, Option<String>)>>,
     /// Versions of the scenario's firmware.
     pub(crate) firmware: Vec<String>,
     /// Names of the scenario's policies.
@@ -67,6 +74,9 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         devices: fleet.devices,
         models: fleet.model_names(),
         sites: fleet.site_names(),
+        firmware_version: fleet.firmware_version.clone(),
+        uptime_at_start: fleet.uptime_at_start,
+        places: Vec::new(),
         firmware: Vec::new(),
         policies: Vec::new(),
         rollouts: Vec::new(),
@@ -100,6 +110,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         expectations: expectations?,
     };
     check_rollouts(&plan, &known.rollouts, problems);
+    faults::check_places(&plan, &known.places, problems);
     Some(plan)
 }
 

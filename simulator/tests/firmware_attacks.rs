@@ -298,7 +298,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             firmware_version: "1.0.0".into(),
             release_counter: 5,
             otrt: None,
-            at: EPOCH,
+            booted_at: EPOCH,
         });
         let link = Rc::new(Line(Rc::clone(&server)));
         let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1).start();

@@ -70,6 +70,15 @@ pub enum Group {
 }
 
 impl Group {
+    /// The model, or the site, that it is.
+    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Fleet => (None, None),
+            Self::Model(model) => (Some(model), None),
+            Self::Site(site) => (None, Some(site)),
+        }
+    }
+
     /// The scope of a gate that judges this group on its own.
     fn scope(&self) -> Scope {
         match self {

@@ -16,7 +16,7 @@ use ks_server::{
 use super::{Group, NoAdvice};
 use crate::{
     fleet::{self, DeviceSpec},
-    scenario::{Firmware, Plan, planned_rollout},
+    scenario::{Fault, Firmware, Plan, planned_rollout},
     timeline::{StartRollout, Step},
 };
 
@@ -28,6 +28,26 @@ const SILENT_BEATS: u64 = 3;
 const NAMED_MAX: usize = 20;
 /// Firmware that dies later does so at up to this many tenths of its time.
 const LATEST_TENTHS: u32 = 11;
+
+/// How a bug shows: the slowest of its ways.
+enum Symptom {
+    Dies(Duration),
+    Silent,
+    Reported,
+}
+
+impl Symptom {
+    fn of(firmware: &Firmware) -> Self {
+        let has = |share_bp: fn(&Fault) -> u16| firmware.faults.iter().any(|fault| share_bp(fault) > 0);
+        let dies_after = firmware.faults.iter().filter(|fault| fault.dies_bp > 0).map(|fault| fault.dies_after).max();
+        match dies_after {
+            Some(after) => Self::Dies(after),
+            None if has(|fault| fault.bricks_bp) => Self::Silent,
+            None if has(|fault| fault.install_fails_bp.max(fault.boot_fails_bp).max(fault.lies_bp)) => Self::Reported,
+            None => Self::Silent, // a rate of bugs without a fault bricks devices
+        }
+    }
+}
 
 /// The devices that the first rollout of a scenario would reach.
 pub(super) struct Population<'a> {
@@ -127,24 +147,21 @@ impl<'a> Population<'a> {
     /// How long after its installation a device shows the bug at the latest.
     pub(super) fn shows_after(&self, lost_after_s: u64) -> Duration {
         let silence = Duration::from_secs(lost_after_s);
-        let Firmware { dies_bp, bricks_bp, install_fails_bp, boot_fails_bp, lies_bp, dies_after, .. } = self.firmware;
-        match (*dies_bp > 0, *bricks_bp > 0, install_fails_bp + boot_fails_bp + lies_bp > 0) {
-            (true, _, _) => *dies_after * LATEST_TENTHS / 10 + silence,
-            (false, false, true) => Duration::ZERO,
-            (false, _, _) => silence, // a bug rate without a fault bricks devices
+        match Symptom::of(self.firmware) {
+            Symptom::Dies(after) => after * LATEST_TENTHS / 10 + silence,
+            Symptom::Silent => silence,
+            Symptom::Reported => Duration::ZERO,
         }
     }
 
     /// How the bug shows, as the start of a sentence.
     pub(super) fn fails_how(&self) -> String {
-        let Firmware { version, dies_bp, bricks_bp, install_fails_bp, boot_fails_bp, lies_bp, dies_after, .. } =
-            self.firmware;
-        let how = match (*dies_bp > 0, *bricks_bp > 0, install_fails_bp + boot_fails_bp + lies_bp > 0) {
-            (true, _, _) => format!("devices die about {} after the update", duration::format(*dies_after)),
-            (false, false, true) => "devices report the failure".to_owned(),
-            (false, _, _) => "devices are silent from the update on".to_owned(),
+        let how = match Symptom::of(self.firmware) {
+            Symptom::Dies(after) => format!("devices die about {} after the update", duration::format(after)),
+            Symptom::Silent => "devices are silent from the update on".to_owned(),
+            Symptom::Reported => "devices report the failure".to_owned(),
         };
-        format!("with firmware {version} of the scenario, {how}")
+        format!("with firmware {} of the scenario, {how}", self.firmware.version)
     }
 
     /// A policy of these steps (share, least number of outcomes, bake time in seconds), with a gate that fails above a share in

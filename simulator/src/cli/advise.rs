@@ -24,7 +24,8 @@ use crate::{
     drive::rehearse::Signatures,
     failure::Failure,
     folder::RunFolder,
-    scenario::Plan,
+    scenario::{Fault, Plan},
+    trials::{fail_only_on, first_rollout},
 };
 
 /// Longest time in which a bug is to be found, and longest budget.
@@ -65,7 +66,8 @@ pub(super) struct AdviseOptions {
 }
 
 impl AdviseOptions {
-    fn question(&self) -> Result<Question, Failure> {
+    /// Without a model or site, the bug is on those devices that the scenario's firmware breaks.
+    fn question(&self, plan: &Plan) -> Result<Question, Failure> {
         let within = |flag: &str, value_bp: u16, least: u16, most: u16| match value_bp {
             _ if (least..=most).contains(&value_bp) => Ok(value_bp),
             _ => Err(Failure::BadRequest(format!(
@@ -78,7 +80,7 @@ impl AdviseOptions {
         let group = match (&self.of_model, &self.of_site) {
             (Some(model), _) => Group::Model(model.clone()),
             (_, Some(site)) => Group::Site(site.clone()),
-            _ => Group::Fleet,
+            _ => broken_by_scenario(plan)?,
         };
         Ok(Question {
             detect_bp: within("--detect", self.detect, 1, WHOLE_BP)?,
@@ -90,6 +92,24 @@ impl AdviseOptions {
     }
 }
 
+/// The devices that the firmware of the scenario's first rollout breaks.
+fn broken_by_scenario(plan: &Plan) -> Result<Group, Failure> {
+    let refused =
+        |why: String| Err(Failure::BadRequest(format!("{why}; name the devices with --of-model or --of-site")));
+    let version = first_rollout(plan).map_or("", |(.., version)| version);
+    let firmware = plan.firmware.iter().find(|firmware| firmware.version == version);
+    match firmware.map_or(&[] as &[Fault], |firmware| firmware.faults.as_slice()) {
+        [] => Ok(Group::Fleet),
+        [Fault { scope, .. }] => match (&scope.only_model, &scope.only_site) {
+            (None, None) => Ok(Group::Fleet),
+            (Some(model), None) => Ok(Group::Model(model.clone())),
+            (None, Some(site)) => Ok(Group::Site(site.clone())),
+            (Some(model), Some(site)) => refused(format!("firmware {version} breaks devices of {model} at {site}")),
+        },
+        faults => refused(format!("firmware {version} has {} faults", faults.len())),
+    }
+}
+
 /// Advises and rehearses; returns the exit code: 4 if no policy finds the bug.
 pub(super) fn run(
     path: &Path,
@@ -97,9 +117,11 @@ pub(super) fn run(
     mut options: Options,
     folder: Option<&RunFolder>,
 ) -> Result<u8, Failure> {
-    let question = asked.question()?;
     let text = read(path)?;
-    let Some(plan) = plan(path, &text, Some(Mode::Rehearse), &options)? else { return Ok(2) };
+    let Some(mut plan) = plan(path, &text, Some(Mode::Rehearse), &options)? else { return Ok(2) };
+    let question = asked.question(&plan)?;
+    let (model, site) = question.group.names();
+    fail_only_on(&mut plan, model, site)?;
     let name = format!("{}-advice", plan.name);
     let mut advice = match advise(&plan, &question) {
         Ok(advice) => advice,
@@ -124,7 +146,7 @@ pub(super) fn run(
         complain(&format!("{}\n\nrehearsing these policies:", advice.text()));
     }
     options.duration = Some(lasts_at_least(&plan, &advice));
-    let rates = (vec![0, question.detect_bp], question.group.clone());
+    let rates = (vec![0, question.detect_bp], &question.group);
     let trials = TrialOptions::of(asked.trials, policies, rates, asked.budget);
     let mut requested = trials.requested(Some(path), Some(asked.signatures), options)?;
     requested.is_printed = false;

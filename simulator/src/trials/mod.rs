@@ -34,6 +34,9 @@ use crate::{
     timeline::{StartRollout, Step},
 };
 
+/// Most names that an error lists.
+const NAMED_MAX: usize = 20;
+
 /// A policy by its name.
 pub type NamedPolicy = (String, Policy);
 
@@ -295,7 +298,7 @@ impl Rounds<'_> {
 }
 
 /// When the scenario starts its first rollout, with which policy, of which version.
-fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
+pub fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
         Step::StartRollout(StartRollout { policy, firmware, .. }) => {
             Some((timed.at, policy.as_str(), firmware.as_str()))
@@ -309,23 +312,36 @@ pub fn use_policy(plan: &mut Plan, policy: &Policy) {
     plan.policies.values_mut().for_each(|own| own.clone_from(policy));
 }
 
-/// Makes the firmware of the first rollout fail on one model or at one site only.
+/// Makes the firmware of the first rollout fail on one model or at one site only: by its fault of that model or site, or else by
+/// its only one.
 ///
 /// # Errors
-/// The fleet has none of that name, or nothing is rolled out.
+/// The fleet has none of that name, or several faults could be meant.
 pub fn fail_only_on(plan: &mut Plan, model: Option<&str>, site: Option<&str>) -> Result<(), Failure> {
     if model.is_none() && site.is_none() {
         return Ok(());
     }
-    for (flag, name, all) in [("--bug-model", model, &plan.fleet.models), ("--bug-site", site, &plan.fleet.sites)] {
+    for (what, name, all) in [("model", model, &plan.fleet.models), ("site", site, &plan.fleet.sites)] {
         if let Some(name) = name.filter(|name| all.iter().all(|of| of.name != **name)) {
-            let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(20).collect();
-            let why = format!("{flag} {name}: the fleet has no such name; expected one of {}", names.join(", "));
+            let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(NAMED_MAX).collect();
+            let more = if all.len() > NAMED_MAX { " and others" } else { "" };
+            let why = format!("the fleet has no {what} {name}; it has {}{more}", names.join(", "));
             return Err(Failure::BadRequest(why));
         }
     }
     let Some(firmware) = rolled_out(plan) else { return Ok(()) }; // trials without a rollout are refused
-    (firmware.only_model, firmware.only_site) = (model.map(str::to_owned), site.map(str::to_owned));
+    let scope = Scope { only_model: model.map(str::to_owned), only_site: site.map(str::to_owned), ..Scope::default() };
+    let is_of = |fault: &&Fault| fault.scope.only_model == scope.only_model && fault.scope.only_site == scope.only_site;
+    let fault = match (firmware.faults.iter().find(is_of), firmware.faults.as_slice()) {
+        (Some(fault), _) | (None, [fault]) => Fault { scope, ..fault.clone() },
+        (None, []) => Fault::none(scope),
+        (None, faults) => {
+            let (count, version) = (faults.len(), &firmware.version);
+            let why = format!("none of the {count} faults of firmware {version} is of that model or site alone");
+            return Err(Failure::BadRequest(why));
+        }
+    };
+    firmware.faults = vec![fault];
     Ok(())
 }
 

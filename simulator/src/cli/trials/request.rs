@@ -107,14 +107,11 @@ impl TrialOptions {
     pub(in crate::cli) fn of(
         trials: u32,
         policies: Vec<PathBuf>,
-        (bug_rates, group): (Vec<u16>, Group),
+        (bug_rates, group): (Vec<u16>, &Group),
         budget: Duration,
     ) -> Self {
-        let (bug_model, bug_site) = match group {
-            Group::Fleet => (None, None),
-            Group::Model(name) => (Some(name), None),
-            Group::Site(name) => (None, Some(name)),
-        };
+        let (model, site) = group.names();
+        let (bug_model, bug_site) = (model.map(str::to_owned), site.map(str::to_owned));
         let (trials, budget) = (Some(trials), Some(budget));
         Self { trials, policy: policies, bug_rates, bug_model, bug_site, budget, ..Self::default() }
     }

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use ks_protocol::duration;
-use ks_reports::score::{Cell, Score, state};
 use ks_server::rollout::{
     plan::percent,
     policy::{Policy, WHOLE_BP},
 };
 use serde::Serialize;
 
-use super::Question;
+use super::{
+    Question,
+    rehearsed::{Rehearsed, RehearsedPolicy},
+};
 use crate::number::{counted, grouped};
 
 /// The answer to a question.
@@ -37,7 +39,7 @@ pub struct Advice {
     /// At least one.
     pub policies: Vec<Advised>,
     /// Their rehearsals, with the bug and without it; none yet, or none was wanted.
-    pub rehearsed: Option<Score>,
+    pub rehearsed: Option<Rehearsed>,
 }
 
 /// The smallest canary for a gate that waits for so many failures.
@@ -118,9 +120,13 @@ impl Advice {
         ];
         lines.extend(self.table());
         lines.push(String::new());
-        lines.extend(
-            self.rehearsed.as_ref().map(|score| format!("Rehearsed: {}.\n", state(score).replace('\u{a0}', ","))),
-        );
+        lines.extend(self.rehearsed.as_ref().map(|of| {
+            format!(
+                "Rehearsed: {}.
+",
+                of.state
+            )
+        }));
         lines.extend(self.policies.iter().map(|of| format!("{}: {}", of.name, of.sentence())));
         lines.join("\n")
     }
@@ -142,11 +148,9 @@ impl Advice {
         for (name, value) in CALCULATED {
             rows.push((name, self.policies.iter().map(value).collect()));
         }
-        if let Some(score) = &self.rehearsed {
-            for (name, has_bug, value) in REHEARSED {
-                let bug_bp = if has_bug { u32::from(self.question.detect_bp) } else { 0 };
-                let own = |of: &Advised| cell(score, &of.name, bug_bp).map_or_else(String::new, value);
-                rows.push((name, self.policies.iter().map(own).collect()));
+        if let Some(rehearsed) = &self.rehearsed {
+            for (name, value) in REHEARSED {
+                rows.push((name, rehearsed.policies.iter().map(value).collect()));
             }
         }
         let width = rows.iter().flat_map(|(_, row)| row).map(String::len).max().unwrap_or(0);
@@ -174,30 +178,19 @@ const CALCULATED: [(&str, Value<Advised>); 9] = [
     ("good release takes", |of| time(of.duration_s)),
 ];
 
-/// The rehearsed rows, and whether they are of releases with the bug.
-const REHEARSED: [(&str, bool, Value<Cell>); 5] = [
-    ("rehearsed: finds it", true, share_of_trials),
-    ("  after", true, |cell| median(cell.detection_median_s)),
-    ("  broken", true, |cell| format!("{}, 95 %: at most {}", cell.broken_median, cell.broken_p95)),
-    ("  false alarms", false, share_of_trials),
-    ("  good release takes", false, |cell| median(cell.completion_median_s)),
+/// The rehearsed rows.
+const REHEARSED: [(&str, Value<RehearsedPolicy>); 6] = [
+    ("rehearsed: finds it", |of| of.found_in_canary.to_string()),
+    ("  or later", |of| of.found.to_string()),
+    ("  after", |of| median(of.found_after_s)),
+    ("  broken", |of| format!("{}, 95 %: at most {}", of.broken.0, of.broken.1)),
+    ("  false alarms", |of| of.false_alarms.to_string()),
+    ("  good release takes", |of| median(of.duration_s)),
 ];
 
 fn median(seconds: Option<f64>) -> String {
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.map_or_else(|| "-".to_owned(), |of| self::time(of.as_secs()))
-}
-
-/// A policy's trials with a rate of bugs.
-fn cell<'a>(score: &'a Score, policy: &str, bug_rate_bp: u32) -> Option<&'a Cell> {
-    let of = score.policies.iter().find(|of| of.policy == policy)?;
-    of.cells.iter().find(|cell| cell.bug_rate_bp == bug_rate_bp)
-}
-
-/// `19 of 20, 75 to 100 %`: how many, and the limits of the true share.
-fn share_of_trials(cell: &Cell) -> String {
-    let (low, high) = cell.detected_limits;
-    format!("{} of {}, {:.0} to {:.0} %", cell.detected, cell.trials, (low * 100.0).floor(), (high * 100.0).ceil())
 }
 
 impl Advised {

@@ -11,6 +11,7 @@ mod answer;
 pub mod binomial;
 mod candidate;
 mod population;
+mod rehearsed;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use population::Population;
 use serde::{Serialize, Serializer};
 
 pub use answer::{Advice, Advised, Canary};
+pub use rehearsed::Rehearsed;
 
 use crate::{number::counted, scenario::Plan};
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use ks_protocol::{duration, number::within};
-use ks_reports::{run_folder::Verdict, score::read_score};
+use ks_reports::{
+    run_folder::Verdict,
+    score::{read_score, read_trials},
+};
 use ks_server::{
     clock::{Clock, SystemClock},
     rollout::policy::WHOLE_BP,
@@ -19,7 +22,7 @@ use super::{
     trials::{TrialOptions, check_and_run, rate_bp},
 };
 use crate::{
-    advise::{ADVICE, ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, advise},
+    advise::{ADVICE, ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, Rehearsed, advise},
     cli::complain,
     drive::rehearse::Signatures,
     failure::Failure,
@@ -151,7 +154,8 @@ pub(super) fn run(
     let mut requested = trials.requested(Some(path), Some(asked.signatures), options)?;
     requested.is_printed = false;
     let code = check_and_run(requested, Some(folder))?;
-    advice.rehearsed = Some(read_score(folder.path())?);
+    let (score, trials) = (read_score(folder.path())?, read_trials(folder.path())?);
+    advice.rehearsed = Some(Rehearsed::of(&advice, &score, &trials));
     write(folder.path(), &advice)?;
     show(&advice, folder.path(), is_json)?;
     Ok(if code == 4 { 0 } else { code }) // fewer trials than wanted are an answer too; the table says how many

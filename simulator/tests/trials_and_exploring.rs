@@ -125,12 +125,12 @@ fn policies_that_are_advised_find_the_bug_in_rehearsals() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         json(&output)
     };
-    let advice = advised(&["--trials", "3", "--json", "--quiet", "--out", "a"]);
+    let advice = advised(&["--trials", "2", "--json", "--quiet", "--out", "a"]);
     let policies = advice["policies"].as_array().unwrap();
     assert!((2..=3).contains(&policies.len()) && policies.iter().all(|of| of["found"].as_f64().unwrap() >= 0.95));
     for (own, rehearsed) in policies.iter().zip(advice["rehearsed"]["policies"].as_array().unwrap()) {
         let counts = |what: &str| (rehearsed[what]["count"].as_u64().unwrap(), rehearsed[what]["of"].as_u64().unwrap());
-        assert_eq!((&own["name"], counts("found"), counts("false_alarms")), (&rehearsed["name"], (3, 3), (0, 3)));
+        assert_eq!((&own["name"], counts("found"), counts("false_alarms")), (&rehearsed["name"], (2, 2), (0, 2)));
         assert!(
             counts("found_in_canary").0 >= 2,
             "with a chance of 95 %, and the seeds are always the same: {rehearsed}"

@@ -51,6 +51,7 @@ fn policy() -> Policy {
         progress_timeout_s: 3_600,
         lost_after_s: 3_600,
         max_wait_s: 86_400,
+        watch_s: Some(0),
         roll_back_to: None,
     }
 }

@@ -15,6 +15,9 @@ const STAGES_MAX: usize = 20;
 const GATES_MAX: usize = 20;
 /// The longest time that a policy can set, in seconds: 90 days.
 const SECONDS_MAX: u64 = 90 * 86_400;
+/// How long a completed rollout is watched unless its policy says otherwise, in seconds: a day, so that every device has lived
+/// through each hour of it.
+const WATCH_S: u64 = 86_400;
 /// A whole population, in basis points.
 pub const WHOLE_BP: u16 = 10_000;
 
@@ -47,6 +50,9 @@ pub struct Policy {
     /// How long a stage may take until the rollout pauses and records why, in seconds. Waiting for an approval does not count.
     #[serde(default = "default_max_wait_s")]
     pub max_wait_s: u64,
+    /// How long devices are watched once the rollout is COMPLETED, in seconds; 0: not at all. By default a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
     /// What `abort_and_roll_back` installs: a release with a higher counter that brings the old firmware.
     #[serde(default)]
     pub roll_back_to: Option<ReleaseId>,
@@ -228,7 +234,15 @@ impl Policy {
                 format!("{name}: expected {least} to {SECONDS_MAX}, got {value}")
             });
         }
+        expect(self.watch_s() <= SECONDS_MAX, &|| {
+            format!("watch_s: expected 0 to {SECONDS_MAX}, got {}", self.watch_s())
+        });
         wrong
+    }
+
+    /// How long devices are watched once the rollout is COMPLETED, in seconds.
+    pub fn watch_s(&self) -> u64 {
+        self.watch_s.unwrap_or(WATCH_S)
     }
 
     /// Validates the policy for this fleet; gives one sentence for each problem. `devices` are those that each stage adds.
@@ -282,6 +296,7 @@ pub(super) mod tests {
             progress_timeout_s: 3_600,
             lost_after_s: 3_600,
             max_wait_s: 14 * 86_400,
+            watch_s: Some(0),
             roll_back_to: None,
         }
     }
@@ -309,6 +324,7 @@ pub(super) mod tests {
             ("not CONFIRMED", &|p| p.gates[0].outcomes = vec![Outcome::Confirmed]),
             ("no site could ever update", &|p| p.site_unavailable_max = Some(0)),
             ("in_flight_max", &|p| p.in_flight_max = 0),
+            ("watch_s: expected 0 to 7776000, got 7776001", &|p| p.watch_s = Some(7_776_001)),
             ("gates[0].test", &|p| {
                 p.gates[0].test = Test::Sprt { p0_bp: 100, p1_bp: 50, alpha_bp: 500, beta_bp: 500 };
             }),

@@ -5,6 +5,7 @@
 //! (what a rollout does next), [`watch`] (what it does once it is complete), [`plan`] (what is known before a rollout starts). [`crate::service::rollouts`] plans, creates and
 //! evaluates rollouts; [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
 
+mod counts;
 pub mod gate;
 pub mod outcome;
 pub mod plan;

@@ -254,6 +254,7 @@ fn any_gate() -> impl Strategy<Value = Gate> {
             outcomes,
             threshold_bp,
             min_executed,
+            min_executed_bp: None,
             test,
             scope,
             action,
@@ -276,6 +277,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             let stages = stages.into_iter().zip(shares).map(|((min_executed, bake_s, is_manual), share_bp)| Stage {
                 share_bp,
                 min_executed,
+                min_executed_bp: None,
                 bake_s,
                 approval: if is_manual { Approval::Manual } else { Approval::Auto },
             });
@@ -646,7 +648,7 @@ pub(super) fn at(seconds: u64) -> UnixMs {
 }
 
 fn stage(share_bp: u16, min_executed: u32, bake_s: u64) -> Stage {
-    Stage { share_bp, min_executed, bake_s, approval: Approval::Auto }
+    Stage { share_bp, min_executed, min_executed_bp: None, bake_s, approval: Approval::Auto }
 }
 
 /// Raw, against a tenth, after ten devices; every failure counts.

@@ -349,11 +349,11 @@ fn roll_back(
     let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
     let request = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
     let planned = plan::plan(&request, &release, candidates, 0);
-    let targets = match planned {
-        Ok((_, targets)) => targets,
+    let (policy, targets) = match planned {
+        Ok((plan, targets)) => (plan.policy, targets),
         Err(why) => return Ok(Err(why.to_string())),
     };
-    let RolloutRequest { rollout_id, policy } = request;
+    let rollout_id = request.rollout_id;
     let mut why = format!("rolls back {}", from.rollout_id);
     let left_out = took_it.saturating_sub(targets.len());
     if left_out > 0 {
@@ -372,10 +372,17 @@ const ROLL_BACK_EXECUTED_MIN: u32 = 10;
 /// test that needs more devices would keep them on the aborted release.
 fn roll_back_policy(of: &Policy, devices: u32) -> Policy {
     Policy {
-        stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
+        stages: vec![Stage {
+            share_bp: WHOLE_BP,
+            min_executed: 1,
+            min_executed_bp: None,
+            bake_s: 0,
+            approval: Approval::Auto,
+        }],
         gates: vec![Gate {
             threshold_bp: 2_000,
             min_executed: devices.clamp(1, ROLL_BACK_EXECUTED_MIN),
+            min_executed_bp: None,
             test: Test::Raw,
             scope: Scope::Cumulative,
             action: Action::Pause,

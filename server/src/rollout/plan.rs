@@ -227,7 +227,7 @@ fn at_best_s(policy: &Policy, stage: &Stage, adds: u32, is_last: bool) -> u64 {
 }
 
 /// The least time until this many devices have started, in seconds.
-fn started_s(policy: &Policy, devices: u32) -> u64 {
+pub(super) fn started_s(policy: &Policy, devices: u32) -> u64 {
     let before_last = u64::from(devices.saturating_sub(1));
     let by_pace = before_last / u64::from(policy.starts_per_min) * 60;
     let by_in_flight_max = before_last / u64::from(policy.in_flight_max) * policy.confirm_window_s;

@@ -11,7 +11,11 @@
 //! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
 //! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use ks_protocol::{id::ReleaseId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
@@ -362,15 +366,8 @@ pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<Ga
 /// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
 fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
     let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
-    for cell in tally.cells.iter().filter(|cell| cell.stage <= stage) {
-        let of = match gate.scope {
-            Scope::Cumulative => "all".to_owned(),
-            Scope::Stage if cell.stage != stage => continue,
-            Scope::Stage => format!("stage {}", stage + 1),
-            Scope::Model => cell.model.clone(),
-            Scope::Site => cell.site.clone(),
-            Scope::Stratum => format!("{} at {}", cell.model, cell.site),
-        };
+    for cell in &tally.cells {
+        let Some(of) = group_of(gate.scope, stage, cell) else { continue };
         let (failed, executed, devices) = groups.entry(of).or_default();
         *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
         if let Some(outcome) = cell.state.outcome() {
@@ -381,15 +378,34 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
     groups
 }
 
+/// The groups that are large enough to hold a stage up.
+pub(super) fn large_groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeSet<String> {
+    let groups = groups(gate, stage, tally).into_iter();
+    groups.filter(|(_, (_, _, devices))| *devices >= gate.min_executed).map(|(of, _)| of).collect()
+}
+
+/// The group in which a gate of this scope judges the devices of a cell; none if it does not judge them in this stage.
+pub(super) fn group_of(scope: Scope, stage: usize, cell: &Cell) -> Option<String> {
+    if cell.stage > stage {
+        return None;
+    }
+    Some(match scope {
+        Scope::Cumulative => "all".to_owned(),
+        Scope::Stage if cell.stage != stage => return None,
+        Scope::Stage => format!("stage {}", stage + 1),
+        Scope::Model => cell.model.clone(),
+        Scope::Site => cell.site.clone(),
+        Scope::Stratum => format!("{} at {}", cell.model, cell.site),
+    })
+}
+
 /// Whether all gates let the stage pass: no group fails, and each group that is large enough to be judged passes. A smaller group
 /// can only fail; but at least one group must pass.
 fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]) -> bool {
     policy.gates.iter().enumerate().all(|(number, gate)| {
-        let devices = groups(gate, stage, tally);
+        let large = large_groups(gate, stage, tally);
         let of_gate = || readings.iter().filter(|reading| reading.gate == number);
-        let is_large = |reading: &GateReading| {
-            devices.get(&reading.of).is_some_and(|(_, _, devices)| *devices >= gate.min_executed)
-        };
+        let is_large = |reading: &GateReading| large.contains(&reading.of);
         of_gate().any(|reading| reading.judged.verdict == Verdict::Pass)
             && of_gate().filter(|reading| is_large(reading)).all(|reading| reading.judged.verdict == Verdict::Pass)
     })

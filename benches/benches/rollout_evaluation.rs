@@ -33,13 +33,20 @@ const DEVICES: u64 = 100_000;
 const INTERVAL_MS: u64 = 60_000;
 
 fn policy() -> Policy {
-    let stage = |share_bp, min_executed, bake_s| Stage { share_bp, min_executed, bake_s, approval: Approval::Auto };
+    let stage = |share_bp, min_executed, bake_s| Stage {
+        share_bp,
+        min_executed,
+        min_executed_bp: None,
+        bake_s,
+        approval: Approval::Auto,
+    };
     Policy {
         stages: vec![stage(500, 600, 86_400), stage(WHOLE_BP, 10_000, 3_600)],
         gates: vec![Gate {
             outcomes: Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect(),
             threshold_bp: 50,
             min_executed: 600,
+            min_executed_bp: None,
             test: Test::ClopperPearson { confidence_bp: 9_500 },
             scope: Scope::Cumulative,
             action: Action::Abort,
@@ -51,6 +58,7 @@ fn policy() -> Policy {
         progress_timeout_s: 3_600,
         lost_after_s: 3_600,
         max_wait_s: 86_400,
+        watch_s: Some(0),
         roll_back_to: None,
     }
 }

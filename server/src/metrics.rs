@@ -43,7 +43,7 @@ pub struct Decided {
 }
 
 /// Every value of [`Decided`].
-const DECISIONS: [&str; 12] = [
+const DECISIONS: [&str; 14] = [
     "created",
     "promoted",
     "waiting",
@@ -56,6 +56,8 @@ const DECISIONS: [&str; 12] = [
     "alert",
     "withdrawn",
     "lapsed",
+    "late",
+    "watched",
 ];
 
 /// The server's metrics. Each counter exists from the start, with 0: a series that begins with its first event hides that event

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    counts,
     gate::EXECUTED_MAX,
-    policy::{Gate, Policy, Scope, WHOLE_BP},
+    policy::{Gate, Policy, Scope, Stage, WHOLE_BP},
     power::{self, GatePower, TogetherRow, clean_needed},
     share::places,
     stage::{PlannedStage, cumulative},
@@ -39,6 +40,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// How long it takes at best, in seconds.
     pub at_best_s: u64,
+    /// The policy as it would be stored: with counts in place of shares of devices, and the defaults that it left out.
+    pub policy: Policy,
     /// What each gate can prove.
     pub power: Vec<GatePower>,
     /// What all gates together let through, of firmware that breaks all devices alike.
@@ -116,7 +119,13 @@ pub fn plan(
         };
         return Err(PlanError::NoTargets(reasons));
     }
-    let stages = stages(policy, &targets);
+    let mut stages = stages(policy, &targets);
+    let policy = &counts::resolved(policy, &stages);
+    let last = stages.len().saturating_sub(1);
+    for (number, (stage, planned)) in policy.stages.iter().zip(&mut stages).enumerate() {
+        planned.min_executed = stage.min_executed;
+        planned.at_best_s = at_best_s(policy, stage, planned.adds, number == last);
+    }
     let mut wrong =
         policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
@@ -133,6 +142,7 @@ pub fn plan(
         targets: count(targets.len()),
         left_out,
         at_best_s: stages.iter().map(|stage| stage.at_best_s).sum(),
+        policy: policy.clone(),
         power: Vec::new(),
         together: Vec::new(),
         stages,
@@ -179,8 +189,8 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
+/// The stages, as far as the devices alone decide them.
 fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
-    let last = policy.stages.len().saturating_sub(1);
     let mut devices = 0;
     let planned = policy.stages.iter().enumerate().map(|(number, stage)| {
         let added: Vec<&Target> = targets.iter().filter(|target| target.stage == number).collect();
@@ -195,8 +205,6 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         };
         let (by_model, by_site) = (count_by(|target| target.model.clone()), count_by(|target| target.site.clone()));
         let by_stratum = count_by(|target| format!("{} at {}", target.model, target.site));
-        let evidence_s = started_s(policy, stage.min_executed) + policy.confirm_window_s + stage.bake_s;
-        let all_s = if number == last { started_s(policy, adds) + policy.confirm_window_s } else { 0 };
         PlannedStage {
             share_bp: stage.share_bp,
             adds,
@@ -204,14 +212,22 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
             by_model,
             by_site,
             by_stratum,
-            at_best_s: evidence_s.max(all_s),
+            min_executed: 0,
+            at_best_s: 0,
         }
     });
     planned.collect()
 }
 
+/// How long a stage takes at best, in seconds.
+fn at_best_s(policy: &Policy, stage: &Stage, adds: u32, is_last: bool) -> u64 {
+    let evidence_s = started_s(policy, stage.min_executed) + policy.confirm_window_s + stage.bake_s;
+    let all_s = if is_last { started_s(policy, adds) + policy.confirm_window_s } else { 0 };
+    evidence_s.max(all_s)
+}
+
 /// The least time until this many devices have started, in seconds.
-fn started_s(policy: &Policy, devices: u32) -> u64 {
+pub(super) fn started_s(policy: &Policy, devices: u32) -> u64 {
     let before_last = u64::from(devices.saturating_sub(1));
     let by_pace = before_last / u64::from(policy.starts_per_min) * 60;
     let by_in_flight_max = before_last / u64::from(policy.in_flight_max) * policy.confirm_window_s;
@@ -330,6 +346,22 @@ mod tests {
         assert_eq!(first.first_devices.len(), usize::try_from(first.stages[0].adds).unwrap());
         assert!(first.at_best_s >= 86_400 + 3_600);
         assert_eq!(planned(), (first, targets));
+    }
+
+    #[test]
+    fn shares_in_place_of_counts_scale_with_the_fleet() {
+        let shares = request(|policy| {
+            (policy.stages[0].min_executed, policy.stages[0].min_executed_bp) = (0, Some(9_000));
+            (policy.gates[0].min_executed, policy.gates[0].min_executed_bp) = (0, Some(5_000));
+        });
+        for fleet in [200, 1_000, 4_000] {
+            let (planned, _) = plan(&shares, &release(&["KS-100", "KS-200"]), devices(fleet), 60).unwrap();
+            let (stage, gate) = (&planned.policy.stages[0], &planned.policy.gates[0]);
+            let adds = planned.stages[0].adds;
+            assert!((9 * adds..9 * adds + 10).contains(&(10 * stage.min_executed)), "{adds}: {stage:?}");
+            assert!((adds..=adds + 1).contains(&(2 * gate.min_executed)), "{adds}: {gate:?}");
+            assert_eq!(planned.stages[0].min_executed, stage.min_executed);
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ const STAGES_MAX: usize = 20;
 const GATES_MAX: usize = 20;
 /// The longest time that a policy can set, in seconds: 90 days.
 const SECONDS_MAX: u64 = 90 * 86_400;
+/// How long a completed rollout is watched unless its policy says otherwise, in seconds: a day, so that every device has lived
+/// through each hour of it.
+const WATCH_S: u64 = 86_400;
 /// A whole population, in basis points.
 pub const WHOLE_BP: u16 = 10_000;
 
@@ -47,6 +50,9 @@ pub struct Policy {
     /// How long a stage may take until the rollout pauses and records why, in seconds. Waiting for an approval does not count.
     #[serde(default = "default_max_wait_s")]
     pub max_wait_s: u64,
+    /// How long devices are watched once the rollout is COMPLETED, in seconds; 0: not at all. By default a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
     /// What `abort_and_roll_back` installs: a release with a higher counter that brings the old firmware.
     #[serde(default)]
     pub roll_back_to: Option<ReleaseId>,
@@ -71,13 +77,24 @@ fn default_max_wait_s() -> u64 {
     14 * 86_400
 }
 
+/// Whether a count is left out, as one that a share takes the place of.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_absent(count: &u32) -> bool {
+    *count == 0
+}
+
+/// One stage of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Share of the population that the release is offered to by the end of the stage, in basis points.
     pub share_bp: u16,
-    /// Devices of the stage that must have an outcome before it can be promoted.
+    /// Devices of the stage that must have an outcome before it can be promoted. Either this or `min_executed_bp` is required.
+    #[serde(default, skip_serializing_if = "is_absent")]
     pub min_executed: u32,
+    /// The same as a share of the devices that the stage adds, in basis points: a count once the rollout is planned, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_executed_bp: Option<u16>,
     /// How long the stage is watched after that, in seconds.
     pub bake_s: u64,
     /// Who promotes it.
@@ -105,8 +122,14 @@ pub struct Gate {
     pub outcomes: Vec<Outcome>,
     /// The share of failures among executed devices above which the gate fails, in basis points.
     pub threshold_bp: u16,
-    /// The least number of executed devices for a PASS.
+    /// The least number of executed devices for a PASS. Either this or `min_executed_bp` is required.
+    #[serde(default, skip_serializing_if = "is_absent")]
     pub min_executed: u32,
+    /// The same as a share, in basis points: a count once the rollout is planned, rounded up. It refers to the fewest devices that
+    /// the gate has to pass with: those of the first stage; for scope `stage`, those of the smallest stage; for groups, those of
+    /// the largest group in the first stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_executed_bp: Option<u16>,
     /// How the share is judged.
     pub test: Test,
     /// Over which devices.
@@ -151,6 +174,20 @@ pub enum Action {
     AbortAndRollBack,
 }
 
+/// Checks that either a count or a share of devices is given.
+fn count_or_share(count: u32, share_bp: Option<u16>) -> Result<(), String> {
+    match (count, share_bp) {
+        (0, None) => {
+            Err("expected at least 1, or min_executed_bp, a share; completion alone proves nothing".to_owned())
+        }
+        (1.., Some(_)) => Err("expected either this or min_executed_bp, got both".to_owned()),
+        (_, Some(share_bp)) if !(1..=WHOLE_BP).contains(&share_bp) => {
+            Err(format!("expected min_executed_bp from 1 to {WHOLE_BP} basis points, got {share_bp}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Policy {
     /// Validates the policy on its own; gives one sentence for each problem.
     pub fn validate(&self) -> Vec<String> {
@@ -182,9 +219,9 @@ impl Policy {
                     stage.share_bp
                 )
             });
-            expect(stage.min_executed >= 1, &|| {
-                format!("{}: expected at least 1; completion alone proves nothing", name("min_executed"))
-            });
+            if let Err(why) = count_or_share(stage.min_executed, stage.min_executed_bp) {
+                expect(false, &|| format!("{}: {why}", name("min_executed")));
+            }
             expect(stage.bake_s <= SECONDS_MAX, &|| {
                 format!("{}: expected at most {SECONDS_MAX}, got {}", name("bake_s"), stage.bake_s)
             });
@@ -203,7 +240,9 @@ impl Policy {
                     gate.threshold_bp
                 )
             });
-            expect(gate.min_executed >= 1, &|| format!("{}: expected at least 1", name("min_executed")));
+            if let Err(why) = count_or_share(gate.min_executed, gate.min_executed_bp) {
+                expect(false, &|| format!("{}: {why}", name("min_executed")));
+            }
             if let Err(why) = gate::check(gate.test, gate.threshold_bp) {
                 expect(false, &|| format!("{}: {why}", name("test")));
             }
@@ -228,7 +267,15 @@ impl Policy {
                 format!("{name}: expected {least} to {SECONDS_MAX}, got {value}")
             });
         }
+        expect(self.watch_s() <= SECONDS_MAX, &|| {
+            format!("watch_s: expected 0 to {SECONDS_MAX}, got {}", self.watch_s())
+        });
         wrong
+    }
+
+    /// How long devices are watched once the rollout is COMPLETED, in seconds.
+    pub fn watch_s(&self) -> u64 {
+        self.watch_s.unwrap_or(WATCH_S)
     }
 
     /// Validates the policy for this fleet; gives one sentence for each problem. `devices` are those that each stage adds.
@@ -264,13 +311,20 @@ pub(super) mod tests {
 
     /// The playbook's policy: 5 % for a day, then all.
     pub(crate) fn playbook() -> Policy {
-        let stage = |share_bp, min_executed, bake_s| Stage { share_bp, min_executed, bake_s, approval: Approval::Auto };
+        let stage = |share_bp, min_executed, bake_s| Stage {
+            share_bp,
+            min_executed,
+            min_executed_bp: None,
+            bake_s,
+            approval: Approval::Auto,
+        };
         Policy {
             stages: vec![stage(500, 50, 86_400), stage(WHOLE_BP, 100, 3_600)],
             gates: vec![Gate {
                 outcomes: every_failure(),
                 threshold_bp: 50,
                 min_executed: 50,
+                min_executed_bp: None,
                 test: Test::Raw,
                 scope: Scope::Cumulative,
                 action: Action::Abort,
@@ -282,6 +336,7 @@ pub(super) mod tests {
             progress_timeout_s: 3_600,
             lost_after_s: 3_600,
             max_wait_s: 14 * 86_400,
+            watch_s: Some(0),
             roll_back_to: None,
         }
     }
@@ -305,10 +360,17 @@ pub(super) mod tests {
             ("stages: expected 1", &|p| p.stages.clear()),
             ("the share of the stage before", &|p| p.stages[1].share_bp = 500),
             ("completion alone proves nothing", &|p| p.stages[0].min_executed = 0),
+            ("stages[1].min_executed: expected either this or min_executed_bp, got both", &|p| {
+                p.stages[1].min_executed_bp = Some(9_000);
+            }),
+            ("gates[0].min_executed: expected min_executed_bp from 1 to 10000 basis points, got 10001", &|p| {
+                (p.gates[0].min_executed, p.gates[0].min_executed_bp) = (0, Some(10_001));
+            }),
             ("roll_back_to", &|p| p.gates[0].action = Action::AbortAndRollBack),
             ("not CONFIRMED", &|p| p.gates[0].outcomes = vec![Outcome::Confirmed]),
             ("no site could ever update", &|p| p.site_unavailable_max = Some(0)),
             ("in_flight_max", &|p| p.in_flight_max = 0),
+            ("watch_s: expected 0 to 7776000, got 7776001", &|p| p.watch_s = Some(7_776_001)),
             ("gates[0].test", &|p| {
                 p.gates[0].test = Test::Sprt { p0_bp: 100, p1_bp: 50, alpha_bp: 500, beta_bp: 500 };
             }),

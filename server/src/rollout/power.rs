@@ -490,7 +490,7 @@ mod tests {
                 by_model: by.clone(),
                 by_site: by.clone(),
                 by_stratum: by,
-                at_best_s: 0,
+                ..PlannedStage::default()
             }
         };
         added.iter().map(stage).collect()

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One stage of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedStage {
     /// Share of the population that has been offered the release by its end, in basis points.
     pub share_bp: u16,
@@ -21,6 +21,8 @@ pub struct PlannedStage {
     /// Devices that it adds, by model and site.
     #[serde(skip)]
     pub by_stratum: BTreeMap<String, u32>,
+    /// Devices of the stage that must have an outcome before it can be promoted.
+    pub min_executed: u32,
     /// How long the stage takes at best, in seconds.
     pub at_best_s: u64,
 }

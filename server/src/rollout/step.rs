@@ -6,12 +6,16 @@
 //! | WAITING | every gate passes and the bake time is over; a person must approve |
 //! | PAUSED | nothing more is offered; gates are still judged |
 //! | ABORTED | nothing is offered again; updates in flight are watched to their end |
-//! | COMPLETED | every stage passed |
+//! | COMPLETED | every stage passed; devices are watched for `watch_s`, and gates are still judged: [`super::watch`] |
 //!
 //! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
 //! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use ks_protocol::{id::ReleaseId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
@@ -19,9 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::{Judged, Verdict, judge},
-    outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage},
     update::UpdateState,
+    watch::Watch,
 };
 use crate::clock::{is_ahead, ms};
 
@@ -96,6 +100,8 @@ pub struct State {
     pub withdrawn: u32,
     /// Devices that had failed when an approval was last requested.
     pub failed_when_asked: u32,
+    /// Since it is COMPLETED: what the watch over its devices has found.
+    pub watch: Option<Watch>,
 }
 
 impl State {
@@ -116,6 +122,7 @@ impl State {
             revision: 1,
             withdrawn: 0,
             failed_when_asked: 0,
+            watch: None,
         }
     }
 
@@ -284,7 +291,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTransition {
     /// The rollout's status does not allow it.
-    #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order))]
+    #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order, *status))]
     Status {
         status: Status,
         /// What was ordered.
@@ -316,11 +323,13 @@ pub enum InvalidTransition {
     NoRollBackRelease,
 }
 
-fn expected_instead(order: &str) -> &'static str {
-    if order == "approve" {
-        "; expected WAITING: a stage can be approved once its gates pass and its bake time is over"
-    } else {
-        ""
+fn expected_instead(order: &str, status: Status) -> &'static str {
+    match (order, status) {
+        ("approve", _) => "; expected WAITING: a stage can be approved once its gates pass and its bake time is over",
+        ("abort" | "abort and roll back", Status::Completed) => {
+            "; its devices are no longer watched: roll out a release with a higher counter instead"
+        }
+        _ => "",
     }
 }
 
@@ -334,6 +343,11 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
         Event::Order(order) => step.on_order(policy, order),
         Event::Evaluation(tally) => Ok(step.evaluate(policy, tally, at)),
     }
+}
+
+/// Devices whose update failed.
+pub(super) fn failed(tally: &Tally) -> u32 {
+    tally.count(|cell| cell.state.is_failure())
 }
 
 /// The verdicts of all gates on a tally, in the order of the policy.
@@ -352,15 +366,8 @@ pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<Ga
 /// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
 fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
     let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
-    for cell in tally.cells.iter().filter(|cell| cell.stage <= stage) {
-        let of = match gate.scope {
-            Scope::Cumulative => "all".to_owned(),
-            Scope::Stage if cell.stage != stage => continue,
-            Scope::Stage => format!("stage {}", stage + 1),
-            Scope::Model => cell.model.clone(),
-            Scope::Site => cell.site.clone(),
-            Scope::Stratum => format!("{} at {}", cell.model, cell.site),
-        };
+    for cell in &tally.cells {
+        let Some(of) = group_of(gate.scope, stage, cell) else { continue };
         let (failed, executed, devices) = groups.entry(of).or_default();
         *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
         if let Some(outcome) = cell.state.outcome() {
@@ -371,22 +378,49 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
     groups
 }
 
+/// The groups that are large enough to hold a stage up.
+pub(super) fn large_groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeSet<String> {
+    let groups = groups(gate, stage, tally).into_iter();
+    groups.filter(|(_, (_, _, devices))| *devices >= gate.min_executed).map(|(of, _)| of).collect()
+}
+
+/// The group in which a gate of this scope judges the devices of a cell; none if it does not judge them in this stage.
+pub(super) fn group_of(scope: Scope, stage: usize, cell: &Cell) -> Option<String> {
+    if cell.stage > stage {
+        return None;
+    }
+    Some(match scope {
+        Scope::Cumulative => "all".to_owned(),
+        Scope::Stage if cell.stage != stage => return None,
+        Scope::Stage => format!("stage {}", stage + 1),
+        Scope::Model => cell.model.clone(),
+        Scope::Site => cell.site.clone(),
+        Scope::Stratum => format!("{} at {}", cell.model, cell.site),
+    })
+}
+
 /// Whether all gates let the stage pass: no group fails, and each group that is large enough to be judged passes. A smaller group
 /// can only fail; but at least one group must pass.
 fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]) -> bool {
     policy.gates.iter().enumerate().all(|(number, gate)| {
-        let devices = groups(gate, stage, tally);
+        let large = large_groups(gate, stage, tally);
         let of_gate = || readings.iter().filter(|reading| reading.gate == number);
-        let is_large = |reading: &GateReading| {
-            devices.get(&reading.of).is_some_and(|(_, _, devices)| *devices >= gate.min_executed)
-        };
+        let is_large = |reading: &GateReading| large.contains(&reading.of);
         of_gate().any(|reading| reading.judged.verdict == Verdict::Pass)
             && of_gate().filter(|reading| is_large(reading)).all(|reading| reading.judged.verdict == Verdict::Pass)
     })
 }
 
+/// Of several failed gates, the one with the strongest action: a pause must not keep another gate from aborting.
+pub(super) fn strongest_failure<'a>(policy: &Policy, readings: &'a [GateReading]) -> Option<(Action, &'a GateReading)> {
+    let action_of = |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
+    let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
+    let strongest = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate)));
+    strongest.map(|reading| (action_of(reading), reading))
+}
+
 impl Step {
-    fn decide(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) {
+    pub(super) fn decide(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) {
         self.decisions.push(self.state.decision(what, why, gates));
     }
 
@@ -398,7 +432,7 @@ impl Step {
         self
     }
 
-    fn abort(mut self, policy: &Policy, why: String, roll_back: bool, gates: Vec<GateReading>) -> Self {
+    pub(super) fn abort(mut self, policy: &Policy, why: String, roll_back: bool, gates: Vec<GateReading>) -> Self {
         self.state.status = Status::Aborted;
         self.decide("aborted", why, gates);
         self.effects.push(Effect::Halt);
@@ -406,6 +440,15 @@ impl Step {
             // From here on, the devices belong to the rollout that rolls them back.
             self.state.is_closed = true;
             self.effects.extend([Effect::Close, Effect::RollBack(release_id.clone())]);
+        }
+        self
+    }
+
+    /// Stops watching the devices.
+    pub(super) fn close(mut self) -> Self {
+        if !self.state.is_closed {
+            self.state.is_closed = true;
+            self.effects.push(Effect::Close);
         }
         self
     }
@@ -451,6 +494,10 @@ impl Step {
             (Order::Abort { roll_back }, S::Running | S::Waiting | S::Paused) => {
                 Ok(self.abort(policy, why, *roll_back, Vec::new()))
             }
+            // As long as its devices are watched, they can go back.
+            (Order::Abort { roll_back }, S::Completed) if !self.state.is_closed => {
+                Ok(self.abort(policy, why, *roll_back, Vec::new()))
+            }
             (order, status) => Err(InvalidTransition::Status { status, order: order.as_str() }),
         }
     }
@@ -467,6 +514,7 @@ impl Step {
         state.evidence_at = state.evidence_at.map(|_| at);
         state.starts.iter_mut().for_each(|(started_at, _)| *started_at = (*started_at).min(at));
         state.dark_until.values_mut().for_each(|until| *until = (*until).min(at));
+        state.watch.iter_mut().for_each(|watch| watch.since = at);
         self.decide("gap", why, Vec::new());
     }
 
@@ -484,12 +532,11 @@ impl Step {
         }
         self.record_withdrawn(tally);
         let in_flight = tally.count(|cell| cell.state.is_in_flight());
+        if self.state.status == Status::Completed && !self.state.is_closed {
+            return self.keep_watch(policy, tally, at);
+        }
         if self.state.status.is_over() {
-            if in_flight == 0 && !self.state.is_closed {
-                self.state.is_closed = true;
-                self.effects.push(Effect::Close);
-            }
-            return self;
+            return if in_flight == 0 { self.close() } else { self };
         }
         let Some(stage) = policy.stages.get(self.state.stage).copied() else {
             return self.pause("paused", "the policy has no stage of this number".to_owned(), Vec::new());
@@ -504,12 +551,8 @@ impl Step {
                 return self.pause("paused", format!("the gates could not be judged: {why}"), Vec::new());
             }
         };
-        // Of several failed gates, the strongest action applies: a pause must not keep another gate from aborting.
-        let action_of =
-            |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
-        let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
-        if let Some(failed) = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate))) {
-            let (action, why) = (action_of(failed), failed.to_string());
+        if let Some((action, failed)) = strongest_failure(policy, &readings) {
+            let why = failed.to_string();
             return match action {
                 Action::Pause => self.pause("paused", why, readings),
                 Action::Abort => self.abort(policy, why, false, readings),
@@ -607,6 +650,7 @@ impl Step {
                 rest += &format!("; {} {what}", counted(devices, "device"));
             }
             self.state.status = Status::Completed;
+            (self.state.watch, self.state.unobserved_ms) = (Some(Watch::new(at, failed(tally))), 0);
             self.decide("completed", why + &rest, gates);
         }
         self
@@ -615,7 +659,7 @@ impl Step {
     /// Whether a stage with all its evidence still needs an approval. Requests it the first time, and again whenever more devices
     /// have failed since: an approval covers what the operator saw.
     fn needs_approval(&mut self, tally: &Tally, gates: &[GateReading]) -> bool {
-        let failed = tally.count(|cell| cell.state.outcome().is_some_and(Outcome::is_failure));
+        let failed = failed(tally);
         let is_approval_requested = self.state.is_approval_requested();
         let more = if is_approval_requested { failed.saturating_sub(self.state.failed_when_asked) } else { 0 };
         if is_approval_requested && more == 0 {

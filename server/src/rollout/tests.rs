@@ -39,8 +39,8 @@ struct Fleet {
     failing: [u64; 2],
 }
 
-const MODELS: [&str; 2] = ["KS-100", "KS-200"];
-const SITES: [&str; 2] = ["north", "south"];
+pub(super) const MODELS: [&str; 2] = ["KS-100", "KS-200"];
+pub(super) const SITES: [&str; 2] = ["north", "south"];
 
 /// The next pseudo-random number (SplitMix64).
 pub(super) fn random(seed: &mut u64) -> u64 {
@@ -98,6 +98,8 @@ impl Fleet {
     fn move_on(&mut self, seed: &mut u64) {
         use UpdateState as S;
         let failing = self.failing;
+        // What breaks devices hours later, once all have it.
+        let is_quiet = !self.devices.iter().any(|device| device.state == S::Pending || device.state.is_in_flight());
         for device in &mut self.devices {
             let is_final = device.state.outcome().is_some_and(Outcome::is_failure) || device.state == S::Halted;
             if random(seed).is_multiple_of(256) && !is_final {
@@ -115,6 +117,7 @@ impl Fleet {
                 (S::Installing, 0..=5) => S::Confirming,
                 (S::Confirming, 0..=5) => S::Confirmed,
                 (S::Confirmed, 0) if fails && random(seed).is_multiple_of(8) => S::Lost,
+                (S::Confirmed, 1) if is_quiet && random(seed).is_multiple_of(16) => S::Lost,
                 (state, _) => state,
             };
         }
@@ -136,34 +139,34 @@ enum Input {
 }
 
 #[derive(Debug, Clone)]
-struct Scenario {
-    policy: Policy,
+pub(super) struct Scenario {
+    pub(super) policy: Policy,
     fleet: Fleet,
     inputs: Vec<Input>,
 }
 
 /// One event of a scenario and its result.
 #[derive(Debug, Clone, PartialEq)]
-struct Transition {
-    at: UnixMs,
-    before: State,
+pub(super) struct Transition {
+    pub(super) at: UnixMs,
+    pub(super) before: State,
     /// The tally, if it was an evaluation.
-    seen: Option<Tally>,
-    order: Option<Order>,
-    step: Result<Step, InvalidTransition>,
+    pub(super) seen: Option<Tally>,
+    pub(super) order: Option<Order>,
+    pub(super) step: Result<Step, InvalidTransition>,
     /// Devices that were actually offered the release.
-    offered: u32,
-    after: State,
+    pub(super) offered: u32,
+    pub(super) after: State,
 }
 
 impl Transition {
-    fn decided(&self, what: &str) -> Option<&Decision> {
+    pub(super) fn decided(&self, what: &str) -> Option<&Decision> {
         self.decisions().iter().find(|decision| decision.what == what)
     }
-    fn decisions(&self) -> &[Decision] {
+    pub(super) fn decisions(&self) -> &[Decision] {
         self.step.as_ref().map_or(&[], |step| &step.decisions)
     }
-    fn effects(&self) -> &[Effect] {
+    pub(super) fn effects(&self) -> &[Effect] {
         self.step.as_ref().map_or(&[], |step| &step.effects)
     }
 }
@@ -179,7 +182,7 @@ fn about(state: &State, order: &Order) -> OperatorOrder {
 }
 
 /// Runs a scenario as the driver does. `restarts`: the server is killed after every event.
-fn run(scenario: &Scenario, restarts: bool) -> Vec<Transition> {
+pub(super) fn run(scenario: &Scenario, restarts: bool) -> Vec<Transition> {
     let Scenario { policy, mut fleet, inputs } = scenario.clone();
     let (mut at, mut state) = (BEGIN, State::new(BEGIN));
     let mut transitions = Vec::new();
@@ -251,6 +254,7 @@ fn any_gate() -> impl Strategy<Value = Gate> {
             outcomes,
             threshold_bp,
             min_executed,
+            min_executed_bp: None,
             test,
             scope,
             action,
@@ -266,12 +270,14 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         1_u32..=20,
         prop::sample::select(vec![1_800_u64, 7_200, 86_400]),
         any::<bool>(),
+        prop::sample::select(vec![0_u64, 600, 3_600]),
     )
-        .prop_map(|(stages, gates, in_flight_max, starts_per_min, max_wait_s, can_roll_back)| {
+        .prop_map(|(stages, gates, in_flight_max, starts_per_min, max_wait_s, can_roll_back, watch_s)| {
             let shares = [[WHOLE_BP, 0, 0], [2_500, WHOLE_BP, 0], [2_500, 5_000, WHOLE_BP]][stages.len() - 1];
             let stages = stages.into_iter().zip(shares).map(|((min_executed, bake_s, is_manual), share_bp)| Stage {
                 share_bp,
                 min_executed,
+                min_executed_bp: None,
                 bake_s,
                 approval: if is_manual { Approval::Manual } else { Approval::Auto },
             });
@@ -282,6 +288,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 in_flight_max,
                 starts_per_min,
                 max_wait_s,
+                watch_s: Some(watch_s),
                 roll_back_to,
                 ..playbook()
             }
@@ -305,7 +312,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     ]
 }
 
-fn any_scenario() -> impl Strategy<Value = Scenario> {
+pub(super) fn any_scenario() -> impl Strategy<Value = Scenario> {
     let failing = || prop::sample::select(vec![0_u64, 0, 0, 2, 10, 40]);
     (any_policy(), 16_usize..64, failing(), failing(), prop::collection::vec(any_input(), 30..160)).prop_map(
         |(policy, count, one, other, inputs)| {
@@ -316,7 +323,7 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
 }
 
 /// The verdicts of a gate, computed independently: for each group its devices and the verdict.
-fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
+pub(super) fn verdicts(gate: &Gate, stage: usize, tally: &Tally) -> Vec<(u32, Verdict)> {
     let mut groups: BTreeMap<(&str, &str), [u32; 3]> = BTreeMap::new();
     for cell in &tally.cells {
         let is_judged = if gate.scope == Scope::Stage { cell.stage == stage } else { cell.stage <= stage };
@@ -365,6 +372,9 @@ fn scenarios_reach_every_kind_of_decision() {
     }
     for what in ["promoted", "completed", "aborted", "paused", "resumed", "waiting", "approved", "withdrawn", "gap"] {
         assert!(decided.get(what).is_some_and(|count| *count >= 30), "{what} of {decided:?}");
+    }
+    for what in ["watched", "late", "alert"] {
+        assert!(decided.get(what).is_some_and(|count| *count >= 10), "{what} of {decided:?}");
     }
 }
 
@@ -511,7 +521,8 @@ proptest! {
             }
             if before.stage == after.stage {
                 let lost_ms = if is_gap && before.evidence_at.is_some() { passed_ms } else { 0 };
-                prop_assert_eq!(after.unobserved_ms, before.unobserved_ms + lost_ms);
+                let is_completed = transition.decided("completed").is_some(); // its watch counts gaps anew
+                prop_assert_eq!(after.unobserved_ms, if is_completed { 0 } else { before.unobserved_ms + lost_ms });
                 prop_assert!(before.evidence_at.is_none() || after.evidence_at == before.evidence_at);
             } else {
                 prop_assert_eq!((after.evidence_at, after.unobserved_ms, after.approved), (None, 0, false));
@@ -572,7 +583,10 @@ proptest! {
                 Order::Pause => matches!(status, S::Running | S::Waiting),
                 Order::Resume => status == S::Paused,
                 Order::Approve => status == S::Waiting,
-                Order::Abort { roll_back } => !status.is_over() && (can_roll_back || !roll_back),
+                Order::Abort { roll_back } => {
+                    let is_watched = status == S::Completed && !transition.before.is_closed;
+                    (!status.is_over() || is_watched) && (can_roll_back || !roll_back)
+                }
             };
             prop_assert_eq!(transition.step.is_ok(), fits, "{:?} while {:?}", order, status);
             prop_assert!(!fits || transition.decisions().len() == 1, "every order is in the trace");
@@ -629,21 +643,21 @@ proptest! {
 
 // ---- Cases ---------------------------------------------------------------------------------------------------------
 
-fn at(seconds: u64) -> UnixMs {
+pub(super) fn at(seconds: u64) -> UnixMs {
     UnixMs(BEGIN.0 + seconds * 1_000)
 }
 
 fn stage(share_bp: u16, min_executed: u32, bake_s: u64) -> Stage {
-    Stage { share_bp, min_executed, bake_s, approval: Approval::Auto }
+    Stage { share_bp, min_executed, min_executed_bp: None, bake_s, approval: Approval::Auto }
 }
 
 /// Raw, against a tenth, after ten devices; every failure counts.
-fn gate(scope: Scope, action: Action) -> Gate {
+pub(super) fn gate(scope: Scope, action: Action) -> Gate {
     Gate { threshold_bp: 1_000, min_executed: 10, scope, action, ..playbook().gates.remove(0) }
 }
 
 /// Two stages that ten outcomes and ten minutes pass, one gate over all, that aborts.
-fn small() -> Policy {
+pub(super) fn small() -> Policy {
     Policy {
         stages: vec![stage(5_000, 10, 600), stage(WHOLE_BP, 10, 600)],
         gates: vec![gate(Scope::Cumulative, Action::Abort)],
@@ -657,40 +671,40 @@ fn manual() -> Policy {
     policy
 }
 
-fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u32) -> Cell {
+pub(super) fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u32) -> Cell {
     Cell { stage, model: of.0.to_owned(), site: of.1.to_owned(), state, count }
 }
 
 /// Devices of the first stage, all of one model and site, in these states.
-fn seen(counts: &[(UpdateState, u32)]) -> Tally {
+pub(super) fn seen(counts: &[(UpdateState, u32)]) -> Tally {
     let kind = (MODELS[0], SITES[0]);
     Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), suspects: 0 }
 }
 
 /// A rollout in a test.
-struct Rollout {
-    policy: Policy,
-    state: State,
+pub(super) struct Rollout {
+    pub(super) policy: Policy,
+    pub(super) state: State,
 }
 
 impl Rollout {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         assert_eq!(policy.validate(), Vec::<String>::new());
         Self { state: State::new(BEGIN), policy }
     }
 
-    fn handle(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, InvalidTransition> {
+    pub(super) fn handle(&mut self, event: &Event<'_>, at: UnixMs) -> Result<Step, InvalidTransition> {
         let step = step(&self.policy, &self.state, event, at)?;
         self.state = step.state.clone();
         Ok(step)
     }
 
-    fn evaluate(&mut self, seconds: u64, tally: &Tally) -> Step {
+    pub(super) fn evaluate(&mut self, seconds: u64, tally: &Tally) -> Step {
         self.handle(&Event::Evaluation(tally), at(seconds)).unwrap()
     }
 
     /// Evaluates every minute in this period; gives the decisions with their times.
-    fn watch(&mut self, seconds: std::ops::RangeInclusive<u64>, tally: &Tally) -> Vec<(u64, &'static str)> {
+    pub(super) fn watch(&mut self, seconds: std::ops::RangeInclusive<u64>, tally: &Tally) -> Vec<(u64, &'static str)> {
         let mut decided = Vec::new();
         for second in seconds.step_by(60) {
             decided.extend(self.evaluate(second, tally).decisions.into_iter().map(|decision| (second, decision.what)));
@@ -698,15 +712,15 @@ impl Rollout {
         decided
     }
 
-    fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, InvalidTransition> {
+    pub(super) fn order(&mut self, seconds: u64, order: &Order) -> Result<Step, InvalidTransition> {
         let order = about(&self.state, order);
         self.handle(&Event::Order(&order), at(seconds))
     }
 }
 
-const NO_DECISION: [(u64, &str); 0] = [];
+pub(super) const NO_DECISION: [(u64, &str); 0] = [];
 
-fn decisions_of(step: &Step) -> Vec<&'static str> {
+pub(super) fn decisions_of(step: &Step) -> Vec<&'static str> {
     step.decisions.iter().map(|decision| decision.what).collect()
 }
 
@@ -1146,7 +1160,7 @@ fn an_invalid_order_is_refused_with_the_reason() {
         (S::Waiting, [true, false, true, true]),
         (S::Paused, [false, true, false, true]),
         (S::Aborted, [false; 4]),
-        (S::Completed, [false; 4]),
+        (S::Completed, [false, false, false, true]), // as long as it is not closed
     ] {
         for (order, fits) in orders.iter().zip(fitting) {
             let mut rollout = Rollout::new(small());

@@ -68,8 +68,15 @@ pub fn create(
         return Ok(Err(RolloutRefused::NameTaken(new.rollout_id.clone())));
     }
     let rows: Vec<i64> = new.targets.iter().map(|target| target.row).collect();
-    if !store.devices_in_rollouts(&rows)?.is_empty() {
+    let members = store.devices_in_rollouts(&rows)?;
+    if members.iter().any(|member| member.status != Status::Completed) {
         return Ok(Err(RolloutRefused::InAnother));
+    }
+    // A completed rollout only watches its devices, and lets them go to the next one.
+    let watched: Vec<(i64, i64)> = members.iter().map(|member| (member.rollout, member.device)).collect();
+    if !watched.is_empty() {
+        store.follow_beats(&members.iter().map(|member| member.device).collect::<Vec<_>>(), None)?;
+        store.free_devices(&watched)?;
     }
     let row = store.insert_rollout(new, &release, by.at)?;
     store.insert_updates(row, &new.targets)?;
@@ -148,22 +155,44 @@ fn pause_for_image(
     carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
 }
 
-/// Excuses the silence of offline sites: those where most devices outside the rollout are silent too.
+/// Excuses the silence of offline sites: those where most devices that have nothing of the release are silent too. A completed
+/// rollout has left few such devices, so there the confirmed ones show it as well, unless most sites look offline: that would be
+/// the release.
 fn excuse_offline_sites(
     store: &mut dyn Transaction,
     rollout: &mut RolloutRecord,
     at: UnixMs,
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
-    let bystanders = UpdateState::all_that(|state| !state.has_begun());
-    for site in store.silence(rollout.row, &bystanders, at.minus_ms(ms(BYSTANDER)), silent_before)? {
-        if site.devices >= BYSTANDERS_MIN && 2 * site.silent > site.devices {
-            rollout.state.dark_until.insert(site.site, at);
+    let mut dark = offline_sites(store, rollout.row, |state| !state.has_begun(), at, silent_before)?.0;
+    if rollout.state.status == Status::Completed {
+        let is_witness = |state: UpdateState| !state.has_begun() || state == UpdateState::Confirmed;
+        let (offline, judged) = offline_sites(store, rollout.row, is_witness, at, silent_before)?;
+        if 2 * offline.len() <= judged {
+            dark.extend(offline);
         }
     }
+    rollout.state.dark_until.extend(dark.into_iter().map(|site| (site, at)));
     let oldest = at.minus_ms(ms(BYSTANDER));
     rollout.state.dark_until.retain(|_, until| *until > oldest);
     Ok(())
+}
+
+/// The sites where more than half of the devices are silent, of those whose update, if they have one, is in such a state; and how
+/// many sites have enough of them to tell.
+fn offline_sites(
+    store: &mut dyn Transaction,
+    rollout: i64,
+    is_witness: impl Fn(UpdateState) -> bool,
+    at: UnixMs,
+    silent_before: UnixMs,
+) -> Result<(Vec<String>, usize), StoreError> {
+    let mut sites =
+        store.silence(rollout, &UpdateState::all_that(is_witness), at.minus_ms(ms(BYSTANDER)), silent_before)?;
+    sites.retain(|site| site.devices >= BYSTANDERS_MIN);
+    let judged = sites.len();
+    let offline = sites.into_iter().filter(|site| 2 * site.silent > site.devices).map(|site| site.site);
+    Ok((offline.collect(), judged))
 }
 
 /// Aborts every open rollout of a release.
@@ -320,11 +349,11 @@ fn roll_back(
     let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
     let request = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
     let planned = plan::plan(&request, &release, candidates, 0);
-    let targets = match planned {
-        Ok((_, targets)) => targets,
+    let (policy, targets) = match planned {
+        Ok((plan, targets)) => (plan.policy, targets),
         Err(why) => return Ok(Err(why.to_string())),
     };
-    let RolloutRequest { rollout_id, policy } = request;
+    let rollout_id = request.rollout_id;
     let mut why = format!("rolls back {}", from.rollout_id);
     let left_out = took_it.saturating_sub(targets.len());
     if left_out > 0 {
@@ -343,10 +372,17 @@ const ROLL_BACK_EXECUTED_MIN: u32 = 10;
 /// test that needs more devices would keep them on the aborted release.
 fn roll_back_policy(of: &Policy, devices: u32) -> Policy {
     Policy {
-        stages: vec![Stage { share_bp: WHOLE_BP, min_executed: 1, bake_s: 0, approval: Approval::Auto }],
+        stages: vec![Stage {
+            share_bp: WHOLE_BP,
+            min_executed: 1,
+            min_executed_bp: None,
+            bake_s: 0,
+            approval: Approval::Auto,
+        }],
         gates: vec![Gate {
             threshold_bp: 2_000,
             min_executed: devices.clamp(1, ROLL_BACK_EXECUTED_MIN),
+            min_executed_bp: None,
             test: Test::Raw,
             scope: Scope::Cumulative,
             action: Action::Pause,

@@ -131,8 +131,8 @@ pub fn on_operator(
     event: UpdateEvent,
     at: UnixMs,
 ) -> Result<(), StoreError> {
-    let devices = store.devices_in_rollouts(devices)?;
-    let open = open_updates(store, devices.into_iter())?;
+    let members = store.devices_in_rollouts(devices)?;
+    let open = open_updates(store, members.into_iter().map(|member| member.device))?;
     let changes: Vec<Change> = open.values().map(|now| now.to(now.after(event, at))).collect();
     save(store, &changes)
 }

@@ -36,7 +36,7 @@ pub struct Candidate {
     pub site: String,
     /// Counter of the firmware that it last reported.
     pub release_counter: u64,
-    /// The open rollout that it is in.
+    /// The open rollout that it is in; none if that one only watches it.
     pub open_rollout: Option<RolloutId>,
     /// Number of its failed updates.
     pub failures: u32,
@@ -190,6 +190,17 @@ pub struct OpenUpdate {
     pub update: Update,
 }
 
+/// A device in an open rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The device's row.
+    pub device: i64,
+    /// The rollout's row.
+    pub rollout: i64,
+    /// The rollout's status: one that is COMPLETED only watches its devices.
+    pub status: Status,
+}
+
 /// A waiting update's place in the order of offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Turn {
@@ -255,13 +266,14 @@ pub trait RolloutRows {
     /// The decision that made this revision of a rollout.
     fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
 
-    /// Those of these devices that are in an open rollout.
-    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError>;
+    /// Those of these devices that are in an open rollout, in the order of their rows.
+    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<Member>, StoreError>;
     /// Adds an update for each target, PENDING.
     fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
-    /// Counts a rollout's devices by state. Confirmed devices not seen since `silent_before` are suspects.
+    /// Counts a rollout's devices by state. Confirmed devices in it that were not seen since `silent_before` are
+    /// suspects.
     fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
-    /// Updates in one of these states; with `silent_before`, of devices that were not seen since.
+    /// Updates in one of these states; with `silent_before`, of devices that were not seen since and have not left the rollout.
     fn updates_in(
         &mut self,
         rollout: i64,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ks_server::rollout::policy::Policy;
+
 use super::collector::Collector;
 use crate::{
     invariants,
@@ -15,6 +17,8 @@ pub(super) struct Settlement {
     not_before: Duration,
     /// How long everything must have been over.
     effects: Duration,
+    /// How long completed rollouts are watched: until then, devices that fail count.
+    watch: Duration,
     /// Since when everything is over.
     over_since: Option<Duration>,
 }
@@ -37,16 +41,17 @@ impl Settlement {
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
         // Long enough that the invariants can judge whether a device was starved after it.
         let effects = invariants::wait_limit(plan) + plan.interval() * 2;
-        Some(Self { not_before: last + effects, effects, over_since: None })
+        let watch = plan.policies.values().map(Policy::watch_s).max().map(Duration::from_secs).unwrap_or_default();
+        Some(Self { not_before: last + effects, effects, watch, over_since: None })
     }
 
-    /// Whether every rollout is over, no device is updating, and none runs firmware that is going to break it.
+    /// Whether every rollout is over and its watch has ended, no device is updating, and none runs firmware that is going to break it.
     pub(super) fn is_reached(&mut self, now: Duration, collector: &Collector) -> bool {
         if !collector.watch.is_settled || collector.total.dying != 0 {
             self.over_since = None;
             return false;
         }
         let over_since = *self.over_since.get_or_insert(now);
-        now >= self.not_before && now >= over_since + self.effects
+        now >= self.not_before && now >= over_since + self.watch + self.effects
     }
 }

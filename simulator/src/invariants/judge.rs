@@ -107,11 +107,16 @@ fn terminal_stays(
     rollout: &ObservedRollout,
     decisions: &[ObservedDecision],
 ) {
-    let is_end = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "aborted" | "completed");
-    let Some(end) = decisions.iter().position(|decision| is_end(&decision)) else { return };
+    let is = |decision: &ObservedDecision, words: &[&str]| words.contains(&decision.decision.as_str());
+    let Some(mut end) = decisions.iter().position(|decision| is(decision, &["aborted", "completed"])) else { return };
+    // As long as its devices are watched, a completed rollout can be aborted.
+    let watched = decisions.iter().position(|decision| is(decision, &["watched"])).unwrap_or(decisions.len());
+    if let Some(aborted) = decisions.iter().take(watched).position(|decision| is(decision, &["aborted"])) {
+        end = end.max(aborted);
+    }
     let Some((last, after)) = decisions.get(end..).and_then(<[_]>::split_first) else { return };
     let name = &rollout.rollout_id;
-    let is_remark = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "gap" | "withdrawn" | "alert");
+    let is_remark = |decision: &&ObservedDecision| is(decision, &["gap", "withdrawn", "alert", "late", "watched"]);
     if let Some(later) = after.iter().find(|later| !is_remark(later)) {
         let what = format!("the rollout {name} was {} and then {}", last.decision, later.decision);
         seen.violation(Invariant::TerminalStays, since(ending.epoch, later.at), what);

@@ -7,7 +7,6 @@ use crate::{
     keys::{KeyringError, KeysetState},
     rollout::{
         plan::{self, Plan, PlanError, RolloutRequest},
-        policy::Policy,
         power::powers,
         step::State,
     },
@@ -61,12 +60,12 @@ pub async fn plan(
     let _guard = planning.lock().await;
     let (release, candidates) = gather(request, release_id, selector, reader).await?;
     let (plan, _) = plan::plan(request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
-    Ok(with_power(plan, &request.policy).await)
+    Ok(with_power(plan).await)
 }
 
 /// Adds the statistical power of the gates to a plan.
-async fn with_power(plan: Plan, policy: &Policy) -> Plan {
-    let (power, together) = powers(policy, &plan.stages).await;
+async fn with_power(plan: Plan) -> Plan {
+    let (power, together) = powers(&plan.policy, &plan.stages).await;
     Plan { power, together, ..plan }
 }
 
@@ -134,9 +133,9 @@ pub async fn create(
         return Err(CreateError::UntrustedRelease(release.release_id));
     }
     let (plan, targets) = plan::plan(&request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
-    let plan = with_power(plan, &request.policy).await;
+    let plan = with_power(plan).await;
     drop(guard);
-    let RolloutRequest { rollout_id, policy } = request;
+    let (rollout_id, policy) = (request.rollout_id, plan.policy.clone());
     let state = State::new(by.at);
     let (release_id, why, by) = (release_id.clone(), why.to_owned(), by.clone());
     let new = NewRollout { rollout_id, release_id, policy, state, targets, why };

@@ -58,6 +58,10 @@ pub struct Rollout {
     pub(crate) stage_began_at: UnixMs,
     /// When enough devices of the stage had an outcome: the bake time starts here.
     pub(crate) evidence_at: Option<UnixMs>,
+    /// Once it is COMPLETED: until when its devices are watched. None if they are not, or no longer.
+    pub(crate) watched_until: Option<UnixMs>,
+    /// Devices whose update failed after the rollout was COMPLETED.
+    pub(crate) late_failures: u32,
     /// Sites that are entirely offline, and until when their devices' silence is not counted as failure.
     pub(crate) dark_sites: BTreeMap<String, UnixMs>,
     pub(crate) policy: Policy,
@@ -92,6 +96,8 @@ impl Rollout {
             created_at,
             stage_began_at: state.stage_began_at,
             evidence_at: state.evidence_at,
+            watched_until: state.watch_ends_at(&policy),
+            late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(tally)),
             dark_sites: state.dark_until,
             policy,
         }
@@ -105,7 +111,7 @@ pub struct Decision {
     /// An operator or `rollout-engine`.
     pub(crate) actor: String,
     /// `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`, `lapsed`, `gap`,
-    /// `alert`.
+    /// `alert`, `late`, `watched`.
     pub(crate) decision: String,
     /// Stage of the decision, from 0.
     pub(crate) stage: usize,

@@ -25,8 +25,8 @@ use crate::{
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{
-            Candidate, DecisionRecord, NewRollout, Offering, OpenUpdate, RolloutReads, RolloutRecord, RolloutRows,
-            SiteSilence, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
+            Candidate, DecisionRecord, Member, NewRollout, Offering, OpenUpdate, RolloutReads, RolloutRecord,
+            RolloutRows, SiteSilence, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
         },
     },
 };
@@ -83,6 +83,10 @@ fn stage_of(row: &Row<'_>, index: usize) -> rusqlite::Result<usize> {
     row.get::<_, i64>(index).map(|stage| usize::try_from(stage).unwrap_or(0))
 }
 
+fn status_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Status> {
+    word(row, index, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))
+}
+
 /// The columns of a rollout, then those of its release, in the order that [`rollout_at`] reads them.
 fn rollout_sql(rest: &str) -> String {
     format!(
@@ -125,7 +129,7 @@ fn tally(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result
     let suspects = connection
         .prepare_cached(
             "SELECT count(*) FROM updates u JOIN device_states s ON s.device = u.device
-             WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND s.last_seen_at < ?2",
+             WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2",
         )?
         .query_row(params![rollout, integer(silent_before.0)], |row| count_of(row, 0))?;
     Ok(Tally { cells, suspects })
@@ -143,7 +147,8 @@ fn candidates(
     let failures = words(&UpdateState::all_that(UpdateState::is_failure));
     let sql = format!(
         "SELECT d.id, d.device_id, d.model, d.site, s.release_counter,
-                (SELECT r.rollout_id FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND u.is_open = 1),
+                (SELECT r.rollout_id FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND u.is_open = 1
+                    AND r.status <> 'COMPLETED'),
                 (SELECT count(*) FROM updates u WHERE u.device = d.id AND u.state IN ({failures})),
                 EXISTS (SELECT 1 FROM updates u JOIN rollouts r ON r.id = u.rollout WHERE u.device = d.id AND r.release = {}
                     AND u.state IN ({failures}))
@@ -250,11 +255,14 @@ impl RolloutRows for Writes<'_> {
         Ok(statement.query_row(params![rollout, integer(revision)], decision_at).optional()?)
     }
 
-    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<i64>, StoreError> {
+    fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<Member>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT device FROM updates WHERE is_open = 1 AND device IN (SELECT value FROM json_each(?1)) ORDER BY device",
+            "SELECT u.device, u.rollout, r.status FROM updates u JOIN rollouts r ON r.id = u.rollout
+             WHERE u.is_open = 1 AND u.device IN (SELECT value FROM json_each(?1)) ORDER BY u.device",
         )?;
-        let found = statement.query_map([list(devices)?], |row| row.get(0))?;
+        let found = statement.query_map([list(devices)?], |row| {
+            Ok(Member { device: row.get(0)?, rollout: row.get(1)?, status: status_at(row, 2)? })
+        })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
@@ -288,7 +296,8 @@ impl RolloutRows for Writes<'_> {
         silent_before: Option<UnixMs>,
     ) -> Result<Vec<UpdateRecord>, StoreError> {
         let sql = format!(
-            "{UPDATE_RECORD} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR s.last_seen_at < ?2) ORDER BY u.device",
+            "{UPDATE_RECORD} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR (u.is_open = 1 AND s.last_seen_at < ?2))
+             ORDER BY u.device",
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
@@ -389,7 +398,7 @@ impl RolloutRows for Writes<'_> {
                     manifest: row.get(3)?,
                     is_image_sound: row.get(4)?,
                     policy: json(row, 5)?,
-                    status: word(row, 6, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))?,
+                    status: status_at(row, 6)?,
                     update: update_at(row, 8, to_counter)?,
                 })
             })?;

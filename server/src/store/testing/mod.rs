@@ -16,6 +16,7 @@ pub mod heartbeats;
 pub mod hot;
 pub mod records;
 pub mod rollouts;
+pub mod watch;
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -87,6 +88,10 @@ macro_rules! conformance {
                 an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
                 withdrawn_devices_leave_the_rollout, devices_without_an_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
                 a_repeated_offer_ignores_earlier_reports,
+            );
+            $crate::conformance!(@each $open; watch:
+                a_watched_device_is_free_for_the_next_rollout, a_device_that_dies_after_completion_is_a_late_failure,
+                an_offline_site_is_excused_after_completion, a_watched_rollout_can_be_aborted_until_its_watch_ends,
             );
         }
     };

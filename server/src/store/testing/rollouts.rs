@@ -141,7 +141,7 @@ pub(super) fn create(store: &mut impl Store, new: &NewRollout) -> Result<(), Rol
 }
 
 /// A rollout, as it is stored.
-fn stored(reader: &mut impl StoreReader, rollout_id: &str) -> RolloutRecord {
+pub(super) fn stored(reader: &mut impl StoreReader, rollout_id: &str) -> RolloutRecord {
     reader.rollout(&rollout_id.parse().unwrap()).unwrap().unwrap()
 }
 
@@ -172,18 +172,18 @@ pub(super) fn offer(store: &mut impl Store, rollout: i64, offering: Offering) ->
 }
 
 /// A heartbeat of a device that runs the old firmware.
-fn old(device_id: &str, pair: (u32, u64)) -> Heartbeat {
+pub(super) fn old(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     sample_beat(device_id, pair)
 }
 
 /// A heartbeat of a device that runs the new one.
-fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
+pub(super) fn new(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     let mut beat = sample_beat(device_id, pair);
     (beat.firmware.version, beat.firmware.release_counter) = (Text::truncated("2.0.0"), 2);
     beat
 }
 
-fn send_beat(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
+pub(super) fn send_beat(store: &mut impl Store, beat: &Heartbeat, at: UnixMs) -> Due {
     commit(store, |store| record(store, beat, at)).unwrap()
 }
 
@@ -220,12 +220,12 @@ fn updates(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateRecord> {
     reader.updates(rollout, &UpdateFilter::default(), 0, 100).unwrap()
 }
 
-fn states(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateState> {
+pub(super) fn states(reader: &mut impl StoreReader, rollout: i64) -> Vec<UpdateState> {
     updates(reader, rollout).into_iter().map(|record| record.update.state).collect()
 }
 
 /// Sets the states of devices' updates.
-fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, wanted: &[(&str, UpdateState)]) {
+pub(super) fn put(store: &mut impl Store, reader: &mut impl StoreReader, rollout: i64, wanted: &[(&str, UpdateState)]) {
     for record in updates(reader, rollout) {
         if let Some((_, state)) = wanted.iter().find(|(device_id, _)| *device_id == record.device_id.as_str()) {
             let update = Update { state: *state, ..record.update };

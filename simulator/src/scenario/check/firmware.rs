@@ -102,7 +102,9 @@ pub(super) fn check_policies(
         let Some(name) = name else { continue };
         known.policies.push(name.value.clone());
         is_first(&name, &mut seen, title, problems);
-        if let Some(policy) = policy {
+        if let Some(mut policy) = policy {
+            // A rehearsal watches a completed rollout only if its policy says so: the server's default would make it a day longer.
+            policy.watch_s.get_or_insert(0);
             checked.insert(name.value, policy);
         }
     }

@@ -9,6 +9,7 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
+mod review;
 mod rollout;
 
 const STYLE: &str = include_str!("report.css");
@@ -17,6 +18,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let summary = &run.summary;
     let sections = [
         verdict(summary),
+        review::sections(run),
         expectations(summary),
         invariants(summary),
         rollout::section(run, figures),

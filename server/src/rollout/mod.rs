@@ -2,7 +2,7 @@
 //!
 //! All of it is pure: [`policy`] (what is requested, and its validation), [`share`] (the order of devices), [`stage`],
 //! [`update`] and [`outcome`] (one device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`]
-//! (what a rollout does next), [`plan`] (what is known before a rollout starts). [`crate::service::rollouts`] plans, creates and
+//! (what a rollout does next), [`plan`] (what is known before a rollout starts), [`words`] (a policy in sentences). [`crate::service::rollouts`] plans, creates and
 //! evaluates rollouts; [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
 
 pub mod gate;
@@ -20,3 +20,4 @@ mod tests;
 mod trials;
 pub mod update;
 mod walk;
+pub mod words;

@@ -30,6 +30,7 @@ use crate::{
     measure::Measurements,
     operator::OperatorError,
     resources,
+    review::{Fates, review},
     rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
@@ -164,7 +165,7 @@ impl Run<'_> {
         if matches!(finished, Some(Err(ShardClosed))) {
             end = EndReason::Broken(ShardClosed.to_string());
         }
-        let (accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
+        let (mut accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
         collector.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
         let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
@@ -173,9 +174,13 @@ impl Run<'_> {
             of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
         };
         let pending_periods: Vec<(DeviceId, PendingPeriod)> = accounts.iter().flat_map(periods).collect();
+        let fates =
+            |(name, account): (&DeviceId, &mut DeviceAccount)| (name.clone(), std::mem::take(&mut account.fates));
+        let fates: Fates = accounts.iter_mut().filter(|(_, account)| !account.fates.is_empty()).map(fates).collect();
         let (ledger, commands) = self.reconcile_within_limits(accounts, &mut stop_timeout, observer).await;
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
-        let rollout = collector.watch.write(self.folder, &collector.total)?;
+        let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &fates, lasted);
+        let rollout = collector.watch.write(self.folder, &collector.total, reviewed)?;
         let ending = Ending {
             plan: self.plan,
             epoch: self.time.epoch,

@@ -2,7 +2,7 @@
 
 use crate::moments::Moments;
 use crate::number::{grouped, share, span};
-use crate::review::{Cell, RolloutReview, Stop, Truth};
+use crate::review::{DeviceStory, GateThresholds, RolloutReview, Stop, TrueState, Truth};
 
 /// What was rolled out, and to whom.
 pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
@@ -68,21 +68,19 @@ fn stopped(of: &RolloutReview, stop: &Stop, moments: Moments) -> String {
 /// How many devices broke in the end, and how many were spared.
 fn harm(of: &RolloutReview) -> String {
     let broken = of.count(|cell| cell.is_broken);
-    let doomed = of.count(|cell| is_doomed(of, cell));
+    let doomed = of.count(|cell| cell.true_state() == TrueState::NotBrokenYet);
     let spared = of.count(|cell| !cell.is_installed);
     let would = of.count(|cell| !cell.is_installed && cell.truth.breaks());
-    let doomed = if doomed > 0 { format!(", and is going to break {} more", grouped(doomed)) } else { String::new() };
+    let doomed = match doomed {
+        0 => String::new(),
+        _ => format!(" ({} more have it and had not broken yet)", grouped(doomed)),
+    };
     format!(
         "When the run ended it had broken {}{doomed}. {} never got it; it would have broken {} of these.",
         devices(broken),
         devices(spared),
         grouped(would),
     )
-}
-
-/// Whether a device has a release that is going to break it.
-fn is_doomed(_: &RolloutReview, cell: &Cell) -> bool {
-    cell.is_installed && !cell.is_broken && cell.truth.breaks() && cell.believed != "ROLLED_BACK"
 }
 
 /// What would have happened without a gate.
@@ -114,6 +112,40 @@ pub(crate) fn without_gate(of: &RolloutReview) -> String {
     )
 }
 
+/// What the server believed beside what was true, in a sentence.
+pub(crate) fn beliefs(of: &RolloutReview) -> String {
+    let confirmed = of.count(|cell| cell.is_confirmed());
+    let failed = of.count(|cell| cell.is_failed());
+    let wrongly_confirmed = of.count(|cell| cell.is_confirmed() && cell.is_believed_wrongly());
+    let wrongly_failed = of.count(|cell| cell.is_failed() && cell.is_believed_wrongly());
+    let unnoticed = of.count(|cell| cell.is_broken && !cell.is_failed());
+    format!(
+        "The server held {} to be confirmed, of which {} were not well, and {} to have failed, of which {} were well. Of the {} that broke it knew {}.",
+        devices(confirmed),
+        grouped(wrongly_confirmed),
+        grouped(failed),
+        grouped(wrongly_failed),
+        grouped(of.count(|cell| cell.is_broken)),
+        grouped(of.count(|cell| cell.is_broken) - unnoticed),
+    )
+}
+
+/// A device's story in one line, without its name: `KS-200 at site-07: offered 13:05, died 19:10, LOST 20:10`.
+pub(crate) fn story(of: &DeviceStory, moments: Moments) -> String {
+    let when = |at_s: f64| moments.time_of_day(at_s).unwrap_or_else(|| span(at_s));
+    let mut events: Vec<String> =
+        of.events.iter().map(|event| format!("{} {}", event.what.replace('_', " "), when(event.at_s))).collect();
+    let is_told =
+        of.events.iter().any(|event| event.what == of.believed || event.what.eq_ignore_ascii_case(&of.believed));
+    if let (Some(last_seen_s), true) = (of.last_seen_s, of.is_silent) {
+        events.push(format!("last heard {}", when(last_seen_s)));
+    }
+    if !is_told {
+        events.push(format!("{} in the end", of.believed.replace('_', " ")));
+    }
+    format!("{} at {}: {}", of.model, of.site, events.join(", "))
+}
+
 /// `1 h into the run (Thu 2026-01-01 01:00 UTC)`.
 pub(crate) fn at(moments: Moments, at_s: f64) -> String {
     let date = moments.date(at_s).map_or_else(String::new, |date| format!(" ({date})"));
@@ -123,4 +155,33 @@ pub(crate) fn at(moments: Moments, at_s: f64) -> String {
 /// `1 device`, `1 500 devices`.
 fn devices(count: u64) -> String {
     format!("{} {}", grouped(count), if count == 1 { "device" } else { "devices" })
+}
+
+/// Why a threshold that did not trip says no more.
+pub(crate) fn evidence_end(of: &RolloutReview, gate: &GateThresholds, moments: Moments) -> String {
+    match (&gate.evidence_ends_with, gate.evidence_until_s) {
+        (Some(decision), Some(until_s)) if decision == "completed" => {
+            format!("not before the rollout was completed, {}", after_start(of, until_s, moments))
+        }
+        (Some(decision), Some(until_s)) => {
+            format!("not before it was {decision}, {}", after_start(of, until_s, moments))
+        }
+        _ => format!("not before the run ended, {}", after_start(of, of.observed_until_s, moments)),
+    }
+}
+
+/// `1 h 8 min after the start (Thu 2026-01-01 02:08 UTC)`.
+fn after_start(of: &RolloutReview, at_s: f64, moments: Moments) -> String {
+    let date = moments.date(at_s).map_or_else(String::new, |date| format!(" ({date})"));
+    format!("{} after the start{date}", span(at_s - of.started_at_s))
+}
+
+/// The name of a gate's test for people.
+pub(crate) fn test_in_words(test: &str) -> &str {
+    match test {
+        "raw" => "share of failures",
+        "clopper_pearson" => "exact confidence limits (Clopper and Pearson)",
+        "sprt" => "sequential test (Wald)",
+        other => other,
+    }
 }

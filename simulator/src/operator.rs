@@ -461,17 +461,17 @@ impl Operator {
         self.heartbeats(&i64::MAX.to_string(), 1).await.map(|page| page.last_row)
     }
 
-    /// Passes every heartbeat stored after the row `after` to `each`, in commit order.
+    /// Passes every heartbeat stored after the row `after` to `each`, in commit order, with the time when it was received.
     pub async fn stored_heartbeats(
         &self,
         after: i64,
-        mut each: impl FnMut(&DeviceId, Sequence),
+        mut each: impl FnMut(&DeviceId, Sequence, UnixMs),
     ) -> Result<(), OperatorError> {
         let (mut next, mut cursors) = (Some(after.to_string()), Cursors::default());
         while let Some(cursor) = next {
             let page = self.heartbeats(&cursor, PAGE).await?;
-            for (_, device_id, boot_epoch, seq, _, _) in &page.items {
-                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq });
+            for (_, device_id, boot_epoch, seq, _, received_at) in &page.items {
+                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq }, *received_at);
             }
             let path = || format!("/api/heartbeats?cursor={cursor}");
             next = cursors

@@ -349,18 +349,24 @@ pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<Ga
     Ok(readings)
 }
 
+/// The group in which a gate judges a device of this stage, model and site, while the rollout is in `stage`; none if it does not
+/// judge the device.
+pub fn group_of(gate: &Gate, stage: usize, of_stage: usize, model: &str, site: &str) -> Option<String> {
+    Some(match gate.scope {
+        Scope::Cumulative => "all".to_owned(),
+        Scope::Stage if of_stage != stage => return None,
+        Scope::Stage => format!("stage {}", stage + 1),
+        Scope::Model => model.to_owned(),
+        Scope::Site => site.to_owned(),
+        Scope::Stratum => format!("{model} at {site}"),
+    })
+}
+
 /// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
 fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
     let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
     for cell in tally.cells.iter().filter(|cell| cell.stage <= stage) {
-        let of = match gate.scope {
-            Scope::Cumulative => "all".to_owned(),
-            Scope::Stage if cell.stage != stage => continue,
-            Scope::Stage => format!("stage {}", stage + 1),
-            Scope::Model => cell.model.clone(),
-            Scope::Site => cell.site.clone(),
-            Scope::Stratum => format!("{} at {}", cell.model, cell.site),
-        };
+        let Some(of) = group_of(gate, stage, cell.stage, &cell.model, &cell.site) else { continue };
         let (failed, executed, devices) = groups.entry(of).or_default();
         *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
         if let Some(outcome) = cell.state.outcome() {

@@ -44,13 +44,7 @@ fn of_stage(number: usize, last: usize, stage: &Stage) -> String {
 }
 
 fn of_gate(number: usize, gate: &Gate) -> String {
-    let whom = match gate.scope {
-        Scope::Cumulative => "all devices that have an outcome",
-        Scope::Stage => "the devices that the current stage added",
-        Scope::Model => "the devices of each model on their own",
-        Scope::Site => "the devices of each site on their own",
-        Scope::Stratum => "the devices of each model at each site on their own",
-    };
+    let whom = judged(gate.scope);
     let does = match gate.action {
         Action::Pause => "pauses the rollout until a person resumes it",
         Action::Abort => "ends the rollout",
@@ -83,6 +77,17 @@ fn of_gate(number: usize, gate: &Gate) -> String {
         }
     };
     format!("Gate {number} judges {whom}: it {does} as soon as {when}.{}", counted_failures(gate))
+}
+
+/// Whom a gate of this scope judges.
+pub fn judged(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Cumulative => "all devices that have an outcome",
+        Scope::Stage => "the devices that the current stage added",
+        Scope::Model => "the devices of each model on their own",
+        Scope::Site => "the devices of each site on their own",
+        Scope::Stratum => "the devices of each model at each site on their own",
+    }
 }
 
 /// Failures that a raw gate tolerates from the first device on.

@@ -3,6 +3,10 @@
 //! Each target of a rollout is asked three questions: what does the server believe (its update, by the admin API), what happened
 //! (the device's own notes), and what does the release do to it once installed (the ground truth, which needs no installation).
 
+mod evidence;
+mod stories;
+mod what_if;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
@@ -17,6 +21,8 @@ use crate::{
     scenario::Plan,
 };
 
+pub use evidence::Confirmations;
+
 /// A device that missed as many heartbeats is silent.
 const SILENT_BEATS: u32 = 3;
 
@@ -24,12 +30,19 @@ const SILENT_BEATS: u32 = 3;
 pub type Fates = BTreeMap<DeviceId, Vec<Fate>>;
 
 /// Reviews the rollouts of a run that devices took part in until `lasted`.
-pub fn review(plan: &Plan, seen: &ObservedRollouts, fates: &Fates, lasted: Duration) -> Review {
+pub fn review(
+    plan: &Plan,
+    seen: &ObservedRollouts,
+    fates: &Fates,
+    confirmations: &Confirmations,
+    lasted: Duration,
+) -> Review {
     let silent_after = plan.interval() * SILENT_BEATS;
-    let with = With { plan, truth: &GroundTruth::of(plan), epoch: seen.epoch, fates, lasted, silent_after };
+    let truth = &GroundTruth::of(plan);
+    let with = With { plan, truth, epoch: seen.epoch, fates, confirmations, lasted, silent_after };
     let rollouts = seen.rollouts.iter().map(|(rollout, decisions)| {
         let updates = seen.updates.get(&rollout.rollout_id).map(Vec::as_slice).unwrap_or_default();
-        of_rollout(&with, rollout, decisions, &with.targets(rollout, decisions, updates))
+        of_rollout(&with, rollout, decisions, updates)
     });
     Review { silent_after_s: silent_after.as_secs_f64(), rollouts: rollouts.collect() }
 }
@@ -40,6 +53,7 @@ struct With<'a> {
     truth: &'a GroundTruth,
     epoch: UnixMs,
     fates: &'a Fates,
+    confirmations: &'a Confirmations,
     lasted: Duration,
     silent_after: Duration,
 }
@@ -110,8 +124,12 @@ fn of_rollout(
     with: &With<'_>,
     rollout: &ObservedRollout,
     decisions: &[ObservedDecision],
-    targets: &[Target<'_>],
+    updates: &[ObservedUpdate],
 ) -> RolloutReview {
+    let targets = &with.targets(rollout, decisions, updates);
+    let window_s = rollout.policy.confirm_window_s;
+    let (stories, stories_total) = stories::stories(with, targets, with.confirmations, window_s);
+    let changes = evidence::changes(updates, with.confirmations, window_s);
     let started = started_at(decisions).map_or(Duration::ZERO, |at| with.since_start(at));
     let mut stage_devices = vec![0; rollout.policy.stages.len()];
     for target in targets {
@@ -129,6 +147,9 @@ fn of_rollout(
         stage_devices,
         stop: stop(with, decisions, targets),
         cells: cells(targets),
+        stories,
+        stories_total,
+        thresholds: what_if::of_gates(with, rollout, decisions, &changes, targets),
     }
 }
 

@@ -9,20 +9,25 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
+mod review;
 mod rollout;
 
 const STYLE: &str = include_str!("report.css");
 
 pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let summary = &run.summary;
+    let is_reviewed = run.review.as_ref().is_some_and(|review| !review.rollouts.is_empty());
+    let (gates, figures): (Vec<&Figure>, Vec<&Figure>) =
+        figures.iter().partition(|figure| is_reviewed && figure.name == "gate_statistic");
     let sections = [
         verdict(summary),
+        review::sections(run, &gates),
         expectations(summary),
         invariants(summary),
-        rollout::section(run, figures),
+        rollout::section(run, &figures),
         key_numbers(summary),
         adversaries(summary),
-        plots(figures),
+        plots(&figures),
         codes(summary),
         latencies(summary),
         generator(summary),
@@ -228,8 +233,8 @@ fn adversaries(summary: &Summary) -> String {
 }
 
 /// The plots of a run, embedded in the page.
-fn plots(figures: &[Figure]) -> String {
-    section("plots", "Plots", &pictures(figures.iter().filter(|figure| !figure.is_of_rollout)))
+fn plots(figures: &[&Figure]) -> String {
+    section("plots", "Plots", &pictures(figures.iter().copied().filter(|figure| !figure.is_of_rollout)))
 }
 
 /// Plots, one below the other.

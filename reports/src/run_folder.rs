@@ -8,6 +8,7 @@
 //! | `events.ndjson.zst` | the event log, compressed: what happened, in order; a rehearsal's is hashed. Absent with `--events none` |
 //! | `rollouts.ndjson` | one [`RolloutSample`] a line; only of a run that rolls firmware out |
 //! | `decisions.ndjson` | one [`RolloutDecision`] a line; only of a run that rolls firmware out |
+//! | `review.json` | [`crate::review::Review`]; only of a run that rolls firmware out |
 //! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from those above |
 //!
 //! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.

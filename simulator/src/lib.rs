@@ -36,6 +36,7 @@ pub mod pairs;
 pub mod parallel;
 pub mod record;
 pub mod resources;
+pub mod review;
 pub mod rollout_monitor;
 pub mod rollout_order;
 pub mod run_events;

@@ -177,12 +177,21 @@ impl<'a> Population<'a> {
         let stages = steps.iter().map(|(share_bp, min_executed, bake_s)| Stage {
             share_bp: *share_bp,
             min_executed: *min_executed,
+            min_executed_bp: None,
             bake_s: *bake_s,
             approval: Approval::Auto,
         });
         Policy {
             stages: stages.collect(),
-            gates: vec![Gate { outcomes, threshold_bp, min_executed, test: Test::Raw, scope, action: Action::Abort }],
+            gates: vec![Gate {
+                outcomes,
+                threshold_bp,
+                min_executed,
+                min_executed_bp: None,
+                test: Test::Raw,
+                scope,
+                action: Action::Abort,
+            }],
             in_flight_max: 500,
             starts_per_min: 200,
             site_unavailable_max: None,
@@ -190,6 +199,7 @@ impl<'a> Population<'a> {
             progress_timeout_s: 3_600,
             lost_after_s: lost_after_s.max(self.lost_after_s()[1]),
             max_wait_s: 14 * 86_400,
+            watch_s: None,
             roll_back_to: None,
         }
     }

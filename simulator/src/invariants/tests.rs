@@ -308,6 +308,7 @@ fn rollout(status: &str, decisions: Vec<ObservedDecision>) -> End {
         updates: BTreeMap::new(),
         versions: BTreeMap::new(),
         gates: Vec::new(),
+        policy: serde_json::from_str(r#"{"stages": [], "gates": []}"#).unwrap(),
     };
     let rollouts = rollout_monitor::ObservedRollouts {
         rollouts: vec![(seen, decisions)],

@@ -8,7 +8,11 @@ use tokio::time::Instant;
 
 use super::Device;
 use crate::{
-    device::{firmware::Next, machine::DeviceState},
+    device::{
+        fate::{Fate, FateEvent},
+        firmware::Next,
+        machine::DeviceState,
+    },
     ground_truth::{InstallOutcome, Subject},
     measure::Broken,
     scenario::HeartbeatInterval,
@@ -65,9 +69,10 @@ impl Device {
         if self.installed.insert(release_counter) {
             let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
+            self.note_fate(release_counter, FateEvent::Installed);
         }
         if fate == InstallOutcome::Bricks {
-            return self.die("bricked", release_counter);
+            return self.die(FateEvent::Bricked, release_counter);
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
@@ -89,7 +94,7 @@ impl Device {
                 device.shard.measure(|measured| measured.dying -= 1);
                 // Only if it still runs this release.
                 if device.machine.firmware.running().release_counter == release_counter {
-                    device.die("died", release_counter);
+                    device.die(FateEvent::Died, release_counter);
                 }
             });
         }
@@ -100,13 +105,14 @@ impl Device {
     }
 
     /// The release with this counter bricked or killed the device.
-    fn die(&mut self, how: &str, release_counter: u64) {
+    fn die(&mut self, how: FateEvent, release_counter: u64) {
         if self.is_retired || self.machine.state() == DeviceState::Dead {
             return;
         }
         let was_registered = i64::from(self.machine.state() == DeviceState::Registered);
         let runs = self.machine.firmware.running().version.to_string();
-        self.log_firmware_event(how, &runs);
+        self.log_firmware_event(how.as_str(), &runs);
+        self.note_fate(release_counter, how);
         self.machine.die();
         self.waiting.clear();
         let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
@@ -116,6 +122,12 @@ impl Device {
             measured.registered -= was_registered;
             *measured.running.entry(runs).or_default() -= 1;
         });
+    }
+
+    /// Notes what a release did, for the device's account.
+    fn note_fate(&mut self, release_counter: u64, what: FateEvent) {
+        let at = self.shard.time.elapsed();
+        self.account.fates.push(Fate { at, release_counter, what });
     }
 
     /// Logs the ground truth of a firmware event.

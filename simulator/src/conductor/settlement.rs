@@ -17,7 +17,7 @@ pub(super) struct Settlement {
     not_before: Duration,
     /// How long everything must have been over.
     effects: Duration,
-    /// How long completed rollouts are watched: until then, devices that fail count.
+    /// How long a device that has died is not lost yet, if completed rollouts are watched. Later the watch sees nothing new.
     watch: Duration,
     /// Since when everything is over.
     over_since: Option<Duration>,
@@ -41,11 +41,12 @@ impl Settlement {
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
         // Long enough that the invariants can judge whether a device was starved after it.
         let effects = invariants::wait_limit(plan) + plan.interval() * 2;
-        let watch = plan.policies.values().map(Policy::watch_s).max().map(Duration::from_secs).unwrap_or_default();
+        let unseen_s = |policy: &Policy| policy.watch_s().min(policy.lost_after_s);
+        let watch = plan.policies.values().map(unseen_s).max().map(Duration::from_secs).unwrap_or_default();
         Some(Self { not_before: last + effects, effects, watch, over_since: None })
     }
 
-    /// Whether every rollout is over and its watch has ended, no device is updating, and none runs firmware that is going to break it.
+    /// Whether every rollout is over and its watch sees nothing new, no device is updating, and none runs firmware that is going to break it.
     pub(super) fn is_reached(&mut self, now: Duration, collector: &Collector) -> bool {
         if !collector.watch.is_settled || collector.total.dying != 0 {
             self.over_since = None;

@@ -96,13 +96,6 @@ impl Judge {
         abort
     }
 
-    /// Whether a run that ends now would miss an expectation that it could still meet: a count that only needs time to grow.
-    pub fn needs_more_time(&self, total: &Measurements) -> bool {
-        let (ledger, rollouts) = (Ledger::default(), ObservedRollouts::default());
-        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts };
-        self.watched.iter().any(|watched| watched.is_growing(so_far))
-    }
-
     /// Adds what was measured after the run had ended at `end`: it belongs to each span that lasted until then, but no time
     /// passed in it.
     pub fn take_tail(&mut self, end: Duration, measured: &Measurements) {
@@ -161,25 +154,6 @@ impl Watched {
     /// Whether no later sample can still meet the bound.
     fn is_missed_for_good(&self, so_far: Final<'_>) -> bool {
         self.is_broken_by_emptiness() || self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
-    }
-
-    /// Whether it is a count of the whole run that has not grown to its bound.
-    fn is_growing(&self, so_far: Final<'_>) -> bool {
-        let Expectation { metric, every, bound, .. } = &self.expectation;
-        let grows = matches!(
-            metric,
-            Metric::HeartbeatSent
-                | Metric::HeartbeatAcked
-                | Metric::Codes(_)
-                | Metric::Errors
-                | Metric::RegisterAcked
-                | Metric::PunchesMade
-        );
-        let is_below = |value: f64| match bound {
-            Bound::Max(_) => false,
-            Bound::Min(wanted) | Bound::Equals(wanted) => value < *wanted,
-        };
-        grows && every.is_none() && is_below(self.value(so_far).unwrap_or(0.0))
     }
 
     fn is_broken_by_emptiness(&self) -> bool {
@@ -348,21 +322,6 @@ mod tests {
             judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() }).0.remove(0),
             aborted_at,
         )
-    }
-
-    /// Whether ten heartbeats are enough for a run to end early.
-    #[test]
-    fn a_count_that_only_needs_time_keeps_a_run_going() {
-        let needs_more = |metric, bound| {
-            let mut judge = Judge { watched: vec![watched(metric, bound)] };
-            let measured = second_with(10, 0);
-            judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
-            judge.needs_more_time(&measured)
-        };
-        assert!(needs_more("heartbeat.acked", Bound::Min(11.0)) && needs_more("heartbeat.acked", Bound::Equals(11.0)));
-        assert!(!needs_more("heartbeat.acked", Bound::Min(10.0)) && !needs_more("heartbeat.acked", Bound::Max(11.0)));
-        // Time alone does not change this one: the rollouts are over.
-        assert!(!needs_more("updated.2.0.0", Bound::Min(5.0)));
     }
 
     #[test]

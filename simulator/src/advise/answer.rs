@@ -68,14 +68,16 @@ pub struct Advised {
     pub found_if_all_run: f64,
     /// How long after the start it is found at the latest, in seconds.
     pub found_after_s: u64,
-    /// Devices that the bug breaks until the canary ends, or the rollout is stopped before: expected.
-    pub broken: f64,
+    /// Devices that the bug hits until the canary ends, or the rollout is stopped before: expected.
+    pub hit: f64,
     /// In 95 % of all cases at most.
-    pub broken_at_most: u32,
+    pub hit_at_most: u32,
     /// Expected if the bug is not found.
-    pub broken_if_missed: f64,
-    /// Devices that break in the first step if the release breaks all that it can.
-    pub broken_if_all_break: u32,
+    pub hit_if_missed: f64,
+    /// Devices of the first step that can have the bug: all are hit if the release breaks every device.
+    pub first_step: u32,
+    /// The number of failures in the first step at which the gate stops.
+    pub first_step_stops_at: u32,
     /// How long the rollout of a good release takes at best, in seconds.
     pub duration_s: u64,
     /// The chance to stop a good release by mistake, at [`Advice::background`].
@@ -116,8 +118,10 @@ impl Advice {
             ),
             format!("- The bake times follow from the scenario: {}.", self.fails),
             self.background_line(),
-            String::new(),
+            self.false_alarms_line(),
         ];
+        lines.retain(|line| !line.is_empty());
+        lines.push(String::new());
         lines.extend(self.table());
         lines.push(String::new());
         lines.extend(self.rehearsed.as_ref().map(|of| {
@@ -129,6 +133,19 @@ impl Advice {
         }));
         lines.extend(self.policies.iter().map(|of| format!("{}: {}", of.name, of.sentence())));
         lines.join("\n")
+    }
+
+    /// Whether a policy has as few false alarms as wanted.
+    fn false_alarms_line(&self) -> String {
+        let wanted_bp = self.question.false_alarms_bp;
+        let wanted = f64::from(wanted_bp) / 10_000.0;
+        if self.policies.iter().any(|of| of.false_alarms <= wanted) {
+            return String::new();
+        }
+        format!(
+            "- No policy has false alarms below {}: there are too few devices, or too little time.",
+            percent(wanted_bp)
+        )
     }
 
     fn background_line(&self) -> String {
@@ -169,13 +186,13 @@ type Value<T> = fn(&T) -> String;
 const CALCULATED: [(&str, Value<Advised>); 9] = [
     ("", |of| of.name.clone()),
     ("canary", |of| format!("{} devices, {}", grouped(of.canary_devices), percent(of.canary.share_bp))),
-    ("stops at", |of| format!("{} of {}", counted(of.canary.failures, "failure"), grouped(of.canary_of_group))),
+    ("stops at", stops_at),
     ("finds it", |of| format!("{} or more", per_cent((of.found * 1_000.0).floor() / 1_000.0, 1))),
     ("found after at most", |of| time(of.found_after_s)),
-    ("broken by then", |of| format!("{:.1}, 95 %: at most {}", of.broken, of.broken_at_most)),
-    ("broken if all break", |of| grouped(of.broken_if_all_break)),
+    ("hit by then", |of| format!("{:.1}, 95 %: at most {}", of.hit, of.hit_at_most)),
+    ("hit if all are", |of| grouped(of.first_step)),
     ("false alarms", |of| per_cent(of.false_alarms, 1)),
-    ("good release takes", |of| time(of.duration_s)),
+    ("good release takes", |of| format!("{} or more", time(of.duration_s))),
 ];
 
 /// The rehearsed rows.
@@ -187,6 +204,15 @@ const REHEARSED: [(&str, Value<RehearsedPolicy>); 6] = [
     ("  false alarms", |of| of.false_alarms.to_string()),
     ("  good release takes", |of| median(of.duration_s)),
 ];
+
+/// `1 failure of 113, then 4 of 573`: in the first step, and in the canary.
+fn stops_at(of: &Advised) -> String {
+    let canary = format!("{} of {}", of.canary.failures, grouped(of.canary_of_group));
+    if of.policy.stages.len() > 2 {
+        return format!("{} of {}, then {canary}", of.first_step_stops_at, grouped(of.first_step));
+    }
+    canary
+}
 
 fn median(seconds: Option<f64>) -> String {
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -209,9 +235,9 @@ impl Advised {
             ""
         };
         format!(
-            "{}; missed, the bug would break about {:.0}. It tolerates {} of good devices failing by themselves.{most}",
+            "{}; missed, the bug would hit about {:.0}. It tolerates {} of good devices failing by themselves.{most}",
             steps.join(", then "),
-            self.broken_if_missed,
+            self.hit_if_missed,
             per_cent(self.tolerates, 2)
         )
     }

@@ -10,7 +10,8 @@ use ks_server::rollout::{
 };
 
 use super::{
-    Advised, Canary, NoAdvice, Question, binomial::Binomial, ceil, executed, population::Population, share, too_late,
+    Advised, Canary, NoAdvice, Question, binomial::Binomial, ceil, executed, population::Population, share,
+    threshold_bp, too_late,
 };
 
 /// The engine evaluates a rollout at least this often.
@@ -48,9 +49,8 @@ impl<'a> Candidate<'a> {
             shares.push(WHOLE_BP);
         }
         let of_group = population.devices_at(canary.share_bp);
-        // The largest threshold that so many failures of the whole canary exceed.
-        let threshold_bp = (u64::from(canary.failures) * u64::from(WHOLE_BP) - 1) / u64::from(of_group.max(1));
-        let threshold_bp = u16::try_from(threshold_bp).unwrap_or(WHOLE_BP).min(WHOLE_BP - 1);
+        let threshold_bp = threshold_bp(population, canary)
+            .ok_or_else(|| NoAdvice::Impossible("a gate's threshold would need a finer unit".to_owned()))?;
         let first = shares.first().map_or(0, |share_bp| population.devices_at(*share_bp));
         let gate = Some((question.group.scope(), threshold_bp, executed(first).max(1)));
         let bare: Vec<(u16, u32, u64)> = shares.iter().map(|share_bp| (*share_bp, 1, 0)).collect();
@@ -105,10 +105,16 @@ impl<'a> Candidate<'a> {
     fn found_by_stage(&self) -> Vec<f64> {
         let rate = share(self.question.detect_bp);
         let Some(gate) = self.policy.gates.first() else { return Vec::new() }; // each policy here has one
-        let all = self.devices[2];
-        let own = groups(gate.scope, &self.planned.stages).into_values().find(|added| added.iter().sum::<u32>() == all);
+        let own = groups(gate.scope, &self.planned.stages).remove(self.question.group.of());
         let passes = own.map_or_else(Vec::new, |added| promoted(gate, &added, rate, Order::FailuresLast));
         passes.into_iter().map(|chance| 1.0 - chance).collect()
+    }
+
+    /// The failures of the first step at which the gate stops.
+    fn first_step_stops_at(&self) -> u32 {
+        let Some(gate) = self.policy.gates.first() else { return 0 }; // each policy here has one
+        let devices = u64::from(self.devices[0].max(gate.min_executed));
+        u32::try_from(u64::from(gate.threshold_bp) * devices / u64::from(WHOLE_BP)).map_or(0, |most| most + 1)
     }
 
     /// The highest chance to fail by itself at which false alarms are as rare as wanted.
@@ -125,7 +131,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn advised(&self, name: &str, background: f64) -> Advised {
         let [first_step, of_group, all] = self.devices;
         let rate = share(self.question.detect_bp);
-        let broken = Binomial::new(of_group, rate);
+        let hit = Binomial::new(of_group, rate);
         let found = self.found_by_stage();
         let found_by = |stage: Option<usize>| stage.and_then(|stage| found.get(stage)).copied().unwrap_or(0.0);
         let goes_on = 1.0 - found_by(self.canary_stage.checked_sub(1));
@@ -139,10 +145,11 @@ impl<'a> Candidate<'a> {
             found: Binomial::new(executed(of_group), rate).at_least(self.canary.failures),
             found_if_all_run: found_by(Some(self.canary_stage)),
             found_after_s: self.found_after.as_secs(),
-            broken: (f64::from(first_step) + goes_on * f64::from(of_group - first_step.min(of_group))) * rate,
-            broken_at_most: broken.quantile(MOST),
-            broken_if_missed: f64::from(all) * rate,
-            broken_if_all_break: first_step,
+            hit: (f64::from(first_step) + goes_on * f64::from(of_group - first_step.min(of_group))) * rate,
+            hit_at_most: hit.quantile(MOST),
+            hit_if_missed: f64::from(all) * rate,
+            first_step,
+            first_step_stops_at: self.first_step_stops_at(),
             duration_s: self.planned.at_best_s,
             false_alarms: self.false_alarms(background),
             tolerates: self.tolerates(),

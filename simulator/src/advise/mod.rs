@@ -18,7 +18,10 @@ use std::time::Duration;
 use binomial::devices_needed;
 use candidate::Candidate;
 use ks_protocol::duration;
-use ks_server::rollout::{plan::percent, policy::Scope};
+use ks_server::rollout::{
+    plan::percent,
+    policy::{Scope, WHOLE_BP},
+};
 use population::Population;
 use serde::{Serialize, Serializer};
 
@@ -81,6 +84,14 @@ impl Group {
         }
     }
 
+    /// Its name in readings of the gate that judges it on its own.
+    fn of(&self) -> &str {
+        match self {
+            Self::Fleet => "all",
+            Self::Model(name) | Self::Site(name) => name,
+        }
+    }
+
     /// The scope of a gate that judges this group on its own.
     fn scope(&self) -> Scope {
         match self {
@@ -132,22 +143,27 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         let needed = devices_needed(failures, rate, wanted, usable)?;
         Some(Canary { failures, needed, share_bp: population.share_with(|own| executed(own) >= needed)? })
     };
-    let canaries: Vec<Canary> = (1..=FAILURES_MAX).map_while(canary).collect();
+    let canaries = (1..=FAILURES_MAX).map_while(canary);
+    let canaries: Vec<Canary> = canaries.filter(|canary| threshold_bp(&population, canary).is_some()).collect();
     let Some(first) = canaries.first() else { return Err(too_few(question, devices, smallest)) };
     let in_time = |canary: &Canary, steps: &[u16]| Candidate::of(&population, question, canary, steps);
     let small = in_time(first, &[first.share_bp])?;
     let background = population.background.max(rate * BACKGROUND_PART);
     let is_calm = |candidate: &Candidate| candidate.false_alarms(background) <= share(question.false_alarms_bp);
-    let mut calm = None;
+    let mut calm: Option<(&Canary, Candidate<'_>, f64)> = None;
     for canary in canaries.iter().skip(1) {
         let Ok(candidate) = in_time(canary, &[canary.share_bp]) else { break };
+        let false_alarms = candidate.false_alarms(background);
         let is_enough = is_calm(&candidate);
-        calm = Some((canary, candidate));
+        if calm.as_ref().is_none_or(|(_, _, least)| false_alarms < *least) {
+            calm = Some((canary, candidate, false_alarms));
+        }
         if is_enough {
             break;
         }
     }
-    let (canary, base) = calm.as_ref().map_or((first, &small), |(canary, candidate)| (*canary, candidate));
+    let calm = calm.filter(|(_, _, least)| *least < small.false_alarms(background));
+    let (canary, base) = calm.as_ref().map_or((first, &small), |(canary, candidate, _)| (*canary, candidate));
     let step_bp = canary.share_bp / FIRST_STEP_PART;
     let stepped = (step_bp > 0).then(|| in_time(canary, &[step_bp, canary.share_bp]).ok()).flatten();
     let mut policies = Vec::new();
@@ -171,6 +187,16 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         policies,
         rehearsed: None,
     })
+}
+
+/// The threshold of a raw gate that stops a canary at this number of failures, and at none less, in basis points; none if it would
+/// need a finer unit.
+fn threshold_bp(population: &Population<'_>, canary: &Canary) -> Option<u16> {
+    let devices = u64::from(population.devices_at(canary.share_bp)).max(1);
+    let parts = |failures: u32| u64::from(failures) * u64::from(WHOLE_BP);
+    let threshold_bp = ((parts(canary.failures) - 1) / devices).min(u64::from(WHOLE_BP) - 1);
+    let spares_one_less = parts(canary.failures - 1) <= threshold_bp * devices;
+    u16::try_from(threshold_bp).ok().filter(|_| spares_one_less)
 }
 
 /// The devices of so many that have an outcome at the least.
@@ -197,12 +223,20 @@ fn too_few(question: &Question, devices: u32, smallest: u32) -> NoAdvice {
     );
     // 1 - (1 - wanted)^(1 / devices)
     let rate = 1.0 - (1.0 - share(*with_bp)).powf(1.0 / f64::from(usable.max(1)));
-    let help = format!(
-        "ask for a larger bug (--detect {:.2}% is the smallest that {usable} devices show with {wanted}), or be content with {:.1} % (--with {:.0}%)",
-        (rate * 10_000.0).ceil() / 100.0,
-        chance * 100.0,
-        (chance * 100.0).floor(),
-    );
+    let content = if chance >= 0.01 {
+        format!(", or be content with {:.1} % (--with {:.0}%)", chance * 100.0, (chance * 100.0).floor())
+    } else {
+        String::new()
+    };
+    let help = if usable == 0 {
+        "a single device shows nothing: ask for a larger group".to_owned()
+    } else {
+        let smallest = (rate * 10_000.0).ceil() / 100.0;
+        format!(
+            "ask for a larger bug (--detect {smallest:.2}% is the smallest that {} with {wanted}){content}",
+            if usable == 1 { "1 device shows".to_owned() } else { format!("{usable} devices show") }
+        )
+    };
     NoAdvice::NoPolicy { why, help }
 }
 

@@ -24,8 +24,6 @@ use crate::{
 const LOST_AFTER_S: u64 = 3_600;
 /// Silence counts after this many heartbeat intervals at the least: the server refuses less.
 const SILENT_BEATS: u64 = 3;
-/// Most names that an error lists.
-const NAMED_MAX: usize = 20;
 /// Firmware that dies later does so at up to this many tenths of its time.
 const LATEST_TENTHS: u32 = 11;
 
@@ -59,6 +57,8 @@ pub(super) struct Population<'a> {
     /// At which share each device that can have the bug enters, ascending.
     enters_bp: Vec<u16>,
     targets: u32,
+    /// The share at which the last device of all enters.
+    last_enters_bp: u16,
     /// The chance that a device of a good release counts as failed by itself.
     pub(super) background: f64,
 }
@@ -83,6 +83,7 @@ impl<'a> Population<'a> {
             starts_at,
             enters_bp: Vec::new(),
             targets: 0,
+            last_enters_bp: WHOLE_BP,
             background: 0.0,
         };
         let whole = population.draft(&[(WHOLE_BP, 1, 0)], None, LOST_AFTER_S);
@@ -95,12 +96,11 @@ impl<'a> Population<'a> {
         let own = targets.iter().filter(is_own);
         let mut enters_bp: Vec<u16> = own.map(|target| target.place.enters_bp).collect();
         if enters_bp.is_empty() {
-            return Err(NoAdvice::Impossible(format!(
-                "the rollout reaches no device of {group}{}",
-                others(plan, group)
-            )));
+            return Err(NoAdvice::Impossible(format!("the rollout reaches no device of {group}")));
         }
         enters_bp.sort_unstable();
+        let last_enters_bp = targets.iter().map(|target| target.place.enters_bp).max();
+        population.last_enters_bp = last_enters_bp.unwrap_or(WHOLE_BP);
         (population.enters_bp, population.targets) = (enters_bp, planned.targets);
         Ok(population)
     }
@@ -120,7 +120,7 @@ impl<'a> Population<'a> {
         u32::try_from(self.enters_bp.partition_point(|enters_bp| *enters_bp <= share_bp)).unwrap_or(u32::MAX)
     }
 
-    /// The smallest share with enough of them.
+    /// The smallest share with enough of them; the whole, if it contains every device of the fleet.
     pub(super) fn share_with(&self, is_enough: impl Fn(u32) -> bool) -> Option<u16> {
         let (mut low, mut high) = (1, WHOLE_BP);
         if !is_enough(self.devices_at(high)) {
@@ -130,7 +130,7 @@ impl<'a> Population<'a> {
             let middle = low.midpoint(high);
             if is_enough(self.devices_at(middle)) { high = middle } else { low = middle + 1 }
         }
-        Some(low)
+        Some(if low >= self.last_enters_bp { WHOLE_BP } else { low })
     }
 
     /// How long devices may be silent: as usual, or as short as possible.
@@ -212,16 +212,4 @@ impl<'a> Population<'a> {
             .unwrap_or_else(|| Err("the scenario's firmware can't be a release".to_owned()))
             .map_err(|why| NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}")))
     }
-}
-
-/// The names that the fleet has instead, as the end of a sentence.
-fn others(plan: &Plan, group: &Group) -> String {
-    let all = match group {
-        Group::Fleet => return String::new(),
-        Group::Model(_) => &plan.fleet.models,
-        Group::Site(_) => &plan.fleet.sites,
-    };
-    let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(NAMED_MAX).collect();
-    let more = if all.len() > NAMED_MAX { " and others" } else { "" };
-    format!(": the fleet has {}{more}", names.join(", "))
 }

@@ -8,7 +8,7 @@ use std::{
 use ks_protocol::{duration, number::within};
 use ks_reports::{
     run_folder::Verdict,
-    score::{read_score, read_trials},
+    score::{State, read_score, read_trials},
 };
 use ks_server::{
     clock::{Clock, SystemClock},
@@ -120,6 +120,9 @@ pub(super) fn run(
     mut options: Options,
     folder: Option<&RunFolder>,
 ) -> Result<u8, Failure> {
+    if options.events.is_some() {
+        return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
+    }
     let text = read(path)?;
     let Some(mut plan) = plan(path, &text, Some(Mode::Rehearse), &options)? else { return Ok(2) };
     let question = asked.question(&plan)?;
@@ -158,7 +161,8 @@ pub(super) fn run(
     advice.rehearsed = Some(Rehearsed::of(&advice, &score, &trials));
     write(folder.path(), &advice)?;
     show(&advice, folder.path(), is_json)?;
-    Ok(if code == 4 { 0 } else { code }) // fewer trials than wanted are an answer too; the table says how many
+    // Fewer trials than wanted are an answer too, which says how many; those that a person ended are not.
+    Ok(if code == 4 && score.state == State::OutOfTime { 0 } else { code })
 }
 
 fn show(advice: &Advice, folder: &Path, is_json: bool) -> Result<(), Failure> {

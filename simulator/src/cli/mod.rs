@@ -144,7 +144,7 @@ struct Options {
     /// Write the summary as JSON to standard output
     #[arg(long)]
     json: bool,
-    /// Show no progress, and print nothing for a run that passes
+    /// Show no progress, and print nothing on standard error for a run that passes
     #[arg(long)]
     quiet: bool,
 }

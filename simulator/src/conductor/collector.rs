@@ -91,11 +91,6 @@ impl Collector {
         Ok(self.judge.take(from, to.min(self.end), measured, &self.total))
     }
 
-    /// Whether an expectation counts something that needs more time.
-    pub(super) fn needs_more_time(&self) -> bool {
-        self.judge.needs_more_time(&self.total)
-    }
-
     fn tick(&self, (from, to): (Duration, Duration), measured: &Measurements) -> Tick {
         let beats = measured.of(MessageType::Heartbeat);
         let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile| {

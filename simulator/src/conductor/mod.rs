@@ -301,9 +301,7 @@ impl Run<'_> {
                         sampled?;
                     }
                     let now = self.time.elapsed();
-                    let is_settled = |settlement: &mut Settlement| {
-                        settlement.is_reached(now, collector) && !collector.needs_more_time()
-                    };
+                    let is_settled = |settlement: &mut Settlement| settlement.is_reached(now, collector);
                     if settlement.as_mut().is_some_and(is_settled) && timeline_is_over {
                         self.run_context.log.borrow_mut().event(now, "settled", &[]);
                         return Ok(EndReason::Settled);

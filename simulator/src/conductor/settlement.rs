@@ -7,7 +7,7 @@ use ks_server::rollout::policy::Policy;
 use super::collector::Collector;
 use crate::{
     invariants,
-    scenario::{During, Plan},
+    scenario::{During, Expectation, Plan},
     timeline::Step,
 };
 
@@ -24,11 +24,12 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, or that sends commands: they may
-    /// wait for a device, or expire, until the end.
+    /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, that sends commands (they may
+    /// wait for a device, or expire, until the end), or that expects something of what devices send until the end.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
         let sends_commands = plan.timeline.iter().any(|timed| matches!(timed.step, Step::SendCommand(_)));
-        if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands {
+        let lasts_to_the_end = plan.expectations.iter().any(Expectation::depends_on_the_length);
+        if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands || lasts_to_the_end {
             return None;
         }
         let steps = plan.timeline.iter().map(|timed| timed.at + timed.step.fault(plan.interval()).unwrap_or_default());

@@ -199,7 +199,12 @@ impl Plan {
 
     /// Whether a rollout is started.
     pub fn has_rollouts(&self) -> bool {
-        self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout(_)))
+        self.rollouts() > 0
+    }
+
+    /// How many are.
+    pub fn rollouts(&self) -> usize {
+        self.timeline.iter().filter(|step| matches!(step.step, Step::StartRollout(_))).count()
     }
 
     /// The settings of a run's own server: the scenario's, and those that its fleet requires.

@@ -69,10 +69,14 @@ impl Source {
         Self { path: path.display().to_string(), absolute, sha256: hex(&Sha256::digest(content)) }
     }
 
-    /// Where it is: as it was given, or else from the root.
+    /// Where it is: as it was given, unless the same file is only found from the root.
     pub fn place(&self) -> PathBuf {
-        let given = PathBuf::from(&self.path);
-        if given.exists() || self.absolute.is_empty() { given } else { PathBuf::from(&self.absolute) }
+        let is_it = |path: &&String| {
+            let content = bounded::read(Path::new(path), FILE_BYTES_MAX);
+            content.is_ok_and(|content| hex(&Sha256::digest(&content)) == self.sha256)
+        };
+        let found = [&self.path, &self.absolute].into_iter().find(is_it);
+        PathBuf::from(found.unwrap_or(&self.path))
     }
 }
 
@@ -153,8 +157,12 @@ impl Request {
         let mut found = Vec::new();
         let mut unless = |is_same: bool, why: String| found.extend((!is_same).then_some(why));
         unless(
-            self.program == now.program && self.format == now.format,
+            self.program == now.program,
             format!("it was begun by ks-fleet {}, and this is {}", self.program, now.program),
+        );
+        unless(
+            self.format == now.format,
+            format!("its format is {}, and this program's is {}", self.format, now.format),
         );
         unless(
             self.scenario.sha256 == now.scenario.sha256,

@@ -112,7 +112,7 @@ impl Trials<'_> {
             let Some((number, done)) = done else {
                 return !is_out_of_time();
             };
-            if ended.is_some() {
+            if ended.is_some() || failure.is_some() {
                 return false;
             }
             match done.and_then(|made| record.append(number, &made.trial).map(|()| made)) {

@@ -74,6 +74,13 @@ fn run(
     if !trials.are_judged() && !plan.has_rollouts() {
         return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
     }
+    if !trials.are_judged() && plan.rollouts() > 1 {
+        let why = format!(
+            "the scenario starts {} rollouts, and a score is about one: remove the others, or omit --policy and --bug-rates",
+            plan.rollouts()
+        );
+        return Err(Failure::BadRequest(why));
+    }
     let numbers = trials.numbers()?;
     let mut new = None;
     let (folder, mut record) = if let Some(path) = &resumed {

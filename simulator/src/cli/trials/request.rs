@@ -62,8 +62,9 @@ pub(in crate::cli) struct TrialOptions {
 /// `0.5` per cent is 50 basis points.
 pub(in crate::cli) fn rate_bp(text: &str) -> Result<u16, String> {
     let bad = || format!("`{text}`: expected per cent from 0 to 100 with two decimals at most, such as 0.5");
-    let (whole, parts) = text.trim().trim_end_matches('%').split_once('.').unwrap_or((text.trim_end_matches('%'), ""));
-    if parts.len() > 2 || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let (whole, parts) = number.split_once('.').unwrap_or((number, "0"));
+    if !(1..=2).contains(&parts.len()) || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad());
     }
     let whole: u16 = canonical(whole).ok_or_else(bad)?;
@@ -182,6 +183,12 @@ impl TrialOptions {
             return Err(Failure::NotResumable { path: folder.clone(), why: differences.join("; ") });
         }
         check(&request, &policies)?;
+        // Commands that repeat a trial name the files as they were named first.
+        let request = match before {
+            Some(Request { scenario, policies, .. }) => Request { scenario, policies, ..request },
+            None => request,
+        };
+        let scenario = PathBuf::from(&request.scenario.path);
         signatures.choose();
         let options = Options {
             seed: request.seed,

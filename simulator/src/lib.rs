@@ -8,6 +8,7 @@
 //! no other access.
 
 pub mod adversary;
+pub mod churn;
 pub mod cli;
 pub mod conductor;
 pub mod console;

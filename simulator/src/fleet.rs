@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
+    churn::Agenda,
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, device_key},
@@ -341,7 +342,10 @@ impl<'a> Actors<'a> {
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
         let machine = self.machine(spec.device_id.clone(), spec.model, otrts.get(number).or(only_one));
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
-        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed);
+        let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
+        episodes.retain(|episode| episode.to > spec.starts_after);
+        let agenda = Agenda::of(episodes);
+        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed, agenda);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 

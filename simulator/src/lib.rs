@@ -9,6 +9,7 @@
 
 pub mod adversary;
 pub mod advise;
+pub mod churn;
 pub mod cli;
 pub mod conductor;
 pub mod console;

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    churn::Schedule,
     conductor::{Reports, Run},
     drive::rehearse::disk::Disk,
     event_log::EventLog,
@@ -264,6 +265,7 @@ pub fn shard(
         shifts: shifts(plan),
         trusted: RefCell::default(),
         ground_truth: GroundTruth::of(plan),
+        churn: Schedule::of(plan, time.epoch),
         network_faults,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,

@@ -94,9 +94,15 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         event_log_sha256: about.event_log_sha256,
         ledger: played.ledger,
         replay: about.replay,
-        notes: about.notes,
+        notes: about.notes.into_iter().chain(churn(total)).collect(),
         ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
     }
+}
+
+/// The background failures of the run, in a sentence.
+fn churn(total: &Measurements) -> Option<String> {
+    let counts: Vec<String> = total.churn.iter().map(|(kind, count)| format!("{count} {}", kind.as_str())).collect();
+    (!counts.is_empty()).then(|| format!("Background failures that began: {}.", counts.join(", ")))
 }
 
 /// Why a run ended before its time.

@@ -33,7 +33,7 @@ pub enum DeviceState {
     Registered,
     /// The server answered that it is revoked: silent from then on.
     Revoked,
-    /// Bricked or killed by its firmware.
+    /// Bricked or killed by its firmware, or removed.
     Dead,
 }
 

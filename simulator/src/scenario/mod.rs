@@ -6,6 +6,7 @@
 
 mod adversaries;
 pub(crate) mod check;
+mod churn;
 mod diagnostic;
 mod expectation;
 mod faults;
@@ -26,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use adversaries::{Addresses, Adversary, AdversaryKind};
+pub use churn::{Churn, ChurnKind, When};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};
 pub use faults::{Fault, Scope, hit_bp_of_fleet};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::adversaries::Adversary;
+use super::churn::Churn;
 use super::expectation::Expectation;
 use super::faults::Fault;
 use crate::timeline::{Phase, Step};
@@ -94,6 +95,8 @@ pub struct Fleet {
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
+    /// What happens to devices without any release.
+    pub churn: Vec<Churn>,
 }
 
 /// A release, and how it really behaves: hidden from the server.

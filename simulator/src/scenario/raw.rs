@@ -45,7 +45,13 @@ pub(super) const FLEET: Section = Section {
         "models",
         "site",
         "sites",
+        "churn",
     ],
+};
+/// The keys of `[[fleet.churn]]`.
+pub(super) const CHURN: Section = Section {
+    title: "[[fleet.churn]]",
+    keys: &["kind", "per_day_bp", "lasts", "loss_bp", "hours", "only_model", "only_site"],
 };
 /// The keys of `[[fleet.model]]`.
 pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
@@ -133,6 +139,19 @@ pub(super) struct RawFleet {
     pub(super) uptime_at_start: Field<Duration>,
     pub(super) models: RawShares,
     pub(super) sites: RawShares,
+    pub(super) churn: Option<Vec<RawChurn>>,
+}
+
+/// Background failures of one kind.
+pub(super) struct RawChurn {
+    pub(super) at: Place,
+    pub(super) kind: Field<String>,
+    pub(super) per_day_bp: Field<i64>,
+    pub(super) lasts: Field<Duration>,
+    pub(super) loss_bp: Field<i64>,
+    pub(super) hours: Field<String>,
+    pub(super) only_model: Field<String>,
+    pub(super) only_site: Field<String>,
 }
 
 /// Models or sites, in either form: the check refuses both together.
@@ -272,6 +291,23 @@ impl RawFleet {
             uptime_at_start: table.duration("uptime_at_start", problems),
             models: RawShares::read(&table, ("model", MODEL), ("models", MODELS), problems),
             sites: RawShares::read(&table, ("site", SITE), ("sites", SITES), problems),
+            churn: read_each(table.tables("churn", CHURN.title, problems), problems, RawChurn::read),
+        }
+    }
+}
+
+impl RawChurn {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(CHURN, elsewhere, problems);
+        Self {
+            at: table.at,
+            kind: table.text("kind", problems),
+            per_day_bp: table.integer("per_day_bp", problems),
+            lasts: table.duration("lasts", problems),
+            loss_bp: table.integer("loss_bp", problems),
+            hours: table.text("hours", problems),
+            only_model: table.text("only_model", problems),
+            only_site: table.text("only_site", problems),
         }
     }
 }
@@ -457,7 +493,7 @@ fn elsewhere(key: &str) -> Option<String> {
     if has(&TOP) {
         return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
     }
-    let section = [FLEET, FIRMWARE, FAULT, ADVERSARY, EXPECT].into_iter().find(has);
+    let section = [FLEET, FIRMWARE, FAULT, CHURN, ADVERSARY, EXPECT].into_iter().find(has);
     let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
     section.map(is_elsewhere).or_else(|| in_another_step(key))
 }

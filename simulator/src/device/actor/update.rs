@@ -20,16 +20,19 @@ use crate::{
 
 /// Time to write an image into a slot.
 const INSTALL_TIME: Duration = Duration::from_secs(20);
-const BOOT_TIME: Duration = Duration::from_secs(40);
+/// Time to boot, in which a device is silent.
+pub const BOOT_TIME: Duration = Duration::from_secs(40);
 
 impl Device {
     /// Takes the next local step of an update.
     pub(super) fn continue_update(&mut self, ctx: &mut Context<Self>) {
+        let cycle = self.power_cycle;
         match self.machine.firmware.take_next() {
             None => {}
             Some(Next::Install) => {
-                ctx.run_later(INSTALL_TIME, |device, ctx| {
-                    if let Some(release_counter) = device.machine.firmware.installing() {
+                ctx.run_later(INSTALL_TIME, move |device, ctx| {
+                    let is_current = device.power_cycle == cycle;
+                    if let Some(release_counter) = device.machine.firmware.installing().filter(|_| is_current) {
                         device.fate = device.install_outcome(release_counter);
                         let is_written = device.fate != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
@@ -39,13 +42,21 @@ impl Device {
             }
             Some(Next::Reboot) => {
                 self.is_off = true;
-                // Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
-                let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
-                self.shard.measure(|measured| measured.due -= lost);
-                self.link.close();
-                ctx.run_later(BOOT_TIME, Self::booted);
+                self.lose_memory();
+                ctx.run_later(BOOT_TIME, move |device, ctx| {
+                    if device.power_cycle == cycle {
+                        device.booted(ctx);
+                    }
+                });
             }
         }
+    }
+
+    /// Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
+    pub(super) fn lose_memory(&mut self) {
+        let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+        self.shard.measure(|measured| measured.due -= lost);
+        self.link.close();
     }
 
     /// What the release that it has just written will do to it.
@@ -63,7 +74,7 @@ impl Device {
     }
 
     /// Booting after an update has ended, in success or in a brick.
-    fn booted(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
         let fate = self.fate;
         if self.installed.insert(release_counter) {

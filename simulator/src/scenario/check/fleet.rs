@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::shares;
 use super::value::{LABEL, duration_in, integer_in, mismatch, or_default, required, text_like};
+use crate::scenario::churn::Churn;
 use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
 use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, SITE, SITES};
@@ -41,8 +42,8 @@ impl CheckedFleet {
         self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())
     }
 
-    /// The fleet, if all of it is valid.
-    pub(super) fn into_fleet(self) -> Option<Fleet> {
+    /// The fleet with its background failures, if all of it is valid.
+    pub(super) fn into_fleet(self, churn: Vec<Churn>) -> Option<Fleet> {
         Some(Fleet {
             devices: self.devices?,
             heartbeat_interval: self.heartbeat_interval?,
@@ -54,6 +55,7 @@ impl CheckedFleet {
             uptime_at_start: self.uptime_at_start?,
             models: self.models?,
             sites: self.sites?,
+            churn,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Checks a scenario: every value against its range, then values against each other; reports all problems together.
 
 mod adversary;
+mod churn;
 mod expect;
 mod faults;
 pub(crate) mod firmware;
@@ -20,7 +21,7 @@ use super::ServerSettings;
 use super::limits;
 use super::plan::{Mode, Plan, Timing, phases};
 use super::problem::{Problem, Problems, closest, quoted};
-use super::raw::{RawFleet, RawScenario};
+use super::raw::{RawChurn, RawFleet, RawScenario};
 use super::reader::{At, Field};
 use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
@@ -65,7 +66,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
-    let fleet = check_fleet(raw.fleet, problems);
+    let (fleet, churn) = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
         mode,
@@ -82,6 +83,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         rollouts: Vec::new(),
         settings,
     };
+    let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
     let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
     let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
@@ -101,7 +103,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         duration: known.duration?,
         ramp: ramp?,
         drain: drain?,
-        fleet: fleet.into_fleet()?,
+        fleet: fleet.into_fleet(churn?)?,
         server: server?,
         firmware: firmware?,
         policies: policies?,
@@ -124,14 +126,18 @@ fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems
     }
 }
 
-fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> CheckedFleet {
+/// The fleet, and its background failures, which are not checked yet.
+fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> (CheckedFleet, Option<Vec<RawChurn>>) {
     match fleet {
-        Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
-        Field::Wrong => CheckedFleet::default(),
+        Field::Given(At { at, value: mut fleet }) => {
+            let churn = fleet.churn.take();
+            (fleet::check(fleet, at, problems), churn)
+        }
+        Field::Wrong => (CheckedFleet::default(), None),
         Field::Absent => {
             let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
             problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
-            CheckedFleet::default()
+            (CheckedFleet::default(), None)
         }
     }
 }

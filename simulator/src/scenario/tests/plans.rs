@@ -38,6 +38,7 @@ fn missing_keys_have_their_defaults() {
         answer_timeout: s(10),
         firmware_version: "1.0.0".to_owned(),
         uptime_at_start: Duration::ZERO,
+        churn: Vec::new(),
         models: share("KS-100"),
         sites: share("HQ"),
     };

@@ -61,7 +61,7 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         let planned = match release(plan, firmware) {
             Some(_) if !is_first => Err("a rollout of this name was started before".to_owned()),
             Some(release) => {
-                plan::plan(&request, &release, candidates, interval.as_secs()).map_err(|no| no.to_string())
+                plan::plan(&request, &release, candidates, interval.as_secs(), Vec::new()).map_err(|no| no.to_string())
             }
             None => continue, // the step's own check reports the missing firmware
         };

@@ -106,7 +106,7 @@ roll_back_to = "r-8"
 
 #[test]
 fn a_written_scenario_is_accepted_and_says_what_was_planned() {
-    let (request, plan) = planned(POLICY);
+    let (request, plan) = planned(&POLICY.replacen("bake_s = 3600", "bake_s = 3600, approval = \"manual\"", 1));
     let text = written(&request, &plan);
     let checked = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings);
     let scenario = checked.unwrap_or_else(|problems| panic!("{}\n{text}", problems[0].message));
@@ -120,6 +120,8 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
     );
     let sites = [("Z-rich", 200), ("Lyon--Gare", 100), ("Lyon--Gare-2", 100)];
     assert_eq!(shares(&scenario.fleet.sites), sites.map(|(name, share)| (name.to_owned(), share)).into());
+    assert_eq!(scenario.timeline.len(), 2, "the start, and the approval of the first stage");
+    assert!(scenario.timeline[1].at >= scenario.timeline[0].at + Duration::from_secs(plan.stages[0].expected_s));
     let policy = &scenario.policies["planned"];
     assert_eq!((&policy.stages, policy.watch_s), (&request.policy.stages, Some(86_400)));
     let versions: Vec<_> =

@@ -5,12 +5,20 @@ use ks_protocol::text::counted;
 use super::output;
 use crate::{
     failure::StartError,
-    rollout::{plan::percent, progress::GateProgress, step::Status, update::UpdateState},
+    rollout::{
+        plan::percent,
+        progress::{GateProgress, NextStep},
+        step::Status,
+        update::UpdateState,
+    },
     service::rollouts::{
         Rollout,
         status::{DeviceUpdate, LookAt, RolloutStatus},
     },
 };
+
+/// Most devices shown that are only on their way; most of these are well.
+const WAITING_SHOWN: usize = 5;
 
 /// Shows a rollout's status, a topic a line.
 pub(super) fn show(status: &RolloutStatus) -> Result<(), StartError> {
@@ -36,7 +44,7 @@ pub(super) fn show(status: &RolloutStatus) -> Result<(), StartError> {
     for gate in &progress.gates {
         say(&format!("gate {}", gate.reading.gate + 1), gate_text(gate));
     }
-    if let Some(next) = &progress.next {
+    if let Some(next) = progress.next.filter(|next| next.what != NextStep::Watched) {
         say("next", format!("{} {} at the earliest, if nothing fails", next.what.as_str(), next.at));
     }
     for what in &progress.waits_for {
@@ -89,8 +97,14 @@ fn gate_text(gate: &GateProgress) -> String {
 fn show_devices(look_at: &LookAt) -> Result<(), StartError> {
     let LookAt { failed, silent, waiting, unreached } = look_at;
     let mut rows = Vec::new();
-    for (why, devices) in [("failed", failed), ("silent", silent), ("updating", waiting), ("unreached", unreached)] {
-        rows.extend(devices.iter().map(|device| row(why, device)));
+    let all = usize::MAX;
+    for (why, devices, most) in [
+        ("failed", failed, all),
+        ("silent", silent, all),
+        ("updating", waiting, WAITING_SHOWN),
+        ("unreached", unreached, WAITING_SHOWN),
+    ] {
+        rows.extend(devices.iter().take(most).map(|device| row(why, device)));
     }
     if rows.is_empty() {
         return Ok(());

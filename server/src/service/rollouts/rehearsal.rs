@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     rollout::{
         plan::{self, Plan},
-        policy::Policy,
+        policy::{Approval, Policy},
     },
     store::releases::ReleaseRecord,
 };
@@ -50,8 +50,10 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
     let (models, sites) = (totals(plan, |stage| &stage.by_model), totals(plan, |stage| &stage.by_site));
     let ramp = Duration::from_mins(30).max(heartbeat_interval * 2);
     let starts_at = ramp + heartbeat_interval * 2;
+    let approvals = approvals(plan, policy, starts_at.as_secs());
+    let approved_s = approvals.last().map_or(0, |(at_s, _)| *at_s);
     // Half as long again as expected, and the watch; it ends early if nothing is left to happen.
-    let lasts_s = starts_at.as_secs() + plan.expected_s / 2 * 3 + policy.watch_s() + 4 * 3_600;
+    let lasts_s = starts_at.as_secs() + approved_s + plan.expected_s / 2 * 3 + policy.watch_s() + 4 * 3_600;
     let hours = lasts_s.div_ceil(3_600).min(HOURS_MAX);
     let (devices, outcomes) = (plan.targets, plan.stages.iter().map(|stage| stage.min_executed).sum::<u32>());
     let name = scenario_name(rollout_id);
@@ -94,6 +96,14 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         quoted(&version),
         quoted(rollout_id.as_str())
     );
+    for (at_s, stage) in approvals {
+        let _ = write!(
+            text,
+            "\n# Stage {stage} waits for a person, who comes this late. Before it waits, an approval is refused.\n\
+             [[timeline]]\nat = \"{at_s}s\"\ndo = \"order_rollout\"\nrollout = {}\norder = \"approve\"\n",
+            quoted(rollout_id.as_str())
+        );
+    }
     for (metric, bound) in [
         ("rollout.completed".to_owned(), "equals = 1".to_owned()),
         ("rollout.aborted".to_owned(), "equals = 0".to_owned()),
@@ -103,6 +113,21 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         let _ = write!(text, "\n[[expect]]\nmetric = {}\n{bound}\n", quoted(&metric));
     }
     text
+}
+
+/// When a person approves each stage that needs it, in seconds from the start of the rehearsal, and its number from 1: a quarter later
+/// than expected and half an hour, so that the stage surely waits.
+fn approvals(plan: &Plan, policy: &Policy, starts_at_s: u64) -> Vec<(u64, u32)> {
+    let mut approvals = Vec::new();
+    let mut at_s = starts_at_s;
+    for (number, (stage, planned)) in (1..).zip(policy.stages.iter().zip(&plan.stages)) {
+        at_s += planned.expected_s;
+        if stage.approval == Approval::Manual {
+            at_s += planned.expected_s / 4 + 1_800;
+            approvals.push((at_s, number));
+        }
+    }
+    approvals
 }
 
 /// The devices of each model or site in all stages, by names that the format allows.

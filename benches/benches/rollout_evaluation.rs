@@ -130,9 +130,9 @@ fn main() {
         let candidates = store.candidates(&record, &Selector::default())?;
         Ok((record, candidates))
     });
-    let cost = repeated(1, || drop(plan(&request, &record, candidates.clone(), 60).unwrap()));
+    let cost = repeated(1, || drop(plan(&request, &record, candidates.clone(), 60, Vec::new()).unwrap()));
     row("a plan", cost);
-    let (_, targets) = plan(&request, &record, candidates, 60).unwrap();
+    let (_, targets) = plan(&request, &record, candidates, 60, Vec::new()).unwrap();
     let new = NewRollout {
         rollout_id: rollout_id.clone(),
         release_id: record.release_id.clone(),

@@ -110,6 +110,59 @@ async fn a_failed_gate_aborts_and_stops_downloads() {
     assert_eq!((&aborted["gates"][0]["failed"], &aborted["gates"][0]["verdict"]), (&1.into(), &"FAIL".into()));
 }
 
+/// Goal: the status says what a rollout waits for and whom to look at; once it is complete, how long it is watched; and as long as it
+/// is, it can be aborted. The API and the command line say the same.
+/// Method: two devices, of which one fails under a gate that tolerates it; then the watch.
+#[tokio::test]
+async fn a_status_says_what_a_rollout_waits_for_and_that_it_is_watched() {
+    let server = world(&NO_LIMITS).start();
+    let mut fleet = server.fleet("KS", 2).await;
+    for device in &mut fleet {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    let mut policy = single_stage_policy(2, 6_000);
+    policy["watch_s"] = json!(3_600);
+    server.roll_out("spring", "fw-18", policy).await.done();
+    let [failing, updating] = &mut fleet[..] else { panic!() };
+    until_offered(failing).await;
+    failing.report_step("fw-18", UpdateStep::Failed, Some(UpdateClass::InstallFailed)).await;
+    until_offered(updating).await;
+    let status = server.get("/api/rollouts/spring/status").await.done();
+    let progress = &status["progress"];
+    assert_eq!((&progress["executed"], &progress["executed_needed"]), (&json!(1), &json!(2)), "{status}");
+    assert_eq!(progress["gates"][0]["clean_to_pass"], 1, "1 of 2 is 50 %, 60 % are tolerated");
+    assert_eq!(progress["next"]["what"], "COMPLETED");
+    assert_eq!(progress["waits_for"][0], "1 more outcome of stage 1: 1 of 2 that it needs");
+    assert_eq!(status["look_at"]["failed"][0]["device_id"], failing.id.as_str());
+    assert_eq!(status["look_at"]["waiting"][0]["device_id"], updating.id.as_str());
+    assert_eq!(status["last_decision"]["decision"], "created");
+    let shown = server.run(&["rollout", "status", "spring"]).stdout;
+    for said in ["waits for  1 more outcome of stage 1", "stage 1 of 1 (100 %)", "install_failed", "if nothing fails"] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    install_update(updating).await;
+    until_confirmed(&server, updating, "spring").await;
+    until_status(&server, "spring", "COMPLETED").await;
+    let status = server.get("/api/rollouts/spring/status").await.done();
+    assert_eq!(status["progress"]["next"]["what"], "WATCHED", "{status}");
+    assert_eq!((&status["rollout"]["open"], &status["rollout"]["late_failures"]), (&json!(true), &json!(0)));
+    assert!(server.run(&["rollout", "status", "spring"]).stdout.contains("since completion 0 devices failed"));
+    // It comes back with the old firmware: 2 of 2 have failed.
+    updating.reboot();
+    updating.beat_running(BEFORE).await;
+    eventually("it is told of", async || {
+        let decisions = server.decisions("spring").await;
+        ["alert", "late"].iter().all(|what| decisions.iter().any(|decided| decided == what))
+    })
+    .await;
+    assert_eq!(server.rollout("spring").await["late_failures"], 1);
+    assert_eq!(server.metric("ks_rollout_decisions_total{what=\"late\"}").await, Some(1.0));
+    assert_eq!(server.metric("ks_rollout_decisions_total{what=\"alert\"}").await, Some(1.0));
+    let aborted = server.run(&["rollout", "abort", "spring", "--reason", "it comes back with the old one"]);
+    assert!(aborted.stdout.contains("ABORTED"), "{aborted:?}");
+}
+
 /// Goal: an abort stops a download in progress: the answer to the device's next status says so.
 /// Method: an operator aborts while one device downloads.
 #[tokio::test]

@@ -25,6 +25,7 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/canary-good-release.toml"),
     ("rehearse", "scenarios/canary-2pct-brick.toml"),
     ("rehearse", "scenarios/canary-late-failure.toml"),
+    ("rehearse", "scenarios/late-failures-after-completion.toml"),
     ("rehearse", "scenarios/canary-one-model.toml"),
     ("rehearse", "scenarios/lying-firmware.toml"),
     ("rehearse", "scenarios/site-outage-during-canary.toml"),

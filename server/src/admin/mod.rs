@@ -143,6 +143,13 @@ fn firmware_routes() -> Vec<Route> {
         Route::new(Get, "/rollouts/{rollout_id}", A::READ, "Get a rollout's current state", rollouts::get),
         Route::new(
             Get,
+            "/rollouts/{rollout_id}/status",
+            A::READ,
+            "Get what a rollout waits for, and which devices to look at",
+            rollouts::status,
+        ),
+        Route::new(
+            Get,
             "/rollouts/{rollout_id}/trace",
             A::READ,
             "List a rollout's decisions and their reasons",

@@ -1,10 +1,6 @@
 //! /api/rollouts: plan, create, monitor and control rollouts.
 
-use ks_protocol::{
-    id::{DeviceId, ReleaseId, RolloutId},
-    message::UpdateClass,
-    time::UnixMs,
-};
+use ks_protocol::id::{ReleaseId, RolloutId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +15,6 @@ use crate::{
     app::App,
     clock::ms,
     rollout::{
-        self,
         plan::{Plan, RolloutRequest},
         policy::Policy,
         step::{InvalidTransition, Observed, OperatorOrder, Order},
@@ -32,12 +27,10 @@ use crate::{
             self, Decision, Rollout,
             create::{self, CreateError},
             driver,
+            status::{self, DeviceUpdate, RolloutStatus},
         },
     },
-    store::{
-        devices::Selector,
-        rollouts::{UpdateFilter, UpdateRecord},
-    },
+    store::{devices::Selector, rollouts::UpdateFilter},
 };
 
 /// The rollout to plan or create.
@@ -138,6 +131,13 @@ pub async fn list(call: Call, Query(query): Query<RolloutsQuery>) -> Result<Json
 /// Gets a rollout's current state.
 pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
     load(&call.app, &call.path("rollout_id")?).await
+}
+
+/// Gets how far a rollout is: gates against their bounds, what it waits for, when it goes on, and which devices to look at.
+pub async fn status(call: Call, _: Nothing) -> Result<Json<RolloutStatus>, Problem> {
+    let (rollout_id, app): (RolloutId, _) = (call.path("rollout_id")?, &call.app);
+    let found = status::find(&call.reader, &rollout_id, app.clock.now(), app.config.heartbeat_interval).await?;
+    found.map(Json).ok_or_else(|| unknown(&rollout_id))
 }
 
 async fn load(app: &App, rollout_id: &RolloutId) -> Result<Json<Rollout>, Problem> {
@@ -274,48 +274,6 @@ pub struct UpdatesQuery {
     /// Maximum rows per page; default 100.
     #[schemars(range(min = 1, max = 10_000))]
     limit: Option<usize>,
-}
-
-/// Update of one device.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct DeviceUpdate {
-    device_id: DeviceId,
-    model: String,
-    site: String,
-    /// Stage of the device, from 0.
-    stage: usize,
-    state: UpdateState,
-    offered_at: Option<UnixMs>,
-    /// Time of the last progress.
-    progress_at: Option<UnixMs>,
-    confirming_since: Option<UnixMs>,
-    ended_at: Option<UnixMs>,
-    /// Error class that the device reported.
-    class: Option<UpdateClass>,
-    /// Last detail that the device reported.
-    detail: String,
-    last_seen_at: Option<UnixMs>,
-}
-
-impl From<UpdateRecord> for DeviceUpdate {
-    fn from(record: UpdateRecord) -> Self {
-        let UpdateRecord { device_id, model, site, stage, update, detail, last_seen_at, .. } = record;
-        let rollout::update::Update { state, offered_at, progress_at, confirming_since, ended_at, class, .. } = update;
-        Self {
-            device_id,
-            model,
-            site,
-            stage,
-            state,
-            offered_at,
-            progress_at: (progress_at > UnixMs(0)).then_some(progress_at),
-            confirming_since,
-            ended_at,
-            class,
-            detail,
-            last_seen_at,
-        }
-    }
 }
 
 /// Lists the devices of a rollout with their progress.

@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod plan_table;
 mod rollout;
+mod rollout_status;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

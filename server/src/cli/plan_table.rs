@@ -5,6 +5,7 @@ use crate::{
     edge,
     failure::StartError,
     rollout::{
+        duration::UpdateTime,
         plan::{Plan, percent},
         power::{BUG_RATES_BP, Bounds, GatePower, PowerRow, Through, TogetherRow, rounded},
     },
@@ -36,14 +37,28 @@ pub(super) fn show(plan: &Plan) -> Result<(), StartError> {
                 percent(stage.share_bp),
                 stage.adds.to_string(),
                 stage.devices.to_string(),
+                stage.min_executed.to_string(),
                 duration_text(stage.at_best_s),
+                duration_text(stage.expected_s),
                 by(&stage.by_model),
                 by(&stage.by_site),
             ]
         })
         .collect();
-    output::table(&["stage", "share", "adds", "devices", "at least", "models", "sites"], &rows)?;
-    edge::say(&format!("\n{} in at least {}", counted(plan.targets, "device"), duration_text(plan.at_best_s)))?;
+    output::table(
+        &["stage", "share", "adds", "devices", "outcomes", "at least", "expected", "models", "sites"],
+        &rows,
+    )?;
+    let (devices, at_least) = (counted(plan.targets, "device"), duration_text(plan.at_best_s));
+    let UpdateTime { install_s, confirm_s, measured } = plan.update_time;
+    let basis = if measured == 0 { "assumed".to_owned() } else { format!("the median of {measured} past updates") };
+    edge::say(&format!(
+        "\n{devices} in at least {at_least}; {} expected, if nothing fails and nobody is waited for. An update takes {} from the offer \
+         to the new firmware ({basis}) and {} to be confirmed",
+        duration_text(plan.expected_s),
+        duration_text(install_s),
+        duration_text(confirm_s)
+    ))?;
     for (why, count) in &plan.left_out {
         edge::say(&format!("left out: {count} {why}"))?;
     }

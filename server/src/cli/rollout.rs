@@ -1,6 +1,6 @@
 //! `ks-server rollout`: plan, create, watch and control rollouts; a server may be running.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
@@ -10,7 +10,8 @@ use ks_protocol::{
 use tokio::sync::Mutex;
 
 use super::{
-    Ended, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, settings, text, with_settings,
+    Ended, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, rollout_status, settings, text,
+    with_settings,
 };
 use crate::{
     assembly,
@@ -42,6 +43,7 @@ Examples:
   ks-server rollout plan    --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout create  --rollout spring --release fw-1.4.0 --policy careful.toml --all
   ks-server rollout watch   spring
+  ks-server rollout status  spring
   ks-server rollout approve spring --stage 1 --revision 4 --reason 'checked each canary'
   ks-server rollout abort   spring --reason 'terminals in Lyon reboot'
 
@@ -74,9 +76,19 @@ pub(super) fn command() -> Command {
     let once = Arg::new("once").long("once").action(ArgAction::SetTrue).help("Show it once and exit");
     parent("rollout", "Roll a release out to the fleet, in stages with gates")
         .after_help(EXAMPLES)
-        .subcommand(with_settings(with_request(Command::new("plan").about(
-            "Show the devices of each stage, the shortest duration, and what the gates can detect; changes nothing",
-        ))))
+        .subcommand(with_settings(
+            with_request(Command::new("plan").about(
+                "Show the devices of each stage, how long it takes, and what the gates can detect; changes nothing",
+            ))
+            .arg(
+                text(
+                    "rehearse",
+                    "FILE",
+                    "Also write a new file with a scenario that rehearses this plan: `ks-fleet rehearse FILE`",
+                )
+                .value_parser(value_parser!(PathBuf)),
+            ),
+        ))
         .subcommand(with_settings(
             with_request(
                 Command::new("create").about("Start a rollout; a running server picks it up within half a minute"),
@@ -90,6 +102,12 @@ pub(super) fn command() -> Command {
                 .after_help("Exit codes: 0 completed (or --once), 1 aborted.")
                 .arg(which())
                 .arg(once)
+                .arg(json()),
+        ))
+        .subcommand(with_settings(
+            Command::new("status")
+                .about("Show how far a rollout is, what it waits for, and which devices to look at")
+                .arg(which())
                 .arg(json()),
         ))
         .subcommand(with_settings(order("pause", "Stop offering the release until resumed")))
@@ -204,6 +222,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
         "plan" | "create" => Ok(plan_or_create(&config, name, flags)?),
         "list" => Ok(list(&config, flags.get_flag("json"))?),
         "watch" => watch(&config, flags),
+        "status" => Ok(status(&config, flags)?),
         "trace" => Ok(trace(&config, flags)?),
         _ => Ok(order(&config, name, flags)?),
     }
@@ -220,7 +239,8 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         .map_err(|why| StartError::refused(why, "choose another name for the rollout"))?;
     let request = RolloutRequest { rollout_id: rollout_id.clone(), policy };
     let interval_ms = ms(config.heartbeat_interval);
-    let plan = assembly::with_store(config, async |writer, reader| {
+    let scenario_file = if name == "plan" { flags.get_one::<PathBuf>("rehearse") } else { None };
+    let (plan, scenario) = assembly::with_store(config, async |writer, reader| {
         let planning = Mutex::default();
         let planned = if name == "plan" {
             create::plan(&request, release_id, which.clone(), &reader, &planning, interval_ms).await
@@ -230,12 +250,27 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
             create::create(request, release_id, which.clone(), why, &writer, &reader, &by(), &planning, interval_ms)
                 .await
         };
-        planned.map_err(|error| refused(config, error))
+        let plan = planned.map_err(|error| refused(config, error))?;
+        let scenario = match scenario_file {
+            None => None,
+            Some(_) => {
+                let interval = config.heartbeat_interval;
+                let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
+                Some(written.map_err(|error| refused(config, error))?)
+            }
+        };
+        Ok((plan, scenario))
     })?;
+    if let Some((path, scenario)) = scenario_file.zip(scenario) {
+        write_new(path, &scenario)?;
+    }
     if flags.get_flag("json") {
         output::json(&plan)?;
     } else {
         plan_table::show(&plan)?;
+        if let Some(path) = scenario_file {
+            output::lines(&[String::new(), format!("rehearse it with `ks-fleet rehearse {}`", path.display())])?;
+        }
         if name == "create" {
             edge::say(&format!(
                 "\nrollout {rollout_id} created; `ks-server rollout watch {rollout_id}` shows its progress"
@@ -243,6 +278,12 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Writes a file that must not exist yet.
+fn write_new(path: &std::path::Path, text: &str) -> Result<(), StartError> {
+    let written = std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|cause| StartError::File { what: "create", path: path.to_owned(), cause })
 }
 
 async fn read_rollout(config: &Config, reader: &Reader, rollout_id: &RolloutId) -> Result<Option<Rollout>, StoreError> {
@@ -295,6 +336,15 @@ fn watch(config: &Config, flags: &ArgMatches) -> Ended {
         }
     })?;
     if status == Status::Aborted && !once { Err(Failed::Found) } else { Ok(()) }
+}
+
+fn status(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {
+    let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
+    let status = assembly::with_reader(config, async |reader| {
+        let found = rollouts::status::find(&reader, rollout_id, SystemClock.now(), config.heartbeat_interval).await;
+        found.map_err(|error| assembly::database_error(config, &error))?.ok_or_else(|| unknown(rollout_id))
+    })?;
+    if flags.get_flag("json") { output::json(&status) } else { rollout_status::show(&status) }
 }
 
 /// A rollout on one line.

@@ -1,7 +1,7 @@
 //! The plan of a rollout: which devices are in which stage, which are left out and why, how long it takes at best, and what its
 //! gates can prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ks_protocol::{
     document,
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     counts,
+    duration::{UpdateTime, expected_s},
     gate::EXECUTED_MAX,
     policy::{Gate, Policy, Scope, Stage, WHOLE_BP},
     power::{self, GatePower, TogetherRow, clean_needed},
@@ -40,6 +41,10 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// How long it takes at best, in seconds.
     pub at_best_s: u64,
+    /// How long it is expected to take, in seconds, if nothing fails and no person is waited for.
+    pub expected_s: u64,
+    /// How long the update of one device takes, which this follows from.
+    pub update_time: UpdateTime,
     /// The policy as it would be stored: with counts in place of shares of devices, and the defaults that it left out.
     pub policy: Policy,
     /// What each gate can prove.
@@ -73,7 +78,7 @@ pub enum PlanError {
 }
 
 /// The plan without what gates can prove, which [`power::powers`] computes and which takes longer; and the targets as the store
-/// needs them.
+/// needs them. `past_updates_ms` are times from offer to confirming of the fleet's last updates, if there are any.
 ///
 /// # Errors
 /// The request is invalid.
@@ -82,6 +87,7 @@ pub fn plan(
     release: &ReleaseRecord,
     candidates: Vec<Candidate>,
     heartbeat_interval_s: u64,
+    past_updates_ms: Vec<u64>,
 ) -> Result<(Plan, Vec<Target>), PlanError> {
     let policy = &request.policy;
     let wrong = policy.validate();
@@ -126,6 +132,10 @@ pub fn plan(
         planned.min_executed = stage.min_executed;
         planned.at_best_s = at_best_s(policy, stage, planned.adds, number == last);
     }
+    let update_time = UpdateTime::of(policy, heartbeat_interval_s, past_updates_ms);
+    for (planned, expected_s) in stages.iter_mut().zip(expected_s(policy, &turns(&targets), update_time)) {
+        planned.expected_s = expected_s;
+    }
     let mut wrong =
         policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
@@ -142,6 +152,8 @@ pub fn plan(
         targets: count(targets.len()),
         left_out,
         at_best_s: stages.iter().map(|stage| stage.at_best_s).sum(),
+        expected_s: stages.iter().map(|stage| stage.expected_s).sum(),
+        update_time,
         policy: policy.clone(),
         power: Vec::new(),
         together: Vec::new(),
@@ -214,9 +226,25 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
             by_stratum,
             min_executed: 0,
             at_best_s: 0,
+            expected_s: 0,
         }
     });
     planned.collect()
+}
+
+/// The stage and the number of the site of each target, in the order of their turns.
+fn turns(targets: &[Target]) -> Vec<(usize, usize)> {
+    let names: BTreeSet<&str> = targets.iter().map(|target| target.site.as_str()).collect();
+    let numbers: BTreeMap<&str, usize> = names.into_iter().zip(0..).collect();
+    let mut turns: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            let site = numbers.get(target.site.as_str()).copied().unwrap_or(0); // every site has a number
+            (target.place.enters_bp, target.place.bucket, target.stage, site)
+        })
+        .collect();
+    turns.sort_unstable();
+    turns.into_iter().map(|(_, _, stage, site)| (stage, site)).collect()
 }
 
 /// How long a stage takes at best, in seconds.
@@ -339,7 +367,8 @@ mod tests {
 
     #[test]
     fn a_plan_orders_devices_and_the_same_name_gives_the_same_order() {
-        let planned = || plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap();
+        let planned =
+            || plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), devices(1_000), 60, Vec::new()).unwrap();
         let (first, targets) = planned();
         assert_eq!((first.targets, first.stages[0].adds + first.stages[1].adds), (1_000, 1_000));
         assert!((45..=55).contains(&first.stages[0].adds), "5 % of 1,000: {}", first.stages[0].adds);
@@ -355,7 +384,7 @@ mod tests {
             (policy.gates[0].min_executed, policy.gates[0].min_executed_bp) = (0, Some(5_000));
         });
         for fleet in [200, 1_000, 4_000] {
-            let (planned, _) = plan(&shares, &release(&["KS-100", "KS-200"]), devices(fleet), 60).unwrap();
+            let (planned, _) = plan(&shares, &release(&["KS-100", "KS-200"]), devices(fleet), 60, Vec::new()).unwrap();
             let (stage, gate) = (&planned.policy.stages[0], &planned.policy.gates[0]);
             let adds = planned.stages[0].adds;
             assert!((9 * adds..9 * adds + 10).contains(&(10 * stage.min_executed)), "{adds}: {stage:?}");
@@ -375,7 +404,7 @@ mod tests {
             policy.stages[0].min_executed = 5;
             policy.gates[0].min_executed = 5;
         });
-        let (planned, _) = plan(&small, &release(&["KS-100"]), fleet, 60).unwrap();
+        let (planned, _) = plan(&small, &release(&["KS-100"]), fleet, 60, Vec::new()).unwrap();
         let reasons: Vec<_> = planned.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
         assert_eq!(
             reasons,
@@ -392,9 +421,10 @@ mod tests {
     #[test]
     fn a_gate_that_could_never_pass_is_refused() {
         let exact = request(|policy| policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 });
-        let refused = plan(&exact, &release(&["KS-100", "KS-200"]), devices(1_000), 60).unwrap_err().to_string();
+        let refused =
+            plan(&exact, &release(&["KS-100", "KS-200"]), devices(1_000), 60, Vec::new()).unwrap_err().to_string();
         assert!(refused.contains("gates[0]: it can't pass in stage 1"), "50 devices don't show 0.5 %: {refused}");
-        assert!(plan(&exact, &release(&["KS-100", "KS-200"]), devices(13_000), 60).is_ok(), "650 do");
+        assert!(plan(&exact, &release(&["KS-100", "KS-200"]), devices(13_000), 60, Vec::new()).is_ok(), "650 do");
     }
 
     /// A model of 50 devices is enough for a minimum of one and too few to prove anything: it would hold up the rollout for good.
@@ -407,7 +437,9 @@ mod tests {
                 policy.gates[0].min_executed = min_executed;
             })
         };
-        let of = |min_executed| plan(&by_model(min_executed), &release(&["KS-100", "KS-200"]), devices(17_000), 60);
+        let of = |min_executed| {
+            plan(&by_model(min_executed), &release(&["KS-100", "KS-200"]), devices(17_000), 60, Vec::new())
+        };
         let refused = of(1).unwrap_err().to_string();
         assert!(refused.contains("gates[0]: it can't pass in stage 1: of KS-200 it judges 213 devices"), "{refused}");
         assert!(of(300).is_ok(), "then it is too small to hold anything up, and the large model suffices");
@@ -419,7 +451,8 @@ mod tests {
         for device in &mut fleet[..970] {
             device.open_rollout = Some("spring".parse().unwrap());
         }
-        let refused = plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), fleet, 60).unwrap_err().to_string();
+        let refused =
+            plan(&request(|_| {}), &release(&["KS-100", "KS-200"]), fleet, 60, Vec::new()).unwrap_err().to_string();
         let expected =
             "the release would go to 30 devices; left out of the selected devices: 970 in the open rollout spring";
         assert!(refused.contains("min_executed") && refused.ends_with(expected), "{refused}");
@@ -427,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_rollout_without_targets_is_refused() {
-        let refused = plan(&request(|_| {}), &release(&["KS-900"]), devices(10), 60).unwrap_err();
+        let refused = plan(&request(|_| {}), &release(&["KS-900"]), devices(10), 60, Vec::new()).unwrap_err();
         assert_eq!(refused.to_string(), "no device would get the release: 10 of another model");
     }
 }

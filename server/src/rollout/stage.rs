@@ -25,6 +25,8 @@ pub struct PlannedStage {
     pub min_executed: u32,
     /// How long the stage takes at best, in seconds.
     pub at_best_s: u64,
+    /// How long it is expected to take, in seconds, if nothing fails and no person is waited for.
+    pub expected_s: u64,
 }
 
 /// Devices by the end of each stage, from those that each stage adds.

@@ -348,7 +348,7 @@ fn roll_back(
     };
     let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
     let request = RolloutRequest { rollout_id, policy: roll_back_policy(&from.policy, count) };
-    let planned = plan::plan(&request, &release, candidates, 0);
+    let planned = plan::plan(&request, &release, candidates, 0, Vec::new());
     let (policy, targets) = match planned {
         Ok((plan, targets)) => (plan.policy, targets),
         Err(why) => return Ok(Err(why.to_string())),

@@ -338,6 +338,22 @@ pub struct UpdateFilter {
     pub model: Option<String>,
 }
 
+/// Updates that somebody should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notable {
+    /// Failed; the latest first.
+    Failed,
+    /// Confirmed, still in the rollout, and silent; the longest first.
+    Silent,
+    /// In flight; the one without progress for longest first.
+    Waiting,
+    /// Pending up to this stage, and silent or never seen; the longest first.
+    Unreached {
+        /// The stage, from 0.
+        stage: usize,
+    },
+}
+
 /// Queries about rollouts.
 pub trait RolloutReads {
     /// Names of the open rollouts, the oldest first.
@@ -358,6 +374,18 @@ pub trait RolloutReads {
         after: i64,
         limit: usize,
     ) -> Result<Vec<UpdateRecord>, StoreError>;
+    /// At most `limit` updates of a kind; devices not seen since `silent_before` are silent.
+    fn notable_updates(
+        &mut self,
+        rollout: i64,
+        which: Notable,
+        silent_before: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<UpdateRecord>, StoreError>;
+    /// Of the last updates that came to CONFIRMING, at most `limit`: milliseconds from the offer until then.
+    fn update_times_ms(&mut self, limit: usize) -> Result<Vec<u64>, StoreError>;
+    /// The last decision of a rollout.
+    fn last_decision(&mut self, rollout: i64) -> Result<Option<DecisionRecord>, StoreError>;
     /// The trace of a rollout: decisions above `after`, at most `limit`, the oldest first.
     fn decisions(&mut self, rollout: i64, after: i64, limit: usize) -> Result<Vec<DecisionRecord>, StoreError>;
     /// Decisions of all rollouts above `after`, at most `limit`, the oldest first, each with the rollout's name.

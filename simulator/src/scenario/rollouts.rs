@@ -81,7 +81,7 @@ pub fn planned(
     let is_on = |device: &&DeviceSpec| device.starts_after <= at;
     let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
     let release = release(plan, firmware)?;
-    Some(plan::plan(request, &release, candidates, interval.as_secs()).map_err(|no| no.to_string()))
+    Some(plan::plan(request, &release, candidates, interval.as_secs(), Vec::new()).map_err(|no| no.to_string()))
 }
 
 fn candidate(plan: &Plan, device: &DeviceSpec) -> Candidate {

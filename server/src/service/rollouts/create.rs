@@ -1,7 +1,11 @@
 //! Plans and creates rollouts: the request is resolved against the current fleet, outside any transaction.
 
+use std::time::Duration;
+
 use ks_protocol::{id::ReleaseId, manifest::Manifest};
 use tokio::sync::Mutex;
+
+use super::rehearsal::{self, Rehearsed};
 
 use crate::{
     keys::{KeyringError, KeysetState},
@@ -18,6 +22,9 @@ use crate::{
         rollouts::{Candidate, NewRollout, RolloutRefused},
     },
 };
+
+/// Past updates from which a plan takes how long one lasts.
+const PAST_UPDATES: usize = 1_000;
 
 /// Why a rollout can't be planned or created.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +65,37 @@ pub async fn plan(
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
     let _guard = planning.lock().await;
-    let (release, candidates) = gather(request, release_id, selector, reader).await?;
-    let (plan, _) = plan::plan(request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    let Gathered { release, candidates, past_updates_ms } = gather(request, release_id, selector, reader).await?;
+    let interval_s = heartbeat_interval_ms.div_ceil(1_000);
+    let (plan, _) = plan::plan(request, &release, candidates, interval_s, past_updates_ms)?;
     Ok(with_power(plan).await)
+}
+
+/// A plan as a scenario for `ks-fleet rehearse`.
+///
+/// # Errors
+/// The release is unknown, or the store fails.
+pub async fn rehearsal(
+    request: &RolloutRequest,
+    release_id: &ReleaseId,
+    plan: &Plan,
+    reader: &Reader,
+    heartbeat_interval: Duration,
+) -> Result<String, CreateError> {
+    let (wanted, back) = (release_id.clone(), request.policy.roll_back_to.clone());
+    let asked = reader.ask(move |store| {
+        let back = back.map_or(Ok(None), |back| store.release(&back))?;
+        Ok(store.release(&wanted)?.map(|release| (release, back)))
+    });
+    let (release, back) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
+    Ok(rehearsal::scenario(Rehearsed {
+        rollout_id: &request.rollout_id,
+        plan,
+        policy: &request.policy,
+        release: &release,
+        back: back.as_ref(),
+        heartbeat_interval,
+    }))
 }
 
 /// Adds the statistical power of the gates to a plan.
@@ -69,28 +104,38 @@ async fn with_power(plan: Plan) -> Plan {
     Plan { power, together, ..plan }
 }
 
+/// What a plan is made from.
+struct Gathered {
+    release: ReleaseRecord,
+    candidates: Vec<Candidate>,
+    /// From offer to confirming, of the fleet's last updates.
+    past_updates_ms: Vec<u64>,
+}
+
 /// Loads the release and the candidate devices, and checks `roll_back_to`.
 async fn gather(
     request: &RolloutRequest,
     release_id: &ReleaseId,
     selector: Selector,
     reader: &Reader,
-) -> Result<(ReleaseRecord, Vec<Candidate>), CreateError> {
+) -> Result<Gathered, CreateError> {
     let (wanted, back) = (release_id.clone(), request.policy.roll_back_to.clone());
     let asked = reader.ask(move |store| {
         let Some(release) = store.release(&wanted)? else { return Ok(None) };
         let back = back.map_or(Ok(None), |back| store.release(&back))?;
         let candidates = store.candidates(&release, &selector)?;
-        Ok(Some((release, back, candidates)))
+        let past_updates_ms = store.update_times_ms(PAST_UPDATES)?;
+        Ok(Some((back, Gathered { release, candidates, past_updates_ms })))
     });
-    let (release, back, candidates) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
-    let Some(wanted) = &request.policy.roll_back_to else { return Ok((release, candidates)) };
+    let (back, gathered) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
+    let release = &gathered.release;
+    let Some(wanted) = &request.policy.roll_back_to else { return Ok(gathered) };
     let back = back.ok_or_else(|| CreateError::InvalidRollBack(format!("unknown release {wanted}")))?;
     let is_valid = back.state == ReleaseState::Active
         && back.product == release.product
         && back.release_counter > release.release_counter;
     if is_valid {
-        return Ok((release, candidates));
+        return Ok(gathered);
     }
     Err(CreateError::InvalidRollBack(format!(
         "expected an ACTIVE release of the same product with a counter above {}; {wanted} is {} with counter {}",
@@ -120,7 +165,7 @@ pub async fn create(
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
     let guard = planning.lock().await;
-    let (release, candidates) = gather(&request, release_id, selector, reader).await?;
+    let Gathered { release, candidates, past_updates_ms } = gather(&request, release_id, selector, reader).await?;
     if release.state != ReleaseState::Active {
         return Err(RolloutRefused::NotActive(release.release_id).into());
     }
@@ -132,7 +177,8 @@ pub async fn create(
     if !KeysetState::read(reader).await?.as_ref().is_some_and(is_trusted) {
         return Err(CreateError::UntrustedRelease(release.release_id));
     }
-    let (plan, targets) = plan::plan(&request, &release, candidates, heartbeat_interval_ms.div_ceil(1_000))?;
+    let interval_s = heartbeat_interval_ms.div_ceil(1_000);
+    let (plan, targets) = plan::plan(&request, &release, candidates, interval_s, past_updates_ms)?;
     let plan = with_power(plan).await;
     drop(guard);
     let (rollout_id, policy) = (request.rollout_id, plan.policy.clone());

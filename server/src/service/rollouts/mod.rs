@@ -2,6 +2,8 @@
 
 pub mod create;
 pub mod driver;
+pub mod rehearsal;
+pub mod status;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -205,7 +205,8 @@ CREATE TABLE releases (
 ) STRICT;
 CREATE INDEX releases_sha256 ON releases (sha256);
 
--- Rollouts: the policy as it was given, and the engine's state, both as JSON. Who is in it was settled when it was made.
+-- Rollouts: the policy as it was planned, with counts in place of shares, and the engine's state, both as JSON. Who is in it was settled
+-- when it was made. A COMPLETED one stays open as long as its devices are watched, and gives them up to the next rollout.
 CREATE TABLE rollouts (
     id         INTEGER PRIMARY KEY,
     rollout_id TEXT    NOT NULL UNIQUE,

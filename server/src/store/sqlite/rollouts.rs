@@ -25,7 +25,7 @@ use crate::{
         devices::Selector,
         releases::{ReleaseRecord, ReleaseState},
         rollouts::{
-            Candidate, DecisionRecord, Member, NewRollout, Offering, OpenUpdate, RolloutReads, RolloutRecord,
+            Candidate, DecisionRecord, Member, NewRollout, Notable, Offering, OpenUpdate, RolloutReads, RolloutRecord,
             RolloutRows, SiteSilence, Target, Turn, UpdateFilter, UpdateRecord, Waiting,
         },
     },
@@ -552,6 +552,58 @@ impl RolloutReads for SqliteReader {
         let mut statement = self.connection.prepare(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), record_at)?;
         Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn notable_updates(
+        &mut self,
+        rollout: i64,
+        which: Notable,
+        silent_before: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<UpdateRecord>, StoreError> {
+        let mut filter = Filter::default();
+        filter.and("u.rollout = ?", rollout);
+        let in_states = |states: &[UpdateState]| format!("u.state IN ({})", words(states));
+        let order = match which {
+            Notable::Failed => {
+                filter.and_that(&in_states(&UpdateState::all_that(UpdateState::is_failure)));
+                "u.ended_at DESC"
+            }
+            Notable::Silent => {
+                filter.and_that("u.state = 'CONFIRMED' AND u.is_open = 1");
+                filter.and("s.last_seen_at < ?", integer(silent_before.0));
+                "s.last_seen_at"
+            }
+            Notable::Waiting => {
+                filter.and_that(&in_states(&UpdateState::all_that(UpdateState::is_in_flight)));
+                "u.progress_at"
+            }
+            Notable::Unreached { stage } => {
+                filter.and_that("u.state = 'PENDING'");
+                filter.and("u.stage <= ?", rows(stage));
+                filter.and("coalesce(s.last_seen_at, 0) < ?", integer(silent_before.0));
+                "s.last_seen_at"
+            }
+        };
+        let sql = format!("{UPDATE_RECORD} {} ORDER BY {order}, u.device LIMIT {}", filter.clause(), rows(limit));
+        let mut statement = self.connection.prepare(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), record_at)?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn update_times_ms(&mut self, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT confirming_since - offered_at FROM updates WHERE confirming_since >= offered_at
+             ORDER BY confirming_since DESC, device LIMIT ?1",
+        )?;
+        let found = statement.query_map([rows(limit)], |row| Ok(unsigned(row.get(0)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn last_decision(&mut self, rollout: i64) -> Result<Option<DecisionRecord>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached(&format!("{DECISION} WHERE rollout = ?1 ORDER BY id DESC LIMIT 1"))?;
+        Ok(statement.query_row([rollout], decision_at).optional()?)
     }
 
     fn decisions(&mut self, rollout: i64, after: i64, limit: usize) -> Result<Vec<DecisionRecord>, StoreError> {

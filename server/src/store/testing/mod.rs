@@ -15,6 +15,7 @@ pub mod devices;
 pub mod heartbeats;
 pub mod hot;
 pub mod records;
+pub mod rollout_status;
 pub mod rollouts;
 pub mod watch;
 
@@ -88,6 +89,9 @@ macro_rules! conformance {
                 an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
                 withdrawn_devices_leave_the_rollout, devices_without_an_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
                 a_repeated_offer_ignores_earlier_reports,
+            );
+            $crate::conformance!(@each $open; rollout_status:
+                devices_to_look_at_come_in_their_order, update_times_and_the_last_decision_are_the_newest,
             );
             $crate::conformance!(@each $open; watch:
                 a_watched_device_is_free_for_the_next_rollout, a_device_that_dies_after_completion_is_a_late_failure,

@@ -2,7 +2,7 @@
 
 use crate::moments::Moments;
 use crate::number::{grouped, share, span};
-use crate::review::{DeviceStory, GateThresholds, RolloutReview, Stop, TrueState, Truth};
+use crate::review::{Cell, DeviceStory, GateThresholds, RolloutReview, Stop, TrueState, Truth};
 
 /// What was rolled out, and to whom.
 pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
@@ -68,18 +68,27 @@ fn stopped(of: &RolloutReview, stop: &Stop, moments: Moments) -> String {
 /// How many devices broke in the end, and how many were spared.
 fn harm(of: &RolloutReview) -> String {
     let broken = of.count(|cell| cell.is_broken);
-    let doomed = of.count(|cell| cell.true_state() == TrueState::NotBrokenYet);
-    let spared = of.count(|cell| !cell.is_installed);
-    let would = of.count(|cell| !cell.is_installed && cell.truth.breaks());
-    let doomed = match doomed {
+    let not_yet = of.count(|cell| cell.true_state() == TrueState::NotBrokenYet);
+    let others = of.count(|cell| cell.is_installed && cell.truth.is_bad() && !cell.truth.breaks());
+    let mut more = String::new();
+    if not_yet > 0 {
+        more += &format!(" ({} more have it and had not broken yet)", grouped(not_yet));
+    }
+    if others > 0 {
+        more += &format!(", and {} that it was installed on do not run it", devices(others));
+    }
+    let without = |cell: &Cell| !cell.is_installed && !cell.is_failed();
+    let would_break = of.count(|cell| without(cell) && cell.truth.breaks());
+    let would_fail = of.count(|cell| without(cell) && cell.truth.is_bad()) - would_break;
+    let would_fail = match would_fail {
         0 => String::new(),
-        _ => format!(" ({} more have it and had not broken yet)", grouped(doomed)),
+        _ => format!(", and failed on {} without breaking them", grouped(would_fail)),
     };
     format!(
-        "When the run ended it had broken {}{doomed}. {} never got it; it would have broken {} of these.",
+        "When the run ended it had broken {}{more}. {} were spared: they never got it, and it would have broken {} of them{would_fail}.",
         devices(broken),
-        devices(spared),
-        grouped(would),
+        devices(of.count(without)),
+        grouped(would_break),
     )
 }
 
@@ -101,13 +110,14 @@ pub(crate) fn without_gate(of: &RolloutReview) -> String {
     if each.is_empty() {
         return format!("The release works on every one of the {} targets.", grouped(targets));
     }
-    let broken = of.count(|cell| cell.is_broken);
+    let (broken, bad_devices) = (of.count(|cell| cell.is_broken), of.count(|cell| cell.truth.is_bad()));
     format!(
-        "Had every target got it, it would have broken {} of {} ({}): {}. It broke {}.",
-        grouped(breaks),
+        "Had all {} targets got it, it would have gone wrong on {} of them ({}): {}. {} would be broken for good; {} were.",
         grouped(targets),
-        share(breaks, targets),
+        grouped(bad_devices),
+        share(bad_devices, targets),
         each.join(", "),
+        devices(breaks),
         grouped(broken),
     )
 }
@@ -153,7 +163,7 @@ pub(crate) fn at(moments: Moments, at_s: f64) -> String {
 }
 
 /// `1 device`, `1 500 devices`.
-fn devices(count: u64) -> String {
+pub(crate) fn devices(count: u64) -> String {
     format!("{} {}", grouped(count), if count == 1 { "device" } else { "devices" })
 }
 

@@ -121,7 +121,7 @@ pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
         files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png)?);
         figures.push(figure);
     }
-    files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary).as_bytes())?);
+    files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary, run.review.as_ref()).as_bytes())?);
     files.push(files::replace(dir, JUNIT, junit::suite(&run.summary).as_bytes())?);
     let report = files::replace(dir, REPORT, html::page(&run, &figures).as_bytes())?;
     files.push(report.clone());

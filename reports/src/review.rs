@@ -4,6 +4,9 @@
 //! The simulator writes it, because it alone knows the ground truth. Devices are counted in [`Cell`]s, from which every table of
 //! the report is a sum; only devices with a story worth telling are named.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::run_folder::GateSample;
@@ -249,6 +252,12 @@ impl Cell {
         }
     }
 
+    /// Its devices in the columns that they belong to.
+    fn counts(&self) -> Counts {
+        [true, self.is_installed, self.is_confirmed(), self.is_failed(), self.is_broken, self.is_silent]
+            .map(|is_in| if is_in { self.devices } else { 0 })
+    }
+
     /// The server believes that the update was confirmed.
     pub fn is_confirmed(&self) -> bool {
         self.believed == "CONFIRMED"
@@ -271,10 +280,40 @@ impl Cell {
     }
 }
 
+/// Targets of a place by what became of them: all, that had it, confirmed, failed, broken in truth, silent.
+pub type Counts = [u64; 6];
+
+/// The sum of some places.
+pub fn sum(places: &[(String, Counts)]) -> Counts {
+    places.iter().fold(Counts::default(), |sum, (_, more)| added(sum, more))
+}
+
+fn added(mut sum: Counts, more: &Counts) -> Counts {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    sum
+}
+
 impl RolloutReview {
     /// Number of targets in cells that match.
     pub fn count(&self, matches: impl Fn(&Cell) -> bool) -> u64 {
         self.cells.iter().filter(|cell| matches(cell)).map(|cell| cell.devices).sum()
+    }
+
+    /// The targets of each place, by what became of them; the worst place first.
+    pub fn counted(&self, place: impl Fn(&Cell) -> String) -> Vec<(String, Counts)> {
+        let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
+        for cell in &self.cells {
+            let sum = counts.entry(place(cell)).or_default();
+            *sum = added(*sum, &cell.counts());
+        }
+        let mut rows: Vec<(String, Counts)> = counts.into_iter().collect();
+        rows.sort_by_key(|(_, [.., failed, broken, silent])| Reverse((*broken, *failed, *silent))); // stable
+        rows
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Counts {
+        self.cells.iter().map(Cell::counts).fold(Counts::default(), |sum, more| added(sum, &more))
     }
 
     /// Number of targets.

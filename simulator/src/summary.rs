@@ -82,6 +82,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         latency_ms: by_type(total, |of| percentiles(&of.accepted()?.response_us)),
         service_ms: by_type(total, |of| percentiles(&of.accepted()?.service_us)),
         other_latency_ms: by_type(total, others),
+        has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
         generator,
         rollout: played.rollout,

@@ -7,6 +7,7 @@ use crate::number::grouped;
 use crate::plot::Figure;
 use crate::review::RolloutReview;
 use crate::run::Run;
+use crate::run_folder::EventsKept;
 
 mod beliefs;
 mod places;
@@ -22,11 +23,12 @@ pub(super) fn sections(run: &Run, gates: &[&Figure]) -> String {
     let worst = run.summary.rollout.as_ref().map(|rollout| rollout.rollout_id.as_str());
     let mut rollouts: Vec<&RolloutReview> = run.review.iter().flat_map(|review| &review.rollouts).collect();
     rollouts.sort_by_key(|rollout| Some(rollout.rollout_id.as_str()) != worst); // stable: the others keep their order
-    let is_one = rollouts.len() == 1;
+    let has_events = run.summary.events_kept != EventsKept::None;
+    let context = Context { moments, is_one: rollouts.len() == 1, has_events };
     let mut page = String::new();
     for (number, rollout) in rollouts.iter().take(ROLLOUTS_MAX).enumerate() {
         let gates = if number == 0 { gates } else { &[] };
-        page += &of_rollout(rollout, moments, is_one, gates);
+        page += &of_rollout(rollout, &context, gates);
     }
     let more = rollouts.len().saturating_sub(ROLLOUTS_MAX);
     if more > 0 {
@@ -36,9 +38,17 @@ pub(super) fn sections(run: &Run, gates: &[&Figure]) -> String {
     page
 }
 
-fn of_rollout(of: &RolloutReview, moments: Moments, is_one: bool, gates: &[&Figure]) -> String {
+/// What the sections of all rollouts have in common.
+struct Context {
+    moments: Moments,
+    is_one: bool,
+    has_events: bool,
+}
+
+fn of_rollout(of: &RolloutReview, context: &Context, gates: &[&Figure]) -> String {
+    let moments = context.moments;
     let whose = |question: &str| {
-        if is_one { question.to_owned() } else { format!("{}: {question}", of.rollout_id) }
+        if context.is_one { question.to_owned() } else { format!("{}: {question}", of.rollout_id) }
     };
     let answer = |sentences: &str| format!("<p>{}</p>\n", text(sentences));
     let mut page = section("", &whose("What was rolled out"), &(answer(&answers::what(of, moments)) + &policy(of)));
@@ -46,7 +56,7 @@ fn of_rollout(of: &RolloutReview, moments: Moments, is_one: bool, gates: &[&Figu
     page += &section("", &whose("Without the gate"), &answer(&answers::without_gate(of)));
     page += &section("tables", &whose("By model and site"), &places::tables(of));
     if of.stories_total > 0 {
-        page += &section("tables", &whose("Devices with a failure"), &stories::list(of, moments));
+        page += &section("tables", &whose("Devices with a failure"), &stories::list(of, moments, context.has_events));
     }
     if !gates.is_empty() {
         let pictures = super::pictures(gates.iter().copied());

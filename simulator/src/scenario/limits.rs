@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ks_protocol::time::UnixMs;
+
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -73,6 +75,11 @@ pub(crate) const CHURN_LASTS: RangeInclusive<Duration> = Duration::from_secs(1).
 /// Faults of one release.
 pub(crate) const FAULTS_MAX: usize = 20;
 pub(crate) const POLICIES_MAX: usize = 100;
+
+/// When a rehearsal begins on its own clock: 2000-01-01T00:00:00Z to 2099-12-31T23:59:59.999Z.
+pub(crate) const STARTS_AT: RangeInclusive<UnixMs> = UnixMs(946_684_800_000)..=UnixMs(4_102_444_799_999);
+/// When it begins by default: 2026-01-01T00:00:00Z.
+pub(crate) const STARTS_AT_DEFAULT: UnixMs = UnixMs(1_767_225_600_000);
 
 /// The root seed; the upper end is TOML's own.
 pub(crate) const SEED: RangeInclusive<i64> = 0..=i64::MAX;

@@ -9,7 +9,7 @@ use super::churn::Churn;
 use super::expectation::Expectation;
 use super::faults::Fault;
 use crate::timeline::{Phase, Step};
-use ks_protocol::duration;
+use ks_protocol::{duration, time::UnixMs};
 
 /// What to run. All times count from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Devices start evenly over this long; less than `duration`.
     pub ramp: Duration,
+    /// When a rehearsal begins, on its own clock: of the years 2000 to 2099.
+    pub starts_at: UnixMs,
     /// How long to wait for answers after the end.
     pub drain: Duration,
     pub fleet: Fleet,
@@ -208,6 +210,12 @@ impl Plan {
     /// How many are.
     pub fn rollouts(&self) -> usize {
         self.timeline.iter().filter(|step| matches!(step.step, Step::StartRollout(_))).count()
+    }
+
+    /// Whether something delays answers in a rehearsal: a fault, or adversaries that use up budgets.
+    pub fn has_delays(&self) -> bool {
+        let is_fault = |timed: &TimedStep| timed.step.fault(self.interval()).is_some();
+        !self.adversaries.is_empty() || self.timeline.iter().any(is_fault)
     }
 
     /// The settings of a run's own server: the scenario's, and those that its fleet requires.

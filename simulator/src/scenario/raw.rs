@@ -19,6 +19,7 @@ pub(super) const TOP: Section = Section {
         "duration",
         "ramp",
         "drain",
+        "starts_at",
         "fleet",
         "server",
         "firmware",
@@ -114,6 +115,8 @@ pub(super) struct RawScenario {
     pub(super) duration: Field<Duration>,
     pub(super) ramp: Field<Duration>,
     pub(super) drain: Field<Duration>,
+    /// A date, as text.
+    pub(super) starts_at: Field<String>,
     pub(super) fleet: Field<RawFleet>,
     /// Name and value of each setting of the server.
     pub(super) server: Vec<(At<String>, Field<String>)>,
@@ -259,6 +262,7 @@ impl RawScenario {
             duration: file.duration("duration", problems),
             ramp: file.duration("ramp", problems),
             drain: file.duration("drain", problems),
+            starts_at: file.date("starts_at", problems),
             fleet: match file.table("fleet", "[fleet]", problems) {
                 Field::Given(At { at, value }) => Field::Given(At { at, value: RawFleet::read(value, problems) }),
                 Field::Absent => Field::Absent,

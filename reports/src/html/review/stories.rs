@@ -9,8 +9,8 @@ use crate::review::RolloutReview;
 /// Limit of devices on the page.
 const SHOWN_MAX: usize = 50;
 
-/// The list, with how to see the rest.
-pub(super) fn list(of: &RolloutReview, moments: Moments) -> String {
+/// The list, with how to see the rest; `has_events`: the run has an event log.
+pub(super) fn list(of: &RolloutReview, moments: Moments, has_events: bool) -> String {
     let item = |story: &crate::review::DeviceStory| {
         format!("<li><code>{}</code> {}</li>\n", text(&story.device_id), text(&answers::story(story, moments)))
     };
@@ -21,7 +21,12 @@ pub(super) fn list(of: &RolloutReview, moments: Moments) -> String {
     } else {
         format!("{} in all.", grouped(of.stories_total))
     };
+    let more = if has_events {
+        " The whole story of one: <code>ks-fleet explain RUN DEVICE</code>. What the release did to each device: <code>ks-fleet events RUN | grep '\"event\":\"firmware\"'</code>, where RUN is this folder."
+    } else {
+        ""
+    };
     format!(
-        "<ol class=\"stories\">\n{items}</ol>\n<p class=\"muted\">{which} Words in capital letters are what the server decided, times of day are UTC on the run's clock. The whole story of one device: <code>ks-fleet explain DIR DEVICE</code>; every failure in the event log: <code>ks-fleet events DIR | grep firmware</code>.</p>\n"
+        "<ol class=\"stories\">\n{items}</ol>\n<p class=\"muted\">{which} Words in capital letters are what the server decided; times of day are UTC on the run's clock.{more}</p>\n"
     )
 }

@@ -13,7 +13,7 @@ pub(crate) mod value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ks_protocol::id::RolloutId;
+use ks_protocol::{id::RolloutId, time::UnixMs};
 
 pub(super) use fleet::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
 
@@ -66,6 +66,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
+    let starts_at = check_starts_at(raw.starts_at, problems);
     let (fleet, churn) = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
@@ -102,6 +103,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         seed: seed?.value,
         duration: known.duration?,
         ramp: ramp?,
+        starts_at: starts_at?,
         drain: drain?,
         fleet: fleet.into_fleet(churn?)?,
         server: server?,
@@ -138,6 +140,29 @@ fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> (CheckedFleet
             let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
             problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
             (CheckedFleet::default(), None)
+        }
+    }
+}
+
+/// A date with or without milliseconds; only rehearsals use it.
+fn check_starts_at(starts_at: Field<String>, problems: &mut Problems) -> Option<UnixMs> {
+    let given = match starts_at {
+        Field::Absent => return Some(limits::STARTS_AT_DEFAULT),
+        Field::Wrong => return None,
+        Field::Given(given) => given,
+    };
+    let whole = match given.value.strip_suffix('Z') {
+        Some(seconds) if !seconds.contains('.') => format!("{seconds}.000Z"),
+        _ => given.value.clone(),
+    };
+    match whole.parse::<UnixMs>() {
+        Ok(at) if limits::STARTS_AT.contains(&at) => Some(at),
+        parsed => {
+            let what = if parsed.is_ok() { "is out of range" } else { "is not a date and time in UTC" };
+            let problem = Problem::new(given.at, format!("`starts_at` {what}: {}", quoted(&given.value)));
+            let problem = problem.expected("RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099");
+            problems.push(problem.help("write the offset as Z: the time zone of a scenario is UTC"));
+            None
         }
     }
 }

@@ -251,14 +251,12 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
                 .await
         };
         let plan = planned.map_err(|error| refused(config, error))?;
-        let scenario = match scenario_file {
-            None => None,
-            Some(_) => {
-                let interval = config.heartbeat_interval;
-                let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
-                Some(written.map_err(|error| refused(config, error))?)
-            }
-        };
+        let mut scenario = None;
+        if scenario_file.is_some() {
+            let interval = config.heartbeat_interval;
+            let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
+            scenario = Some(written.map_err(|error| refused(config, error))?);
+        }
         Ok((plan, scenario))
     })?;
     if let Some((path, scenario)) = scenario_file.zip(scenario) {

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId},
     number::within,
+    text::counted,
 };
 use tokio::sync::Mutex;
 
@@ -361,7 +362,10 @@ fn one_line(rollout: &Rollout) -> String {
         percent(rollout.share_bp),
         rollout.revision
     );
-    format!("{} {stage}: {}; {}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
+    let watched = rollout.watched_until.map_or_else(String::new, |until| {
+        format!("; watched until {until}, {} since completion", counted(rollout.late_failures, "failure"))
+    });
+    format!("{} {stage}: {}; {}{watched}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
 }
 
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {

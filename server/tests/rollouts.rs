@@ -110,7 +110,7 @@ async fn a_failed_gate_aborts_and_stops_downloads() {
     assert_eq!((&aborted["gates"][0]["failed"], &aborted["gates"][0]["verdict"]), (&1.into(), &"FAIL".into()));
 }
 
-/// Goal: the status says what a rollout waits for and whom to look at; once it is complete, how long it is watched; and as long as it
+/// Goal: the status says what a rollout waits for and which devices to look at; once it is complete, how long it is watched; and as long as it
 /// is, it can be aborted. The API and the command line say the same.
 /// Method: two devices, of which one fails under a gate that tolerates it; then the watch.
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_status_says_what_a_rollout_waits_for_and_that_it_is_watched() {
     // It comes back with the old firmware: 2 of 2 have failed.
     updating.reboot();
     updating.beat_running(BEFORE).await;
-    eventually("it is told of", async || {
+    eventually("it is reported", async || {
         let decisions = server.decisions("spring").await;
         ["alert", "late"].iter().all(|what| decisions.iter().any(|decided| decided == what))
     })

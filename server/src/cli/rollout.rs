@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId},
     number::within,
+    text::counted,
 };
 use tokio::sync::Mutex;
 
@@ -251,14 +252,12 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
                 .await
         };
         let plan = planned.map_err(|error| refused(config, error))?;
-        let scenario = match scenario_file {
-            None => None,
-            Some(_) => {
-                let interval = config.heartbeat_interval;
-                let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
-                Some(written.map_err(|error| refused(config, error))?)
-            }
-        };
+        let mut scenario = None;
+        if scenario_file.is_some() {
+            let interval = config.heartbeat_interval;
+            let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
+            scenario = Some(written.map_err(|error| refused(config, error))?);
+        }
         Ok((plan, scenario))
     })?;
     if let Some((path, scenario)) = scenario_file.zip(scenario) {
@@ -363,7 +362,10 @@ fn one_line(rollout: &Rollout) -> String {
         percent(rollout.share_bp),
         rollout.revision
     );
-    format!("{} {stage}: {}; {}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
+    let watched = rollout.watched_until.map_or_else(String::new, |until| {
+        format!("; watched until {until}, {} since completion", counted(rollout.late_failures, "failure"))
+    });
+    format!("{} {stage}: {}; {}{watched}", rollout.status.as_str(), updates.join(", "), gates.join(", "))
 }
 
 fn trace(config: &Config, flags: &ArgMatches) -> Result<(), StartError> {

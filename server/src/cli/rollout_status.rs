@@ -1,6 +1,6 @@
 //! `ks-server rollout status`: how far a rollout is, what it waits for, and which devices to look at.
 
-use ks_protocol::text::counted;
+use ks_protocol::{message::UpdateClass, text::counted};
 
 use super::output;
 use crate::{
@@ -124,7 +124,7 @@ fn row(why: &str, device: &DeviceUpdate) -> Vec<String> {
         device.model.clone(),
         device.site.clone(),
         device.state.as_str().to_owned(),
-        output::or_dash(device.class.map(|class| class.as_str())),
+        output::or_dash(device.class.map(UpdateClass::as_str)),
         output::or_dash(since),
         output::or_dash(device.last_seen_at),
     ]

@@ -250,7 +250,7 @@ mod tests {
             let is_over = |end: &Option<u64>| end.is_some_and(|end| end <= now_s);
             loop {
                 let of_stage = turns.iter().zip(&ends).filter(|((of, _), end)| *of == stage && is_over(end));
-                if of_stage.count() as u32 >= policy.stages[stage].min_executed {
+                if of_stage.count() >= policy.stages[stage].min_executed as usize {
                     evidence_s.get_or_insert(now_s);
                 }
                 let is_baked = evidence_s.is_some_and(|since| since + policy.stages[stage].bake_s <= now_s);
@@ -270,11 +270,11 @@ mod tests {
                     let busy = turns.iter().zip(&ends).filter(|((_, at), end)| {
                         end.is_some_and(|end| end > now_s) && only.is_none_or(|only| only == *at)
                     });
-                    busy.count() as u32
+                    busy.count()
                 };
-                let fits = busy(None) < policy.in_flight_max
-                    && (starts.len() as u32) < policy.starts_per_min
-                    && policy.site_unavailable_max.is_none_or(|most| busy(Some(*site)) < most);
+                let fits = busy(None) < policy.in_flight_max as usize
+                    && starts.len() < policy.starts_per_min as usize
+                    && policy.site_unavailable_max.is_none_or(|most| busy(Some(*site)) < most as usize);
                 if ends[number].is_none() && *of_stage <= stage && fits {
                     ends[number] = Some(now_s + update_s);
                     starts.push(now_s);
@@ -289,7 +289,7 @@ mod tests {
         /// Goal: the events that are stepped over leave the same times as counting every second.
         #[test]
         fn the_expected_time_is_that_of_counting_every_second(
-            mut sites in prop::collection::vec(0_usize..3, 4..16), split in 1_usize..4, needed in 1_u32..4,
+            mut sites in prop::collection::vec(0_usize..3, 4..16), split in 1_u32..4, needed in 1_u32..4,
             bake_s in 0_u64..200, starts_per_min in 1_u32..6, in_flight_max in 1_u32..6, most in prop::option::of(1_u32..4),
             update_s in 1_u64..90,
         ) {
@@ -297,12 +297,12 @@ mod tests {
             let policy = policy(|policy| {
                 let stage = policy.stages[0];
                 policy.stages = vec![stage; 2];
-                for (stage, needed) in policy.stages.iter_mut().zip([needed.min(split as u32), needed.min(2)]) {
+                for (stage, needed) in policy.stages.iter_mut().zip([needed.min(split), needed.min(2)]) {
                     (stage.min_executed, stage.bake_s) = (needed, bake_s);
                 }
                 (policy.starts_per_min, policy.in_flight_max, policy.site_unavailable_max) = (starts_per_min, in_flight_max, most);
             });
-            let turns: Vec<_> = sites.iter().enumerate().map(|(number, site)| (usize::from(number >= split), *site)).collect();
+            let turns: Vec<_> = sites.iter().enumerate().map(|(number, site)| (usize::from(number >= split as usize), *site)).collect();
             let each = UpdateTime { install_s: update_s, confirm_s: 0, measured: 0 };
             prop_assert_eq!(expected_s(&policy, &turns, each), by_the_second(&policy, &turns, update_s));
         }

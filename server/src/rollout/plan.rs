@@ -127,15 +127,8 @@ pub fn plan(
     }
     let mut stages = stages(policy, &targets);
     let policy = &counts::resolved(policy, &stages);
-    let last = stages.len().saturating_sub(1);
-    for (number, (stage, planned)) in policy.stages.iter().zip(&mut stages).enumerate() {
-        planned.min_executed = stage.min_executed;
-        planned.at_best_s = at_best_s(policy, stage, planned.adds, number == last);
-    }
     let update_time = UpdateTime::of(policy, heartbeat_interval_s, past_updates_ms);
-    for (planned, expected_s) in stages.iter_mut().zip(expected_s(policy, &turns(&targets), update_time)) {
-        planned.expected_s = expected_s;
-    }
+    add_times(&mut stages, policy, &targets, update_time);
     let mut wrong =
         policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
     wrong.extend(gates_that_never_pass(policy, &stages));
@@ -230,6 +223,17 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         }
     });
     planned.collect()
+}
+
+/// Adds what the resolved policy requires of each stage, and how long that takes.
+fn add_times(stages: &mut [PlannedStage], policy: &Policy, targets: &[Target], update_time: UpdateTime) {
+    let last = stages.len().saturating_sub(1);
+    let expected = expected_s(policy, &turns(targets), update_time);
+    for (number, ((stage, planned), expected_s)) in policy.stages.iter().zip(stages).zip(expected).enumerate() {
+        planned.min_executed = stage.min_executed;
+        planned.at_best_s = at_best_s(policy, stage, planned.adds, number == last);
+        planned.expected_s = expected_s;
+    }
 }
 
 /// The stage and the number of the site of each target, in the order of their turns.

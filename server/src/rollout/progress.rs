@@ -293,7 +293,7 @@ mod tests {
         step::Order,
         tests::{Rollout, at, cell, gate, small},
         update::UpdateState as S,
-        watch::Watch,
+        watched::Watch,
     };
 
     const KIND: (&str, &str) = ("KS-100", "north");

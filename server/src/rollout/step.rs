@@ -25,7 +25,7 @@ use super::{
     gate::{Judged, Verdict, judge},
     policy::{Action, Approval, Gate, Policy, Scope, Stage},
     update::UpdateState,
-    watch::Watch,
+    watched::Watch,
 };
 use crate::clock::{is_ahead, ms};
 
@@ -353,7 +353,7 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
 }
 
 /// Devices whose update failed.
-pub(super) fn failed(tally: &Tally) -> u32 {
+pub fn failed(tally: &Tally) -> u32 {
     tally.count(|cell| cell.state.is_failure())
 }
 

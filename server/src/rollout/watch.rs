@@ -1,4 +1,4 @@
-//! The watch over a completed rollout: devices that fail later are counted, told of, and judged by the same gates.
+//! The watch over a completed rollout: devices that fail later are counted, reported, and judged by the same gates.
 //!
 //! | what is found | what happens |
 //! | --- | --- |
@@ -11,7 +11,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{text::counted, time::UnixMs};
-use serde::{Deserialize, Serialize};
 
 use super::{
     gate::Verdict,
@@ -19,36 +18,6 @@ use super::{
     step::{GateReading, State, Step, Tally, failed, read_gates, strongest_failure},
 };
 use crate::clock::ms;
-
-/// What a watch has found so far.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watch {
-    /// When it began, which is when the rollout completed.
-    pub since: UnixMs,
-    /// Devices that had failed by then.
-    pub failed_before: u32,
-    /// Devices that have failed since, as far as the trace records them.
-    pub late_told: u32,
-    /// Failed groups of each gate, by its number from 0, as far as the trace records them.
-    pub groups_told: BTreeMap<usize, u32>,
-}
-
-impl Watch {
-    /// A watch that begins now.
-    pub fn new(at: UnixMs, failed_before: u32) -> Self {
-        Self { since: at, failed_before, late_told: 0, groups_told: BTreeMap::new() }
-    }
-
-    /// Devices that have failed since it began.
-    pub fn late(&self, tally: &Tally) -> u32 {
-        failed(tally).saturating_sub(self.failed_before)
-    }
-
-    /// When it ends, if no further time passes unobserved.
-    pub fn ends_at(&self, policy: &Policy, unobserved_ms: u64) -> UnixMs {
-        self.since + Duration::from_secs(policy.watch_s()) + Duration::from_millis(unobserved_ms)
-    }
-}
 
 impl State {
     /// When the watch over a completed rollout ends; none if it is not watched.
@@ -62,7 +31,7 @@ impl Step {
     /// Evaluates a completed rollout that is not closed yet.
     pub(super) fn keep_watch(mut self, policy: &Policy, tally: &Tally, at: UnixMs) -> Self {
         let Some(watch) = self.state.watch.clone().filter(|_| policy.watch_s() > 0) else { return self.close() };
-        let late = watch.late(tally);
+        let late = watch.late(failed(tally));
         let readings = match read_gates(policy, self.state.stage, tally) {
             Ok(readings) => readings,
             Err(why) => {
@@ -74,8 +43,8 @@ impl Step {
             let why = format!("after completion, {gate}");
             return self.abort(policy, why, true, readings);
         }
-        self.tell_of_gates(&readings);
-        self.tell_of_late_failures(late, &readings);
+        self.report_gates(&readings);
+        self.report_late_failures(late, &readings);
         let watched_ms = at.since_ms(watch.since).saturating_sub(self.state.unobserved_ms);
         if watched_ms < ms(Duration::from_secs(policy.watch_s())) {
             return self;
@@ -93,8 +62,8 @@ impl Step {
         self.close()
     }
 
-    /// Tells of each gate that fails, once, and again when more of its groups fail.
-    fn tell_of_gates(&mut self, readings: &[GateReading]) {
+    /// Reports each gate that fails, once, and again when more of its groups fail.
+    fn report_gates(&mut self, readings: &[GateReading]) {
         let mut failing: BTreeMap<usize, Vec<&GateReading>> = BTreeMap::new();
         for reading in readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail) {
             failing.entry(reading.gate).or_default().push(reading);
@@ -102,12 +71,13 @@ impl Step {
         for (gate, of_gate) in failing {
             let groups = u32::try_from(of_gate.len()).unwrap_or(u32::MAX);
             let Some(watch) = &mut self.state.watch else { return };
-            let told = watch.groups_told.entry(gate).or_default();
-            let Some(worst) = of_gate.iter().max_by_key(|reading| reading.judged.share_ppm).filter(|_| groups > *told)
+            let reported = watch.groups_reported.entry(gate).or_default();
+            let Some(worst) =
+                of_gate.iter().max_by_key(|reading| reading.judged.share_ppm).filter(|_| groups > *reported)
             else {
                 continue;
             };
-            *told = groups;
+            *reported = groups;
             let others = match groups {
                 1 => String::new(),
                 _ => format!("; {} of this gate fail", counted(groups, "group")),
@@ -117,12 +87,12 @@ impl Step {
         }
     }
 
-    /// Tells of devices that failed since completion: of the first, and each time that their number has doubled.
-    fn tell_of_late_failures(&mut self, late: u32, readings: &[GateReading]) {
-        let Some(watch) = self.state.watch.as_mut().filter(|watch| late > 0 && late >= 2 * watch.late_told) else {
+    /// Reports devices that failed since completion: the first, and each time that there are twice as many.
+    fn report_late_failures(&mut self, late: u32, readings: &[GateReading]) {
+        let Some(watch) = self.state.watch.as_mut().filter(|watch| late > 0 && late >= 2 * watch.late_reported) else {
             return;
         };
-        watch.late_told = late;
+        watch.late_reported = late;
         let verdict = match readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail).count() {
             0 => "no gate fails".to_owned(),
             failing => format!("{} of gates", counted(failing, "failed reading")),
@@ -142,6 +112,7 @@ mod tests {
         step::{Effect, InvalidTransition, Order, Status},
         tests::{Rollout, any_scenario, at, decisions_of, gate, run, seen, small, verdicts},
         update::UpdateState as S,
+        watched::Watch,
     };
 
     /// A rollout of 200 devices that completed at second 0 of these cases with one failure, and is watched for an hour. Its gate
@@ -191,17 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn late_failures_are_told_of_as_they_double() {
+    fn late_failures_are_reported_as_they_become_twice_as_many() {
         let mut rollout = completed(Action::Abort);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (second, devices) in (60..).step_by(60).zip(1..=17) {
             let step = rollout.evaluate(second, &lost(devices));
-            told.extend(step.decisions.into_iter().map(|decision| (devices - 1, decision.what, decision.why)));
+            reported.extend(step.decisions.into_iter().map(|decision| (devices - 1, decision.what, decision.why)));
         }
-        let late: Vec<_> = told.iter().map(|(late, what, _)| (*late, *what)).collect();
+        let late: Vec<_> = reported.iter().map(|(late, what, _)| (*late, *what)).collect();
         assert_eq!(late, [(1, "late"), (2, "late"), (4, "late"), (8, "late"), (16, "late")]);
         assert_eq!(
-            told[4].2, "16 devices failed after completion; no gate fails",
+            reported[4].2, "16 devices failed after completion; no gate fails",
             "17 of 200 are 8.5 %, 10 % are tolerated"
         );
     }
@@ -216,7 +187,7 @@ mod tests {
             assert_eq!((decisions_of(&step), &step.effects[..]), (vec!["alert"], &[][..]));
             let why = &step.decisions[0].why;
             assert!(why.starts_with("after completion, gate 1 of all: 21 of 200 executed devices failed"), "{why}");
-            assert_eq!(decisions_of(&rollout.evaluate(180, &lost(22))), [""; 0], "told once");
+            assert_eq!(decisions_of(&rollout.evaluate(180, &lost(22))), [""; 0], "reported once");
             assert_eq!(rollout.state.status, Status::Completed);
             let back = rollout.order(181, &Order::Abort { roll_back: true }).unwrap();
             let release = "fw-back".parse().unwrap();
@@ -244,7 +215,7 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: a completed rollout offers nothing; each gate that fails then is told of or rolls back in that evaluation;
+        /// Invariant: a completed rollout offers nothing; each gate that fails then is reported or rolls back in that evaluation;
         /// it closes at the end of its watch, counted without gaps, and not before.
         #[test]
         fn a_completed_rollout_is_watched_to_the_end(scenario in any_scenario()) {
@@ -271,11 +242,11 @@ mod tests {
                 prop_assert_eq!(transition.after.status, Status::Completed);
                 prop_assert_eq!(transition.after.is_closed, watched_ms >= policy.watch_s() * 1_000, "{} ms", watched_ms);
                 if policy.watch_s() > 0 {
-                    let told: u32 = transition.after.watch.iter().flat_map(|watch| watch.groups_told.values()).sum();
-                    prop_assert!(told as usize >= fails(None));
+                    let reported: u32 = transition.after.watch.iter().flat_map(|watch| watch.groups_reported.values()).sum();
+                    prop_assert!(reported as usize >= fails(None));
                     let late = tally.count(|cell| cell.state.is_failure()) - before.watch.as_ref().unwrap().failed_before;
-                    let late_told = transition.after.watch.as_ref().unwrap().late_told;
-                    prop_assert!(late_told <= late && late < (2 * late_told).max(1));
+                    let late_reported = transition.after.watch.as_ref().unwrap().late_reported;
+                    prop_assert!(late_reported <= late && late < (2 * late_reported).max(1));
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     pace,
     rollout::{
         policy::Policy,
-        step::{GateReading, Status, Tally, read_gates},
+        step::{self, GateReading, Status, Tally, read_gates},
         update::UpdateState,
     },
     store::{
@@ -99,7 +99,7 @@ impl Rollout {
             stage_began_at: state.stage_began_at,
             evidence_at: state.evidence_at,
             watched_until: state.watch_ends_at(&policy),
-            late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(tally)),
+            late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(step::failed(tally))),
             dark_sites: state.dark_until,
             policy,
         }

@@ -55,7 +55,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
     // Half as long again as expected, and the watch; it ends early if nothing is left to happen.
     let lasts_s = starts_at.as_secs() + approved_s + plan.expected_s / 2 * 3 + policy.watch_s() + 4 * 3_600;
     let hours = lasts_s.div_ceil(3_600).min(HOURS_MAX);
-    let (devices, outcomes) = (plan.targets, plan.stages.iter().map(|stage| stage.min_executed).sum::<u32>());
+    let devices = plan.targets;
     let name = scenario_name(rollout_id);
     let mut text = format!(
         "# The rollout {rollout_id} of {}, as planned for {}. `ks-fleet rehearse` runs it.\n\
@@ -104,15 +104,21 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
             quoted(rollout_id.as_str())
         );
     }
-    for (metric, bound) in [
+    text += &expectations(plan, &version);
+    text
+}
+
+/// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need.
+fn expectations(plan: &Plan, version: &str) -> String {
+    let outcomes: u32 = plan.stages.iter().map(|stage| stage.min_executed).sum();
+    let expected = [
         ("rollout.completed".to_owned(), "equals = 1".to_owned()),
         ("rollout.aborted".to_owned(), "equals = 0".to_owned()),
         ("rollout.broken_devices".to_owned(), "equals = 0".to_owned()),
         (format!("updated.{version}"), format!("min = {outcomes}")),
-    ] {
-        let _ = write!(text, "\n[[expect]]\nmetric = {}\n{bound}\n", quoted(&metric));
-    }
-    text
+    ];
+    let each = expected.map(|(metric, bound)| format!("\n[[expect]]\nmetric = {}\n{bound}\n", quoted(&metric)));
+    each.concat()
 }
 
 /// When a person approves each stage that needs it, in seconds from the start of the rehearsal, and its number from 1: a quarter later

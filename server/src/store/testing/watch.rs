@@ -12,7 +12,7 @@ use crate::{
     rollout::{
         step::{OperatorOrder, Order, State, Status},
         update::UpdateState as S,
-        watch::Watch,
+        watched::Watch,
     },
     rules::{
         self,
@@ -88,7 +88,7 @@ pub fn a_watched_device_is_free_for_the_next_rollout(store: &mut impl Store, rea
     assert_eq!(reader.open_rollout_ids().unwrap().len(), 2, "the watch goes on");
 }
 
-/// Guarantee: a device that falls silent after completion is a late failure, and is told of.
+/// Guarantee: a device that falls silent after completion is a late failure, and is reported.
 pub fn a_device_that_dies_after_completion_is_a_late_failure(store: &mut impl Store, reader: &mut impl StoreReader) {
     let devices = [("KS-1", "n"), ("KS-2", "n"), ("KS-3", "n"), ("KS-4", "s"), ("KS-5", "s"), ("KS-6", "s")];
     let rollout = completed(store, reader, &devices);

@@ -21,6 +21,7 @@ use crate::{
     },
     drive::rehearse::Signatures,
     failure::Failure,
+    scenario::check::firmware::as_rehearsed,
     trials::{NamedPolicy, Request, Source, TRIALS, WIDTH_BP},
 };
 
@@ -246,7 +247,7 @@ fn read_policy(path: &Path) -> Result<(Source, NamedPolicy), Failure> {
         return Err(bad(wrong.join("; ")));
     }
     let name = path.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    Ok((source, (name, policy)))
+    Ok((source, (name, as_rehearsed(policy))))
 }
 
 /// A TOML error with its line.

@@ -102,13 +102,16 @@ pub(super) fn check_policies(
         let Some(name) = name else { continue };
         known.policies.push(name.value.clone());
         is_first(&name, &mut seen, title, problems);
-        if let Some(mut policy) = policy {
-            // A rehearsal watches a completed rollout only if its policy says so: the server's default would make it a day longer.
-            policy.watch_s.get_or_insert(0);
-            checked.insert(name.value, policy);
+        if let Some(policy) = policy {
+            checked.insert(name.value, as_rehearsed(policy));
         }
     }
     (checked.len() == count).then_some(checked)
+}
+
+/// A rehearsal watches a completed rollout only if its policy says so: the server's default would make it a day longer.
+pub(crate) fn as_rehearsed(policy: Policy) -> Policy {
+    Policy { watch_s: Some(policy.watch_s.unwrap_or(0)), ..policy }
 }
 
 fn check_policy(policy: serde_json::Value, at: Place, problems: &mut Problems) -> Option<Policy> {

@@ -148,7 +148,7 @@ fn churning(folder: &Path) -> PathBuf {
         name = "churning"
         goal = "A fleet fails in all the ways that it can, and the run repeats."
         mode = "rehearse"
-        duration = "26h"
+        duration = "14h"
         ramp = "1m"
         [fleet]
         devices = 60
@@ -196,7 +196,7 @@ fn churning(folder: &Path) -> PathBuf {
         per_device = 3
         [[expect]]
         metric = "churn.unplugged"
-        min = 60
+        min = 40
         [[expect]]
         metric = "churn.removed"
         min = 1

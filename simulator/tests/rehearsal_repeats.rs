@@ -141,17 +141,17 @@ fn canary(folder: &Path) -> PathBuf {
     write_scenario(folder, "canary", text)
 }
 
-/// Every background failure, often, under an update with faults for some devices: power fails while images are downloaded, written
-/// and booted.
+/// Every background failure, often, under an update with faults for some devices: at 02:00 power fails everywhere while images are
+/// downloaded, written and booted.
 fn churning(folder: &Path) -> PathBuf {
     let text = r#"
         name = "churning"
         goal = "A fleet fails in all the ways that it can, and the run repeats."
         mode = "rehearse"
-        duration = "26h"
+        duration = "12h"
         ramp = "1m"
         [fleet]
-        devices = 60
+        devices = 80
         uptime_at_start = "60d"
         site = [{ name = "north", share = 1 }, { name = "south", share = 1 }]
         churn = [
@@ -160,7 +160,7 @@ fn churning(folder: &Path) -> PathBuf {
             { kind = "moved", per_day_bp = 3000, lasts = "30m" },
             { kind = "removed", per_day_bp = 500 },
             { kind = "flaky_link", per_day_bp = 9000, lasts = "4h", loss_bp = 3000 },
-            { kind = "site_closes", hours = "03-05", only_site = "south" },
+            { kind = "site_closes", hours = "02-03" },
         ]
         [server]
         HEARTBEAT_INTERVAL_MS = 300000
@@ -177,26 +177,26 @@ fn churning(folder: &Path) -> PathBuf {
         uptime_min = "30d"
         [[firmware.fault]]
         boot_fails_bp = 3000
-        hours = "05-24"
+        hours = "03-24"
         [[policy]]
         name = "p"
         lost_after_s = 10800
-        starts_per_min = 1
-        in_flight_max = 4
+        starts_per_min = 1000
+        in_flight_max = 100
         stages = [{ share_bp = 10000, min_executed = 20, bake_s = 60 }]
         gates = [{ threshold_bp = 9000, min_executed = 20, test = { kind = "raw" }, action = "abort" }]
         [[timeline]]
-        at = "1h"
+        at = "117m"
         do = "start_rollout"
         firmware = "2"
         policy = "p"
         [[timeline]]
-        at = "2h"
+        at = "90m"
         do = "punch"
         per_device = 3
         [[expect]]
         metric = "churn.unplugged"
-        min = 60
+        min = 40
         [[expect]]
         metric = "churn.removed"
         min = 1
@@ -373,7 +373,8 @@ fn a_canary_repeats_with_all_its_decisions() {
 
 /// Goal: so does a fleet that fails in every way without any release, without a violated invariant; and a device without power
 /// sends nothing.
-/// Method: of each device the log has when it lost power and when it got it back; what it sent is compared with that.
+/// Method: of each device the log has when it lost power and when it got it back; what it sent is compared with that. Power fails
+/// while an image is written, which is then written again, and while one is booted, which is then booted.
 #[test]
 fn a_fleet_with_background_failures_repeats_and_is_silent_without_power() {
     let folder = tempfile::tempdir().unwrap();
@@ -385,6 +386,9 @@ fn a_fleet_with_background_failures_repeats_and_is_silent_without_power() {
     let log = String::from_utf8(output.stdout).unwrap();
     let (mut without_power, mut removed) = (BTreeMap::<String, u32>::new(), BTreeSet::new());
     let (mut failures, mut boots) = (0, 0);
+    // The last step of an update that each device reported, and the devices that lost power during it.
+    let (mut steps, mut cut_short) = (BTreeMap::new(), BTreeMap::new());
+    let mut booted_after = BTreeMap::<String, u32>::new();
     for line in log.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         let Some(device_id) = event["device_id"].as_str() else { continue };
@@ -392,19 +396,34 @@ fn a_fleet_with_background_failures_repeats_and_is_silent_without_power() {
         match (event["event"].as_str().unwrap(), event["kind"].as_str(), event["what"].as_str()) {
             ("churn", Some("removed"), Some(_)) => drop(removed.insert(device_id.to_owned())),
             ("churn", Some("flaky_link"), _) => {}
-            ("churn", Some(_), Some("begins")) => (*of_device, failures) = (*of_device + 1, failures + 1),
+            ("churn", Some(_), Some("begins")) => {
+                (*of_device, failures) = (*of_device + 1, failures + 1);
+                if let Some(step) = steps.get(device_id) {
+                    cut_short.insert(device_id.to_owned(), String::clone(step));
+                }
+            }
             ("churn", Some(_), Some(_)) => *of_device -= 1,
             ("firmware", _, Some("booted")) => {
                 assert_eq!(*of_device, 0, "{line}");
                 boots += 1;
+                steps.remove(device_id);
+                if let Some(step) = cut_short.remove(device_id) {
+                    *booted_after.entry(step).or_default() += 1;
+                }
             }
             ("firmware" | "switched_on", ..) => {}
             // What it sent before its power failed ends now, without an answer.
             _ if event["code"] == "CONNECTION_LOST" => {}
-            _ => assert!(*of_device == 0 && !removed.contains(device_id), "{line}"),
+            _ => {
+                assert!(*of_device == 0 && !removed.contains(device_id), "{line}");
+                if let Some(step @ ("INSTALLING" | "REBOOTING")) = event["step"].as_str() {
+                    steps.insert(device_id.to_owned(), step.to_owned());
+                }
+            }
         }
     }
     assert!(failures > 60 && boots > 20 && !removed.is_empty(), "{failures} failures of power, {boots} boots");
+    assert!(booted_after["INSTALLING"] >= 3 && booted_after["REBOOTING"] >= 3, "{booted_after:?}");
 }
 
 /// Goal: so does a run in which the server crashes, the disk fails and the network loses, delays and doubles what is sent;

@@ -29,6 +29,7 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/canary-one-model.toml"),
     ("rehearse", "scenarios/lying-firmware.toml"),
     ("rehearse", "scenarios/site-outage-during-canary.toml"),
+    ("rehearse", "scenarios/background-failures.toml"),
     ("rehearse", "scenarios/firmware-rollback.toml"),
     ("rehearse", "scenarios/abort-and-roll-back.toml"),
     ("run", "scenarios/download-storm.toml"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Share, hours::Hours, plan::Fleet};
+use super::hours::Hours;
 
 /// One fault of a release. The shares are of the devices in its scope that install the release, in basis points, together at
 /// most 10,000: a device has one of these outcomes or none.
@@ -80,28 +80,6 @@ impl Scope {
             && self.uptime_max.is_none_or(|own| other.uptime_max.is_some_and(|other| other <= own))
             && self.hours.is_none_or(|own| other.hours.is_some_and(|other| own.cover(other)))
     }
-}
-
-/// The share of the fleet that these faults hit, in basis points, rounded up: each fault is drawn for itself, and models and sites
-/// count by their weights. Conditions on version, uptime and hour are taken as met.
-pub fn hit_bp_of_fleet(faults: &[Fault], fleet: &Fleet) -> u16 {
-    let weight = |of: &Share| f64::from(of.share);
-    let total = |shares: &[Share]| shares.iter().map(weight).sum::<f64>().max(1.0);
-    let is_spared = |only: &Option<String>, own: &Share| only.as_deref().is_some_and(|only| only != own.name);
-    let mut hit = 0.0;
-    for model in &fleet.models {
-        for site in &fleet.sites {
-            let can_hit =
-                |fault: &&Fault| !is_spared(&fault.scope.only_model, model) && !is_spared(&fault.scope.only_site, site);
-            let spared: f64 =
-                faults.iter().filter(can_hit).map(|fault| 1.0 - f64::from(fault.hits_bp()) / 10_000.0).product();
-            hit += weight(model) * weight(site) * (1.0 - spared);
-        }
-    }
-    let share_bp = hit / total(&fleet.models) / total(&fleet.sites) * 10_000.0;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is from 0 to 10,000")]
-    let rounded = (share_bp - 1e-6).ceil().clamp(0.0, 10_000.0) as u16;
-    rounded
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use adversaries::{Addresses, Adversary, AdversaryKind};
 pub use churn::{Churn, ChurnKind, When};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};
-pub use faults::{Fault, Scope, hit_bp_of_fleet};
+pub use faults::{Fault, Scope};
 pub use hours::Hours;
 pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};

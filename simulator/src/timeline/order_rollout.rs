@@ -7,7 +7,7 @@ use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
     rollout_order::RolloutOrder,
     scenario::{
-        check::{firmware::named, value::one_of},
+        check::value::{named, one_of},
         problem::Problems,
         reader::Reader,
     },

@@ -8,7 +8,7 @@ use crate::{
     fleet, ground_truth,
     operator::NewRelease,
     scenario::{
-        check::firmware::named,
+        check::value::named,
         problem::{Problem, Problems},
         reader::{At, Reader},
         release_id,

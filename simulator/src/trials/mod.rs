@@ -2,6 +2,7 @@
 //! at which the firmware really breaks devices.
 
 mod asked;
+mod bug_rate;
 mod progress;
 mod record;
 
@@ -20,6 +21,7 @@ use ks_reports::{
 use ks_server::rollout::policy::Policy;
 
 pub use asked::{Request, Source, TRIALS, WIDTH_BP};
+use bug_rate::hit_bp_of_fleet;
 use progress::Costs;
 pub use record::Record;
 
@@ -29,7 +31,7 @@ use crate::{
     failure::Failure,
     parallel,
     resources::Stopwatch,
-    scenario::{Fault, Firmware, Fleet, Plan, Scope, Share, hit_bp_of_fleet},
+    scenario::{Fault, Firmware, Fleet, Plan, Scope, Share},
     temporary::Temporary,
     timeline::{StartRollout, Step},
 };

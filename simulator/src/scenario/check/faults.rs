@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::Known;
-use super::firmware::named;
-use super::value::{at_most, duration_in, integer_in, or_default};
+use super::value::{at_most, duration_in, integer_in, named, or_default};
 use crate::fleet::{self, DeviceSpec};
 use crate::scenario::faults::{Fault, Scope};
 use crate::scenario::hours::Hours;

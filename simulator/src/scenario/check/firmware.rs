@@ -9,7 +9,7 @@ use super::value::{LABEL, NAME, at_most, integer_in, or_default, required, text_
 use super::{Known, faults};
 use crate::scenario::limits;
 use crate::scenario::plan::Firmware;
-use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
+use crate::scenario::problem::{Problem, Problems, quoted};
 use crate::scenario::raw::{FIRMWARE, RawFirmware, RawPolicy};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
@@ -69,18 +69,6 @@ fn check_one(
     let faults = faults::check(raw.own, raw.faults, known, problems);
     let firmware = Firmware { size_bytes: size_kib?.value * 1_024, ..Firmware::good(&version?.value, counter?.value) };
     Some((firmware, faults?))
-}
-
-pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
-    if names.contains(&given.value) {
-        return Some(given.value.clone());
-    }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let near = closest_value(&given.value, names.iter().copied());
-    let message = format!("{none} {}", quoted(&given.value));
-    let expected = if names.is_empty() { "one, but there is none".to_owned() } else { any_of(&names) };
-    problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
-    None
 }
 
 /// Checks all policies and records their names.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ks_protocol::id::RolloutId;
 
 use super::Known;
-use super::firmware::named;
-use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
+use super::value::{at_most, duration_in, integer_in, named, one_of, or_default, required};
 use crate::scenario::plan::{Mode, TimedStep};
 use crate::scenario::problem::{Problem, Problems};
 use crate::scenario::raw::RawStep;

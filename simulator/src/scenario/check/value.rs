@@ -139,6 +139,19 @@ pub(crate) fn one_of<T: Copy>(
     None
 }
 
+/// A name that the scenario has; `none` says that it has not, up to the name.
+pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
+    if names.contains(&given.value) {
+        return Some(given.value.clone());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let near = closest_value(&given.value, names.iter().copied());
+    let message = format!("{none} {}", quoted(&given.value));
+    let expected = if names.is_empty() { "one, but there is none".to_owned() } else { any_of(&names) };
+    problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
+    None
+}
+
 /// A name that matches the pattern; a close one that matches is suggested.
 pub(crate) fn text_like(
     key: &str,

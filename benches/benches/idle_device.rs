@@ -18,6 +18,7 @@ use std::{
 use actix::{Actor, System};
 use ks_benches::line;
 use ks_fleet::{
+    churn::{Agenda, Schedule},
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, ServerKeys},
@@ -74,6 +75,7 @@ fn shard() -> Rc<Shard> {
         shifts: Vec::new(),
         trusted: RefCell::default(),
         ground_truth: GroundTruth::default(),
+        churn: Schedule::default(),
         network_faults: Arc::new(NetworkFaults::none(1)),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
@@ -105,9 +107,12 @@ async fn bytes_per_device() -> usize {
             firmware_version: "1.0.0".into(),
             release_counter: 1,
             otrt: None,
-            at: UnixMs(0),
+            booted_at: UnixMs(0),
         });
-        devices.push(Device::new(number, machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1).start());
+        devices.push(
+            Device::new(number, machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1, Agenda::default())
+                .start(),
+        );
     }
     // A millisecond of virtual time: every device has registered, and waits for its first heartbeat.
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -44,6 +44,9 @@ pub(crate) fn rollout(rollout: &RolloutSummary) -> String {
     rollout.sentence_with(number::grouped)
 }
 
+/// Why a report has no response times.
+pub(crate) const NO_LATENCY: &str = "Response times are not shown: nothing in this scenario delays an answer, so on the virtual clock they are next to nothing.";
+
 /// The mode as a noun.
 pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {

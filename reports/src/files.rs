@@ -1,13 +1,14 @@
 //! Reading and writing the files of a run folder, except `latency.hlog`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::bounded::{self, FILE_BYTES_MAX, Lines};
 use crate::error::ReportError;
+use crate::review::{REVIEW, Review};
 use crate::run_folder::{DECISIONS, FORMAT, ROLLOUTS, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
 /// Limit of rows per file: about ten times what the longest run writes.
@@ -72,6 +73,32 @@ pub fn read_rollouts(dir: &Path) -> Result<Vec<RolloutSample>, ReportError> {
 pub fn read_decisions(dir: &Path) -> Result<Vec<RolloutDecision>, ReportError> {
     let file = dir.join(DECISIONS);
     if_there(rows(&file, "one decision as a JSON object", |decision: &RolloutDecision| decision.at_s))
+}
+
+/// Reads `review.json` of the folder; none when it is not there.
+///
+/// Errors: it cannot be read, or is not a whole [`Review`].
+pub fn read_review(dir: &Path) -> Result<Option<Review>, ReportError> {
+    let file = dir.join(REVIEW);
+    let damaged = |cause: serde_json::Error| ReportError::Damaged {
+        file: file.clone(),
+        line: cause.line().max(1),
+        expected: "the review of rollouts as one JSON object",
+        cause: cause.to_string(),
+    };
+    let text = if_there(read(&file).map(Some))?;
+    text.map(|text| serde_json::from_slice(&text).map_err(damaged)).transpose()
+}
+
+/// Writes `review.json`.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn write_review(dir: &Path, review: &Review) -> io::Result<()> {
+    let mut file = BufWriter::new(create_new(&dir.join(REVIEW))?);
+    serde_json::to_writer(&mut file, review)?;
+    file.write_all(b"\n")?;
+    file.flush()
 }
 
 /// Each line of a file as JSON, blank ones left out, in order of time.

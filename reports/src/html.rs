@@ -9,20 +9,25 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
+mod review;
 mod rollout;
 
 const STYLE: &str = include_str!("report.css");
 
 pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     let summary = &run.summary;
+    let is_reviewed = run.review.as_ref().is_some_and(|review| !review.rollouts.is_empty());
+    let (gates, figures): (Vec<&Figure>, Vec<&Figure>) =
+        figures.iter().partition(|figure| is_reviewed && figure.name == "gate_statistic");
     let sections = [
         verdict(summary),
+        review::sections(run, &gates),
         expectations(summary),
         invariants(summary),
-        rollout::section(run, figures),
+        rollout::section(run, &figures),
         key_numbers(summary),
         adversaries(summary),
-        plots(figures),
+        plots(&figures),
         codes(summary),
         latencies(summary),
         generator(summary),
@@ -158,7 +163,7 @@ fn key_numbers(summary: &Summary) -> String {
         0 => (name, "–".into(), "no answered heartbeats".into()),
         _ => (name, millis(value), meaning.into()),
     };
-    let figures = [
+    let figures = vec![
         ("Devices", grouped(summary.devices), format!("for {}", span(summary.simulated_s))),
         (
             "Heartbeats per minute",
@@ -187,13 +192,14 @@ fn key_numbers(summary: &Summary) -> String {
             "answers whose signature did not verify".into(),
         ),
     ];
-    let figure = |(name, value, more): &(&str, String, String)| {
-        format!("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", text(name), text(value), text(more))
+    let figures = figures.into_iter().filter(|(name, ..)| summary.has_latency || !name.starts_with("Response time"));
+    let figure = |(name, value, more): (&str, String, String)| {
+        format!("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", text(name), text(&value), text(&more))
     };
     let class = if summary.ledger.balances() { "ledger" } else { "ledger bad" };
     let body = format!(
         "<dl class=\"figures\">\n{}</dl>\n<p class=\"{class}\"><strong>Ledger.</strong> {}</p>\n",
-        figures.iter().map(figure).collect::<String>(),
+        figures.map(figure).collect::<String>(),
         text(&facts::ledger(&summary.ledger)),
     );
     section("", "Key numbers", &body)
@@ -228,8 +234,8 @@ fn adversaries(summary: &Summary) -> String {
 }
 
 /// The plots of a run, embedded in the page.
-fn plots(figures: &[Figure]) -> String {
-    section("plots", "Plots", &pictures(figures.iter().filter(|figure| !figure.is_of_rollout)))
+fn plots(figures: &[&Figure]) -> String {
+    section("plots", "Plots", &pictures(figures.iter().copied().filter(|figure| !figure.is_of_rollout)))
 }
 
 /// Plots, one below the other.
@@ -285,7 +291,7 @@ fn latencies(summary: &Summary) -> String {
     for (message, codes) in &summary.other_latency_ms {
         rows.extend(codes.iter().map(|(code, of)| row(message, &format!("response, <code>{}</code>", text(code)), of)));
     }
-    if rows.is_empty() {
+    if rows.is_empty() || !summary.has_latency {
         return String::new();
     }
     let columns = ["Message", "Time", "#Answers", "#p50", "#p90", "#p99", "#p99.9", "#max"];
@@ -322,7 +328,9 @@ fn rounded(rate: f64) -> u64 {
 
 /// Notes for the reader.
 fn notes(summary: &Summary) -> String {
-    let notes: Vec<&String> = summary.ended_early.iter().chain(&summary.notes).collect();
+    let no_latency = facts::NO_LATENCY.to_owned();
+    let no_latency = Some(&no_latency).filter(|_| !summary.has_latency);
+    let notes: Vec<&String> = summary.ended_early.iter().chain(&summary.notes).chain(no_latency).collect();
     if notes.is_empty() {
         return String::new();
     }

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod answers;
 mod blast_radius;
 pub mod bounded;
 mod error;
@@ -18,8 +19,10 @@ mod html;
 mod junit;
 pub mod latency_log;
 mod markdown;
+mod moments;
 mod number;
 mod plot;
+pub mod review;
 mod run;
 pub mod run_folder;
 #[cfg(test)]
@@ -28,9 +31,12 @@ pub mod score;
 
 pub use error::ReportError;
 pub use event_log::{EventLogReader, EventLogWriter, LogEnd};
-pub use files::{create_new, read_decisions, read_rollouts, read_summary, read_ticks, write_summary};
+pub use files::{
+    create_new, read_decisions, read_review, read_rollouts, read_summary, read_ticks, write_review, write_summary,
+};
 pub use latency_log::{LatencyLogWriter, read_latency};
 
+use review::REVIEW;
 use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, TICKS};
 
 /// File name of the HTML page.
@@ -51,7 +57,18 @@ pub struct Drawn {
 
 /// Names of all files that the folder of a run or of a score may have, including pictures and unfinished files.
 pub fn file_names() -> Vec<String> {
-    let data = [SUMMARY, TICKS, ROLLOUTS, DECISIONS, LATENCY, EVENTS, score::SCORE, score::TRIALS, score::TRIALS_ASKED];
+    let data = [
+        SUMMARY,
+        TICKS,
+        ROLLOUTS,
+        DECISIONS,
+        REVIEW,
+        LATENCY,
+        EVENTS,
+        score::SCORE,
+        score::TRIALS,
+        score::TRIALS_ASKED,
+    ];
     let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN];
     let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
     let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
@@ -88,7 +105,7 @@ pub fn write_verdict(dir: &Path, summary: &run_folder::Summary) -> Result<(), Re
 }
 
 /// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its
-/// `rollouts.ndjson` and `decisions.ndjson` where there are any.
+/// `rollouts.ndjson`, `decisions.ndjson` and `review.json` where there are any.
 ///
 /// Writes each plot that has something to show as `.svg` and `.png`, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
 /// and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
@@ -104,7 +121,7 @@ pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
         files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png)?);
         figures.push(figure);
     }
-    files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary).as_bytes())?);
+    files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary, run.review.as_ref()).as_bytes())?);
     files.push(files::replace(dir, JUNIT, junit::suite(&run.summary).as_bytes())?);
     let report = files::replace(dir, REPORT, html::page(&run, &figures).as_bytes())?;
     files.push(report.clone());

@@ -2,13 +2,21 @@
 
 #![expect(clippy::format_collect, clippy::format_push_string, reason = "a page is written once: clarity before speed")]
 
+use crate::answers;
 use crate::escape::markdown as text;
 use crate::facts;
+use crate::moments::Moments;
 use crate::number::{grouped, millis, share, span, whole};
+use crate::review::{Review, RolloutReview};
 use crate::run_folder::{Summary, Verdict};
 
+/// Limits of rollouts, of each one's models, and of its devices by name.
+const ROLLOUTS_MAX: usize = 3;
+const MODELS_MAX: usize = 20;
+const STORIES_MAX: usize = 5;
+
 /// The whole file.
-pub(crate) fn summary(summary: &Summary) -> String {
+pub(crate) fn summary(summary: &Summary, review: Option<&Review>) -> String {
     let sign = match summary.verdict {
         Verdict::Pass => "✅",
         Verdict::Fail => "❌",
@@ -23,6 +31,9 @@ pub(crate) fn summary(summary: &Summary) -> String {
     if let Some(rollout) = &summary.rollout {
         out.push_str(&format!("**Rollout:** {}\n\n", text(&facts::rollout(rollout))));
     }
+    for rollout in review.iter().flat_map(|review| &review.rollouts).take(ROLLOUTS_MAX) {
+        out.push_str(&answered(rollout, Moments::since(&summary.started_at)));
+    }
     out.push_str(&reasons(summary));
     out.push_str(&expectations(summary));
     out.push_str(&numbers(summary));
@@ -30,6 +41,36 @@ pub(crate) fn summary(summary: &Summary) -> String {
         out.push_str(&format!("> {}\n>\n", text(note)));
     }
     out.push_str(&replay(summary));
+    out
+}
+
+/// The answers about a rollout, briefly.
+fn answered(of: &RolloutReview, moments: Moments) -> String {
+    let mut out = format!("### {}\n\n", text(&of.rollout_id));
+    let answers = [
+        ("What was rolled out", answers::what(of, moments)),
+        ("Was the bug found?", answers::found(of, moments)),
+        ("Without the gate", answers::without_gate(of)),
+    ];
+    for (question, answer) in answers {
+        out.push_str(&format!("- **{question}** {}\n", text(&answer)));
+    }
+    out.push_str("\n| Model | Targets | Had it | Confirmed | Failed | Broken in truth | Silent |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    let by_model = of.counted(|cell| cell.model.clone());
+    let sum = [("all".to_owned(), of.sum())];
+    for (name, counts) in by_model.iter().take(MODELS_MAX).chain(&sum) {
+        let counts: String = counts.iter().map(|count| format!(" {} |", grouped(*count))).collect();
+        out.push_str(&format!("| {} |{counts}\n", text(name)));
+    }
+    out.push('\n');
+    for story in of.stories.iter().take(STORIES_MAX) {
+        out.push_str(&format!("- {}, {}\n", text(&story.device_id), text(&answers::story(story, moments))));
+    }
+    let more = of.stories_total.saturating_sub(STORIES_MAX as u64);
+    if more > 0 {
+        out.push_str(&format!("- and {} more: see the report\n", answers::devices(more)));
+    }
+    out.push('\n');
     out
 }
 
@@ -73,6 +114,7 @@ fn numbers(summary: &Summary) -> String {
         whole(beats.offered_per_min)
     )];
     match summary.latency_ms.get("heartbeat").filter(|latency| latency.count > 0) {
+        _ if !summary.has_latency => {}
         Some(of) => {
             let (p50, p99, max) = (millis(of.p50), millis(of.p99), millis(of.max));
             lines.push(format!("**Heartbeat response time:** p50 {p50}, p99 {p99}, max {max}"));
@@ -125,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_summary_fits_a_job_page() {
-        let text = super::summary(&sample::summary()).replace('\u{a0}', " ");
+        let text = super::summary(&sample::summary(), None).replace('\u{a0}', " ");
         assert!(text.starts_with("## ✅ PASS: steady-1000\n"), "{text}");
         assert!(text.contains("| heartbeat.p99\\_ms | 12.5 ms | ≤ 50 ms | ✅ met |"), "{text}");
         assert!(text.contains("- **Adversaries:** 500 attempts, 0 successes\n"), "{text}");
@@ -137,7 +179,7 @@ mod tests {
         let mut summary = sample::summary();
         summary.rollout = Some(crate::run_folder::RolloutSummary { release: "1.1|<b>".into(), ..sample::rollout() });
         summary.reasons = vec!["a gate failed".into()];
-        let text = super::summary(&summary).replace('\u{a0}', " ");
+        let text = super::summary(&summary, None).replace('\u{a0}', " ");
         let sentence =
             "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.66 %) and was aborted";
         assert!(text.find(sentence).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
@@ -146,9 +188,9 @@ mod tests {
     #[test]
     fn a_run_that_was_ended_early_does_not_claim_that_it_can_be_repeated() {
         let mut summary = sample::summary();
-        assert!(super::summary(&summary).contains("\nRun it again:\n"));
+        assert!(super::summary(&summary, None).contains("\nRun it again:\n"));
         summary.interrupted = true;
-        let text = super::summary(&summary);
+        let text = super::summary(&summary, None);
         assert!(!text.contains("Run it again"), "{text}");
         assert!(
             text.contains(
@@ -163,7 +205,7 @@ mod tests {
         let mut summary = sample::summary();
         summary.expectations[0].name = "a|b\n| <script>".into();
         summary.replay = "x\n```\n# not a heading ````".into();
-        let text = super::summary(&summary);
+        let text = super::summary(&summary, None);
         assert!(text.contains("| a\\|b \\| &lt;script&gt; |"), "{text}");
         assert!(text.contains("\n`````sh\nx ``` # not a heading ````\n`````\n"), "{text}");
     }

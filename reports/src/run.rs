@@ -10,6 +10,7 @@ use crate::files;
 use crate::latency_log;
 use crate::plot::rollouts::Rollouts;
 use crate::plot::timeline::Timeline;
+use crate::review::{REVIEW, Review};
 use crate::run_folder::{EVENTS, LATENCY, Phase, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
 /// A run, ready to be drawn.
@@ -24,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) latency: Option<Histogram<u64>>,
     /// Its rollouts of firmware, one after the other.
     pub(crate) rollouts: Rollouts,
+    /// What became of their targets; none of runs without rollouts.
+    pub(crate) review: Option<Review>,
 }
 
 impl Run {
@@ -59,7 +62,16 @@ impl Run {
             }
         }
         let (samples, decisions) = (files::read_rollouts(dir)?, files::read_decisions(dir)?);
-        Ok(Run::new(summary, &ticks, latency).with_rollouts(&samples, decisions))
+        let review = files::read_review(dir)?;
+        if let (Some(of), Some(review)) = (&summary.rollout, &review)
+            && let Some(reviewed) = review.rollouts.iter().find(|reviewed| reviewed.rollout_id == of.rollout_id)
+            && reviewed.targets() != of.targets
+        {
+            let found = reviewed.targets();
+            return Err(differs(REVIEW, format!("it has {found} targets, the summary {}", of.targets)));
+        }
+        let run = Run::new(summary, &ticks, latency).with_rollouts(&samples, decisions);
+        Ok(Run { review, ..run })
     }
 
     /// A run of these parts.
@@ -82,7 +94,7 @@ impl Run {
                 figures: None,
             });
         }
-        Run { summary, timeline, phases, latency, rollouts: Rollouts::default() }
+        Run { summary, timeline, phases, latency, rollouts: Rollouts::default(), review: None }
     }
 
     /// The same run with these rollouts, both in order of time. The time axis reaches to the last of them.

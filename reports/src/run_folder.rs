@@ -8,6 +8,7 @@
 //! | `events.ndjson.zst` | the event log, compressed: what happened, in order; a rehearsal's is hashed. Absent with `--events none` |
 //! | `rollouts.ndjson` | one [`RolloutSample`] a line; only of a run that rolls firmware out |
 //! | `decisions.ndjson` | one [`RolloutDecision`] a line; only of a run that rolls firmware out |
+//! | `review.json` | [`crate::review::Review`]; only of a run that rolls firmware out |
 //! | `report.html`, `summary.md`, `junit.xml`, `*.svg`, `*.png` | drawn from those above |
 //!
 //! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.
@@ -135,6 +136,10 @@ pub struct Summary {
     /// the time waited.
     #[serde(default)]
     pub other_latency_ms: BTreeMap<String, BTreeMap<String, Percentiles>>,
+    /// Whether anything takes time that says something: not in a rehearsal without faults and adversaries, whose latencies are
+    /// therefore not drawn.
+    #[serde(default = "yes")]
+    pub has_latency: bool,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
     /// Health of the load generator.
@@ -168,6 +173,11 @@ pub struct Summary {
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
+}
+
+/// Summaries from before `has_latency` existed.
+fn yes() -> bool {
+    true
 }
 
 impl Summary {

@@ -46,6 +46,7 @@ pub(crate) fn summary() -> Summary {
         latency_ms: [("heartbeat".to_owned(), heartbeat)].into(),
         service_ms: [("heartbeat".to_owned(), heartbeat)].into(),
         other_latency_ms: BTreeMap::new(),
+        has_latency: true,
         bad_server_signatures: 0,
         generator: Generator {
             cpu_s: 8.2,

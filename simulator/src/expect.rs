@@ -242,6 +242,7 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::RolloutPromoted => decided("promoted"),
         Metric::RolloutCompleted => decided("completed"),
         Metric::RolloutDetectionS => rollouts.detection_s(),
+        Metric::Churn(kind) => Some(total.churn.get(kind).copied().unwrap_or(0) as f64),
         Metric::KeysRotated => Some(total.done.keys_rotated as f64),
         Metric::CommandsSucceeded => Some(total.done.commands_succeeded as f64),
         Metric::CommandsAppliedTwice => {

@@ -152,6 +152,13 @@ impl DeviceTimeline<'_> {
             let what = format!("is switched on: a {} at {}, runs {}", text("model"), text("site"), text("version"));
             return self.push(at_s, "device", what);
         }
+        if kind == "churn" {
+            return self.push(
+                at_s,
+                "device",
+                format!("{} {}, at {}", text("kind").replace('_', " "), text("what"), text("site")),
+            );
+        }
         if kind == "firmware" {
             return self.push(at_s, "device", format!("{}, runs {}", text("what"), text("version")));
         }

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
+    churn::Agenda,
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, device_key},
@@ -206,6 +207,8 @@ pub struct ShardPlan {
     pub id_prefix: String,
     /// The firmware version that devices report.
     pub firmware_version: String,
+    /// The longest time that a device has been up when it starts.
+    pub uptime_at_start: Duration,
     /// Names of the models, by index.
     pub models: Vec<String>,
     /// Names of the sites, by index.
@@ -339,7 +342,10 @@ impl<'a> Actors<'a> {
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
         let machine = self.machine(spec.device_id.clone(), spec.model, otrts.get(number).or(only_one));
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
-        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed);
+        let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
+        episodes.retain(|episode| episode.to > spec.starts_after);
+        let agenda = Agenda::of(episodes);
+        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed, agenda);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 
@@ -350,8 +356,11 @@ impl<'a> Actors<'a> {
         if self.plan.devices.is_empty() { spent } else { Duration::ZERO }
     }
 
-    /// A device that was just switched on.
+    /// A device that was just switched on, or has been up for a while.
     fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
+        let up_ms_max = u64::try_from(self.plan.uptime_at_start.as_millis()).unwrap_or(u64::MAX);
+        let mut rng = seed::stream(self.plan.seed, device_id.as_str(), "uptime");
+        let up_ms = seed::below(&mut rng, up_ms_max.saturating_add(1));
         Machine::new(DeviceInit {
             device_id,
             root_seed: self.plan.seed,
@@ -360,7 +369,7 @@ impl<'a> Actors<'a> {
             firmware_version: Rc::clone(&self.firmware_version),
             release_counter: FACTORY_COUNTER,
             otrt: otrt.map(|token| token.as_str().into()),
-            at: self.shard.time.unix_now(),
+            booted_at: self.shard.time.unix_now().minus_ms(up_ms),
         })
     }
 

@@ -15,7 +15,7 @@ use ks_reports::{
 };
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use crate::failure::Failure;
+use crate::{advise, failure::Failure};
 
 /// Default parent of run folders, relative to the project's root.
 pub const RUNS: &str = "reports/runs";
@@ -71,7 +71,10 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         let is_our_lock = || name == LOCK && entry.metadata().is_ok_and(|of| of.is_file() && of.len() == 0);
         has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
     }
-    Ok(has_others && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED].iter().any(|name| path.join(name).exists()))
+    Ok(has_others
+        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, advise::ADVICE]
+            .iter()
+            .any(|name| path.join(name).exists()))
 }
 
 /// Locks the folder for one run; none while another run holds it. Does not follow a symbolic link in place of the lock file.
@@ -107,7 +110,8 @@ impl RunFolder {
         let Some(lock) = lock(&path).map_err(file("write", &path.join(LOCK)))? else {
             return Err(Failure::FolderBusy { path });
         };
-        for name in ks_reports::file_names().iter().map(String::as_str).chain([SERVER_LOG]) {
+        let names = ks_reports::file_names();
+        for name in names.iter().map(String::as_str).chain([SERVER_LOG]).chain(advise::FILES) {
             let of_earlier_run = path.join(name);
             match fs::remove_file(&of_earlier_run) {
                 Err(cause) if cause.kind() != ErrorKind::NotFound => {

@@ -2,10 +2,10 @@
 
 use std::{rc::Rc, time::Duration};
 
-use ks_protocol::id::DeviceId;
+use ks_protocol::{id::DeviceId, time::UnixMs};
 
 use crate::{
-    scenario::{Firmware, Plan},
+    scenario::{Fault, Firmware, Plan, Scope},
     seed,
 };
 
@@ -56,42 +56,66 @@ impl GroundTruth {
 
     /// The outcome for a device that installs the release with this counter: always the same for a seed. A release that the
     /// scenario does not have does nothing.
+    ///
+    /// The draws of a fault depend on its place in the list alone, so that a fault at the end changes nothing for those before it.
     pub fn install_outcome(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> InstallOutcome {
         let Some(firmware) = self.0.iter().find(|firmware| firmware.release_counter == release_counter) else {
             return InstallOutcome::Good;
         };
-        let Firmware { only_model, only_site, .. } = &firmware.behaviour;
-        let is_spared = |only: &Option<String>, own: &str| only.as_deref().is_some_and(|only| only != own);
-        if is_spared(only_model, device.model) || is_spared(only_site, device.site) {
-            return InstallOutcome::Good;
-        }
-        let mut rng = seed::stream(root_seed, device.device_id.as_str(), &format!("fate {release_counter}"));
-        let mut drawn = seed::below(&mut rng, 10_000);
-        let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware.behaviour;
-        let dies = InstallOutcome::Dies(after_about(&mut rng, firmware.behaviour.dies_after));
-        let outcomes = [
-            (install_fails_bp, InstallOutcome::InstallFails),
-            (boot_fails_bp, InstallOutcome::BootFails),
-            (bricks_bp, InstallOutcome::Bricks),
-            (dies_bp, dies),
-            (lies_bp, InstallOutcome::Lies),
-        ];
-        for (share_bp, outcome) in outcomes {
-            if drawn < u64::from(share_bp) {
+        for (number, fault) in
+            firmware.behaviour.faults.iter().enumerate().filter(|(_, fault)| device.is_in(&fault.scope))
+        {
+            let of_fault = if number == 0 { String::new() } else { format!(" {number}") };
+            let stream = format!("fate {release_counter}{of_fault}");
+            let mut rng = seed::stream(root_seed, device.device_id.as_str(), &stream);
+            if let Some(outcome) = drawn_outcome(fault, &mut rng) {
                 return outcome;
             }
-            drawn -= u64::from(share_bp);
         }
         InstallOutcome::Good
     }
 }
 
-/// The device in question.
+/// What a fault does to a device in its scope; `None` if it spares it.
+fn drawn_outcome(fault: &Fault, rng: &mut rand_chacha::ChaCha8Rng) -> Option<InstallOutcome> {
+    let mut drawn = seed::below(rng, 10_000);
+    let dies = InstallOutcome::Dies(after_about(rng, fault.dies_after));
+    let outcomes =
+        [InstallOutcome::InstallFails, InstallOutcome::BootFails, InstallOutcome::Bricks, dies, InstallOutcome::Lies];
+    for (share_bp, outcome) in fault.shares_bp().into_iter().zip(outcomes) {
+        if drawn < u64::from(share_bp) {
+            return Some(outcome);
+        }
+        drawn -= u64::from(share_bp);
+    }
+    None
+}
+
+/// The device in question, when it has written the image into its slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     pub device_id: &'a DeviceId,
     pub model: &'a str,
+    /// Where it really is.
     pub site: &'a str,
+    /// The version that it runs before.
+    pub version: &'a str,
+    /// How long it has been up.
+    pub uptime: Duration,
+    pub now: UnixMs,
+}
+
+impl Subject<'_> {
+    fn is_in(&self, scope: &Scope) -> bool {
+        let Scope { only_model, only_site, from_version, uptime_min, uptime_max, hours } = scope;
+        let is_it = |only: &Option<String>, own: &str| only.as_deref().is_none_or(|only| only == own);
+        is_it(only_model, self.model)
+            && is_it(only_site, self.site)
+            && is_it(from_version, self.version)
+            && self.uptime >= *uptime_min
+            && uptime_max.is_none_or(|uptime_max| self.uptime < uptime_max)
+            && hours.is_none_or(|hours| hours.contain(self.now))
+    }
 }
 
 /// Between 90 % and 110 % of `length`: hardware does not die on the second.
@@ -112,49 +136,109 @@ pub fn image(root_seed: u64, firmware: &Firmware) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Hours;
 
-    fn ground_truth(change: impl Fn(&mut Firmware)) -> GroundTruth {
-        let mut behaviour = Firmware::good("1.1.0", 2);
-        change(&mut behaviour);
+    fn fault(change: impl Fn(&mut Fault)) -> Fault {
+        let mut fault = Fault::none(Scope::default());
+        change(&mut fault);
+        fault
+    }
+
+    fn ground_truth(faults: Vec<Fault>) -> GroundTruth {
+        let behaviour = Firmware { faults, ..Firmware::good("1.1.0", 2) };
         GroundTruth(vec![TrueFirmware { version: "1.1.0".into(), release_counter: 2, behaviour }])
     }
 
-    fn outcomes(ground_truth: &GroundTruth, model: &str) -> Vec<InstallOutcome> {
+    const SUBJECTS: u32 = 10_000;
+
+    /// The outcomes of devices, changed in some respect.
+    fn outcomes_of(ground_truth: &GroundTruth, change: impl Fn(&mut Subject<'_>)) -> Vec<InstallOutcome> {
         let outcome = |number: u32| {
             let device_id = format!("SIM-{number}").parse().unwrap();
-            ground_truth.install_outcome(2, 7, &Subject { device_id: &device_id, model, site: "HQ" })
+            let mut subject = Subject {
+                device_id: &device_id,
+                model: "KS-100",
+                site: "HQ",
+                version: "1.0.0",
+                uptime: Duration::from_hours(5),
+                now: UnixMs(12 * 3_600_000),
+            };
+            change(&mut subject);
+            ground_truth.install_outcome(2, 7, &subject)
         };
-        (0..10_000).map(outcome).collect()
+        (0..SUBJECTS).map(outcome).collect()
+    }
+
+    fn outcomes(ground_truth: &GroundTruth) -> Vec<InstallOutcome> {
+        outcomes_of(ground_truth, |_| ())
+    }
+
+    fn all(outcomes: &[InstallOutcome], expected: InstallOutcome) -> bool {
+        outcomes.iter().all(|outcome| *outcome == expected)
     }
 
     #[test]
     fn the_configured_share_of_devices_breaks_and_is_repeatable() {
-        let ground_truth = ground_truth(|firmware| (firmware.bricks_bp, firmware.lies_bp) = (200, 100));
-        let drawn = outcomes(&ground_truth, "KS-100");
+        let ground_truth = ground_truth(vec![fault(|fault| (fault.bricks_bp, fault.lies_bp) = (200, 100))]);
+        let drawn = outcomes(&ground_truth);
         let count = |outcome| drawn.iter().filter(|drawn| **drawn == outcome).count();
         assert!(
             (150..250).contains(&count(InstallOutcome::Bricks)) && (70..130).contains(&count(InstallOutcome::Lies))
         );
-        assert_eq!(drawn, outcomes(&ground_truth, "KS-100"));
+        assert_eq!(drawn, outcomes(&ground_truth));
     }
 
     #[test]
-    fn only_model_restricts_failures_to_that_model() {
-        let ground_truth = ground_truth(|firmware| {
-            firmware.bricks_bp = 10_000;
-            firmware.only_model = Some("KS-200".to_owned());
-        });
-        assert!(outcomes(&ground_truth, "KS-100").iter().all(|outcome| *outcome == InstallOutcome::Good));
-        assert!(outcomes(&ground_truth, "KS-200").iter().all(|outcome| *outcome == InstallOutcome::Bricks));
+    fn a_scope_restricts_a_fault_to_its_devices() {
+        let hit = |scope: Scope, change: fn(&mut Subject<'_>)| {
+            let ground_truth = ground_truth(vec![Fault { bricks_bp: 10_000, ..Fault::none(scope) }]);
+            let drawn = outcomes_of(&ground_truth, change);
+            assert!(all(&drawn, InstallOutcome::Bricks) || all(&drawn, InstallOutcome::Good));
+            drawn.first() == Some(&InstallOutcome::Bricks)
+        };
+        let only = |change: fn(&mut Scope)| {
+            let mut scope = Scope::default();
+            change(&mut scope);
+            scope
+        };
+        let model = only(|scope| scope.only_model = Some("KS-200".to_owned()));
+        assert!(!hit(model.clone(), |_| ()) && hit(model, |subject| subject.model = "KS-200"));
+        let site = only(|scope| scope.only_site = Some("north".to_owned()));
+        assert!(!hit(site.clone(), |_| ()) && hit(site, |subject| subject.site = "north"));
+        let version = only(|scope| scope.from_version = Some("0.9".to_owned()));
+        assert!(!hit(version.clone(), |_| ()) && hit(version, |subject| subject.version = "0.9"));
+        let long_up = only(|scope| scope.uptime_min = Duration::from_hours(6));
+        assert!(!hit(long_up.clone(), |_| ()) && hit(long_up, |subject| subject.uptime = Duration::from_hours(6)));
+        let just_up = only(|scope| scope.uptime_max = Some(Duration::from_hours(5)));
+        assert!(!hit(just_up.clone(), |_| ()) && hit(just_up, |subject| subject.uptime = Duration::from_hours(4)));
+        let night = only(|scope| scope.hours = Hours::parse("22-06"));
+        assert!(!hit(night.clone(), |_| ()) && hit(night, |subject| subject.now = UnixMs(23 * 3_600_000)));
+    }
+
+    /// Goal: of two faults each has its own draw. Method: the numbers are compared with the products of the chances, and with
+    /// four standard deviations of them (5,000 of 10,000: 200; 2,500: 174).
+    #[test]
+    fn faults_are_drawn_each_for_itself_and_the_first_that_hits_decides() {
+        let bricks = fault(|fault| fault.bricks_bp = 5_000);
+        let lies = fault(|fault| fault.lies_bp = 5_000);
+        let alone = outcomes(&ground_truth(vec![bricks.clone()]));
+        let both = outcomes(&ground_truth(vec![bricks, lies]));
+        let count = |of: &[InstallOutcome], outcome| of.iter().filter(|drawn| **drawn == outcome).count();
+        assert!(count(&both, InstallOutcome::Bricks).abs_diff(5_000) < 200);
+        assert!(count(&both, InstallOutcome::Lies).abs_diff(2_500) < 174);
+        assert!(count(&both, InstallOutcome::Good).abs_diff(2_500) < 174);
+        let is_same = |(alone, both): (&InstallOutcome, &InstallOutcome)| {
+            (*alone == InstallOutcome::Bricks) == (*both == InstallOutcome::Bricks)
+        };
+        assert!(alone.iter().zip(&both).all(is_same), "a fault at the end changes nothing for those before it");
     }
 
     #[test]
     fn a_late_death_comes_near_the_configured_time() {
-        let ground_truth =
-            ground_truth(|firmware| (firmware.dies_bp, firmware.dies_after) = (10_000, Duration::from_hours(20)));
+        let dies = fault(|fault| (fault.dies_bp, fault.dies_after) = (10_000, Duration::from_hours(20)));
         let hours = Duration::from_hours(18)..=Duration::from_hours(22);
         assert!(
-            outcomes(&ground_truth, "x")
+            outcomes(&ground_truth(vec![dies]))
                 .iter()
                 .all(|outcome| matches!(outcome, InstallOutcome::Dies(after) if hours.contains(after)))
         );

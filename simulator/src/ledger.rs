@@ -11,7 +11,7 @@ use ks_reports::run_folder::Ledger;
 
 use crate::{
     adversary,
-    device::{pending::PendingPeriod, punches::badge},
+    device::{fate::Fate, pending::PendingPeriod, punches::badge},
     pairs::Pairs,
 };
 
@@ -32,6 +32,8 @@ pub struct DeviceAccount {
     pub punches_acked: Pairs,
     /// Long waits until the server accepted something that they had to send.
     pub pending_periods: Vec<PendingPeriod>,
+    /// What releases did to it.
+    pub fates: Vec<Fate>,
     /// It is not dead, and does not know that it is revoked if it is.
     pub is_alive: bool,
 }

@@ -8,6 +8,8 @@
 //! no other access.
 
 pub mod adversary;
+pub mod advise;
+pub mod churn;
 pub mod cli;
 pub mod conductor;
 pub mod console;
@@ -35,6 +37,7 @@ pub mod pairs;
 pub mod parallel;
 pub mod record;
 pub mod resources;
+pub mod review;
 pub mod rollout_monitor;
 pub mod rollout_order;
 pub mod run_events;

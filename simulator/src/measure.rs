@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
+use crate::scenario::ChurnKind;
 
 /// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
@@ -153,6 +154,8 @@ pub struct Measurements {
     pub updated: BTreeMap<String, u64>,
     /// Devices that run a release that is going to kill them: ground truth.
     pub dying: i64,
+    /// Background failures that began.
+    pub churn: BTreeMap<ChurnKind, u64>,
     /// What releases have broken, by the version that did it: ground truth.
     pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: ground truth.
@@ -178,6 +181,7 @@ impl Default for Measurements {
             installed: BTreeMap::new(),
             updated: BTreeMap::new(),
             dying: 0,
+            churn: BTreeMap::new(),
             broken: BTreeMap::new(),
             running: BTreeMap::new(),
             registered: 0,
@@ -235,6 +239,9 @@ impl Measurements {
             *self.updated.entry(version.clone()).or_default() += count;
         }
         self.dying += other.dying;
+        for (kind, count) in &other.churn {
+            *self.churn.entry(*kind).or_default() += count;
+        }
         for (version, broken) in &other.broken {
             self.broke(version, *broken);
         }

@@ -13,7 +13,7 @@ use ks_protocol::{
 };
 use ks_server::{
     admin::{heartbeats::HeartbeatPage, page::Page},
-    rollout::policy::Policy,
+    rollout::{policy::Policy, update::UpdateState},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -92,6 +92,24 @@ pub struct ObservedRollout {
     pub versions: BTreeMap<String, u64>,
     /// What each gate says.
     pub gates: Vec<ObservedGate>,
+    pub policy: Policy,
+}
+
+/// A device's update, with the fields that a report needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ObservedUpdate {
+    pub device_id: DeviceId,
+    pub model: String,
+    pub site: String,
+    /// The device's stage, from 0.
+    pub stage: usize,
+    pub state: UpdateState,
+    pub offered_at: Option<UnixMs>,
+    /// When its heartbeats began to show the new firmware.
+    pub confirming_since: Option<UnixMs>,
+    /// When it reached its state, if that is an end.
+    pub ended_at: Option<UnixMs>,
+    pub last_seen_at: Option<UnixMs>,
 }
 
 /// A gate's reading, with the fields that a report needs.
@@ -122,6 +140,13 @@ pub struct ObservedDecision {
     pub why: String,
     /// What every gate said.
     pub gates: Vec<ObservedGate>,
+}
+
+impl ObservedDecision {
+    /// The engine made it, and not a person.
+    pub fn is_engines(&self) -> bool {
+        self.actor == "rollout-engine"
+    }
 }
 
 /// Path of the admin API: the only one that the admin token is sent to.
@@ -389,6 +414,14 @@ impl Operator {
         self.for_each_item(&format!("/api/rollouts/{rollout_id}/trace"), each).await
     }
 
+    /// Every device of a rollout with its update.
+    pub async fn updates(&self, rollout_id: &RolloutId) -> Result<Vec<ObservedUpdate>, OperatorError> {
+        let mut updates = Vec::new();
+        let list = format!("/api/rollouts/{rollout_id}/updates");
+        self.for_each_item(&list, |update: &ObservedUpdate| updates.push(update.clone())).await?;
+        Ok(updates)
+    }
+
     /// Closes the connection; the next call opens another.
     pub fn close(&self) {
         self.link.close();
@@ -428,17 +461,17 @@ impl Operator {
         self.heartbeats(&i64::MAX.to_string(), 1).await.map(|page| page.last_row)
     }
 
-    /// Passes every heartbeat stored after the row `after` to `each`, in commit order.
+    /// Passes every heartbeat stored after the row `after` to `each`, in commit order, with the time when it was received.
     pub async fn stored_heartbeats(
         &self,
         after: i64,
-        mut each: impl FnMut(&DeviceId, Sequence),
+        mut each: impl FnMut(&DeviceId, Sequence, UnixMs),
     ) -> Result<(), OperatorError> {
         let (mut next, mut cursors) = (Some(after.to_string()), Cursors::default());
         while let Some(cursor) = next {
             let page = self.heartbeats(&cursor, PAGE).await?;
-            for (_, device_id, boot_epoch, seq, _, _) in &page.items {
-                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq });
+            for (_, device_id, boot_epoch, seq, _, received_at) in &page.items {
+                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq }, *received_at);
             }
             let path = || format!("/api/heartbeats?cursor={cursor}");
             next = cursors

@@ -9,11 +9,12 @@ use std::{
 };
 
 use ks_protocol::{id::RolloutId, time::UnixMs};
+use ks_reports::review::Review;
 use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary};
 
 use crate::{
     measure::Measurements,
-    operator::{ObservedDecision, ObservedGate, ObservedRollout, Operator, OperatorError},
+    operator::{ObservedDecision, ObservedGate, ObservedRollout, ObservedUpdate, Operator, OperatorError},
     scenario::Plan,
     timeline::Step,
 };
@@ -34,6 +35,8 @@ pub struct RolloutMonitor {
     own: BTreeSet<RolloutId>,
     every: Duration,
     next_at: Duration,
+    /// Whether each device's update is read at the end.
+    is_reviewed: bool,
     /// At the last sample every rollout had ended and no device was updating.
     pub is_settled: bool,
     /// The rollouts at the end.
@@ -45,6 +48,8 @@ pub struct RolloutMonitor {
 pub struct ObservedRollouts {
     /// Each rollout with its decisions, oldest first.
     pub rollouts: Vec<(ObservedRollout, Vec<ObservedDecision>)>,
+    /// Each rollout's devices with their updates; not of trials.
+    pub updates: BTreeMap<RolloutId, Vec<ObservedUpdate>>,
     /// When each version broke its first device, since the start of the run: ground truth.
     pub first_broken_at: BTreeMap<String, Duration>,
     /// Wall-clock time of the start of the run.
@@ -103,11 +108,11 @@ impl ObservedRollouts {
 }
 
 impl RolloutMonitor {
-    /// A monitor for the plan's rollouts; it does nothing for a plan without any.
+    /// A monitor for the plan's rollouts; it does nothing for a plan without any. `is_reviewed`: they are reviewed at the end.
     ///
     /// # Errors
     /// The run folder can't be written.
-    pub fn new(plan: &Plan, folder: &Path) -> io::Result<Self> {
+    pub fn new(plan: &Plan, folder: &Path, is_reviewed: bool) -> io::Result<Self> {
         let file = if plan.has_rollouts() {
             Some(BufWriter::new(ks_reports::create_new(&folder.join(ROLLOUTS))?))
         } else {
@@ -122,6 +127,7 @@ impl RolloutMonitor {
             own: started.collect(),
             every: plan.duration / SAMPLES_MAX,
             next_at: Duration::ZERO,
+            is_reviewed,
             is_settled: false,
             seen: ObservedRollouts::default(),
         })
@@ -183,6 +189,10 @@ impl RolloutMonitor {
         for rollout in rollouts {
             let mut decisions = Vec::new();
             operator.trace(&rollout.rollout_id, |decision| keep(&mut decisions, decision, DECISIONS_MAX)).await?;
+            if self.is_reviewed {
+                let updates = operator.updates(&rollout.rollout_id).await?;
+                self.seen.updates.insert(rollout.rollout_id.clone(), updates);
+            }
             self.seen.rollouts.push((rollout, decisions));
         }
         self.seen.first_broken_at =
@@ -191,11 +201,16 @@ impl RolloutMonitor {
         Ok(())
     }
 
-    /// Writes the decisions and returns the summary of the worst rollout.
+    /// Writes the decisions and the review, and returns the summary of the worst rollout.
     ///
     /// # Errors
     /// The run folder can't be written.
-    pub fn write(&mut self, folder: &Path, total: &Measurements) -> io::Result<Option<RolloutSummary>> {
+    pub fn write(
+        &mut self,
+        folder: &Path,
+        total: &Measurements,
+        review: impl FnOnce(&ObservedRollouts) -> Review,
+    ) -> io::Result<Option<RolloutSummary>> {
         let Some(mut samples) = self.file.take() else { return Ok(None) };
         samples.flush()?;
         let mut file = BufWriter::new(ks_reports::create_new(&folder.join(DECISIONS))?);
@@ -214,6 +229,9 @@ impl RolloutMonitor {
             }
         }
         file.flush()?;
+        if self.is_reviewed {
+            ks_reports::write_review(folder, &review(&self.seen))?;
+        }
         Ok(self.seen.summary(total))
     }
 }
@@ -239,7 +257,7 @@ fn is_settled(rollout: &ObservedRollout) -> bool {
 
 /// Whether the engine stopped a release.
 fn is_against_the_release(decision: &ObservedDecision) -> bool {
-    decision.actor == "rollout-engine" && matches!(decision.decision.as_str(), "aborted" | "paused")
+    decision.is_engines() && matches!(decision.decision.as_str(), "aborted" | "paused")
 }
 
 fn sample(rollout: &ObservedRollout, at: Duration, broken: u64) -> RolloutSample {
@@ -270,7 +288,7 @@ fn worst_first(gates: &[ObservedGate]) -> Vec<GateSample> {
 }
 
 /// The gate that caused a decision: of the failed gates, the one that its reason names; none for an operator's decision.
-fn decided_by(decision: &ObservedDecision) -> Option<GateSample> {
+pub fn decided_by(decision: &ObservedDecision) -> Option<GateSample> {
     let mut failed = decision.gates.iter().filter(|gate| gate.verdict == "FAIL");
     let is_named = |gate: &&ObservedGate| decision.why.contains(&format!("gate {} of {}:", gate.gate + 1, gate.of));
     failed.clone().find(is_named).or_else(|| failed.next()).map(reading)

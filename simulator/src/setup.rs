@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    churn::Schedule,
     conductor::{Reports, Run},
     drive::rehearse::disk::Disk,
     event_log::EventLog,
@@ -181,6 +182,7 @@ impl<'a> StartedRun<'a> {
             seed: plan.seed,
             id_prefix: plan.fleet.id_prefix.clone(),
             firmware_version: plan.fleet.firmware_version.clone(),
+            uptime_at_start: plan.fleet.uptime_at_start,
             models: fleet::names(&plan.fleet.models),
             sites: fleet::names(&plan.fleet.sites),
             connections: plan.fleet.connections,
@@ -263,6 +265,7 @@ pub fn shard(
         shifts: shifts(plan),
         trusted: RefCell::default(),
         ground_truth: GroundTruth::of(plan),
+        churn: Schedule::of(plan, time.epoch),
         network_faults,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,

@@ -17,8 +17,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    event_log::EventLog, ground_truth::GroundTruth, link::faults::NetworkFaults, measure::Measurements,
-    scenario::HeartbeatInterval, timer::Timer,
+    churn::Schedule, event_log::EventLog, ground_truth::GroundTruth, link::faults::NetworkFaults,
+    measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
 };
 
 /// Most honest requests that are captured for adversaries.
@@ -64,6 +64,8 @@ pub struct Shard {
     /// The server's keys that devices trust, by keyset version: devices that trust the same keys share one copy.
     pub trusted: RefCell<BTreeMap<u64, Rc<Trust>>>,
     pub ground_truth: GroundTruth,
+    /// When devices fail without any release.
+    pub churn: Schedule,
     pub network_faults: Arc<NetworkFaults>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,

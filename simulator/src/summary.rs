@@ -82,6 +82,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         latency_ms: by_type(total, |of| percentiles(&of.accepted()?.response_us)),
         service_ms: by_type(total, |of| percentiles(&of.accepted()?.service_us)),
         other_latency_ms: by_type(total, others),
+        has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
         generator,
         rollout: played.rollout,
@@ -94,9 +95,15 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         event_log_sha256: about.event_log_sha256,
         ledger: played.ledger,
         replay: about.replay,
-        notes: about.notes,
+        notes: about.notes.into_iter().chain(churn(total)).collect(),
         ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
     }
+}
+
+/// The background failures of the run, in a sentence.
+fn churn(total: &Measurements) -> Option<String> {
+    let counts: Vec<String> = total.churn.iter().map(|(kind, count)| format!("{count} {}", kind.as_str())).collect();
+    (!counts.is_empty()).then(|| format!("Background failures that began: {}.", counts.join(", ")))
 }
 
 /// Why a run ended before its time.

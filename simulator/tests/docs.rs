@@ -117,7 +117,7 @@ fn check(page: &str) -> usize {
 #[test]
 fn what_pages_show_of_a_terminal_is_what_it_shows() {
     assert_eq!(check("docs/scenarios.md"), 4);
-    assert_eq!(check("docs/rehearsals.md"), 1);
+    assert_eq!(check("docs/rehearsals.md"), 3);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header;
 use ks_fleet::{
+    churn::{Agenda, Schedule},
     device::{
         actor::Device,
         machine::{DeviceInit, Machine, ServerKeys},
@@ -281,6 +282,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             shifts: Vec::new(),
             trusted: RefCell::default(),
             ground_truth: GroundTruth::default(),
+            churn: Schedule::default(),
             network_faults: Arc::new(NetworkFaults::none(1)),
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
@@ -298,10 +300,10 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             firmware_version: "1.0.0".into(),
             release_counter: 5,
             otrt: None,
-            at: EPOCH,
+            booted_at: EPOCH,
         });
         let link = Rc::new(Line(Rc::clone(&server)));
-        let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1).start();
+        let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1, Agenda::default()).start();
         tokio::time::sleep_until(ends_at + Duration::from_mins(1)).await;
         drop(device);
         let (received, measured) = (server.received.take(), shard.measurements.take());

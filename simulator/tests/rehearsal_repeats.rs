@@ -11,6 +11,7 @@
 mod support;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -140,6 +141,84 @@ fn canary(folder: &Path) -> PathBuf {
     write_scenario(folder, "canary", text)
 }
 
+/// Every background failure, often, under an update with faults for some devices: power fails while images are downloaded, written
+/// and booted.
+fn churning(folder: &Path) -> PathBuf {
+    let text = r#"
+        name = "churning"
+        goal = "A fleet fails in all the ways that it can, and the run repeats."
+        mode = "rehearse"
+        duration = "26h"
+        ramp = "1m"
+        [fleet]
+        devices = 60
+        uptime_at_start = "60d"
+        site = [{ name = "north", share = 1 }, { name = "south", share = 1 }]
+        churn = [
+            { kind = "unplugged", per_day_bp = 9000, lasts = "1h" },
+            { kind = "unplugged", per_day_bp = 9000, lasts = "1s" },
+            { kind = "moved", per_day_bp = 3000, lasts = "30m" },
+            { kind = "removed", per_day_bp = 500 },
+            { kind = "flaky_link", per_day_bp = 9000, lasts = "4h", loss_bp = 3000 },
+            { kind = "site_closes", hours = "03-05", only_site = "south" },
+        ]
+        [server]
+        HEARTBEAT_INTERVAL_MS = 300000
+        [[firmware]]
+        version = "2"
+        counter = 2
+        size_kib = 3000
+        [[firmware.fault]]
+        bricks_bp = 500
+        [[firmware.fault]]
+        dies_bp = 3000
+        dies_after = "2h"
+        only_site = "north"
+        uptime_min = "30d"
+        [[firmware.fault]]
+        boot_fails_bp = 3000
+        hours = "05-24"
+        [[policy]]
+        name = "p"
+        lost_after_s = 10800
+        starts_per_min = 1
+        in_flight_max = 4
+        stages = [{ share_bp = 10000, min_executed = 20, bake_s = 60 }]
+        gates = [{ threshold_bp = 9000, min_executed = 20, test = { kind = "raw" }, action = "abort" }]
+        [[timeline]]
+        at = "1h"
+        do = "start_rollout"
+        firmware = "2"
+        policy = "p"
+        [[timeline]]
+        at = "2h"
+        do = "punch"
+        per_device = 3
+        [[expect]]
+        metric = "churn.unplugged"
+        min = 60
+        [[expect]]
+        metric = "churn.removed"
+        min = 1
+        [[expect]]
+        metric = "churn.site_closes"
+        min = 10
+        [[expect]]
+        metric = "codes.CONNECTION_LOST"
+        min = 20
+        [[expect]]
+        metric = "updated.2"
+        min = 20
+        [[expect]]
+        metric = "rollout.broken_devices"
+        min = 3
+        [[expect]]
+        metric = "ledger.lost"
+        equals = 0
+    "#;
+    write_scenario(folder, "churning", text)
+}
+
 /// A server that crashes and a network and a disk that fail, in all the ways that there are.
 fn falling_apart(folder: &Path) -> PathBuf {
     let steps = [
@@ -254,14 +333,18 @@ fn an_eventful_run_repeats_and_comes_to_its_end() {
 }
 
 /// Goal: with modelled signatures heartbeats are handed over as values, and nothing happens otherwise than with their documents.
-/// Method: a canary, a run in which everything fails, and a fleet whose keys change: with real signatures, which are always
+/// Method: a canary, runs in which the server or the fleet fails in every way, and a fleet whose keys change: with real signatures, which are always
 /// documents, and with modelled ones. The logs have every exchange with its answer.
 #[test]
 fn modelled_signatures_change_nothing_that_happens() {
     let folder = tempfile::tempdir().unwrap();
     let keys = shipped().with_file_name("rotate-server-key.toml");
-    let scenarios: [(PathBuf, &[&str]); 3] =
-        [(canary(folder.path()), &[]), (falling_apart(folder.path()), &[]), (keys, &["--devices", "40"])];
+    let scenarios: [(PathBuf, &[&str]); 4] = [
+        (canary(folder.path()), &[]),
+        (falling_apart(folder.path()), &[]),
+        (churning(folder.path()), &[]),
+        (keys, &["--devices", "40"]),
+    ];
     for (scenario, flags) in scenarios {
         let [real, modelled] = ["real", "modelled"].map(|signatures| {
             let folder = tempfile::tempdir().unwrap();
@@ -286,6 +369,42 @@ fn a_canary_repeats_with_all_its_decisions() {
         std::fs::read_to_string(folder.path().join("run/decisions.ndjson")).unwrap()
     });
     assert_eq!(decisions[0], decisions[1]);
+}
+
+/// Goal: so does a fleet that fails in every way without any release, without a violated invariant; and a device without power
+/// sends nothing.
+/// Method: of each device the log has when it lost power and when it got it back; what it sent is compared with that.
+#[test]
+fn a_fleet_with_background_failures_repeats_and_is_silent_without_power() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = churning(folder.path());
+    let summary = repeats(&scenario, &["--seed", "6"]);
+    assert_eq!(summary["verdict"], "pass", "{summary:#}");
+    rehearse(folder.path(), &scenario, &["--seed", "6"], &[], false);
+    let output = fleet().args(["events"]).arg(folder.path().join("run")).output().unwrap();
+    let log = String::from_utf8(output.stdout).unwrap();
+    let (mut without_power, mut removed) = (BTreeMap::<String, u32>::new(), BTreeSet::new());
+    let (mut failures, mut boots) = (0, 0);
+    for line in log.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let Some(device_id) = event["device_id"].as_str() else { continue };
+        let of_device = without_power.entry(device_id.to_owned()).or_default();
+        match (event["event"].as_str().unwrap(), event["kind"].as_str(), event["what"].as_str()) {
+            ("churn", Some("removed"), Some(_)) => drop(removed.insert(device_id.to_owned())),
+            ("churn", Some("flaky_link"), _) => {}
+            ("churn", Some(_), Some("begins")) => (*of_device, failures) = (*of_device + 1, failures + 1),
+            ("churn", Some(_), Some(_)) => *of_device -= 1,
+            ("firmware", _, Some("booted")) => {
+                assert_eq!(*of_device, 0, "{line}");
+                boots += 1;
+            }
+            ("firmware" | "switched_on", ..) => {}
+            // What it sent before its power failed ends now, without an answer.
+            _ if event["code"] == "CONNECTION_LOST" => {}
+            _ => assert!(*of_device == 0 && !removed.contains(device_id), "{line}"),
+        }
+    }
+    assert!(failures > 60 && boots > 20 && !removed.is_empty(), "{failures} failures of power, {boots} boots");
 }
 
 /// Goal: so does a run in which the server crashes, the disk fails and the network loses, delays and doubles what is sent;

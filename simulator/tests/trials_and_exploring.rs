@@ -86,13 +86,19 @@ fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_agai
     let folder = tempfile::tempdir().unwrap();
     scenario(folder.path());
     let run = |rates: &[&str]| {
-        let arguments = [&["rehearse", "canary.toml", "--trials", "2", "--quiet", "--json", "--out", "t"], rates];
+        let arguments = [&["rehearse", "canary.toml", "--trials", "2", "--json", "--out", "t"], rates];
         fleet_in(folder.path(), &arguments.concat())
     };
     let passed = run(&[]);
     assert_eq!(passed.status.code(), Some(0));
     let stderr = String::from_utf8_lossy(&passed.stderr).into_owned();
     assert!(stderr.contains("2 of 2 trials passed: 15.8 to 100.0 % of all would"), "{stderr}");
+    let quiet = run(&["--quiet"]);
+    assert_eq!(
+        (quiet.status.code(), quiet.stderr.as_slice()),
+        (Some(0), b"".as_slice()),
+        "quiet is silent if all pass"
+    );
     let failing =
         std::fs::read_to_string(folder.path().join("canary.toml")).unwrap().replace("equals = 20", "equals = 21");
     std::fs::write(folder.path().join("canary.toml"), failing).unwrap();
@@ -101,6 +107,54 @@ fn trials_without_a_policy_give_the_rate_of_passes_and_how_to_see_a_failure_agai
     let failure = &json(&failed)["failed"][1];
     assert_eq!(failure["seed"], 12);
     assert_eq!(failure["replay"], "ks-fleet rehearse canary.toml --seed 12");
+}
+
+/// Goal: advice keeps its promise: its policies find the bug, let a good release through, and are files that others can use.
+/// Method: a bug of a third of a model, at which few devices suffice; each policy is rehearsed with and without it.
+#[test]
+fn policies_that_are_advised_find_the_bug_in_rehearsals() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path());
+    let path = folder.path().join("canary.toml");
+    let models = "heartbeat_interval = \"5m\"\nmodels = { count = 2, prefix = \"KS\" }";
+    let text = std::fs::read_to_string(&path).unwrap().replace("heartbeat_interval = \"1m\"", models);
+    std::fs::write(&path, text.replace("lost_after_s = 600", "lost_after_s = 1200")).unwrap();
+    let bug = ["advise", "canary.toml", "--devices", "120", "--detect", "33%", "--of-model", "KS-2", "--in", "12h"];
+    let advised = |flags: &[&str]| {
+        let output = fleet_in(folder.path(), &[bug.as_slice(), flags].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        json(&output)
+    };
+    let advice = advised(&["--trials", "2", "--json", "--quiet", "--out", "a"]);
+    let policies = advice["policies"].as_array().unwrap();
+    assert!((2..=3).contains(&policies.len()) && policies.iter().all(|of| of["found"].as_f64().unwrap() >= 0.95));
+    for (own, rehearsed) in policies.iter().zip(advice["rehearsed"]["policies"].as_array().unwrap()) {
+        let counts = |what: &str| (rehearsed[what]["count"].as_u64().unwrap(), rehearsed[what]["of"].as_u64().unwrap());
+        assert_eq!((&own["name"], counts("found"), counts("false_alarms")), (&rehearsed["name"], (2, 2), (0, 2)));
+        assert!(
+            counts("found_in_canary").0 >= 2,
+            "with a chance of 95 %, and the seeds are always the same: {rehearsed}"
+        );
+        let [found, promised] = [&rehearsed["found_after_s"], &own["found_after_s"]].map(|of| of.as_f64().unwrap());
+        assert!(found <= promised, "found after {found} s, promised {promised} s");
+        let [took, at_best] = [&rehearsed["duration_s"], &own["duration_s"]].map(|of| of.as_f64().unwrap());
+        assert!((at_best..at_best * 1.5).contains(&took), "{took} s, at best {at_best} s");
+    }
+    let score: Value = serde_json::from_slice(&std::fs::read(folder.path().join("a/score.json")).unwrap()).unwrap();
+    assert_eq!(score["fails_only_on"]["which"], "model KS-2");
+    // Each trial can be repeated alone.
+    let trials = std::fs::read_to_string(folder.path().join("a/trials.ndjson")).unwrap();
+    let trial: Value = serde_json::from_str(trials.lines().nth(1).unwrap()).unwrap();
+    let replay: Vec<&str> = trial["replay"].as_str().unwrap().split(' ').skip(1).collect();
+    let output = fleet_in(folder.path(), &[replay.as_slice(), &["--out", "again"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let again = std::fs::read_to_string(folder.path().join("again/trials.ndjson")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["rollout"], trial["rollout"]);
+
+    let nobody = fleet_in(folder.path(), &["advise", "canary.toml", "--detect", "1%", "--json", "--out", "n"]);
+    assert_eq!((nobody.status.code(), &json(&nobody)["policies"]), (Some(4), &Value::Array(Vec::new())));
+    let junit = std::fs::read_to_string(folder.path().join("n/junit.xml")).unwrap();
+    assert!(junit.contains("299 devices"), "{junit}");
 }
 
 #[test]

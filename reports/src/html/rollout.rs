@@ -10,10 +10,10 @@ use crate::run_folder::{RolloutDecision, RolloutSummary};
 const DECISIONS_MAX: usize = 200;
 
 /// The section; empty if the run had no rollout.
-pub(super) fn section(run: &Run, figures: &[Figure]) -> String {
+pub(super) fn section(run: &Run, figures: &[&Figure]) -> String {
     let (summary, devices) = (run.summary.rollout.as_ref(), run.summary.devices);
     let decisions = &run.rollouts.decisions;
-    let mut drawn = figures.iter().filter(|figure| figure.is_of_rollout).peekable();
+    let mut drawn = figures.iter().copied().filter(|figure| figure.is_of_rollout).peekable();
     if summary.is_none() && decisions.is_empty() && drawn.peek().is_none() {
         return String::new();
     }

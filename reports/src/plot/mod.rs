@@ -34,8 +34,8 @@ pub(crate) const ALL: &[Plot] = &[
     Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: Needs::Gate },
     Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: Needs::Rollout },
     Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: Needs::Nothing },
-    Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Nothing },
-    Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Nothing },
+    Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Latency },
+    Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Latency },
     Plot { name: "codes_over_time", chart: codes_over_time::chart, needs: Needs::Nothing },
 ];
 
@@ -52,6 +52,8 @@ pub(crate) struct Plot {
 enum Needs {
     /// Every run has it, and a run in which nothing happened says so.
     Nothing,
+    /// Something that took time.
+    Latency,
     /// Samples of a rollout.
     Rollout,
     /// Samples of a rollout whose gate was judged.
@@ -77,6 +79,7 @@ impl Plot {
     pub(crate) fn is_drawn(&self, run: &Run) -> bool {
         match self.needs {
             Needs::Nothing => true,
+            Needs::Latency => run.summary.has_latency,
             Needs::Rollout => run.rollouts.samples().next().is_some(),
             Needs::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
         }
@@ -84,7 +87,7 @@ impl Plot {
 
     /// Draws the picture of a run.
     pub(crate) fn draw(&self, run: &Run) -> Result<Figure, String> {
-        figure(self.name, (self.chart)(run), self.needs != Needs::Nothing)
+        figure(self.name, (self.chart)(run), matches!(self.needs, Needs::Rollout | Needs::Gate))
     }
 }
 

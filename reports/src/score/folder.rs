@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_ASKED, markdown, page};
+use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_ASKED, Trial, markdown, page};
 use crate::{
     Drawn,
     error::ReportError,
@@ -16,6 +16,25 @@ use crate::{
 /// The folder can't be written.
 pub fn write_trials(dir: &Path, lines: &[u8]) -> Result<(), ReportError> {
     files::replace(dir, TRIALS, lines).map(drop)
+}
+
+/// Reads the trials of a folder, in its order.
+///
+/// # Errors
+/// They are missing, too large, or a line is damaged.
+pub fn read_trials(dir: &Path) -> Result<Vec<Trial>, ReportError> {
+    let file = dir.join(TRIALS);
+    let text = files::read(&file)?;
+    let lines = (1..).zip(text.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty());
+    let trial = |(line, text)| {
+        serde_json::from_slice(text).map_err(|cause: serde_json::Error| ReportError::Damaged {
+            file: file.clone(),
+            line,
+            expected: "a trial as one JSON object",
+            cause: cause.to_string(),
+        })
+    };
+    lines.map(trial).collect()
 }
 
 /// Writes what the trials of a folder were begun with.
@@ -69,7 +88,11 @@ pub fn draw_score(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
     Ok(Drawn { report, files })
 }
 
-fn read_score(dir: &Path) -> Result<Score, ReportError> {
+/// Reads the score of a folder.
+///
+/// # Errors
+/// It is missing, damaged or too large.
+pub fn read_score(dir: &Path) -> Result<Score, ReportError> {
     let file = dir.join(SCORE);
     let damaged = |line, cause| ReportError::Damaged {
         file: file.clone(),

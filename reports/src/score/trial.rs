@@ -62,6 +62,19 @@ pub struct TrialRollout {
     pub completed_at_s: Option<f64>,
 }
 
+/// The longest rehearsal lasts 90 days.
+const SECONDS_MAX: f64 = 91.0 * 86_400.0;
+
+impl Trial {
+    /// Whether its times are those that a rehearsal can have.
+    pub fn has_possible_times(&self) -> bool {
+        let Some(rollout) = &self.rollout else { return true };
+        let times =
+            [rollout.first_broken_at_s, rollout.detected_at_s, rollout.completed_at_s, Some(rollout.started_at_s)];
+        times.into_iter().flatten().all(|at_s| (0.0..=SECONDS_MAX).contains(&at_s))
+    }
+}
+
 impl TrialRollout {
     /// Whether the engine acted against the release before it had reached every target.
     pub(super) fn is_found(&self) -> bool {

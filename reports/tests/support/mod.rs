@@ -90,6 +90,7 @@ impl Folder {
             latency_ms: BTreeMap::new(),
             service_ms: BTreeMap::new(),
             other_latency_ms: BTreeMap::new(),
+            has_latency: true,
             bad_server_signatures: 0,
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             ledger: Ledger { reconciled: true, ..Ledger::default() },

@@ -242,7 +242,7 @@ impl Scoped {
 }
 
 /// The groups that gates of a scope judge, and how many devices each stage adds to them.
-pub(super) fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, Vec<u32>> {
+pub fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, Vec<u32>> {
     let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for (number, stage) in stages.iter().enumerate() {
         let mut add = |name: &str, devices: u32| {

@@ -189,7 +189,7 @@ impl View<'_> {
         {
             let GateReading { gate: number, of, .. } = &gate.reading;
             let scope = policy.gates.get(*number).map_or(Scope::Cumulative, |gate| gate.scope);
-            let is_of = |cell: &Cell| group_of(scope, state.stage, cell).as_ref() == Some(of);
+            let is_of = |cell: &Cell| group_of(scope, state.stage, cell.place()).as_ref() == Some(of);
             let passes_at = gate.clean_to_pass.and_then(|more| self.outcomes_at(more, is_of));
             let name = format!("gate {} of {of}", number + 1);
             waits_for.push(match (gate.clean_to_pass, passes_at) {

@@ -149,6 +149,13 @@ pub struct Cell {
     pub count: u32,
 }
 
+impl Cell {
+    /// The stage, model and site of its devices.
+    pub(super) fn place(&self) -> (usize, &str, &str) {
+        (self.stage, &self.model, &self.site)
+    }
+}
+
 /// The devices of a rollout, counted by the state of their updates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -363,11 +370,27 @@ pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<Ga
     Ok(readings)
 }
 
+/// The group in which a gate of this scope judges a device of a stage, model and site, while the rollout is in `stage`; none if it
+/// does not judge the device.
+pub fn group_of(scope: Scope, stage: usize, (of_stage, model, site): (usize, &str, &str)) -> Option<String> {
+    if of_stage > stage {
+        return None;
+    }
+    Some(match scope {
+        Scope::Cumulative => "all".to_owned(),
+        Scope::Stage if of_stage != stage => return None,
+        Scope::Stage => format!("stage {}", stage + 1),
+        Scope::Model => model.to_owned(),
+        Scope::Site => site.to_owned(),
+        Scope::Stratum => format!("{model} at {site}"),
+    })
+}
+
 /// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
 fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
     let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
     for cell in &tally.cells {
-        let Some(of) = group_of(gate.scope, stage, cell) else { continue };
+        let Some(of) = group_of(gate.scope, stage, cell.place()) else { continue };
         let (failed, executed, devices) = groups.entry(of).or_default();
         *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
         if let Some(outcome) = cell.state.outcome() {
@@ -382,21 +405,6 @@ fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u3
 pub(super) fn large_groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeSet<String> {
     let groups = groups(gate, stage, tally).into_iter();
     groups.filter(|(_, (_, _, devices))| *devices >= gate.min_executed).map(|(of, _)| of).collect()
-}
-
-/// The group in which a gate of this scope judges the devices of a cell; none if it does not judge them in this stage.
-pub(super) fn group_of(scope: Scope, stage: usize, cell: &Cell) -> Option<String> {
-    if cell.stage > stage {
-        return None;
-    }
-    Some(match scope {
-        Scope::Cumulative => "all".to_owned(),
-        Scope::Stage if cell.stage != stage => return None,
-        Scope::Stage => format!("stage {}", stage + 1),
-        Scope::Model => cell.model.clone(),
-        Scope::Site => cell.site.clone(),
-        Scope::Stratum => format!("{} at {}", cell.model, cell.site),
-    })
 }
 
 /// Whether all gates let the stage pass: no group fails, and each group that is large enough to be judged passes. A smaller group

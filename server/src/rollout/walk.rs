@@ -25,9 +25,19 @@ const TERM_WORK: u64 = 120;
 /// The other work of a verdict, in the same steps.
 const VERDICT_WORK: u64 = 800;
 
+/// The chance that firmware is promoted past the first stage, the first two and so on, if each device of a group fails with a
+/// chance of `failing` (0 to 1): the chance that this gate alone stops it at none of them. `added` are the devices that each stage
+/// adds to the group.
+pub fn promoted(gate: &Gate, added: &[u32], failing: f64, order: Order) -> Vec<f64> {
+    let gates = [gate];
+    let mut walk = Walk::new(&gates);
+    walk.of(added);
+    walk.through_at(failing.clamp(0.0, 1.0), order)
+}
+
 /// The order in which the outcomes of a stage arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
     /// Failures arrive immediately, confirmations `in_flight_max` devices later: the worst order with that many in flight.
     FailuresFirst {
         /// The most updates in flight at a time.
@@ -147,8 +157,12 @@ impl<'a> Walk<'a> {
 
     /// The chance to get through the first stage, the first two and so on, if each device fails with a chance of `bug_bp`.
     pub(super) fn through(&mut self, bug_bp: u16, order: Order) -> Vec<f64> {
-        let bug_bp = bug_bp.min(WHOLE_BP);
-        let (bug, well) = (share(bug_bp), share(WHOLE_BP - bug_bp));
+        self.through_at(share(bug_bp.min(WHOLE_BP)), order)
+    }
+
+    /// The same for a chance from 0 to 1.
+    fn through_at(&mut self, bug: f64, order: Order) -> Vec<f64> {
+        let well = 1.0 - bug;
         let mut surviving = Surviving::new();
         let (mut cut, mut before) = (0, 0);
         let mut chances = Vec::with_capacity(self.ends.len());

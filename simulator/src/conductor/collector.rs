@@ -38,7 +38,7 @@ impl Collector {
         Ok(Self {
             record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
             judge: Judge::new(run.plan),
-            watch: RolloutMonitor::new(run.plan, run.folder)?,
+            watch: RolloutMonitor::new(run.plan, run.folder, !run.is_trial)?,
             phases: PhaseRecorder::of(run.plan, run.run_context.server.clone()),
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),

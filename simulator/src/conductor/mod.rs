@@ -30,6 +30,7 @@ use crate::{
     measure::Measurements,
     operator::OperatorError,
     resources,
+    review::{Confirmations, Fates, review},
     rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
@@ -164,7 +165,7 @@ impl Run<'_> {
         if matches!(finished, Some(Err(ShardClosed))) {
             end = EndReason::Broken(ShardClosed.to_string());
         }
-        let (accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
+        let (mut accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
         collector.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
         let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
@@ -173,9 +174,15 @@ impl Run<'_> {
             of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
         };
         let pending_periods: Vec<(DeviceId, PendingPeriod)> = accounts.iter().flat_map(periods).collect();
-        let (ledger, commands) = self.reconcile_within_limits(accounts, &mut stop_timeout, observer).await;
+        let fates =
+            |(name, account): (&DeviceId, &mut DeviceAccount)| (name.clone(), std::mem::take(&mut account.fates));
+        let fates: Fates = accounts.iter_mut().filter(|(_, account)| !account.fates.is_empty()).map(fates).collect();
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
-        let rollout = collector.watch.write(self.folder, &collector.total)?;
+        let mut confirmations = Confirmations::of(&collector.watch.seen);
+        let (ledger, commands) =
+            self.reconcile_within_limits(accounts, &mut confirmations, &mut stop_timeout, observer).await;
+        let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &fates, &confirmations, lasted);
+        let rollout = collector.watch.write(self.folder, &collector.total, reviewed)?;
         let ending = Ending {
             plan: self.plan,
             epoch: self.time.epoch,
@@ -198,10 +205,11 @@ impl Run<'_> {
     async fn reconcile_within_limits(
         &self,
         accounts: BTreeMap<DeviceId, DeviceAccount>,
+        confirmations: &mut Confirmations,
         stop_timeout: &mut StopTimeout,
         observer: &dyn Observer,
     ) -> (Ledger, Vec<StoredCommand>) {
-        let reconciled = within(LISTS_MAX, self.reconcile(accounts));
+        let reconciled = within(LISTS_MAX, self.reconcile(accounts, confirmations));
         match stop_timeout.wait(observer, "reconciling", reconciled).await {
             Some(Ok(reconciled)) => return reconciled,
             Some(Err(why)) => {
@@ -230,12 +238,17 @@ impl Run<'_> {
     async fn reconcile(
         &self,
         accounts: BTreeMap<DeviceId, DeviceAccount>,
+        confirmations: &mut Confirmations,
     ) -> Result<(Ledger, Vec<StoredCommand>), OperatorError> {
         let (operator, witness) = (&self.run_context.operator, self.run_context.witness.as_ref());
         let mut reconciliation = Reconciliation::of(accounts, self.is_alone);
         let mut commands = Vec::new(); // kept only if invariants are judged, which needs the run's own server
-        let each = |device_id: &DeviceId, sequence| {
+        let wants_times = !confirmations.is_empty();
+        let each = |device_id: &DeviceId, sequence, received_at| {
             reconciliation.row(device_id, sequence);
+            if wants_times {
+                confirmations.heard(device_id, received_at);
+            }
             if let Some(witness) = witness {
                 witness.stored(device_id, sequence);
             }

@@ -7,7 +7,7 @@ use ks_server::rollout::policy::Policy;
 use super::collector::Collector;
 use crate::{
     invariants,
-    scenario::{During, Plan},
+    scenario::{During, Expectation, Plan},
     timeline::Step,
 };
 
@@ -17,18 +17,19 @@ pub(super) struct Settlement {
     not_before: Duration,
     /// How long everything must have been over.
     effects: Duration,
-    /// How long completed rollouts are watched: until then, devices that fail count.
+    /// How long a device that has died is not lost yet, if completed rollouts are watched. Later the watch sees nothing new.
     watch: Duration,
     /// Since when everything is over.
     over_since: Option<Duration>,
 }
 
 impl Settlement {
-    /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, or that sends commands: they may
-    /// wait for a device, or expire, until the end.
+    /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, that sends commands (they may
+    /// wait for a device, or expire, until the end), or that expects something of what devices send until the end.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
         let sends_commands = plan.timeline.iter().any(|timed| matches!(timed.step, Step::SendCommand(_)));
-        if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands {
+        let lasts_to_the_end = plan.expectations.iter().any(Expectation::depends_on_the_length);
+        if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands || lasts_to_the_end {
             return None;
         }
         let steps = plan.timeline.iter().map(|timed| timed.at + timed.step.fault(plan.interval()).unwrap_or_default());
@@ -41,11 +42,12 @@ impl Settlement {
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
         // Long enough that the invariants can judge whether a device was starved after it.
         let effects = invariants::wait_limit(plan) + plan.interval() * 2;
-        let watch = plan.policies.values().map(Policy::watch_s).max().map(Duration::from_secs).unwrap_or_default();
+        let unseen_s = |policy: &Policy| policy.watch_s().min(policy.lost_after_s);
+        let watch = plan.policies.values().map(unseen_s).max().map(Duration::from_secs).unwrap_or_default();
         Some(Self { not_before: last + effects, effects, watch, over_since: None })
     }
 
-    /// Whether every rollout is over and its watch has ended, no device is updating, and none runs firmware that is going to break it.
+    /// Whether every rollout is over and its watch sees nothing new, no device is updating, and none runs firmware that is going to break it.
     pub(super) fn is_reached(&mut self, now: Duration, collector: &Collector) -> bool {
         if !collector.watch.is_settled || collector.total.dying != 0 {
             self.over_since = None;

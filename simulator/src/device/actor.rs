@@ -4,7 +4,10 @@
 //! the server's, never adds up. One request is in flight at a time, as on a real device's one connection; a beat that
 //! has to wait for an answer is late from its intended time on.
 
+mod churn;
 mod update;
+
+pub use update::BOOT_TIME;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,8 +29,10 @@ use super::{
     pending::PendingMessages,
 };
 use crate::{
+    churn::Agenda,
+    ground_truth::InstallOutcome,
     ledger::DeviceAccount,
-    link::{BeatAnswer, HttpAnswer, Link, LinkError},
+    link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
     measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
     scenario::HeartbeatInterval,
     seed,
@@ -64,14 +69,26 @@ pub struct Device {
     is_resting: bool,
     /// Counters of the releases installed so far.
     installed: BTreeSet<u64>,
-    /// Booting: it neither sends nor receives.
+    /// What the release in its other slot does to it.
+    fate: InstallOutcome,
+    /// Booting, or without power: it neither sends nor receives.
     is_off: bool,
+    /// Background failures that keep power from it now.
+    power_failures: u32,
+    /// Counts the times it lost power.
+    power_cycle: u32,
+    /// Share of its requests, and of their answers, that its link loses now, in basis points.
+    loss_bp: u16,
+    /// Its background failures.
+    agenda: Agenda,
     /// Its part in the run is over.
     is_retired: bool,
 }
 
 struct InFlight {
     kind: MessageType,
+    /// The power cycle that it belongs to.
+    power_cycle: u32,
     sequence: Sequence,
     intended_at: Instant,
     sent_at: Instant,
@@ -101,7 +118,7 @@ struct RequestOutcome {
 pub struct Account;
 
 impl Device {
-    /// A device with this number in the fleet, at a site, ready to start.
+    /// A device with this number in the fleet, at a site, ready to start; `agenda` has its background failures.
     pub fn new(
         number: u32,
         machine: Machine,
@@ -109,6 +126,7 @@ impl Device {
         (site, site_name): (usize, Rc<str>),
         shard: Rc<Shard>,
         root_seed: u64,
+        agenda: Agenda,
     ) -> Self {
         let interval = match shard.interval {
             HeartbeatInterval::Fixed(interval) => Some(interval),
@@ -132,7 +150,12 @@ impl Device {
             in_flight: None,
             is_resting: false,
             installed: BTreeSet::new(),
+            fate: InstallOutcome::Good,
             is_off: false,
+            power_failures: 0,
+            power_cycle: 0,
+            loss_bp: 0,
+            agenda,
             is_retired: false,
         }
     }
@@ -142,8 +165,13 @@ impl Device {
         if !self.shard.is_running() || intended_at >= self.shard.ends_at {
             return;
         }
-        let due = self.shard.timer.at(intended_at);
-        ctx.spawn(due.into_actor(self).map(move |(), device, ctx| device.beat_due(intended_at, ctx)));
+        let (due, cycle) = (self.shard.timer.at(intended_at), self.power_cycle);
+        ctx.spawn(due.into_actor(self).map(move |(), device, ctx| {
+            // A device without an interval of its own has forgotten what it was asked before a power failure.
+            if device.power_cycle == cycle || device.shard.interval != HeartbeatInterval::Server {
+                device.beat_due(intended_at, ctx);
+            }
+        }));
     }
 
     fn beat_due(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
@@ -172,6 +200,9 @@ impl Device {
 
     /// Sends the next message, unless one is in flight.
     fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.is_without_power() {
+            return;
+        }
         self.update_pending();
         if self.in_flight.is_some() || self.is_retired || self.is_off {
             return;
@@ -209,7 +240,8 @@ impl Device {
 
     /// A shift starts: all its punches are made together.
     fn shift_starts(&mut self, punches: u32, ctx: &mut Context<Self>) {
-        if self.is_retired || matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead) {
+        let is_over = self.is_retired || matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
+        if is_over || self.is_without_power() {
             return;
         }
         self.machine.punch(punches, self.shard.time.unix_now());
@@ -222,30 +254,38 @@ impl Device {
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
         if kind == MessageType::Heartbeat && shard.hands_beats_over {
             let (beat, key) = (heartbeat::next(&mut self.machine, now), self.machine.key().clone());
-            let called = async move |draw| hand_over(&shard, site, &link, (beat, key), draw).await;
+            let called = async move |luck| hand_over(&shard, site, &link, (beat, key), luck).await;
             return self.call(kind, intended_at, (String::new(), Notes::new()), called, ctx);
         }
         let Some(Outgoing { http, wire, sig_dev, notes }) = kind.exchange().request(&mut self.machine, now) else {
             return;
         };
-        let called = async move |draw| {
-            let reply = shard.network_faults.call(site, &link, http, shard.answer_timeout, draw).await;
+        let called = async move |luck| {
+            let reply = shard.network_faults.call(site, &link, http, shard.answer_timeout, luck).await;
             Ended::Document(reply, sig_dev)
         };
         self.call(kind, intended_at, (wire, notes), called, ctx);
     }
 
-    /// Makes a call, given the random number that decides which faults hit it.
+    /// Makes a call, given what decides which faults hit it.
     fn call<F: Future<Output = Ended> + 'static>(
         &mut self,
         kind: MessageType,
         intended_at: Instant,
         (wire, notes): (String, Notes),
-        called: impl FnOnce(u64) -> F,
+        called: impl FnOnce(Luck) -> F,
         ctx: &mut Context<Self>,
     ) {
         let sequence = self.machine.sequence();
-        let in_flight = InFlight { kind, sequence, intended_at, sent_at: Instant::now(), wire, notes };
+        let in_flight = InFlight {
+            kind,
+            power_cycle: self.power_cycle,
+            sequence,
+            intended_at,
+            sent_at: Instant::now(),
+            wire,
+            notes,
+        };
         self.in_flight = Some((kind, intended_at));
         if kind == MessageType::Heartbeat {
             self.account.sent.insert(sequence);
@@ -254,7 +294,7 @@ impl Device {
             measured.of_mut(kind).sent += 1;
             measured.in_flight += 1;
         });
-        let called = called(self.fault_rng.next_u64());
+        let called = called(Luck { draw: self.fault_rng.next_u64(), loss_bp: self.loss_bp });
         ctx.spawn(called.into_actor(self).map(move |ended, device, ctx| device.ended(in_flight, ended, ctx)));
     }
 
@@ -265,7 +305,11 @@ impl Device {
         }
         self.in_flight = None;
         let was = self.machine.state();
+        let is_forgotten = in_flight.power_cycle != self.power_cycle;
         let mut ended = match ended {
+            _ if is_forgotten => {
+                RequestOutcome { code: LinkError::ConnectionLost.code(), taken: AnswerEffect::default() }
+            }
             Ended::Document(Ok(answer), sig_dev) => self.take(|machine| {
                 let (status, body, took) = (answer.status, &*answer.body, in_flight.sent_at.elapsed());
                 in_flight.kind.exchange().answer(machine, &Incoming { status, sig_dev: &sig_dev, body, took })
@@ -296,6 +340,9 @@ impl Device {
         });
         in_flight.notes.append(&mut ended.taken.notes);
         self.log(&in_flight, &ended);
+        if is_forgotten {
+            return self.pump(ctx);
+        }
         if self.machine.reboot_if_due(self.shard.time.unix_now()) {
             let runs = self.machine.firmware.running().version.to_string();
             self.log_firmware_event("rebooted", &runs);
@@ -427,15 +474,17 @@ async fn hand_over(
     site: usize,
     link: &Rc<dyn Link>,
     (beat, key): (Heartbeat, PrivateKey),
-    draw: u64,
+    luck: Luck,
 ) -> Ended {
     let timeout = shard.answer_timeout;
-    if let Some(answer) = shard.network_faults.hand(site, link, (&beat, &key.public_key()), timeout).await {
+    if luck.loss_bp == 0
+        && let Some(answer) = shard.network_faults.hand(site, link, (&beat, &key.public_key()), timeout).await
+    {
         return Ended::Value(answer);
     }
     match Outgoing::signed(&key, &beat) {
         Some(Outgoing { http, sig_dev, .. }) => {
-            Ended::Document(shard.network_faults.call(site, link, http, timeout, draw).await, sig_dev)
+            Ended::Document(shard.network_faults.call(site, link, http, timeout, luck).await, sig_dev)
         }
         None => Ended::Value(Err(LinkError::ConnectionLost)), // never: our own heartbeats can be encoded
     }
@@ -469,6 +518,7 @@ impl Actor for Device {
                 ctx.run_later(wait, move |device, ctx| device.shift_starts(punches, ctx));
             }
         }
+        self.follow_agenda(ctx);
         self.pump(ctx);
     }
 }

@@ -212,9 +212,20 @@ impl FirmwareSlots {
         }
     }
 
+    /// The device has power again after a failure. Returns whether it boots into the other slot; otherwise a half-written image is
+    /// written again.
+    pub fn power_returned(&mut self) -> bool {
+        let Some(update) = &self.update else { return false };
+        if matches!(update.phase, Phase::Installing) {
+            self.next = Some(Next::Install);
+        }
+        matches!(update.phase, Phase::Written)
+    }
+
     /// The device booted into the new slot or, if that failed, into the old one. `claims` is what it reports.
     pub fn booted(&mut self, into_new: bool, claims: bool) {
         let Some(update) = self.update.take() else { return };
+        self.next = None;
         if !into_new {
             self.refused = Some(update.offer);
         }

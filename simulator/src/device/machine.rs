@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
+    time::Duration,
 };
 
 use ks_protocol::{
@@ -32,7 +33,7 @@ pub enum DeviceState {
     Registered,
     /// The server answered that it is revoked: silent from then on.
     Revoked,
-    /// Bricked or killed by its firmware.
+    /// Bricked or killed by its firmware, or removed.
     Dead,
 }
 
@@ -55,7 +56,7 @@ pub struct Machine {
     pub(super) otrt: Option<Rc<str>>,
     pub(super) state: DeviceState,
     sequence: Sequence,
-    pub(super) booted_at: UnixMs,
+    booted_at: UnixMs,
     pub(super) network: Network,
     /// Draws the sensor readings.
     pub(super) telemetry: ChaCha8Rng,
@@ -83,7 +84,7 @@ pub struct DeviceInit {
     /// One-time registration token, if the fleet uses them.
     pub otrt: Option<Rc<str>>,
     /// When it was switched on.
-    pub at: UnixMs,
+    pub booted_at: UnixMs,
 }
 
 /// The private key of a simulated device: derived from the seed, so that a run repeats; anyone with the seed has it.
@@ -94,7 +95,8 @@ pub fn device_key(root_seed: u64, device_id: &DeviceId) -> PrivateKey {
 impl Machine {
     /// A device that was just switched on for the first time.
     pub fn new(init: DeviceInit) -> Self {
-        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, at } = init;
+        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, booted_at } =
+            init;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -116,7 +118,7 @@ impl Machine {
             otrt,
             state: DeviceState::New,
             sequence: Sequence::new(1, 0),
-            booted_at: at,
+            booted_at,
             network,
             telemetry,
             reboot_is_due: false,
@@ -129,6 +131,11 @@ impl Machine {
 
     pub(super) fn key(&self) -> &PrivateKey {
         &self.key
+    }
+
+    /// How long it has been up.
+    pub fn uptime(&self, now: UnixMs) -> Duration {
+        Duration::from_millis(now.since_ms(self.booted_at))
     }
 
     pub fn state(&self) -> DeviceState {

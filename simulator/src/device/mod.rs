@@ -4,6 +4,7 @@ pub mod actor;
 pub mod backoff;
 pub mod commands;
 pub mod exchange;
+pub mod fate;
 pub mod firmware;
 pub mod log_lines;
 pub mod machine;

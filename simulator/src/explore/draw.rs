@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::seed;
+use crate::{scenario::ChurnKind, seed};
 
 /// Approximate limit of heartbeats in a scenario: many small scenarios find more than a few large ones.
 const BEATS_MAX: u64 = 4_000;
@@ -92,6 +92,29 @@ impl Generated {
                 let share = self.random.between(1, 5);
                 self.line(&format!("\n[[fleet.{part}]]\nname = \"{name}\"\nshare = {share}"));
             }
+        }
+        self.churn();
+    }
+
+    /// Background failures, often: a scenario lasts hours, and the rates are those of a day.
+    fn churn(&mut self) {
+        for kind in ChurnKind::ALL {
+            if !self.random.in_100(15) {
+                continue;
+            }
+            let rate_bp = self.random.of(&[1_000, 5_000, 10_000]);
+            let lasts_s = self.random.of(&[1, 60, 600, 3_600]);
+            let loss_bp = self.random.of(&[1_000, 5_000, 10_000]);
+            let hours = self.random.of(&["00-01", "01-02", "22-03"]);
+            let keys = match kind {
+                ChurnKind::Unplugged | ChurnKind::Moved => format!("per_day_bp = {rate_bp}\nlasts = \"{lasts_s}s\""),
+                ChurnKind::FlakyLink => {
+                    format!("per_day_bp = {rate_bp}\nlasts = \"{lasts_s}s\"\nloss_bp = {loss_bp}")
+                }
+                ChurnKind::Removed => format!("per_day_bp = {}", rate_bp / 10),
+                ChurnKind::SiteCloses => format!("hours = \"{hours}\""),
+            };
+            self.line(&format!("\n[[fleet.churn]]\nkind = \"{}\"\n{keys}", kind.as_str()));
         }
     }
 
@@ -191,6 +214,9 @@ impl Generated {
     fn firmware(&mut self, counter: u64) {
         let size_kib = self.random.of(&[8, 64, 200]);
         self.line(&format!("\n[[firmware]]\nversion = \"{counter}.0\"\ncounter = {counter}\nsize_kib = {size_kib}"));
+        if self.random.in_100(30) {
+            return self.faults();
+        }
         let mut rest_bp = 10_000; // each device has one outcome
         for fault in ["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp"] {
             if self.random.in_100(25) {
@@ -198,6 +224,16 @@ impl Generated {
                 rest_bp -= share_bp;
                 self.line(&format!("{fault} = {share_bp}"));
             }
+        }
+    }
+
+    /// Several faults, each for some devices. Not for a model or a site: a small fleet may have no such device, which is refused.
+    fn faults(&mut self) {
+        for _ in 0..self.random.between(1, 3) {
+            let fault = self.random.of(&["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp", "dies_bp"]);
+            let share_bp = self.random.of(&[300, 1_000, 3_000]);
+            let scope = self.random.of(&["", "uptime_max = \"1h\"", "hours = \"01-12\""]);
+            self.line(&format!("[[firmware.fault]]\n{fault} = {share_bp}\n{scope}"));
         }
     }
 
@@ -282,6 +318,14 @@ mod tests {
         for name in crate::timeline::KINDS.iter().map(|kind| kind.name) {
             let line = format!("do = \"{name}\"");
             assert_eq!(texts.iter().any(|text| text.contains(&line)), !not_generated.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_background_failure_is_generated() {
+        let texts: Vec<String> = (0..100).map(scenario).collect();
+        for kind in ChurnKind::ALL {
+            assert!(texts.iter().any(|text| text.contains(&format!("kind = \"{}\"", kind.as_str()))), "{kind:?}");
         }
     }
 

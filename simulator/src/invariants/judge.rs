@@ -14,10 +14,13 @@ use super::{
     witness::{Observations, ObservedDevice},
 };
 use crate::{
+    churn::Schedule,
     device::{
+        actor::BOOT_TIME,
         exchange::MessageType,
         pending::{self, PendingPeriod},
     },
+    fleet::{self, DeviceSpec},
     ledger::StoredCommand,
     measure::Score,
     number::counted,
@@ -71,8 +74,9 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
         evidence_first(&mut seen, ending, rollout, decisions);
     }
     nothing_after_abort(&mut seen, ending);
-    no_starvation(&mut seen, ending);
-    all_is_accepted(&mut seen, ending);
+    let churn = churn(ending);
+    no_starvation(&mut seen, ending, &churn);
+    all_is_accepted(&mut seen, ending, &churn);
     for (kind, score) in ending.attacks.iter().filter(|(_, score)| score.successes > 0) {
         let what = format!("accepted {} of {} by `{kind}`", score.successes, counted(score.attempts, "attack"));
         seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
@@ -225,14 +229,36 @@ fn outcomes_by(seen: &Observations, policy: &Policy, version: &str, by: Duration
     u64::try_from(seen.devices.values().filter(has_outcome).count()).unwrap_or(u64::MAX)
 }
 
-fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
+/// When the background failures of each device begin and are over; of a device without any there is no entry.
+type ChurnByDevice = BTreeMap<DeviceId, Vec<(Duration, Duration)>>;
+
+/// The background failures that the scenario planned, up to the first heartbeat after each.
+fn churn(ending: &Ending<'_>) -> ChurnByDevice {
+    let schedule = Schedule::of(ending.plan, ending.epoch);
+    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::devices(ending.plan) };
+    let of_device = |device: DeviceSpec| {
+        let episodes = schedule.episodes(&device.device_id, device.model, device.site);
+        let times: Vec<_> = episodes.iter().map(|episode| (episode.from, episode.to + BOOT_TIME)).collect();
+        (!times.is_empty()).then_some((device.device_id, times))
+    };
+    devices.unwrap_or_default().into_iter().filter_map(of_device).collect() // the run has reported what is wrong with an ID
+}
+
+fn no_starvation(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnByDevice) {
     let wait_limit = wait_limit(ending.plan);
     let fault_free_since = fault_free_since(ending.plan) + ending.plan.interval();
     let Some(judged_from) = ending.lasted.checked_sub(wait_limit).filter(|from| *from >= fault_free_since) else {
         return;
     };
-    let alive =
-        ending.alive.iter().filter(|device_id| in_service_until(seen, ending, device_id) == Some(ending.lasted));
+    let has_churn = |device_id: &DeviceId| {
+        let too_late =
+            |(from, to): &(Duration, Duration)| *from < ending.lasted && *to + ending.plan.interval() > judged_from;
+        churn.get(device_id).is_some_and(|times| times.iter().any(too_late))
+    };
+    let alive = ending
+        .alive
+        .iter()
+        .filter(|device_id| in_service_until(seen, ending, device_id) == Some(ending.lasted) && !has_churn(device_id));
     let alive: BTreeSet<&DeviceId> = alive.collect();
     for device_id in &alive {
         let last_at = seen.devices.get(device_id.as_str()).map_or(Duration::ZERO, |device| device.last_at);
@@ -255,9 +281,9 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>) {
 }
 
 /// Of each kind of message that a device has to send, one is accepted in time while there is no fault.
-fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
+fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnByDevice) {
     let wait_limit = wait_limit(ending.plan);
-    let fair = fair_stretches(ending.plan, ending.lasted);
+    let of_fleet = fair_stretches(ending.plan, &[], ending.lasted);
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
     for (device_id, wait) in ending.pending_periods {
         let Some(in_service_until) = in_service_until(seen, ending, device_id) else { continue };
@@ -265,7 +291,8 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>) {
             let until = wait.until.min(*to).min(in_service_until);
             (until.saturating_sub(wait.since.max(*from)) >= wait_limit).then_some(until)
         };
-        if let Some(until) = fair.iter().find_map(in_fault_free) {
+        let own = churn.get(device_id).map(|own| fair_stretches(ending.plan, own, ending.lasted));
+        if let Some(until) = own.as_ref().unwrap_or(&of_fleet).iter().find_map(in_fault_free) {
             starved.entry(wait.kind).or_default().push((device_id, wait.since, until));
         }
     }
@@ -316,9 +343,10 @@ fn faults(plan: &Plan) -> impl Iterator<Item = (Duration, Duration)> {
     faults.chain([(Duration::ZERO, plan.ramp)])
 }
 
-/// The times without faults: each begins an interval after the fault before it, when every device has sent a heartbeat again.
-fn fair_stretches(plan: &Plan, lasted: Duration) -> Vec<(Duration, Duration)> {
-    let mut faults: Vec<(Duration, Duration)> = faults(plan).collect();
+/// The times without faults, nor a device's `own` failures: each begins an interval after the fault before it, when every device
+/// has sent a heartbeat again.
+fn fair_stretches(plan: &Plan, own: &[(Duration, Duration)], lasted: Duration) -> Vec<(Duration, Duration)> {
+    let mut faults: Vec<(Duration, Duration)> = faults(plan).chain(own.iter().copied()).collect();
     faults.sort_unstable();
     let mut fair = Vec::new();
     let mut over_at = Duration::ZERO;

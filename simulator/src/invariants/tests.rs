@@ -308,6 +308,7 @@ fn rollout(status: &str, decisions: Vec<ObservedDecision>) -> End {
         updates: BTreeMap::new(),
         versions: BTreeMap::new(),
         gates: Vec::new(),
+        policy: serde_json::from_str(r#"{"stages": [], "gates": []}"#).unwrap(),
     };
     let rollouts = rollout_monitor::ObservedRollouts {
         rollouts: vec![(seen, decisions)],
@@ -429,6 +430,32 @@ fn a_revoked_device_is_owed_no_answer_even_if_it_does_not_know() {
         revoke(&witness);
         assert_eq!(waited(50, 110).judged(&witness), [], "ten minutes in service, fifty after it was revoked");
         waited(40, 110).breaks(&witness, Invariant::NoStarvation, "heartbeat of A waited from 2400 s to 3600 s");
+    });
+}
+
+/// Goal: a device is owed nothing while it has no power, and other devices are. Method: the fleet's only site closes for the last
+/// hour; the device `A` is not of the fleet.
+#[test]
+fn a_device_with_a_background_failure_is_not_starved_by_the_server() {
+    let closing = "[[fleet.churn]]\nkind = \"site_closes\"\nhours = \"01-02\"\n[[firmware]]";
+    let text = SCENARIO.replace("[[firmware]]", closing);
+    let plan = scenario::check("made-up", text.as_bytes(), &ScenarioSettings).unwrap();
+    let end = |name: &str, since, until| {
+        let (since, until) = (Duration::from_mins(since), Duration::from_mins(until));
+        let (device_id, kind): (DeviceId, _) = (name.parse().unwrap(), MessageType::Heartbeat);
+        let alive = BTreeSet::from([device_id.clone()]);
+        let pending_periods = vec![(device_id, PendingPeriod { kind, since, until })];
+        End { plan: plan.clone(), alive, pending_periods, ..End::default() }
+    };
+    at_times(async |witness| {
+        pass(50).await;
+        for name in ["A", "SIM-000001"] {
+            beat(&witness, name, 1, "1", "");
+            stored(&witness, name, 1);
+        }
+        assert_eq!(end("SIM-000001", 50, 110).judged(&witness), [], "ten minutes with power");
+        end("SIM-000001", 40, 110).breaks(&witness, Invariant::NoStarvation, "waited from 2400 s to 3600 s");
+        end("A", 50, 110).breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted");
     });
 }
 

@@ -55,6 +55,15 @@ impl Fault {
     }
 }
 
+/// What decides which faults hit one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Luck {
+    /// Its random number.
+    pub draw: u64,
+    /// Share of requests, and of answers, that the caller's own link loses, in basis points.
+    pub loss_bp: u16,
+}
+
 #[derive(Debug, Default)]
 struct Site {
     /// Current outages; they may overlap.
@@ -140,8 +149,8 @@ impl NetworkFaults {
         self.sites.iter().skip(from).take(count)
     }
 
-    /// How the faults affect a request; `draw` is its random number.
-    fn passage(&self, draw: u64) -> Passage {
+    /// How the faults affect a request.
+    fn passage(&self, Luck { draw, loss_bp }: Luck) -> Passage {
         let below = |number, bound| seed::below_by(seed::nth(draw, number), bound);
         let is_hit = |number, share_bp: &AtomicU64| below(number, 10_000) < share_bp.load(Ordering::SeqCst);
         let longest_ms = self.longest_ms.load(Ordering::SeqCst).saturating_add(1);
@@ -149,21 +158,21 @@ impl NetworkFaults {
         Passage {
             there: Duration::from_millis(below(0, longest_ms)),
             back: Duration::from_millis(below(1, longest_ms)),
-            is_lost: is_hit(2, &self.requests_lost_bp),
-            is_answer_lost: is_hit(3, &self.answers_lost_bp),
+            is_lost: is_hit(2, &self.requests_lost_bp) || below(6, 10_000) < u64::from(loss_bp),
+            is_answer_lost: is_hit(3, &self.answers_lost_bp) || below(7, 10_000) < u64::from(loss_bp),
             again_after: is_hit(4, &self.duplicated_bp).then(|| Duration::from_millis(below(5, later_ms))),
         }
     }
 
     /// Sends a request from a site; no answer comes during an outage, nor if one began while the request was in flight: then
-    /// the server may have processed it, as on a real network. `draw`, any number, decides which faults hit it.
+    /// the server may have processed it, as on a real network.
     pub async fn call(
         &self,
         site: usize,
         link: &Rc<dyn Link>,
         request: HttpRequest,
         timeout: Duration,
-        draw: u64,
+        luck: Luck,
     ) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
@@ -172,7 +181,7 @@ impl NetworkFaults {
             return Err(LinkError::ConnectFailed);
         }
         let gives_up_at = Instant::now() + timeout;
-        let passage = self.passage(draw);
+        let passage = self.passage(luck);
         if let Some(after) = passage.again_after {
             deliver(link, request.clone(), passage.there + after, Duration::ZERO);
         }
@@ -258,8 +267,9 @@ mod tests {
     #[test]
     fn overlapping_faults_add_up_and_end_one_by_one() {
         let network_faults = NetworkFaults::none(1);
-        let lost =
-            |network_faults: &NetworkFaults| (0..1_000).filter(|draw| network_faults.passage(*draw).is_lost).count();
+        let lost = |network_faults: &NetworkFaults| {
+            (0..1_000).filter(|draw| network_faults.passage(Luck { draw: *draw, loss_bp: 0 }).is_lost).count()
+        };
         network_faults.add(Fault::RequestsLost(5_000));
         network_faults.add(Fault::RequestsLost(6_000));
         assert_eq!(lost(&network_faults), 1_000, "half of them and more than half");
@@ -267,5 +277,8 @@ mod tests {
         assert!((500..700).contains(&lost(&network_faults)), "{}", lost(&network_faults));
         network_faults.remove(Fault::RequestsLost(6_000));
         assert_eq!(lost(&network_faults), 0);
+        let own = (0..1_000).map(|draw| network_faults.passage(Luck { draw, loss_bp: 5_000 }));
+        let both = own.filter(|passage| passage.is_lost && passage.is_answer_lost).count();
+        assert!((200..300).contains(&both), "{both}: a caller's own link loses each way for itself");
     }
 }

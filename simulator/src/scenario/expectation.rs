@@ -37,6 +37,24 @@ pub enum During {
     Phase(String),
 }
 
+impl Expectation {
+    /// Whether its value goes on changing although nothing happens: windows of a run, and counts of what devices send. That
+    /// there is none of something does not.
+    pub fn depends_on_the_length(&self) -> bool {
+        let counts_traffic = matches!(
+            self.metric,
+            Metric::HeartbeatSent
+                | Metric::HeartbeatAcked
+                | Metric::Codes(_)
+                | Metric::Errors
+                | Metric::PunchesMade
+                | Metric::PunchesStored
+        );
+        let is_none = matches!(self.bound, Bound::Max(0.0) | Bound::Equals(0.0));
+        self.every.is_some() || (counts_traffic && !is_none)
+    }
+}
+
 impl Bound {
     /// Whether only a high value can miss it; for a count, which is never below 0, this includes `= 0`.
     pub fn is_upper(self) -> bool {

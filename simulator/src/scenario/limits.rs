@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ks_protocol::time::UnixMs;
+
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -50,6 +52,8 @@ pub(crate) const ATTACK_INTERVAL: RangeInclusive<Duration> = ms(1)..=hours(24);
 pub(crate) const ATTACK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// How long an outage may last.
 pub(crate) const OUTAGE: RangeInclusive<Duration> = ms(1)..=hours(90 * 24);
+/// How long a device may have been up.
+pub(crate) const UPTIME: RangeInclusive<Duration> = Duration::ZERO..=hours(3_650 * 24);
 /// The longest delay of a request in a slow network.
 pub(crate) const DELAY: RangeInclusive<Duration> = ms(1)..=minutes(10);
 /// The shortest window of `every`.
@@ -62,7 +66,20 @@ pub(crate) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_9
 /// The image of a release, in KiB.
 pub(crate) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
 pub(crate) const FIRMWARE_MAX: usize = 100;
+/// `[[fleet.churn]]` tables.
+pub(crate) const CHURN_MAX: usize = 50;
+/// A share of background failures, in basis points: one of 0 would do nothing.
+pub(crate) const CHURN_BP: RangeInclusive<i64> = 1..=10_000;
+/// How long a background failure lasts.
+pub(crate) const CHURN_LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(30 * 24);
+/// Faults of one release.
+pub(crate) const FAULTS_MAX: usize = 20;
 pub(crate) const POLICIES_MAX: usize = 100;
+
+/// When a rehearsal begins on its own clock: 2000-01-01T00:00:00Z to 2099-12-31T23:59:59.999Z.
+pub(crate) const STARTS_AT: RangeInclusive<UnixMs> = UnixMs(946_684_800_000)..=UnixMs(4_102_444_799_999);
+/// When it begins by default: 2026-01-01T00:00:00Z.
+pub(crate) const STARTS_AT_DEFAULT: UnixMs = UnixMs(1_767_225_600_000);
 
 /// The root seed; the upper end is TOML's own.
 pub(crate) const SEED: RangeInclusive<i64> = 0..=i64::MAX;

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::churn::ChurnKind;
 use super::problem::closest;
 
 /// The start of the name of a metric that counts answers by code.
@@ -80,6 +81,8 @@ pub enum Metric {
     RolloutCompleted,
     /// Seconds from the first device that was really broken until the engine stopped a rollout.
     RolloutDetectionS,
+    /// Background failures of a kind that began.
+    Churn(ChurnKind),
     /// Answers with an invalid SIG_SERV.
     BadServerSignatures,
 }
@@ -166,7 +169,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-static NAMED: [Named; 32] = [
+static NAMED: [Named; 37] = [
     named(
         Metric::Errors,
         "errors",
@@ -305,6 +308,41 @@ static NAMED: [Named; 32] = [
         "s",
         Known::AfterEnd,
         "from the first device that a release really broke until the engine stopped a rollout of it, for the release that took longest; below 0 if the engine was first; no sample if nothing broke or nothing was stopped",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Unplugged),
+        "churn.unplugged",
+        "times",
+        Known::OfWholeRun,
+        "how often a device was unplugged: a background failure that began",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Removed),
+        "churn.removed",
+        "times",
+        Known::OfWholeRun,
+        "how often one was removed, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Moved),
+        "churn.moved",
+        "times",
+        Known::OfWholeRun,
+        "how often one was moved, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::SiteCloses),
+        "churn.site_closes",
+        "times",
+        Known::OfWholeRun,
+        "how often one lost power because its site closed, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::FlakyLink),
+        "churn.flaky_link",
+        "times",
+        Known::OfWholeRun,
+        "how often the link of one became flaky, likewise",
     ),
     named(
         Metric::BadServerSignatures,

@@ -6,8 +6,11 @@
 
 mod adversaries;
 pub(crate) mod check;
+mod churn;
 mod diagnostic;
 mod expectation;
+mod faults;
+mod hours;
 pub(crate) mod limits;
 mod metric;
 mod overrides;
@@ -24,15 +27,18 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use adversaries::{Addresses, Adversary, AdversaryKind};
+pub use churn::{Churn, ChurnKind, When};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};
+pub use faults::{Fault, Scope, hit_bp_of_fleet};
+pub use hours::Hours;
 pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};
 pub use overrides::Overrides;
 pub use plan::{
     Connections, Firmware, Fleet, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing, release_id,
 };
-pub use rollouts::{RefusedRollout, refused as refused_rollouts};
+pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts};
 
 use problem::Problems;
 use raw::RawScenario;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::adversaries::Adversary;
+use super::churn::Churn;
 use super::expectation::Expectation;
+use super::faults::Fault;
 use crate::timeline::{Phase, Step};
-use ks_protocol::duration;
+use ks_protocol::{duration, time::UnixMs};
 
 /// What to run. All times count from the start of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Devices start evenly over this long; less than `duration`.
     pub ramp: Duration,
+    /// When a rehearsal begins, on its own clock: of the years 2000 to 2099.
+    pub starts_at: UnixMs,
     /// How long to wait for answers after the end.
     pub drain: Duration,
     pub fleet: Fleet,
@@ -87,14 +91,17 @@ pub struct Fleet {
     pub answer_timeout: Duration,
     /// The firmware version that devices report.
     pub firmware_version: String,
+    /// Devices have been up for a time up to this, drawn evenly, when they take part in the run for the first time.
+    pub uptime_at_start: Duration,
     /// At least one, names unique, in the order of the file.
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
+    /// What happens to devices without any release.
+    pub churn: Vec<Churn>,
 }
 
-/// A release, and how it really behaves: hidden from the server. The shares are of the devices that install it, in basis
-/// points, each device having one outcome; together at most 10,000.
+/// A release, and how it really behaves: hidden from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
     /// Its version; the release ID is `fw-VERSION`.
@@ -103,40 +110,14 @@ pub struct Firmware {
     pub release_counter: u64,
     /// Length of its image, in bytes.
     pub size_bytes: u64,
-    /// Devices on which writing it into the slot fails.
-    pub install_fails_bp: u16,
-    /// Devices on which it does not boot, so that the old firmware runs again.
-    pub boot_fails_bp: u16,
-    /// Devices that never come back.
-    pub bricks_bp: u16,
-    /// Devices that die later.
-    pub dies_bp: u16,
-    /// After about how long.
-    pub dies_after: Duration,
-    /// Devices that report it without running it.
-    pub lies_bp: u16,
-    /// It misbehaves on this model only.
-    pub only_model: Option<String>,
-    /// It misbehaves at this site only.
-    pub only_site: Option<String>,
+    /// Its faults. Of those whose scope a device is in, each is drawn for itself, in this order; the first that hits decides.
+    pub faults: Vec<Fault>,
 }
 
 impl Firmware {
     /// A release that breaks nothing.
     pub fn good(version: &str, release_counter: u64) -> Self {
-        Self {
-            version: version.to_owned(),
-            release_counter,
-            size_bytes: 256 * 1024,
-            install_fails_bp: 0,
-            boot_fails_bp: 0,
-            bricks_bp: 0,
-            dies_bp: 0,
-            dies_after: Duration::from_hours(1),
-            lies_bp: 0,
-            only_model: None,
-            only_site: None,
-        }
+        Self { version: version.to_owned(), release_counter, size_bytes: 256 * 1024, faults: Vec::new() }
     }
 
     pub fn release_id(&self) -> String {
@@ -223,7 +204,18 @@ impl Plan {
 
     /// Whether a rollout is started.
     pub fn has_rollouts(&self) -> bool {
-        self.timeline.iter().any(|step| matches!(step.step, Step::StartRollout(_)))
+        self.rollouts() > 0
+    }
+
+    /// How many are.
+    pub fn rollouts(&self) -> usize {
+        self.timeline.iter().filter(|step| matches!(step.step, Step::StartRollout(_))).count()
+    }
+
+    /// Whether something delays answers in a rehearsal: a fault, or adversaries that use up budgets.
+    pub fn has_delays(&self) -> bool {
+        let is_fault = |timed: &TimedStep| timed.step.fault(self.interval()).is_some();
+        !self.adversaries.is_empty() || self.timeline.iter().any(is_fault)
     }
 
     /// The settings of a run's own server: the scenario's, and those that its fleet requires.

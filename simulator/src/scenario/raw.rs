@@ -19,6 +19,7 @@ pub(super) const TOP: Section = Section {
         "duration",
         "ramp",
         "drain",
+        "starts_at",
         "fleet",
         "server",
         "firmware",
@@ -40,11 +41,18 @@ pub(super) const FLEET: Section = Section {
         "otrt_shared",
         "answer_timeout",
         "firmware_version",
+        "uptime_at_start",
         "model",
         "models",
         "site",
         "sites",
+        "churn",
     ],
+};
+/// The keys of `[[fleet.churn]]`.
+pub(super) const CHURN: Section = Section {
+    title: "[[fleet.churn]]",
+    keys: &["kind", "per_day_bp", "lasts", "loss_bp", "hours", "only_model", "only_site"],
 };
 /// The keys of `[[fleet.model]]`.
 pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
@@ -70,6 +78,25 @@ pub(super) const FIRMWARE: Section = Section {
         "lies_bp",
         "only_model",
         "only_site",
+        "fault",
+    ],
+};
+/// The keys of `[[firmware.fault]]`.
+pub(super) const FAULT: Section = Section {
+    title: "[[firmware.fault]]",
+    keys: &[
+        "install_fails_bp",
+        "boot_fails_bp",
+        "bricks_bp",
+        "dies_bp",
+        "dies_after",
+        "lies_bp",
+        "only_model",
+        "only_site",
+        "from_version",
+        "uptime_min",
+        "uptime_max",
+        "hours",
     ],
 };
 pub(super) const ADVERSARY: Section =
@@ -88,6 +115,8 @@ pub(super) struct RawScenario {
     pub(super) duration: Field<Duration>,
     pub(super) ramp: Field<Duration>,
     pub(super) drain: Field<Duration>,
+    /// A date, as text.
+    pub(super) starts_at: Field<String>,
     pub(super) fleet: Field<RawFleet>,
     /// Name and value of each setting of the server.
     pub(super) server: Vec<(At<String>, Field<String>)>,
@@ -110,8 +139,22 @@ pub(super) struct RawFleet {
     pub(super) otrt_shared: Field<bool>,
     pub(super) answer_timeout: Field<Duration>,
     pub(super) firmware_version: Field<String>,
+    pub(super) uptime_at_start: Field<Duration>,
     pub(super) models: RawShares,
     pub(super) sites: RawShares,
+    pub(super) churn: Option<Vec<RawChurn>>,
+}
+
+/// Background failures of one kind.
+pub(super) struct RawChurn {
+    pub(super) at: Place,
+    pub(super) kind: Field<String>,
+    pub(super) per_day_bp: Field<i64>,
+    pub(super) lasts: Field<Duration>,
+    pub(super) loss_bp: Field<i64>,
+    pub(super) hours: Field<String>,
+    pub(super) only_model: Field<String>,
+    pub(super) only_site: Field<String>,
 }
 
 /// Models or sites, in either form: the check refuses both together.
@@ -138,6 +181,15 @@ pub(super) struct RawFirmware {
     pub(super) version: Field<String>,
     pub(super) counter: Field<i64>,
     pub(super) size_kib: Field<i64>,
+    /// The keys of a single fault.
+    pub(super) own: RawFault,
+    /// Those in tables of their own.
+    pub(super) faults: Option<Vec<RawFault>>,
+}
+
+/// A fault of a release. What is not a key of its table is absent.
+pub(super) struct RawFault {
+    pub(super) at: Place,
     pub(super) install_fails_bp: Field<i64>,
     pub(super) boot_fails_bp: Field<i64>,
     pub(super) bricks_bp: Field<i64>,
@@ -146,6 +198,12 @@ pub(super) struct RawFirmware {
     pub(super) lies_bp: Field<i64>,
     pub(super) only_model: Field<String>,
     pub(super) only_site: Field<String>,
+    pub(super) from_version: Field<String>,
+    pub(super) uptime_min: Field<Duration>,
+    pub(super) uptime_max: Field<Duration>,
+    pub(super) hours: Field<String>,
+    /// The first of its keys that is present.
+    pub(super) first_key: Option<At<&'static str>>,
 }
 
 /// `[[policy]]`: a name, and the rest for the server's own check.
@@ -204,6 +262,7 @@ impl RawScenario {
             duration: file.duration("duration", problems),
             ramp: file.duration("ramp", problems),
             drain: file.duration("drain", problems),
+            starts_at: file.date("starts_at", problems),
             fleet: match file.table("fleet", "[fleet]", problems) {
                 Field::Given(At { at, value }) => Field::Given(At { at, value: RawFleet::read(value, problems) }),
                 Field::Absent => Field::Absent,
@@ -233,8 +292,26 @@ impl RawFleet {
             otrt_shared: table.boolean("otrt_shared", problems),
             answer_timeout: table.duration("answer_timeout", problems),
             firmware_version: table.text("firmware_version", problems),
+            uptime_at_start: table.duration("uptime_at_start", problems),
             models: RawShares::read(&table, ("model", MODEL), ("models", MODELS), problems),
             sites: RawShares::read(&table, ("site", SITE), ("sites", SITES), problems),
+            churn: read_each(table.tables("churn", CHURN.title, problems), problems, RawChurn::read),
+        }
+    }
+}
+
+impl RawChurn {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(CHURN, elsewhere, problems);
+        Self {
+            at: table.at,
+            kind: table.text("kind", problems),
+            per_day_bp: table.integer("per_day_bp", problems),
+            lasts: table.duration("lasts", problems),
+            loss_bp: table.integer("loss_bp", problems),
+            hours: table.text("hours", problems),
+            only_model: table.text("only_model", problems),
+            only_site: table.text("only_site", problems),
         }
     }
 }
@@ -286,6 +363,25 @@ impl RawFirmware {
             version: table.text("version", problems),
             counter: table.integer("counter", problems),
             size_kib: table.integer("size_kib", problems),
+            own: RawFault::read(&table, FIRMWARE, problems),
+            faults: read_each(table.tables("fault", FAULT.title, problems), problems, |mut fault, problems| {
+                fault.refuse_unknown_keys(FAULT, elsewhere, problems);
+                RawFault::read(&fault, FAULT, problems)
+            }),
+        }
+    }
+}
+
+impl RawFault {
+    /// Reads the keys of a fault, as far as `section` has them: another one is an unknown key, which is already reported.
+    fn read(table: &Reader<'_>, section: Section, problems: &mut Problems) -> Self {
+        fn known<T>(section: Section, key: &'static str, read: impl FnOnce(&'static str) -> Field<T>) -> Field<T> {
+            if section.keys.contains(&key) { read(key) } else { Field::Absent }
+        }
+        let own = |key: At<&str>| FAULT.keys.iter().find(|own| **own == key.value).map(|own| key.with(*own));
+        let first_key = table.keys().filter_map(own).min_by_key(|key| key.at);
+        Self {
+            at: table.at,
             install_fails_bp: table.integer("install_fails_bp", problems),
             boot_fails_bp: table.integer("boot_fails_bp", problems),
             bricks_bp: table.integer("bricks_bp", problems),
@@ -294,6 +390,11 @@ impl RawFirmware {
             lies_bp: table.integer("lies_bp", problems),
             only_model: table.text("only_model", problems),
             only_site: table.text("only_site", problems),
+            from_version: known(section, "from_version", |key| table.text(key, problems)),
+            uptime_min: known(section, "uptime_min", |key| table.duration(key, problems)),
+            uptime_max: known(section, "uptime_max", |key| table.duration(key, problems)),
+            hours: known(section, "hours", |key| table.text(key, problems)),
+            first_key,
         }
     }
 }
@@ -396,7 +497,7 @@ fn elsewhere(key: &str) -> Option<String> {
     if has(&TOP) {
         return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
     }
-    let section = [FLEET, FIRMWARE, ADVERSARY, EXPECT].into_iter().find(has);
+    let section = [FLEET, FIRMWARE, FAULT, CHURN, ADVERSARY, EXPECT].into_iter().find(has);
     let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
     section.map(is_elsewhere).or_else(|| in_another_step(key))
 }

@@ -116,6 +116,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A date and time as text, in quotes or as TOML's own type.
+    pub(crate) fn date(&self, key: &str, problems: &mut Problems) -> Field<String> {
+        self.read(key, "a date and time in UTC such as 2026-03-29T00:30:00Z", problems, |value| match value {
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Datetime(date) => Some(date.to_string()),
+            _ => None,
+        })
+    }
+
     /// A whole number.
     pub(crate) fn integer(&self, key: &str, problems: &mut Problems) -> Field<i64> {
         let Some(value) = self.get(key) else { return self.absent(key) };

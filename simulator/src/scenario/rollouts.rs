@@ -14,7 +14,7 @@ use ks_server::{
     rollout::plan::{self, RolloutRequest},
     store::{
         releases::{ReleaseRecord, ReleaseState},
-        rollouts::Candidate,
+        rollouts::{Candidate, Target},
     },
 };
 
@@ -44,8 +44,6 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
         return Vec::new();
     }
     let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // the run reports it
-    let settings = plan.server_settings("");
-    let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
     let mut names = BTreeSet::new();
     let mut refused = Vec::new();
     for timed in &plan.timeline {
@@ -56,20 +54,34 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
             continue;
         };
         let request = RolloutRequest { rollout_id: rollout_id.clone(), policy: policy.clone() };
-        let is_on = |device: &&DeviceSpec| device.starts_after <= timed.at;
-        let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
-        let planned = match release(plan, firmware) {
-            Some(_) if !is_first => Err("a rollout of this name was started before".to_owned()),
-            Some(release) => {
-                plan::plan(&request, &release, candidates, interval.as_secs(), Vec::new()).map_err(|no| no.to_string())
-            }
-            None => continue, // the step's own check reports the missing firmware
+        let planned = if is_first {
+            planned(plan, &devices, firmware, &request, timed.at)
+        } else {
+            Some(Err("a rollout of this name was started before".to_owned()))
         };
+        let Some(planned) = planned else { continue }; // the step's own check reports the missing firmware
         if let Err(why) = planned {
             refused.push(RefusedRollout { rollout_id: rollout_id.clone(), at: timed.at, why });
         }
     }
     refused
+}
+
+/// What the server would plan for a rollout that starts at this time, with the devices of the scenario: its stages, and the
+/// place of each device; or why it would refuse. None if there can be no such release.
+pub fn planned(
+    plan: &Plan,
+    devices: &[DeviceSpec],
+    firmware: &Firmware,
+    request: &RolloutRequest,
+    at: Duration,
+) -> Option<Result<(plan::Plan, Vec<Target>), String>> {
+    let settings = plan.server_settings("");
+    let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
+    let is_on = |device: &&DeviceSpec| device.starts_after <= at;
+    let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
+    let release = release(plan, firmware)?;
+    Some(plan::plan(request, &release, candidates, interval.as_secs(), Vec::new()).map_err(|no| no.to_string()))
 }
 
 fn candidate(plan: &Plan, device: &DeviceSpec) -> Candidate {

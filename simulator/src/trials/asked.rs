@@ -1,12 +1,18 @@
 //! What trials were begun with: `trials.json`. They are continued only with the same, or results of different things would be mixed.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use ks_protocol::text::hex;
 use ks_reports::{
     bounded::{self, FILE_BYTES_MAX},
     score::{Goal, TRIALS_ASKED},
 };
+use ks_server::rollout::policy::WHOLE_BP;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -14,6 +20,10 @@ use crate::failure::Failure;
 
 /// The format of `trials.json`.
 const FORMAT: u32 = 1;
+/// How many seeds can be tried.
+pub const TRIALS: RangeInclusive<u32> = 1..=100_000;
+/// How far the limits of a share may be apart, in basis points, for trials to end early.
+pub const WIDTH_BP: RangeInclusive<u16> = 10..=9_900;
 
 /// Everything that decides how trials end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +34,12 @@ pub struct Request {
     pub scenario: Source,
     pub policies: Vec<Source>,
     pub bug_rates_bp: Vec<u16>,
+    /// The only model that the bug is on, instead of the scenario's.
+    #[serde(default)]
+    pub bug_model: Option<String>,
+    /// The only site that the bug is at, likewise.
+    #[serde(default)]
+    pub bug_site: Option<String>,
     /// Trials of each policy and rate.
     pub trials: u32,
     pub until: Option<Goal>,
@@ -41,12 +57,26 @@ pub struct Request {
 pub struct Source {
     /// As it was given.
     pub path: String,
+    /// The same from the root, for a resumption in another working directory.
+    #[serde(default)]
+    absolute: String,
     sha256: String,
 }
 
 impl Source {
     pub fn of(path: &Path, content: &[u8]) -> Self {
-        Self { path: path.display().to_string(), sha256: hex(&Sha256::digest(content)) }
+        let absolute = std::path::absolute(path).unwrap_or_default().display().to_string();
+        Self { path: path.display().to_string(), absolute, sha256: hex(&Sha256::digest(content)) }
+    }
+
+    /// Where it is: as it was given, unless the same file is only found from the root.
+    pub fn place(&self) -> PathBuf {
+        let is_it = |path: &&String| {
+            let content = bounded::read(Path::new(path), FILE_BYTES_MAX);
+            content.is_ok_and(|content| hex(&Sha256::digest(&content)) == self.sha256)
+        };
+        let found = [&self.path, &self.absolute].into_iter().find(is_it);
+        PathBuf::from(found.unwrap_or(&self.path))
     }
 }
 
@@ -62,6 +92,8 @@ impl Request {
             scenario,
             policies: Vec::new(),
             bug_rates_bp: Vec::new(),
+            bug_model: None,
+            bug_site: None,
             trials: 1,
             until: None,
             seed: None,
@@ -85,7 +117,29 @@ impl Request {
             }
             _ => Failure::File { what: "read", path: path.clone(), cause },
         })?;
-        serde_json::from_slice(&text).map_err(|error| refused(format!("{TRIALS_ASKED} is damaged: {error}")))
+        let damaged = |why: &str| refused(format!("{TRIALS_ASKED} is damaged: {why}"));
+        let request: Self = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
+        request.check().map_err(|why| damaged(&why))?;
+        Ok(request)
+    }
+
+    /// The bounds of the command line, for a file that was edited.
+    fn check(&self) -> Result<(), String> {
+        let rates = self.bug_rates_bp.iter().all(|rate_bp| *rate_bp <= WHOLE_BP);
+        let width = match self.until {
+            Some(Goal::WidthBp(width_bp)) => WIDTH_BP.contains(&width_bp),
+            _ => true,
+        };
+        for (is_within, what) in [
+            (TRIALS.contains(&self.trials), format!("trials is {}: expected 1 to {}", self.trials, TRIALS.end())),
+            (rates, format!("bug_rates_bp: expected 0 to {WHOLE_BP}")),
+            (width, format!("until: expected a width of {} to {} basis points", WIDTH_BP.start(), WIDTH_BP.end())),
+        ] {
+            if !is_within {
+                return Err(what);
+            }
+        }
+        Ok(())
     }
 
     /// Writes it into a folder.
@@ -103,8 +157,12 @@ impl Request {
         let mut found = Vec::new();
         let mut unless = |is_same: bool, why: String| found.extend((!is_same).then_some(why));
         unless(
-            self.program == now.program && self.format == now.format,
+            self.program == now.program,
             format!("it was begun by ks-fleet {}, and this is {}", self.program, now.program),
+        );
+        unless(
+            self.format == now.format,
+            format!("its format is {}, and this program's is {}", self.format, now.format),
         );
         unless(
             self.scenario.sha256 == now.scenario.sha256,
@@ -134,8 +192,12 @@ impl Request {
         number("--seed", self.seed, now.seed);
         number("--devices", self.devices.map(u64::from), now.devices.map(u64::from));
         number("--duration (in ms)", self.duration_ms, now.duration_ms);
-        let why = format!("--id-prefix: it was begun with {}", given(self.id_prefix.as_ref().map(|of| of as _)));
-        unless(self.id_prefix == now.id_prefix, why);
+        let mut word = |what: &str, before: Option<&String>, now: Option<&String>| {
+            unless(before == now, format!("{what}: it was begun with {}", given(before.map(|of| of as _))));
+        };
+        word("--id-prefix", self.id_prefix.as_ref(), now.id_prefix.as_ref());
+        word("--bug-model", self.bug_model.as_ref(), now.bug_model.as_ref());
+        word("--bug-site", self.bug_site.as_ref(), now.bug_site.as_ref());
         unless(self.signatures == now.signatures, format!("--signatures: it was begun with {}", self.signatures));
         found
     }

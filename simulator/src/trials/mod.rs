@@ -19,7 +19,7 @@ use ks_reports::{
 };
 use ks_server::rollout::policy::Policy;
 
-pub use asked::{Request, Source};
+pub use asked::{Request, Source, TRIALS, WIDTH_BP};
 use progress::Costs;
 pub use record::Record;
 
@@ -29,10 +29,13 @@ use crate::{
     failure::Failure,
     parallel,
     resources::Stopwatch,
-    scenario::{Firmware, Plan, Share},
+    scenario::{Fault, Firmware, Fleet, Plan, Scope, Share, hit_bp_of_fleet},
     temporary::Temporary,
     timeline::{StartRollout, Step},
 };
+
+/// Most names that an error lists.
+const NAMED_MAX: usize = 20;
 
 /// A policy by its name.
 pub type NamedPolicy = (String, Policy);
@@ -109,7 +112,7 @@ impl Trials<'_> {
             let Some((number, done)) = done else {
                 return !is_out_of_time();
             };
-            if ended.is_some() {
+            if ended.is_some() || failure.is_some() {
                 return false;
             }
             match done.and_then(|made| record.append(number, &made.trial).map(|()| made)) {
@@ -193,12 +196,13 @@ impl Trials<'_> {
             for rate in &rates {
                 let mut plan = self.plan.clone();
                 if let Some(policy) = policy {
-                    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
+                    use_policy(&mut plan, policy);
                 }
                 if let Some(rate) = rate {
-                    break_devices(&mut plan, *rate);
+                    break_devices(&mut plan, *rate)?;
                 }
-                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware));
+                let fleet = plan.fleet.clone();
+                let bug_rate_bp = rolled_out(&mut plan).map_or(0, |firmware| bug_rate_bp(firmware, &fleet));
                 if cases.iter().any(|case| case.policy == *name && case.bug_rate_bp == bug_rate_bp) {
                     return Err(Failure::BadRequest(format!(
                         "--bug-rates: two rates become {} % when they are split among the ways in which the scenario's \
@@ -294,13 +298,51 @@ impl Rounds<'_> {
 }
 
 /// When the scenario starts its first rollout, with which policy, of which version.
-fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
+pub fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
         Step::StartRollout(StartRollout { policy, firmware, .. }) => {
             Some((timed.at, policy.as_str(), firmware.as_str()))
         }
         _ => None,
     })
+}
+
+/// Replaces the scenario's policies.
+pub fn use_policy(plan: &mut Plan, policy: &Policy) {
+    plan.policies.values_mut().for_each(|own| own.clone_from(policy));
+}
+
+/// Makes the firmware of the first rollout fail on one model or at one site only: by its fault of that model or site, or else by
+/// its only one.
+///
+/// # Errors
+/// The fleet has none of that name, or several faults could be meant.
+pub fn fail_only_on(plan: &mut Plan, model: Option<&str>, site: Option<&str>) -> Result<(), Failure> {
+    if model.is_none() && site.is_none() {
+        return Ok(());
+    }
+    for (what, name, all) in [("model", model, &plan.fleet.models), ("site", site, &plan.fleet.sites)] {
+        if let Some(name) = name.filter(|name| all.iter().all(|of| of.name != **name)) {
+            let names: Vec<&str> = all.iter().map(|of| of.name.as_str()).take(NAMED_MAX).collect();
+            let more = if all.len() > NAMED_MAX { " and others" } else { "" };
+            let why = format!("the fleet has no {what} {name}; it has {}{more}", names.join(", "));
+            return Err(Failure::BadRequest(why));
+        }
+    }
+    let Some(firmware) = rolled_out(plan) else { return Ok(()) }; // trials without a rollout are refused
+    let scope = Scope { only_model: model.map(str::to_owned), only_site: site.map(str::to_owned), ..Scope::default() };
+    let is_of = |fault: &&Fault| fault.scope.only_model == scope.only_model && fault.scope.only_site == scope.only_site;
+    let fault = match (firmware.faults.iter().find(is_of), firmware.faults.as_slice()) {
+        (Some(fault), _) | (None, [fault]) => Fault { scope, ..fault.clone() },
+        (None, []) => Fault::none(scope),
+        (None, faults) => {
+            let (count, version) = (faults.len(), &firmware.version);
+            let why = format!("none of the {count} faults of firmware {version} is of that model or site alone");
+            return Err(Failure::BadRequest(why));
+        }
+    };
+    firmware.faults = vec![fault];
+    Ok(())
 }
 
 /// The firmware of the first rollout.
@@ -313,9 +355,11 @@ fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
 fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
     let (.., version) = first_rollout(plan)?;
     let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
+    // Several faults have no part of the fleet in common.
+    let [Fault { scope, .. }] = firmware.faults.as_slice() else { return None };
     let (mut names, mut share) = (Vec::new(), 1.0);
     for (kind, only, all) in
-        [("model", &firmware.only_model, &plan.fleet.models), ("site", &firmware.only_site, &plan.fleet.sites)]
+        [("model", &scope.only_model, &plan.fleet.models), ("site", &scope.only_site, &plan.fleet.sites)]
     {
         let Some(only) = only else { continue };
         let weight = |of: &Share| f64::from(of.share);
@@ -328,29 +372,37 @@ fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
     (!names.is_empty()).then(|| FailsOnlyOn { which: names.join(" and "), share_of_fleet_bp })
 }
 
-/// Devices that a release fails on, of those that it can fail on, in basis points.
-fn bug_rate_bp(firmware: &Firmware) -> u16 {
-    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = *firmware;
-    install_fails_bp
-        .saturating_add(boot_fails_bp)
-        .saturating_add(bricks_bp)
-        .saturating_add(dies_bp)
-        .saturating_add(lies_bp)
+/// Devices that a release fails on, in basis points: with one fault of those that it can fail on, with several of the fleet.
+fn bug_rate_bp(firmware: &Firmware, fleet: &Fleet) -> u16 {
+    match firmware.faults.as_slice() {
+        [] => 0,
+        [fault] => u16::try_from(fault.hits_bp()).unwrap_or(u16::MAX),
+        faults => hit_bp_of_fleet(faults, fleet),
+    }
 }
 
 /// Makes the first rolled out release fail on that share of devices, in the scenario's proportions, or else by bricking
 /// them.
-fn break_devices(plan: &mut Plan, rate_bp: u16) {
-    let Some(firmware) = rolled_out(plan) else { return };
-    let before = u64::from(bug_rate_bp(firmware));
-    if before == 0 {
-        firmware.bricks_bp = rate_bp;
-        return;
+///
+/// # Errors
+/// The release has several faults, which one rate does not describe.
+fn break_devices(plan: &mut Plan, rate_bp: u16) -> Result<(), Failure> {
+    let Some(firmware) = rolled_out(plan) else { return Ok(()) };
+    match firmware.faults.as_mut_slice() {
+        [] => firmware.faults.push(Fault { bricks_bp: rate_bp, ..Fault::none(Scope::default()) }),
+        [fault] => match fault.hits_bp() {
+            0 => fault.bricks_bp = rate_bp,
+            before => fault.scale(rate_bp.into(), before.into()),
+        },
+        faults => {
+            let (version, count) = (&firmware.version, faults.len());
+            return Err(Failure::BadRequest(format!(
+                "--bug-rates: the release {version} has {count} faults, which one rate does not describe; leave --bug-rates \
+                 out, or rehearse a scenario whose release has one fault"
+            )));
+        }
     }
-    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware;
-    for share_bp in [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp] {
-        *share_bp = u16::try_from(u64::from(*share_bp) * u64::from(rate_bp) / before).unwrap_or(u16::MAX);
-    }
+    Ok(())
 }
 
 fn trial(case: &Case, seed: u64, summary: Summary, replay: String) -> Trial {

@@ -19,6 +19,8 @@ use crate::{failure::Failure, folder::NO_LINK};
 pub struct Record {
     folder: PathBuf,
     file: File,
+    /// Bytes of whole lines.
+    length: u64,
     /// Each with its line: only what was read back from a line is used, so that a resumed score has the same numbers.
     made: BTreeMap<u64, (String, Trial)>,
 }
@@ -31,7 +33,7 @@ impl Record {
     pub fn begin(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(TRIALS);
         let file = ks_reports::create_new(&path).map_err(|cause| Failure::File { what: "create", path, cause })?;
-        Ok(Self { folder: folder.to_owned(), file, made: BTreeMap::new() })
+        Ok(Self { folder: folder.to_owned(), file, length: 0, made: BTreeMap::new() })
     }
 
     /// Continues the record of a folder. A last line without an end, as after a power cut, is removed. `number` gives a trial's
@@ -50,7 +52,8 @@ impl Record {
         let appended = options.append(true).create(true).custom_flags(NO_LINK).open(&path).map_err(file("write"))?;
         let bytes = bounded::read(&path, FILE_BYTES_MAX).map_err(file("read"))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        appended.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(file("write"))?;
+        let length = u64::try_from(whole).unwrap_or(u64::MAX);
+        appended.set_len(length).map_err(file("write"))?;
         let text = std::str::from_utf8(bytes.get(..whole).unwrap_or_default());
         let text = text.map_err(|_| refused("it is not text in UTF-8".to_owned()))?;
         let mut made = BTreeMap::new();
@@ -59,6 +62,9 @@ impl Record {
             let trial: Trial = serde_json::from_str(line)
                 .map_err(|error| refused(format!("expected a trial as a JSON object, but {error}")))?;
             let (policy, seed) = (&trial.policy, trial.seed);
+            if !trial.has_possible_times() {
+                return Err(refused(format!("policy `{policy}`, seed {seed}: its times are impossible")));
+            }
             let number = number(&trial);
             let number = number
                 .ok_or_else(|| refused(format!("policy `{policy}`, seed {seed}: no such trial was requested")))?;
@@ -67,7 +73,7 @@ impl Record {
             }
             made.insert(number, (line.to_owned() + "\n", trial));
         }
-        Ok(Self { folder: folder.to_owned(), file: appended, made })
+        Ok(Self { folder: folder.to_owned(), file: appended, length, made })
     }
 
     /// Writes down a trial; once this returns, it is not lost even if the machine stops.
@@ -78,7 +84,12 @@ impl Record {
         let cannot = |cause| Failure::File { what: "write", path: self.folder.join(TRIALS), cause };
         let line = serde_json::to_string(trial).map_err(|error| cannot(error.into()))? + "\n";
         let read_back = serde_json::from_str(&line).map_err(|error| cannot(error.into()))?;
-        self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()).map_err(cannot)?;
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(cause) = written {
+            let _ = self.file.set_len(self.length); // or the next line would follow a part of this one
+            return Err(cannot(cause));
+        }
+        self.length += u64::try_from(line.len()).unwrap_or(0);
         self.made.insert(number, (line, read_back));
         Ok(())
     }

@@ -12,37 +12,74 @@ use std::{
 use ks_reports::score::{Score, State};
 use ks_server::clock::{Clock, SystemClock};
 
-pub(super) use request::{Requested, TrialOptions};
+pub(super) use request::{Requested, TrialOptions, rate_bp};
 use results::{LivePage, conclude, score_of};
 
-use super::{Options, complain, quoted};
+use super::{
+    Options, complain,
+    execute::{check_possible, plan, quoted, replay_command},
+    interrupt::interruptible,
+};
 use crate::{
     console::{grouped, span},
     failure::Failure,
     folder::RunFolder,
     resources::Stopwatch,
-    scenario::Plan,
-    trials::{Record, Trials},
+    scenario::{Mode, Plan},
+    trials::{Record, Trials, fail_only_on, use_policy},
 };
 
 /// Seconds between two lines of progress on a terminal, and elsewhere.
 const SHOWN_EVERY_S: (u64, u64) = (1, 10);
 
+/// Checks a scenario and runs its trials; returns the exit code.
+pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+    let (path, options) = (&requested.scenario, &requested.options);
+    let Some(mut plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
+    let (model, site) = (requested.request.bug_model.as_deref(), requested.request.bug_site.as_deref());
+    fail_only_on(&mut plan, model, site)?;
+    if requested.policies.is_empty() {
+        check_possible(&plan, None)?;
+    }
+    for (name, policy) in &requested.policies {
+        let mut plan = plan.clone();
+        use_policy(&mut plan, policy);
+        check_possible(&plan, None).map_err(|failure| Failure::BadRequest(format!("policy `{name}`: {failure}")))?;
+    }
+    if options.events.is_some() {
+        return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
+    }
+    let mut replay = replay_command(path, Mode::Rehearse, options, None);
+    for (flag, name) in [("--bug-model", model), ("--bug-site", site)] {
+        if let Some(name) = name {
+            replay += &format!(" {flag} {}", quoted(name));
+        }
+    }
+    run(&plan, replay, requested, folder, &interruptible()?)
+}
+
 /// Runs the trials and returns the exit code.
-pub(super) fn run(
+fn run(
     plan: &Plan,
     replay: String,
     requested: Requested,
     folder: Option<&RunFolder>,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
-    let Requested { request, policies, budget, resumed, options, .. } = requested;
+    let Requested { request, policies, budget, resumed, options, is_printed, .. } = requested;
     let (count, until) = (request.trials, request.until);
     let policy_files = request.policies.iter().map(|of| quoted(&of.path)).collect();
     let bug_rates_bp = request.bug_rates_bp.clone();
     let trials = Trials { plan, count, policies, policy_files, bug_rates_bp, replay, until, budget };
     if !trials.are_judged() && !plan.has_rollouts() {
         return Err(Failure::BadRequest("the scenario rolls nothing out, so no policy can be scored by it".to_owned()));
+    }
+    if !trials.are_judged() && plan.rollouts() > 1 {
+        let why = format!(
+            "the scenario starts {} rollouts, and a score is about one: remove the others, or omit --policy and --bug-rates",
+            plan.rollouts()
+        );
+        return Err(Failure::BadRequest(why));
     }
     let numbers = trials.numbers()?;
     let mut new = None;
@@ -65,7 +102,7 @@ pub(super) fn run(
     let made = make(&trials, &mut record, folder, &options, stop);
     let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     let score = score_of(&trials, &record, state, folder.path());
-    conclude(&score, &record, (folder, &plan.name), (&options, budget))
+    conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))
 }
 
 /// Makes the trials that are missing, shows progress, and keeps the page up to date.

@@ -14,11 +14,15 @@ use ks_reports::score::Goal;
 use ks_server::rollout::policy::Policy;
 
 use crate::{
-    cli::{Options, read, read_start},
+    advise::Group,
+    cli::{
+        Options,
+        execute::{read, read_start},
+    },
     drive::rehearse::Signatures,
     failure::Failure,
     scenario::check::firmware::as_rehearsed,
-    trials::{NamedPolicy, Request, Source},
+    trials::{NamedPolicy, Request, Source, TRIALS, WIDTH_BP},
 };
 
 /// Largest policy file that is read.
@@ -30,7 +34,7 @@ const BUDGET_MAX: Duration = Duration::from_hours(7 * 24);
 #[derive(Debug, Default, clap::Args)]
 pub(in crate::cli) struct TrialOptions {
     /// Rehearse this many seeds, on all cores, and report rates
-    #[arg(long, value_name = "N", value_parser = within(1..=100_000_u32))]
+    #[arg(long, value_name = "N", value_parser = within(TRIALS))]
     trials: Option<u32>,
     /// Score this rollout policy instead of the scenario's: a TOML file with the keys of a [[policy]]; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -38,6 +42,12 @@ pub(in crate::cli) struct TrialOptions {
     /// Make the firmware break these percentages of devices: 0,0.5,1,2
     #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = rate_bp)]
     bug_rates: Vec<u16>,
+    /// Make the firmware break devices of this model only
+    #[arg(long, value_name = "MODEL", conflicts_with = "bug_site")]
+    bug_model: Option<String>,
+    /// Make the firmware break devices at this site only
+    #[arg(long, value_name = "SITE")]
+    bug_site: Option<String>,
     /// End once every policy is `distinguished` from every other one, or with `width=5%` once no limits of a share are
     /// further apart; valid however often it is looked at
     #[arg(long, value_name = "GOAL", value_parser = goal)]
@@ -51,10 +61,11 @@ pub(in crate::cli) struct TrialOptions {
 }
 
 /// `0.5` per cent is 50 basis points.
-fn rate_bp(text: &str) -> Result<u16, String> {
+pub(in crate::cli) fn rate_bp(text: &str) -> Result<u16, String> {
     let bad = || format!("`{text}`: expected per cent from 0 to 100 with two decimals at most, such as 0.5");
-    let (whole, parts) = text.trim().trim_end_matches('%').split_once('.').unwrap_or((text.trim_end_matches('%'), ""));
-    if parts.len() > 2 || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let (whole, parts) = number.split_once('.').unwrap_or((number, "0"));
+    if !(1..=2).contains(&parts.len()) || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad());
     }
     let whole: u16 = canonical(whole).ok_or_else(bad)?;
@@ -72,7 +83,7 @@ fn goal(text: &str) -> Result<Goal, String> {
     match text.split_once('=') {
         None if text == "distinguished" => Ok(Goal::Distinguished),
         Some(("width", width)) => match rate_bp(width) {
-            Ok(width_bp @ 10..=9_900) => Ok(Goal::WidthBp(width_bp)),
+            Ok(width_bp) if WIDTH_BP.contains(&width_bp) => Ok(Goal::WidthBp(width_bp)),
             _ => Err(bad()),
         },
         _ => Err(bad()),
@@ -81,17 +92,32 @@ fn goal(text: &str) -> Result<Goal, String> {
 
 /// Trials to be made: their request, and what was read for it.
 pub(in crate::cli) struct Requested {
-    pub(super) request: Request,
-    pub(super) policies: Vec<NamedPolicy>,
+    pub(in crate::cli) request: Request,
+    pub(in crate::cli) policies: Vec<NamedPolicy>,
     pub(super) budget: Option<Duration>,
     /// The folder of trials that are continued.
     pub(super) resumed: Option<PathBuf>,
     pub(in crate::cli) scenario: PathBuf,
     pub(in crate::cli) text: Vec<u8>,
     pub(in crate::cli) options: Options,
+    /// Whether the results are printed: what requested them may print its own.
+    pub(in crate::cli) is_printed: bool,
 }
 
 impl TrialOptions {
+    /// Trials of these policies, with these rates of bugs in a group of devices.
+    pub(in crate::cli) fn of(
+        trials: u32,
+        policies: Vec<PathBuf>,
+        (bug_rates, group): (Vec<u16>, &Group),
+        budget: Duration,
+    ) -> Self {
+        let (model, site) = group.names();
+        let (bug_model, bug_site) = (model.map(str::to_owned), site.map(str::to_owned));
+        let (trials, budget) = (Some(trials), Some(budget));
+        Self { trials, policy: policies, bug_rates, bug_model, bug_site, budget, ..Self::default() }
+    }
+
     /// Whether trials were requested.
     pub(in crate::cli) fn are_given(&self) -> bool {
         self.trials.is_some() || self.resume.is_some()
@@ -102,6 +128,8 @@ impl TrialOptions {
         let flags = [
             ("--policy", !self.policy.is_empty()),
             ("--bug-rates", !self.bug_rates.is_empty()),
+            ("--bug-model", self.bug_model.is_some()),
+            ("--bug-site", self.bug_site.is_some()),
             ("--until", self.until.is_some()),
             ("--budget", self.budget.is_some()),
         ];
@@ -123,12 +151,11 @@ impl TrialOptions {
         options: Options,
     ) -> Result<Requested, Failure> {
         let before = self.resume.as_deref().map(Request::read).transpose()?;
-        let scenario =
-            scenario.map(Path::to_owned).or_else(|| before.as_ref().map(|of| of.scenario.path.clone().into()));
+        let scenario = scenario.map(Path::to_owned).or_else(|| before.as_ref().map(|of| of.scenario.place()));
         let scenario = scenario.unwrap_or_default(); // the command line requires it, or a folder that has one
         let text = read(&scenario)?;
         let paths = match &before {
-            Some(before) if self.policy.is_empty() => before.policies.iter().map(|of| of.path.clone().into()).collect(),
+            Some(before) if self.policy.is_empty() => before.policies.iter().map(Source::place).collect(),
             _ => self.policy.clone(),
         };
         let read: Vec<(Source, NamedPolicy)> = paths.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
@@ -141,6 +168,8 @@ impl TrialOptions {
         let request = Request {
             policies: sources,
             bug_rates_bp: if self.bug_rates.is_empty() { of.bug_rates_bp.clone() } else { self.bug_rates.clone() },
+            bug_model: self.bug_model.clone().or_else(|| of.bug_model.clone()),
+            bug_site: self.bug_site.clone().or_else(|| of.bug_site.clone()),
             trials: self.trials.unwrap_or(of.trials),
             until: self.until.or(of.until),
             seed: options.seed.or(of.seed),
@@ -155,6 +184,12 @@ impl TrialOptions {
             return Err(Failure::NotResumable { path: folder.clone(), why: differences.join("; ") });
         }
         check(&request, &policies)?;
+        // Commands that repeat a trial name the files as they were named first.
+        let request = match before {
+            Some(Request { scenario, policies, .. }) => Request { scenario, policies, ..request },
+            None => request,
+        };
+        let scenario = PathBuf::from(&request.scenario.path);
         signatures.choose();
         let options = Options {
             seed: request.seed,
@@ -163,7 +198,8 @@ impl TrialOptions {
             id_prefix: request.id_prefix.clone(),
             ..options
         };
-        Ok(Requested { request, policies, budget: self.budget, resumed: self.resume.clone(), scenario, text, options })
+        let (budget, resumed) = (self.budget, self.resume.clone());
+        Ok(Requested { request, policies, budget, resumed, scenario, text, options, is_printed: true })
     }
 }
 

@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::{
     cli::{
         Options,
+        execute::quoted,
         output::{complain, say, say_json},
-        quoted,
     },
     failure::Failure,
     folder::RunFolder,
@@ -98,11 +98,12 @@ pub(super) fn conclude(
     score: &Score,
     record: &Record,
     (folder, name): (&RunFolder, &str),
-    (options, budget): (&Options, Option<Duration>),
+    (options, budget, is_printed): (&Options, Option<Duration>, bool),
 ) -> Result<u8, Failure> {
     let trials = record.trials();
     let doubt = doubt(score, budget);
     let shown = match options.json {
+        _ if !is_printed => Ok(()),
         true => say_json(&as_json(&trials, score), false),
         false if score.policies.is_empty() => Ok(()),
         false => say(format!("{}\n{}", score::table(score), score::comparisons(score)).trim_end()),
@@ -113,47 +114,52 @@ pub(super) fn conclude(
     let cases = cases(score, &trials, doubt.as_deref());
     ks_reports::write_trials(folder.path(), name, &SystemClock.now().to_string(), &cases)?;
     shown?; // only now: a standard output that can't be written must not prevent the files
-    if !score.policies.is_empty() {
-        complain(&format!("\n{}", score.recommendation));
+    let (code, mut lines) = verdict(score, &trials, doubt);
+    lines.insert(0, format!("report: {}", drawn.report.display()));
+    if is_printed && !score.policies.is_empty() {
+        lines.insert(0, format!("\n{}", score.recommendation));
     }
-    complain(&format!("report: {}", drawn.report.display()));
-    Ok(verdict(score, doubt))
+    // --quiet hides progress, not the reasons of a failure.
+    if code != 0 || !options.quiet {
+        complain(&lines.join("\n"));
+    }
+    Ok(code)
 }
 
-/// Prints what is wrong, and returns the exit code.
-fn verdict(score: &Score, doubt: Option<String>) -> u8 {
-    let mut code = 0;
+/// The exit code, and what is wrong.
+fn verdict(score: &Score, trials: &[Trial], doubt: Option<String>) -> (u8, Vec<String>) {
+    let (mut code, mut lines) = (0, Vec::new());
     if let Some(doubt) = doubt {
-        complain(&doubt);
+        lines.push(doubt);
         code = 4;
     } else if score.until.is_some() {
-        complain(&state(score));
+        lines.push(state(score));
     }
     if score.invariant_violations > 0 {
-        complain(&format!("INVARIANT VIOLATIONS: {}", score.invariant_violations));
+        lines.push(format!("INVARIANT VIOLATIONS: {}", score.invariant_violations));
         code = 99;
     }
     if let Some(passes) = score::passes(score) {
-        complain(&passes);
-        print_failed(score);
-        if score.passes.as_ref().is_some_and(|of| of.passed < of.trials) {
-            code = 99;
-        }
+        lines.push(passes);
+        lines.extend(not_passed(score));
+        let has = |verdict: Verdict| trials.iter().any(|trial| trial.verdict == verdict);
+        code = match (has(Verdict::Fail), has(Verdict::Inconclusive)) {
+            (true, _) => 99,
+            (false, true) => code.max(4),
+            (false, false) => code,
+        };
     }
-    code
+    (code, lines)
 }
 
-/// Prints which trials failed, why, and how to repeat each.
-fn print_failed(score: &Score) {
-    let Some(passes) = &score.passes else { return };
-    for failed in &passes.failed {
-        complain(&format!("  seed {}: {}", failed.seed, failed.reasons.join("; ")));
-        complain(&format!("    replay: {}", failed.replay));
-    }
+/// Which trials did not pass, why, and how to repeat each.
+fn not_passed(score: &Score) -> Vec<String> {
+    let Some(passes) = &score.passes else { return Vec::new() };
+    let line =
+        |of: &score::FailedTrial| format!("  seed {}: {}\n    replay: {}", of.seed, of.reasons.join("; "), of.replay);
     let more = passes.trials.saturating_sub(passes.passed + passes.failed.len());
-    if more > 0 {
-        complain(&format!("  and {more} more"));
-    }
+    let more = (more > 0).then(|| format!("  and {more} more"));
+    passes.failed.iter().map(line).chain(more).collect()
 }
 
 fn as_json(trials: &[Trial], score: &Score) -> serde_json::Value {

@@ -8,7 +8,11 @@ use tokio::time::Instant;
 
 use super::Device;
 use crate::{
-    device::{firmware::Next, machine::DeviceState},
+    device::{
+        fate::{Fate, FateEvent},
+        firmware::Next,
+        machine::DeviceState,
+    },
     ground_truth::{InstallOutcome, Subject},
     measure::Broken,
     scenario::HeartbeatInterval,
@@ -16,17 +20,21 @@ use crate::{
 
 /// Time to write an image into a slot.
 const INSTALL_TIME: Duration = Duration::from_secs(20);
-const BOOT_TIME: Duration = Duration::from_secs(40);
+/// Time to boot, in which a device is silent.
+pub const BOOT_TIME: Duration = Duration::from_secs(40);
 
 impl Device {
     /// Takes the next local step of an update.
     pub(super) fn continue_update(&mut self, ctx: &mut Context<Self>) {
+        let cycle = self.power_cycle;
         match self.machine.firmware.take_next() {
             None => {}
             Some(Next::Install) => {
-                ctx.run_later(INSTALL_TIME, |device, ctx| {
-                    if let Some(release_counter) = device.machine.firmware.installing() {
-                        let is_written = device.install_outcome(release_counter) != InstallOutcome::InstallFails;
+                ctx.run_later(INSTALL_TIME, move |device, ctx| {
+                    let is_current = device.power_cycle == cycle;
+                    if let Some(release_counter) = device.machine.firmware.installing().filter(|_| is_current) {
+                        device.fate = device.install_outcome(release_counter);
+                        let is_written = device.fate != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
                         device.pump(ctx);
                     }
@@ -34,34 +42,48 @@ impl Device {
             }
             Some(Next::Reboot) => {
                 self.is_off = true;
-                // Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
-                let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
-                self.shard.measure(|measured| measured.due -= lost);
-                self.link.close();
-                ctx.run_later(BOOT_TIME, Self::booted);
+                self.lose_memory();
+                ctx.run_later(BOOT_TIME, move |device, ctx| {
+                    if device.power_cycle == cycle {
+                        device.booted(ctx);
+                    }
+                });
             }
         }
     }
 
+    /// Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
+    pub(super) fn lose_memory(&mut self) {
+        let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
+        self.shard.measure(|measured| measured.due -= lost);
+        self.link.close();
+    }
+
+    /// What the release that it has just written will do to it.
     fn install_outcome(&self, release_counter: u64) -> InstallOutcome {
+        let now = self.shard.time.unix_now();
         let subject = Subject {
             device_id: self.machine.device_id(),
             model: self.machine.firmware.model(),
             site: &self.site_name,
+            version: &self.machine.firmware.running().version,
+            uptime: self.machine.uptime(now),
+            now,
         };
         self.shard.ground_truth.install_outcome(release_counter, self.root_seed, &subject)
     }
 
     /// Booting after an update has ended, in success or in a brick.
-    fn booted(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
-        let fate = self.install_outcome(release_counter);
+        let fate = self.fate;
         if self.installed.insert(release_counter) {
             let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
+            self.note_fate(release_counter, FateEvent::Installed);
         }
         if fate == InstallOutcome::Bricks {
-            return self.die("bricked", release_counter);
+            return self.die(FateEvent::Bricked, release_counter);
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
@@ -83,7 +105,7 @@ impl Device {
                 device.shard.measure(|measured| measured.dying -= 1);
                 // Only if it still runs this release.
                 if device.machine.firmware.running().release_counter == release_counter {
-                    device.die("died", release_counter);
+                    device.die(FateEvent::Died, release_counter);
                 }
             });
         }
@@ -94,13 +116,14 @@ impl Device {
     }
 
     /// The release with this counter bricked or killed the device.
-    fn die(&mut self, how: &str, release_counter: u64) {
+    fn die(&mut self, how: FateEvent, release_counter: u64) {
         if self.is_retired || self.machine.state() == DeviceState::Dead {
             return;
         }
         let was_registered = i64::from(self.machine.state() == DeviceState::Registered);
         let runs = self.machine.firmware.running().version.to_string();
-        self.log_firmware_event(how, &runs);
+        self.log_firmware_event(how.as_str(), &runs);
+        self.note_fate(release_counter, how);
         self.machine.die();
         self.waiting.clear();
         let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
@@ -110,6 +133,12 @@ impl Device {
             measured.registered -= was_registered;
             *measured.running.entry(runs).or_default() -= 1;
         });
+    }
+
+    /// Notes what a release did, for the device's account.
+    fn note_fate(&mut self, release_counter: u64, what: FateEvent) {
+        let at = self.shard.time.elapsed();
+        self.account.fates.push(Fate { at, release_counter, what });
     }
 
     /// Logs the ground truth of a firmware event.

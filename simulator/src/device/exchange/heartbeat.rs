@@ -45,7 +45,7 @@ impl Exchange for Beat {
 /// The next heartbeat of a device.
 pub(in crate::device) fn next(machine: &mut Machine, now: UnixMs) -> Heartbeat {
     let Sequence { boot_epoch, seq } = machine.advance();
-    let uptime_s = now.since_ms(machine.booted_at) / 1_000;
+    let uptime_s = machine.uptime(now).as_secs();
     let warmth = seed::below(&mut machine.telemetry, 150) as f64 / 10.0;
     Heartbeat {
         kind: Default::default(),

@@ -51,7 +51,7 @@ fn machine() -> Machine {
         firmware_version: "1.0.0".into(),
         release_counter: 1,
         otrt: None,
-        at: UnixMs(0),
+        booted_at: UnixMs(0),
     })
 }
 

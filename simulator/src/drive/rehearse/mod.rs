@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix::System;
-use ks_protocol::{modelled, time::UnixMs};
+use ks_protocol::modelled;
 use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
 use ks_server::config::Config;
 
@@ -36,8 +36,6 @@ use crate::{
     timer::SteppedTimer,
 };
 
-/// Wall-clock time at which every rehearsal begins: 2026-01-01T00:00:00Z.
-const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
 /// The operator's token; no outside caller can reach a router in this process.
 const ADMIN_TOKEN: &str = "rehearsal-operator";
 /// A note for readers of every rehearsal's report.
@@ -123,7 +121,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         plan,
         mode: Mode::Rehearse,
         target: "in process".to_owned(),
-        started_at: EPOCH,
+        started_at: plan.starts_at,
         wall: stopwatch.elapsed(),
         resources,
         events_kept: rehearsal.events,
@@ -174,7 +172,7 @@ async fn play(
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
     let witness = Arc::new(Witness::at_the_start());
     let reached = InProcess::down();
-    let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), EPOCH));
+    let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), plan.starts_at));
     server.start().await.map_err(Failure::Server)?;
     let way = Way {
         network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
@@ -183,11 +181,11 @@ async fn play(
         admin_token: ADMIN_TOKEN.to_owned(),
         timeouts: AnswerTimeouts::DEFAULT,
     };
-    let setup = Setup::provision(plan, way, EPOCH, drop).await.map_err(|error| match error {
+    let setup = Setup::provision(plan, way, plan.starts_at, drop).await.map_err(|error| match error {
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
-    let (begun, devices) = setup.begin(EPOCH);
+    let (begun, devices) = setup.begin(plan.starts_at);
     let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
     let timer = Rc::new(SteppedTimer::new(begun.shared.time.started, plan.interval(), plan.fleet.devices));

@@ -2,12 +2,11 @@
 //! the server would refuse.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ks_server::rollout::policy::Policy;
 
-use super::Known;
-use super::value::{LABEL, NAME, at_most, duration_in, integer_in, or_default, required, text_like};
+use super::value::{LABEL, NAME, at_most, integer_in, or_default, required, text_like};
+use super::{Known, faults};
 use crate::scenario::limits;
 use crate::scenario::plan::Firmware;
 use crate::scenario::problem::{Problem, Problems, any_of, closest_value, quoted};
@@ -21,21 +20,29 @@ pub(super) fn check(raw: Vec<RawFirmware>, known: &mut Known<'_>, problems: &mut
     at_most(raw.len(), limits::FIRMWARE_MAX, FIRMWARE.title, first_beyond, problems);
     let count = raw.len();
     let mut seen = Vec::new();
-    let mut checked: Vec<Firmware> = Vec::new();
+    let mut checked: Vec<(Firmware, Vec<faults::Checked>)> = Vec::new();
     for raw in raw.into_iter().take(limits::FIRMWARE_MAX) {
         let (at, version) = (raw.at, raw.version.clone());
         let firmware = check_one(raw, known, problems);
         let Field::Given(version) = version else { continue };
         known.firmware.push(version.value.clone());
         is_first(&version, &mut seen, FIRMWARE.title, problems);
-        let Some(firmware) = firmware else { continue };
-        if let Some(twin) = checked.iter().find(|twin| twin.release_counter == firmware.release_counter) {
+        let Some((firmware, faults)) = firmware else { continue };
+        if let Some((twin, _)) = checked.iter().find(|(twin, _)| twin.release_counter == firmware.release_counter) {
             let message = format!("`counter` is {}, that of {}", firmware.release_counter, quoted(&twin.version));
             problems.push(Problem::new(at, message).expected("a unique counter; a rollback needs a higher one too"));
         }
-        checked.push(firmware);
+        checked.push((firmware, faults));
     }
-    (checked.len() == count).then_some(checked)
+    if checked.len() != count {
+        return None;
+    }
+    faults::check_from_versions(known.firmware_version.as_deref(), &checked, problems);
+    let with_faults = checked.into_iter().map(|(firmware, faults)| {
+        let faults = faults.into_iter().map(|checked| checked.fault).collect();
+        Firmware { faults, ..firmware }
+    });
+    Some(with_faults.collect())
 }
 
 fn is_first(name: &At<String>, seen: &mut Vec<At<String>>, title: &str, problems: &mut Problems) {
@@ -46,7 +53,12 @@ fn is_first(name: &At<String>, seen: &mut Vec<At<String>>, title: &str, problems
     seen.push(name.clone());
 }
 
-fn check_one(raw: RawFirmware, known: &Known<'_>, problems: &mut Problems) -> Option<Firmware> {
+/// A release and its faults, which it does not have yet.
+fn check_one(
+    raw: RawFirmware,
+    known: &mut Known<'_>,
+    problems: &mut Problems,
+) -> Option<(Firmware, Vec<faults::Checked>)> {
     let owner = (FIRMWARE.title, raw.at);
     let version = required(raw.version, "version", owner, "version = \"1.1.0\"", problems);
     let version = text_like("version", version, LABEL, problems);
@@ -54,58 +66,9 @@ fn check_one(raw: RawFirmware, known: &Known<'_>, problems: &mut Problems) -> Op
     let counter = integer_in::<u64>("counter", counter, &limits::FIRMWARE_COUNTER, problems);
     let size_kib = or_default(raw.size_kib, 256, raw.at);
     let size_kib = integer_in::<u64>("size_kib", size_kib, &limits::FIRMWARE_SIZE_KIB, problems);
-    let mut share = |key: &str, field: Field<i64>| {
-        integer_in::<u16>(key, or_default(field, 0, raw.at), &limits::SHARE_BP, problems).map(|share| share.value)
-    };
-    let install_fails_bp = share("install_fails_bp", raw.install_fails_bp);
-    let boot_fails_bp = share("boot_fails_bp", raw.boot_fails_bp);
-    let bricks_bp = share("bricks_bp", raw.bricks_bp);
-    let dies_bp = share("dies_bp", raw.dies_bp);
-    let lies_bp = share("lies_bp", raw.lies_bp);
-    let dies_after = or_default(raw.dies_after, Duration::from_hours(1), raw.at);
-    let dies_after = duration_in("dies_after", dies_after, &limits::OUTAGE, problems);
-    let only_model = only(raw.only_model, "model", known.models.as_deref(), problems);
-    let only_site = only(raw.only_site, "site", known.sites.as_deref(), problems);
-    let firmware = Firmware {
-        version: version?.value,
-        release_counter: counter?.value,
-        size_bytes: size_kib?.value * 1_024,
-        install_fails_bp: install_fails_bp?,
-        boot_fails_bp: boot_fails_bp?,
-        bricks_bp: bricks_bp?,
-        dies_bp: dies_bp?,
-        dies_after: dies_after?.value,
-        lies_bp: lies_bp?,
-        only_model: only_model.ok()?,
-        only_site: only_site.ok()?,
-    };
-    let Firmware { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = firmware;
-    let together: u32 = [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp].into_iter().map(u32::from).sum();
-    if together > 10_000 {
-        let message = format!("the outcomes of this firmware add up to {together} basis points");
-        problems.push(Problem::new(raw.at, message).expected("at most 10,000: each device has one"));
-        return None;
-    }
-    Some(firmware)
-}
-
-/// The problem has been reported.
-struct Wrong;
-
-/// A model or site of the fleet, if one is named.
-fn only(
-    given: Field<String>,
-    what: &str,
-    names: Option<&[String]>,
-    problems: &mut Problems,
-) -> Result<Option<String>, Wrong> {
-    let given = match given {
-        Field::Absent => return Ok(None),
-        Field::Wrong => return Err(Wrong),
-        Field::Given(given) => given,
-    };
-    let names = names.ok_or(Wrong)?;
-    named(&given, &format!("the fleet has no {what}"), names, problems).map(Some).ok_or(Wrong)
+    let faults = faults::check(raw.own, raw.faults, known, problems);
+    let firmware = Firmware { size_bytes: size_kib?.value * 1_024, ..Firmware::good(&version?.value, counter?.value) };
+    Some((firmware, faults?))
 }
 
 pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {

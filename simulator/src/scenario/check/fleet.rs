@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::shares;
 use super::value::{LABEL, duration_in, integer_in, mismatch, or_default, required, text_like};
+use crate::scenario::churn::Churn;
 use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
 use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, SITE, SITES};
@@ -24,7 +25,8 @@ pub(super) struct CheckedFleet {
     id_prefix: Option<String>,
     otrt: Option<Otrt>,
     pub(super) answer_timeout: Option<Duration>,
-    firmware_version: Option<String>,
+    pub(super) firmware_version: Option<String>,
+    pub(super) uptime_at_start: Option<Duration>,
     models: Option<Vec<Share>>,
     sites: Option<Vec<Share>>,
 }
@@ -40,8 +42,8 @@ impl CheckedFleet {
         self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())
     }
 
-    /// The fleet, if all of it is valid.
-    pub(super) fn into_fleet(self) -> Option<Fleet> {
+    /// The fleet with its background failures, if all of it is valid.
+    pub(super) fn into_fleet(self, churn: Vec<Churn>) -> Option<Fleet> {
         Some(Fleet {
             devices: self.devices?,
             heartbeat_interval: self.heartbeat_interval?,
@@ -50,8 +52,10 @@ impl CheckedFleet {
             otrt: self.otrt?,
             answer_timeout: self.answer_timeout?,
             firmware_version: self.firmware_version?,
+            uptime_at_start: self.uptime_at_start?,
             models: self.models?,
             sites: self.sites?,
+            churn,
         })
     }
 }
@@ -69,6 +73,7 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
     }
     let timeout = or_default(raw.answer_timeout, limits::ANSWER_TIMEOUT_DEFAULT, at);
     let firmware_version = or_default(raw.firmware_version, "1.0.0", at);
+    let uptime = or_default(raw.uptime_at_start, Duration::ZERO, at);
     CheckedFleet {
         devices: devices.map(|devices| devices.value),
         heartbeat_interval,
@@ -77,6 +82,7 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
         otrt: check_otrt(raw.otrt, raw.otrt_shared, at),
         answer_timeout: duration_in("answer_timeout", timeout, &limits::ANSWER_TIMEOUT, problems).map(|t| t.value),
         firmware_version: text_like("firmware_version", firmware_version, LABEL, problems).map(|v| v.value),
+        uptime_at_start: duration_in("uptime_at_start", uptime, &limits::UPTIME, problems).map(|uptime| uptime.value),
         models: shares::check(raw.models, (MODEL, MODELS), "KS-100", problems),
         sites: shares::check(raw.sites, (SITE, SITES), "HQ", problems),
     }

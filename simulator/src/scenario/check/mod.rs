@@ -1,7 +1,9 @@
 //! Checks a scenario: every value against its range, then values against each other; reports all problems together.
 
 mod adversary;
+mod churn;
 mod expect;
+mod faults;
 pub(crate) mod firmware;
 mod fleet;
 mod shares;
@@ -11,7 +13,7 @@ pub(crate) mod value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ks_protocol::id::RolloutId;
+use ks_protocol::{id::RolloutId, time::UnixMs};
 
 pub(super) use fleet::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
 
@@ -19,7 +21,7 @@ use super::ServerSettings;
 use super::limits;
 use super::plan::{Mode, Plan, Timing, phases};
 use super::problem::{Problem, Problems, closest, quoted};
-use super::raw::{RawFleet, RawScenario};
+use super::raw::{RawChurn, RawFleet, RawScenario};
 use super::reader::{At, Field};
 use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
@@ -35,6 +37,12 @@ pub(crate) struct Known<'a> {
     pub(crate) devices: Option<u32>,
     pub(crate) models: Option<Vec<String>>,
     pub(crate) sites: Option<Vec<String>>,
+    /// The version that devices run before any update.
+    pub(crate) firmware_version: Option<String>,
+    /// The longest time that a device has been up when the run starts.
+    pub(crate) uptime_at_start: Option<Duration>,
+    /// The combinations of model and site that something is restricted to.
+    pub(crate) places: Vec<At<(Option<String>, Option<String>)>>,
     /// Versions of the scenario's firmware.
     pub(crate) firmware: Vec<String>,
     /// Names of the scenario's policies.
@@ -58,7 +66,8 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = required(raw.duration, "duration", file, "duration = \"30s\"", problems);
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
-    let fleet = check_fleet(raw.fleet, problems);
+    let starts_at = check_starts_at(raw.starts_at, problems);
+    let (fleet, churn) = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
         mode,
@@ -67,11 +76,15 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         devices: fleet.devices,
         models: fleet.model_names(),
         sites: fleet.site_names(),
+        firmware_version: fleet.firmware_version.clone(),
+        uptime_at_start: fleet.uptime_at_start,
+        places: Vec::new(),
         firmware: Vec::new(),
         policies: Vec::new(),
         rollouts: Vec::new(),
         settings,
     };
+    let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
     let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
     let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
@@ -90,8 +103,9 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         seed: seed?.value,
         duration: known.duration?,
         ramp: ramp?,
+        starts_at: starts_at?,
         drain: drain?,
-        fleet: fleet.into_fleet()?,
+        fleet: fleet.into_fleet(churn?)?,
         server: server?,
         firmware: firmware?,
         policies: policies?,
@@ -100,6 +114,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         expectations: expectations?,
     };
     check_rollouts(&plan, &known.rollouts, problems);
+    faults::check_places(&plan, &known.places, problems);
     Some(plan)
 }
 
@@ -113,14 +128,41 @@ fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems
     }
 }
 
-fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> CheckedFleet {
+/// The fleet, and its background failures, which are not checked yet.
+fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> (CheckedFleet, Option<Vec<RawChurn>>) {
     match fleet {
-        Field::Given(fleet) => fleet::check(fleet.value, fleet.at, problems),
-        Field::Wrong => CheckedFleet::default(),
+        Field::Given(At { at, value: mut fleet }) => {
+            let churn = fleet.churn.take();
+            (fleet::check(fleet, at, problems), churn)
+        }
+        Field::Wrong => (CheckedFleet::default(), None),
         Field::Absent => {
             let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
             problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
-            CheckedFleet::default()
+            (CheckedFleet::default(), None)
+        }
+    }
+}
+
+/// A date with or without milliseconds; only rehearsals use it.
+fn check_starts_at(starts_at: Field<String>, problems: &mut Problems) -> Option<UnixMs> {
+    let given = match starts_at {
+        Field::Absent => return Some(limits::STARTS_AT_DEFAULT),
+        Field::Wrong => return None,
+        Field::Given(given) => given,
+    };
+    let whole = match given.value.strip_suffix('Z') {
+        Some(seconds) if !seconds.contains('.') => format!("{seconds}.000Z"),
+        _ => given.value.clone(),
+    };
+    match whole.parse::<UnixMs>() {
+        Ok(at) if limits::STARTS_AT.contains(&at) => Some(at),
+        parsed => {
+            let what = if parsed.is_ok() { "is out of range" } else { "is not a date and time in UTC" };
+            let problem = Problem::new(given.at, format!("`starts_at` {what}: {}", quoted(&given.value)));
+            let problem = problem.expected("RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099");
+            problems.push(problem.help("write the offset as Z: the time zone of a scenario is UTC"));
+            None
         }
     }
 }

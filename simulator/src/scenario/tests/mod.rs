@@ -5,6 +5,8 @@ mod orders;
 mod overrides;
 mod plans;
 mod refusals;
+mod refusals_churn;
+mod refusals_firmware;
 mod refusals_fleet;
 mod refusals_run;
 mod rendering;

@@ -37,6 +37,8 @@ fn missing_keys_have_their_defaults() {
         otrt: Otrt::None,
         answer_timeout: s(10),
         firmware_version: "1.0.0".to_owned(),
+        uptime_at_start: Duration::ZERO,
+        churn: Vec::new(),
         models: share("KS-100"),
         sites: share("HQ"),
     };
@@ -185,4 +187,19 @@ fn an_expectation_reads_as_a_sentence_and_evaluates_numbers() {
 fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
     let text = format!("\u{feff}{}", VALID.replace('\n', "\r\n"));
     assert_eq!(plan(&text), plan(VALID));
+}
+
+#[test]
+fn a_date_is_accepted_with_and_without_quotes_and_milliseconds() {
+    let starting = |line: &str| plan(&VALID.replacen("goal", &format!("{line}\ngoal"), 1)).starts_at.to_string();
+    assert_eq!(plan(VALID).starts_at.to_string(), "2026-01-01T00:00:00.000Z");
+    for line in [
+        "starts_at = 2026-03-29T00:30:00Z",
+        "starts_at = \"2026-03-29T00:30:00Z\"",
+        "starts_at = 2026-03-29T00:30:00.000Z",
+    ] {
+        assert_eq!(starting(line), "2026-03-29T00:30:00.000Z", "{line}");
+    }
+    assert_eq!(starting("starts_at = 2000-01-01T00:00:00Z"), "2000-01-01T00:00:00.000Z");
+    assert_eq!(starting("starts_at = 2099-12-31T23:59:59.999Z"), "2099-12-31T23:59:59.999Z");
 }

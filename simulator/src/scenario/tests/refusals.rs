@@ -46,6 +46,31 @@ const AT_THE_TOP_LEVEL: &str = r#"
 1:1: the scenario has no `goal`; expected `goal = "what the run should show"`
 
 - goal =
++ starts_at = "2026-03-29T02:30:00+01:00"
++ goal =
+2:13: `starts_at` is not a date and time in UTC: `2026-03-29T02:30:00+01:00`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
+
+- goal =
++ starts_at = 2026-02-29T00:00:00Z
++ goal =
+2:13: `starts_at` is not a date and time in UTC: `2026-02-29T00:00:00Z`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
+
+- goal =
++ starts_at = "1999-12-31T23:59:59.999Z"
++ goal =
+2:13: `starts_at` is out of range: `1999-12-31T23:59:59.999Z`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
+
+- goal =
++ starts_at = 2100-01-01T00:00:00Z
++ goal =
+2:13: `starts_at` is out of range: `2100-01-01T00:00:00Z`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
+
+- goal =
++ starts_at = 20260329
++ goal =
+2:13: `starts_at` is a whole number; expected a date and time in UTC such as 2026-03-29T00:30:00Z
+
+- goal =
 + mode = "lod"
 + goal =
 2:8: `mode` is `lod`; expected `load` or `rehearse`; did you mean `"load"`?

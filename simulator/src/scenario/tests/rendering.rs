@@ -17,7 +17,7 @@ fn a_misspelled_key_is_underlined_and_the_right_one_named() {
   | ^^^^^^^^^^^^^^^^^^^ did you mean `heartbeat_interval`?
   |
   = help: the keys of [fleet] are devices, heartbeat_interval, connections, id_prefix, otrt, otrt_shared,
-          answer_timeout, firmware_version, model, models, site, sites
+          answer_timeout, firmware_version, uptime_at_start, model, models, site, sites, churn
 "#;
     assert_eq!(shown(&changed("devices = 100", "devices = 100\nheartbeat_intervall = \"1s\"")), expected);
 }
@@ -36,6 +36,7 @@ fn an_unknown_metric_suggests_the_closest_and_lists_all() {
            ledger.duplicated, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
            punches.made, punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,
+           churn.unplugged, churn.removed, churn.moved, churn.site_closes, churn.flaky_link,
            bad_server_signatures, updated.<VERSION>, running.<VERSION>
 "#;
     assert_eq!(shown(&changed("\"errors\"", "\"heartbeat.p99\"")), expected);

@@ -1,0 +1,78 @@
+//! The page's answers to a release manager's questions about each rollout, in their order.
+
+use super::{section, text};
+use crate::answers;
+use crate::moments::Moments;
+use crate::number::grouped;
+use crate::plot::Figure;
+use crate::review::RolloutReview;
+use crate::run::Run;
+use crate::run_folder::EventsKept;
+
+mod beliefs;
+mod places;
+mod stories;
+mod thresholds;
+
+/// Limit of rollouts on the page.
+const ROLLOUTS_MAX: usize = 10;
+
+/// The sections of all rollouts, that of the verdict first; empty if nothing was reviewed. `gates` are the pictures of gates.
+pub(super) fn sections(run: &Run, gates: &[&Figure]) -> String {
+    let moments = Moments::since(&run.summary.started_at);
+    let worst = run.summary.rollout.as_ref().map(|rollout| rollout.rollout_id.as_str());
+    let mut rollouts: Vec<&RolloutReview> = run.review.iter().flat_map(|review| &review.rollouts).collect();
+    rollouts.sort_by_key(|rollout| Some(rollout.rollout_id.as_str()) != worst); // stable: the others keep their order
+    let has_events = run.summary.events_kept != EventsKept::None;
+    let context = Context { moments, is_one: rollouts.len() == 1, has_events };
+    let mut page = String::new();
+    for (number, rollout) in rollouts.iter().take(ROLLOUTS_MAX).enumerate() {
+        let gates = if number == 0 { gates } else { &[] };
+        page += &of_rollout(rollout, &context, gates);
+    }
+    let more = rollouts.len().saturating_sub(ROLLOUTS_MAX);
+    if more > 0 {
+        let note = format!("<p>{} more are in review.json.</p>\n", grouped(more as u64));
+        page += &section("", "More rollouts", &note);
+    }
+    page
+}
+
+/// What the sections of all rollouts have in common.
+struct Context {
+    moments: Moments,
+    is_one: bool,
+    has_events: bool,
+}
+
+fn of_rollout(of: &RolloutReview, context: &Context, gates: &[&Figure]) -> String {
+    let moments = context.moments;
+    let whose = |question: &str| {
+        if context.is_one { question.to_owned() } else { format!("{}: {question}", of.rollout_id) }
+    };
+    let answer = |sentences: &str| format!("<p>{}</p>\n", text(sentences));
+    let mut page = section("", &whose("What was rolled out"), &(answer(&answers::what(of, moments)) + &policy(of)));
+    page += &section("", &whose("Was the bug found?"), &answer(&answers::found(of, moments)));
+    page += &section("", &whose("Without the gate"), &answer(&answers::without_gate(of)));
+    page += &section("tables", &whose("By model and site"), &places::tables(of));
+    if of.stories_total > 0 {
+        page += &section("tables", &whose("Devices with a failure"), &stories::list(of, moments, context.has_events));
+    }
+    if !gates.is_empty() {
+        let pictures = super::pictures(gates.iter().copied());
+        page += &section("plots", &whose("Gates over time"), &pictures);
+    }
+    let beliefs = answer(&answers::beliefs(of)) + &beliefs::table_of(of);
+    page += &section("", &whose("What the server believed, and what was true"), &beliefs);
+    page + &section("tables", &whose("Other thresholds"), &thresholds::tables(of, moments))
+}
+
+/// The policy in sentences, with the devices that each stage adds.
+fn policy(of: &RolloutReview) -> String {
+    let adds: Vec<String> = of.stage_devices.iter().map(|devices| grouped(*devices)).collect();
+    let items: String = of.policy.iter().map(|sentence| format!("<li>{}</li>\n", text(sentence))).collect();
+    format!(
+        "<h3>Policy</h3>\n<ul>\n{items}</ul>\n<p class=\"muted\">Devices that each stage adds: {}.</p>\n",
+        adds.join(", ")
+    )
+}

@@ -1,0 +1,159 @@
+//! One policy of the search, with its chances and times.
+
+use std::time::Duration;
+
+use ks_server::rollout::{
+    plan::Plan as Planned,
+    policy::{Policy, WHOLE_BP},
+    power::groups,
+    walk::{Order, promoted},
+};
+
+use super::{
+    Advised, Canary, NoAdvice, Question, binomial::Binomial, ceil, executed, population::Population, share,
+    threshold_bp, too_late,
+};
+
+/// The engine evaluates a rollout at least this often.
+const EVALUATED_EVERY: Duration = Duration::from_secs(30);
+/// Bake times are multiples of this.
+const BAKE_STEP: Duration = Duration::from_mins(15);
+/// Steps of the search for the background that a policy tolerates: to less than a thousandth of the bug's rate.
+const TOLERANCE_STEPS: u32 = 10;
+/// The share of cases that a "95 %" limit covers.
+const MOST: f64 = 0.95;
+
+pub(super) struct Candidate<'a> {
+    question: &'a Question,
+    canary: Canary,
+    policy: Policy,
+    planned: Planned,
+    /// The devices of the group in the first step, in the canary, and all.
+    devices: [u32; 3],
+    /// The number of the canary's stage.
+    canary_stage: usize,
+    /// How long after the start the canary has shown the bug.
+    found_after: Duration,
+}
+
+impl<'a> Candidate<'a> {
+    /// The policy with these steps, the last of which is the canary, and then all devices.
+    pub(super) fn of(
+        population: &Population<'_>,
+        question: &'a Question,
+        canary: &Canary,
+        steps: &[u16],
+    ) -> Result<Self, NoAdvice> {
+        let mut shares = steps.to_vec();
+        if shares.last() != Some(&WHOLE_BP) {
+            shares.push(WHOLE_BP);
+        }
+        let of_group = population.devices_at(canary.share_bp);
+        let threshold_bp = threshold_bp(population, canary)
+            .ok_or_else(|| NoAdvice::Impossible("a gate's threshold would need a finer unit".to_owned()))?;
+        let first = shares.first().map_or(0, |share_bp| population.devices_at(*share_bp));
+        let gate = Some((question.group.scope(), threshold_bp, executed(first).max(1)));
+        let bare: Vec<(u16, u32, u64)> = shares.iter().map(|share_bp| (*share_bp, 1, 0)).collect();
+        let (sizes, _) = population.planned(&population.draft(&bare, None, 0))?;
+        let adds: Vec<u32> = sizes.stages.iter().map(|stage| stage.adds).collect();
+        let mut too_late_by = None;
+        for lost_after_s in population.lost_after_s() {
+            let whole: Vec<_> =
+                shares.iter().zip(&adds).map(|(share_bp, adds)| (*share_bp, (*adds).max(1), 0)).collect();
+            let unbaked = population.draft(&whole, None, lost_after_s);
+            let shows = population.shows_after(lost_after_s) + population.interval() * 2 + EVALUATED_EVERY * 2;
+            let (started, _) = population.planned(&unbaked)?;
+            let all_run = started.stages.iter().map(|stage| Duration::from_secs(stage.at_best_s));
+            let all_run: Vec<Duration> = all_run.collect();
+            // The bake time begins with the outcome of the 90th of 100 devices, and the last one needs as long as any to show it.
+            let late = |all_run: &Duration| *all_run / 10 + Duration::from_secs(unbaked.confirm_window_s);
+            let steps: Vec<_> = whole
+                .iter()
+                .zip(&all_run)
+                .map(|((share_bp, adds, _), all_run)| {
+                    let bake = ceil(shows + late(all_run), BAKE_STEP);
+                    (*share_bp, executed(*adds).max(1), bake.as_secs())
+                })
+                .collect();
+            let policy = population.draft(&steps, gate, lost_after_s);
+            let (planned, _) = population.planned(&policy)?;
+            let canary_stage = shares.iter().position(|share_bp| *share_bp == canary.share_bp).unwrap_or(0);
+            let before: u64 = planned.stages.iter().take(canary_stage).map(|stage| stage.at_best_s).sum();
+            let found_after =
+                Duration::from_secs(before) + all_run.get(canary_stage).copied().unwrap_or_default() + shows;
+            if found_after > question.within {
+                too_late_by = Some(found_after);
+                continue;
+            }
+            let devices = [first, of_group, population.devices()];
+            return Ok(Self { question, canary: *canary, policy, planned, devices, canary_stage, found_after });
+        }
+        Err(too_late(question, too_late_by.unwrap_or_default(), &population.fails_how()))
+    }
+
+    /// The chance to stop a good release whose devices fail by themselves with this chance.
+    pub(super) fn false_alarms(&self, failing: f64) -> f64 {
+        let gates = self.policy.gates.iter();
+        let passes = gates.flat_map(|gate| {
+            let groups = groups(gate.scope, &self.planned.stages).into_values();
+            groups.map(|added| promoted(gate, &added, failing, Order::Mixed).last().copied().unwrap_or(1.0))
+        });
+        1.0 - passes.product::<f64>()
+    }
+
+    /// The chance to stop the rollout by the end of each stage, all of whose devices have an outcome, by the server's own gates.
+    fn found_by_stage(&self) -> Vec<f64> {
+        let rate = share(self.question.detect_bp);
+        let Some(gate) = self.policy.gates.first() else { return Vec::new() }; // each policy here has one
+        let own = groups(gate.scope, &self.planned.stages).remove(self.question.group.of());
+        let passes = own.map_or_else(Vec::new, |added| promoted(gate, &added, rate, Order::FailuresLast));
+        passes.into_iter().map(|chance| 1.0 - chance).collect()
+    }
+
+    /// The failures of the first step at which the gate stops.
+    fn first_step_stops_at(&self) -> u32 {
+        let Some(gate) = self.policy.gates.first() else { return 0 }; // each policy here has one
+        let devices = u64::from(self.devices[0].max(gate.min_executed));
+        u32::try_from(u64::from(gate.threshold_bp) * devices / u64::from(WHOLE_BP)).map_or(0, |most| most + 1)
+    }
+
+    /// The highest chance to fail by itself at which false alarms are as rare as wanted.
+    fn tolerates(&self) -> f64 {
+        let wanted = share(self.question.false_alarms_bp);
+        let (mut low, mut high) = (0.0, share(self.question.detect_bp));
+        for _ in 0..TOLERANCE_STEPS {
+            let middle = f64::midpoint(low, high);
+            *(if self.false_alarms(middle) <= wanted { &mut low } else { &mut high }) = middle;
+        }
+        low
+    }
+
+    pub(super) fn advised(&self, name: &str, background: f64) -> Advised {
+        let [first_step, of_group, all] = self.devices;
+        let rate = share(self.question.detect_bp);
+        let hit = Binomial::new(of_group, rate);
+        let found = self.found_by_stage();
+        let found_by = |stage: Option<usize>| stage.and_then(|stage| found.get(stage)).copied().unwrap_or(0.0);
+        let goes_on = 1.0 - found_by(self.canary_stage.checked_sub(1));
+        let stages = self.planned.stages.iter();
+        let canary_devices = stages.take(self.canary_stage + 1).map(|stage| stage.adds).sum();
+        Advised {
+            name: name.to_owned(),
+            canary: self.canary,
+            canary_devices,
+            canary_of_group: of_group,
+            found: Binomial::new(executed(of_group), rate).at_least(self.canary.failures),
+            found_if_all_run: found_by(Some(self.canary_stage)),
+            found_after_s: self.found_after.as_secs(),
+            hit: (f64::from(first_step) + goes_on * f64::from(of_group - first_step.min(of_group))) * rate,
+            hit_at_most: hit.quantile(MOST),
+            hit_if_missed: f64::from(all) * rate,
+            first_step,
+            first_step_stops_at: self.first_step_stops_at(),
+            duration_s: self.planned.at_best_s,
+            false_alarms: self.false_alarms(background),
+            tolerates: self.tolerates(),
+            policy: self.policy.clone(),
+        }
+    }
+}

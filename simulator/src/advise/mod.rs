@@ -1,0 +1,261 @@
+//! Which rollout policies would find a bug: searched in closed form; `ks-fleet advise` then rehearses them.
+//!
+//! A policy that is advised has a canary, all of whose devices get the release and are watched until the bug must have shown, and
+//! one raw gate that stops the rollout at the k-th failure among the devices that can have the bug. Each k has a smallest
+//! canary: the more failures the gate waits for, the more devices it needs, and the less often it stops a good release.
+//!
+//! The answer counts on [`EXECUTED_BP`] of the canary only: some devices are always offline. [`binomial`] computes its
+//! chances, and the server's own plan its times; tests compare them with the chances of the server's gates.
+
+mod answer;
+pub mod binomial;
+mod candidate;
+mod population;
+mod rehearsed;
+
+use std::time::Duration;
+
+use binomial::devices_needed;
+use candidate::Candidate;
+use ks_protocol::duration;
+use ks_server::rollout::{
+    plan::percent,
+    policy::{Scope, WHOLE_BP},
+};
+use population::Population;
+use serde::{Serialize, Serializer};
+
+pub use answer::{Advice, Advised, Canary};
+pub use rehearsed::Rehearsed;
+
+use crate::{number::counted, scenario::Plan};
+
+/// File name of the advice.
+pub const ADVICE: &str = "advice.json";
+/// The same as text.
+pub const ADVICE_TEXT: &str = "advice.txt";
+const SMALLEST_CANARY: &str = "smallest-canary";
+const FEW_FALSE_ALARMS: &str = "few-false-alarms";
+const IN_STEPS: &str = "in-steps";
+/// Names of all files that advice may have in a folder, apart from those of its trials.
+pub const FILES: [&str; 5] = [ADVICE, ADVICE_TEXT, "smallest-canary.toml", "few-false-alarms.toml", "in-steps.toml"];
+/// The share of a canary's devices that have an outcome at the least, in basis points.
+const EXECUTED_BP: u32 = 9_000;
+/// The most failures that a gate waits for.
+const FAILURES_MAX: u32 = 50;
+/// A good release whose devices fail by themselves at this part of the bug's rate must not be stopped.
+const BACKGROUND_PART: f64 = 0.1;
+/// The first step of a policy in steps, as a part of its canary.
+const FIRST_STEP_PART: u16 = 5;
+
+/// What a policy must find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Question {
+    /// Share of the devices that the bug breaks, in basis points.
+    pub detect_bp: u16,
+    /// The devices that can have the bug.
+    pub group: Group,
+    /// The chance to find it, in basis points.
+    pub with_bp: u16,
+    /// How long after the rollout's start it must be found.
+    #[serde(rename = "within_s", serialize_with = "in_seconds")]
+    pub within: Duration,
+    /// The most false alarms, in basis points of good releases.
+    pub false_alarms_bp: u16,
+}
+
+/// The devices that can have a bug.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    #[default]
+    Fleet,
+    Model(String),
+    Site(String),
+}
+
+impl Group {
+    /// The model, or the site, that it is.
+    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Fleet => (None, None),
+            Self::Model(model) => (Some(model), None),
+            Self::Site(site) => (None, Some(site)),
+        }
+    }
+
+    /// Its name in readings of the gate that judges it on its own.
+    fn of(&self) -> &str {
+        match self {
+            Self::Fleet => "all",
+            Self::Model(name) | Self::Site(name) => name,
+        }
+    }
+
+    /// The scope of a gate that judges this group on its own.
+    fn scope(&self) -> Scope {
+        match self {
+            Self::Fleet => Scope::Cumulative,
+            Self::Model(_) => Scope::Model,
+            Self::Site(_) => Scope::Site,
+        }
+    }
+}
+
+impl std::fmt::Display for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fleet => f.write_str("the fleet"),
+            Self::Model(name) => write!(f, "model {name}"),
+            Self::Site(name) => write!(f, "site {name}"),
+        }
+    }
+}
+
+fn in_seconds<S: Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(length.as_secs())
+}
+
+/// Why there is no advice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAdvice {
+    /// The scenario can't be asked this.
+    #[error("{0}")]
+    Impossible(String),
+    /// No policy does what is wanted; `help` says what would be possible.
+    #[error("no policy finds it: {why}")]
+    NoPolicy { why: String, help: String },
+}
+
+/// Two or three policies that find the bug.
+///
+/// # Errors
+/// The scenario rolls nothing out or has no such devices, or no policy finds the bug.
+pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
+    let population = Population::of(plan, &question.group)?;
+    let (rate, wanted) = (share(question.detect_bp), share(question.with_bp));
+    let (devices, usable) = (population.devices(), executed(population.devices()));
+    let smallest = devices_needed(1, rate, wanted, u32::MAX >> 8).unwrap_or(u32::MAX);
+    if smallest > usable {
+        return Err(too_few(question, devices, smallest));
+    }
+    let canary = |failures| {
+        let needed = devices_needed(failures, rate, wanted, usable)?;
+        Some(Canary { failures, needed, share_bp: population.share_with(|own| executed(own) >= needed)? })
+    };
+    let canaries = (1..=FAILURES_MAX).map_while(canary);
+    let canaries: Vec<Canary> = canaries.filter(|canary| threshold_bp(&population, canary).is_some()).collect();
+    let Some(first) = canaries.first() else { return Err(too_few(question, devices, smallest)) };
+    let in_time = |canary: &Canary, steps: &[u16]| Candidate::of(&population, question, canary, steps);
+    let small = in_time(first, &[first.share_bp])?;
+    let background = population.background.max(rate * BACKGROUND_PART);
+    let is_calm = |candidate: &Candidate| candidate.false_alarms(background) <= share(question.false_alarms_bp);
+    let mut calm: Option<(&Canary, Candidate<'_>, f64)> = None;
+    for canary in canaries.iter().skip(1) {
+        let Ok(candidate) = in_time(canary, &[canary.share_bp]) else { break };
+        let false_alarms = candidate.false_alarms(background);
+        let is_enough = is_calm(&candidate);
+        if calm.as_ref().is_none_or(|(_, _, least)| false_alarms < *least) {
+            calm = Some((canary, candidate, false_alarms));
+        }
+        if is_enough {
+            break;
+        }
+    }
+    let calm = calm.filter(|(_, _, least)| *least < small.false_alarms(background));
+    let (canary, base) = calm.as_ref().map_or((first, &small), |(canary, candidate, _)| (*canary, candidate));
+    let step_bp = canary.share_bp / FIRST_STEP_PART;
+    let stepped = (step_bp > 0).then(|| in_time(canary, &[step_bp, canary.share_bp]).ok()).flatten();
+    let mut policies = Vec::new();
+    if !is_calm(&small) || calm.is_none() {
+        policies.push(small.advised(SMALLEST_CANARY, background));
+    }
+    if calm.is_some() {
+        policies.push(base.advised(FEW_FALSE_ALARMS, background));
+    }
+    policies.extend(stepped.map(|stepped| stepped.advised(IN_STEPS, background)));
+    Ok(Advice {
+        question: question.clone(),
+        devices,
+        targets: population.targets(),
+        smallest,
+        starts_at: population.starts_at,
+        fails: population.fails_how(),
+        background,
+        is_background_known: population.background > 0.0,
+        canaries,
+        policies,
+        rehearsed: None,
+    })
+}
+
+/// The threshold of a raw gate that stops a canary at this number of failures, and at none less, in basis points; none if it would
+/// need a finer unit.
+fn threshold_bp(population: &Population<'_>, canary: &Canary) -> Option<u16> {
+    let devices = u64::from(population.devices_at(canary.share_bp)).max(1);
+    let parts = |failures: u32| u64::from(failures) * u64::from(WHOLE_BP);
+    let threshold_bp = ((parts(canary.failures) - 1) / devices).min(u64::from(WHOLE_BP) - 1);
+    let spares_one_less = parts(canary.failures - 1) <= threshold_bp * devices;
+    u16::try_from(threshold_bp).ok().filter(|_| spares_one_less)
+}
+
+/// The devices of so many that have an outcome at the least.
+fn executed(devices: u32) -> u32 {
+    u32::try_from(u64::from(devices) * u64::from(EXECUTED_BP) / 10_000).unwrap_or(devices)
+}
+
+fn share(bp: u16) -> f64 {
+    f64::from(bp) / 10_000.0
+}
+
+/// No number of devices that the group has suffices.
+fn too_few(question: &Question, devices: u32, smallest: u32) -> NoAdvice {
+    let Question { detect_bp, with_bp, group, .. } = question;
+    let usable = executed(devices);
+    let chance = 1.0 - (1.0 - share(*detect_bp)).powi(i32::try_from(usable).unwrap_or(i32::MAX));
+    let (bug, wanted) = (percent(*detect_bp), percent(*with_bp));
+    let why = format!(
+        "a bug that breaks {bug} of the devices shows in none of {usable} with a chance of {:.1} %: (1 - {})^{usable}. With {wanted} it shows in {} or more, and {group} has {devices}, of which {usable} count ({} are assumed to be offline)",
+        (1.0 - chance) * 100.0,
+        share(*detect_bp),
+        counted(smallest, "device"),
+        percent(10_000 - u16::try_from(EXECUTED_BP).unwrap_or(10_000)),
+    );
+    // 1 - (1 - wanted)^(1 / devices)
+    let rate = 1.0 - (1.0 - share(*with_bp)).powf(1.0 / f64::from(usable.max(1)));
+    let content = if chance >= 0.01 {
+        format!(", or be content with {:.1} % (--with {:.0}%)", chance * 100.0, (chance * 100.0).floor())
+    } else {
+        String::new()
+    };
+    let help = if usable == 0 {
+        "a single device shows nothing: ask for a larger group".to_owned()
+    } else {
+        let smallest = (rate * 10_000.0).ceil() / 100.0;
+        format!(
+            "ask for a larger bug (--detect {smallest:.2}% is the smallest that {} with {wanted}){content}",
+            if usable == 1 { "1 device shows".to_owned() } else { format!("{usable} devices show") }
+        )
+    };
+    NoAdvice::NoPolicy { why, help }
+}
+
+/// The bug shows too late.
+fn too_late(question: &Question, found: Duration, fails: &str) -> NoAdvice {
+    let why = format!(
+        "{fails}, so that the first canary has shown it after {}, and --in allows {}",
+        duration::format(found),
+        duration::format(question.within)
+    );
+    let help = format!("allow more time: --in {}", duration::format(ceil(found, Duration::from_hours(1))));
+    NoAdvice::NoPolicy { why, help }
+}
+
+/// Rounded up to a multiple of whole seconds.
+fn ceil(length: Duration, to: Duration) -> Duration {
+    let (length, to) = (length.as_secs() + u64::from(length.subsec_nanos() > 0), to.as_secs().max(1));
+    Duration::from_secs(length.div_ceil(to) * to)
+}
+
+#[cfg(test)]
+mod tests;

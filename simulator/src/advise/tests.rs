@@ -1,0 +1,147 @@
+//! Tests of the advice: against brute force, and against the server's own gates.
+
+use super::*;
+use crate::{scenario, scenario_settings::ScenarioSettings};
+
+fn plan(devices: u32) -> Plan {
+    let text = include_bytes!("../../../scenarios/twelve-thousand-terminals.toml");
+    let plan = scenario::check("scenario", text, &ScenarioSettings).unwrap();
+    let overrides = scenario::Overrides { devices: Some(devices), ..scenario::Overrides::default() };
+    plan.with_overrides(overrides).unwrap()
+}
+
+fn question(change: impl Fn(&mut Question)) -> Question {
+    let mut question = Question {
+        detect_bp: 150,
+        group: Group::Model("KS-200".to_owned()),
+        with_bp: 9_500,
+        within: Duration::from_hours(48),
+        false_alarms_bp: 500,
+    };
+    change(&mut question);
+    question
+}
+
+/// The least devices for 1 to 5 failures of 1.5 % with 95 %: computed in Python with exact binomial coefficients.
+#[test]
+fn the_smallest_canaries_are_those_of_another_program() {
+    let advice = advise(&plan(12_000), &question(|_| {})).unwrap();
+    assert_eq!(advice.smallest, 199);
+    let needed: Vec<u32> = advice.canaries.iter().take(5).map(|canary| canary.needed).collect();
+    assert_eq!(needed, [199, 315, 418, 515, 608]);
+}
+
+/// For each number of failures, every share of the fleet is tried: the one that is advised is the first with enough devices.
+#[test]
+fn no_smaller_share_has_enough_devices() {
+    let plan = plan(12_000);
+    for group in [Group::Fleet, Group::Model("KS-300".to_owned()), Group::Site("store-01".to_owned())] {
+        let population = Population::of(&plan, &group).unwrap();
+        let advice = advise(&plan, &question(|question| (question.detect_bp, question.group) = (500, group.clone())));
+        for canary in advice.unwrap().canaries {
+            let first = (1..=10_000).find(|share_bp| executed(population.devices_at(*share_bp)) >= canary.needed);
+            assert_eq!(first, Some(canary.share_bp), "{group}: {canary:?}");
+        }
+    }
+}
+
+#[test]
+fn policies_find_the_bug_by_the_servers_own_gates_with_the_chance_that_is_wanted() {
+    for (group, detect_bp) in [(Group::Fleet, 100), (Group::Model("KS-200".to_owned()), 150)] {
+        let asked = question(|question| (question.detect_bp, question.group) = (detect_bp, group.clone()));
+        let advice = advise(&plan(12_000), &asked).unwrap();
+        let names: Vec<&str> = advice.policies.iter().map(|of| of.name.as_str()).collect();
+        assert_eq!(names, [SMALLEST_CANARY, FEW_FALSE_ALARMS, IN_STEPS]);
+        for of in &advice.policies {
+            assert!(of.found >= 0.95 && of.found_if_all_run >= of.found, "{of:?}");
+            assert!(of.found_after_s <= asked.within.as_secs() && of.policy.validate().is_empty(), "{of:?}");
+            // One stage before all: the gate sees the canary as a whole, so that the walk and the sum must agree.
+            if of.policy.stages.len() == 2 {
+                let exact = binomial::Binomial::new(of.canary_of_group, share(detect_bp)).at_least(of.canary.failures);
+                assert!((of.found_if_all_run - exact).abs() < 1e-9, "{} is not {exact}", of.found_if_all_run);
+                assert!((of.hit - f64::from(of.canary_of_group) * share(detect_bp)).abs() < 1e-9);
+            }
+        }
+        let [small, calm, steps] = advice.policies.as_slice() else { panic!("three") };
+        assert!(calm.false_alarms <= 0.05 && small.false_alarms > calm.false_alarms);
+        assert!(small.canary_devices < calm.canary_devices && small.hit_at_most < calm.hit_at_most);
+        assert!(steps.first_step < calm.first_step && steps.hit < calm.hit);
+        assert!(steps.duration_s > calm.duration_s);
+        // At the chance that it tolerates, a policy has the wanted false alarms; a bit above it, more.
+        assert!(calm.tolerates >= share(detect_bp) * BACKGROUND_PART);
+    }
+}
+
+/// Devices die after 6.6 hours at the latest, are lost an hour later, and are not judged before; the bake time covers it.
+#[test]
+fn bake_times_cover_the_latest_death() {
+    let advice = advise(&plan(12_000), &question(|_| {})).unwrap();
+    for stage in advice.policies.iter().flat_map(|of| &of.policy.stages) {
+        assert!(stage.bake_s >= 6 * 3_960 + 3_600, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_question_that_no_policy_can_answer_says_why_and_what_would_do() {
+    let refused = |devices, change: &dyn Fn(&mut Question)| match advise(&plan(devices), &question(change)) {
+        Err(NoAdvice::NoPolicy { why, help }) => (why, help),
+        other => panic!("{other:?}"),
+    };
+    // 1 - 0.99^36 = 30.4 %, and 1 - 0.05^(1 / 36) = 7.985 %.
+    let (why, help) = refused(40, &|question| (question.detect_bp, question.group) = (100, Group::Fleet));
+    assert!(why.contains("(1 - 0.01)^36") && why.contains("69.6 %") && why.contains("299 devices"), "{why}");
+    assert!(help.contains("--detect 7.99%") && help.contains("--with 30%"), "{help}");
+    let (why, help) = refused(12_000, &|question| question.within = Duration::from_hours(4));
+    assert!(why.contains("devices die about 6h after the update") && why.contains("--in allows 4h"), "{why}");
+    assert!(help.contains("--in 8h"), "{help}");
+    assert!(advise(&plan(12_000), &question(|question| question.within = Duration::from_hours(8))).is_ok());
+    let unknown = advise(&plan(12_000), &question(|question| question.group = Group::Model("KS-2".to_owned())));
+    let Err(NoAdvice::Impossible(why)) = unknown else { panic!("{unknown:?}") };
+    assert!(why.contains("no device of model KS-2"), "{why}");
+}
+
+/// Of all failures below the one that stops, none stops, and each group's chance is its own although others are as large.
+#[test]
+fn a_gate_stops_at_the_failure_that_is_promised_and_judges_the_group_in_question() {
+    let mut plan = plan(4_000);
+    for devices in [400, 4_000] {
+        plan.fleet.devices = devices;
+        for number in [1, 7, 30] {
+            let group = Group::Site(format!("store-{number:02}"));
+            let asked = question(|question| (question.detect_bp, question.group) = (5_000, group.clone()));
+            let Ok(advice) = advise(&plan, &asked) else { continue };
+            for of in advice.policies.iter().filter(|of| of.policy.stages.len() == 2) {
+                let gate = &of.policy.gates[0];
+                let stops = |failures: u32| failures * 10_000 > u32::from(gate.threshold_bp) * of.canary_of_group;
+                assert!(stops(of.canary.failures) && !stops(of.canary.failures - 1), "{of:?}");
+                let exact = binomial::Binomial::new(of.canary_of_group, 0.5).at_least(of.canary.failures);
+                assert!((of.found_if_all_run - exact).abs() < 1e-9, "{} is not {exact}: {of:?}", of.found_if_all_run);
+            }
+        }
+    }
+}
+
+/// Whatever the fleet, what the help suggests can be asked.
+#[test]
+fn what_is_suggested_has_an_answer() {
+    for devices in [5, 10, 40, 100, 333] {
+        let plan = plan(devices);
+        let asked = |detect_bp| question(|question| (question.detect_bp, question.group) = (detect_bp, Group::Fleet));
+        let Err(NoAdvice::NoPolicy { help, .. }) = advise(&plan, &asked(50)) else { panic!("{devices}") };
+        let smallest = help.split("--detect ").nth(1).unwrap().split('%').next().unwrap().replace('.', "");
+        let smallest_bp = smallest.parse().unwrap();
+        assert!(advise(&plan, &asked(smallest_bp)).is_ok(), "{devices}: {help}");
+        assert!(advise(&plan, &asked(smallest_bp - 1)).is_err(), "{devices}: {help}");
+    }
+}
+
+/// A threshold in whole basis points can't stop at the third failure of seventy thousand: such policies are not advised.
+#[test]
+fn no_policy_has_a_gate_finer_than_its_unit() {
+    let asked = question(|question| (question.detect_bp, question.group) = (1, Group::Fleet));
+    for of in advise(&plan(150_000), &asked).unwrap().policies.iter().filter(|of| of.policy.stages.len() == 2) {
+        let gate = &of.policy.gates[0];
+        let stops = |failures: u32| failures * 10_000 > u32::from(gate.threshold_bp) * of.canary_of_group;
+        assert!(stops(of.canary.failures) && !stops(of.canary.failures - 1), "{of:?}");
+    }
+}

@@ -124,8 +124,8 @@ pub(crate) fn without_gate(of: &RolloutReview) -> String {
 
 /// What the server believed beside what was true, in a sentence.
 pub(crate) fn beliefs(of: &RolloutReview) -> String {
-    let confirmed = of.count(|cell| cell.is_confirmed());
-    let failed = of.count(|cell| cell.is_failed());
+    let confirmed = of.count(Cell::is_confirmed);
+    let failed = of.count(Cell::is_failed);
     let wrongly_confirmed = of.count(|cell| cell.is_confirmed() && cell.is_believed_wrongly());
     let wrongly_failed = of.count(|cell| cell.is_failed() && cell.is_believed_wrongly());
     let unnoticed = of.count(|cell| cell.is_broken && !cell.is_failed());
@@ -193,5 +193,67 @@ pub(crate) fn test_in_words(test: &str) -> &str {
         "clopper_pearson" => "exact confidence limits (Clopper and Pearson)",
         "sprt" => "sequential test (Wald)",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn plain(text: &str) -> String {
+        text.replace('\u{a0}', " ")
+    }
+
+    fn moments() -> Moments {
+        Moments::since("2026-01-01T00:00:00.000Z")
+    }
+
+    #[test]
+    fn a_bug_that_was_found_has_its_gate_its_time_and_its_harm() {
+        assert_eq!(
+            plain(&found(&sample::review(), moments())),
+            "Yes: gate 1 of all aborted it 2 h 20 min after its start (Thu 2026-01-01 03:10 UTC), in stage 1 of 2, when 5 of 148 \
+             devices with an outcome had failed. By then it was installed on 150 of 3 000 targets and had broken 6. When the run \
+             ended it had broken 7 devices. 2 850 devices were spared: they never got it, and it would have broken 93 of them."
+        );
+        assert_eq!(
+            plain(&without_gate(&sample::review())),
+            "Had all 3 000 targets got it, it would have gone wrong on 100 of them (3.33 %): it bricks the device on 98, it kills \
+             the device later on 2. 100 devices would be broken for good; 7 were."
+        );
+        assert_eq!(
+            plain(&beliefs(&sample::review())),
+            "The server held 145 devices to be confirmed, of which 2 were not well, and 5 devices to have failed, of which 0 were \
+             well. Of the 7 that broke it knew 5."
+        );
+    }
+
+    #[test]
+    fn every_other_end_has_its_answer() {
+        let answer = |change: fn(&mut RolloutReview)| {
+            let mut of = sample::review();
+            change(&mut of);
+            plain(&found(&of, moments()))
+        };
+        assert!(answer(|of| of.stop = None).starts_with("No. Nothing stopped the release. When the run ended"));
+        let by_person = answer(|of| {
+            of.stop = of.stop.take().map(|stop| Stop { is_engines: false, gate: None, ..stop });
+        });
+        assert!(by_person.starts_with("Not by a gate: a person aborted it 2 h 20 min after"), "{by_person}");
+        let good = |of: &mut RolloutReview| of.cells.retain(|cell| !cell.truth.is_bad());
+        let alarm = sample::review();
+        let alarm =
+            RolloutReview { cells: alarm.cells.iter().filter(|cell| !cell.truth.is_bad()).cloned().collect(), ..alarm };
+        assert!(found(&alarm, moments()).contains("It was a false alarm: gate 1 of all"));
+        let mut fine = RolloutReview { stop: None, ..sample::review() };
+        good(&mut fine);
+        assert!(found(&fine, moments()).starts_with("There was no bug to find"));
+    }
+
+    #[test]
+    fn a_story_is_one_line_with_times_of_day() {
+        let story = story(&sample::review().stories[0], moments());
+        assert_eq!(plain(&story), "KS-200 at south: offered 00:51, died 01:06, LOST day 2, 01:00");
     }
 }

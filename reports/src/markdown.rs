@@ -175,6 +175,21 @@ mod tests {
     }
 
     #[test]
+    fn the_answers_about_a_rollout_are_there_in_short() {
+        let review = crate::review::Review { silent_after_s: 60.0, rollouts: vec![sample::review()] };
+        let text = super::summary(&sample::summary(), Some(&review)).replace('\u{a0}', " ");
+        for part in [
+            "- **Was the bug found?** Yes: gate 1 of all aborted it 2 h 20 min after its start",
+            "- **Without the gate** Had all 3 000 targets got it",
+            "| KS-200 | 143 | 50 | 45 | 5 | 7 | 7 |\n",
+            "| all | 3 000 | 150 | 145 | 5 | 7 | 7 |\n",
+            "- T-1, KS-200 at south: offered",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
     fn a_rollout_comes_before_the_reasons() {
         let mut summary = sample::summary();
         summary.rollout = Some(crate::run_folder::RolloutSummary { release: "1.1|<b>".into(), ..sample::rollout() });

@@ -443,6 +443,10 @@ pub struct GateSample {
     pub upper_ppm: u64,
     /// The allowed share.
     pub threshold_ppm: u64,
+    /// The smallest share at which it would have failed with as many executed devices: failures are whole devices, and before
+    /// `min_executed` more of them are tolerated. None for a test that judges its band, and in folders from before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails_from_ppm: Option<u64>,
     /// `PASS`, `FAIL` or `INCONCLUSIVE`.
     pub verdict: String,
 }

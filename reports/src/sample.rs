@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::review::{
+    Cell, DeviceStory, GateThresholds, RolloutReview, Stop, StoryEvent, ThresholdOutcome, Trip, Truth,
+};
 use crate::run_folder::{
-    Attacks, EventsKept, Expectation, FORMAT, Generator, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
-    RolloutSummary, Summary, Tick, Verdict,
+    Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger, Mode,
+    Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict,
 };
 
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -111,5 +114,82 @@ pub(crate) fn rollout() -> RolloutSummary {
         detected_at_s: Some(11_400.0),
         first_broken_at_s: Some(3_600.0),
         completed_at_s: None,
+    }
+}
+
+/// Targets of one place: model, site, belief, truth, how many; it was installed on those that the server believes anything of.
+pub(crate) fn cell(model: &str, site: &str, believed: &str, truth: Truth, devices: u64) -> Cell {
+    let is_installed = believed != "HALTED";
+    let is_broken = is_installed && truth.breaks();
+    Cell {
+        model: model.into(),
+        site: site.into(),
+        believed: believed.into(),
+        truth,
+        is_installed,
+        is_broken,
+        is_silent: is_broken,
+        devices,
+    }
+}
+
+/// The review of [`rollout`]: of 3,000 targets 150 got it, 7 broke, of which the server noticed 5; 93 more would have.
+pub(crate) fn review() -> RolloutReview {
+    let gate = GateSample { failed: 5, executed: 148, of: "all".into(), ..GateSample::default() };
+    let at = |at_s: f64, what: &str| StoryEvent { at_s, what: what.into() };
+    RolloutReview {
+        rollout_id: "rol-1".into(),
+        release: "1.1.0".into(),
+        state: "ABORTED".into(),
+        started_at_s: 3_000.0,
+        observed_until_s: 20_000.0,
+        policy: vec!["Stage 1 offers the release to 5 % of the targets.".into()],
+        stage_devices: vec![150, 2_850],
+        stop: Some(Stop {
+            at_s: 11_400.0,
+            decision: "aborted".into(),
+            stage: 0,
+            why: "gate 1 of all".into(),
+            is_engines: true,
+            gate: Some(gate),
+            installed: 150,
+            broken: 6,
+        }),
+        cells: vec![
+            cell("KS-100", "north", "CONFIRMED", Truth::Good, 100),
+            cell("KS-200", "north", "CONFIRMED", Truth::Good, 43),
+            cell("KS-200", "north", "LOST", Truth::Bricks, 5),
+            cell("KS-200", "south", "CONFIRMED", Truth::Dies, 2),
+            cell("KS-100", "south", "HALTED", Truth::Good, 2_757),
+            cell("KS-200", "south", "HALTED", Truth::Bricks, 93),
+        ],
+        stories: vec![DeviceStory {
+            device_id: "T-1".into(),
+            model: "KS-200".into(),
+            site: "south".into(),
+            went_wrong_at_s: 4_000.0,
+            events: vec![at(3_060.0, "offered"), at(4_000.0, "died"), at(90_000.0, "LOST")],
+            believed: "LOST".into(),
+            truth: Truth::Dies,
+            last_seen_s: None,
+            is_silent: false,
+        }],
+        stories_total: 1,
+        thresholds: vec![GateThresholds {
+            gate: 0,
+            judges: "all devices that have an outcome".into(),
+            test: "raw".into(),
+            threshold_bp: 100,
+            evidence_until_s: Some(11_400.0),
+            evidence_ends_with: Some("aborted".into()),
+            rows: vec![
+                ThresholdOutcome {
+                    threshold_bp: 50,
+                    trip: Some(Trip { at_s: 9_000.0, of: "all".into(), failed: 2, executed: 140, ..Trip::default() }),
+                    ..ThresholdOutcome::default()
+                },
+                ThresholdOutcome { threshold_bp: 400, ..ThresholdOutcome::default() },
+            ],
+        }],
     }
 }

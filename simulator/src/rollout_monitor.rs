@@ -11,6 +11,10 @@ use std::{
 use ks_protocol::{id::RolloutId, time::UnixMs};
 use ks_reports::review::Review;
 use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary};
+use ks_server::rollout::{
+    gate::{Test, Verdict, judge},
+    policy::Policy,
+};
 
 use crate::{
     measure::Measurements,
@@ -274,17 +278,38 @@ fn sample(rollout: &ObservedRollout, at: Duration, broken: u64) -> RolloutSample
         counts: lower(&rollout.updates),
         versions: rollout.versions.clone(),
         broken,
-        gates: worst_first(&rollout.gates),
+        gates: worst_first(&rollout.gates, &rollout.policy),
     }
 }
 
 /// Readings of gates that have outcomes, those nearest to stopping the release first: the greatest share of
 /// failures against its threshold.
-fn worst_first(gates: &[ObservedGate]) -> Vec<GateSample> {
+fn worst_first(gates: &[ObservedGate], policy: &Policy) -> Vec<GateSample> {
     let mut judged: Vec<&ObservedGate> = gates.iter().filter(|gate| gate.executed > 0).collect();
     let severity = |gate: &ObservedGate| (gate.verdict == "FAIL", gate.share_ppm * 1_000 / gate.threshold_bp.max(1));
     judged.sort_by_key(|gate| std::cmp::Reverse(severity(gate))); // stable: equal ones keep the order of the policy
+    let reading = |gate: &ObservedGate| GateSample { fails_from_ppm: fails_from_ppm(gate, policy), ..reading(gate) };
     judged.into_iter().take(GATES_MAX).map(reading).collect()
+}
+
+/// The smallest share of failures at which a gate fails with as many executed devices; none if its band says it.
+fn fails_from_ppm(reading: &ObservedGate, policy: &Policy) -> Option<u64> {
+    let gate = policy.gates.get(usize::try_from(reading.gate).ok()?)?;
+    if matches!(gate.test, Test::ClopperPearson { .. }) {
+        return None;
+    }
+    let executed = u32::try_from(reading.executed).ok()?;
+    let fails = |failed: u32| {
+        let judged = judge(gate.test, gate.threshold_bp, gate.min_executed, failed, executed);
+        judged.is_ok_and(|judged| judged.verdict == Verdict::Fail)
+    };
+    // More failures never look better.
+    let (mut low, mut high) = (1, executed.saturating_add(1));
+    while low < high {
+        let middle = low.midpoint(high);
+        if fails(middle) { high = middle } else { low = middle + 1 }
+    }
+    (low <= executed).then(|| u64::from(low) * 1_000_000 / u64::from(executed))
 }
 
 /// The gate that caused a decision: of the failed gates, the one that its reason names; none for an operator's decision.
@@ -304,6 +329,7 @@ fn reading(gate: &ObservedGate) -> GateSample {
         lower_ppm: gate.lower_ppm,
         upper_ppm: gate.upper_ppm,
         threshold_ppm: gate.threshold_bp * 100,
+        fails_from_ppm: None,
         verdict: gate.verdict.clone(),
     }
 }
@@ -335,6 +361,21 @@ mod tests {
         assert!(!is_own("winter") && !is_own("winter-back") && !is_own("spring-2") && !is_own("back"));
     }
 
+    fn policy() -> Policy {
+        let gates = r#"[{"threshold_bp": 50, "min_executed": 120, "test": {"kind": "raw"}}]"#;
+        serde_json::from_str(&format!(r#"{{"stages": [], "gates": {gates}}}"#)).unwrap()
+    }
+
+    /// Below 120 devices one failure is enough, from 200 on two are: 0.5 % of 200 devices is one.
+    #[test]
+    fn a_gate_fails_from_the_first_whole_device_above_its_threshold() {
+        let from = |executed: u64| {
+            let reading = ObservedGate { executed, ..gate(0, "all", 0, "INCONCLUSIVE") };
+            fails_from_ppm(&reading, &policy())
+        };
+        assert_eq!([10, 120, 199, 200, 400].map(from), [100_000, 8_333, 5_025, 10_000, 7_500].map(Some));
+    }
+
     #[test]
     fn a_decision_is_recorded_with_the_gate_that_it_names() {
         let gates = vec![gate(0, "KS-100", 9, "FAIL"), gate(1, "all", 2, "FAIL"), gate(2, "all", 0, "PASS")];
@@ -349,7 +390,7 @@ mod tests {
         let by = decided_by(&decision).unwrap();
         assert_eq!((by.gate, by.of.as_str(), by.failed), (1, "all", 2));
         assert_eq!(decided_by(&ObservedDecision { gates: Vec::new(), ..decision }), None, "an operator decided it");
-        let kept: Vec<u64> = worst_first(&gates).iter().map(|gate| gate.failed).collect();
+        let kept: Vec<u64> = worst_first(&gates, &policy()).iter().map(|gate| gate.failed).collect();
         assert_eq!(kept, [9, 2, 0]);
     }
 }

@@ -76,3 +76,76 @@ fn policy(of: &RolloutReview) -> String {
         adds.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::review::{Review, Truth};
+    use crate::run_folder::Summary;
+    use crate::sample;
+
+    /// The sections of a run with these rollouts.
+    fn page_of(rollouts: Vec<RolloutReview>) -> String {
+        let summary = Summary { rollout: Some(sample::rollout()), ..sample::summary() };
+        let review = Some(Review { silent_after_s: 60.0, rollouts });
+        sections(&Run { review, ..Run::new(summary, &[], None) }, &[]).replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn the_questions_are_answered_in_their_order() {
+        let page = page_of(vec![sample::review()]);
+        let questions = [
+            "What was rolled out",
+            "Was the bug found?",
+            "Without the gate",
+            "By model and site",
+            "Devices with a failure",
+            "What the server believed, and what was true",
+            "Other thresholds",
+        ];
+        let places: Vec<usize> =
+            questions.iter().map(|question| page.find(&format!("<h2>{question}")).unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        assert!(page.contains("✗ 2"), "two confirmed devices are dead");
+        assert!(page.contains("not before it was aborted, 2 h 20 min after the start"));
+    }
+
+    /// The table of 3 models at 100 sites is cut, and its sum is still that of all.
+    #[test]
+    fn a_long_table_is_folded_and_cut_and_its_sum_is_the_total() {
+        let places = (0..300_u64).map(|place| {
+            let (model, site) = (format!("KS-{}", place % 3), format!("store-{:03}", place / 3));
+            sample::cell(&model, &site, "CONFIRMED", Truth::Good, place + 1)
+        });
+        let page = page_of(vec![RolloutReview { cells: places.collect(), ..sample::review() }]);
+        assert!(
+            page.contains("<summary>By site (100)</summary>")
+                && page.contains("<summary>By model and site (300)</summary>")
+        );
+        assert!(page.contains("<th scope=\"row\">100 others</th>"));
+        let sum = "<th scope=\"row\" class=\"sum\">all</th><td class=\"n\" data-label=\"targets\">45 150</td>";
+        assert_eq!(page.matches(sum).count(), 3, "1 + 2 + ... + 300");
+    }
+
+    #[test]
+    fn text_of_a_review_is_never_markup_and_rollouts_are_bounded() {
+        let hostile = "<script>alert(1)</script>\"'&".to_owned();
+        let mut of = sample::review();
+        (of.rollout_id, of.release, of.state) = (hostile.clone(), hostile.clone(), hostile.clone());
+        of.policy = vec![hostile.clone()];
+        of.cells[0].model.clone_from(&hostile);
+        of.cells[0].site.clone_from(&hostile);
+        of.cells[0].believed.clone_from(&hostile);
+        of.stories[0].device_id.clone_from(&hostile);
+        of.stories[0].events[0].what.clone_from(&hostile);
+        of.thresholds[0].judges.clone_from(&hostile);
+        of.thresholds[0].test.clone_from(&hostile);
+        of.thresholds[0].evidence_ends_with = Some(hostile.clone());
+        if let Some(stop) = &mut of.stop {
+            (stop.decision, stop.gate) = (hostile.clone(), None);
+        }
+        let page = page_of(vec![of; 14]);
+        assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
+        assert!(page.contains("4 more are in review.json"));
+    }
+}

@@ -1,5 +1,5 @@
-//! A gate's readings: the observed failure share, the confidence band of the true one, and the allowed share. Of several
-//! gates, the one that stopped the release, else the one that came nearest to that.
+//! The gates' readings: the observed failure share, the confidence band of the true one, and the bounds. The gate that stopped
+//! the release comes first, else the one that came nearest to that; then the others, a panel each, the nearest first.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,10 @@ use crate::number;
 use crate::run::Run;
 use crate::run_folder::{GateSample, RolloutDecision, RolloutSample};
 
+/// Limit of panels of other gates.
+const OTHERS_MAX: usize = 5;
+/// Height of their panels, as a share of the usual one.
+const OTHER_HEIGHT: f64 = 0.6;
 /// Limit of gates named in the title; of more, only the number is given.
 const NAMED_MAX: usize = 3;
 /// Limit of characters shown of a gate's population.
@@ -34,39 +38,72 @@ pub(crate) fn chart(run: &Run) -> Chart {
     let has_band = gates().any(has_band);
     let no_band =
         if has_band || gates().next().is_none() { "" } else { " It judges the share itself: there is no band." };
-    chart.subtitle = format!("{sentence}{no_band}{}", rollouts.how_to_read());
+    let (others, left_out) = shown.others(rollouts);
+    let left_out = match left_out {
+        0 => String::new(),
+        more => format!(" {} more readings are in rollouts.ndjson.", number::grouped(more as u64)),
+    };
+    chart.subtitle = format!("{sentence}{no_band}{}{left_out}", rollouts.how_to_read());
     chart.description.clone_from(&sentence);
-    let values = gates().chain(decided().map(|(_, gate)| gate));
-    let values = values.flat_map(|gate| [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm]);
-    let mut panel = Panel {
-        y: Axis::log_from_zero("per cent of devices with an outcome, log scale above 0", values.map(percent)),
-        height: 1.0,
-        marks: Vec::new(),
-        series: Vec::new(),
-        empty: gates().next().is_none().then(|| "the gate was not judged".into()),
-    };
-    let value = |of: fn(&GateSample) -> u64| {
-        let shown = &shown;
-        move |sample: &RolloutSample| shown.reading(sample).map(of).map(percent)
-    };
-    let band = |gate: &GateSample| (percent(gate.lower_ppm), percent(gate.upper_ppm));
-    if has_band {
-        let areas = rollouts.areas(|sample| shown.reading(sample).map(band)).into_iter();
-        panel.marks.extend(areas.map(|points| Mark::Area { points, colour: theme::GOOD_AREA }));
-    }
-    panel.add_lines(rollouts.steps(value(|gate| gate.threshold_ppm)), 2.0, theme::ALARM);
-    panel.add_lines(rollouts.lines(value(|gate| gate.share_ppm)), 2.8, theme::GOOD);
+    let heading = if others.is_empty() { String::new() } else { format!("{}: ", shown.title()) };
+    let heading = format!("{heading}per cent of devices with an outcome, log scale above 0");
+    let of_decisions = decided().map(|(_, gate)| gate.share_ppm).collect();
+    let mut panel = against_bounds(rollouts, &heading, of_decisions, &|sample| shown.reading(sample));
     panel.marks.extend(decided().map(|(decision, gate)| Mark::Spot {
         at: (decision.at_s, percent(gate.share_ppm)),
         text: format!("{} of {} failed", number::grouped(gate.failed), number::grouped(gate.executed)),
         colour: theme::INK,
     }));
     chart.panels.push(panel);
+    for (gate, of) in &others {
+        let heading = format!("Gate {} of {}", gate + 1, label(of, OF_CHARS_MAX));
+        let panel = against_bounds(rollouts, &heading, Vec::new(), &|sample| reading(sample, *gate, of));
+        chart.panels.push(Panel { height: OTHER_HEIGHT, ..panel });
+    }
     chart.flags = rollouts.flags();
     let band = has_band.then_some(("band of the true share", theme::GOOD_AREA));
-    let legend = [Some(("observed", theme::GOOD)), band, Some(("threshold", theme::ALARM))].into_iter().flatten();
+    let all = || rollouts.samples().flat_map(|sample| &sample.gates);
+    let fails = all().any(|gate| gate.fails_from_ppm.is_some()).then_some(("fails from here on", theme::MUTED));
+    let legend =
+        [Some(("observed", theme::GOOD)), band, Some(("threshold", theme::ALARM)), fails].into_iter().flatten();
     chart.legend = legend.map(|(name, colour)| (name.to_owned(), colour)).collect();
     chart
+}
+
+/// The reading of a gate in a sample.
+fn reading<'s>(sample: &'s RolloutSample, gate: u32, of: &str) -> Option<&'s GateSample> {
+    sample.gates.iter().find(|reading| reading.gate == gate && reading.of == of)
+}
+
+/// A reading of each sample, if it has one.
+type Readings<'a> = &'a dyn for<'s> Fn(&'s RolloutSample) -> Option<&'s GateSample>;
+
+/// The readings of a gate against its bounds; the axis also reaches the shares of `also`.
+fn against_bounds(rollouts: &Rollouts, heading: &str, also: Vec<u64>, reading: Readings<'_>) -> Panel {
+    let readings = || rollouts.samples().filter_map(reading);
+    let ends = |gate: &GateSample| {
+        let fails_from = gate.fails_from_ppm.unwrap_or(gate.threshold_ppm);
+        [gate.share_ppm, gate.lower_ppm, gate.upper_ppm, gate.threshold_ppm, fails_from]
+    };
+    let values = readings().flat_map(ends).chain(also);
+    let mut panel = Panel {
+        y: Axis::log_from_zero(heading, values.map(percent)),
+        height: 1.0,
+        marks: Vec::new(),
+        series: Vec::new(),
+        empty: readings().next().is_none().then(|| "the gate was not judged".into()),
+    };
+    let value =
+        |of: fn(&GateSample) -> Option<u64>| move |sample: &RolloutSample| reading(sample).and_then(of).map(percent);
+    if readings().any(has_band) {
+        let band = |gate: &GateSample| (percent(gate.lower_ppm), percent(gate.upper_ppm));
+        let areas = rollouts.areas(|sample| reading(sample).map(band)).into_iter();
+        panel.marks.extend(areas.map(|points| Mark::Area { points, colour: theme::GOOD_AREA }));
+    }
+    panel.add_lines(rollouts.steps(value(|gate| gate.fails_from_ppm)), 1.6, theme::MUTED);
+    panel.add_lines(rollouts.steps(value(|gate| Some(gate.threshold_ppm))), 2.0, theme::ALARM);
+    panel.add_lines(rollouts.lines(value(|gate| Some(gate.share_ppm))), 2.8, theme::GOOD);
+    panel
 }
 
 /// Which gate is shown of each rollout.
@@ -107,6 +144,21 @@ impl<'a> Shown<'a> {
     fn reading<'s>(&self, sample: &'s RolloutSample) -> Option<&'s GateSample> {
         let (number, of) = self.gates.get(sample.rollout_id.as_str())?;
         sample.gates.iter().find(|gate| gate.gate == *number && gate.of == *of)
+    }
+
+    /// The readings that are not shown first, the nearest to stopping the release first, and how many more there are.
+    fn others(&self, rollouts: &'a Rollouts) -> (Vec<(u32, &'a str)>, usize) {
+        let mut others: Vec<(u32, &str)> = Vec::new();
+        // The last samples have every group; each has the nearest first.
+        for gate in rollouts.samples().rev().flat_map(|sample| &sample.gates) {
+            let name = (gate.gate, gate.of.as_str());
+            if !others.contains(&name) && !self.gates.values().any(|shown| *shown == name) {
+                others.push(name);
+            }
+        }
+        let left_out = others.len().saturating_sub(OTHERS_MAX);
+        others.truncate(OTHERS_MAX);
+        (others, left_out)
     }
 
     /// `Gate 2 of KS-200`; of several rollouts each.
@@ -165,6 +217,7 @@ mod tests {
             lower_ppm: if band { share_ppm / 2 } else { share_ppm },
             upper_ppm: if band { share_ppm * 2 + 70_000 } else { share_ppm },
             threshold_ppm: 5_000,
+            fails_from_ppm: (!band).then_some(25_000),
             verdict: if failed > 1 { "FAIL".into() } else { "INCONCLUSIVE".into() },
         }
     }
@@ -215,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn every_other_gate_has_a_panel_of_its_own() {
+        let chart = chart(&run(true));
+        let headings: Vec<&str> = chart.panels.iter().map(|panel| panel.y.title.as_str()).collect();
+        assert_eq!(headings.len(), 2, "{headings:?}");
+        assert!(
+            headings[0].starts_with("Gate 2 of KS-200: per cent") && headings[1] == "Gate 1 of all",
+            "{headings:?}"
+        );
+    }
+
+    #[test]
     fn a_gate_without_a_band_has_none_in_picture_and_legend() {
         let chart = chart(&run(false));
         assert!(
@@ -222,7 +286,7 @@ mod tests {
             "{}",
             chart.subtitle
         );
-        assert_eq!(chart.legend.len(), 2);
+        assert_eq!(chart.legend.len(), 3, "observed, threshold, and from where on it fails");
         assert!(!chart.panels[0].marks.iter().any(|mark| matches!(mark, Mark::Area { .. })));
     }
 }

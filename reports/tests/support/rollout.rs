@@ -84,7 +84,18 @@ fn gate(failed: u64, executed: u64) -> GateSample {
     let verdict = if lower_ppm > 10_000 { "FAIL" } else { "INCONCLUSIVE" };
     let verdict = if upper_ppm <= 10_000 { "PASS" } else { verdict };
     let (of, verdict) = ("all".into(), verdict.into());
-    GateSample { gate: 0, of, failed, executed, share_ppm, lower_ppm, upper_ppm, threshold_ppm: 10_000, verdict }
+    GateSample {
+        gate: 0,
+        of,
+        failed,
+        executed,
+        share_ppm,
+        lower_ppm,
+        upper_ppm,
+        threshold_ppm: 10_000,
+        fails_from_ppm: None,
+        verdict,
+    }
 }
 
 /// A decision at an hour of the run.

@@ -30,9 +30,7 @@ pub struct Advice {
     pub starts_at: Duration,
     /// How the scenario's firmware fails.
     pub fails: String,
-    /// The chance of a device of a good release to fail by itself, at which false alarms are counted.
-    pub background: f64,
-    /// Whether it is that of the scenario.
+    /// Whether good devices fail by themselves as in the scenario.
     pub is_background_known: bool,
     /// The smallest canary for each number of failures that a gate may wait for.
     pub canaries: Vec<Canary>,
@@ -80,7 +78,9 @@ pub struct Advised {
     pub first_step_stops_at: u32,
     /// How long the rollout of a good release takes at best, in seconds.
     pub duration_s: u64,
-    /// The chance to stop a good release by mistake, at [`Advice::background`].
+    /// The chance of a device to fail by itself within a rollout of a good release.
+    pub background: f64,
+    /// The chance to stop a good release by mistake because of them.
     pub false_alarms: f64,
     /// The highest chance of a device to fail by itself at which false alarms are as rare as wanted.
     pub tolerates: f64,
@@ -149,9 +149,14 @@ impl Advice {
     }
 
     fn background_line(&self) -> String {
-        let at = per_cent(self.background, 2);
+        let chances = self.policies.iter().map(|of| of.background);
+        let (least, most) = chances.fold((1.0_f64, 0.0_f64), |(least, most), of| (least.min(of), most.max(of)));
+        let (least, most) = (per_cent(least, 2), per_cent(most, 2));
+        let at = if least == most { most } else { format!("{least} to {most}") };
         if self.is_background_known {
-            format!("- False alarms are counted with {at} of good devices failing by themselves, as in the scenario.")
+            format!(
+                "- False alarms are counted with the scenario's background failures: {at} of good devices are lost within a rollout."
+            )
         } else {
             format!(
                 "- The scenario has no background failures: false alarms are counted with {at} of good devices failing by themselves, a tenth of the bug."

@@ -10,8 +10,8 @@ use ks_server::rollout::{
 };
 
 use super::{
-    Advised, Canary, NoAdvice, Question, binomial::Binomial, ceil, executed, population::Population, share,
-    threshold_bp, too_late,
+    Advised, Canary, NoAdvice, Question, background::Background, binomial::Binomial, ceil, executed,
+    population::Population, share, threshold_bp, too_late,
 };
 
 /// The engine evaluates a rollout at least this often.
@@ -128,7 +128,13 @@ impl<'a> Candidate<'a> {
         low
     }
 
-    pub(super) fn advised(&self, name: &str, background: f64) -> Advised {
+    /// The chance of a device to fail by itself within the rollout.
+    pub(super) fn background(&self, background: &Background<'_>) -> f64 {
+        background.chance(self.policy.lost_after_s, self.planned.at_best_s)
+    }
+
+    pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> Advised {
+        let background = self.background(background);
         let [first_step, of_group, all] = self.devices;
         let rate = share(self.question.detect_bp);
         let hit = Binomial::new(of_group, rate);
@@ -151,6 +157,7 @@ impl<'a> Candidate<'a> {
             first_step,
             first_step_stops_at: self.first_step_stops_at(),
             duration_s: self.planned.at_best_s,
+            background,
             false_alarms: self.false_alarms(background),
             tolerates: self.tolerates(),
             policy: self.policy.clone(),

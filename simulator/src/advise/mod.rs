@@ -8,6 +8,7 @@
 //! chances, and the server's own plan its times; tests compare them with the chances of the server's gates.
 
 mod answer;
+mod background;
 pub mod binomial;
 mod candidate;
 mod population;
@@ -15,6 +16,7 @@ mod rehearsed;
 
 use std::time::Duration;
 
+use background::Background;
 use binomial::devices_needed;
 use candidate::Candidate;
 use ks_protocol::duration;
@@ -148,32 +150,31 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
     let Some(first) = canaries.first() else { return Err(too_few(question, devices, smallest)) };
     let in_time = |canary: &Canary, steps: &[u16]| Candidate::of(&population, question, canary, steps);
     let small = in_time(first, &[first.share_bp])?;
-    let background = population.background.max(rate * BACKGROUND_PART);
-    let is_calm = |candidate: &Candidate| candidate.false_alarms(background) <= share(question.false_alarms_bp);
+    let background = Background::of(plan, rate * BACKGROUND_PART);
+    let false_alarms = |candidate: &Candidate| candidate.false_alarms(candidate.background(&background));
     let mut calm: Option<(&Canary, Candidate<'_>, f64)> = None;
     for canary in canaries.iter().skip(1) {
         let Ok(candidate) = in_time(canary, &[canary.share_bp]) else { break };
-        let false_alarms = candidate.false_alarms(background);
-        let is_enough = is_calm(&candidate);
-        if calm.as_ref().is_none_or(|(_, _, least)| false_alarms < *least) {
-            calm = Some((canary, candidate, false_alarms));
+        let own = false_alarms(&candidate);
+        if calm.as_ref().is_none_or(|(_, _, least)| own < *least) {
+            calm = Some((canary, candidate, own));
         }
-        if is_enough {
+        if own <= share(question.false_alarms_bp) {
             break;
         }
     }
-    let calm = calm.filter(|(_, _, least)| *least < small.false_alarms(background));
+    let calm = calm.filter(|(_, _, least)| *least < false_alarms(&small));
     let (canary, base) = calm.as_ref().map_or((first, &small), |(canary, candidate, _)| (*canary, candidate));
     let step_bp = canary.share_bp / FIRST_STEP_PART;
     let stepped = (step_bp > 0).then(|| in_time(canary, &[step_bp, canary.share_bp]).ok()).flatten();
     let mut policies = Vec::new();
-    if !is_calm(&small) || calm.is_none() {
-        policies.push(small.advised(SMALLEST_CANARY, background));
+    if false_alarms(&small) > share(question.false_alarms_bp) || calm.is_none() {
+        policies.push(small.advised(SMALLEST_CANARY, &background));
     }
     if calm.is_some() {
-        policies.push(base.advised(FEW_FALSE_ALARMS, background));
+        policies.push(base.advised(FEW_FALSE_ALARMS, &background));
     }
-    policies.extend(stepped.map(|stepped| stepped.advised(IN_STEPS, background)));
+    policies.extend(stepped.map(|stepped| stepped.advised(IN_STEPS, &background)));
     Ok(Advice {
         question: question.clone(),
         devices,
@@ -181,8 +182,7 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         smallest,
         starts_at: population.starts_at,
         fails: population.fails_how(),
-        background,
-        is_background_known: population.background > 0.0,
+        is_background_known: matches!(background, Background::OfScenario(_)),
         canaries,
         policies,
         rehearsed: None,

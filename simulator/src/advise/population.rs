@@ -59,8 +59,6 @@ pub(super) struct Population<'a> {
     targets: u32,
     /// The share at which the last device of all enters.
     last_enters_bp: u16,
-    /// The chance that a device of a good release counts as failed by itself.
-    pub(super) background: f64,
 }
 
 impl<'a> Population<'a> {
@@ -84,7 +82,6 @@ impl<'a> Population<'a> {
             enters_bp: Vec::new(),
             targets: 0,
             last_enters_bp: WHOLE_BP,
-            background: 0.0,
         };
         let whole = population.draft(&[(WHOLE_BP, 1, 0)], None, LOST_AFTER_S);
         let (planned, targets) = population.planned(&whole)?;

@@ -151,10 +151,9 @@ fn check_starts_at(starts_at: Field<String>, problems: &mut Problems) -> Option<
         Field::Wrong => return None,
         Field::Given(given) => given,
     };
-    let whole = match given.value.strip_suffix('Z') {
-        Some(seconds) if !seconds.contains('.') => format!("{seconds}.000Z"),
-        _ => given.value.clone(),
-    };
+    // In three digits: a date without quotes has lost its trailing zeros.
+    let whole = given.value.strip_suffix('Z').map(|time| time.split_once('.').unwrap_or((time, "")));
+    let whole = whole.map_or_else(|| given.value.clone(), |(seconds, part)| format!("{seconds}.{part:0<3}Z"));
     match whole.parse::<UnixMs>() {
         Ok(at) if limits::STARTS_AT.contains(&at) => Some(at),
         parsed => {

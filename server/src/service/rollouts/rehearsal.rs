@@ -83,7 +83,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
             let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name)); // a String takes all
         }
     }
-    text += "\n# Background failures, as they were: devices that die or go offline whatever they run. None here.\n\n\
+    text += "\n# Background failures, as they were: [[fleet.churn]] for devices that fail or go offline whatever they run. None here.\n\n\
              # How the release might fail: bricks_bp, dies_bp with dies_after, install_fails_bp, boot_fails_bp, lies_bp, of 10,000.\n";
     text += &firmware(release);
     text += &back.map(firmware).unwrap_or_default();

@@ -134,10 +134,14 @@ fn check_starts_at(starts_at: Field<String>, problems: &mut Problems) -> Option<
         Field::Wrong => return None,
         Field::Given(given) => given,
     };
-    let whole = match given.value.strip_suffix('Z') {
-        Some(seconds) if !seconds.contains('.') => format!("{seconds}.000Z"),
-        _ => given.value.clone(),
-    };
+    // In the one form that is parsed: with three digits of milliseconds, which a file may shorten.
+    let whole = given.value.strip_suffix('Z').map_or_else(
+        || given.value.clone(),
+        |utc| {
+            let (seconds, fraction) = utc.split_once('.').unwrap_or((utc, "0"));
+            format!("{seconds}.{fraction:0<3}Z")
+        },
+    );
     match whole.parse::<UnixMs>() {
         Ok(at) if limits::STARTS_AT.contains(&at) => Some(at),
         parsed => {

@@ -51,7 +51,7 @@ const AT_THE_TOP_LEVEL: &str = r#"
 2:13: `starts_at` is not a date and time in UTC: `2026-03-29T02:30:00+01:00`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
 
 - goal =
-+ starts_at = 2026-02-29T00:00:00Z
++ starts_at = "2026-02-29T00:00:00Z"
 + goal =
 2:13: `starts_at` is not a date and time in UTC: `2026-02-29T00:00:00Z`; expected RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099
 

@@ -4,7 +4,7 @@ use crate::moments::Moments;
 use crate::number::{grouped, share, span};
 use crate::review::{Cell, DeviceStory, GateThresholds, RolloutReview, Stop, TrueState, Truth};
 
-/// What was rolled out, and to whom.
+/// What was rolled out, and to how many devices.
 pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
     let targets = of.targets();
     let installed = of.count(|cell| cell.is_installed);
@@ -145,12 +145,12 @@ pub(crate) fn story(of: &DeviceStory, moments: Moments) -> String {
     let when = |at_s: f64| moments.time_of_day(at_s).unwrap_or_else(|| span(at_s));
     let mut events: Vec<String> =
         of.events.iter().map(|event| format!("{} {}", event.what.replace('_', " "), when(event.at_s))).collect();
-    let is_told =
+    let has_end =
         of.events.iter().any(|event| event.what == of.believed || event.what.eq_ignore_ascii_case(&of.believed));
     if let (Some(last_seen_s), true) = (of.last_seen_s, of.is_silent) {
         events.push(format!("last heard {}", when(last_seen_s)));
     }
-    if !is_told {
+    if !has_end {
         events.push(format!("{} in the end", of.believed.replace('_', " ")));
     }
     format!("{} at {}: {}", of.model, of.site, events.join(", "))
@@ -224,7 +224,7 @@ mod tests {
         );
         assert_eq!(
             plain(&beliefs(&sample::review())),
-            "The server held 145 devices to be confirmed, of which 2 were not well, and 5 devices to have failed, of which 0 were \
+            "The server held 145 devices to be confirmed, of which 2 were not well, and 5 to have failed, of which 0 were \
              well. Of the 7 that broke it knew 5."
         );
     }

@@ -280,7 +280,7 @@ impl Cell {
     }
 }
 
-/// Targets of a place by what became of them: all, that had it, confirmed, failed, broken in truth, silent.
+/// Targets of a place by their outcome: all, that had it, confirmed, failed, broken in truth, silent.
 pub type Counts = [u64; 6];
 
 /// The sum of some places.
@@ -299,7 +299,7 @@ impl RolloutReview {
         self.cells.iter().filter(|cell| matches(cell)).map(|cell| cell.devices).sum()
     }
 
-    /// The targets of each place, by what became of them; the worst place first.
+    /// The targets of each place by their outcome, the worst place first.
     pub fn counted(&self, place: impl Fn(&Cell) -> String) -> Vec<(String, Counts)> {
         let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
         for cell in &self.cells {

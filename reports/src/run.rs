@@ -25,7 +25,7 @@ pub(crate) struct Run {
     pub(crate) latency: Option<Histogram<u64>>,
     /// Its rollouts of firmware, one after the other.
     pub(crate) rollouts: Rollouts,
-    /// What became of their targets; none of runs without rollouts.
+    /// Their review; none of runs without rollouts.
     pub(crate) review: Option<Review>,
 }
 

@@ -120,8 +120,9 @@ fn the_counts_of_a_review_are_those_of_the_event_log() {
         assert_eq!(count(&review, |cell| cell["is_broken"] == true && cell["model"] == model), of_model as u64);
     }
     let stories = review["stories"].as_array().unwrap();
-    let told: BTreeSet<String> = stories.iter().map(|story| story["device_id"].as_str().unwrap().to_owned()).collect();
-    assert!(broken.is_subset(&told));
+    let named_in_stories: BTreeSet<String> =
+        stories.iter().map(|story| story["device_id"].as_str().unwrap().to_owned()).collect();
+    assert!(broken.is_subset(&named_in_stories));
     assert_eq!(review["stories_total"].as_u64(), Some(stories.len() as u64));
 
     let without = rehearsed(folder.path(), "without", &text, &["--events", "none"]);

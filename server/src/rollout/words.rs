@@ -44,7 +44,7 @@ fn of_stage(number: usize, last: usize, stage: &Stage) -> String {
 }
 
 fn of_gate(number: usize, gate: &Gate) -> String {
-    let whom = judged(gate.scope);
+    let devices = judged(gate.scope);
     let does = match gate.action {
         Action::Pause => "pauses the rollout until a person resumes it",
         Action::Abort => "ends the rollout",
@@ -76,10 +76,10 @@ fn of_gate(number: usize, gate: &Gate) -> String {
             )
         }
     };
-    format!("Gate {number} judges {whom}: it {does} as soon as {when}.{}", counted_failures(gate))
+    format!("Gate {number} judges {devices}: it {does} as soon as {when}.{}", counted_failures(gate))
 }
 
-/// Whom a gate of this scope judges.
+/// Which devices a gate of this scope judges.
 pub fn judged(scope: Scope) -> &'static str {
     match scope {
         Scope::Cumulative => "all devices that have an outcome",

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::review::{Cell, Review, RolloutReview, Stop, Truth};
-use ks_server::rollout::{update::UpdateState, words};
+use ks_server::rollout::words;
 
 use crate::{
     device::fate::{Fate, FateEvent},
@@ -185,24 +185,19 @@ fn stop(with: &With<'_>, decisions: &[ObservedDecision], targets: &[Target<'_>])
 
 /// The targets, counted.
 fn cells(targets: &[Target<'_>]) -> Vec<Cell> {
-    let mut counts: BTreeMap<(&str, &str, UpdateState, Truth, bool, bool, bool), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<Cell, u64> = BTreeMap::new();
     for Target { update, truth, installed_at, broke_at, is_silent } in targets {
-        let (is_installed, is_broken) = (installed_at.is_some(), broke_at.is_some());
-        let key = (&*update.model, &*update.site, update.state, *truth, is_installed, is_broken, *is_silent);
-        *counts.entry(key).or_default() += 1;
+        let fate = Cell {
+            model: update.model.clone(),
+            site: update.site.clone(),
+            believed: update.state.as_str().to_owned(),
+            truth: *truth,
+            is_installed: installed_at.is_some(),
+            is_broken: broke_at.is_some(),
+            is_silent: *is_silent,
+            devices: 0,
+        };
+        *counts.entry(fate).or_default() += 1;
     }
-    let cell = |((model, site, believed, truth, is_installed, is_broken, is_silent), devices): (_, u64)| {
-        let (model, site, believed): (&str, &str, UpdateState) = (model, site, believed);
-        Cell {
-            model: model.to_owned(),
-            site: site.to_owned(),
-            believed: believed.as_str().to_owned(),
-            truth,
-            is_installed,
-            is_broken,
-            is_silent,
-            devices,
-        }
-    };
-    counts.into_iter().map(cell).collect()
+    counts.into_iter().map(|(fate, devices)| Cell { devices, ..fate }).collect()
 }

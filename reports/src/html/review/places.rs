@@ -1,4 +1,4 @@
-//! Targets by model, by site, and by both: how many had the release, and what became of them.
+//! Targets by model, by site, and by both: how many had the release, and with which outcome.
 
 use crate::html::{labelled_cell, name_cell, table, text};
 use crate::number::grouped;

@@ -217,3 +217,50 @@ fn shares_and_rates_are_those_of_the_raw_files() {
     let errors = format!("- **Errors:** {} of {} requests ({})", grouped(refused), grouped(all), percent(refused, all));
     assert!(short.contains(&errors), "{errors}: {short}");
 }
+
+/// Goal: a device without an interval of its own beats at the server's pace, after an update as before.
+/// Method: the rate of the hours after all have updated, against devices and interval.
+#[test]
+fn a_device_at_the_servers_pace_has_one_heartbeat_an_interval_after_an_update_too() {
+    let text = r#"name = "pace"
+goal = "A device at the server's pace beats as often after an update as before."
+mode = "rehearse"
+duration = "10h"
+[fleet]
+devices = 20
+[server]
+HEARTBEAT_INTERVAL_MS = 300000
+[[firmware]]
+version = "1.1.0"
+counter = 2
+size_kib = 8
+[[policy]]
+name = "p"
+stages = [{ share_bp = 10000, min_executed = 10, bake_s = 60 }]
+gates = [{ threshold_bp = 5000, min_executed = 10, test = { kind = "raw" } }]
+[[timeline]]
+at = "1h"
+do = "start_rollout"
+firmware = "1.1.0"
+policy = "p"
+[[timeline]]
+at = "4h"
+do = "phase"
+name = "after"
+[[expect]]
+metric = "updated.1.1.0"
+equals = 20
+[[expect]]
+metric = "heartbeat.per_min"
+max = 4.1 # 20 devices, one each five minutes: 4
+during = "after"
+[[expect]]
+metric = "heartbeat.per_min"
+min = 3.9
+during = "after"
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pace.toml"), text).unwrap();
+    let output = fleet_in(folder.path(), &["rehearse", "pace.toml", "--signatures", "modelled", "--quiet"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -43,6 +43,9 @@ impl Device {
             Some(Next::Reboot) => {
                 self.is_off = true;
                 self.lose_memory();
+                // The heartbeat that it was asked for is forgotten too: the next one is scheduled once it has booted.
+                self.power_cycle += 1;
+                let cycle = self.power_cycle;
                 ctx.run_later(BOOT_TIME, move |device, ctx| {
                     if device.power_cycle == cycle {
                         device.booted(ctx);

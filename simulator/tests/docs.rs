@@ -121,6 +121,11 @@ fn what_pages_show_of_a_terminal_is_what_it_shows() {
 }
 
 #[test]
+fn what_the_tutorial_shows_of_a_terminal_is_what_it_shows() {
+    assert_eq!(check("docs/canary-tutorial.md"), 3);
+}
+
+#[test]
 fn only_what_is_elided_may_differ() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert!(fits(&lines("a\n...\nd ...\n"), &lines("a\nb\nc\nd 7")));

@@ -145,3 +145,33 @@ fn no_policy_has_a_gate_finer_than_its_unit() {
         assert!(stops(of.canary.failures) && !stops(of.canary.failures - 1), "{of:?}");
     }
 }
+
+/// Goal: the tutorial's numbers about the playbook's policy are those of its fleet.
+/// Method: the devices of each stage are counted, and chances computed from them.
+#[test]
+fn the_tutorial_says_what_the_playbooks_policy_finds() {
+    let page = include_str!("../../../docs/canary-tutorial.md");
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let plan = scenario::check("spring.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+    let of = |group: Group| Population::of(&plan, &group).unwrap();
+    let (own, fleet) = (of(Group::Model("KS-200".to_owned())), of(Group::Fleet));
+    let (first, second) = (own.devices_at(100), own.devices_at(500));
+    // A stage's gate fails if more than one in two hundred devices fails.
+    let stops_at = |share_bp: u16| fleet.devices_at(share_bp) / 200 + 1;
+    let spared = 0.985_f64.powi(i32::try_from(first).unwrap());
+    assert_eq!(stops_at(100), 1, "the first one that dies in the first stage is seen");
+    let later = binomial::Binomial::new(second - first, 0.015).at_least(stops_at(500));
+    let found = 1.0 - spared * (1.0 - later);
+    for claim in [
+        format!("Of the 12,000 terminals {} are KS-200", crate::number::grouped(own.devices())),
+        format!("gives the release to {first} of them"),
+        format!("(1 - 0.015)^{first} = {:.0} %", spared * 100.0),
+        format!("1 of {} devices is more than 0.5 %", fleet.devices_at(100)),
+        format!("{} dead devices among {} to exceed 0.5 %", stops_at(500), fleet.devices_at(500)),
+        format!("with {second} KS-200 there are so many in {:.0} % of cases", later * 100.0),
+        format!("chance of only {:.0} %", found * 100.0),
+        format!("about {:.0} die", f64::from(own.devices()) * 0.015),
+    ] {
+        assert!(page.replace('\n', " ").contains(&claim), "not in the tutorial: {claim}");
+    }
+}

@@ -113,7 +113,7 @@ fn find(connection: &Connection, rollout_id: &RolloutId) -> Result<Option<Rollou
 
 fn tally(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT stage, model, site, state, count(*) FROM updates WHERE rollout = ?1 GROUP BY 1, 2, 3, 4",
+        "SELECT stage, model, site, state, count FROM update_counts WHERE rollout = ?1 AND count > 0",
     )?;
     let cells = statement
         .query_map([rollout], |row| {
@@ -308,7 +308,7 @@ impl RolloutRows for Writes<'_> {
 
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError> {
         let sql = format!(
-            "SELECT site, count(*) FROM updates WHERE rollout = ?1 AND state IN ({}) GROUP BY site",
+            "SELECT site, sum(count) FROM update_counts WHERE rollout = ?1 AND state IN ({}) AND count > 0 GROUP BY site",
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;

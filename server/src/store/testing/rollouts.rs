@@ -1,6 +1,6 @@
 //! Guarantees about releases, rollouts and the updates of their devices.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{
     id::{ReleaseId, RolloutId, Sequence},
@@ -564,6 +564,23 @@ pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, re
     };
     assert_eq!(watched(store, minutes(30)), ["KS-4", "KS-1"]);
     assert_eq!(watched(store, AT), ["KS-4"], "devices seen recently need no watching");
+    // However an update moves on, and back, the tally is what the list of updates says.
+    put(store, reader, rollout, &[("KS-1", S::RolledBack), ("KS-3", S::Confirmed)]);
+    counts_as_listed(reader, rollout);
+    put(store, reader, rollout, &[("KS-3", S::Lost), ("KS-4", S::Installing)]);
+    commit(store, |store| store.end_updates(rollout, &[S::Pending, S::Installing], S::Halted, minutes(40)));
+    counts_as_listed(reader, rollout);
+}
+
+/// Compares a rollout's tally with its updates, counted one by one.
+fn counts_as_listed(reader: &mut impl StoreReader, rollout: i64) {
+    let mut listed: BTreeMap<(usize, String, String, UpdateState), u32> = BTreeMap::new();
+    for of in reader.updates(rollout, &UpdateFilter::default(), 0, 1_000).unwrap() {
+        *listed.entry((of.stage, of.model, of.site, of.update.state)).or_default() += 1;
+    }
+    let cells = reader.tally(rollout, AT).unwrap().cells.into_iter();
+    let counted = cells.map(|cell| ((cell.stage, cell.model, cell.site, cell.state), cell.count));
+    assert_eq!(counted.collect::<BTreeMap<_, _>>(), listed);
 }
 
 /// Guarantee: a site's silence is judged by its devices that were seen recently and have not begun to update.

@@ -175,7 +175,11 @@ fn evidence_first(
         let Some(stage) = policy.stages.get(stage_number) else { continue };
         let (at, name) = (since(ending.epoch, decision.at), &rollout.rollout_id);
         let baked_from = at.checked_sub(Duration::from_secs(stage.bake_s)).unwrap_or_default();
-        let needed: u64 = policy.stages.iter().take(stage_number + 1).map(|stage| u64::from(stage.min_executed)).sum();
+        // A share is a count once the rollout is planned.
+        let planned = |number: usize| rollout.policy.stages.get(number).map_or(1, |stage| stage.min_executed);
+        let stages = policy.stages.iter().enumerate().take(stage_number + 1);
+        let least = stages.map(|(number, own)| own.min_executed_bp.map_or(own.min_executed, |_| planned(number)));
+        let needed: u64 = least.map(u64::from).sum();
         let had = outcomes_by(seen, policy, &rollout.version, baked_from);
         if had < needed {
             let what = format!(

@@ -1,7 +1,14 @@
 //! Tests of the advice: against brute force, and against the server's own gates.
 
+use ks_protocol::time::UnixMs;
+
 use super::*;
-use crate::{scenario, scenario_settings::ScenarioSettings};
+use crate::{
+    fleet::{self, DeviceSpec},
+    ground_truth::{GroundTruth, InstallOutcome, Subject},
+    scenario,
+    scenario_settings::ScenarioSettings,
+};
 
 fn plan(devices: u32) -> Plan {
     let text = include_bytes!("../../../scenarios/twelve-thousand-terminals.toml");
@@ -154,20 +161,36 @@ fn the_tutorial_says_what_the_playbooks_policy_finds() {
     let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let plan = scenario::check("spring.toml", text.as_bytes(), &ScenarioSettings).unwrap();
     let of = |group: Group| Population::of(&plan, &group).unwrap();
-    let (own, fleet) = (of(Group::Model("KS-200".to_owned())), of(Group::Fleet));
+    let (own, all) = (of(Group::Model("KS-200".to_owned())), of(Group::Fleet));
     let (first, second) = (own.devices_at(100), own.devices_at(500));
     // A stage's gate fails if more than one in two hundred devices fails.
-    let stops_at = |share_bp: u16| fleet.devices_at(share_bp) / 200 + 1;
+    let stops_at = |share_bp: u16| all.devices_at(share_bp) / 200 + 1;
     let spared = 0.985_f64.powi(i32::try_from(first).unwrap());
     assert_eq!(stops_at(100), 1, "the first one that dies in the first stage is seen");
     let later = binomial::Binomial::new(second - first, 0.015).at_least(stops_at(500));
     let found = 1.0 - spared * (1.0 - later);
+    // What the bug does to each terminal with the seed of the report that is shown.
+    let (truth, firmware) = (GroundTruth::of(&plan), &plan.firmware[0]);
+    let seeded = Plan { seed: 2, ..plan.clone() };
+    let is_killed = |device: &DeviceSpec| {
+        let subject = Subject {
+            device_id: &device.device_id,
+            model: &seeded.fleet.models[device.model].name,
+            site: &seeded.fleet.sites[device.site].name,
+            version: &seeded.fleet.firmware_version,
+            uptime: Duration::ZERO,
+            now: UnixMs(0),
+        };
+        truth.install_outcome(firmware.release_counter, seeded.seed, &subject) != InstallOutcome::Good
+    };
+    let killed = fleet::devices(&seeded).unwrap().iter().filter(|device| is_killed(device)).count();
     for claim in [
+        format!("With this seed the bug would have killed {killed} terminals"),
         format!("Of the 12,000 terminals {} are KS-200", crate::number::grouped(own.devices())),
         format!("gives the release to {first} of them"),
         format!("(1 - 0.015)^{first} = {:.0} %", spared * 100.0),
-        format!("1 of {} devices is more than 0.5 %", fleet.devices_at(100)),
-        format!("{} dead devices among {} to exceed 0.5 %", stops_at(500), fleet.devices_at(500)),
+        format!("1 of {} devices is more than 0.5 %", all.devices_at(100)),
+        format!("{} dead devices among {} to exceed 0.5 %", stops_at(500), all.devices_at(500)),
         format!("with {second} KS-200 there are so many in {:.0} % of cases", later * 100.0),
         format!("chance of only {:.0} %", found * 100.0),
         format!("about {:.0} die", f64::from(own.devices()) * 0.015),

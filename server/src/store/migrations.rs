@@ -37,6 +37,7 @@ const TABLES: &[&str] = &[
     "server_alive",
     "server_keys",
     "tokens",
+    "update_counts",
     "updates",
     "users",
 ];

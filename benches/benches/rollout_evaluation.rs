@@ -10,9 +10,8 @@ use ks_server::{
     config::{SqliteUse, Synchronous},
     rollout::{
         gate::Test,
-        outcome::Outcome,
         plan::{RolloutRequest, plan, read},
-        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, every_failure},
         step::State,
     },
     rules::{
@@ -43,7 +42,7 @@ fn policy() -> Policy {
     Policy {
         stages: vec![stage(500, 600, 86_400), stage(WHOLE_BP, 10_000, 3_600)],
         gates: vec![Gate {
-            outcomes: Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect(),
+            outcomes: every_failure(),
             threshold_bp: 50,
             min_executed: 600,
             min_executed_bp: None,

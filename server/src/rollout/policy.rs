@@ -140,7 +140,8 @@ pub struct Gate {
     pub action: Action,
 }
 
-fn every_failure() -> Vec<Outcome> {
+/// Every outcome but CONFIRMED.
+pub fn every_failure() -> Vec<Outcome> {
     Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect()
 }
 
@@ -189,6 +190,23 @@ fn count_or_share(count: u32, share_bp: Option<u16>) -> Result<(), String> {
 }
 
 impl Policy {
+    /// A policy of these stages and gates, with the defaults of everything else.
+    pub fn new(stages: Vec<Stage>, gates: Vec<Gate>) -> Self {
+        Self {
+            stages,
+            gates,
+            in_flight_max: default_in_flight_max(),
+            starts_per_min: default_starts_per_min(),
+            site_unavailable_max: None,
+            confirm_window_s: default_confirm_window_s(),
+            progress_timeout_s: default_progress_timeout_s(),
+            lost_after_s: default_lost_after_s(),
+            max_wait_s: default_max_wait_s(),
+            watch_s: None,
+            roll_back_to: None,
+        }
+    }
+
     /// Validates the policy on its own; gives one sentence for each problem.
     pub fn validate(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -346,6 +364,13 @@ pub(super) mod tests {
         assert_eq!(playbook().validate(), Vec::<String>::new());
         let json = serde_json::to_string(&playbook()).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), playbook());
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_what_a_new_policy_has() {
+        let Policy { stages, gates, .. } = playbook();
+        let json = serde_json::json!({ "stages": stages, "gates": gates });
+        assert_eq!(serde_json::from_value::<Policy>(json).unwrap(), Policy::new(stages, gates));
     }
 
     #[test]

@@ -6,9 +6,8 @@ use ks_protocol::{duration, id::RolloutId};
 use ks_server::{
     rollout::{
         gate::Test,
-        outcome::Outcome,
         plan::{Plan as Planned, RolloutRequest},
-        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
+        policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, every_failure},
     },
     store::rollouts::Target,
 };
@@ -170,7 +169,6 @@ impl<'a> Population<'a> {
         lost_after_s: u64,
     ) -> Policy {
         let (scope, threshold_bp, min_executed) = gate.unwrap_or((Scope::Cumulative, WHOLE_BP - 1, 1));
-        let outcomes = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect();
         let stages = steps.iter().map(|(share_bp, min_executed, bake_s)| Stage {
             share_bp: *share_bp,
             min_executed: *min_executed,
@@ -178,27 +176,17 @@ impl<'a> Population<'a> {
             bake_s: *bake_s,
             approval: Approval::Auto,
         });
-        Policy {
-            stages: stages.collect(),
-            gates: vec![Gate {
-                outcomes,
-                threshold_bp,
-                min_executed,
-                min_executed_bp: None,
-                test: Test::Raw,
-                scope,
-                action: Action::Abort,
-            }],
-            in_flight_max: 500,
-            starts_per_min: 200,
-            site_unavailable_max: None,
-            confirm_window_s: 15 * 60,
-            progress_timeout_s: 3_600,
-            lost_after_s: lost_after_s.max(self.lost_after_s()[1]),
-            max_wait_s: 14 * 86_400,
-            watch_s: None,
-            roll_back_to: None,
-        }
+        let gate = Gate {
+            outcomes: every_failure(),
+            threshold_bp,
+            min_executed,
+            min_executed_bp: None,
+            test: Test::Raw,
+            scope,
+            action: Action::Abort,
+        };
+        let lost_after_s = lost_after_s.max(self.lost_after_s()[1]);
+        Policy { lost_after_s, ..Policy::new(stages.collect(), vec![gate]) }
     }
 
     /// What the server plans for a policy, and for each device.

@@ -11,7 +11,7 @@ use ks_reports::run_folder::Ledger;
 
 use crate::{
     adversary,
-    device::{fate::Fate, pending::PendingPeriod, punches::badge},
+    device::{fate::FateNotes, pending::PendingPeriod, punches::badge},
     pairs::Pairs,
 };
 
@@ -33,7 +33,7 @@ pub struct DeviceAccount {
     /// Long waits until the server accepted something that they had to send.
     pub pending_periods: Vec<PendingPeriod>,
     /// What releases did to it.
-    pub fates: Vec<Fate>,
+    pub releases: FateNotes,
     /// It is not dead, and does not know that it is revoked if it is.
     pub is_alive: bool,
 }

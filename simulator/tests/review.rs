@@ -150,6 +150,46 @@ fn without_the_gate_as_many_devices_break_as_the_review_says() {
     assert_eq!(effects["booted"].len() + effects["bricked"].len(), 400, "every target has it");
 }
 
+/// Goal: faults by uptime, hour and the version before are judged as they were when each device wrote the release.
+/// Method: the counts of the review against the event log, in a run where judging all devices at its end gives other numbers.
+#[test]
+fn faults_by_condition_are_judged_as_they_hit() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = r#"
+[[firmware.fault]]
+bricks_bp = 600
+uptime_min = "30d"
+[[firmware.fault]]
+boot_fails_bp = 2_000
+from_version = "1.0.0"
+hours = "00-03"
+"#;
+    let late = RAW.replace("= 20", "= 100"); // failures are first to have an outcome
+    let text = scenario(faults, 9_999, &late, 3_000).replace(
+        "[fleet]
+",
+        "[fleet]
+uptime_at_start = \"60d\"\n",
+    );
+    let run = rehearsed(folder.path(), "conditions", &text, &[]);
+    let review = review_in(&run);
+    let (mut bricked, mut boots) = (BTreeSet::new(), BTreeMap::new());
+    for event in events_in(&run).iter().filter(|event| event["event"] == "firmware") {
+        let device_id = event["device_id"].as_str().unwrap().to_owned();
+        match event["what"].as_str().unwrap() {
+            "bricked" => assert!(bricked.insert(device_id)),
+            "booted" => drop(boots.insert(device_id, event["version"].as_str().unwrap().to_owned())),
+            other => panic!("{other}"),
+        }
+    }
+    let running = |version: &str| boots.values().filter(|runs| *runs == version).count() as u64;
+    assert!(bricked.len() > 5 && running("1.0.0") > 10 && running("2.0.0") > 200, "{} {boots:?}", bricked.len());
+    let counted = |truth: &str| count(&review, |cell| cell["is_installed"] == true && cell["truth"] == truth);
+    assert_eq!(counted("bricks"), bricked.len() as u64);
+    assert_eq!(counted("boot_fails"), running("1.0.0"));
+    assert_eq!(counted("good"), running("2.0.0"));
+}
+
 /// Goal: what another threshold would have done is what it does.
 /// Method: a rollout under a gate that never trips; each threshold of its review that would have tripped is rehearsed.
 fn thresholds_hold(name: &str, behaviour: &str, gate: &str, is_exact: bool) {

@@ -30,7 +30,7 @@ use crate::{
     measure::Measurements,
     operator::OperatorError,
     resources,
-    review::{Confirmations, Fates, review},
+    review::{Confirmations, Notes, review},
     rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
@@ -174,14 +174,14 @@ impl Run<'_> {
             of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
         };
         let pending_periods: Vec<(DeviceId, PendingPeriod)> = accounts.iter().flat_map(periods).collect();
-        let fates =
-            |(name, account): (&DeviceId, &mut DeviceAccount)| (name.clone(), std::mem::take(&mut account.fates));
-        let fates: Fates = accounts.iter_mut().filter(|(_, account)| !account.fates.is_empty()).map(fates).collect();
+        let notes =
+            |(name, account): (&DeviceId, &mut DeviceAccount)| (name.clone(), std::mem::take(&mut account.releases));
+        let notes: Notes = accounts.iter_mut().map(notes).collect();
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
         let mut confirmations = Confirmations::of(&collector.watch.seen);
         let (ledger, commands) =
             self.reconcile_within_limits(accounts, &mut confirmations, &mut stop_timeout, observer).await;
-        let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &fates, &confirmations, lasted);
+        let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
         let rollout = collector.watch.write(self.folder, &collector.total, reviewed)?;
         let ending = Ending {
             plan: self.plan,

@@ -419,6 +419,7 @@ impl Device {
         (account.said, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account.pending_periods = self.pending.take(self.shard.time.elapsed());
+        account.releases.at_end = self.condition();
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }

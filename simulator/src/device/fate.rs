@@ -2,6 +2,37 @@
 
 use std::time::Duration;
 
+use ks_protocol::{id::DeviceId, time::UnixMs};
+
+use crate::ground_truth::{InstallOutcome, Subject};
+
+/// What a device noted for the end of the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FateNotes {
+    pub fates: Vec<Fate>,
+    /// Its condition when the run ended.
+    pub at_end: Condition,
+}
+
+/// The condition of a device, which decides whether a fault may hit it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    pub model: Box<str>,
+    /// Where it really is.
+    pub site: Box<str>,
+    /// The version that it runs.
+    pub version: Box<str>,
+    pub uptime: Duration,
+}
+
+impl Condition {
+    /// The device with this name, in this condition at this time.
+    pub fn subject<'a>(&'a self, device_id: &'a DeviceId, now: UnixMs) -> Subject<'a> {
+        let Self { model, site, version, uptime } = self;
+        Subject { device_id, model, site, version, uptime: *uptime, now }
+    }
+}
+
 /// Something that a release did to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fate {
@@ -15,7 +46,9 @@ pub struct Fate {
 /// What a release did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FateEvent {
-    /// It was in the slot, and the device booted into it for the first time, whatever came of it.
+    /// It was written into the slot, with this outcome to come.
+    Written(InstallOutcome),
+    /// It was in the slot, and the device booted, whatever came of it.
     Installed,
     /// The device did not come back from that boot.
     Bricked,
@@ -27,6 +60,7 @@ impl FateEvent {
     /// The word in the event log.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Written(_) => "written",
             Self::Installed => "installed",
             Self::Bricked => "bricked",
             Self::Died => "died",

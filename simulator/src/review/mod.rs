@@ -1,7 +1,8 @@
 //! Reviews rollouts after a run: what the server knows of each target, beside what the release really did or would have done.
 //!
 //! Each target of a rollout is asked three questions: what does the server believe (its update, by the admin API), what happened
-//! (the device's own notes), and what does the release do to it once installed (the ground truth, which needs no installation).
+//! (the device's own notes), and what does the release do to it: what it did to a device that wrote it, by the device's notes,
+//! and otherwise the ground truth for the device as it was when the run ended.
 
 mod evidence;
 mod stories;
@@ -14,8 +15,8 @@ use ks_reports::review::{Cell, Review, RolloutReview, Stop, Truth};
 use ks_server::rollout::words;
 
 use crate::{
-    device::fate::{Fate, FateEvent},
-    ground_truth::{GroundTruth, InstallOutcome, Subject},
+    device::fate::{Condition, FateEvent, FateNotes},
+    ground_truth::{GroundTruth, InstallOutcome},
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
     rollout_monitor::{ObservedRollouts, decided_by},
     scenario::Plan,
@@ -27,19 +28,19 @@ pub use evidence::Confirmations;
 const SILENT_BEATS: u32 = 3;
 
 /// What devices noted of their releases, by device.
-pub type Fates = BTreeMap<DeviceId, Vec<Fate>>;
+pub type Notes = BTreeMap<DeviceId, FateNotes>;
 
 /// Reviews the rollouts of a run that devices took part in until `lasted`.
 pub fn review(
     plan: &Plan,
     seen: &ObservedRollouts,
-    fates: &Fates,
+    notes: &Notes,
     confirmations: &Confirmations,
     lasted: Duration,
 ) -> Review {
     let silent_after = plan.interval() * SILENT_BEATS;
     let truth = &GroundTruth::of(plan);
-    let with = With { plan, truth, epoch: seen.epoch, fates, confirmations, lasted, silent_after };
+    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after };
     let rollouts = seen.rollouts.iter().map(|(rollout, decisions)| {
         let updates = seen.updates.get(&rollout.rollout_id).map(Vec::as_slice).unwrap_or_default();
         of_rollout(&with, rollout, decisions, updates)
@@ -52,7 +53,7 @@ struct With<'a> {
     plan: &'a Plan,
     truth: &'a GroundTruth,
     epoch: UnixMs,
-    fates: &'a Fates,
+    notes: &'a Notes,
     confirmations: &'a Confirmations,
     lasted: Duration,
     silent_after: Duration,
@@ -87,30 +88,45 @@ impl With<'_> {
     }
 
     fn target<'u>(&self, update: &'u ObservedUpdate, release_counter: u64, from: Duration) -> Target<'u> {
-        let fates = self.fates.get(&update.device_id).map(Vec::as_slice).unwrap_or_default();
-        let first = |is_such: fn(FateEvent) -> bool| {
-            let of_it = fates.iter().filter(|fate| fate.release_counter == release_counter && fate.at >= from);
-            of_it.filter(|fate| is_such(fate.what)).map(|fate| fate.at).min()
-        };
+        let notes = self.notes.get(&update.device_id);
+        let fates = notes.map(|notes| notes.fates.as_slice()).unwrap_or_default();
+        let of_release = || fates.iter().filter(|fate| fate.release_counter == release_counter && fate.at >= from);
+        let first =
+            |is_such: fn(FateEvent) -> bool| of_release().filter(|fate| is_such(fate.what)).map(|fate| fate.at).min();
+        let last_written = of_release().rev().find_map(|fate| match fate.what {
+            FateEvent::Written(outcome) => Some(outcome),
+            _ => None,
+        });
+        let outcome = last_written.unwrap_or_else(|| self.outcome_at_end(update, notes, release_counter));
         let installed_at = first(|what| what == FateEvent::Installed);
-        // A device that never got the release is judged as if it had got it at the end.
-        let at = installed_at.unwrap_or(self.lasted);
-        let subject = Subject {
-            device_id: &update.device_id,
-            model: &update.model,
-            site: &update.site,
-            version: &self.plan.fleet.firmware_version,
-            uptime: at,
-            now: UnixMs(self.epoch.0 + ks_server::clock::ms(at)),
-        };
         let last_seen = update.last_seen_at.map_or(Duration::ZERO, |at| self.since_start(at));
         Target {
             update,
-            truth: truth(self.truth.install_outcome(release_counter, self.plan.seed, &subject)),
+            truth: truth(outcome),
             installed_at,
-            broke_at: first(|what| what != FateEvent::Installed),
+            broke_at: first(|what| matches!(what, FateEvent::Bricked | FateEvent::Died)),
             is_silent: installed_at.is_some() && last_seen + self.silent_after < self.lasted,
         }
+    }
+
+    /// What the release would do to a device that never wrote it, if it got it when the run ended, in the condition it was in then.
+    fn outcome_at_end(
+        &self,
+        update: &ObservedUpdate,
+        notes: Option<&FateNotes>,
+        release_counter: u64,
+    ) -> InstallOutcome {
+        // A device without notes is one whose account never came: the server's word has to do.
+        let known_to_server = || Condition {
+            model: update.model.as_str().into(),
+            site: update.site.as_str().into(),
+            version: self.plan.fleet.firmware_version.as_str().into(),
+            uptime: self.lasted,
+        };
+        let condition = notes.map_or_else(known_to_server, |notes| notes.at_end.clone());
+        let now = UnixMs(self.epoch.0 + ks_server::clock::ms(self.lasted));
+        let subject = condition.subject(&update.device_id, now);
+        self.truth.install_outcome(release_counter, self.plan.seed, &subject)
     }
 }
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::Device;
 use crate::{
     device::{
-        fate::{Fate, FateEvent},
+        fate::{Condition, Fate, FateEvent},
         firmware::Next,
         machine::DeviceState,
     },
-    ground_truth::{InstallOutcome, Subject},
+    ground_truth::InstallOutcome,
     measure::Broken,
     scenario::HeartbeatInterval,
 };
@@ -34,6 +34,7 @@ impl Device {
                     let is_current = device.power_cycle == cycle;
                     if let Some(release_counter) = device.machine.firmware.installing().filter(|_| is_current) {
                         device.fate = device.install_outcome(release_counter);
+                        device.note_fate(release_counter, FateEvent::Written(device.fate));
                         let is_written = device.fate != InstallOutcome::InstallFails;
                         device.machine.firmware.installed(is_written);
                         device.pump(ctx);
@@ -64,16 +65,19 @@ impl Device {
 
     /// What the release that it has just written will do to it.
     fn install_outcome(&self, release_counter: u64) -> InstallOutcome {
-        let now = self.shard.time.unix_now();
-        let subject = Subject {
-            device_id: self.machine.device_id(),
-            model: self.machine.firmware.model(),
-            site: &self.site_name,
-            version: &self.machine.firmware.running().version,
-            uptime: self.machine.uptime(now),
-            now,
-        };
+        let condition = self.condition();
+        let subject = condition.subject(self.machine.device_id(), self.shard.time.unix_now());
         self.shard.ground_truth.install_outcome(release_counter, self.root_seed, &subject)
+    }
+
+    /// What faults by model, site, version and uptime look at.
+    pub(super) fn condition(&self) -> Condition {
+        Condition {
+            model: self.machine.firmware.model().into(),
+            site: self.site_name.as_ref().into(),
+            version: self.machine.firmware.running().version.as_ref().into(),
+            uptime: self.machine.uptime(self.shard.time.unix_now()),
+        }
     }
 
     /// Booting after an update has ended, in success or in a brick.
@@ -83,8 +87,8 @@ impl Device {
         if self.installed.insert(release_counter) {
             let version = self.shard.ground_truth.version(release_counter).to_string();
             self.shard.measure(|measured| *measured.installed.entry(version).or_default() += 1);
-            self.note_fate(release_counter, FateEvent::Installed);
         }
+        self.note_fate(release_counter, FateEvent::Installed);
         if fate == InstallOutcome::Bricks {
             return self.die(FateEvent::Bricked, release_counter);
         }
@@ -141,7 +145,7 @@ impl Device {
     /// Notes what a release did, for the device's account.
     fn note_fate(&mut self, release_counter: u64, what: FateEvent) {
         let at = self.shard.time.elapsed();
-        self.account.fates.push(Fate { at, release_counter, what });
+        self.account.releases.fates.push(Fate { at, release_counter, what });
     }
 
     /// Logs the ground truth of a firmware event.

@@ -68,8 +68,7 @@ struct Stored {
 /// Compares rows with accounts, row by row.
 #[derive(Debug)]
 pub struct Reconciliation {
-    accounts: BTreeMap<DeviceId, DeviceAccount>,
-    stored: BTreeMap<DeviceId, Stored>,
+    devices: BTreeMap<DeviceId, (DeviceAccount, Stored)>,
     /// Repeated rows: how many of each sequence, over all devices.
     second: BTreeMap<Sequence, u64>,
     is_alone: bool,
@@ -79,13 +78,14 @@ pub struct Reconciliation {
 impl Reconciliation {
     /// Starts from what devices know. `is_alone`: the server belongs to the run, and everything it stored came from this run.
     pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
-        Self { accounts, stored: BTreeMap::new(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
+        let devices = accounts.into_iter().map(|(device_id, account)| (device_id, (account, Stored::default())));
+        Self { devices: devices.collect(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
     }
 
     /// Adds one stored row, in commit order. On an external server, rows of devices outside the run are
     /// ignored, unless an adversary of the run uses that name.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
-        let Some(account) = self.accounts.get(device_id) else {
+        let Some((account, stored)) = self.devices.get_mut(device_id) else {
             self.ledger.misattributed += u64::from(self.is_alone || adversary::may_be_named(device_id));
             return;
         };
@@ -93,7 +93,6 @@ impl Reconciliation {
             self.ledger.misattributed += 1;
             return;
         }
-        let stored = self.stored.entry(device_id.clone()).or_default();
         if !stored.seen.insert(sequence) {
             *self.second.entry(sequence).or_default() += 1;
         } else if stored.last.is_some_and(|last| sequence < last) {
@@ -105,7 +104,7 @@ impl Reconciliation {
 
     /// Adds one command as the server has it.
     pub fn command(&mut self, command: &StoredCommand) {
-        let Some(account) = self.accounts.get_mut(&command.device_id) else { return };
+        let Some((account, _)) = self.devices.get_mut(&command.device_id) else { return };
         let said = account.said.get(&command.command_id).copied();
         if account.confirmed.remove(&command.command_id) {
             self.ledger.acks_checked += 1;
@@ -119,22 +118,19 @@ impl Reconciliation {
 
     /// Adds one punch as the server has it.
     pub fn punch(&mut self, punch: &StoredPunch) {
-        let Some(account) = self.accounts.get(&punch.device_id) else { return };
+        let Some((account, stored)) = self.devices.get_mut(&punch.device_id) else { return };
         let is_ours = (1..=account.punches_made).contains(&punch.punch_no)
             && badge(&punch.device_id, punch.punch_no) == punch.badge;
         if !is_ours {
             self.ledger.punches_misattributed += 1;
             return;
         }
-        let stored = self.stored.entry(punch.device_id.clone()).or_default();
         self.ledger.punches_duplicated += u64::from(!stored.punches.insert(Sequence::new(0, punch.punch_no)));
     }
 
     /// The result, once every row and every command was added.
     pub fn finish(mut self) -> Ledger {
-        let nothing = Pairs::default();
-        for (device_id, account) in &self.accounts {
-            let seen = self.stored.get(device_id).map_or(&nothing, |stored| &stored.seen);
+        for (account, Stored { punches, seen, .. }) in self.devices.values() {
             self.ledger.checked += account.acked.len();
             let lost = account.acked.missing_from(seen);
             self.ledger.lost += lost;
@@ -146,7 +142,6 @@ impl Reconciliation {
                 }
             }
             self.ledger.unacknowledged += seen.missing_from(&account.acked);
-            let punches = self.stored.get(device_id).map_or(&nothing, |stored| &stored.punches);
             self.ledger.punches_stored += punches.len();
             self.ledger.punches_lost += account.punches_acked.missing_from(punches);
             // Acknowledged, and the server does not even list the command.

@@ -352,6 +352,18 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
     }
 }
 
+/// Whether silent confirmed devices can matter to an evaluation: only once the stage's bake time, its longest time, or the watch may be
+/// over. Until then nobody needs to count them.
+pub fn suspects_matter(policy: &Policy, state: &State, at: UnixMs) -> bool {
+    let is_over = |since: UnixMs, length_s: u64| at.since_ms(since) >= ms(Duration::from_secs(length_s));
+    if state.status == Status::Completed {
+        return state.watch.as_ref().is_some_and(|watch| is_over(watch.since, policy.watch_s()));
+    }
+    let Some(stage) = policy.stages.get(state.stage) else { return false };
+    let bakes_since = state.evidence_at.unwrap_or(at); // the evidence may be there now
+    is_over(bakes_since, stage.bake_s) || is_over(state.stage_began_at, policy.max_wait_s)
+}
+
 /// Devices whose update failed.
 pub fn failed(tally: &Tally) -> u32 {
     tally.count(|cell| cell.state.is_failure())

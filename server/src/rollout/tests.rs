@@ -11,7 +11,7 @@ use super::{
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
     step::{
         Cell, Decision, Effect, Event, GAP_MS, InvalidTransition, Observed, OperatorOrder, Order, State, Status, Step,
-        Tally, read_gates, step,
+        Tally, read_gates, step, suspects_matter,
     },
     update::UpdateState,
 };
@@ -470,6 +470,20 @@ proptest! {
 
     /// Invariant (c), the other way round: a stage with all of that is promoted in the same evaluation, or waits for an approval.
     #[test]
+    fn silent_devices_change_nothing_where_they_need_not_be_counted(scenario in any_scenario()) {
+        for transition in run(&scenario, false) {
+            let Some(tally) = &transition.seen else { continue };
+            if !suspects_matter(&scenario.policy, &transition.before, transition.at) {
+                let with = |suspects| {
+                    let tally = Tally { suspects, ..tally.clone() };
+                    step(&scenario.policy, &transition.before, &Event::Evaluation(&tally), transition.at)
+                };
+                prop_assert_eq!(with(0), with(7));
+            }
+        }
+    }
+
+    #[test]
     fn a_stage_with_all_its_evidence_is_promoted_immediately(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
             let Transition { before, after, seen: Some(tally), .. } = &transition else { continue };
@@ -750,6 +764,18 @@ fn completion_alone_promotes_nothing() {
     assert_eq!(rollout.watch(0..=86_400, &all_done), NO_DECISION);
     assert_eq!((rollout.state.stage, rollout.state.status), (0, Status::Running));
     assert_eq!(rollout.watch(86_460..=86_460, &seen(&[(UpdateState::Confirmed, 40)])), [(86_460, "promoted")]);
+}
+
+#[test]
+fn silent_devices_matter_once_the_bake_time_or_the_longest_time_is_over() {
+    let policy = small();
+    let mut state = State::new(at(0));
+    let matters = |state: &State, seconds| suspects_matter(&policy, state, at(seconds));
+    let (bake_s, longest_s) = (policy.stages[0].bake_s, policy.max_wait_s);
+    assert!(bake_s > 0 && longest_s > 1 + bake_s);
+    assert!(!matters(&state, longest_s - 1) && matters(&state, longest_s), "without evidence");
+    state.evidence_at = Some(at(1));
+    assert!(!matters(&state, bake_s) && matters(&state, 1 + bake_s), "with it");
 }
 
 #[test]

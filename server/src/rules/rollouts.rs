@@ -21,7 +21,10 @@ use crate::{
         gate::Test,
         plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
-        step::{Decision, Effect, Event, GAP_MS, InvalidTransition, OperatorOrder, Order, State, Status, Step, step},
+        step::{
+            Decision, Effect, Event, GAP_MS, InvalidTransition, OperatorOrder, Order, State, Status, Step, step,
+            suspects_matter,
+        },
         update::UpdateState,
     },
     store::{
@@ -132,7 +135,9 @@ pub fn evaluate(
         };
         updates::on_timer(store, &rollout, &watched, listening_since, at)?;
     }
-    let tally = store.tally(rollout.row, pace::suspect_before(at, with.heartbeat_interval_ms))?;
+    let silent_before = suspects_matter(&rollout.policy, &rollout.state, at)
+        .then(|| pace::suspect_before(at, with.heartbeat_interval_ms));
+    let tally = store.tally(rollout.row, silent_before)?;
     // Only an order can be invalid, an evaluation never.
     let Ok(step) = step(&rollout.policy, &rollout.state, &Event::Evaluation(&tally), at) else { return Ok(Vec::new()) };
     let by = Actor { name: ENGINE.to_owned(), address: None, at };

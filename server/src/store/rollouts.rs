@@ -271,8 +271,8 @@ pub trait RolloutRows {
     /// Adds an update for each target, PENDING.
     fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
     /// Counts a rollout's devices by state. Confirmed devices in it that were not seen since `silent_before` are
-    /// suspects.
-    fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;
+    /// suspects; without such a time none are counted, which spares reading every confirmed device.
+    fn tally(&mut self, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError>;
     /// Updates in one of these states; with `silent_before`, of devices that were not seen since and have not left the rollout.
     fn updates_in(
         &mut self,

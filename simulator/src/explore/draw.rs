@@ -232,7 +232,7 @@ impl Generated {
         for _ in 0..self.random.between(1, 3) {
             let fault = self.random.of(&["install_fails_bp", "boot_fails_bp", "bricks_bp", "lies_bp", "dies_bp"]);
             let share_bp = self.random.of(&[300, 1_000, 3_000]);
-            let scope = self.random.of(&["", "uptime_max = \"1h\"", "hours = \"01-12\""]);
+            let scope = self.random.of(&["", "uptime_max = \"1h\"", "hours = \"01-12\"", "from_version = \"1.0.0\""]);
             self.line(&format!("[[firmware.fault]]\n{fault} = {share_bp}\n{scope}"));
         }
     }
@@ -251,6 +251,10 @@ impl Generated {
         self.line(&format!(
             "\n[[policy]]\nname = \"p{number}\"\nin_flight_max = {in_flight_max}\nstarts_per_min = {starts_per_min}\nconfirm_window_s = {confirm_window_s}\nlost_after_s = {lost_after_s}\nprogress_timeout_s = {lost_after_s}"
         ));
+        let watch_s = self.random.of(&[0, 0, 60, 3_600, 36_000]); // the longest outlasts most runs
+        if watch_s > 0 {
+            self.line(&format!("watch_s = {watch_s}"));
+        }
         // The second release may be rolled back to the first, never the first to one that does not exist.
         if number == 1 && count == 2 {
             self.line("roll_back_to = \"fw-3.0\"");

@@ -5,7 +5,7 @@ use ks_protocol::{
     message::Heartbeat,
     time::UnixMs,
 };
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, span, time, time_if, unsigned};
 use crate::store::{
@@ -13,47 +13,51 @@ use crate::store::{
     heartbeats::{Beat, BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
 };
 
-/// The check of a heartbeat: stores the pair if it is greater, and returns the device as it was before.
-const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4,
-        last_heartbeat = coalesce(?5, (SELECT coalesce(max(id), 0) + 1 FROM device_heartbeats))
-    WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-    RETURNING device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL,
-        last_heartbeat";
+/// The check of a heartbeat: the device as it was before, if the pair is greater. Not one statement with the change and RETURNING,
+/// which would open a temporary table and a journal of its own each time.
+const ACCEPTED: &str = "SELECT s.device, s.open_commands > 0, s.keyset_version, s.release_counter, s.firmware_version,
+        s.rollout IS NOT NULL
+    FROM devices d JOIN device_states s ON s.device = d.id
+    WHERE d.device_id = ?1 AND s.status = 1 AND (s.boot_epoch, s.seq) < (?2, ?3)";
+
+const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
+    WHERE device = ?1";
 
 const INSERT_BEAT: &str =
     "INSERT INTO device_heartbeats (id, device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
         network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
-fn beat_taken(row: &Row<'_>) -> rusqlite::Result<(BeatTaken, i64)> {
-    let taken = BeatTaken {
+fn beat_taken(row: &Row<'_>) -> rusqlite::Result<BeatTaken> {
+    Ok(BeatTaken {
         row: row.get(0)?,
         has_open_commands: row.get(1)?,
         keyset_version: unsigned(row.get(2)?),
         release_counter: unsigned(row.get(3)?),
         firmware_version: row.get(4)?,
         is_updating: row.get(5)?,
-    };
-    Ok((taken, row.get(6)?))
+    })
+}
+
+fn last_row(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT coalesce(max(id), 0) FROM device_heartbeats")?.query_row([], |row| row.get(0))
 }
 
 impl HeartbeatRows for Writes<'_> {
     fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
-        // The rows that the heartbeats will have are the next ones: no other program writes. The first one accepted reads them.
-        let mut row: Option<i64> = None;
+        // The rows that the heartbeats will have are the next ones: no other program writes.
+        let mut row = last_row(&self.0)?;
+        let mut accepted = self.0.prepare_cached(ACCEPTED)?;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
         let mut insert = self.0.prepare_cached(INSERT_BEAT)?;
         let mut taken = Vec::with_capacity(beats.len());
         for Beat { heartbeat: beat, at } in beats {
             let seq = integer(beat.seq.get());
-            let parameters =
-                params![beat.device_id.as_str(), beat.boot_epoch, seq, integer(at.0), row.map(|row| row + 1)];
-            let known = take.query_row(parameters, beat_taken).optional()?;
-            let known = known.map(|(known, last)| {
-                row = Some(last);
-                known
-            });
-            if known.is_some() {
+            let known = accepted.query_row(params![beat.device_id.as_str(), beat.boot_epoch, seq], beat_taken);
+            let known = known.optional()?;
+            if let Some(known) = &known {
+                row += 1;
+                take.execute(params![known.row, beat.boot_epoch, seq, integer(at.0), row])?;
                 insert.execute(params![
                     row,
                     beat.device_id.as_str(),
@@ -147,8 +151,7 @@ impl HeartbeatReads for SqliteReader {
     }
 
     fn last_heartbeat_row(&mut self) -> Result<i64, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT coalesce(max(id), 0) FROM device_heartbeats")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+        Ok(last_row(&self.connection)?)
     }
 
     fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError> {

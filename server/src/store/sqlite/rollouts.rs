@@ -111,7 +111,7 @@ fn find(connection: &Connection, rollout_id: &RolloutId) -> Result<Option<Rollou
     Ok(statement.query_row([rollout_id.as_str()], rollout_at).optional()?)
 }
 
-fn tally(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
+fn tally(connection: &Connection, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT stage, model, site, state, count FROM update_counts WHERE rollout = ?1 AND count > 0",
     )?;
@@ -126,13 +126,16 @@ fn tally(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result
             })
         })?
         .collect::<Result<_, _>>()?;
-    let suspects = connection
-        .prepare_cached(
-            "SELECT count(*) FROM updates u JOIN device_states s ON s.device = u.device
-             WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2",
-        )?
-        .query_row(params![rollout, integer(silent_before.0)], |row| count_of(row, 0))?;
+    let suspects = silent_before.map_or(Ok(0), |silent_before| suspects(connection, rollout, silent_before))?;
     Ok(Tally { cells, suspects })
+}
+
+fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> rusqlite::Result<u32> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FROM updates u JOIN device_states s ON s.device = u.device
+         WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2",
+    )?;
+    statement.query_row(params![rollout, integer(silent_before.0)], |row| count_of(row, 0))
 }
 
 /// The registered devices that a selector matches, of the release's models.
@@ -285,7 +288,7 @@ impl RolloutRows for Writes<'_> {
         Ok(())
     }
 
-    fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
+    fn tally(&mut self, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError> {
         tally(&self.0, rollout, silent_before)
     }
 
@@ -297,7 +300,7 @@ impl RolloutRows for Writes<'_> {
     ) -> Result<Vec<UpdateRecord>, StoreError> {
         let sql = format!(
             "{UPDATE_RECORD} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR (u.is_open = 1 AND s.last_seen_at < ?2))
-             ORDER BY u.device",
+             ORDER BY +u.device", // sorted, so that the few in such a state are found by their index
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
@@ -523,7 +526,7 @@ impl RolloutReads for SqliteReader {
     }
 
     fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError> {
-        tally(&self.connection, rollout, silent_before)
+        tally(&self.connection, rollout, Some(silent_before))
     }
 
     fn versions(&mut self, rollout: i64) -> Result<Vec<(String, u64)>, StoreError> {

@@ -15,7 +15,7 @@ use crate::{
         gate::{Judged, Verdict},
         policy::Policy,
         share::Place,
-        step::{Cell, Decision, GateReading, State, Status},
+        step::{Cell, Decision, GateReading, State, Status, Tally},
         update::{Update, UpdateState},
     },
     rules::{self, updates::Change},
@@ -557,7 +557,8 @@ pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, re
     );
     assert_eq!(tally.suspects, 1, "KS-1, last seen at the beginning");
     assert_eq!(reader.tally(rollout, AT).unwrap().suspects, 0);
-    assert_eq!(commit(store, |store| store.tally(rollout, minutes(30))), tally);
+    assert_eq!(commit(store, |store| store.tally(rollout, Some(minutes(30)))), tally);
+    assert_eq!(commit(store, |store| store.tally(rollout, None)), Tally { suspects: 0, ..tally });
     let watched = |store: &mut _, silent_before| {
         let watched = commit(store, |store| rules::updates::watched(store, rollout, silent_before));
         watched.into_iter().map(|record| record.device_id.to_string()).collect::<Vec<_>>()

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::{
     gate::{EXECUTED_MAX, Verdict, verdict},
+    outcome::Outcome,
     plan::started_s,
     policy::{Approval, Gate, Policy, Scope, Stage},
-    step::{Cell, GateReading, State, Status, Tally, group_of, large_groups, read_gates},
+    step::{Cell, GateReading, State, Status, Tally, group_of, large_groups, passes_without_suspects, read_gates},
     update::UpdateState,
     walk::first,
 };
@@ -54,9 +55,10 @@ pub struct Progress {
 pub struct GateProgress {
     #[serde(flatten)]
     pub reading: GateReading,
-    /// Further failures, without a confirmation in between, that make it FAIL; 0 if it fails.
+    /// Further failures, without a confirmation in between, that make it FAIL; 0 if it fails. They are of devices without an outcome,
+    /// then of confirmed ones, which count already. None if not even all of them do.
     pub failures_to_fail: Option<u32>,
-    /// Further devices without a failure that make it PASS; 0 if it passes. None if so many can't be judged.
+    /// Further devices without a failure that make it PASS; 0 if it passes. None if so many are not left.
     pub clean_to_pass: Option<u32>,
     /// Whether the stage waits for this group: smaller ones can only fail.
     pub is_required: bool,
@@ -153,14 +155,36 @@ impl View<'_> {
                 std::cmp::Reverse((rank, reading.judged.share_ppm, reading.judged.failed))
             };
             of_gate.sort_by_key(badness);
-            shown.extend(of_gate.into_iter().take(GROUPS_MAX).map(|reading| GateProgress {
-                failures_to_fail: to_fail(gate, reading),
-                clean_to_pass: to_pass(gate, reading),
-                is_required: large.contains(&reading.of),
-                reading: reading.clone(),
+            shown.extend(of_gate.into_iter().take(GROUPS_MAX).map(|reading| {
+                let left = self.left(gate, &reading.of);
+                GateProgress {
+                    failures_to_fail: to_fail(gate, reading, left),
+                    clean_to_pass: to_pass(gate, reading, left.undecided),
+                    is_required: large.contains(&reading.of),
+                    reading: reading.clone(),
+                }
             }));
         }
         shown
+    }
+
+    /// The devices of a group whose outcome may still change what its gate reads, those of later stages included.
+    fn left(&self, gate: &Gate, of: &str) -> Left {
+        let stage = self.state.stage;
+        let is_of_group = |cell: &Cell| {
+            let (of_stage, model, site) = cell.place();
+            // A gate of one stage never judges the devices of the next ones.
+            let as_of = if gate.scope == Scope::Stage { of_stage } else { of_stage.min(stage) };
+            group_of(gate.scope, stage, (as_of, model, site)).as_deref() == Some(of)
+        };
+        let is_undecided = |state: UpdateState| state.is_in_flight() || state == UpdateState::Pending;
+        let may_be_lost = gate.outcomes.contains(&Outcome::Lost);
+        Left {
+            undecided: self.tally.count(|cell| is_undecided(cell.state) && is_of_group(cell)),
+            confirmed: self.tally.count(|cell| {
+                may_be_lost && cell.state == UpdateState::Confirmed && cell.stage <= stage && is_of_group(cell)
+            }),
+        }
     }
 
     fn running(&self, stage: Stage, progress: &mut Progress) {
@@ -202,9 +226,9 @@ impl View<'_> {
             });
             ready_at = ready_at.zip(passes_at).map(|(one, other)| one.max(other));
         }
-        if self.tally.suspects > 0 {
-            let silent = counted(self.tally.suspects, "silent confirmed device");
-            waits_for.push(format!("{silent} to be seen again, or to count as lost"));
+        if !passes_without_suspects(policy, state.stage, self.tally) {
+            let silent = counted(self.tally.silent(), "silent confirmed device");
+            waits_for.push(format!("{silent} to be seen again; if lost, the gates would not pass"));
         }
         let is_last = state.stage + 1 == policy.stages.len();
         if is_last {
@@ -258,21 +282,31 @@ impl View<'_> {
     }
 }
 
+/// Devices of a group whose outcome may still change what its gate reads.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    /// Without an outcome.
+    undecided: u32,
+    /// Confirmed, and LOST if they fall silent.
+    confirmed: u32,
+}
+
 /// Further failures that make a gate FAIL.
-fn to_fail(gate: &Gate, reading: &GateReading) -> Option<u32> {
+fn to_fail(gate: &Gate, reading: &GateReading, left: Left) -> Option<u32> {
     let (failed, executed) = (reading.judged.failed, reading.judged.executed);
     let fails = |more: u32| {
-        verdict(gate.test, gate.threshold_bp, gate.min_executed, failed + more, executed + more) == Verdict::Fail
+        let executed = executed + more.min(left.undecided);
+        verdict(gate.test, gate.threshold_bp, gate.min_executed, failed + more, executed) == Verdict::Fail
     };
-    smallest(EXECUTED_MAX.saturating_sub(executed), fails)
+    smallest((left.undecided + left.confirmed).min(EXECUTED_MAX.saturating_sub(executed)), fails)
 }
 
 /// Further devices without a failure that make a gate PASS.
-fn to_pass(gate: &Gate, reading: &GateReading) -> Option<u32> {
+fn to_pass(gate: &Gate, reading: &GateReading, undecided: u32) -> Option<u32> {
     let (failed, executed) = (reading.judged.failed, reading.judged.executed);
     let passes =
         |more: u32| verdict(gate.test, gate.threshold_bp, gate.min_executed, failed, executed + more) == Verdict::Pass;
-    smallest(EXECUTED_MAX.saturating_sub(executed), passes)
+    smallest(undecided.min(EXECUTED_MAX.saturating_sub(executed)), passes)
 }
 
 /// The smallest number up to `most` for which this holds, if it holds for all above.
@@ -301,7 +335,7 @@ mod tests {
     fn tally(counts: &[(usize, S, u32)]) -> Tally {
         Tally {
             cells: counts.iter().map(|(stage, state, count)| cell(*stage, KIND, *state, *count)).collect(),
-            suspects: 0,
+            suspects: Vec::new(),
         }
     }
 
@@ -372,13 +406,13 @@ mod tests {
         let good = tally(&[(0, S::Confirmed, 100), (1, S::Pending, 900)]);
         rollout.watch(0..=240, &good);
         rollout.evaluate(540, &good);
-        let silent = Tally { suspects: 2, ..good };
+        let silent = Tally { suspects: vec![cell(0, KIND, S::Confirmed, 12)], ..good };
         let shown = progress(&rollout.policy, &rollout.state, &silent, &[], at(540));
         assert_eq!(shown.next.map(|next| next.at), Some(at(900)), "300 s were not observed");
         let bake = format!("the bake time, until {}", at(900));
         assert_eq!(
             shown.waits_for,
-            [bake.as_str(), "2 silent confirmed devices to be seen again, or to count as lost"]
+            [bake.as_str(), "12 silent confirmed devices to be seen again; if lost, the gates would not pass"]
         );
     }
 
@@ -403,6 +437,31 @@ mod tests {
         policy.gates[0].test = Test::ClopperPearson { confidence_bp: 9_500 };
         policy.gates[0].threshold_bp = 50;
         assert_eq!(shown(&policy, 0, 100).1, Some(498), "598 clean devices show less than 0.5 % at 95 %");
+    }
+
+    /// Once every device has an outcome, a failure is a confirmed device that is lost: it counts already.
+    #[test]
+    fn the_distance_counts_the_devices_that_are_left() {
+        let mut policy = small();
+        policy.gates[0].threshold_bp = 3_000;
+        let shown = |policy: &Policy, counts: &[(usize, S, u32)]| {
+            let shown = progress(policy, &State::new(at(0)), &tally(counts), &[], at(0)).gates.remove(0);
+            (shown.failures_to_fail, shown.clean_to_pass)
+        };
+        // 60 of 200 are 30 %, and 61 are more.
+        assert_eq!(shown(&policy, &[(0, S::Confirmed, 200)]), (Some(61), Some(0)));
+        // 10 new failures make 10 of 210, 53 more 63 of 210 (30 %), and one more fails.
+        assert_eq!(shown(&policy, &[(0, S::Confirmed, 200), (0, S::Pending, 10)]), (Some(64), Some(0)));
+        policy.gates[0].outcomes.retain(|outcome| *outcome != Outcome::Lost);
+        assert_eq!(
+            shown(&policy, &[(0, S::Confirmed, 200), (0, S::Pending, 10)]),
+            (None, Some(0)),
+            "10 of 210 at most"
+        );
+        policy.gates[0].threshold_bp = 500;
+        let after = |pending| shown(&policy, &[(0, S::Failed, 11), (0, S::Confirmed, 189), (1, S::Pending, pending)]);
+        assert_eq!(after(19), (Some(0), None), "11 of 219 are 5.02 %");
+        assert_eq!(after(20), (Some(0), Some(20)), "11 of 220 are 5 %");
     }
 
     #[test]

@@ -154,6 +154,11 @@ impl Cell {
     pub(super) fn place(&self) -> (usize, &str, &str) {
         (self.stage, &self.model, &self.site)
     }
+
+    /// Whether it counts the same kind of devices.
+    fn is_like(&self, other: &Self) -> bool {
+        self.state == other.state && self.place() == other.place()
+    }
 }
 
 /// The devices of a rollout, counted by the state of their updates.
@@ -161,14 +166,32 @@ impl Cell {
 pub struct Tally {
     /// One cell for each stage, model, site and state that occurs.
     pub cells: Vec<Cell>,
-    /// Confirmed devices that are silent now and not yet lost: while there are any, nothing is promoted.
-    pub suspects: u32,
+    /// Confirmed devices that are silent now and not yet lost, by cell; `cells` counts them as CONFIRMED. Nothing is promoted
+    /// that would not be if they were lost.
+    pub suspects: Vec<Cell>,
 }
 
 impl Tally {
     /// The devices of matching cells.
     pub fn count(&self, matches: impl Fn(&Cell) -> bool) -> u32 {
         self.cells.iter().filter(|cell| matches(cell)).map(|cell| cell.count).sum()
+    }
+
+    /// How many devices are suspects.
+    pub fn silent(&self) -> u32 {
+        self.suspects.iter().map(|cell| cell.count).sum()
+    }
+
+    /// The tally if every suspect were lost.
+    pub fn with_suspects_lost(&self) -> Self {
+        let mut cells = self.cells.clone();
+        for suspect in &self.suspects {
+            if let Some(cell) = cells.iter_mut().find(|cell| cell.is_like(suspect)) {
+                cell.count = cell.count.saturating_sub(suspect.count);
+            }
+            cells.push(Cell { state: UpdateState::Lost, ..suspect.clone() });
+        }
+        Self { cells, suspects: Vec::new() }
     }
 }
 
@@ -616,6 +639,7 @@ impl Step {
         let is_baked = baked_ms.is_some_and(|baked_ms| baked_ms >= ms(Duration::from_secs(stage.bake_s)));
         let has_evidence =
             is_baked && executed >= stage.min_executed && passes(policy, self.state.stage, tally, &gates);
+        let silent = tally.silent();
         let of_outcomes = format!("{executed} of {}", counted(stage.min_executed, "outcome"));
         if self.state.is_approval_requested() && !has_evidence {
             // The evidence of the requested approval is no longer there, so the request and the approval lapse.
@@ -627,9 +651,8 @@ impl Step {
             );
             return self;
         }
-        if !has_evidence || tally.suspects > 0 {
+        if !has_evidence || !passes_without_suspects(policy, self.state.stage, tally) {
             if is_overdue && self.state.status != Status::Waiting {
-                let silent = tally.suspects;
                 let why = format!(
                     "the stage is not decided after {} s: {of_outcomes}, {} silent",
                     waited_ms / 1_000,
@@ -642,8 +665,13 @@ impl Step {
         if stage.approval == Approval::Manual && self.needs_approval(tally, &gates) {
             return self;
         }
+        let even_if = match silent {
+            0 => String::new(),
+            1 => ", even if 1 device that is silent is lost".to_owned(),
+            _ => format!(", even if {} that are silent are lost", counted(silent, "device")),
+        };
         let why = format!(
-            "every gate passes, {} of the stage {} an outcome, and it was watched for {} s since",
+            "every gate passes{even_if}, {} of the stage {} an outcome, and it was watched for {} s since",
             counted(executed, "device"),
             if executed == 1 { "has" } else { "have" },
             baked_ms.unwrap_or_default() / 1_000
@@ -707,6 +735,17 @@ impl Step {
         }
         self
     }
+}
+
+/// Whether the gates pass as well if every suspect is lost: an outcome that may still change is no evidence.
+pub(super) fn passes_without_suspects(policy: &Policy, stage: usize, tally: &Tally) -> bool {
+    if tally.suspects.is_empty() {
+        return true;
+    }
+    let lost = tally.with_suspects_lost();
+    let readings = read_gates(policy, stage, &lost).unwrap_or_default();
+    let is_failed = readings.iter().any(|reading| reading.judged.verdict == Verdict::Fail);
+    !is_failed && passes(policy, stage, &lost, &readings)
 }
 
 impl State {

@@ -62,7 +62,7 @@ impl Trial<'_> {
             state: *state,
             count: *count,
         });
-        let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), suspects: 0 };
+        let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), suspects: Vec::new() };
         self.state = step(self.policy, &self.state, &Event::Evaluation(&tally), self.at).unwrap().state;
         !matches!(self.state.status, Status::Aborted | Status::Paused)
     }

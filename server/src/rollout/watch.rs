@@ -53,7 +53,7 @@ impl Step {
             0 => "no device failed".to_owned(),
             _ => format!("{} failed", counted(late, "device")),
         };
-        let silent = match tally.suspects {
+        let silent = match tally.silent() {
             0 => String::new(),
             silent => format!("; silent now: {}", counted(silent, "confirmed device")),
         };
@@ -87,15 +87,18 @@ impl Step {
         }
     }
 
-    /// Reports devices that failed since completion: the first, and each time that there are twice as many.
+    /// Reports devices that failed since completion: when there are 1, 2, 4, 8, ... of them.
     fn report_late_failures(&mut self, late: u32, readings: &[GateReading]) {
-        let Some(watch) = self.state.watch.as_mut().filter(|watch| late > 0 && late >= 2 * watch.late_reported) else {
+        let has_passed_a_power = |reported: u32| late.checked_ilog2() > reported.checked_ilog2();
+        let Some(watch) = self.state.watch.as_mut().filter(|watch| has_passed_a_power(watch.late_reported)) else {
             return;
         };
         watch.late_reported = late;
         let verdict = match readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail).count() {
             0 => "no gate fails".to_owned(),
-            failing => format!("{} of gates", counted(failing, "failed reading")),
+            failing => {
+                format!("{} of the gates {}", counted(failing, "reading"), if failing == 1 { "fails" } else { "fail" })
+            }
         };
         let why = format!("{} failed after completion; {verdict}", counted(late, "device"));
         self.decide("late", why, readings.to_vec());
@@ -246,7 +249,8 @@ mod tests {
                     prop_assert!(reported as usize >= fails(None));
                     let late = tally.count(|cell| cell.state.is_failure()) - before.watch.as_ref().unwrap().failed_before;
                     let late_reported = transition.after.watch.as_ref().unwrap().late_reported;
-                    prop_assert!(late_reported <= late && late < (2 * late_reported).max(1));
+                    prop_assert!(late_reported <= late);
+                    prop_assert_eq!(late_reported.checked_ilog2(), late.checked_ilog2(), "1, 2, 4, 8, ...");
                 }
             }
         }

@@ -93,7 +93,7 @@ impl Rollout {
             updates_by_stage: (0..policy.stages.len()).map(|stage| counts(Some(stage))).collect(),
             versions: versions.into_iter().collect(),
             gates: read_gates(&policy, state.stage, tally).unwrap_or_default(),
-            silent_confirmed: tally.suspects,
+            silent_confirmed: tally.silent(),
             open: !state.is_closed,
             created_at,
             stage_began_at: state.stage_began_at,

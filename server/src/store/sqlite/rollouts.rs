@@ -112,30 +112,38 @@ fn find(connection: &Connection, rollout_id: &RolloutId) -> Result<Option<Rollou
 }
 
 fn tally(connection: &Connection, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let cells = cells(
+        connection,
         "SELECT stage, model, site, state, count FROM update_counts WHERE rollout = ?1 AND count > 0",
+        params![rollout],
     )?;
-    let cells = statement
-        .query_map([rollout], |row| {
-            Ok(Cell {
-                stage: stage_of(row, 0)?,
-                model: row.get(1)?,
-                site: row.get(2)?,
-                state: word(row, 3, UpdateState::from_word)?,
-                count: count_of(row, 4)?,
-            })
-        })?
-        .collect::<Result<_, _>>()?;
-    let suspects = silent_before.map_or(Ok(0), |silent_before| suspects(connection, rollout, silent_before))?;
-    Ok(Tally { cells, suspects })
+    let suspects = silent_before.map(|silent_before| suspects(connection, rollout, silent_before)).transpose()?;
+    Ok(Tally { cells, suspects: suspects.unwrap_or_default() })
 }
 
-fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> rusqlite::Result<u32> {
-    let mut statement = connection.prepare_cached(
-        "SELECT count(*) FROM updates u JOIN device_states s ON s.device = u.device
-         WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2",
-    )?;
-    statement.query_row(params![rollout, integer(silent_before.0)], |row| count_of(row, 0))
+fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Vec<Cell>, StoreError> {
+    cells(
+        connection,
+        "SELECT u.stage, u.model, u.site, u.state, count(*) FROM updates u JOIN device_states s ON s.device = u.device
+         WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2
+         GROUP BY u.stage, u.model, u.site",
+        params![rollout, integer(silent_before.0)],
+    )
+}
+
+/// Cells, whose fields are the columns.
+fn cells(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<Cell>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_map(parameters, |row| {
+        Ok(Cell {
+            stage: stage_of(row, 0)?,
+            model: row.get(1)?,
+            site: row.get(2)?,
+            state: word(row, 3, UpdateState::from_word)?,
+            count: count_of(row, 4)?,
+        })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// The registered devices that a selector matches, of the release's models.

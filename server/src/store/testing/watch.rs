@@ -79,7 +79,7 @@ pub fn a_watched_device_is_free_for_the_next_rollout(store: &mut impl Store, rea
     let taken = reader.candidates(&release, &Selector::default()).unwrap();
     let taken: Vec<_> = taken.into_iter().map(|device| device.open_rollout.map(|id| id.to_string())).collect();
     assert_eq!(taken, [Some("r2".to_owned()), None]);
-    assert_eq!(reader.tally(rollout, minutes(10)).unwrap().suspects, 1, "KS-2 alone");
+    assert_eq!(reader.tally(rollout, minutes(10)).unwrap().silent(), 1, "KS-2 alone");
     let watched = commit(store, |store| rules::updates::watched(store, rollout, minutes(10)));
     assert_eq!(watched.iter().map(|record| record.device_id.as_str()).collect::<Vec<_>>(), ["KS-2"]);
     assert!(!send_beat(store, &old("KS-1", (3, 1)), minutes(1)).is_update_further);
@@ -98,7 +98,7 @@ pub fn a_device_that_dies_after_completion_is_a_late_failure(store: &mut impl St
     assert_eq!(states(reader, rollout)[0], S::Lost);
     let decided = reader.decisions(rollout, 0, 99).unwrap();
     assert!(
-        decided.iter().any(|decision| decision.why == "1 device failed after completion; 1 failed reading of gates")
+        decided.iter().any(|decision| decision.why == "1 device failed after completion; 1 reading of the gates fails")
     );
     let audit = reader.audit(&crate::store::audit::AuditFilter::default(), 0, 99).unwrap();
     assert!(audit.iter().any(|line| line.action == "rollout.alert"), "{audit:?}");

@@ -30,7 +30,16 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> Option<Vec<Checked>> {
     let tables = tables?;
-    let Some(first) = tables.first() else { return Some(vec![check_one(own, known, problems)?]) };
+    let Some(first) = tables.first() else {
+        let idle = key_without_share(&own);
+        let checked = check_one(own, known, problems)?;
+        if let Some((key, at)) = idle {
+            let message = format!("`{key}` has no effect: this firmware has no fault");
+            problems.push(Problem::new(at, message).expected("a share, such as `bricks_bp = 10`"));
+            return None;
+        }
+        return Some(vec![checked]);
+    };
     if let Some(key) = own.first_key {
         let message = format!("this [[firmware]] has both {} and {}", quoted(key.value), FAULT.title);
         let expected = format!("one of the two: the keys of a single fault, or a {} for each", FAULT.title);
@@ -44,14 +53,35 @@ pub(super) fn check(
     for raw in tables.into_iter().take(limits::FAULTS_MAX) {
         let dies_after = place_of(&raw.dies_after);
         let Some(fault) = check_one(raw, known, problems) else { continue };
-        happens(&fault, dies_after, &checked, problems);
+        happens(&fault, dies_after, &checked, known, problems);
         checked.push(fault);
     }
     (checked.len() == count).then_some(checked)
 }
 
+/// A key of a fault that names no share: it has no effect.
+fn key_without_share(fault: &RawFault) -> Option<(&'static str, Place)> {
+    let RawFault { install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp, .. } = fault;
+    let shares = [install_fails_bp, boot_fails_bp, bricks_bp, dies_bp, lies_bp];
+    if shares.into_iter().any(|share| !matches!(share, Field::Absent)) {
+        return None;
+    }
+    let keys = [
+        ("only_model", place_of(&fault.only_model)),
+        ("only_site", place_of(&fault.only_site)),
+        ("dies_after", place_of(&fault.dies_after)),
+    ];
+    keys.into_iter().find_map(|(key, at)| Some((key, at?)))
+}
+
 /// Reports a fault in a table that can never happen, or says what it does not do.
-fn happens(checked: &Checked, dies_after: Option<Place>, before: &[Checked], problems: &mut Problems) {
+fn happens(
+    checked: &Checked,
+    dies_after: Option<Place>,
+    before: &[Checked],
+    known: &Known<'_>,
+    problems: &mut Problems,
+) {
     let Checked { at, fault, .. } = checked;
     if fault.hits_bp() == 0 {
         let expected = "a share above 0, such as `bricks_bp = 10`";
@@ -60,13 +90,40 @@ fn happens(checked: &Checked, dies_after: Option<Place>, before: &[Checked], pro
         let problem = Problem::new(dies_after, "`dies_after` has no effect: no device dies of this fault");
         problems.push(problem.expected("`dies_bp` above 0, or no `dies_after`"));
     }
-    let hides = |earlier: &&Checked| earlier.fault.hits_bp() == 10_000 && earlier.fault.scope.covers(&fault.scope);
-    if let Some(earlier) = before.iter().find(hides) {
+    let whole: Vec<&Checked> = before.iter().filter(|earlier| earlier.fault.hits_bp() == 10_000).collect();
+    if let Some(earlier) = whole.iter().find(|earlier| earlier.fault.scope.covers(&fault.scope)) {
         let message = "this fault can never happen: an earlier one already hits every device in its scope";
         let problem =
             Problem::new(*at, message).expected("shares below 10,000 in the earlier one, or a narrower scope");
         problems.push(problem.first_at(earlier.at));
+    } else if let Some(last) = whole.last().filter(|_| cover_together(&whole, &fault.scope, known)) {
+        let message = "this fault can never happen: earlier ones together already hit every device in its scope";
+        let problem = Problem::new(*at, message).expected("shares below 10,000 in one of them, or a narrower scope");
+        problems.push(problem.first_at(last.at));
     }
+}
+
+/// Whether each model at each site in this scope is covered by one of these faults.
+fn cover_together(faults: &[&Checked], scope: &Scope, known: &Known<'_>) -> bool {
+    let (Some(models), Some(sites)) = (&known.models, &known.sites) else { return false };
+    // Those that no fault names are all alike: the first stands for them.
+    let alike = |own: &Option<String>, names: &[String], is_named: &dyn Fn(&Scope, &str) -> bool| -> Vec<String> {
+        if let Some(own) = own {
+            return vec![own.clone()];
+        }
+        let named = |name: &&String| faults.iter().any(|fault| is_named(&fault.fault.scope, name));
+        let other = names.iter().find(|name| !named(name));
+        names.iter().filter(named).chain(other).cloned().collect()
+    };
+    let models = alike(&scope.only_model, models, &|scope, name| scope.only_model.as_deref() == Some(name));
+    let sites = alike(&scope.only_site, sites, &|scope, name| scope.only_site.as_deref() == Some(name));
+    let mut places = models.iter().flat_map(|model| sites.iter().map(move |site| (model, site)));
+    !models.is_empty()
+        && !sites.is_empty()
+        && places.all(|(model, site)| {
+            let place = Scope { only_model: Some(model.clone()), only_site: Some(site.clone()), ..scope.clone() };
+            faults.iter().any(|fault| fault.fault.scope.covers(&place))
+        })
 }
 
 fn check_one(raw: RawFault, known: &mut Known<'_>, problems: &mut Problems) -> Option<Checked> {
@@ -187,15 +244,16 @@ pub(super) fn check_hours(
     };
     let Some(hours) = Hours::parse(&given.value) else {
         let expected = "two different hours of UTC with two digits each, such as \"22-06\"";
-        let help = "the second hour is not included; without `hours` it is the whole day";
+        let help = "the second hour is not included";
         problems
             .push(Problem::new(given.at, format!("`hours` is {}", quoted(&given.value))).expected(expected).help(help));
         return Err(Wrong);
     };
     if mode == Some(Mode::Load) {
         let message = "`hours` would depend on when this load run is started, so that it would not repeat";
-        problems
-            .push(Problem::new(given.at, message).expected("`mode = \"rehearse\"`, where each run begins at 00:00"));
+        problems.push(
+            Problem::new(given.at, message).expected("`mode = \"rehearse\"`, where each run begins at `starts_at`"),
+        );
         return Err(Wrong);
     }
     Ok(Some(hours))

@@ -82,7 +82,7 @@ fn problems_in_background_failures_are_reported() {
 fn a_load_run_has_background_failures_but_no_hours() {
     let load = |keys: &str| with_churn(keys).replace("\"rehearse\"", "\"load\"");
     assert!(checked(&load("kind = \"unplugged\"\nper_day_bp = 5\nlasts = \"2s\"")).is_ok());
-    let expected = "16:9: `hours` would depend on when this load run is started, so that it would not repeat; expected `mode = \"rehearse\"`, where each run begins at 00:00";
+    let expected = "16:9: `hours` would depend on when this load run is started, so that it would not repeat; expected `mode = \"rehearse\"`, where each run begins at `starts_at`";
     assert_eq!(refusals(&load("kind = \"site_closes\"\nhours = \"22-06\"")), [expected]);
 }
 

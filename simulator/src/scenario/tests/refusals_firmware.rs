@@ -81,9 +81,31 @@ fn a_fault_that_happens_under_one_of_several_conditions_is_accepted() {
 }
 
 #[test]
+fn faults_without_a_share_or_a_device_left_are_refused() {
+    let no_share = with_fault("only_model = \"KS-100\"");
+    assert_eq!(
+        refusals(&no_share),
+        ["25:14: `only_model` has no effect: this firmware has no fault; expected a share, such as `bricks_bp = 10`"]
+    );
+    let whole = |names: &[&str]| {
+        let each = names.iter().map(|name| format!("[[firmware.fault]]\nbricks_bp = 10000\n{name}\n"));
+        with_fault(&(each.collect::<String>() + "[[firmware.fault]]\nlies_bp = 1")).replace(
+            "[[adversary]]",
+            "[[fleet.model]]\nname = \"A\"\nshare = 1\n[[fleet.model]]\nname = \"B\"\nshare = 1\n[[adversary]]",
+        )
+    };
+    let together = refusals(&whole(&["only_model = \"A\"", "only_model = \"B\""]));
+    assert!(
+        together.len() == 1 && together[0].contains("earlier ones together already hit every device"),
+        "{together:?}"
+    );
+    assert!(checked(&whole(&["only_model = \"A\""])).is_ok());
+}
+
+#[test]
 fn hours_are_refused_in_a_load_run() {
     let text = with_fault("[[firmware.fault]]\nbricks_bp = 5\nhours = \"22-06\"").replace("\"rehearse\"", "\"load\"");
-    let expected = "27:9: `hours` would depend on when this load run is started, so that it would not repeat; expected `mode = \"rehearse\"`, where each run begins at 00:00";
+    let expected = "27:9: `hours` would depend on when this load run is started, so that it would not repeat; expected `mode = \"rehearse\"`, where each run begins at `starts_at`";
     assert_eq!(refusals(&text), [expected]);
 }
 

@@ -22,7 +22,7 @@ fn question(change: impl Fn(&mut Question)) -> Question {
         detect_bp: 150,
         group: Group::Model("KS-200".to_owned()),
         with_bp: 9_500,
-        within: Duration::from_hours(48),
+        within_s: 48 * 3_600,
         false_alarms_bp: 500,
     };
     change(&mut question);
@@ -61,7 +61,7 @@ fn policies_find_the_bug_by_the_servers_own_gates_with_the_chance_that_is_wanted
         assert_eq!(names, [SMALLEST_CANARY, FEW_FALSE_ALARMS, IN_STEPS]);
         for of in &advice.policies {
             assert!(of.found >= 0.95 && of.found_if_all_run >= of.found, "{of:?}");
-            assert!(of.found_after_s <= asked.within.as_secs() && of.policy.validate().is_empty(), "{of:?}");
+            assert!(of.found_after_s <= asked.within_s && of.policy.validate().is_empty(), "{of:?}");
             // One stage before all: the gate sees the canary as a whole, so that the walk and the sum must agree.
             if of.policy.stages.len() == 2 {
                 let exact = binomial::Binomial::new(of.canary_of_group, share(detect_bp)).at_least(of.canary.failures);
@@ -98,10 +98,10 @@ fn a_question_that_no_policy_can_answer_says_why_and_what_would_do() {
     let (why, help) = refused(40, &|question| (question.detect_bp, question.group) = (100, Group::Fleet));
     assert!(why.contains("(1 - 0.01)^36") && why.contains("69.6 %") && why.contains("299 devices"), "{why}");
     assert!(help.contains("--detect 7.99%") && help.contains("--with 30%"), "{help}");
-    let (why, help) = refused(12_000, &|question| question.within = Duration::from_hours(4));
+    let (why, help) = refused(12_000, &|question| question.within_s = 4 * 3_600);
     assert!(why.contains("devices die about 6h after the update") && why.contains("--in allows 4h"), "{why}");
     assert!(help.contains("--in 8h"), "{help}");
-    assert!(advise(&plan(12_000), &question(|question| question.within = Duration::from_hours(8))).is_ok());
+    assert!(advise(&plan(12_000), &question(|question| question.within_s = 8 * 3_600)).is_ok());
     let unknown = advise(&plan(12_000), &question(|question| question.group = Group::Model("KS-2".to_owned())));
     let Err(NoAdvice::Impossible(why)) = unknown else { panic!("{unknown:?}") };
     assert!(why.contains("no device of model KS-2"), "{why}");

@@ -32,7 +32,7 @@ fn paragraph(sentences: &str) -> String {
 fn answer(of: &Advice, has_trials: bool) -> String {
     let item = |(number, policy): (usize, &Advised)| {
         let rehearsed = rehearsed(of, number).map(|of| format!(" {}", words::rehearsed(of))).unwrap_or_default();
-        let summary = words::summary(policy, &of.question.group);
+        let summary = words::summary(policy);
         format!("<li><strong>{}</strong>: {}</li>\n", text(&policy.name), text(&(summary + &rehearsed)))
     };
     let items: String = of.policies.iter().enumerate().map(item).collect();
@@ -112,12 +112,16 @@ fn how(of: &Advice) -> String {
     let executed = f64::from(of.executed_bp) / 100.0;
     let lines = [
         format!(
-            "A canary of n devices shows a bug that breaks each with a chance of {bug} with a chance of 1 − (1 − {bug})^n. {executed} % of \
-             a canary are counted, because some devices are always offline; a gate that waits for more failures needs more devices, and \
+            "A bug that breaks each device with a chance of {bug} shows in a canary of n devices with 1 − (1 − {bug})^n. Only {executed} % of a \
+             canary are counted, because some devices are always offline. A gate that waits for more failures needs more devices, and \
              stops fewer good releases."
         ),
         format!("The bake times follow from the scenario: {}.", of.fails),
-        words::background(of),
+        format!(
+            "At most {} of good releases may be stopped by mistake. {}",
+            words::percent(of.question.false_alarms_bp),
+            words::background(of)
+        ),
         format!(
             "The bug is on {}: {} of the {} that the rollout reaches.",
             of.question.group,
@@ -125,8 +129,8 @@ fn how(of: &Advice) -> String {
             grouped(of.targets.into())
         ),
     ];
-    let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", text(line))).collect();
-    format!("<ul>\n{items}</ul>\n{}", canaries(of))
+    let items = lines.map(|line| format!("<li>{}</li>\n", text(&line)));
+    format!("<ul>\n{}</ul>\n{}", items.concat(), canaries(of))
 }
 
 /// The smallest canary for each number of failures.
@@ -220,16 +224,17 @@ mod tests {
         let mut numbers = Vec::new();
         collect(&json, String::new(), &mut numbers);
         let unseen = |at: &str| {
-            let at_end =
-                ["/found_if_all_run", "/canary/needed", "/canary/share_bp"].iter().any(|end| at.ends_with(end));
-            at.starts_with("/chances") || at_end
+            let at_end = ["/found_if_all_run", "/canary/needed"].iter().any(|end| at.ends_with(end));
+            // Of a policy in one step the first step is the canary.
+            let is_said_otherwise = at.ends_with("/first_step_stops_at") && !at.starts_with("/policies/2");
+            at.starts_with("/chances") || at_end || is_said_otherwise
         };
         for at in numbers.iter().filter(|at| !unseen(at)) {
             let mut other = json.clone();
             let number = other.pointer_mut(at).unwrap();
             *number = match number.as_u64() {
                 Some(whole) => (whole + 61).into(),
-                None => (number.as_f64().unwrap() + 0.061).into(),
+                None => (number.as_f64().unwrap() + 0.61).into(),
             };
             let other: Advice = serde_json::from_value(other).unwrap();
             assert_ne!(page_of(&other), before, "{at} is not on the page");

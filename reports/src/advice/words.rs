@@ -54,12 +54,13 @@ pub(crate) fn question<P>(of: &Advice<P>) -> String {
 
 /// `Three policies find it`.
 pub(crate) fn answer<P>(of: &Advice<P>) -> String {
-    match of.policies.len() {
+    let found = match of.policies.len() {
         1 => "One policy finds it".to_owned(),
         2 => "Two policies find it".to_owned(),
         3 => "Three policies find it".to_owned(),
         number => format!("{number} policies find it"),
-    }
+    };
+    if has_few_false_alarms(of) { found } else { found + ", with more false alarms than wanted" }
 }
 
 /// The smallest canary that any policy can have.
@@ -105,13 +106,14 @@ pub(crate) fn share(of: &Share) -> String {
 }
 
 /// What a policy is good for, in two sentences.
-pub(crate) fn summary(of: &Advised, group: &Group) -> String {
+pub(crate) fn summary(of: &Advised) -> String {
+    let steps = if of.policy.stages.len() > 2 { ", in two steps," } else { "" };
+    let most = if of.canary.share_bp > 5_000 { " Its canary is most of the fleet." } else { "" };
     format!(
-        "{} get the release first, and are watched: {}. It finds the bug with {} or more, after {} at most; until then the bug breaks \
-         {:.1} devices on average, and {} at most with 95\u{a0}%. It stops {} of good releases by mistake, and everybody has a good one \
-         after {} or more.",
-        canary(of, group),
-        stages(of),
+        "a canary of {} ({}){steps} finds the bug with {} or more, after {} at most. By then the bug breaks {:.1} on average, and {} at \
+         most with 95\u{a0}%; {} of good releases are stopped by mistake, and everybody has a good one after {} or more.{most}",
+        devices(of.canary_devices),
+        percent(of.canary.share_bp),
         at_least(of.found),
         time(of.found_after_s),
         of.hit,
@@ -121,23 +123,9 @@ pub(crate) fn summary(of: &Advised, group: &Group) -> String {
     )
 }
 
-/// `1 910 devices (573 of model KS-200)`.
-pub(crate) fn canary(of: &Advised, group: &Group) -> String {
-    match group {
-        Group::Fleet => devices(of.canary_devices),
-        group => format!("{} ({} of {group})", devices(of.canary_devices), grouped(of.canary_of_group.into())),
-    }
-}
-
 /// What the rehearsals of a policy showed.
 pub(crate) fn rehearsed(of: &RehearsedPolicy) -> String {
-    format!(
-        "Rehearsed: found in its canary in {} trials, after {}, with {} devices broken; a good release was stopped in {}.",
-        share(&of.found_in_canary),
-        median(of.found_after_s),
-        grouped(of.broken.0),
-        share(&of.false_alarms)
-    )
+    format!("In rehearsals it found the bug in {}.", share(&of.found_in_canary))
 }
 
 /// How often good devices fail by themselves, and how that is known.

@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::chart::{Chart, Flag, Mark, Panel, Point, Series};
 use super::pen::pens;
 use super::theme;
-use crate::advice::{Advice, Share, words};
+use crate::advice::{Advice, Advised, Share, words};
 use crate::number::grouped;
 
 /// Width of the limit that no policy passes.
@@ -31,7 +31,7 @@ pub(crate) fn chart(of: &Advice) -> Chart {
         let failures = if curve.failures == 1 { "failure" } else { "failures" };
         legend.push((format!("stops at {} {failures}", curve.failures), colour));
     }
-    let flag = format!("{}: the fewest", grouped(of.smallest.into()));
+    let flag = format!("{}: the smallest possible", grouped(of.smallest.into()));
     let flags = vec![Flag { at: f64::from(of.smallest), name: flag, colour: theme::DECISION }];
     let series = found(of);
     let words: Vec<String> = of
@@ -42,22 +42,31 @@ pub(crate) fn chart(of: &Advice) -> Chart {
             format!("{} has {canary} in its canary and finds {}", policy.name, words::at_least(policy.found))
         })
         .collect();
+    let title = format!("devices{} in the canary", words::of_group(&of.question.group));
+    let ticks = Axis::count(&title, f64::from(most)).ticks;
+    let ticks = ticks.into_iter().filter(|(at, _)| *at <= f64::from(most)).collect();
     Chart {
         title: "How large a canary must be".into(),
         subtitle: format!(
-            "Chance that the canary finds a bug of {}, if only {} of its devices have an outcome.{}",
+            "Chance that a canary finds a bug of {}, if only {} of its devices have an outcome. Grey: all have one, and the first failure \
+             stops.{}",
             words::percent(of.question.detect_bp),
             percent(of.executed_bp),
             if of.rehearsed.is_some() { " Marks with a whisker: share of rehearsals, with 95 % limits." } else { "" }
         ),
         description: format!("{}.", words.join(", ")),
-        x: Axis::count(&format!("devices{} in the canary", words::of_group(&of.question.group)), f64::from(most)),
+        x: Axis::with_ticks(&title, f64::from(most).max(1.0), ticks),
         bands: Vec::new(),
         flags,
-        panels: vec![Panel { y: per_cent_axis("finds the bug"), height: 1.2, marks, series, empty: None }],
+        panels: vec![Panel { y: per_cent_axis("chance to find the bug"), height: 1.2, marks, series, empty: None }],
         legend,
-        pens: of.policies.iter().map(|of| of.name.clone()).zip(pens()).collect(),
+        pens: of.policies.iter().map(named).zip(pens()).collect(),
     }
+}
+
+/// A policy with the size of its canary.
+fn named(of: &Advised) -> String {
+    format!("{}: {}", of.name, words::devices(of.canary_of_group))
 }
 
 /// For each policy what was calculated and, beside it, what was rehearsed.
@@ -65,7 +74,7 @@ fn found(of: &Advice) -> Vec<Series> {
     let mut series = Vec::new();
     for (number, (policy, pen)) in of.policies.iter().zip(pens()).enumerate() {
         let at = f64::from(policy.canary_of_group);
-        series.push(Series::of_point(pen, Point::bare(at, policy.found * 100.0, words::at_least(policy.found))));
+        series.push(Series::of_point(pen, Point::bare(at, policy.found * 100.0)));
         let tried = of.rehearsed.as_ref().and_then(|all| all.policies.get(number));
         if let Some(share) = tried.map(|of| &of.found_in_canary).filter(|share| share.of > 0) {
             series.push(Series::of_point(pen, rehearsed(at, share)));
@@ -81,7 +90,7 @@ pub(super) fn rehearsed(at: f64, share: &Share) -> Point {
     Point { at, low: low * 100.0, value, high: high * 100.0, text: String::new() }
 }
 
-/// A vertical axis of chances.
+/// A vertical axis from 0 to 100 %.
 pub(super) fn per_cent_axis(title: &str) -> Axis {
     let ticks = (0..=5).map(|nth| (f64::from(nth) * 20.0, format!("{}%", nth * 20))).collect();
     Axis::with_ticks(title, 103.0, ticks)

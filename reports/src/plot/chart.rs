@@ -106,9 +106,9 @@ impl Series {
 }
 
 impl Point {
-    /// Without a whisker.
-    pub(crate) fn bare(at: f64, value: f64, text: String) -> Self {
-        Self { at, low: value, value, high: value, text }
+    /// Without a whisker or a number.
+    pub(crate) fn bare(at: f64, value: f64) -> Self {
+        Self { at, low: value, value, high: value, text: String::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the advice: against brute force, and against the server's own gates.
 
 use ks_protocol::time::UnixMs;
+use ks_server::rollout::{plan::RolloutRequest, stage::PlannedStage};
 
 use super::*;
 use crate::{
@@ -36,6 +37,54 @@ fn the_smallest_canaries_are_those_of_another_program() {
     assert_eq!(advice.smallest, 199);
     let needed: Vec<u32> = advice.canaries.iter().take(5).map(|canary| canary.needed).collect();
     assert_eq!(needed, [199, 315, 418, 515, 608]);
+}
+
+/// The stages that are counted from places are those that the server plans, of any policy and of any fleet.
+#[test]
+fn stages_from_places_are_those_of_the_servers_plan() {
+    for (devices, shares) in [(7, [1_500, 5_000]), (400, [319, 1_596]), (12_000, [1, 612])] {
+        let plan = plan(devices);
+        let population = Population::of(&plan, &Group::Fleet).unwrap();
+        let steps = shares.into_iter().chain([10_000]).filter(|share_bp| population.targets_at(*share_bp) > 0);
+        let steps: Vec<(u16, u32, u64)> = steps.map(|share_bp| (share_bp, 1, 900)).collect();
+        let policy = population.draft(&steps, None, 0);
+        let (starts_at, start) = crate::trials::first_rollout(&plan).unwrap();
+        let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy: policy.clone() };
+        let fleet = fleet::devices(&plan).unwrap();
+        let planned = scenario::planned_rollout(&plan, &fleet, &plan.firmware[0], &request, starts_at);
+        let (planned, _) = planned.unwrap().unwrap();
+        let counted = population.planned(&policy).unwrap();
+        let timeless = planned.stages.iter().map(|stage| PlannedStage { expected_s: 0, ..stage.clone() });
+        assert_eq!(counted, timeless.collect::<Vec<_>>(), "{devices} devices");
+        assert_eq!(
+            (population.targets(), planned.at_best_s),
+            (planned.targets, counted.iter().map(|of| of.at_best_s).sum())
+        );
+    }
+}
+
+/// The curves of the picture are what another formula gives: sums of binomial terms by logarithms of factorials.
+#[test]
+fn the_chances_of_other_sizes_are_those_of_the_formula() {
+    let advice = advise(&plan(12_000), &question(|_| {})).unwrap();
+    let ln_factorial = |number: u32| (1..=number).map(|of| f64::from(of).ln()).sum::<f64>();
+    let at_least = |devices: u32, failed: u32| {
+        let term = |of: u32| {
+            let ways = ln_factorial(devices) - ln_factorial(of) - ln_factorial(devices - of);
+            (ways + f64::from(of) * 0.015_f64.ln() + f64::from(devices - of) * 0.985_f64.ln()).exp()
+        };
+        1.0 - (0..failed.min(devices + 1)).map(term).sum::<f64>()
+    };
+    let chances = &advice.chances;
+    let failures: Vec<u32> = chances.found.iter().map(|of| of.failures).collect();
+    assert!(failures == [1, 4] && chances.devices.len() > 60 && chances.devices.is_sorted());
+    assert!(chances.devices.last() >= Some(&573), "{:?}", chances.devices);
+    for (nth, size) in chances.devices.iter().enumerate() {
+        assert!((chances.at_most[nth] - at_least(*size, 1)).abs() < 1e-9, "{size}");
+        for of in &chances.found {
+            assert!((of.chances[nth] - at_least(size * 9 / 10, of.failures)).abs() < 1e-9, "{size}");
+        }
+    }
 }
 
 /// For each number of failures, every share of the fleet is tried: the one that is advised is the first with enough devices.

@@ -237,9 +237,11 @@ pub(super) fn of_folder(folder: &Path) -> Result<Option<Advice>, Failure> {
 }
 
 /// Adds what the trials that were continued showed to the advice that they are of.
-pub(super) fn complete(folder: &Path, mut advice: Advice) -> Result<(), Failure> {
+pub(super) fn complete(folder: &Path, mut advice: Advice, is_quiet: bool) -> Result<(), Failure> {
     add_trials(folder, &mut advice)?;
-    complain(&format!("advice: {}", folder.join(ADVICE_PAGE).display()));
+    if !is_quiet {
+        complain(&format!("advice: {}", folder.join(ADVICE_PAGE).display()));
+    }
     Ok(())
 }
 

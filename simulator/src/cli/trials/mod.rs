@@ -104,7 +104,7 @@ fn run(
     let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     let score = score_of(&trials, &record, state, folder.path());
     let code = conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))?;
-    advice.map(|advice| advise::complete(folder.path(), advice)).transpose()?;
+    advice.map(|advice| advise::complete(folder.path(), advice, options.quiet)).transpose()?;
     Ok(code)
 }
 

@@ -246,9 +246,15 @@ mod tests {
         match value {
             Json::Number(_) => numbers.push(at),
             Json::Array(all) => {
-                all.iter().enumerate().for_each(|(nth, of)| collect(of, format!("{at}/{nth}"), numbers))
+                for (nth, of) in all.iter().enumerate() {
+                    collect(of, format!("{at}/{nth}"), numbers);
+                }
             }
-            Json::Object(all) => all.iter().for_each(|(name, of)| collect(of, format!("{at}/{name}"), numbers)),
+            Json::Object(all) => {
+                for (name, of) in all {
+                    collect(of, format!("{at}/{name}"), numbers);
+                }
+            }
             _ => {}
         }
     }

@@ -78,7 +78,9 @@ impl<'a> Population<'a> {
         for Target { place, model, site, .. } in targets {
             strata.entry((model, site)).or_default().push(place.enters_bp);
         }
-        strata.values_mut().for_each(|enters_bp| enters_bp.sort_unstable());
+        for enters_bp in strata.values_mut() {
+            enters_bp.sort_unstable();
+        }
         let is_own = |(model, site): &Stratum| match group {
             Group::Fleet => true,
             Group::Model(name) => name == model,

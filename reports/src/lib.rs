@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod advice;
 mod answers;
 mod blast_radius;
 pub mod bounded;
@@ -55,7 +56,7 @@ pub struct Drawn {
     pub files: Vec<PathBuf>,
 }
 
-/// Names of all files that the folder of a run or of a score may have, including pictures and unfinished files.
+/// Names of all files that the folder of a run, of a score or of advice may have, including pictures and unfinished files.
 pub fn file_names() -> Vec<String> {
     let data = [
         SUMMARY,
@@ -68,9 +69,11 @@ pub fn file_names() -> Vec<String> {
         score::SCORE,
         score::TRIALS,
         score::TRIALS_ASKED,
+        advice::ADVICE,
     ];
-    let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN];
+    let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN, advice::ADVICE_PAGE];
     let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
+    let pictures = pictures.chain(plot::OF_ADVICE.map(|(name, _)| name));
     let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
     let named: Vec<String> = data.into_iter().chain(pages).map(str::to_owned).chain(pictures).collect();
     named.iter().cloned().chain(named.iter().map(|name| files::unfinished(name))).collect()

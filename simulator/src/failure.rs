@@ -11,6 +11,9 @@ pub enum Failure {
     /// The scenario can't be read.
     #[error("cannot read the scenario {path}: {cause}")]
     Scenario { path: PathBuf, cause: std::io::Error },
+    /// A rollout policy can't be read.
+    #[error("cannot read the policy {path}: {cause}")]
+    Policy { path: PathBuf, cause: std::io::Error },
     /// The target does not answer.
     #[error("the target {target} does not answer: {why}")]
     Unreachable { target: String, why: String },
@@ -80,6 +83,9 @@ impl Failure {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
+            Self::Policy { .. } => {
+                "check the path; examples are in scenarios/policies/, and `ks-fleet advise` writes policies into its folder".to_owned()
+            }
             Self::Unreachable { .. } => {
                 "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
@@ -132,6 +138,7 @@ impl Failure {
             Self::Interrupted(_) => 4,
             Self::BadRequest(_)
             | Self::Scenario { .. }
+            | Self::Policy { .. }
             | Self::FolderForeign { .. }
             | Self::NotResumable { .. }
             | Self::Report(_)

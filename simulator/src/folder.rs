@@ -10,6 +10,7 @@ use std::{
 
 use ks_protocol::time::UnixMs;
 use ks_reports::{
+    advice::ADVICE,
     run_folder::{EVENTS, SUMMARY, Summary, TICKS},
     score::{SCORE, TRIALS, TRIALS_ASKED},
 };
@@ -72,9 +73,7 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
     }
     Ok(has_others
-        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, advise::ADVICE]
-            .iter()
-            .any(|name| path.join(name).exists()))
+        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, ADVICE].iter().any(|name| path.join(name).exists()))
 }
 
 /// Locks the folder for one run; none while another run holds it. Does not follow a symbolic link in place of the lock file.

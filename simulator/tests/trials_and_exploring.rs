@@ -142,6 +142,7 @@ fn policies_that_are_advised_find_the_bug_in_rehearsals() {
     }
     let score: Value = serde_json::from_slice(&std::fs::read(folder.path().join("a/score.json")).unwrap()).unwrap();
     assert_eq!(score["fails_only_on"]["which"], "model KS-2");
+    assert_page_has(folder.path(), "a", &advice);
     // Each trial can be repeated alone.
     let trials = std::fs::read_to_string(folder.path().join("a/trials.ndjson")).unwrap();
     let trial: Value = serde_json::from_str(trials.lines().nth(1).unwrap()).unwrap();
@@ -151,10 +152,55 @@ fn policies_that_are_advised_find_the_bug_in_rehearsals() {
     let again = std::fs::read_to_string(folder.path().join("again/trials.ndjson")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["rollout"], trial["rollout"]);
 
+    // Advice whose trials are continued has their results; a policy that is missing is an error of the folder.
+    let resume = ["rehearse", "--resume", "a", "--trials", "3", "--quiet"];
+    assert_eq!(fleet_in(folder.path(), &resume).status.code(), Some(0));
+    let text = std::fs::read_to_string(folder.path().join("a/advice.txt")).unwrap();
+    assert!(text.contains("3 of 3") && !text.contains(" of 2,"), "{text}");
+    let advice = serde_json::from_slice(&std::fs::read(folder.path().join("a/advice.json")).unwrap()).unwrap();
+    assert_page_has(folder.path(), "a", &advice);
+    let drawn = fleet_in(folder.path(), &["report", "a"]);
+    assert_eq!(String::from_utf8_lossy(&drawn.stdout), "a/advice.html\na/score.html\n");
+    std::fs::remove_file(folder.path().join("a/smallest-canary.toml")).unwrap();
+    let refused = fleet_in(folder.path(), &["rehearse", "--resume", "a", "--trials", "4"]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && why.contains("smallest-canary.toml is missing"), "{why}");
+    assert!(why.contains("put that file back, unchanged"), "{why}");
+
     let nobody = fleet_in(folder.path(), &["advise", "canary.toml", "--detect", "1%", "--json", "--out", "n"]);
     assert_eq!((nobody.status.code(), &json(&nobody)["policies"]), (Some(4), &Value::Array(Vec::new())));
     let junit = std::fs::read_to_string(folder.path().join("n/junit.xml")).unwrap();
     assert!(junit.contains("299 devices"), "{junit}");
+}
+
+/// The page of advice has each policy's numbers, formatted here from what `advice.json` says.
+fn assert_page_has(folder: &std::path::Path, of: &str, advice: &Value) {
+    let page = std::fs::read_to_string(folder.join(of).join("advice.html")).unwrap().replace('\u{a0}', " ");
+    let share = |of: &Value| {
+        let [low, high] = [0, 1].map(|nth| of["limits"][nth].as_f64().unwrap() * 100.0);
+        format!("{} of {} ({:.0} to {:.0} %)", of["count"], of["of"], low.floor(), high.ceil())
+    };
+    let per_cent = |chance: &Value| format!("{:.1} %", chance.as_f64().unwrap() * 100.0);
+    let (mut rows, policies) = (Vec::new(), advice["policies"].as_array().unwrap());
+    for (own, tried) in policies.iter().zip(advice["rehearsed"]["policies"].as_array().unwrap()) {
+        let cell =
+            |value: String| format!("<td class=\"n\" data-label=\"{}\">{value}</td>", own["name"].as_str().unwrap());
+        let found = (own["found"].as_f64().unwrap() * 1_000.0).floor() / 10.0;
+        rows.extend([
+            cell(format!("{} devices", own["canary_devices"])),
+            cell(format!("{found:.1} % or more")),
+            cell(share(&tried["found_in_canary"])),
+            cell(share(&tried["false_alarms"])),
+            cell(per_cent(&own["false_alarms"])),
+            cell(own["first_step"].to_string()),
+            cell(format!("{:.1}, 95 %: at most {}", own["hit"].as_f64().unwrap(), own["hit_at_most"])),
+            cell(format!("{}, 95 %: at most {}", tried["broken"][0], tried["broken"][1])),
+        ]);
+    }
+    for row in &rows {
+        assert!(page.contains(row), "{row} is not in {page}");
+    }
+    assert!(page.contains("href=\"score.html\"") && page.matches("<svg").count() == 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use plotters::style::RGBColor;
 
 use super::axis::Axis;
 use super::pen::Pen;
+use super::theme;
 use crate::run::Run;
 use crate::run_folder::Mode;
 
@@ -95,6 +96,27 @@ pub(crate) enum Mark {
         text: String,
         colour: RGBColor,
     },
+}
+
+impl Series {
+    /// A single point.
+    pub(crate) fn of_point(pen: Pen, point: Point) -> Self {
+        Self { pen, points: vec![point], is_joined: false }
+    }
+}
+
+impl Point {
+    /// Without a whisker or a number.
+    pub(crate) fn bare(at: f64, value: f64) -> Self {
+        Self { at, low: value, value, high: value, text: String::new() }
+    }
+}
+
+impl Mark {
+    /// A bound: a level line from the left edge on.
+    pub(crate) fn level(to: f64, value: f64) -> Self {
+        Self::Line { points: vec![(0.0, value), (to, value)], width: 1.8, colour: theme::ALARM }
+    }
 }
 
 impl Chart {

@@ -3,8 +3,10 @@
 
 mod axis;
 mod blast_radius_and_duration;
+mod canary_size;
 mod chart;
 mod codes_over_time;
+mod false_alarms_and_broken;
 mod firmware_distribution;
 mod gate_statistic;
 mod heartbeats_per_min;
@@ -23,6 +25,7 @@ mod stack;
 mod theme;
 pub(crate) mod timeline;
 
+use crate::advice::Advice;
 use crate::run::Run;
 use crate::score::Score;
 use chart::Chart;
@@ -99,6 +102,13 @@ pub(crate) const OF_SCORE: [OfScore; 2] = [
     ("operating_characteristic", operating_characteristic::chart),
     ("blast_radius_and_duration", blast_radius_and_duration::chart),
 ];
+
+/// A picture of advice: file name without extension, and what it shows.
+type OfAdvice = (&'static str, fn(&Advice) -> Chart);
+
+/// The pictures of advice.
+pub(crate) const OF_ADVICE: [OfAdvice; 2] =
+    [("canary_size", canary_size::chart), ("false_alarms_and_broken", false_alarms_and_broken::chart)];
 
 /// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {

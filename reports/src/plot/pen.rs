@@ -53,6 +53,10 @@ pub(crate) fn key_width(has_line: bool) -> f64 {
 }
 
 impl Pen {
+    pub(crate) fn colour(self) -> RGBColor {
+        self.colour
+    }
+
     /// A line through these corners, in pixels.
     pub(crate) fn line(self, points: &[(f64, f64)]) -> Vec<Shape> {
         if self.dash.is_empty() {

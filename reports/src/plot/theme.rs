@@ -60,6 +60,9 @@ pub(crate) const POLICIES: [RGBColor; 5] = [
     RGBColor(204, 121, 167),
 ];
 
+/// Curves behind the marks of policies.
+pub(crate) const CURVES: [RGBColor; 3] = [RGBColor(110, 175, 215), RGBColor(232, 160, 96), RGBColor(100, 184, 160)];
+
 /// A decision that took a rollout on.
 pub(crate) const DECISION: RGBColor = RGBColor(74, 84, 97);
 /// A decision against a release, and a threshold.

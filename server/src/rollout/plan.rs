@@ -128,10 +128,11 @@ pub fn plan(
     let mut stages = stages(policy, &targets);
     let policy = &counts::resolved(policy, &stages);
     let update_time = UpdateTime::of(policy, heartbeat_interval_s, past_updates_ms);
-    add_times(&mut stages, policy, &targets, update_time);
-    let mut wrong =
-        policy.validate_for_fleet(&stages.iter().map(|stage| stage.adds).collect::<Vec<_>>(), heartbeat_interval_s);
-    wrong.extend(gates_that_never_pass(policy, &stages));
+    add_least_times(&mut stages, policy);
+    for (stage, expected_s) in stages.iter_mut().zip(expected_s(policy, &turns(&targets), update_time)) {
+        stage.expected_s = expected_s;
+    }
+    let mut wrong = unsuitable(policy, &stages, heartbeat_interval_s);
     if !wrong.is_empty() {
         // The policy might suit all devices and be too much for the rest, so the error names those that are left out.
         if !left_out.is_empty() {
@@ -225,15 +226,22 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
     planned.collect()
 }
 
-/// Adds what the resolved policy requires of each stage, and how long that takes.
-fn add_times(stages: &mut [PlannedStage], policy: &Policy, targets: &[Target], update_time: UpdateTime) {
+/// Adds what a policy, with counts in place of shares, requires of each stage, and how long that takes at best: both follow from
+/// the number of devices alone, not from which they are.
+pub fn add_least_times(stages: &mut [PlannedStage], policy: &Policy) {
     let last = stages.len().saturating_sub(1);
-    let expected = expected_s(policy, &turns(targets), update_time);
-    for (number, ((stage, planned), expected_s)) in policy.stages.iter().zip(stages).zip(expected).enumerate() {
+    for (number, (stage, planned)) in policy.stages.iter().zip(stages).enumerate() {
         planned.min_executed = stage.min_executed;
         planned.at_best_s = at_best_s(policy, stage, planned.adds, number == last);
-        planned.expected_s = expected_s;
     }
+}
+
+/// Why a policy, with counts in place of shares, does not suit a fleet with these stages; nothing if it does.
+pub fn unsuitable(policy: &Policy, stages: &[PlannedStage], heartbeat_interval_s: u64) -> Vec<String> {
+    let adds: Vec<u32> = stages.iter().map(|stage| stage.adds).collect();
+    let mut wrong = policy.validate_for_fleet(&adds, heartbeat_interval_s);
+    wrong.extend(gates_that_never_pass(policy, stages));
+    wrong
 }
 
 /// The stage and the number of the site of each target, in the order of their turns.

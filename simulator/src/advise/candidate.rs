@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use ks_server::rollout::{
-    plan::Plan as Planned,
     policy::{Policy, WHOLE_BP},
     power::groups,
+    stage::PlannedStage,
     walk::{Order, promoted},
 };
 
 use super::{
-    Advised, Canary, NoAdvice, Question, background::Background, binomial::Binomial, ceil, executed,
-    population::Population, share, threshold_bp, too_late,
+    Advised, Canary, NoAdvice, Question, background::Background, binomial::Binomial, ceil, executed, judged_as,
+    population::Population, scope, share, threshold_bp, too_late,
 };
 
 /// The engine evaluates a rollout at least this often.
@@ -27,7 +27,8 @@ pub(super) struct Candidate<'a> {
     question: &'a Question,
     canary: Canary,
     policy: Policy,
-    planned: Planned,
+    /// The stages that the server would plan for it.
+    planned: Vec<PlannedStage>,
     /// The devices of the group in the first step, in the canary, and all.
     devices: [u32; 3],
     /// The number of the canary's stage.
@@ -52,19 +53,18 @@ impl<'a> Candidate<'a> {
         let threshold_bp = threshold_bp(population, canary)
             .ok_or_else(|| NoAdvice::Impossible("a gate's threshold would need a finer unit".to_owned()))?;
         let first = shares.first().map_or(0, |share_bp| population.devices_at(*share_bp));
-        let gate = Some((question.group.scope(), threshold_bp, executed(first).max(1)));
-        let bare: Vec<(u16, u32, u64)> = shares.iter().map(|share_bp| (*share_bp, 1, 0)).collect();
-        let (sizes, _) = population.planned(&population.draft(&bare, None, 0))?;
-        let adds: Vec<u32> = sizes.stages.iter().map(|stage| stage.adds).collect();
+        let gate = Some((scope(&question.group), threshold_bp, executed(first).max(1)));
+        let before_bp = std::iter::once(0).chain(shares.iter().copied());
+        let all_at = |share_bp| population.targets_at(share_bp);
+        let adds: Vec<u32> = shares.iter().zip(before_bp).map(|(own, before)| all_at(*own) - all_at(before)).collect();
         let mut too_late_by = None;
         for lost_after_s in population.lost_after_s() {
             let whole: Vec<_> =
                 shares.iter().zip(&adds).map(|(share_bp, adds)| (*share_bp, (*adds).max(1), 0)).collect();
             let unbaked = population.draft(&whole, None, lost_after_s);
             let shows = population.shows_after(lost_after_s) + population.interval() * 2 + EVALUATED_EVERY * 2;
-            let (started, _) = population.planned(&unbaked)?;
-            let all_run = started.stages.iter().map(|stage| Duration::from_secs(stage.at_best_s));
-            let all_run: Vec<Duration> = all_run.collect();
+            let started = population.planned(&unbaked)?;
+            let all_run: Vec<Duration> = started.iter().map(|stage| Duration::from_secs(stage.at_best_s)).collect();
             // The bake time begins with the outcome of the 90th of 100 devices, and the last one needs as long as any to show it.
             let late = |all_run: &Duration| *all_run / 10 + Duration::from_secs(unbaked.confirm_window_s);
             let steps: Vec<_> = whole
@@ -76,12 +76,12 @@ impl<'a> Candidate<'a> {
                 })
                 .collect();
             let policy = population.draft(&steps, gate, lost_after_s);
-            let (planned, _) = population.planned(&policy)?;
+            let planned = population.planned(&policy)?;
             let canary_stage = shares.iter().position(|share_bp| *share_bp == canary.share_bp).unwrap_or(0);
-            let before: u64 = planned.stages.iter().take(canary_stage).map(|stage| stage.at_best_s).sum();
+            let before: u64 = planned.iter().take(canary_stage).map(|stage| stage.at_best_s).sum();
             let found_after =
                 Duration::from_secs(before) + all_run.get(canary_stage).copied().unwrap_or_default() + shows;
-            if found_after > question.within {
+            if found_after > Duration::from_secs(question.within_s) {
                 too_late_by = Some(found_after);
                 continue;
             }
@@ -95,7 +95,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn false_alarms(&self, failing: f64) -> f64 {
         let gates = self.policy.gates.iter();
         let passes = gates.flat_map(|gate| {
-            let groups = groups(gate.scope, &self.planned.stages).into_values();
+            let groups = groups(gate.scope, &self.planned).into_values();
             groups.map(|added| promoted(gate, &added, failing, Order::Mixed).last().copied().unwrap_or(1.0))
         });
         1.0 - passes.product::<f64>()
@@ -105,7 +105,7 @@ impl<'a> Candidate<'a> {
     fn found_by_stage(&self) -> Vec<f64> {
         let rate = share(self.question.detect_bp);
         let Some(gate) = self.policy.gates.first() else { return Vec::new() }; // each policy here has one
-        let own = groups(gate.scope, &self.planned.stages).remove(self.question.group.of());
+        let own = groups(gate.scope, &self.planned).remove(judged_as(&self.question.group));
         let passes = own.map_or_else(Vec::new, |added| promoted(gate, &added, rate, Order::FailuresLast));
         passes.into_iter().map(|chance| 1.0 - chance).collect()
     }
@@ -130,7 +130,12 @@ impl<'a> Candidate<'a> {
 
     /// The chance of a device to fail by itself within the rollout.
     pub(super) fn background(&self, background: &Background<'_>) -> f64 {
-        background.chance(self.policy.lost_after_s, self.planned.at_best_s)
+        background.chance(self.policy.lost_after_s, self.at_best_s())
+    }
+
+    /// How long the rollout of a good release takes at best, in seconds.
+    fn at_best_s(&self) -> u64 {
+        self.planned.iter().map(|stage| stage.at_best_s).sum()
     }
 
     pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> Advised {
@@ -141,7 +146,7 @@ impl<'a> Candidate<'a> {
         let found = self.found_by_stage();
         let found_by = |stage: Option<usize>| stage.and_then(|stage| found.get(stage)).copied().unwrap_or(0.0);
         let goes_on = 1.0 - found_by(self.canary_stage.checked_sub(1));
-        let stages = self.planned.stages.iter();
+        let stages = self.planned.iter();
         let canary_devices = stages.take(self.canary_stage + 1).map(|stage| stage.adds).sum();
         Advised {
             name: name.to_owned(),
@@ -156,7 +161,7 @@ impl<'a> Candidate<'a> {
             hit_if_missed: f64::from(all) * rate,
             first_step,
             first_step_stops_at: self.first_step_stops_at(),
-            duration_s: self.planned.at_best_s,
+            duration_s: self.at_best_s(),
             background,
             false_alarms: self.false_alarms(background),
             tolerates: self.tolerates(),

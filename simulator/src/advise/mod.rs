@@ -11,8 +11,8 @@ mod answer;
 mod background;
 pub mod binomial;
 mod candidate;
+mod chances;
 mod population;
-mod rehearsed;
 
 use std::time::Duration;
 
@@ -20,27 +20,30 @@ use background::Background;
 use binomial::devices_needed;
 use candidate::Candidate;
 use ks_protocol::duration;
+use ks_reports::advice::Commands;
+pub use ks_reports::advice::{Canary, Group, Question};
 use ks_server::rollout::{
     plan::percent,
-    policy::{Scope, WHOLE_BP},
+    policy::{Policy, Scope, WHOLE_BP},
 };
 use population::Population;
-use serde::{Serialize, Serializer};
 
-pub use answer::{Advice, Advised, Canary};
-pub use rehearsed::Rehearsed;
+pub use answer::{sentence, text};
 
 use crate::{number::counted, scenario::Plan};
 
-/// File name of the advice.
-pub const ADVICE: &str = "advice.json";
-/// The same as text.
+/// The advice, with policies that a server accepts.
+pub type Advice = ks_reports::advice::Advice<Policy>;
+/// One of its policies.
+pub type Advised = ks_reports::advice::Advised<Policy>;
+
+/// File name of the advice as text.
 pub const ADVICE_TEXT: &str = "advice.txt";
 const SMALLEST_CANARY: &str = "smallest-canary";
 const FEW_FALSE_ALARMS: &str = "few-false-alarms";
 const IN_STEPS: &str = "in-steps";
-/// Names of all files that advice may have in a folder, apart from those of its trials.
-pub const FILES: [&str; 5] = [ADVICE, ADVICE_TEXT, "smallest-canary.toml", "few-false-alarms.toml", "in-steps.toml"];
+/// Names of all files that advice may have in a folder, apart from those of its trials and of its page.
+pub const FILES: [&str; 4] = [ADVICE_TEXT, "smallest-canary.toml", "few-false-alarms.toml", "in-steps.toml"];
 /// The share of a canary's devices that have an outcome at the least, in basis points.
 const EXECUTED_BP: u32 = 9_000;
 /// The most failures that a gate waits for.
@@ -50,72 +53,21 @@ const BACKGROUND_PART: f64 = 0.1;
 /// The first step of a policy in steps, as a part of its canary.
 const FIRST_STEP_PART: u16 = 5;
 
-/// What a policy must find.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Question {
-    /// Share of the devices that the bug breaks, in basis points.
-    pub detect_bp: u16,
-    /// The devices that can have the bug.
-    pub group: Group,
-    /// The chance to find it, in basis points.
-    pub with_bp: u16,
-    /// How long after the rollout's start it must be found.
-    #[serde(rename = "within_s", serialize_with = "in_seconds")]
-    pub within: Duration,
-    /// The most false alarms, in basis points of good releases.
-    pub false_alarms_bp: u16,
-}
-
-/// The devices that can have a bug.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Group {
-    #[default]
-    Fleet,
-    Model(String),
-    Site(String),
-}
-
-impl Group {
-    /// The model, or the site, that it is.
-    pub fn names(&self) -> (Option<&str>, Option<&str>) {
-        match self {
-            Self::Fleet => (None, None),
-            Self::Model(model) => (Some(model), None),
-            Self::Site(site) => (None, Some(site)),
-        }
-    }
-
-    /// Its name in readings of the gate that judges it on its own.
-    fn of(&self) -> &str {
-        match self {
-            Self::Fleet => "all",
-            Self::Model(name) | Self::Site(name) => name,
-        }
-    }
-
-    /// The scope of a gate that judges this group on its own.
-    fn scope(&self) -> Scope {
-        match self {
-            Self::Fleet => Scope::Cumulative,
-            Self::Model(_) => Scope::Model,
-            Self::Site(_) => Scope::Site,
-        }
+/// A group's name in readings of the gate that judges it on its own.
+fn judged_as(group: &Group) -> &str {
+    match group {
+        Group::Fleet => "all",
+        Group::Model(name) | Group::Site(name) => name,
     }
 }
 
-impl std::fmt::Display for Group {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fleet => f.write_str("the fleet"),
-            Self::Model(name) => write!(f, "model {name}"),
-            Self::Site(name) => write!(f, "site {name}"),
-        }
+/// The scope of a gate that judges this group on its own.
+fn scope(group: &Group) -> Scope {
+    match group {
+        Group::Fleet => Scope::Cumulative,
+        Group::Model(_) => Scope::Model,
+        Group::Site(_) => Scope::Site,
     }
-}
-
-fn in_seconds<S: Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(length.as_secs())
 }
 
 /// Why there is no advice.
@@ -176,16 +128,19 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
     }
     policies.extend(stepped.map(|stepped| stepped.advised(IN_STEPS, &background)));
     Ok(Advice {
+        scenario: plan.name.clone(),
         question: question.clone(),
         devices,
         targets: population.targets(),
         smallest,
-        starts_at: population.starts_at,
         fails: population.fails_how(),
         is_background_known: matches!(background, Background::OfScenario(_)),
+        executed_bp: EXECUTED_BP,
+        chances: chances::of(rate, devices, &policies),
         canaries,
         policies,
         rehearsed: None,
+        commands: Commands::default(),
     })
 }
 
@@ -245,7 +200,7 @@ fn too_late(question: &Question, found: Duration, fails: &str) -> NoAdvice {
     let why = format!(
         "{fails}, so that the first canary has shown it after {}, and --in allows {}",
         duration::format(found),
-        duration::format(question.within)
+        duration::format(Duration::from_secs(question.within_s))
     );
     let help = format!("allow more time: --in {}", duration::format(ceil(found, Duration::from_hours(1))));
     NoAdvice::NoPolicy { why, help }

@@ -1,22 +1,24 @@
 //! Which devices the first rollout of a scenario would reach, in which order, and how its firmware fails.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use ks_protocol::{duration, id::RolloutId};
+use ks_protocol::duration;
 use ks_server::{
     rollout::{
         gate::Test,
-        plan::{Plan as Planned, RolloutRequest},
+        plan::{RolloutRequest, add_least_times, unsuitable},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, every_failure},
+        stage::PlannedStage,
     },
     store::rollouts::Target,
 };
 
 use super::{Group, NoAdvice};
 use crate::{
-    fleet::{self, DeviceSpec},
-    scenario::{Fault, Firmware, Plan, planned_rollout},
-    timeline::{StartRollout, Step},
+    fleet,
+    scenario::{Fault, Firmware, Plan, planned_rollout, server_interval_s},
+    timeline::StartRollout,
+    trials::first_rollout,
 };
 
 /// How long a device may be silent until it counts as lost, unless its heartbeats are rarer: the server's default.
@@ -46,14 +48,18 @@ impl Symptom {
     }
 }
 
+/// A model and a site.
+type Stratum = (String, String);
+
 /// The devices that the first rollout of a scenario would reach.
 pub(super) struct Population<'a> {
     plan: &'a Plan,
-    devices: Vec<DeviceSpec>,
     firmware: &'a Firmware,
-    rollout_id: RolloutId,
-    pub(super) starts_at: Duration,
-    /// At which share each device that can have the bug enters, ascending.
+    /// How often the server expects heartbeats, in seconds.
+    heartbeat_interval_s: u64,
+    /// At which share each device enters, ascending.
+    strata: BTreeMap<Stratum, Vec<u16>>,
+    /// The same of those that can have the bug.
     enters_bp: Vec<u16>,
     targets: u32,
     /// The share at which the last device of all enters.
@@ -63,47 +69,43 @@ pub(super) struct Population<'a> {
 impl<'a> Population<'a> {
     pub(super) fn of(plan: &'a Plan, group: &Group) -> Result<Self, NoAdvice> {
         let refused = |why: &str| NoAdvice::Impossible(why.to_owned());
-        let start = plan.timeline.iter().find_map(|timed| match &timed.step {
-            Step::StartRollout(start) => Some((timed.at, start)),
-            _ => None,
-        });
-        let (starts_at, StartRollout { firmware, rollout_id, .. }) = start
+        let (starts_at, start) = first_rollout(plan)
             .ok_or_else(|| refused("the scenario rolls nothing out: add a `start_rollout` step to its timeline"))?;
-        let firmware = plan.firmware.iter().find(|of| of.version == *firmware);
+        let firmware = plan.firmware.iter().find(|of| of.version == start.firmware);
         let firmware = firmware.ok_or_else(|| refused("the scenario's rollout has no firmware"))?;
-        let devices = fleet::devices(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
-        let mut population = Self {
-            plan,
-            devices,
-            firmware,
-            rollout_id: rollout_id.clone(),
-            starts_at,
-            enters_bp: Vec::new(),
-            targets: 0,
-            last_enters_bp: WHOLE_BP,
-        };
-        let whole = population.draft(&[(WHOLE_BP, 1, 0)], None, LOST_AFTER_S);
-        let (planned, targets) = population.planned(&whole)?;
-        let is_own = |target: &&Target| match group {
+        let targets = targets(plan, firmware, start, starts_at)?;
+        let mut strata: BTreeMap<Stratum, Vec<u16>> = BTreeMap::new();
+        for Target { place, model, site, .. } in targets {
+            strata.entry((model, site)).or_default().push(place.enters_bp);
+        }
+        for enters_bp in strata.values_mut() {
+            enters_bp.sort_unstable();
+        }
+        let is_own = |(model, site): &Stratum| match group {
             Group::Fleet => true,
-            Group::Model(name) => *name == target.model,
-            Group::Site(name) => *name == target.site,
+            Group::Model(name) => name == model,
+            Group::Site(name) => name == site,
         };
-        let own = targets.iter().filter(is_own);
-        let mut enters_bp: Vec<u16> = own.map(|target| target.place.enters_bp).collect();
+        let own = strata.iter().filter(|(stratum, _)| is_own(stratum));
+        let mut enters_bp: Vec<u16> = own.flat_map(|(_, enters_bp)| enters_bp).copied().collect();
         if enters_bp.is_empty() {
             return Err(NoAdvice::Impossible(format!("the rollout reaches no device of {group}")));
         }
         enters_bp.sort_unstable();
-        let last_enters_bp = targets.iter().map(|target| target.place.enters_bp).max();
-        population.last_enters_bp = last_enters_bp.unwrap_or(WHOLE_BP);
-        (population.enters_bp, population.targets) = (enters_bp, planned.targets);
-        Ok(population)
+        Ok(Self {
+            plan,
+            firmware,
+            heartbeat_interval_s: server_interval_s(plan),
+            enters_bp,
+            targets: count(strata.values().map(Vec::len).sum()),
+            last_enters_bp: strata.values().filter_map(|enters_bp| enters_bp.last()).max().copied().unwrap_or(WHOLE_BP),
+            strata,
+        })
     }
 
     /// The devices that can have the bug.
     pub(super) fn devices(&self) -> u32 {
-        u32::try_from(self.enters_bp.len()).unwrap_or(u32::MAX)
+        count(self.enters_bp.len())
     }
 
     /// All that the rollout reaches.
@@ -111,9 +113,14 @@ impl<'a> Population<'a> {
         self.targets
     }
 
+    /// All devices that enter with this share.
+    pub(super) fn targets_at(&self, share_bp: u16) -> u32 {
+        self.strata.values().map(|enters_bp| entered(enters_bp, share_bp)).sum()
+    }
+
     /// The devices that can have the bug, and enter with this share.
     pub(super) fn devices_at(&self, share_bp: u16) -> u32 {
-        u32::try_from(self.enters_bp.partition_point(|enters_bp| *enters_bp <= share_bp)).unwrap_or(u32::MAX)
+        entered(&self.enters_bp, share_bp)
     }
 
     /// The smallest share with enough of them; the whole, if it contains every device of the fleet.
@@ -131,8 +138,7 @@ impl<'a> Population<'a> {
 
     /// How long devices may be silent: as usual, or as short as possible.
     pub(super) fn lost_after_s(&self) -> [u64; 2] {
-        let least = SILENT_BEATS * self.plan.interval().as_secs().max(20);
-        [LOST_AFTER_S.max(least), least]
+        lost_after_s(self.plan)
     }
 
     /// How often devices are heard.
@@ -168,33 +174,96 @@ impl<'a> Population<'a> {
         gate: Option<(Scope, u16, u32)>,
         lost_after_s: u64,
     ) -> Policy {
-        let (scope, threshold_bp, min_executed) = gate.unwrap_or((Scope::Cumulative, WHOLE_BP - 1, 1));
-        let stages = steps.iter().map(|(share_bp, min_executed, bake_s)| Stage {
-            share_bp: *share_bp,
-            min_executed: *min_executed,
-            min_executed_bp: None,
-            bake_s: *bake_s,
-            approval: Approval::Auto,
-        });
-        let gate = Gate {
-            outcomes: every_failure(),
-            threshold_bp,
-            min_executed,
-            min_executed_bp: None,
-            test: Test::Raw,
-            scope,
-            action: Action::Abort,
-        };
-        let lost_after_s = lost_after_s.max(self.lost_after_s()[1]);
-        Policy { lost_after_s, ..Policy::new(stages.collect(), vec![gate]) }
+        draft(steps, gate, lost_after_s.max(self.lost_after_s()[1]))
     }
 
-    /// What the server plans for a policy, and for each device.
-    pub(super) fn planned(&self, policy: &Policy) -> Result<(Planned, Vec<Target>), NoAdvice> {
-        let request = RolloutRequest { rollout_id: self.rollout_id.clone(), policy: policy.clone() };
-        let planned = planned_rollout(self.plan, &self.devices, self.firmware, &request, self.starts_at);
-        planned
-            .unwrap_or_else(|| Err("the scenario's firmware can't be a release".to_owned()))
-            .map_err(|why| NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}")))
+    /// The stages that the server would plan for a policy, from the places of the devices: how many each adds, and how long it takes
+    /// at best.
+    pub(super) fn planned(&self, policy: &Policy) -> Result<Vec<PlannedStage>, NoAdvice> {
+        let mut before_bp = 0;
+        let stage = |stage: &Stage| {
+            let planned = self.stage(before_bp, stage.share_bp);
+            before_bp = stage.share_bp;
+            planned
+        };
+        let mut stages: Vec<PlannedStage> = policy.stages.iter().map(stage).collect();
+        add_least_times(&mut stages, policy);
+        let mut wrong = policy.validate();
+        wrong.extend(unsuitable(policy, &stages, self.heartbeat_interval_s));
+        if wrong.is_empty() { Ok(stages) } else { Err(would_refuse(&wrong.join("; "))) }
     }
+
+    /// The stage of those that enter above one share, and up to another.
+    fn stage(&self, above_bp: u16, share_bp: u16) -> PlannedStage {
+        let mut planned = PlannedStage { share_bp, ..PlannedStage::default() };
+        for ((model, site), enters_bp) in &self.strata {
+            let devices = entered(enters_bp, share_bp);
+            let adds = devices - entered(enters_bp, above_bp).min(devices);
+            planned.devices += devices;
+            if adds > 0 {
+                planned.adds += adds;
+                *planned.by_model.entry(model.clone()).or_default() += adds;
+                *planned.by_site.entry(site.clone()).or_default() += adds;
+                *planned.by_stratum.entry(format!("{model} at {site}")).or_default() += adds;
+            }
+        }
+        planned
+    }
+}
+
+/// The devices that the server would offer the release to, each with its place.
+fn targets(
+    plan: &Plan,
+    firmware: &Firmware,
+    start: &StartRollout,
+    starts_at: Duration,
+) -> Result<Vec<Target>, NoAdvice> {
+    let devices = fleet::devices(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
+    // Their places are the same under any policy.
+    let policy = draft(&[(WHOLE_BP, 1, 0)], None, lost_after_s(plan)[0]);
+    let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy };
+    let planned = planned_rollout(plan, &devices, firmware, &request, starts_at);
+    let planned = planned.unwrap_or_else(|| Err("the scenario's firmware can't be a release".to_owned()));
+    planned.map(|(_, targets)| targets).map_err(|why| would_refuse(&why))
+}
+
+fn would_refuse(why: &str) -> NoAdvice {
+    NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}"))
+}
+
+/// How long devices may be silent: as usual, or as short as possible.
+fn lost_after_s(plan: &Plan) -> [u64; 2] {
+    let least = SILENT_BEATS * plan.interval().as_secs().max(20);
+    [LOST_AFTER_S.max(least), least]
+}
+
+/// A policy of these steps, as for [`Population::draft`].
+fn draft(steps: &[(u16, u32, u64)], gate: Option<(Scope, u16, u32)>, lost_after_s: u64) -> Policy {
+    let (scope, threshold_bp, min_executed) = gate.unwrap_or((Scope::Cumulative, WHOLE_BP - 1, 1));
+    let stages = steps.iter().map(|(share_bp, min_executed, bake_s)| Stage {
+        share_bp: *share_bp,
+        min_executed: *min_executed,
+        min_executed_bp: None,
+        bake_s: *bake_s,
+        approval: Approval::Auto,
+    });
+    let gate = Gate {
+        outcomes: every_failure(),
+        threshold_bp,
+        min_executed,
+        min_executed_bp: None,
+        test: Test::Raw,
+        scope,
+        action: Action::Abort,
+    };
+    Policy { lost_after_s, ..Policy::new(stages.collect(), vec![gate]) }
+}
+
+/// How many have entered with this share.
+fn entered(enters_bp: &[u16], share_bp: u16) -> u32 {
+    count(enters_bp.partition_point(|own_bp| *own_bp <= share_bp))
+}
+
+fn count(devices: usize) -> u32 {
+    u32::try_from(devices).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,7 @@
 //! Tests of the advice: against brute force, and against the server's own gates.
 
 use ks_protocol::time::UnixMs;
+use ks_server::rollout::{plan::RolloutRequest, stage::PlannedStage};
 
 use super::*;
 use crate::{
@@ -22,7 +23,7 @@ fn question(change: impl Fn(&mut Question)) -> Question {
         detect_bp: 150,
         group: Group::Model("KS-200".to_owned()),
         with_bp: 9_500,
-        within: Duration::from_hours(48),
+        within_s: 48 * 3_600,
         false_alarms_bp: 500,
     };
     change(&mut question);
@@ -36,6 +37,54 @@ fn the_smallest_canaries_are_those_of_another_program() {
     assert_eq!(advice.smallest, 199);
     let needed: Vec<u32> = advice.canaries.iter().take(5).map(|canary| canary.needed).collect();
     assert_eq!(needed, [199, 315, 418, 515, 608]);
+}
+
+/// The stages that are counted from places are those that the server plans, of any policy and of any fleet.
+#[test]
+fn stages_from_places_are_those_of_the_servers_plan() {
+    for (devices, shares) in [(7, [1_500, 5_000]), (400, [319, 1_596]), (12_000, [1, 612])] {
+        let plan = plan(devices);
+        let population = Population::of(&plan, &Group::Fleet).unwrap();
+        let steps = shares.into_iter().chain([10_000]).filter(|share_bp| population.targets_at(*share_bp) > 0);
+        let steps: Vec<(u16, u32, u64)> = steps.map(|share_bp| (share_bp, 1, 900)).collect();
+        let policy = population.draft(&steps, None, 0);
+        let (starts_at, start) = crate::trials::first_rollout(&plan).unwrap();
+        let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy: policy.clone() };
+        let fleet = fleet::devices(&plan).unwrap();
+        let planned = scenario::planned_rollout(&plan, &fleet, &plan.firmware[0], &request, starts_at);
+        let (planned, _) = planned.unwrap().unwrap();
+        let counted = population.planned(&policy).unwrap();
+        let timeless = planned.stages.iter().map(|stage| PlannedStage { expected_s: 0, ..stage.clone() });
+        assert_eq!(counted, timeless.collect::<Vec<_>>(), "{devices} devices");
+        assert_eq!(
+            (population.targets(), planned.at_best_s),
+            (planned.targets, counted.iter().map(|of| of.at_best_s).sum())
+        );
+    }
+}
+
+/// The curves of the picture are what another formula gives: sums of binomial terms by logarithms of factorials.
+#[test]
+fn the_chances_of_other_sizes_are_those_of_the_formula() {
+    let advice = advise(&plan(12_000), &question(|_| {})).unwrap();
+    let ln_factorial = |number: u32| (1..=number).map(|of| f64::from(of).ln()).sum::<f64>();
+    let at_least = |devices: u32, failed: u32| {
+        let term = |of: u32| {
+            let ways = ln_factorial(devices) - ln_factorial(of) - ln_factorial(devices - of);
+            (ways + f64::from(of) * 0.015_f64.ln() + f64::from(devices - of) * 0.985_f64.ln()).exp()
+        };
+        1.0 - (0..failed.min(devices + 1)).map(term).sum::<f64>()
+    };
+    let chances = &advice.chances;
+    let failures: Vec<u32> = chances.found.iter().map(|of| of.failures).collect();
+    assert!(failures == [1, 4] && chances.devices.len() > 60 && chances.devices.is_sorted());
+    assert!(chances.devices.last() >= Some(&573), "{:?}", chances.devices);
+    for (nth, size) in chances.devices.iter().enumerate() {
+        assert!((chances.at_most[nth] - at_least(*size, 1)).abs() < 1e-9, "{size}");
+        for of in &chances.found {
+            assert!((of.chances[nth] - at_least(size * 9 / 10, of.failures)).abs() < 1e-9, "{size}");
+        }
+    }
 }
 
 /// For each number of failures, every share of the fleet is tried: the one that is advised is the first with enough devices.
@@ -61,7 +110,7 @@ fn policies_find_the_bug_by_the_servers_own_gates_with_the_chance_that_is_wanted
         assert_eq!(names, [SMALLEST_CANARY, FEW_FALSE_ALARMS, IN_STEPS]);
         for of in &advice.policies {
             assert!(of.found >= 0.95 && of.found_if_all_run >= of.found, "{of:?}");
-            assert!(of.found_after_s <= asked.within.as_secs() && of.policy.validate().is_empty(), "{of:?}");
+            assert!(of.found_after_s <= asked.within_s && of.policy.validate().is_empty(), "{of:?}");
             // One stage before all: the gate sees the canary as a whole, so that the walk and the sum must agree.
             if of.policy.stages.len() == 2 {
                 let exact = binomial::Binomial::new(of.canary_of_group, share(detect_bp)).at_least(of.canary.failures);
@@ -98,10 +147,10 @@ fn a_question_that_no_policy_can_answer_says_why_and_what_would_do() {
     let (why, help) = refused(40, &|question| (question.detect_bp, question.group) = (100, Group::Fleet));
     assert!(why.contains("(1 - 0.01)^36") && why.contains("69.6 %") && why.contains("299 devices"), "{why}");
     assert!(help.contains("--detect 7.99%") && help.contains("--with 30%"), "{help}");
-    let (why, help) = refused(12_000, &|question| question.within = Duration::from_hours(4));
+    let (why, help) = refused(12_000, &|question| question.within_s = 4 * 3_600);
     assert!(why.contains("devices die about 6h after the update") && why.contains("--in allows 4h"), "{why}");
     assert!(help.contains("--in 8h"), "{help}");
-    assert!(advise(&plan(12_000), &question(|question| question.within = Duration::from_hours(8))).is_ok());
+    assert!(advise(&plan(12_000), &question(|question| question.within_s = 8 * 3_600)).is_ok());
     let unknown = advise(&plan(12_000), &question(|question| question.group = Group::Model("KS-2".to_owned())));
     let Err(NoAdvice::Impossible(why)) = unknown else { panic!("{unknown:?}") };
     assert!(why.contains("no device of model KS-2"), "{why}");

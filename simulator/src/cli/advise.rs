@@ -7,6 +7,8 @@ use std::{
 
 use ks_protocol::{duration, number::within};
 use ks_reports::{
+    ReportError,
+    advice::{ADVICE, ADVICE_PAGE, Commands, Rehearsed, draw_advice, read_advice, write_advice},
     run_folder::Verdict,
     score::{State, read_score, read_trials},
 };
@@ -17,12 +19,12 @@ use ks_server::{
 
 use super::{
     Mode, Options,
-    execute::{plan, read},
+    execute::{plan, quoted, read, replay_command},
     say, say_json,
     trials::{TrialOptions, check_and_run, rate_bp},
 };
 use crate::{
-    advise::{ADVICE, ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, Rehearsed, advise},
+    advise::{ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, advise, sentence, text},
     cli::complain,
     drive::rehearse::Signatures,
     failure::Failure,
@@ -33,6 +35,8 @@ use crate::{
 
 /// Longest time in which a bug is to be found, and longest budget.
 const WITHIN_MAX: Duration = Duration::from_hours(90 * 24);
+/// Seeds that each policy is rehearsed with.
+const TRIALS_DEFAULT: u32 = 20;
 /// Time of a rehearsal after the end of the slowest rollout.
 const SLACK: Duration = Duration::from_hours(2);
 
@@ -58,7 +62,7 @@ pub(super) struct AdviseOptions {
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = rate_bp)]
     false_alarms: u16,
     /// Rehearse each policy with this many seeds, with the bug and without it; 0: calculate only
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = within(0..=100_000_u32))]
+    #[arg(long, value_name = "N", default_value_t = TRIALS_DEFAULT, value_parser = within(0..=100_000_u32))]
     trials: u32,
     /// Start no rehearsal after this much real time
     #[arg(long, value_name = "D", default_value = "10m", value_parser = duration::within(Duration::from_secs(1)..=WITHIN_MAX))]
@@ -89,9 +93,51 @@ impl AdviseOptions {
             detect_bp: within("--detect", self.detect, 1, WHOLE_BP)?,
             group,
             with_bp: within("--with", self.with, 100, WHOLE_BP - 1)?,
-            within: self.within,
+            within_s: self.within.as_secs(),
             false_alarms_bp: within("--false-alarms", self.false_alarms, 1, 5_000)?,
         })
+    }
+
+    /// The commands that repeat the advice, and that rehearse its policies with the bug in this group, for as long.
+    fn commands(
+        &self,
+        path: &Path,
+        options: &Options,
+        (group, lasts): (&Group, Duration),
+        folder: &Path,
+        advice: &Advice,
+    ) -> Commands {
+        let percent = |bp: u16| format!("{}", f64::from(bp) / 100.0);
+        let (model, site) = group.names();
+        let of_group = |model_flag: &str, site_flag: &str| {
+            let flag = |flag: &str, name: &str| format!(" {flag} {}", quoted(name));
+            model.map(|name| flag(model_flag, name)).or_else(|| site.map(|name| flag(site_flag, name)))
+        };
+        let seed = options.seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+        let advise = format!(
+            "{}{seed}{} --detect {}% --with {}% --in {} --false-alarms {}% --trials {}",
+            replay_command(path, Mode::Rehearse, options, None).replacen(" rehearse ", " advise ", 1),
+            of_group("--of-model", "--of-site").unwrap_or_default(),
+            percent(self.detect),
+            percent(self.with),
+            duration::format(self.within),
+            percent(self.false_alarms),
+            self.trials,
+        );
+        let long = Options { duration: Some(lasts), devices: options.devices, ..Options::default() };
+        let long = Options { id_prefix: options.id_prefix.clone(), ..long };
+        let bug = of_group("--bug-model", "--bug-site").unwrap_or_default();
+        let signatures = format!(" --signatures {}", self.signatures.as_str());
+        let rehearse = format!("{}{signatures}{seed}{bug}", replay_command(path, Mode::Rehearse, &long, None));
+        let policy = |of: &Advised| format!(" --policy {}", quoted(&policy_path(folder, of).display().to_string()));
+        let once = |of: &Advised| format!("{rehearse}{} --bug-rates {} --trials 1", policy(of), percent(self.detect));
+        let all: String = advice.policies.iter().map(policy).collect();
+        let trials = if self.trials == 0 { TRIALS_DEFAULT } else { self.trials };
+        Commands {
+            advise,
+            rehearse: advice.policies.iter().map(once).collect(),
+            score: format!("{rehearse}{all} --bug-rates 0,{} --trials {trials}", percent(self.detect)),
+        }
     }
 }
 
@@ -99,7 +145,7 @@ impl AdviseOptions {
 fn broken_by_scenario(plan: &Plan) -> Result<Group, Failure> {
     let refused =
         |why: String| Err(Failure::BadRequest(format!("{why}; name the devices with --of-model or --of-site")));
-    let version = first_rollout(plan).map_or("", |(.., version)| version);
+    let version = first_rollout(plan).map_or("", |(_, start)| start.firmware.as_str());
     let firmware = plan.firmware.iter().find(|firmware| firmware.version == version);
     match firmware.map_or(&[] as &[Fault], |firmware| firmware.faults.as_slice()) {
         [] => Ok(Group::Fleet),
@@ -123,8 +169,7 @@ pub(super) fn run(
     if options.events.is_some() {
         return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
     }
-    let text = read(path)?;
-    let Some(mut plan) = plan(path, &text, Some(Mode::Rehearse), &options)? else { return Ok(2) };
+    let Some(mut plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &options)? else { return Ok(2) };
     let question = asked.question(&plan)?;
     let (model, site) = question.group.names();
     fail_only_on(&mut plan, model, site)?;
@@ -141,37 +186,62 @@ pub(super) fn run(
     };
     let mut new = None;
     let folder = RunFolder::requested_or_new(folder, &mut new, &name, SystemClock.now())?;
-    let policies = write(folder.path(), &advice)?;
     let is_json = options.json;
+    let lasts = lasts_at_least(&plan, &advice);
+    advice.commands = asked.commands(path, &options, (&question.group, lasts), folder.path(), &advice);
+    let policies = write(folder.path(), &advice)?;
     if asked.trials == 0 {
         conclude(folder, &name, Verdict::Pass, "")?;
         show(&advice, folder.path(), is_json)?;
         return Ok(0);
     }
     if !options.quiet {
-        complain(&format!("{}\n\nrehearsing these policies:", advice.text()));
+        complain(&format!("{}\n\nrehearsing these policies:", text(&advice)));
     }
-    options.duration = Some(lasts_at_least(&plan, &advice));
+    options.duration = Some(lasts);
     let rates = (vec![0, question.detect_bp], &question.group);
     let trials = TrialOptions::of(asked.trials, policies, rates, asked.budget);
     let mut requested = trials.requested(Some(path), Some(asked.signatures), options)?;
     requested.is_printed = false;
     let code = check_and_run(requested, Some(folder))?;
-    let (score, trials) = (read_score(folder.path())?, read_trials(folder.path())?);
-    advice.rehearsed = Some(Rehearsed::of(&advice, &score, &trials));
-    write(folder.path(), &advice)?;
+    let state = add_trials(folder.path(), &mut advice)?;
     show(&advice, folder.path(), is_json)?;
     // Fewer trials than wanted are an answer too, which says how many; those that a person ended are not.
-    Ok(if code == 4 && score.state == State::OutOfTime { 0 } else { code })
+    Ok(if code == 4 && state == State::OutOfTime { 0 } else { code })
 }
 
 fn show(advice: &Advice, folder: &Path, is_json: bool) -> Result<(), Failure> {
     if is_json {
         say_json(advice, true)?;
     } else {
-        say(&advice.text())?;
+        say(&text(advice))?;
     }
-    complain(&format!("policies and advice: {}", folder.display()));
+    complain(&format!("policies and advice: {}\nreport: {}", folder.display(), folder.join(ADVICE_PAGE).display()));
+    Ok(())
+}
+
+/// Adds what the trials of a folder showed to its advice; returns how they ended.
+fn add_trials(folder: &Path, advice: &mut Advice) -> Result<State, Failure> {
+    let (score, trials) = (read_score(folder)?, read_trials(folder)?);
+    advice.rehearsed = Some(Rehearsed::of(advice, &score, &trials));
+    write_answer(folder, advice).map(|()| score.state)
+}
+
+/// The advice in the folder of trials that are continued; none if they are of no advice.
+pub(super) fn of_folder(folder: &Path) -> Result<Option<Advice>, Failure> {
+    if !folder.join(ADVICE).exists() {
+        return Ok(None);
+    }
+    let damaged = |error: ReportError| Failure::NotResumable { path: folder.to_owned(), why: error.to_string() };
+    read_advice(folder).map(Some).map_err(damaged)
+}
+
+/// Adds what the trials that were continued showed to the advice that they are of.
+pub(super) fn complete(folder: &Path, mut advice: Advice, is_quiet: bool) -> Result<(), Failure> {
+    add_trials(folder, &mut advice)?;
+    if !is_quiet {
+        complain(&format!("advice: {}", folder.join(ADVICE_PAGE).display()));
+    }
     Ok(())
 }
 
@@ -194,23 +264,37 @@ fn no_policy(why: &str, help: &str, is_json: bool) -> Result<(), Failure> {
 /// The duration of a rehearsal that sees the slowest rollout end.
 fn lasts_at_least(plan: &Plan, advice: &Advice) -> Duration {
     let longest = advice.policies.iter().map(|of| of.duration_s).max().unwrap_or(0);
-    let needed = advice.starts_at + Duration::from_secs(longest) + SLACK;
+    let starts_at = first_rollout(plan).map_or(Duration::ZERO, |(at, _)| at);
+    let needed = starts_at + Duration::from_secs(longest) + SLACK;
     let hours = needed.as_secs().div_ceil(3_600);
     plan.duration.max(Duration::from_secs(hours * 3_600))
 }
 
 /// Writes the advice, and each policy into a file of its own; returns the policies' paths.
 fn write(folder: &Path, advice: &Advice) -> Result<Vec<PathBuf>, Failure> {
-    let put = |name: &str, text: String| {
-        let path = folder.join(name);
-        let cannot = |cause| Failure::File { what: "write", path: path.clone(), cause };
-        std::fs::write(&path, text).map_err(cannot).map(|()| path)
-    };
-    put(ADVICE, serde_json::to_string_pretty(advice).unwrap_or_default())?; // text and numbers always serialize
-    put(ADVICE_TEXT, advice.text() + "\n")?;
+    write_answer(folder, advice)?;
     let policy = |of: &Advised| {
         let table = toml::to_string(&of.policy).unwrap_or_default(); // it was made of numbers and names
-        put(&format!("{}.toml", of.name), format!("# {}\n\n{table}", of.sentence()))
+        put(policy_path(folder, of), &format!("# {}\n\n{table}", sentence(of)))
     };
     advice.policies.iter().map(policy).collect()
+}
+
+/// Writes the advice as numbers, as text and as a page.
+fn write_answer(folder: &Path, advice: &Advice) -> Result<(), Failure> {
+    write_advice(folder, advice)?;
+    put(folder.join(ADVICE_TEXT), &(text(advice) + "\n"))?;
+    draw_advice(folder)?;
+    Ok(())
+}
+
+fn policy_path(folder: &Path, of: &Advised) -> PathBuf {
+    folder.join(format!("{}.toml", of.name))
+}
+
+fn put(path: PathBuf, text: &str) -> Result<PathBuf, Failure> {
+    match std::fs::write(&path, text) {
+        Ok(()) => Ok(path),
+        Err(cause) => Err(Failure::File { what: "write", path, cause }),
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use ks_protocol::{duration, number::within, text::printable};
-use ks_reports::{run_folder::EventsKept, score::Drawing};
+use ks_reports::{Drawn, run_folder::EventsKept, score::Drawing};
 use ks_server::clock::{Clock, SystemClock};
 
 mod advise;
@@ -114,7 +114,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Redraw the report of a run folder, or the page of a folder of scored trials
+    /// Redraw the report of a run folder, or the pages of a folder of scored trials or of advice
     Report {
         /// The run folder
         folder: PathBuf,
@@ -255,16 +255,28 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Explore(options)) => explore::run(&options, &interruptible()?),
         Some(Command::Check { scenarios, json }) => check(&scenarios, json),
         Some(Command::Report { folder }) => {
-            let is_score = folder.join(ks_reports::score::SCORE).exists();
-            let drawn = if is_score {
-                ks_reports::score::draw_score(&folder, Drawing::Everything)
-            } else {
-                ks_reports::draw(&folder)
-            }?;
-            say(&drawn.report.display().to_string())?;
+            for drawn in redraw(&folder)? {
+                say(&drawn.report.display().to_string())?;
+            }
             Ok(0)
         }
     }
+}
+
+/// Draws the pages of a folder again: of advice, of the score of trials, of both, or else of a run.
+fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
+    let has = |name: &str| folder.join(name).exists();
+    let mut drawn = Vec::new();
+    if has(ks_reports::score::SCORE) {
+        drawn.push(ks_reports::score::draw_score(folder, Drawing::Everything)?);
+    }
+    if has(ks_reports::advice::ADVICE) {
+        drawn.insert(0, ks_reports::advice::draw_advice(folder)?);
+    }
+    if drawn.is_empty() {
+        drawn.push(ks_reports::draw(folder)?);
+    }
+    Ok(drawn)
 }
 
 /// Rehearses a scenario once, or many times.

@@ -38,7 +38,7 @@ pub use overrides::Overrides;
 pub use plan::{
     Connections, Firmware, Fleet, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing, release_id,
 };
-pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts};
+pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts, server_interval_s};
 
 use problem::Problems;
 use raw::RawScenario;

@@ -76,12 +76,16 @@ pub fn planned(
     request: &RolloutRequest,
     at: Duration,
 ) -> Option<Result<(plan::Plan, Vec<Target>), String>> {
-    let settings = plan.server_settings("");
-    let interval = Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval);
     let is_on = |device: &&DeviceSpec| device.starts_after <= at;
     let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
     let release = release(plan, firmware)?;
-    Some(plan::plan(request, &release, candidates, interval.as_secs(), Vec::new()).map_err(|no| no.to_string()))
+    Some(plan::plan(request, &release, candidates, server_interval_s(plan), Vec::new()).map_err(|no| no.to_string()))
+}
+
+/// How often the scenario's server expects heartbeats, in seconds.
+pub fn server_interval_s(plan: &Plan) -> u64 {
+    let settings = plan.server_settings("");
+    Config::from_map(&settings).map_or(HEARTBEAT_INTERVAL, |config| config.heartbeat_interval).as_secs()
 }
 
 fn candidate(plan: &Plan, device: &DeviceSpec) -> Candidate {

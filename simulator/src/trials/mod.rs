@@ -185,7 +185,7 @@ impl Trials<'_> {
     }
 
     fn cases(&self) -> Result<Vec<Case>, Failure> {
-        let own = first_rollout(self.plan).map_or("none", |(_, policy, _)| policy);
+        let own = first_rollout(self.plan).map_or("none", |(_, start)| start.policy.as_str());
         let own = (own.to_owned(), None);
         let named = self.policies.iter().map(|(name, policy)| (name.clone(), Some(policy)));
         let policies: Vec<_> = if self.policies.is_empty() { vec![own] } else { named.collect() };
@@ -299,12 +299,10 @@ impl Rounds<'_> {
     }
 }
 
-/// When the scenario starts its first rollout, with which policy, of which version.
-pub fn first_rollout(plan: &Plan) -> Option<(Duration, &str, &str)> {
+/// The scenario's first rollout, and when it starts.
+pub fn first_rollout(plan: &Plan) -> Option<(Duration, &StartRollout)> {
     plan.timeline.iter().find_map(|timed| match &timed.step {
-        Step::StartRollout(StartRollout { policy, firmware, .. }) => {
-            Some((timed.at, policy.as_str(), firmware.as_str()))
-        }
+        Step::StartRollout(start) => Some((timed.at, start)),
         _ => None,
     })
 }
@@ -349,14 +347,14 @@ pub fn fail_only_on(plan: &mut Plan, model: Option<&str>, site: Option<&str>) ->
 
 /// The firmware of the first rollout.
 fn rolled_out(plan: &mut Plan) -> Option<&mut Firmware> {
-    let version = first_rollout(plan)?.2.to_owned();
+    let version = first_rollout(plan)?.1.firmware.clone();
     plan.firmware.iter_mut().find(|firmware| firmware.version == version)
 }
 
 /// The devices that the first rolled out release can fail on, if not all; by the weights of models and sites.
 fn fails_only_on(plan: &Plan) -> Option<FailsOnlyOn> {
-    let (.., version) = first_rollout(plan)?;
-    let firmware = plan.firmware.iter().find(|firmware| firmware.version == version)?;
+    let (_, start) = first_rollout(plan)?;
+    let firmware = plan.firmware.iter().find(|firmware| firmware.version == start.firmware)?;
     // Several faults have no part of the fleet in common.
     let [Fault { scope, .. }] = firmware.faults.as_slice() else { return None };
     let (mut names, mut share) = (Vec::new(), 1.0);

@@ -16,7 +16,7 @@ pub(super) use request::{Requested, TrialOptions, rate_bp};
 use results::{LivePage, conclude, score_of};
 
 use super::{
-    Options, complain,
+    Options, advise, complain,
     execute::{check_possible, plan, quoted, replay_command},
     interrupt::interruptible,
 };
@@ -82,6 +82,7 @@ fn run(
         return Err(Failure::BadRequest(why));
     }
     let numbers = trials.numbers()?;
+    let advice = resumed.as_deref().map(advise::of_folder).transpose()?.flatten();
     let mut new = None;
     let (folder, mut record) = if let Some(path) = &resumed {
         let folder = new.insert(RunFolder::resume(path)?);
@@ -102,7 +103,9 @@ fn run(
     let made = make(&trials, &mut record, folder, &options, stop);
     let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     let score = score_of(&trials, &record, state, folder.path());
-    conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))
+    let code = conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))?;
+    advice.map(|advice| advise::complete(folder.path(), advice, options.quiet)).transpose()?;
+    Ok(code)
 }
 
 /// Makes the trials that are missing, shows progress, and keeps the page up to date.

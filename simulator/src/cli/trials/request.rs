@@ -139,6 +139,18 @@ impl TrialOptions {
         }
     }
 
+    /// A file that is missing, said of the folder that is continued, if one is.
+    fn missing(&self, failure: Failure) -> Failure {
+        let (Failure::Scenario { path, cause } | Failure::Policy { path, cause }) = &failure else { return failure };
+        match &self.resume {
+            Some(folder) if cause.kind() == std::io::ErrorKind::NotFound => Failure::NotResumable {
+                path: folder.clone(),
+                why: format!("{} is missing, which it was begun with: put that file back, unchanged", path.display()),
+            },
+            _ => failure,
+        }
+    }
+
     /// Reads everything that is requested, and chooses how this process signs. What is not given is that of the folder
     /// that is continued.
     ///
@@ -153,12 +165,14 @@ impl TrialOptions {
         let before = self.resume.as_deref().map(Request::read).transpose()?;
         let scenario = scenario.map(Path::to_owned).or_else(|| before.as_ref().map(|of| of.scenario.place()));
         let scenario = scenario.unwrap_or_default(); // the command line requires it, or a folder that has one
-        let text = read(&scenario)?;
+        let found = |failure| self.missing(failure);
+        let text = read(&scenario).map_err(found)?;
         let paths = match &before {
             Some(before) if self.policy.is_empty() => before.policies.iter().map(Source::place).collect(),
             _ => self.policy.clone(),
         };
-        let read: Vec<(Source, NamedPolicy)> = paths.iter().map(|path| read_policy(path)).collect::<Result<_, _>>()?;
+        let read: Vec<(Source, NamedPolicy)> =
+            paths.iter().map(|path| read_policy(path).map_err(found)).collect::<Result<_, _>>()?;
         let (sources, policies): (Vec<Source>, Vec<NamedPolicy>) = read.into_iter().unzip();
         let fresh = Request::of(Source::of(&scenario, &text))?;
         let of = before.as_ref().unwrap_or(&fresh);
@@ -230,7 +244,7 @@ fn refuse_twice<T>(given: &[T], flag: &str, called: impl Fn(&T) -> String) -> Re
 /// Reads a policy; its name is the file's name without the extension.
 fn read_policy(path: &Path) -> Result<(Source, NamedPolicy), Failure> {
     let bad = |why: String| Failure::BadRequest(format!("{}: {why}", path.display()));
-    let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
+    let cannot = |cause| Failure::Policy { path: path.to_owned(), cause };
     let text = read_start(path, POLICY_BYTES_MAX + 1).map_err(cannot)?;
     if text.len() > POLICY_BYTES_MAX {
         return Err(bad(format!("it is larger than {POLICY_BYTES_MAX} bytes")));

@@ -1,12 +1,12 @@
 //! The rehearsals of policies that are advised, beside what was calculated.
 
-use ks_reports::score::{self, Cell, Score, Trial, limits};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Advice;
+use crate::score::{self, Cell, Score, Trial, limits};
 
 /// The rehearsals of all policies.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rehearsed {
     /// How many trials were made, and how they ended.
     pub state: String,
@@ -15,7 +15,7 @@ pub struct Rehearsed {
 }
 
 /// The rehearsals of one policy.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RehearsedPolicy {
     pub name: String,
     /// Of the trials with the bug: those that found it as soon as promised, while only the canary had it.
@@ -33,7 +33,7 @@ pub struct RehearsedPolicy {
 }
 
 /// A share of trials, with the limits of the true one with 95 % confidence, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     pub count: usize,
     pub of: usize,
@@ -56,7 +56,7 @@ impl std::fmt::Display for Share {
 
 impl Rehearsed {
     /// What the trials of the advised policies showed.
-    pub fn of(advice: &Advice, score: &Score, trials: &[Trial]) -> Self {
+    pub fn of<P>(advice: &Advice<P>, score: &Score, trials: &[Trial]) -> Self {
         let bug_bp = u32::from(advice.question.detect_bp);
         let policies = advice.policies.iter().map(|advised| {
             let name = &advised.name;

@@ -108,7 +108,7 @@ fn outages_of_sites_updates_and_lasting_silences_are_left_out() {
 
 #[test]
 fn what_was_before_the_clock_was_set_back_does_not_count() {
-    let mut observation_of = |beats: Vec<HeartbeatRecord>| {
+    let observation_of = |beats: Vec<HeartbeatRecord>| {
         let devices = alone(1);
         let mut observation = Observation::of(&devices, &[], LIMITS);
         beats.iter().for_each(|beat| observation.hear(beat));

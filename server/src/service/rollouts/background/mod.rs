@@ -3,6 +3,10 @@
 //! A *silence* is a time without a heartbeat for longer than three intervals: from then on a device is suspected to be lost, gets no
 //! offer and holds its stage. One that ends with a new boot was a power failure; one that ends without was a link that was down.
 //! Silences of a whole site, time in which no server was listening, and updates are left out.
+//!
+//! Two weeks of a large fleet are too many heartbeats to read. Then the fleet is looked at for two intervals at a time, in which every
+//! device that is not silent is heard, and not at all until the next look. Silences are so known less exactly, and the shortest
+//! are missed; but nights, weekends and long silences are all there.
 
 mod observation;
 mod sites;
@@ -22,6 +26,7 @@ use crate::{
     store::{
         Reader, StoreError, StoreReader,
         devices::DeviceStatus,
+        heartbeats::HeartbeatRecord,
         presence::{LastSeenRecord, ObservationGap},
     },
 };
@@ -30,10 +35,12 @@ use crate::{
 const WINDOW: Duration = Duration::from_hours(14 * 24);
 /// Least time of heartbeats from which anything is measured.
 const WINDOW_MIN: Duration = Duration::from_hours(24);
-/// Most heartbeats that are read: the newest ones.
+/// Most heartbeats that are read. If there are more, the fleet is looked at only now and then.
 const BEATS_MAX: i64 = 20_000_000;
+/// Least time from look to look, in looks: with less, a device that is absent from one look is not surely silent.
+const LOOKS_MIN: u32 = 3;
 /// Heartbeats and devices read from the store at a time.
-const PAGE: usize = 20_000;
+const PAGE: u16 = 20_000;
 /// How far back lost devices are counted: as long as gaps are kept.
 const LOST_WITHIN: Duration = Duration::from_hours(30 * 24);
 /// Silences of a device in a day, on average, above which heartbeats simply don't come at the interval.
@@ -48,10 +55,29 @@ pub struct Limits {
     pub lost_after: Duration,
 }
 
+/// When the fleet is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// How long a look takes.
+    pub lasts: Duration,
+    /// From the begin of one to that of the next.
+    pub every: Duration,
+}
+
 impl Limits {
     /// A longer time without a heartbeat is a silence.
     pub fn silence(self) -> Duration {
         3 * self.interval
+    }
+
+    /// Looks with which of so many heartbeats at most [`BEATS_MAX`] are read; none if all can be, or if looks would be so rare that
+    /// silences of `lost_after` were missed.
+    fn looks(self, beats: i64) -> Option<Looks> {
+        let most = self.lost_after.as_millis() / (4 * self.interval).as_millis().max(1);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let parts = u32::try_from(beats / BEATS_MAX).unwrap_or(u32::MAX).saturating_add(1).max(LOOKS_MIN).min(most);
+        let lasts = 2 * self.interval;
+        (beats > BEATS_MAX && parts >= LOOKS_MIN).then(|| Looks { lasts, every: lasts * parts })
     }
 }
 
@@ -130,6 +156,8 @@ pub struct Background {
     /// The first and the last heartbeat that were read.
     pub from: UnixMs,
     pub to: UnixMs,
+    /// When the fleet was looked at; none if all heartbeats between these were read.
+    pub looks: Option<Looks>,
     /// By model.
     pub models: BTreeMap<String, OfModel>,
     /// The hours in which sites are closed, by site.
@@ -178,21 +206,29 @@ pub async fn measure(
     let devices = devices(reader).await?;
     let since = now.minus_ms(ms(LOST_WITHIN));
     let failed = reader.ask(move |store| store.failed_since(since)).await?;
-    let (mut after, last) = reader.ask(move |store| window(store, now)).await?;
-    let (of, mut read) = (u64::try_from(last - after).unwrap_or(0), 0);
-    let mut observation = Observation::of(&devices, &gaps, limits);
+    let Window { mut after, last, from, looks } = reader.ask(move |store| window(store, now, limits)).await?;
+    let mut observation = Observation::of(&devices, &gaps, limits, looks);
+    let beats = u64::try_from(last - after).unwrap_or(0);
+    let (mut read, mut look_at) = (0, from);
     while after < last {
-        let page = reader.ask(move |store| store.heartbeats(after, PAGE)).await?;
+        let look = looks.map_or(UnixMs(0)..UnixMs(u64::MAX), |looks| look_at..look_at + looks.lasts);
+        let page = reader.ask(move |store| store.heartbeats(after, PAGE.into())).await?;
         let Some(end) = page.last() else { break };
-        after = end.row;
-        read += u64::try_from(page.len()).unwrap_or(0);
-        for beat in page.iter().filter(|beat| !is_ahead(beat.received_at, now)) {
-            observation.hear(beat);
-        }
-        progress(read, of.max(read));
+        (after, read) = (end.row, read + u64::try_from(page.len()).unwrap_or(0));
+        let is_within = |beat: &&HeartbeatRecord| look.contains(&beat.received_at) && !is_ahead(beat.received_at, now);
+        page.iter().filter(is_within).for_each(|beat| observation.hear(beat));
         if observation.is_too_rare() {
             return Ok(Err(NotMeasured::TooRare));
         }
+        let mut of = beats;
+        if let Some(looks) = looks {
+            of = beats / (looks.every.as_secs() / looks.lasts.as_secs().max(1)).max(1);
+            if end.received_at >= look.end {
+                look_at = look_at + looks.every;
+                after = reader.ask(move |store| row_before(store, (after - i64::from(PAGE), last), look_at)).await?;
+            }
+        }
+        progress(read, of.max(read));
     }
     let mut measured = observation.end();
     if let Ok(background) = &mut measured {
@@ -205,28 +241,47 @@ pub async fn measure(
 async fn devices(reader: &Reader) -> Result<Vec<LastSeenRecord>, StoreError> {
     let (mut devices, mut after) = (Vec::new(), 0);
     loop {
-        let page = reader.ask(move |store| store.last_seen(after, PAGE)).await?;
+        let page = reader.ask(move |store| store.last_seen(after, PAGE.into())).await?;
         let Some(last) = page.last() else { return Ok(devices) };
         after = last.row;
         devices.extend(page.into_iter().filter(|device| device.status == DeviceStatus::Registered));
     }
 }
 
-/// The row before the first heartbeat of the window, and the last row. Rows are in the order of commits, so the first one is found by
-/// bisection.
-fn window(store: &mut dyn StoreReader, now: UnixMs) -> Result<(i64, i64), StoreError> {
+/// The heartbeats that are read.
+struct Window {
+    /// The row before the first one, and the last row.
+    after: i64,
+    last: i64,
+    /// When it begins.
+    from: UnixMs,
+    looks: Option<Looks>,
+}
+
+/// The last two weeks, or as much of them as can be read.
+fn window(store: &mut dyn StoreReader, now: UnixMs, limits: Limits) -> Result<Window, StoreError> {
     let last = store.last_heartbeat_row()?;
     let to = store.newest_heartbeat_at()?.unwrap_or(now).min(now);
-    let from = to.minus_ms(ms(WINDOW));
-    let (mut before, mut within) = ((last - BEATS_MAX).max(0), last);
+    let start = row_before(store, (0, last), to.minus_ms(ms(WINDOW)))?;
+    let looks = limits.looks(last - start);
+    let parts = looks.map_or(1, |looks| looks.every.as_millis() / looks.lasts.as_millis().max(1));
+    let after = start.max(last - BEATS_MAX.saturating_mul(i64::try_from(parts).unwrap_or(i64::MAX)));
+    let from = store.heartbeats(after, 1)?.first().map_or(to, |first| first.received_at);
+    Ok(Window { after, last, from, looks })
+}
+
+/// The last row of those between these that was received before a time, or the first. Rows are in the order of commits, so it is found
+/// by bisection.
+fn row_before(store: &mut dyn StoreReader, (low, high): (i64, i64), at: UnixMs) -> Result<i64, StoreError> {
+    let (mut before, mut within) = (low.max(0), high);
     while within - before > 1 {
         let middle = before + (within - before) / 2;
         match store.heartbeats(middle, 1)?.first() {
-            Some(next) if next.received_at < from => before = next.row,
+            Some(next) if next.received_at < at => before = next.row,
             _ => within = middle,
         }
     }
-    Ok((before, last))
+    Ok(before)
 }
 
 /// Adds the devices that are lost. They need no heartbeats: when each device was last seen is kept.

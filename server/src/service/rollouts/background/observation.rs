@@ -1,10 +1,12 @@
 //! One pass over heartbeats in the order of commits: a few numbers for each device, and every silence.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::time::UnixMs;
 
-use super::{Background, LeftOut, Limits, NotMeasured, OfModel, SILENCES_PER_DAY_MAX, Silences, WINDOW_MIN, sites};
+use super::{
+    Background, LeftOut, Limits, Looks, NotMeasured, OfModel, SILENCES_PER_DAY_MAX, Silences, WINDOW_MIN, sites,
+};
 use crate::{
     clock::{is_ahead, ms},
     service::presence::silence_ms,
@@ -35,6 +37,28 @@ struct Heard<'a> {
     silent_ms: u64,
 }
 
+/// When a time between two heartbeats that were heard is a silence.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    /// If it is longer.
+    limit_ms: u64,
+    /// How much longer than the silence it is, on average.
+    unheard_ms: u64,
+}
+
+impl Rule {
+    fn of(limits: Limits, looks: Option<Looks>) -> Self {
+        let limit_ms = ms(limits.silence());
+        let Some(looks) = looks else { return Self { limit_ms, unheard_ms: 0 } };
+        // A device that is not silent is heard in each look, also if it misses a heartbeat. Of its `n` heartbeats from look to look two
+        // are in a look. The last one before a silence is the first, second, ... of the other `n - 2` as often as any, so the last
+        // that was heard is earlier by (n - 1) (n - 2) / 2n intervals on average; and so is the first after it later.
+        let (every_ms, lasts_ms) = (ms(looks.every), ms(looks.lasts));
+        let unheard_ms = (every_ms - lasts_ms) * (every_ms - lasts_ms / 2) / every_ms.max(1);
+        Self { limit_ms: limit_ms + every_ms, unheard_ms }
+    }
+}
+
 impl<'a> Heard<'a> {
     /// Its silence up to `to`, if it was one while a server was listening.
     fn silence(
@@ -42,10 +66,11 @@ impl<'a> Heard<'a> {
         first: UnixMs,
         to: UnixMs,
         ending: Ending,
-        limit_ms: u64,
+        rule: Rule,
         gaps: &[ObservationGap],
     ) -> Option<Silence<'a>> {
-        let length_ms = silence_ms(self.last, to, gaps).filter(|length_ms| *length_ms > limit_ms)?;
+        let length_ms = silence_ms(self.last, to, gaps).filter(|length_ms| *length_ms > rule.limit_ms)?;
+        let length_ms = length_ms - rule.unheard_ms;
         self.silent_ms += length_ms;
         Some(Silence { model: self.model, site: self.site, first, from: self.last, to, length_ms, ending })
     }
@@ -78,6 +103,8 @@ struct Silence<'a> {
 /// Devices as they are heard.
 pub struct Observation<'a> {
     limits: Limits,
+    looks: Option<Looks>,
+    rule: Rule,
     gaps: &'a [ObservationGap],
     devices: Vec<Heard<'a>>,
     by_id: BTreeMap<&'a str, usize>,
@@ -87,8 +114,8 @@ pub struct Observation<'a> {
 }
 
 impl<'a> Observation<'a> {
-    /// Of these devices; others are not counted.
-    pub fn of(devices: &'a [LastSeenRecord], gaps: &'a [ObservationGap], limits: Limits) -> Self {
+    /// Of these devices; others are not counted. With `looks`, only what was received within them will be heard.
+    pub fn of(devices: &'a [LastSeenRecord], gaps: &'a [ObservationGap], limits: Limits, looks: Option<Looks>) -> Self {
         let heard = |device: &'a LastSeenRecord| Heard {
             model: &device.model,
             site: &device.site,
@@ -101,6 +128,8 @@ impl<'a> Observation<'a> {
         let numbered = devices.iter().enumerate();
         Self {
             limits,
+            looks,
+            rule: Rule::of(limits, looks),
             gaps,
             devices: devices.iter().map(heard).collect(),
             by_id: numbered.map(|(number, device)| (device.device_id.as_str(), number)).collect(),
@@ -117,22 +146,23 @@ impl<'a> Observation<'a> {
             // The clock was set back: times before that are no evidence.
             self.from = None;
             self.silences.clear();
-            self.devices.iter_mut().for_each(|device| (device.first, device.silent_ms) = (None, 0));
+            for device in &mut self.devices {
+                (device.first, device.last, device.silent_ms) = (None, at, 0);
+            }
             self.to = at;
         }
         self.from.get_or_insert(at);
         self.to = self.to.max(at);
         let Some(number) = self.by_id.get(beat.device_id.as_str()).copied() else { return };
         let Some(device) = self.devices.get_mut(number) else { return };
-        let limit_ms = ms(self.limits.silence());
         let first = *device.first.get_or_insert(at);
-        if first < at && at.since_ms(device.last) > limit_ms {
+        if first < at && at.since_ms(device.last) > self.rule.limit_ms {
             let ending = match () {
                 () if beat.release_counter != device.release_counter => Ending::Update,
                 () if beat.sequence.boot_epoch > device.boot_epoch => Ending::Boot,
                 () => Ending::Link,
             };
-            self.silences.extend(device.silence(first, at, ending, limit_ms, self.gaps));
+            self.silences.extend(device.silence(first, at, ending, self.rule, self.gaps));
         }
         device.last = device.last.max(at);
         device.boot_epoch = beat.sequence.boot_epoch;
@@ -162,6 +192,7 @@ impl<'a> Observation<'a> {
         let mut background = Background {
             from,
             to: self.to,
+            looks: self.looks,
             models: BTreeMap::new(),
             closed: BTreeMap::new(),
             left_out: LeftOut::default(),
@@ -177,10 +208,9 @@ impl<'a> Observation<'a> {
 
     /// Adds the silences that last.
     fn end_devices(&mut self) {
-        let limit_ms = ms(self.limits.silence());
         for device in &mut self.devices {
             let Some(first) = device.first else { continue };
-            self.silences.extend(device.silence(first, self.to, Ending::Lasts, limit_ms, self.gaps));
+            self.silences.extend(device.silence(first, self.to, Ending::Lasts, self.rule, self.gaps));
         }
     }
 
@@ -209,7 +239,7 @@ impl<'a> Observation<'a> {
             let left_out = &mut background.left_out;
             left_out.outages += if is_judged { site.outages() } else { 0 };
             for silence in silences {
-                let dark = site.dark_at(silence.from, self.limits.silence());
+                let dark = site.dark_at(silence.from, Duration::from_millis(self.rule.limit_ms));
                 match (silence.ending, dark) {
                     (_, Some(dark)) if dark.is_closing => left_out.at_closing += 1,
                     (_, Some(_)) if is_judged => left_out.in_outages += 1,

@@ -110,6 +110,14 @@ pub(in crate::service::rollouts) fn tables(
         limits.silence().as_secs(),
         limits.lost_after.as_secs(),
     ); // a String takes all
+    if let Some(looks) = background.looks {
+        let (lasts_s, every_s) = (looks.lasts.as_secs(), looks.every.as_secs());
+        let _ = writeln!(
+            text,
+            "# They are too many to read: the fleet was looked at for {lasts_s} s every {every_s} s, so some silences of less than {} s are missed.",
+            lasts_s + every_s
+        ); // a String takes all
+    }
     for cause in causes(limits) {
         text += &of_cause(&cause, &groups, models);
     }

@@ -169,6 +169,7 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
         ("site_closes", "Lyon--Gare-2".to_owned(), 0, When::Daily(Hours::parse("22-06").unwrap())),
     ];
     assert_eq!(scenario.fleet.churn.iter().map(churn).collect::<Vec<_>>(), expected);
+    assert!(!text.contains("metric = \"rollout.completed\""), "removed devices are waited for");
     assert_eq!(scenario.timeline.len(), 2, "the start, and the approval of the first stage");
     assert!(scenario.timeline[1].at >= scenario.timeline[0].at + Duration::from_secs(plan.stages[0].expected_s));
     let policy = &scenario.policies["planned"];
@@ -196,7 +197,7 @@ fn a_rehearsal_takes_about_as_long_as_its_plan_expects() {
     assert!((took_s / expected_s - 1.0).abs() < 0.25, "{took_s} s, expected {expected_s} s (at best {at_best_s} s)");
 }
 
-/// 150 devices for ten days; one small site is closed at night.
+/// 100 devices for ten days; one small site is closed at night.
 const DECLARED: &str = r#"
 name = "declared"
 goal = "Background failures are measured as they are."
@@ -204,11 +205,11 @@ mode = "rehearse"
 duration = "10d"
 ramp = "20m"
 [fleet]
-devices = 150
+devices = 100
 heartbeat_interval = "20m"
 [[fleet.site]]
 name = "office"
-share = 14
+share = 9
 [[fleet.site]]
 name = "kiosk"
 share = 1
@@ -228,6 +229,9 @@ per_day_bp = 400
 kind = "site_closes"
 hours = "22-06"
 only_site = "kiosk"
+[[expect]]
+metric = "ledger.lost"
+equals = 0
 "#;
 
 /// What the database of a run has, measured by the server.

@@ -262,7 +262,7 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
             let mut progress = |read: u64, of: u64| {
                 if shown_at.elapsed() >= PROGRESS_INTERVAL {
                     shown_at = Instant::now();
-                    edge::complain(&format!("{read} of {of} heartbeats read"));
+                    edge::complain(&format!("{read} of about {of} heartbeats read"));
                 }
             };
             let written = create::rehearsal(&request, release_id, &plan, &reader, interval, now, &mut progress).await;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_HOURS: u64 = 24;
-/// Least days on which an hour was observed before a site can be known to be closed in it: with fewer, an outage looks the same, and
-/// a week has both its workdays and its weekend.
-const DAYS_MIN: u32 = 7;
+/// Least days on which an hour was observed before a site can be known to be closed in it: a week has each hour six times or seven in
+/// full. With fewer, outages look the same, and weekends may be missing.
+const DAYS_MIN: u32 = 6;
 
 /// A part of every day, in whole hours of UTC; over midnight if it ends before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(is_closing(at(2, 21, 46)), None);
         assert_eq!(is_closing(at(3, 12, 30)), Some(false));
         assert_eq!(is_closing(at(3, 13, 0)), None);
-        let short = Site::of(all(), 3, (at(0, 8, 0), at(6, 8, 0)), &[]);
+        let short = Site::of(all(), 3, (at(0, 8, 0), at(5, 8, 0)), &[]);
         assert_eq!(short.closed, [], "less than a week");
     }
 

@@ -6,6 +6,10 @@ use ks_protocol::text::counted;
 
 use super::{Background, Hours, LeftOut, Limits, NotMeasured, OfModel, Silences};
 
+/// Kinds in a scenario.
+const UNPLUGGED: &str = "unplugged";
+const LINK: &str = "flaky_link";
+const REMOVED: &str = "removed";
 /// Models that can have tables of their own, and tables for the hours of sites: the format allows 1,000 tables in all.
 const MODELS_MAX: usize = 100;
 const CLOSINGS_MAX: usize = 400;
@@ -14,7 +18,6 @@ const BOOT_S: f64 = 40.0;
 /// Longest failure that the format allows, in seconds.
 const LASTS_S_MAX: f64 = 30.0 * DAY_S;
 const DAY_S: f64 = 86_400.0;
-const LOST: &str = "devices that have been lost for a week to a month";
 /// Standard deviations by which a model must differ from the rest of the fleet.
 const DEVIATIONS: f64 = 4.0;
 
@@ -30,8 +33,9 @@ pub(in crate::service::rollouts) struct FileNames {
 /// A kind of background failure.
 struct Cause {
     kind: &'static str,
-    /// In words.
-    what: &'static str,
+    /// In words: what is counted, and which of them.
+    noun: &'static str,
+    which: String,
     seen: fn(&OfModel) -> Seen,
     /// `lasts` that it may have, in seconds; none for `removed`.
     lasts_s: Option<(f64, f64)>,
@@ -75,19 +79,19 @@ impl Seen {
     }
 }
 
-/// The tables, and comments.
+/// The tables, and comments; and whether devices are removed, so that a rollout may wait for them in vain.
 pub(in crate::service::rollouts) fn tables(
     measured: &Result<Background, NotMeasured>,
     limits: Limits,
     models: &FileNames,
     sites: &FileNames,
-) -> String {
+) -> (String, bool) {
     let mut text = "\n# Background failures, which no release causes".to_owned();
     let background = match measured {
         Ok(background) => background,
         Err(why) => {
             text += &format!(": not measured, because {why}.\n# Add what you know as [[fleet.churn]].\n");
-            return text;
+            return (text, false);
         }
     };
     let mut groups: BTreeMap<&str, OfModel> = BTreeMap::new();
@@ -97,12 +101,15 @@ pub(in crate::service::rollouts) fn tables(
         }
     }
     let mut all = OfModel::default();
-    groups.values().for_each(|group| all.add(group));
+    for group in groups.values() {
+        all.add(group);
+    }
     let _ = write!(
         text,
-        ", measured from heartbeats: {} of these models, {} to {},\n\
-         # {} device-hours. A silence is longer than {} s, three heartbeat intervals. One of more than {} s, the policy's lost_after_s,\n\
-         # counts as a failure of the release, unless the whole site is silent; so long and short ones have tables of their own.\n",
+        ", measured from the heartbeats of {} of these models,\n\
+         # {} to {}: {} device-hours.\n\
+         # A silence is longer than {} s, three heartbeat intervals. One of more than {} s, the policy's lost_after_s, counts as a\n\
+         # failure, unless the whole site is silent. So the two have tables of their own.\n",
         counted(all.devices, "device"),
         background.from,
         background.to,
@@ -114,32 +121,50 @@ pub(in crate::service::rollouts) fn tables(
         let (lasts_s, every_s) = (looks.lasts.as_secs(), looks.every.as_secs());
         let _ = writeln!(
             text,
-            "# They are too many to read: the fleet was looked at for {lasts_s} s every {every_s} s, so some silences of less than {} s are missed.",
+            "# Of so many heartbeats those of {lasts_s} s every {every_s} s were read: some silences of less than {} s are missed.",
             lasts_s + every_s
         ); // a String takes all
     }
     for cause in causes(limits) {
         text += &of_cause(&cause, &groups, models);
     }
+    let removes = text.contains(&format!("kind = \"{REMOVED}\""));
     text += &closings(background, sites);
     text += &left_out(&background.left_out);
-    text
+    (text, removes)
 }
 
 fn causes(limits: Limits) -> [Cause; 5] {
     let (interval_s, lost_s) = (limits.interval.as_secs_f64(), limits.lost_after.as_secs_f64());
-    // From half of `lasts` to one and a half times as long is drawn: no short one may be a failure, and each long one must be.
-    let short = Some((1.0, ((lost_s - interval_s - BOOT_S) / 1.5).max(1.0)));
-    let long = Some(((2.0 * lost_s).min(LASTS_S_MAX), LASTS_S_MAX));
-    let unplugged =
-        |what, seen, lasts_s| Cause { kind: "unplugged", what, seen, lasts_s, added_s: interval_s + BOOT_S };
-    let link_down = |what, seen, lasts_s| Cause { kind: "flaky_link", what, seen, lasts_s, added_s: interval_s };
+    let silences = |kind, is_long, seen: fn(&OfModel) -> Seen| {
+        let is_off = kind == UNPLUGGED;
+        let length = if is_long { "more than" } else { "up to" };
+        let ending = if is_off { "with a new boot" } else { "without a boot, as of a link that was down" };
+        // From half of `lasts` to one and a half times as long is drawn: no short one may be a failure, and each long one must be.
+        let short = (1.0, ((lost_s - interval_s - BOOT_S) / 1.5).max(1.0));
+        let long = ((2.0 * lost_s).min(LASTS_S_MAX), LASTS_S_MAX);
+        Cause {
+            kind,
+            noun: "silence",
+            which: format!("of {length} {lost_s} s that ended {ending}"),
+            seen,
+            lasts_s: Some(if is_long { long } else { short }),
+            added_s: interval_s + if is_off { BOOT_S } else { 0.0 },
+        }
+    };
     [
-        unplugged("short silences that ended with a new boot", |of| Seen::of(of.unplugged.short, of), short),
-        unplugged("long silences that ended with a new boot", |of| Seen::of(of.unplugged.long, of), long),
-        link_down("short silences that ended without a boot", |of| Seen::of(of.link_down.short, of), short),
-        link_down("long silences that ended without a boot", |of| Seen::of(of.link_down.long, of), long),
-        Cause { kind: "removed", what: LOST, seen: Seen::of_removals, lasts_s: None, added_s: 0.0 },
+        silences(UNPLUGGED, false, |of| Seen::of(of.unplugged.short, of)),
+        silences(UNPLUGGED, true, |of| Seen::of(of.unplugged.long, of)),
+        silences(LINK, false, |of| Seen::of(of.link_down.short, of)),
+        silences(LINK, true, |of| Seen::of(of.link_down.long, of)),
+        Cause {
+            kind: REMOVED,
+            noun: "device",
+            which: "lost for a week to a month".to_owned(),
+            seen: Seen::of_removals,
+            lasts_s: None,
+            added_s: 0.0,
+        },
     ]
 }
 
@@ -160,9 +185,10 @@ fn of_cause(cause: &Cause, groups: &BTreeMap<&str, OfModel>, models: &FileNames)
     }
     let rest = seen_of(&|name| !own.contains(&name));
     let each = models.shares.iter().filter(|(name, _)| groups.contains_key(name.as_str())).map(|(name, _)| {
-        match own.contains(&name.as_str()) {
-            true => of_group(cause, &seen_of(&|other| other == name), Some(name)),
-            false => of_group(cause, &rest, Some(name)),
+        if own.contains(&name.as_str()) {
+            of_group(cause, &seen_of(&|other| other == name), Some(name))
+        } else {
+            of_group(cause, &rest, Some(name))
         }
     });
     each.collect()
@@ -172,13 +198,13 @@ fn of_cause(cause: &Cause, groups: &BTreeMap<&str, OfModel>, models: &FileNames)
 fn of_group(cause: &Cause, seen: &Seen, only_model: Option<&str>) -> String {
     let Seen { count, mean_s, .. } = seen;
     let bp = seen.per_day_bp();
-    let of = only_model.map_or_else(String::new, |model| format!(" of {model}"));
-    let mut text = format!("\n# {count} {}{of}", cause.what);
+    let of = only_model.map_or_else(String::new, |model| format!("{model}: "));
+    let mut text = format!("\n# {of}{} {}", counted(*count, cause.noun), cause.which);
     if *count == 0 {
         return text + "\n";
     }
     let long = if cause.lasts_s.is_some() { format!(", {mean_s:.0} s on average") } else { String::new() };
-    let _ = write!(text, "{long}: {bp:.2} of 10,000 devices a day"); // a String takes all
+    let _ = write!(text, "{long}:\n# {bp:.2} of 10,000 devices a day"); // a String takes all
     if bp < 0.5 {
         return text + ", too rare for a scenario\n";
     }
@@ -187,7 +213,7 @@ fn of_group(cause: &Cause, seen: &Seen, only_model: Option<&str>) -> String {
         let lasts_s = (mean_s - cause.added_s).clamp(min_s, max_s);
         let _ = writeln!(text, "lasts = \"{lasts_s:.0}s\"");
     }
-    if cause.kind == "flaky_link" {
+    if cause.kind == LINK {
         text += "loss_bp = 10000\n";
     }
     if let Some(model) = only_model {
@@ -241,7 +267,10 @@ fn closings(background: &Background, sites: &FileNames) -> String {
 fn left_out(left_out: &LeftOut) -> String {
     let LeftOut { outages, in_outages, at_closing, updates, lasting, lost_in_rollouts } = *left_out;
     let parts = [
-        (in_outages, format!("{in_outages} in {outages} outages of whole sites, which gates leave out as well")),
+        (
+            in_outages,
+            format!("{in_outages} in {} of whole sites, which gates leave out as well", counted(outages, "outage")),
+        ),
         (at_closing, format!("{at_closing} that began as a site closed")),
         (updates, format!("{updates} after which the device ran other firmware")),
         (lasting, format!("{lasting} that last and may end")),

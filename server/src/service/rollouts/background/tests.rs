@@ -183,7 +183,7 @@ fn written(models: &[(&str, OfModel)], closed: &[(&str, &[Hours])]) -> String {
         closed: closed.iter().map(|(site, hours)| ((*site).to_owned(), hours.to_vec())).collect(),
         left_out: LeftOut { lasting: 7, ..LeftOut::default() },
     };
-    tables(&Ok(background), LIMITS, &models_named, &sites_named)
+    tables(&Ok(background), LIMITS, &models_named, &sites_named).0
 }
 
 fn tables_in(text: &str) -> Vec<String> {
@@ -259,7 +259,11 @@ fn looks_show_the_same_silences_less_exactly() {
     let (whole, seen) = (of(None).unplugged.long, of(Some(looks)).unplugged);
     assert_eq!((whole.ended, seen.long.ended + seen.short.ended), (400, 400));
     let mean_s = (seen.long.length_s + seen.short.length_s) / (seen.long.estimated + seen.short.estimated);
-    assert!((mean_s - whole.mean_s()).abs() < 4.0 * 27.0 * 2_f64.sqrt() * 60.0 / 20.0, "{mean_s} s, {} s", whole.mean_s());
+    assert!(
+        (mean_s - whole.mean_s()).abs() < 4.0 * 27.0 * 2_f64.sqrt() * 60.0 / 20.0,
+        "{mean_s} s, {} s",
+        whole.mean_s()
+    );
 }
 
 #[test]

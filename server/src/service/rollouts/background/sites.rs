@@ -199,7 +199,9 @@ mod tests {
     fn closed_hours_are_written_as_runs() {
         let written = |hours: &[usize]| -> Vec<String> {
             let mut closed = [false; 24];
-            hours.iter().for_each(|hour| closed[*hour] = true);
+            for hour in hours {
+                closed[*hour] = true;
+            }
             runs(&closed).iter().map(Hours::to_string).collect()
         };
         assert_eq!(written(&[22, 23, 0, 1]), ["22-02"]);

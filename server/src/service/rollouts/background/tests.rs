@@ -48,12 +48,14 @@ fn beats(device: i64, silent: &[(u64, u64, u32)]) -> Vec<HeartbeatRecord> {
 fn observed(
     devices: &[LastSeenRecord],
     gaps: &[ObservationGap],
-    each: Vec<Vec<HeartbeatRecord>>,
+    each: &[Vec<HeartbeatRecord>],
 ) -> Result<Background, NotMeasured> {
     let mut beats = each.concat();
     beats.sort_by_key(|beat| beat.received_at);
     let mut observation = Observation::of(devices, gaps, LIMITS, None);
-    beats.iter().for_each(|beat| observation.hear(beat));
+    for beat in &beats {
+        observation.hear(beat);
+    }
     observation.end()
 }
 
@@ -66,10 +68,10 @@ fn alone(count: i64) -> Vec<LastSeenRecord> {
 fn a_silence_is_what_it_ended_with() {
     // Of two days: 5 h without power (heard at 590 and 890), 60 min without a link, 30 min that are no silence yet.
     let each = vec![beats(0, &[(600, 890, 2)]), beats(1, &[(600, 650, 1)]), beats(2, &[(600, 620, 1)])];
-    let of = observed(&alone(3), &[], each).unwrap().models["A"];
-    let seen = |silences: Silences| (silences.ended, silences.mean_s().round() as u64 / 60);
-    assert_eq!((seen(of.unplugged.long), seen(of.link_down.short)), ((1, 300), (1, 60)));
-    assert_eq!((seen(of.unplugged.short), seen(of.link_down.long)), ((0, 0), (0, 0)));
+    let of = observed(&alone(3), &[], &each).unwrap().models["A"];
+    let seen = |silences: Silences| (silences.ended, (silences.mean_s() / 60.0).round());
+    assert_eq!((seen(of.unplugged.long), seen(of.link_down.short)), ((1, 300.0), (1, 60.0)));
+    assert_eq!((seen(of.unplugged.short), seen(of.link_down.long)), ((0, 0.0), (0, 0.0)));
     assert_eq!((of.devices, of.observed_s), (3, (3 * 48 - 6) * 3_600));
     assert!((of.unplugged.long.estimated - 48.0 / 43.0).abs() < 1e-9, "43 of 48 hours show the end of one of 5 hours");
 }
@@ -77,11 +79,11 @@ fn a_silence_is_what_it_ended_with() {
 #[test]
 fn time_in_which_no_server_listened_is_no_silence() {
     let down = [ObservationGap { from: minute(600), to: minute(890) }];
-    let of = observed(&alone(1), &down, vec![beats(0, &[(600, 890, 2)])]).unwrap().models["A"];
+    let of = observed(&alone(1), &down, &[beats(0, &[(600, 890, 2)])]).unwrap().models["A"];
     assert_eq!(of.unplugged, ByLength::default());
     assert_eq!(of.observed_s, 48 * 3_600 - 290 * 60);
     let half = [ObservationGap { from: minute(600), to: minute(700) }];
-    let of = observed(&alone(1), &half, vec![beats(0, &[(600, 890, 2)])]).unwrap().models["A"];
+    let of = observed(&alone(1), &half, &[beats(0, &[(600, 890, 2)])]).unwrap().models["A"];
     assert_eq!((of.unplugged.short.ended, of.unplugged.short.mean_s().round()), (1, 12_000.0), "200 minutes remain");
 }
 
@@ -100,7 +102,7 @@ fn outages_of_sites_updates_and_lasting_silences_are_left_out() {
     for updated in each[4].iter_mut().filter(|beat| beat.received_at >= minute(700)) {
         updated.release_counter = 2;
     }
-    let background = observed(&devices, &[], each).unwrap();
+    let background = observed(&devices, &[], &each).unwrap();
     let LeftOut { outages, in_outages, updates, lasting, .. } = background.left_out;
     assert_eq!((outages, in_outages, updates, lasting), (1, 3, 1, 1));
     assert_eq!((background.models["A"].unplugged.short.ended, background.models["A"].link_down.short.ended), (1, 0));
@@ -111,7 +113,9 @@ fn what_was_before_the_clock_was_set_back_does_not_count() {
     let observation_of = |beats: Vec<HeartbeatRecord>| {
         let devices = alone(1);
         let mut observation = Observation::of(&devices, &[], LIMITS, None);
-        beats.iter().for_each(|beat| observation.hear(beat));
+        for beat in &beats {
+            observation.hear(beat);
+        }
         observation.end()
     };
     // Ten days ahead for a while.
@@ -127,10 +131,10 @@ fn what_was_before_the_clock_was_set_back_does_not_count() {
 #[test]
 fn too_little_is_not_measured() {
     let day: Vec<_> = beats(0, &[]).into_iter().take(6 * 24).collect();
-    assert_eq!(observed(&alone(1), &[], vec![day]), Err(NotMeasured::TooShort));
-    assert_eq!(observed(&[], &[], vec![]), Err(NotMeasured::TooShort));
+    assert_eq!(observed(&alone(1), &[], &[day]), Err(NotMeasured::TooShort));
+    assert_eq!(observed(&[], &[], &[]), Err(NotMeasured::TooShort));
     let hourly = |device| beats(device, &[]).into_iter().step_by(6).collect();
-    assert_eq!(observed(&alone(2), &[], vec![hourly(0), hourly(1)]), Err(NotMeasured::TooRare));
+    assert_eq!(observed(&alone(2), &[], &[hourly(0), hourly(1)]), Err(NotMeasured::TooRare));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 use ks_protocol::{id::RolloutId, text::counted};
 use serde_json::Value;
 
-use super::background::{self, Background, FileNames, NotMeasured};
+use super::background::{self, Background, FileNames, Limits, NotMeasured};
 use crate::{
     rollout::{
         plan::{self, Plan},
@@ -86,8 +86,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
             let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name)); // a String takes all
         }
     }
-    let limits =
-        background::Limits { interval: heartbeat_interval, lost_after: Duration::from_secs(policy.lost_after_s) };
+    let limits = Limits { interval: heartbeat_interval, lost_after: Duration::from_secs(policy.lost_after_s) };
     let (failures, removes) = background::tables(background, limits, &models, &sites);
     text += &failures;
     text += "\n# How the release might fail: bricks_bp, dies_bp with dies_after, install_fails_bp, boot_fails_bp, lies_bp, of 10,000.\n";
@@ -102,16 +101,18 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         quoted(&version),
         quoted(rollout_id.as_str())
     );
-    for (at_s, stage) in approvals {
-        let _ = write!(
-            text,
-            "\n# Stage {stage} waits for a person, who comes this late. Before it waits, an approval is refused.\n\
-             [[timeline]]\nat = \"{at_s}s\"\ndo = \"order_rollout\"\nrollout = {}\norder = \"approve\"\n",
-            quoted(rollout_id.as_str())
-        );
-    }
+    text += &approvals.into_iter().map(|(at_s, stage)| approval(rollout_id, at_s, stage)).collect::<String>();
     text += &expectations(plan, &version, removes);
     text
+}
+
+/// The step that approves a stage.
+fn approval(rollout_id: &RolloutId, at_s: u64, stage: u32) -> String {
+    format!(
+        "\n# Stage {stage} waits for a person, who comes this late. Before it waits, an approval is refused.\n\
+         [[timeline]]\nat = \"{at_s}s\"\ndo = \"order_rollout\"\nrollout = {}\norder = \"approve\"\n",
+        quoted(rollout_id.as_str())
+    )
 }
 
 /// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need. Where devices are

@@ -187,7 +187,7 @@ pub enum NotMeasured {
     #[error("the heartbeats that are kept are of less than a day")]
     TooShort,
     #[error(
-        "heartbeats came less often than the server's HEARTBEAT_INTERVAL_MS says, so silence can't be told from a slow pace"
+        "heartbeats came less often than the server's HEARTBEAT_INTERVAL_MS says, so a slow pace looks like silence"
     )]
     TooRare,
 }

@@ -8,7 +8,7 @@ use ks_protocol::{
     number::within,
     text::counted,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Ended, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, rollout_status, settings, text,
@@ -38,6 +38,9 @@ use crate::{
 
 /// How often `watch` reads the rollout.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often a long reading of heartbeats shows how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -254,8 +257,15 @@ fn plan_or_create(config: &Config, name: &str, flags: &ArgMatches) -> Result<(),
         let plan = planned.map_err(|error| refused(config, error))?;
         let mut scenario = None;
         if scenario_file.is_some() {
-            let interval = config.heartbeat_interval;
-            let written = create::rehearsal(&request, release_id, &plan, &reader, interval).await;
+            let (interval, now) = (config.heartbeat_interval, SystemClock.now());
+            let mut shown_at = Instant::now();
+            let mut progress = |read: u64, of: u64| {
+                if shown_at.elapsed() >= PROGRESS_INTERVAL {
+                    shown_at = Instant::now();
+                    edge::complain(&format!("{read} of about {of} heartbeats read"));
+                }
+            };
+            let written = create::rehearsal(&request, release_id, &plan, &reader, interval, now, &mut progress).await;
             scenario = Some(written.map_err(|error| refused(config, error))?);
         }
         Ok((plan, scenario))

@@ -183,7 +183,7 @@ impl Tally {
     }
 
     /// The tally if every suspect were lost.
-    pub fn with_suspects_lost(&self) -> Self {
+    pub(super) fn with_suspects_lost(&self) -> Self {
         let mut cells = self.cells.clone();
         for suspect in &self.suspects {
             if let Some(cell) = cells.iter_mut().find(|cell| cell.is_like(suspect)) {

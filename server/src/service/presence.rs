@@ -27,7 +27,7 @@ const PAGE: usize = 10_000;
 /// Silence after which a device is OFFLINE.
 const OFFLINE: Duration = Duration::from_mins(15);
 /// Silence after which a device is LOST.
-const LOST: Duration = Duration::from_hours(7 * 24);
+pub(super) const LOST: Duration = Duration::from_hours(7 * 24);
 
 /// Presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]

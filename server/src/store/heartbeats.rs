@@ -8,7 +8,7 @@ use ks_protocol::{
 
 use super::{Span, StoreError, devices::Pair};
 
-/// The part of a stored heartbeat that reconciliation needs.
+/// The part of a stored heartbeat that reconciliation and the measurement of background failures need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatRecord {
     /// Row; heartbeats are paged by it.
@@ -21,6 +21,8 @@ pub struct HeartbeatRecord {
     pub uptime_s: u64,
     /// When it was received.
     pub received_at: UnixMs,
+    /// Counter of the firmware that runs.
+    pub release_counter: u64,
 }
 
 /// The last heartbeat of a device, with all fields.

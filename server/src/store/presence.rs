@@ -21,6 +21,8 @@ pub struct LastSeenRecord {
     pub site: String,
     /// Its status.
     pub status: DeviceStatus,
+    /// When it was registered first; none before.
+    pub registered_at: Option<UnixMs>,
     /// When it was last seen.
     pub last_seen_at: Option<UnixMs>,
 }

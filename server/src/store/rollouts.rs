@@ -384,6 +384,8 @@ pub trait RolloutReads {
     ) -> Result<Vec<UpdateRecord>, StoreError>;
     /// Of the last updates that came to CONFIRMING, at most `limit`: milliseconds from the offer until then.
     fn update_times_ms(&mut self, limit: usize) -> Result<Vec<u64>, StoreError>;
+    /// Rows of the devices whose update failed since a time, in order.
+    fn failed_since(&mut self, since: UnixMs) -> Result<Vec<i64>, StoreError>;
     /// The last decision of a rollout.
     fn last_decision(&mut self, rollout: i64) -> Result<Option<DecisionRecord>, StoreError>;
     /// The trace of a rollout: decisions above `after`, at most `limit`, the oldest first.

@@ -20,7 +20,7 @@ impl<'a> Background<'a> {
     }
 
     /// The chance that a device is silent for longer than `lost_after_s` within a rollout of this length. Sites that close are
-    /// not blamed on a release, and lost messages are sent again.
+    /// not blamed on a release, and lost messages are sent again, unless the link loses all of them.
     pub(super) fn chance(&self, lost_after_s: u64, rollout_s: u64) -> f64 {
         match self {
             Self::Assumed(chance) => *chance,
@@ -35,6 +35,8 @@ impl<'a> Background<'a> {
 }
 
 const DAY_S: f64 = 86_400.0;
+/// A link that loses everything.
+const ALL_BP: u16 = 10_000;
 
 /// The chance, each day, that it makes a device of its scope silent for so long.
 fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
@@ -43,11 +45,12 @@ fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
     match churn.kind {
         ChurnKind::Removed => share,
         // It lasts for half of `lasts` to one and a half times as long, evenly.
-        ChurnKind::Unplugged | ChurnKind::Moved => {
+        ChurnKind::FlakyLink if churn.loss_bp < ALL_BP => 0.0,
+        ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::FlakyLink => {
             let lasts_s = lasts.as_secs_f64();
             share * ((1.5 * lasts_s - lost_after.as_secs_f64()) / lasts_s.max(1.0)).clamp(0.0, 1.0)
         }
-        ChurnKind::SiteCloses | ChurnKind::FlakyLink => 0.0,
+        ChurnKind::SiteCloses => 0.0,
     }
 }
 
@@ -81,6 +84,11 @@ mod tests {
         }
         let two_days = Background::of(&plan, 0.5).chance(36_000, 2 * 86_400);
         assert!((two_days - (1.0 - 0.99 * 0.99)).abs() < 1e-9, "only those that are removed: {two_days}");
+        plan.fleet.churn.iter_mut().for_each(|churn| churn.kind = ChurnKind::FlakyLink);
+        let lossy = Background::of(&plan, 0.5).chance(0, 86_400);
+        plan.fleet.churn.iter_mut().for_each(|churn| churn.loss_bp = 10_000);
+        let down = Background::of(&plan, 0.5).chance(0, 86_400);
+        assert!(lossy.abs() < 1e-9 && down > 0.06, "a link that loses everything is like no power: {lossy}, {down}");
         plan.fleet.churn.clear();
         assert!((Background::of(&plan, 0.25).chance(3_600, 86_400) - 0.25).abs() < 1e-9);
     }

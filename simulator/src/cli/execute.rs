@@ -108,8 +108,17 @@ pub(super) fn run_one(
         Mode::Load => crate::drive::load::run(&plan, target, out, replay, options.events(), interrupted, options.quiet),
         Mode::Rehearse => {
             let events = options.events();
-            let rehearsal =
-                Rehearsal { plan: &plan, out, replay, concurrent: 1, is_trial: false, ends_when_settled: true, events };
+            let keeps_database = options.keep_database;
+            let rehearsal = Rehearsal {
+                plan: &plan,
+                out,
+                replay,
+                concurrent: 1,
+                is_trial: false,
+                ends_when_settled: true,
+                events,
+                keeps_database,
+            };
             crate::drive::rehearse::rehearse(rehearsal, Console::rehearsing(options.quiet, interrupted))
         }
     };

@@ -70,6 +70,9 @@ enum Command {
         /// How documents are signed: `modelled` is a keyed hash, several times as fast, and noted in the report [default: real]
         #[arg(long, value_enum)]
         signatures: Option<Signatures>,
+        /// Keep the server's database in the run folder: `ks.sqlite`, to look at with `ks-server`
+        #[arg(long)]
+        keep_database: bool,
         #[command(flatten)]
         trials: TrialOptions,
         #[command(flatten)]
@@ -147,6 +150,9 @@ struct Options {
     /// Show no progress, and print nothing on standard error for a run that passes
     #[arg(long)]
     quiet: bool,
+    /// Whether a rehearsal's database is kept.
+    #[arg(skip)]
+    keep_database: bool,
 }
 
 impl Options {
@@ -232,7 +238,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
                 run_one(&scenario, &text, None, target, &options, folder)
             })
         }
-        Some(Command::Rehearse { scenario, signatures, trials, options }) => {
+        Some(Command::Rehearse { scenario, signatures, keep_database, trials, options }) => {
+            let options = Options { keep_database, ..options };
             rehearse(scenario.as_deref(), signatures, &trials, options)
         }
         Some(Command::Advise { scenario, question, options }) => {
@@ -291,6 +298,9 @@ fn rehearse(
     red_without_verdict(named, out.as_deref(), |folder| {
         trials.check()?;
         if trials.are_given() {
+            if options.keep_database {
+                return Err(Failure::BadRequest("trials keep no database; omit --keep-database".to_owned()));
+            }
             return trials::check_and_run(trials.requested(scenario, signatures, options)?, folder);
         }
         signatures.unwrap_or(Signatures::Real).choose();

@@ -150,6 +150,7 @@ fn one(seed: u64, stop: &Arc<AtomicBool>) -> ScenarioResult {
         is_trial: false,
         ends_when_settled: false,
         events: EventsKept::All,
+        keeps_database: false,
     };
     // A panic in server code is a finding too.
     let rehearsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -67,7 +67,7 @@ pub(crate) const FIRMWARE_COUNTER: RangeInclusive<i64> = 2..=9_007_199_254_740_9
 pub(crate) const FIRMWARE_SIZE_KIB: RangeInclusive<i64> = 1..=65_536;
 pub(crate) const FIRMWARE_MAX: usize = 100;
 /// `[[fleet.churn]]` tables.
-pub(crate) const CHURN_MAX: usize = 50;
+pub(crate) const CHURN_MAX: usize = 1_000;
 /// A share of background failures, in basis points: one of 0 would do nothing.
 pub(crate) const CHURN_BP: RangeInclusive<i64> = 1..=10_000;
 /// How long a background failure lasts.

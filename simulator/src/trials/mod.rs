@@ -253,6 +253,7 @@ fn one(cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Mad
         is_trial: true,
         ends_when_settled: true,
         events: EventsKept::None,
+        keeps_database: false,
     };
     let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
     if summary.interrupted {

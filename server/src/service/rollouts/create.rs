@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use ks_protocol::{id::ReleaseId, manifest::Manifest};
+use ks_protocol::{id::ReleaseId, manifest::Manifest, time::UnixMs};
 use tokio::sync::Mutex;
 
-use super::rehearsal::{self, Rehearsed};
+use super::{
+    background,
+    rehearsal::{self, Rehearsed},
+};
 
 use crate::{
     keys::{KeyringError, KeysetState},
@@ -71,7 +74,8 @@ pub async fn plan(
     Ok(with_power(plan).await)
 }
 
-/// A plan as a scenario for `ks-fleet rehearse`.
+/// A plan as a scenario for `ks-fleet rehearse`. Background failures are measured from heartbeats, which takes time: `progress` is
+/// called with how many were read, of how many.
 ///
 /// # Errors
 /// The release is unknown, or the store fails.
@@ -81,7 +85,14 @@ pub async fn rehearsal(
     plan: &Plan,
     reader: &Reader,
     heartbeat_interval: Duration,
+    now: UnixMs,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<String, CreateError> {
+    let limits = background::Limits {
+        interval: heartbeat_interval,
+        lost_after: Duration::from_secs(request.policy.lost_after_s),
+    };
+    let background = background::measure(reader, limits, now, progress).await?;
     let (wanted, back) = (release_id.clone(), request.policy.roll_back_to.clone());
     let asked = reader.ask(move |store| {
         let back = back.map_or(Ok(None), |back| store.release(&back))?;
@@ -95,6 +106,7 @@ pub async fn rehearsal(
         release: &release,
         back: back.as_ref(),
         heartbeat_interval,
+        background: &background,
     }))
 }
 

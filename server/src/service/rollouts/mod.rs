@@ -1,5 +1,6 @@
 //! Rollouts: planning, creation, evaluation, and rollouts as the API and the command line show them.
 
+pub mod background;
 pub mod create;
 pub mod driver;
 pub mod rehearsal;

@@ -1,7 +1,7 @@
 //! A plan as a scenario for `ks-fleet rehearse`: this rollout on a fleet of the same size, models and sites.
 //!
-//! The server only writes the file. What a rehearsal can't know is left to the person who runs it: how firmware fails, and how devices
-//! fail without it; the file says where.
+//! The server only writes the file. How devices fail without the release is measured from their heartbeats. How the release may fail
+//! is left to the person who runs it; the file says where.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +12,7 @@ use std::{
 use ks_protocol::{id::RolloutId, text::counted};
 use serde_json::Value;
 
+use super::background::{self, Background, FileNames, Limits, NotMeasured};
 use crate::{
     rollout::{
         plan::{self, Plan},
@@ -41,11 +42,13 @@ pub struct Rehearsed<'a> {
     /// The policy's `roll_back_to`.
     pub back: Option<&'a ReleaseRecord>,
     pub heartbeat_interval: Duration,
+    /// How devices failed of themselves.
+    pub background: &'a Result<Background, NotMeasured>,
 }
 
 /// The text of the scenario.
 pub fn scenario(of: Rehearsed<'_>) -> String {
-    let Rehearsed { rollout_id, plan, policy, release, back, heartbeat_interval } = of;
+    let Rehearsed { rollout_id, plan, policy, release, back, heartbeat_interval, background } = of;
     let version = label(&release.version);
     let (models, sites) = (totals(plan, |stage| &stage.by_model), totals(plan, |stage| &stage.by_site));
     let ramp = Duration::from_mins(30).max(heartbeat_interval * 2);
@@ -74,17 +77,19 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         counted(devices, "device"),
         plan.expected_s,
         quoted(&name),
-        quoted(&format!("The rollout {rollout_id} completes on a fleet like ours, and breaks nothing.")),
+        quoted(&format!("The rollout {rollout_id} goes through a fleet like ours, and breaks nothing.")),
         duration(ramp),
         duration(heartbeat_interval),
     );
-    for (table, shares) in [("model", &models), ("site", &sites)] {
-        for (name, share) in shares {
+    for (table, named) in [("model", &models), ("site", &sites)] {
+        for (name, share) in &named.shares {
             let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name)); // a String takes all
         }
     }
-    text += "\n# Background failures, as they were: [[fleet.churn]] for devices that fail or go offline whatever they run. None here.\n\n\
-             # How the release might fail: bricks_bp, dies_bp with dies_after, install_fails_bp, boot_fails_bp, lies_bp, of 10,000.\n";
+    let limits = Limits { interval: heartbeat_interval, lost_after: Duration::from_secs(policy.lost_after_s) };
+    let (failures, removes) = background::tables(background, limits, &models, &sites);
+    text += &failures;
+    text += "\n# How the release might fail: bricks_bp, dies_bp with dies_after, install_fails_bp, boot_fails_bp, lies_bp, of 10,000.\n";
     text += &firmware(release);
     text += &back.map(firmware).unwrap_or_default();
     text += "\n";
@@ -96,29 +101,36 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         quoted(&version),
         quoted(rollout_id.as_str())
     );
-    for (at_s, stage) in approvals {
-        let _ = write!(
-            text,
-            "\n# Stage {stage} waits for a person, who comes this late. Before it waits, an approval is refused.\n\
-             [[timeline]]\nat = \"{at_s}s\"\ndo = \"order_rollout\"\nrollout = {}\norder = \"approve\"\n",
-            quoted(rollout_id.as_str())
-        );
-    }
-    text += &expectations(plan, &version);
+    text += &approvals.into_iter().map(|(at_s, stage)| approval(rollout_id, at_s, stage)).collect::<String>();
+    text += &expectations(plan, &version, removes);
     text
 }
 
-/// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need.
-fn expectations(plan: &Plan, version: &str) -> String {
+/// The step that approves a stage.
+fn approval(rollout_id: &RolloutId, at_s: u64, stage: u32) -> String {
+    format!(
+        "\n# Stage {stage} waits for a person, who comes this late. Before it waits, an approval is refused.\n\
+         [[timeline]]\nat = \"{at_s}s\"\ndo = \"order_rollout\"\nrollout = {}\norder = \"approve\"\n",
+        quoted(rollout_id.as_str())
+    )
+}
+
+/// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need. Where devices are
+/// removed, the last stage may wait for one of them.
+fn expectations(plan: &Plan, version: &str, removes: bool) -> String {
     let outcomes: u32 = plan.stages.iter().map(|stage| stage.min_executed).sum();
+    let completed = if removes {
+        "\n# `rollout.completed = 1` is not expected: the last stage waits for devices that were removed before their turn.\n"
+    } else {
+        "\n[[expect]]\nmetric = \"rollout.completed\"\nequals = 1\n"
+    };
     let expected = [
-        ("rollout.completed".to_owned(), "equals = 1".to_owned()),
         ("rollout.aborted".to_owned(), "equals = 0".to_owned()),
         ("rollout.broken_devices".to_owned(), "equals = 0".to_owned()),
         (format!("updated.{version}"), format!("min = {outcomes}")),
     ];
     let each = expected.map(|(metric, bound)| format!("\n[[expect]]\nmetric = {}\n{bound}\n", quoted(&metric)));
-    each.concat()
+    completed.to_owned() + &each.concat()
 }
 
 /// When a person approves each stage that needs it, in seconds from the start of the rehearsal, and its number from 1: a quarter later
@@ -137,10 +149,7 @@ fn approvals(plan: &Plan, policy: &Policy, starts_at_s: u64) -> Vec<(u64, u32)> 
 }
 
 /// The devices of each model or site in all stages, by names that the format allows.
-fn totals(
-    plan: &Plan,
-    by: impl Fn(&crate::rollout::stage::PlannedStage) -> &BTreeMap<String, u32>,
-) -> Vec<(String, u32)> {
+fn totals(plan: &Plan, by: impl Fn(&crate::rollout::stage::PlannedStage) -> &BTreeMap<String, u32>) -> FileNames {
     let mut totals: BTreeMap<&str, u32> = BTreeMap::new();
     for (name, devices) in plan.stages.iter().flat_map(&by) {
         *totals.entry(name).or_default() += devices;
@@ -160,9 +169,17 @@ fn totals(
         used.insert(name.clone());
         name
     };
-    let mut named: Vec<(String, u32)> = largest.iter().map(|(name, devices)| (unique(name), *devices)).collect();
-    let left: u32 = rest.iter().map(|(_, devices)| devices).sum();
-    named.extend((left > 0).then(|| (unique(REST), left)));
+    let mut named = FileNames::default();
+    for (name, devices) in largest {
+        let in_file = unique(name);
+        named.of.insert(name.to_owned(), in_file.clone());
+        named.shares.push((in_file, devices));
+    }
+    if !rest.is_empty() {
+        let in_file = unique(REST);
+        named.shares.push((in_file.clone(), rest.iter().map(|(_, devices)| devices).sum()));
+        named.of.extend(rest.into_iter().map(|(name, _)| (name.to_owned(), in_file.clone())));
+    }
     named
 }
 

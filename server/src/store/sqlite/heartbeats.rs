@@ -136,7 +136,8 @@ impl HeartbeatRows for Writes<'_> {
 impl HeartbeatReads for SqliteReader {
     fn heartbeats(&mut self, after: i64, limit: usize) -> Result<Vec<HeartbeatRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, device_id, boot_epoch, seq, uptime_s, received_at FROM device_heartbeats WHERE id > ?1 ORDER BY id LIMIT ?2",
+            "SELECT id, device_id, boot_epoch, seq, uptime_s, received_at, release_counter FROM device_heartbeats
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
             Ok(HeartbeatRecord {
@@ -145,6 +146,7 @@ impl HeartbeatReads for SqliteReader {
                 sequence: Sequence::new(row.get(2)?, unsigned(row.get(3)?)),
                 uptime_s: unsigned(row.get(4)?),
                 received_at: time(row, 5)?,
+                release_counter: unsigned(row.get(6)?),
             })
         })?;
         Ok(found.collect::<Result<_, _>>()?)

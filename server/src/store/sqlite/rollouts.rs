@@ -611,6 +611,16 @@ impl RolloutReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
+    fn failed_since(&mut self, since: UnixMs) -> Result<Vec<i64>, StoreError> {
+        let sql = format!(
+            "SELECT DISTINCT device FROM updates WHERE state IN ({}) AND ended_at >= ?1 ORDER BY device",
+            words(&UpdateState::all_that(UpdateState::is_failure))
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_map([integer(since.0)], |row| row.get(0))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     fn last_decision(&mut self, rollout: i64) -> Result<Option<DecisionRecord>, StoreError> {
         let mut statement =
             self.connection.prepare_cached(&format!("{DECISION} WHERE rollout = ?1 ORDER BY id DESC LIMIT 1"))?;

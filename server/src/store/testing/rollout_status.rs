@@ -72,6 +72,15 @@ pub fn update_times_and_the_last_decision_are_the_newest(store: &mut impl Store,
     }
     assert_eq!(reader.update_times_ms(9).unwrap(), [700_000, 400_000]);
     assert_eq!(reader.update_times_ms(1).unwrap(), [700_000]);
+    assert_eq!(reader.failed_since(AT).unwrap(), [0; 0]);
+    let last = reader.updates(rollout, &Default::default(), 0, 9).unwrap().pop().unwrap();
+    let next = Update { state: S::Lost, ended_at: Some(AT), ..last.update };
+    commit(store, |store| {
+        let change = Change { rollout, device: last.device_row, before: last.update, next };
+        crate::rules::updates::save(store, &[change])
+    });
+    let failed_since = |since| reader.failed_since(since).unwrap();
+    assert_eq!([AT, AT + Duration::from_secs(1)].map(failed_since), [vec![last.device_row], vec![]]);
     assert_eq!(reader.last_decision(rollout).unwrap().unwrap().what, "created");
     let paused = State::new(AT).decision("paused", "lunch".to_owned(), Vec::new());
     commit(store, |store| decide(store, rollout, &"r1".parse().unwrap(), &paused, &by()));

@@ -38,6 +38,8 @@ use crate::{
 
 /// The operator's token; no outside caller can reach a router in this process.
 const ADMIN_TOKEN: &str = "rehearsal-operator";
+/// The server's database.
+const DATABASE: &str = "ks.sqlite";
 /// A note for readers of every rehearsal's report.
 const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Virtual latency is 0 where nothing delays it.";
 /// The note for real signatures.
@@ -91,6 +93,8 @@ pub struct Rehearsal<'a> {
     pub ends_when_settled: bool,
     /// Which events are logged.
     pub events: EventsKept,
+    /// The server's database is kept in the run folder.
+    pub keeps_database: bool,
 }
 
 /// Rehearses the plan and returns its summary; everything else is in the run folder.
@@ -114,6 +118,9 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O needs nothing from the system"))
     };
     let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
+    if rehearsal.keeps_database {
+        keep(database.path(), out)?;
+    }
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?.flatten();
     let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
@@ -132,10 +139,25 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
     Ok(summarise(about, played))
 }
 
+/// Copies the database into the run folder, with its log if it has one.
+fn keep(from: &Path, out: &Path) -> Result<(), Failure> {
+    for name in [DATABASE.to_owned(), format!("{DATABASE}-wal")] {
+        if from.join(&name).exists() {
+            let kept = out.join(&name);
+            std::fs::copy(from.join(&name), &kept).map_err(|cause| Failure::File {
+                what: "write",
+                path: kept,
+                cause,
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// The server's settings: the scenario's, on a database that need not survive a power cut and that only this process uses.
 fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
     let mut settings = plan.server_settings(ADMIN_TOKEN);
-    settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join("ks.sqlite").display()));
+    settings.insert("DATABASE_URL".to_owned(), format!("file:{}", database.join(DATABASE).display()));
     for (name, value) in [("STORE_SYNCHRONOUS", "off"), ("STORE_LOCKING", "exclusive")] {
         settings.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }

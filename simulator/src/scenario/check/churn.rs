@@ -66,7 +66,10 @@ fn check_one(raw: RawChurn, known: &mut Known<'_>, problems: &mut Problems) -> O
         problems.push(problem.expected("two or more [[fleet.site]], or the kind `unplugged`"));
     }
     let (only_model, only_site) = (only_model.ok()?, only_site.ok()?);
-    known.places.push(At { at: site_at, value: (only_model.clone(), only_site.clone()) });
+    if only_model.is_some() && only_site.is_some() {
+        // A small model or site may have no device with this seed, and then nothing happens to it.
+        known.places.push(At { at: site_at, value: (only_model.clone(), only_site.clone()) });
+    }
     Some(Churn { kind, when: when?, loss_bp: loss_bp?, only_model, only_site })
 }
 

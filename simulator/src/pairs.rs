@@ -1,12 +1,14 @@
 //! Sets of replay pairs, stored as ranges because they are long and have few gaps.
 
 use ks_protocol::id::Sequence;
+use smallvec::SmallVec;
 
 /// A set of replay pairs; a run of consecutive numbers takes the space of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pairs {
-    /// Ascending; between two of one boot epoch at least one number is missing.
-    runs: Vec<Run>,
+    /// Ascending; between two of one boot epoch at least one number is missing. Most devices have one or two, which are in place: each
+    /// heartbeat is added to several sets, and following a pointer in each costs more than the rest.
+    runs: SmallVec<[Run; 2]>,
 }
 
 /// Consecutive numbers of one boot epoch.

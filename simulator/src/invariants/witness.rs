@@ -99,9 +99,11 @@ impl Witness {
         let at = self.started.elapsed();
         let device_id = beat.device_id.as_str();
         let mut seen = self.seen();
-        seen.accepted(at, Heartbeat::PATH, device_id, Sequence::new(beat.boot_epoch, beat.seq.get()));
-        let offered = next.firmware.as_ref().map(|offer| offer.manifest.as_str());
-        seen.beat(at, device_id, beat.firmware.version.as_str(), offered);
+        let version = Some(beat.firmware.version.as_str());
+        seen.accepted(at, Heartbeat::PATH, device_id, Sequence::new(beat.boot_epoch, beat.seq.get()), version);
+        if let Some(offer) = &next.firmware {
+            seen.offered(at, device_id, offer.manifest.as_str());
+        }
     }
 
     /// The download that a request asks for, if any; to be read before the request is answered.
@@ -155,12 +157,14 @@ impl Observations {
         let Some(device_id) = field("device_id").map(|name| name.trim_matches('"')) else { return };
         let (Some(boot_epoch), Some(seq)) = (field("boot_epoch"), field("seq")) else { return };
         let (Ok(boot_epoch), Ok(seq)) = (boot_epoch.parse(), seq.parse()) else { return };
-        self.accepted(at, path, device_id, Sequence::new(boot_epoch, seq));
+        let version = request.split_once("\n  version: ").map(|(_, rest)| rest.lines().next().unwrap_or(""));
+        let version = (path == Heartbeat::PATH).then(|| version.unwrap_or("").trim_matches('"'));
+        self.accepted(at, path, device_id, Sequence::new(boot_epoch, seq), version);
         match path {
             Heartbeat::PATH => {
-                let version = request.split_once("\n  version: ").map(|(_, rest)| rest.lines().next().unwrap_or(""));
-                let offered = answer.split_once("manifest: ").map(|(_, rest)| rest);
-                self.beat(at, device_id, version.unwrap_or("").trim_matches('"'), offered);
+                if let Some((_, manifest)) = answer.split_once("manifest: ") {
+                    self.offered(at, device_id, manifest);
+                }
             }
             Register::PATH => self.registered(at, device_id, request),
             FirmwareStatus::PATH => self.said_of_update(at, device_id, request),
@@ -169,12 +173,16 @@ impl Observations {
         }
     }
 
-    /// A device's request with this pair was accepted.
-    fn accepted(&mut self, at: Duration, path: &str, device_id: &str, sequence: Sequence) {
+    /// A device's request with this pair was accepted; a heartbeat says which version it runs.
+    fn accepted(&mut self, at: Duration, path: &str, device_id: &str, sequence: Sequence, version: Option<&str>) {
         let device = match self.devices.get_mut(device_id) {
             Some(device) => device,
             None => self.devices.entry(device_id.to_owned()).or_default(),
         };
+        if let Some(version) = version.filter(|version| device.version != **version) {
+            version.clone_into(&mut device.version);
+            device.runs_since.insert(version.to_owned(), at);
+        }
         device.last_at = at;
         device.is_registered |= path == Register::PATH;
         let is_beat = path == Heartbeat::PATH;
@@ -193,16 +201,12 @@ impl Observations {
         }
     }
 
-    /// An accepted heartbeat of a device that runs `version`, and the manifest that it was offered, as text.
-    fn beat(&mut self, at: Duration, device_id: &str, version: &str, offered: Option<&str>) {
+    /// A device was offered the release of this manifest, which is text.
+    fn offered(&mut self, at: Duration, device_id: &str, manifest: &str) {
         let Some(device) = self.devices.get_mut(device_id) else { return };
-        if device.version != version {
-            version.clone_into(&mut device.version);
-            device.runs_since.insert(version.to_owned(), at);
-        }
         // In a document the manifest is a string: line feeds are written as `\n` and quotes as `\"`.
-        let named = offered.and_then(|manifest| Some(manifest.split_once("release_id: ")?.1));
-        let Some(release_id) = named.and_then(|rest| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
+        let named = manifest.split_once("release_id: ");
+        let Some(release_id) = named.and_then(|(_, rest)| rest.split(['\\', '\n', '"']).find(|part| !part.is_empty()))
         else {
             return;
         };

@@ -35,12 +35,14 @@ use crate::{
 const UPDATE: &str =
     "u.state, u.boot_epoch, u.said_done, u.offered_at, u.progress_at, u.confirming_since, u.ended_at, u.class";
 
-/// Updates with what [`record_at`] reads.
-const UPDATE_RECORD: &str =
-    "SELECT u.device, d.device_id, u.model, u.site, u.stage, u.detail, s.last_seen_at, e.release_counter,
-        u.state, u.boot_epoch, u.said_done, u.offered_at, u.progress_at, u.confirming_since, u.ended_at, u.class
-     FROM updates u JOIN devices d ON d.id = u.device JOIN device_states s ON s.device = u.device
-        JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release";
+/// Updates with what [`record_at`] reads; `by` says which index finds them, if SQLite would choose another.
+fn update_records(by: &str) -> String {
+    format!(
+        "SELECT u.device, d.device_id, u.model, u.site, u.stage, u.detail, s.last_seen_at, e.release_counter, {UPDATE}
+         FROM updates u {by} JOIN devices d ON d.id = u.device JOIN device_states s ON s.device = u.device
+            JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release"
+    )
+}
 
 /// An update whose columns begin at `first`.
 fn update_at(row: &Row<'_>, first: usize, to_counter: u64) -> rusqlite::Result<Update> {
@@ -124,7 +126,8 @@ fn tally(connection: &Connection, rollout: i64, silent_before: Option<UnixMs>) -
 fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Vec<Cell>, StoreError> {
     cells(
         connection,
-        "SELECT u.stage, u.model, u.site, u.state, count(*) FROM updates u JOIN device_states s ON s.device = u.device
+        "SELECT u.stage, u.model, u.site, u.state, count(*)
+         FROM updates u INDEXED BY updates_turn JOIN device_states s ON s.device = u.device
          WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2
          GROUP BY u.stage, u.model, u.site",
         params![rollout, integer(silent_before.0)],
@@ -307,8 +310,9 @@ impl RolloutRows for Writes<'_> {
         silent_before: Option<UnixMs>,
     ) -> Result<Vec<UpdateRecord>, StoreError> {
         let sql = format!(
-            "{UPDATE_RECORD} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR (u.is_open = 1 AND s.last_seen_at < ?2))
-             ORDER BY +u.device", // sorted, so that the few in such a state are found by their index
+            "{} WHERE u.rollout = ?1 AND u.state IN ({}) AND (?2 IS NULL OR (u.is_open = 1 AND s.last_seen_at < ?2))
+             ORDER BY u.device",
+            update_records("INDEXED BY updates_turn"), // otherwise it reads every device of the rollout, to have them in order
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
@@ -559,7 +563,7 @@ impl RolloutReads for SqliteReader {
         filter.and_if("u.state = ?", which.state.map(|state| state.as_str().to_owned()));
         filter.and_if("u.site = ?", which.site.clone());
         filter.and_if("u.model = ?", which.model.clone());
-        let sql = format!("{UPDATE_RECORD} {} ORDER BY u.device LIMIT {}", filter.clause(), rows(limit));
+        let sql = format!("{} {} ORDER BY u.device LIMIT {}", update_records(""), filter.clause(), rows(limit));
         let mut statement = self.connection.prepare(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), record_at)?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -596,7 +600,8 @@ impl RolloutReads for SqliteReader {
                 "s.last_seen_at"
             }
         };
-        let sql = format!("{UPDATE_RECORD} {} ORDER BY {order}, u.device LIMIT {}", filter.clause(), rows(limit));
+        let sql =
+            format!("{} {} ORDER BY {order}, u.device LIMIT {}", update_records(""), filter.clause(), rows(limit));
         let mut statement = self.connection.prepare(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), record_at)?;
         Ok(found.collect::<Result<_, _>>()?)

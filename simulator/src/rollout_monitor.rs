@@ -10,7 +10,9 @@ use std::{
 
 use ks_protocol::{id::RolloutId, time::UnixMs};
 use ks_reports::review::Review;
-use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary};
+use ks_reports::run_folder::{
+    ActionTime, DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary,
+};
 use ks_server::rollout::{
     gate::{Test, Verdict, judge},
     policy::Policy,
@@ -84,6 +86,14 @@ impl ObservedRollouts {
         Some(Duration::from_millis(first.since_ms(self.epoch)).as_secs_f64())
     }
 
+    fn action_time(&self, decision: &ObservedDecision) -> ActionTime {
+        ActionTime {
+            at_s: Duration::from_millis(decision.at.since_ms(self.epoch)).as_secs_f64(),
+            decision: decision.decision.clone(),
+            by: by(decision),
+        }
+    }
+
     /// The rollout whose release broke most devices, else one that was stopped, else the first.
     fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
         let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
@@ -96,6 +106,11 @@ impl ObservedRollouts {
     /// The summary of the worst rollout.
     fn summary(&self, total: &Measurements) -> Option<RolloutSummary> {
         let (rollout, decisions) = self.worst(total)?;
+        let is_action =
+            |decision: &ObservedDecision| matches!(decision.decision.as_str(), "paused" | "aborted" | "alert");
+        let is_state = |decision: &ObservedDecision| {
+            is_action(decision) && decision.decision.eq_ignore_ascii_case(&rollout.status)
+        };
         Some(RolloutSummary {
             rollout_id: rollout.rollout_id.to_string(),
             release: rollout.version.clone(),
@@ -105,6 +120,8 @@ impl ObservedRollouts {
             broken_devices: total.broken_by(&rollout.version),
             started_at_s: self.first_s(decisions, |decision| decision.decision == "created"),
             detected_at_s: self.first_s(decisions, is_against_the_release),
+            first_action: decisions.iter().find(|decision| is_action(decision)).map(|first| self.action_time(first)),
+            last_action: decisions.iter().rfind(|decision| is_state(decision)).map(|last| self.action_time(last)),
             first_broken_at_s: self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64),
             completed_at_s: self.first_s(decisions, |decision| decision.decision == "completed"),
         })
@@ -257,6 +274,21 @@ fn is_settled(rollout: &ObservedRollout) -> bool {
     let under_way = ["OFFERED", "DOWNLOADING", "INSTALLING", "CONFIRMING"];
     let is_over = matches!(rollout.status.as_str(), "ABORTED" | "COMPLETED");
     is_over && under_way.iter().all(|state| rollout.updates.get(*state).is_none_or(|count| *count == 0))
+}
+
+/// Whether the engine acted or alerted people because a gate failed: whether it found something, and did not just wait too long.
+pub fn is_by_a_gate(decision: &ObservedDecision) -> bool {
+    let acts = matches!(decision.decision.as_str(), "paused" | "aborted" | "alert");
+    acts && decision.is_engines() && decided_by(decision).is_some()
+}
+
+/// Who made a decision: `gate 1 of all`, `the engine`, `a person`.
+fn by(decision: &ObservedDecision) -> String {
+    match decided_by(decision).filter(|_| is_by_a_gate(decision)) {
+        Some(gate) => format!("gate {} of {}", gate.gate + 1, gate.of),
+        None if decision.is_engines() => "the engine".to_owned(),
+        None => "a person".to_owned(),
+    }
 }
 
 /// Whether the engine stopped a release.

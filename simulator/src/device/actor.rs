@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::{
     backoff::Backoff,
     exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, heartbeat, pending},
+    fate::Gone,
     machine::{DeviceState, Machine},
     pending::PendingMessages,
 };
@@ -420,6 +421,11 @@ impl Device {
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account.pending_periods = self.pending.take(self.shard.time.elapsed());
         account.releases.at_end = self.condition();
+        account.releases.gone = match self.machine.state() {
+            DeviceState::Revoked => Some(Gone::Revoked),
+            DeviceState::Dead if account.releases.broken_by().is_none() => Some(Gone::Removed),
+            _ => None,
+        };
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }

@@ -110,7 +110,11 @@ mod tests {
             HotWork::Beat(beat)
         };
         let quiet: Vec<HotWork> = kinds[0].iter().map(quiet).collect();
-        assert_eq!(prepared(&mut store, &quiet), 4, "the check, the pair, the heartbeat, its update: no command is open");
+        assert_eq!(
+            prepared(&mut store, &quiet),
+            4,
+            "the check, the pair, the heartbeat, its update: no command is open"
+        );
     }
 
     fn rows(connection: &Connection) -> i64 {

@@ -1,7 +1,7 @@
 //! A release manager's questions about a rollout, answered in sentences; every form of the report has the same ones.
 
 use crate::moments::Moments;
-use crate::number::{grouped, share, span};
+use crate::number::{group_in_sentence, grouped, share, span};
 use crate::review::{Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, TrueState, Truth};
 
 /// What was rolled out, and to how many devices.
@@ -34,7 +34,8 @@ pub(crate) fn found(of: &RolloutReview, moments: Moments) -> String {
                 (true, "alert") => "Only after it was completed",
                 (true, _) => "Yes, after it was completed",
             };
-            let nothing = if is_stopped(of) { "" } else { " Nothing was stopped." };
+            let is_alert = found.decision == "alert";
+            let nothing = if is_alert && !is_stopped(of) { " Nothing was stopped." } else { "" };
             format!("{when}: {}{nothing}", acted(of, found, moments))
         }
         (Some(found), false) => {
@@ -100,7 +101,7 @@ fn decided(of: &RolloutReview, action: &Action, moments: Moments) -> String {
         Some(gate) => {
             format!(", when {} of {} with an outcome had failed", grouped(gate.failed), devices(gate.executed))
         }
-        None if action.is_engines => format!(": {}", action.why),
+        None if action.is_engines => format!(": {}", group_in_sentence(&action.why)),
         None => String::new(),
     };
     format!("{by} {did} {}, {place}{reason}", after_its_start(of, action.at_s, moments))
@@ -418,6 +419,15 @@ mod tests {
             "{text}"
         );
         let resumed = Action { decision: "resumed".into(), ..paused.clone() };
+        let gates_pause = Some(Action { decision: "paused".into(), ..gates });
+        of = RolloutReview {
+            found: gates_pause,
+            state: "COMPLETED".into(),
+            others: vec![resumed.clone()],
+            ..sample::review()
+        };
+        let text = plain(&found(&of, moments()));
+        assert!(text.starts_with("Yes: gate 1 of all paused it") && !text.contains("Nothing was stopped"), "{text}");
         of =
             RolloutReview { found: None, state: "COMPLETED".into(), others: vec![paused, resumed], ..sample::review() };
         let text = plain(&found(&of, moments()));

@@ -39,7 +39,7 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
     let act = format!("into the run{when}{what}");
     let figures = [
         ("Release", of.release.clone(), format!("rollout {}", of.rollout_id)),
-        ("State", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
+        ("State", of.state.replace('_', " ").to_lowercase(), "in the end".into()),
         (
             "Devices that installed it",
             grouped(of.installed_devices),

@@ -21,7 +21,8 @@ pub(super) fn actions(
     let first_late = decisions.iter().position(|decision| decision.decision == "late").filter(|_| found.is_none());
     let is_other = |(index, decision): &(usize, &ObservedDecision)| {
         let holds_back = matches!(decision.decision.as_str(), "paused" | "resumed" | "aborted");
-        Some(*index) != found && (holds_back || Some(*index) == first_late)
+        let is_unjudged = decision.decision == "alert" && !is_by_a_gate(decision);
+        Some(*index) != found && (holds_back || is_unjudged || Some(*index) == first_late)
     };
     let others = decisions.iter().enumerate().filter(is_other).take(OTHERS_MAX);
     let found = found.and_then(|index| decisions.get(index)).map(|decision| action(with, decision, targets));

@@ -72,7 +72,7 @@ fn story(with: &With<'_>, target: &Target<'_>, confirmed_at: Option<UnixMs>) -> 
 }
 
 /// What happened to a device after the offer that the release did not do: other releases, a loss of power, a move, its removal.
-/// Of interruptions only those that say why it is silent or failed: the last before it failed, and the last one of all.
+/// Of interruptions only those that may say why it is silent or failed: the last before it failed, and the last one of all.
 fn otherwise(with: &With<'_>, target: &Target<'_>) -> Vec<(f64, String)> {
     let update = target.update;
     let Some(from) = update.offered_at.map(|at| with.since_start(at)) else { return Vec::new() };
@@ -88,6 +88,9 @@ fn otherwise(with: &With<'_>, target: &Target<'_>) -> Vec<(f64, String)> {
             FateEvent::Written(_) => continue,
         };
         events.push((fate.at.as_secs_f64(), what));
+    }
+    if target.fate == Fate::Broken {
+        return events; // the release itself is the reason
     }
     let until = fates.iter().find(|fate| fate.what.breaks()).map_or(with.lasted, |fate| fate.at);
     let failed_at = update.ended_at.filter(|_| update.state.is_failure()).map(|at| with.since_start(at));

@@ -30,7 +30,7 @@ fn of_gate(of: &RolloutReview, gate: &GateThresholds, moments: Moments) -> Strin
     } else {
         ""
     };
-    format!("<h3>{}</h3>\n{}{uncertain}", text(&heading), table("cards", &heading, &columns, &rows))
+    format!("<h3>{}</h3>\n{}{uncertain}", text(&heading), table("cards thresholds", &heading, &columns, &rows))
 }
 
 fn line(of: &RolloutReview, gate: &GateThresholds, row: &ThresholdOutcome, moments: Moments) -> String {

@@ -237,11 +237,11 @@ pub(crate) fn story(of: &DeviceStory, moments: Moments) -> String {
             format!("day\u{a0}{day}, {time}")
         }
     };
-    let mut told: Vec<(f64, String)> =
+    let mut happened: Vec<(f64, String)> =
         of.events.iter().map(|event| (event.at_s, event.what.replace('_', " "))).collect();
-    told.extend(of.last_seen_s.filter(|_| of.is_silent).map(|last_seen_s| (last_seen_s, "last heard".to_owned())));
-    told.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
-    let mut events: Vec<String> = told.into_iter().map(|(at_s, what)| format!("{what} {}", when(at_s))).collect();
+    happened.extend(of.last_seen_s.filter(|_| of.is_silent).map(|last_seen_s| (last_seen_s, "last heard".to_owned())));
+    happened.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
+    let mut events: Vec<String> = happened.into_iter().map(|(at_s, what)| format!("{what} {}", when(at_s))).collect();
     let has_end =
         of.events.iter().any(|event| event.what == of.believed || event.what.eq_ignore_ascii_case(&of.believed));
     if !has_end {

@@ -146,8 +146,8 @@ fn who(events: &[Value], said: &[&str]) -> BTreeSet<String> {
 
 /// A share as the report writes it: two decimals, half rounded up.
 fn percent(part: u64, whole: u64) -> String {
-    let doubled = part * 20_000 / whole;
-    let hundredths = doubled / 2 + doubled % 2;
+    let halves = part * 20_000 / whole;
+    let hundredths = halves / 2 + halves % 2;
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 

@@ -1,4 +1,4 @@
-//! Goal: the review says what became of a rollout and of each device when the end is not a plain abort or completion: alerts, pauses,
+//! Goal: the review describes a rollout and the fate of each device when the end is not a plain abort or completion: alerts, pauses,
 //! people's orders, rollbacks, removed devices, and a later release.
 //! Method: the real executable; the review is held against the decisions and the event log.
 #![allow(
@@ -200,13 +200,13 @@ fn devices_that_were_removed_are_gone_otherwise() {
     assert_eq!(count(&review, |cell| cell["fate"] == "gone"), removed.len());
     assert_eq!(count(&review, |cell| cell["is_silent"] == true), bricked.len());
     let stories = review["stories"].as_array().unwrap();
-    let mut told = 0;
+    let mut described = 0;
     for story in stories.iter().filter(|story| removed.contains(story["device_id"].as_str().unwrap())) {
         let events = story["events"].as_array().unwrap();
-        told += usize::from(events.iter().any(|event| event["what"] == "removed"));
+        described += usize::from(events.iter().any(|event| event["what"] == "removed"));
         assert_ne!(story["believed"], "CONFIRMED", "{story}");
     }
-    assert!(told > 5, "{stories:?}");
+    assert!(described > 5, "{stories:?}");
     let said = format!("{} devices are gone otherwise: removed, revoked, or broken by another release.", removed.len());
     assert!(short_form(&run).contains(&said), "{said}");
 }

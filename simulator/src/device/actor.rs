@@ -421,11 +421,7 @@ impl Device {
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account.pending_periods = self.pending.take(self.shard.time.elapsed());
         account.releases.at_end = self.condition();
-        account.releases.gone = match self.machine.state() {
-            DeviceState::Revoked => Some(Gone::Revoked),
-            DeviceState::Dead if account.releases.broken_by().is_none() => Some(Gone::Removed),
-            _ => None,
-        };
+        account.releases.gone = Gone::of(self.machine.state(), &account.releases);
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }

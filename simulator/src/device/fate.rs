@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
+use super::machine::DeviceState;
 use crate::ground_truth::{InstallOutcome, Subject};
 
 /// What a device noted for the end of the run.
@@ -23,6 +24,17 @@ pub enum Gone {
     Removed,
     /// The server revoked it, and it knows.
     Revoked,
+}
+
+impl Gone {
+    /// Of a device in this state, with these notes.
+    pub fn of(state: DeviceState, notes: &FateNotes) -> Option<Self> {
+        match state {
+            DeviceState::Revoked => Some(Self::Revoked),
+            DeviceState::Dead if notes.broken_by().is_none() => Some(Self::Removed),
+            _ => None,
+        }
+    }
 }
 
 impl FateNotes {

@@ -8,7 +8,7 @@ use crate::{
     rollout_monitor::{decided_by, is_by_a_gate},
 };
 
-/// Most other decisions that are told.
+/// Most other decisions that are kept.
 const OTHERS_MAX: usize = 10;
 
 /// The decision that found the bug, if one did, and the others that held the rollout back or let it go on.

@@ -96,20 +96,20 @@ fn otherwise(with: &With<'_>, target: &Target<'_>) -> Vec<(f64, String)> {
     let failed_at = update.ended_at.filter(|_| update.state.is_failure()).map(|at| with.since_start(at));
     let episodes = with.churn.get(&update.device_id).map(Vec::as_slice).unwrap_or_default();
     let cut = |episode: &&Episode| {
-        let is_told = episode.is_without_power() || episode.kind == ChurnKind::Removed;
-        is_told && episode.from >= from && episode.from < until
+        let is_a_reason = episode.is_without_power() || episode.kind == ChurnKind::Removed;
+        is_a_reason && episode.from >= from && episode.from < until
     };
     let before_failure = |episode: &&Episode| failed_at.is_some_and(|failed_at| episode.from <= failed_at);
     let last = episodes.iter().rev().find(cut);
     let before = episodes.iter().rev().filter(before_failure).find(cut);
     for episode in [before.filter(|before| Some(*before) != last), last].into_iter().flatten() {
-        events.extend(told(with, episode, until));
+        events.extend(interruption(with, episode, until));
     }
     events
 }
 
 /// An interruption with its end, if that came before the device's own.
-fn told(with: &With<'_>, episode: &Episode, until: Duration) -> Vec<(f64, String)> {
+fn interruption(with: &With<'_>, episode: &Episode, until: Duration) -> Vec<(f64, String)> {
     let (begins, ends) = match episode.kind {
         ChurnKind::Removed => ("removed", ""),
         ChurnKind::Moved => ("unplugged to be moved", "plugged in again"),

@@ -94,13 +94,21 @@ impl ObservedRollouts {
         }
     }
 
-    /// The rollout whose release broke most devices, else one that was stopped, else the first.
+    /// The rollout whose release broke most devices, else one that was stopped, else the first. A rollback comes after the rollouts
+    /// that broke something: it is their consequence.
     fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
         let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
         let severity = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
-            (total.broken_by(&rollout.version), is_stopped(rollout))
+            let broken = total.broken_by(&rollout.version);
+            (broken > 0 && !self.is_rollback(&rollout.rollout_id), broken, is_stopped(rollout))
         };
         self.rollouts.iter().rev().max_by_key(severity)
+    }
+
+    /// Whether the server started it to roll another one back.
+    fn is_rollback(&self, rollout_id: &RolloutId) -> bool {
+        let of = rollout_id.as_str().strip_suffix("-back");
+        of.is_some_and(|of| self.rollouts.iter().any(|(other, _)| other.rollout_id.as_str() == of))
     }
 
     /// The summary of the worst rollout.
@@ -369,6 +377,7 @@ fn reading(gate: &ObservedGate) -> GateSample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Broken;
 
     fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> ObservedGate {
         let share_ppm = failed * 1_000_000 / 40;
@@ -406,6 +415,39 @@ mod tests {
             fails_from_ppm(&reading, &policy())
         };
         assert_eq!([10, 120, 199, 200, 400].map(from), [100_000, 8_333, 5_025, 10_000, 7_500].map(Some));
+    }
+
+    /// What broke most devices is reported first, but a rollback only if the release that it takes back broke none.
+    #[test]
+    fn the_worst_rollout_is_not_the_rollback_of_one_that_broke_devices() {
+        let rollout = |name: &str, version: &str| ObservedRollout {
+            rollout_id: name.parse().unwrap(),
+            version: version.to_owned(),
+            status: "RUNNING".to_owned(),
+            stage: 0,
+            stages: 2,
+            share_bp: 10_000,
+            targets: 9,
+            updates: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            gates: Vec::new(),
+            policy: policy(),
+        };
+        let rollouts = [("r", "2"), ("r-back", "1b"), ("s", "3")];
+        let seen = ObservedRollouts {
+            rollouts: rollouts.map(|(name, version)| (rollout(name, version), Vec::new())).into(),
+            ..ObservedRollouts::default()
+        };
+        let worst = |broken: &[(&str, u64)]| {
+            let mut total = Measurements::default();
+            for (version, devices) in broken {
+                total.broke(version, Broken { devices: *devices, first_at: Duration::ZERO });
+            }
+            seen.worst(&total).unwrap().0.rollout_id.as_str().to_owned()
+        };
+        assert_eq!(worst(&[("2", 2), ("1b", 3)]), "r");
+        assert_eq!(worst(&[("2", 2), ("1b", 9), ("3", 4)]), "s");
+        assert_eq!((worst(&[("1b", 3)]).as_str(), worst(&[]).as_str()), ("r-back", "r"));
     }
 
     #[test]

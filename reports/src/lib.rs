@@ -36,6 +36,7 @@ pub use files::{
     create_new, read_decisions, read_review, read_rollouts, read_summary, read_ticks, write_review, write_summary,
 };
 pub use latency_log::{LatencyLogWriter, read_latency};
+pub use number::grouped_by;
 
 use review::REVIEW;
 use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, TICKS};

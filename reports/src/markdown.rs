@@ -55,11 +55,13 @@ fn answered(of: &RolloutReview, moments: Moments) -> String {
     for (question, answer) in answers {
         out.push_str(&format!("- **{question}** {}\n", text(&answer)));
     }
-    out.push_str("\n| Model | Targets | Had it | Confirmed | Failed | Broken in truth | Silent |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    let columns = of.columns();
+    let headings: String = columns.iter().map(|column| format!(" {} |", answers::capitalized(column))).collect();
+    out.push_str(&format!("\n| Model |{headings}\n| --- |{}\n", " ---: |".repeat(columns.len())));
     let by_model = of.counted(|cell| cell.model.clone());
     let sum = [("all".to_owned(), of.sum())];
     for (name, counts) in by_model.iter().take(MODELS_MAX).chain(&sum) {
-        let counts: String = counts.iter().map(|count| format!(" {} |", grouped(*count))).collect();
+        let counts: String = counts.iter().take(columns.len()).map(|count| format!(" {} |", grouped(*count))).collect();
         out.push_str(&format!("| {} |{counts}\n", text(name)));
     }
     out.push('\n');
@@ -68,7 +70,7 @@ fn answered(of: &RolloutReview, moments: Moments) -> String {
     }
     let more = of.stories_total.saturating_sub(STORIES_MAX as u64);
     if more > 0 {
-        out.push_str(&format!("- and {} more: see the report\n", answers::devices(more)));
+        out.push_str(&format!("- and {} more: see the report\n", grouped(more)));
     }
     out.push('\n');
     out
@@ -196,7 +198,7 @@ mod tests {
         summary.reasons = vec!["a gate failed".into()];
         let text = super::summary(&summary, None).replace('\u{a0}', " ");
         let sentence =
-            "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.66 %) and was aborted";
+            "**Rollout:** Release 1.1\\|&lt;b&gt; broke 7 of 150 devices that installed it (4.67 %) and was aborted";
         assert!(text.find(sentence).unwrap() < text.find("- a gate failed").unwrap(), "{text}");
     }
 

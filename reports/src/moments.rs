@@ -19,16 +19,12 @@ impl Moments {
         Some(at.strftime("%a\u{a0}%Y-%m-%d %H:%M\u{a0}UTC").to_string())
     }
 
-    /// The time of day of a moment, with the day of the run if that is not the first: `13:05`, `day 2, 01:20`.
-    pub(crate) fn time_of_day(self, at_s: f64) -> Option<String> {
+    /// The day of a moment, from 1 for that of the run's start, and the time of day: `(2, "01:20")`.
+    pub(crate) fn time_of_day(self, at_s: f64) -> Option<(i64, String)> {
         let started = self.0?;
         let at = started.checked_add(SignedDuration::try_from_secs_f64(at_s).ok()?).ok()?;
         let day = |at: Timestamp| at.as_second().div_euclid(86_400);
-        let time = at.strftime("%H:%M");
-        match day(at) - day(started) {
-            0 => Some(time.to_string()),
-            days => Some(format!("day\u{a0}{}, {time}", days + 1)),
-        }
+        Some((day(at) - day(started) + 1, at.strftime("%H:%M").to_string()))
     }
 }
 
@@ -42,8 +38,8 @@ mod tests {
         let date = |at_s| moments.date(at_s).unwrap().replace('\u{a0}', " ");
         assert_eq!(date(7_684.0), "Thu 2026-01-01 02:08 UTC");
         assert_eq!(date(59.0 * 86_400.0), "Sun 2026-03-01 00:00 UTC");
-        let time = |at_s| moments.time_of_day(at_s).unwrap().replace('\u{a0}', " ");
-        assert_eq!([time(7_684.0), time(91_200.0)], ["02:08", "day 2, 01:20"]);
+        let time = |at_s| moments.time_of_day(at_s).unwrap();
+        assert_eq!([time(7_684.0), time(91_200.0)], [(1, "02:08".to_owned()), (2, "01:20".to_owned())]);
     }
 
     #[test]

@@ -1,22 +1,47 @@
 //! Numbers formatted for readers.
 
-/// Groups the digits of a whole number by threes: `300 000`, with no-break spaces.
-pub(crate) fn grouped(number: u64) -> String {
-    group(&number.to_string())
-}
+use std::fmt::Display;
 
-/// Puts a no-break space between groups of three digits of the part before the point.
-fn group(number: &str) -> String {
-    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("−", digits));
-    let mut grouped = String::from(sign);
+/// Between groups of three digits.
+const SEPARATOR: char = '\u{a0}';
+
+/// A whole number, its digits in groups of three: `1,234,567`.
+pub fn grouped_by(number: impl Display, separator: char) -> String {
+    let number = number.to_string();
+    let (sign, digits) = number.strip_prefix('-').map_or(("", number.as_str()), |digits| ("-", digits));
+    let mut text = sign.to_owned();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push('\u{a0}');
+            text.push(separator);
         }
-        grouped.push(digit);
+        text.push(digit);
     }
+    text
+}
+
+/// Groups the digits of a whole number by threes: `300 000`, with no-break spaces.
+pub(crate) fn grouped(number: u64) -> String {
+    grouped_by(number, SEPARATOR)
+}
+
+/// Groups the digits of the part before the point.
+fn group(number: &str) -> String {
+    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+    let grouped = grouped_by(whole, SEPARATOR).replace('-', "−");
     fraction.map_or(grouped.clone(), |fraction| format!("{grouped}.{fraction}"))
+}
+
+/// A sentence with its whole numbers grouped, but for names of releases.
+pub(crate) fn group_in_sentence(sentence: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in sentence.split(' ') {
+        let number = word.trim_end_matches(['.', ',', ';']);
+        let is_number = !number.is_empty() && number.chars().all(|sign| sign.is_ascii_digit());
+        let is_name = words.last().is_some_and(|before| before == "release");
+        let end = word.strip_prefix(number).unwrap_or_default();
+        words.push(if is_number && !is_name { group(number) + end } else { word.to_owned() });
+    }
+    words.join(" ")
 }
 
 /// A number with `decimals` decimals at most, trailing zeros dropped.
@@ -94,17 +119,20 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{}\u{a0}MB", group(&trimmed(bytes as f64 / 1e6, 1)))
 }
 
-/// `part` of `whole` in per cent, cut rather than rounded: only the whole is 100 %, and only zero is 0 %.
+/// `part` of `whole` in per cent, half rounded up; only the whole is 100 %, and only zero is 0 %.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".into();
     }
-    let percent = part as f64 / whole as f64 * 100.0;
-    match (part, percent) {
-        (0, _) => "0\u{a0}%".into(),
-        (_, percent) if percent < 0.01 => "<\u{a0}0.01\u{a0}%".into(),
-        (part, _) if part >= whole => "100\u{a0}%".into(),
-        (_, percent) => format!("{:.2}\u{a0}%", (percent * 100.0 + 1e-9).floor() / 100.0),
+    if part >= whole {
+        return "100\u{a0}%".into();
+    }
+    let whole = u128::from(whole);
+    match (u128::from(part) * 20_000 + whole) / (2 * whole) {
+        _ if part == 0 => "0\u{a0}%".into(),
+        0 => "<\u{a0}0.01\u{a0}%".into(),
+        10_000.. => ">\u{a0}99.99\u{a0}%".into(),
+        hundredths => format!("{}.{:02}\u{a0}%", hundredths / 100, hundredths % 100),
     }
 }
 
@@ -155,11 +183,35 @@ mod tests {
 
     #[test]
     fn a_share_is_never_rounded_to_all_or_nothing() {
-        assert_eq!(plain(&share(999_999, 1_000_000)), "99.99 %");
-        assert_eq!(plain(&share(1, 1_000_000)), "< 0.01 %");
+        assert_eq!(plain(&share(999_999, 1_000_000)), "> 99.99 %");
+        assert_eq!(plain(&share(999_949, 1_000_000)), "99.99 %");
+        assert_eq!([plain(&share(1, 1_000_000)), plain(&share(1, 20_000))], ["< 0.01 %", "0.01 %"]);
         assert_eq!(plain(&share(5, 5)), "100 %");
         assert_eq!(plain(&share(1, 500)), "0.20 %");
         assert_eq!(plain(&share(0, 0)), "–");
+    }
+
+    #[test]
+    fn a_half_is_rounded_up() {
+        let cases = [
+            ((7, 150), "4.67 %"),
+            ((1, 3), "33.33 %"),
+            ((2, 3), "66.67 %"),
+            ((1, 800), "0.13 %"),
+            ((3, 20_000), "0.02 %"),
+        ];
+        for ((part, whole), text) in cases {
+            assert_eq!(plain(&share(part, whole)), text, "{part} of {whole}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_sentences_are_grouped_and_names_are_not() {
+        let text = "Below 1719 devices, 10000; 0.50 % of KS-2000, release 20260101.";
+        assert_eq!(
+            plain(&group_in_sentence(text)),
+            "Below 1 719 devices, 10 000; 0.50 % of KS-2000, release 20260101."
+        );
     }
 
     #[test]

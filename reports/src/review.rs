@@ -38,8 +38,13 @@ pub struct RolloutReview {
     pub policy: Vec<String>,
     /// Devices that each stage adds.
     pub stage_devices: Vec<u64>,
-    /// What stopped it first; none if nothing did.
-    pub stop: Option<Stop>,
+    /// When it was completed; none if it was not.
+    pub completed_at_s: Option<f64>,
+    /// What answers whether the bug was found: the engine's first decision for which a gate failed, which paused or ended it or,
+    /// after it was completed, alerted people.
+    pub found: Option<Action>,
+    /// The other decisions that held it back or let it go on, by people and by the engine, in order; not more than the first 10.
+    pub others: Vec<Action>,
     /// Its targets, counted; each device is in one cell.
     pub cells: Vec<Cell>,
     /// Devices that it harmed, or that the server believes harmed, in the order in which that happened; not more than the first
@@ -75,7 +80,7 @@ pub struct DeviceStory {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoryEvent {
     pub at_s: f64,
-    /// `offered`, `confirmed`, `died`, `LOST`; capital letters are what the server decided.
+    /// `offered`, `confirmed`, `died`, `removed`, `LOST`; capital letters are what the server decided.
     pub what: String,
 }
 
@@ -92,7 +97,7 @@ pub struct GateThresholds {
     pub threshold_bp: u16,
     /// Until when the evidence would have been the same; none if nothing ended the rollout.
     pub evidence_until_s: Option<f64>,
-    /// The decision that ended the evidence: `aborted`, `paused`, `completed`.
+    /// The decision that ended the evidence: `aborted`, `paused`, `completed`, `watched`.
     pub evidence_ends_with: Option<String>,
     /// Thresholds, the strictest first; none if the test does not use one, or if the server's decision does not follow from
     /// what was recovered of its evidence.
@@ -128,11 +133,11 @@ pub struct Trip {
     pub breaks: u64,
 }
 
-/// The first decision that paused or ended a rollout.
+/// A decision that held a rollout back or let it go on, or that alerted people.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stop {
+pub struct Action {
     pub at_s: f64,
-    /// `paused`, `aborted`.
+    /// `paused`, `resumed`, `aborted`, `alert`; `late` if failures were reported and no gate failed.
     pub decision: String,
     /// In which stage, from 0.
     pub stage: u32,
@@ -159,9 +164,9 @@ pub struct Cell {
     pub truth: Truth,
     /// It was installed on them.
     pub is_installed: bool,
-    /// It has broken them.
-    pub is_broken: bool,
-    /// It was installed on them, and the server had not heard from them for a while when the run ended.
+    /// What had become of them when the run ended.
+    pub fate: Fate,
+    /// They are broken by it, or still have it, and the server had not heard from them for a while when the run ended.
     pub is_silent: bool,
     /// How many.
     pub devices: u64,
@@ -201,6 +206,23 @@ impl Truth {
     }
 }
 
+/// What had become of a target of a release when the run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The release was never installed on it.
+    #[default]
+    Without,
+    /// The release was installed on it, and nothing else since.
+    HasIt,
+    /// It had the release, and runs other firmware now: it was rolled back, or took a later release.
+    Rescued,
+    /// The release broke it.
+    Broken,
+    /// It is gone for another reason: it was removed or revoked, or another release broke it.
+    Gone,
+}
+
 /// What is true of a target when the run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrueState {
@@ -214,14 +236,26 @@ pub enum TrueState {
     Lies,
     /// The release breaks it, and has not yet.
     NotBrokenYet,
+    /// It had the release, and runs other firmware now.
+    Rescued,
+    /// It is gone for a reason other than the release.
+    Gone,
     /// The release broke it.
     Broken,
 }
 
 impl TrueState {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Without, Self::Works, Self::OldFirmware, Self::Lies, Self::NotBrokenYet, Self::Broken];
+    pub const ALL: [Self; 8] = [
+        Self::Without,
+        Self::Works,
+        Self::OldFirmware,
+        Self::Lies,
+        Self::NotBrokenYet,
+        Self::Rescued,
+        Self::Gone,
+        Self::Broken,
+    ];
 
     /// In words, as the heading of a column.
     pub fn as_str(self) -> &'static str {
@@ -231,6 +265,8 @@ impl TrueState {
             Self::OldFirmware => "Old firmware again",
             Self::Lies => "Lies",
             Self::NotBrokenYet => "Not broken yet",
+            Self::Rescued => "Other firmware since",
+            Self::Gone => "Gone otherwise",
             Self::Broken => "Broken",
         }
     }
@@ -242,20 +278,33 @@ const FAILURES: [&str; 6] = ["FAILED", "REJECTED", "TIMED_OUT", "LOST", "ROLLED_
 impl Cell {
     /// What is true of these targets.
     pub fn true_state(&self) -> TrueState {
-        match self.truth {
-            _ if self.is_broken => TrueState::Broken,
-            _ if !self.is_installed => TrueState::Without,
-            Truth::Good | Truth::InstallFails => TrueState::Works,
-            Truth::BootFails => TrueState::OldFirmware,
-            Truth::Lies => TrueState::Lies,
-            Truth::Bricks | Truth::Dies => TrueState::NotBrokenYet,
+        match (self.fate, self.truth) {
+            (Fate::Broken, _) => TrueState::Broken,
+            (Fate::Gone, _) => TrueState::Gone,
+            (Fate::Rescued, _) => TrueState::Rescued,
+            (Fate::Without, _) => TrueState::Without,
+            (Fate::HasIt, Truth::Good | Truth::InstallFails) => TrueState::Works,
+            (Fate::HasIt, Truth::BootFails) => TrueState::OldFirmware,
+            (Fate::HasIt, Truth::Lies) => TrueState::Lies,
+            (Fate::HasIt, Truth::Bricks | Truth::Dies) => TrueState::NotBrokenYet,
         }
     }
 
     /// Its devices in the columns that they belong to.
     fn counts(&self) -> Counts {
-        [true, self.is_installed, self.is_confirmed(), self.is_failed(), self.is_broken, self.is_silent]
+        let is_gone = self.fate == Fate::Gone;
+        [true, self.is_installed, self.is_confirmed(), self.is_failed(), self.is_broken(), self.is_silent, is_gone]
             .map(|is_in| if is_in { self.devices } else { 0 })
+    }
+
+    /// The release has broken them.
+    pub fn is_broken(&self) -> bool {
+        self.fate == Fate::Broken
+    }
+
+    /// They never got it, though they could have, and it did not fail on them.
+    pub fn is_spared(&self) -> bool {
+        self.fate == Fate::Without && !self.is_failed()
     }
 
     /// The server believes that the update was confirmed.
@@ -275,13 +324,17 @@ impl Cell {
                 self.is_confirmed()
             }
             TrueState::Works => self.is_failed(),
-            TrueState::Without => false,
+            TrueState::Rescued => self.is_failed() && !self.truth.is_bad(),
+            TrueState::Without | TrueState::Gone => false,
         }
     }
 }
 
-/// Targets of a place by their outcome: all, that had it, confirmed, failed, broken in truth, silent.
-pub type Counts = [u64; 6];
+/// Targets of a place by their outcome, in the order of [`COLUMNS`].
+pub type Counts = [u64; 7];
+
+/// What is counted of each place. The last one is shown only if there are any.
+const COLUMNS: [&str; 7] = ["targets", "had it", "confirmed", "failed", "broken in truth", "silent", "gone otherwise"];
 
 /// The sum of some places.
 pub fn sum(places: &[(String, Counts)]) -> Counts {
@@ -307,7 +360,7 @@ impl RolloutReview {
             *sum = added(*sum, &cell.counts());
         }
         let mut rows: Vec<(String, Counts)> = counts.into_iter().collect();
-        rows.sort_by_key(|(_, [.., failed, broken, silent])| Reverse((*broken, *failed, *silent))); // stable
+        rows.sort_by_key(|(_, [.., failed, broken, silent, _])| Reverse((*broken, *failed, *silent))); // stable
         rows
     }
 
@@ -316,8 +369,47 @@ impl RolloutReview {
         self.cells.iter().map(Cell::counts).fold(Counts::default(), |sum, more| added(sum, &more))
     }
 
+    /// The columns of a table of places.
+    pub fn columns(&self) -> &'static [&'static str] {
+        let [most @ .., _] = &COLUMNS;
+        if self.count(|cell| cell.fate == Fate::Gone) == 0 { most } else { &COLUMNS }
+    }
+
+    /// Whether this moment is after it was completed.
+    pub fn is_after_completion(&self, at_s: f64) -> bool {
+        self.completed_at_s.is_some_and(|completed_at_s| at_s >= completed_at_s)
+    }
+
     /// Number of targets.
     pub fn targets(&self) -> u64 {
         self.count(|_| true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    /// What the server believes is wrong only where the release is to blame or to praise.
+    #[test]
+    fn a_device_that_is_gone_or_has_other_firmware_is_judged_by_what_the_release_did() {
+        let cell =
+            |believed: &str, truth: Truth, fate: Fate| Cell { fate, ..sample::cell("M", "s", believed, truth, 1) };
+        let wrong = |believed, truth, fate| cell(believed, truth, fate).is_believed_wrongly();
+        assert!(wrong("CONFIRMED", Truth::Dies, Fate::HasIt), "it will die");
+        assert!(!wrong("CONFIRMED", Truth::Dies, Fate::Rescued), "it can no longer die of it");
+        assert!(!wrong("LOST", Truth::Good, Fate::Gone), "it is lost, and the release is not to blame");
+        assert!(wrong("LOST", Truth::Good, Fate::Rescued) && !wrong("FAILED", Truth::BootFails, Fate::Rescued));
+        assert!(cell("HALTED", Truth::Bricks, Fate::Without).is_spared());
+        assert!(!cell("HALTED", Truth::Bricks, Fate::Gone).is_spared(), "nothing spares what is gone");
+    }
+
+    #[test]
+    fn devices_that_are_gone_have_a_column_if_there_are_any() {
+        let mut of = sample::review();
+        assert_eq!(of.columns().last(), Some(&"silent"));
+        of.cells[0].fate = Fate::Gone;
+        assert_eq!((of.columns().last(), of.sum()[6]), (Some(&"gone otherwise"), 100));
     }
 }

@@ -469,6 +469,17 @@ pub struct RolloutDecision {
     pub gate: Option<GateSample>,
 }
 
+/// A decision against a release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionTime {
+    /// Seconds into the run.
+    pub at_s: f64,
+    /// `paused`, `aborted`, `alert`.
+    pub decision: String,
+    /// `gate 1 of all`, `the engine`, `a person`.
+    pub by: String,
+}
+
 /// How a rollout ended, as it really was: the server knows only a part of this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutSummary {
@@ -490,6 +501,12 @@ pub struct RolloutSummary {
     pub started_at_s: Option<f64>,
     /// When the engine first acted against the release, seconds into the run.
     pub detected_at_s: Option<f64>,
+    /// The first decision against it by anybody: it was paused, aborted, or people were alerted. None in older summaries.
+    #[serde(default)]
+    pub first_action: Option<ActionTime>,
+    /// The decision that brought it to the state that it ended in, if that is aborted or paused. None in older summaries.
+    #[serde(default)]
+    pub last_action: Option<ActionTime>,
     /// When the first device broke, seconds into the run.
     pub first_broken_at_s: Option<f64>,
     /// When it was completed, seconds into the run.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::review::{
-    Cell, DeviceStory, GateThresholds, RolloutReview, Stop, StoryEvent, ThresholdOutcome, Trip, Truth,
+    Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, StoryEvent, ThresholdOutcome, Trip, Truth,
 };
 use crate::run_folder::{
-    Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger, Mode,
-    Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict,
+    ActionTime, Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger,
+    Mode, Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict,
 };
 
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -101,6 +101,11 @@ pub(crate) fn tick(at_s: f64, offered: u64) -> Tick {
     }
 }
 
+/// A gate aborted it at this time.
+pub(crate) fn ended(at_s: f64) -> ActionTime {
+    ActionTime { at_s, decision: "aborted".into(), by: "gate 1 of all".into() }
+}
+
 /// How a bad release ended: 7 of 3,000 devices broken, aborted.
 pub(crate) fn rollout() -> RolloutSummary {
     RolloutSummary {
@@ -112,6 +117,8 @@ pub(crate) fn rollout() -> RolloutSummary {
         broken_devices: 7,
         started_at_s: Some(3_000.0),
         detected_at_s: Some(11_400.0),
+        first_action: Some(ended(11_400.0)),
+        last_action: Some(ended(11_400.0)),
         first_broken_at_s: Some(3_600.0),
         completed_at_s: None,
     }
@@ -127,10 +134,19 @@ pub(crate) fn cell(model: &str, site: &str, believed: &str, truth: Truth, device
         believed: believed.into(),
         truth,
         is_installed,
-        is_broken,
+        fate: match (is_installed, is_broken) {
+            (_, true) => Fate::Broken,
+            (true, false) => Fate::HasIt,
+            (false, false) => Fate::Without,
+        },
         is_silent: is_broken,
         devices,
     }
+}
+
+/// The same decision, made by a person.
+pub(crate) fn by_a_person(action: Action) -> Action {
+    Action { is_engines: false, gate: None, ..action }
 }
 
 /// The review of [`rollout`]: of 3,000 targets 150 got it, 7 broke, of which the server noticed 5; 93 more would have.
@@ -145,7 +161,8 @@ pub(crate) fn review() -> RolloutReview {
         observed_until_s: 20_000.0,
         policy: vec!["Stage 1 offers the release to 5 % of the targets.".into()],
         stage_devices: vec![150, 2_850],
-        stop: Some(Stop {
+        completed_at_s: None,
+        found: Some(Action {
             at_s: 11_400.0,
             decision: "aborted".into(),
             stage: 0,
@@ -155,6 +172,7 @@ pub(crate) fn review() -> RolloutReview {
             installed: 150,
             broken: 6,
         }),
+        others: Vec::new(),
         cells: vec![
             cell("KS-100", "north", "CONFIRMED", Truth::Good, 100),
             cell("KS-200", "north", "CONFIRMED", Truth::Good, 43),

@@ -153,8 +153,8 @@ fn a_run_without_a_single_tick_is_drawn() {
 #[test]
 fn a_bad_rollout_is_described_at_the_top_and_drawn() {
     let (html, markdown, _) = drawn(&bad_rollout());
-    let sentence = "Release 1.1.0 broke 7 of 150 devices that installed it (4.66 %) and was aborted 5 h 42 min after the \
-                first one broke; it targeted 3 000.";
+    let sentence = "Release 1.1.0 broke 7 of 150 devices that installed it (4.67 %) and was aborted 6 h after the first one broke; \
+                before that, gate 1 of all paused it 5 h 42 min after the first one broke; it targeted 3 000.";
     let plain = html.replace('\u{a0}', " ");
     let place = |what: &str| plain.find(what).unwrap_or_else(|| panic!("{what} is not on the page"));
     assert!(place("✗ FAIL") < place(sentence) && place(sentence) < place("<h2>Expectations"));

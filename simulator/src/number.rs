@@ -6,16 +6,7 @@ use ks_protocol::text::plural;
 
 /// `1,234,567`, `-1,000`.
 pub(crate) fn grouped(number: impl Display) -> String {
-    let digits = number.to_string();
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
-    let mut text = sign.to_owned();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    ks_reports::grouped_by(number, ',')
 }
 
 /// `1 device`, `1,000 devices`.

@@ -10,7 +10,9 @@ use std::{
 
 use ks_protocol::{id::RolloutId, time::UnixMs};
 use ks_reports::review::Review;
-use ks_reports::run_folder::{DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary};
+use ks_reports::run_folder::{
+    ActionTime, DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary,
+};
 use ks_server::rollout::{
     gate::{Test, Verdict, judge},
     policy::Policy,
@@ -84,18 +86,39 @@ impl ObservedRollouts {
         Some(Duration::from_millis(first.since_ms(self.epoch)).as_secs_f64())
     }
 
-    /// The rollout whose release broke most devices, else one that was stopped, else the first.
+    fn action_time(&self, decision: &ObservedDecision) -> ActionTime {
+        ActionTime {
+            at_s: Duration::from_millis(decision.at.since_ms(self.epoch)).as_secs_f64(),
+            decision: decision.decision.clone(),
+            by: by(decision),
+        }
+    }
+
+    /// The rollout whose release broke most devices, else one that was stopped, else the first. A rollback comes after the rollouts
+    /// that broke something: it is their consequence.
     fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
         let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
         let severity = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
-            (total.broken_by(&rollout.version), is_stopped(rollout))
+            let broken = total.broken_by(&rollout.version);
+            (broken > 0 && !self.is_rollback(&rollout.rollout_id), broken, is_stopped(rollout))
         };
         self.rollouts.iter().rev().max_by_key(severity)
+    }
+
+    /// Whether the server started it to roll another one back.
+    fn is_rollback(&self, rollout_id: &RolloutId) -> bool {
+        let of = rollout_id.as_str().strip_suffix("-back");
+        of.is_some_and(|of| self.rollouts.iter().any(|(other, _)| other.rollout_id.as_str() == of))
     }
 
     /// The summary of the worst rollout.
     fn summary(&self, total: &Measurements) -> Option<RolloutSummary> {
         let (rollout, decisions) = self.worst(total)?;
+        let is_action =
+            |decision: &ObservedDecision| matches!(decision.decision.as_str(), "paused" | "aborted" | "alert");
+        let is_state = |decision: &ObservedDecision| {
+            is_action(decision) && decision.decision.eq_ignore_ascii_case(&rollout.status)
+        };
         Some(RolloutSummary {
             rollout_id: rollout.rollout_id.to_string(),
             release: rollout.version.clone(),
@@ -105,6 +128,8 @@ impl ObservedRollouts {
             broken_devices: total.broken_by(&rollout.version),
             started_at_s: self.first_s(decisions, |decision| decision.decision == "created"),
             detected_at_s: self.first_s(decisions, is_against_the_release),
+            first_action: decisions.iter().find(|decision| is_action(decision)).map(|first| self.action_time(first)),
+            last_action: decisions.iter().rfind(|decision| is_state(decision)).map(|last| self.action_time(last)),
             first_broken_at_s: self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64),
             completed_at_s: self.first_s(decisions, |decision| decision.decision == "completed"),
         })
@@ -259,6 +284,21 @@ fn is_settled(rollout: &ObservedRollout) -> bool {
     is_over && under_way.iter().all(|state| rollout.updates.get(*state).is_none_or(|count| *count == 0))
 }
 
+/// Whether the engine acted or alerted people because a gate failed: whether it found something, and did not just wait too long.
+pub fn is_by_a_gate(decision: &ObservedDecision) -> bool {
+    let acts = matches!(decision.decision.as_str(), "paused" | "aborted" | "alert");
+    acts && decision.is_engines() && decided_by(decision).is_some()
+}
+
+/// Who made a decision: `gate 1 of all`, `the engine`, `a person`.
+fn by(decision: &ObservedDecision) -> String {
+    match decided_by(decision).filter(|_| is_by_a_gate(decision)) {
+        Some(gate) => format!("gate {} of {}", gate.gate + 1, gate.of),
+        None if decision.is_engines() => "the engine".to_owned(),
+        None => "a person".to_owned(),
+    }
+}
+
 /// Whether the engine stopped a release.
 fn is_against_the_release(decision: &ObservedDecision) -> bool {
     decision.is_engines() && matches!(decision.decision.as_str(), "aborted" | "paused")
@@ -337,6 +377,7 @@ fn reading(gate: &ObservedGate) -> GateSample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Broken;
 
     fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> ObservedGate {
         let share_ppm = failed * 1_000_000 / 40;
@@ -374,6 +415,39 @@ mod tests {
             fails_from_ppm(&reading, &policy())
         };
         assert_eq!([10, 120, 199, 200, 400].map(from), [100_000, 8_333, 5_025, 10_000, 7_500].map(Some));
+    }
+
+    /// What broke most devices is reported first, but a rollback only if the release that it takes back broke none.
+    #[test]
+    fn the_worst_rollout_is_not_the_rollback_of_one_that_broke_devices() {
+        let rollout = |name: &str, version: &str| ObservedRollout {
+            rollout_id: name.parse().unwrap(),
+            version: version.to_owned(),
+            status: "RUNNING".to_owned(),
+            stage: 0,
+            stages: 2,
+            share_bp: 10_000,
+            targets: 9,
+            updates: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            gates: Vec::new(),
+            policy: policy(),
+        };
+        let rollouts = [("r", "2"), ("r-back", "1b"), ("s", "3")];
+        let seen = ObservedRollouts {
+            rollouts: rollouts.map(|(name, version)| (rollout(name, version), Vec::new())).into(),
+            ..ObservedRollouts::default()
+        };
+        let worst = |broken: &[(&str, u64)]| {
+            let mut total = Measurements::default();
+            for (version, devices) in broken {
+                total.broke(version, Broken { devices: *devices, first_at: Duration::ZERO });
+            }
+            seen.worst(&total).unwrap().0.rollout_id.as_str().to_owned()
+        };
+        assert_eq!(worst(&[("2", 2), ("1b", 3)]), "r");
+        assert_eq!(worst(&[("2", 2), ("1b", 9), ("3", 4)]), "s");
+        assert_eq!((worst(&[("1b", 3)]).as_str(), worst(&[]).as_str()), ("r-back", "r"));
     }
 
     #[test]

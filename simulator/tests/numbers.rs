@@ -144,9 +144,11 @@ fn who(events: &[Value], said: &[&str]) -> BTreeSet<String> {
     events.iter().filter(is_such).map(|event| event["device_id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A share as the report writes it: cut after two decimals.
+/// A share as the report writes it: two decimals, half rounded up.
 fn percent(part: u64, whole: u64) -> String {
-    format!("{}.{:02} %", part * 100 / whole, part * 10_000 / whole % 100)
+    let halves = part * 20_000 / whole;
+    let hundredths = halves / 2 + halves % 2;
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
 /// Goal: the shares of summary, page and short form are of what their words say.

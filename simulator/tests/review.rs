@@ -108,7 +108,7 @@ fn the_counts_of_a_review_are_those_of_the_event_log() {
     let has_it: BTreeSet<String> = named("booted").union(&named("bricked")).cloned().collect();
     assert!(broken.len() > 5 && has_it.len() == 400, "{} {}", broken.len(), has_it.len());
     assert_eq!(count(&review, |_| true), 400);
-    assert_eq!(count(&review, |cell| cell["is_broken"] == true), broken.len() as u64);
+    assert_eq!(count(&review, |cell| cell["fate"] == "broken"), broken.len() as u64);
     assert_eq!(count(&review, |cell| cell["is_installed"] == true), has_it.len() as u64);
     let models: BTreeMap<String, String> = events_in(&run)
         .iter()
@@ -117,7 +117,7 @@ fn the_counts_of_a_review_are_those_of_the_event_log() {
         .collect();
     for model in ["KS-100", "KS-200"] {
         let of_model = broken.iter().filter(|device| models[*device] == model).count();
-        assert_eq!(count(&review, |cell| cell["is_broken"] == true && cell["model"] == model), of_model as u64);
+        assert_eq!(count(&review, |cell| cell["fate"] == "broken" && cell["model"] == model), of_model as u64);
     }
     let stories = review["stories"].as_array().unwrap();
     let named_in_stories: BTreeSet<String> =
@@ -146,7 +146,7 @@ fn without_the_gate_as_many_devices_break_as_the_review_says() {
     let effects = effects(&open);
     let broken = effects["bricked"].len() + effects["died"].len();
     assert_eq!(would_break(&stopped), broken as u64);
-    assert!(count(&stopped, |cell| cell["is_broken"] == true) < broken as u64);
+    assert!(count(&stopped, |cell| cell["fate"] == "broken") < broken as u64);
     assert_eq!(effects["booted"].len() + effects["bricked"].len(), 400, "every target has it");
 }
 
@@ -233,7 +233,7 @@ fn thresholds_hold(name: &str, behaviour: &str, gate: &str, is_exact: bool) {
             if is_exact {
                 assert!(after_s == 0.0, "{name}, {threshold_bp} bp: acted {after_s} s after");
                 assert_eq!(trip["executed"], reading["executed"], "{name}, {threshold_bp} bp");
-                let stop = &reviewed["stop"];
+                let stop = &reviewed["found"];
                 assert_eq!((&trip["installed"], &trip["broken"]), (&stop["installed"], &stop["broken"]), "{name}");
             }
         }

@@ -3,7 +3,7 @@
 use super::{section, text};
 use crate::answers;
 use crate::moments::Moments;
-use crate::number::grouped;
+use crate::number::{group_in_sentence, grouped};
 use crate::plot::Figure;
 use crate::review::RolloutReview;
 use crate::run::Run;
@@ -17,18 +17,19 @@ mod thresholds;
 /// Limit of rollouts on the page.
 const ROLLOUTS_MAX: usize = 10;
 
-/// The sections of all rollouts, that of the verdict first; empty if nothing was reviewed. `gates` are the pictures of gates.
+/// The sections of all rollouts, in the order of their start; empty if nothing was reviewed. `gates` are the pictures of gates.
 pub(super) fn sections(run: &Run, gates: &[&Figure]) -> String {
     let moments = Moments::since(&run.summary.started_at);
-    let worst = run.summary.rollout.as_ref().map(|rollout| rollout.rollout_id.as_str());
-    let mut rollouts: Vec<&RolloutReview> = run.review.iter().flat_map(|review| &review.rollouts).collect();
-    rollouts.sort_by_key(|rollout| Some(rollout.rollout_id.as_str()) != worst); // stable: the others keep their order
+    let rollouts: Vec<&RolloutReview> = run.review.iter().flat_map(|review| &review.rollouts).collect();
     let has_events = run.summary.events_kept != EventsKept::None;
     let context = Context { moments, is_one: rollouts.len() == 1, has_events };
     let mut page = String::new();
-    for (number, rollout) in rollouts.iter().take(ROLLOUTS_MAX).enumerate() {
-        let gates = if number == 0 { gates } else { &[] };
-        page += &of_rollout(rollout, &context, gates);
+    let own_gates = if context.is_one { gates } else { &[] };
+    for rollout in rollouts.iter().take(ROLLOUTS_MAX) {
+        page += &of_rollout(rollout, &context, own_gates);
+    }
+    if !context.is_one && !gates.is_empty() {
+        page += &section("plots", "Gates of all rollouts over time", &super::pictures(gates.iter().copied()));
     }
     let more = rollouts.len().saturating_sub(ROLLOUTS_MAX);
     if more > 0 {
@@ -70,7 +71,8 @@ fn of_rollout(of: &RolloutReview, context: &Context, gates: &[&Figure]) -> Strin
 /// The policy in sentences, with the devices that each stage adds.
 fn policy(of: &RolloutReview) -> String {
     let adds: Vec<String> = of.stage_devices.iter().map(|devices| grouped(*devices)).collect();
-    let items: String = of.policy.iter().map(|sentence| format!("<li>{}</li>\n", text(sentence))).collect();
+    let items: String =
+        of.policy.iter().map(|sentence| format!("<li>{}</li>\n", text(&group_in_sentence(sentence)))).collect();
     format!(
         "<h3>Policy</h3>\n<ul>\n{items}</ul>\n<p class=\"muted\">Devices that each stage adds: {}.</p>\n",
         adds.join(", ")
@@ -127,6 +129,27 @@ mod tests {
         assert_eq!(page.matches(sum).count(), 3, "1 + 2 + ... + 300");
     }
 
+    /// One place needs one table, and so does one model at many sites.
+    #[test]
+    fn no_table_is_shown_twice() {
+        let table_of = |places: &[(&str, &str)]| {
+            let cells = places.iter().map(|(model, site)| sample::cell(model, site, "CONFIRMED", Truth::Good, 1));
+            let page = page_of(vec![RolloutReview { cells: cells.collect(), ..sample::review() }]);
+            page.matches("<table class=\"cards places\">").count()
+        };
+        assert_eq!(table_of(&[("M", "s")]), 1);
+        assert_eq!(table_of(&[("M", "s"), ("M", "t")]), 2, "by model, by site");
+        assert_eq!(table_of(&[("M", "s"), ("N", "t")]), 3);
+    }
+
+    #[test]
+    fn rollouts_are_in_the_order_of_their_start_whichever_broke_most() {
+        let named = |name: &str| RolloutReview { rollout_id: name.into(), ..sample::review() };
+        let page = page_of(vec![named("rol-0"), named("rol-0-back"), named("rol-1")]);
+        let places = ["rol-0: What", "rol-0-back: What", "rol-1: What"].map(|heading| page.find(heading).unwrap());
+        assert!(places.is_sorted(), "{places:?}");
+    }
+
     #[test]
     fn text_of_a_review_is_never_markup_and_rollouts_are_bounded() {
         let hostile = "<script>alert(1)</script>\"'&".to_owned();
@@ -141,9 +164,10 @@ mod tests {
         of.thresholds[0].judges.clone_from(&hostile);
         of.thresholds[0].test.clone_from(&hostile);
         of.thresholds[0].evidence_ends_with = Some(hostile.clone());
-        if let Some(stop) = &mut of.stop {
-            (stop.decision, stop.gate) = (hostile.clone(), None);
+        if let Some(found) = &mut of.found {
+            (found.decision, found.why, found.gate) = (hostile.clone(), hostile.clone(), None);
         }
+        of.others = of.found.iter().cloned().collect();
         let page = page_of(vec![of; 14]);
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
         assert!(page.contains("4 more are in review.json"));

@@ -30,11 +30,16 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
     let into_the_run = |at_s: Option<f64>| at_s.map_or("–".to_owned(), span);
     let [of_those, of_all] = [of.installed_devices, devices].map(|whole| share(of.broken_devices, whole));
     let broken = format!("{of_those} of those that installed it, {of_all} of the fleet of {}", grouped(devices));
-    let act =
-        of.since_the_first_broke().map_or_else(|| "into the run".to_owned(), |when| format!("into the run,{when}"));
+    let first_at_s = of.first_action.as_ref().map_or(of.detected_at_s, |first| Some(first.at_s));
+    let when =
+        first_at_s.and_then(|at_s| of.since_the_first_broke(at_s)).map_or_else(String::new, |when| format!(",{when}"));
+    let what = of.first_action.as_ref().map_or_else(String::new, |first| {
+        format!(": {} by {}", if first.decision == "alert" { "people alerted" } else { &first.decision }, first.by)
+    });
+    let act = format!("into the run{when}{what}");
     let figures = [
         ("Release", of.release.clone(), format!("rollout {}", of.rollout_id)),
-        ("State", of.state.replace('_', " ").to_lowercase(), "when the run ended".into()),
+        ("State", of.state.replace('_', " ").to_lowercase(), "in the end".into()),
         (
             "Devices that installed it",
             grouped(of.installed_devices),
@@ -42,7 +47,7 @@ fn numbers(of: &RolloutSummary, devices: u64) -> String {
         ),
         ("Devices really broken", grouped(of.broken_devices), broken),
         ("First device broke", into_the_run(of.first_broken_at_s), "into the run".into()),
-        ("First action against it", into_the_run(of.detected_at_s), act),
+        ("First action against it", into_the_run(first_at_s), act),
     ];
     let figures = figures.map(|(name, value, more)| {
         format!("<div><dt>{name}</dt><dd>{}<small>{}</small></dd></div>\n", text(&value), text(&more))
@@ -105,7 +110,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<b>") && page.contains("&lt;script&gt;"));
         assert!(
             page.contains("50 more are in decisions.ndjson")
-                && page.contains("4.66 % of those that installed it, 0.70 % of the fleet of 1 000"),
+                && page.contains("4.67 % of those that installed it, 0.70 % of the fleet of 1 000"),
             "{page}"
         );
     }

@@ -1,6 +1,6 @@
 //! Runs that roll firmware out: 3,000 devices, five stages, looked at every five minutes of virtual time.
 
-use ks_reports::run_folder::{GateSample, Mode, RolloutDecision, RolloutSample, RolloutSummary, Verdict};
+use ks_reports::run_folder::{ActionTime, GateSample, Mode, RolloutDecision, RolloutSample, RolloutSummary, Verdict};
 
 use super::{Folder, Random, codes, phases};
 
@@ -122,6 +122,11 @@ fn play(folder: &mut Folder, from_h: f64, play: &Play) {
     folder.rollouts.extend((0..=looks).map(|nth| play.sample(from_h + f64::from(nth) * LOOK_S / 3_600.0)));
 }
 
+/// What the gate did, and when.
+fn action(at_s: f64, decision: &str) -> ActionTime {
+    ActionTime { at_s, decision: decision.into(), by: "gate 1 of all".into() }
+}
+
 /// Firmware that breaks one device in twenty, caught in the first stage but one.
 pub(crate) fn bad_rollout() -> Folder {
     let mut folder = rehearsal_of(24, "canary-catches-brick", "The gate stops firmware that bricks devices.");
@@ -148,6 +153,8 @@ pub(crate) fn bad_rollout() -> Folder {
         broken_devices: last.broken,
         started_at_s: Some(3_600.0),
         detected_at_s: Some(29_520.0),
+        first_action: Some(action(29_520.0, "paused")),
+        last_action: Some(action(30_600.0, "aborted")),
         first_broken_at_s: Some(9_000.0),
         completed_at_s: None,
     });
@@ -184,6 +191,8 @@ pub(crate) fn good_rollout() -> Folder {
         broken_devices: 0,
         started_at_s: Some(3_600.0),
         detected_at_s: None,
+        first_action: None,
+        last_action: None,
         first_broken_at_s: None,
         completed_at_s: None,
     });

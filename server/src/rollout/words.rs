@@ -13,7 +13,8 @@ pub fn sentences(policy: &Policy) -> Vec<String> {
     let last = policy.stages.len();
     let stages = policy.stages.iter().enumerate().map(|(number, stage)| of_stage(number + 1, last, stage));
     let gates = policy.gates.iter().enumerate().map(|(number, gate)| of_gate(number + 1, gate));
-    stages.chain(gates).chain([of_pace(policy), of_timeouts(policy)]).chain(of_rollback(policy)).collect()
+    let rest = [of_pace(policy), of_timeouts(policy), of_watch(policy)];
+    stages.chain(gates).chain(rest).chain(of_rollback(policy)).collect()
 }
 
 fn of_stage(number: usize, last: usize, stage: &Stage) -> String {
@@ -131,6 +132,20 @@ fn of_timeouts(policy: &Policy) -> String {
     )
 }
 
+fn of_watch(policy: &Policy) -> String {
+    let watch_s = policy.watch_s();
+    if watch_s == 0 {
+        return "Once the rollout is complete, its devices are no longer watched.".to_owned();
+    }
+    let rolls_back = policy.gates.iter().filter(|gate| gate.action == Action::AbortAndRollBack).count();
+    let then = match (rolls_back, policy.gates.len()) {
+        (0, _) => "a gate that fails then alerts people and stops nothing",
+        (some, all) if some == all => "a gate that fails then rolls them back",
+        _ => "a gate that fails then rolls them back if it does so before, and otherwise alerts people",
+    };
+    format!("Once the rollout is complete, its devices are watched for another {}: {then}.", span(watch_s))
+}
+
 fn of_rollback(policy: &Policy) -> Option<String> {
     let release_id = policy.roll_back_to.as_ref()?;
     Some(format!("A rollback installs release {release_id}."))
@@ -169,6 +184,7 @@ mod tests {
                 "Gate 1 judges all devices that have an outcome: it ends the rollout as soon as more than 0.50 % of them failed. Below 50 devices that is so as soon as it is certain: with the first failure. It passes from 50 devices on.",
                 "At most 500 devices are updating at a time, and at most 200 devices start a minute.",
                 "A device is CONFIRMED once its heartbeats have shown the new firmware for 15 min, TIMED_OUT after 1 h without progress, and LOST after 1 h of silence once it has begun to install. A stage that is undecided after 14 days pauses the rollout.",
+                "Once the rollout is complete, its devices are no longer watched.",
             ]
         );
     }
@@ -179,7 +195,9 @@ mod tests {
         policy.stages[0].approval = Approval::Manual;
         policy.stages[0].bake_s = 0;
         (policy.site_unavailable_max, policy.in_flight_max) = (Some(3), 1);
-        policy.roll_back_to = Some("fw-old".parse().unwrap());
+        (policy.watch_s, policy.roll_back_to) = (None, Some("fw-old".parse().unwrap()));
+        let watched = sentences(&policy).join("\n");
+        assert!(watched.contains("watched for another 24 h: a gate that fails then alerts people and stops nothing."));
         let gate = policy.gates[0].clone();
         let proof = Test::ClopperPearson { confidence_bp: 9_500 };
         let wald = Test::Sprt { p0_bp: 50, p1_bp: 200, alpha_bp: 500, beta_bp: 450 };
@@ -193,6 +211,14 @@ mod tests {
             ..gate
         });
         let said = sentences(&policy).join("\n");
+        assert!(said.contains("watched for another 24 h: a gate that fails then rolls them back if it does so before, and otherwise alerts people."));
+        policy.gates.drain(..2);
+        policy.watch_s = Some(1_800);
+        let rolled_back = sentences(&policy).join("\n");
+        assert!(
+            rolled_back.contains("its devices are watched for another 30 min: a gate that fails then rolls them back."),
+            "{rolled_back}"
+        );
         for part in [
             "is not watched any longer; stage 2 follows once every gate passes and a person has approved.",
             "Gate 2 judges the devices of each model on their own: it pauses the rollout until a person resumes it as soon as it is shown with 95 % confidence that more than 0.50 % fail.",

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::{
     backoff::Backoff,
     exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, heartbeat, pending},
+    fate::Gone,
     machine::{DeviceState, Machine},
     pending::PendingMessages,
 };
@@ -420,6 +421,7 @@ impl Device {
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account.pending_periods = self.pending.take(self.shard.time.elapsed());
         account.releases.at_end = self.condition();
+        account.releases.gone = Gone::of(self.machine.state(), &account.releases);
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }

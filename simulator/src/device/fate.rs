@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
+use super::machine::DeviceState;
 use crate::ground_truth::{InstallOutcome, Subject};
 
 /// What a device noted for the end of the run.
@@ -12,6 +13,35 @@ pub struct FateNotes {
     pub fates: Vec<Fate>,
     /// Its condition when the run ended.
     pub at_end: Condition,
+    /// Why it was no longer in service by then, if no release broke it.
+    pub gone: Option<Gone>,
+}
+
+/// Why a device is no longer in service, other than by a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// It was removed.
+    Removed,
+    /// The server revoked it, and it knows.
+    Revoked,
+}
+
+impl Gone {
+    /// Of a device in this state, with these notes.
+    pub fn of(state: DeviceState, notes: &FateNotes) -> Option<Self> {
+        match state {
+            DeviceState::Revoked => Some(Self::Revoked),
+            DeviceState::Dead if notes.broken_by().is_none() => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+
+impl FateNotes {
+    /// The release that broke the device, with the time; none if none did.
+    pub fn broken_by(&self) -> Option<Fate> {
+        self.fates.iter().find(|fate| fate.what.breaks()).copied()
+    }
 }
 
 /// The condition of a device, which decides whether a fault may hit it.
@@ -57,6 +87,11 @@ pub enum FateEvent {
 }
 
 impl FateEvent {
+    /// Whether the device was lost by it.
+    pub fn breaks(self) -> bool {
+        matches!(self, Self::Bricked | Self::Died)
+    }
+
     /// The word in the event log.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! (the device's own notes), and what does the release do to it: what it did to a device that wrote it, by the device's notes,
 //! and otherwise the ground truth for the device as it was when the run ended.
 
+mod actions;
 mod evidence;
 mod stories;
 mod what_if;
@@ -11,14 +12,16 @@ mod what_if;
 use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
-use ks_reports::review::{Cell, Review, RolloutReview, Stop, Truth};
+use ks_reports::review::{Cell, Fate, Review, RolloutReview, Truth};
 use ks_server::rollout::words;
 
 use crate::{
+    churn::{Episode, Schedule},
     device::fate::{Condition, FateEvent, FateNotes},
+    fleet,
     ground_truth::{GroundTruth, InstallOutcome},
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
-    rollout_monitor::{ObservedRollouts, decided_by},
+    rollout_monitor::ObservedRollouts,
     scenario::Plan,
 };
 
@@ -40,7 +43,8 @@ pub fn review(
 ) -> Review {
     let silent_after = plan.interval() * SILENT_BEATS;
     let truth = &GroundTruth::of(plan);
-    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after };
+    let churn = &churn(plan, seen.epoch, lasted);
+    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after, churn };
     let rollouts = seen.rollouts.iter().map(|(rollout, decisions)| {
         let updates = seen.updates.get(&rollout.rollout_id).map(Vec::as_slice).unwrap_or_default();
         of_rollout(&with, rollout, decisions, updates)
@@ -57,6 +61,21 @@ struct With<'a> {
     confirmations: &'a Confirmations,
     lasted: Duration,
     silent_after: Duration,
+    churn: &'a Churn,
+}
+
+/// The background failures of devices that have any, up to the end of the run.
+type Churn = BTreeMap<DeviceId, Vec<Episode>>;
+
+fn churn(plan: &Plan, epoch: UnixMs, lasted: Duration) -> Churn {
+    let schedule = Schedule::of(plan, epoch);
+    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::devices(plan) };
+    let of_device = |device: fleet::DeviceSpec| {
+        let mut episodes = schedule.episodes(&device.device_id, device.model, device.site);
+        episodes.retain(|episode| episode.to > device.starts_after && episode.from < lasted);
+        (!episodes.is_empty()).then_some((device.device_id, episodes))
+    };
+    devices.unwrap_or_default().into_iter().filter_map(of_device).collect() // the run has reported what is wrong with an ID
 }
 
 /// A target of a rollout: what the server believes, and what is true.
@@ -67,7 +86,11 @@ struct Target<'a> {
     installed_at: Option<Duration>,
     /// When the release broke it.
     broke_at: Option<Duration>,
+    /// What had become of it when the run ended.
+    fate: Fate,
     is_silent: bool,
+    /// The release's counter.
+    release_counter: u64,
 }
 
 impl With<'_> {
@@ -99,13 +122,25 @@ impl With<'_> {
         });
         let outcome = last_written.unwrap_or_else(|| self.outcome_at_end(update, notes, release_counter));
         let installed_at = first(|what| what == FateEvent::Installed);
+        let broke_at = first(FateEvent::breaks);
+        let fate = match installed_at {
+            _ if broke_at.is_some() => Fate::Broken,
+            _ if notes.is_some_and(is_out_of_service) => Fate::Gone,
+            None => Fate::Without,
+            Some(_) if notes.is_some_and(|notes| runs_another(notes, release_counter)) => Fate::Rescued,
+            Some(_) => Fate::HasIt,
+        };
         let last_seen = update.last_seen_at.map_or(Duration::ZERO, |at| self.since_start(at));
+        // What became silent once it was gone or had other firmware is not silent because of this release.
+        let may_be_silent = matches!(fate, Fate::Broken | Fate::HasIt);
         Target {
             update,
             truth: truth(outcome),
             installed_at,
-            broke_at: first(|what| matches!(what, FateEvent::Bricked | FateEvent::Died)),
-            is_silent: installed_at.is_some() && last_seen + self.silent_after < self.lasted,
+            broke_at,
+            fate,
+            is_silent: may_be_silent && last_seen + self.silent_after < self.lasted,
+            release_counter,
         }
     }
 
@@ -128,6 +163,25 @@ impl With<'_> {
         let subject = condition.subject(&update.device_id, now);
         self.truth.install_outcome(release_counter, self.plan.seed, &subject)
     }
+}
+
+/// Whether a device was no longer in service when the run ended.
+fn is_out_of_service(notes: &FateNotes) -> bool {
+    notes.gone.is_some() || notes.broken_by().is_some()
+}
+
+/// Whether a device has booted another release after this one, and runs it.
+fn runs_another(notes: &FateNotes, release_counter: u64) -> bool {
+    let mut boots = notes.fates.iter().filter(|fate| fate.what == FateEvent::Installed).rev();
+    let runs = |counter: u64| {
+        let written = notes.fates.iter().rev().filter(|fate| fate.release_counter == counter);
+        let outcome = written.into_iter().find_map(|fate| match fate.what {
+            FateEvent::Written(outcome) => Some(outcome),
+            _ => None,
+        });
+        matches!(outcome, Some(InstallOutcome::Good | InstallOutcome::Dies(_)))
+    };
+    boots.by_ref().take_while(|fate| fate.release_counter != release_counter).any(|fate| runs(fate.release_counter))
 }
 
 fn truth(outcome: InstallOutcome) -> Truth {
@@ -154,6 +208,7 @@ fn of_rollout(
     let targets = &with.targets(rollout, decisions, updates);
     let window_s = rollout.policy.confirm_window_s;
     let (stories, stories_total) = stories::stories(with, targets, with.confirmations, window_s);
+    let (found, others) = actions::actions(with, decisions, targets);
     let changes = evidence::changes(updates, with.confirmations, window_s);
     let started = started_at(decisions).map_or(Duration::ZERO, |at| with.since_start(at));
     let mut stage_devices = vec![0; rollout.policy.stages.len()];
@@ -170,7 +225,9 @@ fn of_rollout(
         observed_until_s: with.lasted.as_secs_f64(),
         policy: words::sentences(&rollout.policy),
         stage_devices,
-        stop: stop(with, decisions, targets),
+        completed_at_s: actions::completed_at_s(with, decisions),
+        found,
+        others,
         cells: cells(targets),
         stories,
         stories_total,
@@ -178,42 +235,21 @@ fn of_rollout(
     }
 }
 
-/// What stopped a rollout first.
-fn stop(with: &With<'_>, decisions: &[ObservedDecision], targets: &[Target<'_>]) -> Option<Stop> {
-    let is_stop = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "paused" | "aborted");
-    let decision = decisions.iter().find(is_stop)?;
-    let at = with.since_start(decision.at);
-    let by_then = |of: fn(&Target<'_>) -> Option<Duration>| {
-        let count = targets.iter().filter(|target| of(target).is_some_and(|then| then <= at)).count();
-        u64::try_from(count).unwrap_or(u64::MAX)
-    };
-    Some(Stop {
-        at_s: at.as_secs_f64(),
-        decision: decision.decision.clone(),
-        stage: decision.stage,
-        why: decision.why.clone(),
-        is_engines: decision.is_engines(),
-        gate: decided_by(decision),
-        installed: by_then(|target| target.installed_at),
-        broken: by_then(|target| target.broke_at),
-    })
-}
-
 /// The targets, counted.
 fn cells(targets: &[Target<'_>]) -> Vec<Cell> {
     let mut counts: BTreeMap<Cell, u64> = BTreeMap::new();
-    for Target { update, truth, installed_at, broke_at, is_silent } in targets {
-        let fate = Cell {
+    for Target { update, truth, installed_at, fate, is_silent, .. } in targets {
+        let cell = Cell {
             model: update.model.clone(),
             site: update.site.clone(),
             believed: update.state.as_str().to_owned(),
             truth: *truth,
             is_installed: installed_at.is_some(),
-            is_broken: broke_at.is_some(),
+            fate: *fate,
             is_silent: *is_silent,
             devices: 0,
         };
-        *counts.entry(fate).or_default() += 1;
+        *counts.entry(cell).or_default() += 1;
     }
-    counts.into_iter().map(|(fate, devices)| Cell { devices, ..fate }).collect()
+    counts.into_iter().map(|(cell, devices)| Cell { devices, ..cell }).collect()
 }

@@ -18,7 +18,10 @@ use super::{
     Target, With,
     evidence::{Change, EVALUATED_WITHIN_MS, Point, points},
 };
-use crate::operator::{ObservedDecision, ObservedRollout};
+use crate::{
+    operator::{ObservedDecision, ObservedGate, ObservedRollout},
+    rollout_monitor::is_by_a_gate,
+};
 
 /// What other thresholds of each gate would have done.
 pub(super) fn of_gates(
@@ -28,7 +31,7 @@ pub(super) fn of_gates(
     changes: &[Change<'_>],
     targets: &[Target<'_>],
 ) -> Vec<GateThresholds> {
-    let ends = EvidenceEnd::of(decisions);
+    let ends = EvidenceEnd::of(rollout, decisions);
     let gates = rollout.policy.gates.iter().enumerate();
     let of_gate = |(number, gate): (usize, &Gate)| {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -67,15 +70,21 @@ pub(super) fn of_gates(
 /// Until when the evidence is that of every threshold which had not tripped.
 struct EvidenceEnd {
     at: Option<UnixMs>,
-    /// The decision: `aborted`, `paused`, `completed`.
+    /// The decision: `aborted`, `paused`, `completed`, `watched`.
     what: Option<String>,
 }
 
 impl EvidenceEnd {
-    fn of(decisions: &[ObservedDecision]) -> Self {
-        let ends =
-            |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "aborted" | "paused" | "completed");
-        let end = decisions.iter().find(ends);
+    /// The first decision that another threshold would have changed, or after which nothing is judged. Gates go on judging while a
+    /// rollout is paused and while its devices are watched after completion; a pause by a person would have come anyway.
+    fn of(rollout: &ObservedRollout, decisions: &[ObservedDecision]) -> Self {
+        let is_end = |decision: &&ObservedDecision| match decision.decision.as_str() {
+            "aborted" | "watched" => true,
+            "paused" => is_by_a_gate(decision),
+            "completed" => rollout.policy.watch_s() == 0,
+            _ => false,
+        };
+        let end = decisions.iter().find(is_end);
         Self { at: end.map(|end| end.at), what: end.map(|end| end.decision.clone()) }
     }
 }
@@ -104,13 +113,11 @@ fn first_trip<'p>(gate: &Gate, threshold_bp: u16, points: &'p [Point]) -> Option
 /// Whether the recovered evidence gives what the server did with the actual threshold: it trips within a second before the
 /// decision of this gate, or not at all.
 fn is_consistent(gate: &Gate, number: u32, points: &[Point], decisions: &[ObservedDecision]) -> bool {
-    let decided = decisions
-        .iter()
-        .find(|decision| decision.is_engines() && matches!(decision.decision.as_str(), "aborted" | "paused"));
-    let is_failed = |decision: &&ObservedDecision| {
-        decision.gates.iter().any(|reading| reading.gate == number && reading.verdict == "FAIL")
+    let is_its = |decision: &&ObservedDecision| {
+        let is_failed = |reading: &ObservedGate| reading.gate == number && reading.verdict == "FAIL";
+        is_by_a_gate(decision) && decision.gates.iter().any(is_failed)
     };
-    match (first_trip(gate, gate.threshold_bp, points), decided.filter(is_failed)) {
+    match (first_trip(gate, gate.threshold_bp, points), decisions.iter().find(is_its)) {
         (None, None) => true,
         (Some(trip), Some(decision)) => trip.at <= decision.at && decision.at.since_ms(trip.at) <= EVALUATED_WITHIN_MS,
         (Some(_), None) | (None, Some(_)) => false,

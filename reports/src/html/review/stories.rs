@@ -27,6 +27,6 @@ pub(super) fn list(of: &RolloutReview, moments: Moments, has_events: bool) -> St
         ""
     };
     format!(
-        "<ol class=\"stories\">\n{items}</ol>\n<p class=\"muted\">{which} Words in capital letters are what the server decided; times of day are UTC on the run's clock.{more}</p>\n"
+        "<ol class=\"stories\">\n{items}</ol>\n<p class=\"muted printed\">Printed up to the twentieth; the others are on the page.</p>\n<p class=\"muted\">{which} Words in capital letters are what the server decided; times of day are UTC on the run's clock.{more}</p>\n"
     )
 }

@@ -8,7 +8,7 @@ use crate::review::{GateThresholds, RolloutReview, ThresholdOutcome, Trip};
 
 /// A table for each gate.
 pub(super) fn tables(of: &RolloutReview, moments: Moments) -> String {
-    let intro = "<p>From the evidence that the server had, judged by its own gates. Up to the moment at which a rollout is stopped, a stricter threshold would have had the same evidence; a looser one would have let more devices have the release, and about those nothing is known.</p>\n";
+    let intro = "<p>From the evidence that the server had, judged by its own gates. Up to the moment at which a rollout is stopped, a stricter threshold would have had the same evidence; a looser one would have let more devices have the release, and about those nothing is known. A gate that trips after the rollout was completed rolls devices back if that is its action, and otherwise alerts people.</p>\n";
     let gates: String = of.thresholds.iter().map(|gate| of_gate(of, gate, moments)).collect();
     intro.to_owned() + &gates
 }
@@ -19,7 +19,7 @@ fn of_gate(of: &RolloutReview, gate: &GateThresholds, moments: Moments) -> Strin
         let why = if gate.test == "sprt" {
             "This test does not use the threshold."
         } else {
-            "The server's decision does not follow from what could be recovered of its evidence, so nothing is said about other thresholds. That happens if the server was down, or its clock was changed."
+            "The server's decision does not follow from what could be recovered of its evidence, so nothing is said about other thresholds. That happens if the server was down, if its clock was changed, or if the gate failed while the rollout was paused already."
         };
         return format!("<h3>{}</h3>\n<p>{why}</p>\n", text(&heading));
     }
@@ -30,7 +30,7 @@ fn of_gate(of: &RolloutReview, gate: &GateThresholds, moments: Moments) -> Strin
     } else {
         ""
     };
-    format!("<h3>{}</h3>\n{}{uncertain}", text(&heading), table("cards", &heading, &columns, &rows))
+    format!("<h3>{}</h3>\n{}{uncertain}", text(&heading), table("cards thresholds", &heading, &columns, &rows))
 }
 
 fn line(of: &RolloutReview, gate: &GateThresholds, row: &ThresholdOutcome, moments: Moments) -> String {
@@ -49,7 +49,7 @@ fn line(of: &RolloutReview, gate: &GateThresholds, row: &ThresholdOutcome, momen
         grouped(*executed)
     );
     format!(
-        "{name}<td>{}</td>{}{}{}",
+        "{name}<td class=\"when\">{}</td>{}{}{}",
         text(&when),
         labelled_cell("installed by then", &grouped(*installed)),
         labelled_cell("broken by then", &grouped(*broken)),

@@ -240,7 +240,7 @@ fn the_tutorial_says_what_the_playbooks_policy_finds() {
         format!("(1 - 0.015)^{first} = {:.0} %", spared * 100.0),
         format!("1 of {} devices is more than 0.5 %", all.devices_at(100)),
         format!("{} dead devices among {} to exceed 0.5 %", stops_at(500), all.devices_at(500)),
-        format!("with {second} KS-200 there are so many in {:.0} % of cases", later * 100.0),
+        format!("of the {} KS-200 that it adds so many die in {:.0} % of cases", second - first, later * 100.0),
         format!("chance of only {:.0} %", found * 100.0),
         format!("about {:.0} die", f64::from(own.devices()) * 0.015),
     ] {

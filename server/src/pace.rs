@@ -24,8 +24,7 @@ pub fn late_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
     now.minus_ms(2 * heartbeat_interval_ms)
 }
 
-/// A device last seen before this is suspected to be lost: it gets no offer, and while a confirmed one is suspected, nothing is
-/// promoted.
+/// A device last seen before this is suspected to be lost: it gets no offer, and a confirmed one counts as lost for a promotion.
 pub fn suspect_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
     now.minus_ms(3 * heartbeat_interval_ms)
 }

@@ -76,11 +76,17 @@ fn release(version: &str, release_counter: u64) -> ReleaseRecord {
 
 /// 400 devices: three quarters of one model, at sites of 200, 100 and 100.
 fn planned(policy: &str) -> (RolloutRequest, Plan) {
+    planned_of(policy, 400, |row| {
+        ["Lyon, Gare", "Lyon; Gare", "Zürich", "Zürich"][usize::try_from(row / 4 % 4).unwrap()].to_owned()
+    })
+}
+
+fn planned_of(policy: &str, count: i64, site: impl Fn(i64) -> String) -> (RolloutRequest, Plan) {
     let device = |row: i64| Candidate {
         row,
         device_id: format!("KS-{row}").parse().unwrap(),
         model: if row % 4 == 0 { "KS-200" } else { "KS 100/b" }.to_owned(),
-        site: ["Lyon, Gare", "Lyon; Gare", "Zürich", "Zürich"][usize::try_from(row / 4 % 4).unwrap()].to_owned(),
+        site: site(row),
         release_counter: 1,
         open_rollout: None,
         failures: 0,
@@ -88,7 +94,7 @@ fn planned(policy: &str) -> (RolloutRequest, Plan) {
     };
     let policy: Policy = toml::from_str(policy).unwrap();
     let request = RolloutRequest { rollout_id: "Spring.2".parse().unwrap(), policy };
-    let devices = (0..400).map(device).collect();
+    let devices = (0..count).map(device).collect();
     let (plan, _) = plan::plan(&request, &release("2.1 beta", 7), devices, 60, Vec::new()).unwrap();
     (request, plan)
 }
@@ -178,6 +184,17 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
         scenario.firmware.iter().map(|firmware| (firmware.version.as_str(), firmware.release_counter)).collect();
     assert_eq!(versions, [("2.1-beta", 7), ("2.2", 8)]);
     assert_eq!(policy.roll_back_to.as_ref().unwrap().as_str(), scenario.firmware[1].release_id());
+}
+
+/// The format has 1,000 sites at most.
+#[test]
+fn the_smallest_of_too_many_sites_are_one_and_the_file_says_so() {
+    let (request, plan) = planned_of(POLICY, 2_004, |row| format!("site-{}", row % 1_002));
+    let text = written(&request, &plan, &Err(NotMeasured::TooShort));
+    let scenario = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+    let sites = &scenario.fleet.sites;
+    assert_eq!((sites.len(), sites[999].name.as_str(), sites[999].share), (1_000, "others", 6));
+    assert!(text.contains("# The last site stands for the 3 smallest, since a scenario has 1000 at most"), "{text}");
 }
 
 #[test]

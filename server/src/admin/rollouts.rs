@@ -15,9 +15,9 @@ use crate::{
     app::App,
     clock::ms,
     rollout::{
+        order::{InvalidTransition, Observed, OperatorOrder, Order},
         plan::{Plan, RolloutRequest},
         policy::Policy,
-        step::{InvalidTransition, Observed, OperatorOrder, Order},
         update::UpdateState,
     },
     rules,

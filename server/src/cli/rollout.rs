@@ -21,9 +21,11 @@ use crate::{
     edge,
     failure::StartError,
     rollout::{
+        order::{Observed, OperatorOrder, Order},
         plan::{PlanError, RolloutRequest, percent},
         policy::Policy,
-        step::{GateReading, Observed, OperatorOrder, Order, Status},
+        reading::GateReading,
+        step::Status,
     },
     rules,
     service::{

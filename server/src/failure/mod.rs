@@ -234,6 +234,9 @@ impl StartError {
             Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull => {
                 format!("free space on the disk of {}", path.display())
             }
+            Self::File { path, cause, .. } if cause.kind() == std::io::ErrorKind::AlreadyExists && path.is_file() => {
+                format!("choose another file: {} exists already, and is not overwritten", path.display())
+            }
             Self::File { path, cause, .. }
                 if matches!(cause.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) =>
             {

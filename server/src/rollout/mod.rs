@@ -1,8 +1,8 @@
 //! How a release reaches the fleet: in stages, each guarded by gates; every decision is recorded with its numbers.
 //!
 //! All of it is pure: [`policy`] (what is requested, and its validation), [`share`] (the order of devices), [`stage`],
-//! [`update`] and [`outcome`] (one device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`step`]
-//! (what a rollout does next), [`watch`] and [`watched`] (what it does once it is complete), [`progress`] (what it waits for),
+//! [`update`] and [`outcome`] (one device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`tally`]
+//! and [`reading`] (what an evaluation sees), [`order`] and [`step`] (what a rollout does next), [`watch`] and [`watched`] (what it does once it is complete), [`progress`] (what it waits for),
 //! [`plan`] (what is known before a rollout starts), [`duration`] (how long it takes), [`words`] (a policy in sentences).
 //! [`crate::service::rollouts`] plans, creates and
 //! evaluates rollouts; [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
@@ -10,15 +10,18 @@
 mod counts;
 pub mod duration;
 pub mod gate;
+pub mod order;
 pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod power;
 pub mod progress;
+pub mod reading;
 mod scaled;
 pub mod share;
 pub mod stage;
 pub mod step;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

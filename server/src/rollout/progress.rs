@@ -14,7 +14,9 @@ use super::{
     outcome::Outcome,
     plan::started_s,
     policy::{Approval, Gate, Policy, Scope, Stage},
-    step::{Cell, GateReading, State, Status, Tally, group_of, large_groups, passes_without_suspects, read_gates},
+    reading::{GateReading, group_of, large_groups, passes_without_suspects, read_gates},
+    step::{State, Status},
+    tally::{Cell, Tally},
     update::UpdateState,
     walk::first,
 };
@@ -323,8 +325,8 @@ mod tests {
     use super::*;
     use crate::rollout::{
         gate::Test,
+        order::Order,
         policy::Action,
-        step::Order,
         tests::{Rollout, at, cell, gate, small},
         update::UpdateState as S,
         watched::Watch,

@@ -9,21 +9,20 @@
 //! | COMPLETED | every stage passed; devices are watched for `watch_s`, and gates are still judged: [`super::watch`] |
 //!
 //! A stage is promoted when enough of its devices have an outcome, every gate says PASS, the bake time has passed since then
-//! without a gap in observation, and no confirmed device is silent. Completion alone promotes nothing; INCONCLUSIVE waits.
+//! without a gap in observation, and the gates would pass even if every silent confirmed device were lost. Completion alone promotes
+//! nothing; INCONCLUSIVE waits.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::ReleaseId, text::counted, time::UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Judged, Verdict, judge},
-    policy::{Action, Approval, Gate, Policy, Scope, Stage},
+    order::{InvalidTransition, Observed, OperatorOrder, Order},
+    policy::{Action, Approval, Policy, Stage},
+    reading::{GateReading, passes, passes_without_suspects, read_gates, strongest_failure},
+    tally::{Tally, failed},
     update::UpdateState,
     watched::Watch,
 };
@@ -137,64 +136,6 @@ impl State {
     }
 }
 
-/// The number of devices of one stage and stratum in one state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
-    /// The stage that adds them.
-    pub stage: usize,
-    pub model: String,
-    pub site: String,
-    /// The state of their updates.
-    pub state: UpdateState,
-    pub count: u32,
-}
-
-impl Cell {
-    /// The stage, model and site of its devices.
-    pub(super) fn place(&self) -> (usize, &str, &str) {
-        (self.stage, &self.model, &self.site)
-    }
-
-    /// Whether it counts the same kind of devices.
-    fn is_like(&self, other: &Self) -> bool {
-        self.state == other.state && self.place() == other.place()
-    }
-}
-
-/// The devices of a rollout, counted by the state of their updates.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// One cell for each stage, model, site and state that occurs.
-    pub cells: Vec<Cell>,
-    /// Confirmed devices that are silent now and not yet lost, by cell; `cells` counts them as CONFIRMED. Nothing is promoted
-    /// that would not be if they were lost.
-    pub suspects: Vec<Cell>,
-}
-
-impl Tally {
-    /// The devices of matching cells.
-    pub fn count(&self, matches: impl Fn(&Cell) -> bool) -> u32 {
-        self.cells.iter().filter(|cell| matches(cell)).map(|cell| cell.count).sum()
-    }
-
-    /// How many devices are suspects.
-    pub fn silent(&self) -> u32 {
-        self.suspects.iter().map(|cell| cell.count).sum()
-    }
-
-    /// The tally if every suspect were lost.
-    pub(super) fn with_suspects_lost(&self) -> Self {
-        let mut cells = self.cells.clone();
-        for suspect in &self.suspects {
-            if let Some(cell) = cells.iter_mut().find(|cell| cell.is_like(suspect)) {
-                cell.count = cell.count.saturating_sub(suspect.count);
-            }
-            cells.push(Cell { state: UpdateState::Lost, ..suspect.clone() });
-        }
-        Self { cells, suspects: Vec::new() }
-    }
-}
-
 /// What happens to a rollout.
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
@@ -202,65 +143,6 @@ pub enum Event<'a> {
     Evaluation(&'a Tally),
     /// An order of an operator.
     Order(&'a OperatorOrder),
-}
-
-/// An order, and the state of the rollout that the operator saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorOrder {
-    pub order: Order,
-    /// The rollout as the operator saw it. Required for orders that advance the release; optional for orders to stop, so that they
-    /// do not fail because the engine made a decision in between.
-    pub seen: Option<Observed>,
-    pub why: String,
-}
-
-/// The stage and revision of a rollout that an operator saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Observed {
-    /// The stage, from 0.
-    pub stage: usize,
-    pub revision: u64,
-}
-
-impl Observed {
-    /// Those of a state.
-    pub fn of(state: &State) -> Self {
-        Self { stage: state.stage, revision: state.revision }
-    }
-}
-
-/// The orders of operators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// Offer nothing more for now.
-    Pause,
-    /// Continue.
-    Resume,
-    /// The stage may be promoted.
-    Approve,
-    /// End it.
-    Abort {
-        /// Whether devices that took the release get the policy's `roll_back_to`.
-        roll_back: bool,
-    },
-}
-
-impl Order {
-    /// The words in errors and in the store.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Approve => "approve",
-            Self::Abort { roll_back: false } => "abort",
-            Self::Abort { roll_back: true } => "abort and roll back",
-        }
-    }
-
-    /// Whether it advances the release.
-    pub fn lets_go_on(&self) -> bool {
-        matches!(self, Self::Resume | Self::Approve)
-    }
 }
 
 /// An effect for the caller to apply.
@@ -292,20 +174,6 @@ pub struct Decision {
     pub gates: Vec<GateReading>,
 }
 
-/// The verdict of a gate on one group of devices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GateReading {
-    /// Number of the gate in the policy, from 0.
-    pub gate: usize,
-    /// The group: `all`, `stage 1`, a model, a site, or both.
-    pub of: String,
-    /// The threshold, in basis points.
-    pub threshold_bp: u16,
-    /// The verdict, and its numbers.
-    #[serde(flatten)]
-    pub judged: Judged,
-}
-
 /// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -315,52 +183,6 @@ pub struct Step {
     pub effects: Vec<Effect>,
     /// What was decided.
     pub decisions: Vec<Decision>,
-}
-
-/// Why an order is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTransition {
-    /// The rollout's status does not allow it.
-    #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order, *status))]
-    Status {
-        status: Status,
-        /// What was ordered.
-        order: &'static str,
-    },
-    /// It does not name the stage and revision.
-    #[error("an order to {order} must name the stage and revision of the rollout that it is for")]
-    RevisionMissing {
-        /// What was ordered.
-        order: &'static str,
-    },
-    /// The rollout has changed since the operator saw it.
-    #[error(
-        "the order to {order} is for stage {} at revision {}, but the rollout is in stage {} at revision {}: check it again",
-        seen.stage + 1, seen.revision, now.stage + 1, now.revision
-    )]
-    Changed {
-        /// What was ordered.
-        order: &'static str,
-        /// What the operator saw.
-        seen: Observed,
-        /// What it is now.
-        now: Observed,
-    },
-    /// The policy names no release to roll back to.
-    #[error(
-        "the policy names no `roll_back_to`: abort without rolling back, and roll out a release with a higher counter"
-    )]
-    NoRollBackRelease,
-}
-
-fn expected_instead(order: &str, status: Status) -> &'static str {
-    match (order, status) {
-        ("approve", _) => "; expected WAITING: a stage can be approved once its gates pass and its bake time is over",
-        ("abort" | "abort and roll back", Status::Completed) => {
-            "; its devices are no longer watched: roll out a release with a higher counter instead"
-        }
-        _ => "",
-    }
 }
 
 /// One step of a rollout. The new state must be stored together with the effects and decisions.
@@ -385,81 +207,6 @@ pub fn suspects_matter(policy: &Policy, state: &State, at: UnixMs) -> bool {
     let Some(stage) = policy.stages.get(state.stage) else { return false };
     let bakes_since = state.evidence_at.unwrap_or(at); // the evidence may be there now
     is_over(bakes_since, stage.bake_s) || is_over(state.stage_began_at, policy.max_wait_s)
-}
-
-/// Devices whose update failed.
-pub fn failed(tally: &Tally) -> u32 {
-    tally.count(|cell| cell.state.is_failure())
-}
-
-/// The verdicts of all gates on a tally, in the order of the policy.
-pub fn read_gates(policy: &Policy, stage: usize, tally: &Tally) -> Result<Vec<GateReading>, String> {
-    let mut readings = Vec::new();
-    for (number, gate) in policy.gates.iter().enumerate() {
-        for (of, (failed, executed, _)) in groups(gate, stage, tally) {
-            let judged = judge(gate.test, gate.threshold_bp, gate.min_executed, failed, executed);
-            let judged = judged.map_err(|error| format!("gate {number} of {of}: {error}"))?;
-            readings.push(GateReading { gate: number, of, threshold_bp: gate.threshold_bp, judged });
-        }
-    }
-    Ok(readings)
-}
-
-/// The group in which a gate of this scope judges a device of a stage, model and site, while the rollout is in `stage`; none if it
-/// does not judge the device.
-pub fn group_of(scope: Scope, stage: usize, (of_stage, model, site): (usize, &str, &str)) -> Option<String> {
-    if of_stage > stage {
-        return None;
-    }
-    Some(match scope {
-        Scope::Cumulative => "all".to_owned(),
-        Scope::Stage if of_stage != stage => return None,
-        Scope::Stage => format!("stage {}", stage + 1),
-        Scope::Model => model.to_owned(),
-        Scope::Site => site.to_owned(),
-        Scope::Stratum => format!("{model} at {site}"),
-    })
-}
-
-/// The groups that a gate judges: failed devices, executed devices, and devices of the group by this stage.
-fn groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeMap<String, (u32, u32, u32)> {
-    let mut groups: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
-    for cell in &tally.cells {
-        let Some(of) = group_of(gate.scope, stage, cell.place()) else { continue };
-        let (failed, executed, devices) = groups.entry(of).or_default();
-        *devices += cell.count; // withdrawn devices too: they must not make a group too small to hold up the stage
-        if let Some(outcome) = cell.state.outcome() {
-            *executed += cell.count;
-            *failed += if gate.outcomes.contains(&outcome) { cell.count } else { 0 };
-        }
-    }
-    groups
-}
-
-/// The groups that are large enough to hold a stage up.
-pub(super) fn large_groups(gate: &Gate, stage: usize, tally: &Tally) -> BTreeSet<String> {
-    let groups = groups(gate, stage, tally).into_iter();
-    groups.filter(|(_, (_, _, devices))| *devices >= gate.min_executed).map(|(of, _)| of).collect()
-}
-
-/// Whether all gates let the stage pass: no group fails, and each group that is large enough to be judged passes. A smaller group
-/// can only fail; but at least one group must pass.
-fn passes(policy: &Policy, stage: usize, tally: &Tally, readings: &[GateReading]) -> bool {
-    policy.gates.iter().enumerate().all(|(number, gate)| {
-        let large = large_groups(gate, stage, tally);
-        let of_gate = || readings.iter().filter(|reading| reading.gate == number);
-        let is_large = |reading: &GateReading| large.contains(&reading.of);
-        of_gate().any(|reading| reading.judged.verdict == Verdict::Pass)
-            && of_gate().filter(|reading| is_large(reading)).all(|reading| reading.judged.verdict == Verdict::Pass)
-    })
-}
-
-/// Of several failed gates, the one with the strongest action: a pause must not keep another gate from aborting.
-pub(super) fn strongest_failure<'a>(policy: &Policy, readings: &'a [GateReading]) -> Option<(Action, &'a GateReading)> {
-    let action_of = |reading: &GateReading| policy.gates.get(reading.gate).map_or(Action::Pause, |gate| gate.action);
-    let failed = readings.iter().filter(|reading| reading.judged.verdict == Verdict::Fail);
-    let strongest = failed.max_by_key(|reading| (action_of(reading), std::cmp::Reverse(reading.gate)));
-    strongest.map(|reading| (action_of(reading), reading))
 }
 
 impl Step {
@@ -737,17 +484,6 @@ impl Step {
     }
 }
 
-/// Whether the gates pass as well if every suspect is lost: an outcome that may still change is no evidence.
-pub(super) fn passes_without_suspects(policy: &Policy, stage: usize, tally: &Tally) -> bool {
-    if tally.suspects.is_empty() {
-        return true;
-    }
-    let lost = tally.with_suspects_lost();
-    let readings = read_gates(policy, stage, &lost).unwrap_or_default();
-    let is_failed = readings.iter().any(|reading| reading.judged.verdict == Verdict::Fail);
-    !is_failed && passes(policy, stage, &lost, &readings)
-}
-
 impl State {
     /// A decision in this state, and the next revision.
     pub fn decision(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Decision {
@@ -765,19 +501,5 @@ impl State {
         if count > 0 {
             self.starts.push((self.evaluated_at, count));
         }
-    }
-}
-
-impl fmt::Display for GateReading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Judged { failed, executed, .. } = self.judged;
-        let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
-        write!(
-            f,
-            "gate {} of {}: {failed} of {} failed, the threshold is {whole}.{hundredths:02} %",
-            self.gate + 1,
-            self.of,
-            counted(executed, "executed device")
-        )
     }
 }

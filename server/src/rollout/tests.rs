@@ -7,12 +7,12 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{
     gate::{Test, Verdict, judge},
+    order::{InvalidTransition, Observed, OperatorOrder, Order},
     outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
-    step::{
-        Cell, Decision, Effect, Event, GAP_MS, InvalidTransition, Observed, OperatorOrder, Order, State, Status, Step,
-        Tally, read_gates, step, suspects_matter,
-    },
+    reading::read_gates,
+    step::{Decision, Effect, Event, GAP_MS, State, Status, Step, step, suspects_matter},
+    tally::{Cell, Tally},
     update::UpdateState,
 };
 
@@ -1151,7 +1151,7 @@ fn a_gate_by_model_or_stratum_catches_what_breaks_one_kind() {
         let Decision { why, gates, .. } = &paused.decisions[0];
         assert!(why.starts_with(&format!("gate 2 of {of}: {failed} of")), "{why}");
         assert_eq!(gates[0].judged.verdict, Verdict::Pass, "the cumulative gate still passes");
-        let is_fail = |reading: &&super::step::GateReading| reading.judged.verdict == Verdict::Fail;
+        let is_fail = |reading: &&super::reading::GateReading| reading.judged.verdict == Verdict::Fail;
         assert_eq!(gates.iter().filter(is_fail).count(), 1);
     }
     let mut by_model = Rollout::new(with(Scope::Model));

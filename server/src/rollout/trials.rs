@@ -9,7 +9,8 @@ use ks_protocol::time::UnixMs;
 use super::{
     gate::Test,
     policy::{Action, Gate, Policy, Scope, Stage, tests::playbook},
-    step::{Cell, Event, State, Status, Tally, step},
+    step::{Event, State, Status, step},
+    tally::{Cell, Tally},
     tests::random,
     update::UpdateState,
     walk::{Order, Walk},

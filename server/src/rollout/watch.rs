@@ -15,7 +15,9 @@ use ks_protocol::{text::counted, time::UnixMs};
 use super::{
     gate::Verdict,
     policy::{Action, Policy},
-    step::{GateReading, State, Step, Tally, failed, read_gates, strongest_failure},
+    reading::{GateReading, read_gates, strongest_failure},
+    step::{State, Step},
+    tally::{Tally, failed},
 };
 use crate::clock::ms;
 
@@ -111,8 +113,9 @@ mod tests {
 
     use super::*;
     use crate::rollout::{
+        order::{InvalidTransition, Order},
         policy::Scope,
-        step::{Effect, InvalidTransition, Order, Status},
+        step::{Effect, Status},
         tests::{Rollout, any_scenario, at, decisions_of, gate, run, seen, small, verdicts},
         update::UpdateState as S,
         watched::Watch,

@@ -19,12 +19,10 @@ use crate::{
     pace,
     rollout::{
         gate::Test,
+        order::{InvalidTransition, OperatorOrder, Order},
         plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
-        step::{
-            Decision, Effect, Event, GAP_MS, InvalidTransition, OperatorOrder, Order, State, Status, Step, step,
-            suspects_matter,
-        },
+        step::{Decision, Effect, Event, GAP_MS, State, Status, Step, step, suspects_matter},
         update::UpdateState,
     },
     store::{

@@ -16,8 +16,10 @@ use super::{
 use crate::{
     rollout::{
         policy::Policy,
+        reading::GateReading,
         share::Place,
-        step::{Decision, GateReading, State, Status, Tally},
+        step::{Decision, State, Status},
+        tally::Tally,
         update::{Update, UpdateState},
     },
     store::audit::chain::Audited,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
-use ks_server::rollout::{outcome::Outcome, policy::Gate, step::group_of, update::UpdateState};
+use ks_server::rollout::{outcome::Outcome, policy::Gate, reading::group_of, update::UpdateState};
 
 use crate::{
     operator::{ObservedDecision, ObservedUpdate},

@@ -20,7 +20,9 @@ use crate::{
     pace,
     rollout::{
         policy::Policy,
-        step::{self, GateReading, Status, Tally, read_gates},
+        reading::{GateReading, read_gates},
+        step::Status,
+        tally::{Tally, failed},
         update::UpdateState,
     },
     store::{
@@ -100,7 +102,7 @@ impl Rollout {
             stage_began_at: state.stage_began_at,
             evidence_at: state.evidence_at,
             watched_until: state.watch_ends_at(&policy),
-            late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(step::failed(tally))),
+            late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(failed(tally))),
             dark_sites: state.dark_until,
             policy,
         }

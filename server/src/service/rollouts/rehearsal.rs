@@ -85,6 +85,14 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         for (name, share) in &named.shares {
             let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name)); // a String takes all
         }
+        if named.pooled > 0 {
+            let _ = writeln!(
+                text,
+                "# The last {table} stands for the {} smallest, since a scenario has {SHARES_MAX} at most: gates and limits by {table} take \
+                 it as one.",
+                named.pooled
+            );
+        }
     }
     let limits = Limits { interval: heartbeat_interval, lost_after: Duration::from_secs(policy.lost_after_s) };
     let (failures, removes) = background::tables(background, limits, &models, &sites);
@@ -177,6 +185,7 @@ fn totals(plan: &Plan, by: impl Fn(&crate::rollout::stage::PlannedStage) -> &BTr
     }
     if !rest.is_empty() {
         let in_file = unique(REST);
+        named.pooled = rest.len();
         named.shares.push((in_file.clone(), rest.iter().map(|(_, devices)| devices).sum()));
         named.of.extend(rest.into_iter().map(|(name, _)| (name.to_owned(), in_file.clone())));
     }

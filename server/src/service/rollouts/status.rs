@@ -16,7 +16,7 @@ use crate::{
     pace,
     rollout::{
         progress::{Confirming, Progress, progress},
-        step::Cell,
+        tally::Cell,
         update::{self, UpdateState},
     },
     store::{

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     rollout::{
-        step::{Cell, Decision, State, Status, Tally},
+        step::{Decision, State, Status},
+        tally::{Cell, Tally},
         update::{Update, UpdateState},
     },
     store::{

@@ -14,8 +14,10 @@ use crate::{
     rollout::{
         gate::{Judged, Verdict},
         policy::Policy,
+        reading::GateReading,
         share::Place,
-        step::{Cell, Decision, GateReading, State, Status, Tally},
+        step::{Decision, State, Status},
+        tally::{Cell, Tally},
         update::{Update, UpdateState},
     },
     rules::{self, updates::Change},

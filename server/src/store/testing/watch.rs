@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     rollout::{
-        step::{OperatorOrder, Order, State, Status},
+        order::{OperatorOrder, Order},
+        step::{State, Status},
         update::UpdateState as S,
         watched::Watch,
     },

@@ -159,8 +159,13 @@ fn check_starts_at(starts_at: Field<String>, problems: &mut Problems) -> Option<
         parsed => {
             let what = if parsed.is_ok() { "is out of range" } else { "is not a date and time in UTC" };
             let problem = Problem::new(given.at, format!("`starts_at` {what}: {}", quoted(&given.value)));
-            let problem = problem.expected("RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099");
-            problems.push(problem.help("write the offset as Z: the time zone of a scenario is UTC"));
+            let mut problem =
+                problem.expected("RFC 3339 in UTC, such as 2026-03-29T00:30:00Z, of the years 2000 to 2099");
+            let has_time = given.value.contains(['T', 't', ' ']);
+            if parsed.is_err() && has_time && !given.value.ends_with('Z') {
+                problem = problem.help("write the offset as Z: the time zone of a scenario is UTC");
+            }
+            problems.push(problem);
             None
         }
     }

@@ -28,6 +28,8 @@ pub(in crate::service::rollouts) struct FileNames {
     pub(in crate::service::rollouts) shares: Vec<(String, u32)>,
     /// The name in the file of each name in the inventory.
     pub(in crate::service::rollouts) of: BTreeMap<String, String>,
+    /// How many names share the last one in the file, because a scenario can't have so many; 0 if none do.
+    pub(in crate::service::rollouts) pooled: usize,
 }
 
 /// A kind of background failure.

@@ -163,6 +163,7 @@ fn names(names: &[(&str, &str, u32)]) -> FileNames {
     FileNames {
         shares: names.iter().map(|(_, name, share)| ((*name).to_owned(), *share)).collect(),
         of: names.iter().map(|(own, name, _)| ((*own).to_owned(), (*name).to_owned())).collect(),
+        pooled: 0,
     }
 }
 

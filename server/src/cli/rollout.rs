@@ -25,7 +25,7 @@ use crate::{
         plan::{PlanError, RolloutRequest, percent},
         policy::Policy,
         reading::GateReading,
-        step::Status,
+        status::Status,
     },
     rules,
     service::{

@@ -8,7 +8,7 @@ use crate::{
     rollout::{
         plan::percent,
         progress::{GateProgress, NextStep},
-        step::Status,
+        status::Status,
         update::UpdateState,
     },
     service::rollouts::{

@@ -20,6 +20,7 @@ pub mod reading;
 mod scaled;
 pub mod share;
 pub mod stage;
+pub mod status;
 pub mod step;
 pub mod tally;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What operators order of a rollout, and why an order is invalid.
 
-use super::step::{State, Status};
+use super::status::Status;
 
 /// An order, and the state of the rollout that the operator saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +18,6 @@ pub struct Observed {
     /// The stage, from 0.
     pub stage: usize,
     pub revision: u64,
-}
-
-impl Observed {
-    /// Those of a state.
-    pub fn of(state: &State) -> Self {
-        Self { stage: state.stage, revision: state.revision }
-    }
 }
 
 /// The orders of operators.

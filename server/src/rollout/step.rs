@@ -15,13 +15,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::ReleaseId, text::counted, time::UnixMs};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     order::{InvalidTransition, Observed, OperatorOrder, Order},
     policy::{Action, Approval, Policy, Stage},
     reading::{GateReading, passes, passes_without_suspects, read_gates, strongest_failure},
+    status::Status,
     tally::{Tally, failed},
     update::UpdateState,
     watched::Watch,
@@ -32,42 +32,6 @@ use crate::clock::{is_ahead, ms};
 pub const GAP_MS: u64 = 3 * 60_000;
 /// The time over which starts are counted: no minute, wherever it begins, sees more than `starts_per_min`.
 const MINUTE_MS: u64 = 60_000;
-
-/// The status of a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Status {
-    /// The release is offered and gates are judged.
-    Running,
-    /// A person must approve the next stage.
-    Waiting,
-    /// A person, a gate or an error paused it.
-    Paused,
-    /// It has ended early.
-    Aborted,
-    /// It has ended, and every stage passed.
-    Completed,
-}
-
-impl Status {
-    pub const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Paused, Self::Aborted, Self::Completed];
-
-    /// Its name in the store, the API and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::Waiting => "WAITING",
-            Self::Paused => "PAUSED",
-            Self::Aborted => "ABORTED",
-            Self::Completed => "COMPLETED",
-        }
-    }
-
-    /// Whether the release is never offered again.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Aborted | Self::Completed)
-    }
-}
 
 /// The state of a rollout, apart from its devices' updates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -501,5 +465,12 @@ impl State {
         if count > 0 {
             self.starts.push((self.evaluated_at, count));
         }
+    }
+}
+
+impl Observed {
+    /// Those of a state.
+    pub fn of(state: &State) -> Self {
+        Self { stage: state.stage, revision: state.revision }
     }
 }

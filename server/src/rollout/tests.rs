@@ -11,7 +11,8 @@ use super::{
     outcome::Outcome,
     policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, tests::playbook},
     reading::read_gates,
-    step::{Decision, Effect, Event, GAP_MS, State, Status, Step, step, suspects_matter},
+    status::Status,
+    step::{Decision, Effect, Event, GAP_MS, State, Step, step, suspects_matter},
     tally::{Cell, Tally},
     update::UpdateState,
 };

@@ -9,7 +9,8 @@ use ks_protocol::time::UnixMs;
 use super::{
     gate::Test,
     policy::{Action, Gate, Policy, Scope, Stage, tests::playbook},
-    step::{Event, State, Status, step},
+    status::Status,
+    step::{Event, State, step},
     tally::{Cell, Tally},
     tests::random,
     update::UpdateState,

@@ -115,7 +115,8 @@ mod tests {
     use crate::rollout::{
         order::{InvalidTransition, Order},
         policy::Scope,
-        step::{Effect, Status},
+        status::Status,
+        step::Effect,
         tests::{Rollout, any_scenario, at, decisions_of, gate, run, seen, small, verdicts},
         update::UpdateState as S,
         watched::Watch,

@@ -22,7 +22,8 @@ use crate::{
         order::{InvalidTransition, OperatorOrder, Order},
         plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
-        step::{Decision, Effect, Event, GAP_MS, State, Status, Step, step, suspects_matter},
+        status::Status,
+        step::{Decision, Effect, Event, GAP_MS, State, Step, step, suspects_matter},
         update::UpdateState,
     },
     store::{

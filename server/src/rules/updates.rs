@@ -12,7 +12,7 @@ use ks_protocol::{
 
 use crate::{
     rollout::{
-        step::Status,
+        status::Status,
         update::{Timeouts, Update, UpdateEvent, UpdateState, step},
     },
     store::{

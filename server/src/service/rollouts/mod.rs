@@ -21,7 +21,7 @@ use crate::{
     rollout::{
         policy::Policy,
         reading::{GateReading, read_gates},
-        step::Status,
+        status::Status,
         tally::{Tally, failed},
         update::UpdateState,
     },

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     rollout::{
-        step::{Decision, State, Status},
+        status::Status,
+        step::{Decision, State},
         tally::{Cell, Tally},
         update::{Update, UpdateState},
     },

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     rollout::{
         order::{OperatorOrder, Order},
-        step::{State, Status},
+        status::Status,
+        step::State,
         update::UpdateState as S,
         watched::Watch,
     },

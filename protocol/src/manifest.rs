@@ -32,7 +32,6 @@ pub const MODELS_MAX: usize = 32;
 pub struct Manifest {
     #[serde(rename = "type")]
     pub kind: ManifestType,
-    /// Names the release.
     pub release_id: ReleaseId,
     /// The product line that it is for.
     pub product: Text<64>,

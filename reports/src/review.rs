@@ -380,7 +380,6 @@ impl RolloutReview {
         self.completed_at_s.is_some_and(|completed_at_s| at_s >= completed_at_s)
     }
 
-    /// Number of targets.
     pub fn targets(&self) -> u64 {
         self.count(|_| true)
     }

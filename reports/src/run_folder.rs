@@ -400,7 +400,6 @@ pub struct Tick {
 pub struct RolloutSample {
     /// Seconds into the run.
     pub at_s: f64,
-    /// The rollout's id.
     pub rollout_id: String,
     /// Its state: `RUNNING`, `WAITING`, `PAUSED`, `ABORTED`, `ROLLING_BACK`, `COMPLETED`.
     pub state: String,
@@ -456,7 +455,6 @@ pub struct GateSample {
 pub struct RolloutDecision {
     /// Seconds into the run.
     pub at_s: f64,
-    /// The rollout's id.
     pub rollout_id: String,
     /// The decision: `created`, `promoted`, `waiting`, `approved`, `paused`, `resumed`, `aborted`, `completed`, `withdrawn`.
     pub decision: String,
@@ -483,7 +481,6 @@ pub struct ActionTime {
 /// How a rollout ended, as it really was: the server knows only a part of this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutSummary {
-    /// The rollout's id.
     pub rollout_id: String,
     /// The release's version (`1.1.0`).
     pub release: String,

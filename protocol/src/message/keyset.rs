@@ -39,7 +39,6 @@ pub struct Keyset {
 /// One key of a keyset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeysetEntry {
-    /// Names the key.
     pub key_id: KeyId,
     /// State in its life cycle.
     pub state: ServerKeyState,
@@ -86,7 +85,6 @@ pub enum KeysetError {
     /// Older than the trusted version.
     #[error("the keyset has version {version}, but version {trusted} is already trusted")]
     Older {
-        /// The keyset's version.
         version: u64,
         /// The trusted version.
         trusted: u64,

@@ -20,7 +20,6 @@ pub const ADVICE_PAGE: &str = "advice.html";
 /// The answer to a question; `P` is what is read of a policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Advice<P = Stages> {
-    /// The scenario's name.
     pub scenario: String,
     pub question: Question,
     /// The devices that can have the bug.

@@ -40,7 +40,6 @@ pub const SCORE_MARKDOWN: &str = "score.md";
 /// What all trials of a score have in common.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// The scenario's name.
     pub scenario: String,
     /// The first seed; each trial of a cell takes the next.
     pub first_seed: u64,
@@ -149,7 +148,6 @@ pub struct PolicyScore {
 /// The results of all trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// The scenario's name.
     pub scenario: String,
     /// Devices of the fleet.
     pub devices: u64,

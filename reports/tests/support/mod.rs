@@ -43,12 +43,10 @@ impl Random {
     }
 }
 
-/// Counts by code.
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
     counts.iter().filter(|(_, count)| *count > 0).map(|(code, count)| ((*code).to_owned(), *count)).collect()
 }
 
-/// An expectation.
 pub(crate) fn expectation(name: &str, actual: Option<f64>, bound: &str, unit: &str, pass: bool) -> Expectation {
     Expectation { name: name.into(), actual, bound: bound.into(), pass, unit: unit.into() }
 }

@@ -64,7 +64,6 @@ impl Method {
 type ResponseFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 type Handler = Arc<dyn Fn(App, Request) -> ResponseFuture + Send + Sync>;
 
-/// One route.
 #[derive(Clone)]
 pub struct Route {
     pub method: Method,
@@ -258,7 +257,6 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
     }
 }
 
-/// A JSON body.
 pub struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {

@@ -79,7 +79,6 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// Starts to linger.
     pub(super) fn start() -> Self {
         Self { end: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)), bytes_left: LINGER_BYTES_MAX }
     }

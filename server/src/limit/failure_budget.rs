@@ -37,7 +37,6 @@ impl<K: Ord> FailureBudget<K> {
         spent.get(subject)?.wait_us(self.rate, now_us)
     }
 
-    /// Spends one failure.
     pub fn spend(&self, subject: K, now_us: u64) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         if spent.len() >= SUBJECTS_MAX {

@@ -7,7 +7,6 @@ use crate::store::{
 };
 use ks_protocol::text::counted;
 
-/// Creates a user.
 pub fn create_user(
     store: &mut dyn Transaction,
     new: &NewUser,

@@ -52,7 +52,6 @@ impl TryFrom<AuditEntry> for AuditRecord {
     }
 }
 
-/// Entries as NDJSON.
 pub fn ndjson(lines: Vec<AuditRecord>) -> Vec<u8> {
     let mut text = Vec::new();
     for line in lines {

@@ -25,7 +25,6 @@ pub struct UserRecord {
 pub struct NewUser {
     pub name: String,
     pub role: Role,
-    /// The password's hash.
     pub password_hash: String,
 }
 

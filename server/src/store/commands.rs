@@ -65,7 +65,6 @@ pub struct OrderUnderWay {
     pub by: Actor,
 }
 
-/// Order progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderProgress {
     /// Commands by state.
@@ -87,9 +86,7 @@ pub struct CommandRecord {
     /// Row; commands are paged by it.
     pub row: i64,
     pub command_id: CommandId,
-    /// Its order.
     pub order_id: CommandId,
-    /// The device.
     pub device_id: DeviceId,
     /// Kind on the wire.
     pub kind: String,
@@ -97,7 +94,6 @@ pub struct CommandRecord {
     pub argument: String,
     /// Whether it is delivered before other commands.
     pub is_urgent: bool,
-    /// Its state.
     pub state: CommandState,
     /// When it was ordered.
     pub created_at: UnixMs,
@@ -111,12 +107,10 @@ pub struct CommandRecord {
     pub detail: String,
 }
 
-/// Which commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandFilter {
     pub order_id: Option<CommandId>,
     pub device_id: Option<DeviceId>,
-    /// Open ones only.
     pub open_only: bool,
 }
 
@@ -184,7 +178,6 @@ pub struct CommandRow {
     pub row: i64,
     /// Row of its device.
     pub device: i64,
-    /// Its state.
     pub state: CommandState,
 }
 

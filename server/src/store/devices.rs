@@ -42,7 +42,6 @@ pub struct AuthRecord {
     pub row: i64,
     pub device_id: DeviceId,
     pub public_key: PublicKey,
-    /// Its status.
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub sequence: Sequence,
@@ -55,9 +54,7 @@ pub struct DeviceRecord {
     pub row: i64,
     pub device_id: DeviceId,
     pub public_key: PublicKey,
-    /// Serial number.
     pub serial: String,
-    /// Manufacturer.
     pub manufacturer: String,
     pub model: String,
     /// Where it stands.
@@ -66,7 +63,6 @@ pub struct DeviceRecord {
     pub labels: Vec<String>,
     /// Increases with each edit.
     pub version: u64,
-    /// Its status.
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub sequence: Sequence,
@@ -92,9 +88,7 @@ pub struct NewDevice {
     pub line: u64,
     pub device_id: DeviceId,
     pub public_key: PublicKey,
-    /// Serial number.
     pub serial: String,
-    /// Manufacturer.
     pub manufacturer: String,
     pub model: String,
     /// Where it stands.
@@ -219,7 +213,6 @@ pub struct Revoked {
     pub revoked: Vec<DeviceId>,
     /// Devices that were revoked already.
     pub already: usize,
-    /// Unknown names.
     pub unknown: Vec<DeviceId>,
 }
 
@@ -259,7 +252,6 @@ pub struct DeviceChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceState {
     pub row: i64,
-    /// Its status.
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub kept: Sequence,
@@ -293,9 +285,7 @@ pub struct DeviceRow {
 pub struct Whitelisted {
     pub device_id: DeviceId,
     pub public_key: PublicKey,
-    /// Serial number.
     pub serial: String,
-    /// Manufacturer.
     pub manufacturer: String,
     pub model: String,
     /// Where it stands.

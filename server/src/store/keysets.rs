@@ -53,7 +53,6 @@ impl ServerKeyStatus {
 pub struct ServerKeyRecord {
     pub key_id: KeyId,
     pub public_key: PublicKey,
-    /// Its status.
     pub status: ServerKeyStatus,
     /// When it was published.
     pub announced_at: UnixMs,
@@ -74,7 +73,6 @@ pub struct KeysetChange {
     pub keys: Vec<ServerKeyRecord>,
     /// What was done: `key.announce`, for the audit.
     pub action: &'static str,
-    /// The changed key.
     pub subject: KeyId,
     /// Why, or how.
     pub detail: String,

@@ -19,7 +19,6 @@ pub struct LastSeenRecord {
     pub device_id: DeviceId,
     pub model: String,
     pub site: String,
-    /// Its status.
     pub status: DeviceStatus,
     /// When it was registered first; none before.
     pub registered_at: Option<UnixMs>,

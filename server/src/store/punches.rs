@@ -34,7 +34,6 @@ pub struct PunchesTaken {
 /// A stored punch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchRecord {
-    /// The device.
     pub device_id: DeviceId,
     /// Its number on the device.
     pub punch_no: u64,
@@ -46,13 +45,11 @@ pub struct PunchRecord {
     pub received_at: UnixMs,
     /// The credential presented.
     pub badge: String,
-    /// Direction.
     pub direction: String,
     /// How the person was identified.
     pub method: String,
 }
 
-/// Which punches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchFilter {
     pub site: Option<String>,
@@ -86,7 +83,6 @@ pub struct StoredPunch {
     pub at: UnixMs,
     /// The credential presented.
     pub badge: String,
-    /// Direction.
     pub direction: String,
     /// How the person was identified.
     pub method: String,

@@ -105,7 +105,6 @@ pub enum ReleaseRefused {
     #[error("release {release_id} is {}, and can't become {}", is.as_str(), wanted.as_str())]
     State {
         release_id: ReleaseId,
-        /// Its state.
         is: ReleaseState,
         /// The requested state.
         wanted: ReleaseState,
@@ -127,7 +126,6 @@ pub struct ArtifactRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseChange {
     pub release_id: ReleaseId,
-    /// The new state.
     pub state: ReleaseState,
     /// The signed manifest, if the change includes it.
     pub manifest: Option<String>,

@@ -64,7 +64,6 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRollout {
     pub rollout_id: RolloutId,
-    /// The release.
     pub release_id: ReleaseId,
     /// How.
     pub policy: Policy,
@@ -96,11 +95,9 @@ pub struct RolloutRecord {
     /// Row; rollouts are paged by it.
     pub row: i64,
     pub rollout_id: RolloutId,
-    /// The release.
     pub release: ReleaseRecord,
     /// How.
     pub policy: Policy,
-    /// Its state.
     pub state: State,
     /// When it was created.
     pub created_at: UnixMs,
@@ -177,9 +174,7 @@ pub struct OpenUpdate {
     pub device: i64,
     /// The rollout's row.
     pub rollout: i64,
-    /// The release.
     pub release_id: ReleaseId,
-    /// The release's state.
     pub release_state: ReleaseState,
     /// Its signed manifest.
     pub manifest: String,
@@ -189,7 +184,6 @@ pub struct OpenUpdate {
     pub policy: Policy,
     /// Whether the rollout goes on.
     pub status: Status,
-    /// The update.
     pub update: Update,
 }
 
@@ -218,7 +212,6 @@ pub struct Turn {
 /// A device whose update is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its turn.
     pub turn: Turn,
     pub site: String,
     /// Its boot when last seen.
@@ -332,10 +325,8 @@ pub struct StatusTaken {
     pub has_changed: bool,
 }
 
-/// Which updates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpdateFilter {
-    /// State.
     pub state: Option<UpdateState>,
     pub site: Option<String>,
     pub model: Option<String>,

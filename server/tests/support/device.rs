@@ -32,7 +32,6 @@ use super::{Answer, HOME, Line, Sent, Server, server_key};
 /// The time on every device's clock; nothing depends on it.
 pub(crate) const SENT_AT: UnixMs = UnixMs(1_795_458_011_482);
 
-/// A verified answer.
 #[derive(Debug)]
 pub(crate) struct VerifiedAnswer<T> {
     pub(crate) reply: Reply<T>,

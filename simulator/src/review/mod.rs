@@ -89,7 +89,6 @@ struct Target<'a> {
     /// What had become of it when the run ended.
     fate: Fate,
     is_silent: bool,
-    /// The release's counter.
     release_counter: u64,
 }
 

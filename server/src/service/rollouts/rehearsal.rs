@@ -31,7 +31,6 @@ const REST: &str = "others";
 /// Images that a rehearsal can make, in KiB.
 const IMAGE_KIB_MAX: u64 = 65_536;
 
-/// What is rehearsed.
 #[derive(Debug, Clone, Copy)]
 pub struct Rehearsed<'a> {
     pub rollout_id: &'a RolloutId,

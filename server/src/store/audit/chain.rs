@@ -80,9 +80,7 @@ pub enum Broken {
     /// A line is missing or out of order.
     #[error("line {expected} is missing: found line {found} in its place")]
     Missing {
-        /// Expected number.
         expected: i64,
-        /// Number found.
         found: i64,
     },
     /// A line was changed.

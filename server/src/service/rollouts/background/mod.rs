@@ -84,7 +84,6 @@ impl Limits {
 /// Silences of one kind and length.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Silences {
-    /// How many ended.
     pub ended: u32,
     /// How many there were, with those that had not ended by the end of the window: a silence of length `l` is seen to end only if it
     /// begins before the last `l` of the window's length `w`, so each that ended counts for `w / (w - l)`, and for 4 at most.
@@ -158,7 +157,6 @@ pub struct Background {
     pub to: UnixMs,
     /// When the fleet was looked at; none if all heartbeats between these were read.
     pub looks: Option<Looks>,
-    /// By model.
     pub models: BTreeMap<String, OfModel>,
     /// The hours in which sites are closed, by site.
     pub closed: BTreeMap<String, Vec<Hours>>,

@@ -18,14 +18,14 @@ COPY . .
 FROM source AS build-server
 RUN --mount=type=cache,id=ks-cargo-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=ks-target-server,target=/src/target,sharing=locked \
-    cargo build --release --locked --package ks-server \
-    && install -D --mode=0755 target/release/ks-server /out/ks-server
+    cargo build --profile dist --locked --package ks-server \
+    && install -D --mode=0755 target/dist/ks-server /out/ks-server
 
 FROM source AS build-fleet
 RUN --mount=type=cache,id=ks-cargo-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=ks-target-fleet,target=/src/target,sharing=locked \
-    cargo build --release --locked --package ks-fleet \
-    && install -D --mode=0755 target/release/ks-fleet /out/ks-fleet
+    cargo build --profile dist --locked --package ks-fleet \
+    && install -D --mode=0755 target/dist/ks-fleet /out/ks-fleet
 
 # ---- what both images share -----------------------------------------------------------------------------------------
 FROM debian:bookworm-slim AS runtime

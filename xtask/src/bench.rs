@@ -11,9 +11,9 @@ const FLOODS: &str = "scenarios/floods.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
-    cargo(&["bench", "--package", "ks-benches"])?;
-    cargo(&["run", "--release", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
-    cargo(&["run", "--release", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
+    cargo(&["bench", "--profile", "dist", "--package", "ks-benches"])?;
+    cargo(&["run", "--profile", "dist", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
+    cargo(&["run", "--profile", "dist", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
     storm()?;
     floods()?;
     let plain = TWO_DAYS.to_owned();
@@ -36,10 +36,10 @@ pub(crate) fn run() -> Result<(), Failed> {
 
 /// The effect of floods on honest devices: one run of about five minutes, and its table.
 pub(crate) fn floods() -> Result<(), Failed> {
-    cargo(&["build", "--release", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
+    cargo(&["build", "--profile", "dist", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
     let out = "reports/bench/floods";
-    let run = cargo(&["run", "--release", "--", "run", FLOODS, "--out", out]);
-    all_of([run, cargo(&["run", "--release", "--package", "ks-benches", "--example", "floods", out])])
+    let run = cargo(&["run", "--profile", "dist", "--", "run", FLOODS, "--out", out]);
+    all_of([run, cargo(&["run", "--profile", "dist", "--package", "ks-benches", "--example", "floods", out])])
 }
 
 /// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.
@@ -48,13 +48,13 @@ fn storm() -> Result<(), Failed> {
     let quick = "[[expect]]\nmetric = \"heartbeat.p99_ms\"\nmax = 100\nduring = \"storm\"\n\n";
     let first = "[[expect]]\nmetric = \"updated";
     let storm = variant("download-storm", &measured, first, &format!("{quick}{first}"))?;
-    cargo(&["run", "--release", "--", "run", &storm, "--out", "reports/bench/download-storm"])
+    cargo(&["run", "--profile", "dist", "--", "run", &storm, "--out", "reports/bench/download-storm"])
 }
 
 /// How fast rehearsals are; `wall_s` and `generator.rss_bytes` of each summary, and of a trial its own output.
 fn rehearse(name: &str, scenario: &str, flags: &[&str]) -> Result<(), Failed> {
     let out = format!("reports/bench/{name}");
-    let run = ["run", "--release", "--", "rehearse", scenario, "--out", &out];
+    let run = ["run", "--profile", "dist", "--", "rehearse", scenario, "--out", &out];
     cargo(&[run.as_slice(), flags].concat())
 }
 

@@ -60,7 +60,8 @@ fn main() {
 }
 
 fn start(folder: &std::path::Path) -> (Server, SocketAddr) {
-    let built = Command::new("cargo").args(["build", "--profile", "dist", "--quiet", "--package", "ks-server"]).status();
+    let built =
+        Command::new("cargo").args(["build", "--profile", "dist", "--quiet", "--package", "ks-server"]).status();
     assert!(built.unwrap().success(), "the server is built");
     let executable = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("ks-server");
     let mut child = Command::new(executable)

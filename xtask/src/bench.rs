@@ -12,7 +12,16 @@ const FLOODS: &str = "scenarios/floods.toml";
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["bench", "--profile", "dist", "--package", "ks-benches"])?;
-    cargo(&["run", "--profile", "dist", "--", "run", "scenarios/quickstart.toml", "--out", "reports/bench/quickstart"])?;
+    cargo(&[
+        "run",
+        "--profile",
+        "dist",
+        "--",
+        "run",
+        "scenarios/quickstart.toml",
+        "--out",
+        "reports/bench/quickstart",
+    ])?;
     cargo(&["run", "--profile", "dist", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
     storm()?;
     floods()?;

@@ -161,7 +161,7 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
     }
 }
 
-/// Whether silent confirmed devices can matter to an evaluation: only once the stage's bake time, its longest time, or the watch may be
+/// Whether silent devices can matter to an evaluation: only once the stage's bake time, its longest time, or the watch may be
 /// over. Until then nobody needs to count them.
 pub fn suspects_matter(policy: &Policy, state: &State, at: UnixMs) -> bool {
     let is_over = |since: UnixMs, length_s: u64| at.since_ms(since) >= ms(Duration::from_secs(length_s));
@@ -365,9 +365,10 @@ impl Step {
         if !has_evidence || !passes_without_suspects(policy, self.state.stage, tally) {
             if is_overdue && self.state.status != Status::Waiting {
                 let why = format!(
-                    "the stage is not decided after {} s: {of_outcomes}, {} silent",
+                    "the stage is not decided after {} s: {of_outcomes}, {} silent{}",
                     waited_ms / 1_000,
-                    counted(silent, "confirmed device")
+                    counted(silent, "device"),
+                    self.state.offline_sites_in_words(at)
                 );
                 return self.pause("paused", why, gates);
             }
@@ -397,6 +398,13 @@ impl Step {
         let of = |state| tally.count(|cell| cell.state == state);
         let unreached = of(UpdateState::Pending);
         let in_flight_now = tally.count(|cell| cell.state.is_in_flight());
+        if is_overdue && in_flight_now > 0 {
+            let left = counted(in_flight_now, "device");
+            let offline = self.state.offline_sites_in_words(at);
+            let why =
+                format!("the last stage is not complete after {} s: {left} still updating{offline}", waited_ms / 1_000);
+            return self.pause("paused", why, gates);
+        }
         if in_flight_now == 0 && (unreached == 0 || is_overdue) {
             let without = [
                 (unreached, "never reached"),
@@ -453,6 +461,15 @@ impl State {
     pub fn decision(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Decision {
         self.revision += 1;
         Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, gates }
+    }
+
+    /// The sites that are offline now, as the end of a sentence; nothing if none is.
+    fn offline_sites_in_words(&self, at: UnixMs) -> String {
+        let is_now = |until: &&UnixMs| at.since_ms(**until) <= GAP_MS;
+        match self.dark_until.values().filter(is_now).count() {
+            0 => String::new(),
+            offline => format!(", {} offline", counted(offline, "site")),
+        }
     }
 
     /// Whether an approval of the stage has been requested or given.

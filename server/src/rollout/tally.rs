@@ -31,9 +31,11 @@ impl Cell {
 pub struct Tally {
     /// One cell for each stage, model, site and state that occurs.
     pub cells: Vec<Cell>,
-    /// Confirmed devices that are silent now and not yet lost, by cell; `cells` counts them as CONFIRMED. Nothing is promoted
-    /// that would not be if they were lost.
+    /// Devices that have begun to install, are silent now and not yet lost, by cell; `cells` counts them in the same states. Nothing is
+    /// promoted that would not be if they were lost.
     pub suspects: Vec<Cell>,
+    /// Confirmed devices that another rollout has taken since: whatever becomes of them counts there. Counted with `suspects`.
+    pub taken: u32,
 }
 
 impl Tally {
@@ -56,7 +58,7 @@ impl Tally {
             }
             cells.push(Cell { state: UpdateState::Lost, ..suspect.clone() });
         }
-        Self { cells, suspects: Vec::new() }
+        Self { cells, ..Tally::default() }
     }
 }
 

@@ -76,7 +76,7 @@ fn once_lost(tally: &Tally) -> Tally {
             devices.push(Cell { state, count: 1, ..cell.clone() });
         }
     }
-    Tally { cells: devices, suspects: Vec::new() }
+    Tally { cells: devices, ..Tally::default() }
 }
 
 impl Fleet {
@@ -103,7 +103,7 @@ impl Fleet {
             state,
             count,
         });
-        silent(suspects, Tally { cells: cells.collect(), suspects: Vec::new() })
+        silent(suspects, Tally { cells: cells.collect(), ..Tally::default() })
     }
 
     fn is_so(&mut self, so: impl Fn(&Device) -> bool) -> impl Iterator<Item = &mut Device> {
@@ -673,7 +673,7 @@ proptest! {
             prop_assert_eq!(transition.decided("withdrawn").is_some(), withdrawn > transition.before.withdrawn);
             let stage = transition.before.stage;
             let others = tally.cells.iter().filter(|cell| cell.state != UpdateState::Withdrawn).cloned().collect();
-            let without = Tally { cells: others, suspects: Vec::new() };
+            let without = Tally { cells: others, ..Tally::default() };
             prop_assert!(
                 read_gates(&scenario.policy, stage, tally).unwrap().into_iter().filter(|reading| reading.judged.executed > 0).eq(
                     read_gates(&scenario.policy, stage, &without).unwrap().into_iter().filter(|reading| reading.judged.executed > 0)
@@ -720,7 +720,7 @@ pub(super) fn cell(stage: usize, of: (&str, &str), state: UpdateState, count: u3
 /// Devices of the first stage, all of one model and site, in these states.
 pub(super) fn seen(counts: &[(UpdateState, u32)]) -> Tally {
     let kind = (MODELS[0], SITES[0]);
-    Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), suspects: Vec::new() }
+    Tally { cells: counts.iter().map(|(state, count)| cell(0, kind, *state, *count)).collect(), ..Tally::default() }
 }
 
 /// A rollout in a test.
@@ -819,6 +819,34 @@ fn silent_devices_hold_a_promotion_that_would_not_be_if_they_were_lost() {
     let suspicious = silent(2, good);
     assert_eq!(rollout.watch(0..=7_200, &suspicious), NO_DECISION);
     assert_eq!(rollout.watch(7_260..=7_260, &Tally { suspects: Vec::new(), ..suspicious }), [(7_260, "promoted")]);
+}
+
+#[test]
+fn devices_that_are_silent_while_they_install_hold_a_promotion_too() {
+    let mut installing = seen(&[(UpdateState::Confirmed, 12), (UpdateState::Installing, 2)]);
+    let mut rollout = Rollout::new(small());
+    rollout.watch(0..=540, &installing);
+    installing.suspects =
+        installing.cells.iter().filter(|cell| cell.state == UpdateState::Installing).cloned().collect();
+    assert_eq!(rollout.watch(600..=3_600, &installing), NO_DECISION, "two of 14 would be more than 10 %");
+    installing.suspects.clear();
+    assert_eq!(rollout.watch(3_660..=3_660, &installing), [(3_660, "promoted")], "both were heard again");
+}
+
+#[test]
+fn an_overdue_last_stage_with_devices_still_updating_pauses() {
+    let mut policy = small();
+    policy.stages.remove(0);
+    let longest_s = policy.max_wait_s;
+    let mut rollout = Rollout::new(policy);
+    let stuck = seen(&[(UpdateState::Confirmed, 30), (UpdateState::Installing, 1)]);
+    assert_eq!(rollout.watch(0..=longest_s, &stuck), NO_DECISION);
+    rollout.state.dark_until.insert("north".to_owned(), at(longest_s));
+    let paused = rollout.evaluate(longest_s + 60, &stuck);
+    assert_eq!(decisions_of(&paused), ["paused"]);
+    let why =
+        format!("the last stage is not complete after {} s: 1 device still updating, 1 site offline", longest_s + 60);
+    assert_eq!(paused.decisions[0].why, why);
 }
 
 #[test]
@@ -1017,7 +1045,7 @@ fn a_group_that_loses_devices_does_not_become_too_small_to_hold_a_stage() {
             cell(0, other, UpdateState::Lost, 2),
             cell(0, other, UpdateState::Withdrawn, withdrawn),
         ];
-        Tally { cells, suspects: Vec::new() }
+        Tally { cells, ..Tally::default() }
     };
     let mut rollout = Rollout::new(policy);
     assert_eq!(rollout.watch(0..=1_200, &with(30, 0)), NO_DECISION, "2 of 30 prove nothing");
@@ -1057,7 +1085,7 @@ fn offers_respect_starts_per_min_and_in_flight_max() {
     assert_eq!(rollout.evaluate(100_000, &fleet(0)).effects, [Effect::Offer(60)], "a gap earns nothing");
     let waiting = seen(&[(UpdateState::Pending, 3)]);
     assert_eq!(rollout.evaluate(100_001, &waiting).effects, [Effect::Offer(3)], "only as many as there are");
-    let later = Tally { cells: vec![cell(1, (MODELS[0], SITES[0]), UpdateState::Pending, 9)], suspects: Vec::new() };
+    let later = Tally { cells: vec![cell(1, (MODELS[0], SITES[0]), UpdateState::Pending, 9)], ..Tally::default() };
     assert_eq!(rollout.evaluate(100_002, &later).effects, [], "the next stage's turn has not come");
 }
 
@@ -1134,7 +1162,7 @@ fn one_model_breaks(failed: u32) -> Tally {
         cell(0, new, UpdateState::Confirmed, 20 - failed),
         cell(0, new, UpdateState::FalseSuccess, failed),
     ];
-    Tally { cells, suspects: Vec::new() }
+    Tally { cells, ..Tally::default() }
 }
 
 #[test]
@@ -1172,8 +1200,7 @@ fn a_stage_gate_sees_the_stage_only() {
             cell(1, kind, UpdateState::Failed, failed),
         ]
     };
-    let read =
-        |failed| read_gates(&policy, 1, &Tally { cells: cells(failed), suspects: Vec::new() }).unwrap().remove(0);
+    let read = |failed| read_gates(&policy, 1, &Tally { cells: cells(failed), ..Tally::default() }).unwrap().remove(0);
     assert_eq!((read(1).of.as_str(), read(1).judged.verdict), ("stage 2", Verdict::Pass));
     assert_eq!((read(2).judged.executed, read(2).judged.verdict), (12, Verdict::Fail));
 }
@@ -1184,7 +1211,7 @@ fn a_group_too_small_to_judge_can_only_fail() {
     let with = |of_small: &[(UpdateState, u32)]| {
         let mut cells = vec![cell(0, (MODELS[0], "north"), UpdateState::Confirmed, 50)];
         cells.extend(of_small.iter().map(|(state, count)| cell(0, (MODELS[1], "north"), *state, *count)));
-        Tally { cells, suspects: Vec::new() }
+        Tally { cells, ..Tally::default() }
     };
     let watch = |tally: &Tally| Rollout::new(policy.clone()).watch(0..=600, tally);
     let (confirmed, failed, waiting) = (UpdateState::Confirmed, UpdateState::Failed, UpdateState::Pending);
@@ -1197,7 +1224,7 @@ fn a_group_too_small_to_judge_can_only_fail() {
         NO_DECISION,
         "10 will prove something: it waits for them"
     );
-    let small_only = Tally { cells: with(&[(confirmed, 9)]).cells.split_off(1), suspects: Vec::new() };
+    let small_only = Tally { cells: with(&[(confirmed, 9)]).cells.split_off(1), ..Tally::default() };
     let policy = Policy { stages: vec![stage(5_000, 5, 600), stage(WHOLE_BP, 5, 600)], ..policy.clone() };
     assert_eq!(Rollout::new(policy).watch(0..=7_200, &small_only), NO_DECISION, "one group must have proven something");
 }

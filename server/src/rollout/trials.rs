@@ -64,7 +64,7 @@ impl Trial<'_> {
             state: *state,
             count: *count,
         });
-        let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), suspects: Vec::new() };
+        let tally = Tally { cells: cells.filter(|cell| cell.count > 0).collect(), ..Tally::default() };
         self.state = step(self.policy, &self.state, &Event::Evaluation(&tally), self.at).unwrap().state;
         !matches!(self.state.status, Status::Aborted | Status::Paused)
     }

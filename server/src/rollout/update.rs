@@ -120,6 +120,11 @@ impl UpdateState {
         matches!(self, Self::Offered | Self::Downloading | Self::Installing | Self::Confirming)
     }
 
+    /// Whether a device that stays silent in it is lost: the release is in a slot, and may be why.
+    pub fn may_be_lost(self) -> bool {
+        matches!(self, Self::Installing | Self::Confirming | Self::Confirmed)
+    }
+
     /// Every matching state.
     pub fn all_that(matches: impl Fn(Self) -> bool) -> Vec<Self> {
         Self::ALL.into_iter().filter(|state| matches(*state)).collect()

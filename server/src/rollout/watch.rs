@@ -57,9 +57,14 @@ impl Step {
         };
         let silent = match tally.silent() {
             0 => String::new(),
-            silent => format!("; silent now: {}", counted(silent, "confirmed device")),
+            silent => format!("; silent now: {}", counted(silent, "device")),
         };
-        let why = format!("watched for {} s after completion: {found}{silent}", watched_ms / 1_000);
+        let taken = match tally.taken {
+            0 => String::new(),
+            1 => "; 1 device has left for another rollout".to_owned(),
+            taken => format!("; {} have left for another rollout", counted(taken, "device")),
+        };
+        let why = format!("watched for {} s after completion: {found}{silent}{taken}", watched_ms / 1_000);
         self.decide("watched", why, readings);
         self.close()
     }

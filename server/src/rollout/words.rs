@@ -135,7 +135,8 @@ fn of_timeouts(policy: &Policy) -> String {
 fn of_watch(policy: &Policy) -> String {
     let watch_s = policy.watch_s();
     if watch_s == 0 {
-        return "Once the rollout is complete, its devices are no longer watched.".to_owned();
+        return "Once the rollout is complete, its devices are no longer watched: one that is silent by then is never counted as lost."
+            .to_owned();
     }
     let rolls_back = policy.gates.iter().filter(|gate| gate.action == Action::AbortAndRollBack).count();
     let then = match (rolls_back, policy.gates.len()) {
@@ -143,7 +144,13 @@ fn of_watch(policy: &Policy) -> String {
         (some, all) if some == all => "a gate that fails then rolls them back",
         _ => "a gate that fails then rolls them back if it does so before, and otherwise alerts people",
     };
-    format!("Once the rollout is complete, its devices are watched for another {}: {then}.", span(watch_s))
+    let watched =
+        format!("Once the rollout is complete, its devices are watched for another {}: {then}.", span(watch_s));
+    if watch_s > policy.lost_after_s {
+        return watched;
+    }
+    let lost_after = span(policy.lost_after_s);
+    format!("{watched} That finds no device that falls silent: it is lost only after {lost_after}.")
 }
 
 fn of_rollback(policy: &Policy) -> Option<String> {
@@ -184,7 +191,7 @@ mod tests {
                 "Gate 1 judges all devices that have an outcome: it ends the rollout as soon as more than 0.50 % of them failed. Below 50 devices that is so as soon as it is certain: with the first failure. It passes from 50 devices on.",
                 "At most 500 devices are updating at a time, and at most 200 devices start a minute.",
                 "A device is CONFIRMED once its heartbeats have shown the new firmware for 15 min, TIMED_OUT after 1 h without progress, and LOST after 1 h of silence once it has begun to install. A stage that is undecided after 14 days pauses the rollout.",
-                "Once the rollout is complete, its devices are no longer watched.",
+                "Once the rollout is complete, its devices are no longer watched: one that is silent by then is never counted as lost.",
             ]
         );
     }

@@ -32,7 +32,7 @@ use crate::{
         commands::NewOrder,
         devices::Selector,
         releases::ReleaseState,
-        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, UpdateRecord},
+        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, SiteSilence, UpdateRecord},
     },
 };
 
@@ -40,6 +40,8 @@ use crate::{
 const BYSTANDER: Duration = Duration::from_hours(24);
 /// With fewer bystanders than this, a site is never judged offline.
 const BYSTANDERS_MIN: u32 = 3;
+/// Where hardly a bystander is left, a site is offline only if at most one in this many of its devices is heard.
+const HEARD_OF_ALL: u32 = 10;
 /// Lifetime of a HALT_UPDATES command.
 const HALT_TTL: Duration = Duration::from_hours(7 * 24);
 /// The engine's actor name in the trace and the audit.
@@ -159,44 +161,41 @@ fn pause_for_image(
     carry_out(store, rollout, Step { state, effects: Vec::new(), decisions: vec![decision] }, &by, with)
 }
 
-/// Excuses the silence of offline sites: those where most devices that have nothing of the release are silent too. A completed
-/// rollout has left few such devices, so there the confirmed ones show it as well, unless most sites look offline: that would be
-/// the release.
+/// Excuses the silence of offline sites: those where most devices that have nothing of the release are silent too. Where too few
+/// such devices are left, as in the last stage, the confirmed ones show it as well, unless most sites look offline: that would be the
+/// release. A site stays offline until one of its devices is heard.
 fn excuse_offline_sites(
     store: &mut dyn Transaction,
     rollout: &mut RolloutRecord,
     at: UnixMs,
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
-    let mut dark = offline_sites(store, rollout.row, |state| !state.has_begun(), at, silent_before)?.0;
-    if rollout.state.status == Status::Completed {
-        let is_witness = |state: UpdateState| !state.has_begun() || state == UpdateState::Confirmed;
-        let (offline, judged) = offline_sites(store, rollout.row, is_witness, at, silent_before)?;
-        if 2 * offline.len() <= judged {
-            dark.extend(offline);
+    let since = at.minus_ms(ms(BYSTANDER));
+    let mut sites = |is_witness: fn(UpdateState) -> bool| {
+        store.silence(rollout.row, &UpdateState::all_that(is_witness), since, silent_before)
+    };
+    let (can_judge, unheard): (Vec<_>, Vec<_>) =
+        sites(|state| !state.has_begun())?.into_iter().partition(|site| site.devices >= BYSTANDERS_MIN);
+    let mut dark: Vec<String> =
+        can_judge.into_iter().filter(|site| 2 * site.silent > site.devices).map(|site| site.site).collect();
+    if !unheard.is_empty() {
+        let mut with_confirmed = sites(|state| !state.has_begun() || state == UpdateState::Confirmed)?;
+        with_confirmed.retain(|site| site.devices >= BYSTANDERS_MIN);
+        let judged = with_confirmed.len();
+        // A power cut silences them all; a release that breaks some does not.
+        with_confirmed.retain(|site| HEARD_OF_ALL * (site.devices - site.silent) <= site.devices);
+        if 2 * with_confirmed.len() <= judged {
+            let has_no_other = |site: &SiteSilence| unheard.iter().any(|other| other.site == site.site);
+            dark.extend(with_confirmed.into_iter().filter(has_no_other).map(|site| site.site));
         }
     }
-    rollout.state.dark_until.extend(dark.into_iter().map(|site| (site, at)));
-    let oldest = at.minus_ms(ms(BYSTANDER));
-    rollout.state.dark_until.retain(|_, until| *until > oldest);
+    let dark_until = &mut rollout.state.dark_until;
+    let was_dark = |site: &SiteSilence| dark_until.get(&site.site).is_some_and(|until| at.since_ms(*until) <= GAP_MS);
+    let still_dark = unheard.iter().filter(|site| was_dark(site) && site.last_seen_at < silent_before);
+    dark.extend(still_dark.map(|site| site.site.clone()));
+    dark_until.extend(dark.into_iter().map(|site| (site, at)));
+    dark_until.retain(|_, until| *until > since);
     Ok(())
-}
-
-/// The sites where more than half of the devices are silent, of those whose update, if they have one, is in such a state; and how
-/// many sites have enough of them to tell.
-fn offline_sites(
-    store: &mut dyn Transaction,
-    rollout: i64,
-    is_witness: impl Fn(UpdateState) -> bool,
-    at: UnixMs,
-    silent_before: UnixMs,
-) -> Result<(Vec<String>, usize), StoreError> {
-    let mut sites =
-        store.silence(rollout, &UpdateState::all_that(is_witness), at.minus_ms(ms(BYSTANDER)), silent_before)?;
-    sites.retain(|site| site.devices >= BYSTANDERS_MIN);
-    let judged = sites.len();
-    let offline = sites.into_iter().filter(|site| 2 * site.silent > site.devices).map(|site| site.site);
-    Ok((offline.collect(), judged))
 }
 
 /// Aborts every open rollout of a release.

@@ -136,14 +136,16 @@ pub struct Offering {
     pub at: UnixMs,
 }
 
-/// Silence of a site, excluding devices that have begun to update.
+/// Silence of a site, by those of its devices that can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSilence {
     pub site: String,
-    /// Devices there that were seen recently.
+    /// Devices there that can tell and were seen recently.
     pub devices: u32,
     /// How many of these are silent now.
     pub silent: u32,
+    /// When any registered device of the site was seen last.
+    pub last_seen_at: UnixMs,
 }
 
 /// A decision as it is stored.
@@ -279,7 +281,8 @@ pub trait RolloutRows {
     /// How many updates are in one of these states, by site.
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
     /// How silent each site is, judged by those of its registered devices that were seen since `since` and whose update in this rollout,
-    /// if they have one, is in one of these states.
+    /// if they have one, is in one of these states. A device that was never offered the release although its turn has passed does not
+    /// count: it was passed over because it was silent.
     fn silence(
         &mut self,
         rollout: i64,

@@ -79,10 +79,7 @@ pub fn note(
 pub enum Broken {
     /// A line is missing or out of order.
     #[error("line {expected} is missing: found line {found} in its place")]
-    Missing {
-        expected: i64,
-        found: i64,
-    },
+    Missing { expected: i64, found: i64 },
     /// A line was changed.
     #[error("line {0} was changed, or one before it was replaced")]
     Changed(i64),

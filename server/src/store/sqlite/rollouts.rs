@@ -121,19 +121,32 @@ fn tally(connection: &Connection, rollout: i64, silent_before: Option<UnixMs>) -
         "SELECT stage, model, site, state, count FROM update_counts WHERE rollout = ?1 AND count > 0",
         params![rollout],
     )?;
-    let suspects = silent_before.map(|silent_before| suspects(connection, rollout, silent_before)).transpose()?;
-    Ok(Tally { cells, suspects: suspects.unwrap_or_default() })
+    let Some(silent_before) = silent_before else { return Ok(Tally { cells, ..Tally::default() }) };
+    let suspects = suspects(connection, rollout, silent_before)?;
+    Ok(Tally { cells, suspects, taken: taken(connection, rollout)? })
 }
 
 fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Vec<Cell>, StoreError> {
     cells(
         connection,
-        "SELECT u.stage, u.model, u.site, u.state, count(*)
+        &format!(
+            "SELECT u.stage, u.model, u.site, u.state, count(*)
          FROM updates u INDEXED BY updates_turn JOIN device_states s ON s.device = u.device
-         WHERE u.rollout = ?1 AND u.state = 'CONFIRMED' AND u.is_open = 1 AND s.last_seen_at < ?2
-         GROUP BY u.stage, u.model, u.site",
+         WHERE u.rollout = ?1 AND u.state IN ({}) AND u.is_open = 1 AND s.last_seen_at < ?2
+         GROUP BY u.stage, u.model, u.site, u.state",
+            words(&UpdateState::all_that(UpdateState::may_be_lost))
+        ),
         params![rollout, integer(silent_before.0)],
     )
+}
+
+fn taken(connection: &Connection, rollout: i64) -> Result<u32, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FROM updates INDEXED BY updates_turn
+         WHERE rollout = ?1 AND state = 'CONFIRMED' AND is_open = 0 AND EXISTS
+            (SELECT 1 FROM rollouts WHERE id = ?1 AND is_open = 1)",
+    )?;
+    Ok(statement.query_row([rollout], |row| count_of(row, 0))?)
 }
 
 /// Cells, whose fields are the columns.
@@ -341,15 +354,28 @@ impl RolloutRows for Writes<'_> {
         silent_before: UnixMs,
     ) -> Result<Vec<SiteSilence>, StoreError> {
         let sql = format!(
-            "SELECT d.site, count(*), sum(s.last_seen_at < ?3) FROM devices d JOIN device_states s ON s.device = d.id
-                LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
-             WHERE s.status = 1 AND s.last_seen_at >= ?2 AND (u.state IS NULL OR u.state IN ({}))
-             GROUP BY d.site",
+            "WITH reached (enters_bp, bucket, device) AS (
+                SELECT enters_bp, bucket, device FROM updates WHERE rollout = ?1 AND offered_at IS NOT NULL
+                ORDER BY enters_bp DESC, bucket DESC, device DESC LIMIT 1),
+             registered AS (
+                SELECT d.site, s.last_seen_at, s.last_seen_at >= ?2 AND (u.state IS NULL OR u.state IN ({})
+                    AND (u.offered_at IS NOT NULL OR r.device IS NULL
+                        OR (u.enters_bp, u.bucket, u.device) > (r.enters_bp, r.bucket, r.device))) AS can_tell
+                FROM devices d JOIN device_states s ON s.device = d.id LEFT JOIN reached r
+                    LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
+                WHERE s.status = 1 AND s.last_seen_at IS NOT NULL)
+             SELECT site, sum(can_tell), sum(can_tell AND last_seen_at < ?3), max(last_seen_at)
+             FROM registered GROUP BY site",
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
         let found = statement.query_map(params![rollout, integer(since.0), integer(silent_before.0)], |row| {
-            Ok(SiteSilence { site: row.get(0)?, devices: count_of(row, 1)?, silent: count_of(row, 2)? })
+            Ok(SiteSilence {
+                site: row.get(0)?,
+                devices: count_of(row, 1)?,
+                silent: count_of(row, 2)?,
+                last_seen_at: time(row, 3)?,
+            })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }

@@ -84,6 +84,7 @@ macro_rules! conformance {
                 a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none,
                 beats_confirm_and_statuses_advance_an_update, a_confirmed_device_is_watched_while_the_rollout_is_open,
                 a_tally_counts_all_devices_and_the_silent_ones, a_site_is_judged_by_its_bystanders,
+                a_device_that_was_passed_over_is_no_bystander,
                 an_abort_withdraws_offers_and_returns_downloading_devices, closing_frees_the_devices_for_another_rollout,
                 decisions_are_kept_in_order_with_their_numbers, a_status_of_a_replayed_pair_is_denied,
                 an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,

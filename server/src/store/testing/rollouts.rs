@@ -523,7 +523,7 @@ pub fn a_confirmed_device_is_watched_while_the_rollout_is_open(store: &mut impl 
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
 }
 
-/// Guarantee: a tally counts every device in its cell; confirmed devices that are silent are suspects. Devices with running timeouts
+/// Guarantee: a tally counts every device in its cell; those that are silent since they began to install are suspects. Devices with running timeouts
 /// are watched.
 pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, reader: &mut impl StoreReader) {
     use UpdateState as S;
@@ -558,7 +558,8 @@ pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, re
             cell(1, "s", S::Installing, 1)
         ]
     );
-    assert_eq!(tally.suspects, [cell(0, "n", S::Confirmed, 1)], "KS-1, last seen at the beginning");
+    let suspects = [cell(0, "n", S::Confirmed, 1), cell(1, "s", S::Installing, 1)];
+    assert_eq!(tally.suspects, suspects, "KS-1 and KS-4, last seen at the beginning; what was not begun can't be lost");
     assert_eq!(reader.tally(rollout, AT).unwrap().suspects, []);
     assert_eq!(commit(store, |store| store.tally(rollout, Some(minutes(30)))), tally);
     assert_eq!(commit(store, |store| store.tally(rollout, None)), Tally { suspects: Vec::new(), ..tally });
@@ -606,6 +607,29 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
         "KS-2 waits, KS-4 is in no rollout; KS-1 may be rebooting"
     );
     assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "devices absent before do not count");
+}
+
+/// Guarantee: a device that was passed over because it was silent says nothing about its site. When a site was heard last is known
+/// even if none of its devices can tell.
+pub fn a_device_that_was_passed_over_is_no_bystander(store: &mut impl Store, reader: &mut impl StoreReader) {
+    more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "s")]);
+    active(store, "fw-2", 2);
+    let devices = [("KS-1", 0, 1), ("KS-2", 0, 2), ("KS-3", 0, 3), ("KS-4", 1, 4), ("KS-5", 1, 5)];
+    create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
+    let rollout = stored(reader, "r1").row;
+    let bystanders = UpdateState::all_that(|state| !state.has_begun());
+    let silence = |store: &mut _| {
+        let silence = commit(store, |store| store.silence(rollout, &bystanders, AT, minutes(5)));
+        silence.into_iter().map(|site| (site.site, site.devices, site.silent, site.last_seen_at)).collect::<Vec<_>>()
+    };
+    let south = ("s".to_owned(), 1, 1, AT);
+    assert_eq!(silence(store), [("n".to_owned(), 4, 4, AT), south.clone()], "no turn has come yet");
+    send_beat(store, &old("KS-1", (1, 3)), minutes(10));
+    send_beat(store, &old("KS-3", (1, 3)), minutes(10));
+    let first_stage = Offering { stage: 0, heard_since: minutes(9), at: minutes(10), ..everybody() };
+    assert_eq!(offer(store, rollout, first_stage), 2, "KS-1 and KS-3");
+    let north = ("n".to_owned(), 3, 1, minutes(10));
+    assert_eq!(silence(store), [north, south], "KS-1, KS-3 and KS-4, whose turn comes later; KS-2 was passed over");
 }
 
 /// Guarantee: an abort withdraws offers not yet begun, and returns the devices that are downloading; installations continue.

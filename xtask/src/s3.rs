@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     }
     say(&format!("a store listens on http://{address}"));
     let endpoint = format!("http://{address}");
-    let arguments = ["test", "--workspace", "--test", "s3", "--", "--ignored"];
+    let arguments = ["test", "--workspace", "--test", "end_to_end", "s3::", "--", "--ignored"];
     shell::run_with(&[("S3_TEST_ENDPOINT", &endpoint)], option_env!("CARGO").unwrap_or("cargo"), &arguments)
 }
 

@@ -52,17 +52,18 @@ const EXPLORED_MIN: &str = "2";
 pub(crate) fn run() -> Result<(), Failed> {
     shell::build()?;
     let once_failed = once_failed()?;
-    // Load runs mostly wait, and their verdict does not depend on speed: rehearsals run at the same time.
-    let (loads, rehearsals) = std::thread::scope(|scope| {
+    // Load runs mostly wait, and their verdict does not depend on speed: the others run at the same time.
+    let (loads, rehearsals, explored) = std::thread::scope(|scope| {
         let loads = scope.spawn(loads);
         let rehearsals = rehearsals(&once_failed);
-        (loads.join(), rehearsals)
+        let explored = shell::run(FLEET, &["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]);
+        (loads.join(), rehearsals, explored)
     });
     let mut done = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
     done.extend(rehearsals);
     let passed = done.iter().filter(|done| done.is_ok()).count();
     say(&format!("{passed} of {} scenarios passed", done.len()));
-    done.push(shell::run(FLEET, &["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]));
+    done.push(explored);
     all_of(done)
 }
 

@@ -1,0 +1,13 @@
+//! Goal: documents say of every setting, route, step of a timeline and metric what the programs say.
+
+#[path = "../../examples/documents.rs"]
+mod made;
+
+#[test]
+fn what_is_made_of_documents_is_made_by_this_code() {
+    for part in made::PARTS {
+        let path = format!("{}/../{}", env!("CARGO_MANIFEST_DIR"), part.path);
+        let document = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(part.made_again(&document), Some(document), "{}: run `cargo xtask documents`", part.path);
+    }
+}

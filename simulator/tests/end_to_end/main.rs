@@ -1,0 +1,23 @@
+//! The simulator from outside: the real executable, whole runs, and the documents. One program, so that it is linked once; one file a topic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod docs;
+mod documents;
+mod event_log;
+mod firmware_attacks;
+mod hostile_targets;
+mod load_runs;
+mod numbers;
+mod planned_rehearsal;
+mod rehearsal_repeats;
+mod review;
+mod review_endings;
+mod support;
+mod trials_and_exploring;
+mod trials_that_go_on;

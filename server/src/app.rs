@@ -64,6 +64,14 @@ pub struct Parts {
     pub applied_limits: AppliedLimits,
     /// Budgets for failed requests, by address; addresses of one IPv6 network share one.
     pub address_failures: FailureBudget<IpAddr>,
+    /// The same by the network of a site.
+    pub site_failures: FailureBudget<IpAddr>,
+    /// Registrations, by address.
+    pub address_registrations: FailureBudget<IpAddr>,
+    /// Registrations of all devices.
+    pub registrations: FailureBudget<()>,
+    /// Calls of the admin API, by the row of the token; 0 is ADMIN_TOKEN.
+    pub token_calls: FailureBudget<i64>,
     /// The budget of all addresses together for failures that cost more than parsing.
     pub expensive_failures: FailureBudget<()>,
     /// The same for failures in the names of devices that never sent a request, while another budget is used up.
@@ -139,6 +147,10 @@ impl App {
             limits,
             applied_limits,
             address_failures: FailureBudget::default(),
+            site_failures: FailureBudget::default(),
+            address_registrations: FailureBudget::default(),
+            registrations: FailureBudget::default(),
+            token_calls: FailureBudget::default(),
             expensive_failures: FailureBudget::default(),
             new_device_failures: FailureBudget::default(),
             passwords,
@@ -147,6 +159,13 @@ impl App {
             metrics,
             started,
         })))
+    }
+
+    /// How many addresses, networks, names and tokens the limits remember; each table is bounded.
+    pub fn limit_subjects(&self) -> usize {
+        let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
+        let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
+        by_address + self.token_calls.subjects() + self.throttle.subjects()
     }
 
     /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.

@@ -104,6 +104,8 @@ pub struct Metrics {
     pub forwarded_for_not_understood: Counter,
     /// What each limit has decided.
     pub limits: Arc<Counters>,
+    /// Addresses, networks, names and tokens that the limits remember.
+    pub limit_subjects: Gauge,
     /// Open connections.
     pub connections: Gauge,
     pub connections_accepted: Counter,
@@ -134,6 +136,7 @@ impl Default for Metrics {
             artifact_checks: Counter::default(),
             forwarded_for_not_understood: Counter::default(),
             limits: Arc::default(),
+            limit_subjects: Gauge::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
@@ -187,6 +190,8 @@ impl Default for Metrics {
         registry.register("limit_refused", help, metrics.limits.refused.clone());
         let help = "Requests that each limit in shadow has let through and would have refused";
         registry.register("limit_would_refuse", help, metrics.limits.would_refuse.clone());
+        let help = "Addresses, networks, names and tokens that limits remember, about 90 bytes each; at most 65,536 for each of eight limits";
+        registry.register("limit_subjects", help, metrics.limit_subjects.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics

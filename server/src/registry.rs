@@ -77,6 +77,14 @@ pub const PUNCHES: DeviceLimit = DeviceLimit {
     budget: |spent| &mut spent.punches,
     why: "daily punch limit of this device reached",
 };
+/// Bytes that the server stores, of whatever it sends.
+pub const STORED_BYTES: DeviceLimit = DeviceLimit {
+    limit: Limit::DeviceStoredBytes,
+    budget: |spent| &mut spent.stored_bytes,
+    why: "daily limit of stored bytes of this device reached",
+};
+/// What a stored row counts in addition to its texts, for [`STORED_BYTES`].
+pub const ROW_BYTES: u64 = 128;
 /// Key changes.
 pub const KEY_CHANGES: DeviceLimit = DeviceLimit {
     limit: Limit::DeviceKeyChanges,
@@ -92,6 +100,8 @@ pub struct Spent {
     /// Bytes of log lines.
     pub log_bytes: Gcra,
     pub punches: Gcra,
+    /// Bytes that were stored.
+    pub stored_bytes: Gcra,
     /// Key rotations.
     pub rotations: Gcra,
     /// Failures in its name with expected pairs, while another budget was used up.
@@ -165,6 +175,18 @@ impl Known {
         if let Some(rate) = limits.rate(of.limit).filter(|_| verdict.is_charged()) {
             self.with_state(|now| (of.budget)(&mut now.spent).charge(rate, count, now_us));
         }
+    }
+
+    /// Charges bytes that have been stored to [`STORED_BYTES`], unless nothing was left: what a limit in shadow would have refused costs
+    /// nothing.
+    pub fn charge_stored(&self, limits: &Limits, bytes: u64, now_us: u64) {
+        let Some(rate) = limits.rate(Limit::DeviceStoredBytes) else { return };
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.with_state(|now| {
+            if now.spent.stored_bytes.wait_us(rate, now_us).is_none() {
+                now.spent.stored_bytes.charge(rate, count, now_us);
+            }
+        });
     }
 
     /// Uses the pair of a request that stores nothing, so that it is accepted once, in memory.

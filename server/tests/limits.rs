@@ -11,9 +11,20 @@
 
 mod support;
 
-use ks_protocol::refusal::RefusalCode as Code;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ks_protocol::{
+    message::{LogLevel, LogLine},
+    refusal::RefusalCode as Code,
+    text::Text,
+    time::UnixMs,
+};
 use serde_json::{Value, json};
 use support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
+
+const fn loopback(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+}
 
 /// A limit as the API shows it.
 async fn limit(server: &Server, name: &str) -> Value {
@@ -216,4 +227,117 @@ fn a_wrong_limits_file_keeps_the_server_from_starting() {
     }
     folder.set("RATE_LIMITS_FILE", "/nowhere/limits.toml");
     assert!(folder.serve_expecting_error().stderr.contains("RATE_LIMITS_FILE"), "it can't be read");
+}
+
+/// Goal: registrations are limited by address and in all.
+/// Method: devices of three addresses, with room for two of each address and five in all.
+#[tokio::test]
+async fn registrations_are_limited_by_address_and_in_all() {
+    let server = start_server(&[
+        ("RATE_LIMIT_ADDRESS_REGISTRATIONS_PER_MIN", "1"),
+        ("RATE_LIMIT_ADDRESS_REGISTRATIONS_BURST", "2"),
+        ("RATE_LIMIT_ADDRESS_REGISTRATIONS_MODE", "enforce"),
+        ("RATE_LIMIT_REGISTRATIONS_PER_MIN", "1"),
+        ("RATE_LIMIT_REGISTRATIONS_BURST", "5"),
+        ("RATE_LIMIT_REGISTRATIONS_MODE", "enforce"),
+    ]);
+    let mut devices: Vec<_> = (0..9).map(|number| server.device(&format!("KS-{number}"))).collect();
+    server.whitelist(&devices.iter().collect::<Vec<_>>()).await;
+    let mut outcomes = Vec::new();
+    for (number, device) in devices.iter_mut().enumerate() {
+        device.moves_to(&server, loopback(1 + u8::try_from(number / 3).unwrap()));
+        let registered = device.register(None).await;
+        outcomes.push(if registered.raw.status == 200 {
+            "registered"
+        } else if registered.refusal(Code::RateLimited).message.contains("this address") {
+            "address"
+        } else {
+            "all"
+        });
+    }
+    let (yes, of_address) = ("registered", "address");
+    assert_eq!(outcomes, [yes, yes, of_address, yes, yes, of_address, yes, "all", "all"]);
+    devices[0].beat().await.answer();
+}
+
+/// Goal: the addresses of one network share a budget of failures, and honest devices there are still served.
+/// Method: one failure of each of seven addresses, with room for five.
+#[tokio::test]
+async fn the_addresses_of_a_site_share_a_budget_of_failures() {
+    let server = start_server(&[
+        ("RATE_LIMIT_SITE_FAILURES_PER_MIN", "1"),
+        ("RATE_LIMIT_SITE_FAILURES_BURST", "5"),
+        ("RATE_LIMIT_SITE_FAILURES_MODE", "enforce"),
+        ("RATE_LIMIT_SITE_PREFIX_IPV4", "28"),
+    ]);
+    let mut honest = server.registered("KS-1").await;
+    let mut unknown = server.device("KS-nobody");
+    for last in 1..=7 {
+        unknown.moves_to(&server, loopback(last));
+        let beat = unknown.beat().await;
+        if last <= 5 {
+            beat.refusal(Code::UnknownDevice);
+        } else {
+            assert!(beat.refusal(Code::RateLimited).message.contains("this network"));
+        }
+    }
+    honest.beat().await.answer();
+    unknown.moves_to(&server, loopback(16));
+    unknown.beat().await.refusal(Code::UnknownDevice);
+    assert_eq!(
+        server.metric("ks_limit_subjects").await,
+        Some(10.0),
+        "six addresses and two networks that failed, one that registered, one token"
+    );
+}
+
+/// Goal: a token has a budget of calls, which is not that of another one.
+/// Method: a script calls without pause; another token is used meanwhile.
+#[tokio::test]
+async fn calls_with_one_token_are_limited() {
+    let server = start_server(&[
+        ("RATE_LIMIT_TOKEN_CALLS_PER_MIN", "1"),
+        ("RATE_LIMIT_TOKEN_CALLS_BURST", "10"),
+        ("RATE_LIMIT_TOKEN_CALLS_MODE", "enforce"),
+    ]);
+    let (eager, other) = (server.token("viewer").await, server.token("operator").await);
+    for call in 0..12 {
+        let answer = server.admin_as(&eager, "GET", "/api/me", "").await;
+        assert_eq!(answer.status == 429, call >= 10, "{call}: {}", answer.body);
+        assert_eq!(answer.header("retry-after").is_some(), call >= 10);
+    }
+    server.admin_as(&other, "GET", "/api/me", "").await.done();
+    assert_eq!(limit(&server, "token_calls").await["refused"]["total"], 2);
+}
+
+/// Goal: a device can't fill the disk, whatever it sends; in shadow its requests are only counted.
+/// Method: log lines of more than a mebibyte, the least that the limit may be; then a heartbeat.
+#[tokio::test]
+async fn what_is_stored_for_a_device_is_limited_by_day() {
+    for mode in ["enforce", "shadow"] {
+        let server = start_server(&[
+            ("RATE_LIMIT_DEVICE_STORED_BYTES_PER_DAY", "1048576"),
+            ("RATE_LIMIT_DEVICE_STORED_BYTES_MODE", mode),
+        ]);
+        let (mut mad, mut other) = (server.registered("KS-1").await, server.registered("KS-2").await);
+        let at = UnixMs(1_800_000_000_000);
+        let line = LogLine { at, level: LogLevel::Info, message: Text::truncated(&"x".repeat(160)) };
+        let mut sent = 0;
+        for batch in 0..22_u64 {
+            let stored = mad.send_logs(batch * 256, vec![line.clone(); 256]).await;
+            if stored.raw.status != 200 {
+                let refusal = stored.refusal(Code::RateLimited);
+                assert!(refusal.message.contains("stored bytes"), "{refusal:?}");
+                break;
+            }
+            sent += 1;
+        }
+        // Of 256 lines with 224 bytes each, 18 batches fit, and the 19th is over the limit only once it is stored.
+        assert_eq!(sent, if mode == "enforce" { 19 } else { 22 }, "{mode}");
+        other.beat().await.answer();
+        let beat = mad.beat().await;
+        assert_eq!(beat.raw.status, if mode == "enforce" { 429 } else { 200 }, "{mode}");
+        let limits = server.get("/api/devices/KS-1").await.done()["limits"].clone();
+        assert_eq!([&limits["refused"], &limits["would_refuse"]], if mode == "enforce" { [2, 0] } else { [0, 4] });
+    }
 }

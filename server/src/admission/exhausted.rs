@@ -18,8 +18,9 @@ use crate::{
 };
 
 /// The budgets in the order in which they are asked, each with what a refusal says.
-const ASKED: [(Limit, &str); 2] = [
+const ASKED: [(Limit, &str); 3] = [
     (Limit::AddressFailures, "too many failed requests from this address"),
+    (Limit::SiteFailures, "too many failed requests from this network"),
     (Limit::ExpensiveFailures, "too many failed requests from all addresses"),
 ];
 
@@ -39,6 +40,9 @@ impl Exhausted {
             }
             let verdict = app.limits.look(limit, |rate| match limit {
                 Limit::AddressFailures => app.address_failures.wait_us(rate, &network_of(address), now_us),
+                Limit::SiteFailures => {
+                    app.site_failures.wait_us(rate, &app.config.site_prefixes.site_of(address), now_us)
+                }
                 _ => app.expensive_failures.wait_us(rate, &(), now_us),
             });
             is_refused = matches!(verdict, Verdict::Refused(_));
@@ -78,7 +82,7 @@ impl Exhausted {
     }
 
     /// The device, from memory, if the request is likely to be its own and worth its signature check although a budget is used up; none
-    /// if the request is let through anyway, because only limits in shadow would have refused it.
+    /// if the request is let through anyway, because all used up budgets are of limits in shadow: these have no effect but their counts.
     ///
     /// # Errors
     /// The request is refused.
@@ -93,6 +97,10 @@ impl Exhausted {
         let Some(known) = known.filter(|known| shows_a_sign(known, message, is_verified)) else {
             return self.refuse_in_name(app, message, now_us);
         };
+        let Some(refusal) = self.refusal() else {
+            self.passed(app, now_us);
+            return Ok(None);
+        };
         let of_pairs = || {
             let look = |rate| known.with_state(|now| now.spent.suspect_failures.wait_us(rate, now_us));
             if is_verified { Verdict::Off } else { app.limits.look(Limit::DevicePairFailures, look) }
@@ -101,19 +109,14 @@ impl Exhausted {
             let look = |rate| app.new_device_failures.wait_us(rate, &(), now_us);
             if is_new_device(&known) { app.limits.look(Limit::NewDeviceFailures, look) } else { Verdict::Off }
         };
+        self.passed(app, now_us); // a refusal from here on is counted once, for the limit that decides it
         for (limit, verdict) in [(Limit::DevicePairFailures, of_pairs()), (Limit::NewDeviceFailures, of_new())] {
-            match (verdict, self.refusal()) {
-                (Verdict::Refused(_), Some(refusal)) => {
-                    app.limits.count(limit, verdict, now_us);
-                    known.with_state(|now| now.spent.refusals.unverified());
-                    self.passed(app, now_us); // it is counted once, as refused by the limit that decided
-                    return Err(refusal);
-                }
-                (Verdict::Refused(_), None) => return self.refuse_in_name(app, message, now_us),
-                (verdict, _) => app.limits.count(limit, verdict, now_us),
+            app.limits.count(limit, verdict, now_us);
+            if verdict.refusal().is_err() {
+                known.with_state(|now| now.spent.refusals.unverified());
+                return Err(refusal);
             }
         }
-        self.passed(app, now_us);
         Ok(Some(known))
     }
 
@@ -140,10 +143,13 @@ fn is_new_device(known: &Known) -> bool {
     known.with_state(|now| now.status == DeviceStatus::Whitelisted)
 }
 
-/// Charges a failing request to its address.
+/// Charges a failing request to its address, and to the network of its site.
 pub(super) fn charge_address(app: &App, address: IpAddr, now_us: u64) {
     if let Some(rate) = app.limits.rate(Limit::AddressFailures) {
         app.address_failures.spend(rate, network_of(address), now_us);
+    }
+    if let Some(rate) = app.limits.rate(Limit::SiteFailures) {
+        app.site_failures.spend(rate, app.config.site_prefixes.site_of(address), now_us);
     }
 }
 

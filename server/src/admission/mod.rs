@@ -33,7 +33,7 @@ use crate::{
     },
     limit::{Limit, Rate},
     refusal::Refusal,
-    registry::{Known, REQUESTS},
+    registry::{Known, REQUESTS, STORED_BYTES},
     store::{Actor, audit::chain, devices::DeviceStatus},
 };
 use exhausted::Exhausted;
@@ -68,7 +68,7 @@ impl<R: Request> FromRequest<App> for Signed<R> {
     async fn from_request(request: HttpRequest, app: &App) -> Result<Self, Self::Rejection> {
         let arrived_us = app.elapsed_us();
         let address = client_address(app, request.extensions(), request.headers());
-        let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), arrived_us };
+        let mut reply = Reply { path: R::PATH, sig_dev: NO_SIG_DEV.to_owned(), device_id: None, arrived_us };
         match admit::<R>(request, app, address, &mut reply).await {
             Ok((message, known)) => Ok(Self { message, known, reply, address }),
             Err(refusal) => {
@@ -113,6 +113,7 @@ async fn admit_document<R: Request>(
     signed.signature_text.clone_into(&mut reply.sig_dev);
     let message: R = document::decode(signed.body).map_err(|error| or_exhausted(malformed(&error)))?;
     let device_id = message.device_id();
+    reply.device_id = Some(device_id.clone());
     let verified_device = parts.extensions.get::<Arc<VerifiedDevice>>();
 
     // From memory only: a flood must not cause queries of the store.
@@ -171,6 +172,7 @@ pub(crate) fn admit_verified<R: Request>(
     let known = app.registry.get(message.device_id())?;
     check(message, &known, || *key == known.public_key).ok()?;
     known.look(&app.limits, &REQUESTS, now_us).refusal().ok()?;
+    known.look(&app.limits, &STORED_BYTES, now_us).refusal().ok()?;
     has_room(app, &known, now_us).ok()?;
     exhausted.passed(app, now_us);
     Some(known)
@@ -227,7 +229,8 @@ fn has_room(app: &App, known: &Known, now_us: u64) -> Result<(), Refusal> {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
             .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
-    known.spend(&app.limits, &REQUESTS, now_us)
+    known.spend(&app.limits, &REQUESTS, now_us)?;
+    known.check(&app.limits, &STORED_BYTES, now_us).map(drop)
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

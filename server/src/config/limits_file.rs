@@ -274,7 +274,12 @@ impl Reading<'_> {
 }
 
 /// Limits of one subject, each with the limit of all subjects together.
-const ONE_AND_ALL: [(Limit, Limit); 1] = [(Limit::AddressFailures, Limit::ExpensiveFailures)];
+const ONE_AND_ALL: [(Limit, Limit); 4] = [
+    (Limit::AddressFailures, Limit::SiteFailures),
+    (Limit::AddressFailures, Limit::ExpensiveFailures),
+    (Limit::SiteFailures, Limit::ExpensiveFailures),
+    (Limit::AddressRegistrations, Limit::Registrations),
+];
 
 /// The name that differs in the fewest letters.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> &'n str {

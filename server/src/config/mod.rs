@@ -32,7 +32,11 @@ pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secr
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 pub use unknown_settings::{UnknownSettings, unknown_settings};
 
-use crate::{error_report::Dsn, failure::StartError, limit::LimitValues};
+use crate::{
+    error_report::Dsn,
+    failure::StartError,
+    limit::{LimitValues, SitePrefixes},
+};
 use reader::SettingReader;
 
 /// Longest `IDLE_TIMEOUT_MS`: a day.
@@ -69,6 +73,8 @@ pub struct Config {
     pub otrt_required: bool,
     /// The limits, before any that were applied while the server ran.
     pub limits: LimitValues,
+    /// What the addresses of one site share.
+    pub site_prefixes: SitePrefixes,
     /// A file with limits, and what it gives.
     pub limits_file: Option<(PathBuf, LimitsDocument)>,
     /// How long heartbeats are kept.
@@ -148,6 +154,10 @@ impl Config {
             trusted_proxies: reader.networks("TRUSTED_PROXIES"),
             heartbeat_interval,
             otrt_required: reader.parsed("OTRT_REQUIRED", false),
+            site_prefixes: SitePrefixes {
+                ipv4: reader.number("RATE_LIMIT_SITE_PREFIX_IPV4", 8..=32),
+                ipv6: reader.number("RATE_LIMIT_SITE_PREFIX_IPV6", 16..=64),
+            },
             limits_file: reader.limits_file(&limits, heartbeat_interval),
             limits,
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),

@@ -242,6 +242,14 @@ const BEFORE_LIMITS: &[Setting] = &[
 /// The settings after those of limits.
 const AFTER_LIMITS: &[Setting] = &[
     setting(
+        "RATE_LIMIT_SITE_PREFIX_IPV4",
+        "24",
+        "a whole number from 8 to 32",
+        "24",
+        "Length of the prefix that the addresses of one site share, for site_failures.",
+    ),
+    setting("RATE_LIMIT_SITE_PREFIX_IPV6", "56", "a whole number from 16 to 64", "56", "The same for IPv6."),
+    setting(
         "RATE_LIMITS_FILE",
         "",
         "the path of a TOML file",

@@ -15,7 +15,7 @@ use crate::{
     app::App,
     http::answer,
     refusal::Refusal,
-    registry::{Known, PUNCHES},
+    registry::{Known, PUNCHES, ROW_BYTES},
     store::punches::PunchBatch,
 };
 
@@ -36,6 +36,7 @@ async fn record(app: App, request: Attendance, known: Arc<Known>) -> Result<Punc
     let taken = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);
+    known.charge_stored(&app.limits, ROW_BYTES * taken.stored, now_us);
     known.charge(&app.limits, (&PUNCHES, verdict), punches, now_us); // punches stored before cost nothing
     if !taken.conflicts.is_empty() {
         app.metrics.punch_conflicts.inc_by(u64::try_from(taken.conflicts.len()).unwrap_or(u64::MAX));

@@ -62,6 +62,7 @@ async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored
     let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();
+    known.charge_stored(&app.limits, u64::try_from(bytes).unwrap_or(u64::MAX), now_us);
     known.charge(&app.limits, (&LOG_BYTES, verdict), u32::try_from(bytes).unwrap_or(u32::MAX), now_us);
     let next_line_no = Sequence::new(0, next_line_no).seq;
     Ok(LogsStored { kind: Default::default(), next_line_no, server_time: at })

@@ -8,7 +8,12 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed, app::App, http::answer, refusal::Refusal, registry::KEY_CHANGES, rules,
+    admission::Signed,
+    app::App,
+    http::answer,
+    refusal::Refusal,
+    registry::{KEY_CHANGES, ROW_BYTES},
+    rules,
     store::devices::KeyRotation,
 };
 
@@ -38,6 +43,7 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
     let rotated = app.writer.write(move |store| rules::devices::rotate_key(store, &rotation, &by)).await?;
     rotated.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
+    known.charge_stored(&app.limits, ROW_BYTES, now_us);
     // The key in memory is the old one; from here on the new one is valid.
     app.registry.follow(&app.reader).await?;
     Ok(KeyRotated { kind: Default::default(), public_key, server_time: at })

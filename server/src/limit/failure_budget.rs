@@ -38,6 +38,18 @@ impl<K: Ord> FailureBudget<K> {
         let _ = spent.entry(subject).or_default().spend(rate, now_us); // an empty budget stays empty
     }
 
+    /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited.
+    pub fn try_spend(&self, rate: Rate, subject: K, now_us: u64) -> Option<u64> {
+        let mut spent = self.spent();
+        if spent.len() >= SUBJECTS_MAX && !spent.contains_key(&subject) {
+            spent.retain(|_, budget| !budget.is_fresh(now_us));
+            if spent.len() >= SUBJECTS_MAX {
+                return None;
+            }
+        }
+        spent.entry(subject).or_default().spend(rate, now_us).err()
+    }
+
     /// Refunds what [`FailureBudget::spend`] took: it was not a failure after all.
     pub fn refund(&self, rate: Rate, subject: &K) {
         if let Some(budget) = self.spent().get_mut(subject) {
@@ -67,6 +79,17 @@ mod tests {
         }
         assert_eq!(budget.subjects(), SUBJECTS_MAX);
         assert!(budget.wait_us(rate, &0, 0).is_some() && budget.wait_us(rate, &99_999, 0).is_none());
+    }
+
+    #[test]
+    fn a_full_table_limits_those_that_it_knows() {
+        let (rate, budget) = (Rate { per_min: 1, burst: 1 }, FailureBudget::default());
+        for number in 0..u32::try_from(SUBJECTS_MAX).unwrap() {
+            assert_eq!(budget.try_spend(rate, number, 0), None);
+        }
+        assert_eq!([budget.try_spend(rate, 7, 0), budget.try_spend(rate, u32::MAX, 0)], [Some(60_000_000), None]);
+        assert_eq!(budget.try_spend(rate, u32::MAX, 60_000_000), None);
+        assert_eq!(budget.subjects(), 1, "the others are whole again");
     }
 
     #[test]

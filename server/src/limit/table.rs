@@ -166,6 +166,10 @@ limits! {
         "Punches that a device may send",
         PER_DAY 100_000 in 1_440 to 4_294_967_295, mode enforce, by "device", of "punches",
         because "punches of one mad or stolen device must not fill the disk";
+    DeviceStoredBytes: "device_stored_bytes", "RATE_LIMIT_DEVICE_STORED_BYTES",
+        "Bytes that the server may store for a device (see docs/rate-limits.md)",
+        PER_DAY 67_108_864 in 1_048_576 to 4_294_967_295, mode shadow, by "device", of "bytes",
+        because "one mad or stolen device must not fill the disk, whatever it sends";
     DeviceKeyChanges: "device_key_changes", "RATE_LIMIT_DEVICE_KEY_CHANGES",
         "Key changes that a device may make",
         PER_MIN 1 in 1 to 60_000_000, burst 3, mode enforce, by "device", of "key changes",
@@ -178,6 +182,10 @@ limits! {
         "Failing requests (successful ones do not count) that an address may make",
         PER_MIN 120 in 1 to 60_000_000, burst 120, mode enforce, by "address or IPv6 /64", of "failures",
         because "a flood of bad requests from one address must not cost signature checks";
+    SiteFailures: "site_failures", "RATE_LIMIT_SITE_FAILURES",
+        "Failing requests that the addresses of one site's network may make together",
+        PER_MIN 1_200 in 1 to 60_000_000, burst 1_200, mode shadow, by "network of a site", of "failures",
+        because "an attacker with a whole network must not have a budget for each of its addresses";
     ExpensiveFailures: "expensive_failures", "RATE_LIMIT_EXPENSIVE_FAILURES",
         "Failing requests of all addresses that cost a signature check or a query",
         PER_MIN 120_000 in 1 to 60_000_000, burst 2_000, mode enforce, by "server", of "failures",
@@ -186,6 +194,18 @@ limits! {
         "Failing requests in the names of devices that never sent one that are checked, while another budget is used up,",
         PER_MIN 6_000 in 1 to 60_000_000, burst 200, mode enforce, by "server", of "failures",
         because "anyone can guess the first pair of such a device, and would have as many budgets as they know names";
+    AddressRegistrations: "address_registrations", "RATE_LIMIT_ADDRESS_REGISTRATIONS",
+        "Registrations that an address may make, also repeated ones",
+        PER_MIN 600 in 1 to 60_000_000, burst 2_000, mode shadow, by "address or IPv6 /64", of "registrations",
+        because "each is a commit and an audit line of its own; one site must not take them all";
+    Registrations: "registrations", "RATE_LIMIT_REGISTRATIONS",
+        "Registrations of all devices",
+        PER_MIN 6_000 in 1 to 60_000_000, burst 10_000, mode shadow, by "server", of "registrations",
+        because "a fleet that registers at once must not delay heartbeats";
+    TokenCalls: "token_calls", "RATE_LIMIT_TOKEN_CALLS",
+        "Calls of the admin API with one token or session",
+        PER_MIN 1_200 in 1 to 60_000_000, burst 1_200, mode shadow, by "token or session", of "calls",
+        because "a script in a loop must not take the admin API from people";
     AddressWrongTokens: "address_wrong_tokens", "RATE_LIMIT_ADDRESS_WRONG_TOKENS",
         "Wrong tokens that an address may send to /api",
         PER_MIN 120 in 1 to 60_000_000, burst 120, mode enforce, by "address or IPv6 /64", of "failures",
